@@ -3,17 +3,24 @@
 import json
 import os
 import stat
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from stores import RemoteStore
 from strongroom import SecretsManager, events
 from strongroom import status as reports
+from strongroom.cli.commands.status.command import _screen
 from strongroom.cli.commands.status.migrations import Migrations
-from strongroom.config import discovery
+from strongroom.cli.commands.status.model import LinkStatus, Status
+from strongroom.cli.commands.status.view import _next
+from strongroom.config import CacheConfig, LinkConfig, discovery
 from strongroom.migrate import Migrator
+from strongroom.rotate.rotations import RotationStatus
 
 CANARY = "canary-7f3a"
 CONFIGURATION = f"""
@@ -164,6 +171,34 @@ def test_watch_needs_a_terminal(command):
     done = command("status", "--watch")
     assert done.code == 2
     assert "--watch needs a terminal" in done.err
+
+
+def test_a_small_screen_tells_how_much_it_leaves_out():
+    """Each line is on the screen, or counted in its last line."""
+    links = tuple(LinkStatus(LinkConfig(f"store-{number}"), "env", "") for number in range(30))
+    status = Status(datetime.now(UTC), None, None, False, links, CacheConfig(), None, (), (), ())
+
+    def lines(height: int) -> list[str]:
+        screen = StringIO()
+        console = Console(file=screen, width=80, height=height)
+        console.print(_screen(console, status, paths=False), end="")
+        return screen.getvalue().splitlines()
+
+    whole, small = lines(100), lines(12)
+    assert "30 store-29" in whole[-1]
+    assert small[:-1] == whole[:11]
+    assert small[-1].startswith(f" … {len(whole) - 11} more lines")
+
+
+def test_a_rotation_in_its_grace_time_is_revoked_next():
+    """The next due date comes later. A secret that does not exist has nothing next."""
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    week = now + timedelta(days=7)
+    found = RotationStatus("app", "password", "vault", "promoted", unfinished=True, due=week)
+    assert _next(replace(found, grace_end=now + timedelta(hours=2)), now) == "revokes in 2 h"
+    assert _next(replace(found, grace_end=now), now) == "revocation is due"
+    assert _next(replace(found, state="done", unfinished=False), now) == "due in 7 d"
+    assert _next(replace(found, state="absent", unfinished=False, due=None), now) == ""
 
 
 def test_watch_ends_with_ctrl_c(terminal, script):

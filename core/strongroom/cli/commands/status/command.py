@@ -15,7 +15,8 @@ from strongroom.cli.invocation import Invocation, current, read_interval
 from strongroom.cli.terminal import output
 
 if TYPE_CHECKING:
-    from rich.console import Console, Group
+    from rich.console import Console
+    from rich.segment import SegmentLines
 
     from strongroom.cli.commands.status.model import Status
 
@@ -85,12 +86,23 @@ def _watch(monitor: Monitor, interval: float, *, paths: bool) -> None:
         return
 
 
-def _screen(console: Console, status: Status, *, paths: bool) -> Group:
+def _screen(console: Console, status: Status, *, paths: bool) -> SegmentLines:
+    """Return the lines that fit on the screen. If there are more, the last one tells how many."""
     from rich.console import Group
+    from rich.segment import Segment, SegmentLines
     from rich.text import Text
 
     environment = f", environment {status.environment}" if status.environment else ""
     probed = "probing" if status.probed is None else f"probed at {status.probed.astimezone():%H:%M:%S}"
     head = Text(f" Strongroom{output.one_line(environment)}, {probed}. Ctrl-C ends", "bold")
     tables = (output.make_table(console, part.columns, part.rows) for part in sections(status, paths=paths))
-    return Group(head, *tables)
+    lines = console.render_lines(Group(head, *tables), pad=False)
+    blank = ["".join(segment.text for segment in line).isspace() for line in lines]
+    lines = [
+        line for line, is_blank, after in zip(lines, blank, [*blank[1:], True], strict=True) if not is_blank & after
+    ]
+    if len(lines) > console.height:
+        hidden = len(lines) - console.height + 1
+        note = f" … {output.counted(hidden, 'more line')}: enlarge the window, or see strongroom status"
+        lines[console.height - 1 :] = [[Segment(note[: console.width], console.get_style("bold"))]]
+    return SegmentLines(lines, new_lines=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.cli.commands.doctor import advised
 from strongroom.cli.commands.status.migrations import MigrationStatus
@@ -15,6 +15,9 @@ from strongroom.cli.terminal.output import Cell, counted, state
 from strongroom.config.durations import format_duration
 from strongroom.errors import CheckState
 from strongroom.status import ProcessReport
+
+if TYPE_CHECKING:
+    from strongroom.rotate.rotations import RotationStatus
 
 _STYLES = {
     "misconfigured": "failed",
@@ -29,7 +32,7 @@ _STYLES = {
 }
 """States with the color of another."""
 
-_BAR = 12
+_BAR = 8
 
 
 class Section(NamedTuple):
@@ -41,19 +44,19 @@ class Section(NamedTuple):
 
 
 def sections(status: Status, *, paths: bool) -> Iterator[Section]:
-    """Yield the sections that have something to show."""
+    """Yield the sections that have something to show, the most important first: a small screen cuts the rest."""
     now = status.time
     yield Section("chain", ("link", "status", "took", "details"), [*_links(status)])
+    if status.migrations:
+        rows = [_migration(migration, now) for migration in status.migrations]
+        yield Section("migration", ("migration", "state", "progress", "age"), rows)
+    if status.rotations:
+        rows = [_rotation(row, number, now, paths=paths) for number, row in enumerate(status.rotations, 1)]
+        yield Section("rotation", ("rotation", "state", "next", "rotator", "store"), rows)
     if caches := [*_caches(status)]:
         yield Section("cache", ("process", "cache", "holds", "hits"), caches)
     if watches := [*_watches(status, paths=paths)]:
         yield Section("watch", ("process", "watches", "secrets"), watches)
-    if status.rotations:
-        rows = [_rotation(row, number, now, paths=paths) for number, row in enumerate(status.rotations, 1)]
-        yield Section("rotation", ("rotation", "state", "next", "rotator", "store"), rows)
-    if status.migrations:
-        rows = [_migration(migration, now) for migration in status.migrations]
-        yield Section("migration", ("migration", "state", "progress", "begun"), rows)
 
 
 def _colored(name: str, text: str | None = None) -> Cell:
@@ -82,7 +85,8 @@ def _caches(status: Status) -> Iterator[tuple[Cell | str, ...]]:
         for cache in report.caches:
             if not (cache.secrets or cache.absences or cache.hits or cache.outage):
                 continue  # a store on this machine is not cached
-            kept = f"{counted(cache.secrets, 'secret')}, {_size(cache.size)}"
+            absences = f", {counted(cache.absences, 'absence')}" if cache.absences else ""
+            kept = f"{counted(cache.secrets, 'secret')}{absences}, {_size(cache.size)}"
             named = _colored("unavailable", f"{cache.store}: outage") if cache.outage else cache.store
             yield _process(report, status.time), named, kept, f"{cache.hits:,}"
 
@@ -108,7 +112,16 @@ def _rotation(row: RotationRow, number: int, now: datetime, *, paths: bool) -> t
         return name, _colored("unknown"), row.fault, row.rotator, row.store
     found = row.status
     style = "warning" if found.overdue or found.unfinished else found.state
-    return name, _colored(style, found.state), words(found, now), found.rotator, found.store
+    return name, _colored(style, found.state), _next(found, now), found.rotator, found.store
+
+
+def _next(status: RotationStatus, now: datetime) -> str:
+    """Return what happens next to a rotation, and when; an empty string if its state says it all."""
+    if status.grace_end is not None:
+        left = (status.grace_end - now).total_seconds()
+        return f"revokes in {format_duration(_rounded(left))}" if left >= 1 else "revocation is due"
+    text = words(status, now)
+    return "" if text == status.state else text
 
 
 def _migration(migration: MigrationStatus, now: datetime) -> tuple[Cell | str, ...]:
@@ -116,7 +129,7 @@ def _migration(migration: MigrationStatus, now: datetime) -> tuple[Cell | str, .
     share = migration.done / migration.total if migration.total else 1.0
     filled = int(share * _BAR)
     progress = f"{'█' * filled}{'░' * (_BAR - filled)} {migration.done}/{migration.total}"
-    return f"{migration.run}\n{stores}", _colored(migration.state), progress, f"{_ago(migration.started, now)} ago"
+    return f"{migration.run}\n{stores}", _colored(migration.state), progress, _ago(migration.started, now)
 
 
 def _ago(moment: datetime, now: datetime) -> str:
