@@ -12,8 +12,10 @@ value. Create the filter before the first read, as a configuration of logging do
 from __future__ import annotations
 
 import logging
+import sys
 import traceback
 from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -25,6 +27,9 @@ MARK = "[redacted]"
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 """The attributes of a record that `logging` sets itself."""
 
+_PLAIN = frozenset({bool, int, float, type(None)})
+"""Types whose text is never a known value."""
+
 
 @cache
 def fingerprints() -> Fingerprints:
@@ -35,9 +40,10 @@ def fingerprints() -> Fingerprints:
 
 
 def masked(value: Any) -> Any:
-    """Return text, or containers with text at any level, with every known value masked. Other objects are unchanged.
+    """Return text, or containers with text at any level, with every known value masked.
 
-    Bytes, and keys of mappings, are masked too. A container is always copied, a mapping to a dict.
+    Bytes, and keys of mappings, are masked too. A container is always copied, a mapping to a dict. Another object, such
+    as an exception, is unchanged, unless it would be printed with a known value: then it becomes its masked text.
     """
     if isinstance(value, str):
         return fingerprints().mask(value, MARK)
@@ -48,7 +54,25 @@ def masked(value: Any) -> Any:
         return {masked(key): masked(item) for key, item in value.items()}
     if type(value) in {list, tuple, set, frozenset}:
         return type(value)(map(masked, value))
+    return _masked_object(value)
+
+
+def _masked_object(value: object) -> object:
+    if type(value) in _PLAIN or isinstance(value, logging.LogRecord):  # structlog needs its record
+        return value
+    for printed in (repr, str):
+        with suppress(Exception):  # the one that prints it reports this
+            text = printed(value)
+            if (redacted := fingerprints().mask(text, MARK)) is not text:
+                return redacted
     return value
+
+
+def _masked_traceback(error: BaseException) -> str | None:
+    """Return the traceback as masked text, or None if it has no known value."""
+    text = "".join(traceback.format_exception(error)).rstrip("\n")
+    redacted = fingerprints().mask(text, MARK)
+    return None if redacted is text else redacted
 
 
 class RedactingFilter(logging.Filter):
@@ -71,9 +95,8 @@ class RedactingFilter(logging.Filter):
             if (redacted := masked(message)) is not message:
                 record.msg, record.args = redacted, ()
         if record.exc_info and record.exc_info[1] is not None:
-            text = "".join(traceback.format_exception(record.exc_info[1])).rstrip("\n")
-            if (redacted := masked(text)) is not text:
-                record.exc_text, record.exc_info = redacted, None
+            if (text := _masked_traceback(record.exc_info[1])) is not None:
+                record.exc_text, record.exc_info = text, None
         elif record.exc_text:
             record.exc_text = masked(record.exc_text)
         if record.stack_info:
@@ -85,9 +108,9 @@ class RedactingFilter(logging.Filter):
 
 
 class RedactingProcessor:
-    """A processor for structlog that masks known values in the event and its fields, at every level.
+    """A processor for structlog that masks known values in the event, its fields at every level, and its exception.
 
-    Put it after the processors that format exceptions, and before the renderer.
+    Put it just before the renderer.
     """
 
     def __init__(self) -> None:
@@ -96,5 +119,18 @@ class RedactingProcessor:
     def __call__(self, logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         """Return the event with its values masked."""
         del logger, method
-        event.update({name: masked(value) for name, value in event.items()})
+        error = _error_of(event.get("exc_info"))
+        if error is not None and (text := _masked_traceback(error)) is not None:
+            event["exception"] = text  # as the processor `format_exc_info` does
+            del event["exc_info"]
+        event.update({name: value if name == "exc_info" else masked(value) for name, value in event.items()})
         return event
+
+
+def _error_of(exc_info: object) -> BaseException | None:
+    """Return the exception that structlog would format for this field."""
+    if isinstance(exc_info, tuple):
+        exc_info = exc_info[1]
+    elif exc_info and not isinstance(exc_info, BaseException):
+        exc_info = sys.exc_info()[1]
+    return exc_info if isinstance(exc_info, BaseException) else None

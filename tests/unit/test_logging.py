@@ -13,7 +13,7 @@ import pytest
 import structlog
 
 from strongroom import SecretsManager, secret
-from strongroom.logging import RedactingFilter, RedactingProcessor, fingerprints
+from strongroom.logging import RedactingFilter, RedactingProcessor, fingerprints, masked
 from strongroom.store.memory import open_memory
 
 VALUE = "canary-for-logs-91ab"
@@ -121,6 +121,43 @@ def test_a_configuration_of_logging_names_the_filter(value, tmp_path):
             handler.close()
         logging.getLogger().handlers[:] = before
     assert file.read_text("utf-8") == "x [redacted]\n"
+
+
+class Client:
+    """An object that prints a value: with `repr`, or only with `str`."""
+
+    def __init__(self, text: str, *, shows: bool) -> None:
+        self._text, self._shows = text, shows
+
+    def __repr__(self) -> str:
+        return f"Client({self._text})" if self._shows else "Client()"
+
+    def __str__(self) -> str:
+        return f"client of {self._text}"
+
+
+def test_an_object_that_would_print_a_value_is_masked(value):
+    """An exception as a field, for one. Others stay the objects that they are."""
+    harmless = Client("nobody", shows=True)
+    found = masked([ValueError(value), Client(value, shows=True), Client(value, shows=False), harmless, 5, None])
+    assert found == ["ValueError('[redacted]')", "Client([redacted])", "client of [redacted]", harmless, 5, None]
+
+
+@pytest.mark.parametrize("exc_info", [True, "error", "tuple"])
+def test_structlog_masks_an_exception_that_the_renderer_formats(value, exc_info):
+    """As the renderer of a console does."""
+    stream = io.StringIO()
+    renderer = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    logger = structlog.wrap_logger(structlog.PrintLogger(stream), processors=[RedactingProcessor(), renderer])
+    for text in (value, "nothing secret"):
+        try:
+            int(text)
+        except ValueError as error:
+            given = {"error": error, "tuple": (type(error), error, error.__traceback__)}.get(exc_info, True)
+            logger.exception("failed", exc_info=given)
+    assert "canary" not in stream.getvalue()
+    assert "base 10: '[redacted]'" in stream.getvalue()
+    assert "base 10: 'nothing secret'" in stream.getvalue()
 
 
 def test_structlog_masks_the_event_and_its_fields(value):
