@@ -322,8 +322,11 @@ def scan_table(session: nox.Session) -> None:
 
 @nox.session
 def airflow(session: nox.Session) -> None:
-    """Run the secrets backend in a real Airflow, which has 150 dependencies and so a separate environment."""
-    install(session, "-e", ".", "apache-airflow-core>=3.2.2", *CORE_TEST_TOOLS)
+    """Run the secrets backend, and both pages about it, in a real Airflow with its 150 dependencies.
+
+    Some of them exclude ours, so it needs a separate environment: `--no-venv` is not for this session.
+    """
+    install(session, "-e", ".", "apache-airflow-core>=3.2.2", "sybil", *CORE_TEST_TOOLS)
     tests = "tests/integration/applications/test_airflow.py"
     session.run("pytest", "-n", "0", "-o", "filterwarnings=default", tests, *session.posargs)
 

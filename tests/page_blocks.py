@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import structlog
@@ -19,12 +20,13 @@ from sybil.example import NotEvaluated
 from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser
 
 import strongroom
-from fresh_vault import FreshVault
-from postgres import running_postgres
 from strongroom import secret
 from strongroom.logging import fingerprints
 from strongroom_vault.dev.server_process import free_port
-from strongroom_vault.testing import TestVault
+
+if TYPE_CHECKING:
+    from fresh_vault import FreshVault
+    from strongroom_vault.testing import TestVault
 
 FILE = re.compile(r"# (\.?\w[\w./-]*\.\w+|\.env)\n")
 """The first line of a block that is a file of the reader's."""
@@ -125,6 +127,8 @@ def reading(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @contextlib.contextmanager
 def servers_of(page: Path, openbao: FreshVault | TestVault, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Set the variables of a reader who has started this server, and a PostgreSQL if the page names PGPORT."""
+    from postgres import running_postgres  # the environment of Airflow lacks its driver
+
     monkeypatch.setenv("VAULT_ADDR", openbao.url)
     monkeypatch.setenv("VAULT_TOKEN", openbao.token)
     with running_postgres() if "PGPORT" in page.read_text("utf-8") else contextlib.nullcontext() as postgres:

@@ -13,13 +13,13 @@ import pages
 
 PAGES = [pages.README, *pages.pages()]
 
-NEEDS = {"server", "aws", "pass", "terminal", "guides", "guides, server"}
+NEEDS = {"server", "aws", "pass", "terminal", "guides", "guides, server", "airflow"}
 """Possible needs of a page's blocks, which a comment on the page lists: `<!-- needs: server -->`.
 
 `server` is for a reader with VAULT_ADDR and VAULT_TOKEN set, and with PGHOST, PGPORT and PGPASSWORD if the page names
 them; `aws` for one with credentials of AWS; `pass` for one with a password store. `terminal` is for the one page that
 starts its server itself. tests/guides runs the pages that need `guides`, which take seconds: with `server` on a server
-of the tests, and without it on the servers that the page starts.
+of the tests, and without it on the servers that the page starts. `nox -s airflow` runs those that need `airflow`.
 """
 
 FENCE = re.compile(r"^```+ *([^\s`]*)\n(?=.)", re.MULTILINE)
@@ -113,7 +113,7 @@ def test_ci_runs_the_lines_of_the_readme():
     assert demo.endswith("strongroom dev --demo")
     assert tests.endswith("pytest")
     assert checks[:5] == ["lint", "typing", "contracts", "docs", "build"]
-    assert {"pages", "guides", "faults", "kills"} <= {*checks}
+    assert {"pages", "guides", "airflow", "faults", "kills"} <= {*checks}
 
 
 def test_ci_calls_sessions_that_exist():

@@ -57,7 +57,7 @@ class Breaker:
             return True
 
     def succeeded(self) -> float | None:
-        """Note an answer. Return the duration of the outage that it ends, in seconds, or None if there was none."""
+        """Note an answer. Return the seconds that the outage lasted which it ends, or None."""
         if not self.is_open:
             return None
         with self._lock:

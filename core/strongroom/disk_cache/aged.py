@@ -1,4 +1,4 @@
-"""Cached answers with an age. A module of its own, without imports: the chain needs it, and not the rest."""
+"""Cached answers with an age. A separate module, almost without imports: the chain needs it, and not the rest."""
 
 from __future__ import annotations
 

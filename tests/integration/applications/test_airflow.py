@@ -6,17 +6,17 @@ Airflow has 150 dependencies, some of which exclude ours for development, so it 
 import ast
 import json
 import re
-import subprocess
-import sys
+import runpy
 from pathlib import Path
 
 import pytest
 
+import page_blocks
+import pages
 from strongroom.testing import SimulatedFailure
 
 pytest.importorskip("airflow", reason="Airflow has a separate environment: nox -s airflow", exc_type=ImportError)
 
-HOW_TO = Path(__file__).parents[3] / "docs" / "how-to"
 BACKEND = "strongroom.integrations.airflow.StrongroomBackend"
 SECRETS = {
     "connections/uri": {"conn_uri": "postgresql://ada:s3cret@db:5432/shop"},
@@ -140,49 +140,45 @@ def test_a_folder_that_is_none_is_not_looked_up():
     assert [backend.get_conn_value("uri"), backend.get_variable("text"), backend.get_config("fernet")] == [None] * 3
 
 
-def write_files(page: str, folder: Path) -> None:
-    """Write the blocks of a how-to that are files."""
-    text = (HOW_TO / page).read_text("utf-8").replace("/tmp/airflow.db", str(folder / "airflow.db"))
-    for name, block in re.findall(r"^```(?:ini|toml|python)\n# (\S+\.\w+)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
-        file = folder / name
-        file.parent.mkdir(exist_ok=True)
-        file.touch(0o600)
-        file.write_text(block, "utf-8")
-
-
 @pytest.fixture
-def moved(tmp_path, monkeypatch):
-    """The folder of a reader who has moved the variables of Airflow to a file, as the how-to says."""
-    from strongroom.cli.app import run
-
-    write_files("moving/from-airflow.md", tmp_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("AIRFLOW__SECRETS__BACKEND")  # the configuration of Airflow is the old one
-    monkeypatch.setenv("STRONGROOM_TRUSTED_PATHS", str(tmp_path))
-    files = ["--env-file", "airflow.env", "--mapping-file", "mapping.toml", "--to", "json:secrets.json"]
-    assert run(["migrate", *files, "--yes"]) == 0
-    for line in Path("airflow.env").read_text("utf-8").splitlines():
-        monkeypatch.setenv(*line.split("=", 1))
-    return tmp_path
+def reader(monkeypatch):
+    """A reader with an Airflow that has no configuration yet."""
+    monkeypatch.delenv("AIRFLOW__SECRETS__BACKEND")
+    with page_blocks.reading(monkeypatch):
+        yield
 
 
-@pytest.mark.usefixtures("moved")
-def test_a_moved_secret_is_the_one_of_the_environment():
-    """The script of the how-to compares both backends, and notices a change."""
-    compare = [sys.executable, "compare.py"]
-    done = subprocess.run(compare, check=False, capture_output=True, text=True)
-    assert (done.returncode, done.stdout.splitlines()[-1:]) == (0, ["both backends agree"]), done.stderr
+def run(name: str, folder: Path) -> None:
+    """Run the blocks of a page, whose database is put into the folder."""
+    page = folder / "page.md"
+    text = pages.page(name).read_text("utf-8")
+    page.write_text(text.replace("/tmp/airflow.db", str(folder / "airflow.db")), "utf-8")
+    page_blocks.run_page(page)
+
+
+@pytest.mark.usefixtures("reader")
+@pytest.mark.timeout(900)
+def test_the_blocks_of_the_how_to_run(tmp_path):
+    """Its DAG reads a connection and a variable, with a database that the chain leads to."""
+    run("integrations/airflow.md", tmp_path)
+
+
+@pytest.mark.usefixtures("reader")
+@pytest.mark.timeout(900)
+def test_the_blocks_about_moving_run(tmp_path):
+    """Both backends agree about moved secrets, and the script that compares them notices a change."""
+    run("moving/from-airflow.md", tmp_path)
     secrets = Path("secrets.json")
     secrets.write_text(secrets.read_text("utf-8").replace("s%40cret", "other"), "utf-8")
-    done = subprocess.run(compare, check=False, capture_output=True, text=True)
-    assert done.stderr.splitlines()[-1] == "AssertionError: warehouse"
+    with pytest.raises(AssertionError, match="warehouse"):
+        runpy.run_path("compare.py")
 
 
 def test_a_connection_that_the_database_exported_is_read(strongroom_override):
     """The how-to copies the fields that `airflow connections export` writes."""
     from airflow.models import Connection
 
-    text = (HOW_TO / "moving" / "from-airflow.md").read_text("utf-8")
+    text = pages.page("moving/from-airflow.md").read_text("utf-8")
     [line] = re.findall(r"^payments = (.*)$", text, re.MULTILINE)
     fields = ast.literal_eval(line)
     assert set(fields) <= {"conn_type", "description", "login", "password", "host", "port", "schema", "extra"}
@@ -190,16 +186,3 @@ def test_a_connection_that_the_database_exported_is_read(strongroom_override):
     found = Connection.get_connection_from_secrets("payments")
     assert (found.conn_type, found.login, found.password, found.port) == ("http", "app", "hunter2", 8080)
     assert found.extra_dejson == {}
-
-
-@pytest.mark.timeout(900)
-def test_the_dag_of_the_how_to_runs(tmp_path, monkeypatch):
-    """With the files of the page, in a database that the chain leads to."""
-    write_files("integrations/airflow.md", tmp_path)
-    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
-    monkeypatch.delenv("AIRFLOW__SECRETS__BACKEND")
-    airflow = [sys.executable, "-m", "airflow"]
-    subprocess.run([*airflow, "db", "migrate"], cwd=tmp_path, check=True, capture_output=True)
-    command = [*airflow, "dags", "test", "report"]
-    done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
-    assert "20 rows from localhost as report" in done.stdout + done.stderr

@@ -59,7 +59,7 @@ def instrument(
         if event.seconds is None:
             return
         durations.record(event.seconds, attributes)
-        if event.kind is EventKind.RECOVERY:  # an outage is no call
+        if event.kind is EventKind.RECOVERY:  # an outage is not a call
             return
         optional = {"path": event.path, "step": event.step, "link": event.link, "age": event.age}
         attributes |= {f"strongroom.{name}": value for name, value in optional.items() if value not in {None, ""}}
