@@ -47,7 +47,7 @@ def open_rows(
     """
     from strongroom.manager import SecretsManager
 
-    rows = config.secrets if empty else _rows(config)
+    rows = config.secrets if empty else declared_rows(config)
     check_names(config)
     with SecretsManager.from_config(config) as secrets:
         yield resolve(rows, partial(secrets.resolve, allow_dynamic=allow_dynamic)), secrets
@@ -117,8 +117,12 @@ def check_names(config: Config) -> None:
         raise not_trusted(file, f"[secrets] sets {name}")
 
 
-def _rows(config: Config) -> Mapping[str, SecretConfig]:
+def declared_rows(config: Config) -> Mapping[str, SecretConfig]:
+    """Return the rows of `[secrets]`.
+
+    Raises:
+        ConfigurationError: there is none. It must not look like success: this may be the wrong folder.
+    """
     if not config.secrets:
-        # Nothing to check must not look like success: this may be the wrong folder.
-        raise ConfigurationError("No [secrets] to resolve: strongroom.toml has no such table, or is not in this folder")
+        raise ConfigurationError(". ".join(filter(None, ("No [secrets] to resolve", config.sources))))
     return config.secrets

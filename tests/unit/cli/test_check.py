@@ -99,12 +99,14 @@ def test_a_required_row_that_no_store_has_is_named_and_is_code_3(command):
 
 
 def test_to_have_nothing_to_check_is_no_success(command, configured):
-    """Nor is to stand in the wrong folder."""
-    for done in (command("check"), command("check", "--wait", "60s")):
+    """Nor is to stand in the wrong folder. The message names the file that was read, wherever it is."""
+    for done in (command("check"), command("check", "--wait", "60s"), command("types")):
         assert (done.code, done.out) == (7, b"")
-        assert "No [secrets] to resolve" in done.err
+        assert f"No [secrets] to resolve. Configuration: {configured.absolute()}\n" in done.err
     configured.unlink()
-    assert command("check").code == 7
+    done = command("check")
+    assert done.code == 7
+    assert f"No [secrets] to resolve. No configuration file was found in {Path.cwd()}\n" in done.err
 
 
 @pytest.mark.parametrize("duration", ["soon", "-1s", ""])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from strongroom.cli.invocation import Invocation, complete, current
+from strongroom.cli.secrets_table import declared_rows
 from strongroom.cli.terminal import output
 from strongroom.cli.terminal.confirmation import announce, confirm, reasons
 from strongroom.config.secrets_table import TYPES
@@ -65,10 +66,7 @@ def types_command(invocation: Invocation) -> None:
 
     Example: strongroom types > app/secrets.py
     """
-    config = invocation.load()
-    if not config.secrets:
-        raise ConfigurationError("No [secrets] to write: strongroom.toml has no such table, or is not in this folder")
-    output.write_lines(list(module_lines(config.secrets)))
+    output.write_lines(list(module_lines(declared_rows(invocation.load()))))
 
 
 def module_lines(rows: Mapping[str, SecretConfig]) -> Iterator[str]:
