@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 import pytest
 
 from strongroom.errors import ConfigurationError
+from strongroom.plugins import COMMANDS
 from strongroom.store import Option, Traits, checked_by
 from strongroom.store.memory import MemoryStore
 from strongroom.testing import PluginContract
@@ -42,6 +43,12 @@ class IsNotInstalled(WrongPlugin):
     plugin = "nowhere-to-be-found"
     caught_by = "test_one_distribution_has_the_name"
     caught_with = "0 distributions have the plugin nowhere-to-be-found"
+
+
+class IsNoCommand(WrongPlugin):
+    group = COMMANDS
+    caught_by = "test_options_can_be_read"
+    caught_with = "function is not a click command"
 
 
 class ImportsItsSDK(WrongPlugin):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, ClassVar
 
+import click
 import pytest
 
 from strongroom.config import StoreConfig
@@ -72,6 +73,7 @@ class PluginContract(Supervised):
     def schema(self, opener: Callable[..., Any]) -> Schema:
         """Return the options of the opener; a command has none."""
         if self.group == COMMANDS:
+            assert isinstance(opener, click.Command), f"{type(opener).__name__} is not a click command"
             pytest.skip("a command has no options of a store")
         return read_schema(opener, self.plugin)
 
