@@ -164,6 +164,16 @@ class AuthContract(PluginContract):
             read_auth({"method": self.plugin, **options, **given}).login(send)
             assert set(send.namespaces) == {expected}
 
+    def test_mount_is_that_of_the_option(self, options: Mapping[str, str]) -> None:
+        """A server may have the method at another mount path."""
+        try:
+            auth = read_auth({"method": self.plugin, **options, "mount": "else/where"})
+        except ConfigurationError:
+            pytest.skip("the method has no option `mount`")
+        send = ScriptedSend()
+        auth.login(send)
+        assert all(request.target.startswith("/v1/auth/else/where/") for request in send.requests), "another mount"
+
     def test_logins_may_run_in_several_threads(self, auth: Auth) -> None:
         """Each returns its grant."""
         logins: list[Future[Grant]] = [in_daemon(lambda: auth.login(ScriptedSend()), "login") for _ in range(8)]

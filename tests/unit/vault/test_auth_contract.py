@@ -26,15 +26,15 @@ METHOD = """
     class Method:
         repeatable = True
 
-        def __init__(self, *, password: str, namespace: str | None = None) -> None:
-            self.password, self.namespace, self.logins = password, namespace, 0
+        def __init__(self, *, password: str, namespace: str | None = None, mount: str = "corp") -> None:
+            self.password, self.namespace, self.mount, self.logins = password, namespace, mount, 0
 
-        def request(self, target="/v1/auth/corp/login"):
-            return ApiRequest("POST", target, {"password": self.password})
+        def request(self, target=None):
+            return ApiRequest("POST", target or f"/v1/auth/{self.mount}/login", {"password": self.password})
 
-        def sound(self, send, namespace=..., target="/v1/auth/corp/login"):
+        def sound(self, send, namespace=..., target=None):
             namespace = self.namespace if namespace is ... else namespace
-            return log_in(send, self.request(target), mount="corp", namespace=namespace,
+            return log_in(send, self.request(target), mount=self.mount, namespace=namespace,
                           credentials="the password", hint="Check it")
 
         def login(self, send):
@@ -51,6 +51,7 @@ TESTS = {
     "outage": lambda contract, auth, _: contract.test_outage_passes_through(auth),
     "malformed": lambda contract, auth, _: contract.test_malformed_reply_is_no_grant(auth, b"not JSON"),
     "namespace": lambda contract, _, options: contract.test_namespace_is_that_of_the_option(options),
+    "mounted": lambda contract, _, options: contract.test_mount_is_that_of_the_option(options),
     "unknown": lambda contract, _, options: contract.test_unknown_option_is_refused(options),
     "threads": lambda contract, auth, _: contract.test_logins_may_run_in_several_threads(auth),
 }
@@ -88,6 +89,7 @@ BROKEN = {
         "reply = document(send(self.request()))\nreturn Grant(SensitiveStr(reply['auth']['client_token']))",
     ),
     "no namespace": ("namespace", "return self.sound(send, namespace=None)"),
+    "no mount": ("mounted", "return self.sound(send, target='/v1/auth/corp/login')"),
     "an exit": ("threads", "raise SystemExit(0)"),
 }
 
