@@ -112,7 +112,7 @@ def _replace(database: sqlite3.Connection, path: str, data: Mapping[str, Value])
 
 
 def open_sqlite(
-    *, file: Annotated[Path, Option(help="the database file; created if missing", locates=True)]
+    *, file: Annotated[Path, Option("the database file; created if missing", location=True, locates=True)]
 ) -> SQLiteStore:
     """Open a store in an SQLite file."""
     try:
