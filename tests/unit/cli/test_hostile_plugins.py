@@ -1,5 +1,6 @@
 """Every command with a plugin that exits, raises or prints: it neither succeeds, nor shows a value, nor adds output."""
 
+import json
 import os
 import subprocess
 import sys
@@ -359,3 +360,97 @@ def test_stores_lists_the_others(search_path, command, kind):
     assert done.code == 0
     assert b"loading it raised" in done.out
     assert b"memory" in done.out
+
+
+ODD = f"""
+    import os
+    from strongroom import Secret, SecretNotFoundError
+    from strongroom.store import Health
+
+    class Odd:
+        held = {{"a": {{"key": "{CANARY}"}}}}
+
+        def read(self, path):
+            if os.environ.get("ODD") == "read":
+                return self.broken("{CANARY}")
+            if path not in self.held:
+                raise SecretNotFoundError(path)
+            return Secret(path, self.held[path])
+
+        def broken(self, value):
+            raise KeyError(value)
+
+        def list_entries(self, prefix):
+            yield from ["/", "", "a"] if os.environ.get("ODD") == "names" else self.held
+
+        def write(self, path, data):
+            self.broken("{CANARY}")
+
+        def delete(self, path):
+            pass
+
+        def probe(self):
+            return "{CANARY}" if os.environ.get("ODD") == "probe" else Health(ok=True)
+
+        def close(self):
+            pass
+
+    def open_odd() -> Odd:
+        return Odd()
+"""
+
+
+@pytest.fixture
+def odd(search_path, monkeypatch):
+    """A chain of the plugins `odd` and `memory`, and a file of secrets. Return a function that gives `odd` a fault."""
+    search_path.install("odd-secrets", {"odd": "odd_store:open_odd"}, modules={"odd_store": ODD})
+    Path("strongroom.toml").write_text('chain = ["odd", "memory"]\n')
+    Path("b.json").write_text('{"b": {"key": "x"}}')
+    Path("b.json").chmod(0o600)
+    return lambda fault: monkeypatch.setenv("ODD", fault)
+
+
+def test_wrong_health_of_one_store_leaves_the_others_in_doctor(odd, command):
+    """It is a failed check of that store."""
+    odd("probe")
+    done = command("doctor", "--json")
+    stores = {store["store"]: store for store in json.loads(done.out)["stores"]}
+    assert stores["memory"]["state"] == "ok"
+    assert stores["odd"]["state"] == "failed"
+    assert "probe() returned str, expected Health" in json.dumps(stores["odd"])
+    assert CANARY not in f"{done.out}{done.err}"
+
+
+def test_verbose_names_file_and_line_in_the_plugin(odd, command):
+    """The innermost line of the plugin, and no value."""
+    odd("read")
+    done = command("--verbose", "get", "a", "key")
+    file = sys.modules["odd_store"].__file__
+    line = ODD.splitlines().index("            raise KeyError(value)") + 1
+    assert f"Store odd raised KeyError at {file}:{line} in broken" in done.err
+    assert CANARY not in done.err
+
+
+@pytest.mark.parametrize(
+    ("fault", "source", "target", "named"),
+    [
+        ("read", "odd", "json:new.json", "odd\ta\t\tthe store failed: it raised KeyError"),
+        ("", "json:b.json", "odd", "store odd: it raised KeyError"),
+    ],
+)
+def test_migration_names_the_store_that_failed(odd, command, fault, source, target, named):
+    """The source or the target, and no value."""
+    odd(fault)
+    done = command("migrate", "--from", source, "--to", target, "--yes")
+    shown = done.err + done.out.decode()
+    assert done.code not in {0, 130}
+    assert named in shown
+    assert CANARY not in shown
+
+
+def test_entry_named_slash_is_an_entry_and_no_folder(odd, command):
+    """A listing and a migration end, and have the other names."""
+    odd("names")
+    assert command("list", "--recursive").out.splitlines() == [b"", b"/", b"a"]
+    command("migrate", "--from", "odd", "--to", "json:new.json", "--yes")
+    assert json.loads(Path("new.json").read_text()) == {"a": {"key": CANARY}}
