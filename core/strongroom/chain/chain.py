@@ -433,10 +433,9 @@ class Chain:
             link = run(target_link(self._links, path, store))
             return WriteTarget(link.name, run(link.opened()).capabilities, link.position)
 
-    def check_store(self, store: str | None) -> None:
-        """Raise ConfigurationError if a store is named that is not in the chain."""
-        if store is not None:
-            named_link(self._links, store)
+    def check_store(self, store: str) -> None:
+        """Raise ConfigurationError if the chain has no store of this name."""
+        named_link(self._links, store)
 
     # --- all links ----------------------------------------------------------------------------------------------------
 
@@ -444,8 +443,11 @@ class Chain:
         """Return each store's health. All are probed now, at the same time."""
         from strongroom.chain.probe import probe_all  # a read does not need it
 
-        with time_limit(self._timeout):
-            return probe_all({link.name: link.health for link in self._links})
+        return probe_all(self.probes(), self._timeout)
+
+    def probes(self) -> dict[str, Steps[Health]]:
+        """Return the steps that probe each store."""
+        return {link.name: link.health() for link in self._links}
 
     def usage(self) -> dict[str, tuple[CacheUsage, bool]]:
         """Return `Link.usage` of each store."""
@@ -476,14 +478,13 @@ def _value(request: Request, reading: Reading) -> Value:
 
 def _resolution(path: str, key: str | None, value: Value, reading: Reading, attempts: Sequence[Attempt]) -> Resolution:
     """Return the resolution of the last attempt."""
-    store = attempts[-1].store
     if key is None and isinstance(value, SensitiveDict):
-        value.of_store(path, store)
+        value.of_store(path, attempts[-1].store)
     return Resolution(
         path=path,
         key=key,
         value=value,
-        store=store,
+        store=attempts[-1].store,
         version=reading.version,
         age=reading.age,
         cached=reading.cached,

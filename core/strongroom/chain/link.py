@@ -13,7 +13,7 @@ from strongroom.chain.cache import CacheUsage, Flight, MemoryCache, Snapshot
 from strongroom.chain.calls.async_reads import AsyncReads, awaited
 from strongroom.chain.calls.steps import Step, Steps
 from strongroom.chain.reading import Reading, WouldBlockError
-from strongroom.chain.store_handle import LIST, WALK, Opener, StoreHandle
+from strongroom.chain.store_handle import LIST, PROBE, WALK, Opener, StoreHandle
 from strongroom.chain.writer import LinkWriter
 from strongroom.disk_cache.aged import AgedAbsence
 from strongroom.errors import (
@@ -394,12 +394,17 @@ class Link:
         """Return the size of the cache in memory, and True during a known outage. Does not query the store."""
         return self._cache.usage(), self._handle.breaker.is_open
 
-    def health(self) -> Health:
+    def health(self) -> Steps[Health]:
         """Probe the store, past cache and breaker, and measure the duration."""
         from strongroom.chain.probe import diagnose  # a read does not need it
 
         with time_limit(self.policy.timeout), fail_fast(), require_paths(filter(self.covers, required_paths())):
-            return diagnose(self.name, lambda: self._handle.open().probe())
+            return (yield from diagnose(self.name, self._health()))
+
+    def _health(self) -> Steps[Health]:
+        store: GuardedStore = self._handle.store or (yield Step(self._handle.open))
+        health: Health = yield PROBE.step(store)
+        return health
 
     # --- the store ----------------------------------------------------------------------------------------------------
 

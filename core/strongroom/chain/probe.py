@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
+from functools import partial
+from typing import Any
 
+from strongroom.chain.calls.steps import Steps, run
 from strongroom.errors import (
     AuthenticationError,
     Check,
@@ -17,7 +20,7 @@ from strongroom.errors import (
     StoreUnavailableError,
     StrongroomError,
 )
-from strongroom.store import Health, in_daemon, remaining
+from strongroom.store import Health, in_daemon, remaining, time_limit
 
 _GRACE = 0.5
 """For how many seconds past the deadline an answer is still taken: a store that keeps to it answers at its very end."""
@@ -35,7 +38,7 @@ _OTHERWISE = "answers"
 _ORIGINS = "`strongroom config show` prints each option with its origin"
 
 
-def diagnose(store: str, probe: Callable[[], Health]) -> Health:
+def diagnose(store: str, probe: Steps[Health]) -> Steps[Health]:
     """Return a store's health, with the duration of the probe.
 
     If the store is unhealthy, the result has an error, and a failed check with the reason.
@@ -46,7 +49,7 @@ def diagnose(store: str, probe: Callable[[], Health]) -> Health:
     """
     started = time.monotonic()
     try:
-        health = probe()
+        health = yield from probe
     except StrongroomError as error:
         # A copy has no frames: the error is kept, and frames may hold values.
         health = Health(ok=False, error=error.copy(), checks=error.checks)
@@ -54,21 +57,43 @@ def diagnose(store: str, probe: Callable[[], Health]) -> Health:
     return _whole(health._replace(seconds=seconds), store)
 
 
-def probe_all(probes: Mapping[str, Callable[[], Health]]) -> dict[str, Health]:
-    """Return each store's health by its name. All are probed at the same time, each within the whole time limit.
+def probe_all(probes: Mapping[str, Steps[Health]], limit: float) -> dict[str, Health]:
+    """Return each store's health by its name. All are probed at the same time.
 
-    A store that does not answer within `remaining()` is unavailable.
+    A store that does not answer within `limit` seconds is unavailable.
     """
     started = time.monotonic()
-    answers = {name: in_daemon(probe, f"health of {name}") for name, probe in probes.items()}
-    return {name: _awaited(name, answer, started) for name, answer in answers.items()}
+    with time_limit(limit):
+        answers = {name: in_daemon(partial(run, probe), f"health of {name}") for name, probe in probes.items()}
+        return {name: _awaited(name, answer, started) for name, answer in answers.items()}
+
+
+async def await_all(
+    probes: Mapping[str, Steps[Health]], limit: float, drive: Callable[[Steps[Health]], Coroutine[Any, Any, Health]]
+) -> dict[str, Health]:
+    """`probe_all`, in the running event loop. `drive` waits for the steps of a probe."""
+    import asyncio
+
+    started = time.monotonic()
+    with time_limit(limit):
+        tasks = {name: asyncio.create_task(drive(probe)) for name, probe in probes.items()}
+        try:
+            done, _ = await asyncio.wait(tasks.values(), timeout=remaining() + _GRACE)
+        finally:
+            for task in tasks.values():
+                task.cancel()
+    return {name: task.result() if task in done else _overdue(name, started) for name, task in tasks.items()}
 
 
 def _awaited(name: str, answer: Future[Health], started: float) -> Health:
     try:
         return answer.result(remaining() + _GRACE)
     except TimeoutError:
-        outage = StoreUnavailableError(None, "it did not answer in time", store=name)
+        return _overdue(name, started)
+
+
+def _overdue(name: str, started: float) -> Health:
+    outage = StoreUnavailableError(None, "it did not answer in time", store=name)
     return _whole(Health(ok=False, error=outage, seconds=time.monotonic() - started), name)
 
 

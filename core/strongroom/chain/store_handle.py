@@ -58,6 +58,7 @@ WRITE = Operation(GuardedStore.write, "write")
 WRITE_IF = Operation(GuardedStore.write_if, "write_if")
 DELETE = Operation(GuardedStore.delete, "delete")
 LIST = Operation(lambda store, prefix: list(store.list_entries(prefix)), "list_entries")
+PROBE = Operation(GuardedStore.probe, "probe")
 WALK = Operation(lambda store, prefix: list(store.walk(prefix)), "walk")
 
 

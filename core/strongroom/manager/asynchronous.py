@@ -183,8 +183,10 @@ class SecretsManager(BlockingManager):
         return self._watcher.changes(strings(paths), interval, self._threads)
 
     async def ahealth(self) -> dict[str, Health]:
-        """`health`, off the event loop."""
-        return await self._threads.run(self.health)
+        """`health`, off the event loop; an asynchronous store is awaited in it."""
+        from strongroom.chain.probe import await_all  # a read does not need it
+
+        return await await_all(self._chain.probes(), self._config.timeout, self._threads.drive)
 
     async def aclose(self) -> None:
         """`close`, off the event loop."""

@@ -256,7 +256,8 @@ class BlockingManager(ConfiguredManager):
         """
         from strongroom.manager.generation import generate_missing
 
-        self._chain.check_store(store)
+        if store is not None:
+            self._chain.check_store(store)
         return generate_missing(self._chain, self._config.secrets, store)
 
     def set_secret(

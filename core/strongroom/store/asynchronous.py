@@ -45,7 +45,7 @@ LONGEST_STEP = 0.5
 class AsyncSecretStore(ABC):
     """A store whose client is asynchronous.
 
-    The async functions that read, list, write and delete secrets await its methods in the caller's event loop, without
+    The async functions that read, list, write, delete and probe await its methods in the caller's event loop, without
     a thread. Other callers use the blocking methods, which run the asynchronous ones in the store's own event loop, in
     a daemon thread. Both keep the deadline: a coroutine that overruns is cancelled and given up.
 

@@ -16,7 +16,7 @@ from strongroom.errors import (
     StoreUnavailableError,
     WriteOutcomeUnknownError,
 )
-from strongroom.store import AsyncSecretStore, asynchronous, time_limit
+from strongroom.store import AsyncSecretStore, Health, asynchronous, time_limit
 from strongroom.store.memory import MemoryStore
 
 
@@ -111,6 +111,48 @@ def test_every_operation_is_awaited_without_a_thread(managed, no_threads, kind):
     no_threads()
     asyncio.run(main())
     assert store.threads == {threading.current_thread()}
+
+
+class Probed(Store):
+    async def aprobe(self):
+        return await self._called("aprobe", "") or Health(ok=True, detail="asynchronous")
+
+
+def test_health_is_awaited_without_a_thread(managed, no_threads):
+    """Of all stores at the same time: each of these waits for the other."""
+
+    async def main():
+        both = asyncio.Barrier(2)
+
+        async def wait():
+            await both.wait()
+
+        for store in stores:
+            store.faults["aprobe"] = wait
+        return await manager.ahealth()
+
+    stores = Probed(), Probed()
+    manager = managed(*stores)
+    no_threads()
+    assert [health.detail for health in asyncio.run(main()).values()] == ["asynchronous"] * 2
+
+
+def test_a_probe_that_hangs_or_returns_nonsense_hides_no_other(managed):
+    """It costs the deadline, and is the failure of its store."""
+
+    async def nonsense():
+        return "canary"
+
+    async def main():
+        with time_limit(0.1):
+            return await manager.ahealth()
+
+    manager = managed(Probed(), Probed(aprobe=hang), Probed(aprobe=nonsense), Store(), MemoryStore())
+    sound, hung, wrong, unprobed, memory = asyncio.run(main()).values()
+    assert (sound.ok, hung.ok, wrong.ok, unprobed.ok, memory.ok) == (True, False, False, True, True)
+    assert isinstance(hung.error, StoreUnavailableError)
+    assert "probe() returned str, expected Health" in str(wrong.error)
+    assert "canary" not in f"{wrong}"
 
 
 def test_a_batch_reads_each_secret_once(managed, no_threads):

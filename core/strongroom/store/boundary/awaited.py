@@ -13,6 +13,7 @@ from strongroom.secret import Secret, Value, Version
 from strongroom.store.boundary import answers
 from strongroom.store.daemon import overrun
 from strongroom.store.deadline import remaining
+from strongroom.store.protocols import Health
 
 if TYPE_CHECKING:
     from strongroom.store.boundary.enforcement import Boundary
@@ -24,6 +25,7 @@ _METHODS = {
     "delete": "adelete",
     "list_entries": "alist_entries",
     "walk": "alist_entries",
+    "probe": "aprobe",
 }
 """The store's method behind each operation."""
 
@@ -89,6 +91,11 @@ class AwaitedStore:
         if first is not None:
             raise first
         return paths
+
+    async def probe(self) -> Health:
+        """Return the store's health."""
+        health = await self._boundary.acall(None, self._store.aprobe, answers.as_health)
+        return self._boundary.with_own_error(health)
 
     async def _changed(self, path: str, method: str, start: Callable[[], Awaitable[Any]]) -> Version | None:
         return await self._boundary.acall(path, start, lambda answer: answers.as_version(answer, method), changes=True)

@@ -17,10 +17,10 @@ from inspect import iscoroutinefunction
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Protocol, TypeVar, cast
 
-from strongroom.errors import PluginError, StoreError, StoreUnavailableError
+from strongroom.errors import PluginError, StoreError, StoreUnavailableError, StrongroomError
 from strongroom.store.asynchronous import AsyncSecretStore, outcome_in_time
 from strongroom.store.boundary import answers
-from strongroom.store.boundary.containment import close_quietly, contained, plugin_code
+from strongroom.store.boundary.containment import close_quietly, contained, plugin_code, translated
 from strongroom.store.daemon import CLOSE_LIMIT, GRACE, in_daemon, overrun
 from strongroom.store.deadline import (
     current_deadline,
@@ -30,7 +30,7 @@ from strongroom.store.deadline import (
     time_limit,
 )
 from strongroom.store.locks import reentrant_lock
-from strongroom.store.protocols import traits_of
+from strongroom.store.protocols import Health, traits_of
 
 _R = TypeVar("_R")
 _S = TypeVar("_S")
@@ -145,6 +145,13 @@ class Boundary:
         assert self.asynchronous is not None  # noqa: S101  # the caller has looked
         outcome = await outcome_in_time(self.asynchronous, start, changes=changes)
         return contained(lambda: check(outcome()), self.name, path, hint=self.bug, plugin=self.type, changes=changes)
+
+    def with_own_error(self, health: Health) -> Health:
+        """Return the plugin's health with a copy of its error, as a raised one is copied."""
+        if health.error is None:
+            return health
+        error = translated(health.error, None, self.name, self.bug, self.type)
+        return health._replace(error=error if isinstance(error, StrongroomError) else None)
 
     def stream(
         self,

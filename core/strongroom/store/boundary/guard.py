@@ -225,10 +225,7 @@ class GuardedStore:
         if "probed" not in self.capabilities:
             return Health(ok=True, detail="open")
         health = self.call(ProbedStore, None, lambda store: answers.as_health(store.probe()))
-        if health.error is None:
-            return health
-        error = translated(health.error, None, self.name, self._boundary.bug, type(self._store))
-        return health._replace(error=error if isinstance(error, StrongroomError) else None)
+        return self._boundary.with_own_error(health)
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
