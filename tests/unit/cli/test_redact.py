@@ -78,3 +78,11 @@ def test_the_reader_may_go_away(script):
     line = f"{script} run --redact -- {sys.executable} -c '{program}' | head -1"
     done = subprocess.run(["bash", "-c", line], capture_output=True, check=False, timeout=100)
     assert done.stdout == b"0\n"
+
+
+def test_a_command_without_an_end_ends_with_its_reader(script):
+    """By SIGPIPE, as without --redact."""
+    Path("strongroom.toml").write_text(CONFIGURATION, "utf-8")
+    line = f"{script} run --redact -- yes | head -1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, check=False, timeout=100)
+    assert done.stdout == b"y\n141\n"

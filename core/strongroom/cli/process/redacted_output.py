@@ -75,19 +75,22 @@ class _Redirection:
         """Restore the descriptor, and wait until everything is written."""
         os.dup2(self._original, self._descriptor)
         self._thread.join()
-        os.close(self._reader)
         os.close(self._original)
 
     def _copy(self) -> None:
+        """Copy until the end. If nobody reads it any more, close the pipe, so that the command gets SIGPIPE."""
         held = b""
-        open_ = True
-        while content := os.read(self._reader, _READ_SIZE):
-            held += content
-            end = complete(self._known, held)
-            open_ = open_ and self._write(held[:end])
-            held = held[end:]
-        if open_:
-            self._write(held)
+        is_read = True
+        try:
+            while is_read and (content := os.read(self._reader, _READ_SIZE)):
+                held += content
+                end = complete(self._known, held)
+                is_read = self._write(held[:end])
+                held = held[end:]
+            if is_read:
+                self._write(held)
+        finally:
+            os.close(self._reader)
 
     def _write(self, content: bytes) -> bool:
         """Write the masked content. Return False if nobody reads it any more."""
