@@ -175,12 +175,19 @@ def _entries(chain: Sequence[ChainEntry], stores: Mapping[str, SecretStore]) -> 
 
 
 def _opener(config: Config, name: str, stores: Mapping[str, SecretStore]) -> Callable[[], SecretStore]:
-    """Return the function that opens a store of the chain: see `plugins.prepare`. An open store is there already."""
+    """Return the function that opens a store of the chain: see `plugins.prepare`. An open store is there already.
+
+    In the block of an `override`, its settings are resolved when it is opened, which the block does not need: a machine
+    for tests may lack the credentials.
+    """
     if name in stores:
         return lambda: stores[name]
     from strongroom import plugins
 
-    return plugins.prepare(config, name)
+    def prepare_and_open() -> SecretStore:
+        return plugins.prepare(config, name)()
+
+    return prepare_and_open if substitution.is_active() else plugins.prepare(config, name)
 
 
 # --- disk cache, audit log, fork --------------------------------------------------------------------------------------

@@ -24,6 +24,11 @@ def add(manager: ConfiguredManager) -> None:
         manager._answer_like(_substitutes[-1])  # noqa: SLF001  # of this package
 
 
+def is_active() -> bool:
+    """Return True if another manager answers for all managers."""
+    return bool(_substitutes)
+
+
 def push(substitute: ConfiguredManager) -> None:
     """Let every manager answer like this one."""
     _substitutes.append(substitute)

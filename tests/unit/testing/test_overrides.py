@@ -12,6 +12,7 @@ import pytest
 
 import strongroom
 from strongroom import (
+    ConfigurationError,
     InvalidDataError,
     InvalidPathError,
     PermissionDeniedError,
@@ -301,6 +302,14 @@ class TestOwnManagers:
             with SecretsManager(chain=["env"]) as application:
                 assert application.get_secret("a/b", "k") == "test"
             assert answering.get_secret("a/b", "k") == "test"
+
+    def test_one_that_is_made_in_the_block_needs_no_settings_of_the_machine(self):
+        """Such as credentials, which a machine for tests may lack. Outside of the block, they are missing."""
+        chain = [{"store": "json", "file": {"env": "FILE_OF_SECRETS"}}]
+        with override({"a/b#k": "test"}), SecretsManager(chain=chain) as application:
+            assert application.get_secret("a/b", "k") == "test"
+        with pytest.raises(ConfigurationError, match="FILE_OF_SECRETS"):
+            SecretsManager(chain=chain)
 
     def test_one_that_is_closed_in_the_block_stays_closed(self):
         application = SecretsManager(chain=[open_memory(secrets={"a/b": {"k": "own"}})])
