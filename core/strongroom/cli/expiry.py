@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -83,11 +84,11 @@ def warnings(config: Config) -> list[str]:
     return [f"{row.variable} {row.words(now)}" for row in _dated(config) if row.days(now) <= _WARNED_DAYS]
 
 
-def statuses(secrets: SecretsManager) -> tuple[list[RotationStatus], list[StrongroomError]]:
-    """Return the status of each rotation, and the errors of those that could not be read."""
+def statuses(secrets: SecretsManager, paths: Sequence[str] = ()) -> tuple[list[RotationStatus], list[StrongroomError]]:
+    """Return the status of each rotation, or of these, and the errors of those that could not be read."""
     found: list[RotationStatus] = []
     errors: list[StrongroomError] = []
-    for path in secrets.rotations.paths:
+    for path in paths or secrets.rotations.paths:
         try:
             found += secrets.rotations.status([path])
         except StrongroomError as error:

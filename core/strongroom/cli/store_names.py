@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import click
 
 from strongroom.cli.terminal.confirmation import describe_target
-from strongroom.errors import shown
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
@@ -69,12 +68,6 @@ encrypt_to_option = click.option(
     multiple=True,
     help="Encrypt the written file to this age recipient. Repeatable.",
 )
-
-
-def join_names(names: tuple[str, ...]) -> str:
-    """Return the names as `a, b and c`."""
-    *most, last = map(shown, names)
-    return f"{', '.join(most)} and {last}" if most else last
 
 
 def with_mapping(config: Config, sources: tuple[str, ...], file: Path | None) -> Config:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 import secrets
-import signal
 import stat
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
@@ -20,9 +17,9 @@ from strongroom.cli import export_formats, secrets_table
 from strongroom.cli.exit_codes import ExitCode
 from strongroom.cli.invocation import Invocation, current
 from strongroom.cli.process.row_watch import Reaction, Rows
+from strongroom.cli.process.signals import until_ended
 from strongroom.cli.terminal import output
 from strongroom.errors import ConfigurationError, StrongroomError, UnsupportedOperationError
-from strongroom.store import ReentrantEvent
 
 if TYPE_CHECKING:
     from strongroom.manager.required_secrets import Requirement
@@ -90,7 +87,7 @@ def _export_to_file(invocation: Invocation, kind: str, file: Path, *, watch: boo
         if not watch:
             return ExitCode.DONE
         export = _Export(Rows(answers, secrets, partial(secrets.resolve, allow_dynamic=False)), kind, file)
-        with _until_ended() as end, export.rows.watched(Reaction(export.write_again)):
+        with until_ended() as end, export.rows.watched(Reaction(export.write_again)):
             end.wait()
         return ExitCode.INTERRUPTED if end.interrupted else ExitCode.DONE
 
@@ -124,29 +121,6 @@ class _Export:
             output.say(f"{self._file} keeps the old values: {fault}")
         self._fault = fault
         return False
-
-
-class _End(ReentrantEvent):
-    """Set by SIGTERM, and by SIGINT, which is an interruption."""
-
-    interrupted = False
-
-    def handle(self, number: int, _: FrameType | None) -> None:
-        """Handle the signal."""
-        self.interrupted = number == signal.SIGINT
-        self.set()
-
-
-@contextmanager
-def _until_ended() -> Iterator[_End]:
-    """Yield an event that SIGTERM or SIGINT sets while the block runs."""
-    end = _End()
-    before = {number: signal.signal(number, end.handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield end
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _export_to_github(invocation: Invocation) -> None:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
+from strongroom.cli import expiry
 from strongroom.cli.exit_codes import code_of_all
 from strongroom.cli.invocation import Invocation, complete, current, read_interval
+from strongroom.cli.process.signals import until_ended
 from strongroom.cli.terminal import output
 from strongroom.cli.terminal.confirmation import confirm
-from strongroom.errors import ConfigurationError, StrongroomError, shown
-from strongroom.store import ReentrantEvent
+from strongroom.errors import ConfigurationError, shown
 
 if TYPE_CHECKING:
     from strongroom.rotate.rotations import RotationStatus
@@ -132,15 +130,10 @@ def status_command(invocation: Invocation, paths: tuple[str, ...], *, as_json: b
 
     Example: strongroom rotate status
     """
-    found: list[RotationStatus] = []
-    errors: list[StrongroomError] = []
     with invocation.open() as secrets:
-        for path in paths or secrets.rotations.paths:
-            try:
-                found += secrets.rotations.status([path])
-            except StrongroomError as error:
-                errors.append(error.copy())
-                output.say(str(error))
+        found, errors = expiry.statuses(secrets, paths)
+    for error in errors:
+        output.say(str(error))
     if as_json:
         output.write_document({"rotations": list(map(described, found))})
     else:
@@ -164,12 +157,12 @@ def history_command(invocation: Invocation, path: str, *, as_json: bool) -> None
         versions = secrets.rotations.history(path)
     if as_json:
         described_versions: list[Value] = [
-            {"secret_version": found.version, "created": _iso(found.created), "keys": list(found.keys)}
+            {"secret_version": found.version, "created": output.iso(found.created), "keys": list(found.keys)}
             for found in versions
         ]
         output.write_document({"path": path, "versions": described_versions})
         return
-    rows = [(str(found.version), _time(found.created), ", ".join(found.keys)) for found in versions]
+    rows = [(str(found.version), output.minute(found.created), ", ".join(found.keys)) for found in versions]
     output.write_listing(("version", "written", "changed keys"), rows)
 
 
@@ -199,7 +192,7 @@ def run_command(invocation: Invocation, *, once: bool, interval: float, as_json:
 
     if as_json and not once:
         raise click.UsageError("--json needs --once")
-    with invocation.open() as secrets, _stopped_by_signals() as stop:
+    with invocation.open() as secrets, until_ended() as stop:  # a rotation that is under way is finished
         if not secrets.rotations.paths:
             raise ConfigurationError('No rotation is configured: add a table [rotation."PATH"]')
         runner = Runner(secrets.rotations, interval=interval, report=_say)
@@ -222,20 +215,6 @@ def run_command(invocation: Invocation, *, once: bool, interval: float, as_json:
     click.get_current_context().exit(code_of_all(outcome.error for outcome in outcomes if outcome.error is not None))
 
 
-@contextmanager
-def _stopped_by_signals() -> Iterator[ReentrantEvent]:
-    """Yield an event that SIGTERM and SIGINT set, so that a rotation which is under way is finished."""
-    stop = ReentrantEvent()  # a handler may interrupt its wait
-    before: Mapping[int, object] = {
-        number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)
-    }
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]  # what `signal` returned
-
-
 def described(status: RotationStatus) -> Mapping[str, Value]:
     """Return the JSON object of a status."""
     return {
@@ -244,12 +223,12 @@ def described(status: RotationStatus) -> Mapping[str, Value]:
         "rotator": status.rotator,
         "state": status.state,
         "unfinished": status.unfinished,
-        "last_success": _iso(status.last_success),
-        "due": _iso(status.due),
+        "last_success": output.iso(status.last_success),
+        "due": output.iso(status.due),
         "overdue": status.overdue,
         "owner": status.owner,
-        "lease_until": _iso(status.lease_until),
-        "grace_end": _iso(status.grace_end),
+        "lease_until": output.iso(status.lease_until),
+        "grace_end": output.iso(status.grace_end),
         "failures": status.failures,
     }
 
@@ -281,10 +260,10 @@ def _sentence(status: RotationStatus) -> str:
         return f"Undid the rotation of {path}: the old credential works"
     if status.grace_end is not None:
         return (
-            f"Rotated {path}. The old credential is valid until {_time(status.grace_end)}; then the scheduler, or "
-            f"strongroom rotate resume {path}, revokes it"
+            f"Rotated {path}. The old credential is valid until {output.minute(status.grace_end)}; "
+            f"then the scheduler, or strongroom rotate resume {path}, revokes it"
         )
-    due = "" if status.due is None else f". It is due again {_time(status.due)}"
+    due = "" if status.due is None else f". It is due again {output.minute(status.due)}"
     return f"Rotated {path}{due}"
 
 
@@ -292,8 +271,8 @@ def _fields(status: RotationStatus) -> tuple[str, ...]:
     return (
         status.path,
         status.state,
-        _time(status.last_success),
-        _time(status.due),
+        output.minute(status.last_success),
+        output.minute(status.due),
         "overdue" if status.overdue else "",
         status.rotator,
         status.store,
@@ -310,14 +289,7 @@ def _cells(status: RotationStatus) -> tuple[str | output.Cell, ...]:
         details.append(f"by {status.owner}")
     if status.failures:
         details.append(f"failed {status.failures} times" if status.failures > 1 else "failed once")
-    due = output.state("warning", f"{_time(status.due)}\noverdue") if status.overdue else output.Cell(_time(status.due))
+    moment = output.minute(status.due)
+    due = output.state("warning", f"{moment}\noverdue") if status.overdue else output.Cell(moment)
     state = output.state(_STYLES.get(status.state, "pending"), "\n".join(details))
-    return status.path, state, _time(status.last_success), due, status.rotator
-
-
-def _iso(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat()
-
-
-def _time(moment: datetime | None) -> str:
-    return "" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    return status.path, state, output.minute(status.last_success), due, status.rotator

@@ -18,6 +18,7 @@ from strongroom.cli.invocation import Invocation, complete, current, read_durati
 from strongroom.cli.process import child_process, lease_keeper, supervisor
 from strongroom.cli.process.redacted_output import redacted_output
 from strongroom.cli.process.row_watch import Rows
+from strongroom.cli.process.signals import handled
 from strongroom.cli.process.store_credentials import without_credentials
 from strongroom.fingerprints import Fingerprints
 from strongroom.secret import observe
@@ -188,9 +189,5 @@ def _replace_process(command: tuple[str, ...], variables: Mapping[bytes, bytes])
 
 def _become(command: Sequence[str], variables: Mapping[bytes, bytes]) -> NoReturn:
     # Python ignores these signals, and the new program would inherit that.
-    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGPIPE, signal.SIGXFSZ)}
-    try:
+    with handled((signal.SIGPIPE, signal.SIGXFSZ), signal.SIG_DFL):
         os.execvpe(command[0], list(command), variables)  # noqa: S606  # the user's own command
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

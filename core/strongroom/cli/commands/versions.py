@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -55,15 +54,16 @@ def history_command(invocation: Invocation, path: str, *, store: str | None, as_
         versions = secrets.versions.history(path, store=store)
         labels = secrets.versions.metadata(path, store=store) if as_json or output.is_terminal() else {}
     rows = [
-        (str(info.version), _time(info.created), _state(info, versions), _time(info.deleted_at)) for info in versions
+        (str(info.version), output.second(info.created), _state(info, versions), output.second(info.deleted_at))
+        for info in versions
     ]
     if as_json:
         described = [
             {
                 "secret_version": info.version,
-                "created": _iso(info.created),
+                "created": output.iso(info.created),
                 "state": _state(info, versions),
-                "deleted_at": _iso(info.deleted_at),
+                "deleted_at": output.iso(info.deleted_at),
             }
             for info in versions
         ]
@@ -130,11 +130,11 @@ def rollback_command(
     """
     with invocation.open() as secrets:
         target = secrets.write_target(path, store=store)
-        announce(secrets, target, f"Rolling {shown(path)} back to version {_shown(version)} in")
+        announce(secrets, target, f"Rolling {shown(path)} back to version {shown(str(version))} in")
         confirm(reasons(target, secrets.config, drops=False), yes=yes)
         made = secrets.versions.rollback(path, version, store=target.store)
     numbered = "" if made is None else f", as version {made}"
-    output.say(f"Restored version {_shown(version)} of {shown(path)}{numbered}")
+    output.say(f"Restored version {shown(str(version))} of {shown(path)}{numbered}")
     if as_json:
         output.write_document({"path": path, "store": target.store, "from_version": version, "secret_version": made})
 
@@ -157,10 +157,10 @@ def undelete_command(
     """
     with invocation.open() as secrets:
         target = secrets.write_target(path, store=store)
-        announce(secrets, target, f"Undeleting version {_shown(version)} of {shown(path)} in")
+        announce(secrets, target, f"Undeleting version {shown(str(version))} of {shown(path)} in")
         confirm(reasons(target, secrets.config, drops=False), yes=yes)
         secrets.versions.undelete(path, version, store=target.store)
-    output.say(f"Undeleted version {_shown(version)} of {shown(path)}")
+    output.say(f"Undeleted version {shown(str(version))} of {shown(path)}")
     if as_json:
         output.write_document({"path": path, "store": target.store, "secret_version": version})
 
@@ -184,12 +184,12 @@ def destroy_command(
     Example: strongroom destroy database/connection 1 2
     """
     numbers = list(dict.fromkeys(versions))
-    what = f"{'version' if len(numbers) == 1 else 'versions'} {_listed(numbers)}"
+    what = f"{'version' if len(numbers) == 1 else 'versions'} {output.joined(numbers)}"
     with invocation.open() as secrets:
         target = secrets.write_target(path, store=store)
         known = {info.version for info in secrets.versions.history(path, store=target.store)}
         if missing := [version for version in numbers if version not in known]:
-            raise SecretNotFoundError(path, f"there is no version {_listed(missing)}", store=target.store)
+            raise SecretNotFoundError(path, f"there is no version {output.joined(missing)}", store=target.store)
         announce(secrets, target, f"Destroying {what} of {shown(path)} in")
         confirm([*reasons(target, secrets.config, drops=False), "destroyed versions cannot be restored"], yes=yes)
         done: list[Version] = []
@@ -200,7 +200,7 @@ def destroy_command(
         except StrongroomError as error:
             if not done:
                 raise
-            output.say(f"Destroyed before the failure: {_listed(done)} of {what}")
+            output.say(f"Destroyed before the failure: {output.joined(done)} of {what}")
             output.say(str(error))
             click.get_current_context().exit(ExitCode.PARTIAL)
     output.say(f"Destroyed {what} of {shown(path)}")
@@ -234,20 +234,3 @@ def _kind(key: str, secret: Secret) -> str:
     from strongroom.secret import kind
 
     return kind(secret.data[key]) if key in secret.data else ""
-
-
-def _iso(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat()
-
-
-def _time(moment: datetime | None) -> str:
-    return "" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
-
-
-def _shown(version: Version) -> str:
-    return shown(str(version))
-
-
-def _listed(versions: Iterable[Version]) -> str:
-    *most, last = map(_shown, versions) if versions else ("",)
-    return f"{', '.join(most)} and {last}" if most else last

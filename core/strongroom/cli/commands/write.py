@@ -73,7 +73,7 @@ def set_command(
         data = write_values.read_files(request.files, empty=empty)
     with invocation.open() as secrets:
         target = secrets.write_target(request.path, store=store)
-        what = _join(request.keys or list(data)) or "keys from stdin"
+        what = output.joined(request.keys or data or ["keys from stdin"])
         announce(secrets, target, f"Writing {what} at {shown(request.path)} to")
         confirm(reasons(target, secrets.config, drops=replace), yes=yes)
         interactive = sys.stdin.isatty()
@@ -89,7 +89,7 @@ def set_command(
             data = SensitiveDict({request.key: value})
         version = secrets.set_secret(request.path, data, store=target.store, replace=replace)
     numbered = "" if version is None else f", version {version}"
-    output.say(f"Stored {_join(list(data))} at {shown(request.path)}{numbered}")
+    output.say(f"Stored {output.joined(data)} at {shown(request.path)}{numbered}")
     if document is not None:
         output.write_document(
             {"path": request.path, "store": target.store, "keys": list(data), "secret_version": version}
@@ -123,8 +123,3 @@ def delete_command(invocation: Invocation, path: str, *, store: str | None, yes:
     output.say(f"Deleted {shown(path)} from store {shown(target.store)}")
     if as_json:
         output.write_document({"path": path, "store": target.store})
-
-
-def _join(keys: list[str]) -> str:
-    *most, last = map(shown, keys) if keys else ("",)
-    return f"{', '.join(most)} and {last}" if most else last

@@ -10,10 +10,11 @@ import os
 import select
 import signal
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import FrameType
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Self
 
+from strongroom.cli.process.signals import handled
 from strongroom.cli.terminal import output
 from strongroom.store import ReentrantEvent, reentrant_lock
 
@@ -212,21 +213,11 @@ class _SignalArrival:
             os.read(self._reader, 4096)
 
 
-@contextlib.contextmanager
-def _signal_forwarding(child: Child) -> Iterator[None]:
+def _signal_forwarding(child: Child) -> AbstractContextManager[None]:
     """Forward signals to the child while the block runs, instead of handling them."""
-
-    def forward(number: int, _: FrameType | None) -> None:
-        child.forward(number)
-
     # An ignored signal stays ignored in the child, as `nohup` expects; a handler would not be inherited.
     wanted = [number for number in _FORWARDED if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, forward) for number in wanted}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return handled(wanted, lambda number, _: child.forward(number))
 
 
 def _is_in_foreground() -> bool:

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,7 +15,7 @@ import click
 
 from strongroom.cli.terminal import streams
 from strongroom.encoding import as_text, to_json
-from strongroom.errors import ConfigurationError, InvalidDataError
+from strongroom.errors import ConfigurationError, InvalidDataError, shown
 from strongroom.secret import Value
 
 if TYPE_CHECKING:
@@ -140,6 +141,27 @@ def write_rows(rows: Iterable[Sequence[str]]) -> None:
 def counted(number: int, noun: str, plural: str = "") -> str:
     """Return a number with its noun, such as `1 store` or `2 stores`. Without `plural`, an `s` makes it."""
     return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def joined(words: Iterable[object]) -> str:
+    """Return the words as `a, b and c`, each with its control characters escaped."""
+    *most, last = (shown(str(word)) for word in words)
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def iso(moment: datetime | None) -> str | None:
+    """Return a time for a JSON document."""
+    return None if moment is None else moment.isoformat()
+
+
+def minute(moment: datetime | None) -> str:
+    """Return a time for a table."""
+    return "" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def second(moment: datetime | None) -> str:
+    """Return a time for a table, to the second."""
+    return "" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def one_line(text: str) -> str:

@@ -234,9 +234,7 @@ def apply_command(
     if encrypt_to:  # the run stores it with its plan
         made = replace(made, encrypt_to=encrypt_to)
     config = store_names.with_mapping(invocation.load(), made.sources, mapping_file)
-    output.say(
-        f"migrating from {store_names.join_names(made.sources)} to {store_names.describe_store(config, made.target)}"
-    )
+    output.say(f"migrating from {output.joined(made.sources)} to {store_names.describe_store(config, made.target)}")
     if made.is_blocked or not made.pending:  # a run that writes nothing would hide the one before it from `undo`
         _show(made, as_json=as_json)
         raise click.exceptions.Exit(plan_view.exit_code(made))
@@ -264,7 +262,7 @@ def _plan(
     sources, target = sources or ("env",), str(given["target"])
     config = store_names.with_mapping(config, sources, mapping_file)
     selection = Selection(given["from_prefix"], given["to_prefix"], given["include"], given["exclude"])
-    output.say(f"{what} from {store_names.join_names(sources)} to {store_names.describe_store(config, target)}")
+    output.say(f"{what} from {output.joined(sources)} to {store_names.describe_store(config, target)}")
     config = with_operator_token(config, target, ask=not (given.get("yes") or given.get("dry_run")))
     migrator = stack.enter_context(Migrator(config))
     with progress.bar() as tell:
@@ -279,9 +277,7 @@ def _plan(
             progress=tell,
         )
     if not made.items and (selection.from_prefix or selection.include):
-        output.say(
-            f"No secret of {store_names.join_names(sources)} matches --from-prefix and --include. Check the spelling"
-        )
+        output.say(f"No secret of {output.joined(sources)} matches --from-prefix and --include. Check the spelling")
         raise click.exceptions.Exit(ExitCode.IMPOSSIBLE)
     given_by = {item.source for item in made.items}
     if not (selection.from_prefix or selection.include or selection.exclude):

@@ -14,6 +14,7 @@ from strongroom.cli.commands.migration.operator_token import with_operator_token
 from strongroom.cli.exit_codes import ExitCode
 from strongroom.cli.invocation import Invocation, complete, current
 from strongroom.cli.terminal import output
+from strongroom.errors import shown
 
 if TYPE_CHECKING:
     from strongroom.config import Config
@@ -54,7 +55,7 @@ def resume_command(
 
     found, plan = _found(run, unfinished=True)
     config = store_names.with_mapping(invocation.load(), plan.sources, mapping_file)
-    _announce(config, f"resuming migration {found.name} from {store_names.join_names(plan.sources)} to", plan)
+    _announce(config, f"resuming migration {found.name} from {output.joined(plan.sources)} to", plan)
     step.confirm([], production=config.production, yes=yes)
     config = with_operator_token(config, plan.target, ask=not yes)
     with Migrator(config) as migrator:
@@ -143,9 +144,7 @@ def delete_source_command(
     _require_name(run, "delete-source")
     config = store_names.with_mapping(invocation.load(), plan.sources, mapping_file)
     sources = " and ".join(store_names.describe_store(config, source) for source in plan.sources)
-    output.say(
-        f"deleting the secrets of migration {found.name} to {store_names.join_names((plan.target,))} from {sources}"
-    )
+    output.say(f"deleting the secrets of migration {found.name} to {shown(plan.target)} from {sources}")
     why = [f"this deletes the secrets of migration {found.name} at the source, possibly for good"]
     step.confirm(why, production=config.production, yes=yes)
     config = with_operator_tokens(config, plan.sources, ask=not yes)
@@ -240,10 +239,10 @@ def _list(*, as_json: bool) -> None:
     rows = [
         (
             run.name,
-            f"{run.started:%Y-%m-%d %H:%M:%S} UTC",
+            output.second(run.started),
             "undone" if run.undone else "finished" if run.finished else "not finished",
-            store_names.join_names(plan.sources),
-            store_names.join_names((plan.target,)),
+            output.joined(plan.sources),
+            shown(plan.target),
         )
         for run, plan in found
     ]

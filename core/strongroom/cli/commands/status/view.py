@@ -10,10 +10,9 @@ from strongroom.cli.commands.doctor import advised
 from strongroom.cli.commands.status.migrations import MigrationStatus
 from strongroom.cli.commands.status.model import CHECKING, LinkStatus, RotationRow, Status
 from strongroom.cli.expiry import words
-from strongroom.cli.store_names import join_names
-from strongroom.cli.terminal.output import Cell, counted, state
+from strongroom.cli.terminal.output import Cell, counted, joined, state
 from strongroom.config.durations import format_duration
-from strongroom.errors import CheckState
+from strongroom.errors import CheckState, shown
 from strongroom.status import ProcessReport
 
 if TYPE_CHECKING:
@@ -125,7 +124,7 @@ def _next(status: RotationStatus, now: datetime) -> str:
 
 
 def _migration(migration: MigrationStatus, now: datetime) -> tuple[Cell | str, ...]:
-    stores = f"{join_names(migration.sources)} → {join_names((migration.target,))}" if migration.target else ""
+    stores = f"{joined(migration.sources)} → {shown(migration.target)}" if migration.target else ""
     share = migration.done / migration.total if migration.total else 1.0
     filled = int(share * _BAR)
     progress = f"{'█' * filled}{'░' * (_BAR - filled)} {migration.done}/{migration.total}"
