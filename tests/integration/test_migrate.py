@@ -37,7 +37,7 @@ from strongroom.migrate import (
     undo,
     verify,
 )
-from strongroom.migrate.endpoints.stores import Endpoints
+from strongroom.migrate.endpoints import Endpoints
 from strongroom.migrate.execution import throttle
 from strongroom.secret import Secret, same
 from strongroom.store.boundary.validation import ValidatedStore

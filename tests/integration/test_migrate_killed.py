@@ -21,7 +21,7 @@ from strongroom.migrate import (
     undo,
     verify,
 )
-from strongroom.migrate.endpoints.stores import Endpoints
+from strongroom.migrate.endpoints import Endpoints
 from strongroom.secret import Secret
 from strongroom.store.boundary.validation import ValidatedStore
 from strongroom_vault.plugin import open_vault

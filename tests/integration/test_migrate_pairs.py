@@ -19,8 +19,8 @@ from strongroom.errors import (
     SecretTooLargeError,
 )
 from strongroom.migrate import ItemState, State, apply, plan, runs, undo, verify
-from strongroom.migrate.endpoints.stores import Endpoints
-from strongroom.migrate.endpoints.variables import open_dotenv
+from strongroom.migrate.endpoints import Endpoints
+from strongroom.migrate.variables import open_dotenv
 from strongroom.secret import Secret, same
 
 ODD_PATHS = {"with space", "%2e/percent", "unicode/ünïcode 🗝"}

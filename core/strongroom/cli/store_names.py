@@ -27,7 +27,7 @@ def describe_store(config: Config, name: str) -> str:
     """
     from strongroom import plugins
     from strongroom.chain.chain import WriteTarget
-    from strongroom.migrate.endpoints.stores import located
+    from strongroom.migrate.endpoints import located
 
     config, group = located(config, name, plugins.EXPORTERS)
     return describe_target(WriteTarget(name, frozenset()), config, plugins.settings(config, name, group))
@@ -44,17 +44,20 @@ def open_reader(config: Config, name: str, stack: ExitStack) -> tuple[ValidatedS
         StoreError: it cannot be opened, or read.
     """
     from strongroom import plugins
-    from strongroom.migrate.endpoints.sources import ImportedStore
-    from strongroom.migrate.endpoints.stores import located, prepare_source
+    from strongroom.migrate.endpoints import located, open_endpoint
+    from strongroom.migrate.sources import ImportedStore
+    from strongroom.migrate.spi import Importer
     from strongroom.store import SecretStore, time_limit
-    from strongroom.store.boundary.enforcement import Boundary, open_plugin
+    from strongroom.store.boundary.enforcement import Boundary
     from strongroom.store.boundary.validation import ValidatedStore
 
-    config, _ = located(config, name, plugins.IMPORTERS)
+    config, group = located(config, name, plugins.IMPORTERS)
     with time_limit(config.timeout):
-        opened = open_plugin(prepare_source(config, name), name)
+        opened = open_endpoint(config, name, group)
     unmapped: Sequence[Failure] = ()
     if not isinstance(opened, SecretStore):
+        if not isinstance(opened, Importer):
+            raise plugins.broken(config.store(name).plugin, opened, "importer and no store")
         opened = ImportedStore(opened, name, config.timeout)
         unmapped = opened.unmapped
     front = ValidatedStore(opened, name, Boundary(opened, name, limit=config.timeout))
@@ -81,7 +84,7 @@ def with_mapping(config: Config, sources: tuple[str, ...], file: Path | None) ->
         return config
     from strongroom import plugins
     from strongroom.config import OptionValue, Rank
-    from strongroom.migrate.endpoints.stores import named, parse_spec
+    from strongroom.migrate.endpoints import named, parse_spec
     from strongroom.migrate.plans.mapping_export import MAPPING_FILE
 
     stores = dict(config.stores)
@@ -91,7 +94,7 @@ def with_mapping(config: Config, sources: tuple[str, ...], file: Path | None) ->
             continue
         if MAPPING_FILE in plugins.schema(config, about.plugin, plugins.IMPORTERS).options:
             given = OptionValue(str(file.absolute()), "--mapping-file", Rank.ARGUMENT)
-            stores[name] = replace(about, options={**about.options, MAPPING_FILE: given})
+            stores[name] = about.with_options({MAPPING_FILE: given})
     if stores == dict(config.stores):
         raise click.UsageError("--mapping-file only applies to variables: no source is env, dotenv or the like")
     return replace(config, stores=stores)

@@ -126,13 +126,13 @@ def build(
     stores = _stores(chain, variables, file, plugins)
     for name, said in arguments.stores(file.environment).items():
         own = stores[name] if said.plugin in {name, stores[name].plugin} else said
-        stores[name] = _with_options(own, said.options)
+        stores[name] = own.with_options(said.options)
     if argument_options := arguments.options():
         vaults = [link.store for link in chain if stores[link.store].plugin == VAULT]
         if not vaults:
             names = " and ".join(given.origin.removeprefix("the argument ") for given in argument_options.values())
             raise ConfigurationError(f"{names} would do nothing: no store in the chain has the plugin {VAULT}")
-        stores |= {name: _with_options(stores[name], argument_options) for name in vaults}
+        stores |= {name: stores[name].with_options(argument_options) for name in vaults}
     if not arguments.enable_fallback:
         chain = tuple(link for link in chain if stores[link.store].plugin not in FALLBACKS)
         if not chain:
@@ -193,12 +193,8 @@ def _stores(
             option: OptionValue(text, f"the environment variable {variable}", Rank.VARIABLE)
             for option, (variable, text) in options.items()
         }
-        stores[name] = _with_options(stores[name], said)
+        stores[name] = stores[name].with_options(said)
     return stores
-
-
-def _with_options(store: StoreConfig, options: Mapping[str, OptionValue]) -> StoreConfig:
-    return replace(store, options={**store.options, **options})
 
 
 def _cache(arguments: Arguments, variables: Variables, file: FileConfig) -> CacheConfig:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from enum import IntEnum
 from fnmatch import fnmatchcase
@@ -119,6 +119,10 @@ class StoreConfig:
     def bare(cls, name: str) -> Self:
         """Return a store without configuration: the plugin of that name, without options."""
         return cls(name, name, f"The store {name}")
+
+    def with_options(self, options: Mapping[str, OptionValue]) -> Self:
+        """Return the store with these options in the place of its own of the same names."""
+        return replace(self, options={**self.options, **options})
 
     @property
     def is_bare(self) -> bool:
@@ -349,6 +353,10 @@ class Config:
     def store(self, name: str) -> StoreConfig:
         """Return the store of that name, with defaults if it is not configured."""
         return self.stores.get(name) or StoreConfig.bare(name)
+
+    def with_store(self, store: StoreConfig) -> Self:
+        """Return the configuration with one more store, or with this one in the place of that of its name."""
+        return replace(self, stores={**self.stores, store.name: store})
 
 
 def _one_line(path: Path) -> str:

@@ -22,16 +22,16 @@ from typing import TYPE_CHECKING
 
 # Import each name at first use (PEP 562), so that a plugin that imports `strongroom.migrate.spi` loads nothing else.
 if TYPE_CHECKING:
-    from strongroom.migrate.endpoints.sources import Selection
     from strongroom.migrate.ledger.runs import Run, runs
     from strongroom.migrate.migrator import Migrator, apply, delete_source, plan, resume, undo, verify
     from strongroom.migrate.plans.document import dump_plan, parse_plan
     from strongroom.migrate.plans.plan import Item, OnConflict, Plan, PlannedKey, PlannedMapping, State
     from strongroom.migrate.reports.html import html_report
     from strongroom.migrate.reports.report import Action, ItemResult, ItemState, OnProgress, Progress, Report
+    from strongroom.migrate.sources import Selection
 
 _NAMES = {
-    "endpoints.sources": "Selection",
+    "sources": "Selection",
     "ledger.runs": "Run runs",
     "migrator": "Migrator apply delete_source plan resume undo verify",
     "plans.document": "dump_plan parse_plan",

@@ -10,14 +10,7 @@ from typing import NamedTuple, Self
 
 from strongroom.config import Config
 from strongroom.errors import MigrationError, StrongroomError, shown
-from strongroom.migrate.endpoints.sources import Selection
-from strongroom.migrate.endpoints.stores import (
-    Endpoint,
-    Endpoints,
-    check_locations,
-    check_target_location,
-    locations_of,
-)
+from strongroom.migrate.endpoints import Endpoint, Endpoints, Locations
 from strongroom.migrate.execution.source_deletion import SourceDeletion, migrated_items
 from strongroom.migrate.execution.throttle import RateLimit
 from strongroom.migrate.execution.transfer import RunState, Transfer, report_unwritten
@@ -30,6 +23,7 @@ from strongroom.migrate.plans.plan import OnConflict, Plan, PlannedMapping, Stat
 from strongroom.migrate.plans.planner import make_plan
 from strongroom.migrate.reports.outcomes import Results
 from strongroom.migrate.reports.report import Action, ItemState, OnProgress, Report
+from strongroom.migrate.sources import Selection
 
 _EVERYTHING = Selection()
 
@@ -172,7 +166,7 @@ class Migrator:
         with ledger.lock(endpoints.identity(plan.target), plan.target):
             # Open the stores before the run begins: if one cannot be opened, no run is left behind.
             endpoints.open(dict.fromkeys(item.source for item in plan.pending), plan.target)
-            run = ledger.begin(plan, locations_of(endpoints, plan))
+            run = ledger.begin(plan, Locations.of(endpoints, plan))
             with closing(ledger.journal_of(run)) as journal:
                 return self._transfer(ledger, _OpenRun(run, plan, endpoints, journal), limit, progress)
 
@@ -316,8 +310,7 @@ class Migrator:
         """Open a run for a later step, after a check that its stores are where they were."""
         plan = run.plan()
         endpoints = self._endpoints(plan.mapping, encrypt_to or plan.encrypt_to)
-        check = check_target_location if target_only else check_locations
-        check(ledger.locations_of(run), endpoints, plan)
+        ledger.locations_of(run).check(endpoints, plan, target_only=target_only)
         with ExitStack() as stack:
             if locked:
                 stack.enter_context(ledger.lock(endpoints.identity(plan.target), plan.target))

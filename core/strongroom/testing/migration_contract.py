@@ -10,7 +10,7 @@ from typing import ClassVar, TypeAlias
 import pytest
 
 from strongroom.errors import StoreUnavailableError, StrongroomError
-from strongroom.migrate.endpoints.sources import check_item, check_outcome
+from strongroom.migrate.sources import check_item, check_outcome
 from strongroom.migrate.spi import Exporter, Failure, Importer, Outcome
 from strongroom.paths import check_path
 from strongroom.secret import Secret, Value, check_data, same

@@ -8,7 +8,7 @@ import pytest
 
 from strongroom.cli import store_names
 from strongroom.errors import PermissionDeniedError, StoreUnavailableError
-from strongroom.migrate.endpoints.stores import Endpoints
+from strongroom.migrate.endpoints import Endpoints
 from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.store.memory import MemoryStore
 

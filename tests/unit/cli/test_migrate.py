@@ -11,7 +11,7 @@ import pytest
 from strongroom.errors import StoreUnavailableError
 from strongroom.files.file_store import FileStore
 from strongroom.migrate import Migrator, runs
-from strongroom.migrate.endpoints.stores import Endpoints
+from strongroom.migrate.endpoints import Endpoints
 
 CANARY = "canary-7f3a"
 

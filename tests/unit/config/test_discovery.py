@@ -14,7 +14,7 @@ from strongroom import plugins
 from strongroom.bounded_file import read_text
 from strongroom.config import discovery
 from strongroom.errors import ConfigurationError, StrongroomError
-from strongroom.migrate.endpoints import stores
+from strongroom.migrate import endpoints
 
 CANARY = "canary-c0de"
 
@@ -237,7 +237,7 @@ def test_variable_of_a_plugin_needs_no_table():
     """A command line names it as PLUGIN:LOCATION. No plugin is loaded for that, and a typo is still refused."""
     config = discovery.load(environ={"STRONGROOM_STORES_AWS_SSM_REGION": "eu-west-1"}, chain=["env"])
     assert config.store("aws-ssm").options["region"].value == "eu-west-1"
-    located, _ = stores.located(config, "aws-ssm:prod", plugins.EXPORTERS)
+    located, _ = endpoints.located(config, "aws-ssm:prod", plugins.EXPORTERS)
     assert set(located.store("aws-ssm:prod").options) == {"region", "prefix"}
     with pytest.raises(ConfigurationError, match="STRONGROOM_STORES_AWS_SMS_REGION names no store and option"):
         discovery.load(environ={"STRONGROOM_STORES_AWS_SMS_REGION": "eu-west-1"})

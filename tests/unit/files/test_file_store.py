@@ -14,6 +14,7 @@ from dataclasses import replace
 import pyrage
 import pytest
 
+from strongroom import plugins
 from strongroom.config import OptionValue, Rank, StoreConfig
 from strongroom.config.discovery import load
 from strongroom.config.env_names import EnvironmentMapping
@@ -31,7 +32,7 @@ from strongroom.errors import (
 from strongroom.files import file_store, private_file
 from strongroom.files.file_store import FileStore
 from strongroom.files.plugin import open_csv, open_dotenv, open_json, open_kubernetes, open_yaml
-from strongroom.migrate.endpoints import stores
+from strongroom.migrate import endpoints
 from strongroom.store import time_limit
 from strongroom.store.boundary.validation import ValidatedStore
 
@@ -463,11 +464,11 @@ def test_a_source_that_is_not_there_is_a_mistake(tmp_path, plugin):
     given = OptionValue(str(tmp_path / "none"), "a test", Rank.ARGUMENT)
     config = replace(config, stores={"file": StoreConfig("file", plugin, "The store file", {"file": given})})
     with pytest.raises(ConfigurationError, match="The store file: There is no"):
-        stores.prepare_source(config, "file")()
-    target = stores.prepare_target(config, "file")()
+        endpoints.open_endpoint(config, "file", plugins.IMPORTERS)
+    target = endpoints.open_endpoint(config, "file", plugins.STORES)
     assert isinstance(target, FileStore)
     target.write("a", {"k": "v"})
-    source = stores.prepare_source(config, "file")()
+    source = endpoints.open_endpoint(config, "file", plugins.IMPORTERS)
     assert isinstance(source, FileStore)
     assert source.read("a").data == {"k": "v"}
 

@@ -14,8 +14,8 @@ from strongroom.errors import (
     StoreUnavailableError,
     WriteOutcomeUnknownError,
 )
-from strongroom.migrate.endpoints.sources import ImportedStore, Selection
-from strongroom.migrate.endpoints.stores import Endpoints
+from strongroom.migrate.endpoints import Endpoints
+from strongroom.migrate.sources import ImportedStore, Selection
 from strongroom.migrate.spi import Failure, Outcome
 from strongroom.secret import Secret
 from strongroom.store import Traits, remaining, time_limit
@@ -226,7 +226,7 @@ def opened(monkeypatch, plugin):
     config = discovery.load(chain=["env"], environ={})
 
     def use(opener):
-        monkeypatch.setattr("strongroom.migrate.endpoints.stores.prepare_source", lambda config, name: opener)
+        monkeypatch.setattr("strongroom.plugins.prepare_any", lambda *_: opener)
         return config
 
     return use

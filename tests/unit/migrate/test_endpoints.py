@@ -8,9 +8,9 @@ import pytest
 from strongroom.config import discovery
 from strongroom.errors import ConfigurationError, PluginError
 from strongroom.files.file_store import FileStore
-from strongroom.migrate.endpoints import stores
-from strongroom.migrate.endpoints.variables import VariablesImporter
+from strongroom.migrate import endpoints
 from strongroom.migrate.spi import Exporter, Importer
+from strongroom.migrate.variables import VariablesImporter
 from strongroom.plugins import EXPORTERS, IMPORTERS, STORES, offers
 from strongroom.store.memory import MemoryStore
 
@@ -68,15 +68,20 @@ def config(**stores):
     return discovery.load(chain=["memory", *stores], environ=environ)
 
 
+def opened(name, preferred, chosen=None):
+    chosen = chosen or config()
+    return endpoints.open_endpoint(chosen, name, endpoints.plugin_group(preferred, name))
+
+
 def test_the_environment_and_a_dotenv_file_are_importers():
     """So that what no rule names is listed too."""
-    assert isinstance(stores.prepare_source(config(), "env")(), VariablesImporter)
-    assert isinstance(stores.prepare_source(config(), "dotenv")(), VariablesImporter)
+    assert isinstance(opened("env", IMPORTERS), VariablesImporter)
+    assert isinstance(opened("dotenv", IMPORTERS), VariablesImporter)
 
 
 def test_a_dotenv_file_is_written_as_a_target_alone(tmp_path):
     """In a chain it stays read-only, so that what is set goes on past it."""
-    assert isinstance(stores.prepare_target(config(), "dotenv")(), FileStore)
+    assert isinstance(opened("dotenv", EXPORTERS), FileStore)
     assert offers(EXPORTERS, "dotenv")
     assert offers(STORES, "dotenv")
     assert not offers(EXPORTERS, "json")
@@ -84,8 +89,8 @@ def test_a_dotenv_file_is_written_as_a_target_alone(tmp_path):
 
 def test_every_other_name_is_a_store():
     """At both ends."""
-    assert isinstance(stores.prepare_source(config(), "memory")(), MemoryStore)
-    assert isinstance(stores.prepare_target(config(), "memory")(), MemoryStore)
+    assert isinstance(opened("memory", IMPORTERS), MemoryStore)
+    assert isinstance(opened("memory", EXPORTERS), MemoryStore)
 
 
 def test_a_stranger_s_importer_and_exporter(install, tmp_path):
@@ -93,12 +98,12 @@ def test_a_stranger_s_importer_and_exporter(install, tmp_path):
     install("safe-import", IMPORTERS, {"safe": "stranger:open_both"})
     install("safe-export", EXPORTERS, {"safe": "stranger:open_both"})
     chosen = config(safe={"file": tmp_path / "safe.csv"})
-    source, target = stores.prepare_source(chosen, "safe")(), stores.prepare_target(chosen, "safe")()
+    source, target = opened("safe", IMPORTERS, chosen), opened("safe", EXPORTERS, chosen)
     assert isinstance(source, Importer)
     assert isinstance(target, Exporter)
     assert source.file == tmp_path / "safe.csv"
     with pytest.raises(ConfigurationError, match="the option file is missing"):
-        stores.prepare_source(config(), "safe")
+        opened("safe", IMPORTERS)
 
 
 def test_a_name_of_two_distributions_is_refused(install):
@@ -106,23 +111,23 @@ def test_a_name_of_two_distributions_is_refused(install):
     install("safe-one", IMPORTERS, {"safe": "stranger:open_both"})
     install("safe-two", IMPORTERS, {"safe": "stranger:open_both"})
     with pytest.raises(PluginError, match=r"safe is registered by safe-.* and safe-"):
-        stores.prepare_source(config(), "safe")
+        opened("safe", IMPORTERS)
 
 
 @pytest.mark.parametrize(
-    ("prepare", "group", "says"),
+    ("end", "group", "says"),
     [
-        (stores.prepare_source, IMPORTERS, "broken: it returned object, which is no importer and no store"),
-        (stores.prepare_target, EXPORTERS, "broken: it returned object, which is no exporter and no store"),
+        ("source", IMPORTERS, "plugin safe is broken: it returned object, which is no importer and no store"),
+        ("target", EXPORTERS, "plugin safe is broken: it returned object, which is no exporter and no store"),
     ],
 )
-def test_a_plugin_that_gives_neither_is_broken(install, prepare, group, says):
+def test_a_plugin_that_gives_neither_is_broken(install, end, group, says):
     """And says so before anything is read or written."""
     install("safe-nothing", group, {"safe": "stranger:open_nothing", "needing": "stranger:open_needing"})
     with pytest.raises(PluginError, match=says):
-        prepare(config(), "safe")()
+        getattr(endpoints.Endpoints(config(), None), end)("safe")
     with pytest.raises(PluginError, match="needs a_module_that_nobody_has, which is not installed"):
-        prepare(config(), "needing")()
+        opened("needing", group)
 
 
 @pytest.mark.parametrize(("plugin", "module"), [("yaml", "yaml"), ("kubernetes", "yaml")])
@@ -133,7 +138,7 @@ def test_what_a_format_needs_is_named_by_its_extra(tmp_path, monkeypatch, plugin
     monkeypatch.setitem(sys.modules, module, None)
     chosen = config(**{plugin: {"file": tmp_path / "file"}})
     with pytest.raises(PluginError, match=rf'needs {module}, .*pip install "strongroom\[{plugin}\]"'):
-        stores.prepare_target(chosen, plugin)()
+        opened(plugin, EXPORTERS, chosen)
 
 
 def test_encryption_is_named_by_its_extra(tmp_path, monkeypatch):
@@ -141,4 +146,4 @@ def test_encryption_is_named_by_its_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyrage", None)
     chosen = config(json={"file": tmp_path / "file", "encrypt_to": "age1x"})
     with pytest.raises(ConfigurationError, match=r'encrypt_to and identity need pyrage, .*"strongroom\[age\]"'):
-        stores.prepare_target(chosen, "json")()
+        opened("json", EXPORTERS, chosen)

@@ -7,7 +7,7 @@ import pytest
 from strongroom import plugins
 from strongroom.config import Config, OptionValue, Rank, StoreConfig
 from strongroom.errors import ConfigurationError
-from strongroom.migrate.endpoints.stores import Endpoints, Spec, parse_spec, placed
+from strongroom.migrate.endpoints import Endpoints, Spec, parse_spec, placed
 
 CONFIGURED = Config(
     stores={

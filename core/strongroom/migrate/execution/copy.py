@@ -9,12 +9,12 @@ from strongroom.chain.query import KINDS, answer_of
 from strongroom.diff import Change, changes
 from strongroom.errors import ConflictError, SecretNotFoundError, StrongroomError, shown
 from strongroom.events import Event, EventKind, emit, emit_to_auditors
-from strongroom.migrate.endpoints.sources import known_labels
 from strongroom.migrate.execution.drift import readable_versions
 from strongroom.migrate.execution.parallel import Write, write_one
 from strongroom.migrate.plans.comparison import Do, decide
 from strongroom.migrate.plans.labels import carried, form_of
 from strongroom.migrate.plans.plan import OnConflict
+from strongroom.migrate.sources import known_labels
 from strongroom.secret import Secret, Version
 from strongroom.store.boundary.validation import ValidatedStore
 

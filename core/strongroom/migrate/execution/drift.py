@@ -15,9 +15,9 @@ from strongroom.errors import (
     StrongroomError,
     UnsupportedOperationError,
 )
-from strongroom.migrate.endpoints.sources import Selection, known_labels
 from strongroom.migrate.execution.parallel import OutageWatch, in_threads, read_each
 from strongroom.migrate.plans.labels import own
+from strongroom.migrate.sources import Selection, known_labels
 from strongroom.secret import Secret, same
 from strongroom.store.boundary.validation import ValidatedStore
 

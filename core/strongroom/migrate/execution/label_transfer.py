@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from strongroom.errors import ConflictError, PermissionDeniedError, SecretNotFoundError, StoreError
-from strongroom.migrate.endpoints.sources import Source
 from strongroom.migrate.execution.parallel import in_threads
 from strongroom.migrate.ledger.backup import Backup
 from strongroom.migrate.ledger.journal import Journal
 from strongroom.migrate.plans.labels import Record, after, kept, record_of, restored, to_write
 from strongroom.migrate.plans.plan import Plan
+from strongroom.migrate.sources import Source
 from strongroom.secret import Secret
 from strongroom.store.boundary.validation import ValidatedStore
 

@@ -14,7 +14,6 @@ from strongroom.errors import (
     UnsupportedOperationError,
     shown,
 )
-from strongroom.migrate.endpoints.sources import Source, labels_of
 from strongroom.migrate.execution.parallel import OutageWatch, Write, groups, read_each, write_one
 from strongroom.migrate.ledger.journal import Journal
 from strongroom.migrate.plans.comparison import covers
@@ -22,6 +21,7 @@ from strongroom.migrate.plans.labels import form_of, lacking
 from strongroom.migrate.plans.plan import Plan, State
 from strongroom.migrate.reports.outcomes import Results
 from strongroom.migrate.reports.report import ItemState
+from strongroom.migrate.sources import Source, labels_of
 from strongroom.secret import Secret
 from strongroom.store.boundary.validation import ValidatedStore
 

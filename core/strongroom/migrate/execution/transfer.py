@@ -11,7 +11,6 @@ from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 from strongroom.digest import Digester
 from strongroom.errors import ConflictError, PermissionDeniedError, SecretNotFoundError, StoreError, StrongroomError
-from strongroom.migrate.endpoints.sources import Source
 from strongroom.migrate.execution.label_transfer import LabelTransfer
 from strongroom.migrate.execution.parallel import OutageWatch, Write, read_each, write_each
 from strongroom.migrate.execution.throttle import RateLimit
@@ -23,6 +22,7 @@ from strongroom.migrate.plans.labels import form_of
 from strongroom.migrate.plans.plan import Plan, State
 from strongroom.migrate.reports.outcomes import Results
 from strongroom.migrate.reports.report import ItemState
+from strongroom.migrate.sources import Source
 from strongroom.secret import Secret, Value, Version
 from strongroom.store.boundary.validation import ValidatedStore
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 
 from strongroom.digest import Digester
 from strongroom.errors import PermissionDeniedError, SecretNotFoundError, StoreError, StrongroomError, shown
-from strongroom.migrate.endpoints.sources import Source, labels_of
 from strongroom.migrate.execution.parallel import OutageWatch, read_each
 from strongroom.migrate.ledger.journal import Entry
 from strongroom.migrate.plans.comparison import HAS_ALL, covers, differing
@@ -14,6 +13,7 @@ from strongroom.migrate.plans.labels import lacking
 from strongroom.migrate.plans.plan import OnConflict, Plan, State
 from strongroom.migrate.reports.outcomes import Results
 from strongroom.migrate.reports.report import ItemState
+from strongroom.migrate.sources import Source, labels_of
 from strongroom.secret import Secret
 from strongroom.store.boundary.validation import ValidatedStore
 

@@ -35,7 +35,7 @@ from pathlib import Path
 from strongroom.digest import Digester
 from strongroom.errors import MigrationError, shown
 from strongroom.files import private_file
-from strongroom.migrate.endpoints.stores import Locations
+from strongroom.migrate.endpoints import Locations
 from strongroom.migrate.ledger.digests import PlanDigests
 from strongroom.migrate.ledger.journal import Journal, has_written, steps_in, was_undone
 from strongroom.migrate.plans.document import parse_lines, plan_lines

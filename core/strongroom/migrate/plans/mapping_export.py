@@ -8,7 +8,6 @@ needed for positions in errors.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from pathlib import Path
 
 from strongroom.bounded_file import read_text
@@ -106,8 +105,7 @@ def with_mapping(config: Config, store: str, mapping: PlannedMapping) -> Config:
         fault = "it no longer exists. Name it with --mapping-file, or plan again"
     if fault:
         raise ConfigurationError(f"The mapping file of the plan, {shown(str(file))}: {fault}")
-    changed = replace(about, options={**about.options, MAPPING_FILE: given})
-    return replace(config, stores={**config.stores, store: changed})
+    return config.with_store(about.with_options({MAPPING_FILE: given}))
 
 
 def _digest(file: Path) -> str:

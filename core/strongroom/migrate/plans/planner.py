@@ -21,8 +21,7 @@ from strongroom.errors import (
     StrongroomError,
     shown,
 )
-from strongroom.migrate.endpoints.sources import Selection, Source, labels_of
-from strongroom.migrate.endpoints.stores import Endpoints
+from strongroom.migrate.endpoints import Endpoints
 from strongroom.migrate.execution.parallel import OUTAGES, OutageWatch, read_each
 from strongroom.migrate.execution.throttle import ProgressMeter
 from strongroom.migrate.ledger.digests import PlanDigests
@@ -33,6 +32,7 @@ from strongroom.migrate.plans.labels import Record, carried, lacking, to_write
 from strongroom.migrate.plans.mapping_export import planned_mapping
 from strongroom.migrate.plans.plan import Item, OnConflict, Plan, PlannedKey, PlannedMapping, State
 from strongroom.migrate.reports.report import OnProgress
+from strongroom.migrate.sources import Selection, Source, labels_of
 from strongroom.migrate.spi import Failure
 from strongroom.paths import check_path
 from strongroom.secret import Secret

@@ -29,7 +29,7 @@ def check_store(invocation: Invocation, name: str, *, as_json: bool) -> None:
         StoreError: it cannot be opened.
     """
     from strongroom import plugins
-    from strongroom.migrate.endpoints.stores import located
+    from strongroom.migrate.endpoints import located
     from strongroom.store import time_limit
     from strongroom.store.boundary.validation import ValidatedStore
     from strongroom.testing.inspection import Inspection

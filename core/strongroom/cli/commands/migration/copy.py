@@ -61,7 +61,7 @@ def copy_command(
     """
     from strongroom.chain.chain import WriteTarget
     from strongroom.migrate import OnConflict
-    from strongroom.migrate.endpoints.stores import Endpoints
+    from strongroom.migrate.endpoints import Endpoints
     from strongroom.migrate.execution.copy import Copy
 
     config, to = invocation.load(), new_path or path

@@ -9,7 +9,6 @@ from __future__ import annotations
 import getpass
 import sys
 from collections.abc import Iterable
-from dataclasses import replace
 
 from strongroom.cli.terminal import output
 from strongroom.config import Config, OptionValue, Rank
@@ -38,10 +37,10 @@ def with_operator_token(config: Config, store: str, *, ask: bool, is_source: boo
         is_source: the store is a source.
     """
     from strongroom import plugins
-    from strongroom.migrate.endpoints import stores
+    from strongroom.migrate.endpoints import located
 
-    located, group = stores.located(config, store, plugins.IMPORTERS if is_source else plugins.EXPORTERS)
-    settings = plugins.settings(located, store, group)
+    found, group = located(config, store, plugins.IMPORTERS if is_source else plugins.EXPORTERS)
+    settings = plugins.settings(found, store, group)
     tokens = {name: setting for name, setting in settings.items() if setting.secret and setting.value}
     if [setting.rank for setting in tokens.values()] != [Rank.DOTENV]:
         return config
@@ -63,6 +62,4 @@ def with_operator_token(config: Config, store: str, *, ask: bool, is_source: boo
         if setting.address and setting.value
     }
     given[option] = OptionValue(typed, "the prompt", Rank.ARGUMENT)
-    before = config.store(name)
-    chosen = replace(before, options={**before.options, **given})
-    return replace(config, stores={**config.stores, name: chosen})
+    return config.with_store(config.store(name).with_options(given))

@@ -10,9 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Self, TypeAlias, TypeVar
 
@@ -24,12 +23,12 @@ from strongroom.errors import (
     UnsupportedOperationError,
     shown,
 )
-from strongroom.migrate.endpoints.sources import UNREADABLE, ExporterStore, ImporterSource, Source, StoreSource
 from strongroom.migrate.plans.mapping_export import MAPPING_FILE, with_mapping
 from strongroom.migrate.plans.plan import Plan, PlannedMapping, State
+from strongroom.migrate.sources import UNREADABLE, ExporterStore, ImporterSource, Source, StoreSource
 from strongroom.migrate.spi import Exporter, Importer
 from strongroom.plugins.inventory import KINDS
-from strongroom.plugins.option_schema import Schema
+from strongroom.plugins.option_schema import OptionSchema, Schema
 from strongroom.store import SecretStore, time_limit
 from strongroom.store.boundary.enforcement import Boundary, open_plugin
 from strongroom.store.boundary.validation import ValidatedStore
@@ -101,9 +100,7 @@ def placed(config: Config, spec: Spec, schema: Schema) -> Config:
         options = {name: given for name, given in options.items() if name not in locating}
         parts = spec.location.split("/", len(locating) - 1)
         options |= {name: OptionValue(part, origin, Rank.ARGUMENT) for name, part in zip(locating, parts, strict=False)}
-    store = StoreConfig(spec.text, about.plugin, f"The store {shown(spec.text)}", options)
-    stores: Mapping[str, StoreConfig] = {**config.stores, spec.text: store}
-    return replace(config, stores=stores)
+    return config.with_store(StoreConfig(spec.text, about.plugin, f"The store {shown(spec.text)}", options))
 
 
 def located(config: Config, name: str, preferred: str) -> tuple[Config, str]:
@@ -136,8 +133,7 @@ def with_recipients(config: Config, store: str, recipients: Sequence[str]) -> Co
         reason = f"{about.plugin} cannot encrypt to recipients. Only files can: leave --encrypt-to out"
         raise ConfigurationError(f"The store {shown(store)}: {reason}")
     given = OptionValue(list(recipients), "--encrypt-to", Rank.ARGUMENT)
-    changed = replace(about, options={**about.options, _ENCRYPT_TO: given})
-    return replace(config, stores={**config.stores, store: changed})
+    return config.with_store(about.with_options({_ENCRYPT_TO: given}))
 
 
 def plugin_group(preferred: str, plugin: str) -> str:
@@ -145,45 +141,14 @@ def plugin_group(preferred: str, plugin: str) -> str:
     return preferred if plugins.offers(preferred, plugin) else plugins.STORES
 
 
-def prepare_source(config: Config, store: str) -> Callable[[], Importer | SecretStore]:
-    """Check the plugin and the options of a source, and return a function that opens it.
+def open_endpoint(config: Config, name: str, group: str) -> object:
+    """Return what the plugin of a located store opens. The caller checks its class.
 
     Raises:
-        PluginError, ConfigurationError: as `plugins.prepare` does. The returned function raises `PluginError` if the
-            plugin returns neither an importer nor a store.
+        PluginError, ConfigurationError: as `plugins.prepare` does.
+        StoreError: it could not be opened.
     """
-    plugin, opener = _prepare(config, store, plugins.IMPORTERS)
-
-    def open_source() -> Importer | SecretStore:
-        opened = opener()
-        # Ask for a store first: a store can have the methods of an importer or an exporter too.
-        if isinstance(opened, SecretStore | Importer):
-            return opened
-        raise plugins.broken(plugin, opened, "importer and no store")
-
-    return open_source
-
-
-def prepare_target(config: Config, store: str) -> Callable[[], Exporter | SecretStore]:
-    """Check the plugin and the options of a target, and return a function that opens it.
-
-    Raises:
-        PluginError, ConfigurationError: see `prepare_source`.
-    """
-    plugin, opener = _prepare(config, store, plugins.EXPORTERS)
-
-    def open_target() -> Exporter | SecretStore:
-        opened = opener()
-        if isinstance(opened, SecretStore | Exporter):
-            return opened
-        raise plugins.broken(plugin, opened, "exporter and no store")
-
-    return open_target
-
-
-def _prepare(config: Config, store: str, group: str) -> tuple[str, Callable[[], object]]:
-    plugin = config.store(store).plugin
-    return plugin, plugins.prepare_any(config, store, plugin_group(group, plugin))
+    return open_plugin(plugins.prepare_any(config, name, group), name, KINDS[group])
 
 
 class Endpoints:
@@ -249,18 +214,14 @@ class Endpoints:
             StoreError: it could not be opened.
         """
         if name not in self._sources:
-            opened: object = self._given.get(name)
-            if own := opened is None:
-                config, group = self._located(name, plugins.IMPORTERS)
-                with time_limit(config.timeout):
-                    opened = open_plugin(prepare_source(config, name), name, KINDS[group])
+            opened, plugin = self._opened(name, plugins.IMPORTERS)
+            # Ask for a store first: a store can have the methods of an importer or an exporter too.
             if isinstance(opened, ValidatedStore | SecretStore):
-                store = self._kept(_guarded(opened, name, self._limit), own=own)
-                self._sources[name] = StoreSource(store, name)
+                self._sources[name] = StoreSource(self._kept(name, _guarded(opened, name, self._limit)), name)
             elif isinstance(opened, Importer):
-                self._sources[name] = self._kept(ImporterSource(opened, name, self._limit), own=own)
+                self._sources[name] = self._kept(name, ImporterSource(opened, name, self._limit))
             else:
-                raise plugins.broken(name, opened, "importer and no store")
+                raise plugins.broken(plugin, opened, "importer and no store")
         return self._sources[name]
 
     def restorable(self, name: str) -> ValidatedStore:
@@ -285,22 +246,21 @@ class Endpoints:
             StoreError: it could not be opened.
         """
         if name not in self._targets:
-            opened: object = self._given.get(name)
-            if own := opened is None:
+            if name not in self._given:
                 self._check_no_link(name)
-                config, group = self._located(name, plugins.EXPORTERS)
-                config = with_recipients(config, name, self._encrypt_to)
-                with time_limit(config.timeout):
-                    opened = open_plugin(prepare_target(config, name), name, KINDS[group])
             elif self._encrypt_to:
                 raise ConfigurationError(f"The store {shown(name)} is already open, so it takes no recipients")
+            opened, plugin = self._opened(name, plugins.EXPORTERS)
             if isinstance(opened, ValidatedStore | SecretStore):
-                self._targets[name] = check_target(self._kept(_guarded(opened, name, self._limit), own=own))
+                target = self._kept(name, _guarded(opened, name, self._limit))
+                if not target.writable:
+                    raise UnsupportedOperationError(None, "it cannot be written", store=target.name)
+                self._targets[name] = target
             elif isinstance(opened, Exporter):
-                self._targets[name] = self._kept(ExporterStore.guarded(opened, name, self._limit), own=own)
+                self._targets[name] = self._kept(name, ExporterStore.guarded(opened, name, self._limit))
                 self._exporters.add(name)
             else:
-                raise plugins.broken(name, opened, "exporter and no store")
+                raise plugins.broken(plugin, opened, "exporter and no store")
         return self._targets[name]
 
     def reopen_local(self, name: str) -> None:
@@ -322,11 +282,10 @@ class Endpoints:
         """
         if name in self._given:
             return _digest({"given": name})
-        plugin, schema, values = self._options(name, group)
-        options = schema.options
+        plugin, options, values = self._options(name, group)
         placing = {option for option, about in options.items() if about.option.address or about.option.location}
         public = {option for option, about in options.items() if not about.option.secret and option != MAPPING_FILE}
-        place = {option: values[option] for option in placing or public}
+        place = {option: _normal(values[option]) for option in placing or public}
         return _digest({"plugin": plugin, "place": place})
 
     def has_prefix(self, name: str) -> bool:
@@ -347,12 +306,28 @@ class Endpoints:
             return given[0] is given[1]
         left, right = self._options(source, plugins.IMPORTERS)[2], self._options(target, plugins.EXPORTERS)[2]
         alike = self.identity(source, plugins.IMPORTERS) == self.identity(target)
-        return alike and all(left[option] == right[option] for option in left.keys() & right.keys())
+        return alike and all(_normal(left[option]) == _normal(right[option]) for option in left.keys() & right.keys())
 
     @property
     def _limit(self) -> float | None:
         """Seconds for each call of a store; None without a configuration."""
         return None if self._config is None else self._config.timeout
+
+    def _opened(self, name: str, preferred: str) -> tuple[object, str]:
+        """Return the given store, or what its plugin opens, and the name of the plugin for errors."""
+        if name in self._given:
+            return self._given[name], name
+        config, group = self._located(name, preferred)
+        if preferred == plugins.EXPORTERS:
+            config = with_recipients(config, name, self._encrypt_to)
+        with time_limit(config.timeout):
+            return open_endpoint(config, name, group), config.store(name).plugin
+
+    def _kept(self, name: str, opened: _T) -> _T:
+        """Return the store that was opened, and close it with the others unless it was given."""
+        if name not in self._given:
+            self._stack.callback(opened.close)
+        return opened
 
     def _check_no_link(self, name: str) -> None:
         """Check that the file of a target is not a symbolic link, which no file store writes through.
@@ -360,27 +335,20 @@ class Endpoints:
         Raises:
             ConfigurationError: it is one.
         """
-        config, group = self._located(name, plugins.EXPORTERS)
-        values: dict[str, object] = {
-            option: about.default
-            for option, about in plugins.schema(config, name, group).options.items()
-            if about.option.location
-        }
-        settings = plugins.settings(config, name, group)
-        values |= {option: settings[option].value for option in values if option in settings}
-        for file in values.values():
-            if isinstance(file, Path) and file.is_symlink() and not file.is_dir():
+        _, options, values = self._options(name, plugins.EXPORTERS)
+        for option, file in values.items():
+            if options[option].option.location and isinstance(file, Path) and file.is_symlink() and not file.is_dir():
                 raise ConfigurationError(
                     f"The target {shown(name)}: {file} is a symbolic link. Name the file that it leads to"
                 )
 
-    def _options(self, name: str, group: str) -> tuple[str, Schema, dict[str, list[str]]]:
-        """Return the plugin of a store, its option schema, and each option's value in a normal form."""
+    def _options(self, name: str, group: str) -> tuple[str, Mapping[str, OptionSchema], dict[str, object]]:
+        """Return the plugin of a store, its options, and the value of each."""
         config, group = self._located(name, group)
-        schema = plugins.schema(config, name, group)
-        values: dict[str, object] = {option: about.default for option, about in schema.options.items()}
+        options = plugins.schema(config, name, group).options
+        values: dict[str, object] = {option: about.default for option, about in options.items()}
         values |= {option: setting.value for option, setting in plugins.settings(config, name, group).items()}
-        return config.store(name).plugin, schema, {option: _normal(value) for option, value in values.items()}
+        return config.store(name).plugin, options, values
 
     def _located(self, name: str, group: str) -> tuple[Config, str]:
         """Return `located`, with the mapping file for a source of variables."""
@@ -400,12 +368,6 @@ class Endpoints:
         self.mapped = True
         return with_mapping(config, name, self._mapping), group
 
-    def _kept(self, opened: _T, *, own: bool) -> _T:
-        """Return the store that was opened, and close it with the others unless it was given."""
-        if own:
-            self._stack.callback(opened.close)
-        return opened
-
 
 class Locations(NamedTuple):
     """Where the stores of a run were when it began, as `Endpoints.location` returns it. Each later step checks it.
@@ -420,56 +382,34 @@ class Locations(NamedTuple):
     target: str | None
     sources: Mapping[str, str | None]
 
+    @classmethod
+    def of(cls, endpoints: Endpoints, plan: Plan) -> Self:
+        """Return where the stores of a plan are now.
 
-def locations_of(endpoints: Endpoints, plan: Plan) -> Locations:
-    """Return where the stores of a plan are now.
+        Raises:
+            ConfigurationError, PluginError: a store does not exist, or its options are wrong.
+        """
+        names = dict.fromkeys(item.source for item in plan.items if plan.writes(item) or item.state is State.EQUAL)
+        sources = {name: endpoints.location(name, plugins.IMPORTERS) for name in names}
+        return cls(str(Path.cwd()), endpoints.location(plan.target), sources)
 
-    Raises:
-        ConfigurationError, PluginError: a store does not exist, or its options are wrong.
-    """
-    names = dict.fromkeys(item.source for item in plan.items if plan.writes(item) or item.state is State.EQUAL)
-    sources = {name: endpoints.location(name, plugins.IMPORTERS) for name in names}
-    return Locations(str(Path.cwd()), endpoints.location(plan.target), sources)
+    def check(self, endpoints: Endpoints, plan: Plan, *, target_only: bool = False) -> None:
+        """Check that the target, and the sources unless `target_only`, are where they were when the run began.
 
-
-def check_target_location(begun: Locations, endpoints: Endpoints, plan: Plan) -> None:
-    """Check that the target is where it was when the run began.
-
-    Raises:
-        MigrationError: it is elsewhere.
-        ConfigurationError, PluginError: the store does not exist, or its options are wrong.
-    """
-    _check_location(begun.folder, plan.target, begun.target, endpoints.location(plan.target))
-
-
-def check_locations(begun: Locations, endpoints: Endpoints, plan: Plan) -> None:
-    """Check that the target and the sources are where they were when the run began.
-
-    Raises:
-        MigrationError, ConfigurationError, PluginError: as `check_target_location` does.
-    """
-    check_target_location(begun, endpoints, plan)
-    for name, location in begun.sources.items():
-        _check_location(begun.folder, name, location, endpoints.location(name, plugins.IMPORTERS))
-
-
-def check_target(store: ValidatedStore) -> ValidatedStore:
-    """Return the store if it is writable.
-
-    Raises:
-        UnsupportedOperationError: it is read-only.
-    """
-    if not store.writable:
-        raise UnsupportedOperationError(None, "it cannot be written", store=store.name)
-    return store
-
-
-def _check_location(folder: str, name: str, begun: str | None, now: str | None) -> None:
-    if begun is not None and now is not None and begun != now:
-        raise MigrationError(
-            f"{shown(name)} is another place now than when the migration began in {shown(folder)}. "
-            "Continue there, with the same configuration and environment variables"
-        )
+        Raises:
+            MigrationError: one is elsewhere.
+            ConfigurationError, PluginError: it does not exist, or its options are wrong.
+        """
+        checked = [(plan.target, self.target, plugins.EXPORTERS)]
+        if not target_only:
+            checked += [(name, location, plugins.IMPORTERS) for name, location in self.sources.items()]
+        for name, begun, group in checked:
+            now = endpoints.location(name, group)
+            if begun is not None and now is not None and begun != now:
+                raise MigrationError(
+                    f"{shown(name)} is another place now than when the migration began in {shown(self.folder)}. "
+                    "Continue there, with the same configuration and environment variables"
+                )
 
 
 def _guarded(store: ValidatedStore | SecretStore, name: str, limit: float | None) -> ValidatedStore:
