@@ -1,4 +1,4 @@
-"""How a service of AWS is, and who we are to AWS."""
+"""Health of an AWS service, and the identity of this process there."""
 
 from __future__ import annotations
 
@@ -12,77 +12,73 @@ from strongroom.store import Health
 from strongroom_aws.service import Service
 
 _MOST_SKEW = 60.0
-"""Seconds that two clocks may differ by without a word: a signature is refused at five minutes."""
+"""Tolerated difference of two clocks, in seconds: AWS refuses a signature that is five minutes off."""
 
 
 def health(service: Service, operation: str, title: str, clock: Callable[[], float] = time.time) -> Health:
-    """Whether the service answers, with which region, latency and clock, and whom STS says we are.
+    """Return region, latency and clock of the service, and the identity that STS reports.
 
-    Facts: `region`, `latency` of one request and `clock_skew` (both in seconds; a clock that is ahead of ours is
-    positive), `account` and `identity`, the ARN.
+    Facts: `region`, `latency` of one request and `clock_skew` (both in seconds; a clock that is ahead of this machine's
+    is positive), `account` and `identity`, the ARN.
 
     Args:
-        service: asks.
-        operation: names what is there, one at the most, and shows no value. That it is denied is an answer as well.
+        service: the service.
+        operation: lists at most one name, and shows no value. A denial of it is a warning.
         title: the service's name in words.
-        clock: seconds since the epoch, as this machine has them.
+        clock: this machine's seconds since the epoch.
 
     Raises:
-        StoreError: there was no answer, or the credentials are not accepted.
+        StoreError: the service did not answer, or refused the credentials.
     """
     started = time.monotonic()
     denied = False
     try:
-        answer = service.call(operation, None, MaxResults=1)
+        reply = service.call(operation, None, MaxResults=1)
     except PermissionDeniedError:
-        answer, denied = {}, True
+        reply, denied = {}, True
     latency = time.monotonic() - started
     facts = {"region": service.region, "latency": f"{latency:.4f}"}
-    words = f"{title} in {service.region}, {latency * 1000:.1f} ms for one request"
-    checks = [Check("reachable", CheckState.OK, words), Check("authenticated", CheckState.OK)]
+    text = f"{title} in {service.region}, {latency * 1000:.1f} ms for one request"
+    checks = [Check("reachable", CheckState.OK, text), Check("authenticated", CheckState.OK)]
     if denied:
-        checks.append(_denied(operation))
-    identity, answer = _who(service, answer)
+        hint = "Allow it, or ignore this: secrets are read without it"
+        checks.append(Check("listing", CheckState.WARNING, f"{operation} is denied, so secrets cannot be listed", hint))
+    identity, reply = _identity(service, reply)
     checks.append(identity)
     if identity.state is CheckState.OK:
-        facts |= {"account": str(answer.get("Account", "")), "identity": identity.detail}
-    if (told := _date(answer)) is not None:
-        ahead = told - clock()
+        facts |= {"account": str(reply.get("Account", "")), "identity": identity.detail}
+    if (date := _date(reply)) is not None:
+        ahead = date - clock()
         facts["clock_skew"] = f"{ahead:.1f}"
-        checks.append(_look_at_clock(ahead))
+        checks.append(_check_clock(ahead))
     return Health(ok=True, detail=f"open: {title} in {service.region}", facts=facts, checks=tuple(checks))
 
 
-def _denied(operation: str) -> Check:
-    words = f"{operation} is denied, so that nothing can be listed"
-    return Check("listing", CheckState.WARNING, words, "Allow it, or leave it: secrets are read without it")
+def _identity(service: Service, reply: Mapping[str, Any]) -> tuple[Check, Mapping[str, Any]]:
+    """Return the check of the identity, which needs no right, and the reply of STS, or the given one without it.
 
-
-def _who(service: Service, answer: Mapping[str, Any]) -> tuple[Check, Mapping[str, Any]]:
-    """Who we are, which needs no right, and the answer to look further into: STS's, or the service's where it has none.
-
-    Where the network lets nobody but the service be reached, that is no fault of the store.
+    A network that lets only the service be reached is not a fault of the store.
     """
     try:
-        told = service.call("get_caller_identity", None, service="sts")
+        answer = service.call("get_caller_identity", None, service="sts")
     except StrongroomError as error:
         reason = error.reason if isinstance(error, StoreError) else "its settings are wrong"
-        words = f"STS does not say who this is: {reason}"
-        return Check("identity", CheckState.WARNING, words, "Nothing, if STS is not to be reached from here"), answer
-    return Check("identity", CheckState.OK, str(told.get("Arn", "unknown"))), told
+        hint = "Ignore this if STS cannot be reached from here"
+        return Check("identity", CheckState.WARNING, f"STS does not report the identity: {reason}", hint), reply
+    return Check("identity", CheckState.OK, str(answer.get("Arn", "unknown"))), answer
 
 
-def _date(answer: Mapping[str, Any]) -> float | None:
-    """The time at AWS, in seconds since the epoch, whole ones."""
+def _date(reply: Mapping[str, Any]) -> float | None:
+    """Return the time of the reply by the clock of AWS, in whole seconds since the epoch."""
     try:
-        return parsedate_to_datetime(str(answer["ResponseMetadata"]["HTTPHeaders"]["date"])).timestamp()
+        return parsedate_to_datetime(str(reply["ResponseMetadata"]["HTTPHeaders"]["date"])).timestamp()
     except (KeyError, TypeError, ValueError):
         return None
 
 
-def _look_at_clock(ahead: float) -> Check:
+def _check_clock(ahead: float) -> Check:
     if abs(ahead) <= _MOST_SKEW:
         return Check("clock", CheckState.OK, f"less than {_MOST_SKEW:.0f} s from this machine's")
-    words = f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} this machine's"
-    hint = "Synchronise this machine's clock, with NTP for example: AWS refuses signatures that are minutes off"
-    return Check("clock", CheckState.WARNING, words, hint)
+    text = f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} this machine's"
+    hint = "Synchronize this machine's clock, with NTP for example: AWS refuses signatures that are five minutes off"
+    return Check("clock", CheckState.WARNING, text, hint)

@@ -205,6 +205,16 @@ def _failure(error: Exception, path: str | None, *, changes: bool) -> Strongroom
     return failure.copy()
 
 
+def pages(call: Callable[..., Mapping[str, Any]], *words: object, **parameters: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield each page of an operation of `Service.call` or the like. A page may be empty although more follow."""
+    while True:
+        page = call(*words, **parameters)
+        yield page
+        if not (token := page.get("NextToken")):
+            return
+        parameters["NextToken"] = token
+
+
 def map_concurrently(operation: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[tuple[_T, _R]]:
     """Yield each item with the operation's result, in order, with `MAX_CONCURRENT` calls in flight.
 

@@ -14,7 +14,7 @@ from strongroom_aws.errors import malformed
 from strongroom_aws.folding import size_of
 from strongroom_aws.health import health
 from strongroom_aws.limits import MAX_ADVANCED, MAX_STANDARD, below, check_parameter_name, check_size
-from strongroom_aws.service import Service
+from strongroom_aws.service import Service, pages
 
 PAGE = 10
 """Parameters in one request that reads or deletes."""
@@ -85,36 +85,29 @@ class Parameters(ABC):
         return f"{check_parameter_name(f'/{folder}', prefix)}/" if folder else "/"
 
     def _in_folder(self, folder: str, path: str | None, *, deep: bool, decrypted: bool) -> Iterator[Parameter]:
-        """Yield the parameters in a folder, ten a request. A page may be empty although more follow."""
-        asked: dict[str, Any] = {"Path": folder.rstrip("/") or "/", "Recursive": deep, "WithDecryption": decrypted}
-        while True:
-            page = self._service.call("get_parameters_by_path", path, MaxResults=PAGE, **asked)
+        """Yield the parameters in a folder, ten a request."""
+        asked = {"Path": folder.rstrip("/") or "/", "Recursive": deep, "WithDecryption": decrypted}
+        for page in pages(self._service.call, "get_parameters_by_path", path, MaxResults=PAGE, **asked):
             for parameter in parameters_in(page, path):
                 if parameter.name.startswith(folder):
                     yield parameter
-            if not (token := page.get("NextToken")):
-                return
-            asked["NextToken"] = token
 
     def _described(self, path: str, key: str, value: str) -> dict[str, Standing]:
         """Return the attributes of the parameters in a folder (`Path`) or of one (`Name`), by name.
 
         Only this request returns their KMS keys, and a write without a key would switch to the default key.
         """
-        asked: dict[str, Any] = {"ParameterFilters": [{"Key": key, "Values": [value]}]}
-        if key == "Path":
-            asked["ParameterFilters"][0]["Option"] = "OneLevel"
+        only = {"Key": key, "Values": [value], **({"Option": "OneLevel"} if key == "Path" else {})}
         found: dict[str, Standing] = {}
-        while True:
-            page = self._service.call("describe_parameters", path, MaxResults=_DESCRIBED, **asked)
+        for page in pages(
+            self._service.call, "describe_parameters", path, MaxResults=_DESCRIBED, ParameterFilters=[only]
+        ):
             for entry in _listed(page, path):
                 tier, policies = str(entry.get("Tier", "Standard")), bool(entry.get("Policies"))
                 found[str(entry.get("Name"))] = Standing(
                     entry.get("KeyId"), tier, policies, entry.get("Type") == "SecureString"
                 )
-            if not (token := page.get("NextToken")):
-                return found
-            asked["NextToken"] = token
+        return found
 
     def _standing(self, path: str, key: str, value: str) -> dict[str, Standing]:
         """Return `_described`; nothing if that is denied and a key is configured."""

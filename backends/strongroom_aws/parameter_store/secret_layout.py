@@ -23,7 +23,7 @@ from strongroom_aws.parameter_store.base import (
     parameters_in,
 )
 from strongroom_aws.secrets_manager.store import FoldOption
-from strongroom_aws.service import CREDENTIAL_VARIABLES, Service, in_groups, map_concurrently, write_each
+from strongroom_aws.service import CREDENTIAL_VARIABLES, Service, in_groups, map_concurrently, pages, write_each
 from strongroom_aws.tags import Tags
 
 _PAGE_OF_HISTORY = 50
@@ -103,14 +103,11 @@ class ParameterSecrets(Parameters):
 
     def versions(self, path: str) -> Sequence[VersionInfo]:
         """Return the versions that Parameter Store has, oldest first: at most a hundred."""
-        asked: dict[str, Any] = {"Name": self._name(path), "WithDecryption": False}
+        asked = {"Name": self._name(path), "WithDecryption": False, "MaxResults": _PAGE_OF_HISTORY}
         found: dict[int, datetime | None] = {}
-        while True:
-            page = self._service.call("get_parameter_history", path, MaxResults=_PAGE_OF_HISTORY, **asked)
+        for page in pages(self._service.call, "get_parameter_history", path, **asked):
             found.update((one.version, one.modified) for one in parameters_in(page, path))
-            if not (token := page.get("NextToken")):
-                return [VersionInfo(number, found[number]) for number in sorted(found)]
-            asked["NextToken"] = token
+        return [VersionInfo(number, found[number]) for number in sorted(found)]
 
     def read_version(self, path: str, version: Version) -> Secret:
         """Return the version with this number or label.

@@ -21,7 +21,7 @@ from strongroom_aws.folding import VALUE, Form, fold, form_in
 from strongroom_aws.health import health
 from strongroom_aws.limits import MAX_SECRET, below, check_secret_name, check_size
 from strongroom_aws.secrets_manager.requests import SecretRequests, listed, may_be_scheduled
-from strongroom_aws.service import CREDENTIAL_VARIABLES, Service, in_groups, map_concurrently, write_each
+from strongroom_aws.service import CREDENTIAL_VARIABLES, Service, in_groups, map_concurrently, pages, write_each
 
 BATCH = 20
 """Secrets in one BatchGetSecretValue."""
@@ -113,17 +113,13 @@ class SecretsManagerStore:
         start = f"{check_secret_name(folder, prefix)}/" if folder else ""
         asked: dict[str, Any] = {"Filters": [{"Key": "name", "Values": [start]}]} if start else {}
         skipped = len(self._requests.prefix) + 1 if self._requests.prefix else 0
-        while True:
-            page = self._requests.service.call("list_secrets", prefix or None, MaxResults=PAGE, **asked)
+        for page in pages(self._requests.service.call, "list_secrets", prefix or None, MaxResults=PAGE, **asked):
             for entry in listed(page, "SecretList", prefix or None):
                 name = entry.get("Name")
                 if not isinstance(name, str):
                     raise malformed(prefix or None)
                 if name.startswith(start):
                     yield str(name[skipped:]), entry
-            if not (token := page.get("NextToken")):
-                return
-            asked["NextToken"] = token
 
     def probe(self) -> Health:
         """Return whether Secrets Manager answers, and the identity in AWS."""
@@ -291,7 +287,7 @@ def _written(path: str, answer: Mapping[str, Any], version: Mapping[str, Any]) -
 
 
 def _cautions(requests: SecretRequests, path: str) -> list[str]:
-    """Return what goes stale in a copy and what is not carried; what is denied is reported as unknown."""
+    """Return the properties that go stale or are missing in a copy. A denied property is reported as unknown."""
     try:
         described = requests.describe(path)
     except PermissionDeniedError:

@@ -11,7 +11,7 @@ from strongroom.store import VersionInfo
 from strongroom_aws.limits import find_version
 from strongroom_aws.secrets_manager.requests import listed, moment
 from strongroom_aws.secrets_manager.store import PAGE, SecretsManagerStore, WriteOptions
-from strongroom_aws.service import Service
+from strongroom_aws.service import Service, pages
 from strongroom_aws.tags import Tags
 
 _SHORTEST_ID = 32
@@ -38,14 +38,10 @@ class VersionedSecretsManagerStore(SecretsManagerStore):
     def versions(self, path: str) -> Sequence[VersionInfo]:
         """Return the versions that Secrets Manager has, oldest first. All are deleted if the secret is."""
         pending = moment(self._requests.describe(path).get("DeletedDate"))
-        asked: dict[str, Any] = {"IncludeDeprecated": True}
+        asked = {"IncludeDeprecated": True, "MaxResults": PAGE}
         found: list[Mapping[str, Any]] = []
-        while True:
-            page = self._requests.call("list_secret_version_ids", path, MaxResults=PAGE, **asked)
+        for page in pages(self._requests.call, "list_secret_version_ids", path, **asked):
             found += listed(page, "Versions", path)
-            if not (token := page.get("NextToken")):
-                break
-            asked["NextToken"] = token
         found.sort(key=_age)
         return [
             VersionInfo(str(one.get("VersionId")), moment(one.get("CreatedDate")), bool(pending), deleted_at=pending)

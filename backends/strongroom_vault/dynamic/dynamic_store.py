@@ -52,7 +52,7 @@ _stores: WeakSet[VaultDynamic] = WeakSet()
 
 
 def check_vault_dynamic(*, paths: Mapping[str, str], **options: Any) -> None:  # those of `open_vault_dynamic`
-    """Check the options of `open_vault_dynamic`, as `check_vault` does."""
+    """Check the options of `open_vault_dynamic` without a request; see `check_vault`."""
     _checked_paths(paths)
     check_vault(**options)
 

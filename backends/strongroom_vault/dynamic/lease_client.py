@@ -63,7 +63,7 @@ class LeaseClient:
             ttl, renewable = data.get("ttl"), False
             if not is_seconds(ttl):
                 raise ConfigurationError(
-                    f"paths: '{role_path}' for {path} at {self._session.location} is no role: "
+                    f"paths: '{role_path}' for {path} at {self._session.location} is not a role: "
                     f"write creds/ROLE, or static-creds/ROLE"
                 )
         if not isinstance(lease_id, str) or not is_seconds(ttl):

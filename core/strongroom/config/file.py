@@ -80,7 +80,7 @@ def read_file(
     environment = environment or top.text("environment")
     top.take("environment")
     if environment is not None and not NAME.fullmatch(environment):
-        raise ConfigurationError(f"The environment {shown_key(environment)} is no name: {NAME_RULE}")
+        raise ConfigurationError(f"The environment {shown_key(environment)} is not a valid name: {NAME_RULE}")
     secrets = read_secrets(top.table("secrets"))
     environments = {name: _level(table, folder) for name, table in top.tables("environments").items()}
     _check_selected(environment, environments, source)

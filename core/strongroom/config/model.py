@@ -121,7 +121,7 @@ class StoreConfig:
         return cls(name, name, f"The store {name}")
 
     def with_options(self, options: Mapping[str, OptionValue]) -> Self:
-        """Return the store with these options in the place of its own of the same names."""
+        """Return the store with these options added; they replace options of the same name."""
         return replace(self, options={**self.options, **options})
 
     @property
@@ -355,7 +355,7 @@ class Config:
         return self.stores.get(name) or StoreConfig.bare(name)
 
     def with_store(self, store: StoreConfig) -> Self:
-        """Return the configuration with one more store, or with this one in the place of that of its name."""
+        """Return the configuration with this store added; it replaces a store of the same name."""
         return replace(self, stores={**self.stores, store.name: store})
 
 

@@ -86,7 +86,7 @@ def is_dangerous_name(variable: str) -> bool:
 
 
 def require_trusted_origin(config: Config, setting: str, reason: str) -> None:
-    """Raise ConfigurationError if a file that is not trusted gives the setting; `reason` names what it decides."""
+    """Raise ConfigurationError if a file that is not trusted gives the setting; `reason` names its effect."""
     origin = config.origins.get(setting, "")
     for file in config.untrusted:
         if origin.startswith(f"{file}:"):

@@ -324,11 +324,11 @@ class BlockingManager(ConfiguredManager):
     ) -> Watch:
         """Call `callback` with a `Change` whenever one of these secrets has changed, in a background thread.
 
-        Several changes between two looks are one call. An outage is none: what changed meanwhile is one call after it.
-        Watched secrets are refreshed before they leave the cache. The child of a fork watches in a thread of its own.
+        Several changes between two looks are one call. An outage causes no call; a change during it causes one
+        afterwards. Watched secrets are refreshed before they leave the cache. A forked child starts its own thread.
 
         Args:
-            paths: such as `["database/connection"]`. What they hold now is read first, unless it is cached.
+            paths: such as `["database/connection"]`. Their present values are read first, unless they are cached.
             callback: is called in one thread, in order. Its exceptions are logged.
             interval: the seconds between two looks; by default `watch_interval` of each link, which is 30.
 

@@ -1,4 +1,4 @@
-"""The opened sources and target of migrations, where they are, and the check that a later step finds them there.
+"""The sources and the target of a migration: their names, how they are opened, and their locations.
 
 A name on a command line is `NAME` or `NAME:LOCATION`. An importer of a plugin's name is preferred to the store of that
 name, and so is an exporter. The source `env` is every variable, including those without a mapping, while the store
@@ -142,10 +142,10 @@ def plugin_group(preferred: str, plugin: str) -> str:
 
 
 def open_endpoint(config: Config, name: str, group: str) -> object:
-    """Return what the plugin of a located store opens. The caller checks its class.
+    """Open a source or a target with the plugin of this entry-point group. The caller checks the class of the result.
 
     Raises:
-        PluginError, ConfigurationError: as `plugins.prepare` does.
+        PluginError, ConfigurationError: the plugin or an option is wrong; see `plugins.prepare`.
         StoreError: it could not be opened.
     """
     return open_plugin(plugins.prepare_any(config, name, group), name, KINDS[group])
@@ -198,7 +198,7 @@ class Endpoints:
         """Open the sources, then the target, and return the target. An error here comes before the first write.
 
         Raises:
-            StrongroomError: as `source` and `target` do.
+            StrongroomError: see `source` and `target`.
         """
         for name in sources:
             self.source(name)
@@ -229,7 +229,7 @@ class Endpoints:
 
         Raises:
             UnsupportedOperationError: it is an exporter.
-            StrongroomError: as `target` does.
+            StrongroomError: see `target`.
         """
         target = self.target(name)
         if name in self._exporters:
@@ -314,7 +314,7 @@ class Endpoints:
         return None if self._config is None else self._config.timeout
 
     def _opened(self, name: str, preferred: str) -> tuple[object, str]:
-        """Return the given store, or what its plugin opens, and the name of the plugin for errors."""
+        """Return the given store or the one that its plugin opens, with the name of the plugin for errors."""
         if name in self._given:
             return self._given[name], name
         config, group = self._located(name, preferred)
@@ -370,7 +370,7 @@ class Endpoints:
 
 
 class Locations(NamedTuple):
-    """Where the stores of a run were when it began, as `Endpoints.location` returns it. Each later step checks it.
+    """The locations of a run's stores when it began; see `Endpoints.location`. Each later step checks them.
 
     Attributes:
         folder: the working directory, which relative files of the configuration and the command line depend on.
@@ -384,7 +384,7 @@ class Locations(NamedTuple):
 
     @classmethod
     def of(cls, endpoints: Endpoints, plan: Plan) -> Self:
-        """Return where the stores of a plan are now.
+        """Return the present locations of the stores of a plan.
 
         Raises:
             ConfigurationError, PluginError: a store does not exist, or its options are wrong.
@@ -394,10 +394,10 @@ class Locations(NamedTuple):
         return cls(str(Path.cwd()), endpoints.location(plan.target), sources)
 
     def check(self, endpoints: Endpoints, plan: Plan, *, target_only: bool = False) -> None:
-        """Check that the target, and the sources unless `target_only`, are where they were when the run began.
+        """Check that the target, and the sources unless `target_only`, have the locations that they had.
 
         Raises:
-            MigrationError: one is elsewhere.
+            MigrationError: one has another location.
             ConfigurationError, PluginError: it does not exist, or its options are wrong.
         """
         checked = [(plan.target, self.target, plugins.EXPORTERS)]

@@ -46,9 +46,9 @@ class Migrator:
             migrator.verify(run)
 
     A run is named by its `Report.run`; None is the last run that wrote something. Methods that continue a run raise
-    `MigrationError` if it does not exist, if another run writes to its target, or if a store is not where it was when
-    the run began. All methods raise `ConfigurationError`, `PluginError` or `StoreError` if a store cannot be opened;
-    nothing is written then. If a step is not complete, it raises `MigrationError` with that `report`.
+    `MigrationError` if it does not exist, if another run writes to its target, or if a store has another location than
+    when the run began. All methods raise `ConfigurationError`, `PluginError` or `StoreError` if a store cannot be
+    opened; nothing is written then. If a step is not complete, it raises `MigrationError` with that `report`.
 
     Args:
         config: the configuration; None loads the default one.
@@ -100,7 +100,7 @@ class Migrator:
         encrypt_to: Sequence[str] = (),
         progress: OnProgress | None = None,
     ) -> Plan:
-        """Return what a migration would do with each secret. No store is written.
+        """Return a plan: the step that a migration would take for each secret. No store is written.
 
         The plan holds names and sizes, never a value or a digest of one. Digests of the secrets stay on this machine,
         so that `apply` notices any later change. Without them, `apply` compares versions, names and sizes.
@@ -138,7 +138,7 @@ class Migrator:
         )
 
     def apply(self, plan: Plan, *, rate: float | None = None, progress: OnProgress | None = None) -> Report:
-        """Write what a plan says, except for secrets that changed since.
+        """Apply a plan, except to secrets that changed since.
 
         Each secret is read again at the source, and skipped if it differs from the plan. The write is a check-and-set
         if the target has that; otherwise the target is read just before, and a change by another writer in between
@@ -178,7 +178,7 @@ class Migrator:
         encrypt_to: Sequence[str] = (),
         progress: OnProgress | None = None,
     ) -> Report:
-        """Continue an unfinished run: write what was interrupted, failed or was in conflict.
+        """Continue an unfinished run: write the secrets that were interrupted, failed or were in conflict.
 
         Secrets that the journal has as done are not touched. A write without a recorded result is looked up at the
         target, and never sent twice. A run is finished if all that is left is impossible.
@@ -190,7 +190,7 @@ class Migrator:
             progress: is called with the progress.
 
         Raises:
-            MigrationError, ValueError: as `apply` does.
+            MigrationError, ValueError: see `apply`.
         """
         limit = RateLimit(rate)
         ledger = Ledger(self._state_folder)
@@ -199,11 +199,11 @@ class Migrator:
             return self._transfer(ledger, opened, limit, progress)
 
     def verify(self, run: str | None = None, *, progress: OnProgress | None = None) -> Report:
-        """Read back what a run wrote, past every cache, and compare it with the source as it is now.
+        """Read back the secrets that a run wrote, past every cache, and compare them with the source as it is now.
 
         A secret is verified if the target has every key of the source with the same value, and the labels that were
-        carried. If the source cannot be read any more, or if a conflict was merged, it is verified if the target holds
-        what was written, by the digests in the journal.
+        carried. If the source cannot be read any more, or if a conflict was merged, it is verified if the target still
+        holds the written data, by the digests in the journal.
         """
         ledger = Ledger(self._state_folder)
         found = ledger.find(run)
@@ -228,7 +228,7 @@ class Migrator:
             return results.report(_stopped(verify_sources))
 
     def undo(self, run: str | None = None, *, progress: OnProgress | None = None) -> Report:
-        """Restore at the target what it held before a run, the last secret first.
+        """Restore the target to its state before a run, the last secret first.
 
         Only secrets that still are as the run wrote them are touched, by version if the target has versions, and by
         data. A secret that the run created is deleted. A changed one gets its old data from the target's old version
@@ -307,7 +307,7 @@ class Migrator:
         target_only: bool = False,
         locked: bool = True,
     ) -> Iterator[_OpenRun]:
-        """Open a run for a later step, after a check that its stores are where they were."""
+        """Open a run for a later step, after a check of the locations of its stores."""
         plan = run.plan()
         endpoints = self._endpoints(plan.mapping, encrypt_to or plan.encrypt_to)
         ledger.locations_of(run).check(endpoints, plan, target_only=target_only)

@@ -1,4 +1,4 @@
-"""Sources of a migration: a listable store or an importer. Selection of their secrets. An exporter as a target."""
+"""How a migration reads a store or an importer, which secrets it selects, and how it writes to an exporter."""
 
 from __future__ import annotations
 

@@ -443,7 +443,7 @@ def test_a_role_that_is_not_there_is_an_error_of_the_configuration(engine, opene
     for path in (PATH, "database/odd"):
         with time_limit(0.5), pytest.raises(ConfigurationError, match="paths: there is no '"):
             store.read(path)
-    with pytest.raises(ConfigurationError, match=r"'config/main' for database/config at .* is no role"):
+    with pytest.raises(ConfigurationError, match=r"'config/main' for database/config at .* is not a role"):
         store.read("database/config")
 
 

@@ -151,7 +151,7 @@ class TestFile:
             ('version = "1"', ["app.toml: version: must be a whole number"]),
             ("chains = []", ["app.toml: chains: unknown key", 'did you mean "chain"?']),
             ("environment = 3", ["app.toml: environment: must be a string", "not an integer"]),
-            ('environment = "../etc"', ['The environment "../etc" is no name']),
+            ('environment = "../etc"', ['The environment "../etc" is not a valid name']),
             ("chain = []", ["app.toml: chain: must be a list with at least one link"]),
             ('chain = "vault"', ["app.toml: chain: must be a list"]),
             ("chain = [3]", ["app.toml: chain[0] must be a store's name or a table, not an integer"]),

@@ -299,9 +299,7 @@ class Transfer:
             version = waiting[index].version
             if failure is None:
                 self._done(index, version)
-            elif isinstance(
-                failure, PermissionDeniedError
-            ):  # labels need another permission, which no migration depends on
+            elif isinstance(failure, PermissionDeniedError):  # labels need another permission, which is optional
                 self._done(index, version, f"labels not copied: {failure}")
             else:
                 self._results.fail_or_retry(index, failure, f"data written, labels not: {failure}")

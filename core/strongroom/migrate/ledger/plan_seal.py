@@ -1,6 +1,6 @@
-"""The seal of a plan: keyed digests of its fields, kept on this machine, which show what was edited in its file.
+"""The seal of a plan: keyed digests of its fields, kept on this machine, which reveal edits of the plan's file.
 
-Apart from the plan, so that a plan holds no digest, and under this machine's key, so that nobody else can make one.
+The seal is a separate file, so that a plan holds no digest. Its key is this machine's, so that others cannot forge it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def seal_plan(plan: Plan, ledger: Ledger) -> None:
 def edits(plan: Plan, ledger: Ledger) -> list[str] | None:
     """Return the edits of a plan since it was made, a line for each secret; None if it has no seal on this machine.
 
-    Secrets that were removed from the plan are no edit.
+    Removing a secret from the plan does not count as an edit.
     """
     try:
         content = private_file.read(ledger.plan_file(plan.id, ".seal"))

@@ -1,4 +1,4 @@
-"""Compare a secret with its plan, and decide what a run does with it. Pure."""
+"""Compare a secret with its plan, and decide whether a run writes it. Pure."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def source_changed(item: Item, source: Secret, *, same: bool | None) -> bool:
 
 
 def target_changed(item: Item, source: Secret, target: Secret | None, *, same: bool | None) -> bool:
-    """Return True if the target differs from what the plan found.
+    """Return True if the target changed since the plan was made.
 
     Args:
         item: the planned item.

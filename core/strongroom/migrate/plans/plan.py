@@ -71,7 +71,7 @@ class Item:
         keys: its keys and those that only the target has, sorted by name.
         source_version: the version that was read, if the source has versions.
         target_version: the target's version, or None if it has no versions or no such secret.
-        cautions: what the copy will lack, or lose over time.
+        cautions: properties that the copy will lack, or lose over time.
         labels: the names of the labels to write.
     """
 

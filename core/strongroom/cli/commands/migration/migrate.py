@@ -310,7 +310,7 @@ def _read_plan(file: Path) -> bytes:
 
 
 def _doubts(file: Path, made: Plan) -> list[str]:
-    """Return why a plan may not be the one that was made, and print what was edited."""
+    """Return the reasons to doubt a plan, and print each edit of it."""
     from strongroom.migrate.ledger.plan_seal import edits
     from strongroom.migrate.ledger.runs import Ledger
 

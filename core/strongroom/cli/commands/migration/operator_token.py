@@ -1,6 +1,6 @@
 """The operator's token for the stores of a migration.
 
-A `.env` file usually holds a token for the application, which may only read. A file of its own because
+A `.env` file usually holds a token for the application, which may only read. This is a separate module because
 `migrate` and the commands for its steps share it.
 """
 

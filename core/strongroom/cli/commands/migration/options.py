@@ -1,4 +1,4 @@
-"""Options that several migration commands share. A module of its own, since `migrate` imports `runs`."""
+"""Options that several migration commands share. Separate, since `migrate` imports `runs`."""
 
 from __future__ import annotations
 
