@@ -77,9 +77,9 @@ def exchange(
     down (measured on OpenBao 2.7.2).
 
     A change is repeated only if the server certainly did not apply it. `store.write_reconciliation` finds out the rest.
-    Standbys must not forward a change: a standby also redirects if the leader is lost while it applies what the standby
-    has forwarded. Without forwarding, a redirect proves that nothing was applied. Only where redirects lead to no
-    configured address do the standbys forward changes.
+    Standbys are told not to forward it, because a standby also redirects if the leader was lost after the standby had
+    forwarded the change. Without forwarding, a redirect proves that nothing was applied. If redirects lead to no
+    configured address, standbys do forward it.
 
     Args:
         request: what to send.

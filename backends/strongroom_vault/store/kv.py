@@ -30,7 +30,7 @@ class ListingAPI(Protocol):
         ...
 
 
-_BATCH = 64
+_BATCH = 32
 """The number of secrets of a batch that are read before they are written."""
 
 
