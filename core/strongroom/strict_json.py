@@ -91,7 +91,7 @@ def read_json(text: str) -> Any:  # any of JSON's types
         found = SensitiveDict(pairs)
         if len(found) < len(pairs):
             repeated, _ = Counter(name for name, _ in pairs).most_common(1)[0]
-            faults.append(f"the name {repeated!r} stands twice")
+            faults.append(f"the name {repeated!r} appears twice")
             raise ValueError
         return found
 

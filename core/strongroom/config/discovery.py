@@ -234,7 +234,7 @@ def _document(place: _Place, inspection: FoundFiles) -> SensitiveDict:
 
 
 def _dotenv(file: Path, inspection: FoundFiles) -> list[Ambient]:
-    """What `./.env` says, when there is one."""
+    """Return the variables of `./.env`, if there is one."""
     from strongroom.config.dotenv import read_dotenv
 
     shown = f"./{DOTENV_NAME}"

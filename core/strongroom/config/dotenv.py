@@ -109,7 +109,7 @@ def read_dotenv(file: Path, *, inspect: Inspect | None = None) -> Dotenv:
     del content
     dotenv = _raise_mistake(parsed, file)
     if status.st_mode & 0o077:
-        dotenv = dotenv._replace(notes=(*dotenv.notes, "others than its owner may read it: run chmod 600 on it"))
+        dotenv = dotenv._replace(notes=(*dotenv.notes, "other users may read it: run chmod 600 on it"))
     for note in dotenv.notes:
         log_once(file, note)
     return dotenv

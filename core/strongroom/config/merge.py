@@ -56,23 +56,23 @@ class Arguments:
 
     def origins(self) -> dict[str, str]:
         """Return setting to argument, for messages; see `Config.origins`."""
-        said = {
+        named = {
             "environment": ("environment", self.environment),
             "cache.ttl": ("cache_ttl", self.cache_ttl),
             "cache.disk": ("disk_cache", self.disk_cache),
             **{f"audit.{name}": ("audit", value) for name, value in self._audit().items()},
         }
-        return {setting: f"the argument {name}" for setting, (name, value) in said.items() if value is not None}
+        return {setting: f"the argument {name}" for setting, (name, value) in named.items() if value is not None}
 
     def _audit(self) -> Mapping[str, object]:
         return self.audit if isinstance(self.audit, Mapping) else {"file": self.audit}
 
     def options(self) -> dict[str, OptionValue]:
         """Return the options of a Vault store."""
-        said = {"url": ("vault_url", self.vault_url), "token": ("vault_token", self.vault_token)}
+        named = {"url": ("vault_url", self.vault_url), "token": ("vault_token", self.vault_token)}
         return {
             option: OptionValue(value, f"the argument {name}", Rank.ARGUMENT)
-            for option, (name, value) in said.items()
+            for option, (name, value) in named.items()
             if value is not None
         }
 
@@ -124,9 +124,9 @@ def build(
         )
     chain = _chain(arguments, variables, file, ambient)
     stores = _stores(chain, variables, file, plugins)
-    for name, said in arguments.stores(file.environment).items():
-        own = stores[name] if said.plugin in {name, stores[name].plugin} else said
-        stores[name] = own.with_options(said.options)
+    for name, given in arguments.stores(file.environment).items():
+        own = stores[name] if given.plugin in {name, stores[name].plugin} else given
+        stores[name] = own.with_options(given.options)
     if argument_options := arguments.options():
         vaults = [link.store for link in chain if stores[link.store].plugin == VAULT]
         if not vaults:
@@ -189,35 +189,35 @@ def _stores(
         if name in file.other_stores and name not in stores:
             continue
         stores.setdefault(name, StoreConfig.bare(name))
-        said = {
+        given = {
             option: OptionValue(text, f"the environment variable {variable}", Rank.VARIABLE)
             for option, (variable, text) in options.items()
         }
-        stores[name] = stores[name].with_options(said)
+        stores[name] = stores[name].with_options(given)
     return stores
 
 
 def _cache(arguments: Arguments, variables: Variables, file: FileConfig) -> CacheConfig:
-    said = {**file.cache, **variables.cache}
+    settings = {**file.cache, **variables.cache}
     if arguments.cache_ttl is not None:
         ttl = parse_duration(arguments.cache_ttl)
         if ttl is None:
             raise ConfigurationError("The argument cache_ttl must be a number of seconds, zero or more")
-        said["ttl"] = ttl
+        settings["ttl"] = ttl
     if arguments.disk_cache is not None:
-        said["disk"] = arguments.disk_cache
-    return CacheConfig()._replace(**said)
+        settings["disk"] = arguments.disk_cache
+    return CacheConfig()._replace(**settings)
 
 
 def _audit(argument: object, variables: Variables, file: FileConfig) -> AuditConfig:
-    said = {**file.audit, **variables.audit}
+    settings = {**file.audit, **variables.audit}
     if isinstance(argument, Mapping):
-        said |= read_audit(Table(argument, "the argument audit"), None)
+        settings |= read_audit(Table(argument, "the argument audit"), None)
     elif argument is not None:
         if not isinstance(argument, str | PathLike) or not os.fspath(argument):
             raise ConfigurationError("The argument audit must be a file, or a mapping as [audit] has it")
-        said["file"] = expand_home(str(argument), "The argument audit")
-    return AuditConfig()._replace(**said)
+        settings["file"] = expand_home(str(argument), "The argument audit")
+    return AuditConfig()._replace(**settings)
 
 
 def _mapping(file: FileConfig) -> EnvironmentMapping:

@@ -94,7 +94,7 @@ def _add(secrets: dict[str, SensitiveDict], row: Mapping[str, str], line: int) -
     path, key = row["path"], row["key"]
     data = secrets.setdefault(path, SensitiveDict())
     if key in data:
-        raise InvalidDataError(path, f"line {line}: key {key!r} stands twice")
+        raise InvalidDataError(path, f"line {line}: key {key!r} appears twice")
     data[key] = _from_typed(path, key, row["value"], row.get("type") or _TEXT)
 
 

@@ -250,7 +250,7 @@ def _from_base64(path: str, key: str, text: str) -> bytes:
         return base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):
         text = ""
-    raise InvalidDataError(path, f"key {key!r}: it is not base64", hint="Text stands under stringData")
+    raise InvalidDataError(path, f"key {key!r}: it is not base64", hint="Put text under stringData")
 
 
 def _types(path: str, text: str | None) -> Mapping[str, str]:

@@ -133,7 +133,7 @@ def pairs(node: Node) -> list[tuple[str, Node]]:
             raise _refused(key, "a name must be text: write it between quotes")
         name = str(text)
         if name in found:
-            raise _refused(key, f"the name {name!r} stands twice")
+            raise _refused(key, f"the name {name!r} appears twice")
         found[name] = value
     return list(found.items())
 

@@ -204,7 +204,7 @@ def test_a_document_sets_many_keys_in_one_version(command, kept):
 @pytest.mark.parametrize(
     ("document", "said"),
     [
-        (b'{"a": "canary-7f3a", "a": "x"}', "the name 'a' stands twice"),
+        (b'{"a": "canary-7f3a", "a": "x"}', "the name 'a' appears twice"),
         (b'{"a": "canary-7f3a"', "line 1, column 20: it is not JSON"),
         (b'["canary-7f3a"]', "not a JSON object"),
         (b'"canary-7f3a"', "not a JSON object"),

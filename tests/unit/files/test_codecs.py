@@ -32,9 +32,9 @@ def refusal(codec, text):
     [
         ("", "line 1, column 1: it is not JSON"),
         ('{"a/b": {"key": "hunter2-9c"', "line 1, column 29: it is not JSON"),
-        ('{"a/b": {"key": "hunter2-9c"}, "a/b": {"key": "hunter2-9c"}}', "the name 'a/b' stands twice"),
-        ('{"a/b": {"key": "hunter2-9c", "key": ""}}', "the name 'key' stands twice"),
-        ('{"a/b": {"key": {"x": 1, "x": 2}}}', "the name 'x' stands twice"),
+        ('{"a/b": {"key": "hunter2-9c"}, "a/b": {"key": "hunter2-9c"}}', "the name 'a/b' appears twice"),
+        ('{"a/b": {"key": "hunter2-9c", "key": ""}}', "the name 'key' appears twice"),
+        ('{"a/b": {"key": {"x": 1, "x": 2}}}', "the name 'x' appears twice"),
         ('{"a/b": {"key": NaN}}', "NaN is not JSON"),
         ('{"a/b": {"key": -Infinity}}', "-Infinity is not JSON"),
         ('{"a/b": {"key": 1e999}}', "key 'key': a number would be rounded"),
@@ -97,8 +97,8 @@ def test_yaml_that_is_clear_is_read(written, value):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("a/b: {key: hunter2-9c, key: x}", "line 1: the name 'key' stands twice"),
-        ("a/b: {key: x}\na/b: {key: hunter2-9c}", "line 2: the name 'a/b' stands twice"),
+        ("a/b: {key: hunter2-9c, key: x}", "line 1: the name 'key' appears twice"),
+        ("a/b: {key: x}\na/b: {key: hunter2-9c}", "line 2: the name 'a/b' appears twice"),
         ("a/b: {key: &all [hunter2-9c], other: *all}", "line 1: an alias refers to it"),
         ("base: &base {k: v}\na/b: {<<: *base}", "line 2: a name must be text"),
         ("1: {key: v}", "line 1: a name must be text"),
@@ -131,7 +131,7 @@ def test_yaml_bombs_do_not_go_off():
         ("path;key;value\na;b;hunter2-9c\n", "the first row must name the columns"),
         ("path,key,value,comment\n", "the first row must name the columns"),
         ("path,key,value\na,b,hunter2-9c,d\n", "line 2: it has 4 fields, and not 3"),
-        ("path,key,value\na,b,one\na,b,hunter2-9c\n", "a (line 3: key 'b' stands twice"),
+        ("path,key,value\na,b,one\na,b,hunter2-9c\n", "a (line 3: key 'b' appears twice"),
         ('path,key,value\na,b,"hunter2-9c\n', "it is not CSV: is a quote left open?"),
         ("path,key,value,type\na,b,text,hunter2-9c\n", "a (key 'b': its type is not one of text, base64, json"),
         ("path,key,value,type\na,b,hunter2-9c,base64\n", "a (key 'b': it is not base64"),
@@ -236,7 +236,7 @@ def test_a_secret_that_is_left_alone_keeps_its_text():
             f"{MANIFEST}---\n{MANIFEST.replace('prod', 'test')}",
             "Invalid data: db (two Secrets have it). Name the namespace",
         ),
-        (MANIFEST.replace("YXBw", "hunter2-9c"), "db (key 'username': it is not base64). Text stands under stringData"),
+        (MANIFEST.replace("YXBw", "hunter2-9c"), "db (key 'username': it is not base64). Put text under stringData"),
         (MANIFEST.replace("'hunter2-9c'", "5432"), "db (key 'password': its value is not text"),
         (MANIFEST.replace("name: db", "label: x"), "line 2: the Secret has no name"),
         ("- hunter2-9c", "line 1: it is not a manifest"),
@@ -357,7 +357,7 @@ def test_a_name_that_stands_twice_among_many_is_found_at_once():
     """Not by comparing each name with all others, which took minutes."""
     text = "{" + ",".join(f'"{number}":0' for number in range(250_000)) + ',"0":1}'
     begun = time.process_time()
-    assert "the name '0' stands twice" in refusal(JSON, text)
+    assert "the name '0' appears twice" in refusal(JSON, text)
     assert time.process_time() - begun < 5
 
 

@@ -58,7 +58,7 @@ def test_a_name_comes_before_a_pattern_and_the_first_pattern_before_the_next():
         ('{"version": 2}', "m.json: version: 2 needs a later Strongroom, this one reads 1"),
         ('{"version": 1, "vars": {}}', "m.json: unknown field vars"),
         ('{"version": 1, "variables": []}', "m.json: variables: it is not a table"),
-        ('{"version": 1, "variables": {"A": "p#k", "A": "p#l"}}', "m.json: the name 'A' stands twice"),
+        ('{"version": 1, "variables": {"A": "p#k", "A": "p#l"}}', "m.json: the name 'A' appears twice"),
         (json_of({"A B": "p#k"}), "m.json: 'A B': not the name of a variable"),
         (json_of({"VAULT_TOKEN": "p#k"}), "m.json: VAULT_TOKEN: it is reserved for store credentials"),
         (json_of({"VAULT_*": "p/{1}#k"}), "m.json: VAULT_*: it is reserved"),

@@ -104,9 +104,8 @@ class SourceDeletion:
     def _delete(self, indices: list[int]) -> list[int]:
         """Delete these items, each in the journal before, and return the deleted ones."""
         deleted: list[int] = []
-        noted = [
-            index for index in indices if index in self._journal.entries
-        ]  # the others were equal before the run: nothing to undo
+        # The other items were equal before the run, so that there is nothing to undo.
+        noted = [index for index in indices if index in self._journal.entries]
         for index in noted:
             self._journal.source_deleted(index)
         self._journal.sync()
@@ -126,12 +125,10 @@ class SourceDeletion:
     def _labels_copied(self, index: int, source_secret: Secret, target_secret: Secret) -> bool:
         """Return True if the target has the planned labels; otherwise report the item."""
         names = self._plan.items[index].labels
+        if not names:
+            return True
         try:
-            missing = (
-                lacking(self._source.labels(source_secret), labels_of(self._target, target_secret), names)
-                if names
-                else []
-            )
+            missing = lacking(self._source.labels(source_secret), labels_of(self._target, target_secret), names)
         except StoreError as error:
             self._results.fail(index, error)
             return False

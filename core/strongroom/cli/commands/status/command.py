@@ -72,7 +72,7 @@ def _text(cell: output.Cell | str) -> str:
 
 
 def _watch(monitor: Monitor, interval: float, *, paths: bool) -> None:
-    """Show the status on an own screen until Ctrl-C, which is the usual end and no failure."""
+    """Show the status on a separate screen until Ctrl-C, which is the usual end and not a failure."""
     from rich.live import Live
 
     console = output.terminal_console()
