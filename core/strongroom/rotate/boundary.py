@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
+from strongroom.errors import AuthenticationError, StrongroomError
 from strongroom.rotate.spi import Credentials, Rotator, ServiceRotator
 from strongroom.secret import SensitiveDict, Value
 from strongroom.store import SecretStore, time_limit
@@ -54,6 +55,24 @@ class GuardedRotator:
     def prove(self, credentials: Credentials) -> None:
         """Return if the service accepts the new credential."""
         self._perform("prove", credentials)
+
+    def ensure_accepted(self, credentials: Credentials) -> None:
+        """Return if the service accepts the new credential; apply it if it does not."""
+        try:
+            self.prove(credentials)
+        except StrongroomError:
+            self.apply(credentials)
+            self.prove(credentials)
+
+    def is_accepted(self, credentials: Credentials) -> bool:
+        """Return False if the service refuses the new credential for sure."""
+        try:
+            self.prove(credentials)
+        except AuthenticationError:
+            return False
+        except StrongroomError:
+            return True
+        return True
 
     def revoke(self, credentials: Credentials) -> tuple[str, ...]:
         """End the old credential, and return the keys that the secret no longer needs."""

@@ -18,7 +18,6 @@ from functools import partial
 from typing import NoReturn
 
 from strongroom.errors import (
-    AuthenticationError,
     ConflictError,
     InvalidDataError,
     RotationError,
@@ -244,15 +243,15 @@ class Transaction:
         return state
 
     def _step(self, state: State, action: Action) -> State:
-        perform = {
-            Action.APPLY: self._apply,
-            Action.PROVE: self._prove,
+        perform: Mapping[Action, Callable[[State], None]] = {
+            Action.APPLY: lambda state: self._rotator.apply(self._credentials(state)),
+            Action.PROVE: lambda state: self._rotator.prove(self._credentials(state)),
             Action.PROMOTE: self._promote,
             Action.REVOKE: self._revoke,
-        }[action]
+        }
         began = time.monotonic()
         try:
-            perform(state)
+            perform[action](state)
         except StrongroomError as error:
             failure = error.copy()
         else:
@@ -262,14 +261,6 @@ class Transaction:
             return done
         self._record(action, began, failure)
         return self._fail(state, action, failure)
-
-    def _apply(self, state: State) -> None:
-        credentials = self._credentials(state)
-        self._rotator.apply(credentials)
-
-    def _prove(self, state: State) -> None:
-        credentials = self._credentials(state)
-        self._rotator.prove(credentials)
 
     def _promote(self, state: State) -> None:
         """Store the new credential. Keys that somebody has changed meanwhile, and that do not rotate, are kept."""
@@ -287,7 +278,7 @@ class Transaction:
     def _revoke(self, state: State) -> None:
         """End the old credential, after one more proof that the new one works."""
         credentials = self._credentials(state)
-        self._ensure_accepted(credentials)
+        self._rotator.ensure_accepted(credentials)
         dropped = set(self._rotator.revoke(credentials))
 
         def trimmed(data: Mapping[str, Value]) -> Mapping[str, Value] | None:
@@ -304,11 +295,11 @@ class Transaction:
             promoted = is_promoted(stored, state.new)
             target = state.restored(stored) if promoted else protect_data(stored)
             credentials = Credentials(self._path, old=state.replaced(stored), new=target, read=self._read)
-            self._ensure_accepted(credentials)
+            self._rotator.ensure_accepted(credentials)
             if promoted:
                 self._ledger.change(lambda data: state.restored(data) if is_promoted(data, state.new) else None)
             # A rotator without the right to apply the new credential has not applied it, and could not revoke it.
-            if self._is_accepted(Credentials(self._path, old=target, new=credentials.old, read=self._read)):
+            if self._rotator.is_accepted(Credentials(self._path, old=target, new=credentials.old, read=self._read)):
                 self._rotator.revoke(credentials)
         except StrongroomError as error:
             self._record(Action.UNDO, began, error)
@@ -474,24 +465,6 @@ class Transaction:
         self._secret = self._ledger.secret().data
         old, new = state.restored(self._secret), state.replaced(self._secret)
         return Credentials(self._path, old=old, new=new, read=self._read)
-
-    def _ensure_accepted(self, credentials: Credentials) -> None:
-        """Return if the service accepts the new credential; apply it if it does not."""
-        try:
-            self._rotator.prove(credentials)
-        except StrongroomError:
-            self._rotator.apply(credentials)
-            self._rotator.prove(credentials)
-
-    def _is_accepted(self, credentials: Credentials) -> bool:
-        """Return False if the service refuses the new credential for sure."""
-        try:
-            self._rotator.prove(credentials)
-        except AuthenticationError:
-            return False
-        except StrongroomError:
-            return True
-        return True
 
     def _record(self, step: str, began: float, error: StrongroomError | None = None, *, begun: bool = True) -> None:
         """Record a step that began then. The rotation has an ID once it has begun."""
