@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser
 
 import strongroom
 from strongroom import secret
+from strongroom.cli import app
 from strongroom.logging import fingerprints
 from strongroom_vault.dev.server_process import free_port
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from fresh_vault import FreshVault
     from strongroom_vault.testing import TestVault
 
-FILE = re.compile(r"# (\.?\w[\w./-]*\.\w+|\.env)\n")
+FILE = re.compile(r"# (\.?\w[\w./-]*\.\w+|\.env|Dockerfile)\n")
 """The first line of a block that is a file of the reader's."""
 
 
@@ -40,6 +42,9 @@ def write_file(example: Example) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.touch(0o644)  # as an editor makes it
     file.write_text(example.parsed, "utf-8")
+    if example.region.evaluator is refuse:
+        _settings.append(file.absolute())
+        os.utime(file, (0, file.stat().st_mtime))  # a read sets the first of the two anew
 
 
 def refuse(example: Example) -> str:
@@ -62,7 +67,8 @@ def run_in_shell(example: Example) -> str | None:
         done = _run(line)
         printed = "\n".join(part.strip("\n") for part in (done.stdout, done.stderr) if part.strip())
         pattern = ".*".join(map(re.escape, expected.strip("\n").split("…")))
-        if not re.fullmatch(pattern, printed, re.DOTALL):
+        failed = done.returncode != 0 and expected.strip() == "…"  # a page shows the output of a failure
+        if failed or not re.fullmatch(pattern, printed, re.DOTALL):
             return f"$ {line}\nshould print:\n{expected}\nand printed, with exit code {done.returncode}:\n{printed}"
     return None
 
@@ -90,6 +96,9 @@ def _run(line: str) -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess(line, shell.returncode, printed, complained)
 
 
+_settings: list[Path] = []
+"""The files of settings that the page has written."""
+
 _background: list[int] = []
 """The process groups that lines of the page have left running."""
 
@@ -99,7 +108,7 @@ BLOCKS = Sybil(
         PythonCodeBlockParser(),
         CodeBlockParser("console", run_in_shell),
         *(CodeBlockParser(language, refuse) for language in ("toml", "ini", "hcl")),
-        *(CodeBlockParser(language, keep) for language in ("yaml", "dockerfile")),
+        *(CodeBlockParser(language, keep) for language in ("yaml", "dockerfile", "text")),
     ]
 )
 
@@ -139,6 +148,21 @@ def servers_of(page: Path, openbao: FreshVault | TestVault, monkeypatch: pytest.
         yield
 
 
+def _check_settings(file: Path, page: str) -> None:
+    """Fail if a file of settings is wrong that no later block of its page has read.
+
+    Airflow reads its own in `nox -s airflow`, tests/docs/test_example_plugin.py installs the plugin `sqlite`, and
+    tests/docs/test_how_to.py checks configurations of several environments.
+    """
+    text = file.read_text("utf-8")
+    if file.name == "pyproject.toml":
+        for group, names in tomllib.loads(text)["project"]["entry-points"].items():
+            assert group in {"strongroom.stores", "strongroom.importers", "strongroom.exporters", "strongroom.rotators"}
+            assert all(f"\ndef {target.partition(':')[2]}(" in page for target in names.values()), text
+    elif file.suffix != ".cfg" and "[stores.sqlite]" not in text and "[environments." not in text:
+        assert app.run(["--config", str(file), "config", "check"]) == 0, text
+
+
 def run_page(page: Path) -> None:
     """Run the blocks of a page, then end its commands and close its managers.
 
@@ -146,9 +170,13 @@ def run_page(page: Path) -> None:
     """
     document: Document = BLOCKS.parse(page)
     document.push_evaluator(write_file)
+    _settings.clear()
     try:
         for example in document.examples():
             example.evaluate()
+        for file in _settings:
+            if file.exists() and file.stat().st_atime == 0:
+                _check_settings(file, document.text)
     finally:
         for value in document.namespace.values():
             if isinstance(value, strongroom.SecretsManager):
@@ -169,5 +197,5 @@ def with_free_ports(page: Path, folder: Path) -> Path:
         return match[0].removesuffix(match[1]) + ports[match[1]]
 
     copy = folder / page.name
-    copy.write_text(re.sub(r"(?:127\.0\.0\.1:|--port )(\d{4,5})\b", replaced, page.read_text("utf-8")), "utf-8")
+    copy.write_text(re.sub(r"(?:127\.0\.0\.1:|--port |PGPORT=)(\d{4,5})\b", replaced, page.read_text("utf-8")), "utf-8")
     return copy

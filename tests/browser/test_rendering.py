@@ -86,6 +86,22 @@ def test_a_dark_page_shows_the_dark_pictures(browser):
         page.close()
 
 
+def test_each_question_of_the_index_is_one_click_from_its_answer(browser):
+    """Ten questions of newcomers; a click on each leads to a page, at the section that the link names."""
+    page = browser.new_page(viewport={"width": WIDE, "height": 900})
+    page.goto((SITE / "index.html").as_uri())
+    links = [item.locator("a").first.get_attribute("href") for item in page.locator("#questions li").all()]
+    assert len(links) == 10
+    for link in links:
+        page.locator(f'#questions a[href="{link}"]').click()
+        path, anchor = urldefrag(link)
+        assert page.url.partition("#")[0] == (SITE / path).as_uri()
+        assert page.locator("article h1").count() == 1
+        assert not anchor or page.locator(f'[id="{anchor}"]').count() == 1
+        page.go_back()
+    page.close()
+
+
 class Links(HTMLParser):
     """The targets and the anchors of a page."""
 

@@ -13,24 +13,25 @@ import pages
 
 PAGES = [pages.README, *pages.pages()]
 
-NEEDS = {"server", "aws", "pass", "terminal", "guides", "guides, server", "airflow"}
+NEEDS = {
+    "server",
+    "aws",
+    "pass",
+    "terminal",
+    "guides",
+    "guides, server",
+    "guides, docker",
+    "guides, systemd",
+    "airflow",
+}
 """Possible needs of a page's blocks, which a comment on the page lists: `<!-- needs: server -->`.
 
 `server` is for a reader with VAULT_ADDR and VAULT_TOKEN set, and with PGHOST, PGPORT and PGPASSWORD if the page names
 them; `aws` for one with credentials of AWS; `pass` for one with a password store. `terminal` is for the one page that
 starts its server itself. tests/guides runs the pages that need `guides`, which take seconds: with `server` on a server
-of the tests, and without it on the servers that the page starts. `nox -s airflow` runs those that need `airflow`.
+of the tests, with `docker` or `systemd` on a real one of the tests, and without it on the servers that the page starts.
+`nox -s airflow` runs those that need `airflow`.
 """
-
-FENCE = re.compile(r"^```+ *([^\s`]*)\n(?=.)", re.MULTILINE)
-RUN = {"python", "toml", "ini", "hcl", "console"}
-VALIDATED = {"yaml", "dockerfile"}
-"""Blocks for another program, which tests/docs/test_how_to.py and tests/guides hold against that program's schema."""
-
-SHOWN = {"text", "bash"}
-"""Blocks that do not run: drawings, and what installs; the README's of those are what `.ci/run` runs."""
-
-DIRECTIVES = {"{eval-rst}", "{glossary}", "{image}", "{include}", "{literalinclude}", "{toctree}"}
 
 
 @pytest.fixture
@@ -38,12 +39,6 @@ def reader(monkeypatch):
     """A reader's process."""
     with page_blocks.reading(monkeypatch):
         yield
-
-
-@pytest.mark.parametrize("page", PAGES, ids=pages.name_of)
-def test_every_block_is_of_a_kind_that_is_checked(page):
-    """A block in a language that nothing runs would be free to lie."""
-    assert set(FENCE.findall(page.read_text("utf-8"))) - {""} <= RUN | VALIDATED | SHOWN | DIRECTIVES
 
 
 def test_no_page_is_left_out():

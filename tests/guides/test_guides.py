@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -45,31 +42,3 @@ def test_the_blocks_of_a_guide_run_on_a_new_server(page, fresh_openbao, kubectl,
     monkeypatch.setenv("PATH", f"{kubectl}{os.pathsep}{os.environ['PATH']}")
     with page_blocks.servers_of(page, fresh_openbao, monkeypatch):
         run(page, tmp_path)
-
-
-def test_the_image_of_the_tutorial_has_what_its_command_needs():
-    """Its files are files of the page, and its program is in the requirements. No Docker runs here."""
-    text = pages.page("container.md").read_text("utf-8")
-    (image,) = re.findall(r"^```dockerfile\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    (requirements,) = re.findall(r"^```text\n# requirements.txt\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    files = set(re.findall(r"^```\w+\n# (\S+)\n", text, re.MULTILINE))
-    copied = {name for line in re.findall(r"^COPY (.*) \.$", image, re.MULTILINE) for name in line.split()}
-    assert {"app.py", "strongroom.toml", "requirements.txt"} == copied <= files
-    (command,) = re.findall(r"^CMD (.*)$", image, re.MULTILINE)
-    program, application, *_ = json.loads(command)
-    assert program in requirements.split()
-    assert f"{application.partition(':')[0]}.py" in copied
-
-
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
-def test_the_units_are_ones_that_systemd_takes():
-    """By its own check, which warns of an unknown setting. The programs of the units are not on this machine."""
-    text = pages.page("systemd.md").read_text("utf-8")
-    units = re.findall(r"^```ini\n# (\S+)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    for name, unit in units:
-        Path(name).write_text(re.sub(r"/srv/shop/\.venv/bin/\w+", "/bin/true", unit), "utf-8")
-    files = [f"./{name}" for name, _ in units]
-    done = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", *files], capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
