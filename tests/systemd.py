@@ -1,4 +1,4 @@
-"""A real systemd in namespaces of its own, with the machine's files below an overlay, for the page about units."""
+"""A real systemd in separate namespaces, with the machine's files below an overlay, for the page about units."""
 
 from __future__ import annotations
 

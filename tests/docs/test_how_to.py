@@ -146,15 +146,6 @@ def faults_by_schema(schema: str, text: str) -> str:
     return "" if done.returncode == 0 else done.stdout + done.stderr
 
 
-READ_BY_PAGE = {"from-teller.md"}
-"""Pages whose own run reads their YAML: a `.teller.yml`, with `strongroom import-config`."""
-
-
-def test_every_yaml_block_is_checked():
-    """A page with YAML has its test below, or reads it."""
-    assert {page.name for page in PAGES if blocks(page, "yaml")} == {*SCHEMAS, *KUBERNETES, *READ_BY_PAGE}
-
-
 @pytest.mark.parametrize(("name", "schema"), SCHEMAS.items())
 def test_a_file_has_the_form_that_its_program_publishes(name, schema):
     """Compose's specification, and the workflow schema for GitHub Actions."""

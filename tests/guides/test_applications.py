@@ -31,6 +31,17 @@ LONG = 60.0
 """Seconds that only a server which hangs takes."""
 
 
+WSGI = """
+import os
+from django.core.wsgi import get_wsgi_application
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
+application = get_wsgi_application()
+"""
+"""The file that `django-admin startproject` makes."""
+
+MODULE = (sys.executable, "-m")
+
+
 class Reply(NamedTuple):
     """The parts of a reply that the tests look at."""
 
@@ -65,11 +76,11 @@ def in_production(server, token: str, **variables: str) -> dict[str, str]:
 
 @contextmanager
 def running(environment: Mapping[str, str], *command: str) -> Iterator[subprocess.Popen[str]]:
-    """Run a program of this environment's Python, and end it as a process manager does."""
+    """Run a program, and end it as a process manager does."""
     output = Path("output")
     with (
         output.open("w") as stream,
-        subprocess.Popen([sys.executable, "-m", *command], env=environment, stdout=stream, stderr=stream) as process,
+        subprocess.Popen(command, env=environment, stdout=stream, stderr=stream) as process,
     ):
         try:
             yield process
@@ -116,7 +127,9 @@ def test_fastapi_under_uvicorn(own_openbao):
     own_openbao.put("database/connection", {"url": "postgresql://shop:first-password@127.0.0.1/shop"})
     own_openbao.put("webhooks/payments", {"secret": "first-secret"})
     port = free_port()
-    with running(in_production(own_openbao, own_openbao.token), "uvicorn", "app:app", "--port", str(port)) as process:
+    with running(
+        in_production(own_openbao, own_openbao.token), *MODULE, "uvicorn", "app:app", "--port", str(port)
+    ) as process:
         site = Site(process, port)
 
         def signed(secret: bytes) -> int:
@@ -136,7 +149,7 @@ def test_flask_under_gunicorn(own_openbao):
     own_openbao.put("auth/app", {"secret": "session-secret"})
     own_openbao.put("api-keys/payments", {"key": "key-1"})
     port = free_port()
-    command = ("gunicorn", "--bind", f"127.0.0.1:{port}", "--worker-tmp-dir", ".", "app:app")
+    command = (*MODULE, "gunicorn", "--bind", f"127.0.0.1:{port}", "--worker-tmp-dir", ".", "app:app")
     with running(in_production(own_openbao, own_openbao.token), *command) as process:
         site = Site(process, port)
         cookie = site("/log-in/ada").cookie.partition(";")[0]
@@ -157,6 +170,7 @@ def test_flask_under_gunicorn(own_openbao):
 def test_django_serves(own_openbao):
     """The view reads its key at each use, and the server its database's password."""
     written("django.md", Path())
+    Path("shop", "wsgi.py").write_text(WSGI, "utf-8")
     own_openbao.put("shop/auth/app", {"secret": "session-secret"})
     own_openbao.put("shop/api-keys/payments", {"key": "key-1"})
     with running_postgres() as postgres:
@@ -164,8 +178,11 @@ def test_django_serves(own_openbao):
         connection = {"host": "127.0.0.1", "port": postgres.port, "user": "postgres", "name": "shop"}
         own_openbao.put("shop/database/connection", {**connection, "password": postgres.password})
         port = free_port()
-        command = ("manage", "runserver", "--noreload", f"127.0.0.1:{port}")
-        with running(in_production(own_openbao, own_openbao.token), *command) as process:
+        [line] = pages.blocks(pages.page("django.md"), "text")
+        start = line.replace("--workers 4", f"--workers 2 --bind 127.0.0.1:{port}")
+        environment = in_production(own_openbao, own_openbao.token)
+        environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+        with running(environment, "sh", "-c", start) as process:
             site = Site(process, port)
 
             def paid() -> str:
@@ -194,7 +211,7 @@ def test_celery_with_a_real_worker(own_openbao, monkeypatch):
         own_openbao.put("database/shop", {**connection, "password": postgres.password})
         own_openbao.put("api-keys/payments", {"key": "key-1"})
         environment = {**os.environ, "STRONGROOM_CACHE_TTL": "100ms"}
-        command = ("celery", "-A", "shop.tasks", "worker", "--concurrency", "2", "--without-mingle")
+        command = (*MODULE, "celery", "-A", "shop.tasks", "worker", "--concurrency", "2", "--without-mingle")
         with running(environment, *command) as process:
 
             def charged() -> str:

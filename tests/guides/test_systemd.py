@@ -14,7 +14,7 @@ from systemd import running_systemd
 
 @pytest.mark.parametrize("page", pages.that_need("guides", "systemd"), ids=pages.name_of)
 def test_the_blocks_of_a_page_run_beside_systemd(page, monkeypatch, tmp_path):
-    """In the order of the page. The units start, and are what the page shows."""
+    """In the order of the page. The units start and run."""
     with running_systemd(tmp_path) as shell, page_blocks.reading(monkeypatch):
         monkeypatch.setenv("PATH", os.pathsep.join(map(str, (shell, find_binary().parent, os.environ["PATH"]))))
         page_blocks.run_page(page_blocks.with_free_ports(page, tmp_path))

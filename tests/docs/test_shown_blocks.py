@@ -1,0 +1,134 @@
+"""Every block runs with its page, or is in the table below with the test that checks it."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+
+from packaging.requirements import Requirement
+
+import pages
+import strongroom
+import strongroom_vault
+from strongroom import errors
+
+RUN = {"python", "console", "toml", "ini", "hcl"}
+"""Languages whose blocks run with their page, or are files that its later blocks read."""
+
+OURS = "test_a_command_line_that_is_shown_can_be_typed"
+SERVER = "test_the_commands_for_a_server_are_ones_that_it_takes"
+DOCKER = "test_the_blocks_of_a_page_run_with_docker"
+KUBERNETES = "test_the_objects_are_ones_that_kubernetes_takes"
+WORKFLOW = "test_a_file_has_the_form_that_its_program_publishes"
+
+CHECKED = {
+    "README.md": {"python3 -m venv": "test_ci_runs_the_lines_of_the_readme"},
+    "how-to/authentication/aws-iam.md": {"vault policy write": SERVER},
+    "how-to/authentication/jwt.md": {"bao auth enable jwt": SERVER},
+    "how-to/authentication/people.md": {"bao auth enable": SERVER},
+    "how-to/integrations/django.md": {"strongroom check": "test_django_serves"},
+    "how-to/moving/from-chamber.md": {
+        "chamber": "a program that is not in Debian or on PyPI; its documentation is linked"
+    },
+    "how-to/moving/from-teller.md": {"# .teller.yml": "test_the_blocks_of_a_guide_run_on_a_new_server"},
+    "how-to/platforms/aws-lambda.md": {"{": "test_aws_takes_the_policy_of_the_function"},
+    "how-to/platforms/cron.md": {"# report.cron": "test_cron_takes_the_lines"},
+    "how-to/platforms/docker-compose.md": {"# Dockerfile": DOCKER, "# compose.yaml": DOCKER},
+    "how-to/platforms/github-actions.md": {"# .github/workflows": WORKFLOW, "bao write": SERVER},
+    "how-to/platforms/kubernetes.md": {"# deployment.yaml": KUBERNETES, "bao write": SERVER, "kubectl exec": OURS},
+    "how-to/plugins/write-a-store.md": {"pip install": "test_the_store_of_the_basic_page_keeps_the_contract"},
+    "how-to/production/audit-devices.md": {
+        "vault audit": "test_an_audit_device_is_enabled_if_the_server_allows_it",
+        "# audit.logrotate": "test_logrotate_takes_the_file",
+    },
+    "how-to/production/monitoring.md": {"# prometheus.yml": "test_prometheus_takes_the_file"},
+    "how-to/secrets/scheduled-rotation.md": {
+        "# /etc/cron.d/": "test_cron_takes_the_lines",
+        "# rotation.yaml": KUBERNETES,
+    },
+    "reference/command-line/diagnose.md": {"command:": OURS},
+    "reference/command-line/run-and-export.md": {"- run:": OURS},
+    "reference/errors.md": {"StrongroomError": "test_the_tree_of_errors_is_that_of_the_code"},
+    "reference/stores/local-stores.md": {
+        "#ENC": "test_the_file_of_sops_has_the_form_of_the_page",
+        "dbus-run-session": "test_a_job_without_a_desktop_gets_a_keyring",
+    },
+    "tutorial/container.md": {
+        "mkdir shop": "test_an_installation_names_packages_that_there_are",
+        "# compose.yaml": DOCKER,
+        "# requirements.txt": DOCKER,
+        "# Dockerfile": DOCKER,
+    },
+    "tutorial/quickstart.md": {
+        "$ strongroom dev": "test_the_quickstart_runs_in_a_terminal_that_has_what_its_server_printed"
+    },
+}
+"""The blocks that their page does not run, by their page and first words: the test of each, or the reason for none."""
+
+BLOCK = re.compile(r"^```+ *([^\s`{]+)\n(.*?)^```+$", re.MULTILINE | re.DOTALL)
+
+
+def shown() -> list[tuple[str, str]]:
+    """The blocks that no page runs: its page, and its text."""
+    return [
+        (pages.name_of(page), text)
+        for page in (pages.README, *pages.pages())
+        for language, text in BLOCK.findall(page.read_text("utf-8"))
+        if language not in RUN
+    ]
+
+
+def is_ours(text: str) -> bool:
+    """Whether each line is a command of ours or an installation, which have a test of their own."""
+    return all(line.startswith(("strongroom ", "pip install ")) for line in text.splitlines())
+
+
+def test_a_block_that_does_not_run_is_checked():
+    """By the test that the table names."""
+    for page, text in shown():
+        assert is_ours(text) or any(text.startswith(begin) for begin in CHECKED.get(page, ())), f"{page}:\n{text}"
+
+
+def test_the_table_has_no_row_too_many():
+    """Each row is for a block, and names a test that there is."""
+    blocks = shown()
+    tests = "".join(file.read_text("utf-8") for file in (pages.ROOT / "tests").rglob("test_*.py"))
+    for page, rows in CHECKED.items():
+        for begin, check in rows.items():
+            assert any(page == name and text.startswith(begin) for name, text in blocks), (page, begin)
+            assert " " in check or f"\ndef {check}(" in tests, check
+
+
+# --- the blocks without a program of their own ------------------------------------------------------------------------
+
+
+def installations() -> list[tuple[str, str]]:
+    """What a page installs with pip, in a block or in its text."""
+    found = []
+    for page in (pages.README, *pages.pages()):
+        for command in re.findall(r"(?<!-m )pip install ([^&`\n]+)", page.read_text("utf-8")):
+            words = command.replace("--no-cache-dir", "").replace("'", "").split()
+            found += [(pages.name_of(page), word) for word in words if re.match(r"strongroom(\[|$)", word)]
+    return found
+
+
+def test_an_installation_names_packages_that_there_are():
+    """Each extra is in `pyproject.toml`."""
+    project = tomllib.loads((pages.ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    for page, requirement in installations():
+        assert Requirement(requirement).extras <= project["optional-dependencies"].keys(), page
+
+
+def test_the_tree_of_errors_is_that_of_the_code():
+    """Each class stands below its base, and none is missing."""
+    [tree] = pages.blocks(pages.page("reference/errors.md"), "text")
+    above: list[str] = []
+    for line in tree.splitlines():
+        indent, name = re.match(r"([│├└─ ]*)(\w+)", line).groups()
+        depth = len(indent) // 4
+        above[depth:] = [name]
+        error = getattr(errors, name, None) or getattr(strongroom, name, None) or getattr(strongroom_vault, name)
+        if depth:
+            assert above[depth - 1] in {base.__name__ for base in error.__bases__}, name
+    named = set(re.findall(r"\w+Error", tree))
+    assert {name for name in (*strongroom.__all__, *strongroom_vault.__all__) if name.endswith("Error")} <= named
