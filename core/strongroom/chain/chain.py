@@ -130,9 +130,9 @@ class Chain:
             link.join(self._links)
         self._timeout = timeout
         self._sources = sources
-        self._reads = ReadLog()
         self._defaults = {place: protect(value) for place, value in (defaults or {}).items()}
         self._composed = composed or {}
+        self._reads = ReadLog({*self._defaults, *self._composed})
         self.peek = self._links[0].peek
 
     def __repr__(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple, Self, TypeAlias, TypeVar
 
@@ -166,15 +166,20 @@ def ends_chain(answer: Answer, link: Link) -> bool:
 
 
 class ReadLog:
-    """Notes each result of a query: in the debug log, in the count of cached reads, and as an event."""
+    """Notes each result of a query: in the debug log, in the count of cached reads, and as an event.
 
-    def __init__(self) -> None:
+    Args:
+        replaced: path and key of each value with a default or a composition. A store need not have it.
+    """
+
+    def __init__(self, replaced: Container[tuple[str, str | None]] = ()) -> None:
+        self._replaced = replaced
         self._warned: set[tuple[str, str, str]] = set()
 
     def note(self, path: str, key: str | None, link: Link, result: tuple[Attempt, object], *, step: str = "") -> None:
         """Note the result of the link; `step` is that of its event."""
         attempt, found = result
-        self._log(path, link, attempt)
+        self._log(path, key, link, attempt)
         cached = isinstance(found, Reading) and found.cached and not found.stale
         if cached:
             hit_counter(link.name).count += 1
@@ -187,9 +192,11 @@ class ReadLog:
         """Log that the default of `[secrets]` was returned."""
         logger.debug("%s: no store has the key %s: the default of [secrets]", path, key)
 
-    def _log(self, path: str, link: Link, attempt: Attempt) -> None:
+    def _log(self, path: str, key: str | None, link: Link, attempt: Attempt) -> None:
         answer = attempt.reason if attempt.answer is Answer.FOUND else f"{attempt.answer}: {attempt.reason}"
         logger.debug("%s: store %s: %s (%.1f ms)", path, link.name, answer, attempt.seconds * 1000)
+        if (path, key) in self._replaced:
+            return
         if attempt.answer is Answer.KEY_MISSING and not ends_chain(attempt.answer, link):
             warning = (link.name, path, attempt.reason)
             if warning not in self._warned and len(self._warned) < _MOST_WARNINGS:

@@ -15,6 +15,7 @@ import pytest
 
 from clock import CallTime
 from stores import RemoteStore
+from strongroom import SecretsManager
 from strongroom.chain.chain import Chain, Resolution
 from strongroom.chain.link import Link
 from strongroom.chain.query import MISSING
@@ -91,6 +92,19 @@ def test_a_missing_key_falls_through_with_one_warning(chain: Chain, caplog: pyte
         assert chain.resolve("db", "port").store == "env"
     warnings = [record.message for record in caplog.records if record.levelno == logging.WARNING]
     assert warnings == ["Store vault has db, but it has no key 'port'"]
+
+
+def test_no_warning_tells_of_a_key_with_a_default_or_a_composition(caplog: pytest.LogCaptureFixture) -> None:
+    """A store need not have it."""
+    rows = {
+        "HOST": "db#host",
+        "PORT": {"at": "db#port", "default": "5432"},
+        "ADDRESS": {"at": "db#address", "compose": "{HOST}:{PORT}"},
+    }
+    stores = {"memory": {"secrets": {"db": {"host": "h"}}}}
+    with SecretsManager.from_config({"chain": ["memory", "env"], "stores": stores, "secrets": rows}) as manager:
+        assert manager.get_secret("db", "address") == "h:5432"
+    assert [record.message for record in caplog.records if record.levelno == logging.WARNING] == []
 
 
 def test_a_missing_key_can_fail(vault: RemoteStore) -> None:
