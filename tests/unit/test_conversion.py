@@ -7,6 +7,7 @@ import pickle
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field, make_dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -224,7 +225,9 @@ class Unsupported:
     pass
 
 
-@pytest.mark.parametrize("wanted", [Unsupported, list[Unsupported], "text", 5, str.upper, len, lambda _: 1])
+@pytest.mark.parametrize(
+    "wanted", [Unsupported, list[Unsupported], "text", 5, str.upper, len, lambda _: 1, type, type[int], Callable]
+)
 def test_a_type_that_is_not_supported_is_refused_before_any_read(wanted):
     with manager({"key": "x"}) as secrets, pytest.raises(TypeError, match="is not a supported type"):
         secrets.get_secret("nowhere/at-all", "key", as_=wanted)

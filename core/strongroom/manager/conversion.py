@@ -15,7 +15,17 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, partial
 from types import BuiltinFunctionType, FunctionType, MethodType
-from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, Required, TypeAlias, get_args, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    NamedTuple,
+    NotRequired,
+    Required,
+    TypeAlias,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from strongroom import encoding
 from strongroom.encoding import from_json
@@ -166,8 +176,9 @@ def _made_validator(wanted: Any) -> _Validate:
         pass  # the message of pydantic is long, and about its own settings
     else:
         # An incomplete type has names that are not defined. Text is a name itself, and is looked up in this module. A
-        # function would be called with the value.
-        if adapter.pydantic_complete and not isinstance(wanted, _NO_TYPES):
+        # function would be called with the value. No value is a class or a function.
+        refused = isinstance(wanted, _NO_TYPES) or (get_origin(wanted) or wanted) in {type, Callable}
+        if adapter.pydantic_complete and not refused:
             return _pydantic_validator(adapter)
     raise TypeError(
         f"as_={_name(wanted)} is not a supported type. as_ is one of {_built_in_names()}, a dataclass, a TypedDict, a "
