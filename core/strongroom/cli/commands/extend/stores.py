@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from strongroom.cli.commands.extend import store_check
+from strongroom.cli.exit_codes import ExitCode, code_of_all
 from strongroom.cli.invocation import Invocation, complete, current
 from strongroom.cli.terminal import output
 
@@ -37,8 +37,7 @@ def stores_command(invocation: Invocation, name: str | None, *, check: bool, as_
     if check:
         if name is None:
             raise click.UsageError("--check needs the NAME of a store")
-        store_check.check_store(invocation, name, as_json=as_json)
-        return
+        _check(invocation, name, as_json=as_json)
     found = [plugin for plugin in plugins.installed() if name is None or plugin.name == name]
     if name is not None and not found:
         raise click.UsageError(f"No store plugin {name} is installed: `strongroom stores` lists the installed plugins")
@@ -54,6 +53,44 @@ def stores_command(invocation: Invocation, name: str | None, *, check: bool, as_
     output.write_listing(columns, rows)
     if name is None and output.is_terminal():
         output.say("`strongroom stores NAME` lists the options of a plugin")
+
+
+def _check(invocation: Invocation, name: str, *, as_json: bool) -> NoReturn:
+    """Check a store by the read-only part of the contract, print the results, and exit with the gravest fault.
+
+    Raises:
+        ConfigurationError, PluginError: the store does not exist, its options are invalid, or it lacks a package.
+        StoreError: it cannot be opened.
+    """
+    from strongroom import plugins
+    from strongroom.migrate.endpoints import located
+    from strongroom.store import time_limit
+    from strongroom.store.boundary.validation import ValidatedStore
+    from strongroom.testing.inspection import Inspection
+
+    config, _ = located(invocation.load(), name, plugins.STORES)
+    known = [secret.path for secret in config.secrets.values()]
+    with time_limit(config.timeout):
+        store = ValidatedStore.open(plugins.prepare(config, name), name)
+    results = list(Inspection(store, known, config.timeout).results())
+    failed = [result for result in results if result.state == "failed"]
+    if as_json:
+        checks = [
+            {"name": result.name, "state": result.state.value, "seconds": result.seconds, "detail": result.detail}
+            for result in results
+        ]
+        output.write_document({"ok": not failed, "store": name, "checks": checks})
+    else:
+        rows = (
+            (result.name, output.state(result.state.value), f"{result.seconds * 1000:.1f} ms", result.detail)
+            for result in results
+        )
+        output.write_listing(("check", "status", "took", "details"), rows)
+    if failed:
+        output.say(f"{len(failed)} of {len(results)} checks of store {name} failed")
+    errors = [result.error for result in failed if result.error is not None]
+    broken = len(errors) < len(failed)
+    click.get_current_context().exit(ExitCode.CONFIGURATION if broken else code_of_all(errors))
 
 
 def _described(plugin: Plugin) -> dict[str, Any]:
