@@ -11,7 +11,7 @@ from strongroom.bounded_file import read_text
 from strongroom.config import Config, SecretConfig
 from strongroom.config.dotenv import MAX_SIZE, log_once, parse_dotenv
 from strongroom.errors import ConfigurationError, InvalidPathError
-from strongroom.manager.references import SCHEME, places, whole
+from strongroom.manager.references import SCHEME, references_in, whole
 from strongroom.secret import SensitiveDict
 
 
@@ -44,13 +44,13 @@ def read_env_files(files: Sequence[Path]) -> EnvFiles:
         for variable, text in _values(file).items():
             if not isinstance(text, str):
                 continue  # a name without a value
-            place = _place(file, variable, text)
+            reference = _reference(file, variable, text)
             rows.pop(variable, None)
             texts.pop(variable, None)
-            if place is None:
+            if reference is None:
                 texts[variable] = text
             else:
-                rows[variable] = SecretConfig(*place, origin=f"{file}: {variable}")
+                rows[variable] = SecretConfig(*reference, origin=f"{file}: {variable}")
     return EnvFiles(rows, texts)
 
 
@@ -62,12 +62,12 @@ def _values(file: Path) -> SensitiveDict:
     return found.values
 
 
-def _place(file: Path, variable: str, text: str) -> tuple[str, str] | None:
+def _reference(file: Path, variable: str, text: str) -> tuple[str, str] | None:
     try:
-        if (place := whole(text)) is None and SCHEME in text:
-            list(places(text))
+        if (reference := whole(text)) is None and SCHEME in text:
+            list(references_in(text))
     except InvalidPathError:
         pass
     else:
-        return place
+        return reference
     raise ConfigurationError(f"--env-file {file}: {variable}: {SCHEME} is not followed by PATH#KEY")

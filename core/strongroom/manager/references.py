@@ -44,7 +44,7 @@ def _replaced(value: Any, read: Read) -> Any:
     if isinstance(value, str):
         if SCHEME not in value:
             return value
-        return SensitiveStr(_REFERENCE.sub(lambda match: read(*_place(match)).reveal(), value))
+        return SensitiveStr(_REFERENCE.sub(lambda match: read(*_parsed(match)).reveal(), value))
     if isinstance(value, Mapping):
         return SensitiveDict((key, _replaced(item, read)) for key, item in value.items())
     if isinstance(value, list | tuple):
@@ -52,13 +52,13 @@ def _replaced(value: Any, read: Read) -> Any:
     return value
 
 
-def places(text: str) -> Iterator[tuple[str, str]]:
+def references_in(text: str) -> Iterator[tuple[str, str]]:
     """Yield the path and key of each reference in a text.
 
     Raises:
         InvalidPathError: see `interpolate`.
     """
-    return (_place(match) for match in _REFERENCE.finditer(text))
+    return (_parsed(match) for match in _REFERENCE.finditer(text))
 
 
 def whole(text: str) -> tuple[str, str] | None:
@@ -68,10 +68,10 @@ def whole(text: str) -> tuple[str, str] | None:
         InvalidPathError: see `interpolate`.
     """
     match = _REFERENCE.fullmatch(text)
-    return None if match is None else _place(match)
+    return None if match is None else _parsed(match)
 
 
-def _place(match: re.Match[str]) -> tuple[str, str]:
+def _parsed(match: re.Match[str]) -> tuple[str, str]:
     if match["path"] is None:
         line = match.string.count("\n", 0, match.start()) + 1
         raise InvalidPathError(

@@ -4,7 +4,7 @@
 
     config = discovery.load()
     with SecretsManager.from_config(config) as secrets:
-        missing = [row.variable for row in requirements.resolve(config.secrets, secrets.resolve) if not row.met]
+        missing = [row.variable for row in required_secrets.resolve(config.secrets, secrets.resolve) if not row.met]
 """
 
 from __future__ import annotations
