@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from strongroom.cli.invocation import complete
 from strongroom.cli.terminal.confirmation import describe_target
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from strongroom.config import Config
     from strongroom.migrate.spi import Failure
     from strongroom.store.boundary.validation import ValidatedStore
+
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def describe_store(config: Config, name: str) -> str:
@@ -65,6 +68,19 @@ def open_reader(config: Config, name: str, stack: ExitStack) -> tuple[ValidatedS
     return front, unmapped
 
 
+def store_option(verb: str) -> Callable[[_F], _F]:
+    """Return the option `--store` of a command that does this with a store of the chain, such as `Write to`."""
+    text = f"{verb} this store instead of the first writable one of the chain."
+    return click.option("--store", metavar="NAME", shell_complete=complete("store"), help=text)
+
+
+on_conflict_option = click.option(
+    "--on-conflict",
+    type=click.Choice(("fail", "skip", "overwrite", "merge")),
+    default="fail",
+    show_default=True,
+    help="What to do if the target has another value.",
+)
 encrypt_to_option = click.option(
     "--encrypt-to",
     metavar="RECIPIENT",

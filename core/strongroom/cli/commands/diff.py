@@ -43,12 +43,7 @@ _STORE_OPTIONS = ("history", "prefix", "include", "exclude")
 @click.option("--prefix", metavar="PREFIX", default="", help="Stores: compare only paths below PREFIX.")
 @click.option("--include", metavar="GLOB", multiple=True, help="Stores: compare only paths that match this pattern.")
 @click.option("--exclude", metavar="GLOB", multiple=True, help="Stores: skip paths that match this pattern.")
-@click.option(
-    "--store",
-    metavar="NAME",
-    shell_complete=complete("store"),
-    help="Versions: read this store instead of the first writable one of the chain.",
-)
+@store_names.store_option("Versions: read")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 @click.option("--reveal", is_flag=True, help="Versions: show the values.")
 @current

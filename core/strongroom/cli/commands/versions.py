@@ -10,6 +10,7 @@ import click
 from strongroom.cli.commands.read import cell
 from strongroom.cli.exit_codes import ExitCode
 from strongroom.cli.invocation import Invocation, complete, current
+from strongroom.cli.store_names import store_option
 from strongroom.cli.terminal import output
 from strongroom.cli.terminal.confirmation import announce, confirm, reasons
 from strongroom.errors import SecretNotFoundError, StrongroomError, shown
@@ -20,12 +21,7 @@ if TYPE_CHECKING:
     from strongroom.store import VersionInfo
 
 _path = click.argument("path", shell_complete=complete("path"))
-_store = click.option(
-    "--store",
-    metavar="NAME",
-    shell_complete=complete("store"),
-    help="Use this store instead of the first writable one of the chain.",
-)
+_store = store_option("Use")
 _yes = click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation in production.")
 _json = click.option("--json", "as_json", is_flag=True, help="Print the result as a JSON object.")
 

@@ -8,6 +8,7 @@ import click
 
 from strongroom.cli import write_values
 from strongroom.cli.invocation import Invocation, complete, current
+from strongroom.cli.store_names import store_option
 from strongroom.cli.terminal import output, usage_errors
 from strongroom.cli.terminal.confirmation import announce, confirm, reasons
 from strongroom.errors import shown
@@ -35,12 +36,7 @@ class _SetCommand(click.Command):
     type=click.Path(allow_dash=True),
     help="Set the keys of a JSON object (- reads stdin), and print a JSON object.",
 )
-@click.option(
-    "--store",
-    metavar="NAME",
-    shell_complete=complete("store"),
-    help="Write to this store instead of the first writable one of the chain.",
-)
+@store_option("Write to")
 @click.option("--replace", is_flag=True, help="Remove the secret's other keys.")
 @click.option("--empty", is_flag=True, help="Allow an empty value.")
 @click.option("-y", "--yes", is_flag=True, help=_YES)
@@ -98,12 +94,7 @@ def set_command(
 
 @click.command("delete")
 @click.argument("path", shell_complete=complete("path"))
-@click.option(
-    "--store",
-    metavar="NAME",
-    shell_complete=complete("store"),
-    help="Delete from this store instead of the first writable one of the chain.",
-)
+@store_option("Delete from")
 @click.option("-y", "--yes", is_flag=True, help=_YES)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as a JSON object.")
 @current

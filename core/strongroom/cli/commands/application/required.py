@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from strongroom.cli.invocation import Invocation, complete, current
+from strongroom.cli.invocation import Invocation, current
 from strongroom.cli.secrets_table import declared_rows
+from strongroom.cli.store_names import store_option
 from strongroom.cli.terminal import output
 from strongroom.cli.terminal.confirmation import announce, confirm, reasons
 from strongroom.config.secrets_table import TYPES
@@ -25,12 +26,7 @@ _MODULES = {"Path": "pathlib", "Decimal": "decimal", "UUID": "uuid", "datetime":
 
 
 @click.command("generate")
-@click.option(
-    "--store",
-    metavar="NAME",
-    shell_complete=complete("store"),
-    help="Write to this store instead of the first writable one of the chain.",
-)
+@store_option("Write to")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as a JSON object.")
 @current

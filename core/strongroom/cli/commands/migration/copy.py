@@ -27,13 +27,7 @@ from strongroom.errors import shown
 @click.option("--to", "target", metavar="STORE", required=True, shell_complete=complete("end"), help="Write it here.")
 @click.option("--as", "new_path", metavar="PATH", help="Use another path at the target.")
 @click.option("--versions", is_flag=True, help="Also copy its history, if both stores keep versions.")
-@click.option(
-    "--on-conflict",
-    type=click.Choice(("fail", "skip", "overwrite", "merge")),
-    default="fail",
-    show_default=True,
-    help="What to do if the target has another value.",
-)
+@store_names.on_conflict_option
 @store_names.encrypt_to_option
 @click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as a JSON object.")

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 _F = TypeVar("_F", bound=Callable[..., object])
 
-_POLICIES = ("fail", "skip", "overwrite", "merge")
 _MAX_PLAN = 1 << 28
 """The largest plan that is read, in bytes: about 500,000 secrets."""
 _MOST_EDITS = 10
@@ -58,13 +57,7 @@ _planned = (
         type=options.FILE,
         help="Path and key of each variable. Without --from, reads env.",
     ),
-    click.option(
-        "--on-conflict",
-        type=click.Choice(_POLICIES),
-        default="fail",
-        show_default=True,
-        help="What to do if the target has another value.",
-    ),
+    store_names.on_conflict_option,
     click.option(
         "--no-backup",
         is_flag=True,
