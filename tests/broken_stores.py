@@ -364,6 +364,17 @@ class LeavesAThread(Wrong):
             return super().read(path)
 
 
+class LeavesAThreadOfItsOpening(Wrong):
+    time_to_end = 0.0
+    caught_by = "test_close_ends_connections_and_threads"
+    caught_with = "close() left the thread of-the-opening"
+
+    class Store(MemoryStore):
+        def __init__(self):
+            super().__init__()
+            threading.Thread(target=threading.Event().wait, name="of-the-opening", daemon=True).start()
+
+
 class LeavesAConnection(Wrong):
     time_to_end = 0.0
     caught_by = "test_close_ends_connections_and_threads"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,16 @@ def strongroom_override() -> Iterator[Callable[[Mapping[str, OverrideValue]], Se
             return stack.enter_context(override(contents))
 
         yield use
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest
+) -> Generator[None, object, object]:
+    """Let a store's contract note what is open before its store is."""
+    if fixturedef.argname == "store" and (note := getattr(request.instance, "note_resources", None)) is not None:
+        note()
+    return (yield)
 
 
 @pytest.hookimpl(tryfirst=True)

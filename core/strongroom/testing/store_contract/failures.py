@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from typing import Any, ClassVar
@@ -68,6 +69,12 @@ class FailureContract(ContractBase):
     time_to_end: ClassVar[float] = 10.0
     """Seconds that connections and threads may take to end after `close`: only a leak takes so long."""
 
+    _resources: AbstractSet[str] = frozenset()
+
+    def note_resources(self) -> None:
+        """Note what is open. The pytest plugin calls it before the body of the fixture `store`, after its servers."""
+        self._resources = resources()
+
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Parametrize with the states that the store can be in and the operations that it has."""
         if "operation" in metafunc.fixturenames:
@@ -124,14 +131,14 @@ class FailureContract(ContractBase):
         """After `close`, the connections and threads of a store end."""
         contents = {PATH: secret_data()}
         writable = "writable" in self.capabilities
+        self.note_resources()
         store: Any = request.getfixturevalue("store") if writable else holding(contents)
-        before = resources()
         if writable:
             store.write(PATH, contents[PATH])
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(store.read, [PATH] * 4))
         store.close()
-        left = left_after(before, self.time_to_end)
+        left = left_after(self._resources, self.time_to_end)
         assert not left, f"close() left {', '.join(sorted(left))}"
 
     def test_store_itself_raises_the_class_of_the_failure(self, request: pytest.FixtureRequest, state: str) -> None:
