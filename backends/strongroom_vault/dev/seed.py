@@ -12,6 +12,7 @@ from strongroom.config import VAULT, Config
 from strongroom.config.dotenv import read_dotenv
 from strongroom.config.env_names import EnvironmentMapping
 from strongroom.errors import ConfigurationError
+from strongroom.files.private_file import faults_as
 from strongroom.secret import SensitiveDict, Value
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -57,10 +58,8 @@ def read_seed(file: Path) -> SensitiveDict:
     Raises:
         ConfigurationError: the file cannot be read, or is not a `.env` file.
     """
-    try:
+    with faults_as(ConfigurationError, f"--seed {file}"):
         return read_dotenv(file).values
-    except OSError as error:
-        raise ConfigurationError(f"--seed {file}: {error.strerror or 'it cannot be read'}") from None
 
 
 def plan_seed(values: Mapping[str, Value], mapping: EnvironmentMapping) -> Seed:

@@ -19,7 +19,7 @@ from strongroom.config import Rank, StoreConfig
 from strongroom.config.discovery import DOTENV_NAME, FILE_NAME, MAX_FILE_SIZE
 from strongroom.config.trust import ownership_fault, record_of, record_text
 from strongroom.errors import ConfigurationError, PluginError, StrongroomError
-from strongroom.files.private_file import make_folder, replace
+from strongroom.files import private_file
 from strongroom.plugins.option_schema import Setting
 from strongroom.secret import REDACTED, Value
 
@@ -304,16 +304,12 @@ def trust_file(file: Path) -> None:
         ConfigurationError: the file cannot be read, belongs to another user, or can be written by others; or the record
             cannot be written.
     """
-    try:
+    with private_file.faults_as(ConfigurationError, file):
         content, status = read_bytes(file, MAX_FILE_SIZE)
-    except OSError as error:
-        raise ConfigurationError(f"{file}: {error.strerror or 'it cannot be read'}") from None
     if len(content) > MAX_FILE_SIZE:
         raise ConfigurationError(f"{file}: it is larger than {MAX_FILE_SIZE:,} bytes")
     if fault := ownership_fault(file, status):
         raise ConfigurationError(f"{file}: {fault}")
     place = record_of(file)
-    try:
-        replace(make_folder(place.parent) / place.name, record_text(file, content))
-    except OSError as error:
-        raise ConfigurationError(f"{place.parent}: {error.strerror or 'it cannot be written'}") from None
+    with private_file.faults_as(ConfigurationError, place.parent):
+        private_file.replace(private_file.make_folder(place.parent) / place.name, record_text(file, content))

@@ -20,6 +20,7 @@ from strongroom.cli.exit_codes import ExitCode
 from strongroom.cli.invocation import Invocation, complete, current
 from strongroom.cli.terminal import output, progress
 from strongroom.errors import ConfigurationError, shown
+from strongroom.files import private_file
 
 if TYPE_CHECKING:
     from strongroom.config import Config
@@ -219,10 +220,8 @@ def apply_command(
     """
     from strongroom.migrate import Migrator, parse_plan
 
-    try:
+    with private_file.faults_as(ConfigurationError, f"The plan {shown(str(file))}"):
         made = parse_plan(_read_plan(file), shown(str(file)))
-    except OSError as error:
-        raise ConfigurationError(f"The plan {shown(str(file))}: {error.strerror}") from None
     doubts = _doubts(file, made)
     if encrypt_to:  # the run stores it with its plan
         made = replace(made, encrypt_to=encrypt_to)
@@ -339,7 +338,6 @@ def _check_replaceable(file: Path) -> None:
 
 
 def _write_plan(file: Path, made: Plan) -> None:
-    from strongroom.files import private_file
     from strongroom.migrate import dump_plan
 
     with private_file.faults_as(ConfigurationError, f"{shown(str(file))}: the plan cannot be written"):
