@@ -299,7 +299,7 @@ def test_a_recovery_tells_how_long_the_outage_lasted() -> None:
         read(manager, "app")
         end()
     (recovery,) = (event for event in seen if event.kind is EventKind.RECOVERY)
-    assert recovery.seconds == pytest.approx(90, abs=20)
+    assert 90 <= recovery.seconds < 600
 
 
 def test_the_table_of_the_reference_is_the_one_of_these_tests() -> None:
