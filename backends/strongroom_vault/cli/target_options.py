@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from strongroom.cli import api
@@ -70,7 +70,7 @@ def find_target(config: Config, store: str | None, overrides: Mapping[str, str |
             for name, option in options.items()
             if name not in _CREDENTIALS or _is_operator_token(option.value)
         }
-    settings = api.store_settings(config.with_store(replace(chosen, options=options)), chosen.name)
+    settings = api.store_settings(config.with_store(chosen._replace(options=options)), chosen.name)
     values: dict[str, Any] = {name: setting.value for name, setting in settings.items()}
     url = values["url"]
     credential = settings.get("auth") or settings.get("token")
@@ -104,7 +104,7 @@ def find_location(config: Config, store: str | None, overrides: Mapping[str, str
     chosen = _store(config, store, has_address=True)
     options = {name: value for name, value in chosen.options.items() if name in _LOCATION} | given
     options["url"] = OptionValue(_UNUSED_URL, "", Rank.ARGUMENT)
-    settings = api.store_settings(config.with_store(replace(chosen, options=options)), chosen.name)
+    settings = api.store_settings(config.with_store(chosen._replace(options=options)), chosen.name)
     return Target(chosen.name, *_location({name: setting.value for name, setting in settings.items()}))
 
 

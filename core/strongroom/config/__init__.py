@@ -3,8 +3,10 @@
 from strongroom.config.model import (
     DOTENV,
     FALLBACKS,
+    LINK_TIMEOUT,
     VAULT,
     VAULT_ADDRESSES,
+    WATCH_INTERVAL,
     Ambient,
     AuditConfig,
     CacheConfig,
@@ -24,8 +26,10 @@ from strongroom.config.model import (
 __all__ = [
     "DOTENV",
     "FALLBACKS",
+    "LINK_TIMEOUT",
     "VAULT",
     "VAULT_ADDRESSES",
+    "WATCH_INTERVAL",
     "Ambient",
     "AuditConfig",
     "CacheConfig",

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from strongroom.config import LinkConfig, OnAnswer, OptionValue, Rank, StoreConfig
+from strongroom.config import LINK_TIMEOUT, WATCH_INTERVAL, LinkConfig, OnAnswer, OptionValue, Rank, StoreConfig
 from strongroom.config.document import Table, kind, shown_key
 from strongroom.errors import ConfigurationError
 from strongroom.secret import SensitiveDict, SensitiveStr, conceal
@@ -61,11 +61,11 @@ def _link(table: Table, *, production: bool) -> LinkConfig:
     link = LinkConfig(
         store=store,
         paths=table.texts("paths"),
-        timeout=table.seconds("timeout", positive=True) or LinkConfig.timeout,
+        timeout=table.seconds("timeout", positive=True) or LINK_TIMEOUT,
         on_unavailable=_on_answer(table, "on_unavailable", strict),
         on_denied=_on_answer(table, "on_denied", "fail"),
         on_missing_key=_on_answer(table, "on_missing_key", strict),
-        watch_interval=table.seconds("watch_interval", positive=True) or LinkConfig.watch_interval,
+        watch_interval=table.seconds("watch_interval", positive=True) or WATCH_INTERVAL,
         disk=table.flag("disk") is not False,
         origins=table.origins(),
     )

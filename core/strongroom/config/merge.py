@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from os import PathLike
+from typing import NamedTuple
 
 from strongroom.config import (
     DOTENV,
@@ -30,8 +30,7 @@ from strongroom.config.variables import Variables, option_variable
 from strongroom.errors import ConfigurationError
 
 
-@dataclass(frozen=True, eq=False)
-class Arguments:
+class Arguments(NamedTuple):
     """The arguments of the application. None is not set.
 
     Attributes:
@@ -46,13 +45,16 @@ class Arguments:
     """
 
     vault_url: str | Sequence[str] | None = None
-    vault_token: str | None = field(default=None, repr=False)
+    vault_token: str | None = None
     cache_ttl: float | None = None
     disk_cache: bool | None = None
     enable_fallback: bool = True
     chain: Sequence[str | Mapping[str, object]] | None = None
     environment: str | None = None
     audit: str | PathLike[str] | Mapping[str, object] | None = None
+
+    def __repr__(self) -> str:
+        return f"Arguments(environment={self.environment!r})"
 
     def origins(self) -> dict[str, str]:
         """Return setting to argument, for messages; see `Config.origins`."""
@@ -170,7 +172,7 @@ def _chain(
     )
     names = [VAULT] * has_vault + [name for name in FALLBACKS if not (file.production and name == DOTENV)]
     links = read_chain(names, Table({}, "the default chain"), production=file.production)
-    return tuple(replace(link, origins={}) for link in links)
+    return tuple(link._replace(origins={}) for link in links)
 
 
 def _stores(
@@ -181,7 +183,7 @@ def _stores(
     for link in chain:
         bare = StoreConfig.bare(link.store)
         where = link.origins.get("store")
-        stores.setdefault(link.store, replace(bare, origin=f"{where} {link.store}") if where else bare)
+        stores.setdefault(link.store, bare._replace(origin=f"{where} {link.store}") if where else bare)
     for name in (VAULT, *FALLBACKS):
         stores.setdefault(name, StoreConfig.bare(name))
     # A variable for a store of another environment is allowed, and ignored here.

@@ -1,7 +1,5 @@
 """The typed configuration, after all sources have been read and merged."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -27,10 +25,12 @@ DOTENV = "dotenv"
 FALLBACKS = ("env", DOTENV)
 """The plugins that `enable_fallback=False` removes, and that follow Vault in the default chain."""
 
+LINK_TIMEOUT = 3.0
+WATCH_INTERVAL = 30.0
+
 OnAnswer: TypeAlias = Literal["next", "fail"]
 
-# Classes that hold credentials have `eq=False`: nobody compares these, and each method that a dataclass generates is
-# compiled when a process starts.
+# Named tuples, and annotations that are not text: what a class has to compile is compiled each time a process starts.
 
 
 class Rank(IntEnum):
@@ -44,24 +44,12 @@ class Rank(IntEnum):
     ARGUMENT = 6
 
 
-class _Unpicklable:
-    """Holds credentials, so that a pickle of it, or of a `Config` that has it, would be a file with credentials.
-
-    Copies are the object itself: it never changes.
-    """
-
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: object) -> Self:
-        return self
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("A configuration that holds credentials is not pickled: load it again in the other process")
+def _unpicklable() -> TypeError:
+    """Return the error for a pickle of credentials, or of a `Config` that has them: it would be a file with them."""
+    return TypeError("A configuration that holds credentials is not pickled: load it again in the other process")
 
 
-@dataclass(frozen=True, eq=False)
-class OptionValue(_Unpicklable):
+class OptionValue(NamedTuple):
     """The value of an option in one source, before conversion to the type of the option.
 
     Attributes:
@@ -73,15 +61,23 @@ class OptionValue(_Unpicklable):
         folder: the base of relative paths; None is the working directory.
     """
 
-    value: object = field(repr=False)
+    value: object
     origin: str
     rank: Rank
     found_file: str = ""
     folder: Path | None = None
 
+    def __repr__(self) -> str:
+        return f"OptionValue(origin={self.origin!r}, rank={self.rank!r})"
 
-@dataclass(frozen=True, eq=False)
-class Ambient(_Unpicklable):
+    def __reduce__(self) -> NoReturn:
+        raise _unpicklable()
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+
+class Ambient(NamedTuple):
     """Variables of the process or of `./.env` that belong to the store itself, such as VAULT_ADDR.
 
     Attributes:
@@ -90,17 +86,25 @@ class Ambient(_Unpicklable):
         found_file: as in `OptionValue`.
     """
 
-    values: Mapping[str, str] = field(repr=False)
+    values: Mapping[str, str]
     rank: Rank = Rank.PROCESS
     found_file: str = ""
+
+    def __repr__(self) -> str:
+        return f"Ambient(rank={self.rank!r}, found_file={self.found_file!r})"
+
+    def __reduce__(self) -> NoReturn:
+        raise _unpicklable()
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
 
     def origin(self, name: str) -> str:
         """Return the origin of a variable, for messages."""
         return f"{name} in {self.found_file}" if self.found_file else f"the environment variable {name}"
 
 
-@dataclass(frozen=True, eq=False)
-class StoreConfig:
+class StoreConfig(NamedTuple):
     """A named store: its plugin and its options.
 
     Attributes:
@@ -113,7 +117,7 @@ class StoreConfig:
     name: str
     plugin: str
     origin: str
-    options: Mapping[str, OptionValue] = field(default_factory=dict)
+    options: Mapping[str, OptionValue] = {}
 
     @classmethod
     def bare(cls, name: str) -> Self:
@@ -122,7 +126,7 @@ class StoreConfig:
 
     def with_options(self, options: Mapping[str, OptionValue]) -> Self:
         """Return the store with these options added; they replace options of the same name."""
-        return replace(self, options={**self.options, **options})
+        return self._replace(options={**self.options, **options})
 
     @property
     def is_bare(self) -> bool:
@@ -130,8 +134,7 @@ class StoreConfig:
         return not self.options and self.origin == StoreConfig.bare(self.name).origin
 
 
-@dataclass(frozen=True)
-class LinkConfig:
+class LinkConfig(NamedTuple):
     """One link of the chain.
 
     Attributes:
@@ -148,13 +151,13 @@ class LinkConfig:
 
     store: str
     paths: tuple[str, ...] = ()
-    timeout: float = 3.0
+    timeout: float = LINK_TIMEOUT
     on_unavailable: OnAnswer = "next"
     on_denied: OnAnswer = "fail"
     on_missing_key: OnAnswer = "next"
-    watch_interval: float = 30.0
+    watch_interval: float = WATCH_INTERVAL
     disk: bool = True
-    origins: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    origins: Mapping[str, str] = {}
 
     def covers(self, path: str) -> bool:
         """Return True if this link serves `path`."""
@@ -191,8 +194,7 @@ class Composition(NamedTuple):
     is_url: bool
 
 
-@dataclass(frozen=True)
-class SecretConfig:
+class SecretConfig(NamedTuple):
     """One row of `[secrets]`: a secret that the application requires, under the name of a variable.
 
     Attributes:
@@ -210,14 +212,17 @@ class SecretConfig:
 
     path: str
     key: str
-    default: Value = field(default=None, repr=False)
+    default: Value = None
     required: bool = True
     type: str | None = None
     description: str = ""
     generate: Generation | None = None
     compose: Composition | None = None
     expires: date | None = None
-    origin: str = field(default="", repr=False, compare=False)
+    origin: str = ""
+
+    def __repr__(self) -> str:
+        return f"SecretConfig(path={self.path!r}, key={self.key!r})"
 
 
 class Window(NamedTuple):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import string
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from datetime import date, datetime
 
 from strongroom.config import Composition, Generation, SecretConfig
@@ -46,7 +45,7 @@ def read_secrets(table: Table) -> dict[str, SecretConfig]:
             table.fail(variable, f'must be "PATH#KEY" or a table with `at`, not {kind(value)}')
     _check_cycles({name: (row, _variables(row, template, rows)) for name, (row, template) in templates.items()})
     for variable, (row, template) in templates.items():
-        rows[variable] = replace(rows[variable], compose=_composition(row, template, rows))
+        rows[variable] = rows[variable]._replace(compose=_composition(row, template, rows))
     return rows
 
 
