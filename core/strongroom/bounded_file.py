@@ -1,7 +1,5 @@
 """Reading a small regular file whole, or not at all. Backends use it too, so it stands below every package."""
 
-from __future__ import annotations
-
 import errno
 import os
 import stat

@@ -29,8 +29,6 @@ an error ever holds a secret's value, a token, or the body of a reply.
 An error is complete when it is raised and never changes afterwards: `copy` makes another one, with other fields.
 """
 
-from __future__ import annotations
-
 from enum import StrEnum
 from typing import Any, ClassVar, NamedTuple, Self
 

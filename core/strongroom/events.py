@@ -10,8 +10,6 @@ A cached read is counted without an event: it takes little more than a call. Onl
 `audit`, gets an event for each of them. No event has a value.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable
 from enum import StrEnum

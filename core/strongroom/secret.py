@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Value: TypeAlias = "str | bytes | int | float | bool | Sequence[Value] | Mapping[str, Value] | None"
 """The value of a key. Strings and bytes survive exactly, numbers by value, and types are kept."""
 
-Version: TypeAlias = "int | str"
+Version: TypeAlias = int | str
 """A store's name for one version of a secret: a number in Vault, an id in AWS. Opaque to everybody else."""
 
 MAX_DEPTH = 32

@@ -3,8 +3,6 @@
 Importing this module does not import hvac: the first call of `requests` does.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import cache, partialmethod
 from typing import Any, NamedTuple

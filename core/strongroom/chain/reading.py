@@ -1,7 +1,5 @@
 """The answer of a link: a secret's data, with its age and origin."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from concurrent.futures import Future
 from datetime import datetime
@@ -48,7 +46,7 @@ class WouldBlockError(Exception):
         reads: reads that need no thread. Each is the answer when the call is repeated.
     """
 
-    def __init__(self, flight: Future[Secret] | None, reads: Mapping[Read, Future[Secret]] | None = None) -> None:
+    def __init__(self, flight: Future[Secret] | None, reads: "Mapping[Read, Future[Secret]] | None" = None) -> None:
         super().__init__()
         self.flight = flight
         self.reads = reads or {}

@@ -1,7 +1,5 @@
 """Sealing one value: AES-256-GCM under a key that never leaves the process."""
 
-from __future__ import annotations
-
 import itertools
 import os
 from collections.abc import Callable
@@ -47,7 +45,7 @@ class Sealer:
         self._opened: AESGCM | None = None
 
     @property
-    def _cipher(self) -> AESGCM:
+    def _cipher(self) -> "AESGCM":
         # A cached_property takes a lock (Python 3.11), which the child of a fork would have without its thread.
         cipher = self._opened
         if cipher is None:

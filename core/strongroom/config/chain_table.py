@@ -1,7 +1,5 @@
 """Parsing of the tables of a chain, and of its stores: their plugins and raw options."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path

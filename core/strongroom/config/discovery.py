@@ -4,8 +4,6 @@ Without a named file the first of these counts, and no other is read: `./strongr
 the user's configuration folder, `/etc/strongroom.toml`.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -159,7 +157,7 @@ def named_file(name: str) -> Path:
 
 
 def _file(
-    environment: str | None, variables: Variables, place: _Place, inspection: FoundFiles
+    environment: str | None, variables: Variables, place: "_Place", inspection: FoundFiles
 ) -> tuple[FileConfig, list[Path]]:
     """Return the settings of the file, and the file if there is one."""
     selected = environment or variables.environment

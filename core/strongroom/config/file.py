@@ -1,7 +1,5 @@
 """The format of strongroom.toml: converts a parsed document and an environment to a `FileConfig`."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType

@@ -1,7 +1,5 @@
 """Merging of the sources of a configuration: arguments, variables, the file, ambient variables. Pure."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from os import PathLike

@@ -1,7 +1,5 @@
 """The STRONGROOM_* environment variables."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple

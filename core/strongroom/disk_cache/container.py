@@ -4,8 +4,6 @@ Each operation has a connection of its own, so that neither a fork nor a thread 
 one, not WAL: WAL needs shared memory, which NFS does not have, and two more files.
 """
 
-from __future__ import annotations
-
 import os
 import sqlite3
 import time

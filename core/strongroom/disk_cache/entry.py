@@ -1,7 +1,5 @@
 """One entry of the disk cache: how old it is, what may be served of it, and its sealed form."""
 
-from __future__ import annotations
-
 import json
 import os
 import struct
@@ -43,7 +41,7 @@ class Moment(NamedTuple):
         """Return the present moment."""
         return cls(time.time(), boot_time(), _boot_id())
 
-    def seconds_until(self, later: Moment) -> float | None:
+    def seconds_until(self, later: "Moment") -> float | None:
         """Return the seconds to a later moment of the same boot; None if the clocks do not agree about them."""
         wall, since_boot = later.wall - self.wall, later.since_boot - self.since_boot
         if self.boot != later.boot or since_boot < 0 or abs(wall - since_boot) > _CLOCK_TOLERANCE:

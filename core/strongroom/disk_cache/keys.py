@@ -1,7 +1,5 @@
 """The keys of the disk cache: a root key, bound to the machine and the user by HKDF."""
 
-from __future__ import annotations
-
 import hmac
 import os
 from pathlib import Path

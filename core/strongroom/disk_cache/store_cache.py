@@ -1,7 +1,5 @@
 """The part of the disk cache that holds the answers of one store."""
 
-from __future__ import annotations
-
 import logging
 import sqlite3
 import time
@@ -74,7 +72,9 @@ class StoreCache:
         config: the lifetimes.
     """
 
-    def __init__(self, container: Container, turns: Turns, store: str, identity: Identity, config: CacheConfig) -> None:
+    def __init__(
+        self, container: Container, turns: Turns, store: str, identity: Identity, config: "CacheConfig"
+    ) -> None:
         self._container = container
         self._turns = turns
         self._store = store

@@ -1,7 +1,5 @@
 """The option schema of a plugin, read from its opener's signature."""
 
-from __future__ import annotations
-
 import inspect
 import re
 import types

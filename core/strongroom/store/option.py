@@ -1,7 +1,5 @@
 """Annotations for the options of a plugin's opener. Separate from the protocols: stores do not need it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
