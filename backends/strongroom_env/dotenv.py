@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-from strongroom.config.dotenv import Dotenv, read_dotenv
 from strongroom.config.env_names import EnvironmentMapping
 from strongroom.errors import Check, CheckState, PermissionDeniedError, SecretNotFoundError, StoreUnavailableError
 from strongroom.store import Health, Option
 from strongroom_env.variables import VariableStore
+
+if TYPE_CHECKING:
+    from strongroom.config.dotenv import Dotenv
 
 
 class DotenvStore(VariableStore):
@@ -39,6 +41,8 @@ class DotenvStore(VariableStore):
         return {name: value for name, value in self._read(path).values.items() if isinstance(value, str)}
 
     def _read(self, path: str | None) -> Dotenv:
+        from strongroom.config.dotenv import read_dotenv  # the store is in each default chain, and is seldom read
+
         try:
             return read_dotenv(self._file)
         except (FileNotFoundError, NotADirectoryError):

@@ -233,7 +233,9 @@ def _document(place: _Place, inspection: FoundFiles) -> SensitiveDict:
 
 def _dotenv(file: Path, inspection: FoundFiles) -> list[Ambient]:
     """Return the variables of `./.env`, if there is one."""
-    from strongroom.config.dotenv import read_dotenv
+    if not os.path.lexists(file):
+        return []
+    from strongroom.config.dotenv import read_dotenv  # most folders have no such file
 
     shown = f"./{DOTENV_NAME}"
     try:

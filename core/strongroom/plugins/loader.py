@@ -125,13 +125,21 @@ def offers(group: str, plugin: str) -> bool:
     return plugin in by_name(group)
 
 
-def settings(config: Config, store: str, group: str = STORES) -> Mapping[str, Setting]:
+def settings(
+    config: Config, store: str, group: str = STORES, *, known: Schema | None = None
+) -> Mapping[str, Setting]:
     """Return the options of a store as resolved now, each with its origin in words.
+
+    Args:
+        config: the configuration.
+        store: the store's name.
+        group: the group of its plugin.
+        known: the schema of its plugin, if the caller has read it.
 
     Raises:
         PluginError, ConfigurationError: see `prepare`.
     """
-    return resolve(config.store(store), schema(config, store, group), config, _read_file)
+    return resolve(config.store(store), known or schema(config, store, group), config, _read_file)
 
 
 def schema(config: Config, store: str, group: str = STORES) -> Schema:
