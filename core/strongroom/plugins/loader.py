@@ -125,9 +125,7 @@ def offers(group: str, plugin: str) -> bool:
     return plugin in by_name(group)
 
 
-def settings(
-    config: Config, store: str, group: str = STORES, *, known: Schema | None = None
-) -> Mapping[str, Setting]:
+def settings(config: Config, store: str, group: str = STORES, *, known: Schema | None = None) -> Mapping[str, Setting]:
     """Return the options of a store as resolved now, each with its origin in words.
 
     Args:

@@ -1,7 +1,9 @@
 """Plugins as they are installed: fake distributions on the search path, and what is wrong with each."""
 
+import shutil
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -186,6 +188,32 @@ class TestMissing:
         point = entry_point(plugins.STORES, discovery.load().store("vault"))
         message = missing(point, ModuleNotFoundError("No module named 'hvac'", name="hvac"))
         assert message == 'The plugin vault needs hvac, which is not installed: pip install "strongroom[vault]"'
+
+
+class TestFinders:
+    def test_a_plugin_in_a_zip_file(self, search_path, tmp_path, monkeypatch):
+        """An application may be one file: https://docs.python.org/3/library/zipapp.html."""
+        search_path.install("corp-secrets", {"corp": "corp_store:open_corp"}, modules={"corp_store": CORP})
+        packed = shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path / "site")
+        monkeypatch.setattr(sys, "path", [packed if entry == str(tmp_path / "site") else entry for entry in sys.path])
+        assert prepare("corp", region="eu")().read("a").data == {"region": "eu"}
+
+    def test_a_plugin_of_another_finder(self, tmp_path, search_path, monkeypatch):
+        """A packager may have a finder of its own: https://docs.python.org/3/library/importlib.metadata.html."""
+        search_path.install("corp-secrets", {"corp": "corp_store:open_corp"}, modules={"corp_store": CORP})
+        found = metadata.Distribution.at(tmp_path / "site" / "corp_secrets-1.2.dist-info")
+        site, other = str(tmp_path / "site"), str(tmp_path / "other")  # what is found is kept for each search path
+        monkeypatch.setattr(sys, "path", [other if entry == site else entry for entry in sys.path])
+
+        class Finder(metadata.DistributionFinder):
+            def find_spec(self, *_):
+                return None
+
+            def find_distributions(self, context=None):
+                return [found]
+
+        monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Finder()])
+        assert plugins.offers(plugins.STORES, "corp")
 
 
 class TestConflicts:
