@@ -4,6 +4,7 @@ import inspect
 import re
 import types
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
@@ -108,6 +109,16 @@ def read_schema(opener: Callable[..., object], plugin: str) -> Schema:
         PluginError: a parameter is not keyword-only, has no type hint, has one that no configuration can give, or has
             an `Option` that is malformed; or a store that it returns needs a newer store protocol.
     """
+    # Only a function is sure to have a hash.
+    return _function_schema(opener, plugin) if inspect.isfunction(opener) else _read(opener, plugin)
+
+
+@lru_cache(maxsize=64)
+def _function_schema(opener: Callable[..., object], plugin: str) -> Schema:
+    return _read(opener, plugin)
+
+
+def _read(opener: Callable[..., object], plugin: str) -> Schema:
     try:
         with plugin_code():
             return _schema(opener, plugin)
