@@ -84,7 +84,7 @@ def _on_answer(table: Table, key: str, default: OnAnswer) -> OnAnswer:
 
 
 _PLACEHOLDER = "{environment}"
-_ANY_PLACEHOLDER = re.compile(r"\{[A-Za-z_]+\}")
+_ANY_PLACEHOLDER = r"\{[A-Za-z_]+\}"
 
 
 def has_placeholder(value: object) -> bool:
@@ -120,7 +120,7 @@ class OptionReader(NamedTuple):
                 table.fail(key, f"has {_PLACEHOLDER}, and no environment is selected: set STRONGROOM_ENVIRONMENT")
             filled = value.replace(_PLACEHOLDER, self.environment or "")
             # The placeholder is not shown, because it could be a part of a token.
-            if _ANY_PLACEHOLDER.search(filled):
+            if re.search(_ANY_PLACEHOLDER, filled):
                 table.fail(
                     key,
                     f"has a placeholder in braces, and there is only {_PLACEHOLDER}; a text with braces can come "

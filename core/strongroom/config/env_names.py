@@ -63,13 +63,13 @@ _RESERVED_NAMES = frozenset(
     }
 )
 
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
 _NAMEABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
 _SEPARATORS = str.maketrans("/.-", "___")
-_SERVICE_LINK = re.compile(r"(?:tcp|udp|sctp)://")
+_SERVICE_LINK = r"(?:tcp|udp|sctp)://"
 _SERVICES = "api-keys/"
 _SERVICE_KEY = "key"
-_SERVICE_VARIABLE = re.compile(r"([A-Z][A-Z0-9_]*)_API_KEY")
+_SERVICE_VARIABLE = r"([A-Z][A-Z0-9_]*)_API_KEY"
 
 
 class EnvironmentMapping:
@@ -103,7 +103,7 @@ class EnvironmentMapping:
 
     def _add(self, variable: str, place: tuple[str, str]) -> None:
         path, key = place
-        if not _VARIABLE.fullmatch(variable):
+        if not re.fullmatch(_VARIABLE, variable):
             raise ConfigurationError(
                 f"[secrets] {variable!r}: not the name of an environment variable: use letters, digits and _"
             )
@@ -144,7 +144,7 @@ class EnvironmentMapping:
         """
         if (place := self._places.get(variable)) is not None:
             return place
-        if (match := _SERVICE_VARIABLE.fullmatch(variable)) is None:
+        if (match := re.fullmatch(_SERVICE_VARIABLE, variable)) is None:
             return None
         path = f"{_SERVICES}{match[1].lower()}"
         return (path, _SERVICE_KEY) if self.keys(path).get(_SERVICE_KEY) == variable else None
@@ -185,7 +185,7 @@ def is_service_link(variable: str, value: str) -> bool:
 
     https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
     """
-    return variable.endswith("_PORT") and _SERVICE_LINK.match(value) is not None
+    return variable.endswith("_PORT") and re.match(_SERVICE_LINK, value) is not None
 
 
 def variable_value(value: str) -> Value:

@@ -13,7 +13,7 @@ _LARGEST_FILE = 1 << 16
 _BOTOCORE_FILES = (("AWS_CONFIG_FILE", "~/.aws/config"), ("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"))
 _OLDER_FILES = ("~/.boto", "/etc/boto.cfg")
 _OLDER_VARIABLES = ("AWS_CREDENTIAL_FILE", "BOTO_CONFIG")
-_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]+")
+_VARIABLE = r"[A-Z][A-Z0-9_]+"
 
 
 def named_contents(value: Any) -> dict[str, Value]:
@@ -28,7 +28,7 @@ def named_contents(value: Any) -> dict[str, Value]:
         return {name: content for item in value for name, content in named_contents(item).items()}
     if not isinstance(value, str):
         return {}
-    if _VARIABLE.fullmatch(value) and value in os.environ:
+    if re.fullmatch(_VARIABLE, value) and value in os.environ:
         return {value: os.environ[value]}
     return _file_contents(value)  # a relative file too: services with equal options run in different folders
 
