@@ -1,7 +1,5 @@
 """The cache of one link, in memory: sealed snapshots of secrets, one flight per path, and no race with a write."""
 
-from __future__ import annotations
-
 import logging
 import math
 import random
@@ -156,7 +154,7 @@ class MemoryCache:
         clock: seconds that go on while the machine is suspended.
     """
 
-    def __init__(self, owner: str, config: CacheConfig, *, clock: Callable[[], float] = boot_time) -> None:
+    def __init__(self, owner: str, config: "CacheConfig", *, clock: Callable[[], float] = boot_time) -> None:
         self._owner = owner
         self._hits = hit_counter(owner)
         self._config = config

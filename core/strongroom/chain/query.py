@@ -1,7 +1,5 @@
 """Query one link of the chain: run the read, judge its answer, note it, and tell whether the chain continues."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Callable, Container, Iterator, Sequence
@@ -130,7 +128,7 @@ def query_many(link: Link, paths: Sequence[str], request: Request) -> Iterator[t
             yield path, _judged(link, path, answer, request, started)
 
 
-def query_version(link: Link, path: str, read: Callable[[GuardedStore], _S]) -> tuple[Attempt, _S | StrongroomError]:
+def query_version(link: Link, path: str, read: "Callable[[GuardedStore], _S]") -> tuple[Attempt, _S | StrongroomError]:
     """Read one version of a secret from one link, past its cache."""
     started = time.monotonic()
     try:

@@ -113,8 +113,7 @@ class Health(NamedTuple):
     seconds: float = 0.0
 
 
-@dataclass(frozen=True)
-class VersionInfo:
+class VersionInfo(NamedTuple):
     """One version of a secret.
 
     Attributes:
