@@ -1,7 +1,6 @@
 """`strongroom trust`, and what the command line does with a found file before it."""
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -86,12 +85,9 @@ def test_encrypt_to_of_an_untrusted_file_alone_is_refused():
     """Its recipients could read all that a write adds."""
     write('[stores.json]\nencrypt_to = ["age1theirs"]\n')
     config = discovery.load(require_trust=True)
-    store = replace(
-        config.store("json"),
-        options={**config.store("json").options, "file": OptionValue("a.json", "argument", Rank.ARGUMENT)},
-    )
+    store = config.store("json").with_options({"file": OptionValue("a.json", "argument", Rank.ARGUMENT)})
     with pytest.raises(ConfigurationError, match="it sets encrypt_to of store json"):
-        plugins.settings(replace(config, stores={**config.stores, "json": store}), "json")
+        plugins.settings(config.with_store(store), "json")
 
 
 def test_every_option_that_moves_values_needs_trust():

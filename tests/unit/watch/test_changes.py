@@ -270,7 +270,7 @@ def test_each_link_has_its_interval() -> None:
     look, changes = Looks(manager), []
     with manager:
         for link, interval in zip(manager._chain._links, (60.0, 5.0), strict=True):
-            object.__setattr__(link.policy, "watch_interval", interval)
+            link.policy = link.policy._replace(watch_interval=interval)
         manager.watch(["a", "b"], changes.append)
         vault.write("a", {"k": "2"})
         local.write("b", {"k": "2"})
