@@ -48,6 +48,8 @@ class PartitionableCluster(TestCluster):
 
     def close(self):
         super().close()
+        # A namespace ends in the background, and its end of the link with it. The next cluster needs the link's name.
+        subprocess.run(["ip", "link", "del", _BRIDGE], capture_output=True, check=False)
         for space in (_BRIDGE, *(f"{_BRIDGE}n{number}" for number in range(1, len(self.nodes) + 1))):
             subprocess.run(["ip", "netns", "del", space], capture_output=True, check=False)
 
