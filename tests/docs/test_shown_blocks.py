@@ -23,6 +23,7 @@ WORKFLOW = "test_a_file_has_the_form_that_its_program_publishes"
 
 CHECKED = {
     "README.md": {"python3 -m venv": "test_ci_runs_the_lines_of_the_readme"},
+    "explanation/cache.md": {"head": "test_systemd_encrypts_the_key_of_the_disk_cache"},
     "how-to/authentication/aws-iam.md": {"vault policy write": SERVER},
     "how-to/authentication/jwt.md": {"bao auth enable jwt": SERVER},
     "how-to/authentication/people.md": {"bao auth enable": SERVER},
@@ -65,7 +66,7 @@ CHECKED = {
 }
 """The blocks that their page does not run, by their page and first words: the test of each, or the reason for none."""
 
-BLOCK = re.compile(r"^```+ *([^\s`{]+)\n(.*?)^```+$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^ *```+ *([^\s`{]+)\n *(.*?)^ *```+$", re.MULTILINE | re.DOTALL)
 
 
 def shown() -> list[tuple[str, str]]:
