@@ -123,7 +123,7 @@ def docs(session: nox.Session) -> None:
 def guides(session: nox.Session) -> None:
     """Run the blocks of the tutorial and the longer how-to pages on real servers."""
     install(session, "-e", ".[dev]")
-    session.run("pytest", "-n", "auto", "--dist", "loadgroup", "--timeout=600", "tests/guides", *session.posargs)
+    session.run("pytest", "-n", "auto", "--timeout=600", "tests/guides", *session.posargs)
 
 
 @nox.session

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 
 import pytest
 
@@ -12,20 +11,16 @@ import page_blocks
 import pages
 from strongroom_vault.dev.server_process import find_binary
 
-pytestmark = pytest.mark.xdist_group("docker")  # two daemons would share one bridge
 
-
-@pytest.fixture(scope="module")
-def docker() -> Iterator[str]:
+@pytest.mark.timeout(400)
+def test_the_blocks_of_a_page_run_with_docker(tmp_path):
+    """In the order of each page, which starts its services itself. One daemon serves all pages: two share a bridge."""
     with containers.running_docker() as address:
-        yield address
-
-
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("page", pages.that_need("guides", "docker"), ids=pages.name_of)
-def test_the_blocks_of_a_page_run_with_docker(page, docker, monkeypatch, tmp_path):
-    """In the order of the page, which starts its services itself."""
-    with page_blocks.reading(monkeypatch):
-        monkeypatch.setenv("PATH", f"{find_binary().parent}{os.pathsep}{os.environ['PATH']}")
-        monkeypatch.setenv("DOCKER_HOST", docker)
-        page_blocks.run_page(page_blocks.with_free_ports(page, tmp_path))
+        for page in pages.that_need("guides", "docker"):
+            folder = tmp_path / page.stem
+            folder.mkdir()
+            with pytest.MonkeyPatch.context() as patch, page_blocks.reading(patch):
+                patch.chdir(folder)
+                patch.setenv("PATH", f"{find_binary().parent}{os.pathsep}{os.environ['PATH']}")
+                patch.setenv("DOCKER_HOST", address)
+                page_blocks.run_page(page_blocks.with_free_ports(page, tmp_path))
