@@ -82,21 +82,6 @@ def test_an_absent_secret_costs_one_use_of_a_token_with_counted_uses(cluster, op
     assert session._sender.send(requests().token.lookup_self(), token=session.active_token.token).status == 403
 
 
-def test_a_standby_redirects_a_change_to_the_leader_and_forwards_it_if_that_has_no_configured_address(
-    cluster, open_guarded
-):
-    """A change that was forwarded may be made although the standby redirects it."""
-    leader, standbys = cluster.leader().url, [node.url for node in cluster.standbys()]
-    for urls, forwards in (([*standbys, leader], False), (standbys, True)):
-        front = open_guarded(*urls)
-        nodes = front._store._session._sender._cluster
-        for number in range(2):
-            front.write("redirected", {"n": number})
-            assert front.read("redirected").data == {"n": number}
-        assert nodes.forwards is forwards
-        assert (str(nodes.order(reads=False)[0]) == leader) is not forwards
-
-
 def test_a_dead_leader_costs_a_read_nothing(cluster, open_guarded):
     """The standbys answer from their own state, whoever is first in the list."""
     put(cluster)

@@ -36,7 +36,6 @@ class Cluster(Sequence[Address]):
     Attributes:
         fastest: about the shortest time that a read has taken lately, in seconds: the least that the network takes.
         answers: the number of requests that a healthy node has answered, for comparisons.
-        forwards: standbys forward changes, because their redirects lead to no configured address.
     """
 
     def __init__(
@@ -57,7 +56,6 @@ class Cluster(Sequence[Address]):
         self.rate = rate
         self.fastest = 0.0
         self.answers = 0
-        self.forwards = False
         self._clock = clock
         self._addresses = tuple(dict.fromkeys(addresses))
         self._read_order = self._change_order = self._addresses

@@ -52,9 +52,6 @@ _TLS_HINTS = {
 }
 
 
-_NO_FORWARDING = {"X-Vault-No-Request-Forwarding": "true"}
-"""The headers of a change that a standby must not forward."""
-
 _ALIVE = Request("GET", "/v1/sys/seal-status", {})
 """Any node answers it at once: also a standby that forwards other requests to a leader that hangs."""
 
@@ -77,9 +74,6 @@ def exchange(
     down (measured on OpenBao 2.7.2).
 
     A change is repeated only if the server certainly did not apply it. `store.write_reconciliation` finds out the rest.
-    Standbys are told not to forward it, because a standby also redirects if the leader was lost after the standby had
-    forwarded the change. Without forwarding, a redirect proves that nothing was applied. If redirects lead to no
-    configured address, standbys do forward it.
 
     Args:
         request: what to send.
@@ -111,7 +105,7 @@ def exchange(
     progress, answers = _Progress(request, cluster, left), cluster.answers
     while True:
         while (node := progress.next(left)) is not None:
-            result = yield Send(progress.direct or request, node, share := progress.share(node, left))
+            result = yield Send(request, node, share := progress.share(node, left))
             assert result is not None, "a Send is answered with a Reply or a Fault"  # noqa: S101  # the driver's contract
             before, left = left, remaining()
             if (reply := progress.record(node, result, left, before - left, share)) is not None:
@@ -140,9 +134,6 @@ class _Progress:
         self._failure: Reply | StoreError | None = None
         self._request = request
         self._cluster = cluster
-        self.direct: Request | None = None  # sent instead: standbys do not forward it
-        if request.changes and not cluster.forwards and cluster.redirects and len(cluster) > 1:
-            self.direct = replace(request, headers={**request.headers, **_NO_FORWARDING})
         self._attempts = 0
         self._starting = 0
         self._heard = left  # when the last reply arrived, or the exchange began
@@ -154,7 +145,7 @@ class _Progress:
         self._unreachable: set[Address] = set()  # in this round or the one before
         self._limited: dict[Address, float] = {}  # node -> moment of its next attempt
         self._hop: Address | None = None  # the target of a redirect
-        self._redirected = False  # a change was that a standby may have forwarded before
+        self._redirected = False  # a change was, and may have been applied
         self._alive: Address | None = None  # what answered a probe
         self._are_alive = False  # a probe was answered
         self._due: list[Address] = []  # not tried in this round
@@ -297,12 +288,8 @@ class _Progress:
             self._due.append(node)
 
     def _take_redirect(self, node: Address, reply: Reply, *, hopped: bool) -> None:
-        if self.direct is not None and _configured(reply, node, self._cluster) is None:
-            self._cluster.forwards, self.direct = True, None
-            self._due.insert(0, node)
-            return
         target = _target(reply, self._request, node, self._cluster)
-        self._redirected = self._request.changes and self.direct is None
+        self._redirected = self._request.changes
         if isinstance(target, StoreError):
             self._cluster.failed(node, reads=self._request.reads)
             self._failure = target
@@ -373,7 +360,7 @@ def _target(reply: Reply, request: Request, here: Address, cluster: Cluster) -> 
     named = Address.of_location(reply.headers.get("location", ""), here)
     where = f"{here} redirects to {named or 'nowhere'}"
     hint = "Add that address to `url` if it is a node of the cluster"
-    same = _configured(reply, here, cluster)
+    same = next((address for address in cluster if named is not None and address.same_origin(named)), None)
     if same is None:
         fault = "which is not one of the configured addresses"
     elif same == here:
@@ -390,12 +377,6 @@ def _target(reply: Reply, request: Request, here: Address, cluster: Cluster) -> 
     if named is not None and same in {None, here} and reply.status == 307:
         return error
     raise error
-
-
-def _configured(reply: Reply, here: Address, cluster: Cluster) -> Address | None:
-    """Return the configured address to which a node redirects; None if it is another one."""
-    named = Address.of_location(reply.headers.get("location", ""), here)
-    return next((address for address in cluster if named is not None and address.same_origin(named)), None)
 
 
 def _retry_after(reply: Reply) -> float | None:
