@@ -8,7 +8,7 @@ import http.client
 import importlib.util
 import json
 import os
-import random
+import secrets
 import shutil
 import signal
 import socket
@@ -262,7 +262,7 @@ class LoopbackServer:
 def free_port() -> int:
     """Return a port that is free now. The server reports it if another process takes it first."""
     for _ in range(_PORTS_TRIED):
-        port = random.choice(_PORTS)  # noqa: S311  # a port is not a secret
+        port = secrets.choice(_PORTS)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from strongroom.store import (
     boot_time,
     checked_by,
     fail_fast,
+    random_factor,
     reentrant_lock,
     remaining,
     time_limit,
@@ -163,7 +163,7 @@ class VaultDynamic:
         paths: Mapping[str, str],
         *,
         clock: Callable[[], float] = boot_time,
-        draw: Callable[[], float] = random.random,
+        draw: Callable[[], float] = random_factor,
     ) -> None:
         self._session = session
         self._paths = dict(paths)

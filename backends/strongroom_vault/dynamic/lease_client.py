@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
 from strongroom.errors import ConfigurationError, StoreError, StoreUnavailableError, StrongroomError
 from strongroom.secret import SensitiveDict
-from strongroom.store import fail_fast, time_limit
+from strongroom.store import fail_fast, random_factor, time_limit
 from strongroom_vault.dynamic.leases import Credentials
 from strongroom_vault.http.hvac_adapter import ApiRequest, requests
 from strongroom_vault.http.messages import Reply
@@ -34,7 +33,7 @@ class LeaseClient:
         draw: returns a random number from 0 to 1.
     """
 
-    def __init__(self, session: Session, clock: Callable[[], float], draw: Callable[[], float] = random.random) -> None:
+    def __init__(self, session: Session, clock: Callable[[], float], draw: Callable[[], float] = random_factor) -> None:
         self._session = session
         self._clock = clock
         self._draw = draw

@@ -6,11 +6,11 @@ tested without a server and without waiting, and all drivers share it.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from strongroom.errors import SecretTooLargeError, StoreError, StoreUnavailableError, WriteOutcomeUnknownError
+from strongroom.store import random_factor
 from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.messages import FAILED, Fault, FaultKind, Reply, Request, Send, Steps, Wait
@@ -60,7 +60,7 @@ def exchange(
     request: Request,
     addresses: Sequence[Address],
     remaining: Callable[[], float],
-    jitter: Callable[[], float] = random.random,
+    jitter: Callable[[], float] = random_factor,
 ) -> Steps:
     """Send one request until there is a final reply, in rounds: each node is tried once, then there is a short pause.
 

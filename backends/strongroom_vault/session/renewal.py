@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from strongroom.errors import StoreError
-from strongroom.store import time_limit
+from strongroom.store import random_factor, time_limit
 from strongroom_vault.http.hvac_adapter import requests
 from strongroom_vault.http.sender import Sender
 from strongroom_vault.responses import document, member, renewed_life
@@ -60,7 +59,7 @@ class Renewal:
         location: str,
         *,
         clock: Callable[[], float],
-        draw: Callable[[], float] = random.random,
+        draw: Callable[[], float] = random_factor,
     ) -> None:
         self._tokens = tokens
         self._sender = sender

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -12,7 +11,7 @@ from weakref import WeakMethod
 
 from strongroom.errors import StoreError, StoreUnavailableError, StrongroomError, WriteOutcomeUnknownError
 from strongroom.secret import SensitiveStr
-from strongroom.store import fail_fast, reentrant_lock, remaining, time_limit
+from strongroom.store import fail_fast, random_factor, reentrant_lock, remaining, time_limit
 from strongroom_vault.auth import Auth, Grant
 from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.http.hvac_adapter import requests
@@ -106,7 +105,7 @@ class Tokens:
         backoff: LoginBackoff,
         *,
         clock: Callable[[], float],
-        draw: Callable[[], float] = random.random,
+        draw: Callable[[], float] = random_factor,
     ) -> None:
         self._auth = auth
         self._sender = sender

@@ -7,7 +7,6 @@ still be as it was before the change. In all other cases the secret shows the ch
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from strongroom.errors import (
     WriteOutcomeUnknownError,
 )
 from strongroom.secret import SensitiveDict, same
-from strongroom.store import remaining
+from strongroom.store import random_factor, remaining
 from strongroom_vault.http.read_after_write import reads_from_active_node
 from strongroom_vault.responses import document, is_absent, member, version_gone, version_in
 from strongroom_vault.store.payload import stored_number
@@ -273,7 +272,7 @@ def _may_be_made(outcome: Outcome) -> bool:
 def _send_again(session: Session, request: ApiRequest, unknown: WriteOutcomeUnknownError | None) -> Outcome:
     """Send a change again, after a pause if its outcome is unknown; that error stands if this attempt fails."""
     if unknown is not None:
-        time.sleep(min(random.uniform(_SHORTEST_PAUSE, _LONGEST_PAUSE), remaining()))  # noqa: S311  # spreads load
+        time.sleep(min(random_factor(_SHORTEST_PAUSE, _LONGEST_PAUSE), remaining()))
     try:
         return send_change(session, request)
     except StrongroomError as error:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable
 
 from strongroom.errors import StoreUnavailableError
+from strongroom.store import random_factor
 
 FIRST_PROBE = 1.0
 LAST_PROBE = 30.0
@@ -77,5 +77,5 @@ class Breaker:
             if begins:
                 self._began = self._clock()
             self._interval = FIRST_PROBE if begins else min(self._interval * 2, LAST_PROBE)
-            self._probe_at = self._clock() + self._interval * random.uniform(0.8, 1.0)  # noqa: S311  # it spreads load
+            self._probe_at = self._clock() + self._interval * random_factor(0.8, 1.0)
             return begins

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import random
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, InvalidStateError
@@ -16,7 +15,7 @@ from strongroom.disk_cache.aged import age_of
 from strongroom.errors import SecretNotFoundError, StoreError, StoreUnavailableError
 from strongroom.events import hit_counter
 from strongroom.secret import Secret, SensitiveDict, SensitiveStr, Version
-from strongroom.store import boot_time, remaining
+from strongroom.store import boot_time, random_factor, remaining
 
 if TYPE_CHECKING:
     from strongroom.config import CacheConfig
@@ -429,7 +428,7 @@ class MemoryCache:
 
 
 def _shortened() -> float:
-    return random.uniform(0.9, 1.0)  # noqa: S311  # it spreads load, it hides nothing
+    return random_factor(0.9, 1.0)
 
 
 def _field_size(sealed: Sealed) -> int:

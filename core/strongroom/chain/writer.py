@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from strongroom.chain.calls.steps import Step, Steps, run
 from strongroom.chain.store_handle import DELETE, READ, WRITE, WRITE_IF, Operation, StoreHandle
 from strongroom.errors import ConflictError, SecretNotFoundError, StoreUnavailableError
 from strongroom.secret import Secret, SensitiveDict, Version
-from strongroom.store import is_held_here, reentrant_lock, remaining
+from strongroom.store import is_held_here, random_factor, reentrant_lock, remaining
 from strongroom.store.boundary.guard import GuardedStore
 
 _R = TypeVar("_R")
@@ -91,7 +90,7 @@ class LinkWriter:
                     conflict = error
                 if remaining() <= pause:
                     raise conflict
-                seconds = pause * random.uniform(0.5, 1.0)  # noqa: S311  # so that rivals do not meet again
+                seconds = pause * random_factor(0.5, 1.0)  # so that rivals do not meet again
                 yield Step(partial(time.sleep, seconds), partial(_asleep, seconds))
                 pause = min(pause * 2, _LAST_PAUSE)
         finally:

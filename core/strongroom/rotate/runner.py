@@ -7,13 +7,12 @@ the rotation, so that of two replicas one rotates.
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Callable
 from typing import NamedTuple
 
 from strongroom.errors import ConflictError, StrongroomError
 from strongroom.rotate.rotations import Rotations, RotationStatus
-from strongroom.store import ReentrantEvent
+from strongroom.store import ReentrantEvent, random_factor
 
 logger = logging.getLogger("strongroom.secrets_manager")
 
@@ -84,4 +83,4 @@ class Runner:
         """`run_once` at each interval, until `stop` is set. A rotation that is under way then is finished first."""
         while not stop.is_set():
             self.run_once(stop)
-            stop.wait(self._interval * random.uniform(1 - _SPREAD, 1 + _SPREAD))  # noqa: S311  # no secret
+            stop.wait(self._interval * random_factor(1 - _SPREAD, 1 + _SPREAD))

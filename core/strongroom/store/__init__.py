@@ -14,6 +14,7 @@ from strongroom.store.deadline import (
     time_limit,
 )
 from strongroom.store.exit_hook import call_at_exit
+from strongroom.store.load_spread import random_factor
 from strongroom.store.locks import ReentrantEvent, is_held_here, reentrant_lock
 from strongroom.store.option import Option, checked_by, is_loopback
 from strongroom.store.program import Finished, run_program
@@ -38,6 +39,7 @@ __all__ = [
     "is_held_here",
     "is_loopback",
     "named_contents",
+    "random_factor",
     "reentrant_lock",
     "remaining",
     "require_paths",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
@@ -17,7 +16,7 @@ from weakref import WeakSet
 
 from strongroom.chain.first_use import first_use
 from strongroom.paths import check_path
-from strongroom.store import remaining
+from strongroom.store import random_factor, remaining
 from strongroom.watch.schedule import effective_interval, first_look, next_look
 
 if TYPE_CHECKING:
@@ -112,7 +111,7 @@ class Watcher:
         timeout: float,
         *,
         clock: Callable[[], float] = time.monotonic,
-        draw: Callable[[], float] = random.random,
+        draw: Callable[[], float] = random_factor,
     ) -> None:
         self._links = links
         self._timeout = timeout

@@ -66,7 +66,7 @@ def table(spread: Sequence[int], together: Sequence[int]) -> str:
 @pytest.fixture(scope="module")
 def loads() -> tuple[list[int], list[int]]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(breaker_module, "random", random.Random(2))
+        patch.setattr(breaker_module, "random_factor", random.Random(2).uniform)
         return simulate(jitter=True), simulate(jitter=False)
 
 
