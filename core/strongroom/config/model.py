@@ -30,7 +30,8 @@ WATCH_INTERVAL = 30.0
 
 OnAnswer: TypeAlias = Literal["next", "fail"]
 
-# Named tuples, and annotations that are not text: what a class has to compile is compiled each time a process starts.
+# Named tuples with evaluated annotations: each process compiles the methods of a dataclass, and annotations that are
+# text, when it starts.
 
 
 class Rank(IntEnum):

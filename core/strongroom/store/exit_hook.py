@@ -28,7 +28,7 @@ def call_at_exit(call: Callable[[], object]) -> None:
     """Call this function once when the process ends by itself, before those that were passed earlier.
 
     All functions have ten seconds together, which `remaining()` counts. Their errors are ignored. A child of a fork
-    calls those of its parent too, unless the fork ran no hooks: a function *must not* end what is its parent's.
+    calls those of its parent too, unless the fork ran no hooks: a function *must not* end sessions of the parent.
     """
     global _process, _finalizer  # noqa: PLW0603  # of this process
     if _process != os.getpid():

@@ -30,7 +30,7 @@ def strongroom_override() -> Iterator[Callable[[Mapping[str, OverrideValue]], Se
 def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest
 ) -> Generator[None, object, object]:
-    """Let a store's contract note what is open before its store is."""
+    """Let a store's contract note the open resources before its store is opened."""
     if fixturedef.argname == "store" and (note := getattr(request.instance, "note_resources", None)) is not None:
         note()
     return (yield)

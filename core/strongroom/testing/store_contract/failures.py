@@ -72,7 +72,7 @@ class FailureContract(ContractBase):
     _resources: AbstractSet[str] = frozenset()
 
     def note_resources(self) -> None:
-        """Note what is open. The pytest plugin calls it before the body of the fixture `store`, after its servers."""
+        """Note the open connections and threads, after the servers of the fixture `store` and before its body."""
         self._resources = resources()
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
