@@ -89,7 +89,8 @@ def at_server(server, mount: str) -> dict[str, str]:
 @pytest.mark.parametrize("how_to", [page for page in PAGES if has_environments(page)], ids=lambda page: page.stem)
 def test_a_configuration_is_right_in_each_of_its_environments(how_to, page, monkeypatch):
     """Every option exists and has a value of its type, in the plugins that are installed."""
-    for variable, value in {"VAULT_ADDR": "https://vault.test", "VAULT_TOKEN": "a-token", "ROLE_ID": "a-role"}.items():
+    variables = {"VAULT_ADDR": "https://vault.test", "VAULT_TOKEN": "a-token", "ROLE_ID": "a-role"}
+    for variable, value in {**variables, "SECRET_ID_FILE": "/run/secrets/secret_id"}.items():
         monkeypatch.setenv(variable, value)
     environments = page(how_to.name)["environments"]
     token = Path("vault-token")

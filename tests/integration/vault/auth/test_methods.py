@@ -46,7 +46,7 @@ def test_pages_have_an_example_of_every_method_and_each_is_right():
     stores = [store for block in blocks for store in tomllib.loads(block).get("stores", {}).values()]
     tables = [store["auth"] for store in stores if "auth" in store]
     for table in tables:
-        read_auth({name: value if isinstance(value, str) else "referred-to" for name, value in table.items()})
+        read_auth({name: value if isinstance(value, str) else "/referred-to" for name, value in table.items()})
     assert {table["method"] for table in tables} == {*extension_names(GROUP)}
 
 
