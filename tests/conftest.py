@@ -117,6 +117,8 @@ def clean_environment(monkeypatch, tmp_path_factory, _folders):
     yield
     if (module := sys.modules.get("strongroom.secrets_manager")) is not None:
         module.set_default_manager(None)
+    if (module := sys.modules.get("strongroom_vault.session.outstanding")) is not None:
+        module._outstanding.clear()  # the servers of their tokens are gone when this process ends
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from strongroom.chain.chain import Chain
 from strongroom.chain.link import Link
 from strongroom.config import CacheConfig, LinkConfig
 from strongroom.errors import WriteOutcomeUnknownError
+from strongroom.store import time_limit
 from strongroom.store.memory import open_memory
 
 FALLBACK = {"app": {"key": "from the fallback"}, "other": {"key": "from the fallback"}}
@@ -28,7 +29,7 @@ def chain(fault_server):
 
 def test_a_failed_write_does_not_turn_reads_to_the_fallback(chain, fault_server, answered, stored):
     fault_server.answers[:] = [answered(500, {"errors": []}), stored(key="from vault")]
-    with pytest.raises(WriteOutcomeUnknownError):
+    with time_limit(1.0), pytest.raises(WriteOutcomeUnknownError):
         chain.write("app", {"key": "new"}, store="vault", replace=True)
     found = chain.resolve("other", "key")
     assert (found.value, found.store) == ("from vault", "vault")
@@ -39,7 +40,6 @@ def test_a_read_that_fails_does_not_turn_other_paths_to_the_fallback(chain, faul
     fault_server.answers[:] = [answered(500, {"errors": []})] * 3
     assert chain.resolve("app", "key").store == "env"
     fault_server.answers[:] = [stored(key="from vault")]
-    sent = len(fault_server.requests)
     found = chain.resolve("other", "key")
     assert (found.value, found.store) == ("from vault", "vault")
-    assert len(fault_server.requests) == sent + 1
+    assert [each.target for each in fault_server.requests].count("/v1/secret/data/other") == 1

@@ -266,7 +266,7 @@ def test_token_does_not_follow_a_redirect(faulty, start_server, answered, stored
     """Another host gets no request at all."""
     other = start_server()
     other.answers[:] = [stored(k="stolen")]
-    with pytest.raises(StoreUnavailableError, match="redirects"):
+    with time_limit(1.0), pytest.raises(StoreUnavailableError, match="redirects"):
         faulty(answered(307, b"", [f"Location: {other.url}/v1/secret/data/app"])).read("app")
     assert other.requests == []
 
