@@ -22,10 +22,14 @@ from strongroom.cli.process import child_process
 sys.exit(child_process.run(sys.argv[1:], dict(os.environb)))
 """
 LISTENS = """
-for name in HUP INT QUIT TERM USR1 USR2; do trap "echo $name" $name; done
-trap "echo last; exit 3" CONT
-echo ready
-while :; do read -t 0.05 line <> <(:); done
+import signal
+numbers = {signal.Signals[f"SIG{name}"] for name in ("HUP", "INT", "QUIT", "TERM", "USR1", "USR2", "CONT")}
+signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+print("ready", flush=True)
+while (number := signal.sigwait(numbers)) != signal.SIGCONT:
+    print(number.name.removeprefix("SIG"), flush=True)
+print("last")
+raise SystemExit(3)
 """
 IGNORED = "grep SigIgn /proc/self/status | cut -f 2"
 
@@ -63,7 +67,7 @@ def test_the_command_is_found_on_its_own_path(tmp_path):
 def test_signals_go_on_to_the_command():
     """Each of them, once; and the last one's answer is the exit code."""
     with subprocess.Popen(
-        as_child("bash", "-c", LISTENS), stdout=subprocess.PIPE, text=True, start_new_session=True
+        as_child(sys.executable, "-c", LISTENS), stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
         try:
             assert process.stdout.readline() == "ready\n"
