@@ -24,7 +24,7 @@ def why_not():
 class PartitionableCluster(TestCluster):
     """Three nodes on a bridge, each in a namespace. The test itself reaches all of them.
 
-    The bridge has a namespace too, because a machine with Docker drops what passes a bridge of its own.
+    The bridge has a namespace too, because a machine with Docker drops packets on a bridge of the host.
     """
 
     def start(self):

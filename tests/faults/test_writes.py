@@ -239,7 +239,7 @@ def test_a_batch_settles_each_of_its_writes(request, proxy, open_through, fault,
 
 @pytest.mark.parametrize("name", LOST)
 def test_a_version_1_engine_is_read_back_too(proxy, open_through, kv1, name):
-    """What is there is what was written. It is sent once."""
+    """The secret has the data that was written. It is sent once."""
     front = open_through(kv1)
     proxy.forget()
     with proxy.fault(LOST[name], when=is_change), time_limit(4):
@@ -250,7 +250,7 @@ def test_a_version_1_engine_is_read_back_too(proxy, open_through, kv1, name):
 
 @pytest.mark.parametrize("name", NEVER_MADE)
 def test_a_version_1_change_is_repeated_while_the_secret_is_as_before(openbao, proxy, open_through, kv1, name):
-    """There is no check-and-set. What somebody else wrote meanwhile stays, and the outcome is a doubt."""
+    """The engine lacks check-and-set. A write of another client meanwhile stays, and the outcome is unknown."""
     front = open_through(kv1)
 
     def overtaken(exchange):

@@ -109,7 +109,7 @@ class VaultKV1(VaultKV):
         confirm(self._write_request(item), outcome, path, self._session, made)
 
     def _newest(self, path: str, reply: Reply) -> Newest:
-        """Return what the reply to a read shows. It has no version."""
+        """Return the newest secret according to the reply to a read. It has no version."""
         if is_absent(reply):
             return Newest(0, live=False)
         return Newest(0, live=True, form=self._content(reply, path))

@@ -1,8 +1,8 @@
 """Outcome of a write that was refused, or whose reply was lost: found by reading back, under check-and-set.
 
 A change is repeated only if the server refuses a second one, or if a second one changes nothing: a write names the
-version that it follows, and a delete the version that it deletes. Where the server checks no number, the secret must
-still be as it was before the change. In all other cases the secret shows the change, or its outcome stays unknown.
+version that it follows, and a delete the version that it deletes. If the server checks no number, the secret must still
+be as it was before the change. In all other cases the secret shows the change, or its outcome stays unknown.
 """
 
 from __future__ import annotations

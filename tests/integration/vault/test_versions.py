@@ -484,7 +484,7 @@ CHANGES = {
 @pytest.mark.parametrize("lost", [None, 500, 502], ids=str)
 @pytest.mark.parametrize("change", CHANGES)
 def test_change_whose_answer_was_lost_is_settled_by_looking(faulty, fault_server, answered, change, lost):
-    """It was made, or it is sent again. Labels are not, where the server does not number their revisions."""
+    """It was made, or it is sent again. Labels are not sent again if the server does not number their revisions."""
     operation, before, after = CHANGES[change]
     before, after = answered(200, {"data": before}), answered(200, {"data": after})
     answer = None if lost is None else answered(lost, {"errors": []})

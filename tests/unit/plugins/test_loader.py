@@ -199,10 +199,10 @@ class TestFinders:
         assert prepare("corp", region="eu")().read("a").data == {"region": "eu"}
 
     def test_a_plugin_of_another_finder(self, tmp_path, search_path, monkeypatch):
-        """A packager may have a finder of its own: https://docs.python.org/3/library/importlib.metadata.html."""
+        """A packager may have another finder: https://docs.python.org/3/library/importlib.metadata.html."""
         search_path.install("corp-secrets", {"corp": "corp_store:open_corp"}, modules={"corp_store": CORP})
         found = metadata.Distribution.at(tmp_path / "site" / "corp_secrets-1.2.dist-info")
-        site, other = str(tmp_path / "site"), str(tmp_path / "other")  # what is found is kept for each search path
+        site, other = str(tmp_path / "site"), str(tmp_path / "other")  # the result is kept for each search path
         monkeypatch.setattr(sys, "path", [other if entry == site else entry for entry in sys.path])
 
         class Finder(metadata.DistributionFinder):

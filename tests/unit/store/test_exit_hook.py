@@ -40,7 +40,7 @@ def test_calls_are_made_once_in_reverse_order_whatever_they_raise() -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
 @pytest.mark.parametrize("hooks", [True, False])
 def test_child_of_a_fork_makes_the_calls_of_its_parent_only_after_the_hooks(*, hooks: bool) -> None:
-    """Without them, what the parent had begun is still its own. The child makes the calls that it registers."""
+    """Without them, the sessions of the parent stay its own. The child makes the calls that it registers."""
     reading, writing = os.pipe()
     call_at_exit(lambda: os.write(writing, b"parent "))
     if (child := os.fork() if hooks else ctypes.PyDLL(None).fork()) == 0:
