@@ -40,6 +40,16 @@ def changes(proxy):
     return sum(is_change(request) and "/auth/token/" not in request.target for request in proxy.requests)
 
 
+def overtaken_by(write):
+    """A fault: another client writes first, and our change is lost."""
+
+    def overtaken(exchange):
+        write()
+        exchange.reset()
+
+    return overtaken
+
+
 @pytest.fixture
 def open_through(openbao, proxy):
     """A function that opens a front on a mount, through the proxy."""
@@ -96,11 +106,7 @@ def test_a_write_follows_what_somebody_else_wrote_meanwhile(openbao, proxy, open
     """The write replaces the newest version, and nothing is written twice."""
     front = open_through(kv2)
     front.write("app", {"n": 1})
-
-    def overtaken(exchange):
-        openbao.put("app", {"n": "theirs"}, mount=kv2)
-        exchange.reset()
-
+    overtaken = overtaken_by(lambda: openbao.put("app", {"n": "theirs"}, mount=kv2))
     with proxy.fault(overtaken, times=1, when=is_change), time_limit(8):
         assert front.write("app", {"n": 2}) == 3
     assert openbao.peek("app", mount=kv2) == {"n": 2}
@@ -146,11 +152,7 @@ def test_a_repeated_delete_spares_what_somebody_else_wrote_meanwhile(openbao, pr
     """The version that was there before is deleted, whether the secret shows it or not."""
     front = open_through(kv2)
     first = front.write("app", {"n": 1})
-
-    def overtaken(exchange):
-        openbao.put("app", {"n": "theirs"}, mount=kv2)
-        exchange.reset()
-
+    overtaken = overtaken_by(lambda: openbao.put("app", {"n": "theirs"}, mount=kv2))
     with proxy.fault(overtaken, times=1, when=is_change), time_limit(8):
         front.delete("app")
     assert front.read("app").data == {"n": "theirs"}
@@ -174,10 +176,9 @@ def test_labels_that_somebody_else_changed_meanwhile_stay(openbao, proxy, open_t
     """The revision of the metadata is no longer the one that the change names."""
     front = open_through(kv2)
     front.write("app", {"n": 1})
-
-    def overtaken(exchange):
-        openbao.call("POST", f"{kv2}/metadata/app", {"custom_metadata": {"owner": "theirs"}})
-        exchange.reset()
+    overtaken = overtaken_by(
+        lambda: openbao.call("POST", f"{kv2}/metadata/app", {"custom_metadata": {"owner": "theirs"}})
+    )
 
     with proxy.fault(overtaken, times=1, when=is_change), time_limit(8), pytest.raises(WriteOutcomeUnknownError):
         front.write_metadata("app", {"owner": "ours"})
@@ -199,11 +200,7 @@ def test_what_somebody_else_wrote_meanwhile_is_a_conflict(openbao, proxy, open_t
     """Ours was not made, and theirs is not overwritten."""
     front = open_through(kv2)
     first = front.write("app", {"n": 1})
-
-    def overtaken(exchange):
-        openbao.put("app", {"n": "theirs"}, mount=kv2)
-        exchange.reset()
-
+    overtaken = overtaken_by(lambda: openbao.put("app", {"n": "theirs"}, mount=kv2))
     with proxy.fault(overtaken, when=is_change), time_limit(4), pytest.raises(ConflictError):
         front.write_if("app", {"n": 2}, first)
     assert openbao.peek("app", mount=kv2) == {"n": "theirs"}
@@ -252,11 +249,7 @@ def test_a_version_1_engine_is_read_back_too(proxy, open_through, kv1, name):
 def test_a_version_1_change_is_repeated_while_the_secret_is_as_before(openbao, proxy, open_through, kv1, name):
     """The engine lacks check-and-set. A write of another client meanwhile stays, and the outcome is unknown."""
     front = open_through(kv1)
-
-    def overtaken(exchange):
-        openbao.call("POST", f"{kv1}/app", {"n": "theirs"})
-        exchange.reset()
-
+    overtaken = overtaken_by(lambda: openbao.call("POST", f"{kv1}/app", {"n": "theirs"}))
     with proxy.fault(NEVER_MADE[name], times=1, when=is_change), time_limit(8):
         front.write("app", {"n": 1})
     with proxy.fault(NEVER_MADE[name], times=1, when=is_change), time_limit(8):

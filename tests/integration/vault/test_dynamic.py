@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from forks import forked
 from postgres import running_postgres
 from strongroom import SecretsManager
 from strongroom.cli.app import run
@@ -375,19 +376,13 @@ def test_a_forks_child_has_its_own_and_leaves_its_parents_alone(engine, opened):
     engine.role("1h")
     store = opened()
     mine = store.read(PATH).data
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            its = store.read(PATH).data["username"]
-            store.close()
-            os.write(writing, json.dumps(its).encode())
-        finally:
-            os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as answers:
-        its = json.loads(answers.read())
-    os.waitpid(child, 0)
+
+    def read_and_close():
+        username = store.read(PATH).data["username"]
+        store.close()
+        return username
+
+    its = forked(read_and_close)
     assert its != mine["username"]
     wait_until(lambda: its not in engine.postgres.users())
     assert let_in(engine, mine)

@@ -11,11 +11,11 @@ import subprocess
 import sys
 import threading
 import time
-import traceback
 
 import pytest
 
 from approle import approle, lives, living
+from forks import forked
 from processes import answer_with, answer_with_own_store, read_and_close, renewers, token_of
 from strongroom_vault.plugin import open_vault
 from strongroom_vault.testing import TestVault
@@ -23,24 +23,6 @@ from strongroom_vault.testing import TestVault
 LONG = 30.0
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
-
-
-def forked(work):
-    """Return the result of `work` in a forked child, through JSON."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.write(writing, json.dumps(work()).encode())
-            os._exit(0)
-        except BaseException:  # noqa: BLE001  # the child must not return into the tests
-            traceback.print_exc()
-            os._exit(1)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as stream:
-        content = stream.read()
-    assert os.waitpid(child, 0)[1] == 0
-    return json.loads(content)
 
 
 def test_child_logs_in_for_itself_and_leaves_its_parents_token_alone(openbao):

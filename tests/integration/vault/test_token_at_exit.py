@@ -2,13 +2,13 @@
 
 import ctypes
 import json
-import os
 import subprocess
 import sys
 import time
 
 from approle import approle, lives, living
-from processes import token_of
+from forks import forked
+from processes import read_and_close, token_of
 from strongroom_vault.plugin import open_vault
 from strongroom_vault.testing import FaultProxy
 from strongroom_vault.testing.faults import hang
@@ -100,18 +100,7 @@ def test_child_of_a_fork_without_hooks_uses_nothing_of_its_parent(openbao):
     store = open_vault(**approle(openbao, token_ttl="1h"))
     store.read("mine/app")
     mine = token_of(store)
-    reading, writing = os.pipe()
-    if (child := ctypes.PyDLL(None).fork()) == 0:
-        try:
-            answer = store.read("mine/app").data["k"], token_of(store)
-            store.close()
-            os.write(writing, json.dumps(answer).encode())
-        finally:
-            os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as stream:
-        value, childs = json.loads(stream.read())
-    os.waitpid(child, 0)
+    value, childs, *_ = forked(lambda: read_and_close(store), fork=ctypes.PyDLL(None).fork)
     assert value == "v"
     assert childs != mine
     assert not lives(openbao, childs)

@@ -3,11 +3,11 @@
 import json
 import os
 import queue
-import warnings
 from pathlib import Path
 
 import pytest
 
+from forks import forked
 from strongroom import SecretsManager
 from strongroom.errors import SecretNotFoundError, UnsupportedOperationError
 from strongroom.store import VersionInfo
@@ -227,21 +227,3 @@ def test_the_child_of_a_fork_watches_over_its_own_connection(openbao, kv2):
             assert path == "app/7"
             assert values == {path: path for path in paths} | {"app/7": "new"}
             assert changes.get(timeout=LONG).path == "app/7"
-
-
-def forked(work):
-    """Return the result of `work` in a forked child, through JSON."""
-    reading, writing = os.pipe()
-    with warnings.catch_warnings():  # a process with threads forks
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
-    if child == 0:
-        try:
-            os.write(writing, json.dumps(work()).encode())
-        finally:
-            os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as answer:
-        found = answer.read()
-    os.waitpid(child, 0)
-    return json.loads(found)
