@@ -3,10 +3,22 @@
 import inspect
 import re
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NamedTuple,
+    NotRequired,
+    Required,
+    Union,
+    Unpack,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from strongroom.config import Rank
 from strongroom.config.env_names import EnvironmentMapping
@@ -134,7 +146,7 @@ def _read(opener: Callable[..., object], plugin: str) -> Schema:
 
 
 def _schema(opener: Callable[..., object], plugin: str) -> Schema:
-    signature = inspect.signature(opener, eval_str=True)
+    signature = _signature(opener)
     options: dict[str, OptionSchema] = {}
     mapping: str | None = None
     for name, parameter in signature.parameters.items():
@@ -150,6 +162,28 @@ def _schema(opener: Callable[..., object], plugin: str) -> Schema:
                     f"The plugin {plugin} is broken: its option {name} {relation} {address}, which it lacks"
                 )
     return Schema(options, mapping, _store_classes(signature.return_annotation, plugin))
+
+
+def _signature(opener: Callable[..., object]) -> inspect.Signature:
+    """Return the signature with the keys of `**options: Unpack[TypedDict]` as keyword-only parameters (PEP 692)."""
+    signature = inspect.signature(opener, eval_str=True)
+    parameters: list[inspect.Parameter] = []
+    for parameter in signature.parameters.values():
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD and get_origin(parameter.annotation) is Unpack:
+            parameters += _keywords(*get_args(parameter.annotation))
+        else:
+            parameters.append(parameter)
+    return signature.replace(parameters=parameters)
+
+
+def _keywords(keys: Any) -> Iterator[inspect.Parameter]:
+    """Yield a parameter for each key of a TypedDict. A key that is not required has the default None, or False."""
+    for name, marked in get_type_hints(keys, include_extras=True).items():
+        marker = get_origin(marked)  # `__required_keys__` does not have those of hints that are strings
+        hint = get_args(marked)[0] if marker in {Required, NotRequired} else marked
+        required = marker is Required or (marker is not NotRequired and name in keys.__required_keys__)
+        default = inspect.Parameter.empty if required else False if _without_annotated(hint)[0] is bool else None
+        yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
 
 
 def _option(parameter: inspect.Parameter, about: str) -> OptionSchema:

@@ -9,6 +9,8 @@ _O = TypeVar("_O", bound=Callable[..., object])
 class Option(NamedTuple):
     """Details of an option that its type cannot express, as `Annotated[str, Option(...)]` in the opener's signature.
 
+    A `TypedDict` that the opener unpacks, as `**options: Unpack[Options]`, may have the annotation too.
+
     Attributes:
         help: one line for `strongroom stores`.
         ambient: environment variables that set the option if nothing else does. The first one that is set counts.

@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired, Required, TypedDict, Unpack
 
 import pytest
 from hypothesis import given
@@ -49,6 +49,23 @@ def opener(
 
 
 SCHEMA = read_schema(opener, "vault")
+
+
+class Shared(TypedDict, total=False):
+    """Options that several openers unpack."""
+
+    url: Required[Annotated[str, Option("where", address=True)]]
+    token: Annotated[str | None, Option("the token", ambient=("CORP_TOKEN",), secret=True, sent_to="url")]
+    skip_verify: Annotated[bool, Option(verifies="url")]
+    retries: int | None
+
+
+class Reserved(TypedDict):
+    plugin: str
+
+
+def open_shared(*, mount: str = "secret", **shared: Unpack[Shared]) -> object:
+    """Takes the options that others take too."""
 
 
 class Source:
@@ -151,6 +168,58 @@ class TestSchema:
             def __init__(self, *, root: Path) -> None: ...
 
         assert list(read_schema(Store, "x").options) == ["root"]
+
+    def test_keys_of_an_unpacked_typed_dict_are_options(self):
+        """After the parameters. What may be absent has the default None, or False for a bool."""
+        options = read_schema(open_shared, "corp").options
+        assert list(options) == ["mount", "url", "token", "skip_verify", "retries"]
+        assert [name for name, option in options.items() if option.required] == ["url"]
+        assert [option.default for option in options.values()] == ["secret", None, None, False, None]
+        assert options["token"].option == Option("the token", ambient=("CORP_TOKEN",), secret=True, sent_to="url")
+        assert (options["token"].type_name, options["skip_verify"].type_name) == ("a string", "true or false")
+
+    def test_typed_dict_with_hints_that_are_strings(self):
+        """As they are under `from __future__ import annotations`, where its own set of required keys is wrong."""
+
+        class Kept(TypedDict):
+            root: "Annotated[Path, Option('a folder')]"
+            limit: "NotRequired[int]"
+
+        class Shared(Kept, total=False):
+            url: "Required[str]"
+            token: "str | None"
+
+        def written(**shared: Unpack[Shared]) -> object: ...
+
+        options = read_schema(written, "corp").options
+        assert {name for name, option in options.items() if option.required} == {"root", "url"}
+        assert (options["root"].hint, options["root"].option.help) == (Path, "a folder")
+
+    def test_unpacked_keys_that_are_no_options_are_a_broken_plugin(self):
+        """Keys have the rules of parameters, and none may have the name of a parameter."""
+
+        def doubled(*, url: str, **shared: Unpack[Shared]) -> object: ...
+        def reserved(**shared: Unpack[Reserved]) -> object: ...
+        def untyped(**shared: Unpack[dict[str, str]]) -> object: ...
+
+        for broken, words in (
+            (doubled, "its signature cannot be read .duplicate parameter name: 'url'"),
+            (reserved, "its option plugin has a reserved name: rename it"),
+            (untyped, "its signature cannot be read"),
+        ):
+            with pytest.raises(PluginError, match=f"^The plugin corp is broken: {words}"):
+                read_schema(broken, "corp")
+
+    def test_options_of_a_typed_dict_are_resolved_as_others(self):
+        """From a file and ambient variables, with an origin; what nothing sets is left to the opener."""
+        source = Source(f'[stores.corp]\nurl = "{URL}"\nskip_verify = false', environ={"CORP_TOKEN": CANARY})
+        given = source.resolve(open_shared, "corp")
+        assert {name: setting.value for name, setting in given.items()} == {
+            "url": URL, "skip_verify": False, "token": CANARY,
+        }  # fmt: skip
+        assert given["token"].secret
+        with pytest.raises(ConfigurationError, match='the plugin corp has no option tokn; did you mean "token"'):
+            Source(f'[stores.corp]\nurl = "{URL}"\ntokn = "x"').resolve(open_shared, "corp")
 
     def test_a_signature_that_is_no_schema_is_a_broken_plugin(self):
         """Each names the plugin and the option."""
