@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, TypeAlias, TypedDict
 
 from strongroom.secret import Value
 from strongroom.store import Option, botocore_contents, named_contents
@@ -47,76 +47,84 @@ Url: TypeAlias = Annotated[
         address=True,
     ),
 ]
-Token: TypeAlias = Annotated[
-    str | None, Option("the client token", ("BAO_TOKEN", "VAULT_TOKEN"), secret=True, sent_to="url")
-]
-AuthTable: TypeAlias = Annotated[
-    dict[str, str] | None,
-    Option(
-        'how to authenticate, such as { method = "approle", … }',
-        secret=True,
-        sent_to="url",
-        credential_variables=_credential_variables,
-        identity=_login_contents,
-    ),
-]
-SharedTokenFile: TypeAlias = Annotated[
-    Path | None,
-    Option("the file of a login's token, which the processes of one user share", sent_to="url", identity=lambda _: {}),
-]
-Namespace: TypeAlias = Annotated[
-    str | None, Option("the namespace", ("BAO_NAMESPACE", "VAULT_NAMESPACE"), locates=True)
-]
-CaCert: TypeAlias = Annotated[
-    Path | None,
-    Option("trusted authorities: a PEM file or a folder", ("BAO_CACERT", "VAULT_CACERT"), verifies="url"),
-]
-CaCertBytes: TypeAlias = Annotated[
-    str | None,
-    Option("trusted authorities, as PEM text", ("BAO_CACERT_BYTES", "VAULT_CACERT_BYTES"), verifies="url"),
-]
-CaPath: TypeAlias = Annotated[
-    Path | None, Option("a folder of trusted authorities", ("BAO_CAPATH", "VAULT_CAPATH"), verifies="url")
-]
-ClientCert: TypeAlias = Annotated[
-    Path | None, Option("the client certificate, a PEM file", ("BAO_CLIENT_CERT", "VAULT_CLIENT_CERT"), sent_to="url")
-]
-ClientKey: TypeAlias = Annotated[
-    Path | None, Option("the key of client_cert, a PEM file", ("BAO_CLIENT_KEY", "VAULT_CLIENT_KEY"), sent_to="url")
-]
-TlsServerName: TypeAlias = Annotated[
-    str | None,
-    Option("the name in the server's certificate", ("BAO_TLS_SERVER_NAME", "VAULT_TLS_SERVER_NAME"), verifies="url"),
-]
-SkipVerify: TypeAlias = Annotated[
-    bool,
-    Option("no TLS verification; never in production", ("BAO_SKIP_VERIFY", "VAULT_SKIP_VERIFY"), verifies="url"),
-]
-MaxRetries: TypeAlias = Annotated[
-    int | None, Option("how often one request is repeated, at most", ("BAO_MAX_RETRIES", "VAULT_MAX_RETRIES"))
-]
-DisableRedirects: TypeAlias = Annotated[
-    bool,
-    Option("do not follow redirects, not even to another node", ("BAO_DISABLE_REDIRECTS", "VAULT_DISABLE_REDIRECTS")),
-]
-ClientTimeout: TypeAlias = Annotated[
-    float | str | None,
-    Option("how long one request may take, such as 5 or 90s", ("BAO_CLIENT_TIMEOUT", "VAULT_CLIENT_TIMEOUT")),
-]
-RateLimit: TypeAlias = Annotated[
-    str | None,
-    Option("requests a second, and the burst: 10 or 10:20", ("BAO_RATE_LIMIT", "VAULT_RATE_LIMIT")),
-]
-Headers: TypeAlias = Annotated[
-    dict[str, str] | None,
-    Option("additional headers of every request", ("BAO_HEADERS", "VAULT_HEADERS"), secret=True, sent_to="url"),
-]
-Proxy: TypeAlias = Annotated[
-    str | None,
-    Option(
-        "an HTTP proxy for the connections",
-        ("BAO_PROXY_ADDR", "VAULT_PROXY_ADDR", "BAO_HTTP_PROXY", "VAULT_HTTP_PROXY"),
-        secret=True,
-        verifies="url",
-    ),
-]
+
+
+class Connection(TypedDict, total=False):
+    """Credentials, TLS and request settings: the options that all stores of this backend have."""
+
+    token: Annotated[str | None, Option("the client token", ("BAO_TOKEN", "VAULT_TOKEN"), secret=True, sent_to="url")]
+    auth: Annotated[
+        dict[str, str] | None,
+        Option(
+            'how to authenticate, such as { method = "approle", … }',
+            secret=True,
+            sent_to="url",
+            credential_variables=_credential_variables,
+            identity=_login_contents,
+        ),
+    ]
+    shared_token_file: Annotated[
+        Path | None,
+        Option(
+            "the file of a login's token, which the processes of one user share", sent_to="url", identity=lambda _: {}
+        ),
+    ]
+    namespace: Annotated[str | None, Option("the namespace", ("BAO_NAMESPACE", "VAULT_NAMESPACE"), locates=True)]
+    ca_cert: Annotated[
+        Path | None,
+        Option("trusted authorities: a PEM file or a folder", ("BAO_CACERT", "VAULT_CACERT"), verifies="url"),
+    ]
+    ca_path: Annotated[
+        Path | None, Option("a folder of trusted authorities", ("BAO_CAPATH", "VAULT_CAPATH"), verifies="url")
+    ]
+    client_cert: Annotated[
+        Path | None,
+        Option("the client certificate, a PEM file", ("BAO_CLIENT_CERT", "VAULT_CLIENT_CERT"), sent_to="url"),
+    ]
+    client_key: Annotated[
+        Path | None, Option("the key of client_cert, a PEM file", ("BAO_CLIENT_KEY", "VAULT_CLIENT_KEY"), sent_to="url")
+    ]
+    tls_server_name: Annotated[
+        str | None,
+        Option(
+            "the name in the server's certificate", ("BAO_TLS_SERVER_NAME", "VAULT_TLS_SERVER_NAME"), verifies="url"
+        ),
+    ]
+    skip_verify: Annotated[
+        bool,
+        Option("no TLS verification; never in production", ("BAO_SKIP_VERIFY", "VAULT_SKIP_VERIFY"), verifies="url"),
+    ]
+    ca_cert_bytes: Annotated[
+        str | None,
+        Option("trusted authorities, as PEM text", ("BAO_CACERT_BYTES", "VAULT_CACERT_BYTES"), verifies="url"),
+    ]
+    max_retries: Annotated[
+        int | None, Option("how often one request is repeated, at most", ("BAO_MAX_RETRIES", "VAULT_MAX_RETRIES"))
+    ]
+    disable_redirects: Annotated[
+        bool,
+        Option(
+            "do not follow redirects, not even to another node", ("BAO_DISABLE_REDIRECTS", "VAULT_DISABLE_REDIRECTS")
+        ),
+    ]
+    client_timeout: Annotated[
+        float | str | None,
+        Option("how long one request may take, such as 5 or 90s", ("BAO_CLIENT_TIMEOUT", "VAULT_CLIENT_TIMEOUT")),
+    ]
+    rate_limit: Annotated[
+        str | None,
+        Option("requests a second, and the burst: 10 or 10:20", ("BAO_RATE_LIMIT", "VAULT_RATE_LIMIT")),
+    ]
+    headers: Annotated[
+        dict[str, str] | None,
+        Option("additional headers of every request", ("BAO_HEADERS", "VAULT_HEADERS"), secret=True, sent_to="url"),
+    ]
+    proxy: Annotated[
+        str | None,
+        Option(
+            "an HTTP proxy for the connections",
+            ("BAO_PROXY_ADDR", "VAULT_PROXY_ADDR", "BAO_HTTP_PROXY", "VAULT_HTTP_PROXY"),
+            secret=True,
+            verifies="url",
+        ),
+    ]

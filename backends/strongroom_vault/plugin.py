@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Unpack
 
 from strongroom.config.durations import parse_duration
 from strongroom.errors import ConfigurationError, StrongroomError, shown
 from strongroom.paths import check_option, check_prefix
 from strongroom.secret import SensitiveStr
 from strongroom.store import Option, checked_by
-from strongroom_vault import options as opt
+from strongroom_vault.options import Connection, Url
 from strongroom_vault.store.kv1 import VaultKV1
 from strongroom_vault.store.kv2 import VaultKV2
 
@@ -31,7 +30,9 @@ _OWN_HEADERS = frozenset({
 })  # fmt: skip
 
 
-def check_vault(*, prefix: str = "", token: str | None = None, **options: Any) -> None:  # those of `open_vault`
+def check_vault(
+    *, url: str | Sequence[str], mount: str = "secret", prefix: str = "", **connection: Unpack[Connection]
+) -> None:
     """Check the options of `open_vault`. Nothing is sent, and a token is not required.
 
     Raises:
@@ -39,32 +40,17 @@ def check_vault(*, prefix: str = "", token: str | None = None, **options: Any) -
     """
     check_option("prefix", prefix, check_prefix)
     # The token may be available only to the running application.
-    open_session(token=token or "none", **options).close()
+    connection["token"] = connection.get("token") or "none"
+    open_session(url=url, mount=mount, **connection).close()
 
 
 @checked_by(check_vault)
 def open_vault(
     *,
-    url: opt.Url,
-    token: opt.Token = None,
-    auth: opt.AuthTable = None,
-    shared_token_file: opt.SharedTokenFile = None,
-    namespace: opt.Namespace = None,
+    url: Url,
     mount: Annotated[str, Option("the mount path of the key-value engine", location=True)] = "secret",
     prefix: Annotated[str, Option("the folder of all paths", location=True)] = "",
-    ca_cert: opt.CaCert = None,
-    ca_path: opt.CaPath = None,
-    client_cert: opt.ClientCert = None,
-    client_key: opt.ClientKey = None,
-    tls_server_name: opt.TlsServerName = None,
-    skip_verify: opt.SkipVerify = False,
-    ca_cert_bytes: opt.CaCertBytes = None,
-    max_retries: opt.MaxRetries = None,
-    disable_redirects: opt.DisableRedirects = False,
-    client_timeout: opt.ClientTimeout = None,
-    rate_limit: opt.RateLimit = None,
-    headers: opt.Headers = None,
-    proxy: opt.Proxy = None,
+    **connection: Unpack[Connection],
 ) -> VaultKV1 | VaultKV2:
     """Open a store on a key-value engine of HashiCorp Vault or OpenBao.
 
@@ -78,79 +64,56 @@ def open_vault(
         PluginError: a package that the auth method needs is not installed.
         StoreError: as a read does, for example `VaultConnectionError` and `VaultAuthenticationError`.
     """
-    from strongroom_vault.http.tls import TLSSettings
-
     try:
-        tls = TLSSettings(ca_cert, ca_path, client_cert, client_key, tls_server_name, skip_verify, ca_cert_bytes)
-        cluster = _cluster(url, max_retries, disable_redirects, client_timeout, rate_limit, headers)
         prefix = check_option("prefix", prefix, check_prefix)
-        session = _session(cluster, _auth(token, auth, tls), namespace, mount, tls, _proxy(proxy), shared_token_file)
-        return _open(session, prefix)
+        return _open(open_session(url=url, mount=mount, **connection), prefix)
     except StrongroomError as error:
         failure = error
     # A copy has no frames that held the token.
-    token = auth = headers = None
+    del connection
     raise failure.copy()
 
 
-def open_session(
-    *,
-    url: str | Sequence[str],
-    token: str | None = None,
-    auth: dict[str, str] | None = None,
-    shared_token_file: Path | None = None,
-    namespace: str | None = None,
-    mount: str = "secret",
-    ca_cert: Path | None = None,
-    ca_path: Path | None = None,
-    client_cert: Path | None = None,
-    client_key: Path | None = None,
-    tls_server_name: str | None = None,
-    skip_verify: bool = False,
-    ca_cert_bytes: str | None = None,
-    max_retries: int | None = None,
-    disable_redirects: bool = False,
-    client_timeout: float | str | None = None,
-    rate_limit: str | None = None,
-    headers: dict[str, str] | None = None,
-    proxy: str | None = None,
-) -> Session:
+def open_session(*, url: str | Sequence[str], mount: str = "secret", **connection: Unpack[Connection]) -> Session:
     """Open a session with the options of `open_vault`, for any engine at the mount. Nothing is sent yet.
 
     Raises:
         ConfigurationError: an option is wrong.
         ImportError, PluginError: as `open_vault` does.
     """
-    from strongroom_vault.http.tls import TLSSettings
-
+    if unknown := connection.keys() - Connection.__annotations__.keys():
+        raise TypeError(f"unexpected keyword argument {min(unknown)!r}")
     try:
-        tls = TLSSettings(ca_cert, ca_path, client_cert, client_key, tls_server_name, skip_verify, ca_cert_bytes)
-        cluster = _cluster(url, max_retries, disable_redirects, client_timeout, rate_limit, headers)
-        return _session(cluster, _auth(token, auth, tls), namespace, mount, tls, _proxy(proxy), shared_token_file)
+        return _session(url, mount, connection)
     except StrongroomError as error:
         failure = error
-    token = auth = headers = None
+    del connection
     raise failure.copy()
 
 
-def _session(  # noqa: PLR0917  # the options, checked and not
-    cluster: Cluster,
-    auth: Auth,
-    namespace: str | None,
-    mount: str,
-    tls: TLSSettings,
-    proxy: Address | None,
-    shared_token_file: Path | None,
-) -> Session:
+def _session(url: str | Sequence[str], mount: str, options: Connection) -> Session:
     from strongroom_vault.auth.methods import check_namespace
     from strongroom_vault.http.drivers import new_driver
+    from strongroom_vault.http.tls import TLSSettings
     from strongroom_vault.session.session import Session
 
+    tls = TLSSettings(
+        ca_cert=options.get("ca_cert"),
+        ca_path=options.get("ca_path"),
+        client_cert=options.get("client_cert"),
+        client_key=options.get("client_key"),
+        server_name=options.get("tls_server_name"),
+        skip_verify=options.get("skip_verify", False),
+        ca_cert_bytes=options.get("ca_cert_bytes"),
+    )
+    cluster = _cluster(url, options)
+    auth = _auth(options.get("token"), options.get("auth"), tls)
+    proxy = _proxy(options.get("proxy"))
     if proxy is not None and any(address.socket is not None for address in cluster):
         raise ConfigurationError("proxy: no proxy connects to a Unix socket. Leave it out, or use another `url`")
     encrypted = any(address.scheme == "https" for address in cluster)
-    namespace = check_namespace(namespace or "", "namespace") or None
-    if shared_token_file is not None:
+    namespace = check_namespace(options.get("namespace") or "", "namespace") or None
+    if (shared_token_file := options.get("shared_token_file")) is not None:
         from strongroom_vault.session.shared_token import share
 
         auth = share(auth, shared_token_file, cluster, namespace, tls)
@@ -181,14 +144,7 @@ def _open(session: Session, prefix: str) -> VaultKV1 | VaultKV2:
         raise
 
 
-def _cluster(  # noqa: PLR0917  # the options as they were given
-    url: str | Sequence[str],
-    max_retries: int | None,
-    disable_redirects: bool,  # noqa: FBT001  # as above
-    client_timeout: float | str | None,
-    rate_limit: str | None,
-    headers: Mapping[str, str] | None,
-) -> Cluster:
+def _cluster(url: str | Sequence[str], options: Connection) -> Cluster:
     from strongroom_vault.http.address import Address
     from strongroom_vault.http.nodes import Cluster
     from strongroom_vault.http.rate_limit import RequestRate
@@ -196,15 +152,16 @@ def _cluster(  # noqa: PLR0917  # the options as they were given
     addresses = list(map(Address.parse, [url] if isinstance(url, str) else url))
     if not addresses:
         raise ConfigurationError("url: it names no address")
-    if max_retries is not None and max_retries < 0:
+    retries, timeout, rate = options.get("max_retries"), options.get("client_timeout"), options.get("rate_limit")
+    if retries is not None and retries < 0:
         raise ConfigurationError("max_retries: it must not be below zero")
     return Cluster(
         addresses,
-        retries=max_retries,
-        redirects=not disable_redirects,
-        timeout=None if client_timeout is None else _client_timeout(client_timeout),
-        headers=_checked_headers(headers or {}),
-        rate=None if rate_limit is None else RequestRate.parse(rate_limit),
+        retries=retries,
+        redirects=not options.get("disable_redirects", False),
+        timeout=None if timeout is None else _client_timeout(timeout),
+        headers=_checked_headers(options.get("headers") or {}),
+        rate=None if rate is None else RequestRate.parse(rate),
     )
 
 

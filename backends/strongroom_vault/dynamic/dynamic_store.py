@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import RLock
-from typing import Annotated, Any
+from typing import Annotated, Unpack
 from weakref import WeakSet
 
 from strongroom.errors import (
@@ -31,10 +31,10 @@ from strongroom.store import (
     remaining,
     time_limit,
 )
-from strongroom_vault import options as opt
 from strongroom_vault.dynamic.lease_client import LeaseClient
 from strongroom_vault.dynamic.leases import Credentials
 from strongroom_vault.http.hvac_adapter import requests
+from strongroom_vault.options import Connection, Url
 from strongroom_vault.plugin import check_vault, open_session
 from strongroom_vault.session.background import Background
 from strongroom_vault.session.lifetime import LEAST_PAUSE
@@ -51,38 +51,24 @@ _CLOSE_LIMIT = 5.0
 _stores: WeakSet[VaultDynamic] = WeakSet()
 
 
-def check_vault_dynamic(*, paths: Mapping[str, str], **options: Any) -> None:  # those of `open_vault_dynamic`
+def check_vault_dynamic(
+    *, url: str | Sequence[str], paths: Mapping[str, str], mount: str = "database", **connection: Unpack[Connection]
+) -> None:
     """Check the options of `open_vault_dynamic` without a request; see `check_vault`."""
     _checked_paths(paths)
-    check_vault(**options)
+    check_vault(url=url, mount=mount, **connection)
 
 
 @checked_by(check_vault_dynamic)
 def open_vault_dynamic(
     *,
-    url: opt.Url,
+    url: Url,
     paths: Annotated[
         dict[str, str],
         Option('path -> role of the engine: { "database/app" = "creds/app" }'),
     ],
-    token: opt.Token = None,
-    auth: opt.AuthTable = None,
-    shared_token_file: opt.SharedTokenFile = None,
-    namespace: opt.Namespace = None,
     mount: Annotated[str, Option("the mount path of the database engine", locates=True)] = "database",
-    ca_cert: opt.CaCert = None,
-    ca_path: opt.CaPath = None,
-    client_cert: opt.ClientCert = None,
-    client_key: opt.ClientKey = None,
-    tls_server_name: opt.TlsServerName = None,
-    skip_verify: opt.SkipVerify = False,
-    ca_cert_bytes: opt.CaCertBytes = None,
-    max_retries: opt.MaxRetries = None,
-    disable_redirects: opt.DisableRedirects = False,
-    client_timeout: opt.ClientTimeout = None,
-    rate_limit: opt.RateLimit = None,
-    headers: opt.Headers = None,
-    proxy: opt.Proxy = None,
+    **connection: Unpack[Connection],
 ) -> VaultDynamic:
     """Open a store of credentials that a database engine of HashiCorp Vault or OpenBao creates.
 
@@ -94,28 +80,8 @@ def open_vault_dynamic(
     """
     requests()  # raises ImportError before anything is sent
     roles = _checked_paths(paths)
-    session = open_session(
-        url=url,
-        token=token,
-        auth=auth,
-        shared_token_file=shared_token_file,
-        namespace=namespace,
-        mount=mount,
-        ca_cert=ca_cert,
-        ca_path=ca_path,
-        client_cert=client_cert,
-        client_key=client_key,
-        tls_server_name=tls_server_name,
-        skip_verify=skip_verify,
-        ca_cert_bytes=ca_cert_bytes,
-        max_retries=max_retries,
-        disable_redirects=disable_redirects,
-        client_timeout=client_timeout,
-        rate_limit=rate_limit,
-        headers=headers,
-        proxy=proxy,
-    )
-    del token, auth, headers  # no frame holds them when the next call raises
+    session = open_session(url=url, mount=mount, **connection)
+    del connection  # no frame holds the token when the next call raises
     try:
         check_engine(session, "database")
         return VaultDynamic(session, roles)

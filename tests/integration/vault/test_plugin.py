@@ -37,6 +37,12 @@ def test_signature_is_a_schema():
     assert trust == {"ca_cert", "ca_cert_bytes", "ca_path", "tls_server_name", "skip_verify", "proxy"}
 
 
+def test_misspelled_option_of_a_call_is_refused():
+    """Python accepts every name for `**connection`: ignoring one could open the store of another namespace."""
+    with pytest.raises(TypeError, match="unexpected keyword argument 'namespce'"):
+        open_vault(url=ADDRESS, token="s.token", namespce="team")
+
+
 def test_missing_sdk_names_the_extra(monkeypatch):
     """One line that says what to install."""
     real = builtins.__import__
