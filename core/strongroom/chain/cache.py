@@ -198,7 +198,8 @@ class MemoryCache:
             until, decrypt, nonce, ciphertext, bound = self._fields[path][key]
         except KeyError:
             return None
-        if until <= self._clock():
+        clock = self._clock  # Python 3.11 looks a method up slowly if it is an attribute of the object
+        if until <= clock():
             return None
         try:
             text = SensitiveStr(decrypt(nonce, ciphertext, bound), "utf-8")

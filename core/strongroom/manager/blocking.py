@@ -78,8 +78,10 @@ class BlockingManager(ConfiguredManager):
             TypeError: `as_` is not one of these types, or needs the extra `typed`.
         """
         try:
-            if key is not None and as_ is None and not fresh and (text := self._peek(path, key)) is not None:
-                return text
+            if key is not None and as_ is None and not fresh:
+                peek = self._peek  # Python 3.11 looks a method up slowly if it is an attribute of the object
+                if (text := peek(path, key)) is not None:
+                    return text
         except TypeError:  # a list as the path or the key: the read below names the fault
             pass
         try:
