@@ -8,9 +8,8 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from enum import Enum
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from strongroom.bounded_file import read_text
 from strongroom.config import Ambient, Config, Rank
@@ -118,7 +117,7 @@ def load_others(*, config_file: Path | None = None, environment: str | None = No
     """
     variables = read_variables(os.environ)
     place = _place(config_file, variables, Path(), os.environ)
-    path, source, found = place.path, place.source, place.kind is _Kind.FOUND
+    path, source, found = place.path, place.source, place.kind == "found"
     document: Mapping[str, object] = _document(place, FoundFiles(os.environ)) if os.path.lexists(path) else {}
     selected = environment or variables.environment or document.get("environment")
     named = document.get("environments")
@@ -162,13 +161,13 @@ def _file(
     """Return the settings of the file, and the file if there is one."""
     selected = environment or variables.environment
     # A dangling link is an error, not a missing file.
-    if place.kind is _Kind.FOUND and not os.path.lexists(place.path):
+    if place.kind == "found" and not os.path.lexists(place.path):
         return read_file({}, place.source, environment=selected), []
     file = read_file(
         _document(place, inspection),
         place.source,
         environment=selected,
-        found=place.kind is _Kind.FOUND,
+        found=place.kind == "found",
         folder=place.path.parent.absolute(),
     )
     return file, [place.path]
@@ -182,22 +181,19 @@ def _absolute(path: Path) -> Path:
         return path
 
 
-class _Kind(Enum):
-    """How a configuration file is chosen."""
-
-    NAMED = 1
-    FOUND = 2
-    """It lies in the working directory."""
-    INSTALLED = 3
-    """It lies in the configuration folder of the user or of the system."""
-
-
 class _Place(NamedTuple):
-    """A configuration file, its name for messages, and how it was chosen."""
+    """A configuration file.
+
+    Attributes:
+        path: the file.
+        source: its name, for messages.
+        kind: how it was chosen: `named` by the user, `found` in the working directory, or `installed` in the
+            configuration folder of the user or of the system.
+    """
 
     path: Path
     source: str
-    kind: _Kind
+    kind: Literal["named", "found", "installed"]
 
 
 def installed_files(environ: Mapping[str, str]) -> tuple[Path, Path]:
@@ -214,19 +210,19 @@ def installed_files(environ: Mapping[str, str]) -> tuple[Path, Path]:
 def _place(config_file: Path | None, variables: Variables, folder: Path, environ: Mapping[str, str]) -> _Place:
     """Return the file that was named, or the first that exists: here, of the user, of the system."""
     if named := config_file or (named_file(variables.config) if variables.config else None):
-        return _Place(named, str(named), _Kind.NAMED)
-    here = _Place(folder / FILE_NAME, f"./{FILE_NAME}", _Kind.FOUND)
+        return _Place(named, str(named), "named")
+    here = _Place(folder / FILE_NAME, f"./{FILE_NAME}", "found")
     if os.path.lexists(here.path):
         return here
     files = (file for file in installed_files(environ) if os.path.lexists(file))
-    return next((_Place(file, str(file), _Kind.INSTALLED) for file in files), here)
+    return next((_Place(file, str(file), "installed") for file in files), here)
 
 
 def _document(place: _Place, inspection: FoundFiles) -> SensitiveDict:
     inspect = None
-    if place.kind is _Kind.FOUND:
+    if place.kind == "found":
         inspect = inspection.inspect(place.path, place.source)
-    elif place.kind is _Kind.INSTALLED:
+    elif place.kind == "installed":
         inspect = writer_fault
     return parse_toml(read_text(place.path, "The configuration", MAX_FILE_SIZE, inspect=inspect), place.source)
 

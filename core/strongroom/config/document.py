@@ -9,8 +9,8 @@ from typing import NoReturn
 from strongroom.config import durations
 from strongroom.errors import ConfigurationError
 
-BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
-"""A key that TOML allows without quotes."""
+BARE_KEY = r"[A-Za-z0-9_-]+"
+"""The pattern of a key that TOML allows without quotes."""
 _SHOWN = 1024
 """The longest name that a message shows in full, in characters: that of a path."""
 _LISTED = 40
@@ -137,7 +137,7 @@ def kind(value: object) -> str:
 
 def shown_key(key: str) -> str:
     """Return a key for a message: bare if TOML allows it, otherwise quoted, escaped and cut."""
-    if not key or BARE_KEY.fullmatch(key):
+    if not key or re.fullmatch(BARE_KEY, key):
         return key[:_SHOWN]
     return ascii(key[:_SHOWN]) if not key.isprintable() else f'"{key[:_SHOWN]}"'
 

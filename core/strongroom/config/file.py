@@ -8,7 +8,6 @@ from typing import Any, Literal, NamedTuple
 from strongroom.config import LinkConfig, Rank, RotationConfig, SecretConfig, StoreConfig
 from strongroom.config.chain_table import NAME, NAME_RULE, OptionReader, has_placeholder, read_chain, read_store
 from strongroom.config.document import Table, listed, shown_key, suggest
-from strongroom.config.secrets_table import read_secrets
 from strongroom.errors import ConfigurationError
 
 FORMAT_VERSION = 1
@@ -79,7 +78,7 @@ def read_file(
     top.take("environment")
     if environment is not None and not NAME.fullmatch(environment):
         raise ConfigurationError(f"The environment {shown_key(environment)} is not a valid name: {NAME_RULE}")
-    secrets = read_secrets(top.table("secrets"))
+    secrets = _secrets(top)
     environments = {name: _level(table, folder) for name, table in top.tables("environments").items()}
     _check_selected(environment, environments, source)
     base = _level(top, folder)
@@ -104,6 +103,14 @@ def read_file(
         heeds_environment=bool(environments) or has_placeholder(document.get("stores")),
         origins={**base.origins, **(level.origins if level else {})},
     )
+
+
+def _secrets(top: Table) -> Mapping[str, SecretConfig]:
+    if "secrets" not in top:
+        return {}
+    from strongroom.config.secrets_table import read_secrets  # many configurations have no such table
+
+    return read_secrets(top.table("secrets"))
 
 
 class _Level(NamedTuple):

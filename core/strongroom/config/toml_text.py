@@ -22,7 +22,7 @@ _POSITION = r"\(at (line \d+, column \d+|end of document)\)"
 
 def toml_key(name: str) -> str:
     """Return a name as a key of TOML, quoted if it must be."""
-    return name if BARE_KEY.fullmatch(name) else toml_string(name)
+    return name if re.fullmatch(BARE_KEY, name) else toml_string(name)
 
 
 def toml_string(text: str) -> str:
