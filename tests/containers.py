@@ -26,7 +26,7 @@ import postgres
 from load import wait_until
 from pages import ROOT
 from programs import require
-from strongroom_vault.dev.server_process import find_binary
+from strongroom_vault.dev.server import find_binary
 
 PACKAGES = ("strongroom[vault,postgres]", "psycopg-pool", "fastapi", "uvicorn", "gunicorn", "pip")
 """The packages that an image of a page installs: its `pip install` finds them installed."""

@@ -16,7 +16,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from programs import require
-from strongroom_vault.dev.server_process import free_port
+from strongroom_vault.dev.server import free_port
 
 LIMIT = 60.0
 

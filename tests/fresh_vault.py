@@ -6,9 +6,9 @@ Starting a server takes a second, a namespace a few hundredths of one.
 import json
 import secrets
 
-from strongroom_vault.dev.server_process import LoopbackServer
+from strongroom_vault.dev.server import LoopbackServer
 from strongroom_vault.testing import FaultProxy, TestVault
-from strongroom_vault.testing.provisioning import Provisioning
+from strongroom_vault.testing.server import Provisioning
 
 _HEADER = "x-vault-namespace"
 _ROOT_ONLY = ("/v1/sys/audit", "/v1/sys/health", "/v1/sys/init", "/v1/sys/seal-status", "/v1/sys/leader")

@@ -24,7 +24,7 @@ import strongroom
 from strongroom import secret
 from strongroom.cli import app
 from strongroom.logging import fingerprints
-from strongroom_vault.dev.server_process import free_port
+from strongroom_vault.dev.server import free_port
 
 if TYPE_CHECKING:
     from fresh_vault import FreshVault

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psycopg
 
-from strongroom_vault.dev.server_process import free_port
+from strongroom_vault.dev.server import free_port
 
 _NOBODY = 65534  # the server refuses to run as root, which a container's tests may be
 

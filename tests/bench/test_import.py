@@ -14,7 +14,7 @@ from statistics import median
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from strongroom_vault.dev.server_process import find_binary
+from strongroom_vault.dev.server import find_binary
 from strongroom_vault.testing import TestVault
 
 UNBOUNDED = math.inf

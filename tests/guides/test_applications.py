@@ -25,7 +25,7 @@ import pages
 from database_servers import running_redis
 from load import wait_until
 from postgres import running_postgres
-from strongroom_vault.dev.server_process import free_port
+from strongroom_vault.dev.server import free_port
 
 LONG = 60.0
 """Seconds that only a server which hangs takes."""

@@ -9,7 +9,7 @@ import pytest
 import containers
 import page_blocks
 import pages
-from strongroom_vault.dev.server_process import find_binary
+from strongroom_vault.dev.server import find_binary
 
 
 @pytest.mark.timeout(400)

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from permissive_vault import PermissiveVault
-from strongroom_vault.dev.server_process import find_binary
+from strongroom_vault.dev.server import find_binary
 
 APPROLE = """
 # Enable AppRole

@@ -11,7 +11,7 @@ import pytest
 import page_blocks
 import pages
 from programs import require
-from strongroom_vault.dev.server_process import find_binary
+from strongroom_vault.dev.server import find_binary
 
 
 def run(page: Path, folder: Path) -> None:

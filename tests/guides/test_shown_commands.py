@@ -20,7 +20,7 @@ import trustme
 
 import pages
 from programs import require
-from strongroom_vault.dev.server_process import find_binary
+from strongroom_vault.dev.server import find_binary
 
 SERVER_PAGES = ["aws-iam.md", "jwt.md", "people.md", "github-actions.md", "platforms/kubernetes.md"]
 

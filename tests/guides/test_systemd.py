@@ -8,7 +8,7 @@ import pytest
 
 import page_blocks
 import pages
-from strongroom_vault.dev.server_process import find_binary
+from strongroom_vault.dev.server import find_binary
 from systemd import running_systemd
 
 

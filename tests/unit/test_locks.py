@@ -365,10 +365,10 @@ NOT_IN_A_HANDLER = {
     "strongroom/testing/faulty_services.py": "tests",
     "strongroom/testing/overrides.py": "tests",
     "strongroom_aws/service.py": "only daemon threads hold it, and another process has another one",
-    "strongroom_vault/dev/server_process.py": "the server of `dev` is started by one thread, once",
+    "strongroom_vault/dev/server.py": "the server of `dev` is started by one thread, once",
     "strongroom_vault/http/drivers/urllib3_driver.py": "the subclass of LifoQueue has a reentrant lock",
     "strongroom_vault/testing/proxy.py": "tests",
-    "strongroom_vault/testing/provisioning.py": "tests",
+    "strongroom_vault/testing/server.py": "tests",
     "strongroom_vault/testing/faults.py": "tests",
 }
 

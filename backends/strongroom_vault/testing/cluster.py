@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from strongroom.errors import StoreError, StoreUnavailableError
-from strongroom_vault.dev.server_process import LoopbackServer, configuration, free_port, raft_storage
-from strongroom_vault.testing.provisioning import Provisioning, RequestCounts
+from strongroom_vault.dev.server import LoopbackServer, configuration, free_port, raft_storage
+from strongroom_vault.testing.server import Provisioning, RequestCounts
 
 _NODES = 3
 _READY = 60.0

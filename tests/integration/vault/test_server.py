@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 
 from strongroom.errors import PluginError, StoreError, StoreUnavailableError
-from strongroom_vault.dev import server_process
-from strongroom_vault.dev.server import DevServer
-from strongroom_vault.dev.server_process import find_binary
+from strongroom_vault.dev import server as servers
+from strongroom_vault.dev.server import DevServer, find_binary
 from strongroom_vault.testing import TestVault
 
 
@@ -182,8 +181,8 @@ def test_paused_it_accepts_and_does_not_answer_and_resumed_it_does(own_openbao):
 def test_a_port_that_somebody_took_is_left_to_them(monkeypatch, openbao):
     """The first port that is tried answers, but with another server."""
     taken = int(openbao.url.rsplit(":", 1)[1])
-    ports = iter([taken, server_process.free_port()])
-    monkeypatch.setattr(server_process, "free_port", lambda: next(ports))
+    ports = iter([taken, servers.free_port()])
+    monkeypatch.setattr(servers, "free_port", lambda: next(ports))
     with DevServer() as own:
         assert own.url != openbao.url
         assert own.call("GET", "auth/token/lookup-self")["data"]["policies"] == ["root"]
@@ -209,7 +208,7 @@ def test_one_that_does_not_start_says_its_last_words(monkeypatch, tmp_path):
     broken = tmp_path / "bao"
     broken.write_text("#!/bin/sh\necho I have no mind to\nexit 1\n")
     broken.chmod(0o755)
-    monkeypatch.setattr(server_process, "find_binary", lambda: broken)
+    monkeypatch.setattr(servers, "find_binary", lambda: broken)
     with pytest.raises(PluginError, match="did not start: I have no mind to"):
         DevServer().start()
 

@@ -14,7 +14,7 @@ from approle import CountedRole, lives
 from processes import token_of
 from strongroom.errors import ConfigurationError, StoreError
 from strongroom.files.private_file import lock, open_file
-from strongroom_vault.dev.server_process import find_binary
+from strongroom_vault.dev.server import find_binary
 from strongroom_vault.plugin import check_vault, open_vault
 from strongroom_vault.session import shared_token
 

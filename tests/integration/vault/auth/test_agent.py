@@ -9,7 +9,7 @@ import pytest
 
 from strongroom.errors import ConfigurationError, PermissionDeniedError
 from strongroom_vault.auth.token import Agent, TokenFile
-from strongroom_vault.dev.server_process import find_binary
+from strongroom_vault.dev.server import find_binary
 from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.plugin import open_vault
