@@ -1,14 +1,16 @@
-"""TLS settings of a store, and the faults of TLS."""
+"""TLS settings of a store, the faults of TLS, and the check of the servers' certificates."""
 
 from __future__ import annotations
 
 import ssl
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from strongroom.errors import ConfigurationError
+from strongroom.errors import Check, CheckState, ConfigurationError
 from strongroom_vault.http.messages import Fault, FaultKind
 
 _NO_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG"}
@@ -32,6 +34,11 @@ _REFUSALS = frozenset({
 
 _ENDED = frozenset({"UNEXPECTED_EOF_WHILE_READING"})
 """Reasons for the end of the connection."""
+
+_CERTIFICATE = "certificate"
+_RENEW = "Renew it, and check its automatic renewal: clients cannot connect after it has expired"
+_LATEST_RENEWAL = timedelta(days=14)
+_LAST_PART = 5
 
 
 class Authorities(NamedTuple):
@@ -164,8 +171,45 @@ def is_refusal(reason: str | None) -> bool:
     return reason in _REFUSALS
 
 
+def check_certificates(certificates: Mapping[str, bytes], now: datetime) -> Check:
+    """Check the certificate that expires first.
+
+    It is a warning two weeks before the end, or in the last fifth of its life if that is shorter: many certificates
+    are issued for a day and renewed automatically.
+
+    Args:
+        certificates: address -> certificate in DER form; at least one.
+        now: with a time zone.
+    """
+    from cryptography import x509
+
+    lives: list[tuple[datetime, datetime, str]] = []
+    for address, content in certificates.items():
+        try:
+            found = x509.load_der_x509_certificate(content)
+        except ValueError:
+            continue  # TLS has accepted it
+        lives.append((found.not_valid_after_utc, found.not_valid_before_utc, address))
+    if not lives:
+        return Check(_CERTIFICATE, CheckState.OK, "its expiry cannot be read")
+    ends, begins, address = min(lives)
+    origin = f" of {address}" if len(lives) > 1 else ""
+    if ends <= now:
+        return Check(_CERTIFICATE, CheckState.WARNING, f"expired{origin} since {ends:%Y-%m-%d %H:%M} UTC", _RENEW)
+    left = ends - now
+    reason = f"valid until {ends:%Y-%m-%d %H:%M} UTC{origin}, {_rough(left)} from now"
+    if left < min(_LATEST_RENEWAL, (ends - begins) / _LAST_PART):
+        return Check(_CERTIFICATE, CheckState.WARNING, reason, _RENEW)
+    return Check(_CERTIFICATE, CheckState.OK, reason)
+
+
 def _reason(error: Exception, otherwise: str) -> str:
     """Return the system's reason, or `otherwise` if the content of the file is at fault."""
     if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and error.strerror:
         return error.strerror
     return otherwise
+
+
+def _rough(left: timedelta) -> str:
+    hours = left // timedelta(hours=1)
+    return f"{hours // 24} d" if hours >= 48 else f"{hours} h"

@@ -20,8 +20,8 @@ from strongroom.errors import (
 )
 from strongroom.store import Health
 from strongroom_vault.errors import VaultAuthenticationError
-from strongroom_vault.http.certificate import check_certificates
 from strongroom_vault.http.hvac_adapter import requests
+from strongroom_vault.http.tls import check_certificates
 from strongroom_vault.responses import document, malformed, member
 
 if TYPE_CHECKING:

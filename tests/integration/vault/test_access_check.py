@@ -16,7 +16,7 @@ from engines import open_engine
 from strongroom.errors import CheckState
 from strongroom.store import require_paths, required_paths
 from strongroom.store.boundary.validation import ValidatedStore
-from strongroom_vault.http.certificate import check_certificates
+from strongroom_vault.http.tls import check_certificates
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 
