@@ -1,18 +1,17 @@
-"""The contract of every store. Separate from `contract_base`, which its parts import."""
+"""The contract of every store, from its parts. Separate from `base`, which they import."""
 
 from __future__ import annotations
 
+from strongroom.testing.inspection import Inspection, State
+from strongroom.testing.store_contract.base import PATH, Opened, secret_data
 from strongroom.testing.store_contract.failures import FailureContract
-from strongroom.testing.store_contract.inspections import InspectionContract
 from strongroom.testing.store_contract.migration_targets import MigrationTargetContract
 from strongroom.testing.store_contract.reads import ReadContract
 from strongroom.testing.store_contract.versions import VersionContract
 from strongroom.testing.store_contract.writes import WriteContract
 
 
-class StoreContract(
-    ReadContract, WriteContract, MigrationTargetContract, VersionContract, FailureContract, InspectionContract
-):
+class StoreContract(ReadContract, WriteContract, MigrationTargetContract, VersionContract, FailureContract):
     """Check each sentence of `strongroom.store` that says *must*.
 
     Subclass it in a test module, declare the store's capabilities, and return a store::
@@ -35,3 +34,9 @@ class StoreContract(
     state that the store does not have is one skipped test with its reason. For a capability, the contract checks first
     that its operations are refused.
     """
+
+    def test_inspection_finds_no_fault(self, opened: Opened) -> None:
+        """A store with a secret passes every check that writes nothing."""
+        results = list(Inspection(opened({PATH: secret_data()}), [PATH], self.longest_test).results())
+        faults = [f"{result.name}: {result.detail}" for result in results if result.state is State.FAILED]
+        assert not faults, "; ".join(faults)
