@@ -7,14 +7,46 @@ a cache file in the user's cache folder.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
 from importlib.metadata import EntryPoint
+from types import ModuleType
 from typing import Any
 
-from stevedore.driver import DriverManager
-from stevedore.extension import Extension, ExtensionManager
-
 from strongroom.store.boundary.containment import is_interrupt
+
+
+class _LateModule(ModuleType):
+    """A module that is imported when one of its attributes is used."""
+
+    def __getattr__(self, name: str) -> object:
+        self.leave()
+        return getattr(import_module(self.__name__), name)
+
+    def leave(self) -> None:
+        """Let the next import of the name find the module itself."""
+        if sys.modules.get(self.__name__) is self:
+            sys.modules.pop(self.__name__, None)
+
+
+@contextmanager
+def _late(name: str) -> Iterator[None]:
+    """Give modules that are imported in the block a `_LateModule` for a module that they import."""
+    module = _LateModule(name)
+    sys.modules.setdefault(name, module)
+    try:
+        yield
+    finally:
+        module.leave()
+
+
+# The module of that cache file imports OpenSSL for a file's name, which takes a twentieth of `strongroom get`. An
+# application that uses stevedore too imports it then.
+with _late("stevedore._cache"):
+    from stevedore.driver import DriverManager
+    from stevedore.extension import Extension, ExtensionManager
 
 
 class _Driver(DriverManager[object]):
