@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from strongroom.migrate.migrator import Migrator, apply, delete_source, plan, resume, undo, verify
     from strongroom.migrate.plans.document import dump_plan, parse_plan
     from strongroom.migrate.plans.plan import Item, OnConflict, Plan, PlannedKey, PlannedMapping, State
-    from strongroom.migrate.reports.html import html_report
-    from strongroom.migrate.reports.report import Action, ItemResult, ItemState, OnProgress, Progress, Report
+    from strongroom.migrate.report import Action, ItemResult, ItemState, OnProgress, Progress, Report, html_report
     from strongroom.migrate.sources import Selection
 
 _NAMES = {
@@ -36,8 +35,7 @@ _NAMES = {
     "migrator": "Migrator apply delete_source plan resume undo verify",
     "plans.document": "dump_plan parse_plan",
     "plans.plan": "Item OnConflict Plan PlannedKey PlannedMapping State",
-    "reports.html": "html_report",
-    "reports.report": "Action ItemResult ItemState OnProgress Progress Report",
+    "report": "Action ItemResult ItemState OnProgress Progress Report html_report",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 

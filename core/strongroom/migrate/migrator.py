@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
-from functools import cache
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
 from strongroom.config import Config
 from strongroom.errors import MigrationError, StrongroomError, shown
 from strongroom.migrate.endpoints import Endpoint, Endpoints, Locations
+from strongroom.migrate.execution.results import Results
 from strongroom.migrate.execution.source_deletion import SourceDeletion, migrated_items
 from strongroom.migrate.execution.throttle import RateLimit
-from strongroom.migrate.execution.transfer import RunState, Transfer, report_unwritten
+from strongroom.migrate.execution.transfer import Transfer, report_unwritten
 from strongroom.migrate.execution.undo import Undo
 from strongroom.migrate.execution.verify import Verification
-from strongroom.migrate.ledger.backup import Backup
-from strongroom.migrate.ledger.journal import Journal
-from strongroom.migrate.ledger.runs import Ledger, Run, runs
+from strongroom.migrate.ledger.runs import Ledger, OpenRun, Run, runs
 from strongroom.migrate.plans.plan import OnConflict, Plan, PlannedMapping, State
 from strongroom.migrate.plans.planner import make_plan
-from strongroom.migrate.reports.outcomes import Results
-from strongroom.migrate.reports.report import Action, ItemState, OnProgress, Report
+from strongroom.migrate.report import Action, ItemState, OnProgress, Report
 from strongroom.migrate.sources import Selection
 
 _EVERYTHING = Selection()
-
-
-class _OpenRun(NamedTuple):
-    run: Run
-    plan: Plan
-    endpoints: Endpoints
-    journal: Journal
 
 
 class Migrator:
@@ -167,8 +157,8 @@ class Migrator:
             # Open the stores before the run begins: if one cannot be opened, no run is left behind.
             endpoints.open(dict.fromkeys(item.source for item in plan.pending), plan.target)
             run = ledger.begin(plan, Locations.of(endpoints, plan))
-            with closing(ledger.journal_of(run)) as journal:
-                return self._transfer(ledger, _OpenRun(run, plan, endpoints, journal), limit, progress)
+            with ledger.open(run, plan) as opened:
+                return self._transfer(opened, endpoints, limit, progress)
 
     def resume(
         self,
@@ -193,10 +183,8 @@ class Migrator:
             MigrationError, ValueError: see `apply`.
         """
         limit = RateLimit(rate)
-        ledger = Ledger(self._state_folder)
-        found = ledger.find(run, unfinished=True)
-        with self._continued(ledger, found, encrypt_to=encrypt_to) as opened:
-            return self._transfer(ledger, opened, limit, progress)
+        with self._continued(run, unfinished=True, encrypt_to=encrypt_to) as (opened, endpoints):
+            return self._transfer(opened, endpoints, limit, progress)
 
     def verify(self, run: str | None = None, *, progress: OnProgress | None = None) -> Report:
         """Read back the secrets that a run wrote, past every cache, and compare them with the source as it is now.
@@ -205,19 +193,18 @@ class Migrator:
         carried. If the source cannot be read any more, or if a conflict was merged, it is verified if the target still
         holds the written data, by the digests in the journal.
         """
-        ledger = Ledger(self._state_folder)
-        found = ledger.find(run)
-        with self._continued(ledger, found, locked=False) as (_, plan, endpoints, journal):
+        with self._continued(run, locked=False) as (opened, endpoints):
+            plan = opened.plan
             checked = [index for index, item in enumerate(plan.items) if plan.writes(item) or item.state is State.EQUAL]
             endpoints.reopen_local(plan.target)
             target = endpoints.open(dict.fromkeys(plan.items[index].source for index in checked), plan.target)
-            results = Results(Action.VERIFY, found.name, plan, len(checked), progress)
+            results = Results(Action.VERIFY, opened, len(checked), progress)
             for index, item in enumerate(plan.items):
                 if item.state is State.IMPOSSIBLE:
                     results.settle(index, ItemState.FAILED, item.reason)
                 elif not (plan.writes(item) or item.state is State.EQUAL):
                     results.settle(index, ItemState.SKIPPED, item.reason)
-            verification = Verification(plan, target, ledger.digester(), journal.entries, results)
+            verification = Verification(opened, target, results)
 
             def verify_sources() -> None:
                 for name in plan.sources:
@@ -239,17 +226,13 @@ class Migrator:
         Raises:
             UnsupportedOperationError: the target is an exporter.
         """
-        ledger = Ledger(self._state_folder)
-        found = ledger.find(run)
-        with (
-            self._continued(ledger, found, target_only=True) as (_, plan, endpoints, journal),
-            closing(Backup(found.folder, found.name)) as backup,
-        ):
-            results = Results(Action.UNDO, found.name, plan, len(journal.entries), progress)
-            for index in range(len(plan.items)):
-                if index not in journal.entries:
+        with self._continued(run, target_only=True) as (opened, endpoints):
+            entries = opened.journal.entries
+            results = Results(Action.UNDO, opened, len(entries), progress)
+            for index in range(len(opened.plan.items)):
+                if index not in entries:
                     results.settle(index, ItemState.SKIPPED, "it was not written, or is already undone")
-            undo = Undo(plan, endpoints.restorable(plan.target), journal, backup, ledger.digester(), results)
+            undo = Undo(opened, endpoints.restorable(opened.plan.target), results)
             return results.report(_stopped(undo.run))
 
     def delete_source(self, run: str | None = None, *, progress: OnProgress | None = None) -> Report:
@@ -265,29 +248,27 @@ class Migrator:
             MigrationError: source and target are one place.
             UnsupportedOperationError: a source is read-only.
         """
-        ledger = Ledger(self._state_folder)
-        found = ledger.find(run)
-        with self._continued(ledger, found) as (_, plan, endpoints, journal):
-            chosen = migrated_items(plan, journal)
+        with self._continued(run) as (opened, endpoints):
+            plan, chosen = opened.plan, migrated_items(opened)
             sources = dict.fromkeys(plan.items[index].source for index in chosen)
             target = endpoints.open(sources, plan.target)
             for name in sources:
                 if endpoints.are_same(name, plan.target):
                     raise MigrationError(f"{shown(name)} and {shown(plan.target)} are one place: nothing was deleted")
-            results = Results(Action.DELETE_SOURCE, found.name, plan, len(chosen), progress)
+            results = Results(Action.DELETE_SOURCE, opened, len(chosen), progress)
             for index in set(range(len(plan.items))) - set(chosen):
                 results.settle(index, ItemState.SKIPPED, "it was not migrated")
 
             def delete_sources() -> None:
                 for name in sources:
                     indices = [index for index in chosen if plan.items[index].source == name]
-                    SourceDeletion(plan, endpoints.source(name), target, journal, results).run(indices)
+                    SourceDeletion(opened, endpoints.source(name), target, results).run(indices)
 
             try:
                 stopped = _stopped(delete_sources)
             finally:
                 with suppress(MigrationError):  # then the journal has more secrets as deleted than are
-                    journal.sync()
+                    opened.journal.sync()
             return results.report(stopped)
 
     def _endpoints(self, mapping: PlannedMapping | None, encrypt_to: Sequence[str]) -> Endpoints:
@@ -300,53 +281,47 @@ class Migrator:
     @contextmanager
     def _continued(
         self,
-        ledger: Ledger,
-        run: Run,
+        name: str | None,
         *,
+        unfinished: bool = False,
         encrypt_to: Sequence[str] = (),
         target_only: bool = False,
         locked: bool = True,
-    ) -> Iterator[_OpenRun]:
+    ) -> Iterator[tuple[OpenRun, Endpoints]]:
         """Open a run for a later step, after a check of the locations of its stores."""
+        ledger = Ledger(self._state_folder)
+        run = ledger.find(name, unfinished=unfinished)
         plan = run.plan()
         endpoints = self._endpoints(plan.mapping, encrypt_to or plan.encrypt_to)
         ledger.locations_of(run).check(endpoints, plan, target_only=target_only)
-        with ExitStack() as stack:
-            if locked:
-                stack.enter_context(ledger.lock(endpoints.identity(plan.target), plan.target))
-            yield _OpenRun(run, plan, endpoints, stack.enter_context(closing(ledger.journal_of(run))))
+        lock = ledger.lock(endpoints.identity(plan.target), plan.target) if locked else nullcontext()
+        with lock, ledger.open(run, plan) as opened:
+            yield opened, endpoints
 
     @staticmethod
-    def _transfer(ledger: Ledger, opened: _OpenRun, limit: RateLimit, progress: OnProgress | None) -> Report:
-        run, plan, endpoints, journal = opened
-        with ExitStack() as stack:
-            backup = stack.enter_context(closing(Backup(run.folder, run.name)))
-            remembered = ledger.remembered(plan.id, new=False)
-            if remembered is not None:
-                stack.enter_context(closing(remembered))
-            by_source: dict[str, list[int]] = {}
-            for index, item in enumerate(plan.items):
-                if plan.writes(item) and not (index in journal.entries and journal.entries[index].done):
-                    by_source.setdefault(item.source, []).append(index)
-            target = endpoints.open(by_source, plan.target)
-            results = Results(Action.APPLY, run.name, plan, sum(map(len, by_source.values())), progress)
-            report_unwritten(plan, journal, results)
-            undone = cache(lambda: ledger.undone_of(plan.id))
-            state = RunState(journal, backup, ledger.digester(), remembered, undone)
-            transfer = Transfer(plan, endpoints.source, target, state, results, limit)
+    def _transfer(run: OpenRun, endpoints: Endpoints, limit: RateLimit, progress: OnProgress | None) -> Report:
+        by_source: dict[str, list[int]] = {}
+        for index, item in enumerate(run.plan.items):
+            entry = run.journal.entries.get(index)
+            if run.plan.writes(item) and not (entry is not None and entry.done):
+                by_source.setdefault(item.source, []).append(index)
+        target = endpoints.open(by_source, run.plan.target)
+        results = Results(Action.APPLY, run, sum(map(len, by_source.values())), progress)
+        report_unwritten(run, results)
+        transfer = Transfer(run, target, results, limit)
 
-            def write_sources() -> None:
-                for name, indices in by_source.items():
-                    transfer.run(name, indices)
+        def write_sources() -> None:
+            for name, indices in by_source.items():
+                transfer.run(endpoints.source(name), indices)
 
-            try:
-                stopped = _stopped(write_sources)
-            finally:
-                with suppress(MigrationError):  # an interrupted run keeps its results; if it cannot, `resume` finds out
-                    journal.sync()
-            if stopped is None and results.all_done(index for indices in by_source.values() for index in indices):
-                ledger.finish(run)
-            return results.report(stopped)
+        try:
+            stopped = _stopped(write_sources)
+        finally:
+            with suppress(MigrationError):  # an interrupted run keeps its results; if it cannot, `resume` finds out
+                run.journal.sync()
+        if stopped is None and results.all_done(index for indices in by_source.values() for index in indices):
+            run.ledger.finish(run.run)
+        return results.report(stopped)
 
 
 def _stopped(operation: Callable[[], None]) -> StrongroomError | None:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from strongroom.digest import Digester
 from strongroom.errors import MigrationError
 from strongroom.migrate.ledger.backup import Backup
-from strongroom.migrate.ledger.digests import PlanDigests
 from strongroom.migrate.ledger.journal import Entry, Journal, was_undone
+from strongroom.migrate.ledger.plan_digests import PlanDigests
 from strongroom.secret import same
 
 ENTRY = Entry(b"d" * 32, b"b" * 32, 3, 17)

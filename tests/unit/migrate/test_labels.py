@@ -28,7 +28,7 @@ from strongroom.migrate import (
 )
 from strongroom.migrate.execution import parallel
 from strongroom.migrate.execution.copy import Copy
-from strongroom.migrate.ledger.runs import Ledger
+from strongroom.migrate.ledger.journal import Journal
 from strongroom.migrate.plans.labels import Written, after, kept, record_of, restored, to_write
 from strongroom.secret import Secret
 from strongroom.store.boundary.validation import ValidatedStore
@@ -246,7 +246,8 @@ def test_a_form_that_no_label_keeps_is_in_the_journal(home):
     made = plan("s", "t", stores=stores, state_folder=home)
     assert made.items[0].cautions == ("labels, which the target does not support: strongroom:fold",)
     assert apply(made, stores=stores, state_folder=home).ok
-    with closing(Ledger(home).journal_of(runs(home)[-1])) as journal:
+    run = runs(home)[-1]
+    with closing(Journal(run.journal, run.name)) as journal:
         assert journal.entries[0].form == FORM
 
 

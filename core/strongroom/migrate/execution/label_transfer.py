@@ -6,10 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from strongroom.errors import ConflictError, PermissionDeniedError, SecretNotFoundError, StoreError
 from strongroom.migrate.execution.parallel import in_threads
-from strongroom.migrate.ledger.backup import Backup
-from strongroom.migrate.ledger.journal import Journal
+from strongroom.migrate.ledger.runs import OpenRun
 from strongroom.migrate.plans.labels import Record, after, kept, record_of, restored, to_write
-from strongroom.migrate.plans.plan import Plan
 from strongroom.migrate.sources import Source
 from strongroom.secret import Secret
 from strongroom.store.boundary.validation import ValidatedStore
@@ -21,17 +19,13 @@ class LabelTransfer:
     Each write is in the journal before it is sent, with the target's earlier labels in the backup.
 
     Args:
-        plan: the plan.
+        run: the run.
         target: the store to write.
-        journal: the journal of the run.
-        backup: the backup of the run.
     """
 
-    def __init__(self, plan: Plan, target: ValidatedStore, journal: Journal, backup: Backup) -> None:
-        self._plan = plan
+    def __init__(self, run: OpenRun, target: ValidatedStore) -> None:
+        self._plan, self._journal, self._backup = run.plan, run.journal, run.backup
         self._target = target
-        self._journal = journal
-        self._backup = backup
         self._recorded: dict[int, int] = {}
 
     def carry(self, source: Source, secrets: Sequence[tuple[int, Secret]]) -> Iterator[tuple[int, StoreError | None]]:

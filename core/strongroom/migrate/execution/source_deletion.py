@@ -15,12 +15,12 @@ from strongroom.errors import (
     shown,
 )
 from strongroom.migrate.execution.parallel import OutageWatch, Write, groups, read_each, write_one
-from strongroom.migrate.ledger.journal import Journal
+from strongroom.migrate.execution.results import Results
+from strongroom.migrate.ledger.runs import OpenRun
 from strongroom.migrate.plans.comparison import covers
 from strongroom.migrate.plans.labels import form_of, lacking
-from strongroom.migrate.plans.plan import Plan, State
-from strongroom.migrate.reports.outcomes import Results
-from strongroom.migrate.reports.report import ItemState
+from strongroom.migrate.plans.plan import State
+from strongroom.migrate.report import ItemState
 from strongroom.migrate.sources import Source, labels_of
 from strongroom.secret import Secret
 from strongroom.store.boundary.validation import ValidatedStore
@@ -29,12 +29,12 @@ _REFUSALS = (PermissionDeniedError, UnsupportedOperationError)
 """Errors after which the source certainly still has the secret."""
 
 
-def migrated_items(plan: Plan, journal: Journal) -> list[int]:
+def migrated_items(run: OpenRun) -> list[int]:
     """Return the indices of the items that the target holds by this run, or held before it."""
-    entries = journal.entries
+    entries = run.journal.entries
     return [
         index
-        for index, item in enumerate(plan.items)
+        for index, item in enumerate(run.plan.items)
         if item.state is State.EQUAL or (index in entries and entries[index].done)
     ]
 
@@ -43,19 +43,15 @@ class SourceDeletion:
     """Deletes the migrated secrets of one source.
 
     Args:
-        plan: the plan.
+        run: the run.
         source: the source.
-        target: the store that was written.
-        journal: the journal of the run.
+        target: the store that the run wrote.
         results: collects the result of each item.
     """
 
-    def __init__(self, plan: Plan, source: Source, target: ValidatedStore, journal: Journal, results: Results) -> None:
-        self._plan = plan
-        self._source = source
-        self._target = target
-        self._journal = journal
-        self._results = results
+    def __init__(self, run: OpenRun, source: Source, target: ValidatedStore, results: Results) -> None:
+        self._plan, self._journal = run.plan, run.journal
+        self._source, self._target, self._results = source, target, results
         self._separate = False
         self._watch = OutageWatch()
 

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 
-from strongroom.migrate.reports.report import OnProgress, Progress
+from strongroom.migrate.report import OnProgress, Progress
 
 _EVERY = 0.1
 """Seconds between two progress reports. The last one always comes."""

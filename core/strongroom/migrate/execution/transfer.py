@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar
 
-from strongroom.digest import Digester
 from strongroom.errors import ConflictError, PermissionDeniedError, SecretNotFoundError, StoreError, StrongroomError
 from strongroom.migrate.execution.label_transfer import LabelTransfer
 from strongroom.migrate.execution.parallel import OutageWatch, Write, read_each, write_each
+from strongroom.migrate.execution.results import Results
 from strongroom.migrate.execution.throttle import RateLimit
-from strongroom.migrate.ledger.backup import Backup
-from strongroom.migrate.ledger.digests import PlanDigests
-from strongroom.migrate.ledger.journal import Entry, Journal, Part
+from strongroom.migrate.ledger.journal import Entry, Part
+from strongroom.migrate.ledger.runs import OpenRun
 from strongroom.migrate.plans.comparison import HAS_ALL, SOURCE_CHANGED, Do, decide, source_changed, target_changed
 from strongroom.migrate.plans.labels import form_of
-from strongroom.migrate.plans.plan import Plan, State
-from strongroom.migrate.reports.outcomes import Results
-from strongroom.migrate.reports.report import ItemState
+from strongroom.migrate.plans.plan import State
+from strongroom.migrate.report import ItemState
 from strongroom.migrate.sources import Source
 from strongroom.secret import Secret, Value, Version
 from strongroom.store.boundary.validation import ValidatedStore
@@ -53,61 +50,28 @@ _Step: TypeAlias = "Write | Literal[_Mark.ON_DISK] | None"
 """A prepared write, the mark that all writes so far may be sent, or None for other work."""
 
 
-@dataclass(frozen=True)
-class RunState:
-    """The durable state of a run.
-
-    Attributes:
-        journal: its intents and results.
-        backup: the data that it overwrites.
-        digester: computes the digests in the journal.
-        remembered: digests of the secrets when the plan was made, if this machine has them.
-        undone: returns the paths that an earlier run of the plan wrote, and that were undone.
-    """
-
-    journal: Journal
-    backup: Backup
-    digester: Digester
-    remembered: PlanDigests | None
-    undone: Callable[[], frozenset[str]]
-
-
 class Transfer:
     """Writes the secrets of a plan.
 
     Args:
-        plan: the plan.
-        source: returns a source by name.
+        run: the run.
         target: the store to write.
-        state: the durable state of the run. An item with an entry in its journal continues from there.
         results: collects the result of each item.
         limit: the rate limit of writes.
     """
 
-    def __init__(  # noqa: PLR0917  # the parts of a run
-        self,
-        plan: Plan,
-        source: Callable[[str], Source],
-        target: ValidatedStore,
-        state: RunState,
-        results: Results,
-        limit: RateLimit,
-    ) -> None:
-        self._plan = plan
-        self._source = source
-        self._target = target
-        self._state = state
-        self._results = results
-        self._limit = limit
-        self._labels = any(item.labels for item in plan.items)
+    def __init__(self, run: OpenRun, target: ValidatedStore, results: Results, limit: RateLimit) -> None:
+        self._run, self._plan, self._journal = run, run.plan, run.journal
+        self._target, self._results, self._limit = target, results, limit
+        self._labels = any(item.labels for item in run.plan.items)
         self._size = limit.batch_size(_GROUP if target.checked and not self._labels else _GROUP_UNCHECKED)
-        self._begun = {index: entry for index, entry in state.journal.entries.items() if not entry.done}
+        self._begun = {index: entry for index, entry in run.journal.entries.items() if not entry.done}
         self._under_way: dict[str, tuple[int, Secret]] = {}
         self._raced: dict[int, bytes] = {}
         self._unlabelled: list[_Held] = []
-        self._label_transfer = LabelTransfer(plan, target, state.journal, state.backup)
+        self._label_transfer = LabelTransfer(run, target)
 
-    def run(self, name: str, indices: Sequence[int]) -> None:
+    def run(self, source: Source, indices: Sequence[int]) -> None:
         """Write the items of one source, and put the result of each into the results.
 
         Raises:
@@ -115,7 +79,6 @@ class Transfer:
             StrongroomError: the source as a whole cannot be read.
             StoreUnavailableError: a store is down.
         """
-        source = self._source(name)
         with self._results.retries() as rounds:
             self._write(source, indices, again=False)
             raced, self._raced = self._raced, {}
@@ -125,7 +88,7 @@ class Transfer:
                 self._write(source, list(raced), again=True)
             for failed in rounds:
                 self._write(source, failed, again=True)
-        self._state.journal.sync()
+        self._journal.sync()
 
     def _write(self, source: Source, indices: Sequence[int], *, again: bool) -> None:
         steps, watch = self._prepare(source, indices, again=again), OutageWatch()
@@ -143,10 +106,10 @@ class Transfer:
                     continue
                 index, secret = sent
                 if isinstance(outcome, ConflictError):
-                    self._state.journal.refused(index)  # the target's secret is not ours, even if it is equal
+                    self._journal.refused(index)  # the target's secret is not ours, even if it is equal
                     self._begun.pop(index, None)
                     if not again:
-                        self._raced[index] = self._state.digester.digest(secret.data)
+                        self._raced[index] = self._run.digester.digest(secret.data)
                     else:
                         self._results.put(index, ItemState.CONFLICT, outcome.reason, error=outcome)
                 elif isinstance(outcome, StrongroomError):
@@ -161,13 +124,13 @@ class Transfer:
         It counts as begun, so the next read of the target decides.
         """
         path = self._plan.items[index].path
-        if "versioned" not in self._target.capabilities or path not in self._state.undone():
+        if "versioned" not in self._target.capabilities or path not in self._run.undone_paths:
             return
         with suppress(StoreError):  # then the second write reports the cause
             newest = self._target.versions(path)[-1]
             if newest.deleted:
                 self._intend(index, Entry(digest, None, None, None))
-                self._state.journal.sync()
+                self._journal.sync()
                 self._target.undelete(path, newest.version)
 
     def _prepare(self, source: Source, indices: Sequence[int], *, again: bool) -> Iterator[_Step]:
@@ -197,8 +160,8 @@ class Transfer:
                 write = self._write_for(index, secret, current)
                 count += write is not None
                 yield write
-        self._state.backup.sync()
-        self._state.journal.sync()
+        self._run.backup.sync()
+        self._journal.sync()
         self._limit.wait(count)
         yield _ON_DISK
 
@@ -218,11 +181,11 @@ class Transfer:
 
     def _write_for(self, index: int, secret: Secret, current: Secret | None) -> Write | None:
         """Return the write of an item, with its intent in the journal, or None if its result is already known."""
-        item, digest = self._plan.items[index], self._state.digester.digest
+        item, digest = self._plan.items[index], self._run.digester.digest
         source_digest, target_digest = (None, None)
-        if self._state.remembered is not None:
-            name = self._state.digester.name(item.source, item.source_path)
-            source_digest, target_digest = self._state.remembered.get(index, name)
+        if self._run.planned is not None:
+            name = self._run.digester.name(item.source, item.source_path)
+            source_digest, target_digest = self._run.planned.get(index, name)
         wanted, there = digest(secret.data), None if current is None else digest(current.data)
         changed = False
         if (begun := self._begun.get(index)) is not None:
@@ -233,7 +196,7 @@ class Transfer:
         if source_changed(item, secret, same=None if source_digest is None else source_digest == wanted):
             self._results.put(index, ItemState.CONFLICT, SOURCE_CHANGED)
             return None
-        if begun is not None and current is not None and begun.is_half(self._state.digester.each(current.data)):
+        if begun is not None and current is not None and begun.is_half(self._run.digester.each(current.data)):
             return self._complete_write(index, secret, current, begun)
         if begun is None:
             same = None if target_digest is None or there is None else target_digest == there
@@ -267,8 +230,8 @@ class Transfer:
 
     def _back_up(self, path: str, secret: Secret, current: Secret, data: Mapping[str, Value]) -> Entry:
         """Back up the target's data, if the plan wants it, and return the journal entry of the overwrite."""
-        digest = self._state.digester.digest
-        place = self._state.backup.put(path, current.data) if self._plan.backup else None
+        digest = self._run.digester.digest
+        place = self._run.backup.put(path, current.data) if self._plan.backup else None
         entry = Entry(digest(data), digest(current.data), current.version, place, form=form_of(secret.metadata))
         entry.before_form = form_of(current.metadata)
         return entry
@@ -281,7 +244,7 @@ class Transfer:
         return Write(path, decide(secret, current, self._plan.on_conflict, changed=False).data, None)
 
     def _parts(self, before: Mapping[str, Value], after: Mapping[str, Value]) -> dict[str, Part]:
-        old, new = self._state.digester.each(before), self._state.digester.each(after)
+        old, new = self._run.digester.each(before), self._run.digester.each(after)
         return {key: (old.get(key), new.get(key)) for key in {**old, **new}}
 
     def _data_written(self, held: _Held) -> None:
@@ -306,12 +269,12 @@ class Transfer:
 
     def _intend(self, index: int, entry: Entry) -> None:
         """Add the intent to the journal. A retry within the run starts from it, as a resumed run does."""
-        self._state.journal.intend(index, entry)
+        self._journal.intend(index, entry)
         self._begun[index] = entry
 
     def _done(self, index: int, version: Version | None, reason: str = "") -> None:
         self._begun.pop(index, None)
-        self._state.journal.done(index, version)
+        self._journal.done(index, version)
         self._results.put(index, ItemState.DONE, reason, version=version)
 
 
@@ -349,12 +312,12 @@ def _closable(outcomes: Iterator[_T]) -> Generator[_T, None, None]:
     yield from outcomes
 
 
-def report_unwritten(plan: Plan, journal: Journal, results: Results) -> None:
+def report_unwritten(run: OpenRun, results: Results) -> None:
     """Report the items that a run does not write: those outside the policy of the plan, and those already done."""
-    for index, item in enumerate(plan.items):
-        if plan.writes(item):
-            if index in journal.entries and journal.entries[index].done:
-                results.settle(index, ItemState.DONE, version=journal.entries[index].version)
+    for index, item in enumerate(run.plan.items):
+        if run.plan.writes(item):
+            if (entry := run.journal.entries.get(index)) is not None and entry.done:
+                results.settle(index, ItemState.DONE, version=entry.version)
         elif item.state is State.EQUAL:
             results.settle(index, ItemState.SKIPPED, HAS_ALL)
         else:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from strongroom.digest import Digester
 from strongroom.errors import ConflictError, MigrationError, SecretNotFoundError, StoreError, StrongroomError
 from strongroom.migrate.execution.label_transfer import restore_labels
 from strongroom.migrate.execution.parallel import (
@@ -17,12 +16,11 @@ from strongroom.migrate.execution.parallel import (
     read_each,
     write_each,
 )
-from strongroom.migrate.ledger.backup import Backup
-from strongroom.migrate.ledger.journal import Entry, Journal
+from strongroom.migrate.execution.results import Results
+from strongroom.migrate.ledger.journal import Entry
+from strongroom.migrate.ledger.runs import OpenRun
 from strongroom.migrate.plans.labels import Record, record_of
-from strongroom.migrate.plans.plan import Plan
-from strongroom.migrate.reports.outcomes import Results
-from strongroom.migrate.reports.report import ItemState
+from strongroom.migrate.report import ItemState
 from strongroom.secret import Secret, Value, Version
 from strongroom.store.boundary.validation import ValidatedStore
 
@@ -50,23 +48,14 @@ class Undo:
     """Restores the secrets of one run.
 
     Args:
-        plan: the plan.
-        target: the store that was written.
-        journal: the journal of the run.
-        backup: the backup of the run.
-        digester: computes the digests in the journal.
+        run: the run.
+        target: the store that it wrote.
         results: collects the result of each item.
     """
 
-    def __init__(  # noqa: PLR0917  # the parts of a run
-        self, plan: Plan, target: ValidatedStore, journal: Journal, backup: Backup, digester: Digester, results: Results
-    ) -> None:
-        self._plan = plan
-        self._target = target
-        self._journal = journal
-        self._backup = backup
-        self._digester = digester
-        self._results = results
+    def __init__(self, run: OpenRun, target: ValidatedStore, results: Results) -> None:
+        self._plan, self._journal, self._backup, self._digester = run.plan, run.journal, run.backup, run.digester
+        self._target, self._results = target, results
         self._watch = OutageWatch()
 
     def run(self) -> None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
-from strongroom.digest import Digester
 from strongroom.errors import PermissionDeniedError, SecretNotFoundError, StoreError, StrongroomError, shown
 from strongroom.migrate.execution.parallel import OutageWatch, read_each
+from strongroom.migrate.execution.results import Results
 from strongroom.migrate.ledger.journal import Entry
+from strongroom.migrate.ledger.runs import OpenRun
 from strongroom.migrate.plans.comparison import HAS_ALL, covers, differing
 from strongroom.migrate.plans.labels import lacking
-from strongroom.migrate.plans.plan import OnConflict, Plan, State
-from strongroom.migrate.reports.outcomes import Results
-from strongroom.migrate.reports.report import ItemState
+from strongroom.migrate.plans.plan import OnConflict, State
+from strongroom.migrate.report import ItemState
 from strongroom.migrate.sources import Source, labels_of
 from strongroom.secret import Secret
 from strongroom.store.boundary.validation import ValidatedStore
@@ -22,21 +22,14 @@ class Verification:
     """Compares the target with the sources.
 
     Args:
-        plan: the plan.
-        target: the store that was written.
-        digester: computes the digests in the journal.
-        entries: the entries of the journal.
+        run: the run.
+        target: the store that it wrote.
         results: collects the result of each item.
     """
 
-    def __init__(
-        self, plan: Plan, target: ValidatedStore, digester: Digester, entries: Mapping[int, Entry], results: Results
-    ) -> None:
-        self._plan = plan
-        self._target = target
-        self._digester = digester
-        self._entries = entries
-        self._results = results
+    def __init__(self, run: OpenRun, target: ValidatedStore, results: Results) -> None:
+        self._plan, self._entries, self._digester = run.plan, run.journal.entries, run.digester
+        self._target, self._results = target, results
         self._waiting: dict[str, tuple[int, Secret | StrongroomError]] = {}
 
     def run(self, source: Source, indices: list[int]) -> None:

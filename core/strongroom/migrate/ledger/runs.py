@@ -27,19 +27,22 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 
 from strongroom.digest import Digester
 from strongroom.errors import MigrationError, shown
 from strongroom.files import private_file
 from strongroom.migrate.endpoints import Locations
-from strongroom.migrate.ledger.digests import PlanDigests
+from strongroom.migrate.ledger.backup import Backup
 from strongroom.migrate.ledger.journal import Journal, has_written, steps_in, was_undone
+from strongroom.migrate.ledger.plan_digests import PlanDigests
 from strongroom.migrate.plans.document import parse_lines, plan_lines
 from strongroom.migrate.plans.plan import Plan
+from strongroom.migrate.report import FORMAT, FORMAT_VERSION, Action, Report
 
 _PLAN = "plan"
 _LOCATIONS = "locations"
@@ -85,6 +88,49 @@ class Run:
         file = self.folder / _PLAN
         with private_file.faults_as(MigrationError, file), private_file.open_lines(file) as lines:
             return parse_lines(lines, str(file))
+
+    def keep_report(self, report: Report) -> None:
+        """Store a report, replacing the last one of that action. On a full disk only the report is lost."""
+        file = self.folder / f"{report.action.value}.report"
+        with suppress(OSError):
+            private_file.replace(file, json.dumps(report.to_json(), ensure_ascii=False).encode())
+
+    def reports(self) -> list[Report]:
+        """Return the last report of each action, oldest first.
+
+        Raises:
+            MigrationError: one cannot be read, or has a later format.
+        """
+        files = (self.folder / f"{action.value}.report" for action in Action)
+        return sorted((_read_report(file) for file in files if file.is_file()), key=lambda report: report.finished)
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A run whose files are open, for one step of it.
+
+    Attributes:
+        ledger: the record of all migrations.
+        run: the run.
+        plan: its plan.
+        journal: its intents and results. An item with an entry continues from there.
+        backup: the data that it overwrites.
+        digester: computes the digests in the journal.
+        planned: digests of the secrets when the plan was made, if this machine has them.
+    """
+
+    ledger: Ledger
+    run: Run
+    plan: Plan
+    journal: Journal
+    backup: Backup
+    digester: Digester
+    planned: PlanDigests | None
+
+    @cached_property
+    def undone_paths(self) -> frozenset[str]:
+        """The paths that an earlier run of the plan wrote, and that were undone."""
+        return self.ledger.undone_of(self.plan.id)
 
 
 def default_folder() -> Path:
@@ -246,18 +292,37 @@ class Ledger:
         except (ValueError, TypeError):
             raise MigrationError(f"{file}: it is not a record of store locations") from None
 
-    def journal_of(self, run: Run) -> Journal:
-        """Open the journal of a run, or create it.
+    @contextmanager
+    def open(self, run: Run, plan: Plan) -> Iterator[OpenRun]:
+        """Open the files of a run, and create those that do not exist.
 
         Raises:
-            MigrationError: it cannot be read, or has a later format.
+            MigrationError: one cannot be read or created, or has a later format.
         """
-        return Journal(run.journal, run.name)
+        with ExitStack() as stack:
+            journal = stack.enter_context(closing(Journal(run.journal, run.name)))
+            backup = stack.enter_context(closing(Backup(run.folder, run.name)))
+            if (planned := self.remembered(plan.id, new=False)) is not None:
+                stack.callback(planned.close)
+            yield OpenRun(self, run, plan, journal, backup, self.digester(), planned)
 
 
 def _run(ledger: Path, name: str) -> Run:
     started = datetime.strptime(name.partition("-")[0], "%Y%m%dT%H%M%S%f").replace(tzinfo=UTC)
     return Run(name, started, (ledger / name / _FINISHED).exists(), ledger / name)
+
+
+def _read_report(file: Path) -> Report:
+    with private_file.faults_as(MigrationError, file):
+        content = private_file.read(file)
+    try:
+        document = json.loads(content)
+        if document["format"] == FORMAT and document["version"] == FORMAT_VERSION:
+            return Report.from_json(document)
+        fault = "its format is not supported"
+    except (ValueError, TypeError, KeyError):
+        fault = "it is not a report"
+    raise MigrationError(f"{file}: {fault}")
 
 
 def _private_folder(folder: Path) -> Path:

@@ -28,8 +28,7 @@ def read_mapping(file: Path) -> MappingFile:
         MissingFileError: the file does not exist.
         ConfigurationError: it is not a mapping. The message names the file, the entry and the field.
     """
-    text = read_text(file, "The mapping", MAX_SIZE)
-    return parse_toml(text, str(file)) if _is_toml(file) else parse_json(text, str(file))
+    return _parsed(read_text(file, "The mapping", MAX_SIZE), file)
 
 
 def write_mapping(file: Path, mapping: MappingFile) -> None:
@@ -53,15 +52,19 @@ def update_mapping(file: Path, mapping: MappingFile) -> int:
         ConfigurationError: it is not a mapping, or cannot be written.
     """
     text = read_text(file, "The mapping", MAX_SIZE)
-    before = parse_toml(text, str(file)) if _is_toml(file) else parse_json(text, str(file))
+    before = _parsed(text, file)
     added = before.missing(mapping)
     if added and _is_toml(file):
         after = f"{text.rstrip()}\n{as_toml_tables(added)}"
-        parse_toml(after, str(file))
+        _parsed(after, file)
         _write(file, after)
     elif added:
         _write(file, as_json(before.updated(mapping)))
     return len(added)
+
+
+def _parsed(text: str, file: Path) -> MappingFile:
+    return parse_toml(text, str(file)) if _is_toml(file) else parse_json(text, str(file))
 
 
 def _is_toml(file: Path) -> bool:

@@ -24,14 +24,13 @@ from strongroom.errors import (
 from strongroom.migrate.endpoints import Endpoints
 from strongroom.migrate.execution.parallel import OUTAGES, OutageWatch, read_each
 from strongroom.migrate.execution.throttle import ProgressMeter
-from strongroom.migrate.ledger.digests import PlanDigests
-from strongroom.migrate.ledger.plan_seal import seal_plan
+from strongroom.migrate.ledger.plan_digests import PlanDigests, seal_plan
 from strongroom.migrate.ledger.runs import Ledger
 from strongroom.migrate.plans.comparison import planned_keys, state_of
 from strongroom.migrate.plans.labels import Record, carried, lacking, to_write
 from strongroom.migrate.plans.mapping_export import planned_mapping
 from strongroom.migrate.plans.plan import Item, OnConflict, Plan, PlannedKey, PlannedMapping, State
-from strongroom.migrate.reports.report import OnProgress
+from strongroom.migrate.report import OnProgress
 from strongroom.migrate.sources import Selection, Source, labels_of
 from strongroom.migrate.spi import Failure
 from strongroom.paths import check_path
@@ -72,14 +71,14 @@ def make_plan(
             stack.callback(digests.kept.close)
         meter = ProgressMeter("plan", None, progress)
         planner = _Planner(store, selection, on_conflict, digests, meter, backup=backup)
-        planner.expect(_list_target(store, selection))
         for source in opened:
             planner.add(source)
         items = planner.sorted_items(sources)
     plan = Plan(identifier, sources, target, on_conflict, items, mapping, backup, encrypt_to)
     if digests is not None:
         with suppress(OSError, MigrationError):  # then `apply` cannot tell whether the plan was edited
-            seal_plan(plan, Ledger(state_folder))
+            ledger = Ledger(state_folder)
+            seal_plan(plan, ledger.plan_file(plan.id, ".seal"), ledger.digester())
     return plan
 
 
@@ -148,13 +147,9 @@ class _Planner:
         self._backup = backup
         self._claims: dict[str, int] = {}
         self._waiting: dict[str, tuple[int, Secret]] = {}
-        self._there: frozenset[str] | None = None
+        self._there = _list_target(target, selection)
         self._checks = OutageWatch()
         self._keys: dict[tuple[PlannedKey, ...], tuple[PlannedKey, ...]] = {}
-
-    def expect(self, there: frozenset[str] | None) -> None:
-        """Set the paths that the target lists. All others count as absent without a read. None means unknown."""
-        self._there = there
 
     def add(self, source: Source) -> None:
         """Add the items of one source. Both stores are read in step, so that few secrets are in memory."""

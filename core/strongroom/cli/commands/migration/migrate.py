@@ -303,10 +303,11 @@ def _read_plan(file: Path) -> bytes:
 
 def _doubts(file: Path, made: Plan) -> list[str]:
     """Return the reasons to doubt a plan, and print each edit of it."""
-    from strongroom.migrate.ledger.plan_seal import edits
+    from strongroom.migrate.ledger.plan_digests import edits
     from strongroom.migrate.ledger.runs import Ledger
 
-    found = edits(made, Ledger(None))
+    ledger = Ledger(None)
+    found = edits(made, ledger.plan_file(made.id, ".seal"), ledger.digester())
     if found is None:
         return ["the plan was not made on this machine, so edits in it are not recognized"]
     for edit in found[:_MOST_EDITS]:

@@ -172,13 +172,11 @@ def report_command(run: str | None, *, listing: bool, as_json: bool, html: Path 
 
     Example: strongroom migrate report --html report.html
     """
-    from strongroom.migrate.reports.archive import kept_reports
-
     if listing:
         _list(as_json=as_json)
         return
     found, _ = _found(run)
-    reports = step.attempt(lambda: kept_reports(found))
+    reports = step.attempt(found.reports)
     if not reports:
         words = f"Migration {found.name} has no report yet. To continue it: `strongroom migrate resume`"
         raise click.ClickException(words)

@@ -63,7 +63,8 @@ def step(run: Callable[[OnProgress | None], Report], *, again: str = "") -> Repo
         if again:
             output.say(f"Interrupted. To continue: `strongroom migrate {again}`")
         raise
-    _keep(report)
+    if (kept := _run(report)) is not None:
+        kept.keep_report(report)
     return report
 
 
@@ -145,13 +146,6 @@ def confirm(why: list[str], *, production: bool, yes: bool) -> None:
         click.Abort: the answer is no.
     """
     confirmation.confirm([*(["this is production"] if production else []), *why], yes=yes)
-
-
-def _keep(report: Report) -> None:
-    from strongroom.migrate.reports.archive import keep_report
-
-    if (run := _run(report)) is not None:
-        keep_report(run, report)
 
 
 def _is_unread(result: ItemResult) -> bool:

@@ -11,8 +11,8 @@ from strongroom.errors import MigrationError, StoreError, StrongroomError
 from strongroom.events import Event, EventKind, emit, emit_to_auditors
 from strongroom.migrate.execution.parallel import Retries
 from strongroom.migrate.execution.throttle import ProgressMeter
-from strongroom.migrate.plans.plan import Plan
-from strongroom.migrate.reports.report import Action, ItemResult, ItemState, OnProgress, Report
+from strongroom.migrate.ledger.runs import OpenRun
+from strongroom.migrate.report import Action, ItemResult, ItemState, OnProgress, Report
 from strongroom.secret import Version
 
 
@@ -21,25 +21,25 @@ class Results:
 
     Args:
         action: the step.
-        run: the run's name.
-        plan: the plan.
+        run: the run.
         total: how many items the step processes, for the progress.
         on_progress: is called with the progress.
     """
 
-    def __init__(self, action: Action, run: str, plan: Plan, total: int, on_progress: OnProgress | None) -> None:
+    def __init__(self, action: Action, run: OpenRun, total: int, on_progress: OnProgress | None) -> None:
         self._action = action
-        self._run = run
-        self._plan = plan
+        self._run, self._plan = run.run.name, run.plan
         self._started = datetime.now(UTC)
         self._deletes = action is Action.DELETE_SOURCE
-        for store in plan.sources if self._deletes else (plan.target,):
+        for store in self._plan.sources if self._deletes else (self._plan.target,):
             emit_to_auditors(Event(EventKind.MIGRATION, store, step=action.value, outcome="started"))
         self._progress = ProgressMeter(action.value, total, on_progress)
         self._retries = Retries[int]()
         self._reasons: dict[int, str] = {}
         self._begun: dict[int, float] = {}
-        self._results = [ItemResult(item.source, item.source_path, item.path, ItemState.PENDING) for item in plan.items]
+        self._results = [
+            ItemResult(item.source, item.source_path, item.path, ItemState.PENDING) for item in run.plan.items
+        ]
 
     def begin(self, indices: Iterable[int]) -> None:
         """Note that the step has begun to process these items. A retry does not begin anew."""

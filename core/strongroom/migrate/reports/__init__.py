@@ -1,1 +1,0 @@
-"""Reports: the result for each secret, as Python objects, JSON and HTML."""
