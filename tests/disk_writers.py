@@ -19,7 +19,6 @@ from strongroom.config import CacheConfig
 from strongroom.disk_cache.container import Container
 from strongroom.disk_cache.maintenance import verify
 from strongroom.disk_cache.store_cache import StoreCache
-from strongroom.disk_cache.turns import Turns
 from strongroom.secret import Secret
 
 WRITERS = 8
@@ -36,7 +35,7 @@ class Faults(logging.Handler):
 
 def open_cache(folder):
     config = CacheConfig(max_bytes=1 << 20)
-    return StoreCache(Container(folder, config.max_bytes), Turns(folder), "vault", lambda: {"plugin": "vault"}, config)
+    return StoreCache(Container(folder, config.max_bytes), "vault", lambda: {"plugin": "vault"}, config)
 
 
 def is_right(path, secret):

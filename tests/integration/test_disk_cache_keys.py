@@ -13,13 +13,12 @@ from strongroom.disk_cache import maintenance
 from strongroom.disk_cache.container import Container
 from strongroom.disk_cache.external_keys import CREDENTIAL, SERVICE
 from strongroom.disk_cache.store_cache import StoreCache
-from strongroom.disk_cache.turns import Turns
 from strongroom.secret import Secret
 
 
 def read(folder, key, value):
     """Read the secret as a new process does, while the store has this value."""
-    cache = StoreCache(Container(folder, 1 << 22, key), Turns(folder), "vault", dict, CacheConfig())
+    cache = StoreCache(Container(folder, 1 << 22, key), "vault", dict, CacheConfig())
     return cache.fetch("db/app", lambda: Secret("db/app", {"k": value})).data["k"]
 
 

@@ -18,7 +18,6 @@ from strongroom.chain.link import Link
 from strongroom.config import CacheConfig, LinkConfig
 from strongroom.disk_cache.container import Container
 from strongroom.disk_cache.store_cache import StoreCache
-from strongroom.disk_cache.turns import Turns
 from strongroom.events import cache_hits
 from strongroom.store.memory import MemoryStore
 
@@ -158,7 +157,7 @@ def test_an_answer_of_the_disk_cache_is_logged(
     """It is read by another chain, such as that of another process, and its second read is cached in memory."""
     caplog.set_level(logging.DEBUG, LOGGER)
     for expected in ("found, version 1", "found, version 1, disk cache"):
-        disk = StoreCache(Container(tmp_path, 1 << 22), Turns(tmp_path), "remote", dict, CacheConfig())
+        disk = StoreCache(Container(tmp_path, 1 << 22), "remote", dict, CacheConfig())
         chain = Chain([Link(LinkConfig("remote"), lambda: store, CacheConfig(), disk)])
         for answer in (expected, "found, version 1, cached"):
             assert chain.resolve("app", "key").value == CANARY

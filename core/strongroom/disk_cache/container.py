@@ -1,14 +1,16 @@
-"""The file of the disk cache: an SQLite database of sealed entries, and marks of writes.
+"""The files of the disk cache: an SQLite database of sealed entries and marks of writes, and locks for turns.
 
 Each operation has a connection of its own, so that neither a fork nor a thread shares one. The journal is the default
 one, not WAL: WAL needs shared memory, which NFS does not have, and two more files.
 """
 
+import errno
 import os
 import sqlite3
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 from urllib.parse import quote
@@ -16,7 +18,7 @@ from urllib.parse import quote
 from strongroom.disk_cache.entry import Row
 from strongroom.disk_cache.keys import KeyRing, Keys
 from strongroom.disk_cache.root_key import KeyPlace, check_file, root_key
-from strongroom.files.private_file import create
+from strongroom.files.private_file import create, lock, open_file
 from strongroom.store import remaining
 
 _SUFFIX = ".sqlite"
@@ -46,6 +48,11 @@ _CLOCK_TOLERANCE = 2
 """Seconds by which an entry may be newer than now: the wall clock is adjusted a little all the time."""
 _ORPHAN_AGE = 7 * 86400
 """Seconds after which the file of another key is removed: it was made before a rotation, or by a cloned machine."""
+
+_LOCK_FILES = 64
+"""The number of lock files. Two secrets with the same file wait for each other, which costs time and nothing else."""
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})
+"""Errors of a file system without locks, such as NFS without its lock service. SQLite takes the first for busy."""
 
 Mark: TypeAlias = "tuple[bytes, ...]"
 """State of a secret before a read: an entry is only added if no write came between."""
@@ -78,10 +85,15 @@ class Container:
         folder: the folder of the cache.
         most_bytes: the largest size of the file.
         key: the place of the root key.
+
+    Attributes:
+        ring: the keys.
+        turns: the locks beside the entries.
     """
 
     def __init__(self, folder: Path, most_bytes: int, key: KeyPlace = "file") -> None:
         self._folder = folder
+        self.turns = Turns(folder)
         self.ring = KeyRing(folder, root_key(key, folder))
         self._most_pages = max(16, most_bytes // _PAGE)
 
@@ -324,3 +336,56 @@ def _row_or_none(found: tuple[object, ...]) -> Row | None:
     ):
         return Row(name, path, asked, ends, sealed)
     return None
+
+
+# --- turns ------------------------------------------------------------------------------------------------------------
+
+
+class Turns:
+    """Turns of processes: one reads a secret from its store, while the others wait for the entry in the cache.
+
+    They are locks of files in one folder, which a process that dies releases.
+
+    Args:
+        folder: the folder of the cache.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._supported = True
+        self._held = threading.local()
+
+    def require_locks(self) -> None:
+        """Raise OSError if the file system has refused a lock: the cache is not used without locks."""
+        if not self._supported:
+            raise OSError(errno.ENOLCK, "its file system has no locks")
+
+    @contextmanager
+    def take(self, names: Iterable[bytes], seconds: float) -> Iterator[None]:
+        """Wait for the turns of these entries, at most `seconds` in total; then go on without them."""
+        held: set[int] = getattr(self._held, "numbers", set())
+        # A signal handler that interrupts the holder does not wait for itself.
+        numbers = sorted({name[0] % _LOCK_FILES for name in names} - held)
+        ends = time.monotonic() + seconds
+        with ExitStack() as stack:
+            for number in numbers:
+                try:
+                    stack.enter_context(_locked(self._folder / f"turn-{number:02}.lock", ends))
+                except OSError as error:  # such as a full disk: there may be two reads
+                    self._supported = self._supported and error.errno not in _NO_LOCKS
+            self._held.numbers = held | set(numbers)
+            try:
+                yield
+            finally:
+                self._held.numbers = held
+
+
+@contextmanager
+def _locked(file: Path, ends: float) -> Iterator[None]:
+    """Hold the lock of a file, if it is free before `ends`."""
+    descriptor = open_file(file, os.O_RDWR | os.O_CREAT)
+    try:
+        with lock(descriptor, ends - time.monotonic()):
+            yield
+    finally:
+        os.close(descriptor)

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from strongroom.bounded_file import read_bytes
-from strongroom.disk_cache.root_key import RootKey, check_folder
-from strongroom.files.private_file import KEY_SIZE, make_folder
+from strongroom.disk_cache.root_key import RootKey
+from strongroom.files.private_file import KEY_SIZE, check_folder, make_folder
 from strongroom.secret import conceal
 
 _MACHINE_FILES = ("/etc/machine-id", "/var/lib/dbus/machine-id", "/etc/hostid")

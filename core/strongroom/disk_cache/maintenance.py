@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from strongroom.disk_cache.container import NAME_PATTERN, Container, DamagedError, fault_of
-from strongroom.disk_cache.root_key import ROOT_KEY, KeyPlace, check_folder, check_root_size, root_key
+from strongroom.disk_cache.root_key import ROOT_KEY, KeyPlace, check_root_size, root_key
+from strongroom.files.private_file import check_folder
 
 _ANY_SIZE = 1 << 40
 """No bound on the size of a file that is only inspected."""

@@ -84,23 +84,6 @@ def check_root_size(size: int) -> None:
         raise OSError(errno.EINVAL, f"{ROOT_KEY} is not a key of the cache; name another folder")
 
 
-def check_folder(folder: Path) -> bool:
-    """Return False if the folder does not exist. It must belong to this user, and nobody else may have access.
-
-    Raises:
-        OSError: it is not a folder, or another user owns it or has access.
-    """
-    try:
-        status = folder.lstat()
-    except FileNotFoundError:
-        return False
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
-        raise PermissionError(errno.EPERM, "it is not a folder of this user")
-    if status.st_mode & 0o077:
-        raise PermissionError(errno.EPERM, "other users have access to it; run chmod 700 on it")
-    return True
-
-
 def check_file(file: Path) -> os.stat_result | None:
     """Return the status of a file of the cache, or None if it does not exist.
 

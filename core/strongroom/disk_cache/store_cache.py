@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 from strongroom.digest import Digester
@@ -13,7 +14,6 @@ from strongroom.disk_cache.aged import AgedAbsence, AgedSecret
 from strongroom.disk_cache.container import EVERYTHING, Container, DamagedError, Mark, fault_of
 from strongroom.disk_cache.entry import Entry, Moment, Row
 from strongroom.disk_cache.keys import Keys
-from strongroom.disk_cache.turns import Turns
 from strongroom.errors import SecretNotFoundError, StrongroomError
 from strongroom.secret import Secret, SensitiveDict, Value
 from strongroom.store import fail_fast, remaining
@@ -66,17 +66,13 @@ class StoreCache:
 
     Args:
         container: the entries.
-        turns: the locks beside them.
         store: the store's name, for messages.
         identity: the identity of the store. It is called at the first use, and again after a failure.
         config: the lifetimes.
     """
 
-    def __init__(
-        self, container: Container, turns: Turns, store: str, identity: Identity, config: "CacheConfig"
-    ) -> None:
+    def __init__(self, container: Container, store: str, identity: Identity, config: "CacheConfig") -> None:
         self._container = container
-        self._turns = turns
         self._store = store
         self._identity = identity
         self._config = config
@@ -107,7 +103,7 @@ class StoreCache:
 
     def current(self, path: str) -> AgedSecret | AgedAbsence | None:
         """Return the answer for a path if it is current."""
-        found = self._attempt(lambda: self._find(path), None)
+        found = self._attempt(lambda: self._find(path))
         if found is None or not found.certain:
             return None
         absent = found.entry.data is None
@@ -116,7 +112,7 @@ class StoreCache:
 
     def stale(self, path: str) -> AgedSecret | None:
         """Return the secret at a path if an outage may still serve it. An absence is never served in an outage."""
-        found = self._attempt(lambda: self._find(path), None)
+        found = self._attempt(lambda: self._find(path))
         longest = self._config.ttl + self._config.max_stale
         if found is None or found.age >= min(found.entry.lifetime, longest):
             return None
@@ -125,7 +121,7 @@ class StoreCache:
 
     def age(self, path: str) -> float | None:
         """Return the age of the entry of a path in seconds, current or not; None if there is none."""
-        found = self._attempt(lambda: self._find(path), None) if self.covers(path) else None
+        found = self._attempt(lambda: self._find(path)) if self.covers(path) else None
         return None if found is None else found.age
 
     def _find(self, path: str) -> _Found | None:
@@ -215,8 +211,8 @@ class StoreCache:
     @contextmanager
     def turns(self, paths: Iterable[str]) -> Iterator[None]:
         """Wait until no other process reads one of these paths. Look into the cache again then."""
-        places = [place for path in paths if self.covers(path) and (place := self._attempt_place(path, create=True))]
-        with self._turns.take([place.name for place in places], remaining() / 2):
+        places = (self._attempt(partial(self._place, path, create=True)) for path in paths)
+        with self._container.turns.take([place.name for place in places if place is not None], remaining() / 2):
             yield
 
     # --- adding -------------------------------------------------------------------------------------------------------
@@ -233,7 +229,7 @@ class StoreCache:
             before = self._container.mark(place.keys, place.path)
             return Ticket(place, before, Moment.now(), time.monotonic())
 
-        return self._attempt(started, None)
+        return self._attempt(started)
 
     def keep(self, path: str, ticket: Ticket | None, answer: Answer) -> None:
         """Add the answer of a read, if it is a secret or a confirmed absence, and no write came between."""
@@ -250,7 +246,7 @@ class StoreCache:
             if len(row.sealed) <= self._config.max_bytes // _LARGEST_SHARE:
                 self._container.add(ticket.place.keys, row, ticket.before)
 
-        self._attempt(add, None)
+        self._attempt(add)
 
     def _made(self, path: str, asked: Moment, answer: Secret | SecretNotFoundError) -> Entry:
         if isinstance(answer, SecretNotFoundError):
@@ -282,7 +278,7 @@ class StoreCache:
         if place is None:
             return
         try:
-            self._turns.require_locks()
+            self._container.turns.require_locks()
             only = place.name if denied else None
             self._container.forget(place.keys, EVERYTHING if path is None else place.path, only)
         except (OSError, sqlite3.Error, DamagedError) as error:
@@ -293,9 +289,6 @@ class StoreCache:
                 self._disabled = True
 
     # --- the place ----------------------------------------------------------------------------------------------------
-
-    def _attempt_place(self, path: str, *, create: bool = False) -> Place | None:
-        return self._attempt(lambda: self._place(path, create=create), None)
 
     def _place(self, path: str, *, create: bool = False) -> Place | None:
         """Return the place of a path; None if there is no cache yet, or the store's options cannot be read."""
@@ -308,17 +301,17 @@ class StoreCache:
         name = digester.digest({"store": known, "path": path})
         return Place(keys, name, digester.digest({"path": path}))
 
-    def _attempt(self, operation: Callable[[], _R], otherwise: _R) -> _R:
-        """Return the operation's result, or `otherwise` if the cache cannot be used."""
+    def _attempt(self, operation: Callable[[], _R]) -> _R | None:
+        """Return the operation's result, or None if the cache cannot be used."""
         try:
-            self._turns.require_locks()
+            self._container.turns.require_locks()
             return operation()
         except DamagedError as error:
             self._warn(fault_of(error))
             self._discard()
         except (OSError, sqlite3.Error) as error:
             self._warn(fault_of(error))
-        return otherwise
+        return None
 
     def _discard(self) -> None:
         """Remove a damaged file, so that the next entry has a new one."""

@@ -227,12 +227,25 @@ def make_folder(folder: Path) -> Path:
         with suppress(FileExistsError):
             if not missing.exists():
                 missing.mkdir(FOLDER_MODE)
-    status = folder.lstat()
+    check_folder(folder)
+    return folder
+
+
+def check_folder(folder: Path) -> bool:
+    """Return False if the folder does not exist. It must belong to this user, and nobody else may have access.
+
+    Raises:
+        OSError: it is not a folder, or another user owns it or has access.
+    """
+    try:
+        status = folder.lstat()
+    except FileNotFoundError:
+        return False
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
         raise PermissionError(errno.EPERM, "it is not a folder of this user")
     if status.st_mode & 0o077:
         raise PermissionError(errno.EPERM, "other users have access to it; run chmod 700 on it")
-    return folder
+    return True
 
 
 def open_file(file: Path, flags: int) -> int:

@@ -10,7 +10,6 @@ from strongroom.config import Config
 from strongroom.config.trust import require_trusted_origin
 from strongroom.disk_cache.container import Container
 from strongroom.disk_cache.store_cache import StoreCache
-from strongroom.disk_cache.turns import Turns
 from strongroom.plugins.identity import identity
 
 
@@ -41,9 +40,9 @@ def disk_caches(config: Config, opened: Collection[str]) -> dict[str, StoreCache
     if not config.cache.disk or config.cache.ttl <= 0:
         return {}
     folder = cache_folder(config)
-    container, turns = Container(folder, config.cache.max_bytes, config.cache.key), Turns(folder)
+    container = Container(folder, config.cache.max_bytes, config.cache.key)
     return {
-        link.store: StoreCache(container, turns, link.store, partial(identity, config, link.store), config.cache)
+        link.store: StoreCache(container, link.store, partial(identity, config, link.store), config.cache)
         for link in config.chain
         if link.disk and link.store not in opened
     }
@@ -57,4 +56,4 @@ def forget_everything(config: Config) -> None:
     if config.cache.disk:
         folder = cache_folder(config)
         container = Container(folder, config.cache.max_bytes, config.cache.key)
-        StoreCache(container, Turns(folder), "of any name", dict, config.cache).forget()
+        StoreCache(container, "of any name", dict, config.cache).forget()

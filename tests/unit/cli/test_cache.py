@@ -9,7 +9,6 @@ import pytest
 from strongroom.config import CacheConfig
 from strongroom.disk_cache.container import Container
 from strongroom.disk_cache.store_cache import StoreCache
-from strongroom.disk_cache.turns import Turns
 from strongroom.secret import Secret
 
 CANARY = "canary-19d4"
@@ -23,7 +22,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def open_cache(folder):
-    return StoreCache(Container(folder, 1 << 22), Turns(folder), "vault", lambda: {"plugin": "vault"}, CacheConfig())
+    return StoreCache(Container(folder, 1 << 22), "vault", lambda: {"plugin": "vault"}, CacheConfig())
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 import disk_user
 from disk_writers import open_cache
-from strongroom.disk_cache.turns import Turns
+from strongroom.disk_cache.container import Turns
 from strongroom.secret import Secret
 
 PREFIX = "The disk cache of store vault is not used: "

@@ -13,7 +13,6 @@ from strongroom.disk_cache import maintenance
 from strongroom.disk_cache.container import Container
 from strongroom.disk_cache.external_keys import CREDENTIAL, SERVICE
 from strongroom.disk_cache.store_cache import StoreCache
-from strongroom.disk_cache.turns import Turns
 from strongroom.errors import ConfigurationError
 from strongroom.secret import Secret
 from strongroom.store import time_limit
@@ -79,7 +78,7 @@ def credential(tmp_path, monkeypatch):
 
 def read(folder, key, value):
     """Read the secret in a new process, while the store has this value."""
-    cache = StoreCache(Container(folder, 1 << 22, key), Turns(folder), "vault", dict, CacheConfig())
+    cache = StoreCache(Container(folder, 1 << 22, key), "vault", dict, CacheConfig())
     return cache.fetch("db/app", lambda: Secret("db/app", {"k": value})).data["k"]
 
 
@@ -105,7 +104,7 @@ def test_a_process_asks_the_keyring_once(folder, install):
     service = install(ProcessKeyring())
     read(folder, "keyring", "one")
     service.calls = 0
-    cache = StoreCache(Container(folder, 1 << 22, "keyring"), Turns(folder), "vault", dict, CacheConfig())
+    cache = StoreCache(Container(folder, 1 << 22, "keyring"), "vault", dict, CacheConfig())
     assert [cache.current("db/app").data["k"] for _ in range(5)] == ["one"] * 5
     assert service.calls == 1
 

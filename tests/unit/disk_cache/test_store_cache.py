@@ -21,7 +21,6 @@ from strongroom.disk_cache.aged import AgedAbsence, AgedSecret
 from strongroom.disk_cache.container import Container
 from strongroom.disk_cache.entry import Moment
 from strongroom.disk_cache.store_cache import StoreCache
-from strongroom.disk_cache.turns import Turns
 from strongroom.errors import SecretNotFoundError, StoreUnavailableError
 from strongroom.secret import Secret
 
@@ -43,7 +42,7 @@ class Cache(StoreCache):
 
     def __init__(self, folder, *, identity=IDENTITY, **lifetimes):
         self.container = Container(folder, lifetimes.get("max_bytes", 1 << 22))
-        super().__init__(self.container, Turns(folder), "vault", lambda: identity, CacheConfig(**lifetimes))
+        super().__init__(self.container, "vault", lambda: identity, CacheConfig(**lifetimes))
 
     def put(self, path="db/app", data=None, **about):
         secret = Secret(path, DATA if data is None else data, **about)
