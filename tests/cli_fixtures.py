@@ -16,7 +16,7 @@ from pexpect.fdpexpect import fdspawn
 
 from strongroom import SecretsManager
 from strongroom.cli.app import run
-from strongroom.cli.invocation import Invocation
+from strongroom.cli.options import Invocation
 from strongroom.store.memory import MemoryStore
 
 CONFIGURATION = """
@@ -152,8 +152,8 @@ def script() -> str:
 
 
 _PATIENT = """#!{python}
-from strongroom.cli.terminal import completer
-completer.CHAIN_TIME = completer.WHOLE_TIME = 60
+from strongroom.cli.commands import completion
+completion.CHAIN_TIME = completion.WHOLE_TIME = 60
 from strongroom.cli.main import main
 main()
 """

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from strongroom.cli.commands.config import trust_file
     from strongroom.cli.exit_codes import ExitCode
-    from strongroom.cli.invocation import Invocation, current
+    from strongroom.cli.options import Invocation, current
     from strongroom.cli.process.child_process import run_command
     from strongroom.cli.terminal.confirmation import confirm
     from strongroom.cli.terminal.output import Cell, say, write_document, write_lines, write_rows, write_table
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 _NAMES = {
     "cli.commands.config": "trust_file",
     "cli.exit_codes": "ExitCode",
-    "cli.invocation": "Invocation current",
+    "cli.options": "Invocation current",
     "cli.process.child_process": "run_command",
     "cli.terminal.confirmation": "confirm",
     "cli.terminal.output": "Cell say write_document write_lines write_rows write_table",

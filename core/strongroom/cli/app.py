@@ -15,7 +15,7 @@ import click
 from strongroom import __version__
 from strongroom.cli import registry
 from strongroom.cli.exit_codes import ExitCode, code_of
-from strongroom.cli.invocation import Invocation, complete
+from strongroom.cli.options import Invocation, complete
 from strongroom.cli.terminal import output, streams, usage_errors
 from strongroom.errors import PluginError, StrongroomError
 

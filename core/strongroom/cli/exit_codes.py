@@ -6,23 +6,8 @@ from collections.abc import Iterable
 from enum import IntEnum
 from typing import Self
 
-from strongroom.errors import (
-    AuthenticationError,
-    ConfigurationError,
-    ConflictError,
-    InvalidDataError,
-    InvalidPathError,
-    MigrationError,
-    PermissionDeniedError,
-    PluginError,
-    RotationError,
-    SecretNotFoundError,
-    SecretTooLargeError,
-    StoreUnavailableError,
-    StrongroomError,
-    UnfinishedRotationError,
-    UnsupportedOperationError,
-)
+from strongroom import errors
+from strongroom.errors import StrongroomError
 
 
 class ExitCode(IntEnum):
@@ -53,20 +38,20 @@ class ExitCode(IntEnum):
 
 
 CODES: dict[type[StrongroomError], ExitCode] = {
-    SecretNotFoundError: ExitCode.NOT_FOUND,
-    AuthenticationError: ExitCode.DENIED,
-    PermissionDeniedError: ExitCode.DENIED,
-    StoreUnavailableError: ExitCode.UNAVAILABLE,
-    ConflictError: ExitCode.IMPOSSIBLE,
-    InvalidPathError: ExitCode.IMPOSSIBLE,
-    InvalidDataError: ExitCode.IMPOSSIBLE,
-    SecretTooLargeError: ExitCode.IMPOSSIBLE,
-    UnsupportedOperationError: ExitCode.IMPOSSIBLE,
-    ConfigurationError: ExitCode.CONFIGURATION,
-    PluginError: ExitCode.CONFIGURATION,
-    MigrationError: ExitCode.PARTIAL,
-    RotationError: ExitCode.FAILED,
-    UnfinishedRotationError: ExitCode.PARTIAL,
+    errors.SecretNotFoundError: ExitCode.NOT_FOUND,
+    errors.AuthenticationError: ExitCode.DENIED,
+    errors.PermissionDeniedError: ExitCode.DENIED,
+    errors.StoreUnavailableError: ExitCode.UNAVAILABLE,
+    errors.ConflictError: ExitCode.IMPOSSIBLE,
+    errors.InvalidPathError: ExitCode.IMPOSSIBLE,
+    errors.InvalidDataError: ExitCode.IMPOSSIBLE,
+    errors.SecretTooLargeError: ExitCode.IMPOSSIBLE,
+    errors.UnsupportedOperationError: ExitCode.IMPOSSIBLE,
+    errors.ConfigurationError: ExitCode.CONFIGURATION,
+    errors.PluginError: ExitCode.CONFIGURATION,
+    errors.MigrationError: ExitCode.PARTIAL,
+    errors.RotationError: ExitCode.FAILED,
+    errors.UnfinishedRotationError: ExitCode.PARTIAL,
     StrongroomError: ExitCode.FAILED,
 }
 """Exit code of each error class. A class that is not listed, such as one of a backend, has its parent's."""
@@ -87,6 +72,6 @@ def code_of(error: StrongroomError) -> ExitCode:
     return next(CODES[kind] for kind in type(error).__mro__ if kind in CODES)
 
 
-def code_of_all(errors: Iterable[StrongroomError]) -> ExitCode:
+def code_of_all(found: Iterable[StrongroomError]) -> ExitCode:
     """Return the code of the gravest error, or DONE without errors. UNAVAILABLE is the least: a retry may be enough."""
-    return min(map(code_of, errors), key=_GRAVEST_FIRST.index, default=ExitCode.DONE)
+    return min(map(code_of, found), key=_GRAVEST_FIRST.index, default=ExitCode.DONE)

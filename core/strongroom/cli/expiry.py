@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.cli.exit_codes import ExitCode, code_of_all
-from strongroom.cli.invocation import Invocation
+from strongroom.cli.options import Invocation
 from strongroom.cli.terminal import output
 from strongroom.config import durations
 from strongroom.errors import Check, CheckState, StrongroomError, shown

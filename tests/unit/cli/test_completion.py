@@ -15,7 +15,7 @@ import pytest
 
 from strongroom.cli import app
 from strongroom.cli.app import strongroom
-from strongroom.cli.terminal import completer
+from strongroom.cli.commands import completion
 
 CANARY = "canary-7f3a"
 SHELLS = ("bash", "zsh", "fish")
@@ -63,7 +63,7 @@ def offered_in(printed: str, shell: str) -> list[str]:
 @pytest.fixture
 def tab(capsys, monkeypatch):
     """What each shell is offered for the words before the cursor, the last of which is not yet whole."""
-    monkeypatch.setattr(completer, "CHAIN_TIME", 60)  # of a busy machine
+    monkeypatch.setattr(completion, "CHAIN_TIME", 60)  # of a busy machine
     logging.getLogger().removeHandler(app._log_handler)  # of an earlier command in this process
 
     def press(*words: str, shell: str = "bash") -> list[str]:
@@ -71,7 +71,7 @@ def tab(capsys, monkeypatch):
             for name, text in environ_of(words, shell).items():
                 patched.setenv(name, text)
             with pytest.raises(SystemExit):
-                strongroom.main([], prog_name="strongroom", complete_var=completer.VARIABLE)
+                strongroom.main([], prog_name="strongroom", complete_var=completion.VARIABLE)
         out, err = capsys.readouterr()
         assert err == ""
         return offered_in(out, shell)
@@ -189,7 +189,7 @@ def certificates() -> None:
 )
 def test_a_file_is_offered_after_key_and_at(typed, offered):
     """One folder at a time, and nothing that a shell would run."""
-    assert completer.files(typed) == offered
+    assert completion.files(typed) == offered
 
 
 @pytest.mark.usefixtures("certificates")
@@ -213,12 +213,12 @@ def test_the_folder_of_the_user_is_one_too(monkeypatch):
     monkeypatch.setenv("HOME", str(Path("home").absolute()))
     Path("home").mkdir()
     Path("home/web.crt").touch()
-    assert completer.files("~/w") == ["~/web.crt"]
+    assert completion.files("~/w") == ["~/web.crt"]
 
 
 def test_a_server_that_is_gone_or_silent_costs_a_moment_and_no_word(tab, monkeypatch):
     """What `[secrets]` names is offered all the same."""
-    monkeypatch.setattr(completer, "CHAIN_TIME", 0.2)
+    monkeypatch.setattr(completion, "CHAIN_TIME", 0.2)
     monkeypatch.setenv("VAULT_TOKEN", CANARY)
     Path("strongroom.toml").write_text('secrets.DSN = "monitoring/sentry#dsn"\n', "utf-8")
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -241,7 +241,7 @@ def test_a_store_that_does_not_keep_to_its_time_is_left():
     """A shell that hangs on Tab is one that a person closes."""
     program = """if True:
         import threading
-        from strongroom.cli.terminal import completer as completion
+        from strongroom.cli.commands import completion
         from strongroom.cli import main, registry
         completion.WHOLE_TIME = 0.2
         registry.load = lambda name: threading.Event().wait()

@@ -13,8 +13,8 @@ import pytest
 from strongroom import errors
 from strongroom.cli import app
 from strongroom.cli.exit_codes import CODES, ExitCode, code_of
-from strongroom.cli.invocation import Invocation
 from strongroom.cli.main import main
+from strongroom.cli.options import Invocation
 from strongroom.errors import StoreError, StoreUnavailableError, StrongroomError
 
 EXPECTED = {
@@ -325,7 +325,7 @@ def test_the_module_of_another_command_is_not_imported(configured, script):
     unwanted = {"strongroom_vault", "hvac", "requests", "urllib3", "rich", "dotenv"}
     unwanted |= {
         f"strongroom.cli.{name}"
-        for name in ("commands.write", "terminal.completer", "terminal.confirmation", "write_values")
+        for name in ("commands.write", "commands.completion", "terminal.confirmation", "write_values")
     }
     assert loaded & unwanted == set()
 

@@ -11,7 +11,7 @@ PROGRAM = """
 import sys
 from strongroom.cli.terminal import prompt as keyboard
 from strongroom.cli.app import run
-from strongroom.cli.invocation import Invocation
+from strongroom.cli.options import Invocation
 from strongroom import SecretsManager
 from strongroom.store.memory import MemoryStore
 

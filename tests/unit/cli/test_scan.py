@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.cli.leaks import files, stream
+from strongroom.cli.leaks import files
 from strongroom.fingerprints import Fingerprints
 
 VALUE = "canary-real-value-77"
@@ -193,13 +193,13 @@ def test_a_store_that_cannot_be_read_fails_the_scan(command):
 
 
 def test_a_value_across_two_blocks_is_found_once_on_its_line(monkeypatch):
-    monkeypatch.setattr(stream, "_BLOCK", 64)
-    monkeypatch.setattr(stream, "_OVERLAP", 32)
+    monkeypatch.setattr(files, "_BLOCK", 64)
+    monkeypatch.setattr(files, "_OVERLAP", 32)
     known = Fingerprints(binary=True)
     known.add(VALUE, "a#b")
     for offset in range(130):
         content = io.BytesIO(b"\n" * offset + VALUE.encode() + b"\n" * 40 + VALUE.encode())
-        lines = [leak.line for leak in stream.search(known, content, "x")]
+        lines = [leak.line for leak in files.search(known, content, "x")]
         assert lines == [offset + 1, offset + 41]
 
 
@@ -262,7 +262,7 @@ def test_damage_anywhere_in_an_archive_ends_no_scan():
         archive.writestr("é.txt", "nothing")
     content = zipped.getvalue()
 
-    def found(damaged: bytes) -> list[stream.Leak]:
+    def found(damaged: bytes) -> list[files.Leak]:
         return list(files.search_content(Fingerprints(), io.BufferedReader(io.BytesIO(damaged)), "a.zip"))
 
     for position in range(len(content)):

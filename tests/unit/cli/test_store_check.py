@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.cli.terminal import completer
+from strongroom.cli.commands import completion
 
 STORE = """
     from strongroom import Secret, SecretNotFoundError
@@ -109,9 +109,9 @@ def test_completion_offers_stores_after_the_option(monkeypatch):
 
     from strongroom.cli.commands.extend.stores import stores_command
 
-    monkeypatch.setattr(completer, "ends", lambda *_: ["a-store"])
-    monkeypatch.setattr(completer, "plugins", lambda *_: ["a-plugin"])
+    monkeypatch.setattr(completion, "ends", lambda *_: ["a-store"])
+    monkeypatch.setattr(completion, "plugins", lambda *_: ["a-plugin"])
     for checked, offered in ((False, ["a-plugin"]), (True, ["a-store"])):
         context = click.Context(stores_command)
         context.params["check"] = checked
-        assert completer.KINDS["plugin, or store to check"](context, "") == offered
+        assert completion.KINDS["plugin, or store to check"](context, "") == offered

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from strongroom import plugins
-from strongroom.cli.terminal import completer
+from strongroom.cli.commands import completion
 from strongroom.config import OptionValue, Rank, discovery
 from strongroom.config.trust import is_dangerous_name
 from strongroom.errors import ConfigurationError
@@ -108,7 +108,7 @@ def test_every_option_that_moves_values_needs_trust():
 
 def test_tab_opens_nothing(command, connections, monkeypatch):
     write(f'[stores.vault]\nurl = "{URL}"\ntoken = "s.theirs"\n')
-    monkeypatch.setattr(completer, "CHAIN_TIME", 1.0)
+    monkeypatch.setattr(completion, "CHAIN_TIME", 1.0)
     import click
 
     from strongroom.cli.app import strongroom
@@ -116,7 +116,7 @@ def test_tab_opens_nothing(command, connections, monkeypatch):
     with click.Context(strongroom) as root, click.Context(strongroom, parent=root) as ctx:
         root.params = {"config_file": None, "environment": None}
         with pytest.raises(Exception, match="is not trusted"):
-            completer.paths(ctx, "a")
+            completion.paths(ctx, "a")
     assert connections == []
 
 
@@ -130,7 +130,7 @@ def test_tab_uses_no_untrusted_file_at_all():
     with click.Context(strongroom) as root, click.Context(strongroom, parent=root) as ctx:
         root.params = {"config_file": None, "environment": None}
         with pytest.raises(ConfigurationError, match="is not trusted"):
-            completer.paths(ctx, "a")
+            completion.paths(ctx, "a")
 
 
 @pytest.mark.parametrize("reference", ['{ env = "GITHUB_TOKEN" }', '{ file = "/etc/hostname" }'])
@@ -244,9 +244,9 @@ def test_tab_reads_no_environments_of_an_untrusted_file(monkeypatch):
     with click.Context(strongroom) as ctx:
         ctx.params = {"config_file": None}
         with pytest.raises(ConfigurationError, match="is not trusted"):
-            completer.environments(ctx, "")
+            completion.environments(ctx, "")
         monkeypatch.setenv("STRONGROOM_TRUSTED_PATHS", os.fspath(Path.cwd()))
-        assert completer.environments(ctx, "") == ["dev", "prod"]
+        assert completion.environments(ctx, "") == ["dev", "prod"]
 
 
 def test_dev_uses_no_untrusted_file(command):

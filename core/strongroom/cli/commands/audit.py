@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from strongroom.cli.exit_codes import ExitCode
-from strongroom.cli.invocation import Invocation, current
+from strongroom.cli.options import Invocation, current, json_option
 from strongroom.cli.terminal import output
 from strongroom.errors import ConfigurationError
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _FILE = click.Path(path_type=Path)
 _file = click.argument("file", required=False, type=_FILE)
 _key = click.option("--key-file", metavar="KEY", type=_FILE, help="Read the key of FILE from here.")
-_json = click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+_json = json_option()
 
 
 def _read_heads(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> list[Head]:

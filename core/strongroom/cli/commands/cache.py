@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from strongroom.cli.exit_codes import ExitCode
-from strongroom.cli.invocation import Invocation, current
+from strongroom.cli.options import Invocation, current, json_option
 from strongroom.cli.terminal import output
 from strongroom.config.durations import format_duration
 from strongroom.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from strongroom.config import Config
     from strongroom.disk_cache.maintenance import Status
     from strongroom.disk_cache.root_key import KeyPlace
     from strongroom.secret import Value
@@ -30,7 +30,7 @@ def cache_command() -> None:
 
 
 @cache_command.command("status")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+@json_option()
 @current
 def status_command(invocation: Invocation, *, as_json: bool) -> None:
     """Show the folder of the cache, its permissions, the age of its key, and its size.
@@ -49,7 +49,7 @@ def status_command(invocation: Invocation, *, as_json: bool) -> None:
 
 
 @cache_command.command("verify")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+@json_option()
 @current
 def verify_command(invocation: Invocation, *, as_json: bool) -> None:
     """Open every entry, and check the file that holds them. The exit code is 1 if anything is damaged.
@@ -73,7 +73,7 @@ def verify_command(invocation: Invocation, *, as_json: bool) -> None:
 
 
 @cache_command.command("clear")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+@json_option()
 @current
 def clear_command(invocation: Invocation, *, as_json: bool) -> None:
     """Remove every entry and the root key. The next read of each secret asks its store.
@@ -91,7 +91,7 @@ def clear_command(invocation: Invocation, *, as_json: bool) -> None:
 
 
 @cache_command.command("rotate-key")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+@json_option()
 @current
 def rotate_key_command(invocation: Invocation, *, as_json: bool) -> None:
     """Make a new root key, and remove every entry.
@@ -118,16 +118,24 @@ def _place(invocation: Invocation) -> tuple[Path, KeyPlace]:
     return cache_folder(config), config.cache.key
 
 
-@contextmanager
-def _faults_of(folder: Path) -> Iterator[None]:
-    """Raise a fault of the folder as an error of the configuration."""
-    try:
-        yield
-    except OSError as error:
-        fault = error.strerror or "it cannot be used"
-    else:
-        return
-    raise ConfigurationError(f"The disk cache {folder}: {fault}")
+def _faults_of(folder: Path) -> AbstractContextManager[None]:
+    from strongroom.files import private_file
+
+    return private_file.faults_as(ConfigurationError, f"The disk cache {folder}")
+
+
+def inspected(config: Config) -> Status | None:
+    """Return the state of the cache on disk, if it is enabled.
+
+    Raises:
+        ConfigurationError: a file that is not trusted names its folder.
+    """
+    if not config.cache.disk:
+        return None
+    from strongroom.disk_cache.maintenance import inspect
+    from strongroom.manager.disk import cache_folder
+
+    return inspect(cache_folder(config), config.cache.key)
 
 
 def described(status: Status) -> dict[str, Value]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from strongroom.cli import expiry, secrets_table
-from strongroom.cli.invocation import Invocation, current, read_duration
+from strongroom.cli.options import Invocation, current, json_option, read_duration
 from strongroom.cli.terminal import output
 from strongroom.errors import MissingFileError, StoreError
 from strongroom.manager.required_secrets import Rounds
@@ -19,24 +19,15 @@ if TYPE_CHECKING:
     from strongroom.secret import Value
 
 
-def _optional_duration(ctx: click.Context, option: click.Parameter, text: str | None) -> float | None:
-    return None if text is None else read_duration(ctx, option, text)
-
-
 @click.command("check")
-@click.option(
-    "--wait",
-    callback=_optional_duration,
-    metavar="DURATION",
-    help="Retry for at most this long.",
-)
+@click.option("--wait", callback=read_duration, metavar="DURATION", help="Retry for at most this long.")
 @click.option(
     "--expiring",
-    callback=_optional_duration,
+    callback=read_duration,
     metavar="DURATION",
     help="Report secrets that expire, and rotations that are due, within this time, instead.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object with one entry for each variable.")
+@json_option("Print a JSON object with one entry for each variable.")
 @current
 def check_command(invocation: Invocation, wait: float | None, expiring: float | None, *, as_json: bool) -> None:
     """Check that every variable of [secrets] resolves, and show from which store.

@@ -13,7 +13,7 @@ from strongroom import plugins
 from strongroom.bounded_file import read_bytes
 from strongroom.cli.commands.application.config_init import init_command
 from strongroom.cli.exit_codes import code_of_all
-from strongroom.cli.invocation import Invocation, current
+from strongroom.cli.options import Invocation, current, json_option
 from strongroom.cli.terminal import output
 from strongroom.config import Rank, StoreConfig
 from strongroom.config.discovery import DOTENV_NAME, FILE_NAME, MAX_FILE_SIZE
@@ -49,20 +49,17 @@ class Options(NamedTuple):
     fault: StrongroomError | None = None
 
 
-@click.group("config", invoke_without_command=True, subcommand_metavar="COMMAND [ARGS]...")
-@click.pass_context
-def config_command(ctx: click.Context) -> None:
+@click.group("config")
+def config_command() -> None:
     """Show, check or write the configuration that an application would use here.
 
     Example: strongroom config check
     """
-    if ctx.invoked_subcommand is None:
-        raise click.UsageError(ctx.get_help(), ctx)  # click 8.2 does this by itself
 
 
 @config_command.command("show")
 @click.option("--all", "show_all", is_flag=True, help="Include settings that have their default.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object, including the defaults.")
+@json_option("Print a JSON object, including the defaults.")
 @current
 def show_command(invocation: Invocation, *, show_all: bool, as_json: bool) -> None:
     """Print the configuration, with the origin of each setting.
@@ -95,7 +92,7 @@ config_command.add_command(init_command)
 
 
 @config_command.command("check")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+@json_option()
 @current
 def check_command(invocation: Invocation, *, as_json: bool) -> None:
     """Check the configuration, the options of the chain's stores, and the rotations. Nothing is opened.

@@ -11,7 +11,7 @@ import click
 from strongroom.cli import store_names
 from strongroom.cli.commands.versions import as_version, compare_versions
 from strongroom.cli.exit_codes import ExitCode, code_of_all
-from strongroom.cli.invocation import Invocation, complete, current
+from strongroom.cli.options import Invocation, complete, current, json_option, store_option
 from strongroom.cli.terminal import output
 from strongroom.errors import shown
 
@@ -43,8 +43,8 @@ _STORE_OPTIONS = ("history", "prefix", "include", "exclude")
 @click.option("--prefix", metavar="PREFIX", default="", help="Stores: compare only paths below PREFIX.")
 @click.option("--include", metavar="GLOB", multiple=True, help="Stores: compare only paths that match this pattern.")
 @click.option("--exclude", metavar="GLOB", multiple=True, help="Stores: skip paths that match this pattern.")
-@store_names.store_option("Versions: read")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+@store_option("Versions: read")
+@json_option()
 @click.option("--reveal", is_flag=True, help="Versions: show the values.")
 @current
 def diff_command(

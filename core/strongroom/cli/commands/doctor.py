@@ -11,9 +11,9 @@ import click
 from strongroom.chain.chain import Chain
 from strongroom.chain.link import Link
 from strongroom.chain.store_handle import Opener
-from strongroom.cli.commands.cache import described, summary
+from strongroom.cli.commands.cache import described, inspected, summary
 from strongroom.cli.exit_codes import ExitCode, code_of, code_of_all
-from strongroom.cli.invocation import Invocation, current
+from strongroom.cli.options import Invocation, current, json_option
 from strongroom.cli.terminal import confirmation, output
 from strongroom.errors import Check, CheckState, StrongroomError
 from strongroom.store import require_paths
@@ -38,7 +38,7 @@ _STYLES = {"misconfigured": CheckState.FAILED}
 
 
 @click.command("doctor")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object with one entry for each store.")
+@json_option("Print a JSON object with one entry for each store.")
 @current
 def doctor_command(invocation: Invocation, *, as_json: bool) -> None:
     """Check the health of every store in the chain, and suggest what to fix.
@@ -51,7 +51,7 @@ def doctor_command(invocation: Invocation, *, as_json: bool) -> None:
     """
     config = invocation.load()
     found = examine(config)
-    cache = _disk_cache(config)
+    cache = inspected(config)
     if config.sources and not as_json:
         output.say(config.sources)
     if as_json:
@@ -100,16 +100,6 @@ def _opener(config: Config, store: str) -> Opener:
         raise fault
 
     return fail
-
-
-def _disk_cache(config: Config) -> Status | None:
-    """Return the state of the cache on disk, if it is enabled."""
-    if not config.cache.disk:
-        return None
-    from strongroom.disk_cache.maintenance import inspect
-    from strongroom.manager.disk import cache_folder
-
-    return inspect(cache_folder(config), config.cache.key)
 
 
 def _rows(config: Config, found: Mapping[str, Health], cache: Status | None) -> Iterator[tuple[str, ...]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from strongroom.cli.invocation import Invocation, complete, current
+from strongroom.cli.options import Invocation, complete, current, json_option
 from strongroom.cli.terminal import output
 from strongroom.cli.terminal.output import Cell
 from strongroom.config.durations import format_duration
@@ -26,7 +26,7 @@ _SERVED = Cell("served", "bold green")
 @click.command("explain")
 @click.argument("path", metavar="PATH[#KEY]", shell_complete=complete("reference"))
 @click.argument("key", required=False, shell_complete=complete("key"))
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object with one entry for each store.")
+@json_option("Print a JSON object with one entry for each store.")
 @current
 def explain_command(invocation: Invocation, path: str, key: str | None, *, as_json: bool) -> None:
     """Show what every store in the chain answers, and which answer a read returns.

@@ -15,7 +15,7 @@ import click
 
 from strongroom.cli import export_formats, secrets_table
 from strongroom.cli.exit_codes import ExitCode
-from strongroom.cli.invocation import Invocation, current
+from strongroom.cli.options import Invocation, current
 from strongroom.cli.process.row_watch import Reaction, Rows
 from strongroom.cli.process.signals import until_ended
 from strongroom.cli.terminal import output

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from strongroom.cli.invocation import Invocation, complete, current
+from strongroom.cli.options import Invocation, complete, current, json_option
 from strongroom.cli.terminal import output
 from strongroom.encoding import to_json_text
 from strongroom.paths import parse_reference
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.command("get")
 @click.argument("path", metavar="PATH[#KEY]", shell_complete=complete("reference"))
 @click.argument("key", required=False, shell_complete=complete("key"))
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object that includes the origin of the value.")
+@json_option("Print a JSON object that includes the origin of the value.")
 @click.option("--reveal", is_flag=True, help="Show the values of a whole secret on a terminal.")
 @current
 def get_command(invocation: Invocation, path: str, key: str | None, *, as_json: bool, reveal: bool) -> None:
@@ -50,7 +50,7 @@ def get_command(invocation: Invocation, path: str, key: str | None, *, as_json: 
 @click.command("list")
 @click.argument("prefix", default="", shell_complete=complete("folder"))
 @click.option("-r", "--recursive", is_flag=True, help="List every secret below PREFIX with its whole path.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+@json_option()
 @current
 def list_command(invocation: Invocation, prefix: str, *, recursive: bool, as_json: bool) -> None:
     """List the secrets and folders directly below PREFIX; folders end in a slash.

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
 from strongroom.cli import expiry
 from strongroom.cli.exit_codes import code_of_all
-from strongroom.cli.invocation import Invocation, complete, current, read_interval
+from strongroom.cli.options import Invocation, complete, current, json_option, path_argument, read_interval, yes_option
 from strongroom.cli.process.signals import until_ended
 from strongroom.cli.terminal import output
-from strongroom.cli.terminal.confirmation import confirm
+from strongroom.cli.terminal.confirmation import confirm, production_reasons
 from strongroom.errors import ConfigurationError, shown
 
 if TYPE_CHECKING:
-    from strongroom.rotate.rotations import RotationStatus
+    from strongroom.rotate.rotations import Rotations, RotationStatus
     from strongroom.rotate.runner import Outcome
     from strongroom.secret import Value
-    from strongroom.secrets_manager import SecretsManager
 
-_path = click.argument("path", shell_complete=complete("path"))
-_yes = click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation in production.")
-_json = click.option("--json", "as_json", is_flag=True, help="Print the result as a JSON object.")
+_yes = yes_option("Do not ask for confirmation in production.")
+_json = json_option("Print the result as a JSON object.")
 _take_over = click.option(
     "--take-over",
     is_flag=True,
@@ -40,9 +39,8 @@ class _PathOrCommand(click.Group):
         return super().parse_args(ctx, args)
 
 
-@click.group("rotate", cls=_PathOrCommand, invoke_without_command=True, subcommand_metavar="PATH | COMMAND [ARGS]...")
-@click.pass_context
-def rotate_command(ctx: click.Context) -> None:
+@click.group("rotate", cls=_PathOrCommand, subcommand_metavar="PATH | COMMAND [ARGS]...")
+def rotate_command() -> None:
     """Rotate a secret as its table [rotation."PATH"] says, or look after rotations.
 
     A rotation stores a new credential as pending, applies it, proves it by a login, promotes it, and revokes the old
@@ -50,12 +48,10 @@ def rotate_command(ctx: click.Context) -> None:
 
     Example: strongroom rotate database/app
     """
-    if ctx.invoked_subcommand is None:
-        raise click.UsageError(ctx.get_help(), ctx)
 
 
 @rotate_command.command("now")
-@_path
+@path_argument
 @_yes
 @_json
 @current
@@ -67,15 +63,13 @@ def now_command(invocation: Invocation, path: str, *, yes: bool, as_json: bool) 
 
     Example: strongroom rotate now database/app
     """
-    with invocation.open() as secrets:
-        _announce(secrets, path, "Rotating")
-        confirm(_reasons(secrets), yes=yes)
-        status = secrets.rotations.rotate(path)
+    with _confirmed(invocation, path, "Rotating", yes=yes) as rotations:
+        status = rotations.rotate(path)
     _report(status, as_json=as_json)
 
 
 @rotate_command.command("resume")
-@_path
+@path_argument
 @_take_over
 @click.option("--now", "revoke_now", is_flag=True, help="Revoke the old credential before its grace time is over.")
 @_yes
@@ -90,15 +84,13 @@ def resume_command(
 
     Example: strongroom rotate resume database/app
     """
-    with invocation.open() as secrets:
-        _announce(secrets, path, "Resuming the rotation of")
-        confirm(_reasons(secrets), yes=yes)
-        status = secrets.rotations.resume(path, take_over=take_over, now=revoke_now)
+    with _confirmed(invocation, path, "Resuming the rotation of", yes=yes) as rotations:
+        status = rotations.resume(path, take_over=take_over, now=revoke_now)
     _report(status, as_json=as_json)
 
 
 @rotate_command.command("undo")
-@_path
+@path_argument
 @_take_over
 @_yes
 @_json
@@ -111,16 +103,14 @@ def undo_command(invocation: Invocation, path: str, *, take_over: bool, yes: boo
 
     Example: strongroom rotate undo database/app
     """
-    with invocation.open() as secrets:
-        _announce(secrets, path, "Undoing the rotation of")
-        confirm(_reasons(secrets), yes=yes)
-        status = secrets.rotations.undo(path, take_over=take_over)
+    with _confirmed(invocation, path, "Undoing the rotation of", yes=yes) as rotations:
+        status = rotations.undo(path, take_over=take_over)
     _report(status, as_json=as_json)
 
 
 @rotate_command.command("status")
 @click.argument("paths", nargs=-1, metavar="[PATH]...", shell_complete=complete("path"))
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object with one entry for each rotation.")
+@json_option("Print a JSON object with one entry for each rotation.")
 @current
 def status_command(invocation: Invocation, paths: tuple[str, ...], *, as_json: bool) -> None:
     """Show how far each rotation is, when the last one was, and when the next one is due.
@@ -143,8 +133,8 @@ def status_command(invocation: Invocation, paths: tuple[str, ...], *, as_json: b
 
 
 @rotate_command.command("history")
-@_path
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object with one entry for each version.")
+@path_argument
+@json_option("Print a JSON object with one entry for each version.")
 @current
 def history_command(invocation: Invocation, path: str, *, as_json: bool) -> None:
     """List the versions of a secret that changed its values, oldest first, with the keys that changed.
@@ -176,9 +166,7 @@ def history_command(invocation: Invocation, path: str, *, as_json: bool) -> None
     callback=read_interval,
     help="Look at the schedules this often.",
 )
-@click.option(
-    "--json", "as_json", is_flag=True, help="With --once, print a JSON object with one entry for each rotation."
-)
+@json_option("With --once, print a JSON object with one entry for each rotation.")
 @current
 def run_command(invocation: Invocation, *, once: bool, interval: float, as_json: bool) -> None:
     """Rotate each secret when it is due, in the foreground, until SIGTERM or Ctrl-C.
@@ -233,14 +221,15 @@ def described(status: RotationStatus) -> Mapping[str, Value]:
     }
 
 
-def _announce(secrets: SecretsManager, path: str, what: str) -> None:
-    rotation = secrets.config.rotations.get(path)
-    if rotation is not None:
-        output.say(f"{what} {shown(path)} with {rotation.rotator.plugin}")
-
-
-def _reasons(secrets: SecretsManager) -> Sequence[str]:
-    return ["this is production"] if secrets.config.production else []
+@contextmanager
+def _confirmed(invocation: Invocation, path: str, what: str, *, yes: bool) -> Iterator[Rotations]:
+    """Announce a change of a rotation, ask for confirmation, and yield the rotations."""
+    with invocation.open() as secrets:
+        rotation = secrets.config.rotations.get(path)
+        if rotation is not None:
+            output.say(f"{what} {shown(path)} with {rotation.rotator.plugin}")
+        confirm(production_reasons(secrets.config), yes=yes)
+        yield secrets.rotations
 
 
 def _report(status: RotationStatus, *, as_json: bool) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from strongroom.cli import env_file, secrets_table
-from strongroom.cli.invocation import Invocation, complete, current, read_duration
+from strongroom.cli.options import Invocation, complete, current, read_duration
 from strongroom.cli.process import child_process, lease_keeper, supervisor
 from strongroom.cli.process.redacted_output import redacted_output
 from strongroom.cli.process.row_watch import Rows

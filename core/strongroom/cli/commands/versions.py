@@ -9,8 +9,7 @@ import click
 
 from strongroom.cli.commands.read import cell
 from strongroom.cli.exit_codes import ExitCode
-from strongroom.cli.invocation import Invocation, complete, current
-from strongroom.cli.store_names import store_option
+from strongroom.cli.options import Invocation, complete, current, json_option, path_argument, store_option, yes_option
 from strongroom.cli.terminal import output
 from strongroom.cli.terminal.confirmation import announce, confirm, reasons
 from strongroom.errors import SecretNotFoundError, StrongroomError, shown
@@ -20,10 +19,9 @@ if TYPE_CHECKING:
     from strongroom.secret import Secret, Value, Version
     from strongroom.store import VersionInfo
 
-_path = click.argument("path", shell_complete=complete("path"))
 _store = store_option("Use")
-_yes = click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation in production.")
-_json = click.option("--json", "as_json", is_flag=True, help="Print the result as a JSON object.")
+_yes = yes_option("Do not ask for confirmation in production.")
+_json = json_option("Print the result as a JSON object.")
 
 
 def as_version(word: str) -> Version:
@@ -31,10 +29,13 @@ def as_version(word: str) -> Version:
     return int(word) if word.isascii() and word.isdigit() else word
 
 
+_version = click.argument("version", type=as_version, shell_complete=complete("version"))
+
+
 @click.command("history")
-@_path
+@path_argument
 @_store
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object with one entry for each version.")
+@json_option("Print a JSON object with one entry for each version.")
 @current
 def history_command(invocation: Invocation, path: str, *, store: str | None, as_json: bool) -> None:
     """Print the versions of a secret, oldest first.
@@ -108,8 +109,8 @@ def compare_versions(
 
 
 @click.command("rollback")
-@_path
-@click.argument("version", type=as_version, shell_complete=complete("version"))
+@path_argument
+@_version
 @_store
 @_yes
 @_json
@@ -127,7 +128,7 @@ def rollback_command(
     with invocation.open() as secrets:
         target = secrets.write_target(path, store=store)
         announce(secrets, target, f"Rolling {shown(path)} back to version {shown(str(version))} in")
-        confirm(reasons(target, secrets.config, drops=False), yes=yes)
+        confirm(reasons(target, secrets.config), yes=yes)
         made = secrets.versions.rollback(path, version, store=target.store)
     numbered = "" if made is None else f", as version {made}"
     output.say(f"Restored version {shown(str(version))} of {shown(path)}{numbered}")
@@ -136,8 +137,8 @@ def rollback_command(
 
 
 @click.command("undelete")
-@_path
-@click.argument("version", type=as_version, shell_complete=complete("version"))
+@path_argument
+@_version
 @_store
 @_yes
 @_json
@@ -154,7 +155,7 @@ def undelete_command(
     with invocation.open() as secrets:
         target = secrets.write_target(path, store=store)
         announce(secrets, target, f"Undeleting version {shown(str(version))} of {shown(path)} in")
-        confirm(reasons(target, secrets.config, drops=False), yes=yes)
+        confirm(reasons(target, secrets.config), yes=yes)
         secrets.versions.undelete(path, version, store=target.store)
     output.say(f"Undeleted version {shown(str(version))} of {shown(path)}")
     if as_json:
@@ -162,10 +163,10 @@ def undelete_command(
 
 
 @click.command("destroy")
-@_path
+@path_argument
 @click.argument("versions", nargs=-1, required=True, type=as_version, shell_complete=complete("version"))
 @_store
-@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
+@yes_option()
 @_json
 @current
 def destroy_command(
@@ -187,7 +188,7 @@ def destroy_command(
         if missing := [version for version in numbers if version not in known]:
             raise SecretNotFoundError(path, f"there is no version {output.joined(missing)}", store=target.store)
         announce(secrets, target, f"Destroying {what} of {shown(path)} in")
-        confirm([*reasons(target, secrets.config, drops=False), "destroyed versions cannot be restored"], yes=yes)
+        confirm([*reasons(target, secrets.config), "destroyed versions cannot be restored"], yes=yes)
         done: list[Version] = []
         try:
             for version in numbers:

@@ -7,14 +7,11 @@ import sys
 import click
 
 from strongroom.cli import write_values
-from strongroom.cli.invocation import Invocation, complete, current
-from strongroom.cli.store_names import store_option
+from strongroom.cli.options import Invocation, complete, current, json_option, path_argument, store_option, yes_option
 from strongroom.cli.terminal import output, usage_errors
 from strongroom.cli.terminal.confirmation import announce, confirm, reasons
 from strongroom.errors import shown
 from strongroom.secret import SensitiveDict
-
-_YES = "Do not ask for confirmation."
 
 
 class _SetCommand(click.Command):
@@ -39,7 +36,7 @@ class _SetCommand(click.Command):
 @store_option("Write to")
 @click.option("--replace", is_flag=True, help="Remove the secret's other keys.")
 @click.option("--empty", is_flag=True, help="Allow an empty value.")
-@click.option("-y", "--yes", is_flag=True, help=_YES)
+@yes_option()
 @current
 def set_command(
     invocation: Invocation,
@@ -93,10 +90,10 @@ def set_command(
 
 
 @click.command("delete")
-@click.argument("path", shell_complete=complete("path"))
+@path_argument
 @store_option("Delete from")
-@click.option("-y", "--yes", is_flag=True, help=_YES)
-@click.option("--json", "as_json", is_flag=True, help="Print the result as a JSON object.")
+@yes_option()
+@json_option("Print the result as a JSON object.")
 @current
 def delete_command(invocation: Invocation, path: str, *, store: str | None, yes: bool, as_json: bool) -> None:
     """Delete a whole secret from one store.

@@ -9,8 +9,7 @@ import subprocess
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from strongroom.cli.leaks.files import search_content
-from strongroom.cli.leaks.stream import Leak, search
+from strongroom.cli.leaks.files import Leak, search, search_content
 from strongroom.errors import ConfigurationError
 from strongroom.fingerprints import Fingerprints
 

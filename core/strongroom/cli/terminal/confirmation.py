@@ -51,12 +51,17 @@ def reasons(target: WriteTarget, config: Config, *, drops: bool = False, deletes
         drops: the write removes keys, which only a store with versions can restore.
         deletes: the write deletes a whole secret. Some stores then delete its versions too.
     """
-    found = ["this is production"] if config.production else []
+    found = production_reasons(config)
     if deletes and "final_deletes" in target.capabilities:
         found.append(f"store {shown(target.store)} deletes all versions too, so this cannot be undone")
     elif (drops or deletes) and not target.capabilities & {"versioned", "recoverable"}:
         found.append(f"store {shown(target.store)} keeps no versions, so this cannot be undone")
     return found
+
+
+def production_reasons(config: Config) -> list[str]:
+    """Return why a change that can be undone needs confirmation; empty if it needs none."""
+    return ["this is production"] if config.production else []
 
 
 def confirm(reasons: Sequence[str], *, yes: bool) -> None:

@@ -231,10 +231,11 @@ def write_listing(
     if is_terminal():
         write_table(columns, rows, caption=caption)
     else:
-        write_rows(map(_texts, rows) if lines is None else lines)
+        write_rows(map(texts, rows) if lines is None else lines)
 
 
-def _texts(row: Sequence[str | Cell]) -> list[str]:
+def texts(row: Sequence[str | Cell]) -> list[str]:
+    """Return the cells of a row without their styles."""
     return [cell.text if isinstance(cell, Cell) else cell for cell in row]
 
 

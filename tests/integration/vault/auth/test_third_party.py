@@ -7,7 +7,7 @@ import pytest
 
 from search_path import search_path
 from strongroom import SecretsManager
-from strongroom.cli.commands.extend.scaffold import KINDS, names_of, package
+from strongroom.cli.commands.extend.new_plugin import KINDS, names_of, package
 from strongroom.config import discovery
 from strongroom.errors import (
     ConfigurationError,

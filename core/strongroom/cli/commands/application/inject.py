@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
+from contextlib import suppress
 from pathlib import Path
 
 import click
 
-from strongroom.bounded_file import read_bytes
-from strongroom.cli.invocation import Invocation, current
+from strongroom.cli.options import Invocation, current
 from strongroom.cli.terminal import output
-from strongroom.cli.write_values import MAX_SIZE
+from strongroom.cli.write_values import read_file, read_stdin
 from strongroom.secret import SensitiveStr
 
 
@@ -42,15 +41,8 @@ def inject_command(invocation: Invocation, template: str, file: Path | None) -> 
 
 
 def _read(template: str) -> str:
-    fault, content = "", b""
-    try:
-        content = sys.stdin.buffer.read(MAX_SIZE + 1) if template == "-" else read_bytes(template, MAX_SIZE)[0]
-        if len(content) <= MAX_SIZE:
-            return SensitiveStr(content.decode())
-        fault = f"it is larger than {MAX_SIZE:,} bytes"
-    except UnicodeDecodeError:
-        fault = "it is not UTF-8"
-    except (OSError, ValueError) as error:
-        fault = (error.strerror if isinstance(error, OSError) else None) or "invalid file name"
+    content = read_stdin() if template == "-" else read_file(template, f"The template {template}")
+    with suppress(UnicodeDecodeError):
+        return SensitiveStr(content.decode())
     del content  # a template may hold values, and the frame of an error can be shown
-    raise click.UsageError(f"The template {template}: {fault}")
+    raise click.UsageError(f"The template {template}: it is not UTF-8")

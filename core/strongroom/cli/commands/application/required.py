@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from strongroom.cli.invocation import Invocation, current
+from strongroom.cli.options import Invocation, current, json_option, store_option, yes_option
 from strongroom.cli.secrets_table import declared_rows
-from strongroom.cli.store_names import store_option
 from strongroom.cli.terminal import output
 from strongroom.cli.terminal.confirmation import announce, confirm, reasons
 from strongroom.config.secrets_table import TYPES
@@ -27,8 +26,8 @@ _MODULES = {"Path": "pathlib", "Decimal": "decimal", "UUID": "uuid", "datetime":
 
 @click.command("generate")
 @store_option("Write to")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as a JSON object.")
+@yes_option()
+@json_option("Print the result as a JSON object.")
 @current
 def generate_command(invocation: Invocation, *, store: str | None, yes: bool, as_json: bool) -> None:
     """Create the secrets of [secrets] that no store has and that have a rule `generate`.

@@ -10,10 +10,9 @@ from typing import Any
 import click
 
 from strongroom.cli.exit_codes import ExitCode
-from strongroom.cli.invocation import Invocation, current
-from strongroom.cli.leaks.files import search_path
+from strongroom.cli.leaks.files import Leak, search, search_path
 from strongroom.cli.leaks.git_history import search_git
-from strongroom.cli.leaks.stream import Leak, search
+from strongroom.cli.options import Invocation, current, json_option
 from strongroom.cli.terminal import output
 from strongroom.errors import ConfigurationError, SecretNotFoundError, UnsupportedOperationError
 from strongroom.fingerprints import Fingerprints
@@ -28,7 +27,7 @@ _ADDRESS = frozenset({"host", "port", "user", "username", "name", "dbname", "eng
 @click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path), metavar="[PATH...]")
 @click.option("--git", is_flag=True, help="Scan the history of the git repository at PATH, or here.")
 @click.option("--stdin", is_flag=True, help="Scan stdin.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+@json_option()
 @current
 def scan_command(invocation: Invocation, paths: tuple[Path, ...], *, git: bool, stdin: bool, as_json: bool) -> None:
     """Find the real values of the chain in files, in stdin, or in the history of a git repository.

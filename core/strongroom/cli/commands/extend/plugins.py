@@ -9,6 +9,7 @@ import click
 
 from strongroom.cli import registry
 from strongroom.cli.exit_codes import ExitCode
+from strongroom.cli.options import json_option
 from strongroom.cli.terminal import output
 from strongroom.errors import PluginError
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command("plugins")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object with one entry for each plugin.")
+@json_option("Print a JSON object with one entry for each plugin.")
 def plugins_command(*, as_json: bool) -> None:
     """List every installed plugin of every kind, with its distribution and its fault.
 

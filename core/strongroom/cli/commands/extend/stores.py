@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from strongroom.cli.exit_codes import ExitCode, code_of_all
-from strongroom.cli.invocation import Invocation, complete, current
+from strongroom.cli.options import Invocation, complete, current, json_option
 from strongroom.cli.terminal import output
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.command("stores")
 @click.argument("name", required=False, shell_complete=complete("plugin, or store to check"))
 @click.option("--check", is_flag=True, help="Check the configured store NAME, which is read and never written.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object with one entry for each plugin or check.")
+@json_option("Print a JSON object with one entry for each plugin or check.")
 @current
 def stores_command(invocation: Invocation, name: str | None, *, check: bool, as_json: bool) -> None:
     """List the installed store plugins, or the options of the plugin NAME.

@@ -7,15 +7,16 @@ from contextlib import ExitStack
 import click
 
 from strongroom.cli import store_names
+from strongroom.cli.commands.migration import options
 from strongroom.cli.exit_codes import ExitCode
-from strongroom.cli.invocation import Invocation, complete, current
+from strongroom.cli.options import Invocation, complete, current, json_option, path_argument, yes_option
 from strongroom.cli.terminal import output
 from strongroom.cli.terminal.confirmation import confirm, reasons
 from strongroom.errors import shown
 
 
 @click.command("copy")
-@click.argument("path", shell_complete=complete("path"))
+@path_argument
 @click.option(
     "--from",
     "source",
@@ -27,10 +28,10 @@ from strongroom.errors import shown
 @click.option("--to", "target", metavar="STORE", required=True, shell_complete=complete("end"), help="Write it here.")
 @click.option("--as", "new_path", metavar="PATH", help="Use another path at the target.")
 @click.option("--versions", is_flag=True, help="Also copy its history, if both stores keep versions.")
-@store_names.on_conflict_option
-@store_names.encrypt_to_option
-@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as a JSON object.")
+@options.on_conflict
+@options.encrypt_to
+@yes_option()
+@json_option("Print the result as a JSON object.")
 @current
 def copy_command(
     invocation: Invocation,

@@ -9,20 +9,17 @@ from pathlib import Path
 import click
 
 from strongroom.cli.commands.migration import options
-from strongroom.cli.invocation import Invocation, current
+from strongroom.cli.options import Invocation, current, json_option
 from strongroom.cli.terminal import output
 from strongroom.errors import shown
 
 
-@click.group("mapping", invoke_without_command=True, subcommand_metavar="COMMAND [ARGS]...")
-@click.pass_context
-def mapping_command(ctx: click.Context) -> None:
+@click.group("mapping")
+def mapping_command() -> None:
     """Manage the mapping of variables to paths and keys for `strongroom migrate`.
 
     Example: strongroom mapping export env_mapping.json --env-file .env
     """
-    if ctx.invoked_subcommand is None:
-        raise click.UsageError(ctx.get_help(), ctx)  # as click 8.2 does
 
 
 @mapping_command.command("export")
@@ -31,7 +28,7 @@ def mapping_command(ctx: click.Context) -> None:
     "--env-file", "env_files", metavar="FILE", multiple=True, help="Add an entry for each variable of this .env file."
 )
 @click.option("--update", is_flag=True, help="Add missing entries, and keep yours.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as a JSON object.")
+@json_option("Print the result as a JSON object.")
 @current
 def export_command(
     invocation: Invocation, file: Path, *, env_files: tuple[str, ...], update: bool, as_json: bool

@@ -17,8 +17,9 @@ from strongroom.cli.commands.migration import options, plan_view, report_view, s
 from strongroom.cli.commands.migration.operator_token import with_operator_token
 from strongroom.cli.commands.migration.runs import RUN_COMMANDS
 from strongroom.cli.exit_codes import ExitCode
-from strongroom.cli.invocation import Invocation, complete, current
+from strongroom.cli.options import Invocation, complete, current, json_option, yes_option
 from strongroom.cli.terminal import output, progress
+from strongroom.cli.terminal.confirmation import confirm, production_reasons
 from strongroom.errors import ConfigurationError, shown
 from strongroom.files import private_file
 
@@ -58,13 +59,13 @@ _planned = (
         type=options.FILE,
         help="Path and key of each variable. Without --from, reads env.",
     ),
-    store_names.on_conflict_option,
+    options.on_conflict,
     click.option(
         "--no-backup",
         is_flag=True,
         help="Keep no copy of overwritten data. Skip secrets whose target keeps too few versions to undo.",
     ),
-    store_names.encrypt_to_option,
+    options.encrypt_to,
     click.option(
         "--from-prefix", metavar="PREFIX", default="", help="Take only secrets below this prefix, and drop it."
     ),
@@ -86,8 +87,8 @@ def _with(*decorators: Callable[[_F], _F]) -> Callable[[_F], _F]:
 @click.group("migrate", invoke_without_command=True, subcommand_metavar="[COMMAND [ARGS]...]")
 @_with(*_planned, options.rate)
 @click.option("--dry-run", is_flag=True, help="Show the plan and write nothing.")
-@options.yes
-@options.as_json
+@yes_option()
+@json_option()
 @options.html
 @click.option(
     "--export-mapping",
@@ -151,7 +152,7 @@ def _migrate(ctx: click.Context, migrator: Migrator, config: Config, made: Plan,
             output.say(line)
     count = len(made.pending)
     why = f"this writes {count:,} secret{'s' if count > 1 else ''} to {shown(made.target)}"
-    step.confirm([why], production=config.production, yes=given["yes"])
+    confirm([*production_reasons(config), why], yes=given["yes"])
     report = step.step(lambda tell: migrator.apply(made, rate=rate, progress=tell), again="resume")
     code = report_view.exit_code(report)
     if not report.stopped:
@@ -169,7 +170,7 @@ def _migrate(ctx: click.Context, migrator: Migrator, config: Config, made: Plan,
 @click.option(
     "-o", "--output", "file", metavar="FILE", type=options.FILE, help="Write the plan to this file, for `apply`."
 )
-@options.as_json
+@json_option()
 @current
 def plan_command(invocation: Invocation, /, *, file: Path | None, as_json: bool, **given: Any) -> None:
     """Show what a migration would do with each secret.
@@ -195,8 +196,8 @@ def plan_command(invocation: Invocation, /, *, file: Path | None, as_json: bool,
 @migrate_command.command("apply")
 @click.argument("file", type=options.FILE)
 @options.mapping_file
-@store_names.encrypt_to_option
-@_with(options.rate, options.yes, options.as_json, options.html)
+@options.encrypt_to
+@_with(options.rate, yes_option(), json_option(), options.html)
 @current
 def apply_command(
     invocation: Invocation,
@@ -225,12 +226,12 @@ def apply_command(
     doubts = _doubts(file, made)
     if encrypt_to:  # the run stores it with its plan
         made = replace(made, encrypt_to=encrypt_to)
-    config = store_names.with_mapping(invocation.load(), made.sources, mapping_file)
+    config = options.with_mapping(invocation.load(), made.sources, mapping_file)
     output.say(f"migrating from {output.joined(made.sources)} to {store_names.describe_store(config, made.target)}")
     if made.is_blocked or not made.pending:  # a run that writes nothing would hide the one before it from `undo`
         _show(made, as_json=as_json)
         raise click.exceptions.Exit(plan_view.exit_code(made))
-    step.confirm(doubts, production=config.production, yes=yes)
+    confirm([*production_reasons(config), *doubts], yes=yes)
     config = with_operator_token(config, made.target, ask=not yes)
     with Migrator(config) as migrator:
         report = step.step(lambda tell: migrator.apply(made, rate=rate, progress=tell), again="resume")
@@ -252,7 +253,7 @@ def _plan(
     if not sources and mapping_file is None:
         raise click.UsageError("Nothing to migrate: give --from STORE or --env-file FILE")
     sources, target = sources or ("env",), str(given["target"])
-    config = store_names.with_mapping(config, sources, mapping_file)
+    config = options.with_mapping(config, sources, mapping_file)
     selection = Selection(given["from_prefix"], given["to_prefix"], given["include"], given["exclude"])
     output.say(f"{what} from {output.joined(sources)} to {store_names.describe_store(config, target)}")
     config = with_operator_token(config, target, ask=not (given.get("yes") or given.get("dry_run")))

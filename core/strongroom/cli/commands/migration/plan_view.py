@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from strongroom.cli.commands.migration.report_view import reason
 from strongroom.cli.exit_codes import ExitCode
@@ -10,6 +11,7 @@ from strongroom.cli.terminal import output
 from strongroom.cli.terminal.output import Cell
 from strongroom.diff import Change
 from strongroom.errors import shown
+from strongroom.migrate.plans.document import plan_fields
 from strongroom.migrate.plans.plan import Item, OnConflict, Plan, PlannedKey, State
 from strongroom.secret import Value
 
@@ -78,6 +80,7 @@ def cautions(items: Iterable[Item]) -> Iterator[str]:
 
 def document(plan: Plan) -> dict[str, Value]:
     """Return the plan for `--json`."""
+    items = zip(plan.items, islice(plan_fields(plan), 1, None), strict=True)
     return {
         "id": plan.id,
         "sources": list(plan.sources),
@@ -87,7 +90,7 @@ def document(plan: Plan) -> dict[str, Value]:
         "encrypt_to": list(plan.encrypt_to),
         "blocked": plan.is_blocked,
         "counts": {state.value: plan.count(state) for state in State},
-        "items": [_described(item, writes=plan.writes(item)) for item in plan.items],
+        "items": [{**fields, "writes": plan.writes(item)} for item, fields in items],
     }
 
 
@@ -98,22 +101,6 @@ def size(count: int) -> str:
     kibi = count / _KILO
     number, unit = (kibi, "KiB") if kibi < _KILO else (kibi / _KILO, "MiB")
     return f"{number:.1f}".removesuffix(".0") + unit
-
-
-def _described(item: Item, *, writes: bool) -> Mapping[str, Value]:
-    return {
-        "source": item.source,
-        "source_path": item.source_path,
-        "path": item.path,
-        "state": item.state.value,
-        "writes": writes,
-        "reason": item.reason,
-        "keys": [{"name": key.name, "change": key.change.value, "size": key.size} for key in item.keys],
-        "source_version": item.source_version,
-        "target_version": item.target_version,
-        "cautions": list(item.cautions),
-        "labels": list(item.labels),
-    }
 
 
 def _row(item: Item, *, several: bool) -> Iterator[Cell | str]:

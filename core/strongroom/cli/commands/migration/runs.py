@@ -12,8 +12,9 @@ from strongroom.cli import store_names
 from strongroom.cli.commands.migration import options, report_view, step
 from strongroom.cli.commands.migration.operator_token import with_operator_token, with_operator_tokens
 from strongroom.cli.exit_codes import ExitCode
-from strongroom.cli.invocation import Invocation, complete, current
+from strongroom.cli.options import Invocation, complete, current, json_option, yes_option
 from strongroom.cli.terminal import output
+from strongroom.cli.terminal.confirmation import confirm, production_reasons
 from strongroom.errors import shown
 
 if TYPE_CHECKING:
@@ -27,10 +28,10 @@ _run = click.argument("run", required=False, shell_complete=complete("migration"
 @click.command("resume")
 @_run
 @options.mapping_file
-@store_names.encrypt_to_option
+@options.encrypt_to
 @options.rate
-@options.yes
-@options.as_json
+@yes_option()
+@json_option()
 @options.html
 @current
 def resume_command(
@@ -54,9 +55,9 @@ def resume_command(
     from strongroom.migrate import Migrator
 
     found, plan = _found(run, unfinished=True)
-    config = store_names.with_mapping(invocation.load(), plan.sources, mapping_file)
+    config = options.with_mapping(invocation.load(), plan.sources, mapping_file)
     _announce(config, f"resuming migration {found.name} from {output.joined(plan.sources)} to", plan)
-    step.confirm([], production=config.production, yes=yes)
+    confirm(production_reasons(config), yes=yes)
     config = with_operator_token(config, plan.target, ask=not yes)
     with Migrator(config) as migrator:
         report = step.step(
@@ -69,7 +70,7 @@ def resume_command(
 @click.command("verify")
 @_run
 @options.mapping_file
-@options.as_json
+@json_option()
 @options.html
 @current
 def verify_command(
@@ -85,7 +86,7 @@ def verify_command(
     from strongroom.migrate import Migrator
 
     found, plan = _found(run)
-    config = store_names.with_mapping(invocation.load(), plan.sources, mapping_file)
+    config = options.with_mapping(invocation.load(), plan.sources, mapping_file)
     _announce(config, f"verifying migration {found.name} at", plan)
     config = with_operator_token(config, plan.target, ask=True)
     with Migrator(config) as migrator:
@@ -95,8 +96,8 @@ def verify_command(
 
 @click.command("undo")
 @_run
-@options.yes
-@options.as_json
+@yes_option()
+@json_option()
 @options.html
 @current
 def undo_command(invocation: Invocation, run: str | None, *, yes: bool, as_json: bool, html: Path | None) -> None:
@@ -113,8 +114,8 @@ def undo_command(invocation: Invocation, run: str | None, *, yes: bool, as_json:
     _require_name(run, "undo")
     config = invocation.load()
     _announce(config, f"undoing migration {found.name} at", plan)
-    why = [f"this restores the target to its state before migration {found.name}"]
-    step.confirm(why, production=config.production, yes=yes)
+    why = f"this restores the target to its state before migration {found.name}"
+    confirm([*production_reasons(config), why], yes=yes)
     config = with_operator_token(config, plan.target, ask=not yes)
     with Migrator(config) as migrator:
         report = step.step(lambda tell: migrator.undo(found.name, progress=tell), again="undo")
@@ -124,8 +125,8 @@ def undo_command(invocation: Invocation, run: str | None, *, yes: bool, as_json:
 @click.command("delete-source")
 @_run
 @options.mapping_file
-@options.yes
-@options.as_json
+@yes_option()
+@json_option()
 @options.html
 @current
 def delete_source_command(
@@ -142,11 +143,11 @@ def delete_source_command(
 
     found, plan = _found(run)
     _require_name(run, "delete-source")
-    config = store_names.with_mapping(invocation.load(), plan.sources, mapping_file)
+    config = options.with_mapping(invocation.load(), plan.sources, mapping_file)
     sources = " and ".join(store_names.describe_store(config, source) for source in plan.sources)
     output.say(f"deleting the secrets of migration {found.name} to {shown(plan.target)} from {sources}")
-    why = [f"this deletes the secrets of migration {found.name} at the source, possibly for good"]
-    step.confirm(why, production=config.production, yes=yes)
+    why = f"this deletes the secrets of migration {found.name} at the source, possibly for good"
+    confirm([*production_reasons(config), why], yes=yes)
     config = with_operator_tokens(config, plan.sources, ask=not yes)
     with Migrator(config) as migrator:
         report = step.step(lambda tell: migrator.delete_source(found.name, progress=tell), again="delete-source")
@@ -156,7 +157,7 @@ def delete_source_command(
 @click.command("report")
 @_run
 @click.option("--list", "listing", is_flag=True, help="List the migrations of this machine, oldest first.")
-@options.as_json
+@json_option()
 @click.option(
     "--html",
     "html",

@@ -11,7 +11,7 @@ import click
 
 from strongroom.cli.commands.migration import report_view
 from strongroom.cli.exit_codes import ExitCode
-from strongroom.cli.terminal import confirmation, output, progress
+from strongroom.cli.terminal import output, progress
 from strongroom.errors import MigrationError, SecretNotFoundError
 
 if TYPE_CHECKING:
@@ -136,16 +136,6 @@ def verified(applied: Report, checked: Report) -> Report:
 
     results = tuple(map(both, applied.results, checked.results))
     return replace(checked, started=applied.started, results=results, stopped=applied.stopped or checked.stopped)
-
-
-def confirm(why: list[str], *, production: bool, yes: bool) -> None:
-    """Ask for confirmation, if there is a reason to.
-
-    Raises:
-        click.UsageError: stdin is not a terminal.
-        click.Abort: the answer is no.
-    """
-    confirmation.confirm([*(["this is production"] if production else []), *why], yes=yes)
 
 
 def _is_unread(result: ItemResult) -> bool:

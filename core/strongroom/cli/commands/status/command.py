@@ -11,7 +11,7 @@ from strongroom.cli.commands.status.model import document
 from strongroom.cli.commands.status.monitor import Monitor
 from strongroom.cli.commands.status.view import sections
 from strongroom.cli.exit_codes import code_of_all
-from strongroom.cli.invocation import Invocation, current, read_interval
+from strongroom.cli.options import Invocation, current, json_option, read_interval
 from strongroom.cli.terminal import output
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ paths_option = click.option("--paths", is_flag=True, help="Show the paths of sec
 @click.option("--watch", is_flag=True, help="Keep the status on the screen until Ctrl-C.")
 @paths_option
 @interval_option
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+@json_option()
 @current
 def status_command(invocation: Invocation, *, watch: bool, paths: bool, interval: float, as_json: bool) -> None:
     """Show the chain and its health, caches, watches, rotations and migrations.
@@ -58,17 +58,10 @@ def status_command(invocation: Invocation, *, watch: bool, paths: bool, interval
         status, errors = monitor.status(), monitor.errors()
     if as_json:
         output.write_document(document(status, paths=paths))
-    elif output.is_terminal():
-        for section in sections(status, paths=paths):
-            output.write_table(section.columns, section.rows)
     else:
-        for section in sections(status, paths=paths):
-            output.write_rows((section.name, *map(_text, row)) for row in section.rows)
+        for name, columns, rows in sections(status, paths=paths):
+            output.write_listing(columns, rows, ((name, *output.texts(row)) for row in rows))
     click.get_current_context().exit(code_of_all(errors))
-
-
-def _text(cell: output.Cell | str) -> str:
-    return cell if isinstance(cell, str) else cell.text
 
 
 def _watch(monitor: Monitor, interval: float, *, paths: bool) -> None:

@@ -176,14 +176,5 @@ def _rotation(row: RotationRow, *, paths: bool) -> Value:
 
 
 def _migration(migration: MigrationStatus) -> Value:
-    return {
-        "run": migration.run,
-        "sources": list(migration.sources),
-        "target": migration.target,
-        "started": migration.started.isoformat(),
-        "updated": migration.updated.isoformat(),
-        "state": migration.state,
-        "total": migration.total,
-        "done": migration.done,
-        "deleted": migration.deleted,
-    }
+    started, updated = migration.started.isoformat(), migration.updated.isoformat()
+    return {**asdict(migration), "started": started, "updated": updated}

@@ -6,11 +6,11 @@ import threading
 from collections import deque
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from strongroom import status as reports
 from strongroom.chain.calls.threads import Threads
+from strongroom.cli.commands.cache import inspected
 from strongroom.cli.commands.doctor import chain_of, location_of, state_of
 from strongroom.cli.commands.status.migrations import Migrations
 from strongroom.cli.commands.status.model import LinkStatus, RotationRow, Status
@@ -19,7 +19,6 @@ from strongroom.store import require_paths
 
 if TYPE_CHECKING:
     from strongroom.config import Config, LinkConfig, RotationConfig
-    from strongroom.disk_cache.maintenance import Status as DiskCacheStatus
     from strongroom.store import Health
 
 _HISTORY = 30
@@ -32,15 +31,11 @@ class Monitor:
     Args:
         config: the configuration.
         paths: also probe the rights on the required secrets, whose checks name their paths.
-
-    Raises:
-        ConfigurationError: a file that is not trusted names the folder of the cache on disk.
     """
 
     def __init__(self, config: Config, *, paths: bool = False) -> None:
         self._config = config
         self._required = tuple(dict.fromkeys(secret.path for secret in config.secrets.values())) if paths else ()
-        self._disk_folder = _disk_folder(config)
         self._chain = chain_of(config)
         self._migrations = Migrations()
         self._locations = {link.store: location_of(config, link.store) for link in config.chain}
@@ -85,7 +80,11 @@ class Monitor:
             return [health.error for health in self._health.values() if health.error is not None]
 
     def status(self) -> Status:
-        """Return the status: stores and rotations as of the last probe, everything on this machine as of now."""
+        """Return the status: stores and rotations as of the last probe, everything on this machine as of now.
+
+        Raises:
+            ConfigurationError: a file that is not trusted names the folder of the cache on disk.
+        """
         with self._lock:
             links = tuple(map(self._link, self._config.chain))
             rotations, probed = self._rotations, self._probed
@@ -96,7 +95,7 @@ class Monitor:
             production=self._config.production,
             links=links,
             cache=self._config.cache,
-            disk_cache=self._disk_cache(),
+            disk_cache=inspected(self._config),
             processes=reports.reports(),
             rotations=rotations,
             migrations=self._migrations.status(),
@@ -127,21 +126,6 @@ class Monitor:
             fault = error.reason or error.summary if isinstance(error, StoreError) else "see strongroom rotate status"
             return _row(about, fault)
         return RotationRow(found.path, found.rotator, found.store, found)
-
-    def _disk_cache(self) -> DiskCacheStatus | None:
-        if self._disk_folder is None:
-            return None
-        from strongroom.disk_cache.maintenance import inspect
-
-        return inspect(self._disk_folder, self._config.cache.key)
-
-
-def _disk_folder(config: Config) -> Path | None:
-    if not config.cache.disk:
-        return None
-    from strongroom.manager.disk import cache_folder
-
-    return cache_folder(config)
 
 
 def _row(about: RotationConfig, fault: str = "") -> RotationRow:

@@ -16,7 +16,7 @@ from strongroom.cli.commands.status.command import interval_option, paths_option
 from strongroom.cli.commands.status.model import document
 from strongroom.cli.commands.status.monitor import Monitor
 from strongroom.cli.commands.status.server import StatusServer
-from strongroom.cli.invocation import Invocation, current
+from strongroom.cli.options import Invocation, current
 from strongroom.cli.terminal import output
 from strongroom.errors import ConfigurationError
 from strongroom.files import private_file

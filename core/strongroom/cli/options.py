@@ -1,16 +1,18 @@
-"""Global options of one call, and the configuration and manager that they select."""
+"""Options of the command line: those before a command's name, as an `Invocation`, and those that commands share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
 if TYPE_CHECKING:
     from strongroom.config import Config
     from strongroom.manager import SecretsManager
+
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class Invocation(NamedTuple):
@@ -48,25 +50,46 @@ class Invocation(NamedTuple):
 
 
 def complete(kind: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
-    """Return a `shell_complete=` callback for a kind of `completer.KINDS`. The completer is imported on Tab only."""
+    """Return a `shell_complete=` callback for a kind of `completion.KINDS`, which is imported on Tab only."""
 
     def callback(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
-        from strongroom.cli.terminal.completer import KINDS
+        from strongroom.cli.commands.completion import KINDS
 
         return KINDS[kind](ctx, incomplete)
 
     return callback
 
 
-def read_duration(_: click.Context, __: click.Parameter, text: str | None) -> float:
-    """Return the seconds in an option's text, or zero without it.
+def json_option(text: str = "Print a JSON object.") -> Callable[[_F], _F]:
+    """Return the option `--json`, with this help."""
+    return click.option("--json", "as_json", is_flag=True, help=text)
+
+
+def yes_option(text: str = "Do not ask for confirmation.") -> Callable[[_F], _F]:
+    """Return the option `--yes`, with this help."""
+    return click.option("-y", "--yes", is_flag=True, help=text)
+
+
+def store_option(verb: str) -> Callable[[_F], _F]:
+    """Return the option `--store` of a command that does this with a store of the chain, such as `Write to`."""
+    text = f"{verb} this store instead of the first writable one of the chain."
+    return click.option("--store", metavar="NAME", shell_complete=complete("store"), help=text)
+
+
+path_argument = click.argument("path", shell_complete=complete("path"))
+
+
+def read_duration(_: click.Context, __: click.Parameter, text: str | None) -> float | None:
+    """Return the seconds in an option's text, or None without it.
 
     Raises:
         click.BadParameter: it is not a duration.
     """
     from strongroom.config import durations
 
-    seconds = 0.0 if text is None else durations.parse_duration(text)
+    if text is None:
+        return None
+    seconds = durations.parse_duration(text)
     if seconds is None:
         raise click.BadParameter(f"{text!r} is not {durations.ALLOWED}")
     return seconds
@@ -80,7 +103,7 @@ def read_interval(ctx: click.Context, option: click.Parameter, text: str) -> flo
         click.UsageError: it is shorter.
     """
     interval = read_duration(ctx, option, text)
-    if interval < 1:
+    if interval is None or interval < 1:
         raise click.UsageError("--interval must be at least one second")
     return interval
 
