@@ -1,4 +1,4 @@
-"""Secrets, the types that redact them, and the rules for their data."""
+"""Secrets, the types that redact them, and the rules for their data, versions and labels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex, TypeAlias, overload
 
-from strongroom.errors import InvalidDataError, MissingKeyError, shown
+from strongroom.errors import InvalidDataError, InvalidPathError, MissingKeyError, shown
 from strongroom.paths import check_key
 
 if TYPE_CHECKING:
@@ -342,6 +342,42 @@ def check_data(path: str, data: Mapping[str, Value]) -> SensitiveDict:
     if fault:
         raise InvalidDataError(path, fault)
     return protect_data(data)
+
+
+def check_version(path: str, version: Version) -> Version:
+    """Return the version if it is a number or a valid text.
+
+    Raises:
+        InvalidPathError: it is neither. The message does not repeat a text.
+    """
+    if isinstance(version, bool) or not isinstance(version, int | str):
+        raise InvalidPathError(path, f"a version is a number or a text, not {type(version).__name__}")
+    if isinstance(version, str):
+        try:
+            check_key(version, path)
+        except InvalidPathError:
+            pass
+        else:
+            return version
+        raise InvalidPathError(path, "a version's name is not empty, not too long, and has no control character")
+    return version
+
+
+def check_labels(path: str, labels: Mapping[str, str]) -> dict[str, str]:
+    """Return a copy of the labels if each maps a name to a text.
+
+    Raises:
+        InvalidDataError: a label is invalid. The message names the label and never shows its text.
+    """
+    if not isinstance(labels, Mapping):
+        raise InvalidDataError(path, f"labels are a mapping of names to texts, not {type(labels).__name__}")
+    given: Mapping[str, Value] = labels
+    if given:
+        check_data(path, given)
+    odd = next((name for name, text in given.items() if not isinstance(text, str)), None)
+    if odd is not None:
+        raise InvalidDataError(path, f"label {odd!r} is not a text")
+    return dict(labels)
 
 
 def _fault(value: object, depth: int) -> str | None:  # noqa: PLR0911  # one for each kind of value

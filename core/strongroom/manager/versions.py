@@ -14,9 +14,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from strongroom.errors import SecretNotFoundError
-from strongroom.secret import Secret, Version
+from strongroom.secret import Secret, Version, check_labels, check_version
 from strongroom.store import VersionInfo
-from strongroom.store.version_rules import check_labels, check_version
 
 if TYPE_CHECKING:
     from strongroom.chain.calls.threads import Threads

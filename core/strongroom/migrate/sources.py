@@ -19,12 +19,11 @@ from strongroom.migrate.execution.parallel import OutageWatch, delete_each, read
 from strongroom.migrate.plans.labels import own
 from strongroom.migrate.spi import Exporter, Failure, Importer, Outcome
 from strongroom.paths import check_path, check_prefix, entries_below
-from strongroom.secret import Secret, Value, Version, check_data
+from strongroom.secret import Secret, Value, Version, check_data, check_labels
 from strongroom.store import Items, Traits
 from strongroom.store.boundary import answers
 from strongroom.store.boundary.enforcement import Boundary
 from strongroom.store.boundary.validation import ValidatedStore
-from strongroom.store.version_rules import check_labels
 
 UNREADABLE = "an exporter cannot be read back"
 

@@ -13,10 +13,9 @@ from typing import Any, TypeVar
 
 from strongroom.errors import Check, CheckState, InvalidPathError, StoreError, StrongroomError
 from strongroom.paths import check_path
-from strongroom.secret import Secret, Value, Version, is_value
+from strongroom.secret import Secret, Value, Version, check_version, is_value
 from strongroom.store.boundary.containment import PLUGIN_BUG, AnswerError
 from strongroom.store.protocols import Health, VersionInfo
-from strongroom.store.version_rules import check_version
 
 _R = TypeVar("_R")
 

@@ -10,10 +10,9 @@ from typing import Any, TypeVar, final
 
 from strongroom.errors import StoreError
 from strongroom.paths import check_key, check_path, check_prefix
-from strongroom.secret import Secret, Value, Version, check_data, conceal
+from strongroom.secret import Secret, Value, Version, check_data, check_labels, check_version, conceal
 from strongroom.store.boundary.guard import GuardedStore
 from strongroom.store.protocols import CheckedItems, Items, VersionInfo
-from strongroom.store.version_rules import check_labels, check_version
 
 _R = TypeVar("_R")
 
