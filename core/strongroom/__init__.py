@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 # Each name is imported at its first use (PEP 562): `strongroom --version`, or a plugin that only raises the errors,
 # does not load the rest.
 if TYPE_CHECKING:
-    from strongroom.chain.chain import Resolution, WriteTarget
+    from strongroom.chain.chain import Resolution
     from strongroom.chain.explanation import Explanation, LinkAnswer
+    from strongroom.chain.target import WriteTarget
     from strongroom.config import Config
     from strongroom.errors import (
         Answer,

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from strongroom import events
-from strongroom.chain.calls.steps import Steps, run
+from strongroom.chain.calls.steps import Steps, attempted, run
 from strongroom.chain.link import Link
 from strongroom.chain.query import (
     Extract,
-    Missing,
     ReadLog,
     Request,
     Result,
@@ -20,10 +19,11 @@ from strongroom.chain.query import (
     query,
     query_many,
     query_version,
+    value_of,
 )
 from strongroom.chain.reading import Reading, WouldBlockError
-from strongroom.chain.store_handle import SHARE
-from strongroom.chain.target import named_link, refuse_to_hide, target_link
+from strongroom.chain.store_handle import Operation
+from strongroom.chain.target import WriteTarget, named_link, refuse_to_hide, target_link
 from strongroom.errors import (
     Answer,
     Attempt,
@@ -36,7 +36,7 @@ from strongroom.errors import (
 )
 from strongroom.paths import check_key, check_path, check_prefix
 from strongroom.secret import Secret, SensitiveDict, Value, Version, check_data, protect
-from strongroom.store import DEFAULT_TIMEOUT, Health, fail_fast, time_limit
+from strongroom.store import DEFAULT_TIMEOUT, Health, time_limit
 
 if TYPE_CHECKING:
     from strongroom.chain.cache import CacheUsage
@@ -52,7 +52,6 @@ _DOUBTS = frozenset({Answer.UNAVAILABLE, Answer.DENIED})
 """Answers that leave open whether the secret exists."""
 
 _R = TypeVar("_R")
-_S = TypeVar("_S", bound=Secret | None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,20 +81,6 @@ class Resolution:
     stale: bool
     attempts: tuple[Attempt, ...]
     ttl: float | None = None
-
-
-class WriteTarget(NamedTuple):
-    """The store that a write would go to.
-
-    Attributes:
-        store: the store's name.
-        capabilities: the names of its capabilities beyond reading, such as `versioned` or `recoverable`.
-        link: its position in the chain, from 1; None for a store outside of a chain.
-    """
-
-    store: str
-    capabilities: frozenset[str]
-    link: int | None = None
 
 
 class Chain:
@@ -193,43 +178,27 @@ class Chain:
         Raises:
             InvalidPathError: the path can never name a secret.
         """
-        from strongroom.chain.explanation import Explanation, LinkAnswer
+        return run(self.explain_steps(path, key))
+
+    def explain_steps(self, path: str, key: str | None = None) -> Steps[Explanation]:
+        """`explain`, for a thread or an event loop."""
+        from strongroom.chain.explanation import explained, query_each
 
         path = check_path(path)
         key = None if key is None else check_key(key, path)
         request = Request.of(key, fresh=True, allow_dynamic=False)
-        results: list[tuple[Link, Result]] = []
-        ages = {link.name: link.disk_age(path) for link in self._links if link.covers(path)}
-        for link in self._links:
-            if link.covers(path):
-                with time_limit(link.policy.timeout / SHARE), fail_fast():
-                    results.append((link, query(link, path, key, request)))
-        answers = tuple(
-            LinkAnswer(attempt, disk_age=ages[attempt.store])
-            if isinstance(found, StrongroomError)
-            else LinkAnswer(
-                attempt,
-                found.version,
-                found.created,
-                found=True,
-                value=_value(request, found),
-                disk_age=ages[attempt.store],
-            )
-            for _, (attempt, found) in results
-        )
-        passed_over = tuple(link.name for link in self._links if not link.covers(path))
+        results, ages = yield from query_each(self._links, path, key, request)
         self._note(path, key, results)
+
+        def conclude(*, blocking: bool = True) -> Resolution:
+            read = partial(self.resolve, fresh=True, allow_dynamic=False, blocking=blocking)
+            return self._conclude_or_compose(path, key, request, results, read)
+
         try:
-            read = partial(self.resolve, fresh=True, allow_dynamic=False)
-            resolution = self._conclude_or_compose(path, key, request, results, read)
+            conclusion: Resolution | StrongroomError = yield from attempted(conclude)
         except StrongroomError as error:
-            if isinstance(error, StoreError) and error.attempts and error.attempts[-1].answer is Answer.NOT_ASKED:
-                return Explanation(answers, passed_over)
-            return Explanation(answers, passed_over, error=error.copy())  # without frames: it is kept
-        last = resolution.attempts[-1]
-        default = LinkAnswer(last, found=True, value=resolution.value)
-        served = next((answer for answer in answers if answer.attempt is last), default)
-        return Explanation(answers, passed_over, served)
+            conclusion = error.copy()  # without frames: it is kept
+        return explained(self._links, request, results, ages, conclusion)
 
     def _note(self, path: str, key: str | None, results: Sequence[tuple[Link, Result]]) -> None:
         """Log and tell each link's result, before a value is returned."""
@@ -259,7 +228,7 @@ class Chain:
         for link, (attempt, found) in results:
             attempts.append(attempt)
             if not isinstance(found, StrongroomError):
-                return _resolution(path, key, _value(request, found), found, attempts)
+                return _resolution(path, key, value_of(request, found), found, attempts)
             if ends_chain(attempt.answer, link):
                 # A missing key ends the read as an absence only if no link before was in doubt.
                 if failure is None or attempt.answer is not Answer.KEY_MISSING:
@@ -335,22 +304,15 @@ class Chain:
     # --- writing ------------------------------------------------------------------------------------------------------
 
     def write(
-        self,
-        path: str,
-        data: Mapping[str, Value],
-        *,
-        store: str | None = None,
-        replace: bool = False,
-        create: bool = False,
+        self, path: str, data: Mapping[str, Value], *, store: str | None = None, replace: bool = False
     ) -> Version | None:
         """Set the keys of `data` in one store and keep the others; `replace` replaces the secret.
 
         Raises:
-            ConflictError: other writers won, the write would hide keys of a lower link, or `create` is True and the
-                secret has one of the keys already.
+            ConflictError: other writers won, or the write would hide keys of a lower link.
             UnsupportedOperationError: no link of the chain can be written, or the named one does not cover this path.
         """
-        steps = self.write_steps(path, data, store=store, replace=replace, create=create)
+        steps = self.write_steps(path, data, store=store, replace=replace)
         del data  # a traceback that prints local variables would show it
         return run(steps)
 
@@ -363,7 +325,7 @@ class Chain:
         replace: bool = False,
         create: bool = False,
     ) -> Steps[Version | None]:
-        """`write`, for a thread or an event loop."""
+        """`write`, for a thread or an event loop. With `create`, a key that the secret has already is a conflict."""
         path, data = check_path(path), check_data(path, data)
         with time_limit(self._timeout):
             link = yield from target_link(self._links, path, store)
@@ -400,16 +362,31 @@ class Chain:
             operation: takes the store.
             changes: the name of the change, such as `undelete`, if it is one. It drops the secret from the cache.
         """
-        path = check_path(path)
-        with time_limit(self._timeout):
-            return run(target_link(self._links, path, store)).writer.at_store(path, operation, changes=changes)
+        answer: _R = run(self.target_steps(path, store, Operation(operation), changes=changes))
+        return answer
 
-    def read_version(self, path: str, store: str | None, read: Callable[[GuardedStore], _S]) -> _S:
-        """Return the version of a secret that `read` returns: `at_target`, noted as a read."""
+    def target_steps(
+        self, path: str, store: str | None, operation: Operation, *arguments: object, changes: str = ""
+    ) -> Steps[Any]:
+        """`at_target`, for a thread or an event loop."""
         path = check_path(path)
         with time_limit(self._timeout):
-            link = run(target_link(self._links, path, store))
-            attempt, found = query_version(link, path, read)
+            link = yield from target_link(self._links, path, store)
+            return (yield from link.writer.at_store(path, operation, *arguments, changes=changes))
+
+    def rollback_steps(self, path: str, store: str | None, version: Version) -> Steps[Version | None]:
+        """Write the data of an old version to the store that `write` would go to, as its newest version."""
+        path = check_path(path)
+        with time_limit(self._timeout):
+            link = yield from target_link(self._links, path, store)
+            return (yield from link.writer.roll_back(path, version))
+
+    def version_steps(self, path: str, store: str | None, operation: Operation, *arguments: object) -> Steps[Any]:
+        """Return the version of a secret that the operation returns: `target_steps`, noted as a read."""
+        path = check_path(path)
+        with time_limit(self._timeout):
+            link = yield from target_link(self._links, path, store)
+            attempt, found = yield from query_version(link, path, operation, *arguments)
             self._reads.note(path, None, link, (attempt, found), step="version")
         if isinstance(found, StrongroomError):
             raise found
@@ -467,13 +444,6 @@ class Chain:
         """Close every store. Every later call is refused."""
         for link in self._links:
             link.close()
-
-
-def _value(request: Request, reading: Reading) -> Value:
-    value = request.extract(reading.data)
-    if isinstance(value, SensitiveDict):
-        return value  # the reading's data is this call's own
-    return None if isinstance(value, Missing) else protect(value)  # `query` has made sure that it is there
 
 
 def _resolution(path: str, key: str | None, value: Value, reading: Reading, attempts: Sequence[Attempt]) -> Resolution:

@@ -1,4 +1,4 @@
-"""The explanation of a read: the answer of every link, and whether its value equals the served one. Pure."""
+"""The explanation of a read: the answer of every link, and whether its value equals the served one."""
 
 from __future__ import annotations
 
@@ -7,10 +7,20 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING
 
+from strongroom.chain.calls.steps import Steps, attempted
+from strongroom.chain.query import Request, Result, query, value_of
+from strongroom.chain.store_handle import SHARE
 from strongroom.encoding import to_json, to_json_text
-from strongroom.errors import Attempt, StrongroomError
+from strongroom.errors import Answer, Attempt, StoreError, StrongroomError
 from strongroom.secret import Value, Version
+from strongroom.store import fail_fast, time_limit
+
+if TYPE_CHECKING:
+    from strongroom.chain.chain import Resolution
+    from strongroom.chain.link import Link
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,57 @@ class Explanation:
             # A list, so that all values are compared even after a difference.
             return value.keys() == served.keys() and not [key for key in value if not _same(value[key], served[key])]
         return _same(value, served)
+
+
+def query_each(
+    links: Sequence[Link], path: str, key: str | None, request: Request
+) -> Steps[tuple[list[tuple[Link, Result]], list[float | None]]]:
+    """Query every link that covers the path, each within its own `timeout`.
+
+    Returns:
+        Each link with its result, and the ages of what their disk caches had before.
+    """
+    results: list[tuple[Link, Result]] = []
+    covering = [link for link in links if link.covers(path)]
+    ages: list[float | None] = []
+    for link in covering:
+        ages.append((yield from link.disk_age(path)))  # noqa: PERF401  # a comprehension cannot wait for a step
+    for link in covering:
+        with time_limit(link.policy.timeout / SHARE), fail_fast():
+            results.append((link, (yield from attempted(partial(_queried, link, path, key, request)))))
+    return results, ages
+
+
+def _queried(link: Link, path: str, key: str | None, request: Request, *, blocking: bool = True) -> Result:
+    return query(link, path, key, request._replace(blocking=blocking))
+
+
+def explained(
+    links: Sequence[Link],
+    request: Request,
+    results: Sequence[tuple[Link, Result]],
+    ages: Sequence[float | None],
+    conclusion: Resolution | StrongroomError,
+) -> Explanation:
+    """Return the explanation of a read that ended with this resolution or error."""
+    answers = tuple(_answer(request, result, age) for (_, result), age in zip(results, ages, strict=True))
+    queried = {link.name for link, _ in results}
+    passed_over = tuple(link.name for link in links if link.name not in queried)
+    if isinstance(conclusion, StrongroomError):
+        attempts = conclusion.attempts if isinstance(conclusion, StoreError) else ()
+        creates = bool(attempts) and attempts[-1].answer is Answer.NOT_ASKED
+        return Explanation(answers, passed_over, error=None if creates else conclusion)
+    last = conclusion.attempts[-1]
+    default = LinkAnswer(last, found=True, value=conclusion.value)
+    return Explanation(answers, passed_over, next((answer for answer in answers if answer.attempt is last), default))
+
+
+def _answer(request: Request, result: Result, age: float | None) -> LinkAnswer:
+    attempt, found = result
+    if isinstance(found, StrongroomError):
+        return LinkAnswer(attempt, disk_age=age)
+    value = value_of(request, found)
+    return LinkAnswer(attempt, found.version, found.created, found=True, value=value, disk_age=age)
 
 
 def _same(one: Value, other: Value) -> bool:

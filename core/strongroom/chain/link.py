@@ -370,9 +370,10 @@ class Link:
         """Note that the store has just confirmed this version, or with None an absence, of a secret: see the cache."""
         return self._cache.confirm(path, version, created)
 
-    def disk_age(self, path: str) -> float | None:
+    def disk_age(self, path: str) -> Steps[float | None]:
         """Return the age of what the disk cache has at `path`, in seconds; None if it has nothing."""
-        return None if self._disk is None else self._disk.age(path)
+        age: float | None = None if self._disk is None else (yield Step(partial(self._disk.age, path)))
+        return age
 
     def creates(self, path: str, *, blocking: bool = True) -> bool:
         """Return True if a read of `path` would create a credential. May open the store."""

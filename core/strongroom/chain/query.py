@@ -4,11 +4,13 @@ import logging
 import time
 from collections.abc import Callable, Container, Iterator, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, Final, NamedTuple, Self, TypeAlias, TypeVar
+from typing import Final, NamedTuple, Self, TypeAlias
 
 from strongroom import events
+from strongroom.chain.calls.steps import Steps
 from strongroom.chain.link import Link
 from strongroom.chain.reading import Reading
+from strongroom.chain.store_handle import Operation
 from strongroom.disk_cache.aged import AgedAbsence
 from strongroom.errors import (
     Answer,
@@ -22,12 +24,7 @@ from strongroom.errors import (
     UnsupportedOperationError,
 )
 from strongroom.events import Event, EventKind, hit_counter
-from strongroom.secret import Secret, SensitiveDict, Value
-
-if TYPE_CHECKING:
-    from strongroom.store.boundary.guard import GuardedStore
-
-_S = TypeVar("_S", bound=Secret | None)
+from strongroom.secret import Secret, SensitiveDict, Value, protect
 
 
 class Missing(Enum):
@@ -128,16 +125,26 @@ def query_many(link: Link, paths: Sequence[str], request: Request) -> Iterator[t
             yield path, _judged(link, path, answer, request, started)
 
 
-def query_version(link: Link, path: str, read: "Callable[[GuardedStore], _S]") -> tuple[Attempt, _S | StrongroomError]:
+def query_version(
+    link: Link, path: str, operation: Operation, *arguments: object
+) -> "Steps[tuple[Attempt, Secret | StrongroomError | None]]":
     """Read one version of a secret from one link, past its cache."""
     started = time.monotonic()
     try:
-        secret = link.writer.at_store(path, read)
+        secret: Secret | None = yield from link.writer.at_store(path, operation, *arguments)
     except StrongroomError as error:
         return _failed(error, link, started)
     if secret is None:
         return Attempt(link.name, Answer.NOT_FOUND, "it has no such version", time.monotonic() - started), secret
     return Attempt(link.name, Answer.FOUND, f"found, version {secret.version}", time.monotonic() - started), secret
+
+
+def value_of(request: Request, reading: Reading) -> Value:
+    """Return the requested value of a reading that has it."""
+    value = request.extract(reading.data)
+    if isinstance(value, SensitiveDict):
+        return value  # the reading's data is this call's own
+    return None if isinstance(value, Missing) else protect(value)
 
 
 def creates(link: Link, path: str, *, blocking: bool = True) -> bool:

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple
 
-from strongroom.chain.calls.steps import Step, Steps
+from strongroom.chain.calls.steps import Steps, attempted
 from strongroom.chain.link import Link
 from strongroom.chain.query import creates
 from strongroom.chain.reading import Reading
 from strongroom.errors import ConfigurationError, ConflictError, SecretNotFoundError, UnsupportedOperationError
 from strongroom.secret import SensitiveDict
 
-_R = TypeVar("_R")
+
+class WriteTarget(NamedTuple):
+    """The store that a write would go to.
+
+    Attributes:
+        store: the store's name.
+        capabilities: the names of its capabilities beyond reading, such as `versioned` or `recoverable`.
+        link: its position in the chain, from 1; None for a store outside of a chain.
+    """
+
+    store: str
+    capabilities: frozenset[str]
+    link: int | None = None
 
 
 def target_link(links: Sequence[Link], path: str, store: str | None) -> Steps[Link]:
@@ -57,21 +69,15 @@ def refuse_to_hide(links: Sequence[Link], path: str, merged: SensitiveDict, targ
     for link in links[links.index(target) + 1 :]:
         if not link.covers(path):
             continue
-        makes: bool = yield from _answered(partial(creates, link, path))
+        makes: bool = yield from attempted(partial(creates, link, path))
         if makes:
             reason = f"it would hide what store {link.name} makes there"
             raise ConflictError(path, reason, store=target.name, hint="Write it elsewhere, or pass replace=True")
         try:
-            reading: Reading = yield from _answered(partial(link.read, path, fresh=True))
+            reading: Reading = yield from attempted(partial(link.read, path, fresh=True))
         except SecretNotFoundError:
             continue
         hidden = sorted(reading.data.keys() - merged.keys())
         if hidden:
             reason = f"it would hide the keys {', '.join(hidden)}, which only store {link.name} has"
             raise ConflictError(path, reason, store=target.name, hint="Set these too, or pass replace=True")
-
-
-def _answered(read: Callable[..., _R]) -> Steps[_R]:
-    """Return the result of a read that takes `blocking`."""
-    answer: _R = yield Step(read, attempt=lambda blocking: read(blocking=blocking))
-    return answer

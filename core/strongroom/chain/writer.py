@@ -7,17 +7,15 @@ import time
 from collections.abc import Callable
 from functools import partial
 from threading import RLock
-from typing import Any, TypeVar
+from typing import Any
 from weakref import WeakValueDictionary
 
-from strongroom.chain.calls.steps import Step, Steps, run
-from strongroom.chain.store_handle import DELETE, READ, WRITE, WRITE_IF, Operation, StoreHandle
+from strongroom.chain.calls.steps import Step, Steps
+from strongroom.chain.store_handle import DELETE, READ, READ_VERSION, WRITE, WRITE_IF, Operation, StoreHandle
 from strongroom.errors import ConflictError, SecretNotFoundError, StoreUnavailableError
 from strongroom.secret import Secret, SensitiveDict, Version
 from strongroom.store import is_held_here, random_factor, reentrant_lock, remaining
-from strongroom.store.boundary.guard import GuardedStore
 
-_R = TypeVar("_R")
 _SHORTEST_PAUSE = 0.001
 _FIRST_PAUSE = 0.01
 _LAST_PAUSE = 0.25
@@ -51,12 +49,20 @@ class LinkWriter:
         """Remove the secret."""
         return self._change("delete", path, DELETE, path)
 
-    def at_store(self, path: str, operation: Callable[[GuardedStore], _R], *, changes: str = "") -> _R:
+    def at_store(self, path: str, operation: Operation, *arguments: object, changes: str = "") -> Steps[Any]:
         """Return the operation's result on the store itself, past the cache. `changes` is the name of a change."""
         if changes:
-            answer: _R = run(self._change(changes, path, Operation(operation)))
-            return answer
-        return self._handle.call(path, operation)
+            return self._change(changes, path, operation, *arguments)
+        return self._handle.steps(path, operation, *arguments)
+
+    def roll_back(self, path: str, to: Version) -> Steps[Version | None]:
+        """Write the data of an old version, unless another writer comes between."""
+        # Read the old version first: a store without versions refuses here, before the secret itself is read.
+        old: Secret = yield from self._handle.steps(path, READ_VERSION, path, to)
+        newest = yield from self._current(path)
+        expected = None if newest is None else newest.version
+        version: Version | None = yield from self._change("rollback", path, WRITE_IF, path, old.data, expected)
+        return version
 
     def merge(
         self, path: str, data: SensitiveDict, check: Callable[[Secret | None, SensitiveDict], Steps[None]]

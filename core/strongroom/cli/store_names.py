@@ -22,7 +22,7 @@ def describe_store(config: Config, name: str) -> str:
         ConfigurationError, PluginError: the store does not exist, or its options are invalid.
     """
     from strongroom import plugins
-    from strongroom.chain.chain import WriteTarget
+    from strongroom.chain.target import WriteTarget
     from strongroom.migrate.endpoints import located
 
     config, group = located(config, name, plugins.EXPORTERS)

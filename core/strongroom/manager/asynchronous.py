@@ -125,8 +125,8 @@ class SecretsManager(BlockingManager):
         )
 
     async def aexplain(self, path: str, key: str | None = None) -> Explanation:
-        """`explain`, off the event loop."""
-        return await self._threads.run_unlimited(self.explain, path, key)
+        """`explain`, off the event loop; asynchronous stores are awaited in it."""
+        return await self._threads.drive(self._chain.explain_steps(path, key))
 
     @overload
     async def ainterpolate(self, value: str, *, fresh: bool = False) -> str: ...
@@ -167,8 +167,8 @@ class SecretsManager(BlockingManager):
         return await self._threads.drive(self._chain.write_steps(path, data, store=store, replace=replace))
 
     async def agenerate_missing(self, *, store: str | None = None) -> list[str]:
-        """`generate_missing`, off the event loop."""
-        return await self._threads.run_unlimited(self.generate_missing, store=store)
+        """`generate_missing`, off the event loop; asynchronous stores are awaited in it."""
+        return await self._threads.drive(self._generate_missing(store))
 
     async def adelete_secret(self, path: str, *, store: str | None = None) -> None:
         """`delete_secret`, off the event loop; an asynchronous store is awaited in it."""
@@ -190,4 +190,4 @@ class SecretsManager(BlockingManager):
 
     async def aclose(self) -> None:
         """`close`, off the event loop."""
-        await self._threads.run_unlimited(self.close)
+        await self._threads.run(self.close)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from strongroom.chain.chain import Resolution, WriteTarget
+from strongroom.chain.calls.steps import Steps, run
+from strongroom.chain.chain import Resolution
 from strongroom.chain.query import MISSING
+from strongroom.chain.target import WriteTarget
 from strongroom.database_url import DATABASE_PATH, WANTED, check_scheme, database_url, with_scheme
 from strongroom.encoding import as_text
 from strongroom.errors import SecretNotFoundError, StrongroomError
@@ -256,6 +258,9 @@ class BlockingManager(ConfiguredManager):
             StoreUnavailableError, PermissionDeniedError: it is not known whether a secret exists, or it was refused.
             UnsupportedOperationError: no store of the chain can be written.
         """
+        return run(self._generate_missing(store))
+
+    def _generate_missing(self, store: str | None) -> Steps[list[str]]:
         from strongroom.manager.generation import generate_missing
 
         if store is not None:

@@ -13,6 +13,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from strongroom.chain.calls.steps import Steps, run
+from strongroom.chain.store_handle import (
+    DESTROY,
+    READ_METADATA,
+    READ_VERSION,
+    UNDELETE,
+    VERSIONS,
+    WRITE_METADATA,
+    Operation,
+)
 from strongroom.errors import SecretNotFoundError
 from strongroom.secret import Secret, Version, check_labels, check_version
 from strongroom.store import VersionInfo
@@ -46,7 +56,7 @@ class Versions:
         Raises:
             PermissionDeniedError: the history is denied. The secret itself may still be readable.
         """
-        return self._chain.at_target(path, store, lambda guarded: guarded.versions(path))
+        return run(self._history(path, store))
 
     def read(self, path: str, version: Version, *, store: str | None = None) -> Secret:
         """Return one version, with its data.
@@ -54,15 +64,14 @@ class Versions:
         Raises:
             SecretNotFoundError: it is deleted, destroyed or pruned, or never existed.
         """
-        version = check_version(path, version)
-        return self._chain.read_version(path, store, lambda guarded: guarded.read_version(path, version))
+        return run(self._read(path, version, store))
 
     def pending(self, path: str, *, store: str | None = None) -> Secret | None:
         """Return the new value of a rotation that the store itself carries out, such as AWSPENDING.
 
         None means that none is under way, or that the store has no such version.
         """
-        return self._chain.read_version(path, store, lambda guarded: _pending(guarded, path))
+        return run(self._pending(path, store))
 
     def rollback(self, path: str, version: Version, *, store: str | None = None) -> Version | None:
         """Write the data of an old version as a new version, and return its name.
@@ -73,10 +82,7 @@ class Versions:
             SecretNotFoundError: the old version is deleted, destroyed or pruned, or never existed. Nothing is written.
             ConflictError: another writer came between. Nothing is written.
         """
-        version = check_version(path, version)
-        return self._chain.at_target(
-            path, store, lambda guarded: _roll_back(guarded, path, version), changes="rollback"
-        )
+        return run(self._rollback(path, version, store))
 
     def undelete(self, path: str, version: Version, *, store: str | None = None) -> None:
         """Make a deleted version readable again; do nothing to one that is not deleted.
@@ -86,8 +92,7 @@ class Versions:
         Raises:
             SecretNotFoundError: it is destroyed or pruned, or never existed.
         """
-        version = check_version(path, version)
-        self._chain.at_target(path, store, lambda guarded: guarded.undelete(path, version), changes="undelete")
+        run(self._undelete(path, version, store))
 
     def destroy(self, path: str, version: Version, *, store: str | None = None) -> None:
         """Remove one version's data for good. The other versions stay.
@@ -95,12 +100,11 @@ class Versions:
         Raises:
             SecretNotFoundError: it never existed, or is pruned.
         """
-        version = check_version(path, version)
-        self._chain.at_target(path, store, lambda guarded: guarded.destroy(path, version), changes="destroy")
+        run(self._destroy(path, version, store))
 
     def metadata(self, path: str, *, store: str | None = None) -> dict[str, str]:
         """Return the labels of the secret. All versions share them."""
-        return self._chain.at_target(path, store, lambda guarded: guarded.read_metadata(path))
+        return run(self._metadata(path, store))
 
     def set_metadata(self, path: str, metadata: Mapping[str, str], *, store: str | None = None) -> None:
         """Replace the labels of the secret; its data stays.
@@ -108,38 +112,66 @@ class Versions:
         Raises:
             InvalidDataError: a label is not text, or the store does not take it.
         """
-        labels = check_labels(path, metadata)
-        self._chain.at_target(path, store, lambda guarded: guarded.write_metadata(path, labels), changes="label")
+        run(self._set_metadata(path, metadata, store))
 
-    # --- off the event loop -------------------------------------------------------------------------------------------
+    # --- in an event loop ---------------------------------------------------------------------------------------------
 
     async def ahistory(self, path: str, *, store: str | None = None) -> list[VersionInfo]:
-        """`history`, off the event loop."""
-        return await self._threads.run(self.history, path, store=store)
+        """`history`, off the event loop; an asynchronous store is awaited in it."""
+        return await self._threads.drive(self._history(path, store))
 
     async def aread(self, path: str, version: Version, *, store: str | None = None) -> Secret:
-        """`read`, off the event loop."""
-        return await self._threads.run(self.read, path, version, store=store)
+        """`read`, off the event loop; an asynchronous store is awaited in it."""
+        return await self._threads.drive(self._read(path, version, store))
 
     async def arollback(self, path: str, version: Version, *, store: str | None = None) -> Version | None:
-        """`rollback`, off the event loop."""
-        return await self._threads.run(self.rollback, path, version, store=store)
+        """`rollback`, off the event loop; an asynchronous store is awaited in it."""
+        return await self._threads.drive(self._rollback(path, version, store))
 
     async def aundelete(self, path: str, version: Version, *, store: str | None = None) -> None:
-        """`undelete`, off the event loop."""
-        await self._threads.run(self.undelete, path, version, store=store)
+        """`undelete`, off the event loop; an asynchronous store is awaited in it."""
+        await self._threads.drive(self._undelete(path, version, store))
 
     async def adestroy(self, path: str, version: Version, *, store: str | None = None) -> None:
-        """`destroy`, off the event loop."""
-        await self._threads.run(self.destroy, path, version, store=store)
+        """`destroy`, off the event loop; an asynchronous store is awaited in it."""
+        await self._threads.drive(self._destroy(path, version, store))
 
     async def ametadata(self, path: str, *, store: str | None = None) -> dict[str, str]:
-        """`metadata`, off the event loop."""
-        return await self._threads.run(self.metadata, path, store=store)
+        """`metadata`, off the event loop; an asynchronous store is awaited in it."""
+        return await self._threads.drive(self._metadata(path, store))
 
     async def aset_metadata(self, path: str, metadata: Mapping[str, str], *, store: str | None = None) -> None:
-        """`set_metadata`, off the event loop."""
-        await self._threads.run(self.set_metadata, path, metadata, store=store)
+        """`set_metadata`, off the event loop; an asynchronous store is awaited in it."""
+        await self._threads.drive(self._set_metadata(path, metadata, store))
+
+    # --- the steps of both --------------------------------------------------------------------------------------------
+
+    def _history(self, path: str, store: str | None) -> Steps[list[VersionInfo]]:
+        return self._chain.target_steps(path, store, VERSIONS, path)
+
+    def _read(self, path: str, version: Version, store: str | None) -> Steps[Secret]:
+        return self._chain.version_steps(path, store, READ_VERSION, path, check_version(path, version))
+
+    def _pending(self, path: str, store: str | None) -> Steps[Secret | None]:
+        return self._chain.version_steps(path, store, _READ_PENDING, path)
+
+    def _rollback(self, path: str, version: Version, store: str | None) -> Steps[Version | None]:
+        return self._chain.rollback_steps(path, store, check_version(path, version))
+
+    def _undelete(self, path: str, version: Version, store: str | None) -> Steps[None]:
+        version = check_version(path, version)
+        return self._chain.target_steps(path, store, UNDELETE, path, version, changes="undelete")
+
+    def _destroy(self, path: str, version: Version, store: str | None) -> Steps[None]:
+        version = check_version(path, version)
+        return self._chain.target_steps(path, store, DESTROY, path, version, changes="destroy")
+
+    def _metadata(self, path: str, store: str | None) -> Steps[dict[str, str]]:
+        return self._chain.target_steps(path, store, READ_METADATA, path)
+
+    def _set_metadata(self, path: str, metadata: Mapping[str, str], store: str | None) -> Steps[None]:
+        labels = check_labels(path, metadata)
+        return self._chain.target_steps(path, store, WRITE_METADATA, path, labels, changes="label")
 
 
 def _pending(guarded: GuardedStore, path: str) -> Secret | None:
@@ -149,11 +181,4 @@ def _pending(guarded: GuardedStore, path: str) -> Secret | None:
         return None
 
 
-def _roll_back(guarded: GuardedStore, path: str, version: Version) -> Version | None:
-    # Read the old version first: a store without versions refuses here, before the secret itself is read.
-    old = guarded.read_version(path, version)
-    try:
-        newest = guarded.read(path).version
-    except SecretNotFoundError:
-        newest = None
-    return guarded.write_if(path, old.data, newest)
+_READ_PENDING = Operation(_pending)

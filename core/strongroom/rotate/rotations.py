@@ -18,6 +18,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from strongroom import plugins
+from strongroom.chain.calls.steps import Steps, run
+from strongroom.chain.store_handle import READ_VERSION, VERSIONS
 from strongroom.config import Config, RotationConfig
 from strongroom.config.document import listed
 from strongroom.config.trust import not_trusted
@@ -41,7 +43,7 @@ from strongroom.store.boundary.enforcement import open_plugin
 if TYPE_CHECKING:
     from strongroom.chain.calls.threads import Threads
     from strongroom.chain.chain import Chain
-    from strongroom.store.boundary.guard import GuardedStore
+    from strongroom.store import VersionInfo
 
 LAST_LABEL = "rotated-at"
 DUE_LABEL = "rotate-by"
@@ -223,15 +225,17 @@ class Rotations:
         Raises:
             UnsupportedOperationError: the store keeps no versions.
         """
-        store = self._about(path).store
-        versions = self._chain.at_target(path, store, lambda guarded: guarded.versions(path))
+        return run(self._history(path))
+
+    def _history(self, path: str) -> Steps[list[RotatedVersion]]:
+        at_store = partial(self._chain.target_steps, path, self._about(path).store)
+        versions: list[VersionInfo] = yield from at_store(VERSIONS, path)
         found: list[RotatedVersion] = []
         before: Mapping[str, Value] | None = None
         for info in versions:
             if info.deleted or info.destroyed:
                 continue
-            read = partial(_read_version, path, info.version)
-            secret = self._chain.at_target(path, store, read)
+            secret: Secret = yield from at_store(READ_VERSION, path, info.version)
             if before is not None and (keys := _changed(before, secret.data)):
                 found.append(RotatedVersion(info.version, info.created, keys))
             before = secret.data
@@ -241,27 +245,27 @@ class Rotations:
 
     async def arotate(self, path: str) -> RotationStatus:
         """`rotate`, off the event loop."""
-        return await self._threads.run_unlimited(self.rotate, path)
+        return await self._threads.run(self.rotate, path)
 
     async def arotate_if_due(self, path: str) -> RotationStatus | None:
         """`rotate_if_due`, off the event loop."""
-        return await self._threads.run_unlimited(self.rotate_if_due, path)
+        return await self._threads.run(self.rotate_if_due, path)
 
     async def aresume(self, path: str, *, take_over: bool = False, now: bool = False) -> RotationStatus:
         """`resume`, off the event loop."""
-        return await self._threads.run_unlimited(self.resume, path, take_over=take_over, now=now)
+        return await self._threads.run(self.resume, path, take_over=take_over, now=now)
 
     async def aundo(self, path: str, *, take_over: bool = False) -> RotationStatus:
         """`undo`, off the event loop."""
-        return await self._threads.run_unlimited(self.undo, path, take_over=take_over)
+        return await self._threads.run(self.undo, path, take_over=take_over)
 
     async def astatus(self, paths: Iterable[str] | None = None) -> list[RotationStatus]:
         """`status`, off the event loop."""
-        return await self._threads.run_unlimited(self.status, paths)
+        return await self._threads.run(self.status, paths)
 
     async def ahistory(self, path: str) -> list[RotatedVersion]:
-        """`history`, off the event loop."""
-        return await self._threads.run_unlimited(self.history, path)
+        """`history`, off the event loop; an asynchronous store is awaited in it."""
+        return await self._threads.drive(self._history(path))
 
     # --- parts --------------------------------------------------------------------------------------------------------
 
@@ -424,10 +428,6 @@ def _transactional(about: RotationConfig, rotator: GuardedRotator | GuardedServi
 def _last(state: State | None, secret: Secret) -> datetime | None:
     """Return when the secret was last rotated, or written if it never was."""
     return secret.created if state is None or state.last is None else state.last
-
-
-def _read_version(path: str, version: Version, store: GuardedStore) -> Secret:
-    return store.read_version(path, version)
 
 
 def _changed(before: Mapping[str, Value], after: Mapping[str, Value]) -> tuple[str, ...]:

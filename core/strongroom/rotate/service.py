@@ -33,7 +33,8 @@ from strongroom.secret import SensitiveDict, Version
 from strongroom.store import SecretStore
 
 if TYPE_CHECKING:
-    from strongroom.chain.chain import Chain, WriteTarget
+    from strongroom.chain.chain import Chain
+    from strongroom.chain.target import WriteTarget
     from strongroom.store.boundary.guard import GuardedStore
 
 _R = TypeVar("_R")

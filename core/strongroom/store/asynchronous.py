@@ -54,7 +54,9 @@ class AsyncSecretStore(ABC):
     - `alist_entries(prefix)`, an asynchronous generator: `list_entries`;
     - `awrite(path, data)` and `adelete(path)`: `write` and `delete`;
     - `awrite_if(path, data, expected)`: `write_if`;
-    - `aprobe()`: `probe`.
+    - `aprobe()`: `probe`;
+    - `aversions`, `aread_version`, `akept_versions`, `aundelete`, `adestroy`, `aread_metadata` and `awrite_metadata`:
+      those of `VersionedStore`.
 
     Each does what `strongroom.store` says about the blocking method. It *must not* block the event loop: a store that
     has done so for half a second is named in a warning, and its later calls run in its own loop. A store is used in
@@ -376,6 +378,13 @@ _BLOCKING = {
     "delete": ("adelete", True),
     "write_if": ("awrite_if", True),
     "probe": ("aprobe", False),
+    "versions": ("aversions", False),
+    "read_version": ("aread_version", False),
+    "kept_versions": ("akept_versions", False),
+    "undelete": ("aundelete", True),
+    "destroy": ("adestroy", True),
+    "read_metadata": ("aread_metadata", False),
+    "write_metadata": ("awrite_metadata", True),
 }
 """The optional blocking methods, each with its asynchronous one, and whether it changes something."""
 

@@ -162,12 +162,12 @@ class Watcher:
 
         watch = self._made(paths, put, interval, put)
         try:
-            await threads.run_unlimited(self._begin, watch)
+            await threads.run(self._begin, watch)
             while (change := await queue.get()) is not None:
                 yield change
         finally:
             if not watch.closed:
-                await threads.run_unlimited(watch.close)
+                await threads.run(watch.close)
 
     def _made(
         self,

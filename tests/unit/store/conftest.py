@@ -1,5 +1,7 @@
 """Fixtures for tests of stores in a manager's chain."""
 
+import threading
+
 import pytest
 
 from strongroom import SecretsManager
@@ -19,3 +21,17 @@ def managed():
     yield manage
     for manager in managers:
         manager.close()
+
+
+@pytest.fixture
+def no_threads(monkeypatch):
+    """Refuse to start a thread from now on."""
+
+    def refuse():
+        def start(thread):
+            raise AssertionError(f"{thread.name} was started")
+
+        monkeypatch.setattr(threading.Thread, "start", start)
+
+    yield refuse
+    monkeypatch.undo()

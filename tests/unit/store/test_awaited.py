@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from awaited_stores import Checked, Store, hang
 from strongroom import Secret
 from strongroom.chain import store_handle
 from strongroom.errors import (
@@ -16,71 +17,14 @@ from strongroom.errors import (
     StoreUnavailableError,
     WriteOutcomeUnknownError,
 )
-from strongroom.store import AsyncSecretStore, Health, asynchronous, time_limit
+from strongroom.store import Health, asynchronous, time_limit
 from strongroom.store.memory import MemoryStore
-
-
-class Store(AsyncSecretStore):
-    """A `MemoryStore` behind a client that waits. `faults` maps a method to a coroutine function that it awaits."""
-
-    def __init__(self, **faults):
-        self.memory = MemoryStore()
-        self.faults = faults
-        self.calls, self.threads = [], set()
-
-    async def _called(self, method, path):
-        self.threads.add(threading.current_thread())
-        self.calls.append((method, path))
-        await asyncio.sleep(0)
-        if (fault := self.faults.get(method)) is not None:
-            return await fault()
-        return None
-
-    async def aread(self, path):
-        return await self._called("aread", path) or self.memory.read(path)
-
-    async def alist_entries(self, prefix):
-        for name in list(self.memory.list_entries(prefix)):
-            yield await self._called("alist_entries", prefix) or name
-
-    async def awrite(self, path, data):
-        return await self._called("awrite", path) or self.memory.write(path, data)
-
-    async def adelete(self, path):
-        await self._called("adelete", path)
-        self.memory.delete(path)
-
-    async def aclose(self):
-        pass
-
-
-class Checked(Store):
-    async def awrite_if(self, path, data, expected):
-        return await self._called("awrite_if", path) or self.memory.write_if(path, data, expected)
-
-
-async def hang():
-    await asyncio.Event().wait()
 
 
 @pytest.fixture(autouse=True)
 def _limits(monkeypatch):
     monkeypatch.setattr(asynchronous, "GRACE", 0.5)  # a busy machine begins each call before it is given up
     monkeypatch.setattr(asynchronous, "LONGEST_STEP", 60.0)  # and may stop in the middle of a step
-
-
-@pytest.fixture
-def no_threads(monkeypatch):
-    """Refuse to start a thread from now on."""
-
-    def refuse():
-        def start(thread):
-            raise AssertionError(f"{thread.name} was started")
-
-        monkeypatch.setattr(threading.Thread, "start", start)
-
-    yield refuse
-    monkeypatch.undo()
 
 
 @pytest.mark.parametrize("kind", [Store, Checked])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from concurrent.futures import Future
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from strongroom.chain.cache import Flight, MemoryCache
-from strongroom.chain.calls.steps import Step, drive
+from strongroom.chain.calls.steps import Step, block, drive
 from strongroom.chain.reading import Read
 from strongroom.chain.store_handle import READ
 from strongroom.errors import StoreUnavailableError, StrongroomError
@@ -81,6 +81,6 @@ class AsyncReads:
             raise StoreUnavailableError(path, "the batch took all the time", store=self._name)
 
 
-async def _at_once(step: Step) -> object:
-    """Return the result of the step: the store is open, and its opening does not block."""
-    return step.block()
+def _at_once(step: Step) -> Awaitable[object]:
+    """Wait for the step. One that blocks is the opening, and the store is open already."""
+    return block(step) if step.wait is None else step.wait()

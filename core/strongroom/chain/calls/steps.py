@@ -31,14 +31,26 @@ Steps: TypeAlias = "Generator[Step, Any, _R]"
 
 def run(steps: Steps[_R]) -> _R:
     """Return the result of a call, waiting in this thread."""
+    driving = drive(steps, block)
+    try:
+        driving.send(None)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]  # a coroutine's result
+    finally:
+        driving.close()
+    raise AssertionError  # unreachable: `block` waits for nothing
+
+
+async def drive(steps: Steps[_R], wait: Callable[[Step], Awaitable[Any]]) -> _R:
+    """Return the result of a call; `wait` returns an awaitable of one step's result."""
     answer, failure = None, None
     try:
         while True:
             step = steps.send(answer) if failure is None else steps.throw(failure)
             answer = failure = None
             try:
-                answer = step.block()
-            except BaseException as error:  # noqa: BLE001  # the call gets it
+                answer = await wait(step)
+            except BaseException as error:  # noqa: BLE001  # the call gets it, also a cancellation and an interrupt
                 failure = error
     except StopIteration as end:
         return end.value  # type: ignore[no-any-return]  # a generator's result
@@ -47,19 +59,12 @@ def run(steps: Steps[_R]) -> _R:
         answer = failure = None  # the frames of an error that is kept hold no other one
 
 
-async def drive(steps: Steps[_R], otherwise: Callable[[Step], Awaitable[Any]]) -> _R:
-    """Return the result of a call, waiting in the running event loop; `otherwise` waits for a step without `wait`."""
-    answer, failure = None, None
-    try:
-        while True:
-            step = steps.send(answer) if failure is None else steps.throw(failure)
-            answer = failure = None
-            try:
-                answer = await (otherwise(step) if step.wait is None else step.wait())
-            except BaseException as error:  # noqa: BLE001  # the call gets it, also a cancellation
-                failure = error
-    except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]  # as above
-    finally:
-        steps.close()
-        answer = failure = None
+async def block(step: Step) -> Any:
+    """Return the result of a step, waiting in this thread."""
+    return step.block()
+
+
+def attempted(call: Callable[..., _R]) -> Steps[_R]:
+    """Return the result of a call that takes `blocking`."""
+    answer: _R = yield Step(call, attempt=lambda blocking: call(blocking=blocking))
+    return answer

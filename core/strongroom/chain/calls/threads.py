@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import nullcontext
 from contextvars import copy_context
 from functools import partial
@@ -59,30 +59,21 @@ class Threads:
             pool.shutdown(wait=False)
 
     async def run(self, call: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        """Return the call's result, from a thread. A call that starts past the limit has no time left for I/O."""
-        deadline = time.monotonic() + self._limit
-
-        def limited() -> _R:
-            with time_limit(deadline - time.monotonic()):
-                return call(*args, **kwargs)
-
-        return await self.run_unlimited(limited)
-
-    async def run_unlimited(self, call: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        """`run`, for a call whose parts have separate limits."""
+        """Return the call's result, from a thread."""
         import asyncio
 
         return await asyncio.wrap_future(self._begin(partial(call, *args, **kwargs)))
 
-    async def run_if_needed(self, call: Callable[[bool], _R]) -> _R:
+    async def run_if_needed(self, call: Callable[[bool], _R], limit: float | None = None) -> _R:
         """Return `call(False)` if that needs no I/O. Otherwise wait for the read in progress, or block in a thread.
 
         A read of an asynchronous store is awaited without a thread, and `call(False)` is repeated with its answer.
 
         Args:
             call: takes whether it may block. It raises `WouldBlockError` if it may not, but has to.
+            limit: how long it may take, in seconds, if not as long as one call.
         """
-        deadline, joined = time.monotonic() + self._limit, False
+        deadline, joined = time.monotonic() + (self._limit if limit is None else limit), False
         reads: dict[Read, Future[Secret]] = {}
         token = awaited_reads.set(reads)
         try:
@@ -97,7 +88,7 @@ class Threads:
                         await _joined(begun.values())
                         reads.update(begun)
                     elif flight is None or joined:
-                        return await self.run_unlimited(partial(call, True))  # noqa: FBT003
+                        return await self.run(partial(call, True))  # noqa: FBT003
                     else:
                         joined = True
                         await _joined([flight])
@@ -107,11 +98,13 @@ class Threads:
     async def drive(self, steps: Steps[_R]) -> _R:
         """Return the result of a call, waiting in the running event loop. Steps that block run in a thread."""
         if events.auditors:  # an audit log writes to a file
-            return await self.run_unlimited(run, steps)
-        return await drive(steps, self._wait_for)
+            return await self.run(run, steps)
+        return await drive(steps, self._wait)
 
-    async def _wait_for(self, step: Step) -> Any:
-        return await (self.run_unlimited(step.block) if step.attempt is None else self.run_if_needed(step.attempt))
+    def _wait(self, step: Step) -> Awaitable[Any]:
+        if step.wait is not None:
+            return step.wait()
+        return self.run(step.block) if step.attempt is None else self.run_if_needed(step.attempt, remaining())
 
     def _begin(self, call: Callable[[], _R]) -> Future[_R]:
         with first_use():

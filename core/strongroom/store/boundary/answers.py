@@ -85,13 +85,13 @@ def as_names(answer: object, method: str) -> tuple[str, ...]:
     return tuple(_text(method, name) for name in as_iterator(answer, method))
 
 
-def as_versions(answer: object) -> list[VersionInfo]:
+def as_versions(answer: object, method: str = "versions") -> list[VersionInfo]:
     """Return the answer to `versions`."""
     if not isinstance(answer, Sequence):
-        raise unexpected("versions", answer, "a list of VersionInfo")
+        raise unexpected(method, answer, "a list of VersionInfo")
     if not answer:
-        raise AnswerError("versions() returned no version, expected SecretNotFoundError")
-    return [_version_info(info, "versions") for info in answer]
+        raise AnswerError(f"{method}() returned no version, expected SecretNotFoundError")
+    return [_version_info(info, method) for info in answer]
 
 
 def as_newest(answer: object, _: str) -> VersionInfo:
@@ -131,11 +131,11 @@ def as_labels(answer: object, method: str = "read_metadata") -> dict[str, str]:
     return dict(answer)
 
 
-def as_secret_of(answer: object, path: str, version: Version) -> Secret:
+def as_secret_of(answer: object, path: str, version: Version, method: str = "read_version") -> Secret:
     """Return the answer to `read_version`."""
-    secret = as_secret(answer, path, "read_version")
+    secret = as_secret(answer, path, method)
     if secret.version != version:
-        raise AnswerError("read_version() returned another version")
+        raise AnswerError(f"{method}() returned another version")
     return secret
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from strongroom.errors import InvalidPathError, StoreError
-from strongroom.secret import Secret, Value, Version
+from strongroom.secret import Secret
 from strongroom.store.boundary import answers
 from strongroom.store.daemon import overrun
 from strongroom.store.deadline import remaining
@@ -18,23 +18,46 @@ from strongroom.store.protocols import Health
 if TYPE_CHECKING:
     from strongroom.store.boundary.enforcement import Boundary
 
-_METHODS = {
-    "read": "aread",
-    "write": "awrite",
-    "write_if": "awrite_if",
-    "delete": "adelete",
-    "list_entries": "alist_entries",
-    "walk": "alist_entries",
-    "probe": "aprobe",
-}
-"""The store's method behind each operation."""
-
 _TURN = 256
 """After this many names the loop serves others: an asynchronous generator need not wait for anything."""
 
 
+class _Call(NamedTuple):
+    """A call of the store at one path.
+
+    Attributes:
+        method: the store's method.
+        check: takes the answer and the arguments, and returns the answer, checked.
+        changes: it changes something.
+    """
+
+    method: str
+    check: Callable[..., Any]
+    changes: bool = False
+
+
+_CALLS = {
+    "read": _Call("aread", lambda answer, path: answers.as_secret(answer, path, "aread")),
+    "write": _Call("awrite", lambda answer, *_: answers.as_version(answer, "awrite"), changes=True),
+    "write_if": _Call("awrite_if", lambda answer, *_: answers.as_version(answer, "awrite_if"), changes=True),
+    "delete": _Call("adelete", lambda *_: None, changes=True),
+    "versions": _Call("aversions", lambda answer, _: answers.as_versions(answer, "aversions")),
+    "read_version": _Call(
+        "aread_version", lambda answer, path, version: answers.as_secret_of(answer, path, version, "aread_version")
+    ),
+    "undelete": _Call("aundelete", lambda *_: None, changes=True),
+    "destroy": _Call("adestroy", lambda *_: None, changes=True),
+    "read_metadata": _Call("aread_metadata", lambda answer, _: answers.as_labels(answer, "aread_metadata")),
+    "write_metadata": _Call("awrite_metadata", lambda *_: None, changes=True),
+}
+"""The operations that are one call. Each has the name of the blocking one of `GuardedStore`."""
+
+_OTHERS = {"list_entries": "alist_entries", "walk": "alist_entries", "probe": "aprobe"}
+"""The other operations, with the store's method behind each."""
+
+
 class AwaitedStore:
-    """The operations of an `AsyncSecretStore` as coroutines. Each has the name of the blocking one of `GuardedStore`.
+    """The operations of an `AsyncSecretStore` as coroutines.
 
     Args:
         store: the store, whose optional methods are found by name.
@@ -47,25 +70,20 @@ class AwaitedStore:
 
     def find(self, operation: str) -> Callable[..., Awaitable[Any]] | None:
         """Return the operation of this name; None if the store has no asynchronous method for it."""
-        return getattr(self, operation) if hasattr(self._store, _METHODS[operation]) else None
+        if (call := _CALLS.get(operation)) is None:
+            return getattr(self, operation) if hasattr(self._store, _OTHERS[operation]) else None
+        return partial(self._called, call) if hasattr(self._store, call.method) else None
+
+    def _called(self, call: _Call, path: str, *arguments: Any) -> Awaitable[Any]:
+        start = partial(getattr(self._store, call.method), path, *arguments)
+        return self._boundary.acall(
+            path, start, lambda answer: call.check(answer, path, *arguments), changes=call.changes
+        )
 
     async def read(self, path: str) -> Secret:
         """Return the whole secret at `path`."""
-        return await self._boundary.acall(
-            path, partial(self._store.aread, path), lambda answer: answers.as_secret(answer, path, "aread")
-        )
-
-    async def write(self, path: str, data: Mapping[str, Value]) -> Version | None:
-        """Replace the whole secret."""
-        return await self._changed(path, "awrite", partial(self._store.awrite, path, data))
-
-    async def write_if(self, path: str, data: Mapping[str, Value], expected: Version | None) -> Version | None:
-        """Replace the whole secret if its newest version is `expected`; None expects that it does not exist."""
-        return await self._changed(path, "awrite_if", partial(self._store.awrite_if, path, data, expected))
-
-    async def delete(self, path: str) -> None:
-        """Delete the secret."""
-        await self._boundary.acall(path, partial(self._store.adelete, path), lambda _: None, changes=True)
+        secret: Secret = await self._called(_CALLS["read"], path)
+        return secret
 
     async def list_entries(self, prefix: str) -> list[str]:
         """Return the names directly below `prefix`, folders ending in `/`. Refuse any with a slash inside."""
@@ -96,9 +114,6 @@ class AwaitedStore:
         """Return the store's health."""
         health = await self._boundary.acall(None, self._store.aprobe, answers.as_health)
         return self._boundary.with_own_error(health)
-
-    async def _changed(self, path: str, method: str, start: Callable[[], Awaitable[Any]]) -> Version | None:
-        return await self._boundary.acall(path, start, lambda answer: answers.as_version(answer, method), changes=True)
 
     async def _listed(self, prefix: str) -> tuple[list[str], StoreError | None]:
         """Return the names below a folder that have no slash inside, and the error of the first that has."""

@@ -54,7 +54,7 @@ def copy_command(
 
     Example: strongroom copy database/connection --from vault --to aws-secretsmanager:billing
     """
-    from strongroom.chain.chain import WriteTarget
+    from strongroom.chain.target import WriteTarget
     from strongroom.migrate import OnConflict
     from strongroom.migrate.endpoints import Endpoints
     from strongroom.migrate.execution.copy import Copy
