@@ -442,8 +442,12 @@ class Chain:
 
     def close(self) -> None:
         """Close every store. Every later call is refused."""
+        run(self.close_steps())
+
+    def close_steps(self) -> Steps[None]:
+        """`close`, for a thread or an event loop."""
         for link in self._links:
-            link.close()
+            yield from link.close_steps()
 
 
 def _resolution(path: str, key: str | None, value: Value, reading: Reading, attempts: Sequence[Attempt]) -> Resolution:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, wait
+from contextvars import Context
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
@@ -73,6 +74,7 @@ class Link:
         self._async_reads = AsyncReads(self.name, self._cache, self._handle)
         self._disk = disk
         self._followers: tuple[Link, ...] = ()
+        self._loop_probe: Future[Secret] | None = None
         self.writer = LinkWriter(self.name, self._handle, self.forget)
         self.peek = self._cache.text
 
@@ -87,6 +89,7 @@ class Link:
         self._cache.reset()
         self._handle.reset()
         self.writer.reset()
+        self._loop_probe = None
 
     def join(self, links: Sequence[Link]) -> None:
         """Note the position in these links of a chain.
@@ -173,7 +176,7 @@ class Link:
         return self._disk is not None and self._disk.covers(path)
 
     def _cached_or_stale(
-        self, path: str, key: str | None, *, keyed: bool = False, blocking: bool = False
+        self, path: str, key: str | None, *, keyed: bool = False, blocking: bool, patient: bool = True
     ) -> Reading | None:
         """Return the cached secret. During a known outage it may be stale: nobody waits for a slow probe.
 
@@ -181,16 +184,20 @@ class Link:
             path: the path.
             key: the requested key, if any.
             keyed: the key is read by itself.
-            blocking: look on disk too, and give a probe that this call begins a moment to answer, since the outage may
-                be over.
+            blocking: that of `read`. If False, an asynchronous store is probed in the running event loop.
+            patient: look on disk too if the call may block, and give a probe that it begins a moment to answer, since
+                the outage may be over.
         """
         cached = self._cached(path, key, keyed=keyed)
         if cached is not None or (outage := self._handle.known_outage(path)) is None:
             return cached
-        stale = self._stale(path, outage, blocking=blocking)
-        if stale is not None:
+        waits = blocking and patient
+        stale = self._stale(path, outage, blocking=waits)
+        if stale is not None and not blocking and self._is_awaited:
+            self._probe_in_loop(path)
+        elif stale is not None:
             probe = self._handle.probe(path, partial(self._probe, path))
-            if probe is not None and blocking:
+            if probe is not None and waits:
                 wait([probe], min(PROBE_PATIENCE, remaining()))
                 return self._cached(path, key, keyed=keyed) or self._stale(path, outage)  # it may be denied, or gone
         return stale
@@ -205,6 +212,27 @@ class Link:
         except StrongroomError:
             pass
 
+    def _probe_in_loop(self, path: str) -> None:
+        """`_probe`, in the running event loop, if a probe is due and none is in progress."""
+        if self._handle.is_refused(path) or (self._loop_probe is not None and not self._loop_probe.done()):
+            return
+
+        def begin() -> Future[Secret]:
+            with fail_fast():
+                return self._async_reads.begin([path])[path]
+
+        def ended(probe: Future[Secret]) -> None:
+            if isinstance(probe.exception(), PermissionDeniedError | AuthenticationError):
+                self._forget_denied(path)
+
+        self._loop_probe = Context().run(begin)  # with the store's whole timeout
+        self._loop_probe.add_done_callback(ended)
+
+    @property
+    def _is_awaited(self) -> bool:
+        """The store is open, and asynchronous."""
+        return self._handle.store is not None and self._handle.store.awaited is not None
+
     def _require_not_refused(self, path: str) -> None:
         """Raise the known outage for which the store would not be queried."""
         outage = self._handle.known_outage(path)
@@ -213,9 +241,8 @@ class Link:
 
     def _require_no_io(self, paths: Sequence[str], *, fresh: bool) -> NoReturn:
         """Raise `WouldBlockError`. An asynchronous store begins to read the paths."""
-        store = self._handle.store
         flights = {} if fresh else {p: f for p in paths if (f := self._cache.flight(p)) is not None}
-        if any(map(self._is_on_disk, paths)) or store is None or store.awaited is None:
+        if any(map(self._is_on_disk, paths)) or not self._is_awaited:
             raise WouldBlockError(flights.get(paths[0]) if len(paths) == 1 else None)
         with fail_fast(all(self._has_fallback(path, fresh=fresh) for path in paths)):
             flights |= self._async_reads.begin(path for path in paths if path not in flights)
@@ -282,7 +309,7 @@ class Link:
         try:
             if not self._is_on_disk(path) and (store := self._opened(path, blocking=blocking)).local:
                 return _read_local(store, path, None)
-            return None if fresh else self._cached_or_stale(path, None)
+            return None if fresh else self._cached_or_stale(path, None, blocking=blocking, patient=False)
         except StrongroomError as error:
             return self._stale_or(error, path, fresh=fresh)
 
@@ -421,9 +448,9 @@ class Link:
             self._disk.forget(path, denied=True)
         self._cache.forget(path)
 
-    def close(self) -> None:
+    def close_steps(self) -> Steps[None]:
         """Close the store and empty the cache. Every later call is refused."""
-        self._handle.close()
+        yield from self._handle.close_steps()
         self._cache.forget()
 
 

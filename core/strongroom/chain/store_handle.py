@@ -65,6 +65,7 @@ READ_METADATA = Operation(GuardedStore.read_metadata, "read_metadata")
 WRITE_METADATA = Operation(GuardedStore.write_metadata, "write_metadata")
 LIST = Operation(lambda store, prefix: list(store.list_entries(prefix)), "list_entries")
 PROBE = Operation(GuardedStore.probe, "probe")
+CLOSE = Operation(GuardedStore.close, "close")
 WALK = Operation(lambda store, prefix: list(store.walk(prefix)), "walk")
 
 
@@ -112,18 +113,16 @@ class StoreHandle:
         self._probe: Future[object] | None = None
         self._probe_lock = threading.RLock()
 
-    def close(self) -> None:
+    def close_steps(self) -> Steps[None]:
         """Close the store, and wait for a probe in the background. Every later call is refused."""
         self._closed = True
         store, self.store = self.store, None
-        try:
-            if store is not None:
-                store.close()
-        finally:
-            with self._probe_lock:
-                probe = self._probe
-            if probe is not None:
-                wait([probe], min(self._timeout, remaining()))
+        if store is not None:
+            yield CLOSE.step(store)
+        with self._probe_lock:
+            probe = self._probe
+        if probe is not None and not probe.done():
+            yield Step(partial(wait, [probe], min(self._timeout, remaining())))
 
     def call(self, path: str | None, operation: Callable[..., _R], *arguments: object, reads: bool = False) -> _R:
         """Return `operation(store, *arguments)`, which changes nothing, within its share of the time.

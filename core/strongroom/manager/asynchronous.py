@@ -189,5 +189,5 @@ class SecretsManager(BlockingManager):
         return await await_all(self._chain.probes(), self._config.timeout, self._threads.drive)
 
     async def aclose(self) -> None:
-        """`close`, off the event loop."""
-        await self._threads.run(self.close)
+        """`close`, off the event loop; asynchronous stores are closed in it. It continues if the task is cancelled."""
+        await self._threads.drive_to_end(self._close_steps())

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NoReturn, Self, TypeAlias
 from weakref import WeakSet, finalize
 
+from strongroom.chain.calls.steps import Steps, run
 from strongroom.chain.calls.threads import Threads
 from strongroom.chain.chain import Chain
 from strongroom.chain.first_use import first_use
@@ -140,9 +141,12 @@ class ConfiguredManager:
 
     def close(self) -> None:
         """End every watch, close every store and empty the cache. Every later call is refused."""
+        run(self._close_steps())
+
+    def _close_steps(self) -> Steps[None]:
         chain, watcher = self._own
-        watcher.close()
-        chain.close()
+        yield from watcher.close_steps()
+        yield from chain.close_steps()
         self._threads.close()
         self._end_audit()
 

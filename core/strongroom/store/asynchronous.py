@@ -23,7 +23,7 @@ from strongroom.errors import StoreUnavailableError
 from strongroom.secret import Secret
 from strongroom.store.boundary.containment import plugin_code
 from strongroom.store.daemon import CLOSE_LIMIT, GRACE, in_daemon, overrun
-from strongroom.store.deadline import remaining
+from strongroom.store.deadline import remaining, time_limit
 from strongroom.store.locks import reentrant_lock
 from strongroom.store.protocols import Traits
 
@@ -150,6 +150,23 @@ async def outcome_in_time(
     return partial(_raise, overrun(changes=changes))
 
 
+async def closed_in_time(store: AsyncSecretStore) -> Callable[[], object]:
+    """Close the store, and return a function that raises its failure, if it has one.
+
+    A store that only the running loop has used is closed in it. One with other loops, which have threads, needs one
+    more thread, which waits for them.
+    """
+    import asyncio
+
+    loops = store._loops  # noqa: SLF001  # as above
+    if loops.is_used_elsewhere():
+        return await asyncio.wrap_future(loops.in_daemon(store.close))
+    if not loops.is_used_here():
+        return lambda: None
+    with time_limit(CLOSE_LIMIT):
+        return await outcome_in_time(store, store.aclose, changes=False)
+
+
 class _Loops:
     """The event loops that have used a store: its own, and those of its callers.
 
@@ -174,6 +191,19 @@ class _Loops:
 
         self._callers[asyncio.get_running_loop()] = None
 
+    def is_used_here(self) -> bool:
+        """Return True if the running loop has used the store."""
+        import asyncio
+
+        return asyncio.get_running_loop() in self._callers
+
+    def is_used_elsewhere(self) -> bool:
+        """Return True if the store's own loop, or another one that still runs, has used the store."""
+        import asyncio
+
+        here = asyncio.get_running_loop()
+        return self._running() is not None or any(loop.is_running() for loop in self._callers if loop is not here)
+
     def note_step(self, seconds: float) -> None:
         """Note how long a step of a coroutine has kept its loop from others."""
         if seconds > LONGEST_STEP:
@@ -187,15 +217,19 @@ class _Loops:
 
     def outcome(self, start: Callable[[], Awaitable[_R]], *, changes: bool) -> Future[Callable[[], _R]]:
         """Return the future of a function that does what `wait` does."""
+        return self.in_daemon(partial(self.wait, start, changes=changes))
 
-        def call() -> Callable[[], _R]:
+    def in_daemon(self, call: Callable[[], _R]) -> Future[Callable[[], _R]]:
+        """Call in a daemon thread. Return the future of a function that returns the result, or raises the error."""
+
+        def outcome() -> Callable[[], _R]:
             try:
-                answer = self.wait(start, changes=changes)
+                answer = call()
             except BaseException as error:  # noqa: BLE001  # a CancelledError would cancel the caller
                 return partial(_raise, error)
             return lambda: answer
 
-        return in_daemon(call, self._name)
+        return in_daemon(outcome, self._name)
 
     def wait(self, start: Callable[[], Awaitable[_R]], *, changes: bool = False) -> _R:
         """Return the coroutine's result, within `remaining()`.

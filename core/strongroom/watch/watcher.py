@@ -9,11 +9,12 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import suppress
 from contextvars import Context
-from functools import cache
+from functools import cache, partial
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakSet
 
+from strongroom.chain.calls.steps import Step, Steps
 from strongroom.chain.first_use import first_use
 from strongroom.paths import check_path
 from strongroom.store import random_factor, remaining
@@ -213,7 +214,7 @@ class Watcher:
             watch.end()
         _join(thread)
 
-    def close(self) -> None:
+    def close_steps(self) -> Steps[None]:
         """End every watch, and wait for the thread. Later watches are closed from the start."""
         with self._changed:
             self._closed = True
@@ -223,7 +224,8 @@ class Watcher:
             thread = self._plan()
         for watch in watches:
             watch.end()
-        _join(thread)
+        if thread is not None:
+            yield Step(partial(_join, thread))
 
     def reset(self) -> None:
         """Prepare for the child of a fork: it has no thread, and starts its own if it has inherited watches.

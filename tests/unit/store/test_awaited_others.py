@@ -1,7 +1,8 @@
-"""Other async functions with an asynchronous store: versions, explanations and generation, without a thread."""
+"""Other async functions with an asynchronous store: versions, explanations, generation, closing, probes. No thread."""
 
 import asyncio
 import threading
+import time
 
 import pytest
 
@@ -9,6 +10,7 @@ from awaited_stores import Checked, Store, Versioned, hang
 from strongroom.chain.calls import threads
 from strongroom.errors import (
     ConflictError,
+    PermissionDeniedError,
     SecretNotFoundError,
     StoreError,
     StoreUnavailableError,
@@ -22,6 +24,7 @@ from strongroom.store.protocols import capabilities_of
 @pytest.fixture(autouse=True)
 def _limits(monkeypatch):
     monkeypatch.setattr(asynchronous, "GRACE", 0.5)  # a busy machine begins each call before it is given up
+    monkeypatch.setattr(asynchronous, "CLOSE_LIMIT", 10.0)
     monkeypatch.setattr(asynchronous, "LONGEST_STEP", 60.0)  # and may stop in the middle of a step
 
 
@@ -237,3 +240,148 @@ def test_missing_secrets_are_generated_without_a_thread(managed, configured, no_
     assert asyncio.run(manager.agenerate_missing()) == ["TWO"]
     assert store.memory.read("a/one").data == {"key": "mine"}
     assert len(store.memory.read("a/two").data["key"]) >= 32
+
+
+# --- closing ----------------------------------------------------------------------------------------------------------
+
+
+class Closing(Store):
+    def __init__(self, **faults):
+        super().__init__(**faults)
+        self.memory.write("a/b", {"key": "v"})
+
+    async def aclose(self):
+        await self._called("aclose", "")
+
+
+def test_a_manager_is_closed_without_a_thread(managed, no_threads):
+    """In the loop that has used the store, once. Later calls are refused."""
+    store = Closing()
+    manager = managed(store, Closing())
+
+    async def main():
+        await manager.aget_secret("a/b")
+        await manager.aclose()
+        await manager.aclose()
+
+    no_threads()
+    asyncio.run(main())
+    with pytest.raises(StoreError, match="closed"):
+        manager.get_secret("a/b")
+    assert store.calls == [("aread", "a/b"), ("aclose", "")]
+    assert store.threads == {threading.current_thread()}
+
+
+def test_a_failure_to_close_is_logged_and_hides_no_other_store(managed, caplog, monkeypatch):
+    """One raises, one exits, one hangs, and the last is closed."""
+    monkeypatch.setattr(asynchronous, "CLOSE_LIMIT", 0.1)
+    monkeypatch.setattr(asynchronous, "GRACE", 0.1)
+
+    def failing(error):
+        async def fail():
+            raise error
+
+        return fail
+
+    faults = [failing(LookupError("canary")), failing(SystemExit("canary")), hang]
+    stores = [*(Closing(aclose=fault) for fault in faults), Closing()]
+    manager = managed(*stores)
+
+    async def main():
+        await asyncio.gather(*(link._handle.store.awaited.read("a/b") for link in manager._chain._links))
+        await manager.aclose()
+
+    asyncio.run(main())
+    assert stores[-1].calls[-1] == ("aclose", "")
+    assert [record.args[-1] for record in caplog.records] == ["LookupError", "SystemExit", "StoreUnavailableError"]
+    assert "canary" not in caplog.text
+
+
+def test_a_cancelled_close_continues(managed):
+    """Every store is closed."""
+    first, second = Closing(), Closing()
+    manager = managed(first, second)
+
+    async def main():
+        go_on, closed = asyncio.Event(), asyncio.Event()
+
+        async def note():
+            closed.set()
+
+        first.faults["aclose"], second.faults["aclose"] = go_on.wait, note
+        await asyncio.gather(*(link._handle.store.awaited.read("a/b") for link in manager._chain._links))
+        task = asyncio.create_task(manager.aclose())
+        while ("aclose", "") not in first.calls:  # noqa: ASYNC110  # of this loop alone
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        go_on.set()
+        async with asyncio.timeout(10):
+            await closed.wait()
+
+    asyncio.run(main())
+
+
+# --- probes during an outage ------------------------------------------------------------------------------------------
+
+
+async def lose():
+    raise ConnectionError
+
+
+@pytest.fixture
+def outage(managed, no_threads):
+    """Return a store and its manager, which serves a stale secret during a known outage. A probe is due."""
+    store = Store()
+    store.memory.write("a/b", {"key": "old"})
+    manager = managed(store, cache_ttl=0.001)
+    (link,) = manager._chain._links
+
+    async def begin():
+        await manager.aget_secret("a/b", "key")
+        time.sleep(0.002)  # noqa: ASYNC251  # the cached secret is not current any more
+        store.faults["aread"] = lose
+        assert (await manager.aresolve("a/b", "key")).stale
+
+    asyncio.run(begin())
+    link._handle.breaker._probe_at = 0.0
+    no_threads()
+    return store, manager, link
+
+
+def test_a_probe_runs_in_the_loop_without_a_thread(outage):
+    """The stale secret is served at once, and the next read has the answer of the one probe."""
+    store, manager, link = outage
+    store.faults.clear()
+    store.memory.write("a/b", {"key": "new"})
+    store.calls.clear()
+
+    async def main():
+        found = await asyncio.gather(*(manager.aresolve("a/b", "key") for _ in range(3)))
+        assert [(one.value, one.stale) for one in found] == [("old", True)] * 3
+        await asyncio.wrap_future(link._loop_probe)
+        assert not link._handle.breaker.is_open
+
+    asyncio.run(main())
+    assert store.calls == [("aread", "a/b")]
+
+
+def test_a_probe_in_the_loop_that_is_denied_ends_the_stale_answers(outage):
+    """A revoked permission takes effect with it, also in a batch."""
+    store, manager, link = outage
+
+    async def deny():
+        raise PermissionDeniedError("a/b")
+
+    store.faults["aread"] = deny
+
+    async def main():
+        assert set(await manager.aget_secrets(["a/b"])) == {"a/b"}
+        with pytest.raises(PermissionDeniedError):
+            await asyncio.wrap_future(link._loop_probe)
+        store.faults["aread"] = lose
+        with pytest.raises(StoreUnavailableError):
+            await manager.aget_secret("a/b")
+
+    asyncio.run(main())

@@ -50,6 +50,7 @@ class Threads:
         """Drop the pool: the child of a fork has none of its threads."""
         self._lock = threading.RLock()  # a signal handler may run while its thread holds it
         self._pool: ThreadPoolExecutor | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def close(self) -> None:
         """End the threads after their current calls."""
@@ -100,6 +101,15 @@ class Threads:
         if events.auditors:  # an audit log writes to a file
             return await self.run(run, steps)
         return await drive(steps, self._wait)
+
+    async def drive_to_end(self, steps: Steps[None]) -> None:
+        """`drive`, which continues if the caller is cancelled."""
+        import asyncio
+
+        task = asyncio.get_running_loop().create_task(self.drive(steps))
+        self._tasks.add(task)  # the loop itself holds it only weakly
+        task.add_done_callback(self._tasks.discard)
+        await asyncio.shield(task)
 
     def _wait(self, step: Step) -> Awaitable[Any]:
         if step.wait is not None:

@@ -52,7 +52,7 @@ _CALLS = {
 }
 """The operations that are one call. Each has the name of the blocking one of `GuardedStore`."""
 
-_OTHERS = {"list_entries": "alist_entries", "walk": "alist_entries", "probe": "aprobe"}
+_OTHERS = {"list_entries": "alist_entries", "walk": "alist_entries", "probe": "aprobe", "close": "aclose"}
 """The other operations, with the store's method behind each."""
 
 
@@ -114,6 +114,10 @@ class AwaitedStore:
         """Return the store's health."""
         health = await self._boundary.acall(None, self._store.aprobe, answers.as_health)
         return self._boundary.with_own_error(health)
+
+    async def close(self) -> None:
+        """Close the store once. Every later call is refused."""
+        await self._boundary.aclose()
 
     async def _listed(self, prefix: str) -> tuple[list[str], StoreError | None]:
         """Return the names below a folder that have no slash inside, and the error of the first that has."""

@@ -18,7 +18,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Final, Protocol, TypeVar, cast
 
 from strongroom.errors import PluginError, StoreError, StoreUnavailableError, StrongroomError
-from strongroom.store.asynchronous import AsyncSecretStore, outcome_in_time
+from strongroom.store.asynchronous import AsyncSecretStore, closed_in_time, outcome_in_time
 from strongroom.store.boundary import answers
 from strongroom.store.boundary.containment import close_quietly, contained, plugin_code, translated
 from strongroom.store.daemon import CLOSE_LIMIT, GRACE, in_daemon, overrun
@@ -207,12 +207,21 @@ class Boundary:
 
     def close(self) -> None:
         """Close the plugin once. A failure is logged. Every later call is refused."""
+        if self._is_first_close():
+            close = self._plugin.close
+            in_time = close if self._enforcer is None else partial(self._enforcer.close, close)
+            close_quietly(in_time, self.name, self._kind)
+
+    async def aclose(self) -> None:
+        """`close`, for an asynchronous store, in the running event loop."""
+        assert self.asynchronous is not None  # noqa: S101  # the caller has looked
+        if self._is_first_close():
+            close_quietly(await closed_in_time(self.asynchronous), self.name, self._kind)
+
+    def _is_first_close(self) -> bool:
         with self._closing:
-            if self.closed:
-                return
-            self.closed = True
-        close = self._plugin.close
-        close_quietly(close if self._enforcer is None else partial(self._enforcer.close, close), self.name, self._kind)
+            was_closed, self.closed = self.closed, True
+        return not was_closed
 
 
 def _check_is_synchronous(plugin: object, name: str, kind: str) -> None:
