@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -10,12 +11,42 @@ import pytest
 import broken_async_stores
 import broken_migration_plugins
 import broken_plugins
+import broken_rotators
 import broken_stores
+from strongroom.testing import (
+    AsyncStoreContract,
+    ExporterContract,
+    ImporterContract,
+    PluginContract,
+    RotatorContract,
+    StoreContract,
+)
 
 pytestmark = pytest.mark.timeout(600)  # the first test waits for the tests of all classes
 
 TESTS = Path(__file__).parents[2]
 WRONG = [*broken_stores.WRONG, *broken_async_stores.WRONG, *broken_migration_plugins.WRONG, *broken_plugins.WRONG]
+
+LEAST = {
+    StoreContract: 80,
+    AsyncStoreContract: 5,
+    ImporterContract: 20,
+    ExporterContract: 20,
+    PluginContract: 15,
+    RotatorContract: 15,
+}
+"""How many broken plugins of each kind there are at least, by the contract of the kind."""
+
+
+def test_a_hundred_broken_plugins_name_the_test_that_catches_them():
+    """Of each kind. `tests/integration/rotate/test_rotators.py` runs those that are rotators."""
+    wrong = [*WRONG, *broken_rotators.WRONG]
+    kinds = Counter(next(base for base in contract.__mro__ if base in LEAST) for contract in wrong)
+    assert sum(kinds.values()) >= 100
+    assert all(kinds[kind] >= least for kind, least in LEAST.items()), kinds
+    for contract in wrong:
+        assert callable(getattr(contract, contract.caught_by.partition("[")[0])), contract.__name__
+        assert contract.caught_with, contract.__name__
 
 
 @pytest.fixture(scope="module")
