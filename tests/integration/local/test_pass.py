@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from programs import require
 from strongroom.errors import (
     InvalidPathError,
     PermissionDeniedError,
@@ -63,6 +64,7 @@ def test_without_the_secret_key_it_is_denied(store, empty_gpg_home, monkeypatch)
 
 def test_a_missing_store_is_unavailable(tmp_path):
     """A folder that is not mounted holds no secret, and is not empty either."""
+    require("pass")
     store = open_command(profile="pass", location=str(tmp_path / "none"))
     with pytest.raises(StoreUnavailableError):
         store.read("app/config")
