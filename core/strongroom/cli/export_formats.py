@@ -64,9 +64,7 @@ def as_github_masks(answers: Sequence[Requirement]) -> str:
 def as_github_file(answers: Sequence[Requirement], delimiter: str) -> str:
     """Return the lines for the file `$GITHUB_ENV`, each value between two lines of the delimiter.
 
-    Args:
-        answers: resolved rows.
-        delimiter: random line that ends a value. A value that contained it could set other variables.
+    A value that contained the delimiter, which is random, could set other variables.
 
     Raises:
         InvalidDataError: a value is not text, contains a NUL or the delimiter, or the variable is reserved.

@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 def resolve_rows(config: Config, *, allow_dynamic: bool = True) -> tuple[Requirement, ...]:
     """Resolve every row of `[secrets]` with a new manager, so that no cache and no known outage matters.
 
-    Args:
-        config: configuration.
-        allow_dynamic: False skips stores that create a credential on every read.
+    With `allow_dynamic=False`, stores that create a credential on every read are skipped.
 
     Raises:
         ConfigurationError: the table is empty, or a store of the chain is configured wrongly.
@@ -40,10 +38,7 @@ def open_rows(
 ) -> Iterator[tuple[tuple[Requirement, ...], SecretsManager]]:
     """Resolve the rows, see `resolve_rows`, and keep the manager and its leases open while the block runs.
 
-    Args:
-        config: configuration.
-        allow_dynamic: False skips stores that create a credential on every read.
-        empty: accept a configuration without rows.
+    `empty` accepts a configuration without rows.
     """
     from strongroom.manager import SecretsManager
 
@@ -61,9 +56,7 @@ def exit_code(answers: Sequence[Requirement]) -> ExitCode:
 def require(answers: Sequence[Requirement], consequence: str) -> None:
     """Exit unless every row is met. Print the variables that are not, once for each distinct error.
 
-    Args:
-        answers: resolved rows.
-        consequence: effect on the command, for the last line.
+    The last line names the consequence for the command.
 
     Raises:
         click.exceptions.Exit: a row is not met.

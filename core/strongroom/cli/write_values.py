@@ -101,11 +101,7 @@ def read_files(files: Mapping[str, str], *, empty: bool) -> SensitiveDict:
 
 
 def read_file(name: str, source: str) -> bytes:
-    """Return the content of a file.
-
-    Args:
-        name: path of the file.
-        source: name of the file in messages.
+    """Return the content of a file. Messages name the file as `source`.
 
     Raises:
         click.UsageError: the file cannot be read, or is too large.

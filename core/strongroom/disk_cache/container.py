@@ -345,9 +345,6 @@ class Turns:
     """Turns of processes: one reads a secret from its store, while the others wait for the entry in the cache.
 
     They are locks of files in one folder, which a process that dies releases.
-
-    Args:
-        folder: the folder of the cache.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -26,11 +26,7 @@ _R = TypeVar("_R")
 
 
 class KeyringEntry:
-    """An entry in the keyring of the user, through the library `keyring`. Each process reads it once.
-
-    Args:
-        folder: the folder of the cache.
-    """
+    """An entry in the keyring of the user, through the library `keyring`. Each process reads it once."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

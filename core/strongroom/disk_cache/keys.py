@@ -68,12 +68,7 @@ def expand(key: bytes, info: bytes, size: int) -> bytes:
 
 
 class KeyRing:
-    """Reads the root key of a folder, and reads it again when it was replaced.
-
-    Args:
-        folder: the folder of the cache.
-        root: the place of the root key.
-    """
+    """Reads the root key of a folder, and reads it again when it was replaced."""
 
     def __init__(self, folder: Path, root: RootKey) -> None:
         self._folder = folder

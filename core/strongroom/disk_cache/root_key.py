@@ -37,11 +37,7 @@ class RootKey(Protocol):
 
 
 class KeyFile:
-    """A file of mode 0600 in the folder of the cache.
-
-    Args:
-        folder: the folder of the cache.
-    """
+    """A file of mode 0600 in the folder of the cache."""
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / ROOT_KEY

@@ -171,13 +171,7 @@ class StoreCache:
             return secret
 
     def read_each(self, paths: Sequence[str], ask: Ask, *, fresh: bool = False) -> Iterator[tuple[str, Answer]]:
-        """Yield the answer for each path, as `fetch` returns or raises it. `ask` is called with those that are missing.
-
-        Args:
-            paths: the paths.
-            ask: yields the store's answer for each path that it is given.
-            fresh: ask for all paths.
-        """
+        """Yield the answer for each path, as `fetch` returns or raises it. `ask` gets the paths that are missing."""
         missing = list(paths)
         if not fresh:
             missing = yield from self._known_of(missing)

@@ -96,10 +96,6 @@ class Source(Protocol):
 class StoreSource:
     """A store as a source. A path that is listed but absent, such as a deleted secret, is skipped.
 
-    Args:
-        front: the store.
-        name: its name in this migration.
-
     Raises:
         UnsupportedOperationError: it cannot be listed, or creates a credential on every read.
     """
@@ -152,10 +148,7 @@ class StoreSource:
 class ImporterSource:
     """An importer as a source. Each use reads it anew, as a whole.
 
-    Args:
-        importer: gives the secrets.
-        name: its name in this migration.
-        limit: seconds for each item; None for the default.
+    `limit` is the seconds for each item; None is the default.
 
     Raises:
         PluginError: the importer needs a newer protocol.
@@ -212,10 +205,7 @@ class ImporterSource:
 class ImportedStore:
     """An importer as a readable, listable store. All secrets are read when it is created, each within the deadline.
 
-    Args:
-        importer: the source of the secrets, closed with the store.
-        name: its name, for errors.
-        limit: seconds for each item; None for the default.
+    `limit` is the seconds for each item; None is the default. The importer is closed with the store.
 
     Attributes:
         unmapped: entries that no mapping covers.
@@ -259,11 +249,7 @@ class ImportedStore:
 
 
 class ExporterStore:
-    """An exporter as a target. It cannot be read: every secret is new to it, and nothing is verified or undone.
-
-    Args:
-        exporter: writes the secrets.
-    """
+    """An exporter as a target. It cannot be read: every secret is new to it, and nothing is verified or undone."""
 
     def __init__(self, exporter: Exporter) -> None:
         self._exporter = exporter
@@ -295,14 +281,12 @@ class ExporterStore:
 
     def write_many(self, items: Items) -> Iterator[tuple[str, Version | StoreError | None]]:
         """Write all secrets in one call of the exporter."""
-        for outcome in map(check_outcome, self._outcomes(items)):
+        written = self._exporter.write(Secret(path, data) for path, data in items)
+        for outcome in map(check_outcome, answers.as_iterator(written, "write")):
             error = outcome.error
             if error is not None and not isinstance(error, StoreError):
                 error = StoreError(outcome.path, str(error))
             yield outcome.path, outcome.version if error is None else error
-
-    def _outcomes(self, items: Items) -> Iterator[object]:
-        return answers.as_iterator(self._exporter.write(Secret(path, data) for path, data in items), "write")
 
     def delete(self, path: str) -> NoReturn:
         """Raise UnsupportedOperationError."""

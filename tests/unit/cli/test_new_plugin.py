@@ -106,5 +106,5 @@ def test_longest_name_keeps_lines_short():
     """The sources of a package have at most 120 columns, also with the longest name."""
     names = names_of("abcdefghijklmnopqrst")
     for kind, about in KINDS.items():
-        for path, text in package(about, kind, names).items():
+        for path, text in package(kind, names).items():
             assert max(map(len, text.splitlines()), default=0) <= 120, (kind, path)

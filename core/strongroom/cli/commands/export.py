@@ -130,7 +130,8 @@ def _export_to_github(invocation: Invocation) -> None:
     answers = _exportable_rows(invocation)
     content = export_formats.as_github_file(answers, f"strongroom-{secrets.token_hex(16)}").encode()
     _append(name, b"")  # fail before anything is printed
-    _mask(answers)
+    # Before anything else: the runner reads the lines as they come.
+    output.write(export_formats.as_github_masks(answers).encode(), newline=False)
     _append(name, content)
 
 
@@ -162,11 +163,6 @@ def _require_exportable(answers: Sequence[Requirement]) -> None:
                 f"cannot export {answer.variable}: it would be revoked when this command ends",
                 hint="Use `strongroom run` instead",
             )
-
-
-def _mask(answers: Sequence[Requirement]) -> None:
-    """Print the masks, before anything else: the runner reads the lines as they come."""
-    output.write(export_formats.as_github_masks(answers).encode(), newline=False)
 
 
 def _warn_if_readable() -> None:

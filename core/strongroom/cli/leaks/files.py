@@ -124,14 +124,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def search_content(known: Fingerprints, stream: _Stream, place: str, depth: int = 0) -> Iterator[Leak]:
-    """Yield the leaks in a file, and in its members if its first bytes are those of an archive.
-
-    Args:
-        known: the values.
-        stream: the content, at its start.
-        place: the name of the file, for reports.
-        depth: how many archives it is in.
-    """
+    """Yield the leaks in a file, and in its members if its first bytes are those of an archive."""
     first = stream.peek(_TAR_OFFSET + len(_TAR))
     expand = next((expand for mark, expand in _COMPRESSED.items() if first.startswith(mark)), None)
     is_zip, is_tar = first.startswith(_ZIP), first.startswith(_TAR, _TAR_OFFSET)

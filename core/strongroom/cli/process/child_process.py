@@ -51,13 +51,7 @@ def exit_code(
     command: Sequence[str],
     variables: Mapping[bytes, bytes],
 ) -> int:
-    """Return the exit code that `start` returns, or a shell's code, after one line on stderr, if it raises OSError.
-
-    Args:
-        start: runs or becomes the command.
-        command: the program and its arguments.
-        variables: its whole environment.
-    """
+    """Return the exit code that `start` returns, or a shell's code, after one line on stderr, if it raises OSError."""
     if not command[0]:  # would run the folders of PATH
         output.say("Command not found: ''")
         return NOT_FOUND
@@ -77,11 +71,7 @@ def run(command: Sequence[str], variables: Mapping[bytes, bytes]) -> int:
 
 
 class Child:
-    """A command that runs as a child process, and may be restarted.
-
-    Args:
-        command: the program and its arguments.
-    """
+    """A command that runs as a child process, and may be restarted."""
 
     def __init__(self, command: Sequence[str]) -> None:
         self._command = command
@@ -101,9 +91,6 @@ class Child:
         """Run the command until it ends by itself, or by a signal that was not ours, and return its exit code.
 
         A signal of number n that ended it is the exit code 128 + n. Signals to this process are forwarded to it.
-
-        Args:
-            variables: its whole environment.
 
         Raises:
             OSError: the command cannot be started.

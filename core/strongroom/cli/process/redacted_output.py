@@ -40,12 +40,7 @@ def redacted_output(known: Fingerprints) -> Iterator[None]:
 
 
 def complete(known: Fingerprints, held: bytes) -> int:
-    """Return how many of these bytes can be written: the whole lines, or of a very long line what no value runs over.
-
-    Args:
-        known: fingerprints for bytes.
-        held: the text that was read and not yet written.
-    """
+    """Return how many of these bytes can be written: whole lines, or of a very long line what no value runs over."""
     if end := held.rfind(b"\n") + 1:
         return end
     if len(held) <= _LONGEST_LINE:

@@ -31,11 +31,6 @@ def without_credentials(variables: Mapping[str, str], config: Config, schemas: S
     set a secret option of any plugin (`VAULT_HEADERS`); `STRONGROOM_STORES_…`, except for options that are known not to
     be secret; variables that a secret option of a store or a rotator refers to with `{ env = … }` or an entry such as
     `jwt_env`; and those from which the library of a store in the chain reads credentials (`AWS_SECRET_ACCESS_KEY`).
-
-    Args:
-        variables: environment of this process.
-        config: configuration.
-        schemas: schemas of the installed plugins.
     """
     public = {
         option_variable(name, option)

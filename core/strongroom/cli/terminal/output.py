@@ -119,11 +119,7 @@ def as_json(value: Value) -> bytes:
 
 
 def write_document(fields: Mapping[str, Value]) -> None:
-    """Write the `--json` document of a command: one object, whose first field is `version`.
-
-    Args:
-        fields: the other fields, in order.
-    """
+    """Write the `--json` document of a command: one object, whose first field is `version`."""
     write_json({"version": DOCUMENT_VERSION, **fields})
 
 
@@ -240,13 +236,7 @@ def texts(row: Sequence[str | Cell]) -> list[str]:
 
 
 def write_table(columns: Sequence[str], rows: Iterable[Sequence[str | Cell]], *, caption: str = "") -> None:
-    """Write a table, wrapped to the width of the terminal.
-
-    Args:
-        columns: headings.
-        rows: cells of each row; a `Cell` has a style.
-        caption: line below the table.
-    """
+    """Write a table, wrapped to the width of the terminal."""
     from rich.text import Text
 
     console = terminal_console()

@@ -61,11 +61,7 @@ def drift(
 ) -> Iterator[Difference]:
     """Yield a difference for each path of either store, sorted by path.
 
-    Args:
-        first: a listable store.
-        second: another one.
-        selection: which paths are compared. The paths are the same in both.
-        history: compare older versions too.
+    The stores can be listed, and the selection applies to both. `history` compares older versions too.
 
     Raises:
         UnsupportedOperationError: one of them cannot be listed, or has no versions and the history is compared.

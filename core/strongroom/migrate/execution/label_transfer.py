@@ -17,10 +17,6 @@ class LabelTransfer:
     """Adds the planned labels to those that the target has.
 
     Each write is in the journal before it is sent, with the target's earlier labels in the backup.
-
-    Args:
-        run: the run.
-        target: the store to write.
     """
 
     def __init__(self, run: OpenRun, target: ValidatedStore) -> None:

@@ -146,12 +146,7 @@ def delete_each(front: ValidatedStore, paths: Iterable[str]) -> Iterator[tuple[s
 
 
 def groups(items: Sequence[_I], *, local: bool) -> Iterator[Sequence[_I]]:
-    """Yield the items of an undo or a deletion in groups, each of which shares the syncs of the journal.
-
-    Args:
-        items: the items.
-        local: whether the store to change is local.
-    """
+    """Yield the items of an undo or a deletion in groups, each of which shares the syncs of the journal."""
     size = _GROUP_LOCAL if local else _GROUP
     return (items[start : start + size] for start in range(0, len(items), size))
 

@@ -17,14 +17,7 @@ from strongroom.secret import Version
 
 
 class Results:
-    """The results of one step. Each item is pending until its result is known.
-
-    Args:
-        action: the step.
-        run: the run.
-        total: how many items the step processes, for the progress.
-        on_progress: is called with the progress.
-    """
+    """The results of one step. Each item is pending until its result is known."""
 
     def __init__(self, action: Action, run: OpenRun, total: int, on_progress: OnProgress | None) -> None:
         self._action = action

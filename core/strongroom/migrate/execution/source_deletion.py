@@ -40,14 +40,7 @@ def migrated_items(run: OpenRun) -> list[int]:
 
 
 class SourceDeletion:
-    """Deletes the migrated secrets of one source.
-
-    Args:
-        run: the run.
-        source: the source.
-        target: the store that the run wrote.
-        results: collects the result of each item.
-    """
+    """Deletes the migrated secrets of one source."""
 
     def __init__(self, run: OpenRun, source: Source, target: ValidatedStore, results: Results) -> None:
         self._plan, self._journal = run.plan, run.journal

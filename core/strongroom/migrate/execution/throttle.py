@@ -16,14 +16,7 @@ _SLOWEST = 1 / 86_400
 
 
 class ProgressMeter:
-    """Reports the progress of a run.
-
-    Args:
-        action: the name of the step.
-        total: the number of secrets, or None if it is unknown.
-        on_progress: is called with the progress.
-        clock: a monotonic clock, in seconds.
-    """
+    """Reports the progress of a run."""
 
     def __init__(
         self,
@@ -39,9 +32,9 @@ class ProgressMeter:
         self._started = self._reported = clock()
         self._done = 0
 
-    def advance(self, count: int = 1) -> None:
-        """Count more secrets as processed."""
-        self._done += count
+    def advance(self) -> None:
+        """Count one more secret as processed."""
+        self._done += 1
         if self._on_progress is None:
             return
         now = self._clock()

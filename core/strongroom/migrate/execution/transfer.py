@@ -51,14 +51,7 @@ _Step: TypeAlias = "Write | Literal[_Mark.ON_DISK] | None"
 
 
 class Transfer:
-    """Writes the secrets of a plan.
-
-    Args:
-        run: the run.
-        target: the store to write.
-        results: collects the result of each item.
-        limit: the rate limit of writes.
-    """
+    """Writes the secrets of a plan."""
 
     def __init__(self, run: OpenRun, target: ValidatedStore, results: Results, limit: RateLimit) -> None:
         self._run, self._plan, self._journal = run, run.plan, run.journal

@@ -45,13 +45,7 @@ class _Step(NamedTuple):
 
 
 class Undo:
-    """Restores the secrets of one run.
-
-    Args:
-        run: the run.
-        target: the store that it wrote.
-        results: collects the result of each item.
-    """
+    """Restores the secrets of one run."""
 
     def __init__(self, run: OpenRun, target: ValidatedStore, results: Results) -> None:
         self._plan, self._journal, self._backup, self._digester = run.plan, run.journal, run.backup, run.digester

@@ -19,13 +19,7 @@ from strongroom.store.boundary.validation import ValidatedStore
 
 
 class Verification:
-    """Compares the target with the sources.
-
-    Args:
-        run: the run.
-        target: the store that it wrote.
-        results: collects the result of each item.
-    """
+    """Compares the target with the sources."""
 
     def __init__(self, run: OpenRun, target: ValidatedStore, results: Results) -> None:
         self._plan, self._entries, self._digester = run.plan, run.journal.entries, run.digester

@@ -27,12 +27,7 @@ _STOPPED = "; no more was written. Make room and resume"
 
 
 class Backup:
-    """The backup of one run. The files are created at the first `put`.
-
-    Args:
-        folder: the run's folder.
-        run: the run's name.
-    """
+    """The backup of one run. The files are created at the first `put`."""
 
     def __init__(self, folder: Path, run: str) -> None:
         self._file = folder / "backup"

@@ -27,11 +27,7 @@ _FIELD_SIZE = 16
 
 
 class PlanDigests:
-    """The digests of a plan's secrets when it was made, in a file of fixed-size records: name, source and target.
-
-    Args:
-        file: the file.
-    """
+    """The digests of a plan's secrets when it was made, in a file of fixed-size records: name, source and target."""
 
     def __init__(self, file: Path) -> None:
         self._descriptor = private_file.open_file(file, os.O_RDWR | os.O_CREAT)

@@ -152,10 +152,7 @@ def runs(state_folder: Path | None = None) -> list[Run]:
 
 
 class Ledger:
-    """The record of all migrations, in one folder.
-
-    Args:
-        folder: None is the folder of this user.
+    """The record of all migrations, in one folder. None is the folder of this user.
 
     Raises:
         MigrationError: it cannot be created, or other users have access to it.

@@ -75,10 +75,7 @@ def differing(target: Mapping[str, Value], source: Mapping[str, Value]) -> list[
 def source_changed(item: Item, source: Secret, *, same: bool | None) -> bool:
     """Return True if the source differs from the plan.
 
-    Args:
-        item: the planned item.
-        source: the current secret.
-        same: the comparison of the digests; None if none were kept.
+    `same` is the comparison of the digests, or None if none were kept.
     """
     if same is not None:
         return not same
@@ -91,11 +88,7 @@ def source_changed(item: Item, source: Secret, *, same: bool | None) -> bool:
 def target_changed(item: Item, source: Secret, target: Secret | None, *, same: bool | None) -> bool:
     """Return True if the target changed since the plan was made.
 
-    Args:
-        item: the planned item.
-        source: the secret of the plan.
-        target: the current secret, or None if it is absent.
-        same: the comparison of the digests; None if none were kept.
+    `same` is the comparison of the digests, or None if none were kept.
     """
     if item.state is State.CREATE or target is None:
         return (item.state is State.CREATE) != (target is None)
@@ -107,14 +100,7 @@ def target_changed(item: Item, source: Secret, target: Secret | None, *, same: b
 
 
 def decide(source: Secret, target: Secret | None, on_conflict: OnConflict, *, changed: bool) -> Decision:
-    """Decide what to do with a secret.
-
-    Args:
-        source: the secret to write.
-        target: the target's secret, or None.
-        on_conflict: the policy if the two differ, or if the target was changed.
-        changed: True if the target was changed since the plan.
-    """
+    """Decide what to do with a secret. `changed` is `target_changed`."""
     there: Mapping[str, Value] = {} if target is None else target.data
     found = set(changes(there, source.data).values())
     if target is not None and not found & {Change.ADDED, Change.CHANGED}:

@@ -257,7 +257,11 @@ def as_toml(mapping: MappingFile) -> str:
 
 def as_toml_tables(entries: Iterable[Entry]) -> str:
     """Return the tables of the entries, to append to an existing file."""
-    return "".join(f"\n[variables.{toml_text.toml_key(entry.variable)}]\n{_toml_fields(entry)}" for entry in entries)
+    lines: list[str] = []
+    for entry in entries:
+        lines.append(f"\n[variables.{toml_text.toml_key(entry.variable)}]\n")
+        lines += (f"{name} = {toml_text.toml_string(value)}\n" for name, value in _fields(entry))
+    return "".join(lines)
 
 
 def _fields(entry: Entry) -> Iterator[tuple[str, str]]:
@@ -266,7 +270,3 @@ def _fields(entry: Entry) -> Iterator[tuple[str, str]]:
         yield "split", entry.split
     if entry.note:
         yield "note", entry.note
-
-
-def _toml_fields(entry: Entry) -> str:
-    return "".join(f"{name} = {toml_text.toml_string(value)}\n" for name, value in _fields(entry))

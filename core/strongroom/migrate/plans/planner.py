@@ -116,16 +116,7 @@ def _open_digests(state_folder: Path | None, identifier: str) -> _Digests | None
 
 
 class _Planner:
-    """Creates the items of a plan, source by source.
-
-    Args:
-        target: the store to write.
-        selection: which secrets are taken, and to which paths.
-        on_conflict: the policy for conflicts.
-        digests: keeps the digests of the secrets, or None.
-        meter: counts the secrets.
-        backup: True if a run keeps the overwritten data.
-    """
+    """Creates the items of a plan, source by source."""
 
     def __init__(
         self,

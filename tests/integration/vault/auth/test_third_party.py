@@ -7,7 +7,7 @@ import pytest
 
 from search_path import search_path
 from strongroom import SecretsManager
-from strongroom.cli.commands.extend.new_plugin import KINDS, names_of, package
+from strongroom.cli.commands.extend.new_plugin import names_of, package
 from strongroom.config import discovery
 from strongroom.errors import (
     ConfigurationError,
@@ -33,7 +33,7 @@ TITLE = "hostile of corp-auth 1.2"
 @pytest.fixture
 def userpass(search_path, openbao, enabled, readable, tmp_path):
     """The plugin of `strongroom new-plugin corp --auth`, with a user at the shared server; returns its table."""
-    source = package(KINDS["auth"], "auth", names_of("corp"))["src/strongroom_corp/__init__.py"]
+    source = package("auth", names_of("corp"))["src/strongroom_corp/__init__.py"]
     search_path.install("corp-auth", {"corp": "corp_auth:CorpAuth"}, modules={"corp_auth": source}, group=GROUP)
     mount = enabled("userpass")
     openbao.call("POST", f"auth/{mount}/users/app", {"password": CANARY, "token_policies": readable.policy})

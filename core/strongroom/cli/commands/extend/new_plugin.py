@@ -107,14 +107,12 @@ def names_of(name: str) -> Names:
     return Names(name, f"strongroom-{name}", f"strongroom_{identifier}", identifier, class_name)
 
 
-def package(kind: Kind, template: str, names: Names) -> dict[str, str]:
+def package(name: str, names: Names) -> dict[str, str]:
     """Return the content of each file of the package, by its path in the package's folder.
 
-    Args:
-        kind: one of `KINDS`.
-        template: its name there, with which the names of its templates begin.
-        names: see `names_of`.
+    The kind is named as in `KINDS`. The names of its templates begin with that.
     """
+    kind = KINDS[name]
     words = {**names._asdict(), "group": kind.group, "requirement": f"strongroom{kind.extra}>={__version__}"}
     words |= {field: Template(getattr(kind, field)).substitute(words) for field in ("target", "summary", "usage")}
     sources = {
@@ -122,8 +120,8 @@ def package(kind: Kind, template: str, names: Names) -> dict[str, str]:
         "README.md": (_HERE, "README.md"),
         ".gitignore": (_HERE, "gitignore"),
         ".github/workflows/test.yml": (_HERE, "test.yml"),
-        f"src/{names.module}/__init__.py": (kind.owner, f"{template}.py"),
-        "tests/test_contract.py": (kind.owner, f"{template}_test.py"),
+        f"src/{names.module}/__init__.py": (kind.owner, f"{name}.py"),
+        "tests/test_contract.py": (kind.owner, f"{name}_test.py"),
     }
     found = {
         path: Template(files(owner).joinpath("templates", f"{source}.tmpl").read_text("utf-8")).substitute(words)
@@ -156,7 +154,7 @@ def new_plugin_command(name: str, kind: str | None, *, as_json: bool) -> None:
         raise click.UsageError(str(error)) from None
     if fault := _name_fault(names, kind):
         raise click.UsageError(fault)
-    content = package(KINDS[kind], kind, names)
+    content = package(kind, names)
     _write(Path(names.distribution), content)
     if as_json:
         output.write_document({

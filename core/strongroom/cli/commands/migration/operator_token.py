@@ -29,12 +29,6 @@ def with_operator_token(config: Config, store: str, *, ask: bool, is_source: boo
     """Return the configuration with an operator's token for the store, if its own token comes from `./.env`.
 
     Without a terminal, or with an empty answer, the token of the file is used.
-
-    Args:
-        config: the configuration.
-        store: NAME or PLUGIN:LOCATION.
-        ask: ask for the token on a terminal.
-        is_source: the store is a source.
     """
     from strongroom import plugins
     from strongroom.migrate.endpoints import located

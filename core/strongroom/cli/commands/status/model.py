@@ -99,12 +99,7 @@ class Status:
 
 
 def document(status: Status, *, paths: bool) -> Mapping[str, Value]:
-    """Return the status as a JSON object. Times are ISO 8601, durations are seconds, sizes are bytes.
-
-    Args:
-        status: the status.
-        paths: include the paths of secrets.
-    """
+    """Return the status as a JSON object. Times are ISO 8601, durations are seconds, sizes are bytes."""
     cache = status.cache
     return {
         "time": status.time.isoformat(),

@@ -93,12 +93,7 @@ class StatusServer(ThreadingHTTPServer):
         """Ignore a connection that broke: the page asks again. The traceback of a bug could hold a token."""
 
     def answer(self, target: str, headers: Message) -> _Answer:
-        """Return the answer to a GET.
-
-        Args:
-            target: path and query of the request.
-            headers: its headers.
-        """
+        """Return the answer to a GET."""
         if headers.get("Host", "") not in self._hosts:
             return _refusal(HTTPStatus.MISDIRECTED_REQUEST, "This server has another name.")
         url = urlsplit(target)
