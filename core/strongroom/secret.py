@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, NoReturn, Self, SupportsIndex, TypeAlias, overload
 
-from strongroom.errors import InvalidDataError, InvalidPathError, MissingKeyError, shown
+from strongroom.errors import InvalidDataError, InvalidPathError, MissingKeyError, SecretNotFoundError, shown
 from strongroom.paths import check_key
 
 if TYPE_CHECKING:
@@ -306,6 +306,34 @@ class Secret:
         object.__setattr__(self, "data", protect_data(self.data))
         if _observers:
             observed(self.path, self.data)
+
+
+class AgedSecret(Secret):
+    """A secret from a cache on disk. `age` is in seconds since the store answered."""
+
+    # Not a field: each method that a dataclass generates is compiled when a process starts.
+    age = 0.0
+
+    def aged(self, seconds: float) -> Self:
+        """Return the secret itself, with its age."""
+        object.__setattr__(self, "age", seconds)
+        return self
+
+
+class AgedAbsence(SecretNotFoundError):  # noqa: N818  # an answer, which is raised where an absence is
+    """An absence from a cache. `age` is in seconds since the store answered."""
+
+    age = 0.0
+
+    def aged(self, seconds: float) -> Self:
+        """Return the absence itself, with its age."""
+        self.age = seconds
+        return self
+
+
+def age_of(answer: Secret | SecretNotFoundError) -> float:
+    """Return the seconds since the store answered; zero if it has just answered."""
+    return answer.age if isinstance(answer, AgedSecret | AgedAbsence) else 0.0
 
 
 def conceal(data: object) -> Any:

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from strongroom import events
 from strongroom.chain.seal import Sealed, Sealer
-from strongroom.disk_cache.aged import age_of
 from strongroom.errors import SecretNotFoundError, StoreError, StoreUnavailableError
 from strongroom.events import hit_counter
-from strongroom.secret import Secret, SensitiveDict, SensitiveStr, Version
+from strongroom.secret import Secret, SensitiveDict, SensitiveStr, Version, age_of
 from strongroom.store import boot_time, random_factor, remaining
 
 if TYPE_CHECKING:

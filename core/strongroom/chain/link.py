@@ -16,14 +16,13 @@ from strongroom.chain.calls.steps import Step, Steps
 from strongroom.chain.reading import Reading, WouldBlockError
 from strongroom.chain.store_handle import LIST, PROBE, WALK, Opener, StoreHandle
 from strongroom.chain.writer import LinkWriter
-from strongroom.disk_cache.aged import AgedAbsence
 from strongroom.errors import (
     AuthenticationError,
     PermissionDeniedError,
     StoreUnavailableError,
     StrongroomError,
 )
-from strongroom.secret import Secret, SensitiveDict, Version
+from strongroom.secret import AgedAbsence, Secret, SensitiveDict, Version
 from strongroom.store import (
     Health,
     VersionInfo,

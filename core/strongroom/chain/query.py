@@ -11,7 +11,6 @@ from strongroom.chain.calls.steps import Steps
 from strongroom.chain.link import Link
 from strongroom.chain.reading import Reading
 from strongroom.chain.store_handle import Operation
-from strongroom.disk_cache.aged import AgedAbsence
 from strongroom.errors import (
     Answer,
     Attempt,
@@ -24,7 +23,7 @@ from strongroom.errors import (
     UnsupportedOperationError,
 )
 from strongroom.events import Event, EventKind, hit_counter
-from strongroom.secret import Secret, SensitiveDict, Value, protect
+from strongroom.secret import AgedAbsence, Secret, SensitiveDict, Value, protect
 
 
 class Missing(Enum):

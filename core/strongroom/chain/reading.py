@@ -5,9 +5,8 @@ from concurrent.futures import Future
 from datetime import datetime
 from typing import NamedTuple, Self, TypeAlias
 
-from strongroom.disk_cache.aged import AgedSecret, age_of
 from strongroom.errors import StoreUnavailableError
-from strongroom.secret import Secret, SensitiveDict, Version, protect_data
+from strongroom.secret import AgedSecret, Secret, SensitiveDict, Version, age_of, protect_data
 
 
 class Reading(NamedTuple):

@@ -8,11 +8,10 @@ from datetime import datetime
 from typing import Any, NamedTuple, Self
 
 from strongroom.bounded_file import read_bytes
-from strongroom.disk_cache.aged import AgedAbsence, AgedSecret
 from strongroom.disk_cache.keys import Keys, expand
 from strongroom.encoding import from_json, to_json
 from strongroom.files.private_file import KEY_SIZE
-from strongroom.secret import SensitiveDict, SensitiveStr, Version
+from strongroom.secret import AgedAbsence, AgedSecret, SensitiveDict, SensitiveStr, Version
 from strongroom.store import boot_time
 
 _SALT_SIZE = 16

@@ -10,12 +10,11 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 from strongroom.digest import Digester
-from strongroom.disk_cache.aged import AgedAbsence, AgedSecret
 from strongroom.disk_cache.container import EVERYTHING, Container, DamagedError, Mark, fault_of
 from strongroom.disk_cache.entry import Entry, Moment, Row
 from strongroom.disk_cache.keys import Keys
 from strongroom.errors import SecretNotFoundError, StrongroomError
-from strongroom.secret import Secret, SensitiveDict, Value
+from strongroom.secret import AgedAbsence, AgedSecret, Secret, SensitiveDict, Value
 from strongroom.store import fail_fast, remaining
 
 if TYPE_CHECKING:

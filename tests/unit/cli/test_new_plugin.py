@@ -105,6 +105,6 @@ def test_folder_that_cannot_be_written_is_an_error_of_one_line(command, monkeypa
 def test_longest_name_keeps_lines_short():
     """The sources of a package have at most 120 columns, also with the longest name."""
     names = names_of("abcdefghijklmnopqrst")
-    for kind, about in KINDS.items():
+    for kind in KINDS:
         for path, text in package(kind, names).items():
             assert max(map(len, text.splitlines()), default=0) <= 120, (kind, path)

@@ -17,12 +17,11 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from strongroom.config import CacheConfig
 from strongroom.disk_cache import entry as entry_module
 from strongroom.disk_cache import keys as keys_module
-from strongroom.disk_cache.aged import AgedAbsence, AgedSecret
 from strongroom.disk_cache.container import Container
 from strongroom.disk_cache.entry import Moment
 from strongroom.disk_cache.store_cache import StoreCache
 from strongroom.errors import SecretNotFoundError, StoreUnavailableError
-from strongroom.secret import Secret
+from strongroom.secret import AgedAbsence, AgedSecret, Secret
 
 CANARY = "canary-8f31"
 IDENTITY = {"plugin": "vault", "options": {"url": "https://vault.example:8200", "token": "s.canary-token"}}

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Self
 
-from strongroom.cli.process.signals import handled
+from strongroom.cli.process.signals import SignalArrival, handled
 from strongroom.cli.terminal import output
 from strongroom.store import ReentrantEvent, reentrant_lock
 
@@ -97,7 +95,7 @@ class Child:
         """
         following: Mapping[bytes, bytes] | None = variables
         code = 0
-        with _SignalArrival() as arrival, _signal_forwarding(self):
+        with SignalArrival() as arrival, _signal_forwarding(self):
             while following is not None:
                 self._start(following)
                 code = self._wait(arrival)
@@ -154,7 +152,7 @@ class Child:
         for number in early:
             self.signal(number)
 
-    def _wait(self, arrival: _SignalArrival) -> int:
+    def _wait(self, arrival: SignalArrival) -> int:
         """Wait for the child and return its exit code. While the child is stopped, this process is stopped too."""
         process = self._process
         assert process is not None, "_start() comes first"  # noqa: S101
@@ -168,36 +166,6 @@ class Child:
                 return _SIGNALED - process.returncode if process.returncode < 0 else process.returncode
             else:
                 os.kill(os.getpid(), signal.SIGSTOP)
-
-
-class _SignalArrival:
-    """Waits for any signal to this process, SIGCHLD among them.
-
-    A signal that arrives just before a blocking system call does not interrupt it, and its handler would run only
-    afterwards. Here each arrival writes a byte that `wait` reads.
-    """
-
-    def __enter__(self) -> Self:
-        self._reader, writer = os.pipe()
-        self._stack = contextlib.ExitStack()
-        for end in (self._reader, writer):
-            self._stack.callback(os.close, end)
-            os.set_blocking(end, False)
-        self._stack.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(writer, warn_on_full_buffer=False))
-        self._stack.callback(signal.signal, signal.SIGCHLD, signal.signal(signal.SIGCHLD, lambda *_: None))
-        self._stack.callback(
-            signal.pthread_sigmask, signal.SIG_SETMASK, signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
-        )
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    def wait(self) -> None:
-        """Return after a signal that has arrived since the last call."""
-        select.select([self._reader], [], [])
-        with contextlib.suppress(BlockingIOError):
-            os.read(self._reader, 4096)
 
 
 def _signal_forwarding(child: Child) -> AbstractContextManager[None]:
