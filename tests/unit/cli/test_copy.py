@@ -6,8 +6,8 @@ from pathlib import Path
 import pyrage
 import pytest
 
-from strongroom.cli import store_names
 from strongroom.errors import PermissionDeniedError, StoreUnavailableError
+from strongroom.migrate import endpoints
 from strongroom.migrate.endpoints import Endpoints
 from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.store.memory import MemoryStore
@@ -37,9 +37,7 @@ def two(monkeypatch):
     Path("strongroom.toml").write_text(
         'chain = ["env"]\n[stores.left]\nplugin = "memory"\n[stores.right]\nplugin = "memory"\n', "utf-8"
     )
-    monkeypatch.setattr(
-        store_names, "open_reader", lambda config, name, stack: (ValidatedStore(stores[name], name), [])
-    )
+    monkeypatch.setattr(endpoints, "open_reader", lambda config, name, stack: (ValidatedStore(stores[name], name), []))
     monkeypatch.setattr(Endpoints, "target", lambda self, name: ValidatedStore(stores[name], name))
     return stores["left"], stores["right"]
 

@@ -5,7 +5,6 @@ from contextlib import ExitStack
 
 import pytest
 
-from strongroom.cli.store_names import open_reader
 from strongroom.config import discovery
 from strongroom.errors import (
     InvalidDataError,
@@ -14,7 +13,7 @@ from strongroom.errors import (
     StoreUnavailableError,
     WriteOutcomeUnknownError,
 )
-from strongroom.migrate.endpoints import Endpoints
+from strongroom.migrate.endpoints import Endpoints, open_reader
 from strongroom.migrate.sources import ImportedStore, Selection
 from strongroom.migrate.spi import Failure, Outcome
 from strongroom.secret import Secret

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from strongroom.digest import Digester
 from strongroom.errors import MigrationError
 from strongroom.migrate.ledger.backup import Backup
-from strongroom.migrate.ledger.journal import Entry, Journal, was_undone
+from strongroom.migrate.ledger.journal import Entry, Journal, progress_in
 from strongroom.migrate.ledger.plan_digests import PlanDigests
 from strongroom.secret import same
 
@@ -63,7 +63,7 @@ def test_what_was_made_of_labels_is_kept_when_the_item_is_begun_anew(file):
 @pytest.mark.parametrize("torn", [b"", b'{"t": "und'])
 def test_a_run_was_undone_while_nothing_was_begun_since(file, torn):
     """A line that is torn is none."""
-    assert not was_undone(file)
+    assert not progress_in(file).undone
     steps = (
         (lambda journal: (journal.intend(0, ENTRY), journal.intend(1, ENTRY), journal.done(0, 1)), False),
         (lambda journal: journal.undone(1), True),
@@ -73,7 +73,7 @@ def test_a_run_was_undone_while_nothing_was_begun_since(file, torn):
     )
     for lines, undone in steps:
         file.write_bytes(written(file, lines) + torn)
-        assert was_undone(file) is undone
+        assert progress_in(file).undone is undone
 
 
 def test_every_length_of_a_torn_end_is_survived(file):

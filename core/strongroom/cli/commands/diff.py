@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from strongroom.cli import store_names
 from strongroom.cli.commands.versions import as_version, compare_versions
 from strongroom.cli.exit_codes import ExitCode, code_of_all
 from strongroom.cli.options import Invocation, complete, current, json_option, store_option
@@ -87,13 +86,14 @@ def _compare_stores(
     invocation: Invocation, left: str, right: str, *, history: bool, as_json: bool, given: dict[str, Any]
 ) -> NoReturn:
     from strongroom.migrate import Selection
+    from strongroom.migrate.endpoints import open_reader
     from strongroom.migrate.execution.drift import Drift, drift
 
     config = invocation.load()
     selection = Selection(given["prefix"], "", given["include"], given["exclude"])
     with ExitStack() as stack:
-        first, unmapped = store_names.open_reader(config, left, stack)
-        second, more = store_names.open_reader(config, right, stack)
+        first, unmapped = open_reader(config, left, stack)
+        second, more = open_reader(config, right, stack)
         found = list(drift(first, second, selection, history=history))
     named = [(name, failure) for name, failures in ((left, unmapped), (right, more)) for failure in failures]
     counts = {state: sum(each.state is state for each in found) for state in Drift}

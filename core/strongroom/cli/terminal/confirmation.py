@@ -24,15 +24,27 @@ def announce(secrets: SecretsManager, target: WriteTarget, what: str) -> None:
     from strongroom import plugins
 
     config = secrets.config
-    output.say(f"{what} {describe_target(target, config, plugins.settings(config, target.store))}")
+    output.say(f"{what} {_described(target.store, config, plugins.settings(config, target.store))}")
 
 
-def describe_target(target: WriteTarget, config: Config, settings: Mapping[str, Setting]) -> str:
-    """Return the target in words: store, addresses, location there, and environment."""
-    _, _, location = target.store.partition(":")
+def describe_store(config: Config, name: str) -> str:
+    """Return a target, NAME or PLUGIN:LOCATION, in words, with its addresses, location and environment.
+
+    Raises:
+        ConfigurationError, PluginError: the store does not exist, or its options are invalid.
+    """
+    from strongroom import plugins
+    from strongroom.migrate.endpoints import located
+
+    config, group = located(config, name, plugins.EXPORTERS)
+    return _described(name, config, plugins.settings(config, name, group))
+
+
+def _described(name: str, config: Config, settings: Mapping[str, Setting]) -> str:
+    _, _, location = name.partition(":")
     # The name of the store already contains its location.
     about = describe_location({name: setting for name, setting in settings.items() if str(setting.value) != location})
-    store = f"store {shown(target.store)}{f' ({about})' if about else ''}"
+    store = f"store {shown(name)}{f' ({about})' if about else ''}"
     named = f", environment {shown(config.environment)}" if config.environment else ""
     return f"{store}{named}{', production' if config.production else ''}"
 

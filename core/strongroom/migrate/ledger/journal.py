@@ -275,8 +275,3 @@ def progress_in(file: Path) -> Progress:
             deleted.discard(index)
         undone = kind == "undone" or (undone and kind != "intent")
     return Progress(len(done), len(deleted), undone)
-
-
-def was_undone(file: Path) -> bool:
-    """Return True if the run was undone, at least in part, and not resumed since."""
-    return progress_in(file).undone

@@ -38,7 +38,7 @@ from strongroom.errors import MigrationError, shown
 from strongroom.files import private_file
 from strongroom.migrate.endpoints import Locations
 from strongroom.migrate.ledger.backup import Backup
-from strongroom.migrate.ledger.journal import Journal, has_written, steps_in, was_undone
+from strongroom.migrate.ledger.journal import Journal, has_written, progress_in, steps_in
 from strongroom.migrate.ledger.plan_digests import PlanDigests
 from strongroom.migrate.plans.document import parse_lines, plan_lines
 from strongroom.migrate.plans.plan import Plan
@@ -76,7 +76,7 @@ class Run:
     @property
     def undone(self) -> bool:
         """True if the run was undone, at least in part, and not resumed since."""
-        return was_undone(self.journal)
+        return progress_in(self.journal).undone
 
     def plan(self) -> Plan:
         """Return its plan.

@@ -6,12 +6,11 @@ from contextlib import ExitStack
 
 import click
 
-from strongroom.cli import store_names
 from strongroom.cli.commands.migration import options
 from strongroom.cli.exit_codes import ExitCode
 from strongroom.cli.options import Invocation, complete, current, json_option, path_argument, yes_option
 from strongroom.cli.terminal import output
-from strongroom.cli.terminal.confirmation import confirm, reasons
+from strongroom.cli.terminal.confirmation import confirm, describe_store, reasons
 from strongroom.errors import shown
 
 
@@ -56,15 +55,15 @@ def copy_command(
     """
     from strongroom.chain.target import WriteTarget
     from strongroom.migrate import OnConflict
-    from strongroom.migrate.endpoints import Endpoints
+    from strongroom.migrate.endpoints import Endpoints, open_reader
     from strongroom.migrate.execution.copy import Copy
 
     config, to = invocation.load(), new_path or path
     renamed = f" as {shown(to)}" if to != path else ""
-    where = store_names.describe_store(config, target)
+    where = describe_store(config, target)
     output.say(f"copying {shown(path)} from {shown(source)}{renamed} to {where}")
     with ExitStack() as stack:
-        reader, _ = store_names.open_reader(config, source, stack)
+        reader, _ = open_reader(config, source, stack)
         writer = stack.enter_context(Endpoints(config, None, encrypt_to=encrypt_to)).target(target)
         copy = Copy(reader, path, writer, to, on_conflict=OnConflict(on_conflict), history=versions)
         why = reasons(WriteTarget(target, writer.capabilities), config, drops=copy.overwrites)

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from strongroom.bounded_file import read_bytes
-from strongroom.cli import store_names
 from strongroom.cli.commands.migration import options, plan_view, report_view, step
 from strongroom.cli.commands.migration.operator_token import with_operator_token
 from strongroom.cli.commands.migration.runs import RUN_COMMANDS
 from strongroom.cli.exit_codes import ExitCode
 from strongroom.cli.options import Invocation, complete, current, json_option, yes_option
 from strongroom.cli.terminal import output, progress
-from strongroom.cli.terminal.confirmation import confirm, production_reasons
+from strongroom.cli.terminal.confirmation import confirm, describe_store, production_reasons
 from strongroom.errors import ConfigurationError, shown
 from strongroom.files import private_file
 
@@ -227,7 +226,7 @@ def apply_command(
     if encrypt_to:  # the run stores it with its plan
         made = replace(made, encrypt_to=encrypt_to)
     config = options.with_mapping(invocation.load(), made.sources, mapping_file)
-    output.say(f"migrating from {output.joined(made.sources)} to {store_names.describe_store(config, made.target)}")
+    output.say(f"migrating from {output.joined(made.sources)} to {describe_store(config, made.target)}")
     if made.is_blocked or not made.pending:  # a run that writes nothing would hide the one before it from `undo`
         _show(made, as_json=as_json)
         raise click.exceptions.Exit(plan_view.exit_code(made))
@@ -255,7 +254,7 @@ def _plan(
     sources, target = sources or ("env",), str(given["target"])
     config = options.with_mapping(config, sources, mapping_file)
     selection = Selection(given["from_prefix"], given["to_prefix"], given["include"], given["exclude"])
-    output.say(f"{what} from {output.joined(sources)} to {store_names.describe_store(config, target)}")
+    output.say(f"{what} from {output.joined(sources)} to {describe_store(config, target)}")
     config = with_operator_token(config, target, ask=not (given.get("yes") or given.get("dry_run")))
     migrator = stack.enter_context(Migrator(config))
     with progress.bar() as tell:

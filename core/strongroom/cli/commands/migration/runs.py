@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from strongroom.cli import store_names
 from strongroom.cli.commands.migration import options, report_view, step
 from strongroom.cli.commands.migration.operator_token import with_operator_token, with_operator_tokens
 from strongroom.cli.exit_codes import ExitCode
 from strongroom.cli.options import Invocation, complete, current, json_option, yes_option
 from strongroom.cli.terminal import output
-from strongroom.cli.terminal.confirmation import confirm, production_reasons
+from strongroom.cli.terminal.confirmation import confirm, describe_store, production_reasons
 from strongroom.errors import shown
 
 if TYPE_CHECKING:
@@ -144,7 +143,7 @@ def delete_source_command(
     found, plan = _found(run)
     _require_name(run, "delete-source")
     config = options.with_mapping(invocation.load(), plan.sources, mapping_file)
-    sources = " and ".join(store_names.describe_store(config, source) for source in plan.sources)
+    sources = " and ".join(describe_store(config, source) for source in plan.sources)
     output.say(f"deleting the secrets of migration {found.name} to {shown(plan.target)} from {sources}")
     why = f"this deletes the secrets of migration {found.name} at the source, possibly for good"
     confirm([*production_reasons(config), why], yes=yes)
@@ -200,7 +199,7 @@ def _require_name(run: str | None, command: str) -> None:
 
 
 def _announce(config: Config, what: str, plan: Plan) -> None:
-    output.say(f"{what} {store_names.describe_store(config, plan.target)}")
+    output.say(f"{what} {describe_store(config, plan.target)}")
 
 
 def _found(name: str | None, *, unfinished: bool = False) -> tuple[Run, Plan]:
