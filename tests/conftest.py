@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from hypothesis import HealthCheck, settings
 
+from strongroom.config import discovery
+
 if TYPE_CHECKING:  # the servers need extras, and the unit tests of the core run without them
     from aws import Moto
     from fresh_vault import FreshVault
@@ -102,7 +104,7 @@ def _folders(tmp_path_factory) -> Path:
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch, tmp_path_factory, _folders):
-    """Hide from the test the developer's variables, `.env` and home folder, and the default manager of other tests."""
+    """Hide from the test the machine's configuration, the developer's, and the default manager of other tests."""
     for name in list(os.environ):
         if _AMBIENT.fullmatch(name):
             monkeypatch.delenv(name)
@@ -113,6 +115,7 @@ def clean_environment(monkeypatch, tmp_path_factory, _folders):
     monkeypatch.setenv("HOME", str(folder / "home"))
     # Tests of trust delete it; all others write the files that they find.
     monkeypatch.setenv("STRONGROOM_TRUSTED_PATHS", str(tmp_path_factory.getbasetemp()))
+    monkeypatch.setattr(discovery, "SYSTEM_FILE", folder / discovery.FILE_NAME)  # a child process reads the machine's
     monkeypatch.chdir(folder / "cwd")
     yield
     if (module := sys.modules.get("strongroom.secrets_manager")) is not None:
