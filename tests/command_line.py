@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Iterable
 from typing import NamedTuple
+
+import pytest
 
 from strongroom.cli.app import run
 
@@ -18,25 +21,33 @@ class Done(NamedTuple):
     err: str
 
 
+def call(arguments: Iterable[object]) -> int:
+    """Run `strongroom` with these arguments and the streams of this process. Return its exit code."""
+    handlers = list(logging.getLogger().handlers)
+    levels = {name: logging.getLogger(name).level for name in ("strongroom", "strongroom_env", "strongroom_vault")}
+    try:
+        return run([str(argument) for argument in arguments])
+    finally:
+        logging.getLogger().handlers[:] = handlers
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def call_piped(arguments: Iterable[object], text: str = "") -> int:
+    """Run `strongroom` with this text piped into stdin."""
+    reading, writing = os.pipe()
+    os.write(writing, text.encode())
+    os.close(writing)
+    with os.fdopen(reading, "r") as stdin, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sys, "stdin", stdin)
+        return call(arguments)
+
+
 class Caller:
     """Runs `strongroom` with these arguments and, where given, this text piped into stdin."""
 
-    def __init__(self, capture, monkeypatch):
+    def __init__(self, capture):
         self._capture = capture
-        self._monkeypatch = monkeypatch
 
     def __call__(self, *arguments, piped=""):
-        reading, writing = os.pipe()
-        os.write(writing, piped.encode())
-        os.close(writing)
-        handlers = list(logging.getLogger().handlers)
-        levels = {name: logging.getLogger(name).level for name in ("strongroom", "strongroom_env", "strongroom_vault")}
-        try:
-            with os.fdopen(reading, "r") as stdin, self._monkeypatch.context() as patched:
-                patched.setattr(sys, "stdin", stdin)
-                code = run([str(argument) for argument in arguments])
-        finally:
-            logging.getLogger().handlers[:] = handlers
-            for name, level in levels.items():
-                logging.getLogger(name).setLevel(level)
-        return Done(code, *self._capture.readouterr())
+        return Done(call_piped(arguments, piped), *self._capture.readouterr())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from sybil import Document, Example, Sybil
 from sybil.example import NotEvaluated
 from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser
 
+import command_line
 import strongroom
 from strongroom import secret
 from strongroom.cli import app
@@ -29,6 +31,9 @@ from strongroom_vault.dev.server import free_port
 if TYPE_CHECKING:
     from fresh_vault import FreshVault
     from strongroom_vault.testing import TestVault
+
+CALL = re.compile(r"strongroom (?!run |dev|ui|check --wait)[^|&;<>(){}$`\\\\*?~]+")
+"""A shell line that is one call of `strongroom`, but for the commands that need a process."""
 
 FILE = re.compile(r"# (\.?\w[\w./-]*\.\w+|\.env|Dockerfile)\n")
 """The first line of a block that is a file of the reader's."""
@@ -60,17 +65,26 @@ def run_in_shell(example: Example) -> str | None:
     """Run each line after `$` in a shell, and compare its output with the lines below; `…` there matches anything.
 
     Variables of a line `export …` are set for the lines after it, and a command that a line leaves in the background
-    runs until the page ends.
+    runs until the page ends. Our own command runs in this process: to start it takes longer than the command.
     """
     for session in re.split(r"^\$ ", example.parsed, flags=re.MULTILINE)[1:]:
         line, _, expected = session.partition("\n")
-        done = _run(line)
+        done = _call(line) if CALL.fullmatch(line) else _run(line)
         printed = "\n".join(part.strip("\n") for part in (done.stdout, done.stderr) if part.strip())
         pattern = ".*".join(map(re.escape, expected.strip("\n").split("…")))
         failed = done.returncode != 0 and expected.strip() == "…"  # a page shows the output of a failure
         if failed or not re.fullmatch(pattern, printed, re.DOTALL):
             return f"$ {line}\nshould print:\n{expected}\nand printed, with exit code {done.returncode}:\n{printed}"
     return None
+
+
+def _call(line: str) -> subprocess.CompletedProcess[str]:
+    with tempfile.TemporaryFile("w+") as printed, tempfile.TemporaryFile("w+") as complained:
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(complained):
+            code = command_line.call_piped(shlex.split(line)[1:])
+        for stream in (printed, complained):
+            stream.seek(0)
+        return subprocess.CompletedProcess(line, code, printed.read(), complained.read())
 
 
 def _run(line: str) -> subprocess.CompletedProcess[str]:

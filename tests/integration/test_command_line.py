@@ -6,15 +6,19 @@ The value of the secret is of this run alone. It is looked for in what every pro
 in what is printed, and in the file in which a shell keeps what was typed.
 """
 
+import contextlib
 import io
 import json
 import os
+import pty
 import re
 import secrets
 import shlex
 import ssl
 import subprocess
 import sys
+import termios
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -23,7 +27,7 @@ import pexpect
 import pytest
 import trustme
 
-from command_line import Caller, Done
+from command_line import Caller, Done, call
 from strongroom_vault.testing import FaultProxy
 
 STRONGROOM = str(Path(sys.executable).parent / "strongroom")
@@ -254,10 +258,51 @@ class Pipes:
         self._process.communicate()
 
 
+@contextlib.contextmanager
+def terminal(lines: int, columns: int) -> Iterator[list[bytes]]:
+    """Make a terminal of this size the standard streams of this process. At its end, the list holds all it showed."""
+    screen, keyboard = pty.openpty()
+    termios.tcsetwinsize(keyboard, (lines, columns))
+    before = [os.dup(number) for number in range(3)]
+    shown: list[bytes] = []
+
+    def watch() -> None:
+        with contextlib.suppress(OSError):  # the end of a terminal that nobody holds any more
+            while content := os.read(screen, 1 << 16):
+                shown.append(content)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+
+    try:
+        for number in range(3):
+            os.dup2(keyboard, number)
+        os.close(keyboard)
+        with (
+            open(0, closefd=False) as stdin,
+            open(1, "w", closefd=False) as stdout,
+            open(2, "w", closefd=False) as stderr,
+            pytest.MonkeyPatch.context() as patched,
+        ):
+            for name, stream in (("stdin", stdin), ("stdout", stdout), ("stderr", stderr)):
+                patched.setattr(sys, name, stream)
+            yield shown
+    finally:
+        for number, kept in enumerate(before):
+            os.dup2(kept, number)
+            os.close(kept)
+        watcher.join(30)
+        os.close(screen)
+
+
 def on_a_terminal(case: Case, mode: str) -> tuple[int, str]:
-    """The exit code, and all that came on the screen."""
-    screen = io.StringIO()
+    """The exit code and the screen. A command that waits for an answer has a process."""
     words = shlex.split(case.words.format(own=f"{mode}-{TERMINAL}"))
+    if not (case.asks(mode) or case.asked or case.waits_after or case.piped):
+        with terminal(*MODES[mode]) as shown:
+            code = call(words)
+        return code, b"".join(shown).decode()
+    screen = io.StringIO()
     with pexpect.spawn(STRONGROOM, words, dimensions=MODES[mode], timeout=30, encoding="utf-8") as child:
         child.logfile_read = screen
         if case.asks(mode):
@@ -285,7 +330,7 @@ def on_a_terminal(case: Case, mode: str) -> tuple[int, str]:
 def test_a_command(case, mode, place, openbao, capfd, monkeypatch):
     """It ends with its code, shows the value where it is asked to and nowhere else, and colours on a terminal only.
 
-    A process has the terminal. On pipes the command runs in the process of the test, unless it becomes another.
+    A command that waits for somebody, or becomes another process, has a process; others run in that of the test.
     """
     screen_code, screen = on_a_terminal(case, mode)
     monkeypatch.setenv("XDG_STATE_HOME", str(Path("pipes").absolute()))  # a state of its own, as of another user
@@ -293,7 +338,7 @@ def test_a_command(case, mode, place, openbao, capfd, monkeypatch):
         with Pipes(case, mode) as pipes:
             code, out, err = pipes.ended()
     else:
-        code, out, err = Caller(capfd, monkeypatch)(*words_on_pipes(case, mode), piped=case.piped)
+        code, out, err = Caller(capfd)(*words_on_pipes(case, mode), piped=case.piped)
     assert (code, screen_code) == tuple(2 if how in case.refused else case.code for how in BOTH), (err, screen)
     assert (CANARY in out, CANARY in screen) == tuple(how in case.shows for how in BOTH)
     assert CANARY not in err

@@ -37,9 +37,9 @@ def proxy(openbao):
 
 
 @pytest.fixture
-def call(capsys, monkeypatch):
+def call(capsys):
     """A command line, run in this process."""
-    return Caller(capsys, monkeypatch)
+    return Caller(capsys)
 
 
 @pytest.fixture

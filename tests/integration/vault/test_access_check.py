@@ -33,7 +33,7 @@ OPENAI_API_KEY = "api-keys/openai#key"
 @pytest.fixture
 def doctor(capsys, monkeypatch, openbao, kv2):
     """What doctor says of a store whose token has these rules, of which the paths begin below the mount."""
-    command = Caller(capsys, monkeypatch)
+    command = Caller(capsys)
 
     def examine(rules, **more):
         token = openbao.issue_token({f"{kv2}/{path}": names for path, names in rules.items()} | more.pop("also", {}))

@@ -36,8 +36,8 @@ namespace = "platform"
 
 
 @pytest.fixture
-def command(capsys, monkeypatch):
-    return Caller(capsys, monkeypatch)
+def command(capsys):
+    return Caller(capsys)
 
 
 @pytest.fixture

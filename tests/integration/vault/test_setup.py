@@ -30,8 +30,8 @@ CHANGES = {"create", "update", "delete", "patch"}
 
 
 @pytest.fixture
-def command(capsys, monkeypatch):
-    return Caller(capsys, monkeypatch)
+def command(capsys):
+    return Caller(capsys)
 
 
 @pytest.fixture
