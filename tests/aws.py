@@ -15,6 +15,7 @@ from pathlib import Path
 
 import boto3
 import botocore.session
+from botocore import hooks
 from botocore.config import Config
 
 _PROGRAM = Path(__file__).parent / "integration" / "aws" / "server.py"
@@ -25,14 +26,19 @@ CREDENTIALS = {"aws_access_key_id": "AKIDCANARY", "aws_secret_access_key": "cana
 
 
 _read_once = functools.cache(botocore.session.create_loader)
+_accepts_kwargs = functools.cache(hooks.accepts_kwargs)
+_aliases = hooks.EventAliaser(None)
 
 
 def found_here(monkeypatch):
     """What boto3 finds: these credentials and this region, and none of a machine in the cloud.
 
-    What describes AWS's services is read once for all tests: that is most of the time that a client takes to make.
+    Clients share the descriptions of AWS's services, and what botocore computes for its 130 event handlers: both took
+    most of the time to create a client.
     """
     monkeypatch.setattr(botocore.session, "create_loader", _read_once)
+    monkeypatch.setattr(hooks, "accepts_kwargs", _accepts_kwargs)
+    monkeypatch.setattr(hooks.EventAliaser, "_alias_event_name", _aliases._alias_event_name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
     for name, text in CREDENTIALS.items():
