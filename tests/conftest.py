@@ -52,6 +52,8 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     if whole and not nested and config.getoption("numprocesses", 0) is None and config.getoption("capture") != "no":
         config.option.numprocesses = "auto"
         config.option.dist = "loadscope"  # tests that share a fixture of their module stay together
+        # In the order of the folders, the long tests begin first: the short ones, of tests/unit, end together.
+        config.option.loadscopereorder = False
 
 
 @pytest.hookimpl(optionalhook=True)
