@@ -262,7 +262,8 @@ def rotation(session: nox.Session) -> None:
     """Kill rotations, resumes and undos at every boundary, and at random ones for 100 (TEST_ROTATION_KILLS) rounds."""
     install(session, "-e", ".[dev]")
     kills = {"TEST_ROTATION_KILLS": os.environ.get("TEST_ROTATION_KILLS", "100")}
-    session.run("pytest", "-n", "auto", "tests/integration/rotate/test_killed.py", *session.posargs, env=kills)
+    tests = ("tests/integration/rotate/test_killed.py", "tests/unit/rotate/test_runner.py")
+    session.run("pytest", "-n", "auto", *tests, *session.posargs, env=kills)
 
 
 @nox.session
@@ -271,7 +272,8 @@ def pairs(session: nox.Session) -> None:
     install(session, "-e", ".[dev]")
     options = ("-n", "2", "-p", "no:unraisableexception", "--timeout", "600")
     every = {"TEST_ALL_PAIRS": "1"}
-    session.run("pytest", *options, "tests/integration/test_migrate_pairs.py", *session.posargs, env=every)
+    tests = [f"tests/integration/{name}.py" for name in ("test_migrate", "test_migrate_pairs")]
+    session.run("pytest", *options, *tests, *session.posargs, env=every)
 
 
 @nox.session

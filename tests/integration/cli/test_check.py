@@ -61,6 +61,7 @@ def test_what_is_denied_outweighs_what_is_missing(command, openbao, server, monk
 def test_an_outage_is_no_absence_for_an_optional_row_either(command, server, monkeypatch):
     """And only where every row may come by itself is it worth trying again."""
     monkeypatch.setenv("VAULT_ADDR", "http://127.0.0.1:1")
+    monkeypatch.setenv("STRONGROOM_TIMEOUT", "1s")
     configure(VAULT.replace('"api-keys/openai#key"', '{ at = "api-keys/openai#key", required = false }'), mount=server)
     done = command("check")
     assert done.code == 5

@@ -28,7 +28,7 @@ class TestCommand(StoreContract):
 
     capabilities = CAPABILITIES
     page_size = 2
-    many = 20
+    many = 8  # each write is a process
 
     @pytest.fixture
     def store(self, tmp_path):
@@ -50,7 +50,7 @@ class TestPass(StoreContract):
     capabilities = CAPABILITIES
     impossible = frozenset({"denied", "unreachable"})
     page_size = 2
-    many = 20
+    many = 8  # each write is a process
 
     @pytest.fixture
     def store(self, gpg_home, tmp_path):

@@ -15,7 +15,7 @@ class TestSops(StoreContract):
     capabilities = frozenset({"listable", "writable", "bulk", "probed"})
     cannot_hold = frozenset({"large integers"})
     page_size = 2
-    many = 20
+    many = 8  # each write is a process
 
     @pytest.fixture
     def store(self, age_key, tmp_path):

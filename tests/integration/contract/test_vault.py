@@ -14,6 +14,7 @@ class VaultContract(StoreContract):
 
     capabilities = frozenset({"listable", "writable", "bulk", "probed"})
     cannot_hold = frozenset({"large integers"})
+    many = 250  # a folder is one reply, whatever its size
     version: int
     prefix = ""
 

@@ -163,6 +163,7 @@ def test_a_terminal_shows_an_outage_in_another_colour_than_an_absence(terminal, 
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("VAULT_ADDR", "http://127.0.0.1:1")
+    monkeypatch.setenv("STRONGROOM_TIMEOUT", "1s")
     monkeypatch.setenv("VAULT_TOKEN", CANARY)
     configure(VAULT, mount="secret")
     code, screen = terminal(script, "check").ended()
