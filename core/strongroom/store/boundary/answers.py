@@ -82,7 +82,7 @@ def as_data(answer: Any, method: str) -> Mapping[str, Value]:
 
 def as_names(answer: object, method: str) -> tuple[str, ...]:
     """Return a sequence of names."""
-    return tuple(_text(method, name) for name in as_iterator(answer, method))
+    return tuple(as_text(method, name) for name in as_iterator(answer, method))
 
 
 def as_versions(answer: object, method: str = "versions") -> list[VersionInfo]:
@@ -193,7 +193,7 @@ def outcome(operation: Callable[..., _R], *arguments: object) -> _R | StoreError
 def as_outcome(answer: object, method: str) -> tuple[str, Any]:
     """Return an item of a bulk operation, a path and its outcome."""
     if isinstance(answer, tuple) and len(answer) == 2:
-        return _text(method, answer[0]), answer[1]
+        return as_text(method, answer[0]), answer[1]
     raise unexpected(method, answer, "a path and its outcome", "an item")
 
 
@@ -203,9 +203,11 @@ def as_labeled(answer: object) -> tuple[str, dict[str, str]]:
     return path, as_labels(labels, "walk_labels")
 
 
-def as_name(method: str, answer: object) -> str:
-    """Return a name or a path that a store listed. It may be invalid."""
-    return _text(method, answer)
+def as_text(method: str, answer: object) -> str:
+    """Return an item that is a text. A listed name or path may be invalid."""
+    if isinstance(answer, str):
+        return answer
+    raise unexpected(method, answer, "str", "an item")
 
 
 def subfolder(path: str, name: str) -> str | None:
@@ -235,12 +237,6 @@ def path_error(path: str, prefix: str) -> InvalidPathError | None:
 
 def _listed(path: str, fault: str) -> InvalidPathError:
     return InvalidPathError(path, f"it lists this name, and {fault}", hint=PLUGIN_BUG)
-
-
-def _text(method: str, answer: object) -> str:
-    if isinstance(answer, str):
-        return answer
-    raise unexpected(method, answer, "str", "an item")
 
 
 def _is_version(version: object) -> bool:

@@ -123,7 +123,7 @@ class AwaitedStore:
         """Return the names below a folder that have no slash inside, and the error of the first that has."""
 
         def checked(names: list[object]) -> tuple[list[str], InvalidPathError | None]:
-            texts = [answers.as_name("alist_entries", name) for name in names]
+            texts = [answers.as_text("alist_entries", name) for name in names]
             errors = {name: error for name in texts if (error := answers.entry_error(name, prefix)) is not None}
             return [name for name in texts if name not in errors], next(iter(errors.values()), None)
 

@@ -136,7 +136,7 @@ class GuardedStore:
             UnsupportedOperationError: the store lacks the capability.
         """
         store = self._require(capability, path)
-        return self._answer(path, lambda: operation(store), changes=changes)
+        return self._boundary.call(path, lambda: operation(store), changes=changes)
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -144,7 +144,7 @@ class GuardedStore:
         """Return the whole secret at `path`."""
         self._boundary.check_open(path)
         if containment.watched or not self._direct:
-            return self._answer(path, lambda: answers.as_secret(self._store.read(path), path))
+            return self._boundary.call(path, lambda: answers.as_secret(self._store.read(path), path))
         try:  # `contained` in place: every read of an application goes through here
             return answers.as_secret(self._store.read(path), path)
         except BaseException as error:  # noqa: BLE001  # as in `contained`
@@ -186,7 +186,7 @@ class GuardedStore:
         listable = self._require(ListableStore, prefix or None)
         yield from self._listed(
             self._stream(
-                prefix, "list_entries", lambda: listable.list_entries(prefix), partial(answers.as_name, "list_entries")
+                prefix, "list_entries", lambda: listable.list_entries(prefix), partial(answers.as_text, "list_entries")
             ),
             lambda name: answers.entry_error(name, prefix),
         )
@@ -195,7 +195,7 @@ class GuardedStore:
         """Yield the path of every secret below `prefix`. At the end refuse those that are not below it."""
         walk = self._optional("walk") if self.listable else None
         if walk is not None:
-            paths = self._stream(prefix, "walk", lambda: walk(prefix), partial(answers.as_name, "walk"))
+            paths = self._stream(prefix, "walk", lambda: walk(prefix), partial(answers.as_text, "walk"))
             yield from self._listed(paths, lambda path: answers.path_error(path, prefix))
             return
         folders = [prefix]
@@ -328,22 +328,22 @@ class GuardedStore:
     def vet(self, path: str, data: Mapping[str, Value]) -> None:
         """Raise the error that a write would raise, as far as the store can know without writing."""
         if (vet := self._optional("vet")) is not None:
-            self._answer(path, lambda: vet(path, data))
+            self._boundary.call(path, lambda: vet(path, data))
 
     def vet_labels(self, path: str, labels: Mapping[str, str]) -> None:
         """Raise the error that `write_metadata` would raise, as far as the store can know without writing."""
         if (vet_labels := self._optional("vet_labels")) is not None:
-            self._answer(path, lambda: vet_labels(path, labels))
+            self._boundary.call(path, lambda: vet_labels(path, labels))
 
     def cautions(self, path: str) -> tuple[str, ...]:
         """Return the features that a copy of the secret would lack, in words."""
         cautions = self._optional("cautions")
-        return () if cautions is None else self._answer(path, lambda: answers.as_cautions(cautions(path)))
+        return () if cautions is None else self._boundary.call(path, lambda: answers.as_cautions(cautions(path)))
 
     def write_formed(self, path: str, data: Mapping[str, Value], form: Mapping[str, str]) -> Version | None:
         """Replace the whole secret, in the form that these labels name."""
         write_formed = self._optional("write_formed") or self._unsupported("forms", path)
-        return self._answer(
+        return self._boundary.call(
             path, lambda: answers.as_version(write_formed(path, data, form), "write_formed"), changes=True
         )
 
@@ -382,10 +382,6 @@ class GuardedStore:
 
     def _unsupported(self, feature: str, path: str | None) -> NoReturn:
         raise UnsupportedOperationError(path, f"it has no {feature}", store=self.name)
-
-    def _answer(self, path: str | None, operation: Callable[[], _R], *, changes: bool = False) -> _R:
-        """Return the operation's result, within the deadline: see `Boundary.call`."""
-        return self._boundary.call(path, operation, changes=changes)
 
     def _stream(
         self,
