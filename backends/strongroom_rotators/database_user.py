@@ -228,6 +228,11 @@ def url_with(url: SensitiveStr, login: Login) -> SensitiveStr:
     return SensitiveStr(parts._replace(netloc=netloc).geturl())
 
 
+def host_of(secret: Mapping[str, Value], configured: str | None) -> str:
+    """Return the server's host: the configured one, or that of the secret."""
+    return configured if configured is not None else required_text(secret, "host").reveal()
+
+
 def port_of(secret: Mapping[str, Value], configured: int | None, usual: int) -> int:
     """Return the server's port: the configured one, that of the secret, or the usual one.
 
@@ -240,8 +245,3 @@ def port_of(secret: Mapping[str, Value], configured: int | None, usual: int) -> 
     if not isinstance(port, int) or isinstance(port, bool):
         raise InvalidDataError(None, "the key 'port' of the secret is not a port number")
     return port
-
-
-def text_of(secret: Mapping[str, Value], configured: str | None, key: str) -> str:
-    """Return a setting: the configured one, or the key of the secret."""
-    return configured if configured is not None else required_text(secret, key).reveal()

@@ -45,7 +45,7 @@ class MySQLServer:
         """Connect, and translate PyMySQL's errors by their numbers: messages may hold the statement."""
         import pymysql
 
-        host = shared.text_of(secret, self._host, "host")
+        host = shared.host_of(secret, self._host)
         encrypted = not is_loopback(host) if self._tls is None else self._tls
         limit = max(1, int(remaining()))
         failure: StrongroomError | None = None

@@ -52,7 +52,7 @@ class PostgresServer:
 
         tls = {**self._tls, "sslmode": self._tls["sslmode"] or secret.get("sslmode")}
         settings: dict[str, Any] = {  # keywords of libpq
-            "host": shared.text_of(secret, self._host, "host"),
+            "host": shared.host_of(secret, self._host),
             "port": shared.port_of(secret, self._port, 5432),
             "dbname": self._name or secret.get("name") or "postgres",
             "user": login.user,

@@ -136,7 +136,7 @@ class RedisAclRotator:
         from redis.retry import Retry
 
         known = shared.with_url_parts(secret)
-        host = shared.text_of(known, self._host, "host")
+        host = shared.host_of(known, self._host)
         encrypted = not is_loopback(host) if self._tls is None else self._tls
         limit = max(1.0, remaining())
         options: dict[str, Any] = {"ssl": True, "ssl_ca_certs": self._ca_cert} if encrypted else {}
