@@ -393,6 +393,9 @@ def _timed(call: Coroutine[Any, Any, _R], note: Callable[[float], None]) -> Gene
             note(time.monotonic() - began)
         try:
             resume = partial(call.send, (yield awaited))
+        except GeneratorExit:  # nobody awaits it any longer; the collector may have closed the coroutine before
+            call.close()
+            raise
         except BaseException as error:  # noqa: BLE001  # the coroutine gets it, also a cancellation
             resume = partial(call.throw, error)
 

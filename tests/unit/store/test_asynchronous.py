@@ -479,6 +479,23 @@ def test_a_coroutine_that_blocks_its_loop_is_left_behind(caplog):
     guarded.close()
 
 
+def test_the_collector_may_close_a_given_up_coroutine_before_its_timer():
+    """It finalizes the parts of a call in any order, and prints an exception of any of them."""
+
+    async def hang():
+        await asyncio.Event().wait()
+
+    loop = asyncio.new_event_loop()
+    call = hang()
+    timed = asynchronous._timed(call, lambda _: None)
+    loop.call_soon(timed.send, None)
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    call.close()
+    timed.close()
+    loop.close()
+
+
 def test_the_deadline_reaches_the_coroutine():
     """`remaining()` is that of the blocking caller."""
     seen = []
