@@ -16,8 +16,8 @@ from weakref import WeakSet
 from strongroom.errors import StoreError
 from strongroom.store import reentrant_lock
 from strongroom_vault.http.address import Address
+from strongroom_vault.http.drivers import Driver
 from strongroom_vault.http.drivers.bulk import AT_ONCE, run_many
-from strongroom_vault.http.drivers.exchange_loop import ExchangeLoop
 from strongroom_vault.http.messages import Fault, FaultKind, Reply, Send, Start, Steps
 from strongroom_vault.http.tls import TLSSettings
 
@@ -47,7 +47,7 @@ MAX_CONNECTIONS = 64
 """The largest number of connections to one address. Further requests wait for a free one, within their deadline."""
 
 
-class CurlDriver(ExchangeLoop):
+class CurlDriver(Driver):
     """Runs exchanges on libcurl; see `Driver`. Each request and each batch has connections that no other thread uses.
 
     Args:

@@ -28,9 +28,9 @@ from urllib3.util import parse_url
 from strongroom.errors import StoreError
 from strongroom.store import in_daemon, reentrant_lock, remaining, time_limit
 from strongroom_vault.http.address import Address
+from strongroom_vault.http.drivers import Driver
 from strongroom_vault.http.drivers.bulk import run_many
 from strongroom_vault.http.drivers.deadline_sockets import DeadlineSocket, DeadlineTLSSocket, connect, connect_unix
-from strongroom_vault.http.drivers.exchange_loop import ExchangeLoop
 from strongroom_vault.http.messages import Fault, FaultKind, Reply, Request, Send, Start, Steps
 from strongroom_vault.http.tls import TLSSettings, is_refusal, tls_fault, untrusted
 
@@ -136,7 +136,7 @@ class _TLSPool(HTTPSConnectionPool):
         self.certificate = certificate
 
 
-class Urllib3Driver(ExchangeLoop):
+class Urllib3Driver(Driver):
     """Runs exchanges on urllib3; see `Driver`.
 
     Args:
