@@ -393,15 +393,15 @@ def test_a_lookup_that_hangs_holds_up_neither_a_batch_nor_the_end_of_the_process
 def test_each_answer_has_the_links_time_and_all_have_the_calls(openbao, kv2, proxy, each, whole, late):
     """Thirteen rounds of sixteen take four seconds."""
     store = open_vault(url=proxy.url, token=openbao.token, mount=kv2)
-    link = Link(LinkConfig("vault", timeout=each), lambda: store, CacheConfig())
+    chain = Chain([Link(LinkConfig("vault", timeout=each), lambda: store, CacheConfig())], timeout=whole)
     began = time.monotonic()
     with proxy.fault(faults.delay(0.3)):
-        outcomes = Chain([link], timeout=whole).resolve_many(f"p{n}" for n in range(200))
+        outcomes = chain.resolve_many(f"p{n}" for n in range(200))
     assert time.monotonic() - began < whole + SOON
     assert len(outcomes) == 200
     assert any(isinstance(outcome, SecretNotFoundError) for outcome in outcomes.values())
     assert any(isinstance(outcome, StoreUnavailableError) for outcome in outcomes.values()) is late
-    link.close()
+    chain.close()
 
 
 def test_a_drip_ends_at_the_deadline(opened, kv2, proxy):
