@@ -58,9 +58,9 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Return the number of workers of `-n auto`: two more than the cores, since many tests wait for a server."""
+    """Return the number of workers of `-n auto`: four more than the cores, since many tests wait for a server."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return cores + 2
+    return cores + 4
 
 
 def pytest_sessionstart() -> None:
@@ -83,12 +83,14 @@ def pytest_collection() -> Generator[None, object, object]:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Skip the benchmarks, faults, guides and the tests in a browser, unless a session of noxfile.py names them."""
+    if collection_path not in _LONG:
+        return None
     named = [(config.invocation_params.dir / argument.partition("::")[0]).resolve() for argument in config.args]
     asked = any(
         path.is_relative_to(collection_path) or (_TESTS in path.parents and collection_path.is_relative_to(path))
         for path in named
     )
-    return True if collection_path in _LONG and not asked else None
+    return None if asked else True
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
