@@ -9,7 +9,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import RLock
 from typing import Annotated, Unpack
-from weakref import WeakSet
 
 from strongroom.errors import (
     ConfigurationError,
@@ -39,7 +38,7 @@ from strongroom_vault.plugin import check_vault, open_session
 from strongroom_vault.session.background import Background
 from strongroom_vault.session.lifetime import LEAST_PAUSE
 from strongroom_vault.session.login_backoff import LoginBackoff
-from strongroom_vault.session.session import Session, reset_if_forked
+from strongroom_vault.session.session import Session, reset_after_fork, reset_if_forked
 from strongroom_vault.store.health import health
 from strongroom_vault.store.mounts import check_engine
 
@@ -47,8 +46,6 @@ logger = logging.getLogger("strongroom.vault")
 
 _CLOSE_LIMIT = 5.0
 """How long `close` may take, in seconds: it revokes the leases, then the token."""
-
-_stores: WeakSet[VaultDynamic] = WeakSet()
 
 
 def check_vault_dynamic(
@@ -138,7 +135,7 @@ class VaultDynamic:
         self._closed = False
         self._clear()
         self._renewer = Background(self._turn, "vault leases")
-        _stores.add(self)
+        reset_after_fork(self)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._session.location})"
@@ -300,12 +297,3 @@ class VaultDynamic:
             dependent = self._client.revoke(leased)
             self._session.close()
             self._client.check_ended(dependent)
-
-
-def _reset_in_child() -> None:
-    for store in list(_stores):
-        store.reset()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_reset_in_child)

@@ -37,8 +37,6 @@ _STOP_LIMIT = 2.0
 
 _K = TypeVar("_K")
 
-_sessions: WeakSet[Session] = WeakSet()
-
 
 class Session:
     """Sends requests with a token, to one namespace, for one mount.
@@ -82,7 +80,7 @@ class Session:
         self._renewal = Renewal(self._tokens, sender, self._token_check, self.location, clock=clock)
         self._renewer = Background(self._renewal.turn, "vault token")
         self._watched: ActiveToken | None = None
-        _sessions.add(self)
+        reset_after_fork(self)
 
         self.process = os.getpid()
 
@@ -268,7 +266,13 @@ class _Forkable(Protocol):
     def reset(self) -> None: ...
 
 
+_forkable: WeakSet[_Forkable] = WeakSet()
 _resetting = reentrant_lock()
+
+
+def reset_after_fork(part: _Forkable) -> None:
+    """Reset it in every child that this process forks from now on."""
+    _forkable.add(part)
 
 
 def reset_if_forked(part: _Forkable) -> None:
@@ -280,8 +284,8 @@ def reset_if_forked(part: _Forkable) -> None:
 
 
 def _reset_in_child() -> None:
-    for session in list(_sessions):
-        session.reset()
+    for part in list(_forkable):
+        part.reset()
 
 
 if hasattr(os, "register_at_fork"):
