@@ -81,7 +81,7 @@ if TYPE_CHECKING:
     )
     from strongroom.store import Health, VersionInfo
     from strongroom.watch.change import Change
-    from strongroom.watch.watcher import Watch
+    from strongroom.watch.watches import Watch
 
 __version__ = "0.1.0"
 
@@ -174,7 +174,7 @@ _NAMES = {
     "store": "Health VersionInfo",
     "manager.versions": "Versions",
     "watch.change": "Change",
-    "watch.watcher": "Watch",
+    "watch.watches": "Watch",
     "rotate.rotations": "RotatedVersion RotationStatus Rotations",
 }
 """The classes and types of each module. Errors are in `errors`, functions in `secrets_manager`."""

@@ -372,11 +372,18 @@ class Link:
         paths: list[str] = yield from self._handle.steps(prefix or None, WALK, prefix, limit=remaining())
         return [path for path in paths if self.covers(path)]
 
-    def newest_versions(self, paths: Iterable[str]) -> dict[str, VersionInfo | StrongroomError]:
+    def newest_versions(self, paths: Iterable[str]) -> Steps[dict[str, VersionInfo | StrongroomError]]:
         """Return the newest version or the error of each path; nothing if the store cannot tell without reading.
 
         An outage of the store is an error of each path.
         """
+        store = self._handle.store
+        if store is not None and "newest_versions" not in store.optional:
+            return {}
+        found: dict[str, VersionInfo | StrongroomError] = yield Step(partial(self._newest_versions, paths))
+        return found
+
+    def _newest_versions(self, paths: Iterable[str]) -> dict[str, VersionInfo | StrongroomError]:
 
         def newest(store: GuardedStore) -> dict[str, VersionInfo | StrongroomError]:
             found: dict[str, VersionInfo | StrongroomError] = {} if store.local else dict(store.newest_versions(paths))

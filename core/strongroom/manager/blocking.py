@@ -18,7 +18,7 @@ from strongroom.manager.construction import ConfiguredManager
 from strongroom.paths import check_path
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, Version, conceal
 from strongroom.store import Health
-from strongroom.watch.watcher import Watch
+from strongroom.watch.watches import Watch
 
 if TYPE_CHECKING:
     from strongroom.chain.cache import CacheUsage

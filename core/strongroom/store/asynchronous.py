@@ -45,9 +45,9 @@ LONGEST_STEP = 0.5
 class AsyncSecretStore(ABC):
     """A store whose client is asynchronous.
 
-    Async functions await its methods in the caller's event loop, without a thread. Other callers, and rotations and
-    watches, use the blocking methods, which run the asynchronous ones in the store's own event loop, in a daemon
-    thread. Both keep the deadline: a coroutine that overruns is cancelled and given up.
+    Async functions await its methods in the caller's event loop, without a thread. Other callers, and rotations, use
+    the blocking methods, which run the asynchronous ones in the store's own event loop, in a daemon thread. Both keep
+    the deadline: a coroutine that overruns is cancelled and given up.
 
     A subclass *may* have these methods too, and then has the capability of the blocking method:
 

@@ -1,151 +1,56 @@
-"""The watches of one manager, and the one thread that serves them."""
+"""The watches of one manager: one thread serves those with callbacks, and each event loop its own."""
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
-import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import suppress
 from contextvars import Context
 from functools import cache, partial
-from math import isfinite
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from strongroom.chain.calls.steps import Step, Steps
-from strongroom.chain.first_use import first_use
-from strongroom.paths import check_path
-from strongroom.store import random_factor, remaining
-from strongroom.watch.schedule import effective_interval, first_look, next_look
+from strongroom.chain.calls.steps import Step, Steps, run
+from strongroom.store import remaining
+from strongroom.watch.watches import Watch, Watches
 
 if TYPE_CHECKING:
-    from strongroom.chain.calls.threads import Threads
-    from strongroom.chain.link import Link
-    from strongroom.watch.change import Change
-    from strongroom.watch.observer import Observer, Subject
+    import asyncio
 
-logger = logging.getLogger("strongroom.watch")
+    from strongroom.chain.calls.threads import Threads
+    from strongroom.watch.change import Change
+    from strongroom.watch.loop import LoopWatches
 
 _watchers: WeakSet[Watcher] = WeakSet()
 
-_LONGEST_WAIT = 86_400.0
-"""Seconds; a condition cannot wait as long as an interval may be."""
 
-
-class Watch:
-    """A registered callback. `close` ends it; as a context manager it is closed at the end of the block.
-
-    Attributes:
-        paths: the watched paths.
-        closed: True after `close`, and after the manager was closed.
-    """
-
-    def __init__(
-        self,
-        watcher: Watcher,
-        paths: tuple[str, ...],
-        callback: Callable[[Change], object],
-        interval: float | None,
-        ended: Callable[[], object] | None = None,
-    ) -> None:
-        self.paths = paths
-        self.closed = False
-        self._watcher = watcher
-        self._callback = callback
-        self._ended = ended
-        self.interval = interval
-
-    def __repr__(self) -> str:
-        return f"Watch({', '.join(self.paths)}{' closed' if self.closed else ''})"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End the watch. No call of the callback begins after this returns. Harmless when called twice.
-
-        The manager's thread ends with its last watch, and this waits for it, unless it is called by a callback.
-        """
-        self._watcher.end(self)
-
-    def deliver(self, change: Change) -> None:
-        """Call the callback. An exception is logged without its message, which may hold a value."""
-        if self.closed:
-            return
-        try:
-            self._callback(change)
-        except BaseException as error:  # noqa: BLE001  # SystemExit too would only end the thread
-            name = getattr(self._callback, "__qualname__", type(self._callback).__name__)
-            kind = type(error).__name__  # and no traceback, which ends with the message
-            logger.error("The watch callback %s raised %s for %s", name, kind, change.path)  # noqa: TRY400
-
-    def end(self) -> None:
-        """Note that the watcher has dropped this watch."""
-        self.closed = True
-        if self._ended is not None:
-            self._ended()
-
-    @property
-    def belongs_to_loop(self) -> bool:
-        """True for a watch of an event loop, which the child of a fork does not have."""
-        return self._ended is not None
-
-
-class Watcher:
-    """Watches of a manager, and their thread, which runs while there is at least one.
+class Watcher(Watches):
+    """Watches of a manager, and the thread of those with callbacks, which runs while there is at least one.
 
     Args:
-        links: the links of the chain.
-        timeout: the total time of one look, in seconds.
-        clock: seconds, monotonic.
-        draw: returns a random number from 0 to 1.
+        arguments: those of `Watches`.
+        options: likewise.
     """
 
-    def __init__(
-        self,
-        links: Sequence[Link],
-        timeout: float,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        draw: Callable[[], float] = random_factor,
-    ) -> None:
-        self._links = links
-        self._timeout = timeout
-        self._clock = clock
-        self._draw = draw
-        self._observer: Observer | None = None
-        self._watches: list[Watch] = []
-        self._subjects: dict[str, Subject] = {}
-        self._closed = False
-        self._clear()
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._loops: dict[asyncio.AbstractEventLoop, LoopWatches] = {}
         _watchers.add(self)
 
     def _clear(self) -> None:
-        self._changed = threading.Condition()  # of an RLock: a signal handler may run while its thread holds it
+        super()._clear()
         self._thread: threading.Thread | None = None
-        self._looks: dict[float, float] = {}
-        self._intervals: dict[tuple[str, str], float] = {}
-
-    def __repr__(self) -> str:
-        return f"Watcher({len(self._watches)} watches)"
 
     @property
     def watches(self) -> tuple[Watch, ...]:
-        """The watches that are not closed."""
-        with self._changed:
-            return tuple(self._watches)
-
-    # --- watches ------------------------------------------------------------------------------------------------------
+        """The watches that are not closed, also those of event loops."""
+        return sum((loop.watches for loop in list(self._loops.values())), super().watches)
 
     def watch(self, paths: Iterable[str], callback: Callable[[Change], object], interval: float | None) -> Watch:
         """Read these paths, and register a callback for their changes."""
-        watch = self._made(paths, callback, interval)
-        self._begin(watch)
+        watch = self.new(paths, callback, interval)
+        run(self.begin(watch))
         return watch
 
     async def changes(
@@ -161,69 +66,48 @@ class Watcher:
             with suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(queue.put_nowait, change)
 
-        watch = self._made(paths, put, interval, put)
+        watches = self._of_loop(threads)
+        watch = watches.new(paths, put, interval, put)
         try:
-            await threads.run(self._begin, watch)
+            await threads.drive(watches.begin(watch))
+            _follow_forks()
             while (change := await queue.get()) is not None:
                 yield change
         finally:
             if not watch.closed:
-                await threads.run(watch.close)
+                watch.close()
 
-    def _made(
-        self,
-        paths: Iterable[str],
-        callback: Callable[..., object],
-        interval: float | None,
-        ended: Callable[[], object] | None = None,
-    ) -> Watch:
-        if isinstance(paths, str):
-            raise TypeError("paths is a collection of paths: for one secret pass [path]")
-        checked = tuple(dict.fromkeys(map(check_path, paths)))
-        if not callable(callback):
-            raise TypeError(f"callback is not callable, but of type {type(callback).__name__}")
-        if interval is not None and not (_is_number(interval) and isfinite(interval) and interval > 0):
-            raise ValueError("interval must be a number of seconds above zero")
-        return Watch(self, checked, callback, interval, ended)
+    def _of_loop(self, threads: Threads) -> LoopWatches:
+        """Return the watches of the running event loop."""
+        import asyncio
 
-    def _begin(self, watch: Watch) -> None:
-        with first_use():
-            from strongroom.watch.observer import Observer  # only a watch needs digests
+        from strongroom.watch.loop import LoopWatches
 
         with self._changed:
-            observer = self._observer = self._observer or Observer(self._links, self._timeout)
-        new = observer.begin(path for path in watch.paths if path not in self._subjects)
+            self._loops = {loop: watches for loop, watches in self._loops.items() if not loop.is_closed()}
+            here = asyncio.get_running_loop()
+            if here not in self._loops:
+                self._loops[here] = LoopWatches(self._links, self._timeout, threads, clock=self._clock, draw=self._draw)
+            if self._closed:
+                self._loops[here].end_all()
+            return self._loops[here]
+
+    def begin(self, watch: Watch) -> Steps[None]:
+        """Read the paths of a watch, and register it: see `Watches`."""
+        yield from super().begin(watch)
         _follow_forks()
-        with self._changed:
-            if watch.closed or self._closed:
-                watch.closed = True
-                return
-            self._watches.append(watch)
-            for subject in new:
-                self._subjects.setdefault(subject.path, subject)
-            self._plan()
 
-    def end(self, watch: Watch) -> None:
+    def end(self, watch: Watch) -> threading.Thread | None:
         """Drop a watch, and wait for the thread if it was the last one."""
-        with self._changed:
-            if watch in self._watches:
-                self._watches.remove(watch)
-            was_open, watch.closed = not watch.closed, True
-            thread = self._plan()
-        if was_open:
-            watch.end()
+        thread = super().end(watch)
         _join(thread)
+        return thread
 
     def close_steps(self) -> Steps[None]:
         """End every watch, and wait for the thread. Later watches are closed from the start."""
-        with self._changed:
-            self._closed = True
-            watches, self._watches = self._watches, []
-            for watch in watches:
-                watch.closed = True
-            thread = self._plan()
-        for watch in watches:
-            watch.end()
+        thread = self.end_all()
+        for watches in list(self._loops.values()):
+            watches.end_all()
         if thread is not None:
             yield Step(partial(_join, thread))
 
@@ -232,82 +116,48 @@ class Watcher:
 
         A watch of an event loop is dropped: the loop is the parent's.
         """
-        inherited, self._watches = self._watches, []
-        for watch in inherited:
-            watch.closed = watch.closed or watch.belongs_to_loop
-        self._watches = [watch for watch in inherited if not watch.closed]
+        for watches in self._loops.values():
+            watches.drop()
+        self._loops = {}
+        self._watches = [watch for watch in self._watches if not watch.closed]
         self._clear()
         with self._changed, suppress(RuntimeError):  # no thread can be started
             self._plan()
 
-    def _plan(self) -> threading.Thread | None:
-        """Adapt paths, intervals and the thread to the watches. Called with the lock held.
+    # --- the thread ---------------------------------------------------------------------------------------------------
 
-        Returns:
-            The thread that ends now, if there is one.
-        """
-        watched = {path for watch in self._watches for path in watch.paths}
-        self._subjects = {path: subject for path, subject in self._subjects.items() if path in watched}
-        intervals: dict[tuple[str, str], float] = {}
-        for watch in self._watches:
-            for link in self._links:
-                wanted = effective_interval(watch.interval or link.policy.watch_interval, link.ttl)
-                for path in filter(link.covers, watch.paths):
-                    intervals[link.name, path] = min(wanted, intervals.get((link.name, path), wanted))
-        self._intervals = intervals
-        now = self._clock()
-        self._looks = {
-            interval: self._looks.get(interval) or first_look(now, interval, self._draw())
-            for interval in sorted(set(intervals.values()))
-        }
+    def _follow(self) -> threading.Thread | None:
         ended = None
         if not self._looks:
             ended, self._thread = self._thread, None
         elif self._thread is None:
-            run = threading.Thread(target=Context().run, args=(self._run,), name="strongroom watch", daemon=True)
-            self._thread = run
-            run.start()
+            self._thread = threading.Thread(
+                target=Context().run, args=(self._run,), name="strongroom watch", daemon=True
+            )
+            self._thread.start()
         self._changed.notify_all()
         return ended
-
-    # --- the thread ---------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         while (due := self._next_due()) is not None:
             try:
                 self.look(due)
-            except Exception as error:  # noqa: BLE001  # a store's failure is an answer: this is a bug, and no end
-                logger.error("A look at the watched secrets failed: %s", type(error).__name__)  # noqa: TRY400
+            except Exception as error:  # noqa: BLE001  # see `_log`
+                self._log(error)
 
     def _next_due(self) -> frozenset[float] | None:
         """Wait for the next look. Return the intervals whose time has come, or None if the thread ends."""
         with self._changed:
             while self._thread is threading.current_thread():
-                now = self._clock()
-                due = frozenset(interval for interval, at in self._looks.items() if at <= now)
+                due, pause = self._due()
                 if due:
-                    self._looks |= {interval: next_look(self._looks[interval], interval, now) for interval in due}
                     return due
-                self._changed.wait(min(_LONGEST_WAIT, min(self._looks.values()) - now))
+                self._changed.wait(pause)
             return None
 
     def look(self, due: frozenset[float]) -> None:
         """Look at the secrets with one of these intervals, and deliver the changes."""
-        with self._changed:
-            subjects, intervals, observer = list(self._subjects.values()), self._intervals, self._observer
-        if observer is None:
-            return
-        for subject, served, change in observer.look(
-            subjects, lambda link, path: intervals.get((link.name, path)) in due
-        ):
-            for watch in self._watches_of(change.path):
-                watch.deliver(change)
-            # Not before: the child of a fork that came between has to deliver it too.
-            subject.served, subject.changed = served, change.time
-
-    def _watches_of(self, path: str) -> list[Watch]:
-        with self._changed:
-            return [watch for watch in self._watches if path in watch.paths]
+        run(self.look_steps(due))
 
 
 @cache
@@ -328,7 +178,3 @@ def _reset_in_child() -> None:
 def _join(thread: threading.Thread | None) -> None:
     if thread is not None and thread is not threading.current_thread():
         thread.join(remaining())
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

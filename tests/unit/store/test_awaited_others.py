@@ -242,6 +242,72 @@ def test_missing_secrets_are_generated_without_a_thread(managed, configured, no_
     assert len(store.memory.read("a/two").data["key"]) >= 32
 
 
+# --- watches ----------------------------------------------------------------------------------------------------------
+
+
+def test_changes_are_awaited_without_a_thread(managed, no_threads):
+    """Two loops over changes share their looks, at the shorter interval, and the task that looks ends with them."""
+    store = Store()
+    store.memory.write("a/b", {"key": "old"})
+    manager = managed(store)
+
+    async def first_change(interval):
+        changes = manager.awatch(["a/b"], interval=interval)
+        change = await anext(changes)
+        await changes.aclose()
+        return change.old_version, change.new_version
+
+    async def main():
+        slow = asyncio.create_task(first_change(1000))
+        while not manager._watcher.watches:  # noqa: ASYNC110  # of this loop alone
+            await asyncio.sleep(0)
+        (watches,) = manager._watcher._loops.values()
+        while watches._woken.is_set() or watches._task is None:  # noqa: ASYNC110  # until it waits for the first look
+            await asyncio.sleep(0)
+        quick = asyncio.create_task(first_change(0.01))
+        while len(manager._watcher.watches) < 2:  # noqa: ASYNC110  # likewise
+            await asyncio.sleep(0)
+        looks = watches._task
+        store.memory.write("a/b", {"key": "new"})
+        async with asyncio.timeout(20):
+            assert await asyncio.gather(slow, quick) == [(1, 2)] * 2
+            await asyncio.wait([looks])
+        assert looks.cancelled()
+        assert manager._watcher.watches == ()
+        assert await manager.aget_secret("a/b", "key") == "new"
+
+    no_threads()
+    asyncio.run(main())
+    assert store.threads == {threading.current_thread()}
+
+
+def test_an_outage_does_not_end_a_loop_over_changes(managed, no_threads):
+    """A change during it is delivered afterwards."""
+    store = Store()
+    store.memory.write("a/b", {"key": "old"})
+    manager = managed(store)
+    failed = asyncio.Event()
+
+    async def fail():
+        failed.set()
+        raise ConnectionError
+
+    async def main():
+        changes = manager.awatch(["a/b"], interval=0.01)
+        change = asyncio.ensure_future(anext(changes))
+        while not manager._watcher.watches:  # noqa: ASYNC110  # of this loop alone
+            await asyncio.sleep(0)
+        store.faults["aread"] = fail
+        await failed.wait()
+        store.memory.write("a/b", {"key": "new"})
+        store.faults.clear()
+        assert (await change).new_version == 2
+        await changes.aclose()
+
+    no_threads()
+    asyncio.run(main())
+
+
 # --- closing ----------------------------------------------------------------------------------------------------------
 
 

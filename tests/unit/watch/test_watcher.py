@@ -7,14 +7,17 @@ import os
 import queue
 import threading
 import warnings
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from stores import RemoteStore
 from strongroom import SecretsManager, Watch
+from strongroom.chain.calls.steps import Step, Steps
 from strongroom.chain.chain import Chain
 from strongroom.errors import InvalidPathError, StoreUnavailableError
+from strongroom.watch.loop import LoopWatches
 from watching import ListedStore, Looks
 
 LONG = 20.0
@@ -127,7 +130,23 @@ def test_an_outage_at_the_start_is_not_raised() -> None:
         assert changes.empty()
 
 
-def test_a_loop_gets_changes_in_order() -> None:
+@pytest.fixture
+def on_begun(monkeypatch):
+    """Return a function that sets what is called when a watch of a loop has begun."""
+
+    def note(call) -> None:
+        begin = LoopWatches.begin
+
+        def noted(watches, watch):
+            yield from begin(watches, watch)
+            call()
+
+        monkeypatch.setattr(LoopWatches, "begin", noted)
+
+    return note
+
+
+def test_a_loop_gets_changes_in_order(on_begun) -> None:
     store = ListedStore({"a": {"k": "0"}})
 
     async def collect(manager: SecretsManager) -> list[tuple[object, object]]:
@@ -152,53 +171,52 @@ def test_a_loop_gets_changes_in_order() -> None:
             assert seen.acquire(timeout=LONG)
 
     with SecretsManager(chain=[store]) as manager:
-        begin = manager._watcher._begin
-        manager._watcher._begin = lambda watch: (begin(watch), started.set())
+        on_begun(started.set)
         assert asyncio.run(collect(manager)) == [(1, 2), (2, 3), (3, 4)]
         assert threads() == []
 
 
-def test_closing_the_manager_ends_a_loop_over_changes() -> None:
+@pytest.mark.parametrize("is_async", [False, True])
+def test_closing_the_manager_ends_a_loop_over_changes(on_begun, is_async) -> None:
     async def run() -> list[object]:
         manager, ready = SecretsManager(chain=[ListedStore({"a": {"k": "1"}})]), asyncio.Event()
-        loop = asyncio.get_running_loop()
-        begin = manager._watcher._begin
-        manager._watcher._begin = lambda watch: (begin(watch), loop.call_soon_threadsafe(ready.set))
+        on_begun(ready.set)
 
         async def collect() -> list[object]:
             return [change async for change in manager.awatch(["a"])]
 
         task = asyncio.create_task(collect())
         await asyncio.wait_for(ready.wait(), LONG)
-        await manager.aclose()
-        return await asyncio.wait_for(task, LONG)
+        await (manager.aclose() if is_async else asyncio.to_thread(manager.close))
+        found = await asyncio.wait_for(task, LONG)
+        return found + [change async for change in manager.awatch(["a"])]  # it is closed from the start
 
     assert asyncio.run(run()) == []
     assert threads() == []
 
 
 @pytest.mark.parametrize("moment", ["before", "during", "after"])
-def test_a_cancelled_loop_leaves_no_watch(moment) -> None:
+def test_a_cancelled_loop_leaves_no_watch(monkeypatch, moment) -> None:
     store = ListedStore({"a": {"k": "1"}})
 
     async def run() -> None:
         begun, go = asyncio.Event(), threading.Event()
-        loop = asyncio.get_running_loop()
-        begin = manager._watcher._begin
+        begin = LoopWatches.begin
 
-        def slow(watch: Watch) -> None:
+        def slow(watches: LoopWatches, watch: Watch) -> Steps[None]:
             if moment == "after":
-                begin(watch)
-            loop.call_soon_threadsafe(begun.set)
-            assert moment != "during" or go.wait(LONG)
+                yield from begin(watches, watch)
+            begun.set()
+            if moment == "during":
+                yield Step(partial(go.wait, LONG))
             if moment != "after":
-                begin(watch)
+                yield from begin(watches, watch)
 
         async def collect() -> None:
             async for _ in manager.awatch(["a"], interval=0.01):
                 pass
 
-        manager._watcher._begin = slow
+        monkeypatch.setattr(LoopWatches, "begin", slow)
         task = asyncio.create_task(collect())
         if moment != "before":
             await asyncio.wait_for(begun.wait(), LONG)
@@ -210,7 +228,7 @@ def test_a_cancelled_loop_leaves_no_watch(moment) -> None:
     with SecretsManager(chain=[store]) as manager:
         asyncio.run(run())
         manager._threads._pool and manager._threads._pool.shutdown(wait=True)
-        assert manager._watcher._watches == []
+        assert manager._watcher.watches == ()
         assert threads() == []
 
 
@@ -261,13 +279,12 @@ def test_the_childs_thread_starts_after_the_chain_was_reset(monkeypatch) -> None
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="os.fork")
-def test_the_child_of_a_fork_drops_the_watches_of_the_parents_loop() -> None:
+def test_the_child_of_a_fork_drops_the_watches_of_the_parents_loop(on_begun) -> None:
     """Its copy of the loop would write to the parent's socket."""
 
     async def run(manager: SecretsManager) -> int:
-        ready, loop = asyncio.Event(), asyncio.get_running_loop()
-        begin = manager._watcher._begin
-        manager._watcher._begin = lambda watch: (begin(watch), loop.call_soon_threadsafe(ready.set))
+        ready = asyncio.Event()
+        on_begun(ready.set)
 
         async def collect() -> None:
             async for _ in manager.awatch(["a"], interval=30):
@@ -275,9 +292,10 @@ def test_the_child_of_a_fork_drops_the_watches_of_the_parents_loop() -> None:
 
         task = asyncio.create_task(collect())
         await asyncio.wait_for(ready.wait(), LONG)
+        (watch,) = manager._watcher.watches
         child = _forked()
         if child == 0:
-            os._exit(0 if manager._watcher._watches == [] and threads() == [] else 1)
+            os._exit(0 if manager._watcher.watches == () and watch.closed and threads() == [] else 1)
         task.cancel()
         return await asyncio.to_thread(_exit_code, child)
 
