@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 from urllib.parse import quote
 
 from strongroom.disk_cache.entry import Row
@@ -60,20 +60,6 @@ Mark: TypeAlias = "tuple[bytes, ...]"
 
 class DamagedError(Exception):
     """The file is not a database of this format, or has impossible content."""
-
-
-class Summary(NamedTuple):
-    """What is in the container.
-
-    Attributes:
-        entries: the number of entries.
-        expired: how many of them are of no more use.
-        size: bytes of the file.
-    """
-
-    entries: int
-    expired: int
-    size: int
 
 
 class Container:
@@ -143,15 +129,15 @@ class Container:
             found = [] if database is None else database.execute("PRAGMA integrity_check").fetchall()
         return [text.decode("utf-8", "replace") for (text,) in found if text != b"ok"]
 
-    def summary(self, keys: Keys) -> Summary:
-        """Return the number of entries and the size of the file."""
+    def counts(self, keys: Keys) -> tuple[int, int]:
+        """Return the number of entries, and how many of them are of no more use."""
         with self._connected(keys) as database:
             if database is None:
-                return Summary(0, 0, 0)
+                return 0, 0
             count, ended = database.execute(
                 "SELECT count(*), count(CASE WHEN ends < ? THEN 1 END) FROM entries", (int(time.time()),)
             ).fetchone()
-        return Summary(count, ended, self.file(keys).stat().st_size)
+        return count, ended
 
     def mark(self, keys: Keys, path: bytes) -> Mark:
         """Return the state before a read of a path. Creates the database if there is none."""

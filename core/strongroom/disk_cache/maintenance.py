@@ -42,7 +42,7 @@ class Status(NamedTuple):
         entries: the number of entries.
         expired: how many of them are of no more use.
         size: bytes of all files in the folder.
-        others: files of entries of another machine or of an earlier root key.
+        other_files: files of entries of another machine or of an earlier root key.
     """
 
     folder: Path
@@ -54,7 +54,7 @@ class Status(NamedTuple):
     entries: int = 0
     expired: int = 0
     size: int = 0
-    others: int = 0
+    other_files: int = 0
 
 
 class Verification(NamedTuple):
@@ -87,13 +87,13 @@ def inspect(folder: Path, key: KeyPlace = "file") -> Status:
         status = status._replace(size=sum(file.lstat().st_size for file in files))
         container = Container(folder, _ANY_SIZE, key)
         keys = container.keys()
-        status = status._replace(others=len(container.others(keys)))
+        status = status._replace(other_files=len(container.others(keys)))
         if keys is None:
             return status
         made = (folder / ROOT_KEY).lstat().st_mtime if key == "file" else None
         age = None if made is None else max(0.0, time.time() - made)
-        summary = container.summary(keys)
-        return status._replace(key_age=age, entries=summary.entries, expired=summary.expired)
+        entries, expired = container.counts(keys)
+        return status._replace(key_age=age, entries=entries, expired=expired)
     except FileNotFoundError:
         return status
     except (OSError, sqlite3.Error, DamagedError) as error:

@@ -33,7 +33,7 @@ def folder(tmp_path):
 def test_files_of_others_are_neither_removed_nor_counted(folder):
     """By the sweep at the first entry, by a rotation of the key, and by `clear`."""
     read(folder, "one")
-    assert maintenance.inspect(folder).others == 0
+    assert maintenance.inspect(folder).other_files == 0
     maintenance.rotate_key(folder)
     read(folder, "two")
     maintenance.clear(folder)

@@ -141,16 +141,10 @@ def inspected(config: Config) -> Status | None:
 def described(status: Status) -> dict[str, Value]:
     """Return a status for JSON; times are in seconds, sizes in bytes."""
     return {
+        **status._asdict(),
         "folder": str(status.folder),
-        "exists": status.exists,
         "fault": status.fault or None,
         "mode": status.mode or None,
-        "owner": status.owner,
-        "key_age": status.key_age,
-        "entries": status.entries,
-        "expired": status.expired,
-        "size": status.size,
-        "other_files": status.others,
     }
 
 
@@ -172,6 +166,6 @@ def _rows(status: Status) -> list[tuple[str, str]]:
     if status.key_age is not None:
         rows.append(("key age", format_duration(round(status.key_age))))
     rows += [("entries", f"{status.entries}, of which {status.expired} expired"), ("size", f"{status.size:,} bytes")]
-    if status.others:
-        rows.append(("other files", f"{status.others}: of another machine or an earlier key"))
+    if status.other_files:
+        rows.append(("other files", f"{status.other_files}: of another machine or an earlier key"))
     return rows

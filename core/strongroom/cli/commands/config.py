@@ -117,38 +117,29 @@ def settings(config: Config) -> dict[str, Entry]:
 
     Links of the chain count from zero, as in messages about the file.
     """
-    plain: dict[str, Value] = {
+    tables = {"cache": config.cache._asdict(), "audit": config.audit._asdict()}
+    plain = {
         "environment": config.environment,
         "production": config.production,
         "timeout": config.timeout,
-        "cache.ttl": config.cache.ttl,
-        "cache.max_stale": config.cache.max_stale,
-        "cache.missing_ttl": config.cache.missing_ttl,
-        "cache.max_entries": config.cache.max_entries,
-        "cache.max_bytes": config.cache.max_bytes,
-        "cache.disk": config.cache.disk,
-        "cache.folder": None if config.cache.folder is None else str(config.cache.folder),
-        "cache.never": list(config.cache.never),
-        "cache.key": config.cache.key,
-        **{f"audit.{name}": str(x) if isinstance(x, Path) else x for name, x in config.audit._asdict().items()},
+        **{f"{table}.{name}": value for table, fields in tables.items() for name, value in fields.items()},
     }
-    found = {name: Entry(value, config.origins.get(name, DEFAULT)) for name, value in plain.items()}
+    found = {name: Entry(_plain(value), config.origins.get(name, DEFAULT)) for name, value in plain.items()}
     for number, link in enumerate(config.chain):
-        policy: dict[str, Value] = {
-            "store": link.store,
-            "paths": list(link.paths),
-            "timeout": link.timeout,
-            "on_unavailable": link.on_unavailable,
-            "on_denied": link.on_denied,
-            "on_missing_key": link.on_missing_key,
-            "watch_interval": link.watch_interval,
-            "disk": link.disk,
-        }
+        policy = link._asdict()
+        del policy["origins"]
         for name, value in policy.items():
             stricter = config.production and name in {"on_unavailable", "on_missing_key"}
             origin = link.origins.get(name, DEFAULT_IN_PRODUCTION if stricter else DEFAULT)
-            found[f"chain[{number}].{name}"] = Entry(value, origin)
+            found[f"chain[{number}].{name}"] = Entry(_plain(value), origin)
     return found
+
+
+def _plain(setting: Value | Path) -> Value:
+    """Return a setting in a type of JSON."""
+    if isinstance(setting, Path):
+        return str(setting)
+    return list(setting) if isinstance(setting, tuple) else setting
 
 
 def _faults(invocation: Invocation) -> list[StrongroomError]:

@@ -68,13 +68,5 @@ def _cells(plugin: InstalledPlugin) -> Sequence[str | output.Cell]:
 
 
 def _described(plugin: InstalledPlugin) -> dict[str, Any]:
-    return {
-        "name": plugin.name,
-        "kind": plugin.kind,
-        "group": plugin.group,
-        "target": plugin.target,
-        "distribution": plugin.distribution or None,
-        "version": plugin.version or None,
-        "protocol": plugin.protocol,
-        "fault": plugin.fault or None,
-    }
+    empty = {name: None for name in ("distribution", "version", "fault") if not getattr(plugin, name)}
+    return {**plugin._asdict(), **empty}
