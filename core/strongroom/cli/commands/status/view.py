@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
+from rich.filesize import decimal
+
 from strongroom.cli.commands.doctor import advised
 from strongroom.cli.commands.status.migrations import MigrationStatus
 from strongroom.cli.commands.status.model import CHECKING, LinkStatus, RotationRow, Status
@@ -78,14 +80,14 @@ def _checks(link: LinkStatus) -> Iterator[tuple[Cell | str, ...]]:
 
 def _caches(status: Status) -> Iterator[tuple[Cell | str, ...]]:
     if (disk := status.disk_cache) is not None:
-        holds = disk.fault or f"{counted(disk.entries, 'entry', 'entries')}, {_size(disk.size)}"
+        holds = disk.fault or f"{counted(disk.entries, 'entry', 'entries')}, {decimal(disk.size)}"
         yield "on disk", _colored("warning" if disk.fault else "ok", "disk"), holds, ""
     for report in status.processes:
         for cache in report.caches:
             if not (cache.secrets or cache.absences or cache.hits or cache.outage):
                 continue  # a store on this machine is not cached
             absences = f", {counted(cache.absences, 'absence')}" if cache.absences else ""
-            kept = f"{counted(cache.secrets, 'secret')}{absences}, {_size(cache.size)}"
+            kept = f"{counted(cache.secrets, 'secret')}{absences}, {decimal(cache.size)}"
             named = _colored("unavailable", f"{cache.store}: outage") if cache.outage else cache.store
             yield _process(report, status.time), named, kept, f"{cache.hits:,}"
 
@@ -142,10 +144,3 @@ def _rounded(seconds: float) -> float:
         if seconds >= unit:
             return seconds // unit * unit
     return seconds // 1
-
-
-def _size(number: int) -> str:
-    """Return a number of bytes in words."""
-    if number < 1000:
-        return f"{number} B"
-    return f"{number / 1000:.0f} kB" if number < 1_000_000 else f"{number / 1_000_000:.1f} MB"
