@@ -15,6 +15,7 @@ from strongroom.errors import MigrationError
 from strongroom.migrate.ledger.backup import Backup
 from strongroom.migrate.ledger.journal import Entry, Journal, progress_in
 from strongroom.migrate.ledger.plan_digests import PlanDigests
+from strongroom.migrate.plans.plan import Item, State
 from strongroom.secret import same
 
 ENTRY = Entry(b"d" * 32, b"b" * 32, 3, 17)
@@ -168,16 +169,19 @@ def test_numbers_count_by_value_and_types_count(left, right, one):
 
 def test_what_is_remembered_can_be_put_in_another_order(tmp_path):
     """And is found by its name, where the plan has it at another place than it had."""
-    kept = PlanDigests(tmp_path / "plan")
-    names = [bytes([index + 201]) * 32 for index in range(4)]
+    digester = Digester(b"k" * 32)
+    kept = PlanDigests(tmp_path / "plan", digester)
+    items = [Item("source", str(index), str(index), State.CREATE) for index in range(4)]
+    here, there = [{"value": index} for index in range(4)], [{"value": -index} for index in range(4)]
     for index in (0, 2, 3):
-        kept.put(index, names[index], bytes([index + 1]) * 32, None if index == 2 else bytes([index + 101]) * 32)
+        kept.put(index, items[index], here[index], None if index == 2 else there[index])
     kept.reorder([3, 1, 0, 2])
+    digest = digester.digest
     for places in ((0, 1, 2, 3), (3, 2, 1, 0), (9, 9, 9, 9)):
-        assert kept.get(places[0], names[3]) == (b"\x04" * 32, b"\x68" * 32)
-        assert kept.get(places[1], names[1]) == (None, None)
-        assert kept.get(places[2], names[0]) == (b"\x01" * 32, b"\x65" * 32)
-        assert kept.get(places[3], names[2]) == (b"\x03" * 32, None)
+        assert kept.get(places[0], items[3]) == (digest(here[3]), digest(there[3]))
+        assert kept.get(places[1], items[1]) == (None, None)
+        assert kept.get(places[2], items[0]) == (digest(here[0]), digest(there[0]))
+        assert kept.get(places[3], items[2]) == (digest(here[2]), None)
     kept.close()
 
 

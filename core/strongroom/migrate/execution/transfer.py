@@ -177,8 +177,7 @@ class Transfer:
         item, digest = self._plan.items[index], self._run.digester.digest
         source_digest, target_digest = (None, None)
         if self._run.planned is not None:
-            name = self._run.digester.name(item.source, item.source_path)
-            source_digest, target_digest = self._run.planned.get(index, name)
+            source_digest, target_digest = self._run.planned.get(index, item)
         wanted, there = digest(secret.data), None if current is None else digest(current.data)
         changed = False
         if (begun := self._begun.get(index)) is not None:

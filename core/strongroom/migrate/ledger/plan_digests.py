@@ -17,7 +17,8 @@ from strongroom.digest import Digester
 from strongroom.errors import shown
 from strongroom.files import private_file
 from strongroom.migrate.plans.document import plan_fields
-from strongroom.migrate.plans.plan import Plan
+from strongroom.migrate.plans.plan import Item, Plan
+from strongroom.secret import Value
 
 _SIZE = 32
 _ABSENT = bytes(_SIZE)
@@ -29,31 +30,34 @@ _FIELD_SIZE = 16
 class PlanDigests:
     """The digests of a plan's secrets when it was made, in a file of fixed-size records: name, source and target."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, digester: Digester) -> None:
+        self._digester = digester
         self._descriptor = private_file.open_file(file, os.O_RDWR | os.O_CREAT)
 
     def close(self) -> None:
         """Close the file."""
         os.close(self._descriptor)
 
-    def put(self, index: int, name: bytes, source: bytes, target: bytes | None) -> None:
-        """Store the digests of an item at the source and at the target.
+    def put(self, index: int, item: Item, source: Mapping[str, Value], target: Mapping[str, Value] | None) -> None:
+        """Store the digests of an item's data at the source and at the target.
 
         Raises:
             OSError: they cannot be written.
         """
-        os.pwrite(self._descriptor, name + source + (target or _ABSENT), index * _RECORD)
+        digest = self._digester.digest
+        there = _ABSENT if target is None else digest(target)
+        os.pwrite(self._descriptor, self._name(item) + digest(source) + there, index * _RECORD)
 
     def reorder(self, order: Sequence[int]) -> None:
         """Move the records into this order of their indices."""
         os.pwrite(self._descriptor, b"".join(map(self._record, order)), 0)
 
-    def get(self, index: int, name: bytes) -> tuple[bytes | None, bytes | None]:
+    def get(self, index: int, item: Item) -> tuple[bytes | None, bytes | None]:
         """Return the digests of an item, or None for each that was not kept.
 
         The record is at the item's index, or elsewhere if a person removed items from the plan.
         """
-        record = self._record(index)
+        record, name = self._record(index), self._name(item)
         if record[:_SIZE] != name:
             record = self._record(self._indices.get(name, -1))
         source, target = record[_SIZE : 2 * _SIZE], record[2 * _SIZE :]
@@ -63,6 +67,9 @@ class PlanDigests:
     def _indices(self) -> Mapping[bytes, int]:
         count = -(-os.fstat(self._descriptor).st_size // _RECORD)
         return {self._record(index)[:_SIZE]: index for index in range(count)}
+
+    def _name(self, item: Item) -> bytes:
+        return self._digester.name(item.source, item.source_path)
 
     def _record(self, index: int) -> bytes:
         """Return the record at an index, or zeros if it does not exist."""

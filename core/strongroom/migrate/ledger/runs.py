@@ -175,7 +175,7 @@ class Ledger:
         """Return the digests of a plan's secrets, or None if it was made on another machine or they cannot be kept."""
         file = self.plan_file(plan_id)
         try:
-            return PlanDigests(file) if new or file.exists() else None
+            return PlanDigests(file, self.digester()) if new or file.exists() else None
         except OSError:
             return None
 

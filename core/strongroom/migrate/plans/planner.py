@@ -9,9 +9,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
-from strongroom.digest import Digester
 from strongroom.errors import (
     ConfigurationError,
     InvalidDataError,
@@ -68,7 +66,7 @@ def make_plan(
             raise ConfigurationError(f"{shown(mapping.file)}: no source takes a mapping file. Sources of variables do")
         digests = _open_digests(state_folder, identifier)
         if digests is not None:
-            stack.callback(digests.kept.close)
+            stack.callback(digests.close)
         meter = ProgressMeter("plan", None, progress)
         planner = _Planner(store, selection, on_conflict, digests, meter, backup=backup)
         for source in opened:
@@ -98,21 +96,13 @@ def _list_target(target: ValidatedStore, selection: Selection) -> frozenset[str]
     return frozenset(found) if len(found) <= _MOST_LISTED else None
 
 
-class _Digests(NamedTuple):
-    digester: Digester
-    kept: PlanDigests
-
-
-def _open_digests(state_folder: Path | None, identifier: str) -> _Digests | None:
+def _open_digests(state_folder: Path | None, identifier: str) -> PlanDigests | None:
     """Return the store of a plan's digests, or None if nothing can be written there. A plan works without it."""
     try:
-        ledger = Ledger(state_folder)
-        kept = ledger.remembered(identifier, new=True)
-        if kept is not None:
-            return _Digests(ledger.digester(), kept)
+        return Ledger(state_folder).remembered(identifier, new=True)
     except MigrationError as error:
         logger.warning("Digests of the planned secrets are not kept: %s", error)
-    return None
+        return None
 
 
 class _Planner:
@@ -123,7 +113,7 @@ class _Planner:
         target: ValidatedStore,
         selection: Selection,
         on_conflict: OnConflict,
-        digests: _Digests | None,
+        digests: PlanDigests | None,
         meter: ProgressMeter,
         *,
         backup: bool,
@@ -159,7 +149,7 @@ class _Planner:
         order = sorted(range(len(items)), key=lambda index: (rank[items[index].source], items[index].source_path))
         if self._digests is not None:
             try:
-                self._digests.kept.reorder(order)
+                self._digests.reorder(order)
             except OSError as error:
                 logger.warning("Digests of the planned secrets are not kept: %s", error.strerror)
         return tuple(items[index] for index in order)
@@ -214,9 +204,8 @@ class _Planner:
             target_version=None if there is None else there.version,
         )
         if self._digests is not None:
-            digest, name = self._digests.digester.digest, self._digests.digester.name(item.source, item.source_path)
             try:
-                self._digests.kept.put(index, name, digest(secret.data), None if there is None else digest(there.data))
+                self._digests.put(index, item, secret.data, None if there is None else there.data)
             except OSError as error:
                 logger.warning("Digests of the planned secrets are not kept: %s", error.strerror)
                 self._digests = None
