@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 _FILE = click.Path(path_type=Path)
 _file = click.argument("file", required=False, type=_FILE)
 _key = click.option("--key-file", metavar="KEY", type=_FILE, help="Read the key of FILE from here.")
-_json = json_option()
 
 
 def _read_heads(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> list[Head]:
@@ -54,7 +53,7 @@ def audit_command() -> None:
     callback=_read_heads,
     help="Require this record, as noted elsewhere. Without it a removed end is not noticed.",
 )
-@_json
+@json_option()
 @current
 def verify_command(
     invocation: Invocation, file: Path | None, key_file: Path | None, heads: list[Head], *, as_json: bool
@@ -80,7 +79,7 @@ def verify_command(
 @audit_command.command("head")
 @_file
 @_key
-@_json
+@json_option()
 @current
 def head_command(invocation: Invocation, file: Path | None, key_file: Path | None, *, as_json: bool) -> None:
     """Print the number and the hash of the last record. Keep them out of reach of the log's writers.

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from strongroom.secret import Value
 
 _yes = yes_option("Do not ask for confirmation in production.")
-_json = json_option("Print the result as a JSON object.")
 _take_over = click.option(
     "--take-over",
     is_flag=True,
@@ -53,7 +52,7 @@ def rotate_command() -> None:
 @rotate_command.command("now")
 @path_argument
 @_yes
-@_json
+@json_option()
 @current
 def now_command(invocation: Invocation, path: str, *, yes: bool, as_json: bool) -> None:
     """Rotate a secret now, or finish the rotation that another process has left.
@@ -73,7 +72,7 @@ def now_command(invocation: Invocation, path: str, *, yes: bool, as_json: bool) 
 @_take_over
 @click.option("--now", "revoke_now", is_flag=True, help="Revoke the old credential before its grace time is over.")
 @_yes
-@_json
+@json_option()
 @current
 def resume_command(
     invocation: Invocation, path: str, *, take_over: bool, revoke_now: bool, yes: bool, as_json: bool
@@ -93,7 +92,7 @@ def resume_command(
 @path_argument
 @_take_over
 @_yes
-@_json
+@json_option()
 @current
 def undo_command(invocation: Invocation, path: str, *, take_over: bool, yes: bool, as_json: bool) -> None:
     """Undo the rotation that is under way, or the last one.

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 _store = store_option("Use")
 _yes = yes_option("Do not ask for confirmation in production.")
-_json = json_option("Print the result as a JSON object.")
 
 
 def as_version(word: str) -> Version:
@@ -113,7 +112,7 @@ def compare_versions(
 @_version
 @_store
 @_yes
-@_json
+@json_option()
 @current
 def rollback_command(
     invocation: Invocation, path: str, version: Version, *, store: str | None, yes: bool, as_json: bool
@@ -141,7 +140,7 @@ def rollback_command(
 @_version
 @_store
 @_yes
-@_json
+@json_option()
 @current
 def undelete_command(
     invocation: Invocation, path: str, version: Version, *, store: str | None, yes: bool, as_json: bool
@@ -167,7 +166,7 @@ def undelete_command(
 @click.argument("versions", nargs=-1, required=True, type=as_version, shell_complete=complete("version"))
 @_store
 @yes_option()
-@_json
+@json_option()
 @current
 def destroy_command(
     invocation: Invocation, path: str, versions: tuple[Version, ...], *, store: str | None, yes: bool, as_json: bool

@@ -93,7 +93,7 @@ def set_command(
 @path_argument
 @store_option("Delete from")
 @yes_option()
-@json_option("Print the result as a JSON object.")
+@json_option()
 @current
 def delete_command(invocation: Invocation, path: str, *, store: str | None, yes: bool, as_json: bool) -> None:
     """Delete a whole secret from one store.

@@ -27,7 +27,7 @@ _MODULES = {"Path": "pathlib", "Decimal": "decimal", "UUID": "uuid", "datetime":
 @click.command("generate")
 @store_option("Write to")
 @yes_option()
-@json_option("Print the result as a JSON object.")
+@json_option()
 @current
 def generate_command(invocation: Invocation, *, store: str | None, yes: bool, as_json: bool) -> None:
     """Create the secrets of [secrets] that no store has and that have a rule `generate`.

@@ -137,7 +137,7 @@ def package(name: str, names: Names) -> dict[str, str]:
 @click.option("--exporter", "kind", flag_value="exporter", help="A target of migrations that is not a store.")
 @click.option("--command", "kind", flag_value="command", help="A command `strongroom NAME`.")
 @click.option("--auth", "kind", flag_value="auth", help="An authentication method of the store vault.")
-@json_option("Print the result as a JSON object.")
+@json_option()
 def new_plugin_command(name: str, kind: str | None, *, as_json: bool) -> None:
     """Create the folder strongroom-NAME with a package for a new plugin.
 

@@ -30,7 +30,7 @@ from strongroom.errors import shown
 @options.on_conflict
 @options.encrypt_to
 @yes_option()
-@json_option("Print the result as a JSON object.")
+@json_option()
 @current
 def copy_command(
     invocation: Invocation,

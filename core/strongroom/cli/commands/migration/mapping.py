@@ -28,7 +28,7 @@ def mapping_command() -> None:
     "--env-file", "env_files", metavar="FILE", multiple=True, help="Add an entry for each variable of this .env file."
 )
 @click.option("--update", is_flag=True, help="Add missing entries, and keep yours.")
-@json_option("Print the result as a JSON object.")
+@json_option()
 @current
 def export_command(
     invocation: Invocation, file: Path, *, env_files: tuple[str, ...], update: bool, as_json: bool
