@@ -259,7 +259,10 @@ def connections(session: nox.Session) -> None:
 
 @nox.session
 def rotation(session: nox.Session) -> None:
-    """Kill rotations, resumes and undos at every boundary, and at random ones for 100 (TEST_ROTATION_KILLS) rounds."""
+    """Kill rotations, resumes and undos at every boundary, and at random ones for 100 (TEST_ROTATION_KILLS) rounds.
+
+    The scheduler is simulated for 60 days.
+    """
     install(session, "-e", ".[dev]")
     kills = {"TEST_ROTATION_KILLS": os.environ.get("TEST_ROTATION_KILLS", "100")}
     tests = ("tests/integration/rotate/test_killed.py", "tests/unit/rotate/test_runner.py")
