@@ -92,11 +92,6 @@ class Watcher(Watches):
                 self._loops[here].end_all()
             return self._loops[here]
 
-    def begin(self, watch: Watch) -> Steps[None]:
-        """Read the paths of a watch, and register it: see `Watches`."""
-        yield from super().begin(watch)
-        _follow_forks()
-
     def end(self, watch: Watch) -> threading.Thread | None:
         """Drop a watch, and wait for the thread if it was the last one."""
         thread = super().end(watch)
@@ -131,6 +126,7 @@ class Watcher(Watches):
         if not self._looks:
             ended, self._thread = self._thread, None
         elif self._thread is None:
+            _follow_forks()
             self._thread = threading.Thread(
                 target=Context().run, args=(self._run,), name="strongroom watch", daemon=True
             )
