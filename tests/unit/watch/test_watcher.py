@@ -132,7 +132,7 @@ def test_an_outage_at_the_start_is_not_raised() -> None:
 
 @pytest.fixture
 def on_begun(monkeypatch):
-    """Return a function that sets what is called when a watch of a loop has begun."""
+    """Return a function that registers a callback for the start of watches in loops."""
 
     def note(call) -> None:
         begin = LoopWatches.begin
