@@ -5,19 +5,21 @@ A separate file because migrations, which keep digests on disk, and watches, whi
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
 
 from strongroom.secret import Value
 
 
 class Digester:
-    """Computes digests of secrets with keyed BLAKE2b (RFC 7693), in a third of the time of HMAC-SHA256.
+    """Computes digests of secrets with HMAC-SHA256.
 
     Two secrets have the same digest if `strongroom.diff.same` holds for all their keys; numbers compare by value.
 
     Args:
-        key: at most 64 random bytes that never leave this machine.
+        key: random bytes that never leave this machine.
     """
 
     def __init__(self, key: bytes) -> None:
@@ -45,7 +47,9 @@ class Digester:
         return self.digest({"source": source, "path": path})
 
     def _mac(self, content: bytes) -> bytes:
-        return hashlib.blake2b(content, key=self._key, digest_size=32).digest()
+        mac = HMAC(self._key, SHA256())
+        mac.update(content)
+        return mac.finalize()
 
 
 def _add(value: Value, parts: list[bytes]) -> None:

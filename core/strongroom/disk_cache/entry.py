@@ -8,9 +8,8 @@ from datetime import datetime
 from typing import Any, NamedTuple, Self
 
 from strongroom.bounded_file import read_bytes
-from strongroom.disk_cache.keys import Keys, expand
+from strongroom.disk_cache.keys import Keys, entry_key
 from strongroom.encoding import from_json, to_json
-from strongroom.files.private_file import KEY_SIZE
 from strongroom.secret import AgedAbsence, AgedSecret, SensitiveDict, SensitiveStr, Version
 from strongroom.store import boot_time
 
@@ -170,4 +169,4 @@ def _cipher(keys: Keys, salt: bytes) -> Any:  # an AESGCM: imported at first use
     """Return the cipher of one entry. With a key for each, random nonces never meet under one key."""
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-    return AESGCM(expand(keys.seals, _FORMAT + salt, KEY_SIZE))
+    return AESGCM(entry_key(keys, _FORMAT + salt))

@@ -11,7 +11,6 @@ import errno
 import fcntl
 import os
 import re
-import secrets
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -63,7 +62,7 @@ class Replacement:
     def __init__(self, folder: int, name: str, before: os.stat_result | None) -> None:
         self._folder = folder
         self._name = name
-        self._temporary = f".{name}.{secrets.token_hex(8)}.tmp"
+        self._temporary = f".{name}.{os.urandom(8).hex()}.tmp"
         self.widened = before is not None and bool(stat.S_IMODE(before.st_mode) & ~FILE_MODE)
         self._descriptor = os.open(self._temporary, _CREATE | _FLAGS, FILE_MODE, dir_fd=folder)
         try:
@@ -309,8 +308,8 @@ def read_or_create_key(file: Path) -> bytes:
         OSError: it cannot be created or read, or has another size.
     """
     if not file.exists():
-        temporary = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
-        create(temporary, [secrets.token_bytes(KEY_SIZE)])
+        temporary = file.with_name(f".{file.name}.{os.urandom(8).hex()}")
+        create(temporary, [os.urandom(KEY_SIZE)])
         try:
             with suppress(FileExistsError):  # another process created it first: its key counts
                 os.link(temporary, file)

@@ -1,7 +1,6 @@
 """The disk cache of one store: what it serves, for how long, and that any damage and any doubt is a miss."""
 
 import errno
-import hmac
 import logging
 import os
 import random
@@ -11,8 +10,6 @@ import time
 from datetime import UTC, datetime
 
 import pytest
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from strongroom.config import CacheConfig
 from strongroom.disk_cache import entry as entry_module
@@ -415,12 +412,12 @@ def test_the_keys_depend_on_root_key_machine_and_user():
     assert len({part for keys in derived for part in keys}) == 12
 
 
-def test_keys_are_derived_by_hkdf():
-    """As `cryptography` derives them."""
-    for machine, size in [(b"machine", 80), (b"m" * 200, 32), (b"", 33)]:
-        key = hmac.digest(machine, b"root", "sha256")
-        known = HKDF(SHA256(), size, salt=machine, info=b"info").derive(b"root")
-        assert keys_module.expand(key, b"info", size) == known
+def test_each_entry_has_its_own_key():
+    """It depends on the salt of the entry and on the root key."""
+    first, second = (keys_module.derive(root, b"machine", 1) for root in (b"first", b"second"))
+    found = {keys_module.entry_key(keys, salt) for keys in (first, second) for salt in (b"s", b"t")}
+    assert {len(key) for key in found} == {32}
+    assert len(found) == 4
 
 
 def test_the_size_is_bounded(folder):
