@@ -57,7 +57,7 @@ class Moto:
     """A moto server in a separate process.
 
     Args:
-        checked: after how many requests it checks signatures and policies; None for never.
+        checked: after how many requests of the test it checks signatures and policies; None for never.
     """
 
     def __init__(self, checked: int | None = None) -> None:
@@ -65,7 +65,7 @@ class Moto:
             port = free.getsockname()[1]
         environment = {name: text for name, text in os.environ.items() if not name.startswith(("AWS_", "MOTO_"))}
         if checked is not None:
-            environment["INITIAL_NO_AUTH_ACTION_COUNT"] = str(checked)
+            environment["INITIAL_NO_AUTH_ACTION_COUNT"] = str(checked + 3)  # those of `_load_backends` come first
         self.url = f"http://127.0.0.1:{port}"
         self._process = subprocess.Popen(
             [sys.executable, str(_PROGRAM), str(port)],
@@ -78,8 +78,7 @@ class Moto:
             assert self._process.poll() is None, "moto ended before it answered"
             assert time.monotonic() < deadline, "moto did not answer within a minute"
             time.sleep(0.05)
-        if checked is None:
-            self._load_backends()
+        self._load_backends()
 
     def _load_backends(self):
         """Have moto load each service now.
