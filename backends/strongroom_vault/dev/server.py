@@ -58,7 +58,7 @@ def find_binary() -> Path:
 
 
 class LoopbackServer:
-    """One server process on 127.0.0.1, whatever its configuration.
+    """One server process on 127.0.0.1, for any configuration.
 
     A context manager. Environment variables (VAULT_*, BAO_*, proxies) affect neither the server nor the calls made
     here.

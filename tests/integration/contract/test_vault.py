@@ -14,7 +14,7 @@ class VaultContract(StoreContract):
 
     capabilities = frozenset({"listable", "writable", "bulk", "probed"})
     cannot_hold = frozenset({"large integers"})
-    many = 250  # a folder is one reply, whatever its size
+    many = 250  # a folder of any size is one reply
     version: int
     prefix = ""
 
