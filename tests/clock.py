@@ -5,6 +5,9 @@ import time
 SOON = 8.0
 """Seconds that a call with a short time limit takes at most on a busy machine; without its limit, ten or more."""
 
+LONG = 60.0
+"""Seconds to wait for something that happens at once, unless there is a bug."""
+
 
 class Clock:
     """Seconds since some moment: the real ones, and those that a test has moved on."""

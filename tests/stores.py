@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 
+from clock import LONG
 from strongroom.secret import Secret, Value, Version
 from strongroom.store import Traits
 from strongroom.store.memory import MemoryStore
@@ -35,7 +36,7 @@ class RemoteStore(MemoryStore):
         self.reads.append(path)
         secret = super().read(path)
         self.entered.release()
-        assert self.gate.wait(10)
+        assert self.gate.wait(LONG)
         return secret
 
     def write(self, path: str, data: Mapping[str, Value]) -> Version | None:
