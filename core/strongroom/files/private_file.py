@@ -266,7 +266,7 @@ def open_lines(file: Path) -> Iterator[BinaryIO]:
         OSError: it is not a regular file.
     """
     # Without O_NONBLOCK, opening a pipe would wait for its writer.
-    with os.fdopen(open_file(file, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:
+    with open(file, "rb", opener=lambda _, flags: open_file(file, flags | os.O_NONBLOCK)) as stream:
         if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file")
         yield stream

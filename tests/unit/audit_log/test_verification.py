@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from descriptors import open_descriptors
 from strongroom.audit_log.log_file import LogFile, archives
 from strongroom.audit_log.record import Hasher, Head
 from strongroom.audit_log.verification import Verification, head, verify
@@ -173,5 +174,7 @@ def test_only_a_regular_file_is_read(write, hasher, tmp_path, name):
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to(file)
     os.mkfifo(tmp_path / "pipe")
+    before = open_descriptors()
     with pytest.raises(OSError, match=r"No such|regular|directory|symbolic"):
         verify(tmp_path / name, hasher)
+    assert open_descriptors() <= before

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from descriptors import open_descriptors
 from strongroom.errors import (
     ConfigurationError,
     InvalidDataError,
@@ -45,10 +46,6 @@ def put(root, name, content="x"):
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
     return file
-
-
-def open_descriptors():
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 class Volume:
@@ -383,7 +380,7 @@ class TestFailures:
             for path in ("out", "c", "none"):
                 with pytest.raises(StoreError):
                     store.read(path)
-        assert open_descriptors() == before
+        assert open_descriptors() <= before
 
     def test_no_value_is_shown(self, store, root):
         """Neither the store nor what it returned or raised shows a value."""

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from descriptors import open_descriptors
 from strongroom.digest import Digester
 from strongroom.errors import MigrationError
 from strongroom.migrate.ledger.backup import Backup
@@ -95,8 +96,10 @@ def test_every_length_of_a_torn_end_is_survived(file):
 def test_a_line_that_is_none_is_refused_and_named(file, line):
     content = written(file, lambda journal: journal.intend(0, ENTRY))
     file.write_bytes(content + line + b"\n" + content.splitlines(keepends=True)[1])
+    before = open_descriptors()
     with pytest.raises(MigrationError, match="line 3"):
         Journal(file, "run")
+    assert open_descriptors() <= before
 
 
 def test_another_runs_journal_is_refused(file):

@@ -9,19 +9,17 @@ import threading
 import warnings
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import pytest
 
+from clock import LONG
+from descriptors import open_descriptors
 from stores import RemoteStore
 from strongroom import SecretsManager, Watch
 from strongroom.chain.calls.steps import Step, Steps
 from strongroom.errors import InvalidPathError, StoreUnavailableError
 from strongroom.watch.loop import LoopWatches
 from watching import ListedStore, Looks
-
-LONG = 60.0
-"""Seconds that only a bug reaches."""
 
 
 @pytest.fixture
@@ -31,11 +29,6 @@ def threads() -> Callable[[], list[threading.Thread]]:
     return lambda: [
         thread for thread in threading.enumerate() if thread.name == "strongroom watch" and thread not in older
     ]
-
-
-def open_files() -> set[Path]:
-    descriptors = Path("/proc/self/fd")
-    return set(descriptors.iterdir()) if descriptors.is_dir() else set()
 
 
 def test_changes_are_delivered_by_one_thread_for_all_watches(threads) -> None:
@@ -54,7 +47,7 @@ def test_changes_are_delivered_by_one_thread_for_all_watches(threads) -> None:
 def test_nothing_is_left_after_close(threads) -> None:
     store = ListedStore({"a": {"k": "1"}})
     with SecretsManager(chain=[store]) as manager:
-        files = open_files()
+        files = open_descriptors()
         first, second = (manager.watch(["a"], print, interval=0.01) for _ in range(2))
         first.close()
         assert len(threads()) == 1
@@ -68,7 +61,7 @@ def test_nothing_is_left_after_close(threads) -> None:
         assert again.closed
         assert threads() == []
         assert len(store.looks) >= looks
-        assert open_files() <= files  # the collector may have closed some of another test
+        assert open_descriptors() <= files
 
 
 def test_closing_the_manager_ends_its_watches(threads) -> None:

@@ -88,7 +88,11 @@ class Journal:
         self.entries: dict[int, Entry] = {}
         with private_file.faults_as(MigrationError, file, "; nothing was written"):
             self._descriptor = private_file.open_file(file, os.O_RDWR | os.O_CREAT | os.O_APPEND)
-        self._load(run)
+        try:
+            self._load(run)
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Close the file. Lines that were not synced are lost, as after a kill."""
