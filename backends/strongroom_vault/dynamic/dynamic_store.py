@@ -135,6 +135,7 @@ class VaultDynamic:
         self._closed = False
         self._clear()
         self._renewer = Background(self._turn, "vault leases")
+        self.process = os.getpid()
         reset_after_fork(self)
 
     def __repr__(self) -> str:
@@ -146,7 +147,6 @@ class VaultDynamic:
         return self._session
 
     def _clear(self) -> None:
-        self.process = os.getpid()
         self._lock = reentrant_lock()
         self._roles = {path: _Role(role_path, LoginBackoff(self._clock)) for path, role_path in self._paths.items()}
         self._leased: list[Credentials] = []
@@ -155,6 +155,7 @@ class VaultDynamic:
         """Prepare for a fork's child, which has no credentials and not the threads that held the locks."""
         self._clear()
         self._renewer.reset()
+        self.process = os.getpid()  # last, as in a session
 
     def probe(self) -> Health:
         """Return the health of the server, and whether it accepts the token. No credentials are created."""

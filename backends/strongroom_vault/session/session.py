@@ -152,11 +152,11 @@ class Session:
 
     def reset(self) -> None:
         """Prepare for a fork's child: a connection with two readers gives out another path's secret."""
-        self.process = os.getpid()
         self._sender.reset()
         self._tokens.reset()
         self._renewer.reset()
         self._watched = None
+        self.process = os.getpid()  # last: another thread of the child waits until then
 
     def request(self, request: ApiRequest, *, anonymous: bool = False, settled: bool = False) -> Reply:
         """Return the reply to one request, with any status.
@@ -276,7 +276,7 @@ def reset_after_fork(part: _Forkable) -> None:
 
 
 def reset_if_forked(part: _Forkable) -> None:
-    """Reset it in a child of a fork that ran no hooks of Python's, as those of uWSGI do not."""
+    """Reset it in a child of a fork, once. Those of uWSGI run no hooks of Python's: its first use does it there."""
     if part.process != os.getpid():
         with _resetting:  # one of the child's threads
             if part.process != os.getpid():
@@ -284,8 +284,9 @@ def reset_if_forked(part: _Forkable) -> None:
 
 
 def _reset_in_child() -> None:
+    """Reset each part, unless a thread has done so: that of a watch can start before this hook runs."""
     for part in list(_forkable):
-        part.reset()
+        reset_if_forked(part)
 
 
 if hasattr(os, "register_at_fork"):
