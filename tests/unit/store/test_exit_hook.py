@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
+import subprocess
+import sys
 
 import pytest
 
+from clock import LONG
 from strongroom.store import call_at_exit, exit_hook, remaining
-
-pytestmark = pytest.mark.usefixtures("own_calls")
 
 
 @pytest.fixture
@@ -18,13 +18,14 @@ def own_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exit_hook, "_calls", {})
 
 
+@pytest.mark.usefixtures("own_calls")
 def test_calls_are_made_once_in_reverse_order_whatever_they_raise() -> None:
     """Within ten seconds together. The last registration of a function counts."""
     made: list[str] = []
 
     def first() -> None:
         made.append("first")
-        assert 9 < remaining() <= 10
+        assert 0 < remaining() <= 10
 
     def second() -> None:
         made.append("second")
@@ -37,21 +38,27 @@ def test_calls_are_made_once_in_reverse_order_whatever_they_raise() -> None:
     assert made == ["second", "first"]
 
 
+FORK = """
+import ctypes, os
+from strongroom.store import call_at_exit, exit_hook
+
+call_at_exit(lambda: os.write(1, b"parent "))
+if (child := {fork}()) == 0:
+    exit_hook._run()
+    call_at_exit(lambda: os.write(1, b"child"))
+    exit_hook._run()
+    os._exit(0)
+os.waitpid(child, 0)
+os._exit(0)
+"""
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
-@pytest.mark.parametrize("hooks", [True, False])
-def test_child_of_a_fork_makes_the_calls_of_its_parent_only_after_the_hooks(*, hooks: bool) -> None:
-    """Without them, the sessions of the parent stay its own. The child makes the calls that it registers."""
-    reading, writing = os.pipe()
-    call_at_exit(lambda: os.write(writing, b"parent "))
-    if (child := os.fork() if hooks else ctypes.PyDLL(None).fork()) == 0:
-        try:
-            exit_hook._run()
-            call_at_exit(lambda: os.write(writing, b"child"))
-            exit_hook._run()
-        finally:
-            os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as stream:
-        written = stream.read()
-    os.waitpid(child, 0)
-    assert written == (b"parent child" if hooks else b"child")
+@pytest.mark.parametrize(("fork", "calls"), [("os.fork", "parent child"), ("ctypes.PyDLL(None).fork", "child")])
+def test_child_of_a_fork_makes_the_calls_of_its_parent_only_after_the_hooks(fork: str, calls: str) -> None:
+    """Without them, the sessions of the parent stay its own. The child makes the calls that it registers.
+
+    A fork without hooks is safe only in a process with one thread, which that of the tests is not.
+    """
+    program = [sys.executable, "-c", FORK.format(fork=fork)]
+    assert subprocess.run(program, capture_output=True, text=True, check=True, timeout=LONG).stdout == calls
