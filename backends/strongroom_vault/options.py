@@ -1,7 +1,5 @@
 """Options that all stores of this backend share: address, credentials, TLS and request settings."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from pathlib import Path
