@@ -20,10 +20,11 @@ def parse_duration(value: object) -> float | None:
     duration: float | None = None
     if isinstance(value, str) and len(value) <= _MAX_LENGTH:
         text = value.strip().lower()
-        if re.fullmatch(_NUMBER, text, re.ASCII):
+        parts = re.findall(_PART, text, re.ASCII)
+        if parts and "".join(map("".join, parts)) == text:
+            duration = sum(float(number) * _UNITS[unit] for number, unit in parts)
+        elif re.fullmatch(_NUMBER, text, re.ASCII):
             duration = float(text)
-        elif re.fullmatch(rf"(?:{_PART})+", text, re.ASCII):
-            duration = sum(float(number) * _UNITS[unit] for number, unit in re.findall(_PART, text, re.ASCII))
     elif isinstance(value, int | float) and not isinstance(value, bool):
         try:
             duration = float(value)

@@ -63,8 +63,7 @@ _RESERVED_NAMES = frozenset(
     }
 )
 
-_VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
-_NAMEABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
+_NAMEABLE = r"[A-Za-z_][A-Za-z0-9_./-]*"
 _SEPARATORS = str.maketrans("/.-", "___")
 _SERVICE_LINK = r"(?:tcp|udp|sctp)://"
 _SERVICES = "api-keys/"
@@ -103,7 +102,7 @@ class EnvironmentMapping:
 
     def _add(self, variable: str, place: tuple[str, str]) -> None:
         path, key = place
-        if not re.fullmatch(_VARIABLE, variable):
+        if not (variable.isascii() and variable.isidentifier()):
             raise ConfigurationError(
                 f"[secrets] {variable!r}: not the name of an environment variable: use letters, digits and _"
             )
@@ -167,14 +166,14 @@ class EnvironmentMapping:
 
     def _by_pattern(self, path: str, key: str) -> str | None:
         service = path.removeprefix(_SERVICES)
-        if key != _SERVICE_KEY or service == path or "/" in service or not _NAMEABLE.fullmatch(service):
+        if key != _SERVICE_KEY or service == path or "/" in service or not re.fullmatch(_NAMEABLE, service):
             return None
         variable = f"{_upper(service)}_API_KEY"
         return None if self.is_reserved(variable) or variable in self._places else variable
 
     def _by_open_rule(self, path: str, key: str) -> str | None:
         name = f"{path}/{key}"
-        if not self._derive or not _NAMEABLE.fullmatch(name):
+        if not self._derive or not re.fullmatch(_NAMEABLE, name):
             return None
         variable = _upper(name)
         return None if self.is_reserved(variable) or self.locate(variable) is not None else variable

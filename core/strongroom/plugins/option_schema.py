@@ -55,7 +55,6 @@ OWN_VARIABLES = "STRONGROOM_"
 """Beginning of the environment variables that configure Strongroom itself."""
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class OptionSchema(NamedTuple):
@@ -257,7 +256,7 @@ def _ambient_fault(ambient: object) -> str:
     if not isinstance(ambient, tuple) or not all(isinstance(name, str) for name in ambient):
         return f'ambient is {type(ambient).__name__}, not a tuple of names such as ("NAME",)'
     for name in ambient:
-        if not _VARIABLE.fullmatch(name):
+        if not (name.isascii() and name.isidentifier()):
             return f"ambient variable {name!r} is not the name of an environment variable"
         if name.startswith(OWN_VARIABLES):
             return f"ambient variable {name} is reserved: names that begin with {OWN_VARIABLES} configure Strongroom"
