@@ -10,8 +10,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from strongroom.errors import (
     ConflictError,
@@ -39,13 +39,15 @@ _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.05, 0.2
 """Before a write of unknown outcome is repeated, in seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Newest:
+class Newest(NamedTuple):
     """The newest version of a secret: 0 if there is none; not live if it is deleted. `form` is its data as JSON."""
 
     version: int
     live: bool
-    form: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    form: Mapping[str, Any] = MappingProxyType({})
+
+    def __repr__(self) -> str:
+        return f"Newest({self.version}, live={self.live})"
 
 
 def newest_in(reply: Reply) -> Newest | None:
@@ -179,7 +181,8 @@ class Write:
 
     def _resolve(self, outcome: Outcome, follows: int | None, accepts: Callable[[Newest], bool]) -> int:
         unknown: WriteOutcomeUnknownError | None = None  # of an attempt after version `unknown_follows`
-        unknown_follows, before = follows, None
+        unknown_follows = follows
+        before: tuple[int, bool] | None = None
         while True:
             if (version := written_version(outcome)) is not None:
                 return version
@@ -197,9 +200,10 @@ class Write:
                 if newest.version > unknown_follows:
                     unknown = None  # another write took its version, so it can no longer be applied
             self._check(newest, accepts)
-            if newest == before and error is not unknown:
+            state = newest.version, newest.live
+            if state == before and error is not unknown:
                 raise unknown or error
-            before, follows = newest, newest.version
+            before, follows = state, newest.version
             request = self._write_request(follows)
             outcome = (
                 send_change(self._session, request) if unknown is None else _send_again(self._session, request, unknown)
