@@ -832,7 +832,7 @@ class KeepsVersionsOfTheDeleted(Wrong):
     caught_with = "DID NOT RAISE SecretNotFoundError"
 
     class Store(MemoryStore):
-        traits = replace(MemoryStore.traits, final_deletes=True)
+        traits = MemoryStore.traits._replace(final_deletes=True)
 
 
 class KeepsLabelsOfTheDeleted(Wrong):
@@ -841,7 +841,7 @@ class KeepsLabelsOfTheDeleted(Wrong):
     caught_with = "== {}"
 
     class Store(MemoryStore):
-        traits = replace(MemoryStore.traits, final_deletes=True)
+        traits = MemoryStore.traits._replace(final_deletes=True)
         left: Mapping[str, str] = {}
 
         def delete(self, path):

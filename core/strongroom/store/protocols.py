@@ -15,10 +15,7 @@ Rules for every method:
 - A store *must not* put a value or a credential into a message or a log record. Tracebacks of its errors are dropped.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
 from datetime import datetime
 from types import MappingProxyType
 from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
@@ -56,8 +53,7 @@ CheckedItems: TypeAlias = Iterable[tuple[str, Mapping[str, Value], "Version | No
 """Paths with data and expected version, for a bulk write with check-and-set."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Traits:
+class Traits(NamedTuple):
     """Static facts about a store, which it gives as a class attribute: `traits = Traits(local=True)`.
 
     Attributes:
@@ -369,7 +365,7 @@ def capabilities_of(store: object) -> frozenset[str]:
     has_methods = issubclass if isinstance(store, type) else isinstance
     methods = {name for name, protocol, _ in CAPABILITIES if has_methods(store, protocol)}  # type: ignore[arg-type]
     traits = getattr(store, "traits", None)
-    facts = {field.name for field in fields(Traits)} - _NO_CAPABILITY if isinstance(traits, Traits) else set()
+    facts = set(Traits._fields) - _NO_CAPABILITY if isinstance(traits, Traits) else set()
     return frozenset(methods | {name for name in facts if getattr(traits, name) is True})
 
 

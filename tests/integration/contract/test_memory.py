@@ -1,7 +1,5 @@
 """The reference store keeps the contract."""
 
-from dataclasses import replace
-
 import pytest
 
 from strongroom.store.memory import MemoryStore, open_memory
@@ -18,7 +16,7 @@ class TestMemory(StoreContract):
 
 
 class FinalDeletes(MemoryStore):
-    traits = replace(MemoryStore.traits, final_deletes=True)
+    traits = MemoryStore.traits._replace(final_deletes=True)
 
     def delete(self, path: str) -> None:
         super().delete(path)

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -311,7 +310,7 @@ def test_in_production_a_write_without_a_terminal_needs_yes(command, kept, argum
 
 def test_a_delete_that_takes_all_versions_needs_yes(command, kept):
     """Also where the store keeps what is overwritten, which is why taking keys away needs none."""
-    kept.traits = replace(kept.traits, final_deletes=True)
+    kept.traits = kept.traits._replace(final_deletes=True)
     kept.write("a", {"old": "value"})
     assert command("set", "a", "b", "--replace", piped=b"new").code == 0
     refused = command("delete", "a")
