@@ -7,7 +7,6 @@ the user's configuration folder, `/etc/strongroom.toml`.
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -92,8 +91,7 @@ def load(
     arguments = Arguments(
         vault_url, vault_token, cache_ttl, disk_cache, enable_fallback, chain, environment or None, audit
     )
-    config = replace(
-        build(arguments, variables, file, ambient, _plugins),
+    config = build(arguments, variables, file, ambient, _plugins)._replace(
         untrusted=frozenset(inspection.untrusted),
         files=tuple(map(_absolute, read)),
         folder=_absolute(folder),

@@ -26,6 +26,7 @@ from strongroom.config.env_names import EnvironmentMapping
 from strongroom.config.file import FileConfig, expand_home, read_audit
 from strongroom.config.variables import Variables, option_variable
 from strongroom.errors import ConfigurationError
+from strongroom.store import DEFAULT_TIMEOUT
 
 
 class Arguments(NamedTuple):
@@ -142,7 +143,7 @@ def build(
     return Config(
         environment=file.environment,
         production=file.production,
-        timeout=variables.timeout or file.timeout or Config.timeout,
+        timeout=variables.timeout or file.timeout or DEFAULT_TIMEOUT,
         chain=chain,
         stores=stores,
         secrets=file.secrets,

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from datetime import date
 from enum import IntEnum
 from fnmatch import fnmatchcase
@@ -309,8 +308,7 @@ class AuditConfig(NamedTuple):
     sync: Literal["changes", "always", "never"] = "changes"
 
 
-@dataclass(frozen=True, eq=False)
-class Config:
+class Config(NamedTuple):
     """The whole configuration.
 
     Attributes:
@@ -337,14 +335,14 @@ class Config:
     production: bool = False
     timeout: float = DEFAULT_TIMEOUT
     chain: tuple[LinkConfig, ...] = ()
-    stores: Mapping[str, StoreConfig] = field(default_factory=dict)
-    secrets: Mapping[str, SecretConfig] = field(default_factory=dict)
-    rotations: Mapping[str, RotationConfig] = field(default_factory=dict)
-    cache: CacheConfig = field(default_factory=CacheConfig)
-    audit: AuditConfig = field(default_factory=AuditConfig)
-    mapping: EnvironmentMapping = field(default_factory=EnvironmentMapping)
+    stores: Mapping[str, StoreConfig] = {}
+    secrets: Mapping[str, SecretConfig] = {}
+    rotations: Mapping[str, RotationConfig] = {}
+    cache: CacheConfig = CacheConfig()
+    audit: AuditConfig = AuditConfig()
+    mapping: EnvironmentMapping = EnvironmentMapping()
     ambient: tuple[Ambient, ...] = ()
-    origins: Mapping[str, str] = field(default_factory=dict, repr=False)
+    origins: Mapping[str, str] = {}
     untrusted: frozenset[str] = frozenset()
     files: tuple[Path, ...] = ()
     folder: Path | None = None
@@ -362,7 +360,7 @@ class Config:
 
     def with_store(self, store: StoreConfig) -> Self:
         """Return the configuration with this store added; it replaces a store of the same name."""
-        return replace(self, stores={**self.stores, store.name: store})
+        return self._replace(stores={**self.stores, store.name: store})
 
 
 def _one_line(path: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,4 +71,4 @@ def with_mapping(config: Config, sources: tuple[str, ...], file: Path | None) ->
             stores[name] = about.with_options({MAPPING_FILE: given})
     if stores == dict(config.stores):
         raise click.UsageError("--mapping-file only applies to variables: no source is env, dotenv or the like")
-    return replace(config, stores=stores)
+    return config._replace(stores=stores)
