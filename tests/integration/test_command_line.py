@@ -44,11 +44,11 @@ DB_POOL_SIZE = { at = "database/pool#size", default = 5 }
 mount = "MOUNT"
 
 [environments.dev]
-chain = ["vault", "env", "dotenv"]
+chain = [{ store = "vault", timeout = "1m" }, "env", "dotenv"]
 
 [environments.production]
 production = true
-chain = ["vault", "env"]
+chain = [{ store = "vault", timeout = "1m" }, "env"]
 """
 DOCUMENT = json.dumps({"password": CANARY})
 PRINT_AND_WAIT = """'printenv DB_PASSWORD; echo "token: $VAULT_TOKEN."; read line'"""
@@ -72,6 +72,7 @@ class Case(NamedTuple):
         final: it asks in development too, as what cannot be undone does.
         waits_after: what is on the screen when it waits to be let go.
         at: the path that it writes the value to.
+        versions: the state of each version of the secret there at the end, where the command is about one version.
     """
 
     words: str
@@ -85,6 +86,7 @@ class Case(NamedTuple):
     final: bool = False
     waits_after: str = ""
     at: str = ""
+    versions: tuple[str, ...] = ()
 
     def asks(self, mode: str) -> bool:
         """Whether somebody has to say yes first."""
@@ -113,9 +115,15 @@ CASES = [
         at="written/{own}",
     ),
     Case("delete spare/{own}", writes=True),
-    Case("rollback kept/{own} 1", writes=True, at="kept/{own}"),
-    Case("undelete kept/{own} 2", writes=True, at="kept/{own}"),
-    Case("destroy kept/{own} 3", writes=True, final=True, at="kept/{own}"),
+    Case("rollback rolled/{own} 1", writes=True, at="rolled/{own}", versions=("", "deleted", "", "", "")),
+    Case("undelete undeleted/{own} 2", writes=True, at="undeleted/{own}", versions=("",) * 4),
+    Case(
+        "destroy destroyed/{own} 3",
+        writes=True,
+        final=True,
+        at="destroyed/{own}",
+        versions=("", "deleted", "destroyed", ""),
+    ),
     Case("copy database/connection --from vault --to vault --as copied/{own}", writes=True, at="copied/{own}"),
     Case(
         "migrate --from json:source.json --to vault --to-prefix moved/{own}",
@@ -174,9 +182,10 @@ def place(openbao) -> Place:
         for how in BOTH:
             own = f"{mode}-{how}"
             openbao.put(f"spare/{own}", {"password": CANARY}, mount=mount)
-            for value in (CANARY, "deleted", "newest"):
-                openbao.put(f"kept/{own}", {"password": value}, mount=mount)
-            openbao.call("POST", f"{mount}/delete/kept/{own}", {"versions": [2]})
+            for folder in ("rolled", "undeleted", "destroyed"):
+                for value in (CANARY, "deleted", "old", CANARY):
+                    openbao.put(f"{folder}/{own}", {"password": value}, mount=mount)
+                openbao.call("POST", f"{mount}/delete/{folder}/{own}", {"versions": [2]})
     return Place(mount, openbao.issue_token(rules))
 
 
@@ -247,7 +256,7 @@ class Pipes:
             assert line, self._process.stderr.read()
             out += line
         assert_in_no_argv(CANARY, os.environ["VAULT_TOKEN"])
-        rest, err = self._process.communicate(self._case.piped, timeout=30)
+        rest, err = self._process.communicate(self._case.piped, timeout=60)
         return Done(self._process.returncode, out + rest, err)
 
     def __enter__(self) -> Self:
@@ -303,7 +312,7 @@ def on_a_terminal(case: Case, mode: str) -> tuple[int, str]:
             code = call(words)
         return code, b"".join(shown).decode()
     screen = io.StringIO()
-    with pexpect.spawn(STRONGROOM, words, dimensions=MODES[mode], timeout=30, encoding="utf-8") as child:
+    with pexpect.spawn(STRONGROOM, words, dimensions=MODES[mode], timeout=60, encoding="utf-8") as child:
         child.logfile_read = screen
         if case.asks(mode):
             child.expect_exact("Continue? [y/N] ")
@@ -351,16 +360,17 @@ def test_a_command(case, mode, place, openbao, capfd, monkeypatch):
     assert all(len(rule) <= MODES[mode][1] for rule in rules)
     if case.at:
         for how in set(BOTH) - set(case.refused):
-            assert openbao.peek(case.at.format(own=f"{mode}-{how}"), mount=place.mount)["password"] == CANARY
+            path = case.at.format(own=f"{mode}-{how}")
+            assert openbao.peek(path, mount=place.mount)["password"] == CANARY
+            assert case.versions in {(), states(openbao, place.mount, path)}
 
 
-def test_what_was_rolled_back_undeleted_and_destroyed(place, openbao):
-    """Of four versions of each secret: by the commands above, in this order."""
-    for mode in MODES:
-        for how in BOTH:
-            known = openbao.call("GET", f"{place.mount}/metadata/kept/{mode}-{how}")["data"]["versions"]
-            assert [version["destroyed"] for version in known.values()] == [False, False, True, False]
-            assert [bool(version["deletion_time"]) for version in known.values()] == [False] * 4
+def states(openbao, mount: str, path: str) -> tuple[str, ...]:
+    """What was done to each version of a secret."""
+    known = openbao.call("GET", f"{mount}/metadata/{path}")["data"]["versions"].values()
+    return tuple(
+        "destroyed" if version["destroyed"] else "deleted" if version["deletion_time"] else "" for version in known
+    )
 
 
 @pytest.mark.parametrize("mode", ["production"], indirect=True)
@@ -396,7 +406,7 @@ def test_what_is_typed_is_in_no_history(mode, place, openbao, monkeypatch):
     monkeypatch.setenv("HISTFILE", "history")
     monkeypatch.setenv("PS1", "prompt> ")
     screen = io.StringIO()
-    with pexpect.spawn("bash", ["--norc", "--noprofile", "-i"], timeout=30, encoding="utf-8") as shell:
+    with pexpect.spawn("bash", ["--norc", "--noprofile", "-i"], timeout=60, encoding="utf-8") as shell:
         shell.logfile_read = screen
         shell.expect_exact("prompt> ")
         shell.sendline(f"{STRONGROOM} set typed/here password")
