@@ -25,6 +25,7 @@ from strongroom.secret import Secret, SensitiveDict
 from strongroom.store import Health, Traits, remaining
 from strongroom.store.memory import MemoryStore
 from strongroom.testing import StoreContract, dripping_server
+from strongroom.testing.store_contract import failures
 
 MEMORY = frozenset({"listable", "writable", "checked", "versioned", "bulk", "probed", "local"})
 
@@ -397,7 +398,8 @@ class IgnoresADrip(Wrong):
     caught_with = "< (0.5 + 1.0)"
 
     @pytest.fixture
-    def dripping(self):
+    def dripping(self, monkeypatch):
+        monkeypatch.setattr(failures, "_GRACE", 1.0)
         with dripping_server() as address, socket.create_connection(address) as connection:
 
             class Store(MemoryStore):
@@ -1084,7 +1086,9 @@ class TakesItsTime(WrongInTrouble):
     caught_with = "< (0.5 + 1.0)"
 
     @pytest.fixture
-    def unreachable(self):
+    def unreachable(self, monkeypatch):
+        monkeypatch.setattr(failures, "_GRACE", 1.0)
+
         def slow(path: str) -> Exception:
             time.sleep(3 * remaining() + 0.1)
             return StoreUnavailableError(path)

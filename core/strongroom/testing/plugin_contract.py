@@ -31,8 +31,8 @@ seconds = time.monotonic() - began
 loaded = sorted({name.partition(".")[0] for name in set(sys.modules) - known})
 print(seconds, threading.active_count(), *loaded, sep="\\n", file=sys.stderr)
 """
-_LONGEST_IMPORT = 5.0
-"""Seconds. An import without I/O takes a hundredth of that on a busy machine."""
+_LONGEST_IMPORT = 20.0
+"""Seconds. An import without I/O takes a hundredth of that, and on a busy machine some tenths."""
 
 
 class PluginContract(Supervised):
