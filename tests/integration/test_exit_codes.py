@@ -17,7 +17,7 @@ from strongroom_vault.testing import FaultProxy, faults
 STRONGROOM = str(Path(sys.executable).parent / "strongroom")
 
 CONFIGURATION = """
-chain = ["vault"]
+chain = [{ store = "vault", timeout = "1m" }]
 
 [secrets]
 DB_PASSWORD = "database/connection#password"
@@ -76,7 +76,7 @@ def server(openbao, proxy, kv2, monkeypatch):
 )
 def test_a_code(code, line):
     """Each code of a process of its own."""
-    Path("strongroom.toml").write_text(Path("strongroom.toml").read_text("utf-8").replace('"]', '", "env"]'), "utf-8")
+    Path("strongroom.toml").write_text(Path("strongroom.toml").read_text("utf-8").replace("}]", '}, "env"]'), "utf-8")
     done = subprocess.run(["sh", "-c", f"{STRONGROOM} {line}"], stdout=subprocess.PIPE, check=False, timeout=60)
     assert done.returncode == code
 
@@ -95,7 +95,7 @@ def test_a_code(code, line):
 )
 def test_a_code_is_that_of_the_outcome(call, code, line):
     """The outcome decides the code, whatever the command is."""
-    Path("strongroom.toml").write_text(Path("strongroom.toml").read_text("utf-8").replace('"]', '", "env"]'), "utf-8")
+    Path("strongroom.toml").write_text(Path("strongroom.toml").read_text("utf-8").replace("}]", '}, "env"]'), "utf-8")
     assert call(*line.split()).code == code
 
 

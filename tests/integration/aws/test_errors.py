@@ -1,7 +1,6 @@
 """What fails at AWS is denied, unavailable, absent or wrongly configured, by its code, and says what to do."""
 
 import os
-import socket
 
 import pytest
 
@@ -109,13 +108,12 @@ def test_what_is_not_aws_is_never_an_absence(aws, monkeypatch, content):
         assert "canary" not in str(caught.value)
 
 
-def test_refused_connection_is_an_outage(aws, monkeypatch):
+@pytest.mark.usefixtures("aws")
+def test_refused_connection_is_an_outage(closed_port, monkeypatch):
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
     for store in (
-        open_secrets_manager(endpoint_url=f"http://127.0.0.1:{port}"),
-        open_parameter_store(endpoint_url=f"http://127.0.0.1:{port}"),
+        open_secrets_manager(endpoint_url=f"http://127.0.0.1:{closed_port}"),
+        open_parameter_store(endpoint_url=f"http://127.0.0.1:{closed_port}"),
     ):
         with pytest.raises(StoreUnavailableError, match=r"EndpointConnectionError.*Check the region, the endpoint"):
             store.read("app")

@@ -1,7 +1,6 @@
 """A connection that fails shows no credential: not in a message, and not in the local variables of a traceback."""
 
 import asyncio
-import socket
 import traceback
 from functools import partial
 
@@ -16,14 +15,6 @@ from strongroom.store.memory import MemoryStore
 
 CANARY = "canary7f3a"
 PATH = "database/connection"
-
-
-@pytest.fixture
-def closed_port():
-    """A port of which connections are refused."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        yield taken.getsockname()[1]
 
 
 def connect_sqlalchemy(manager):
