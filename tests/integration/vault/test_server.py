@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from forks import forked
 from strongroom.errors import PluginError, StoreError, StoreUnavailableError
 from strongroom_vault.dev import server as servers
 from strongroom_vault.dev.server import DevServer, find_binary
@@ -28,8 +29,8 @@ def members(group):
 
 
 def gone(group):
-    """Waits until no process of this group is left; False when one still is after ten seconds."""
-    deadline = time.monotonic() + 10
+    """Waits until no process of this group is left; False when one still is after a minute."""
+    deadline = time.monotonic() + 60
     while list(members(group)):
         if time.monotonic() > deadline:
             return False
@@ -132,16 +133,8 @@ def test_it_survives_the_thread_that_started_it():
         own.kill()
 
 
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_cannot_end_it(own_openbao):
-    child = os.fork()
-    if child == 0:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # should it wait for what is not its own to wait for
-        signal.alarm(5)
-        with contextlib.suppress(BaseException):
-            own_openbao.kill()
-        os._exit(0)
-    assert os.waitpid(child, 0)[1] == 0
+    forked(own_openbao.kill)
     assert own_openbao.call("GET", "sys/health")["sealed"] is False
 
 
@@ -174,7 +167,7 @@ def test_paused_it_accepts_and_does_not_answer_and_resumed_it_does(own_openbao):
         with pytest.raises(TimeoutError):
             connection.recv(1)
         own_openbao.resume()
-        connection.settimeout(10)
+        connection.settimeout(60)
         assert connection.recv(12) == b"HTTP/1.1 200"
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from approle import CountedRole, lives
+from forks import forked
 from processes import token_of
 from strongroom.errors import ConfigurationError, StoreError
 from strongroom.files.private_file import lock, open_file
@@ -139,10 +140,7 @@ def test_a_running_process_renews_the_token_for_all(role):
 def test_the_child_of_a_fork_shares_the_token(role):
     store = open_vault(**role.options)
     store.read("mine/app")
-    child = os.fork()
-    if child == 0:
-        os._exit(store.read("mine/app").data["k"] != "v")
-    assert os.waitpid(child, 0)[1] == 0
+    assert forked(lambda: store.read("mine/app").data["k"]) == "v"
     store.close()
     assert (role.logins, role.renewals) == (1, 0)
 

@@ -2,11 +2,11 @@
 
 import http.client
 import json
-import os
 import threading
 
 import pytest
 
+from forks import forked
 from strongroom.errors import ConfigurationError, StoreUnavailableError, WriteOutcomeUnknownError
 from strongroom.store import time_limit
 from strongroom_vault.auth import wrapping
@@ -268,22 +268,13 @@ def test_many_threads_unwrap_once(send, approle, wrap):
     assert len({grant.token for grant in grants}) == 8
 
 
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_forked_child_has_what_its_parent_unwrapped(sender, openbao, approle, wrap):
     """It opens its stores anew, also while another thread of the parent's was unwrapping."""
     role = approle()
     options = {"wrapping_token": wrap(f"auth/{role.mount}/role/app/secret-id"), "mount": role.mount}
     AppRole(role_id=role.role_id, **options).login(sender(openbao.url))
     with wrapping._unwrapped.lock:
-        child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                with time_limit(10):
-                    code = 0 if AppRole(role_id=role.role_id, **options).login(sender(openbao.url)).token else 2
-            finally:
-                os._exit(code)
-        assert os.waitpid(child, 0)[1] == 0
+        assert forked(lambda: bool(AppRole(role_id=role.role_id, **options).login(sender(openbao.url)).token))
 
 
 def test_lock_is_not_waited_for_beyond_the_deadline(tell, answered):
@@ -344,13 +335,20 @@ def test_refused_where_the_method_is_mounted_is_not_accepted(tell, answered):
     assert [request.method for request in send.sent] == ["POST", "GET"]
 
 
-@pytest.mark.parametrize(("status", "times"), [(500, 1), (501, 1), (503, None)])
-def test_outage_is_no_refusal(tell, answered, status, times):
-    """And the login is not sent twice where it may have spent the secret_id; a sealed server did nothing."""
+@pytest.mark.parametrize("status", [500, 501])
+def test_outage_is_no_refusal(tell, answered, status):
+    """And the login is not sent twice within a second: it may have spent the secret_id."""
     send = tell(answered(status, {}))
-    with time_limit(0.5), pytest.raises(StoreUnavailableError, match=f"HTTP {status}"):
+    with time_limit(0.5), pytest.raises(StoreUnavailableError, match=f"HTTP {status}|no time is left"):
         AppRole(role_id="r", secret_id="s").login(send)
-    assert times is None or len(send.sent) == times
+    assert len(send.sent) <= 1  # none if a busy machine used up the limit before
+
+
+def test_login_that_a_sealed_server_refuses_is_sent_again(tell, answered):
+    """The server has done nothing."""
+    grant = {"auth": {"client_token": "s.token", "lease_duration": 60}}
+    send = tell(answered(503, {}), answered(200, grant))
+    assert AppRole(role_id="r", secret_id="s").login(send).token == "s.token"
 
 
 def test_no_answer_is_no_refusal(tell):
