@@ -8,6 +8,7 @@ import subprocess
 import sys
 import traceback
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -206,7 +207,7 @@ def test_rotation_sets_the_password_and_keeps_the_other_keys(vault, monkeypatch)
             update_database_password=update_database_password,
         )
         assert manager.get_secret("database/connection", "password") == "p"
-        monkeypatch.setattr(asyncio, "sleep", sleep)
+        monkeypatch.setitem(made, "asyncio", SimpleNamespace(sleep=sleep))
         with pytest.raises(ThirtyDaysLaterError):
             asyncio.run(made["rotate_database_password"]())
         assert manager.get_secret("database/connection") == {**CONNECTION, "password": "rotated"}

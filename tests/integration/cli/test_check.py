@@ -78,7 +78,7 @@ def test_waiting_ends_when_the_last_one_is_there(script, openbao, server):
             openbao.put("database/connection", {"url": CANARY}, mount=server)
             assert process.stderr.readline() == "strongroom: Waiting: OPENAI_API_KEY is missing\n"
             openbao.put("api-keys/openai", {"key": CANARY}, mount=server)
-            out, err = process.communicate(timeout=30)
+            out, err = process.communicate(timeout=60)
         finally:
             process.kill()
     assert (process.returncode, err) == (0, "")

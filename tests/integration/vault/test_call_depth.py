@@ -1,6 +1,7 @@
 """How many functions of ours one read from a server crosses."""
 
 import sys
+import threading
 from pathlib import Path
 
 import strongroom
@@ -14,10 +15,12 @@ OURS = tuple(Path(module.__file__).parent for module in (strongroom, strongroom_
 def test_a_cold_read_crosses_at_most_ten_functions(openbao, kv2, monkeypatch):
     """From `get_secret` to the one that calls the driver."""
     openbao.put("app/db", {"password": "x"}, mount=kv2)
-    callers = []
+    callers, caller = [], threading.current_thread()
     run = CurlDriver.run
 
     def noting(driver, steps):
+        if threading.current_thread() is not caller:  # of a manager of an earlier test
+            return run(driver, steps)
         frame = sys._getframe(1)
         callers.clear()
         while frame is not None:

@@ -31,7 +31,7 @@ PATH, PLACE = "database/app", "creds/app"
 POLICY = {"{}/creds/*": ["read"], "{}/static-creds/*": ["read"]}
 LEASES = {"sys/leases/renew": ["update"], "sys/leases/revoke": ["update"]}
 CREATION = "CREATE ROLE \"{{name}}\" LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'"
-ENDED = 10.0
+ENDED = 60.0
 """How long a server may take for what it does in its own time, in seconds: much more than it needs."""
 
 
@@ -213,14 +213,14 @@ def test_thirty_two_threads_get_one_lease(engine, opened):
 
 def test_they_are_renewed_while_they_are_read_and_replaced_before_they_end(engine, opened, caplog):
     """Past the length of a lease, up to the greatest age; and whatever a read gives lets in."""
-    engine.role("2s", "5s")
+    engine.role("4s", "8s")
     store, began, users = opened(), time.monotonic(), {}
     while len(users) < 2:
         data = read_what_lets_in(engine, lambda: store.read(PATH).data)
         users.setdefault(data["username"], time.monotonic() - began)
-        assert time.monotonic() < began + 30
+        assert time.monotonic() < began + ENDED
         time.sleep(0.05)
-    assert min(list(users.values())[1:]) > 2.0
+    assert min(list(users.values())[1:]) > 4.0
     assert engine.made() == 2
     assert not [said for said in warnings_of(caplog) if "not renewed" in said]
 
@@ -275,12 +275,13 @@ def test_an_outage_serves_what_lives_and_never_what_has_ended(own_openbao, postg
         own_openbao.kill()
         served, refused = 0.0, 0
         while refused < 5:
+            asked = time.monotonic() - began
             try:
                 secrets_.get_secret(PATH)
             except StoreUnavailableError:
                 refused += 1
             else:
-                served = time.monotonic() - began
+                served = asked
                 assert not refused
             time.sleep(0.05)
         assert served < 2.0 + 1.0
@@ -434,9 +435,10 @@ def test_another_token_gets_other_credentials(engine, opened):
 
 def test_a_role_that_is_not_there_is_an_error_of_the_configuration(engine, opened):
     """The row names it: to take it for an absence would serve what a lower link has."""
-    store = opened(paths={PATH: "creds/none", "database/odd": "nothing/here", "database/config": "config/main"})
+    paths = {PATH: "creds/none", "database/odd": "nothing/here", "database/config": "config/main"}
+    store = opened(paths=paths, max_retries=0)
     for path in (PATH, "database/odd"):
-        with time_limit(0.5), pytest.raises(ConfigurationError, match="paths: there is no '"):
+        with pytest.raises(ConfigurationError, match="paths: there is no '"):
             store.read(path)
     with pytest.raises(ConfigurationError, match=r"'config/main' for database/config at .* is not a role"):
         store.read("database/config")
@@ -456,8 +458,8 @@ def test_a_database_that_is_down_is_an_outage(openbao):
         engine = Engine(openbao, postgres)
         engine.role()
         postgres.stop()
-        front = ValidatedStore(open_vault_dynamic(**engine.options()), "db")
-        with time_limit(0.5), pytest.raises(StoreUnavailableError, match="or the database behind it did") as failed:
+        front = ValidatedStore(open_vault_dynamic(**engine.options(max_retries=1)), "db")
+        with pytest.raises(StoreUnavailableError, match="or the database behind it did") as failed:
             front.read(PATH)
         failed_at = time.monotonic()
         assert "Check the database" in failed.value.hint
@@ -474,12 +476,12 @@ def test_a_role_that_fails_leaves_the_others_alone(engine, tmp_path):
     engine.vault.call("POST", f"{engine.mount}/roles/odd", {"db_name": "main", "creation_statements": statement})
     file = write_configuration(tmp_path, engine)
     text = file.read_text().replace("paths = {", 'paths = { "database/odd" = "creds/odd",')
-    file.write_text(f'timeout = "2s"\n{text}')
+    file.write_text(text.replace("[stores.db]", "[stores.db]\nmax_retries = 0"))
     with SecretsManager.from_config(file) as manager:
         for _ in range(3):
             with pytest.raises(StoreUnavailableError, match=r"database/odd .*or the database behind it did"):
                 manager.get_secret("database/odd")
-        assert engine.made("odd") <= 3  # as often as one read is repeated in its two seconds
+        assert engine.made("odd") < 3
         assert manager.get_secret(PATH, "username")
         with pytest.raises(StoreUnavailableError, match="or the database behind it did"):
             manager.get_secret("database/odd")

@@ -86,7 +86,7 @@ def test_one_of_many_writers_gets_a_deleted_path(open_guarded, kv2):
     barrier = threading.Barrier(8)
 
     def attempt(number):
-        barrier.wait(10)
+        barrier.wait(60)
         try:
             return front.write_if("app", {"k": str(number)}, None)
         except ConflictError:

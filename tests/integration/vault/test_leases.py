@@ -38,7 +38,7 @@ class Server:
         if name == "app" and isinstance(body, dict) and "username" in body.get("data", {}):
             self.made += 1
             body["data"]["username"] = f"user-{self.made}"
-        self.open.wait(30)
+        self.open.wait(60)
         connection.sendall(self.answered(status, body))
 
     @property
@@ -194,7 +194,7 @@ def test_while_one_thread_asks_for_others_the_rest_go_on_with_what_lives(server,
         secret = opened.store.read(PATH)
         assert (secret.data["username"], secret.ttl) == ("user-1", 0)
         server.open.set()
-        assert asking.result(30) == "user-2"
+        assert asking.result(60) == "user-2"
     assert user(opened) == "user-2"
 
 
@@ -203,7 +203,7 @@ def test_an_engine_that_hangs_leaves_time_for_what_lives(server, opened):
     user(opened)
     opened.clock.time += 86
     server.open.clear()
-    with time_limit(1.0):
+    with time_limit(4.0):
         assert user(opened) == "user-1"
         assert remaining() > 0
     server.open.set()
@@ -292,7 +292,8 @@ def test_close_goes_on_to_the_next_lease_only_where_there_is_hope(server, opened
 def test_a_reply_that_gives_no_credentials_shows_nothing(server, opened, reply, kind):
     """Neither in the message nor in the frames that it comes through."""
     server.replies["app"] = reply
-    with time_limit(0.3), pytest.raises(kind) as failed:
+    repeated = reply[0] in {429, 500, 503}
+    with time_limit(0.3 if repeated else 60), pytest.raises(kind) as failed:
         opened.store.read(PATH)
     error, frames = failed.value, failed.value.__traceback__.tb_next
     shown = "".join(traceback.TracebackException(type(error), error, frames, capture_locals=True).format())

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 
 import pytest
 
@@ -20,7 +21,7 @@ from processes import answer_with, answer_with_own_store, read_and_close, renewe
 from strongroom_vault.plugin import open_vault
 from strongroom_vault.testing import TestVault
 
-LONG = 30.0
+LONG = 60.0
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
 
@@ -183,12 +184,13 @@ def test_gunicorn(tmp_path, preload, workers):
     """Over several token lifetimes and a reload: no failed request, no hot loop and no token left at the end."""
     with TestVault(audit=tmp_path / "audit.log") as server:
         options = approle(server, token_ttl="2s", token_max_ttl="4s")
+        renewals = partial(server.requests, "auth/token/renew-self", operation="update")
         gunicorn = Gunicorn(tmp_path, options, workers, preload)
         try:
             gunicorn.wait()
             began, processes = time.monotonic(), set()
             reloaded = False
-            while time.monotonic() - began < 6:
+            while time.monotonic() - began < 6 or renewals() < 2:
                 status, body = gunicorn.get()
                 assert (status, body.split()[0]) == (200, "v"), gunicorn.output.read_text()
                 processes.add(body.split()[1])
@@ -204,11 +206,9 @@ def test_gunicorn(tmp_path, preload, workers):
             gunicorn.process.wait()
         login = f"auth/{options['auth']['mount']}/login"
         logins = server.requests(login, operation="update")
-        renewals = server.requests("auth/token/renew-self", operation="update")
         alive = 2 * workers + 1
         assert len(processes) >= 2
-        assert logins + renewals <= alive * (2 + took * 1.5)
-        assert renewals >= 2
+        assert logins + renewals() <= alive * (2 + took * 1.5)
         left = []
         for accessor in server.call("LIST", "auth/token/accessors")["data"]["keys"]:
             found = server.call("POST", "auth/token/lookup-accessor", {"accessor": accessor})["data"]

@@ -39,7 +39,7 @@ class Server:
     def answer(self, connection):
         request = self.fault_server.requests[-1]
         status, body = self.replies.get(name_of(request), (403, {"errors": ["permission denied"]}))
-        self.open.wait(10)
+        self.open.wait(60)
         connection.sendall(self.answered(status, body))
 
     @property
@@ -551,7 +551,7 @@ def test_refusal_joins_the_login_that_is_under_way(server, keep):
         assert kept.tokens.may_replace(held)
         second = pool.submit(kept.tokens.replacement, held)
         server.open.set()
-        assert first.result(10) is second.result(10)
+        assert first.result(60) is second.result(60)
     assert logins(server) == 2
     assert kept.tokens.may_replace(held)
 

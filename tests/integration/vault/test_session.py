@@ -1,16 +1,18 @@
 """A session on a real server: tokens that live for seconds, refusals, many threads, and what is left at the end."""
 
-import contextlib
 import gc
 import json
 import logging
+import socket
 import subprocess
 import sys
 import threading
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -28,6 +30,8 @@ from strongroom_vault.testing import FaultProxy
 from strongroom_vault.testing.faults import delay
 
 LONG = 30.0
+PERIOD = 8
+"""Of a periodic token, in seconds. Its last third is the time to renew it, on a busy machine too."""
 CLOSING = 10.0
 """The longest time that a session takes to revoke its token, in seconds."""
 
@@ -121,9 +125,9 @@ def token_of(front):
     ({"token_ttl": "2s", "token_no_default_policy": True}, False),
     ({"token_ttl": "1s", "token_max_ttl": "1s"}, True),
 ], ids=["renewable", "batch", "may not renew itself", "very short"])  # fmt: skip
-def test_reads_go_on_over_several_lifetimes(openbao, opened, settings, renews):
+def test_reads_go_on_over_several_lifetimes(fresh_openbao, opened, settings, renews):
     """From several threads, without an error, and with few requests for it."""
-    role = Role(openbao, **settings)
+    role = Role(fresh_openbao, **settings)
     front, failures, stopping = opened(role), [], threading.Event()
 
     def read():
@@ -139,7 +143,9 @@ def test_reads_go_on_over_several_lifetimes(openbao, opened, settings, renews):
         for _ in range(4):
             pool.submit(read)
         try:
-            came_about = eventually(lambda: role.logins >= 3 and time.monotonic() - began > 4)
+            came_about = eventually(
+                lambda: role.logins >= 3 and (role.renewals >= 2 or not renews) and time.monotonic() - began > 4
+            )
         finally:
             stopping.set()
     took = time.monotonic() - began
@@ -151,20 +157,21 @@ def test_reads_go_on_over_several_lifetimes(openbao, opened, settings, renews):
     assert role.lookups <= 2 + took
 
 
-def test_periodic_token_outlives_its_period(openbao, caplog):
+def test_periodic_token_outlives_its_period(fresh_openbao, caplog):
     """A given one: looked up once, and renewed from then on."""
-    role = Role(openbao)
-    policy = openbao.write_policy({"secret/data/mine/*": ["read"]})
-    token = openbao.call("POST", "auth/token/create", {"policies": [policy], "period": "3s"})["auth"]["client_token"]
-    front, began = ValidatedStore(open_vault(url=openbao.url, token=token), "vault"), time.monotonic()
-    while time.monotonic() - began < 6:
+    role = Role(fresh_openbao)
+    policy = fresh_openbao.write_policy({"secret/data/mine/*": ["read"]})
+    given = {"policies": [policy], "period": f"{PERIOD}s"}
+    token = fresh_openbao.call("POST", "auth/token/create", given)["auth"]["client_token"]
+    front, began = ValidatedStore(open_vault(url=fresh_openbao.url, token=token), "vault"), time.monotonic()
+    while time.monotonic() - began < PERIOD + 1:
         assert front.read("mine/app").data["k"] == "v"
         time.sleep(0.05)
-    found = openbao.call("GET", "auth/token/lookup-self", token=token)  # before the counts, which take their time
+    found = fresh_openbao.call("GET", "auth/token/lookup-self", token=token)  # before the counts, which take a while
     front.close()
-    assert found["data"]["ttl"] <= 3
+    assert found["data"]["ttl"] <= PERIOD
     assert role.lookups == 2  # the test's own is one of them
-    assert 2 <= role.renewals <= 10
+    assert 1 <= role.renewals <= 10
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
@@ -182,10 +189,10 @@ def test_token_that_cannot_be_renewed_is_warned_of(openbao, caplog):
     front.close()
 
 
-def test_short_use_of_a_given_token_asks_nothing_about_it(openbao):
+def test_short_use_of_a_given_token_asks_nothing_about_it(fresh_openbao):
     """No lookup, no renewal, and no use of it spent."""
-    role = Role(openbao)
-    front = ValidatedStore(open_vault(url=openbao.url, token=openbao.issue_token({"secret/data/*": ["read"]})), "vault")
+    role, token = Role(fresh_openbao), fresh_openbao.issue_token({"secret/data/*": ["read"]})
+    front = ValidatedStore(open_vault(url=fresh_openbao.url, token=token), "vault")
     front.read("mine/app")
     front.close()
     assert (role.lookups, role.renewals) == (0, 0)
@@ -242,17 +249,18 @@ def test_revoked_token_is_replaced_within_the_read(openbao, opened):
 def test_token_that_ends_while_a_read_is_on_its_way_is_replaced(openbao, opened, monkeypatch):
     """Also where it was found to be good just before, since its renewal was refused: what it refuses now is its end."""
     monkeypatch.setattr(renewal.Renewal, "has_work", staticmethod(lambda held: False))
-    role = Role(openbao, token_ttl="2s", token_no_default_policy=True)
+    role = Role(openbao, token_ttl="1h", token_no_default_policy=True)
     front = opened(role)
     session = front._store._session
     send = session._sender.send
 
     def late(request, **options):
         monkeypatch.setattr(session._sender, "send", send)  # this one alone
-        time.sleep(session.seconds_left + 0.3)
+        active = session.active_token
+        openbao.call("POST", "auth/token/revoke", {"token": str(active.token)})
+        active.lease = replace(active.lease, ttl=0.0)  # the lease ends now, for the server and for the session
         return send(request, **options)
 
-    time.sleep(session.seconds_left - 0.4)
     with pytest.raises(PermissionDeniedError):
         front.read("others/app")  # asks about the token, which is good
     monkeypatch.setattr(session._sender, "send", late)
@@ -296,9 +304,9 @@ def test_uses_that_are_over_early_are_noticed(openbao, opened):
     assert role.logins == 2
 
 
-def test_denied_reads_cost_no_login(openbao, opened):
+def test_denied_reads_cost_no_login(fresh_openbao, opened):
     """A hundred of them, from four threads, with a secret_id that is good for two."""
-    role = Role(openbao, token_ttl="1h", secret_id_num_uses=2)
+    role = Role(fresh_openbao, token_ttl="1h", secret_id_num_uses=2)
     front = opened(role)
 
     def read(_):
@@ -361,7 +369,7 @@ def test_waiting_for_a_login_ends_at_the_callers_deadline(own_openbao):
 
     def read(seconds):
         began = time.monotonic()
-        with time_limit(seconds), pytest.raises(VaultConnectionError if seconds > 0.5 else StoreError):
+        with time_limit(seconds), pytest.raises(StoreError):
             front.read("mine/app")
         return time.monotonic() - began
 
@@ -376,29 +384,40 @@ def test_waiting_for_a_login_ends_at_the_callers_deadline(own_openbao):
 # --- the end ----------------------------------------------------------------------------------------------------------
 
 
-def sockets():
-    """The sockets of this process."""
-    found = set()
-    for descriptor in Path("/dev/fd").iterdir():
-        with contextlib.suppress(OSError):  # that of the listing
-            found.add(str(descriptor.readlink()))
-    return {name for name in found if name.startswith("socket:")}
+def connections_to(url):
+    """Return the number of connections of this process to a server."""
+    peers = [peer(int(descriptor.name)) for descriptor in Path("/dev/fd").iterdir()]
+    return peers.count(("127.0.0.1", urlsplit(url).port))
 
 
-def test_nothing_is_left_after_close(openbao):
+def peer(descriptor):
+    """Return the address that a descriptor is connected to; None if it is no connection."""
+    try:
+        view = socket.socket(fileno=descriptor)
+    except OSError:
+        return None
+    try:
+        return view.getpeername()
+    except OSError:
+        return None
+    finally:
+        view.detach()
+
+
+def test_nothing_is_left_after_close(fresh_openbao):
     """No thread, no socket, no token; and no new one of them afterwards."""
-    role = Role(openbao, token_ttl="1h")
-    before = sockets()
+    role = Role(fresh_openbao, token_ttl="1h")
+    fresh_openbao.issue_token({"secret/data/x": ["read"]})  # a list of nothing would be a 404
     store = role.open()
     front = ValidatedStore(store, "vault")
     front.read("mine/app")
     assert len(role.accessors) == len(renewers()) == 1
-    assert sockets() > before
+    assert connections_to(fresh_openbao.url) > 0
     front.close()
     front.close()
     assert not role.accessors
     assert not renewers()
-    assert sockets() <= before
+    assert connections_to(fresh_openbao.url) == 0
     with pytest.raises(StoreError, match="closed"):
         store.read("mine/app")
     assert not renewers()

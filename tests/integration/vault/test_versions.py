@@ -261,7 +261,7 @@ def test_one_of_many_writers_of_labels_wins(front):
     barrier = threading.Barrier(8)
 
     def attempt(number):
-        barrier.wait(10)
+        barrier.wait(60)
         try:
             front.write_metadata("app", {"writer": str(number)})
         except ConflictError:

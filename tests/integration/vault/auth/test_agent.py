@@ -9,7 +9,7 @@ import pytest
 
 from strongroom.errors import ConfigurationError, PermissionDeniedError
 from strongroom_vault.auth.token import Agent, TokenFile
-from strongroom_vault.dev.server import find_binary
+from strongroom_vault.dev.server import find_binary, free_port
 from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.plugin import open_vault
@@ -21,8 +21,7 @@ def agent(request, openbao, readable, approle, tmp_path):
     role = approle(token_policies=["default", readable.policy], token_ttl="300s")
     (tmp_path / "role-id").write_text(role.role_id)
     (tmp_path / "secret-id").write_text(role.issue())
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     (tmp_path / "agent.hcl").write_text(f"""
         vault {{ address = "{openbao.url}" }}
         auto_auth {{
@@ -51,7 +50,7 @@ def agent(request, openbao, readable, approle, tmp_path):
         command, env={"HOME": str(tmp_path)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
         try:
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 60
             while not all((tmp_path / name).exists() for name in ("sink", "sock")) or not _listens(port):
                 assert time.monotonic() < deadline
                 assert process.poll() is None
