@@ -14,6 +14,7 @@ from typing import NamedTuple
 import pytest
 from pexpect.fdpexpect import fdspawn
 
+from clock import LONG
 from strongroom import SecretsManager
 from strongroom.cli.app import run
 from strongroom.cli.options import Invocation
@@ -92,7 +93,7 @@ class Terminal:
         )
         os.close(keyboard)
         self._keyboard = screen
-        self._screen = fdspawn(screen, timeout=30, encoding="utf-8")
+        self._screen = fdspawn(screen, timeout=LONG, encoding="utf-8")
 
     def waits_for(self, text: str) -> None:
         """Wait until this text is on the screen."""
@@ -122,7 +123,7 @@ class Terminal:
     def ended(self) -> tuple[int, str]:
         """Return the exit code and the screen text since the last `waits_for`."""
         rest = self._screen.read()
-        return self._process.wait(30), rest
+        return self._process.wait(LONG), rest
 
     def close(self) -> None:
         """Kill the process."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from collections.abc import Callable, Collection
@@ -10,7 +11,10 @@ from typing import Any
 
 
 def signalled_at(line: int, sources: Collection[str], call: Callable[[], object]) -> bool:
-    """Run `call` with SIGUSR1 before its nth line in these files. Return False if it has fewer lines."""
+    """Run `call` with SIGUSR1 before its nth line in these files. Return False if it has fewer lines.
+
+    Without the collector, which would finalize objects of other tests here, and drop the exception of a handler.
+    """
     passed = 0
 
     def trace(frame: FrameType, event: str, _: object) -> Any:
@@ -24,9 +28,11 @@ def signalled_at(line: int, sources: Collection[str], call: Callable[[], object]
         return trace
 
     outer = sys.gettrace()
+    gc.disable()
     sys.settrace(trace)
     try:
         call()
     finally:
         sys.settrace(outer)
+        gc.enable()
     return passed >= line

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clock import LONG
 from stores import Clock
 from strongroom.chain import seal as seal_module
 from strongroom.chain.cache import MemoryCache
@@ -366,7 +367,7 @@ class Load:
         self.count += 1
         secret = Secret(path="a", data=self.data)
         self.begun.set()
-        assert self.go.wait(10)
+        assert self.go.wait(LONG)
         return secret
 
 
@@ -390,7 +391,7 @@ def joined(cache: MemoryCache, count: int) -> None:
 def test_a_cold_stampede_is_one_read(cache: MemoryCache, pool: ThreadPoolExecutor) -> None:
     load = Load(k="v")
     reads = [pool.submit(cache.fetch, "a", load) for _ in range(16)]
-    assert load.begun.wait(10)
+    assert load.begun.wait(LONG)
     joined(cache, 15)
     load.go.set()
     assert [read.result().data["k"] for read in reads] == ["v"] * 16
@@ -403,11 +404,11 @@ def test_those_who_wait_get_the_readers_error_as_their_own(cache: MemoryCache, p
 
     def fails() -> Secret:
         begun.set()
-        assert go.wait(10)
+        assert go.wait(LONG)
         raise PermissionDeniedError("a", "no policy")
 
     reads = [pool.submit(cache.fetch, "a", fails) for _ in range(4)]
-    assert begun.wait(10)
+    assert begun.wait(LONG)
     joined(cache, 3)
     go.set()
     errors = [read.exception() for read in reads]
@@ -423,11 +424,11 @@ def test_a_reader_that_is_interrupted_leaves_nobody_waiting(
 
     def dies() -> Secret:
         begun.set()
-        assert go.wait(10)
+        assert go.wait(LONG)
         raise stray
 
     leader = pool.submit(cache.fetch, "a", dies)
-    assert begun.wait(10)
+    assert begun.wait(LONG)
     waiter = pool.submit(cache.fetch, "a", dies)
     joined(cache, 1)
     go.set()
@@ -439,7 +440,7 @@ def test_a_reader_that_is_interrupted_leaves_nobody_waiting(
 def test_a_waiter_waits_its_own_time(cache: MemoryCache, pool: ThreadPoolExecutor) -> None:
     load = Load(k="v")
     leader = pool.submit(cache.fetch, "a", load)
-    assert load.begun.wait(10)
+    assert load.begun.wait(LONG)
     with time_limit(0.01), pytest.raises(StoreUnavailableError, match="took too long"):
         cache.fetch("a", load)
     load.go.set()
@@ -450,7 +451,7 @@ def test_a_read_that_began_before_a_write_does_not_fill_the_cache(cache: MemoryC
     """Its answer may be older than the write: its own caller gets it, nobody else does."""
     old = Load(k="old")
     reader = pool.submit(cache.fetch, "a", old)
-    assert old.begun.wait(10)
+    assert old.begun.wait(LONG)
     cache.forget("a")
     old.go.set()
     assert reader.result().data == {"k": "old"}
@@ -460,7 +461,7 @@ def test_a_read_that_began_before_a_write_does_not_fill_the_cache(cache: MemoryC
 def test_nobody_joins_a_read_that_began_before_a_write(cache: MemoryCache, pool: ThreadPoolExecutor) -> None:
     old = Load(k="old")
     reader = pool.submit(cache.fetch, "a", old)
-    assert old.begun.wait(10)
+    assert old.begun.wait(LONG)
     cache.forget("a")
     assert cache.fetch("a", lambda: Secret(path="a", data={"k": "new"})).data == {"k": "new"}
     old.go.set()
@@ -471,7 +472,7 @@ def test_nobody_joins_a_read_that_began_before_a_write(cache: MemoryCache, pool:
 def test_forgetting_everything_cancels_every_read(cache: MemoryCache, pool: ThreadPoolExecutor) -> None:
     old = Load(k="old")
     reader = pool.submit(cache.fetch, "a", old)
-    assert old.begun.wait(10)
+    assert old.begun.wait(LONG)
     cache.forget()
     old.go.set()
     reader.result()
@@ -481,7 +482,7 @@ def test_forgetting_everything_cancels_every_read(cache: MemoryCache, pool: Thre
 def test_a_fresh_read_joins_no_older_one(cache: MemoryCache, pool: ThreadPoolExecutor) -> None:
     old = Load(k="old")
     reader = pool.submit(cache.fetch, "a", old)
-    assert old.begun.wait(10)
+    assert old.begun.wait(LONG)
     assert cache.fetch("a", lambda: Secret(path="a", data={"k": "new"}), fresh=True).data == {"k": "new"}
     old.go.set()
     reader.result()
@@ -492,7 +493,7 @@ def test_a_flight_cannot_be_cancelled_by_who_waits_for_it(cache: MemoryCache, po
     """An async waiter that is cancelled cancels the future it was given: the reader must not notice."""
     load = Load(k="v")
     leader = pool.submit(cache.fetch, "a", load)
-    assert load.begun.wait(10)
+    assert load.begun.wait(LONG)
     flight = cache.flight("a")
     assert flight is not None
     assert flight.cancel() is False

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from clock import LONG
 from signals import signalled_at
 from stores import Clock
 from strongroom import secrets_manager
@@ -45,7 +46,7 @@ def handling(handler: Callable[[], None]) -> Iterator[None]:
         raise AssertionError("deadlock")
 
     before = signal.signal(signal.SIGUSR1, lambda *_: handler()), signal.signal(signal.SIGALRM, too_long)
-    signal.setitimer(signal.ITIMER_REAL, 5)
+    signal.setitimer(signal.ITIMER_REAL, LONG)
     try:
         yield
     finally:
@@ -262,11 +263,11 @@ FIRST_USE = """
     chain = Chain([Link(LinkConfig("v"), opener, CacheConfig())])
     first = threading.Thread(target=chain.resolve, args=("a", "k"))
     first.start()
-    assert importing.wait(10)
+    assert importing.wait(60)
     os.register_at_fork(before=go.set)  # the import ends only when the fork has begun
     pid = os.fork()
     if pid == 0:
-        signal.alarm(8)  # ends a child that hangs
+        signal.alarm(50)  # ends a child that hangs
         chain.reset()
         os._exit(0 if chain.resolve("a", "k").value == "v" else 1)
     print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
@@ -276,7 +277,7 @@ FIRST_USE = """
 SLOW_SDK = """
 import sys
 sys.importing.set()
-assert sys.go.wait(10)
+assert sys.go.wait(60)
 import logging
 logging.getLogger("slow_sdk")
 """
@@ -307,7 +308,7 @@ def test_a_cipher_that_waits_for_a_fork_holds_no_lock(monkeypatch: pytest.Monkey
     other = threading.Thread(target=Sealer().seal, args=("v", "link", "path", "key"))
     with handling(lambda: None), first_use_module._first_uses._changed:  # as a fork does
         other.start()
-        assert waiting.wait(10)
+        assert waiting.wait(LONG)
         sealer = Sealer()
         assert sealer.open(sealer.seal("v", "link", "path", "key")) == "v"
     other.join()
@@ -317,7 +318,7 @@ def test_a_cipher_that_waits_for_a_fork_holds_no_lock(monkeypatch: pytest.Monkey
 def test_a_thread_that_forks_in_its_own_first_use_does_not_wait_for_itself() -> None:
     script = """
         import os, signal
-        signal.alarm(3)
+        signal.alarm(50)
         from strongroom.chain.first_use import _first_uses, first_use
         with first_use():
             pid = os.fork()
@@ -327,7 +328,7 @@ def test_a_thread_that_forks_in_its_own_first_use_does_not_wait_for_itself() -> 
         print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), _first_uses._threads)
     """
     ran = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)], check=True, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", textwrap.dedent(script)], check=True, capture_output=True, text=True, timeout=LONG
     )
     assert ran.stdout.strip() == "0 {}"
 
@@ -339,7 +340,7 @@ def test_a_signal_during_a_wait_for_another_thread_does_not_end_it() -> None:
 
     def load() -> Secret:
         begun.set()
-        assert go.wait(10)
+        assert go.wait(LONG)
         return Secret(path="a", data={"k": "v"})
 
     def handler() -> None:
@@ -357,7 +358,7 @@ def test_a_signal_during_a_wait_for_another_thread_does_not_end_it() -> None:
     main = threading.get_ident()
     leader = threading.Thread(target=cache.fetch, args=("a", load))
     leader.start()
-    assert begun.wait(10)
+    assert begun.wait(LONG)
     sender = threading.Thread(target=send)
     with handling(handler):
         sender.start()

@@ -7,6 +7,8 @@ import time
 import pexpect
 import pytest
 
+from clock import LONG
+
 PROGRAM = """
 import sys
 from strongroom.cli.terminal import prompt as keyboard
@@ -42,18 +44,27 @@ KEY = "-----BEGIN KEY-----", "canary-2", "canary-3"
 MARKED = b"\x1b[200~", b"\x1b[201~"
 
 
+PATIENT = """
+from strongroom.cli.main import main
+from strongroom.cli.terminal import prompt
+
+prompt.PAUSE = 3  # a busy machine may need it for the next line
+main()
+"""
+
+
 @pytest.mark.usefixtures("configured")
-@pytest.mark.parametrize("delay", [0.0, 0.03])
+@pytest.mark.parametrize("slow", [False, True])
 @pytest.mark.parametrize("marks", [(b"", b""), MARKED])
-def test_no_line_of_a_paste_is_left_to_the_shell(terminal, script, delay, marks):
+def test_no_line_of_a_paste_is_left_to_the_shell(terminal, script, slow, marks):
     """Of several lines none is stored, since it would be the first alone; the shell would run and show the others."""
-    screen = terminal("sh", "-c", f'{script} set a b; echo code $?; IFS= read -r next; echo "next: $next"')
+    program = f"{sys.executable} -c '{PATIENT}'" if slow else script
+    screen = terminal("sh", "-c", f'{program} set a b; echo code $?; IFS= read -r next; echo "next: $next"')
     screen.waits_for("Value of a#b: ")
-    screen.presses(marks[0])
-    for line in KEY:
-        screen.presses(f"{line}\r".encode())
-        time.sleep(delay)
-    screen.presses(marks[1])
+    pieces = [marks[0], *(f"{line}\r".encode() for line in KEY), marks[1]]
+    for piece in pieces if slow else [b"".join(pieces)]:
+        screen.presses(piece)
+        time.sleep(0.03 * slow)
     screen.waits_for("More than one line was pasted: name the file (KEY=@FILE), or pipe it in.")
     screen.waits_for("code 2")
     screen.types("typed")
@@ -151,7 +162,7 @@ def test_a_stop_at_the_prompt_shows_what_is_typed_meanwhile_and_nothing_after_it
     """Ctrl-Z and `fg`: the value is asked for again, and what was typed before is dropped, as any terminal does."""
     shell = 'set -m; "$0" -c "$1" "$2"; echo stopped; read -r _; fg >/dev/null'
     screen = pexpect.spawn(
-        "bash", ["-c", shell, sys.executable, PROGRAM, repr({"b": "new"})], encoding="utf-8", timeout=30
+        "bash", ["-c", shell, sys.executable, PROGRAM, repr({"b": "new"})], encoding="utf-8", timeout=LONG
     )
     try:
         screen.expect_exact("Value of a#b: ")

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from clock import LONG
 from strongroom.config import CacheConfig
 from strongroom.disk_cache import entry as entry_module
 from strongroom.disk_cache import keys as keys_module
@@ -255,7 +256,7 @@ def test_of_many_that_miss_one_asks_the_store(folder):
     def load():
         reads.append(1)
         entered.set()
-        assert gate.wait(20)
+        assert gate.wait(LONG)
         return Secret("db/app", {"k": CANARY})
 
     found = []
@@ -264,10 +265,10 @@ def test_of_many_that_miss_one_asks_the_store(folder):
     ]
     for thread in threads:
         thread.start()
-    assert entered.wait(20)
+    assert entered.wait(LONG)
     gate.set()
     for thread in threads:
-        thread.join(20)
+        thread.join(LONG)
     assert (found, len(reads)) == ([CANARY] * 8, 1)
 
 

@@ -160,7 +160,6 @@ def test_a_file_that_cannot_be_written_is_not_left_in_part(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.timeout(10)
 def test_a_pipe_is_not_read(tmp_path):
     """Opening it would wait for a writer."""
     os.mkfifo(tmp_path / "pipe")

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from clock import LONG
 from strongroom.config import discovery
 from strongroom.errors import (
     InvalidDataError,
@@ -74,7 +75,7 @@ def plugin():
     for each in made:
         each.free.set()
         for thread in each.threads - {threading.current_thread()}:
-            thread.join(10)
+            thread.join(LONG)
             assert not thread.is_alive()
 
 

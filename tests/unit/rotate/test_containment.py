@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from clock import LONG
 from rotating import PATH, Rotating, ServiceUserRotator
 from strongroom.errors import (
     ConflictError,
@@ -170,7 +171,7 @@ def test_an_apply_that_still_runs_is_not_undone(rotating, hurried):
     with pytest.raises(ConflictError, match="is rotating it"):
         rotating.transaction().resume()
     rotator.free.set()
-    assert rotator.applied.wait(10)
+    assert rotator.applied.wait(LONG)
     assert rotating.transaction(rotator=rotator).resume(take_over=True).step is Step.DONE
     assert rotating.service.accepted == {rotating.secret["password"].reveal()}
 

@@ -88,7 +88,7 @@ def test_a_probe_that_hangs_or_returns_nonsense_hides_no_other(managed):
         return "canary"
 
     async def main():
-        with time_limit(0.1):
+        with time_limit(1.0):  # the sound ones answer in time on a busy machine too
             return await manager.ahealth()
 
     manager = managed(Probed(), Probed(aprobe=hang), Probed(aprobe=nonsense), Store(), MemoryStore())
@@ -244,8 +244,10 @@ def test_an_operation_that_hangs_costs_its_deadline(managed, method, call, error
     async def main():
         await manager.aget_secret("a/b")
         store.faults[method] = hang_until_cancelled
-        with time_limit(0.1), pytest.raises(error, match=r"store checked.*in time"):
-            await call(manager)
+        while method not in dict(store.calls):  # a busy machine may give it up before its first step
+            with time_limit(0.1), pytest.raises(StoreUnavailableError, match=r"store checked.*in time") as caught:
+                await call(manager)
+        assert type(caught.value) is error
         store.faults.clear()
         store.memory.write("a/b", {"key": "later"})
         assert await manager.aget_secret("a/b", "key") == ("v" if method == "alist_entries" else "later")
@@ -354,12 +356,12 @@ def test_a_list_that_never_ends_and_never_waits_costs_its_deadline(managed):
 
     async def main():
         task = asyncio.create_task(beside())
-        with time_limit(0.1), pytest.raises(StoreUnavailableError, match="in time"):
-            await manager.alist_secrets("a")
+        while len(turns) < 2:  # a busy machine may give it up before its first step
+            with time_limit(0.1), pytest.raises(StoreUnavailableError, match="in time"):
+                await manager.alist_secrets("a")
         task.cancel()
 
     asyncio.run(main())
-    assert len(turns) > 1
 
 
 def test_a_cancelled_write_leaves_the_cache_without_the_old_value(managed):

@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from clock import LONG
 from strongroom.errors import StoreError
 from strongroom.store import in_daemon, remaining, time_limit
 
@@ -12,7 +13,7 @@ def test_the_call_has_the_context_of_its_caller():
     """With it the deadline; the thread keeps no process from ending."""
     with time_limit(3.0):
         future = in_daemon(lambda: (remaining(), threading.current_thread()), "worker")
-    left, thread = future.result(10)
+    left, thread = future.result(LONG)
     assert 2.0 < left <= 3.0
     assert thread.daemon
     assert thread.name == "worker"
@@ -23,7 +24,7 @@ def test_its_error_is_raised_where_it_is_awaited():
         raise StoreError("a")
 
     with pytest.raises(StoreError):
-        in_daemon(fail, "worker").result(10)
+        in_daemon(fail, "worker").result(LONG)
 
 
 def test_a_waiter_that_gives_up_cannot_cancel_it():
@@ -32,4 +33,4 @@ def test_a_waiter_that_gives_up_cannot_cancel_it():
     future = in_daemon(go.wait, "worker")
     assert not future.cancel()
     go.set()
-    assert future.result(10)
+    assert future.result(LONG)

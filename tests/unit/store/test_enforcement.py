@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from clock import LONG
 from hanging_process import output_of
 from stores import Clock
 from strongroom import Secret, SecretsManager
@@ -118,7 +119,7 @@ def hanging():
     for store in stores:
         store.free.set()
         for thread in store.threads - {threading.current_thread()}:
-            thread.join(10)
+            thread.join(LONG)
             assert not thread.is_alive()
 
 
@@ -153,7 +154,7 @@ def test_store_that_hangs_for_good_gets_no_further_threads(hanging):
     assert len(store._store.threads) == threads
     store._store.free.set()
     for thread in store._store.threads:
-        thread.join(10)
+        thread.join(LONG)
     assert store.read("a/0").data == SECRET
 
 
@@ -191,7 +192,7 @@ def test_iterator_of_a_store_has_one_thread(hanging):
     names.close()
     assert seen[0] is not threading.current_thread()
     assert [*seen, *ended] == [seen[0]] * 3
-    seen[0].join(10)
+    seen[0].join(LONG)
     assert not seen[0].is_alive()
 
 
