@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from clock import LONG
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers import new_driver
 from strongroom_vault.http.drivers.curl_driver import CurlDriver
@@ -28,7 +29,6 @@ from strongroom_vault.http.tls import TLSSettings
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 READ = Request("GET", "/v1/secret/data/app", {})
-LONG = 20.0
 MANY = 1100
 
 
@@ -219,17 +219,22 @@ def test_a_signal_ends_a_wait(server, opened, stop, batch):
         else:
             send(driver, upstream.address, READ)
 
+    def interrupt():
+        while not upstream.requests:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
     before = signal.signal(signal.SIGUSR1, handler)
-    timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGUSR1))
-    timer.start()
+    sender = threading.Thread(target=interrupt)
+    sender.start()
     began = time.monotonic()
     try:
         with pytest.raises(stop):
             wait()
     finally:
-        timer.join()
+        sender.join()
         signal.signal(signal.SIGUSR1, before)
-    assert time.monotonic() - began < LONG / 4
+    assert time.monotonic() - began < LONG / 2
     assert send(driver, upstream.address, READ).status == 200
 
 
@@ -383,7 +388,7 @@ except KeyboardInterrupt:
     print("interrupted")
 driver.close()
 assert names.recv(1000)
-assert time.monotonic() - began < 20
+assert time.monotonic() - began < 50
 """
 """It runs in a separate network, whose name server is silent. The C library waits half a minute for it, twice."""
 
@@ -403,4 +408,4 @@ def test_a_lookup_that_hangs_delays_neither_an_error_nor_the_end_of_the_process(
     first, second, third = done.stdout.splitlines()
     assert (first, third) == ("no connection in time", "interrupted")
     assert "no connection in time" in second
-    assert time.monotonic() - began < 25
+    assert time.monotonic() - began < 55

@@ -8,6 +8,7 @@ import threading
 import pytest
 import trustme
 
+from clock import LONG
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers.curl_driver import CurlDriver
 from strongroom_vault.http.drivers.urllib3_driver import Urllib3Driver
@@ -64,7 +65,7 @@ def send(request, authority):
             address = Address("https", "127.0.0.1", listener.getsockname()[1])
             driver = request.param([address], tls)
             write = Request("POST", "/v1/secret/data/app", {}, b"{}", changes=True)
-            outcome = driver._send(Send(write, address, 20))
+            outcome = driver._send(Send(write, address, LONG))
             driver.close()
             server.join()
         return outcome
@@ -78,7 +79,7 @@ def _serve(listener, context, alert):
     tls = context.wrap_bio(incoming, outgoing, server_side=True)
     connection, _ = listener.accept()
     with connection:
-        connection.settimeout(20)
+        connection.settimeout(LONG)
         with contextlib.suppress(ssl.SSLError):
             _until_read(connection, incoming, outgoing, tls.do_handshake)
             request = b""
