@@ -9,6 +9,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from clock import LONG
 from strongroom.cli.commands.check import poll
 from strongroom.config import SecretConfig
 from strongroom.errors import ConfigurationError, InvalidDataError, MissingFileError, SecretNotFoundError
@@ -210,7 +211,7 @@ def test_waiting_for_the_file_of_an_option(script):
             Path("late/token").touch()
             assert process.stderr.readline().endswith("late/token is empty\n")
             Path("late/token").write_text(CANARY, "utf-8")
-            out, err = process.communicate(timeout=30)
+            out, err = process.communicate(timeout=LONG)
         finally:
             process.kill()
     assert (process.returncode, err) == (0, "")
@@ -320,7 +321,7 @@ def test_a_closed_pipe_is_silent(script):
     buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     process = subprocess.Popen([script, "check"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=buffered)
     process.stdout.close()
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=LONG)
     assert (process.returncode, err) == (141, b"")
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pexpect
 import pytest
 
+from clock import LONG
 from strongroom.chain.chain import Resolution
 from strongroom.cli.process import child_process, lease_keeper
 from strongroom.config import SecretConfig
@@ -76,7 +77,7 @@ def test_signals_go_on_to_the_command():
                 assert process.stdout.readline() == f"{name}\n"
             process.send_signal(signal.SIGCONT)
             assert process.stdout.read() == "last\n"
-            assert process.wait(30) == 3
+            assert process.wait(LONG) == 3
         finally:
             process.kill()
 
@@ -200,12 +201,14 @@ class Store:
         return answer
 
     def was_asked(self, times):
-        return all(self.asked.acquire(timeout=30) for _ in range(times)) and not self._answers
+        return all(self.asked.acquire(timeout=LONG) for _ in range(times)) and not self._answers
 
 
+@pytest.fixture
 def keeper():
-    """The thread that asks."""
-    return next(thread for thread in threading.enumerate() if thread.name == "strongroom-renewal")
+    """Return a function that returns the thread that asks, and none of another test."""
+    older = set(threading.enumerate())
+    return lambda: next(thread for thread in set(threading.enumerate()) - older if thread.name == "strongroom-renewal")
 
 
 def test_what_does_not_end_is_not_kept():
@@ -214,25 +217,25 @@ def test_what_does_not_end_is_not_kept():
     assert lease_keeper.leased([LASTING, ROW, absent]) == [ROW]
 
 
-def test_what_ends_is_asked_for_again_and_a_new_value_is_said_once(capsys):
+def test_what_ends_is_asked_for_again_and_a_new_value_is_said_once(capsys, keeper):
     """After a failure too; from then on there is nothing to keep."""
     changed = replace(FOUND, value="canary-2")
     store = Store(FOUND, StoreUnavailableError(), FOUND, changed)
     with lease_keeper.renewal([ROW], store, lease_keeper.advise_restart("gunicorn")):
         thread = keeper()
         assert store.was_asked(4)
-        thread.join(30)
+        thread.join(LONG)
     said = capsys.readouterr().err
     assert said.count("DB_PASSWORD has a new value") == 1
     assert "restart gunicorn" in said
     assert "canary" not in said
 
 
-def test_nothing_is_asked_when_the_command_has_ended():
+def test_nothing_is_asked_when_the_command_has_ended(keeper):
     """Its store is closed."""
     store = Store()
     later = replace(ROW, resolution=replace(FOUND, ttl=3600.0))
     with lease_keeper.renewal([later], store, print):
         thread = keeper()
-    thread.join(30)
+    thread.join(LONG)
     assert not thread.is_alive()

@@ -13,6 +13,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from clock import LONG
 from strongroom.cli import app
 from strongroom.cli.app import strongroom
 from strongroom.cli.commands import completion
@@ -249,7 +250,7 @@ def test_a_store_that_does_not_keep_to_its_time_is_left():
     """
     environ = {"_STRONGROOM_COMPLETE": "bash_complete", "COMP_WORDS": "strongroom get a", "COMP_CWORD": "2"}
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, env={**os.environ, **environ}, timeout=30, check=False
+        [sys.executable, "-c", program], capture_output=True, env={**os.environ, **environ}, timeout=LONG, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
@@ -267,7 +268,7 @@ def test_the_script_is_what_click_makes(command, shell):
 def test_in_a_real_bash_a_tab_completes_a_path_and_a_key(script):
     """Typed at a terminal; the line that results is one that works."""
     environ = {**os.environ, "PATH": f"{Path(script).parent}:{os.environ['PATH']}", "PS1": "ready$ ", "TERM": "dumb"}
-    bash = pexpect.spawn("bash", ["--norc", "--noprofile", "-i"], env=environ, encoding="utf-8", timeout=30)
+    bash = pexpect.spawn("bash", ["--norc", "--noprofile", "-i"], env=environ, encoding="utf-8", timeout=LONG)
     try:
         bash.expect_exact("ready$ ")
         bash.sendline('eval "$(strongroom completion bash)"; echo loa""ded')
@@ -302,7 +303,7 @@ def test_in_a_real_shell_a_tab_completes_a_file(shell, script, monkeypatch):
         pytest.skip(f"{shell} is not here")
     monkeypatch.setenv("HOME", str(Path("only").absolute()))
     environ = {**os.environ, "PATH": f"{Path(script).parent}:{os.environ['PATH']}", "TERM": "dumb"}
-    person = pexpect.spawn(START[shell][0], list(START[shell][1:]), env=environ, encoding="utf-8", timeout=30)
+    person = pexpect.spawn(START[shell][0], list(START[shell][1:]), env=environ, encoding="utf-8", timeout=LONG)
     try:
         person.sendline(f'{LOAD[shell]}; echo loa""ded')
         person.expect_exact("loaded")

@@ -14,6 +14,7 @@ import click
 import pexpect
 import pytest
 
+from clock import LONG
 from strongroom.cli import registry
 from strongroom.cli.terminal import output
 
@@ -172,7 +173,7 @@ def test_a_question_that_is_left_ends_its_line(script, end, said):
     """So that the prompt of the shell does not stand beside it. Ctrl-C and Ctrl-D change nothing."""
     file = Path("strongroom.toml")
     file.write_text(f"production = true\n{file.read_text('utf-8')}", "utf-8")
-    screen = pexpect.spawn(script, ["delete", "database/connection"], encoding="utf-8", timeout=30)
+    screen = pexpect.spawn(script, ["delete", "database/connection"], encoding="utf-8", timeout=LONG)
     try:
         screen.expect_exact("Continue? [y/N] ")
         getattr(screen, end)()
@@ -188,7 +189,7 @@ def test_ctrl_c_at_the_prompt_leaves_the_terminal_as_it_was(script, typed):
     """The echo that was off is on again, the cursor is on a line of its own, and nothing is stored or shown."""
     environ = {**os.environ, "TERM": "xterm-256color"}
     screen = pexpect.spawn(
-        script, ["set", "database/connection", "password"], env=environ, encoding="utf-8", timeout=30
+        script, ["set", "database/connection", "password"], env=environ, encoding="utf-8", timeout=LONG
     )
     try:
         before = termios.tcgetattr(screen.child_fd)

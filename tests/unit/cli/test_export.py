@@ -12,6 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from clock import LONG
 from strongroom import InvalidDataError
 from strongroom.chain.chain import DEFAULT_STORE, Resolution
 from strongroom.cli import export_formats
@@ -216,7 +217,7 @@ def test_github_is_exact_or_refused(value):
 def test_shell_is_exact(value, shell):
     """A real shell evaluates it."""
     text = export_formats.as_shell(rows(NAME=value))
-    done = subprocess.run([shell], input=f"{text}printenv NAME".encode(), capture_output=True, check=True, timeout=30)
+    done = subprocess.run([shell], input=f"{text}printenv NAME".encode(), capture_output=True, check=True, timeout=LONG)
     assert done.stdout == f"{value}\n".encode()
 
 

@@ -32,7 +32,7 @@ def work(arguments):
     next(begun)
     del thing, begun
     print("goes on", flush=True)
-    threading.Event().wait(20)
+    threading.Event().wait(50)
     return 0
 
 app.run = work
@@ -44,6 +44,6 @@ main.main(["get"])
 def test_interrupt_where_python_cannot_raise_ends_the_command(where):
     """In a callback of a weak reference, as the import system has one, in a destructor and in a collected generator."""
     done = subprocess.run(
-        [sys.executable, "-c", COMMAND, where], capture_output=True, text=True, timeout=50, check=False
+        [sys.executable, "-c", COMMAND, where], capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (130, "goes on\n", "")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from clock import LONG
 from strongroom import SecretsManager
 from strongroom.cli.options import Invocation
 from strongroom.rotate.state import pending_path
@@ -166,7 +167,7 @@ def test_run_ends_with_sigterm(script):
     with subprocess.Popen([script, "rotate", "run"], stderr=subprocess.PIPE, text=True) as process:
         assert "Watching the schedules of database/app" in process.stderr.readline()
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(LONG) == 0
 
 
 def test_check_reports_what_is_about_to_be_due(command, rotated):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from clock import LONG
 from strongroom import SecretsManager, plugins
 from strongroom.cli.process.store_credentials import without_credentials
 from strongroom.config import discovery
@@ -203,7 +204,7 @@ def test_the_command_takes_the_place_of_the_process(script):
             assert not ignored & (1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1)
             process.terminate()
             assert process.stdout.read() == "told\n"
-            assert process.wait(30) == 3
+            assert process.wait(LONG) == 3
         finally:
             process.kill()
 

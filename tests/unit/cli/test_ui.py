@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from clock import LONG
 from strongroom.cli.commands.status.model import document
 from strongroom.cli.commands.status.monitor import Monitor
 from strongroom.cli.commands.status.server import StatusServer
@@ -37,7 +38,7 @@ def server(monkeypatch, tmp_path):
             thread.start()
             yield server
             server.shutdown()
-            thread.join(30)
+            thread.join(LONG)
 
 
 class Browser:
@@ -48,7 +49,7 @@ class Browser:
         self.cookie = self.folder = ""
 
     def request(self, path, method="GET", **headers):
-        connection = http.client.HTTPConnection("127.0.0.1", self._server.server_port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self._server.server_port, timeout=LONG)
         named = {name.replace("_", "-"): value for name, value in headers.items() if value is not None}
         if self.cookie and "Cookie" not in named:
             named["Cookie"] = self.cookie

@@ -42,7 +42,9 @@ class ProcessKeyring(keyring.backend.KeyringBackend):
 class LockedKeyring(ProcessKeyring):
     """A keyring that waits for the user to unlock it."""
 
-    gate = threading.Event()
+    def __init__(self):
+        super().__init__()
+        self.gate = threading.Event()
 
     def get_password(self, service, username):
         assert self.gate.wait(60)

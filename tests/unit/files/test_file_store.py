@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -135,8 +136,13 @@ def test_a_full_disk_leaves_the_old_file(file, monkeypatch):
 
 def test_the_folder_is_synced_too(file, monkeypatch):
     """Without that the rename itself may be lost when the power fails."""
-    synced = []
-    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(stat.S_IFMT(os.fstat(descriptor).st_mode)))
+    synced, caller = [], threading.current_thread()
+
+    def sync(descriptor):
+        if threading.current_thread() is caller:
+            synced.append(stat.S_IFMT(os.fstat(descriptor).st_mode))
+
+    monkeypatch.setattr(os, "fsync", sync)
     opened(file).write("a", {"k": "v"})
     assert synced == [stat.S_IFREG, stat.S_IFDIR]
 
@@ -200,6 +206,8 @@ def test_a_write_that_is_killed_tears_nothing(file):
         with subprocess.Popen([sys.executable, "-c", WRITER, file], stdout=subprocess.PIPE) as writer:
             assert writer.stdout is not None
             writer.stdout.readline()
+            while moment and not file.exists():
+                time.sleep(0.001)
             time.sleep(0.01 + 0.007 * moment)
             writer.send_signal(signal.SIGKILL)
             writer.wait(30)

@@ -111,8 +111,9 @@ def test_a_rotator_that_hangs_is_given_up(method):
     free.set()
 
 
-def test_threads_and_log_lines_name_the_rotator(caplog):
+def test_threads_and_log_lines_name_the_rotator(caplog, monkeypatch):
     """Each has the kind of the plugin: a store may have the same name."""
+    monkeypatch.setattr(enforcement, "CLOSE_LIMIT", LONG)
     threads = []
 
     def fail():

@@ -5,6 +5,7 @@ The stores here wait for an event that is never set: a call that returns at all 
 
 import asyncio
 import threading
+import time
 from concurrent.futures import Future
 from types import SimpleNamespace
 
@@ -147,11 +148,12 @@ def test_store_that_hangs_for_good_gets_no_further_threads(hanging):
     for _ in range(MOST_OVERDUE):
         with time_limit(0), pytest.raises(StoreUnavailableError, match="in time"):
             store.read("a/0")
-    threads = len(store._store.threads)
+    while len(store._store.threads) < MOST_OVERDUE:  # each hangs
+        time.sleep(0.001)
     for read in (lambda: store.read("a/0"), lambda: list(store.list_entries("a"))):
         with pytest.raises(StoreUnavailableError, match="32 of its calls hang"):
             read()
-    assert len(store._store.threads) == threads
+    assert len(store._store.threads) == MOST_OVERDUE
     store._store.free.set()
     for thread in store._store.threads:
         thread.join(LONG)

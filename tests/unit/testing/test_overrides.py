@@ -191,7 +191,7 @@ def test_slow_takes_its_time_and_holds_up_no_event_loop():
         slow = asyncio.ensure_future(aget_secret("app", "key"))
         turns = 0
         while not slow.done():
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0 if turns < 10 else 0.01)
             turns += 1
         return await slow, turns
 
@@ -201,7 +201,7 @@ def test_slow_takes_its_time_and_holds_up_no_event_loop():
         value, turns = asyncio.run(read())
         assert time.monotonic() - began >= 0.3
         assert value == "late"
-        assert turns > 3
+        assert turns > 10
         assert list_secrets() == ["app", "other"]
 
 
