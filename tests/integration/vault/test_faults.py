@@ -1,5 +1,6 @@
 """What a store makes of a server that does not do what it should."""
 
+import contextlib
 import gc
 import logging
 import socket
@@ -52,6 +53,18 @@ MALFORMED = {
     "not UTF-8": b'{"data": "\xff\xfe"}',
     "NaN": b'{"data": {"data": {"k": NaN}, "metadata": {"version": 1}}}',
 }
+
+
+@pytest.fixture
+def opened():
+    """A function that opens the front of a KV version 2 store at an address, and closes it at the end."""
+    with contextlib.ExitStack() as stack:
+
+        def open_(url, **options):
+            store = open_engine(2, url=url, token="t", **options)
+            return stack.enter_context(contextlib.closing(ValidatedStore(store, "vault")))
+
+        yield open_
 
 
 @pytest.mark.parametrize("body", MALFORMED.values(), ids=MALFORMED)
@@ -202,7 +215,7 @@ def test_sending_to_a_server_that_does_not_read_ends_at_the_deadline():
         assert time.monotonic() - began < SOON
 
 
-def test_name_that_takes_long_to_resolve_ends_at_the_deadline(monkeypatch, fault_server, without_pycurl):
+def test_name_that_takes_long_to_resolve_ends_at_the_deadline(monkeypatch, fault_server, without_pycurl, opened):
     """The resolver of the C library knows no deadline of ours."""
     resolve = socket.getaddrinfo
 
@@ -212,28 +225,29 @@ def test_name_that_takes_long_to_resolve_ends_at_the_deadline(monkeypatch, fault
         return resolve(host, *rest, **more)
 
     monkeypatch.setattr(socket, "getaddrinfo", slow)
-    front = ValidatedStore(open_engine(2, url="http://slow.example:8200", token="t"), "vault")
+    front = opened("http://slow.example:8200")
     began = time.monotonic()
     with time_limit(0.3), pytest.raises(VaultConnectionError, match=LATE):
         front.read("app")
     assert time.monotonic() - began < SOON
+    fault_server.stopping.set()  # or the end of the front would wait for the lookup
 
 
-def test_name_without_an_address_is_an_outage(driver, monkeypatch):
+def test_name_without_an_address_is_an_outage(driver, monkeypatch, opened):
     """The message says which name."""
 
     def unknown(*_, **__):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    front = ValidatedStore(open_engine(2, url="http://vault.invalid:8200", token="t"), "vault")
+    front = opened("http://vault.invalid:8200")
     with pytest.raises(VaultConnectionError, match=r"vault\.invalid:8200: the name has no address"):
         front.read("app")
 
 
-def test_refused_is_an_outage_at_once_if_something_else_can_answer(closed_port):
+def test_refused_is_an_outage_at_once_if_something_else_can_answer(closed_port, opened):
     """The guide's own message."""
-    front = ValidatedStore(open_engine(2, url=f"http://127.0.0.1:{closed_port}", token="t"), "vault")
+    front = opened(f"http://127.0.0.1:{closed_port}")
     began = time.monotonic()
     for operation in (lambda: front.read("app"), lambda: front.write("app", {"k": "v"}), front.probe):
         with fail_fast(), pytest.raises(VaultConnectionError, match=r"^Cannot connect to Vault"):
@@ -241,22 +255,20 @@ def test_refused_is_an_outage_at_once_if_something_else_can_answer(closed_port):
     assert time.monotonic() - began < SOON
 
 
-def test_refused_without_a_fallback_is_an_outage_after_a_second(closed_port):
+def test_refused_without_a_fallback_is_an_outage_after_a_second(closed_port, opened):
     """The server may be restarting."""
-    front = ValidatedStore(open_engine(2, url=f"http://127.0.0.1:{closed_port}", token="t"), "vault")
+    front = opened(f"http://127.0.0.1:{closed_port}")
     began = time.monotonic()
     with pytest.raises(VaultConnectionError, match=r"^Cannot connect to Vault"):
         front.read("app")
     assert 1 <= time.monotonic() - began < SOON
 
 
-def test_second_node_answers_when_the_first_is_down(fault_server, stored, closed_port):
+def test_second_node_answers_when_the_first_is_down(fault_server, stored, closed_port, opened):
     """A list of addresses is one cluster's."""
     dead = f"http://127.0.0.1:{closed_port}"
     fault_server.answers[:] = [stored(k="v")]
-    front = ValidatedStore(open_engine(2, url=[dead, fault_server.url], token="t"), "vault")
-    assert front.read("app").data == {"k": "v"}
-    front.close()
+    assert opened([dead, fault_server.url]).read("app").data == {"k": "v"}
 
 
 def test_token_does_not_follow_a_redirect(faulty, start_server, answered, stored):
@@ -487,11 +499,11 @@ def test_doctor_warns_of_any_certificate(secure, answered):
     assert {each.name: each.state.value for each in health.checks}["certificate trust"] == "warning"
 
 
-def test_tls_handshake_ends_at_the_deadline(ca_file):
+def test_tls_handshake_ends_at_the_deadline(ca_file, opened):
     """The server takes the connection and never answers the client's hello."""
     began = time.monotonic()
     with silent_server() as (host, port):
-        front = ValidatedStore(open_engine(2, url=f"https://{host}:{port}", token="t", ca_cert=ca_file), "vault")
+        front = opened(f"https://{host}:{port}", ca_cert=ca_file)
         with time_limit(0.3), pytest.raises(VaultConnectionError, match=LATE):
             front.read("app")
     assert time.monotonic() - began < SOON

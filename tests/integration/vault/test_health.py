@@ -178,7 +178,7 @@ def test_a_denial_of_opening_says_that_the_token_is_good(openbao, kv2):
 def test_a_server_that_is_sealed_says_so_to_a_store_that_opens(own_openbao):
     """Its 503 alone could be maintenance."""
     own_openbao.call("PUT", "sys/seal")
-    error = failure(url=own_openbao.url, token=own_openbao.token)
+    error = failure(url=own_openbao.url, token=own_openbao.token, max_retries=0)
     assert isinstance(error, StoreUnavailableError)
     assert states(error.checks) == {"reachable": "ok", "clock": "ok", "unsealed": "failed"}
 
