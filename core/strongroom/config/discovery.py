@@ -14,7 +14,6 @@ from strongroom.bounded_file import read_text
 from strongroom.config import Ambient, Config, Rank
 from strongroom.config.file import FileConfig, read_file
 from strongroom.config.merge import Arguments, build
-from strongroom.config.toml_text import parse_toml
 from strongroom.config.trust import FoundFiles, not_trusted, writer_fault
 from strongroom.config.variables import PREFIX, Variables, read_variables
 from strongroom.errors import ConfigurationError
@@ -217,6 +216,8 @@ def _place(config_file: Path | None, variables: Variables, folder: Path, environ
 
 
 def _document(place: _Place, inspection: FoundFiles) -> SensitiveDict:
+    from strongroom.config.toml_text import parse_toml  # variables alone configure many processes
+
     inspect = None
     if place.kind == "found":
         inspect = inspection.inspect(place.path, place.source)

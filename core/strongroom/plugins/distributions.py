@@ -57,7 +57,7 @@ def _having(section: str, search_path: Sequence[str]) -> Iterator[Distribution]:
             continue
         for name in names:
             if name.endswith((".dist-info", ".egg-info")):
-                folder = os.path.join(entry, name)  # noqa: PTH118  # as above
+                folder = f"{entry or '.'}/{name}"
                 if sought in _entry_points(folder):
                     yield metadata.Distribution.at(folder)
     for each in metadata.distributions(path=others):  # and those of other finders than Python's own

@@ -10,11 +10,11 @@ from strongroom.config import Config
 from strongroom.plugins.distributions import entry_point, metadata_text
 from strongroom.plugins.loader import STORES, schema, settings
 from strongroom.secret import SensitiveDict, Value
-from strongroom.store import named_contents
-from strongroom.store.protocols import capabilities_of, traits_of
+from strongroom.store import DynamicStore, KeyedStore, named_contents
+from strongroom.store.protocols import traits_of
 
-_OTHER_READS = frozenset({"dynamic", "keyed"})
-"""Capabilities of stores that create secrets, or that no read of a whole secret can stand for."""
+_OTHER_READS = (DynamicStore, KeyedStore)
+"""Stores that create secrets, or that no read of a whole secret can stand for."""
 
 
 def identity(config: Config, store: str) -> Mapping[str, Value] | None:
@@ -50,7 +50,7 @@ def identity(config: Config, store: str) -> Mapping[str, Value] | None:
 
 def _is_kept(kind: type, store: str) -> bool:
     traits = traits_of(kind, f"Store {store}")
-    return traits.disk_cache and not traits.local and not capabilities_of(kind) & _OTHER_READS
+    return traits.disk_cache and not traits.local and not issubclass(kind, _OTHER_READS)
 
 
 def _plain(value: Any) -> Any:  # any type of an option
