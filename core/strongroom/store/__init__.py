@@ -1,7 +1,9 @@
 """The store interface: everything that a plugin author imports."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from strongroom.store import protocols
-from strongroom.store.asynchronous import AsyncSecretStore, LoopLocal
 from strongroom.store.daemon import in_daemon, within_deadline
 from strongroom.store.deadline import (
     DEFAULT_TIMEOUT,
@@ -17,10 +19,13 @@ from strongroom.store.exit_hook import call_at_exit
 from strongroom.store.load_spread import random_factor
 from strongroom.store.locks import ReentrantEvent, is_held_here, reentrant_lock
 from strongroom.store.option import Option, checked_by, is_loopback
-from strongroom.store.program import Finished, run_program
 from strongroom.store.protocols import *  # noqa: F403  # a new capability touches that module alone
 from strongroom.store.sdk_logging import silence_new_loggers, silenced_logs
 from strongroom.store.surroundings import botocore_contents, named_contents
+
+if TYPE_CHECKING:
+    from strongroom.store.asynchronous import AsyncSecretStore, LoopLocal
+    from strongroom.store.program import Finished, run_program
 
 __all__ = [
     "DEFAULT_TIMEOUT",
@@ -51,3 +56,17 @@ __all__ = [
     "within_deadline",
 ]
 __all__ += protocols.__all__
+
+_MODULES = {
+    "AsyncSecretStore": "asynchronous",
+    "LoopLocal": "asynchronous",
+    "Finished": "program",
+    "run_program": "program",
+}
+"""Names that few stores use, each imported at its first use (PEP 562)."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
