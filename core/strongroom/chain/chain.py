@@ -362,7 +362,7 @@ class Chain:
             operation: takes the store.
             changes: the name of the change, such as `undelete`, if it is one. It drops the secret from the cache.
         """
-        answer: _R = run(self.target_steps(path, store, Operation(operation), changes=changes))
+        answer: _R = run(self.target_steps(path, store, Operation("", operation), changes=changes))
         return answer
 
     def target_steps(

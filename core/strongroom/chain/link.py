@@ -8,6 +8,7 @@ from concurrent.futures import Future, wait
 from contextvars import Context
 from datetime import datetime
 from functools import partial
+from operator import methodcaller
 from typing import TYPE_CHECKING, NoReturn
 
 from strongroom.chain.cache import CacheUsage, Flight, MemoryCache, Snapshot
@@ -32,11 +33,11 @@ from strongroom.store import (
     required_paths,
     time_limit,
 )
-from strongroom.store.boundary.guard import GuardedStore
 
 if TYPE_CHECKING:
     from strongroom.config import CacheConfig, LinkConfig
     from strongroom.disk_cache.store_cache import StoreCache
+    from strongroom.store.boundary.guard import GuardedStore
 
 logger = logging.getLogger("strongroom.secrets_manager")
 
@@ -133,7 +134,7 @@ class Link:
                 self._require_no_io([path], fresh=fresh)
             with fail_fast(self._has_fallback(path, fresh=fresh)):
                 if key is not None and keyed:
-                    value = self._handle.call(path, GuardedStore.read_key, path, key, reads=True)
+                    value = self._handle.call(path, methodcaller("read_key", path, key), reads=True)
                     return Reading(SensitiveDict({key: value}))
                 return Reading.of(self._cache.fetch(path, self._load(path, fresh=fresh), fresh=fresh))
         except StoreUnavailableError as error:
@@ -165,9 +166,9 @@ class Link:
     def _load(self, path: str, *, fresh: bool = False) -> Callable[[], Secret]:
         """Return the call that reads the secret, through the disk cache if there is one.
 
-        A partial adds no frame to it, as a lambda would.
+        A partial and a `methodcaller` add no frame to it, as a lambda would.
         """
-        load = partial(self._handle.call, path, GuardedStore.read, path, reads=True)
+        load = partial(self._handle.call, path, methodcaller("read", path), reads=True)
         return load if self._disk is None else partial(self._disk.fetch, path, load, fresh=fresh)
 
     def _is_on_disk(self, path: str) -> bool:

@@ -10,7 +10,7 @@ from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from strongroom.chain.breaker import Breaker
 from strongroom.chain.calls.steps import Step, Steps
@@ -26,7 +26,9 @@ from strongroom.errors import (
 from strongroom.events import Event, EventKind, emit, emit_to_auditors, is_listening
 from strongroom.secret import Secret
 from strongroom.store import SecretStore, fails_fast, in_daemon, remaining, time_limit
-from strongroom.store.boundary.guard import GuardedStore
+
+if TYPE_CHECKING:
+    from strongroom.store.boundary.guard import GuardedStore
 
 logger = logging.getLogger("strongroom.secrets_manager")
 
@@ -37,36 +39,34 @@ class Operation(NamedTuple):
     """An operation of a store.
 
     Attributes:
-        block: takes the store and the arguments.
-        name: its name in `AwaitedStore`; empty for one that only a thread can wait for.
+        name: its method of `GuardedStore` and of `AwaitedStore`; empty for one that only a thread can wait for.
+        block: takes the store and the arguments, in the place of the method of `GuardedStore`.
     """
 
-    block: Callable[..., Any]
-    name: str = ""
+    name: str
+    block: Callable[..., Any] | None = None
 
     def step(self, store: GuardedStore, *arguments: object) -> Step:
         """Return the call of this operation."""
         awaited = None if store.awaited is None or not self.name else store.awaited.find(self.name)
-        return Step(
-            partial(self.block, store, *arguments),
-            None if awaited is None else partial(awaited, *arguments),
-        )
+        block = getattr(store, self.name) if self.block is None else partial(self.block, store)
+        return Step(partial(block, *arguments), None if awaited is None else partial(awaited, *arguments))
 
 
-READ = Operation(GuardedStore.read, "read")
-WRITE = Operation(GuardedStore.write, "write")
-WRITE_IF = Operation(GuardedStore.write_if, "write_if")
-DELETE = Operation(GuardedStore.delete, "delete")
-VERSIONS = Operation(GuardedStore.versions, "versions")
-READ_VERSION = Operation(GuardedStore.read_version, "read_version")
-UNDELETE = Operation(GuardedStore.undelete, "undelete")
-DESTROY = Operation(GuardedStore.destroy, "destroy")
-READ_METADATA = Operation(GuardedStore.read_metadata, "read_metadata")
-WRITE_METADATA = Operation(GuardedStore.write_metadata, "write_metadata")
-LIST = Operation(lambda store, prefix: list(store.list_entries(prefix)), "list_entries")
-PROBE = Operation(GuardedStore.probe, "probe")
-CLOSE = Operation(GuardedStore.close, "close")
-WALK = Operation(lambda store, prefix: list(store.walk(prefix)), "walk")
+READ = Operation("read")
+WRITE = Operation("write")
+WRITE_IF = Operation("write_if")
+DELETE = Operation("delete")
+VERSIONS = Operation("versions")
+READ_VERSION = Operation("read_version")
+UNDELETE = Operation("undelete")
+DESTROY = Operation("destroy")
+READ_METADATA = Operation("read_metadata")
+WRITE_METADATA = Operation("write_metadata")
+LIST = Operation("list_entries", lambda store, prefix: list(store.list_entries(prefix)))
+PROBE = Operation("probe")
+CLOSE = Operation("close")
+WALK = Operation("walk", lambda store, prefix: list(store.walk(prefix)))
 
 
 _R = TypeVar("_R")
@@ -341,6 +341,8 @@ class StoreHandle:
         try:
             if self.store is None:  # otherwise a signal handler has just opened it
                 with first_use():
+                    from strongroom.store.boundary.guard import GuardedStore  # a hit in the disk cache opens nothing
+
                     self.store = GuardedStore.open(self._opener, self._name)
             return self.store
         finally:

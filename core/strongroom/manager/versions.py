@@ -181,4 +181,4 @@ def _pending(guarded: GuardedStore, path: str) -> Secret | None:
         return None
 
 
-_READ_PENDING = Operation(_pending)
+_READ_PENDING = Operation("", _pending)
