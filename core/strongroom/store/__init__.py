@@ -20,12 +20,12 @@ from strongroom.store.load_spread import random_factor
 from strongroom.store.locks import ReentrantEvent, is_held_here, reentrant_lock
 from strongroom.store.option import Option, checked_by, is_loopback
 from strongroom.store.protocols import *  # noqa: F403  # a new capability touches that module alone
-from strongroom.store.sdk_logging import silence_new_loggers, silenced_logs
 from strongroom.store.surroundings import botocore_contents, named_contents
 
 if TYPE_CHECKING:
     from strongroom.store.asynchronous import AsyncSecretStore, LoopLocal
     from strongroom.store.program import Finished, run_program
+    from strongroom.store.sdk_logging import silence_new_loggers, silenced_logs
 
 __all__ = [
     "DEFAULT_TIMEOUT",
@@ -62,6 +62,8 @@ _MODULES = {
     "LoopLocal": "asynchronous",
     "Finished": "program",
     "run_program": "program",
+    "silence_new_loggers": "sdk_logging",
+    "silenced_logs": "sdk_logging",
 }
 """Names that few stores use, each imported at its first use (PEP 562)."""
 
