@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -54,7 +53,6 @@ _DOUBTS = frozenset({Answer.UNAVAILABLE, Answer.DENIED})
 _R = TypeVar("_R")
 
 
-@dataclass(frozen=True, eq=False)
 class Resolution:
     """A value and its provenance.
 
@@ -71,16 +69,37 @@ class Resolution:
         attempts: the answers of the links before, and of this one.
     """
 
-    path: str
-    key: str | None
-    value: Value = field(repr=False)
-    store: str
-    version: Version | None
-    age: float
-    cached: bool
-    stale: bool
-    attempts: tuple[Attempt, ...]
-    ttl: float | None = None
+    # Not a dataclass, whose methods each process would compile, and not a tuple, whose values a log in JSON would have.
+    __slots__ = ("age", "attempts", "cached", "key", "path", "stale", "store", "ttl", "value", "version")
+
+    def __init__(
+        self,
+        path: str,
+        key: str | None,
+        value: Value,
+        store: str,
+        *,
+        version: Version | None,
+        age: float,
+        cached: bool,
+        stale: bool,
+        attempts: tuple[Attempt, ...],
+        ttl: float | None = None,
+    ) -> None:
+        self.path = path
+        self.key = key
+        self.value = value
+        self.store = store
+        self.version = version
+        self.age = age
+        self.cached = cached
+        self.stale = stale
+        self.attempts = attempts
+        self.ttl = ttl
+
+    def __repr__(self) -> str:
+        shown = (f"{name}={getattr(self, name)!r}" for name in self.__slots__ if name != "value")
+        return f"Resolution({', '.join(shown)})"
 
 
 class Chain:

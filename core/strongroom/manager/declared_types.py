@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from strongroom.chain.chain import Resolution
@@ -50,7 +50,9 @@ class DeclaredTypes:
         data = found.value.copy()
         for key in types.keys() & data.keys():
             data[key] = convert(data[key], declared_type(types[key]), found.path, key, found.store)
-        return replace(found, value=data)
+        converted = copy(found)
+        converted.value = data
+        return converted
 
     def apply_to_all(
         self, outcomes: Mapping[str, Resolution | StrongroomError]

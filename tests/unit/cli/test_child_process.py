@@ -178,11 +178,15 @@ def test_ctrl_z_gives_the_terminal_back_and_fg_goes_on():
 
 # --- what is kept -----------------------------------------------------------------------------------------------------
 
-FOUND = Resolution(
-    "database/app", "password", "canary-1", "db", None, 0.0, cached=False, stale=False, attempts=(), ttl=0.0
-)
+
+def found(value: str = "canary-1", ttl: float | None = 0.0) -> Resolution:
+    about = {"version": None, "age": 0.0, "cached": False, "stale": False, "attempts": (), "ttl": ttl}
+    return Resolution("database/app", "password", value, "db", **about)
+
+
+FOUND = found()
 ROW = Requirement("DB_PASSWORD", SecretConfig("database/app", "password"), State.FOUND, FOUND)
-LASTING = replace(ROW, variable="API_KEY", resolution=replace(FOUND, ttl=None))
+LASTING = replace(ROW, variable="API_KEY", resolution=found(ttl=None))
 
 
 class Store:
@@ -219,7 +223,7 @@ def test_what_does_not_end_is_not_kept():
 
 def test_what_ends_is_asked_for_again_and_a_new_value_is_said_once(capsys, keeper):
     """After a failure too; from then on there is nothing to keep."""
-    changed = replace(FOUND, value="canary-2")
+    changed = found("canary-2")
     store = Store(FOUND, StoreUnavailableError(), FOUND, changed)
     with lease_keeper.renewal([ROW], store, lease_keeper.advise_restart("gunicorn")):
         thread = keeper()
@@ -234,7 +238,7 @@ def test_what_ends_is_asked_for_again_and_a_new_value_is_said_once(capsys, keepe
 def test_nothing_is_asked_when_the_command_has_ended(keeper):
     """Its store is closed."""
     store = Store()
-    later = replace(ROW, resolution=replace(FOUND, ttl=3600.0))
+    later = replace(ROW, resolution=found(ttl=3600.0))
     with lease_keeper.renewal([later], store, print):
         thread = keeper()
     thread.join(LONG)

@@ -63,7 +63,9 @@ def rows(**values):
     """The answers of a store that has these."""
 
     def ask(path, key):
-        return Resolution(path, key, values[key], "memory", None, 0.0, cached=False, stale=False, attempts=())
+        return Resolution(
+            path, key, values[key], "memory", version=None, age=0.0, cached=False, stale=False, attempts=()
+        )
 
     return required_secrets.resolve({name: SecretConfig("app/config", name) for name in values}, ask)
 
@@ -172,7 +174,7 @@ def test_a_default_has_no_mask():
     """It stands in the configuration file, and it may be a word that the log is full of."""
 
     def ask(path, key):
-        return Resolution(path, key, 5, DEFAULT_STORE, None, 0.0, cached=False, stale=False, attempts=())
+        return Resolution(path, key, 5, DEFAULT_STORE, version=None, age=0.0, cached=False, stale=False, attempts=())
 
     answers = required_secrets.resolve({"A": SecretConfig("a", "b", 5, required=False)}, ask)
     assert export_formats.as_github_masks(answers) == ""

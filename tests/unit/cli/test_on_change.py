@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -184,12 +183,26 @@ def test_another_action_is_refused(text):
 
 def test_a_lease_that_ends_with_a_new_value_counts_as_a_change():
     """The store can renew a credential for some time only."""
-    first = Resolution("db", "user", f"{CANARY}-1", "db", None, 0.0, cached=False, stale=False, attempts=(), ttl=0.0)
+    first, second = (
+        Resolution(
+            "db",
+            "user",
+            f"{CANARY}-{number}",
+            "db",
+            version=None,
+            age=0.0,
+            cached=False,
+            stale=False,
+            attempts=(),
+            ttl=0.0,
+        )
+        for number in (1, 2)
+    )
     reads = []
 
     def read(path, key):
         reads.append(path)
-        return first if len(reads) < 4 else replace(first, value=f"{CANARY}-2")
+        return first if len(reads) < 4 else second
 
     row = Requirement("DB_USER", SecretConfig("db", "user"), State.FOUND, first)
     with SecretsManager(chain=[MemoryStore()]) as secrets:
