@@ -71,8 +71,7 @@ def configured(moto, openbao, age_key, monkeypatch):
     rows = "".join(f"HARD_{number} = {json.dumps(place, ensure_ascii=False)}\n" for number, place in enumerate(places))
     layouts = (f'[stores.ssm-{layout}]\nplugin = "aws-ssm"\nlayout = "{layout}"\n' for layout in ("keys", "secrets"))
     sops = f'[stores.sops]\nplugin = "sops"\nidentity = "{age_key.file}"\nencrypt_to = ["{age_key.recipient}"]\n'
-    patience = 'timeout = "60s"\n'  # eight writers of one file take turns, and a program is slow on a busy machine
-    Path("strongroom.toml").write_text(f"{patience}[secrets]\n{rows}{''.join(layouts)}{sops}", "utf-8")
+    Path("strongroom.toml").write_text(f"[secrets]\n{rows}{''.join(layouts)}{sops}", "utf-8")
 
 
 @pytest.fixture(autouse=True)

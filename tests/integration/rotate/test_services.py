@@ -72,7 +72,7 @@ class Engine:
     def configure(self, settings, token=None, *, chain=("db", "kv")):
         """Return a manager whose rotation has these settings."""
         self.file.write_text(
-            f'timeout = "60s"\nchain = {json.dumps(chain)}\n[stores.kv]\nplugin = "vault"\nurl = "{self.openbao.url}"\n'
+            f'chain = {json.dumps(chain)}\n[stores.kv]\nplugin = "vault"\nurl = "{self.openbao.url}"\n'
             f'token = "{token or self.openbao.token}"\nmount = "{self.kv}"\n'
             f'[stores.db]\nplugin = "vault-dynamic"\nurl = "{self.openbao.url}"\n'
             f'token = "{token or self.openbao.token}"\nmount = "{self.mount}"\n'
@@ -322,7 +322,7 @@ def test_a_secret_is_rotated_by_its_function_in_aws(rotating, moto, tmp_path, mo
     rotating.attach()
     file = tmp_path / "strongroom.toml"
     file.write_text(
-        f'timeout = "60s"\nchain = ["aws-secretsmanager"]\n[stores.aws-secretsmanager]\nregion = "{REGION}"\n'
+        f'chain = ["aws-secretsmanager"]\n[stores.aws-secretsmanager]\nregion = "{REGION}"\n'
         f'endpoint_url = "{moto.url}"\n[rotation."{rotating.path}"]\nrotator = "aws-secretsmanager"\nevery = "30d"\n'
     )
     with SecretsManager.from_config(file) as manager:

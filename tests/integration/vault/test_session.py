@@ -29,7 +29,7 @@ from strongroom_vault.session import renewal, tokens
 from strongroom_vault.testing import FaultProxy
 from strongroom_vault.testing.faults import delay
 
-LONG = 30.0
+LONG = 60.0
 PERIOD = 8
 """Of a periodic token, in seconds. Its last third is the time to renew it, on a busy machine too."""
 CLOSING = 10.0

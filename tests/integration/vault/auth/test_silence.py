@@ -15,7 +15,7 @@ from strongroom_vault.auth.workload import JWT, Kubernetes
 from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.plugin import open_vault
 
-LONG = 30.0
+LONG = 60.0
 
 CANARIES = (
     "canary-id",
