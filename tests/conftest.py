@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import random
 import re
 import signal
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+from _pytest.assertion import rewrite
 from hypothesis import HealthCheck, settings
 
 from strongroom.config import discovery
@@ -71,10 +73,28 @@ def pytest_sessionstart() -> None:
             signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
 
 
+def _write_bytecode(config: pytest.Config) -> None:
+    """Write the bytecode of the test modules that have none yet, in a different order in each worker.
+
+    The workers of a new clone would otherwise import the modules at the same time in the same order, and each would
+    rewrite the assertions of all modules. That takes longer than all else before the first test.
+    """
+    modules = [module for module in sorted(_TESTS.rglob("test_*.py")) if _LONG.isdisjoint(module.parents)]
+    random.Random(os.environ["PYTEST_XDIST_WORKER"]).shuffle(modules)
+    for module in modules:
+        folder = rewrite.get_cache_dir(module)
+        bytecode = folder / f"{module.stem}{rewrite.PYC_TAIL}"
+        if not bytecode.exists() and rewrite.try_makedirs(folder):
+            source, code = rewrite._rewrite_test(module, config)
+            rewrite._write_pyc(config.stash[rewrite.assertstate_key], code, source, bytecode)
+
+
 @pytest.hookimpl(wrapper=True)
-def pytest_collection() -> Generator[None, object, object]:
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
     """Exempt the collected tests and imported modules from garbage collection: they last until the end."""
     gc.disable()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        _write_bytecode(session.config)
     try:
         return (yield)
     finally:
