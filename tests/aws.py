@@ -101,6 +101,10 @@ class Moto:
         monkeypatch.setenv("AWS_ENDPOINT_URL", self.url)
         found_here(monkeypatch)
 
+    def reset(self) -> None:
+        """Forget all data."""
+        urllib.request.urlopen(f"{self.url}/moto-api/reset", data=b"", timeout=60).close()
+
     def _answers(self) -> bool:
         with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/moto-api/", timeout=5) as answer:
             return answer.status == 200

@@ -190,13 +190,20 @@ def kv1(openbao) -> str:
 
 
 @pytest.fixture(scope="session")
-def moto() -> Iterator[Moto]:
-    """The AWS that all tests of a worker share, without checks of signatures and policies. Use names of your own."""
+def lasting_moto() -> Iterator[Moto]:
+    """The AWS that all tests of a worker share, without checks of signatures and policies. A test may empty it."""
     from aws import Moto
 
     server = Moto()
     yield server
     server.close()
+
+
+@pytest.fixture
+def moto(lasting_moto) -> Moto:
+    """The shared AWS, empty."""
+    lasting_moto.reset()  # moto searches all names, and would take longer with each test
+    return lasting_moto
 
 
 @pytest.fixture(scope="session")

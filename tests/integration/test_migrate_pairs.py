@@ -62,9 +62,9 @@ PAIRS = [(origin, to) for origin in CANNOT_HOLD for to in CANNOT_HOLD if is_test
 
 
 @pytest.fixture(autouse=True)
-def configured(moto, openbao, age_key, monkeypatch):
+def configured(lasting_moto, openbao, age_key, monkeypatch):
     """Specs lead to the shared servers, and each key of the hard values has a variable."""
-    moto.use(monkeypatch)
+    lasting_moto.use(monkeypatch)
     monkeypatch.setenv("VAULT_ADDR", openbao.url)
     monkeypatch.setenv("VAULT_TOKEN", openbao.token)
     places = (f"{path}#{key}" for path, data in HARD.items() for key in data)

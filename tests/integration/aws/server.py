@@ -4,6 +4,7 @@ import functools
 import sys
 import threading
 
+import botocore.session
 import rotation_functions
 from moto import backends, server
 from moto.core import responses
@@ -45,6 +46,9 @@ SecretsManagerBackend.put_secret_value = refuse_while_scheduled(SecretsManagerBa
 MODULES = frozenset(backends.list_of_moto_modules())
 backends.list_of_moto_modules = lambda: MODULES
 responses.method_names_from_class = functools.cache(responses.method_names_from_class)
+
+# At its start, moto opens many sessions of botocore, and each would read the descriptions of AWS's services anew.
+botocore.session.create_loader = functools.cache(botocore.session.create_loader)
 
 server.DomainDispatcherApplication.__call__ = one_at_a_time(server.DomainDispatcherApplication.__call__)
 
