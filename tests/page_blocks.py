@@ -32,8 +32,11 @@ if TYPE_CHECKING:
     from fresh_vault import FreshVault
     from strongroom_vault.testing import TestVault
 
-CALL = re.compile(r"strongroom (?!run |dev|ui|check --wait)[^|&;<>(){}$`\\\\*?~]+")
-"""A shell line that is one call of `strongroom`, but for the commands that need a process."""
+CALL = re.compile(r"(?:\w+=[\w./:-]* )*strongroom (?!run |dev|ui|check --wait)[^|&;<>(){}$`\\\\*?~]+")
+"""One call of `strongroom` in a shell, but for the commands that need a process."""
+
+PIPE = re.compile(r" \| (?=(?:[^']*'[^']*')*[^']*$)")
+"""A `|` between two commands, outside of quotes."""
 
 FILE = re.compile(r"# (\.?\w[\w./-]*\.\w+|\.env|Dockerfile)\n")
 """The first line of a block that is a file of the reader's."""
@@ -65,11 +68,12 @@ def run_in_shell(example: Example) -> str | None:
     """Run each line after `$` in a shell, and compare its output with the lines below; `…` there matches anything.
 
     Variables of a line `export …` are set for the lines after it, and a command that a line leaves in the background
-    runs until the page ends. Our own command runs in this process: to start it takes longer than the command.
+    runs until the page ends. Our own command runs in this process, also between two programs of a pipeline: to start it
+    takes longer than the command.
     """
     for session in re.split(r"^\$ ", example.parsed, flags=re.MULTILINE)[1:]:
         line, _, expected = session.partition("\n")
-        done = _call(line) if CALL.fullmatch(line) else _run(line)
+        done = _run_pipeline(line)
         printed = "\n".join(part.strip("\n") for part in (done.stdout, done.stderr) if part.strip())
         pattern = ".*".join(map(re.escape, expected.strip("\n").split("…")))
         failed = done.returncode != 0 and expected.strip() == "…"  # a page shows the output of a failure
@@ -78,28 +82,52 @@ def run_in_shell(example: Example) -> str | None:
     return None
 
 
-def _call(line: str) -> subprocess.CompletedProcess[str]:
+def _run_pipeline(line: str) -> subprocess.CompletedProcess[str]:
+    before, between, after = line, "", ""
+    commands = PIPE.split(line)
+    for position, command in enumerate(commands):
+        if CALL.fullmatch(command) and not any(";" in source or "&" in source for source in commands[:position]):
+            before, between, after = " | ".join(commands[:position]), command, " | ".join(commands[position + 1 :])
+            break
+    done = _run(before) if before else subprocess.CompletedProcess(line, 0, "", "")
+    for run, part in ((_call, between), (_run, after)):
+        if part:
+            complained = done.stderr
+            done = run(part, done.stdout)
+            done.stderr = complained + done.stderr
+    return done
+
+
+def _call(command: str, piped: str) -> subprocess.CompletedProcess[str]:
+    words = shlex.split(command)
+    start = words.index("strongroom")
     with tempfile.TemporaryFile("w+") as printed, tempfile.TemporaryFile("w+") as complained:
-        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(complained):
-            code = command_line.call_piped(shlex.split(line)[1:])
+        with (
+            contextlib.redirect_stdout(printed),
+            contextlib.redirect_stderr(complained),
+            pytest.MonkeyPatch.context() as patched,
+        ):
+            for variable in words[:start]:
+                patched.setenv(*variable.split("=", 1))
+            code = command_line.call_piped(words[start + 1 :], piped)
         for stream in (printed, complained):
             stream.seek(0)
-        return subprocess.CompletedProcess(line, code, printed.read(), complained.read())
+        return subprocess.CompletedProcess(command, code, printed.read(), complained.read())
 
 
-def _run(line: str) -> subprocess.CompletedProcess[str]:
+def _run(line: str, piped: str = "") -> subprocess.CompletedProcess[str]:
     with tempfile.TemporaryFile() as variables:
         saving = f"; env -0 >&{variables.fileno()}" if line.startswith("export ") else ""
         with subprocess.Popen(
             ["bash", "-c", line + saving],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             text=True,
             start_new_session=True,
             pass_fds=(variables.fileno(),),
         ) as shell:
-            printed, complained = shell.communicate()
+            printed, complained = shell.communicate(piped)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(shell.pid, 0)
             _background.append(shell.pid)
