@@ -142,6 +142,8 @@ def clean_environment(monkeypatch, tmp_path_factory, _folders):
     monkeypatch.setenv("STRONGROOM_TRUSTED_PATHS", str(tmp_path_factory.getbasetemp()))
     monkeypatch.setattr(discovery, "SYSTEM_FILE", folder / discovery.FILE_NAME)  # a child process reads the machine's
     monkeypatch.chdir(folder / "cwd")
+    # For a pytest that the test starts: the plugin of Hypothesis takes a third of a short run.
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest")
     yield
     if (module := sys.modules.get("strongroom.secrets_manager")) is not None:
         module.set_default_manager(None)
