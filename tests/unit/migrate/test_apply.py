@@ -13,6 +13,7 @@ from datetime import datetime
 
 import pytest
 
+from clock import LONG
 from migrations import failed, states
 from stores import Clock
 from strongroom.errors import (
@@ -342,13 +343,13 @@ def test_a_run_that_cannot_be_kept_is_none(home, limit):
     for number in range(300):
         stores["s"].write(f"s{number:03}", {"k": 1})
     made = plan("s", "t", stores=stores, state_folder=home)
-    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
     try:
         with pytest.raises(MigrationError, match=os.strerror(errno.EFBIG)):
             apply(made, stores=stores, state_folder=home)
     finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert [run.name for run in runs(home)] == [last] == [entry.name for entry in home.glob("2*")]
     assert verify(stores=stores, state_folder=home).run == last
 
@@ -571,13 +572,13 @@ def test_a_second_run_at_the_same_time_is_refused(home):
 
     def progress(_):
         entered.set()
-        assert leave.wait(30)
+        assert leave.wait(LONG)
 
     first = threading.Thread(
         target=lambda: answers.append(apply(made["t"], stores=stores, state_folder=home, progress=progress))
     )
     first.start()
-    assert entered.wait(30)
+    assert entered.wait(LONG)
     try:
         for function in (apply, lambda _, **options: resume(**options), lambda _, **options: undo(**options)):
             with pytest.raises(MigrationError, match="Another migration is writing to t"):
@@ -585,7 +586,7 @@ def test_a_second_run_at_the_same_time_is_refused(home):
         assert apply(made["u"], stores=stores, state_folder=home).ok
     finally:
         leave.set()
-        first.join(30)
+        first.join(LONG)
     assert answers[0].ok
 
 

@@ -76,3 +76,5 @@ def test_a_read_crosses_four_functions(monkeypatch):
     store = VaultKV2(session, requests().kv2, "")
     assert store.read("app").data == {"k": "v"}
     assert crossed == ["read", "request", "send", "run"]
+    monkeypatch.undo()
+    session.close()
