@@ -19,12 +19,17 @@ from strongroom.store.memory import open_memory
 VALUE = "canary-for-logs-91ab"
 
 
-@pytest.fixture(autouse=True)
-def forgotten() -> Iterator[None]:
-    """Other tests of this process read without fingerprints."""
-    yield
+def forget() -> None:
     fingerprints.cache_clear()
     secret._observers.clear()
+
+
+@pytest.fixture(autouse=True)
+def forgotten() -> Iterator[None]:
+    """Neither the values of other tests are masked, nor those of these tests in others."""
+    forget()
+    yield
+    forget()
 
 
 @pytest.fixture
