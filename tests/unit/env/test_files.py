@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -327,8 +328,11 @@ class TestKubernetes:
         readers = [threading.Thread(target=read) for _ in range(3)]
         for reader in readers:
             reader.start()
-        for number in range(1, 150):
+        number = 0
+        while number < 150 or not reads:
+            number += 1
             volume.publish({"password": str(number), "user": str(number)})
+            time.sleep(0.01 * (number > 150))  # a busy machine has not let any reader read
         done.set()
         for reader in readers:
             reader.join()
