@@ -686,6 +686,7 @@ def test_a_plan_that_is_too_large_or_not_a_regular_file_is_refused(command):
         for words in (("apply", name), ("plan", "--from", "json:old.json", "--to", "json:out.json", "-o", name)):
             done = command("migrate", *words)
             assert (done.code, name in done.err) == (7, True)
+    Path("plan.json").unlink()  # `assert_no_value_is_kept` reads all files
 
 
 # --- edited plans -----------------------------------------------------------------------------------------------------
