@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
+from yaml.events import CollectionEndEvent, CollectionStartEvent
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from strongroom.errors import InvalidDataError
@@ -29,6 +30,9 @@ _Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 MAX_MARKS = 200_000
 """The most commas, colons and line ends of a document. A node takes some five microseconds."""
+
+_MOST_LEVELS = 200
+"""The most levels of a document that are composed, by recursion. No secret has so many."""
 
 _DIRECTIVES = re.compile(r"(?:^%[^\n]*\n){101}", re.MULTILINE)
 """The parser's time grows with the square of their number."""
@@ -92,8 +96,12 @@ def compose(text: str) -> Iterator[Node]:
         del text
         raise InvalidDataError(None, "too many directives: lines that begin with %")
     try:
-        nodes = list(yaml.compose_all(text.encode(), Loader=_Loader))
-        yield from (node for node in nodes if not _is_null(node))
+        content = text.encode()
+        if _is_too_deep(content):
+            fault = TOO_DEEP
+        else:
+            nodes = list(yaml.compose_all(content, Loader=_Loader))
+            yield from (node for node in nodes if not _is_null(node))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         fault = f"line {mark.line + 1}: it is not YAML" if mark else "it is not YAML"
@@ -105,6 +113,16 @@ def compose(text: str) -> Iterator[Node]:
     del text
     if fault:
         raise InvalidDataError(None, fault)
+
+
+def _is_too_deep(content: bytes) -> bool:
+    """Return True if a document has more levels than may be composed: many would crash PyYAML before 6.0.4."""
+    levels = 0
+    for event in yaml.parse(content, Loader=_Loader):
+        levels += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+        if levels > _MOST_LEVELS:
+            return True
+    return False
 
 
 def tree_of(node: Node) -> Any:  # JSON's types and bytes

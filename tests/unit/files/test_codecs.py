@@ -110,12 +110,21 @@ def test_yaml_that_is_clear_is_read(written, value):
         ("a/b:\n  key: 'hunter2-9c\n", "it is not YAML"),
         ("a/b:\n\tkey: hunter2-9c\n", "line 2: it is not YAML"),
         ("a: {k: \x01hunter2-9c}", "it is not YAML"),
-        ("a: " + "[" * 100_000, "it is not YAML"),
+        ("a: " + "[" * 300, "nested too deeply"),
+        ("a: " + "{a: " * 300, "nested too deeply"),
+        ("- " * 300, "nested too deeply"),
         ("a: {k: " + "[" * 200 + "]" * 200 + "}", "nested too deeply"),
     ],
 )
 def test_yaml_that_is_not_clear_is_refused(text, says):
     assert says in refusal(YAML, text)
+
+
+@pytest.mark.parametrize("level", ["[", "{a: ", "- "])
+def test_yaml_of_many_levels_is_refused_by_every_parser(level):
+    """Some refuse it themselves. The composers of others would overflow the stack and end the process."""
+    refused = refusal(YAML, level * 100_000)
+    assert "nested too deeply" in refused or "it is not YAML" in refused
 
 
 def test_yaml_bombs_do_not_go_off():
