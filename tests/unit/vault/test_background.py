@@ -6,9 +6,9 @@ import weakref
 
 import pytest
 
+from clock import LONG
+from load import wait_until
 from strongroom_vault.session.background import Background
-
-LONG = 30.0
 
 
 class Worker:
@@ -70,6 +70,7 @@ def test_waking_ends_a_wait():
     """Without waiting for the rest of it."""
     worker = Worker(1000.0)
     worker.background.wake()
+    wait_until(lambda: worker.turns)
     worker.background.wake()
     assert worker.done.wait(LONG)
 
@@ -136,7 +137,7 @@ def test_thread_ends_with_what_it_works_for():
     gone = weakref.ref(worker)
     del worker
     gc.collect()
-    assert gone() is None
+    wait_until(lambda: gone() is None)  # its first turn may be under way
 
 
 def test_reset_forgets_the_thread():
