@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -192,7 +193,7 @@ def test_command_ends_although_its_plugin_hangs(search_path, command, name):
     done = command(*COMMANDS[name], piped=b"value")
     assert done.code != 0
     assert "hostile" in done.err
-    assert "did not answer in time" in done.err + done.out.decode()
+    assert re.search("in time|all the time", done.err + done.out.decode())
 
 
 HANGING_PARTS = """
@@ -242,7 +243,7 @@ def test_importer_exporter_and_command_that_hang_end_at_their_deadline(
     done = command(*arguments)
     assert done.code not in {0, 130}
     assert named in done.err
-    assert "did not answer in time" in done.err + done.out.decode()
+    assert re.search("in time|all the time", done.err + done.out.decode())
 
 
 ASYNCHRONOUS_CLOSE = """

@@ -96,7 +96,7 @@ def test_a_reader_that_gets_no_connection_fails_at_its_deadline(slow, opened):
         while not slow.connections:
             time.sleep(0.01)
         with pytest.raises(VaultConnectionError, match="no connection was free in time"):
-            read(driver, address, 0.3)
+            read(driver, address, 1.0)
         slow.gate.set()
         assert first.result().status == 200
     assert slow.connections == 1
