@@ -77,9 +77,12 @@ def _write_bytecode(config: pytest.Config) -> None:
     """Write the bytecode of the test modules that have none yet, in a different order in each worker.
 
     The workers of a new clone would otherwise import the modules at the same time in the same order, and each would
-    rewrite the assertions of all modules. That takes longer than all else before the first test.
+    rewrite the assertions of all modules. That takes longer than all else before the first test. pytest has no public
+    function for it.
     """
-    modules = [module for module in sorted(_TESTS.rglob("test_*.py")) if _LONG.isdisjoint(module.parents)]
+    collected = [config.invocation_params.dir / argument for argument in config.args]
+    found = sorted(module for folder in collected for module in folder.rglob("test_*.py"))
+    modules = [module for module in found if _LONG.isdisjoint(module.parents)]
     random.Random(os.environ["PYTEST_XDIST_WORKER"]).shuffle(modules)
     for module in modules:
         folder = rewrite.get_cache_dir(module)
