@@ -4,7 +4,7 @@ from pathlib import Path
 
 
 def open_descriptors() -> set[str]:
-    """Return the numbers of the open files, or nothing where the system does not list them.
+    """Return the numbers of the open files, or an empty set if the system does not list them.
 
     Compare with `<=`: the collector may close a file of another test meanwhile.
     """

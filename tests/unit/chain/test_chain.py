@@ -816,7 +816,7 @@ def test_a_lost_race_is_run_again(chain: Chain, vault: RemoteStore) -> None:
 
 
 def test_a_race_that_is_always_lost_is_a_conflict(vault: RemoteStore, call_time: CallTime) -> None:
-    """When there is no time left for a third attempt."""
+    """The time is over before a third attempt."""
     attempts = []
 
     def contested(path: str, data: Mapping[str, Value], expected: Version | None) -> Version | None:

@@ -150,7 +150,7 @@ for plugin in ("yaml", "kubernetes"):
 
 
 def test_what_a_format_needs_is_named_by_its_extra():
-    """In one line. A process of its own, in which the formats were not imported before."""
+    """In one line. A separate process has not imported the formats before."""
     program = [sys.executable, "-c", WITHOUT_YAML]
     done = subprocess.run(program, capture_output=True, text=True, check=True, timeout=LONG)
     lines = done.stdout.splitlines()
