@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import dataclasses
 import gc
 import os
 import pickle
@@ -662,11 +661,11 @@ def test_a_configuration_with_credentials_is_not_pickled(monkeypatch: pytest.Mon
     monkeypatch.setenv("VAULT_TOKEN", CANARY)
     with SecretsManager(vault_url="http://127.0.0.1:9", vault_token=CANARY) as manager:
         config = manager.config
-    parts: list[Any] = [config, config.stores, config.stores["vault"], config.ambient[0], vars(config)]
+    parts: list[Any] = [config, config.stores, config.stores["vault"], config.ambient[0], config._asdict()]
     for part in parts:
         with pytest.raises(TypeError, match="load it again in the other process"):
             pickle.dumps(part)
-    for same in (copy.copy(config), copy.deepcopy(config), dataclasses.replace(config, timeout=1.0)):
+    for same in (copy.copy(config), copy.deepcopy(config), config._replace(timeout=1.0)):
         assert same.stores["vault"].options["token"].value == CANARY
         assert CANARY not in repr(same)
     assert pickle.loads(pickle.dumps(Config(timeout=3.0))).timeout == 3.0
