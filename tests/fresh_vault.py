@@ -41,10 +41,10 @@ class FreshVault(LoopbackServer, Provisioning):
     def audit_entries(self):
         """Return the entries of the audit log about requests to this namespace, and to those below it."""
         name = self._namespace.encode()
-        with self._audit_file.open("rb") as lines:
-            lines.seek(self._audited_before)
-            # For a request of another namespace, the server may be in the middle of a line: at the end, or then.
-            entries = [json.loads(line) for line in lines if line.endswith(b"\n") and name in line]
+        with self._audit_file.open("rb") as file:
+            file.seek(self._audited_before)
+            *lines, _ = file.read().split(b"\n")  # the server may still be writing the last one
+        entries = [json.loads(line) for line in lines if name in line]
         return [entry for entry in entries if self._is_here(entry["request"].get("namespace", {}).get("path", ""))]
 
     def requests(self, path: str, *, operation: str = "read") -> int:
