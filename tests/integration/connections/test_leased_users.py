@@ -12,7 +12,7 @@ from strongroom.integrations.sqlalchemy import create_engine
 
 PATH = "database/app"
 CREATION = ["CREATE ROLE \"{{name}}\" LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'"]
-TTL = 10
+TTL = 15
 """Seconds. The last tenth or more of a lease is the time to replace its connections, on a busy machine too."""
 
 
@@ -65,12 +65,12 @@ def test_no_connection_outlives_its_lease(manager, postgres):
     def by_pool():
         with pool.connection() as connection:
             of_pool.add(connection.execute("SELECT current_user").fetchone()[0])
-        pause.wait(0.02)
+        pause.wait(0.05)
 
     def by_engine():
         with engine.connect() as connection:
             of_engine.add(connection.exec_driver_sql("SELECT current_user").scalar_one())
-        pause.wait(0.02)
+        pause.wait(0.05)
 
     with Load(by_pool, 2) as one, Load(by_engine, 2) as other:
         wait_until(
