@@ -322,20 +322,20 @@ def test_only_a_500_is_about_its_path_alone(faulty, answered, status, path_only)
 
 
 def test_many_threads_fill_no_log_and_keep_their_connections(faulty, fault_server, stored, caplog):
-    """urllib3 warns of each connection that is one too many to be kept."""
-    threads, together = 100, threading.Barrier(100)
+    """urllib3 warns of each connection that is one too many to be kept. At most 64 are open at a time."""
+    threads, rounds, together = 70, 4, threading.Barrier(70)
 
     def slowly(connection):
-        time.sleep(0.5)  # until every thread has asked
+        time.sleep(0.25)  # until every thread has asked
         connection.sendall(stored(k="v"))
 
     front = faulty(slowly)
     with ThreadPoolExecutor(threads) as pool:
-        for _ in range(2):
+        for _ in range(rounds):
             read = [pool.submit(lambda: (together.wait(60), front.read("app"))) for _ in range(threads)]
             assert all(done.result()[1].data == {"k": "v"} for done in read)
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert len(fault_server._connections) < threads * 1.5
+    assert len(fault_server._connections) < threads * rounds / 2  # a busy machine loses some to the time limit
 
 
 def test_rate_limit_is_waited_for(faulty, fault_server, answered, stored):
