@@ -366,7 +366,7 @@ def test_a_command(case, mode, place, openbao, capfd, monkeypatch):
 
 
 def states(openbao, mount: str, path: str) -> tuple[str, ...]:
-    """What was done to each version of a secret."""
+    """Return the state of each version of a secret."""
     known = openbao.call("GET", f"{mount}/metadata/{path}")["data"]["versions"].values()
     return tuple(
         "destroyed" if version["destroyed"] else "deleted" if version["deletion_time"] else "" for version in known

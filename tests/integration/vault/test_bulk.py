@@ -306,7 +306,7 @@ def test_a_server_that_hangs_takes_the_time_once(opened, kv2, proxy):
 
 
 def test_a_slow_server_does_not_make_a_batch_longer_than_its_deadline(openbao, opened, kv2, proxy):
-    """What was not answered by then is not asked for, and a write is in doubt where it was under way."""
+    """The rest is not requested after it, and a write that was under way is in doubt."""
     front = opened(kv2, url=proxy.url)
     front.write("a", {"k": "v"})
     folders = [f"f{n}/a" for n in range(200)]

@@ -391,7 +391,7 @@ def connections_to(url):
 
 
 def peer(descriptor):
-    """Return the address that a descriptor is connected to; None if it is no connection."""
+    """Return the address of the other end of a socket; None for any other descriptor."""
     try:
         view = socket.socket(fileno=descriptor)
     except OSError:
