@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
@@ -54,18 +55,12 @@ def _load_service_models():
 
 
 class Moto:
-    """A moto server in a separate process.
+    """A moto server in a separate process."""
 
-    Args:
-        checked: after how many requests of the test it checks signatures and policies; None for never.
-    """
-
-    def __init__(self, checked: int | None = None) -> None:
+    def __init__(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         environment = {name: text for name, text in os.environ.items() if not name.startswith(("AWS_", "MOTO_"))}
-        if checked is not None:
-            environment["INITIAL_NO_AUTH_ACTION_COUNT"] = str(checked + 3)  # those of `_load_backends` come first
         self.url = f"http://127.0.0.1:{port}"
         self._process = subprocess.Popen(
             [sys.executable, str(_PROGRAM), str(port)],
@@ -103,7 +98,21 @@ class Moto:
 
     def reset(self) -> None:
         """Forget all data."""
-        urllib.request.urlopen(f"{self.url}/moto-api/reset", data=b"", timeout=60).close()
+        self._control("reset")
+
+    @contextlib.contextmanager
+    def checking(self) -> Iterator[None]:
+        """Check the signatures and policies of all requests of the block."""
+        self._control("reset-auth", "0")
+        try:
+            yield
+        finally:
+            self._control("reset-auth", "inf")
+
+    def _control(self, action: str, body: str = "") -> None:
+        headers = {"Content-Type": "text/plain"}
+        request = urllib.request.Request(f"{self.url}/moto-api/{action}", body.encode(), headers)
+        urllib.request.urlopen(request, timeout=60).close()
 
     def _answers(self) -> bool:
         with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/moto-api/", timeout=5) as answer:

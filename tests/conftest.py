@@ -196,7 +196,7 @@ def kv1(openbao) -> str:
 
 @pytest.fixture(scope="session")
 def lasting_moto() -> Iterator[Moto]:
-    """The AWS that all tests of a worker share, without checks of signatures and policies. A test may empty it."""
+    """The AWS that all tests of a worker share. It checks no signatures and policies by itself. A test may empty it."""
     from aws import Moto
 
     server = Moto()

@@ -5,23 +5,11 @@ from typing import ClassVar
 
 import pytest
 
-from aws import Moto, found_here
+from aws import found_here
 from strongroom.errors import SecretNotFoundError, UnsupportedOperationError
 from strongroom.testing import PluginContract, StoreContract, dripping_server, silent_server
 from strongroom.testing.store_contract.base import PATH, fails, holds, secret_data
 from strongroom_aws.plugin import open_parameter_store, open_secrets_manager
-
-
-@pytest.fixture(scope="module")
-def strict_moto():
-    """Return a moto server that checks policies, with a user without any."""
-    server = Moto(checked=2)
-    iam = server.client("iam")
-    iam.create_user(UserName="nobody")
-    key = iam.create_access_key(UserName="nobody")["AccessKey"]
-    server.nobody = {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
-    yield server
-    server.close()
 
 
 class AWSContract(StoreContract):
@@ -43,10 +31,15 @@ class AWSContract(StoreContract):
         return self.open(prefix=f"t/{uuid.uuid4().hex[:8]}")
 
     @pytest.fixture
-    def denied(self, strict_moto, monkeypatch):
-        for name, text in strict_moto.nobody.items():
-            monkeypatch.setenv(name, text)
-        return self.open(endpoint_url=strict_moto.url)
+    def denied(self, moto, monkeypatch):
+        """The store of a user without any policy."""
+        iam = moto.client("iam")
+        iam.create_user(UserName="nobody")
+        key = iam.create_access_key(UserName="nobody")["AccessKey"]
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
+        with moto.checking():
+            yield self.open(endpoint_url=moto.url)
 
     @pytest.fixture
     def unreachable(self):
