@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import dataclasses
 import gc
+import json
 import os
 import pickle
 import threading
@@ -661,14 +663,22 @@ def test_a_configuration_with_credentials_is_not_pickled(monkeypatch: pytest.Mon
     monkeypatch.setenv("VAULT_TOKEN", CANARY)
     with SecretsManager(vault_url="http://127.0.0.1:9", vault_token=CANARY) as manager:
         config = manager.config
-    parts: list[Any] = [config, config.stores, config.stores["vault"], config.ambient[0], config._asdict()]
+    parts: list[Any] = [config, config.stores, config.stores["vault"], config.ambient[0], vars(config)]
     for part in parts:
         with pytest.raises(TypeError, match="load it again in the other process"):
             pickle.dumps(part)
-    for same in (copy.copy(config), copy.deepcopy(config), config._replace(timeout=1.0)):
+    for same in (copy.copy(config), copy.deepcopy(config), dataclasses.replace(config, timeout=1.0)):
         assert same.stores["vault"].options["token"].value == CANARY
         assert CANARY not in repr(same)
     assert pickle.loads(pickle.dumps(Config(timeout=3.0))).timeout == 3.0
+
+
+def test_a_log_in_json_shows_a_configuration_or_a_resolution_by_its_repr(store: RemoteStore) -> None:
+    """It would show each item of a tuple, such as the token of a store, or the value."""
+    with SecretsManager(chain=[store]) as manager:
+        found = manager.resolve("auth/jwt", "secret")
+    for shown in (manager.config, found):
+        assert json.loads(json.dumps(shown, default=repr)) == repr(shown)
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

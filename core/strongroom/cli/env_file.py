@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,7 +29,7 @@ class EnvFiles(NamedTuple):
     def laid_over(self, config: Config) -> Config:
         """Return the configuration with these rows in the place of its rows of the same name."""
         kept = {variable: row for variable, row in config.secrets.items() if variable not in self.texts}
-        return config._replace(secrets={**kept, **self.rows})
+        return replace(config, secrets={**kept, **self.rows})
 
 
 def read_env_files(files: Sequence[Path]) -> EnvFiles:

@@ -7,6 +7,7 @@ the user's configuration folder, `/etc/strongroom.toml`.
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -90,7 +91,8 @@ def load(
     arguments = Arguments(
         vault_url, vault_token, cache_ttl, disk_cache, enable_fallback, chain, environment or None, audit
     )
-    config = build(arguments, variables, file, ambient, _plugins)._replace(
+    config = replace(
+        build(arguments, variables, file, ambient, _plugins),
         untrusted=frozenset(inspection.untrusted),
         files=tuple(map(_absolute, read)),
         folder=_absolute(folder),

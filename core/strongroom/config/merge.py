@@ -26,7 +26,6 @@ from strongroom.config.env_names import EnvironmentMapping
 from strongroom.config.file import FileConfig, expand_home, read_audit
 from strongroom.config.variables import Variables, option_variable
 from strongroom.errors import ConfigurationError
-from strongroom.store import DEFAULT_TIMEOUT
 
 
 class Arguments(NamedTuple):
@@ -143,7 +142,7 @@ def build(
     return Config(
         environment=file.environment,
         production=file.production,
-        timeout=variables.timeout or file.timeout or DEFAULT_TIMEOUT,
+        timeout=variables.timeout or file.timeout or Config.timeout,
         chain=chain,
         stores=stores,
         secrets=file.secrets,

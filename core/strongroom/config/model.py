@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import date
 from enum import IntEnum
 from fnmatch import fnmatchcase
@@ -308,7 +309,8 @@ class AuditConfig(NamedTuple):
     sync: Literal["changes", "always", "never"] = "changes"
 
 
-class Config(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Config:
     """The whole configuration.
 
     Attributes:
@@ -335,14 +337,14 @@ class Config(NamedTuple):
     production: bool = False
     timeout: float = DEFAULT_TIMEOUT
     chain: tuple[LinkConfig, ...] = ()
-    stores: Mapping[str, StoreConfig] = {}
-    secrets: Mapping[str, SecretConfig] = {}
-    rotations: Mapping[str, RotationConfig] = {}
-    cache: CacheConfig = CacheConfig()
-    audit: AuditConfig = AuditConfig()
-    mapping: EnvironmentMapping = EnvironmentMapping()
+    stores: Mapping[str, StoreConfig] = field(default_factory=dict)
+    secrets: Mapping[str, SecretConfig] = field(default_factory=dict)
+    rotations: Mapping[str, RotationConfig] = field(default_factory=dict)
+    cache: CacheConfig = field(default_factory=CacheConfig)
+    audit: AuditConfig = field(default_factory=AuditConfig)
+    mapping: EnvironmentMapping = field(default_factory=EnvironmentMapping)
     ambient: tuple[Ambient, ...] = ()
-    origins: Mapping[str, str] = {}
+    origins: Mapping[str, str] = field(default_factory=dict, repr=False)
     untrusted: frozenset[str] = frozenset()
     files: tuple[Path, ...] = ()
     folder: Path | None = None
@@ -360,7 +362,7 @@ class Config(NamedTuple):
 
     def with_store(self, store: StoreConfig) -> Self:
         """Return the configuration with this store added; it replaces a store of the same name."""
-        return self._replace(stores={**self.stores, store.name: store})
+        return replace(self, stores={**self.stores, store.name: store})
 
 
 def _one_line(path: Path) -> str:

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pyrage
 import pytest
@@ -469,7 +470,7 @@ def test_a_source_that_is_not_there_is_a_mistake(tmp_path, plugin):
     """Where a target is made. A migration of nothing would look as if it were done."""
     config = load(chain=[{"store": "memory"}], folder=tmp_path)
     given = OptionValue(str(tmp_path / "none"), "a test", Rank.ARGUMENT)
-    config = config._replace(stores={"file": StoreConfig("file", plugin, "The store file", {"file": given})})
+    config = replace(config, stores={"file": StoreConfig("file", plugin, "The store file", {"file": given})})
     with pytest.raises(ConfigurationError, match="The store file: There is no"):
         endpoints.open_endpoint(config, "file", plugins.IMPORTERS)
     target = endpoints.open_endpoint(config, "file", plugins.STORES)

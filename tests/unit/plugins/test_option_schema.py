@@ -4,6 +4,7 @@ import json
 import tomllib
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired, Required, TypedDict, Unpack
 
@@ -671,7 +672,7 @@ class TestUntrustedFiles:
     )
     def test_its_settings_are_refused(self, text, setting):
         source = Source(text, found=True, environ={"VAULT_ADDR": URL, "GITHUB_TOKEN": CANARY})
-        source.config = source.config._replace(untrusted=frozenset({FOUND}))
+        source.config = replace(source.config, untrusted=frozenset({FOUND}))
         with pytest.raises(ConfigurationError, match="is not trusted") as caught:
             source.resolve()
         assert setting in str(caught.value)
@@ -679,13 +680,13 @@ class TestUntrustedFiles:
 
     def test_variables_of_dotenv_are_refused(self):
         source = Source(dotenv={"VAULT_ADDR": URL})
-        source.config = source.config._replace(untrusted=frozenset({"./.env"}))
+        source.config = replace(source.config, untrusted=frozenset({"./.env"}))
         with pytest.raises(ConfigurationError, match=r"\./\.env is not trusted: it sets url of store vault"):
             source.resolve()
 
     def test_other_settings_are_used(self):
         source = Source('[stores.vault]\nmount = "kv"', found=True, environ={"VAULT_ADDR": URL})
-        source.config = source.config._replace(untrusted=frozenset({FOUND}))
+        source.config = replace(source.config, untrusted=frozenset({FOUND}))
         assert source.resolve()["mount"].value == "kv"
 
 

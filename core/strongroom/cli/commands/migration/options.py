@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,4 +72,4 @@ def with_mapping(config: Config, sources: tuple[str, ...], file: Path | None) ->
             stores[name] = about.with_options({MAPPING_FILE: given})
     if stores == dict(config.stores):
         raise click.UsageError("--mapping-file only applies to variables: no source is env, dotenv or the like")
-    return config._replace(stores=stores)
+    return replace(config, stores=stores)
