@@ -562,8 +562,9 @@ def test_a_call_that_waits_for_a_thread_ends_with_its_deadline() -> None:
     assert not any(late)
 
 
-def test_the_applications_own_threads_are_left_to_it(store: RemoteStore) -> None:
+def test_the_applications_own_threads_are_left_to_it(store: RemoteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many calls wait for a store."""
+    monkeypatch.setenv("STRONGROOM_TIMEOUT", str(LONG))  # the writes come one after another
     store.gate.clear()
 
     async def use() -> None:
