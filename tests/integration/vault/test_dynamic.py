@@ -659,9 +659,11 @@ def test_run_says_when_its_command_needs_new_ones(engine):
     engine.role("2s", "2s")
     with subprocess.Popen([SCRIPT, "run", "cat"], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
-            said = sorted(process.stderr.readline() for _ in range(2))
-            start = "strongroom: APP_PASSWORD has a new value, and the old one expires soon: restart cat"
-            assert said[0].startswith(start)
+            advice = "strongroom: {} has a new value, and the old one expires soon: restart cat\n"
+            missing = {advice.format(name) for name in ("APP_USER", "APP_PASSWORD")}
+            while missing and (line := process.stderr.readline()):  # on a busy machine, warnings are among the lines
+                missing.discard(line)
+            assert not missing
             process.communicate(timeout=60)
             assert process.returncode == 0
         finally:
