@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
@@ -32,8 +32,11 @@ from strongroom.testing.store_contract.base import (
 _LIMIT = 0.5
 """Seconds that a call has."""
 
-_GRACE = 8.0
-"""Seconds that a busy machine may add. A call that does not heed its time waits for longer, or for ever."""
+_GRACE = 1.0
+"""Seconds that a call may take longer."""
+
+_ATTEMPTS = 3
+"""The fastest counts: on a busy machine, a call that heeds its time may end late."""
 
 _OPERATIONS: Mapping[str, Callable[[ValidatedStore], Any]] = {
     "read": lambda guarded: guarded.read(PATH),
@@ -107,18 +110,16 @@ class FailureContract(ContractBase):
     def test_unreachable_is_unavailable_in_time(self, request: pytest.FixtureRequest, operation: str) -> None:
         """An outage is never an absence, and is reported within the time that the call has."""
         guarded = ValidatedStore(request.getfixturevalue("unreachable"), NAME)
-        began = time.monotonic()
-        with time_limit(_LIMIT), fails(StoreUnavailableError):
-            _OPERATIONS[operation](guarded)
-        assert time.monotonic() - began < _LIMIT + _GRACE
+        for _ in _until_in_time():
+            with time_limit(_LIMIT), fails(StoreUnavailableError):
+                _OPERATIONS[operation](guarded)
 
     def test_dripping_service_is_unavailable_in_time(self, dripping: SecretStore) -> None:
         """A service that sends single bytes for ever is an outage, within the time that the call has."""
         guarded = ValidatedStore(dripping, NAME)
-        began = time.monotonic()
-        with time_limit(_LIMIT), fails(StoreUnavailableError):
-            guarded.read(PATH)
-        assert time.monotonic() - began < _LIMIT + _GRACE
+        for _ in _until_in_time():
+            with time_limit(_LIMIT), fails(StoreUnavailableError):
+                guarded.read(PATH)
 
     def test_connection_that_was_closed_while_idle_is_replaced(self, restarted: Restarted) -> None:
         """The next read returns the secret. An outage here would turn into the value of a fallback."""
@@ -155,10 +156,20 @@ class FailureContract(ContractBase):
     def test_unreachable_store_is_not_well(self, request: pytest.FixtureRequest) -> None:
         """A probe of an unreachable store reports the outage in time."""
         guarded = ValidatedStore(in_state(request, "unreachable", self.impossible), NAME)
+        for _ in _until_in_time():
+            with time_limit(_LIMIT), suppress(StoreUnavailableError):
+                assert not guarded.probe().ok
+
+
+def _until_in_time() -> Iterator[None]:
+    """Yield for each attempt, until one has ended within the time that a call has."""
+    for attempt in range(_ATTEMPTS):
         began = time.monotonic()
-        with time_limit(_LIMIT), suppress(StoreUnavailableError):
-            assert not guarded.probe().ok
-        assert time.monotonic() - began < _LIMIT + _GRACE
+        yield
+        taken = time.monotonic() - began
+        if taken < _LIMIT + _GRACE:
+            return
+        assert attempt < _ATTEMPTS - 1, f"it took {taken:.1f} s, and had {_LIMIT} s"
 
 
 def _only(outcomes: Any) -> None:
