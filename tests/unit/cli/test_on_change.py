@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 import pytest
-from tests.load import wait_until
+from load import wait_until
 
 from strongroom import SecretsManager
 from strongroom.chain.chain import Resolution
