@@ -25,7 +25,6 @@ from strongroom.secret import Secret, SensitiveDict
 from strongroom.store import Health, Traits, remaining
 from strongroom.store.memory import MemoryStore
 from strongroom.testing import StoreContract, dripping_server
-from strongroom.testing.store_contract import failures
 
 MEMORY = frozenset({"listable", "writable", "checked", "versioned", "bulk", "probed", "local"})
 
