@@ -12,8 +12,8 @@ from pathlib import Path
 
 import click
 import pytest
-from load import wait_until
 
+from load import wait_until
 from strongroom import SecretsManager
 from strongroom.chain.chain import Resolution
 from strongroom.cli.process import child_process
