@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 
 from stores import RemoteStore
@@ -32,11 +33,11 @@ class ListedStore(RemoteStore):
 
 
 class Looks:
-    """Lets the manager's watches look when the test calls it. Their own first look is minutes away."""
+    """Lets the manager's watches look when the test calls it, and never by themselves."""
 
     def __init__(self, manager: SecretsManager) -> None:
         self._watcher = manager._watcher
-        self._watcher._draw = lambda: 1.0
+        self._watcher._draw = lambda: math.inf
 
     def __call__(self, interval: float | None = None) -> None:
         watcher = self._watcher
