@@ -83,7 +83,7 @@ def run_in_shell(example: Example) -> str | None:
 
 
 def _run_pipeline(line: str) -> subprocess.CompletedProcess[str]:
-    """Run a line: a call of `strongroom` in this process, and what is before and after it in a shell."""
+    """Run a line: a call of `strongroom` in this process, and the commands before and after it in a shell."""
     before, between, after = line, "", ""
     commands = PIPE.split(line)
     for position, command in enumerate(commands):

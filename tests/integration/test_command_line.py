@@ -72,7 +72,7 @@ class Case(NamedTuple):
         final: it asks in development too, as what cannot be undone does.
         waits_after: what is on the screen when it waits to be let go.
         at: the path that it writes the value to.
-        versions: the state of each version of the secret there at the end, where the command is about one version.
+        versions: the state of each version of the secret there at the end, if the command changes one version.
     """
 
     words: str

@@ -6,13 +6,12 @@ from concurrent.futures import wait
 
 import pytest
 
-from clock import SOON, Clock
+from clock import LONG, SOON, Clock
 from strongroom import SecretsManager
 from strongroom.chain.breaker import FIRST_PROBE
 from strongroom.errors import Answer, PermissionDeniedError, SecretNotFoundError, StoreUnavailableError
 from strongroom_vault import VaultConnectionError
 
-LONG = 60.0
 READ, NOT_READ = ("api-keys/openai", "key"), ("api-keys/anthropic", "key")
 
 

@@ -32,7 +32,7 @@ MAX_MARKS = 200_000
 """The most commas, colons and line ends of a document. A node takes some five microseconds."""
 
 _MOST_LEVELS = 200
-"""The most levels of a document that are composed, by recursion. No secret has so many."""
+"""The most levels of a document that are composed, by recursion: more than any secret has."""
 
 _DIRECTIVES = re.compile(r"(?:^%[^\n]*\n){101}", re.MULTILINE)
 """The parser's time grows with the square of their number."""

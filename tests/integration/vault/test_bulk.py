@@ -14,7 +14,7 @@ from functools import partial
 import pytest
 import trustme
 
-from clock import SOON
+from clock import LONG, SOON
 from forks import forked
 from load import wait_until
 from strongroom import SecretsManager
@@ -46,7 +46,6 @@ from strongroom_vault.plugin import open_vault
 from strongroom_vault.testing import FaultProxy, faults
 
 CANARY = "canary-9c1e-value"
-LONG = 60.0
 HARD_NAMES = [
     "plain",
     "with space",

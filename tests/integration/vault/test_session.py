@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from approle import CountedRole, lives
-from clock import SOON
+from clock import LONG, SOON
 from strongroom import SecretsManager
 from strongroom.errors import PermissionDeniedError, StoreError, StoreUnavailableError, StrongroomError
 from strongroom.store import time_limit
@@ -29,7 +29,6 @@ from strongroom_vault.session import renewal, tokens
 from strongroom_vault.testing import FaultProxy
 from strongroom_vault.testing.faults import delay
 
-LONG = 60.0
 PERIOD = 8
 """Of a periodic token, in seconds. Its last third is the time to renew it, on a busy machine too."""
 CLOSING = 10.0

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import forks
 from approle import approle, lives, living
+from clock import LONG
 from strongroom_vault.testing import FaultProxy
 from strongroom_vault.testing.faults import hang
 
-LONG = 60.0
 SLACK = 10.0
 """For the interpreter itself, on a busy machine."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from clock import LONG
 from forks import forked
 from strongroom import SecretsManager
 from strongroom.errors import SecretNotFoundError, UnsupportedOperationError
@@ -15,8 +16,6 @@ from strongroom.store.boundary.validation import ValidatedStore
 from strongroom_vault.plugin import open_vault
 from strongroom_vault.setup.structure import APP_READ, DATABASE_READ, DATABASE_WRITE, policies
 from watching import Looks
-
-LONG = 60.0
 
 
 class Audited:

@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 import pytest
 
+from clock import LONG
 from load import wait_until
 from strongroom import SecretsManager
 from strongroom.chain.chain import Resolution
@@ -24,7 +25,6 @@ from strongroom.manager.required_secrets import Requirement, State
 from strongroom.store.memory import MemoryStore
 
 CANARY = "canary-7f3a"
-LONG = 60
 CONFIGURATION = """
 chain = [{ store = "json", watch_interval = "50ms", on_missing_key = "fail" }]
 stores.json.file = "secrets.json"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from clock import LONG
 from strongroom.errors import StrongroomError
 from strongroom.store import time_limit
 from strongroom_vault.auth.approle import AppRole
@@ -14,8 +15,6 @@ from strongroom_vault.auth.methods import read_auth
 from strongroom_vault.auth.workload import JWT, Kubernetes
 from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.plugin import open_vault
-
-LONG = 60.0
 
 CANARIES = (
     "canary-id",
