@@ -1,16 +1,16 @@
-"""Common parts of the rotators of SQL databases: one user or two alternating ones, and the administrator."""
+"""Common parts of the rotators of database users: logins, their server, and the administrator."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Annotated, Any, NamedTuple, Protocol
+from typing import Annotated, Any, NamedTuple, Protocol, TypeAlias
 from urllib.parse import quote, unquote, urlsplit
 
 from strongroom.errors import AuthenticationError, ConfigurationError, InvalidDataError
 from strongroom.rotate.spi import Credentials, PasswordRules, generate, required_text, user_key_of
 from strongroom.secret import SensitiveDict, SensitiveStr, Value
-from strongroom.store import Option
+from strongroom.store import Option, is_loopback
 
 Users = Annotated[
     list[str] | None,
@@ -29,6 +29,10 @@ Port = Annotated[
     int | None, Option("the server's port; by default the key `port` of the secret, or the server's usual one")
 ]
 Name = Annotated[str | None, Option("the database to connect to; by default the key `name` of the secret")]
+CaCert = Annotated[
+    str | None, Option("the file of the authority that signed the server's certificate; by default the system's")
+]
+Tls = Annotated[bool | None, Option("require TLS; by default for every host but this machine's")]
 Length = Annotated[int, Option("number of characters of a password")]
 
 
@@ -45,16 +49,82 @@ class Login(NamedTuple):
         return f"Login({self.user!r})"
 
 
+Connect: TypeAlias = Callable[[Mapping[str, Value], Login], AbstractContextManager[Any]]
+"""Returns a connection of the driver to the server that the secret names.
+
+It raises AuthenticationError if the server refuses the login, and StoreUnavailableError if it does not answer.
+"""
+
+
+class UserRotator:
+    """The part of a rotator of passwords that does not depend on the service.
+
+    The user, the password and the server come from keys of the secret, or from its key `url`. A URL that holds the
+    password is rewritten too.
+
+    Args:
+        connect: logs in.
+        admin: the path of the secret of a user that may change passwords; None lets the user change its own.
+        user_key, password_key: the keys of the secret.
+        length: number of characters of a password.
+    """
+
+    def __init__(
+        self, connect: Connect, *, admin: str | None, user_key: str | None, password_key: str, length: int
+    ) -> None:
+        self._connect = connect
+        self._admin = admin
+        self._user_key = user_key
+        self._password_key = password_key
+        self._rules = PasswordRules(length)
+
+    def create(self, current: SensitiveDict) -> Mapping[str, Value]:
+        """Return a new password, and the URL with it if the secret has one."""
+        return self._made(current, self._login(current).user)
+
+    def prove(self, credentials: Credentials) -> None:
+        """Log in with the new credential."""
+        with self._connected(credentials.new, self._login(credentials.new)):
+            pass
+
+    def close(self) -> None:
+        """Do nothing: no connection stays open."""
+
+    def _login(self, secret: SensitiveDict) -> Login:
+        known = with_url_parts(secret)
+        user = required_text(known, self._user_key_of(known))
+        return Login(user.reveal(), required_text(known, self._password_key))
+
+    def _user_key_of(self, secret: Mapping[str, Value]) -> str:
+        return self._user_key or user_key_of(secret)
+
+    def _made(self, current: SensitiveDict, user: str) -> dict[str, Value]:
+        """Return the keys of the secret that hold a password, with a new one for this user."""
+        login = Login(user, generate(self._rules))
+        made: dict[str, Value] = {}
+        if URL_KEY in current:
+            made[URL_KEY] = url_with(required_text(current, URL_KEY), login)
+        if self._password_key in current:
+            made[self._password_key] = login.password
+        return made
+
+    def _connected(self, secret: SensitiveDict, login: Login) -> AbstractContextManager[Any]:
+        return self._connect(with_url_parts(secret), login)
+
+    def _accepts(self, secret: SensitiveDict, login: Login) -> bool:
+        """Return False if the server refuses the login."""
+        try:
+            with self._connected(secret, login):
+                return True
+        except AuthenticationError:
+            return False
+
+
 class Server(Protocol):
     """One kind of database server. Its connections are the driver's own."""
 
     def connect(self, secret: Mapping[str, Value], login: Login) -> AbstractContextManager[Any]:
-        """Return a connection to the server that the secret names.
-
-        Raises:
-            AuthenticationError: the server refuses the login.
-            StoreUnavailableError: the server does not answer.
-        """
+        """Return a connection: see `Connect`."""
         ...
 
     def set_password(self, connection: Any, login: Login, *, own: bool) -> None:
@@ -71,11 +141,8 @@ class Server(Protocol):
         ...
 
 
-class DatabaseUserRotator:
+class DatabaseUserRotator(UserRotator):
     """Replaces the password of a database user, or of the other one of two users.
-
-    The user, the password and the server come from keys of the secret, or from its key `url`. A URL that holds the
-    password is rewritten too.
 
     With two users, the old one keeps its password until `revoke` gives it one that nobody knows: its connections stay
     open. With one user, its password changes in `apply`, and the pending secret is the one that works until it is
@@ -84,107 +151,64 @@ class DatabaseUserRotator:
     Args:
         server: connects and sets passwords.
         users: two users that take turns; None keeps the user of the secret.
-        admin: the path of the secret of a user that may change passwords; None lets the user change its own.
-        user_key, password_key: the keys of the secret.
-        length: number of characters of a password.
+        admin, options: see `UserRotator`.
     """
 
-    def __init__(
-        self,
-        server: Server,
-        *,
-        users: Sequence[str] | None,
-        admin: str | None,
-        user_key: str | None,
-        password_key: str,
-        length: int,
-    ) -> None:
+    def __init__(self, server: Server, *, users: Sequence[str] | None, admin: str | None, **options: Any) -> None:
         if users is not None and len(set(users)) != 2:
             raise ConfigurationError("users: must name two users")
         if users is not None and admin is None:
             raise ConfigurationError(
                 "admin: is missing. Only another user can change the password of two that take turns"
             )
+        super().__init__(server.connect, admin=admin, **options)
         self._server = server
         self._users = tuple(map(str, users)) if users else None
-        self._admin = admin
-        self._user_key = user_key
-        self._password_key = password_key
-        self._rules = PasswordRules(length)
 
     def create(self, current: SensitiveDict) -> Mapping[str, Value]:
         """Return a new password, with the other user if two take turns."""
-        user, password = self._login(current).user, generate(self._rules)
+        user = self._login(current).user
         if self._users is None:
-            login = Login(user, password)
-        elif user in self._users:
-            first, second = self._users
-            login = Login(second if user == first else first, password)
-        else:
+            return self._made(current, user)
+        if user not in self._users:
             raise InvalidDataError(None, "the user of the secret is neither of the two in `users`")
-        made: dict[str, Value] = {}
-        if URL_KEY in current:
-            made[URL_KEY] = url_with(required_text(current, URL_KEY), login)
-        if self._password_key in current:
-            made[self._password_key] = password
-        if (key := self._user_key_of(current)) in current and login.user != user:
-            made[key] = login.user
+        first, second = self._users
+        other = second if user == first else first
+        made = self._made(current, other)
+        if (key := self._user_key_of(current)) in current:
+            made[key] = other
         return made
 
     def apply(self, credentials: Credentials) -> None:
         """Set the new password."""
         new = self._login(credentials.new)
         if self._admin is not None:
-            with self._administrator(credentials) as connection:
-                self._server.set_password(connection, new, own=False)
+            self._set_password_as(self._admin, credentials, new)
             return
         try:
-            with self._server.connect(with_url_parts(credentials.new), self._login(credentials.old)) as connection:
+            with self._connected(credentials.new, self._login(credentials.old)) as connection:
                 self._server.set_password(connection, new, own=True)
         except AuthenticationError as error:
             refused = error.copy()
         else:
             return
         # An attempt before may have changed the password already.
-        if not self._is_accepted(credentials):
+        if not self._accepts(credentials.new, new):
             raise refused
-
-    def prove(self, credentials: Credentials) -> None:
-        """Log in with the new credential."""
-        with self._server.connect(with_url_parts(credentials.new), self._login(credentials.new)):
-            pass
 
     def revoke(self, credentials: Credentials) -> Sequence[str]:
         """Give the old user a password that nobody knows. One user alone has a single password, so nothing is left."""
         old, new = self._login(credentials.old), self._login(credentials.new)
         if self._admin is not None and old.user != new.user:
-            with self._administrator(credentials) as connection:
-                self._server.set_password(connection, Login(old.user, generate(self._rules)), own=False)
+            self._set_password_as(self._admin, credentials, Login(old.user, generate(self._rules)))
         return ()
 
-    def close(self) -> None:
-        """Do nothing: no connection stays open."""
-
-    def _login(self, secret: SensitiveDict) -> Login:
-        known = with_url_parts(secret)
-        user = required_text(known, self._user_key_of(known))
-        return Login(user.reveal(), required_text(known, self._password_key))
-
-    def _user_key_of(self, secret: Mapping[str, Value]) -> str:
-        return self._user_key or user_key_of(secret)
-
-    def _administrator(self, credentials: Credentials) -> AbstractContextManager[Any]:
-        assert self._admin is not None  # noqa: S101  # both callers have looked
-        secret = credentials.read(self._admin)
-        login = Login(required_text(secret, user_key_of(secret)).reveal(), required_text(secret, "password"))
-        return self._server.connect(with_url_parts(credentials.new), login)
-
-    def _is_accepted(self, credentials: Credentials) -> bool:
-        try:
-            self.prove(credentials)
-        except AuthenticationError:
-            return False
-        return True
+    def _set_password_as(self, admin: str, credentials: Credentials, login: Login) -> None:
+        """Set the password of a user as the administrator whose secret is at this path."""
+        secret = credentials.read(admin)
+        administrator = Login(required_text(secret, user_key_of(secret)).reveal(), required_text(secret, "password"))
+        with self._connected(credentials.new, administrator) as connection:
+            self._server.set_password(connection, login, own=False)
 
 
 def login_refused(user: str) -> AuthenticationError:
@@ -231,6 +255,11 @@ def url_with(url: SensitiveStr, login: Login) -> SensitiveStr:
 def host_of(secret: Mapping[str, Value], configured: str | None) -> str:
     """Return the server's host: the configured one, or that of the secret."""
     return configured if configured is not None else required_text(secret, "host").reveal()
+
+
+def is_encrypted(host: str, *, tls: bool | None) -> bool:
+    """Return True if a connection to the host needs TLS: `tls`, or by default unless it is this machine."""
+    return not is_loopback(host) if tls is None else tls
 
 
 def port_of(secret: Mapping[str, Value], configured: int | None, usual: int) -> int:

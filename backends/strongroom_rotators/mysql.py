@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from strongroom.errors import PermissionDeniedError, StoreUnavailableError, StrongroomError
 from strongroom.secret import Value
-from strongroom.store import Option, is_loopback, remaining
+from strongroom.store import Option, remaining
 from strongroom_rotators import database_user as shared
 from strongroom_rotators.database_user import DatabaseUserRotator, Login
 
@@ -20,10 +20,6 @@ _DENIED = frozenset({1227, 1396, 1142, 1410, 1064, 1290, 1819})
 """Error numbers: no right, no such user, or a password that the server's policy refuses."""
 
 UserHost = Annotated[str, Option("the host part of the users' accounts")]
-CaCert = Annotated[
-    str | None, Option("the file of the authority that signed the server's certificate; by default the system's")
-]
-Tls = Annotated[bool | None, Option("require TLS; by default for every host but this machine's")]
 
 
 class MySQLServer:
@@ -46,7 +42,7 @@ class MySQLServer:
         import pymysql
 
         host = shared.host_of(secret, self._host)
-        encrypted = not is_loopback(host) if self._tls is None else self._tls
+        encrypted = shared.is_encrypted(host, tls=self._tls)
         limit = max(1, int(remaining()))
         failure: StrongroomError | None = None
         connection: Any = None
@@ -102,8 +98,8 @@ def open_mysql(
     host: shared.Host = None,
     port: shared.Port = None,
     user_host: UserHost = "%",
-    ca_cert: CaCert = None,
-    tls: Tls = None,
+    ca_cert: shared.CaCert = None,
+    tls: shared.Tls = None,
     length: shared.Length = 32,
 ) -> DatabaseUserRotator:
     """Return a rotator for MySQL and MariaDB. Nothing is connected yet.
