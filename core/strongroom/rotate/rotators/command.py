@@ -37,36 +37,23 @@ class CommandRotator:
     credential, and every other code a failure. An undo runs the same programs, with `old` and `new` exchanged.
 
     Args:
-        create: None generates a password for `key`.
-        apply: makes the service accept the new credential.
-        prove: exits with 0 if it does.
-        revoke: ends the old credential; None if `apply` has ended it.
+        programs: the program of each step. None generates a password for `create`, and does nothing for `revoke`, if
+            `apply` has ended the old credential.
         key: the key of a generated password.
         rules: for it.
     """
 
-    def __init__(
-        self,
-        *,
-        create: Sequence[str] | None,
-        apply: Sequence[str],
-        prove: Sequence[str],
-        revoke: Sequence[str] | None,
-        key: str,
-        rules: PasswordRules,
-    ) -> None:
-        self._create = create
-        self._apply = apply
-        self._prove = prove
-        self._revoke = revoke
+    def __init__(self, programs: Mapping[str, Sequence[str] | None], key: str, rules: PasswordRules) -> None:
+        self._programs = programs
         self._key = key
         self._rules = rules
 
     def create(self, current: SensitiveDict) -> Mapping[str, Value]:
         """Return a generated password, or the output of the program."""
-        if self._create is None:
+        program = self._programs["create"]
+        if program is None:
             return {self._key: generate(self._rules)}
-        output = _run(self._create, "create", {"old": to_json(current)})
+        output = _run(program, "create", {"old": to_json(current)})
         try:
             made = json.loads(output)
             if isinstance(made, dict):
@@ -78,25 +65,24 @@ class CommandRotator:
 
     def apply(self, credentials: Credentials) -> None:
         """Run the program of `apply`."""
-        _run_step(self._apply, "apply", credentials)
+        self._step("apply", credentials)
 
     def prove(self, credentials: Credentials) -> None:
         """Run the program of `prove`."""
-        _run_step(self._prove, "prove", credentials)
+        self._step("prove", credentials)
 
     def revoke(self, credentials: Credentials) -> Sequence[str]:
         """Run the program of `revoke`, if there is one."""
-        if self._revoke is not None:
-            _run_step(self._revoke, "revoke", credentials)
+        self._step("revoke", credentials)
         return ()
 
     def close(self) -> None:
         """Do nothing: no program stays."""
 
-
-def _run_step(program: Sequence[str], step: str, credentials: Credentials) -> None:
-    document = {"path": credentials.path, "old": to_json(credentials.old), "new": to_json(credentials.new)}
-    _run(program, step, document)
+    def _step(self, step: str, credentials: Credentials) -> None:
+        if (program := self._programs[step]) is not None:
+            old, new = to_json(credentials.old), to_json(credentials.new)
+            _run(program, step, {"path": credentials.path, "old": old, "new": new})
 
 
 def _run(program: Sequence[str], step: str, document: Mapping[str, object]) -> bytes:
@@ -141,8 +127,8 @@ def open_command(
     Raises:
         ConfigurationError: a program has no name, or the rules for passwords cannot be met.
     """
-    for name, program in (("create", create), ("apply", apply), ("prove", prove), ("revoke", revoke)):
+    programs = {"create": create, "apply": apply, "prove": prove, "revoke": revoke}
+    for name, program in programs.items():
         if program is not None and (not program or not program[0]):
             raise ConfigurationError(f"{name}: must be a list with the program and its arguments")
-    rules = PasswordRules(length, alphabet)
-    return CommandRotator(create=create, apply=apply, prove=prove, revoke=revoke, key=key, rules=rules)
+    return CommandRotator(programs, key, PasswordRules(length, alphabet))

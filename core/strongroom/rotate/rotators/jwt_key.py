@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from strongroom.errors import AuthenticationError, ConfigurationError
@@ -42,7 +42,7 @@ class JwtKeyRotator:
         if self._algorithm in _HMAC_BYTES:
             made: dict[str, Value] = {self._key: SensitiveStr(secrets.token_urlsafe(_HMAC_BYTES[self._algorithm]))}
         else:
-            private, public = _pem(_GENERATORS[self._algorithm]())
+            private, public = _pem(_private_key(self._algorithm))
             made = {self._key: private, "public_key": public}
         made["kid"] = secrets.token_hex(8)
         return {**made, **{_PREVIOUS + name: current[name] for name in self._names if name in current}}
@@ -76,36 +76,15 @@ class JwtKeyRotator:
         """Do nothing."""
 
 
-def _rsa() -> PrivateKeyTypes:
-    from cryptography.hazmat.primitives.asymmetric import rsa
+def _private_key(algorithm: str) -> PrivateKeyTypes:
+    """Return a new private key for an asymmetric algorithm."""
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-    return rsa.generate_private_key(65537, _RSA_BITS)
-
-
-def _p256() -> PrivateKeyTypes:
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    return ec.generate_private_key(ec.SECP256R1())
-
-
-def _p384() -> PrivateKeyTypes:
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    return ec.generate_private_key(ec.SECP384R1())
-
-
-def _ed25519() -> PrivateKeyTypes:
-    from cryptography.hazmat.primitives.asymmetric import ed25519
-
-    return ed25519.Ed25519PrivateKey.generate()
-
-
-_GENERATORS: Mapping[str, Callable[[], PrivateKeyTypes]] = {
-    "RS256": _rsa,
-    "ES256": _p256,
-    "ES384": _p384,
-    "EdDSA": _ed25519,
-}
+    if algorithm == "RS256":
+        return rsa.generate_private_key(65537, _RSA_BITS)
+    if algorithm == "EdDSA":
+        return ed25519.Ed25519PrivateKey.generate()
+    return ec.generate_private_key(ec.SECP256R1() if algorithm == "ES256" else ec.SECP384R1())
 
 
 def _pem(key: PrivateKeyTypes) -> tuple[SensitiveStr, SensitiveStr]:
