@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from typing import Any
 
 from strongroom.config import OptionValue, Rank, RotationConfig, StoreConfig, Window
 from strongroom.config.chain_table import OptionReader
@@ -37,50 +37,25 @@ def read_rotation(path: str, tables: list[tuple[Table, Rank]], reader: OptionRea
         fault = ""
     if fault:
         last.fail("", fault)
-    settings = _Settings()
+    settings: dict[str, Any] = {}
+    options: dict[str, OptionValue] = {}
     for table, rank in tables:
-        settings.read(table, rank, reader)
-    if settings.rotator is None:
+        found = {
+            "rotator": table.text("rotator"),
+            "store": table.text("store"),
+            "every": _period(table),
+            "window": _window(table),
+            "jitter": table.seconds("jitter"),
+            "grace": table.seconds("grace"),
+        }
+        settings |= {name: value for name, value in found.items() if value is not None}
+        options |= {key: reader.given(table, key, value, rank) for key, value in table.rest().items()}
+    if (rotator := settings.pop("rotator", None)) is None:
         last.fail("rotator", 'is missing: it names a rotator, such as "postgres"')
-    if settings.every is None and (settings.window or settings.jitter):
+    if "every" not in settings and ("window" in settings or settings.get("jitter")):
         last.fail("every", 'is missing: `window` and `jitter` need a period such as every = "30d"')
-    return RotationConfig(
-        path=path,
-        rotator=StoreConfig(path, settings.rotator, last.where().removesuffix(":"), settings.options),
-        store=settings.store,
-        every=settings.every,
-        window=settings.window,
-        jitter=settings.jitter,
-        grace=settings.grace,
-        found_file=reader.found_file,
-    )
-
-
-class _Settings:
-    """The settings of one rotation, from the tables read so far."""
-
-    rotator: str | None = None
-    store: str | None = None
-    every: float | None = None
-    window: Window | None = None
-    jitter: float = 0.0
-    grace: float = 0.0
-    options: Mapping[str, OptionValue] = {}
-
-    def read(self, table: Table, rank: Rank, reader: OptionReader) -> None:
-        """Override the settings by those of one more table."""
-        self.rotator = table.text("rotator") or self.rotator
-        self.store = table.text("store") or self.store
-        self.every = _period(table) or self.every
-        self.window = _window(table) or self.window
-        self.jitter = _or(table.seconds("jitter"), self.jitter)
-        self.grace = _or(table.seconds("grace"), self.grace)
-        given = {key: reader.given(table, key, value, rank) for key, value in table.rest().items()}
-        self.options = {**self.options, **given}
-
-
-def _or(value: float | None, default: float) -> float:
-    return default if value is None else value
+    store = StoreConfig(path, rotator, last.where().removesuffix(":"), options)
+    return RotationConfig(path, store, found_file=reader.found_file, **settings)
 
 
 def _period(table: Table) -> float | None:
