@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Self
 
 from strongroom.config import Config
-from strongroom.errors import MigrationError, StrongroomError, shown
+from strongroom.errors import ConfigurationError, MigrationError, StrongroomError, shown
 from strongroom.migrate.endpoints import Endpoint, Endpoints, Locations
 from strongroom.migrate.execution.results import Results
 from strongroom.migrate.execution.source_deletion import SourceDeletion, migrated_items
-from strongroom.migrate.execution.throttle import RateLimit
+from strongroom.migrate.execution.throttle import ProgressMeter, RateLimit
 from strongroom.migrate.execution.transfer import Transfer, report_unwritten
 from strongroom.migrate.execution.undo import Undo
 from strongroom.migrate.execution.verify import Verification
+from strongroom.migrate.ledger.plan_digests import seal_plan
 from strongroom.migrate.ledger.runs import Ledger, OpenRun, Run, runs
+from strongroom.migrate.plans.mapping_export import planned_mapping
 from strongroom.migrate.plans.plan import OnConflict, Plan, PlannedMapping, State
-from strongroom.migrate.plans.planner import make_plan
+from strongroom.migrate.plans.planner import Planner, open_digests
 from strongroom.migrate.report import Action, ItemState, OnProgress, Report
-from strongroom.migrate.sources import Selection
+from strongroom.migrate.sources import Selection, Source
 
 _EVERYTHING = Selection()
 
@@ -114,18 +117,31 @@ class Migrator:
                 is an item of the plan.
         """
         names = (sources,) if isinstance(sources, str) else tuple(sources)
-        return make_plan(
-            names,
-            target,
-            lambda mapping: self._endpoints(mapping, encrypt_to),
-            self._state_folder,
-            selection=selection,
-            on_conflict=on_conflict,
-            mapping_file=mapping_file,
-            backup=backup,
-            encrypt_to=tuple(encrypt_to),
-            progress=progress,
-        )
+        if not names or len(set(names)) != len(names):
+            raise ConfigurationError("A migration needs at least one source, and each source only once")
+        identifier = secrets.token_hex(8)
+        mapping = None if mapping_file is None else planned_mapping(mapping_file)
+        endpoints = self._endpoints(mapping, encrypt_to)
+        with ExitStack() as stack:
+            store = endpoints.target(target)
+            opened = [endpoints.source(name) for name in names]
+            if mapping is not None and not endpoints.mapped:
+                reason = "no source takes a mapping file. Sources of variables do"
+                raise ConfigurationError(f"{shown(mapping.file)}: {reason}")
+            digests = open_digests(self._state_folder, identifier)
+            if digests is not None:
+                stack.callback(digests.close)
+            meter = ProgressMeter("plan", None, progress)
+            planner = Planner(store, selection, on_conflict, digests, meter, backup=backup)
+            for source in opened:
+                planner.add(source)
+            items = planner.sorted_items(names)
+        plan = Plan(identifier, names, target, on_conflict, items, mapping, backup, tuple(encrypt_to))
+        if digests is not None:
+            with suppress(OSError, MigrationError):  # then `apply` cannot tell whether the plan was edited
+                ledger = Ledger(self._state_folder)
+                seal_plan(plan, ledger.plan_file(plan.id, ".seal"), ledger.digester())
+        return plan
 
     def apply(self, plan: Plan, *, rate: float | None = None, progress: OnProgress | None = None) -> Report:
         """Apply a plan, except to secrets that changed since.
@@ -204,15 +220,7 @@ class Migrator:
                     results.settle(index, ItemState.FAILED, item.reason)
                 elif not (plan.writes(item) or item.state is State.EQUAL):
                     results.settle(index, ItemState.SKIPPED, item.reason)
-            verification = Verification(opened, target, results)
-
-            def verify_sources() -> None:
-                for name in plan.sources:
-                    indices = [index for index in checked if plan.items[index].source == name]
-                    if indices:
-                        verification.run(endpoints.source(name), indices)
-
-            return results.report(_stopped(verify_sources))
+            return results.report(_run_sources(endpoints, plan, checked, Verification(opened, target, results).run))
 
     def undo(self, run: str | None = None, *, progress: OnProgress | None = None) -> Report:
         """Restore the target to its state before a run, the last secret first.
@@ -259,13 +267,11 @@ class Migrator:
             for index in set(range(len(plan.items))) - set(chosen):
                 results.settle(index, ItemState.SKIPPED, "it was not migrated")
 
-            def delete_sources() -> None:
-                for name in sources:
-                    indices = [index for index in chosen if plan.items[index].source == name]
-                    SourceDeletion(opened, endpoints.source(name), target, results).run(indices)
+            def delete(source: Source, indices: list[int]) -> None:
+                SourceDeletion(opened, source, target, results).run(indices)
 
             try:
-                stopped = _stopped(delete_sources)
+                stopped = _run_sources(endpoints, plan, chosen, delete)
             finally:
                 with suppress(MigrationError):  # then the journal has more secrets as deleted than are
                     opened.journal.sync()
@@ -300,28 +306,35 @@ class Migrator:
 
     @staticmethod
     def _transfer(run: OpenRun, endpoints: Endpoints, limit: RateLimit, progress: OnProgress | None) -> Report:
-        by_source: dict[str, list[int]] = {}
-        for index, item in enumerate(run.plan.items):
-            entry = run.journal.entries.get(index)
-            if run.plan.writes(item) and not (entry is not None and entry.done):
-                by_source.setdefault(item.source, []).append(index)
-        target = endpoints.open(by_source, run.plan.target)
-        results = Results(Action.APPLY, run, sum(map(len, by_source.values())), progress)
+        plan, entries = run.plan, run.journal.entries
+        done = {index for index, entry in entries.items() if entry.done}
+        left = [index for index, item in enumerate(plan.items) if plan.writes(item) and index not in done]
+        target = endpoints.open(dict.fromkeys(plan.items[index].source for index in left), plan.target)
+        results = Results(Action.APPLY, run, len(left), progress)
         report_unwritten(run, results)
-        transfer = Transfer(run, target, results, limit)
-
-        def write_sources() -> None:
-            for name, indices in by_source.items():
-                transfer.run(endpoints.source(name), indices)
-
         try:
-            stopped = _stopped(write_sources)
+            stopped = _run_sources(endpoints, plan, left, Transfer(run, target, results, limit).run)
         finally:
             with suppress(MigrationError):  # an interrupted run keeps its results; if it cannot, `resume` finds out
                 run.journal.sync()
-        if stopped is None and results.all_done(index for indices in by_source.values() for index in indices):
+        if stopped is None and results.all_done(left):
             run.ledger.finish(run.run)
         return results.report(stopped)
+
+
+def _run_sources(
+    endpoints: Endpoints, plan: Plan, indices: Iterable[int], step: Callable[[Source, list[int]], None]
+) -> StrongroomError | None:
+    """Perform a step on these items, source by source, and return the error that ended it, or None."""
+    by_source: dict[str, list[int]] = {}
+    for index in indices:
+        by_source.setdefault(plan.items[index].source, []).append(index)
+
+    def steps() -> None:
+        for name, items in by_source.items():
+            step(endpoints.source(name), items)
+
+    return _stopped(steps)
 
 
 def _stopped(operation: Callable[[], None]) -> StrongroomError | None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import logging
-import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 from strongroom.errors import (
-    ConfigurationError,
     InvalidDataError,
     MigrationError,
     SecretNotFoundError,
@@ -19,16 +16,13 @@ from strongroom.errors import (
     StrongroomError,
     shown,
 )
-from strongroom.migrate.endpoints import Endpoints
 from strongroom.migrate.execution.parallel import OUTAGES, OutageWatch, read_each
 from strongroom.migrate.execution.throttle import ProgressMeter
-from strongroom.migrate.ledger.plan_digests import PlanDigests, seal_plan
+from strongroom.migrate.ledger.plan_digests import PlanDigests
 from strongroom.migrate.ledger.runs import Ledger
 from strongroom.migrate.plans.comparison import planned_keys, state_of
 from strongroom.migrate.plans.labels import Record, carried, lacking, to_write
-from strongroom.migrate.plans.mapping_export import planned_mapping
-from strongroom.migrate.plans.plan import Item, OnConflict, Plan, PlannedKey, PlannedMapping, State
-from strongroom.migrate.report import OnProgress
+from strongroom.migrate.plans.plan import Item, OnConflict, PlannedKey, State
 from strongroom.migrate.sources import Selection, Source, labels_of
 from strongroom.migrate.spi import Failure
 from strongroom.paths import check_path
@@ -38,46 +32,6 @@ from strongroom.store.boundary.validation import ValidatedStore
 logger = logging.getLogger("strongroom.migrate")
 
 _MOST_LISTED = 20_000
-
-
-def make_plan(
-    sources: tuple[str, ...],
-    target: str,
-    open_endpoints: Callable[[PlannedMapping | None], Endpoints],
-    state_folder: Path | None,
-    *,
-    selection: Selection,
-    on_conflict: OnConflict,
-    mapping_file: Path | None,
-    backup: bool,
-    encrypt_to: tuple[str, ...],
-    progress: OnProgress | None,
-) -> Plan:
-    """Read the sources and the target, and return the plan; see `Migrator.plan`."""
-    if not sources or len(set(sources)) != len(sources):
-        raise ConfigurationError("A migration needs at least one source, and each source only once")
-    identifier = secrets.token_hex(8)
-    mapping = None if mapping_file is None else planned_mapping(mapping_file)
-    endpoints = open_endpoints(mapping)
-    with ExitStack() as stack:
-        store = endpoints.target(target)
-        opened = [endpoints.source(name) for name in sources]
-        if mapping is not None and not endpoints.mapped:
-            raise ConfigurationError(f"{shown(mapping.file)}: no source takes a mapping file. Sources of variables do")
-        digests = _open_digests(state_folder, identifier)
-        if digests is not None:
-            stack.callback(digests.close)
-        meter = ProgressMeter("plan", None, progress)
-        planner = _Planner(store, selection, on_conflict, digests, meter, backup=backup)
-        for source in opened:
-            planner.add(source)
-        items = planner.sorted_items(sources)
-    plan = Plan(identifier, sources, target, on_conflict, items, mapping, backup, encrypt_to)
-    if digests is not None:
-        with suppress(OSError, MigrationError):  # then `apply` cannot tell whether the plan was edited
-            ledger = Ledger(state_folder)
-            seal_plan(plan, ledger.plan_file(plan.id, ".seal"), ledger.digester())
-    return plan
 
 
 def _list_target(target: ValidatedStore, selection: Selection) -> frozenset[str] | None:
@@ -96,7 +50,7 @@ def _list_target(target: ValidatedStore, selection: Selection) -> frozenset[str]
     return frozenset(found) if len(found) <= _MOST_LISTED else None
 
 
-def _open_digests(state_folder: Path | None, identifier: str) -> PlanDigests | None:
+def open_digests(state_folder: Path | None, identifier: str) -> PlanDigests | None:
     """Return the store of a plan's digests, or None if nothing can be written there. A plan works without it."""
     try:
         return Ledger(state_folder).remembered(identifier, new=True)
@@ -105,7 +59,7 @@ def _open_digests(state_folder: Path | None, identifier: str) -> PlanDigests | N
         return None
 
 
-class _Planner:
+class Planner:
     """Creates the items of a plan, source by source."""
 
     def __init__(
