@@ -18,7 +18,7 @@ from urllib.parse import quote
 from strongroom.disk_cache.entry import Row
 from strongroom.disk_cache.keys import KeyRing, Keys
 from strongroom.disk_cache.root_key import KeyPlace, check_file, root_key
-from strongroom.files.private_file import create, lock, open_file
+from strongroom.files.private_file import create_once, lock, open_file
 from strongroom.store import remaining
 
 _SUFFIX = ".sqlite"
@@ -222,7 +222,7 @@ class Container:
         """Open the database to change it, and create it if there is none."""
         file = self.file(keys)
         if check_file(file) is None:
-            _create_empty(file)
+            create_once(file, ())
             self._sweep(keys)
         with self._opened(file) as database:
             if not _has_schema(database):
@@ -253,21 +253,6 @@ class Container:
             with suppress(OSError):
                 if time.time() - file.stat().st_mtime > _ORPHAN_AGE:
                     self.remove(file)
-
-
-def _create_empty(file: Path) -> None:
-    """Create an empty file of mode 0600, unless another process or thread creates it first.
-
-    It is closed before it gets its name: closing a descriptor of the database would end the locks that SQLite holds on
-    it in another thread of this process (POSIX advisory locks).
-    """
-    temporary = file.with_name(f".{file.name}.{os.urandom(8).hex()}")
-    create(temporary, ())
-    try:
-        with suppress(FileExistsError):
-            os.link(temporary, file)
-    finally:
-        temporary.unlink()
 
 
 def _has_schema(database: sqlite3.Connection) -> bool:

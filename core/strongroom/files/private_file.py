@@ -292,6 +292,21 @@ def create(file: Path, content: Iterable[bytes]) -> None:
     sync_folder(file.parent)
 
 
+def create_once(file: Path, content: Iterable[bytes]) -> None:
+    """Create a file, which has its content and is closed before it gets its name, unless another process is first.
+
+    Closing a descriptor of the file itself would end the locks that another thread of this process holds on it, such as
+    SQLite's (POSIX advisory locks).
+    """
+    temporary = file.with_name(f".{file.name}.{os.urandom(8).hex()}")
+    create(temporary, content)
+    try:
+        with suppress(FileExistsError):
+            os.link(temporary, file)
+    finally:
+        temporary.unlink()
+
+
 def sync_folder(folder: Path) -> None:
     """Flush the names in a folder to disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -308,13 +323,7 @@ def read_or_create_key(file: Path) -> bytes:
         OSError: it cannot be created or read, or has another size.
     """
     if not file.exists():
-        temporary = file.with_name(f".{file.name}.{os.urandom(8).hex()}")
-        create(temporary, [os.urandom(KEY_SIZE)])
-        try:
-            with suppress(FileExistsError):  # another process created it first: its key counts
-                os.link(temporary, file)
-        finally:
-            temporary.unlink()
+        create_once(file, [os.urandom(KEY_SIZE)])
         sync_folder(file.parent)
     key = read(file)
     if len(key) != KEY_SIZE:

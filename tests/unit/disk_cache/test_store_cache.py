@@ -390,7 +390,7 @@ def test_a_full_disk_is_a_miss_with_one_warning(folder, caplog, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("strongroom.disk_cache.container.create", full)
+    monkeypatch.setattr("strongroom.disk_cache.container.create_once", full)
     Cache(folder).put().put("db/other")
     assert warnings(caplog) == ["The disk cache of store vault is not used: No space left on device"]
     assert Cache(folder).current("db/app") is None
