@@ -116,7 +116,7 @@ class _Reader:
         """Return the key or item of a table, or any other table unchanged."""
         if value.keys() == set(_KEY):
             key = _Table(value, f"{self._where}, item {self._count + 1}", _KEY)
-            return self._share(PlannedKey(key.text("name"), key.one_of("change", Change), key.number("size")))
+            return self._share(PlannedKey(key.get("name", str), key.one_of("change", Change), key.size("size")))
         if value.keys() == set(_ITEM):
             self._count += 1
             return self._item(_Table(value, f"{self._where}, item {self._count}", _ITEM))
@@ -132,9 +132,9 @@ class _Reader:
         table = _Table(head, self._where, _PLAN)
         if not isinstance(items, list):
             raise table.fault("items")
-        if not (identifier := table.text("id")).isalnum() or not identifier.isascii():
+        if not (identifier := table.get("id", str)).isalnum() or not identifier.isascii():
             raise table.fault("id")  # it becomes the name of a file
-        sources = table.texts("sources")
+        sources = table.each("sources", str)
         for number, item in enumerate(items, start=1):
             if not isinstance(item, Item) or item.source not in sources:
                 raise ConfigurationError(f"{self._where}, item {number}: it is not an item of this plan")
@@ -142,12 +142,12 @@ class _Reader:
         return Plan(
             identifier,
             sources,
-            table.text("target"),
+            table.get("target", str),
             policy,
             tuple(items),
             mapping,
-            table.flag("backup"),
-            table.texts("encrypt_to"),
+            table.get("backup", bool),
+            table.each("encrypt_to", str),
         )
 
     def check_once(self, plan: Plan) -> None:
@@ -163,30 +163,24 @@ class _Reader:
                 known.add(path)
 
     def _mapping(self, head: _Table) -> PlannedMapping | None:
-        value = head.value["mapping"]
-        if value is None:
+        if head.value["mapping"] is None:
             return None
-        if not isinstance(value, dict):
-            raise head.fault("mapping")
-        table = _Table(value, f"{self._where}, mapping", _MAPPING)
-        return PlannedMapping(table.text("file"), table.text("digest"))
+        table = _Table(head.get("mapping", dict), f"{self._where}, mapping", _MAPPING)
+        return PlannedMapping(table.get("file", str), table.get("digest", str))
 
     def _item(self, table: _Table) -> Item:
-        keys = table.value["keys"]
-        if not isinstance(keys, list) or not all(isinstance(key, PlannedKey) for key in keys):
-            raise table.fault("keys")
-        source_path, path = table.text("source_path"), table.text("path")
+        source_path, path = table.get("source_path", str), table.get("path", str)
         return Item(
-            source=self._share(table.text("source")),
+            source=self._share(table.get("source", str)),
             source_path=source_path,
             path=source_path if path == source_path else path,
             state=table.one_of("state", State),
-            reason=self._share(table.text("reason")),
-            keys=self._share(tuple(keys)),
+            reason=self._share(table.get("reason", str)),
+            keys=self._share(table.each("keys", PlannedKey)),
             source_version=table.version("source_version"),
             target_version=table.version("target_version"),
-            cautions=self._share(table.texts("cautions")),
-            labels=self._share(table.texts("labels")),
+            cautions=self._share(table.each("cautions", str)),
+            labels=self._share(table.each("labels", str)),
         )
 
     def _share(self, value: _T) -> _T:
@@ -208,29 +202,22 @@ class _Table:
     def fault(self, name: str) -> ConfigurationError:
         return ConfigurationError(f"{self._where}: {name} is invalid")
 
-    def text(self, name: str) -> str:
+    def get(self, name: str, kind: type[_T]) -> _T:
         value = self.value[name]
-        if not isinstance(value, str):
+        if type(value) is not kind:  # True is an int too
             raise self.fault(name)
         return value
 
-    def texts(self, name: str) -> tuple[str, ...]:
-        value = self.value[name]
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+    def each(self, name: str, kind: type[_T]) -> tuple[_T, ...]:
+        items = self.get(name, list)
+        if not all(isinstance(item, kind) for item in items):
             raise self.fault(name)
-        return tuple(value)
+        return tuple(items)
 
-    def number(self, name: str) -> int:
-        value = self.value[name]
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+    def size(self, name: str) -> int:
+        if (number := self.get(name, int)) < 0:
             raise self.fault(name)
-        return value
-
-    def flag(self, name: str) -> bool:
-        value = self.value[name]
-        if not isinstance(value, bool):
-            raise self.fault(name)
-        return value
+        return number
 
     def version(self, name: str) -> int | str | None:
         value = self.value[name]
