@@ -86,14 +86,14 @@ def read_file(
     for other in environments.values():
         if other.chain is not None:  # that at the top is read below, once
             _chain(base, other)
-    level = environments.get(environment or "")
+    level = environments.get(environment or "") or _level(Table({}, source), folder)
     reader = OptionReader(environment, source if found else "", folder)
     return FileConfig(
         environment=environment,
         production=_is_production(base, level),
-        timeout=base.timeout if level is None or level.timeout is None else level.timeout,
-        cache={**base.cache, **(level.cache if level else {})},
-        audit={**base.audit, **(level.audit if level else {})},
+        timeout=base.timeout if level.timeout is None else level.timeout,
+        cache={**base.cache, **level.cache},
+        audit={**base.audit, **level.audit},
         secrets=secrets,
         stores={name: read_store(name, tables, reader) for name, tables in _merged(base, level, "stores")},
         rotations=_rotations(base, level, reader),
@@ -101,7 +101,7 @@ def read_file(
         other_stores=frozenset(name for other in environments.values() for name in other.stores),
         source=source,
         heeds_environment=bool(environments) or has_placeholder(document.get("stores")),
-        origins={**base.origins, **(level.origins if level else {})},
+        origins={**base.origins, **level.origins},
     )
 
 
@@ -159,20 +159,19 @@ def _check_selected(environment: str | None, environments: Mapping[str, object],
         raise ConfigurationError(f"{source}: it has no environment {environment}; {known}")
 
 
-def _is_production(base: _Level, level: _Level | None) -> bool:
-    own = None if level is None else level.production
-    return bool(base.production if own is None else own)
+def _is_production(base: _Level, level: _Level) -> bool:
+    return bool(base.production if level.production is None else level.production)
 
 
-def _chain(base: _Level, level: _Level | None) -> tuple[LinkConfig, ...] | None:
+def _chain(base: _Level, level: _Level) -> tuple[LinkConfig, ...] | None:
     """Return the chain of the environment, or that at the top."""
-    owner = base if level is None or level.chain is None else level
+    owner = base if level.chain is None else level
     if owner.chain is None:
         return None
     return read_chain(owner.chain, owner.table, production=_is_production(base, level))
 
 
-def _rotations(base: _Level, level: _Level | None, reader: OptionReader) -> dict[str, RotationConfig]:
+def _rotations(base: _Level, level: _Level, reader: OptionReader) -> dict[str, RotationConfig]:
     tables = dict(_merged(base, level, "rotations"))
     if not tables:
         return {}
@@ -182,20 +181,14 @@ def _rotations(base: _Level, level: _Level | None, reader: OptionReader) -> dict
 
 
 def _merged(
-    base: _Level, level: _Level | None, name: Literal["stores", "rotations"]
+    base: _Level, level: _Level, name: Literal["stores", "rotations"]
 ) -> Iterator[tuple[str, list[tuple[Table, Rank]]]]:
     """Yield the tables of each store or rotation: that at the top, then that of the environment."""
     below: Mapping[str, Table] = getattr(base, name)
-    above: Mapping[str, Table] = {} if level is None else getattr(level, name)
+    above: Mapping[str, Table] = getattr(level, name)
+    ranked = (below, Rank.FILE), (above, Rank.FILE_ENVIRONMENT)
     for key in {**below, **above}:
-        yield (
-            key,
-            [
-                (tables[key], rank)
-                for tables, rank in ((below, Rank.FILE), (above, Rank.FILE_ENVIRONMENT))
-                if key in tables
-            ],
-        )
+        yield key, [(tables[key], rank) for tables, rank in ranked if key in tables]
 
 
 def _cache(table: Table, folder: Path | None) -> dict[str, Any]:
