@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import math
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -45,7 +44,7 @@ def from_json(value: Any) -> Value:
             if isinstance(inner, str):
                 try:
                     return SensitiveBytes(base64.b64decode(inner, validate=True))
-                except (binascii.Error, ValueError):
+                except ValueError:
                     return SensitiveDict({_BYTES: SensitiveStr(inner)})
             if isinstance(inner, dict) and len(inner) == 1 and _BYTES in inner:
                 return SensitiveDict({_BYTES: from_json(inner[_BYTES])})

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from strongroom.audit_log.log_file import archives, end_of
 from strongroom.audit_log.record import MAX_LINE, START, Hasher, Head, Record, looks_like_record
@@ -88,7 +89,8 @@ class _Chain:
         """
         number = 0
         with private_file.open_lines(file) as stream:
-            for line in _lines(stream):
+            # A line that is too long is cut, and refused as one without its end.
+            for line in iter(partial(stream.readline, MAX_LINE + 2), b""):
                 number += 1
                 if not line.endswith(b"\n"):
                     self._end(file, number, line, is_last=is_last)
@@ -194,9 +196,3 @@ def head(file: Path, hasher: Hasher) -> Head:
     if found == START:
         raise OSError(errno.ENODATA, "it has no record")
     return found
-
-
-def _lines(stream: BinaryIO) -> Iterator[bytes]:
-    """Yield each line with its line feed; of one that is too long, the beginning with a line feed is the last."""
-    while line := stream.readline(MAX_LINE + 2):
-        yield line

@@ -7,7 +7,6 @@ would become a part of the value when the file is read back.
 from __future__ import annotations
 
 import base64
-import binascii
 import csv
 import io
 from collections.abc import Mapping
@@ -126,7 +125,7 @@ def _from_typed(path: str, key: str, text: str, kind: str) -> Value:
     if kind == _BASE64:
         try:
             return protect(base64.b64decode(text, validate=True))
-        except (binascii.Error, ValueError):
+        except ValueError:
             fault = "it is not base64"
     if kind == _JSON:
         try:

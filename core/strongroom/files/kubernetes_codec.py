@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
@@ -248,7 +247,7 @@ def _entries(path: str, node: Node | None) -> Iterator[tuple[str, SensitiveStr]]
 def _from_base64(path: str, key: str, text: str) -> bytes:
     try:
         return base64.b64decode("".join(text.split()), validate=True)
-    except (binascii.Error, ValueError):
+    except ValueError:
         text = ""
     raise InvalidDataError(path, f"key {key!r}: it is not base64", hint="Put text under stringData")
 

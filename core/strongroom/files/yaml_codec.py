@@ -8,7 +8,6 @@ repeated names are refused too.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -201,7 +200,7 @@ def _scalar(node: ScalarNode) -> Any:  # any of JSON's scalars
     if tag == "binary":
         try:
             return protect(base64.b64decode("".join(text.split()), validate=True))
-        except (binascii.Error, ValueError):
+        except ValueError:
             pass
     raise _refused(node, "readers of YAML differ on what it is: write text between quotes, or the number in decimal")
 

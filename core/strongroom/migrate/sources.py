@@ -297,18 +297,6 @@ class ExporterStore:
         self._exporter.close()
 
 
-def _as_item(item: object) -> Secret | Failure:
-    """Return an item of an importer, if it is one. The message of an error of another class may hold a value."""
-    if not isinstance(item, Failure):
-        if isinstance(item, Secret):
-            return item
-        raise answers.unexpected("items", item, "Secret or Failure", "an item")
-    for name, part, kind in (("name", item.name, str), ("error", item.error, StrongroomError)):
-        if not isinstance(part, kind):
-            raise answers.unexpected("items", part, kind.__name__, f"a Failure with {name}")
-    return item
-
-
 def check_outcome(answer: object) -> Outcome:
     """Return an outcome of an exporter, if it is one."""
     if not isinstance(answer, Outcome):
@@ -326,16 +314,22 @@ def check_outcome(answer: object) -> Outcome:
 def check_item(item: object) -> Secret | Failure:
     """Return an item of an importer, if a store could hold it.
 
+    The error of a failure must be one of ours, since the message of another may hold a value.
+
     Raises:
         InvalidPathError, InvalidDataError: no store could.
         AnswerError: it is of another type, or a part of it is.
     """
-    item = _as_item(item)
     if isinstance(item, Secret):
         check_path(item.path)
         check_data(item.path, item.data)
         check_labels(item.path, item.metadata)
         return answers.as_secret(item, item.path, "items")
+    if not isinstance(item, Failure):
+        raise answers.unexpected("items", item, "Secret or Failure", "an item")
+    for name, part, kind in (("name", item.name, str), ("error", item.error, StrongroomError)):
+        if not isinstance(part, kind):
+            raise answers.unexpected("items", part, kind.__name__, f"a Failure with {name}")
     return item
 
 

@@ -17,7 +17,7 @@ from strongroom.errors import (
 from strongroom.migrate.execution.parallel import OutageWatch, Write, groups, read_each, write_one
 from strongroom.migrate.execution.results import Results
 from strongroom.migrate.ledger.runs import OpenRun
-from strongroom.migrate.plans.comparison import covers
+from strongroom.migrate.plans.comparison import differing
 from strongroom.migrate.plans.labels import form_of, lacking
 from strongroom.migrate.plans.plan import State
 from strongroom.migrate.report import ItemState
@@ -84,7 +84,7 @@ class SourceDeletion:
                 self._results.fail(index, source_secret)
             elif isinstance(target_secret, StrongroomError):
                 self._results.fail(index, target_secret)
-            elif not covers(target_secret.data, source_secret.data):
+            elif differing(target_secret.data, source_secret.data):
                 self._results.put(index, ItemState.CONFLICT, "the target differs from the source")
             elif self._labels_copied(index, source_secret, target_secret):
                 safe[index] = target_secret

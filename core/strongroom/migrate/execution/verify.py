@@ -9,7 +9,7 @@ from strongroom.migrate.execution.parallel import OutageWatch, read_each
 from strongroom.migrate.execution.results import Results
 from strongroom.migrate.ledger.journal import Entry
 from strongroom.migrate.ledger.runs import OpenRun
-from strongroom.migrate.plans.comparison import HAS_ALL, covers, differing
+from strongroom.migrate.plans.comparison import HAS_ALL, differing
 from strongroom.migrate.plans.labels import lacking
 from strongroom.migrate.plans.plan import OnConflict, State
 from strongroom.migrate.report import ItemState
@@ -62,15 +62,14 @@ class Verification:
             if self._is_as_written(entry, target):
                 return ItemState.DONE, "the source can no longer be read; the target holds what was written"
             return ItemState.FAILED, f"the source cannot be read: {source}"
-        if covers(target.data, source.data):
+        if not (keys := differing(target.data, source.data)):
             return ItemState.DONE, "" if entry else HAS_ALL
         merged = item.state is State.CONFLICT and self._plan.on_conflict is OnConflict.MERGE
         if merged and not set(source.data) - set(target.data):
             return ItemState.DONE, "merged: the target keeps its own values"
-        keys = ", ".join(differing(target.data, source.data))
         written = self._is_as_written(entry, target)
         since = "the source was changed since" if written else "the target differs from the source"
-        return ItemState.FAILED, f"{since}: {keys}"
+        return ItemState.FAILED, f"{since}: {', '.join(keys)}"
 
     def _with_labels(
         self, source: Source, index: int, source_secret: Secret, target_secret: Secret, reason: str

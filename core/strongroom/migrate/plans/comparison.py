@@ -62,11 +62,6 @@ def state_of(source: Secret, target: Secret | None) -> State:
     return State.CHANGE if Change.ADDED in found else State.EQUAL
 
 
-def covers(target: Mapping[str, Value], source: Mapping[str, Value]) -> bool:
-    """Return True if the target has every key of the source with the same value."""
-    return not {Change.ADDED, Change.CHANGED} & set(changes(target, source).values())
-
-
 def differing(target: Mapping[str, Value], source: Mapping[str, Value]) -> list[str]:
     """Return the source's keys that the target lacks or has with another value."""
     return [key for key, change in changes(target, source).items() if change in {Change.ADDED, Change.CHANGED}]

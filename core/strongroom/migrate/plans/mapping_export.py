@@ -59,7 +59,7 @@ def update_mapping(file: Path, mapping: MappingFile) -> int:
         _parsed(after, file)
         _write(file, after)
     elif added:
-        _write(file, as_json(before.updated(mapping)))
+        _write(file, as_json(MappingFile((*before.entries, *added), before.source)))
     return len(added)
 
 

@@ -126,10 +126,6 @@ class MappingFile:
             return named
         return next((entry for entry in self.entries if entry.is_pattern and entry.matches(variable)), None)
 
-    def updated(self, newer: MappingFile) -> MappingFile:
-        """Return this mapping, followed by the entries of the newer one that it lacks."""
-        return MappingFile((*self.entries, *self.missing(newer)), self.source)
-
     def missing(self, newer: MappingFile) -> tuple[Entry, ...]:
         """Return the entries of the newer mapping for variables that this one does not match."""
         return tuple(entry for entry in newer.entries if self.entry(entry.variable) is None)
