@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from strongroom.disk_cache.maintenance import Status
     from strongroom.disk_cache.root_key import KeyPlace
     from strongroom.secret import Value
+
+_T = TypeVar("_T")
 
 
 @click.group("cache")
@@ -37,10 +39,8 @@ def status_command(invocation: Invocation, *, as_json: bool) -> None:
 
     Example: strongroom cache status
     """
-    from strongroom.disk_cache.maintenance import inspect
-
     config = invocation.load()
-    status = inspect(*_place(invocation))
+    status = inspected(config)
     if as_json:
         output.write_document({"enabled": config.cache.disk, **described(status)})
     else:
@@ -60,9 +60,7 @@ def verify_command(invocation: Invocation, *, as_json: bool) -> None:
     """
     from strongroom.disk_cache.maintenance import verify
 
-    folder, key = _place(invocation)
-    with _faults_of(folder):
-        found = verify(folder, key)
+    folder, found = _maintained(invocation, verify)
     if as_json:
         faults = list(found.faults)
         output.write_document({"ok": found.ok, "entries": found.entries, "damaged": found.damaged, "faults": faults})
@@ -82,9 +80,7 @@ def clear_command(invocation: Invocation, *, as_json: bool) -> None:
     """
     from strongroom.disk_cache.maintenance import clear
 
-    folder, key = _place(invocation)
-    with _faults_of(folder):
-        count = clear(folder, key)
+    folder, count = _maintained(invocation, clear)
     if as_json:
         output.write_document({"folder": str(folder), "removed": count})
     output.say(f"removed {count} files from {folder}")
@@ -102,36 +98,29 @@ def rotate_key_command(invocation: Invocation, *, as_json: bool) -> None:
     """
     from strongroom.disk_cache.maintenance import rotate_key
 
-    folder, key = _place(invocation)
-    with _faults_of(folder):
-        rotate_key(folder, key)
+    folder, _ = _maintained(invocation, rotate_key)
     if as_json:
         output.write_document({"folder": str(folder)})
     output.say(f"{folder} has a new root key, and no entries")
 
 
-def _place(invocation: Invocation) -> tuple[Path, KeyPlace]:
-    """Return the folder of the cache, and the place of its root key."""
+def _maintained(invocation: Invocation, operation: Callable[[Path, KeyPlace], _T]) -> tuple[Path, _T]:
+    """Return the folder of the cache, and the result of an operation on it."""
+    from strongroom.files import private_file
     from strongroom.manager.disk import cache_folder
 
     config = invocation.load()
-    return cache_folder(config), config.cache.key
+    folder = cache_folder(config)
+    with private_file.faults_as(ConfigurationError, f"The disk cache {folder}"):
+        return folder, operation(folder, config.cache.key)
 
 
-def _faults_of(folder: Path) -> AbstractContextManager[None]:
-    from strongroom.files import private_file
-
-    return private_file.faults_as(ConfigurationError, f"The disk cache {folder}")
-
-
-def inspected(config: Config) -> Status | None:
-    """Return the state of the cache on disk, if it is enabled.
+def inspected(config: Config) -> Status:
+    """Return the state of the cache on disk, whether it is enabled or not.
 
     Raises:
         ConfigurationError: a file that is not trusted names its folder.
     """
-    if not config.cache.disk:
-        return None
     from strongroom.disk_cache.maintenance import inspect
     from strongroom.manager.disk import cache_folder
 

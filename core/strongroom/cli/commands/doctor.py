@@ -51,7 +51,7 @@ def doctor_command(invocation: Invocation, *, as_json: bool) -> None:
     """
     config = invocation.load()
     found = examine(config)
-    cache = inspected(config)
+    cache = inspected(config) if config.cache.disk else None
     if config.sources and not as_json:
         output.say(config.sources)
     if as_json:

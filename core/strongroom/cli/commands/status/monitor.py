@@ -95,7 +95,7 @@ class Monitor:
             production=self._config.production,
             links=links,
             cache=self._config.cache,
-            disk_cache=inspected(self._config),
+            disk_cache=inspected(self._config) if self._config.cache.disk else None,
             processes=reports.reports(),
             rotations=rotations,
             migrations=self._migrations.status(),
