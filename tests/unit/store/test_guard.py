@@ -230,6 +230,13 @@ def test_missing_capability_names_the_store(operation):
     assert CANARY not in everywhere(caught.value)
 
 
+@pytest.mark.parametrize("listing", ["list_entries", "walk"])
+def test_missing_listing_is_refused(listing):
+    """A store that cannot list is neither listed nor walked."""
+    with pytest.raises(UnsupportedOperationError, match="store s"):
+        list(getattr(ValidatedStore(ReadOnly(), "s"), listing)())
+
+
 def test_local_must_be_true_and_not_just_there():
     """A store with `Traits(local=False)` is not local."""
 

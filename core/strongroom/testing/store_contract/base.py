@@ -294,24 +294,36 @@ def holds(guarded: ValidatedStore, own: str, version: Version | None) -> None:
     assert read.version == version
 
 
-_OPERATIONS: Mapping[str, tuple[Callable[[ValidatedStore], Any], ...]] = {
-    "keyed": (lambda guarded: guarded.read_key(PATH, "user"),),
-    "listable": (lambda guarded: list(guarded.list_entries("")), lambda guarded: list(guarded.walk())),
-    "writable": (lambda guarded: guarded.write(PATH, secret_data()), lambda guarded: guarded.delete(PATH)),
-    "checked": (lambda guarded: guarded.write_if(PATH, secret_data(), None),),
-    "versioned": (
-        lambda guarded: guarded.versions(PATH),
-        lambda guarded: guarded.read_version(PATH, 1),
-        lambda guarded: guarded.undelete(PATH, 1),
-        lambda guarded: guarded.destroy(PATH, 1),
-        lambda guarded: guarded.read_metadata(PATH),
-        lambda guarded: guarded.write_metadata(PATH, {}),
-    ),
+OPERATIONS: Mapping[str, tuple[str, Callable[[ValidatedStore], Any]]] = {
+    "read": ("", lambda guarded: guarded.read(PATH)),
+    "read_key": ("keyed", lambda guarded: guarded.read_key(PATH, "user")),
+    "read_many": ("", lambda guarded: _only(guarded.read_many([PATH]))),
+    "list": ("listable", lambda guarded: list(guarded.list_entries("contract"))),
+    "write": ("writable", lambda guarded: guarded.write(PATH, secret_data())),
+    "write_if": ("checked", lambda guarded: guarded.write_if(PATH, secret_data(), None)),
+    "write_many": ("writable", lambda guarded: _only(guarded.write_many([(PATH, secret_data())]))),
+    "delete": ("writable", lambda guarded: guarded.delete(PATH)),
+    "delete_many": ("writable", lambda guarded: _only(guarded.delete_many([PATH]))),
+    "versions": ("versioned", lambda guarded: guarded.versions(PATH)),
+    "read_version": ("versioned", lambda guarded: guarded.read_version(PATH, 1)),
+    "undelete": ("versioned", lambda guarded: guarded.undelete(PATH, 1)),
+    "destroy": ("versioned", lambda guarded: guarded.destroy(PATH, 1)),
+    "read_metadata": ("versioned", lambda guarded: guarded.read_metadata(PATH)),
+    "write_metadata": ("versioned", lambda guarded: guarded.write_metadata(PATH, {"owner": "billing"})),
 }
+"""Each operation with the capability that it needs; it is empty if every store has the operation."""
+
+
+def _only(outcomes: Iterator[tuple[str, object]]) -> None:
+    """Raise the one outcome of a bulk call, as a single call would."""
+    [(_, outcome)] = outcomes
+    if isinstance(outcome, StoreError):
+        raise outcome
 
 
 def refuses(guarded: ValidatedStore, capability: str) -> None:
     """Assert that every operation of a capability that the store lacks is refused."""
-    for operation in _OPERATIONS.get(capability, ()):
-        with fails(UnsupportedOperationError):
-            operation(guarded)
+    for needed, operation in OPERATIONS.values():
+        if needed == capability:
+            with fails(UnsupportedOperationError):
+                operation(guarded)

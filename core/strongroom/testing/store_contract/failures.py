@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
@@ -11,11 +11,12 @@ from typing import Any, ClassVar
 
 import pytest
 
-from strongroom.errors import AuthenticationError, PermissionDeniedError, StoreError, StoreUnavailableError
+from strongroom.errors import AuthenticationError, PermissionDeniedError, StoreUnavailableError
 from strongroom.store import SecretStore, time_limit
 from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.testing.store_contract.base import (
     NAME,
+    OPERATIONS,
     PATH,
     STATES,
     ContractBase,
@@ -38,36 +39,6 @@ _GRACE = 1.0
 _ATTEMPTS = 3
 """The fastest counts: on a busy machine, a call that heeds its time may end late."""
 
-_OPERATIONS: Mapping[str, Callable[[ValidatedStore], Any]] = {
-    "read": lambda guarded: guarded.read(PATH),
-    "read_key": lambda guarded: guarded.read_key(PATH, "user"),
-    "read_many": lambda guarded: _only(guarded.read_many([PATH])),
-    "list": lambda guarded: list(guarded.list_entries("contract")),
-    "write": lambda guarded: guarded.write(PATH, secret_data()),
-    "write_if": lambda guarded: guarded.write_if(PATH, secret_data(), None),
-    "write_many": lambda guarded: _only(guarded.write_many([(PATH, secret_data())])),
-    "delete": lambda guarded: guarded.delete(PATH),
-    "delete_many": lambda guarded: _only(guarded.delete_many([PATH])),
-    "versions": lambda guarded: guarded.versions(PATH),
-    "read_version": lambda guarded: guarded.read_version(PATH, 1),
-    "undelete": lambda guarded: guarded.undelete(PATH, 1),
-    "destroy": lambda guarded: guarded.destroy(PATH, 1),
-    "read_metadata": lambda guarded: guarded.read_metadata(PATH),
-    "write_metadata": lambda guarded: guarded.write_metadata(PATH, {"owner": "billing"}),
-}
-_CAPABILITY = {
-    "read_key": "keyed",
-    "list": "listable",
-    "write": "writable",
-    "write_if": "checked",
-    "write_many": "writable",
-    "delete": "writable",
-    "delete_many": "writable",
-    **dict.fromkeys(
-        ("versions", "read_version", "undelete", "destroy", "read_metadata", "write_metadata"), "versioned"
-    ),
-}
-
 
 class FailureContract(ContractBase):
     """Denials and outages."""
@@ -86,7 +57,7 @@ class FailureContract(ContractBase):
         if "operation" in metafunc.fixturenames:
             state = next(state for state in STATES if state in metafunc.function.__name__)
             skip = pytest.mark.skip(reason=f"{state!r} is declared impossible")
-            operations = [name for name in _OPERATIONS if _CAPABILITY.get(name) in {None, *self.capabilities}]
+            operations = [name for name, (needed, _) in OPERATIONS.items() if needed in {"", *self.capabilities}]
             metafunc.parametrize(
                 "operation", [pytest.param("read", marks=skip)] if state in self.impossible else operations
             )
@@ -105,14 +76,14 @@ class FailureContract(ContractBase):
         """A denial is never an absence, an empty list or an outage."""
         guarded = ValidatedStore(request.getfixturevalue("denied"), NAME)
         with fails(PermissionDeniedError, AuthenticationError):
-            _OPERATIONS[operation](guarded)
+            OPERATIONS[operation][1](guarded)
 
     def test_unreachable_is_unavailable_in_time(self, request: pytest.FixtureRequest, operation: str) -> None:
         """An outage is never an absence, and is reported within the time that the call has."""
         guarded = ValidatedStore(request.getfixturevalue("unreachable"), NAME)
         for _ in _until_in_time():
             with time_limit(_LIMIT), fails(StoreUnavailableError):
-                _OPERATIONS[operation](guarded)
+                OPERATIONS[operation][1](guarded)
 
     def test_dripping_service_is_unavailable_in_time(self, dripping: SecretStore) -> None:
         """A service that sends single bytes for ever is an outage, within the time that the call has."""
@@ -170,10 +141,3 @@ def _until_in_time() -> Iterator[None]:
         if taken < _LIMIT + _GRACE:
             return
         assert attempt < _ATTEMPTS - 1, f"it took {taken:.1f} s, and had {_LIMIT} s"
-
-
-def _only(outcomes: Any) -> None:
-    """Raise the one outcome of a bulk call, as a single call would."""
-    [(_, outcome)] = list(outcomes)
-    if isinstance(outcome, StoreError):
-        raise outcome
