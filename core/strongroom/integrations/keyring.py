@@ -7,6 +7,9 @@
 
 from __future__ import annotations
 
+from binascii import a2b_qp
+from urllib.parse import quote
+
 from keyring import errors
 from keyring.backend import KeyringBackend
 from keyring.credentials import Credential, SimpleCredential
@@ -16,8 +19,6 @@ from strongroom.manager import SecretsManager
 from strongroom.secrets_manager import default_manager
 
 _KEY = "password"
-_SAFE = frozenset("-_.@+")
-"""Punctuation that every store takes in a path. Anything else is written as `=` and two digits for each byte."""
 
 
 class StrongroomKeyring(KeyringBackend):
@@ -96,21 +97,16 @@ class StrongroomKeyring(KeyringBackend):
 
 
 def _segment(text: str) -> str:
-    """Return the text as one segment of a path. Different texts have different segments."""
-    dots = text in {".", ".."}
-    return (
-        "".join(
-            character
-            if character.isascii() and (character.isalnum() or character in _SAFE) and not dots
-            else "".join(f"={byte:02X}" for byte in character.encode("utf-8", "surrogatepass"))
-            for character in text
-        )
-        or "="
-    )
+    """Return the text as one segment of a path. Different texts have different segments.
+
+    Letters, digits and `-_.@+`, which every store takes in a path, stay. Anything else becomes `=` and two digits for
+    each byte.
+    """
+    if text in {".", ".."}:
+        return text.replace(".", "=2E")
+    return quote(text, safe="@+", errors="surrogatepass").replace("~", "%7E").replace("%", "=") or "="
 
 
 def _text(segment: str) -> str:
-    """Return the text of a segment."""
-    first, *escaped = segment.encode().split(b"=")
-    parts = [first, *(bytes.fromhex(part[:2].decode()) + part[2:] for part in escaped)]
-    return b"".join(parts).decode("utf-8", "surrogatepass")
+    """Return the text of a segment, whose escapes are those of quoted-printable."""
+    return a2b_qp(segment.encode()).decode("utf-8", "surrogatepass")
