@@ -19,7 +19,7 @@ from strongroom import SecretsManager
 from strongroom.chain.chain import Resolution
 from strongroom.cli.process import child_process
 from strongroom.cli.process.row_watch import Reaction, Rows
-from strongroom.cli.process.supervisor import Action, Kind, Supervisor, read_action
+from strongroom.cli.process.supervisor import Supervisor, read_action
 from strongroom.config import SecretConfig
 from strongroom.manager.required_secrets import Requirement, State
 from strongroom.store.memory import MemoryStore
@@ -165,10 +165,10 @@ def test_a_command_keeps_running_while_a_required_value_is_missing(script):
     ("text", "action"),
     [
         (None, None),
-        ("restart", Action(Kind.RESTART)),
-        ("exit", Action(Kind.EXIT)),
-        ("signal:HUP", Action(Kind.SIGNAL, signal.SIGHUP)),
-        ("signal:sigusr1", Action(Kind.SIGNAL, signal.SIGUSR1)),
+        ("restart", "restart"),
+        ("exit", "exit"),
+        ("signal:HUP", signal.SIGHUP),
+        ("signal:sigusr1", signal.SIGUSR1),
     ],
 )
 def test_an_action_is_read(text, action):
@@ -208,7 +208,7 @@ def test_a_lease_that_ends_with_a_new_value_counts_as_a_change():
     with SecretsManager(chain=[MemoryStore()]) as secrets:
         supervisor = Supervisor(
             ["sleep", str(LONG)],
-            Action(Kind.EXIT),
+            "exit",
             stop_timeout=LONG,
             rows=Rows([row], secrets, read),
             read=read,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from enum import Enum
-from typing import NamedTuple
+from typing import TypeAlias
 
 import click
 
@@ -18,20 +17,8 @@ from strongroom.cli.terminal import output
 from strongroom.errors import InvalidDataError
 from strongroom.manager.required_secrets import Requirement, Resolve
 
-
-class Kind(Enum):
-    """The kinds of actions."""
-
-    RESTART = "restart"
-    EXIT = "exit"
-    SIGNAL = "signal"
-
-
-class Action(NamedTuple):
-    """What happens to the command after a change; `number` is the signal of `Kind.SIGNAL`."""
-
-    kind: Kind
-    number: int = 0
+Action: TypeAlias = str | signal.Signals
+"""What happens to the command after a change: `restart`, `exit`, or the signal that it gets."""
 
 
 def read_action(_: click.Context, __: click.Parameter, text: str | None) -> Action | None:
@@ -40,17 +27,15 @@ def read_action(_: click.Context, __: click.Parameter, text: str | None) -> Acti
     Raises:
         click.BadParameter: the text names no action.
     """
-    if text is None:
-        return None
+    if text is None or text in {"restart", "exit"}:
+        return text
     kind, colon, name = text.partition(":")
-    if kind == Kind.SIGNAL.value and colon:
-        number = getattr(signal.Signals, f"SIG{name.upper().removeprefix('SIG')}", None)
-        if number is None:
-            raise click.BadParameter(f"{name!r} is not the name of a signal, such as HUP")
-        return Action(Kind.SIGNAL, number)
-    if text in {Kind.RESTART.value, Kind.EXIT.value}:
-        return Action(Kind(text))
-    raise click.BadParameter(f"{text!r} is not restart, exit or signal:NAME")
+    if kind != "signal" or not colon:
+        raise click.BadParameter(f"{text!r} is not restart, exit or signal:NAME")
+    try:
+        return signal.Signals[f"SIG{name.upper().removeprefix('SIG')}"]
+    except KeyError:
+        raise click.BadParameter(f"{name!r} is not the name of a signal, such as HUP") from None
 
 
 class Supervisor:
@@ -108,13 +93,12 @@ class Supervisor:
         if self._child.asked_to_end:
             self._complain("it was asked to end")
             return True
-        match self._action.kind:
-            case Kind.SIGNAL:
-                self._child.signal(self._action.number)
-            case Kind.EXIT:
-                self._ended = self._child.end(self._stop_timeout)
-            case Kind.RESTART:
-                return self._restart()
+        if self._action == "restart":
+            return self._restart()
+        if isinstance(self._action, signal.Signals):
+            self._child.signal(self._action)
+        else:
+            self._ended = self._child.end(self._stop_timeout)
         return True
 
     def _restart(self) -> bool:
