@@ -15,13 +15,12 @@ from strongroom.cli.commands.cache import described, inspected, summary
 from strongroom.cli.exit_codes import ExitCode, code_of, code_of_all
 from strongroom.cli.options import Invocation, current, json_option
 from strongroom.cli.terminal import confirmation, output
-from strongroom.errors import Check, CheckState, StrongroomError
+from strongroom.errors import CheckState, StrongroomError
 from strongroom.store import require_paths
 
 if TYPE_CHECKING:
     from strongroom.config import Config
     from strongroom.disk_cache.maintenance import Status
-    from strongroom.secret import Value
     from strongroom.store import Health, SecretStore
 
 _OK = CheckState.OK.value
@@ -143,16 +142,11 @@ def _described(config: Config, found: Mapping[str, Health]) -> dict[str, Any]:
                 "seconds": health.seconds,
                 "detail": health.detail,
                 "facts": {name: str(fact) for name, fact in health.facts.items()},
-                "checks": list(map(described_check, health.checks)),
+                "checks": [check._asdict() for check in health.checks],
             }
             for name, health in found.items()
         ],
     }
-
-
-def described_check(check: Check) -> dict[str, Value]:
-    """Return a check for JSON."""
-    return {"name": check.name, "state": check.state.value, "detail": check.detail, "hint": check.hint}
 
 
 def state_of(health: Health) -> str:

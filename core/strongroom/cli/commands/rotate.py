@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,7 +20,6 @@ from strongroom.errors import ConfigurationError, shown
 if TYPE_CHECKING:
     from strongroom.rotate.rotations import Rotations, RotationStatus
     from strongroom.rotate.runner import Outcome
-    from strongroom.secret import Value
 
 _yes = yes_option("Do not ask for confirmation in production.")
 _take_over = click.option(
@@ -145,9 +145,8 @@ def history_command(invocation: Invocation, path: str, *, as_json: bool) -> None
     with invocation.open() as secrets:
         versions = secrets.rotations.history(path)
     if as_json:
-        described_versions: list[Value] = [
-            {"secret_version": found.version, "created": output.iso(found.created), "keys": list(found.keys)}
-            for found in versions
+        described_versions = [
+            {"secret_version": found.version, "created": found.created, "keys": found.keys} for found in versions
         ]
         output.write_document({"path": path, "versions": described_versions})
         return
@@ -202,22 +201,9 @@ def run_command(invocation: Invocation, *, once: bool, interval: float, as_json:
     click.get_current_context().exit(code_of_all(outcome.error for outcome in outcomes if outcome.error is not None))
 
 
-def described(status: RotationStatus) -> Mapping[str, Value]:
+def described(status: RotationStatus) -> dict[str, Any]:
     """Return the JSON object of a status."""
-    return {
-        "path": status.path,
-        "store": status.store,
-        "rotator": status.rotator,
-        "state": status.state,
-        "unfinished": status.unfinished,
-        "last_success": output.iso(status.last_success),
-        "due": output.iso(status.due),
-        "overdue": status.overdue,
-        "owner": status.owner,
-        "lease_until": output.iso(status.lease_until),
-        "grace_end": output.iso(status.grace_end),
-        "failures": status.failures,
-    }
+    return {name: field for name, field in asdict(status).items() if name != "changed"}
 
 
 @contextmanager

@@ -57,9 +57,9 @@ def history_command(invocation: Invocation, path: str, *, store: str | None, as_
         described = [
             {
                 "secret_version": info.version,
-                "created": output.iso(info.created),
+                "created": info.created,
                 "state": _state(info, versions),
-                "deleted_at": output.iso(info.deleted_at),
+                "deleted_at": info.deleted_at,
             }
             for info in versions
         ]

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -106,19 +106,19 @@ def write_value(value: Value, path: str, key: str) -> None:
     write(bytes(content), newline=is_terminal())
 
 
-def write_json(value: Value) -> None:
+def write_json(value: Any) -> None:
     """Write a JSON document; see `as_json`."""
     write(as_json(value), newline=False)
 
 
-def as_json(value: Value) -> bytes:
-    """Return a JSON document with a newline. Bytes are encoded as `{"strongroom:bytes": "<base64>"}`."""
+def as_json(value: Any) -> bytes:
+    """Return a JSON document with a newline. Bytes are `{"strongroom:bytes": "<base64>"}`, times are ISO 8601."""
     import json
 
-    return json.dumps(to_json(value), ensure_ascii=False, indent=2).encode() + b"\n"
+    return json.dumps(to_json(value), ensure_ascii=False, indent=2, default=datetime.isoformat).encode() + b"\n"
 
 
-def write_document(fields: Mapping[str, Value]) -> None:
+def write_document(fields: Mapping[str, Any]) -> None:
     """Write the `--json` document of a command: one object, whose first field is `version`."""
     write_json({"version": DOCUMENT_VERSION, **fields})
 
@@ -143,11 +143,6 @@ def joined(words: Iterable[object]) -> str:
     """Return the words as `a, b and c`, each with its control characters escaped."""
     *most, last = (shown(str(word)) for word in words)
     return f"{', '.join(most)} and {last}" if most else last
-
-
-def iso(moment: datetime | None) -> str | None:
-    """Return a time for a JSON document."""
-    return None if moment is None else moment.isoformat()
 
 
 def minute(moment: datetime | None) -> str:

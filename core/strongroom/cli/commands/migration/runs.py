@@ -223,7 +223,7 @@ def _list(*, as_json: bool) -> None:
                 "migrations": [
                     {
                         "run": run.name,
-                        "started": run.started.isoformat(),
+                        "started": run.started,
                         "finished": run.finished,
                         "undone": run.undone,
                         "sources": list(plan.sources),

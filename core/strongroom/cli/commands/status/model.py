@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from strongroom.cli.commands.cache import described as described_disk_cache
-from strongroom.cli.commands.doctor import described_check
 from strongroom.cli.commands.rotate import described as described_rotation
 from strongroom.config import CacheConfig, LinkConfig
 from strongroom.errors import Check
-from strongroom.secret import Value
 from strongroom.status import ProcessReport
 
 if TYPE_CHECKING:
@@ -98,12 +96,12 @@ class Status:
         return all(link.ok for link in self.links)
 
 
-def document(status: Status, *, paths: bool) -> Mapping[str, Value]:
-    """Return the status as a JSON object. Times are ISO 8601, durations are seconds, sizes are bytes."""
+def document(status: Status, *, paths: bool) -> dict[str, Any]:
+    """Return the status as a JSON object. Durations are seconds, sizes are bytes."""
     cache = status.cache
     return {
-        "time": status.time.isoformat(),
-        "probed": None if status.probed is None else status.probed.isoformat(),
+        "time": status.time,
+        "probed": status.probed,
         "ok": status.ok,
         "environment": status.environment,
         "production": status.production,
@@ -112,11 +110,11 @@ def document(status: Status, *, paths: bool) -> Mapping[str, Value]:
         "disk_cache": None if status.disk_cache is None else described_disk_cache(status.disk_cache),
         "processes": [_process(report, status.time, paths=paths) for report in status.processes],
         "rotations": [_rotation(row, paths=paths) for row in status.rotations],
-        "migrations": [_migration(migration) for migration in status.migrations],
+        "migrations": list(map(asdict, status.migrations)),
     }
 
 
-def _link(number: int, link: LinkStatus, *, paths: bool) -> Value:
+def _link(number: int, link: LinkStatus, *, paths: bool) -> dict[str, Any]:
     policy = link.policy
     return {
         "link": number,
@@ -126,7 +124,7 @@ def _link(number: int, link: LinkStatus, *, paths: bool) -> Value:
         "state": link.state,
         "seconds": link.seconds,
         "detail": link.detail,
-        "checks": list(map(described_check, link.checks)),
+        "checks": [check._asdict() for check in link.checks],
         "history": list(link.history),
         "policy": {
             "on_unavailable": policy.on_unavailable,
@@ -139,12 +137,12 @@ def _link(number: int, link: LinkStatus, *, paths: bool) -> Value:
     }
 
 
-def _process(report: ProcessReport, now: datetime, *, paths: bool) -> Value:
+def _process(report: ProcessReport, now: datetime, *, paths: bool) -> dict[str, Any]:
     return {
         "pid": report.pid,
         "name": report.name,
-        "started": report.started.isoformat(),
-        "updated": report.updated.isoformat(),
+        "started": report.started,
+        "updated": report.updated,
         "silent": report.is_silent(now),
         "caches": list(map(asdict, report.caches)),
         "watches": [
@@ -158,8 +156,8 @@ def _process(report: ProcessReport, now: datetime, *, paths: bool) -> Value:
     }
 
 
-def _rotation(row: RotationRow, *, paths: bool) -> Value:
-    known: dict[str, Value] = {
+def _rotation(row: RotationRow, *, paths: bool) -> dict[str, Any]:
+    known: dict[str, Any] = {
         "rotator": row.rotator,
         "store": row.store,
         "state": "unknown",
@@ -168,8 +166,3 @@ def _rotation(row: RotationRow, *, paths: bool) -> Value:
     if row.status is not None:
         known |= described_rotation(row.status)
     return {**known, "path": row.path if paths else None}
-
-
-def _migration(migration: MigrationStatus) -> Value:
-    started, updated = migration.started.isoformat(), migration.updated.isoformat()
-    return {**asdict(migration), "started": started, "updated": updated}

@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 from strongroom.cli.terminal.output import as_json
-from strongroom.secret import Value
 
 _LOOPBACK = "127.0.0.1"
 _COOKIE = "strongroom-ui"
@@ -76,7 +75,7 @@ class StatusServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, look: Callable[[], Mapping[str, Value]], port: int = 0) -> None:
+    def __init__(self, look: Callable[[], Mapping[str, Any]], port: int = 0) -> None:
         self.look = look
         self._token = secrets.token_urlsafe(32)
         self._token_lock = threading.Lock()
@@ -107,7 +106,7 @@ class StatusServer(ThreadingHTTPServer):
 
     def _page(self, name: str) -> _Answer:
         if name == _STATUS:
-            return _Answer(HTTPStatus.OK, as_json(dict(self.look())), "application/json")
+            return _Answer(HTTPStatus.OK, as_json(self.look()), "application/json")
         if name in self._files:
             content, kind = self._files[name]
             return _Answer(HTTPStatus.OK, content, kind)
