@@ -88,7 +88,7 @@ _FILE = click.Path(path_type=Path)
 @click.option(
     "--environment",
     metavar="NAME",
-    shell_complete=complete("environment"),
+    shell_complete=complete("environments"),
     help="Select an environment of the configuration file.",
 )
 @click.option("--reason", metavar="TEXT", help="Give the reason of this call, for the audit log.")

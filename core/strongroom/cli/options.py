@@ -50,12 +50,13 @@ class Invocation(NamedTuple):
 
 
 def complete(kind: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
-    """Return a `shell_complete=` callback for a kind of `completion.KINDS`, which is imported on Tab only."""
+    """Return a `shell_complete=` callback that calls this function of `completion`, which is imported on Tab only."""
 
     def callback(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
-        from strongroom.cli.commands.completion import KINDS
+        from strongroom.cli.commands import completion
 
-        return KINDS[kind](ctx, incomplete)
+        words: list[str] = getattr(completion, kind)(ctx, incomplete)
+        return words
 
     return callback
 
@@ -73,10 +74,10 @@ def yes_option(text: str = "Do not ask for confirmation.") -> Callable[[_F], _F]
 def store_option(verb: str) -> Callable[[_F], _F]:
     """Return the option `--store` of a command that does this with a store of the chain, such as `Write to`."""
     text = f"{verb} this store instead of the first writable one of the chain."
-    return click.option("--store", metavar="NAME", shell_complete=complete("store"), help=text)
+    return click.option("--store", metavar="NAME", shell_complete=complete("stores"), help=text)
 
 
-path_argument = click.argument("path", shell_complete=complete("path"))
+path_argument = click.argument("path", shell_complete=complete("paths"))
 
 
 def read_duration(_: click.Context, __: click.Parameter, text: str | None) -> float | None:

@@ -62,12 +62,7 @@ def __getattr__(name: str) -> object:
         except ModuleNotFoundError:
             message = f'{name} needs pytest, which is not installed: pip install "strongroom[testing]"'
             raise ModuleNotFoundError(message, name="pytest") from None
-        parts = (
-            "store_contract",
-            "migration_contract",
-            "rotator_contract",
-            "plugin_contract",
-        )
+        parts = {module.partition(".")[0] for each, module in _MODULES.items() if each.endswith("Contract")}
         pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in parts))
     found = globals()[name] = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     return found

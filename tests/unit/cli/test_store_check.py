@@ -114,4 +114,4 @@ def test_completion_offers_stores_after_the_option(monkeypatch):
     for checked, offered in ((False, ["a-plugin"]), (True, ["a-store"])):
         context = click.Context(stores_command)
         context.params["check"] = checked
-        assert completion.KINDS["plugin, or store to check"](context, "") == offered
+        assert completion.plugins_or_store(context, "") == offered

@@ -171,22 +171,6 @@ def environments(ctx: click.Context, incomplete: str) -> list[str]:
     return _words(incomplete, discovery.environments(ctx.find_root().params.get("config_file")))
 
 
-KINDS: Mapping[str, Callable[[click.Context, str], list[str]]] = {
-    "reference": references,
-    "path": paths,
-    "folder": folders,
-    "key": keys,
-    "path, then keys": path_then_keys,
-    "version": versions,
-    "store": stores,
-    "plugin, or store to check": plugins_or_store,
-    "end": ends,
-    "migration": migrations,
-    "command": command,
-    "environment": environments,
-}
-
-
 # --- lookup -----------------------------------------------------------------------------------------------------------
 
 

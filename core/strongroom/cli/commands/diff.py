@@ -28,14 +28,14 @@ _STORE_OPTIONS = ("history", "prefix", "include", "exclude")
     "words",
     nargs=-1,
     metavar="{STORE_A STORE_B | PATH --versions OLD NEW}",
-    shell_complete=complete("path"),
+    shell_complete=complete("paths"),
 )
 @click.option(
     "--versions",
     nargs=2,
     type=as_version,
     metavar="OLD NEW",
-    shell_complete=complete("version"),
+    shell_complete=complete("versions"),
     help="Compare these two versions of the secret at PATH.",
 )
 @click.option("--history", is_flag=True, help="Stores: compare the version histories too.")

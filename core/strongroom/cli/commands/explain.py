@@ -24,8 +24,8 @@ _SERVED = Cell("served", "bold green")
 
 
 @click.command("explain")
-@click.argument("path", metavar="PATH[#KEY]", shell_complete=complete("reference"))
-@click.argument("key", required=False, shell_complete=complete("key"))
+@click.argument("path", metavar="PATH[#KEY]", shell_complete=complete("references"))
+@click.argument("key", required=False, shell_complete=complete("keys"))
 @json_option("Print a JSON object with one entry for each store.")
 @current
 def explain_command(invocation: Invocation, path: str, key: str | None, *, as_json: bool) -> None:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 @click.command("get")
-@click.argument("path", metavar="PATH[#KEY]", shell_complete=complete("reference"))
-@click.argument("key", required=False, shell_complete=complete("key"))
+@click.argument("path", metavar="PATH[#KEY]", shell_complete=complete("references"))
+@click.argument("key", required=False, shell_complete=complete("keys"))
 @json_option("Print a JSON object that includes the origin of the value.")
 @click.option("--reveal", is_flag=True, help="Show the values of a whole secret on a terminal.")
 @current
@@ -48,7 +48,7 @@ def get_command(invocation: Invocation, path: str, key: str | None, *, as_json: 
 
 
 @click.command("list")
-@click.argument("prefix", default="", shell_complete=complete("folder"))
+@click.argument("prefix", default="", shell_complete=complete("folders"))
 @click.option("-r", "--recursive", is_flag=True, help="List every secret below PREFIX with its whole path.")
 @json_option()
 @current

@@ -108,7 +108,7 @@ def undo_command(invocation: Invocation, path: str, *, take_over: bool, yes: boo
 
 
 @rotate_command.command("status")
-@click.argument("paths", nargs=-1, metavar="[PATH]...", shell_complete=complete("path"))
+@click.argument("paths", nargs=-1, metavar="[PATH]...", shell_complete=complete("paths"))
 @json_option("Print a JSON object with one entry for each rotation.")
 @current
 def status_command(invocation: Invocation, paths: tuple[str, ...], *, as_json: bool) -> None:

@@ -28,7 +28,7 @@ def as_version(word: str) -> Version:
     return int(word) if word.isascii() and word.isdigit() else word
 
 
-_version = click.argument("version", type=as_version, shell_complete=complete("version"))
+_version = click.argument("version", type=as_version, shell_complete=complete("versions"))
 
 
 @click.command("history")
@@ -163,7 +163,7 @@ def undelete_command(
 
 @click.command("destroy")
 @path_argument
-@click.argument("versions", nargs=-1, required=True, type=as_version, shell_complete=complete("version"))
+@click.argument("versions", nargs=-1, required=True, type=as_version, shell_complete=complete("versions"))
 @_store
 @yes_option()
 @json_option()

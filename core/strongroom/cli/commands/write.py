@@ -25,7 +25,7 @@ class _SetCommand(click.Command):
 
 
 @click.command("set", cls=_SetCommand)
-@click.argument("words", nargs=-1, metavar="PATH [KEY | KEY=@FILE...]", shell_complete=complete("path, then keys"))
+@click.argument("words", nargs=-1, metavar="PATH [KEY | KEY=@FILE...]", shell_complete=complete("path_then_keys"))
 @click.option(
     "--json",
     "document",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command("stores")
-@click.argument("name", required=False, shell_complete=complete("plugin, or store to check"))
+@click.argument("name", required=False, shell_complete=complete("plugins_or_store"))
 @click.option("--check", is_flag=True, help="Check the configured store NAME, which is read and never written.")
 @json_option("Print a JSON object with one entry for each plugin or check.")
 @current

@@ -21,10 +21,10 @@ from strongroom.errors import shown
     "source",
     metavar="STORE",
     required=True,
-    shell_complete=complete("end"),
+    shell_complete=complete("ends"),
     help="Read it here: NAME, or PLUGIN:LOCATION.",
 )
-@click.option("--to", "target", metavar="STORE", required=True, shell_complete=complete("end"), help="Write it here.")
+@click.option("--to", "target", metavar="STORE", required=True, shell_complete=complete("ends"), help="Write it here.")
 @click.option("--as", "new_path", metavar="PATH", help="Use another path at the target.")
 @click.option("--versions", is_flag=True, help="Also copy its history, if both stores keep versions.")
 @options.on_conflict

@@ -39,7 +39,7 @@ _planned = (
         "sources",
         metavar="STORE",
         multiple=True,
-        shell_complete=complete("end"),
+        shell_complete=complete("ends"),
         help="Read this store: NAME, or PLUGIN:LOCATION such as dotenv:.env. Repeatable.",
     ),
     click.option("--env-file", "env_files", metavar="FILE", multiple=True, help="Same as --from dotenv:FILE."),
@@ -49,7 +49,7 @@ _planned = (
         metavar="STORE",
         default="vault",
         show_default=True,
-        shell_complete=complete("end"),
+        shell_complete=complete("ends"),
         help="Write to this store.",
     ),
     click.option(

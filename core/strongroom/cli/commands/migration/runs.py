@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from strongroom.migrate import Plan, Run
 
 
-_run = click.argument("run", required=False, shell_complete=complete("migration"))
+_run = click.argument("run", required=False, shell_complete=complete("migrations"))
 
 
 @click.command("resume")
