@@ -20,7 +20,7 @@ from strongroom.manager.required_secrets import Requirement, State
 PARENT = """
 import os, sys
 from strongroom.cli.process import child_process
-sys.exit(child_process.run(sys.argv[1:], dict(os.environb)))
+sys.exit(child_process.Child(sys.argv[1:]).run(dict(os.environb)))
 """
 LISTENS = """
 import signal
@@ -45,7 +45,7 @@ def as_child(*command):
 )
 def test_the_exit_code_is_the_commands(script, code):
     """As a shell has it, where a signal ended it."""
-    assert child_process.run(["sh", "-c", script], dict(os.environb)) == code
+    assert child_process.Child(["sh", "-c", script]).run(dict(os.environb)) == code
 
 
 def test_what_cannot_be_run_is_said_as_execvp_says_it():
@@ -53,7 +53,7 @@ def test_what_cannot_be_run_is_said_as_execvp_says_it():
     before = {number: signal.getsignal(number) for number in signal.valid_signals()}
     for command, error in (("no-such-command", FileNotFoundError), ("/", PermissionError)):
         with pytest.raises(error):
-            child_process.run([command], dict(os.environb))
+            child_process.Child([command]).run(dict(os.environb))
     assert {number: signal.getsignal(number) for number in signal.valid_signals()} == before
 
 
@@ -62,7 +62,7 @@ def test_the_command_is_found_on_its_own_path(tmp_path):
     program = tmp_path / "its-own"
     program.write_text("#!/bin/sh\nexit 9\n", "utf-8")
     program.chmod(0o755)
-    assert child_process.run(["its-own"], {b"PATH": os.fsencode(tmp_path)}) == 9
+    assert child_process.Child(["its-own"]).run({b"PATH": os.fsencode(tmp_path)}) == 9
 
 
 def test_signals_go_on_to_the_command():

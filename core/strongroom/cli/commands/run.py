@@ -125,7 +125,7 @@ def run_command(
                 read=secrets.resolve,
                 environment=partial(environment, inherited),
             )
-            code = child_process.exit_code(lambda *_: supervised.run(), command, variables)
+            code = child_process.exit_code(supervised.run, command[0])
         elif leased := lease_keeper.leased(answers):
             with lease_keeper.renewal(leased, secrets.resolve, lease_keeper.advise_restart(command[0])):
                 code = child_process.run_command(command, variables)
@@ -184,10 +184,10 @@ def _replace_process(command: tuple[str, ...], variables: Mapping[bytes, bytes])
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):
             stream.flush()
-    return child_process.exit_code(_become, command, variables)
 
+    def become() -> NoReturn:
+        # Python ignores these signals, and the new program would inherit that.
+        with handled((signal.SIGPIPE, signal.SIGXFSZ), signal.SIG_DFL):
+            os.execvpe(command[0], command, variables)  # noqa: S606  # the user's own command
 
-def _become(command: Sequence[str], variables: Mapping[bytes, bytes]) -> NoReturn:
-    # Python ignores these signals, and the new program would inherit that.
-    with handled((signal.SIGPIPE, signal.SIGXFSZ), signal.SIG_DFL):
-        os.execvpe(command[0], list(command), variables)  # noqa: S606  # the user's own command
+    return child_process.exit_code(become, command[0])

@@ -40,32 +40,23 @@ _SIGNALED = 128
 
 
 def run_command(command: Sequence[str], variables: Mapping[bytes, bytes]) -> int:
-    """Run the command to its end and return its exit code as a shell reports it; see `run` and `exit_code`."""
-    return exit_code(run, command, variables)
+    """Run the command to its end and return its exit code as a shell reports it; see `Child.run` and `exit_code`."""
+    return exit_code(lambda: Child(command).run(variables), command[0])
 
 
-def exit_code(
-    start: Callable[[Sequence[str], Mapping[bytes, bytes]], int],
-    command: Sequence[str],
-    variables: Mapping[bytes, bytes],
-) -> int:
+def exit_code(start: Callable[[], int], program: str) -> int:
     """Return the exit code that `start` returns, or a shell's code, after one line on stderr, if it raises OSError."""
-    if not command[0]:  # would run the folders of PATH
+    if not program:  # would run the folders of PATH
         output.say("Command not found: ''")
         return NOT_FOUND
     try:
-        return start(command, variables)
+        return start()
     except FileNotFoundError:
-        code, fault = NOT_FOUND, f"Command not found: {command[0]}"
+        code, fault = NOT_FOUND, f"Command not found: {program}"
     except OSError as error:
-        code, fault = CANNOT_RUN, f"Cannot run {command[0]}: {error.strerror}"
+        code, fault = CANNOT_RUN, f"Cannot run {program}: {error.strerror}"
     output.say(fault)
     return code
-
-
-def run(command: Sequence[str], variables: Mapping[bytes, bytes]) -> int:
-    """Run the command to its end and return its exit code: see `Child.run`."""
-    return Child(command).run(variables)
 
 
 class Child:
