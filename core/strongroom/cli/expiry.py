@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from strongroom.cli.exit_codes import ExitCode, code_of_all
 from strongroom.cli.options import Invocation
@@ -13,7 +13,7 @@ from strongroom.config import durations
 from strongroom.errors import Check, CheckState, StrongroomError, shown
 
 if TYPE_CHECKING:
-    from strongroom.config import Config
+    from strongroom.config import Config, SecretConfig
     from strongroom.rotate.rotations import RotationStatus
     from strongroom.secrets_manager import SecretsManager
 
@@ -26,7 +26,7 @@ def report(invocation: Invocation, within: float, *, as_json: bool) -> ExitCode:
     now = datetime.now(UTC)
     with invocation.open() as secrets:
         found, errors = statuses(secrets)
-        ending = [row for row in _dated(secrets.config) if row.days(now) * _DAY <= within]
+        ending = _ending(secrets.config, now, within)
     expiring = [status for status in found if _needs_attention(status, now + timedelta(seconds=within))]
     for error in errors:
         output.say(str(error))
@@ -38,13 +38,13 @@ def report(invocation: Invocation, within: float, *, as_json: bool) -> ExitCode:
                 "ok": not (expiring or ending or errors),
                 "rotations": list(map(described, expiring)),
                 "secrets": [
-                    {"variable": row.variable, "path": row.path, "key": row.key, "expires": row.expires.isoformat()}
-                    for row in ending
+                    {"variable": variable, "path": row.path, "key": row.key, "expires": str(row.expires)}
+                    for variable, row, _ in ending
                 ],
             }
         )
     else:
-        rows = [(row.variable, output.state("warning", row.words(now)), "") for row in ending]
+        rows = [(variable, output.state("warning", expiry), "") for variable, _, expiry in ending]
         rows += [(status.path, output.state("warning", words(status, now)), status.rotator) for status in expiring]
         output.write_listing(("secret", "rotation", "rotator"), rows)
     if errors:
@@ -52,36 +52,26 @@ def report(invocation: Invocation, within: float, *, as_json: bool) -> ExitCode:
     return ExitCode.DIFFERENT if expiring or ending else ExitCode.DONE
 
 
-class _Dated(NamedTuple):
-    """A row of `[secrets]` with the day on which it stops working."""
-
-    variable: str
-    path: str
-    key: str
-    expires: date
-
-    def days(self, now: datetime) -> int:
-        """Return the days that are left, by UTC."""
-        return (self.expires - now.date()).days
-
-    def words(self, now: datetime) -> str:
-        """Return when it expires or expired."""
-        days = self.days(now)
-        count = output.counted(abs(days), "day")
-        if days < 0:
-            return f"expired {count} ago, on {self.expires}"
-        return f"expires in {count}, on {self.expires}" if days else f"expires today, {self.expires}"
+def _ending(config: Config, now: datetime, within: float) -> list[tuple[str, SecretConfig, str]]:
+    """Return variable and row of each secret of `[secrets]` that expires within these seconds, and when in words."""
+    return [
+        (variable, row, _expiry(row.expires, days))
+        for variable, row in config.secrets.items()
+        if row.expires is not None and (days := (row.expires - now.date()).days) * _DAY <= within
+    ]
 
 
-def _dated(config: Config) -> list[_Dated]:
-    rows = config.secrets.items()
-    return [_Dated(name, row.path, row.key, row.expires) for name, row in rows if row.expires is not None]
+def _expiry(expires: date, days: int) -> str:
+    count = output.counted(abs(days), "day")
+    if days < 0:
+        return f"expired {count} ago, on {expires}"
+    return f"expires in {count}, on {expires}" if days else f"expires today, {expires}"
 
 
 def warnings(config: Config) -> list[str]:
     """Return a line for each row of `[secrets]` that has expired or does within 30 days."""
-    now = datetime.now(UTC)
-    return [f"{row.variable} {row.words(now)}" for row in _dated(config) if row.days(now) <= _WARNED_DAYS]
+    ending = _ending(config, datetime.now(UTC), _WARNED_DAYS * _DAY)
+    return [f"{variable} {expiry}" for variable, _, expiry in ending]
 
 
 def statuses(secrets: SecretsManager, paths: Sequence[str] = ()) -> tuple[list[RotationStatus], list[StrongroomError]]:

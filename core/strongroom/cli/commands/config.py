@@ -229,9 +229,7 @@ def _text(value: Value) -> str:
 def _described(config: Config, stores: Mapping[str, Options]) -> dict[str, Value]:
     chain = {link.store for link in config.chain}
     return {
-        "settings": {
-            name: {"value": setting.value, "origin": setting.origin} for name, setting in settings(config).items()
-        },
+        "settings": {name: setting._asdict() for name, setting in settings(config).items()},
         "secrets": {
             variable: {
                 "path": secret.path,
