@@ -152,7 +152,8 @@ def _forms(content: bytes) -> Iterator[tuple[str, str]]:
     text = content.decode("utf-8", "surrogateescape")
     for part in _parts(text):
         yield "plain", part
-        yield from (("json", form) for form in _others(part, _json_forms(part)))
+        escaped = (json.dumps(part, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False))
+        yield from (("json", form) for form in _others(part, escaped))
         yield from (("python", form) for form in _others(part, [repr(part)[1:-1]]))
         encoded = part.encode("utf-8", "surrogateescape")
         yield from (("url", form) for form in _others(part, (quote(encoded, ""), quote(encoded), quote_plus(encoded))))
@@ -172,11 +173,6 @@ def _parts(text: str) -> Iterator[str]:
 
 def _is_short_number(text: str) -> bool:
     return len(text) <= _LONGEST_NUMBER and text.replace(".", "", 1).isdecimal()
-
-
-def _json_forms(text: str) -> Iterator[str]:
-    for ascii_only in (True, False):
-        yield json.dumps(text, ensure_ascii=ascii_only)[1:-1]
 
 
 def _others(text: str, forms: Iterable[str]) -> Iterable[str]:

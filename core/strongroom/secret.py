@@ -152,8 +152,7 @@ class SensitiveList(list["Value"]):
         """Return a shallow copy, as redacted as this one."""
         return SensitiveList(self)
 
-    def __copy__(self) -> SensitiveList:
-        return self.copy()
+    __copy__ = copy
 
     def __deepcopy__(self, memo: object) -> SensitiveList:
         return SensitiveList(map(protect, self))
@@ -217,8 +216,7 @@ class SensitiveDict(dict[str, "Value"]):
         """Return a shallow copy, as redacted as this one."""
         return self._give_origin(SensitiveDict(self))
 
-    def __copy__(self) -> SensitiveDict:
-        return self.copy()
+    __copy__ = copy
 
     def __deepcopy__(self, memo: object) -> SensitiveDict:
         return self._give_origin(protect_data(self))
