@@ -63,10 +63,7 @@ class UserRotator:
     password is rewritten too.
 
     Args:
-        connect: logs in.
         admin: the path of the secret of a user that may change passwords; None lets the user change its own.
-        user_key, password_key: the keys of the secret.
-        length: number of characters of a password.
     """
 
     def __init__(
@@ -149,7 +146,6 @@ class DatabaseUserRotator(UserRotator):
     promoted.
 
     Args:
-        server: connects and sets passwords.
         users: two users that take turns; None keeps the user of the secret.
         admin, options: see `UserRotator`.
     """

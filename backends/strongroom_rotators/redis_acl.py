@@ -75,7 +75,6 @@ class RedisAclRotator(UserRotator):
     """Adds a password with `ACL SETUSER user #HASH`, and removes the old one with `!HASH`.
 
     Args:
-        server: the server.
         save: save the users into the server's ACL file.
         options: see `UserRotator`.
     """

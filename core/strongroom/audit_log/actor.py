@@ -44,11 +44,7 @@ def reason(text: str) -> Iterator[None]:
 
 
 class Actor:
-    """The identity of this process, as records have it.
-
-    Args:
-        application: the name that the application gives itself; may be empty.
-    """
+    """The identity of this process, as records have it, with the name that the application gives itself."""
 
     def __init__(self, application: str = "") -> None:
         self._process: dict[str, str | int] = {"user": _user(), "host": socket.gethostname()}

@@ -49,11 +49,7 @@ _FAILED = {
 
 
 class AuditLog:
-    """Records events in one file.
-
-    Args:
-        config: its settings; `file` is absolute.
-    """
+    """Records events in one file."""
 
     def __init__(self, config: AuditConfig, file: Path) -> None:
         self._config = config

@@ -17,18 +17,9 @@ _DURATIONS = ("ttl", "max_stale", "missing_ttl")
 
 
 class FileConfig(NamedTuple):
-    """The settings of one file, merged with those of the selected environment. A missing file has none.
+    """The settings of one file, merged with those of the selected environment: see `Config`. None is not set.
 
     Attributes:
-        environment: the selected environment, or None.
-        production: the strict rules of production apply.
-        timeout: seconds, or None if it is not set.
-        cache: the settings of `[cache]`.
-        audit: the settings of `[audit]`.
-        secrets: the required secrets, by variable.
-        stores: the stores with a table.
-        rotations: the rotations, by the path of their secret.
-        chain: the links, or None if it is not set.
         other_stores: the stores with a table in any environment.
         source: the file's name, for messages.
         heeds_environment: it has environments, or `{environment}` in its stores.
@@ -205,12 +196,7 @@ def _cache(table: Table, folder: Path | None) -> dict[str, Any]:
 
 
 def read_audit(table: Table, folder: Path | None) -> dict[str, Any]:
-    """Return the settings of `[audit]` by their names in `AuditConfig`.
-
-    Args:
-        table: the table.
-        folder: the base of relative paths.
-    """
+    """Return the settings of `[audit]` by their names in `AuditConfig`."""
     found: dict[str, Any] = {"application": table.text("application"), "max_size": table.integer("max_size", 1 << 16)}
     found |= {key: _path(table, key, folder) for key in ("file", "key_file")}
     for key, allowed in (("on_failure", ("fail", "warn")), ("sync", ("changes", "always", "never"))):

@@ -29,18 +29,7 @@ from strongroom.errors import ConfigurationError
 
 
 class Arguments(NamedTuple):
-    """The arguments of the application. None is not set.
-
-    Attributes:
-        vault_url: the `url` of every store in the chain whose plugin is "vault".
-        vault_token: its `token`; it takes the place of an `auth` table too.
-        cache_ttl: seconds.
-        disk_cache: `disk` of the cache.
-        enable_fallback: False leaves the links out whose plugin is "env" or "dotenv".
-        chain: the links, in the form that the file has; a table may also have the plugin and options of its store.
-        environment: the environment to select.
-        audit: the file of the audit log, or the table `[audit]`.
-    """
+    """The arguments of the application, as `discovery.load` takes them. None is not set."""
 
     vault_url: str | Sequence[str] | None = None
     vault_token: str | None = None

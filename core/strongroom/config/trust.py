@@ -120,12 +120,7 @@ def ownership_fault(file: Path, status: os.stat_result) -> str:
 
 
 def writer_fault(status: os.stat_result, _: bytes = b"") -> str:
-    """Return why others than the user and root may have written a file, or the empty string.
-
-    Args:
-        status: the status of the opened file.
-        _: its content, which does not matter.
-    """
+    """Return why others than the user and root may have written a file, or the empty string."""
     if status.st_uid not in {os.geteuid(), 0}:
         return f"it belongs to user {status.st_uid}, not to you or root"
     if status.st_mode & stat.S_IWOTH or (status.st_mode & stat.S_IWGRP and not _is_private_group(status.st_gid)):

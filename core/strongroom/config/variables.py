@@ -38,10 +38,6 @@ class Variables(NamedTuple):
 
     Attributes:
         config: the configuration file to read.
-        environment: the environment to select.
-        timeout: seconds for one call in total.
-        cache: the settings of `[cache]`, by their names.
-        audit: the settings of `[audit]`, by their names.
         stores: each STRONGROOM_STORES_<NAME>_<OPTION> with its text, redacted.
         origins: setting to its variable, for messages; see `Config.origins`.
     """

@@ -66,15 +66,6 @@ class Container:
     """The entries of one folder.
 
     All methods raise OSError, sqlite3.Error or DamagedError if the file cannot be used.
-
-    Args:
-        folder: the folder of the cache.
-        most_bytes: the largest size of the file.
-        key: the place of the root key.
-
-    Attributes:
-        ring: the keys.
-        turns: the locks beside the entries.
     """
 
     def __init__(self, folder: Path, most_bytes: int, key: KeyPlace = "file") -> None:

@@ -33,13 +33,11 @@ class Status(NamedTuple):
     """The state of a disk cache.
 
     Attributes:
-        folder: its folder.
         exists: False if nothing has been cached yet.
         fault: why it cannot be used, or the empty string.
         mode: the permissions of the folder, such as `0700`; empty if there is none.
         owner: the user ID of its owner, or None.
         key_age: seconds since the file of the root key was made, or None.
-        entries: the number of entries.
         expired: how many of them are of no more use.
         size: bytes of all files in the folder.
         other_files: files of entries of another machine or of an earlier root key.
@@ -58,13 +56,7 @@ class Status(NamedTuple):
 
 
 class Verification(NamedTuple):
-    """The result of `verify`.
-
-    Attributes:
-        entries: the number of entries.
-        damaged: how many of them cannot be opened.
-        faults: what else is wrong with the file.
-    """
+    """The result of `verify`: the numbers of all entries and of damaged ones, and what else is wrong with the file."""
 
     entries: int
     damaged: int

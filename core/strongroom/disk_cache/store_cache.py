@@ -64,10 +64,7 @@ class StoreCache:
     """The answers of one store on disk. A failure of the cache is a miss, and is logged once.
 
     Args:
-        container: the entries.
-        store: the store's name, for messages.
         identity: the identity of the store. It is called at the first use, and again after a failure.
-        config: the lifetimes.
     """
 
     def __init__(self, container: Container, store: str, identity: Identity, config: "CacheConfig") -> None:

@@ -71,12 +71,7 @@ def as_text(content: bytes, *, bom: bool = True) -> SensitiveStr:
 
 
 def check_marks(text: str, marks: str, most: int) -> None:
-    """Refuse a text whose parser would take too long. Its time grows with the marks between fields, not with the bytes.
-
-    Args:
-        text: the text.
-        marks: the characters that separate fields or lines.
-        most: how many there may be.
+    """Refuse a text with more than `most` of these marks: the time of its parser grows with them, not with the bytes.
 
     Raises:
         InvalidDataError: there are more.

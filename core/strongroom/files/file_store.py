@@ -49,8 +49,6 @@ class FileStore:
 
     Args:
         file: the file. A missing file is empty, and the first write creates it.
-        codec: its format.
-        encryption: its recipients and identities.
     """
 
     traits = Traits(local=True)

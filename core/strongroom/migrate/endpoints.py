@@ -46,13 +46,7 @@ _ENCRYPT_TO = "encrypt_to"
 
 
 class Spec(NamedTuple):
-    """The parsed name of a store.
-
-    Attributes:
-        text: the whole name.
-        name: a store of the configuration, or a plugin.
-        location: the part after the colon, or None.
-    """
+    """The name of a store, parsed: the whole text, a configured store or a plugin, and the part after the colon."""
 
     text: str
     name: str

@@ -45,8 +45,6 @@ class VariablesImporter:
 
     Args:
         read: returns the variables, and is called for each run.
-        origin: the name of the source, for messages.
-        mapping: the rows of the configuration.
         file: the mapping file, which replaces the rows.
         keep_empty: True if an empty variable is a value. By default it is missing, as some CI systems set an absent
             secret to the empty text.

@@ -23,11 +23,6 @@ STEP_LIMIT = 60.0
 class GuardedRotator:
     """A rotator whose calls are contained.
 
-    Args:
-        rotator: the plugin's rotator.
-        name: the plugin's name, for errors.
-        path: the secret's path, for errors.
-
     Raises:
         PluginError: the rotator needs a newer protocol.
     """
@@ -92,14 +87,7 @@ class GuardedRotator:
 
 
 class GuardedServiceRotator:
-    """A `ServiceRotator` whose calls are contained.
-
-    Args:
-        rotator, name: see `GuardedRotator`.
-
-    Attributes:
-        starts_once: see `ServiceRotator`.
-    """
+    """A `ServiceRotator` whose calls are contained."""
 
     def __init__(self, rotator: ServiceRotator, name: str) -> None:
         self.name = name

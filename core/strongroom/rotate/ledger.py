@@ -26,8 +26,6 @@ class Ledger:
     """The secret at `path` and the state of its rotation.
 
     Args:
-        chain: the chain with the store.
-        path: the secret's path.
         store: the store's name; None is the first of the chain that can be written.
 
     Attributes:

@@ -35,7 +35,6 @@ class Runner:
     """Rotates the secrets of a manager by their schedules.
 
     Args:
-        rotations: the rotations.
         interval: seconds between two looks.
         report: called with each outcome, if it is given.
     """

@@ -45,14 +45,7 @@ _PAUSE = 2.0
 
 
 class ServiceRotation:
-    """One process's work on the rotation of one secret by its service.
-
-    Args:
-        chain: the chain with the stores.
-        about: the table of the rotation.
-        rotator: starts and follows the rotation.
-        clock: the present time.
-    """
+    """One process's work on the rotation of one secret by its service."""
 
     def __init__(
         self, chain: Chain, about: RotationConfig, rotator: GuardedServiceRotator, clock: Callable[[], datetime]

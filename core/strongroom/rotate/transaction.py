@@ -65,11 +65,8 @@ class Transaction:
     """One process's work on the rotation of one secret.
 
     Args:
-        ledger: the secret and the state.
-        rotator: makes, applies, proves and revokes credentials.
         grace: for how long the old credential stays valid after the new one is stored.
         read: returns another secret of the chain.
-        clock: the present time.
     """
 
     def __init__(

@@ -16,14 +16,7 @@ if TYPE_CHECKING:
 
 
 class LoopWatches(Watches):
-    """The watches of the running event loop, and their task.
-
-    Args:
-        links: see `Watches`.
-        timeout: see `Watches`.
-        threads: for the calls of stores that block.
-        options: the keyword arguments of `Watches`.
-    """
+    """The watches of the running event loop, and their task."""
 
     def __init__(self, links: Sequence[Link], timeout: float, threads: Threads, **options: Any) -> None:
         super().__init__(links, timeout, **options)

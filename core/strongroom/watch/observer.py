@@ -58,7 +58,6 @@ class Subject:
     """A watched path.
 
     Attributes:
-        path: the path.
         sightings: the answer of each link there, by the link's name.
         served: the last certain answer of the chain, with its change delivered; None before the first.
         changed: the time of the last change.
@@ -80,7 +79,6 @@ class Observer:
     It keeps digests under a random key and no values.
 
     Args:
-        links: the links in the order in which they are queried.
         timeout: the total time of one look, in seconds.
     """
 

@@ -14,23 +14,16 @@ _SHARE_OF_TTL = 0.8
 def effective_interval(interval: float, ttl: float) -> float:
     """Return the seconds between two looks, so that a secret is refreshed before a cache with this ttl drops it.
 
-    Args:
-        interval: the configured interval.
-        ttl: time to live in the cache; zero disables it.
+    A ttl of zero disables the cache.
     """
     return min(interval, _SHARE_OF_TTL * ttl) if ttl > 0 else interval
 
 
 def first_look(now: float, interval: float, draw: float) -> float:
-    """Return the time of the first look: anywhere within the first interval.
+    """Return the time of the first look: anywhere within the first interval. `draw` is a random number from 0 to 1.
 
     Processes that start together look at different times from the first look on. Every later look keeps that distance,
     also after an outage that all of them saw, since `next_look` only adds whole intervals.
-
-    Args:
-        now: the current time in seconds.
-        interval: the seconds between two looks.
-        draw: a random number from 0 to 1.
     """
     return now + interval * draw
 

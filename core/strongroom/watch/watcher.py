@@ -26,12 +26,7 @@ _watchers: WeakSet[Watcher] = WeakSet()
 
 
 class Watcher(Watches):
-    """Watches of a manager, and the thread of those with callbacks, which runs while there is at least one.
-
-    Args:
-        arguments: those of `Watches`.
-        options: likewise.
-    """
+    """Watches of a manager, and the thread of those with callbacks, which runs while there is at least one."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)

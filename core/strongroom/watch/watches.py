@@ -88,7 +88,6 @@ class Watches(ABC):
     """Watches that share their looks. A subclass looks while there is at least one.
 
     Args:
-        links: the links of the chain.
         timeout: the total time of one look, in seconds.
         clock: seconds, monotonic.
         draw: returns a random number from 0 to 1.

@@ -25,10 +25,8 @@ class Copied(NamedTuple):
     Attributes:
         written: True if the target was written, False if it had all of the secret.
         reason: why it was not written.
-        keys: the keys of the source.
         version: the target's new version, if it has versions.
         versions: the number of written versions.
-        labels: the labels that the copy wrote.
         lost: the parts that the copy lacks, and why.
         error: the error that ended it midway, or None.
     """
@@ -47,11 +45,6 @@ class Copy:
     """A prepared copy. Creating it reads both stores and writes nothing.
 
     Args:
-        source: the store to read.
-        path: the secret there.
-        target: the store to write.
-        to: its path at the target.
-        on_conflict: the policy if the target has another value.
         history: copy older versions too. The target must have no version of the secret.
 
     Attributes:

@@ -40,8 +40,6 @@ class Difference:
     """The difference of one path between the first store and the second.
 
     Attributes:
-        path: the secret.
-        state: the result.
         keys: its keys. An ADDED key is only in the second store, and a REMOVED one only in the first.
         labels: its labels, likewise; empty if a store has no labels.
         history: the numbers of readable versions, if the histories differ.

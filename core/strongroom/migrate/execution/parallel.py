@@ -51,8 +51,6 @@ class Write(NamedTuple):
     """A write of a whole secret.
 
     Attributes:
-        path: the secret.
-        data: its keys and values.
         expected: the current version, for check-and-set; None if there is no secret.
         form: the form to write, for a store that has forms; None leaves it to the store.
     """

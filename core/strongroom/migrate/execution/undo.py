@@ -29,14 +29,7 @@ _ONLY_COPY = "its source was deleted after the migration, so the target may have
 
 
 class _Step(NamedTuple):
-    """The operations that undo an item.
-
-    Attributes:
-        path: the secret.
-        labels: the run's changes of its labels, or None.
-        write: a write of the earlier data, or None.
-        deletes: True if the secret is deleted.
-    """
+    """The operations that undo an item: of its labels, a write of its earlier data, or its deletion."""
 
     path: str
     labels: Record | None

@@ -110,12 +110,7 @@ class OpenRun:
     """A run whose files are open, for one step of it.
 
     Attributes:
-        ledger: the record of all migrations.
-        run: the run.
-        plan: its plan.
         journal: its intents and results. An item with an entry continues from there.
-        backup: the data that it overwrites.
-        digester: computes the digests in the journal.
         planned: digests of the secrets when the plan was made, if this machine has them.
     """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -17,21 +18,10 @@ FORMAT_VERSION = 1
 _E = TypeVar("_E", bound=StrEnum)
 _T = TypeVar("_T")
 
-_PLAN = ("format", "version", "id", "sources", "target", "on_conflict", "mapping", "backup", "encrypt_to", "items")
-_ITEM = (
-    "source",
-    "source_path",
-    "path",
-    "state",
-    "reason",
-    "keys",
-    "source_version",
-    "target_version",
-    "cautions",
-    "labels",
-)
-_KEY = ("name", "change", "size")
+_ITEM = tuple(field.name for field in fields(Item))
+_KEY = PlannedKey._fields
 _MAPPING = PlannedMapping._fields
+_PLAN = ("format", "version", *(field.name for field in fields(Plan)))
 
 
 def dump_plan(plan: Plan) -> str:
@@ -70,9 +60,9 @@ def parse_plan(text: str | bytes, where: str = "The plan") -> Plan:
 
 def plan_lines(plan: Plan) -> Iterator[bytes]:
     """Yield the plan as JSON lines, one for each item, for a run to store and read in bounded memory."""
-    fields = plan_fields(plan)
-    yield f"{json.dumps({**next(fields), 'items': len(plan.items)})}\n".encode()
-    for item in fields:
+    parts = plan_fields(plan)
+    yield f"{json.dumps({**next(parts), 'items': len(plan.items)})}\n".encode()
+    for item in parts:
         yield f"{json.dumps(item)}\n".encode()
 
 

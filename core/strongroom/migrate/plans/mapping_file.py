@@ -106,12 +106,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class MappingFile:
-    """A mapping: its entries, in the order of the file.
-
-    Attributes:
-        entries: one for each name or pattern.
-        source: the file, for messages.
-    """
+    """A mapping: its entries, in the order of the file."""
 
     entries: tuple[Entry, ...]
     source: str = "the mapping"

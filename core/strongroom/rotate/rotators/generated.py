@@ -24,9 +24,7 @@ class GeneratedRotator:
     """Replaces one key of a secret by a generated value.
 
     Args:
-        key: the key.
         previous_key: a second key, which has the value before until the grace time is over.
-        make: returns a new value.
     """
 
     def __init__(self, key: str, previous_key: str | None, make: Callable[[], SensitiveStr]) -> None:

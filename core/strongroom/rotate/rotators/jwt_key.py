@@ -26,10 +26,6 @@ class JwtKeyRotator:
 
     The keys of the secret are `secret` for HMAC, or `private_key` and `public_key` in PEM, and `kid`. Those of the
     previous key begin with `previous_`, until the grace time is over.
-
-    Args:
-        algorithm: as in the header of a token.
-        key: the key of the secret that holds the signing key.
     """
 
     def __init__(self, algorithm: Algorithm, key: str) -> None:
