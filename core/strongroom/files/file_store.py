@@ -22,6 +22,7 @@ from strongroom.files.private_file import FolderLock, SymbolicLinkError, lock_fo
 from strongroom.paths import entries_below
 from strongroom.secret import Secret, SensitiveDict, Value, Version, protect_data, same
 from strongroom.store import Health, Items, Traits, is_held_here, reentrant_lock, remaining
+from strongroom.store.boundary import answers
 
 MAX_SIZE = 1 << 26
 """The largest file that is read or written, in bytes: 64 MiB."""
@@ -80,10 +81,7 @@ class FileStore:
     def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
         """Yield each path with its secret or its own error."""
         for path in paths:
-            try:
-                yield path, self.read(path)
-            except StoreError as error:
-                yield path, error
+            yield path, answers.outcome(self.read, path)
 
     def list_entries(self, prefix: str) -> Iterator[str]:
         """Return the sorted names directly below `prefix`; a secret with others below it is both `name` and `name/`."""

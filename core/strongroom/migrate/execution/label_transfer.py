@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 
 from strongroom.errors import ConflictError, PermissionDeniedError, SecretNotFoundError, StoreError
 from strongroom.migrate.execution.parallel import in_threads
@@ -10,6 +11,7 @@ from strongroom.migrate.ledger.runs import OpenRun
 from strongroom.migrate.plans.labels import Record, after, kept, record_of, restored, to_write
 from strongroom.migrate.sources import Source
 from strongroom.secret import Secret
+from strongroom.store.boundary import answers
 from strongroom.store.boundary.validation import ValidatedStore
 
 
@@ -31,7 +33,7 @@ class LabelTransfer:
             MigrationError: the journal or the backup cannot be written. Nothing is sent then.
         """
         writes: list[tuple[int, dict[str, str]]] = []
-        for index, found in in_threads(lambda each: (each[0], self._found(source, *each)), secrets):
+        for index, found in in_threads(lambda each: (each[0], answers.outcome(self._found, source, *each)), secrets):
             if isinstance(found, StoreError):
                 yield index, found
                 continue
@@ -43,21 +45,18 @@ class LabelTransfer:
                 yield index, None
         self._backup.sync()
         self._journal.sync()
-        for index, failure in in_threads(lambda each: (each[0], self._write(*each)), writes):
+        for index, failure in in_threads(lambda each: (each[0], answers.outcome(self._write, *each)), writes):
             if isinstance(failure, PermissionDeniedError):
                 entry = self._journal.entries.get(index)
                 self._journal.label(index, None if entry is None else entry.labels)
                 self._recorded.pop(index, None)
             yield index, failure
 
-    def _found(self, source: Source, index: int, secret: Secret) -> tuple[dict[str, str], dict[str, str]] | StoreError:
+    def _found(self, source: Source, index: int, secret: Secret) -> tuple[dict[str, str], dict[str, str]]:
         """Return the planned labels of the source, and all labels of the target."""
         item = self._plan.items[index]
-        try:
-            wanted = source.labels(secret)
-            return {name: wanted[name] for name in item.labels if name in wanted}, self._target.read_metadata(item.path)
-        except StoreError as error:
-            return error
+        wanted = source.labels(secret)
+        return {name: wanted[name] for name in item.labels if name in wanted}, self._target.read_metadata(item.path)
 
     def _intend(self, index: int, record: Record) -> None:
         """Record the labels before and after. An interrupted attempt's record stays: it has the true earlier labels."""
@@ -70,25 +69,21 @@ class LabelTransfer:
         entry = self._journal.entries.get(index)
         return self._recorded.get(index, None if entry is None else entry.labels)
 
-    def _write(self, index: int, labels: Mapping[str, str]) -> StoreError | None:
-        try:
-            self._target.write_metadata(self._plan.items[index].path, labels)
-        except StoreError as error:
-            return error
-        return None
+    def _write(self, index: int, labels: Mapping[str, str]) -> None:
+        self._target.write_metadata(self._plan.items[index].path, labels)
 
 
-def restore_labels(target: ValidatedStore, path: str, record: Record) -> StoreError | None:
-    """Restore the labels that the target had before a run, and return the error if that fails."""
-    try:
+def restore_labels(target: ValidatedStore, path: str, record: Record) -> None:
+    """Restore the labels that the target had before a run. A deleted secret has none.
+
+    Raises:
+        ConflictError: they were changed after the run.
+        StoreError: they cannot be restored.
+    """
+    with suppress(SecretNotFoundError):
         there = target.read_metadata(path)
         before = restored(there, record)
         if before is None:
-            return ConflictError(path, "its labels were changed after the migration", store=target.name)
+            raise ConflictError(path, "its labels were changed after the migration", store=target.name)
         if before != there:
             target.write_metadata(path, before)
-    except SecretNotFoundError:
-        return None  # a deleted secret has no labels
-    except StoreError as error:
-        return error
-    return None

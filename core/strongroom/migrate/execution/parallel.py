@@ -20,6 +20,7 @@ from strongroom.errors import (
     StrongroomError,
 )
 from strongroom.secret import Secret, Value, Version
+from strongroom.store.boundary import answers
 from strongroom.store.boundary.validation import ValidatedStore
 
 _THREADS = 8
@@ -112,7 +113,7 @@ def read_each(
 def _read_once(front: ValidatedStore, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
     if front.local or front.bulk_reads:
         return front.read_many(paths)
-    return in_threads(lambda path: (path, _outcome(lambda: front.read(path))), paths)
+    return in_threads(lambda path: (path, answers.outcome(front.read, path)), paths)
 
 
 def write_each(front: ValidatedStore, writes: Iterable[Write]) -> Iterator[tuple[str, Version | StoreError | None]]:
@@ -120,10 +121,10 @@ def write_each(front: ValidatedStore, writes: Iterable[Write]) -> Iterator[tuple
     if front.checked:
         if front.local or front.bulk_checked:
             return front.write_many_if(write[:3] for write in writes)
-        return in_threads(lambda w: (w.path, _outcome(lambda: front.write_if(w.path, w.data, w.expected))), writes)
+        return in_threads(lambda write: (write.path, answers.outcome(front.write_if, *write[:3])), writes)
     if not front.formed and (front.local or front.bulk_writes):
         return front.write_many((write.path, write.data) for write in writes)
-    return in_threads(lambda w: (w.path, _outcome(lambda: write_one(front, w))), writes)
+    return in_threads(lambda write: (write.path, answers.outcome(write_one, front, write)), writes)
 
 
 def write_one(front: ValidatedStore, write: Write) -> Version | None:
@@ -138,7 +139,7 @@ def delete_each(front: ValidatedStore, paths: Iterable[str]) -> Iterator[tuple[s
     if front.local or front.bulk_deletes:
         outcomes = front.delete_many(paths)
     else:
-        outcomes = in_threads(lambda path: (path, _outcome(lambda: front.delete(path))), paths)
+        outcomes = in_threads(lambda path: (path, answers.outcome(front.delete, path)), paths)
     for path, failure in outcomes:
         yield path, None if isinstance(failure, SecretNotFoundError) else failure
 
@@ -147,13 +148,6 @@ def groups(items: Sequence[_I], *, local: bool) -> Iterator[Sequence[_I]]:
     """Yield the items of an undo or a deletion in groups, each of which shares the syncs of the journal."""
     size = _GROUP_LOCAL if local else _GROUP
     return (items[start : start + size] for start in range(0, len(items), size))
-
-
-def _outcome(operation: Callable[[], _R]) -> _R | StoreError:
-    try:
-        return operation()
-    except StoreError as error:
-        return error
 
 
 def in_threads(function: Callable[[_I], _R], items: Iterable[_I]) -> Iterator[_R]:

@@ -22,6 +22,7 @@ from strongroom.migrate.ledger.runs import OpenRun
 from strongroom.migrate.plans.labels import Record, record_of
 from strongroom.migrate.report import ItemState
 from strongroom.secret import Secret, Value, Version
+from strongroom.store.boundary import answers
 from strongroom.store.boundary.validation import ValidatedStore
 
 _LATER_CHANGE = "the target was changed after the migration"
@@ -119,7 +120,8 @@ class Undo:
     def _restore_labels(self, steps: dict[int, _Step]) -> None:
         """Restore labels before data: a service may refuse labels of a deleted secret. Drop the steps that fail."""
         restored = [(index, step.path, step.labels) for index, step in steps.items() if step.labels is not None]
-        for index, failure in in_threads(lambda each: (each[0], restore_labels(self._target, *each[1:])), restored):
+        results = in_threads(lambda each: (each[0], answers.outcome(restore_labels, self._target, *each[1:])), restored)
+        for index, failure in results:
             self._watch.observe(failure)
             if failure is not None:
                 del steps[index]
