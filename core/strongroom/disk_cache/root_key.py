@@ -6,34 +6,21 @@ import errno
 import os
 import stat
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from strongroom.bounded_file import read_bytes
 from strongroom.files.private_file import FILE_MODE, KEY_SIZE, read_or_create_key, replace
+
+if TYPE_CHECKING:
+    from strongroom.disk_cache.external_keys import KeyringEntry, SystemdCredential
 
 KeyPlace: TypeAlias = Literal["file", "keyring", "systemd"]
 
 ROOT_KEY = "root.key"
 
 
-class RootKey(Protocol):
-    """A place of the root key. Every method raises OSError if the place cannot be used."""
-
-    def find(self, *, create: bool) -> object | None:
-        """Return a word that changes with the key; None without a key, if `create` is False."""
-        ...
-
-    def read(self) -> bytes:
-        """Return the key, which `find` has found."""
-        ...
-
-    def replace(self, key: bytes) -> None:
-        """Put another key in its place."""
-        ...
-
-    def remove(self) -> None:
-        """Remove the key, if there is one."""
-        ...
+RootKey: TypeAlias = "KeyFile | KeyringEntry | SystemdCredential"
+"""A place of the root key. Every method raises OSError if the place cannot be used."""
 
 
 class KeyFile:
@@ -43,7 +30,7 @@ class KeyFile:
         self._file = folder / ROOT_KEY
 
     def find(self, *, create: bool) -> object | None:
-        """Return the identity and the times of the file."""
+        """Return the identity and the times of the file, which change with the key; None if there is none."""
         status = check_file(self._file)
         if status is None:
             if not create:
@@ -55,7 +42,7 @@ class KeyFile:
         return status.st_ino, status.st_mtime_ns, status.st_ctime_ns
 
     def read(self) -> bytes:
-        """Return the content of the file."""
+        """Return the content of the file, which `find` has found."""
         root, _ = read_bytes(self._file, KEY_SIZE, follow_links=False)
         check_root_size(len(root))
         if len(root) != KEY_SIZE:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import partial
-from typing import NoReturn, Protocol
+from typing import NoReturn, TypeAlias
 
 from strongroom.errors import (
     PermissionDeniedError,
@@ -66,33 +66,6 @@ class Selection:
         return f"{self.to_prefix}/{below}" if self.to_prefix else below
 
 
-class Source(Protocol):
-    """A source of secrets."""
-
-    name: str
-    local: bool
-
-    def items(self, selection: Selection) -> Iterator[Secret | Failure]:
-        """Yield every selected secret with its labels, in bounded memory."""
-        ...
-
-    def read_again(self, paths: Sequence[str]) -> Iterator[tuple[str, Secret | StrongroomError]]:
-        """Yield each path with its current secret or error, in any order. `labels` may have to fetch its labels."""
-        ...
-
-    def labels(self, secret: Secret) -> dict[str, str]:
-        """Return the labels of a secret from `read_again`."""
-        ...
-
-    def cautions(self, path: str) -> tuple[str, ...]:
-        """Return cautions about properties that a copy would lose."""
-        ...
-
-    def delete_many(self, paths: Sequence[str]) -> Iterator[tuple[str, StoreError | None]]:
-        """Delete secrets at the source. Yield each path with None or its error, in any order."""
-        ...
-
-
 class StoreSource:
     """A store as a source. A path that is listed but absent, such as a deleted secret, is skipped.
 
@@ -111,7 +84,7 @@ class StoreSource:
         self._front = front
 
     def items(self, selection: Selection) -> Iterator[Secret | Failure]:
-        """Yield every selected secret."""
+        """Yield every selected secret with its labels, in bounded memory."""
         labels: dict[str, Mapping[str, str]] = {}
         for path, outcome in read_each(self._front, self._taken(selection, labels), OutageWatch()):
             listed = labels.pop(path, None)
@@ -121,11 +94,11 @@ class StoreSource:
                 yield Failure(path, outcome)
 
     def read_again(self, paths: Sequence[str]) -> Iterator[tuple[str, Secret | StrongroomError]]:
-        """Yield each path with its current secret or error, in any order."""
+        """Yield each path with its current secret or error, in any order. `labels` may have to fetch its labels."""
         return read_each(self._front, paths, OutageWatch())
 
     def labels(self, secret: Secret) -> dict[str, str]:
-        """Return the secret's labels."""
+        """Return the labels of a secret from `read_again`."""
         return labels_of(self._front, secret)
 
     def cautions(self, path: str) -> tuple[str, ...]:
@@ -133,7 +106,7 @@ class StoreSource:
         return self._front.cautions(path)
 
     def delete_many(self, paths: Sequence[str]) -> Iterator[tuple[str, StoreError | None]]:
-        """Delete secrets. An absent secret counts as deleted."""
+        """Delete secrets. Yield each path with None or its error, in any order. An absent secret counts as deleted."""
         return delete_each(self._front, paths)
 
     def _taken(self, selection: Selection, labels: dict[str, Mapping[str, str]]) -> Iterator[str]:
@@ -200,6 +173,10 @@ class ImporterSource:
         for item in self._boundary.stream(None, "items", self._importer.items, partial(_item_of, self.name)):
             watch.observe(item.error if isinstance(item, Failure) else item)
             yield item
+
+
+Source: TypeAlias = StoreSource | ImporterSource
+"""A source of secrets."""
 
 
 class ImportedStore:
