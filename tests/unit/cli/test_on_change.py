@@ -211,7 +211,6 @@ def test_a_lease_that_ends_with_a_new_value_counts_as_a_change():
             "exit",
             stop_timeout=LONG,
             rows=Rows([row], secrets, read),
-            read=read,
             environment=lambda _: dict(os.environb),
         )
         assert supervisor.run() == 11

@@ -122,7 +122,6 @@ def run_command(
                 action,
                 stop_timeout=stop_timeout,
                 rows=Rows(answers, secrets, secrets.resolve),
-                read=secrets.resolve,
                 environment=partial(environment, inherited),
             )
             code = child_process.exit_code(supervised.run, command[0])

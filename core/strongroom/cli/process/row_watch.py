@@ -81,11 +81,11 @@ class Rows:
     def __init__(self, answers: Sequence[Requirement], secrets: SecretsManager, read: Resolve) -> None:
         self.answers = answers
         self._secrets = secrets
-        self._read = read
+        self.read = read
 
     def resolve(self) -> tuple[Requirement, ...]:
         """Resolve the rows again."""
-        return resolve({answer.variable: answer.secret for answer in self.answers}, self._read)
+        return resolve({answer.variable: answer.secret for answer in self.answers}, self.read)
 
     def changed(self, answers: Sequence[Requirement]) -> list[str]:
         """Return the variables whose value is another one than when the rows were last used."""

@@ -15,7 +15,7 @@ from strongroom.cli.process.child_process import Child
 from strongroom.cli.process.row_watch import Reaction, Rows
 from strongroom.cli.terminal import output
 from strongroom.errors import InvalidDataError
-from strongroom.manager.required_secrets import Requirement, Resolve
+from strongroom.manager.required_secrets import Requirement
 
 Action: TypeAlias = str | signal.Signals
 """What happens to the command after a change: `restart`, `exit`, or the signal that it gets."""
@@ -46,7 +46,6 @@ class Supervisor:
         action: what happens then.
         stop_timeout: seconds between SIGTERM and SIGKILL when it is ended.
         rows: the rows of `[secrets]` with which it starts.
-        read: resolves one row.
         environment: returns the command's environment for resolved rows.
     """
 
@@ -57,14 +56,12 @@ class Supervisor:
         *,
         stop_timeout: float,
         rows: Rows,
-        read: Resolve,
         environment: Callable[[Sequence[Requirement]], Mapping[bytes, bytes]],
     ) -> None:
         self._name = command[0]
         self._action = action
         self._stop_timeout = stop_timeout
         self._rows = rows
-        self._read = read
         self._environment = environment
         self._child = Child(command)
         self._reaction = Reaction(self._react)
@@ -86,7 +83,7 @@ class Supervisor:
         """Renew the leases of the rows in use, instead of those before."""
         self._leases.close()
         if leased := lease_keeper.leased(self._rows.answers):
-            renewal = lease_keeper.renewal(leased, self._read, lambda _: self._reaction.trigger())
+            renewal = lease_keeper.renewal(leased, self._rows.read, lambda _: self._reaction.trigger())
             self._leases.enter_context(renewal)
 
     def _react(self) -> bool:
