@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from strongroom.audit_log.record import Hasher, Head
     from strongroom.audit_log.verification import Verification
     from strongroom.secret import Value
+
+_T = TypeVar("_T")
 
 _FILE = click.Path(path_type=Path)
 _file = click.argument("file", required=False, type=_FILE)
@@ -66,9 +68,7 @@ def verify_command(
     """
     from strongroom.audit_log.verification import verify
 
-    file, hasher = _log(invocation, file, key_file)
-    with _faults_of(file):
-        found = verify(file, hasher, heads)
+    found = _on_log(invocation, file, key_file, lambda log, hasher: verify(log, hasher, heads))
     if as_json:
         output.write_document(_document(found))
     for line in _lines(found):
@@ -88,20 +88,21 @@ def head_command(invocation: Invocation, file: Path | None, key_file: Path | Non
     """
     from strongroom.audit_log.verification import head
 
-    file, hasher = _log(invocation, file, key_file)
-    with _faults_of(file):
-        found = head(file, hasher)
+    found = _on_log(invocation, file, key_file, head)
     if as_json:
         output.write_document({"seq": found.seq, "hash": found.hash})
     else:
         output.write_lines([str(found)])
 
 
-def _log(invocation: Invocation, file: Path | None, key_file: Path | None) -> tuple[Path, Hasher]:
-    """Return the log and its hash: as they are named, or as they are configured."""
+def _on_log(
+    invocation: Invocation, file: Path | None, key_file: Path | None, operation: Callable[[Path, Hasher], _T]
+) -> _T:
+    """Return the result of an operation on the log and its hash: as they are named, or as they are configured."""
     from strongroom.audit_log.record import Hasher
     from strongroom.audit_log.subscription import log_file, read_key
     from strongroom.config import AuditConfig
+    from strongroom.files import private_file
 
     if file is not None:
         config = AuditConfig(key_file=key_file)
@@ -110,14 +111,8 @@ def _log(invocation: Invocation, file: Path | None, key_file: Path | None) -> tu
         file, config = log_file(loaded), loaded.audit
         if key_file is not None:
             config = config._replace(key_file=key_file)
-    with _faults_of(file):
-        return file, Hasher(read_key(config, create=False))
-
-
-def _faults_of(file: Path) -> AbstractContextManager[None]:
-    from strongroom.files import private_file
-
-    return private_file.faults_as(ConfigurationError, f"The audit log {file}")
+    with private_file.faults_as(ConfigurationError, f"The audit log {file}"):
+        return operation(file, Hasher(read_key(config, create=False)))
 
 
 def _document(found: Verification) -> dict[str, Value]:

@@ -13,6 +13,7 @@ from strongroom.cli.terminal import output
 from strongroom.config import discovery
 from strongroom.config.toml_text import parse_toml, toml_key, toml_string
 from strongroom.errors import ConfigurationError, StrongroomError
+from strongroom.files import private_file
 from strongroom.plugins.coercion import members
 from strongroom.plugins.option_schema import OptionSchema, Schema
 
@@ -44,13 +45,13 @@ def init_command(file: Path) -> None:
         raise ConfigurationError(f"{file} exists already: edit it, and run strongroom config check")
     text = "\n".join(_document())
     discovery.load(document=parse_toml(text, str(file)))
-    try:
+    with (
+        private_file.faults_as(ConfigurationError, f"Cannot write {file}"),
+        os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "w", encoding="utf-8") as stream,
+    ):
         # Not wider than 0644: a file that others may write is refused.
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "w", encoding="utf-8") as stream:
-            os.fchmod(stream.fileno(), os.fstat(stream.fileno()).st_mode & 0o755)
-            stream.write(text)
-    except OSError as error:
-        raise ConfigurationError(f"Cannot write {file}: {error.strerror}") from None
+        os.fchmod(stream.fileno(), os.fstat(stream.fileno()).st_mode & 0o755)
+        stream.write(text)
     if file == Path(discovery.FILE_NAME):
         from strongroom.cli.commands.config import trust_file
 
