@@ -9,7 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from strongroom.errors import InvalidDataError
-from strongroom.secret import SensitiveBytes, SensitiveDict, SensitiveList, SensitiveStr, Value
+from strongroom.secret import SENSITIVE, SensitiveBytes, SensitiveDict, SensitiveList, SensitiveStr, Value
 
 if TYPE_CHECKING:
     from json import JSONEncoder
@@ -68,7 +68,6 @@ def _encoder() -> JSONEncoder:
 
 
 TYPES = (str, bytes, int, float, bool, dict, list, object)
-_REDACTED_TYPES = (SensitiveStr, SensitiveBytes, SensitiveDict, SensitiveList)
 
 _TRUE = frozenset({"true", "1", "yes", "on"})
 
@@ -104,7 +103,7 @@ def as_unicode(value: Value, path: str, key: str) -> SensitiveStr:
 
 def check_type(wanted: object) -> None:
     """Raise TypeError if `convert` has no such type."""
-    if not any(wanted is known for known in TYPES + _REDACTED_TYPES):
+    if not any(wanted is known for known in TYPES + SENSITIVE):
         given = wanted.__name__ if isinstance(wanted, type) else type(wanted).__name__
         raise TypeError(f"as_ is one of {', '.join(known.__name__ for known in TYPES)}, not {given}")
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
 
+from strongroom.cli.options import Invocation
 from strongroom.cli.terminal import output
 from strongroom.errors import ConfigurationError, StrongroomError
 from strongroom.store import time_limit
@@ -175,12 +176,8 @@ def environments(ctx: click.Context, incomplete: str) -> list[str]:
 
 
 def _config(ctx: click.Context) -> Config:
-    from strongroom.config import discovery
-
     options = ctx.find_root().params
-    config = discovery.load(
-        config_file=options.get("config_file"), environment=options.get("environment"), require_trust=True
-    )
+    config = Invocation(options.get("config_file"), options.get("environment")).load()
     if config.untrusted:  # a key press must not use a stranger's file at all
         raise ConfigurationError(f"{', '.join(sorted(config.untrusted))} is not trusted")
     return config
