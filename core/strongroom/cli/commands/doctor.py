@@ -32,9 +32,6 @@ _STATES = {
 _FAILED = "failed"
 """State for every other exit code."""
 
-_STYLES = {"misconfigured": CheckState.FAILED}
-"""States with the color of another."""
-
 
 @click.command("doctor")
 @json_option("Print a JSON object with one entry for each store.")
@@ -120,7 +117,7 @@ def _rows(config: Config, found: Mapping[str, Health], cache: Status | None) -> 
 def _cells(row: tuple[str, ...]) -> tuple[str | output.Cell, ...]:
     """Return the cells of a row on a terminal: checks are indented, and the hint is below the details."""
     name, check, state, took, detail, hint = row
-    return f"  {check}" if check else name, output.state(_STYLES.get(state, state), state), took, advised(detail, hint)
+    return f"  {check}" if check else name, output.state(state), took, advised(detail, hint)
 
 
 def advised(detail: str, hint: str) -> str:

@@ -190,6 +190,14 @@ _STYLES = {
     "done": "green",
     "skipped": "dim",
     "pending": "yellow",
+    "running": "yellow",
+    "unfinished": "yellow",
+    "finished": "green",
+    "undone": "dim",
+    "unreadable": "red",
+    "misconfigured": "red",
+    "checking": "dim",
+    "never": "dim",
 }
 
 
@@ -197,8 +205,8 @@ def state(name: str, text: str | None = None) -> Cell:
     """Return a cell in the color of a state.
 
     Args:
-        name: a `required_secrets.State`, `errors.Answer`, `errors.CheckState`, or a migration's `State` or
-            `ItemState`.
+        name: a `required_secrets.State`, `errors.Answer`, `errors.CheckState`, a migration's `State` or `ItemState`,
+            or a state of `strongroom status`.
         text: text of the cell; defaults to the name.
     """
     return Cell(name if text is None else text, _STYLES.get(name, ""))

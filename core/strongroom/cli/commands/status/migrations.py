@@ -22,15 +22,8 @@ _SHOWN = 5
 class MigrationStatus:
     """How far a migration is.
 
-    Attributes:
-        run: its name.
-        sources, target: the names of its stores.
-        started: when it began.
-        updated: when its journal last grew.
-        state: `running`, `unfinished`, `finished`, `undone`, or `unreadable`.
-        total: the number of secrets that its plan writes.
-        done: how many of them the target holds.
-        deleted: how many of them were deleted at the source.
+    `state` is `running`, `unfinished`, `finished`, `undone`, or `unreadable`. Of the `total` secrets that its plan
+    writes, the target holds `done`, and `deleted` were deleted at the source. Its journal last grew at `updated`.
     """
 
     run: str

@@ -26,15 +26,8 @@ CHECKING = "checking"
 class LinkStatus:
     """One link of the chain.
 
-    Attributes:
-        policy: its configuration.
-        plugin: the plugin of its store.
-        location: the address of the store in words, without credentials.
-        state: `ok`, `checking`, or a fault as in `strongroom doctor`.
-        seconds: how long the last probe took.
-        detail: the reason if it is not ok, otherwise the detail of its health.
-        checks: the checks of the last probe.
-        history: the states of the last probes, oldest first.
+    `state` is `ok`, `checking`, or a fault as in `strongroom doctor`. `seconds`, `detail` and `checks` are those of the
+    last probe; the detail of a fault is its reason. `history` has the states of the last probes, oldest first.
     """
 
     policy: LinkConfig
@@ -65,19 +58,7 @@ class RotationRow:
 
 @dataclass(frozen=True)
 class Status:
-    """The whole status at one time.
-
-    Attributes:
-        time: when it was put together.
-        probed: when the stores were last probed, or None.
-        environment, production: of the configuration.
-        links: the chain.
-        cache: the settings of the caches.
-        disk_cache: the cache on disk, or None if it is disabled.
-        processes: the reports of applications.
-        rotations: the configured rotations.
-        migrations: the migrations of this machine, newest first.
-    """
+    """The whole status at one time. The cache on disk is None if it is disabled; migrations are newest first."""
 
     time: datetime
     probed: datetime | None

@@ -10,7 +10,7 @@ from rich.filesize import decimal
 
 from strongroom.cli.commands.doctor import advised
 from strongroom.cli.commands.status.migrations import MigrationStatus
-from strongroom.cli.commands.status.model import CHECKING, LinkStatus, RotationRow, Status
+from strongroom.cli.commands.status.model import LinkStatus, RotationRow, Status
 from strongroom.cli.expiry import words
 from strongroom.cli.terminal.output import Cell, counted, joined, state
 from strongroom.config.durations import format_duration
@@ -19,19 +19,6 @@ from strongroom.status import ProcessReport
 
 if TYPE_CHECKING:
     from strongroom.rotate.rotations import RotationStatus
-
-_STYLES = {
-    "misconfigured": "failed",
-    CHECKING: "not asked",
-    "running": "pending",
-    "unfinished": "warning",
-    "finished": "done",
-    "undone": "skipped",
-    "unreadable": "failed",
-    "never": "absent",
-    "unknown": "warning",
-}
-"""States with the color of another."""
 
 _BAR = 8
 
@@ -60,35 +47,31 @@ def sections(status: Status, *, paths: bool) -> Iterator[Section]:
         yield Section("watch", ("process", "watches", "secrets"), watches)
 
 
-def _colored(name: str, text: str | None = None) -> Cell:
-    return state(_STYLES.get(name, name), name if text is None else text)
-
-
 def _links(status: Status) -> Iterator[tuple[Cell | str, ...]]:
     for number, link in enumerate(status.links, 1):
         took = "" if link.seconds is None else f"{link.seconds * 1000:.0f} ms"
         details = link.location or link.detail if link.ok else link.detail
-        yield f"{number} {link.policy.store}", _colored(link.state), took, details
+        yield f"{number} {link.policy.store}", state(link.state), took, details
         yield from _checks(link)
 
 
 def _checks(link: LinkStatus) -> Iterator[tuple[Cell | str, ...]]:
     for check in link.checks:
         if check.state is not CheckState.OK:
-            yield f"  {check.name}", _colored(check.state.value), "", advised(check.detail, check.hint)
+            yield f"  {check.name}", state(check.state.value), "", advised(check.detail, check.hint)
 
 
 def _caches(status: Status) -> Iterator[tuple[Cell | str, ...]]:
     if (disk := status.disk_cache) is not None:
         holds = disk.fault or f"{counted(disk.entries, 'entry', 'entries')}, {decimal(disk.size)}"
-        yield "on disk", _colored("warning" if disk.fault else "ok", "disk"), holds, ""
+        yield "on disk", state("warning" if disk.fault else "ok", "disk"), holds, ""
     for report in status.processes:
         for cache in report.caches:
             if not (cache.secrets or cache.absences or cache.hits or cache.outage):
                 continue  # a store on this machine is not cached
             absences = f", {counted(cache.absences, 'absence')}" if cache.absences else ""
             kept = f"{counted(cache.secrets, 'secret')}{absences}, {decimal(cache.size)}"
-            named = _colored("unavailable", f"{cache.store}: outage") if cache.outage else cache.store
+            named = state("unavailable", f"{cache.store}: outage") if cache.outage else cache.store
             yield _process(report, status.time), named, kept, f"{cache.hits:,}"
 
 
@@ -103,17 +86,17 @@ def _watches(status: Status, *, paths: bool) -> Iterator[tuple[Cell | str, ...]]
 def _process(report: ProcessReport, now: datetime) -> Cell | str:
     text = f"{report.name} {report.pid}"
     if report.is_silent(now):
-        return _colored("warning", f"{text}\nsilent for {_ago(report.updated, now)}")
+        return state("warning", f"{text}\nsilent for {_ago(report.updated, now)}")
     return text
 
 
 def _rotation(row: RotationRow, number: int, now: datetime, *, paths: bool) -> tuple[Cell | str, ...]:
     name = row.path if paths else f"rotation {number}"
     if row.status is None:
-        return name, _colored("unknown"), row.fault, row.rotator, row.store
+        return name, state("warning", "unknown"), row.fault, row.rotator, row.store
     found = row.status
     style = "warning" if found.overdue or found.unfinished else found.state
-    return name, _colored(style, found.state), _next(found, now), found.rotator, found.store
+    return name, state(style, found.state), _next(found, now), found.rotator, found.store
 
 
 def _next(status: RotationStatus, now: datetime) -> str:
@@ -130,7 +113,7 @@ def _migration(migration: MigrationStatus, now: datetime) -> tuple[Cell | str, .
     share = migration.done / migration.total if migration.total else 1.0
     filled = int(share * _BAR)
     progress = f"{'█' * filled}{'░' * (_BAR - filled)} {migration.done}/{migration.total}"
-    return f"{migration.run}\n{stores}", _colored(migration.state), progress, _ago(migration.started, now)
+    return f"{migration.run}\n{stores}", state(migration.state), progress, _ago(migration.started, now)
 
 
 def _ago(moment: datetime, now: datetime) -> str:
