@@ -11,15 +11,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import accumulate
+from math import inf
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from strongroom.events import Event, EventKind, cache_hits, listen
 from strongroom.store import reentrant_lock
 
-_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, inf)
 """Upper bounds of the histogram, in seconds."""
+_BOUNDS = tuple(map(floatToGoString, _BUCKETS))
 
 
 class StrongroomCollector(Collector):
@@ -48,7 +52,7 @@ class StrongroomCollector(Collector):
             self._events[event.store, event.kind.value, event.outcome] += 1
             if event.seconds is not None:
                 of = event.store, event.kind.value
-                bucket = next((bound for bound in _BUCKETS if event.seconds <= bound), float("inf"))
+                bucket = next(bound for bound in _BUCKETS if event.seconds <= bound)
                 self._buckets.setdefault(of, Counter())[bucket] += 1
                 self._sums[of] += event.seconds  # type: ignore[assignment]  # a Counter of floats
             if event.kind in {EventKind.OUTAGE, EventKind.RECOVERY, EventKind.READ}:
@@ -66,15 +70,9 @@ class StrongroomCollector(Collector):
                 events.add_metric(list(labels), count)
             seconds = HistogramMetricFamily("strongroom_request_seconds", "Durations", labels=["store", "kind"])
             for of, counts in self._buckets.items():
-                seconds.add_metric(list(of), list(_cumulative(counts)), sum_value=self._sums[of])
+                totals = accumulate(counts[bound] for bound in _BUCKETS)
+                seconds.add_metric(list(of), list(zip(_BOUNDS, totals, strict=True)), sum_value=self._sums[of])
             available = GaugeMetricFamily("strongroom_store_available", "0 during an outage", labels=["store"])
             for store, is_available in self._available.items():
                 available.add_metric([store], is_available)
         yield from (events, seconds, available)
-
-
-def _cumulative(counts: Counter[float]) -> Iterator[tuple[str, float]]:
-    total = 0
-    for bound in (*_BUCKETS, float("inf")):
-        total += counts[bound]
-        yield ("+Inf" if bound == float("inf") else str(bound)), total
