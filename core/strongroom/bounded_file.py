@@ -7,7 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from strongroom.errors import ConfigurationError, MissingFileError
+from strongroom.errors import (
+    ConfigurationError,
+    MissingFileError,
+    PermissionDeniedError,
+    SecretNotFoundError,
+    SecretTooLargeError,
+    StoreUnavailableError,
+)
 from strongroom.secret import SensitiveStr
 
 Inspect: TypeAlias = Callable[[os.stat_result, bytes], str]
@@ -42,6 +49,26 @@ def read_bytes(
             return stream.read(limit + 1), status
     finally:
         os.close(descriptor)
+
+
+def read_store_file(file: Path, limit: int, path: str | None) -> tuple[bytes, os.stat_result]:
+    """Return the content and the status of a store's file. `path` is that of the wanted secret, for the error.
+
+    Raises:
+        StoreError: it does not exist, cannot be read, or has more than `limit` bytes.
+    """
+    try:
+        content, status = read_bytes(file, limit)
+    except (FileNotFoundError, NotADirectoryError):
+        raise SecretNotFoundError(path, f"there is no {file}") from None
+    except PermissionError:
+        raise PermissionDeniedError(path, f"{file} may not be read", hint="Let this user read it") from None
+    except OSError as error:
+        reason = f"{file}: {error.strerror or 'it cannot be read'}"
+        raise StoreUnavailableError(path, reason, hint="Check that it is a regular file") from None
+    if len(content) > limit:
+        raise SecretTooLargeError(path, f"{file} has more than {limit:,} bytes")
+    return content, status
 
 
 class TextFile(NamedTuple):

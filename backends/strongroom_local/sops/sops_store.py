@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from strongroom.bounded_file import read_bytes
+from strongroom.bounded_file import read_store_file
 from strongroom.encoding import from_json
 from strongroom.errors import (
     InvalidDataError,
     InvalidPathError,
     PermissionDeniedError,
     SecretNotFoundError,
-    SecretTooLargeError,
     StoreError,
     StoreUnavailableError,
 )
@@ -151,7 +150,7 @@ class SopsStore:
         try:
             with lock_folder(self._file.parent, remaining()) as folder:
                 try:
-                    content: bytes | None = self._content(path)
+                    content: bytes | None = read_store_file(self._file, MAX_SIZE, path)[0]
                 except SecretNotFoundError:
                     content = None
                 tree = {} if content is None else self._decrypted(path, content)
@@ -193,7 +192,8 @@ class SopsStore:
         return Secret(path, _data(tree[path]))
 
     def _tree(self, path: str | None) -> dict[str, Any]:
-        return self._decrypted(path, self._content(path))
+        content, _ = read_store_file(self._file, MAX_SIZE, path)
+        return self._decrypted(path, content)
 
     def _decrypted(self, path: str | None, content: bytes) -> dict[str, Any]:
         try:
@@ -201,20 +201,6 @@ class SopsStore:
         except StoreError as error:
             failure = error.copy(path=path, reason=f"{self._file}: {error.reason}")
         raise failure
-
-    def _content(self, path: str | None) -> bytes:
-        try:
-            content, _ = read_bytes(self._file, MAX_SIZE)
-        except (FileNotFoundError, NotADirectoryError):
-            raise SecretNotFoundError(path, f"there is no {self._file}") from None
-        except PermissionError:
-            raise PermissionDeniedError(path, f"{self._file} may not be read", hint="Let this user read it") from None
-        except OSError as error:
-            reason = f"{self._file}: {error.strerror or 'it cannot be read'}"
-            raise StoreUnavailableError(path, reason, hint="Check that it is a regular file") from None
-        if len(content) > MAX_SIZE:
-            raise SecretTooLargeError(path, f"{self._file} has more than {MAX_SIZE:,} bytes")
-        return content
 
 
 def _data(value: Any) -> SensitiveDict:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from strongroom.bounded_file import read_bytes
+from strongroom.bounded_file import read_store_file
 from strongroom.errors import (
     PermissionDeniedError,
     SecretNotFoundError,
@@ -169,8 +169,8 @@ class FileStore:
             if (kept := self._kept()) is not None:
                 return kept
             asked = time.time_ns()
-            content, stamp = self._content(path)
-            secrets = self._decoded(path, content)
+            content, status = read_store_file(self._file, MAX_SIZE, path)
+            stamp, secrets = _stamp(status), self._decoded(path, content)
             self._snapshot = _Snapshot(stamp, stamp[-1] + _SETTLED < asked, secrets)
             return secrets
 
@@ -182,22 +182,6 @@ class FileStore:
             return self._snapshot.secrets if _stamp(self._file.stat()) == self._snapshot.stamp else None
         except OSError:
             return None
-
-    def _content(self, path: str | None) -> tuple[bytes, tuple[int, ...]]:
-        """Return the bytes of the file, and its stamp from before they were read."""
-        try:
-            stamp = _stamp(self._file.stat())
-            content, _ = read_bytes(self._file, MAX_SIZE)
-        except (FileNotFoundError, NotADirectoryError):
-            raise SecretNotFoundError(path, f"there is no {self._file}") from None
-        except PermissionError:
-            raise PermissionDeniedError(path, f"{self._file} may not be read", hint="Let this user read it") from None
-        except OSError as error:
-            reason = f"{self._file}: {error.strerror or 'it cannot be read'}"
-            raise StoreUnavailableError(path, reason, hint="Check that it is a regular file") from None
-        if len(content) > MAX_SIZE:
-            raise SecretTooLargeError(path, f"{self._file} has more than {MAX_SIZE:,} bytes")
-        return content, stamp
 
     def _decoded(self, path: str | None, content: bytes) -> _Secrets:
         failure: StoreError | None = None
@@ -260,7 +244,7 @@ class FileStore:
         if kept is not None and self._encryption.encrypts and not self._encryption.decrypts:
             return b"", kept  # only this process knows its content
         try:
-            content, _ = self._content(path)
+            content, _ = read_store_file(self._file, MAX_SIZE, path)
         except SecretNotFoundError:
             return b"", {}
         if is_encrypted(content) and not self._encryption.encrypts:
