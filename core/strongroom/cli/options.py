@@ -96,17 +96,16 @@ def read_duration(_: click.Context, __: click.Parameter, text: str | None) -> fl
     return seconds
 
 
-def read_interval(ctx: click.Context, option: click.Parameter, text: str) -> float:
-    """Return the seconds of a duration that is at least one second, for the option `--interval`.
+def interval_option(default: str, text: str) -> Callable[[_F], _F]:
+    """Return the option `--interval` of at least one second, with this help."""
 
-    Raises:
-        click.BadParameter: it is not a duration.
-        click.UsageError: it is shorter.
-    """
-    interval = read_duration(ctx, option, text)
-    if interval is None or interval < 1:
-        raise click.UsageError("--interval must be at least one second")
-    return interval
+    def read(ctx: click.Context, option: click.Parameter, given: str) -> float:
+        interval = read_duration(ctx, option, given)
+        if interval is None or interval < 1:
+            raise click.UsageError("--interval must be at least one second")
+        return interval
+
+    return click.option("--interval", default=default, show_default=True, metavar="DURATION", callback=read, help=text)
 
 
 current = click.make_pass_decorator(Invocation)

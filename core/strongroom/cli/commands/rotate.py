@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from strongroom.cli import expiry
+from strongroom.cli import expiry, options
 from strongroom.cli.exit_codes import code_of_all
-from strongroom.cli.options import Invocation, complete, current, json_option, path_argument, read_interval, yes_option
+from strongroom.cli.options import Invocation, complete, current, json_option, path_argument, yes_option
 from strongroom.cli.process.signals import until_ended
 from strongroom.cli.terminal import output
 from strongroom.cli.terminal.confirmation import confirm, production_reasons
@@ -156,14 +156,7 @@ def history_command(invocation: Invocation, path: str, *, as_json: bool) -> None
 
 @rotate_command.command("run")
 @click.option("--once", is_flag=True, help="Rotate the secrets that are due now, and stop: for cron.")
-@click.option(
-    "--interval",
-    default="1m",
-    show_default=True,
-    metavar="DURATION",
-    callback=read_interval,
-    help="Look at the schedules this often.",
-)
+@options.interval_option("1m", "Look at the schedules this often.")
 @json_option("With --once, print a JSON object with one entry for each rotation.")
 @current
 def run_command(invocation: Invocation, *, once: bool, interval: float, as_json: bool) -> None:

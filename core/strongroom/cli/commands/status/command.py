@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from strongroom.cli import options
 from strongroom.cli.commands.status.model import document
 from strongroom.cli.commands.status.monitor import Monitor
 from strongroom.cli.commands.status.view import sections
 from strongroom.cli.exit_codes import code_of_all
-from strongroom.cli.options import Invocation, current, json_option, read_interval
+from strongroom.cli.options import Invocation, current, json_option
 from strongroom.cli.terminal import output
 
 if TYPE_CHECKING:
@@ -23,14 +24,7 @@ if TYPE_CHECKING:
 _FRAME = 0.5
 """Seconds between two frames of `--watch`."""
 
-interval_option = click.option(
-    "--interval",
-    default="10s",
-    show_default=True,
-    metavar="DURATION",
-    callback=read_interval,
-    help="Probe the stores this often.",
-)
+interval_option = options.interval_option("10s", "Probe the stores this often.")
 paths_option = click.option("--paths", is_flag=True, help="Show the paths of secrets too.")
 
 
