@@ -19,7 +19,7 @@ from strongroom.bounded_file import read_bytes
 from strongroom.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from strongroom.config.model import Config
+    from strongroom.config import Config
 
 # Compiled at first use: most commands never ask.
 _DANGEROUS = (
