@@ -120,7 +120,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that need an OpenBao server, so that `-m "not server"` deselects them."""
     for item in items:
-        if {"openbao", "own_openbao", "standing_cluster"} & set(getattr(item, "fixturenames", ())):
+        if {"openbao", "audited_openbao", "own_openbao", "standing_cluster"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("server")
 
 
@@ -155,8 +155,17 @@ def clean_environment(monkeypatch, tmp_path_factory, _folders):
 
 
 @pytest.fixture(scope="session")
-def openbao(tmp_path_factory) -> Iterator[TestVault]:
+def openbao() -> Iterator[TestVault]:
     """The server that all tests of a worker share. Use a `fresh_mount` or paths of your own, and leave it running."""
+    from strongroom_vault.testing import TestVault
+
+    with TestVault() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def audited_openbao(tmp_path_factory) -> Iterator[TestVault]:
+    """Like `openbao`, for tests that count requests. The audit device takes a third of a server's time."""
     from strongroom_vault.testing import TestVault
 
     with TestVault(audit=tmp_path_factory.mktemp("openbao") / "audit.log") as server:
@@ -173,11 +182,11 @@ def own_openbao(tmp_path) -> Iterator[TestVault]:
 
 
 @pytest.fixture
-def fresh_openbao(openbao) -> Iterator[FreshVault]:
+def fresh_openbao(audited_openbao) -> Iterator[FreshVault]:
     """What looks like a new server: a namespace of the shared server, behind an address of its own."""
     from fresh_vault import FreshVault
 
-    server = FreshVault(openbao)
+    server = FreshVault(audited_openbao)
     yield server
     server.kill()
 

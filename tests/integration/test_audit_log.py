@@ -12,6 +12,12 @@ from strongroom.audit_log.verification import verify
 CANARY = "canary-6c21"
 
 
+@pytest.fixture
+def openbao(audited_openbao):
+    """A server that counts requests."""
+    return audited_openbao
+
+
 def test_reads_and_changes_are_those_that_the_server_records(openbao, kv2, tmp_path):
     """By path and outcome. A denial and an outage are told apart; no value and no token is in the file."""
     file = tmp_path / "log.jsonl"

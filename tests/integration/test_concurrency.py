@@ -14,6 +14,12 @@ MAY_FORK = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:
 
 
 @pytest.fixture
+def openbao(audited_openbao):
+    """A server that counts requests."""
+    return audited_openbao
+
+
+@pytest.fixture
 def secrets(openbao, kv2, monkeypatch):
     """A manager on a fresh mount."""
     monkeypatch.setenv("STRONGROOM_STORES_VAULT_MOUNT", kv2)

@@ -11,6 +11,12 @@ from pools import PATH, PROVIDERS
 from strongroom.rotate.state import State, Step, as_document, pending_path
 
 
+@pytest.fixture
+def openbao(audited_openbao):
+    """A server that counts requests."""
+    return audited_openbao
+
+
 @pytest.fixture(params=PROVIDERS, ids=lambda provider: provider.__name__)
 def open_provider(request, users):
     """A function that opens a pool of four connections. What it returns makes one transaction, and returns its user."""

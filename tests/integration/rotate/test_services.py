@@ -38,6 +38,12 @@ PATH = "database/app"
 # --- a database engine ------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def openbao(audited_openbao):
+    """A server that counts requests."""
+    return audited_openbao
+
+
 class Engine:
     """A database engine with a static role for a user of PostgreSQL."""
 

@@ -31,6 +31,12 @@ OPENAI_API_KEY = "api-keys/openai#key"
 
 
 @pytest.fixture
+def openbao(audited_openbao):
+    """A server that counts requests."""
+    return audited_openbao
+
+
+@pytest.fixture
 def doctor(capsys, monkeypatch, openbao, kv2):
     """What doctor says of a store whose token has these rules, of which the paths begin below the mount."""
     command = Caller(capsys)

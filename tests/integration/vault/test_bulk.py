@@ -63,6 +63,12 @@ HARD_NAMES = [
 
 
 @pytest.fixture
+def openbao(audited_openbao):
+    """A server that counts requests."""
+    return audited_openbao
+
+
+@pytest.fixture
 def opened(openbao):
     """A function that opens a front on the shared server, or on a proxy before it."""
     with contextlib.ExitStack() as stack:

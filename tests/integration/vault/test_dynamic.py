@@ -35,6 +35,12 @@ ENDED = 60.0
 """How long a server may take for what it does in its own time, in seconds: much more than it needs."""
 
 
+@pytest.fixture
+def openbao(audited_openbao):
+    """A server that counts requests."""
+    return audited_openbao
+
+
 class Engine:
     """A database engine of a server's, mounted for one test."""
 

@@ -19,6 +19,12 @@ from strongroom_vault.dev.server import DevServer, find_binary
 from strongroom_vault.testing import TestVault
 
 
+@pytest.fixture
+def openbao(audited_openbao):
+    """A server that counts requests."""
+    return audited_openbao
+
+
 def members(group):
     """The processes of this group that are more than a zombie which init has yet to collect."""
     for stat in Path("/proc").glob("[0-9]*/stat"):

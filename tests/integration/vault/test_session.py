@@ -35,6 +35,12 @@ CLOSING = 10.0
 """The longest time that a session takes to revoke its token, in seconds."""
 
 
+@pytest.fixture
+def openbao(audited_openbao):
+    """A server that counts requests."""
+    return audited_openbao
+
+
 class Role(CountedRole):
     """An AppRole whose tokens can be listed."""
 

@@ -18,6 +18,12 @@ from strongroom_vault.setup.structure import APP_READ, DATABASE_READ, DATABASE_W
 from watching import Looks
 
 
+@pytest.fixture
+def openbao(audited_openbao):
+    """A server that counts requests."""
+    return audited_openbao
+
+
 class Audited:
     """The requests of a server's audit file since the last look at it."""
 
