@@ -1,6 +1,7 @@
 """Stores on moto, through a proxy that counts requests and can answer in moto's place."""
 
 import uuid
+from functools import cached_property
 
 import pytest
 
@@ -17,8 +18,16 @@ class AWS:
         self.moto = moto
         self.proxy = proxy
         self.prefix = f"t/{uuid.uuid4().hex[:8]}"
-        self.secrets = moto.client("secretsmanager")
-        self.ssm = moto.client("ssm")
+
+    @cached_property
+    def secrets(self):
+        """A client of boto3's for Secrets Manager."""
+        return self.moto.client("secretsmanager")
+
+    @cached_property
+    def ssm(self):
+        """A client of boto3's for Parameter Store."""
+        return self.moto.client("ssm")
 
     def name(self, path):
         """What AWS calls a secret of a store with this prefix."""
