@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from strongroom.encoding import from_json, to_json
 from strongroom.errors import InvalidDataError, InvalidPathError, SecretTooLargeError
-from strongroom.secret import MAX_DEPTH, SensitiveDict, SensitiveStr, Value, protect_data
-from strongroom.strict_json import TOO_PRECISE, inexact_key
+from strongroom.secret import SensitiveDict, SensitiveStr, Value, protect_data
+from strongroom.strict_json import TOO_PRECISE, inexact_key, is_too_deep
 
 MAX_INTEGER = 2**53
 """The largest integer that survives: a version 2 engine keeps numbers as 64-bit floats."""
@@ -20,9 +20,6 @@ MAX_SIZE = 1024 * 1024 - 512
 Raft refuses an entry above 1 MiB with HTTP 500. Measured on OpenBao 2.7.2, the data of a version 2 secret can be
 1,048,357 bytes, the rest being its metadata and encryption; the length of the path does not count.
 """
-
-_MOST_LEVELS = 2 * MAX_DEPTH + 3
-"""In JSON a level may take two, because values that look like encoded bytes are wrapped."""
 
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 """The types of JSON values that mean themselves."""
@@ -72,27 +69,11 @@ def restored(form: Mapping[str, Any]) -> SensitiveDict:
     """
     if all([type(value) in _PLAIN for value in form.values()]):  # nearly every secret  # noqa: C419  # faster
         return SensitiveDict({key: SensitiveStr(v) if type(v) is str else v for key, v in form.items()})
-    if _is_too_deep(form):
+    if is_too_deep(form):
         raise InvalidDataError(reason=TOO_DEEP)
     if (key := inexact_key(form)) is not None:
         raise InvalidDataError(reason=f"key {key!r}: {TOO_PRECISE}")
     return SensitiveDict({key: from_json(value) for key, value in form.items()})
-
-
-def _is_too_deep(form: Mapping[str, Any]) -> bool:
-    """Return True if it has more levels than Strongroom writes. Python's own limit differs between versions."""
-    level: list[Any] = [form]
-    for _ in range(_MOST_LEVELS):
-        level = [inner for value in level for inner in _items(value)]
-        if not level:
-            return False
-    return True
-
-
-def _items(value: object) -> Iterable[object]:
-    if isinstance(value, Mapping):
-        return value.values()
-    return value if isinstance(value, list) else ()
 
 
 def stored_number(digits: str) -> float:
