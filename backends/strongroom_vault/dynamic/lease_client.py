@@ -77,7 +77,7 @@ class LeaseClient:
         kind, _, role = role_path.partition("/")
         database, mount = requests().database, self._session.mount
         if kind == "creds" and role:
-            request: ApiRequest = database.generate_credentials(role, mount_point=mount)
+            request = database.generate_credentials(role, mount_point=mount)
         elif kind == "static-creds" and role:
             request = database.get_static_credentials(role, mount_point=mount)
         else:  # an engine of a third party, for which hvac has no method

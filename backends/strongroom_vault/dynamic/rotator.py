@@ -63,12 +63,9 @@ class VaultDatabaseRotator:
 
     def _rotation(self) -> ApiRequest:
         database = requests().database
-        request: ApiRequest
         if self._role is not None:
-            request = database.rotate_static_role_credentials(self._role, mount_point=self._mount)
-        else:
-            request = database.rotate_root_credentials(self._root, mount_point=self._mount)
-        return request
+            return database.rotate_static_role_credentials(self._role, mount_point=self._mount)
+        return database.rotate_root_credentials(self._root, mount_point=self._mount)
 
     def _fail(self, session: Session, reply: Reply, path: str) -> NoReturn:
         if reply.status in {400, 404}:

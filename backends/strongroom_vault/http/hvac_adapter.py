@@ -3,9 +3,9 @@
 Importing this module does not import hvac: the first call of `requests` does.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache, partialmethod
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlencode
 
 
@@ -25,6 +25,12 @@ class ApiRequest(NamedTuple):
     content: Mapping[str, Any] | None = None
     wrap_ttl: str | None = None
     creates: bool = False
+
+
+class API(Protocol):
+    """One of hvac's API classes, which ships no types: each method builds a request."""
+
+    def __getattr__(self, name: str) -> Callable[..., ApiRequest]: ...
 
 
 class RequestAdapter:
@@ -78,21 +84,21 @@ class Requests:
     """
 
     def __init__(self) -> None:
-        # hvac ships no types.
-        from hvac.api import auth_methods, secrets_engines, system_backend  # type: ignore[import-untyped]
+        from hvac import api  # type: ignore[import-untyped]  # hvac ships no types
 
+        hvac: Any = api
         adapter: Any = RequestAdapter()
         # The body of a KV version 1 write is the secret itself, in which None is a value.
         verbatim: Any = RequestAdapter(keep_nulls=True)
-        self.kv1: Any = secrets_engines.KvV1(verbatim)
-        self.kv2: Any = secrets_engines.KvV2(adapter)
-        self.database: Any = secrets_engines.Database(adapter)
-        self.approle: Any = auth_methods.AppRole(adapter)
-        self.kubernetes: Any = auth_methods.Kubernetes(adapter)
-        self.jwt: Any = auth_methods.JWT(adapter)
-        self.cert: Any = auth_methods.Cert(adapter)
-        self.token: Any = auth_methods.Token(adapter)
-        self.system: Any = system_backend.SystemBackend(adapter)
+        self.kv1: API = hvac.secrets_engines.KvV1(verbatim)
+        self.kv2: API = hvac.secrets_engines.KvV2(adapter)
+        self.database: API = hvac.secrets_engines.Database(adapter)
+        self.approle: API = hvac.auth_methods.AppRole(adapter)
+        self.kubernetes: API = hvac.auth_methods.Kubernetes(adapter)
+        self.jwt: API = hvac.auth_methods.JWT(adapter)
+        self.cert: API = hvac.auth_methods.Cert(adapter)
+        self.token: API = hvac.auth_methods.Token(adapter)
+        self.system: API = hvac.system_backend.SystemBackend(adapter)
 
 
 @cache

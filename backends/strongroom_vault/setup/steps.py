@@ -244,10 +244,7 @@ def _role(goal: Goal, found: ServerState) -> Iterator[Step]:
 
 def _write_role(role: Role) -> ApiRequest:
     if role.method == "approle":
-        request: ApiRequest = requests().approle.create_or_update_approle(
-            role.name, mount_point=role.mount, **role.fields
-        )
-        return request
+        return requests().approle.create_or_update_approle(role.name, mount_point=role.mount, **role.fields)
     # hvac's create_role sends the deprecated fields ttl, max_ttl and policies, which the server stores separately.
     return ApiRequest("POST", target(role.path), role.fields)
 

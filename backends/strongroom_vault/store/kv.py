@@ -17,17 +17,9 @@ from strongroom_vault.store.payload import checked_name, prepared
 from strongroom_vault.store.write_reconciliation import Newest, Outcome, send_change
 
 if TYPE_CHECKING:
-    from strongroom_vault.http.hvac_adapter import ApiRequest
+    from strongroom_vault.http.hvac_adapter import API, ApiRequest
     from strongroom_vault.http.messages import Reply
     from strongroom_vault.session.session import Session
-
-
-class ListingAPI(Protocol):
-    """The methods of hvac's API that both versions share."""
-
-    def list_secrets(self, path: str, mount_point: str) -> ApiRequest:
-        """LIST below a path."""
-        ...
 
 
 _BATCH = 32
@@ -64,9 +56,9 @@ class VaultKV(ABC):
     # Address, namespace, mount and prefix are options.
     traits = Traits(honors_deadline=True, disk_cache=True)
 
-    def __init__(self, session: Session, api: ListingAPI, prefix: str) -> None:
+    def __init__(self, session: Session, api: API, prefix: str) -> None:
         self._session = session
-        self._listing = api
+        self._api = api
         self._prefix = f"{prefix}/" if prefix else ""
 
     def __repr__(self) -> str:
@@ -77,6 +69,10 @@ class VaultKV(ABC):
     def session(self) -> Session:
         """The session of this store, for a rotator of the same server."""
         return self._session
+
+    def read(self, path: str) -> Secret:
+        """Return the newest version of the secret at `path`."""
+        return self._parse_secret(path, self._session.request(self._read_request(path)))
 
     def list_entries(self, prefix: str) -> Iterator[str]:
         """Yield the names directly below `prefix`. A version 2 engine includes deleted secrets."""
@@ -105,7 +101,7 @@ class VaultKV(ABC):
         read writes all the same: then an unknown outcome is reported.
         """
         prepared(path, data)
-        item = self._following(Item(path, data), self._session.request(self._read_request(path)))
+        item = self._following(Item(path, data), self._get(path))
         return self._resolve_write(item, send_change(self._session, self._write_request(item)))
 
     def write_many(self, items: Items) -> Iterator[tuple[str, Version | StoreError | None]]:
@@ -132,6 +128,9 @@ class VaultKV(ABC):
     def close(self) -> None:
         """Close the session."""
         self._session.close()
+
+    def _get(self, path: str) -> Reply:
+        return self._session.request(self._read_request(path))
 
     @abstractmethod
     def _read_request(self, path: str, /) -> ApiRequest:
@@ -220,7 +219,7 @@ class VaultKV(ABC):
 
     def _list_request(self, prefix: str) -> ApiRequest:
         folder = self._full_path(prefix) if prefix else self._prefix.removesuffix("/")
-        return self._listing.list_secrets(path=folder, mount_point=self._session.mount)
+        return self._api.list_secrets(path=folder, mount_point=self._session.mount)
 
     def _names(self, reply: Reply, prefix: str) -> list[str]:
         if is_absent(reply):
@@ -233,6 +232,10 @@ class VaultKV(ABC):
     def _full_path(self, path: str) -> str:
         """Return the path below the mount."""
         return checked_name(self._prefix + path)
+
+    def _at(self, path: str) -> dict[str, str]:
+        """Return the place of a secret, as arguments of hvac's methods."""
+        return {"path": self._full_path(path), "mount_point": self._session.mount}
 
     def _content(
         self, reply: Reply, path: str | None, parse_int: Callable[[str], float] | None = None

@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from strongroom.errors import InvalidDataError
 from strongroom.secret import Secret, same
 from strongroom_vault.responses import is_absent
-from strongroom_vault.store.kv import Item, ListingAPI, VaultKV
+from strongroom_vault.store.kv import Item, VaultKV
 from strongroom_vault.store.payload import prepared, restored
 from strongroom_vault.store.write_reconciliation import Newest, Outcome, confirm, send_change
 
 if TYPE_CHECKING:
     from strongroom_vault.http.hvac_adapter import ApiRequest
     from strongroom_vault.http.messages import Reply
-    from strongroom_vault.session.session import Session
-
-
-class KV1API(ListingAPI, Protocol):
-    """The methods of hvac's `KvV1` that are used."""
-
-    def read_secret(self, path: str, mount_point: str) -> ApiRequest:
-        """GET the secret."""
-        ...
-
-    def create_or_update_secret(
-        self, path: str, secret: Mapping[str, Any], method: str, mount_point: str
-    ) -> ApiRequest:
-        """POST or PUT the secret."""
-        ...
-
-    def delete_secret(self, path: str, mount_point: str) -> ApiRequest:
-        """DELETE the secret."""
-        ...
 
 
 class VaultKV1(VaultKV):
@@ -42,20 +22,7 @@ class VaultKV1(VaultKV):
 
     It has no check-and-set: a change of unknown outcome is repeated only while the secret is as it was before. Another
     client's write of that same data is overwritten if it comes between.
-
-    Args:
-        session: sends the requests, for the engine's mount.
-        api: hvac's API class for version 1.
-        prefix: the folder of all paths, `""` or `like/this`.
     """
-
-    def __init__(self, session: Session, api: KV1API, prefix: str) -> None:
-        super().__init__(session, api, prefix)
-        self._api = api
-
-    def read(self, path: str) -> Secret:
-        """Return the secret at `path`."""
-        return self._parse_secret(path, self._session.request(self._read_request(path)))
 
     def delete(self, path: str) -> None:
         """Remove the secret for good. It is read first, because the server also accepts the delete of an absent one."""
@@ -69,26 +36,19 @@ class VaultKV1(VaultKV):
                 return True
             return False if _is_unchanged(newest, follows) else None
 
-        request = self._api.delete_secret(path=self._full_path(path), mount_point=self._session.mount)
+        request = self._api.delete_secret(**self._at(path))
         confirm(request, send_change(self._session, request), path, self._session, deleted)
 
-    def _get(self, path: str) -> Reply:
-        return self._session.request(self._read_request(path))
-
     def _read_request(self, path: str) -> ApiRequest:
-        return self._api.read_secret(path=self._full_path(path), mount_point=self._session.mount)
+        return self._api.read_secret(**self._at(path))
 
     def _parse_secret(self, path: str, reply: Reply) -> Secret:
         return Secret(path, restored(self._content(reply, path)))
 
     def _write_request(self, item: Item) -> ApiRequest:
         # POST creates and replaces. Without a method, hvac would first read the secret to choose one.
-        return self._api.create_or_update_secret(
-            path=self._full_path(item.path),
-            secret=prepared(item.path, item.data),
-            method="POST",
-            mount_point=self._session.mount,
-        )
+        secret = prepared(item.path, item.data)
+        return self._api.create_or_update_secret(secret=secret, method="POST", **self._at(item.path))
 
     def _following(self, item: Item, reply: Reply) -> Item:
         if reply.status in {400, 403}:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.errors import (
     ConflictError,
@@ -18,7 +18,7 @@ from strongroom.secret import Secret, SensitiveDict, Value, Version
 from strongroom.store import CheckedItems
 from strongroom_vault.responses import is_absent, malformed, version_gone, version_in
 from strongroom_vault.store.kv import Item
-from strongroom_vault.store.kv2_versions import MetadataAPI, VaultKV2Metadata, labels, moment
+from strongroom_vault.store.kv2_versions import VaultKV2Metadata, labels, moment
 from strongroom_vault.store.payload import prepared, restored, stored_number
 from strongroom_vault.store.write_reconciliation import (
     Newest,
@@ -33,31 +33,6 @@ from strongroom_vault.store.write_reconciliation import (
 if TYPE_CHECKING:
     from strongroom_vault.http.hvac_adapter import ApiRequest
     from strongroom_vault.http.messages import Reply
-    from strongroom_vault.session.session import Session
-
-
-class KV2API(MetadataAPI, Protocol):
-    """The methods of hvac's `KvV2` that are used."""
-
-    def read_secret_version(
-        self, path: str, version: int | None = None, *, mount_point: str, raise_on_deleted_version: bool
-    ) -> ApiRequest:
-        """GET the secret's data."""
-        ...
-
-    def create_or_update_secret(
-        self, path: str, secret: Mapping[str, Any], cas: int | None, mount_point: str
-    ) -> ApiRequest:
-        """POST the secret's data."""
-        ...
-
-    def delete_latest_version_of_secret(self, path: str, mount_point: str) -> ApiRequest:
-        """DELETE the secret's newest version."""
-        ...
-
-    def delete_secret_versions(self, path: str, versions: list[int], mount_point: str) -> ApiRequest:
-        """POST the versions to delete."""
-        ...
 
 
 class _CheckedItem(NamedTuple):
@@ -69,21 +44,7 @@ class _CheckedItem(NamedTuple):
 
 
 class VaultKV2(VaultKV2Metadata):
-    """Secrets in a KV version 2 engine. A delete keeps the version, and the path reads as not found.
-
-    Args:
-        session: sends the requests, for the engine's mount.
-        api: hvac's API class for version 2.
-        prefix: the folder of all paths, `""` or `like/this`.
-    """
-
-    def __init__(self, session: Session, api: KV2API, prefix: str) -> None:
-        super().__init__(session, api, prefix)
-        self._api = api
-
-    def read(self, path: str) -> Secret:
-        """Return the newest version of the secret at `path`."""
-        return self._parse_secret(path, self._session.request(self._read_request(path)))
+    """Secrets in a KV version 2 engine. A delete keeps the version, and the path reads as not found."""
 
     def read_version(self, path: str, version: Version) -> Secret:
         """Return that version of the secret at `path`. The right to read the newest version is enough."""
@@ -119,9 +80,8 @@ class VaultKV2(VaultKV2Metadata):
         version = 0
         with suppress(PermissionDeniedError, InvalidDataError):
             version = int(self.read(path).version or 0)
-        mount, full_path = self._session.mount, self._full_path(path)
-        request = self._api.delete_latest_version_of_secret(path=full_path, mount_point=mount)
-        again = self._api.delete_secret_versions(path=full_path, versions=[version], mount_point=mount)
+        request = self._api.delete_latest_version_of_secret(**self._at(path))
+        again = self._api.delete_secret_versions(versions=[version], **self._at(path))
 
         def deleted() -> bool | None:
             newest = newest_in(self._get(path))
@@ -157,9 +117,7 @@ class VaultKV2(VaultKV2Metadata):
         return self._session.request(self._read_request(path, version))
 
     def _read_request(self, path: str, version: int | None = None) -> ApiRequest:
-        return self._api.read_secret_version(
-            path=self._full_path(path), version=version, mount_point=self._session.mount, raise_on_deleted_version=False
-        )
+        return self._api.read_secret_version(version=version, raise_on_deleted_version=False, **self._at(path))
 
     def _write_request(self, item: Item) -> ApiRequest:
         return self._post_request(item.path, prepared(item.path, item.data), _number(item.follows))
@@ -195,9 +153,7 @@ class VaultKV2(VaultKV2Metadata):
         return write.resolve(outcome, follows, accepts)
 
     def _post_request(self, path: str, form: SensitiveDict, cas: int | None) -> ApiRequest:
-        return self._api.create_or_update_secret(
-            path=self._full_path(path), secret=form, cas=cas, mount_point=self._session.mount
-        )
+        return self._api.create_or_update_secret(secret=form, cas=cas, **self._at(path))
 
 
 def _number(newest: Newest | None) -> int | None:

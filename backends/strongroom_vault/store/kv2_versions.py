@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from strongroom.errors import (
@@ -20,9 +20,9 @@ from strongroom.errors import (
 )
 from strongroom.secret import Version
 from strongroom.store import VersionInfo
-from strongroom_vault.http.hvac_adapter import ApiRequest
+from strongroom_vault.http.hvac_adapter import API, ApiRequest
 from strongroom_vault.responses import malformed, member
-from strongroom_vault.store.kv import ListingAPI, VaultKV
+from strongroom_vault.store.kv import VaultKV
 from strongroom_vault.store.write_reconciliation import confirm, send_change
 
 if TYPE_CHECKING:
@@ -50,41 +50,15 @@ _NEVER = (None, "", "0s")
 """Values of `delete_version_after` that delete nothing."""
 
 
-class MetadataAPI(ListingAPI, Protocol):
-    """The methods of hvac's `KvV2` that are used for metadata."""
-
-    def read_configuration(self, mount_point: str) -> ApiRequest:
-        """GET the engine's settings."""
-        ...
-
-    def read_secret_metadata(self, path: str, mount_point: str) -> ApiRequest:
-        """GET the secret's metadata."""
-        ...
-
-    def undelete_secret_versions(self, path: str, versions: list[int], mount_point: str) -> ApiRequest:
-        """POST the versions to undelete."""
-        ...
-
-    def destroy_secret_versions(self, path: str, versions: list[int], mount_point: str) -> ApiRequest:
-        """POST the versions to destroy."""
-        ...
-
-
 class VaultKV2Metadata(VaultKV):
     """Metadata of the secrets in a version 2 engine.
 
     Every method needs the right to read `<mount>/metadata/<path>`, which the right to read the secret does not include.
     The metadata is read before undelete and destroy, because the server accepts these for absent versions too.
-
-    Args:
-        session: sends the requests, for the engine's mount.
-        api: hvac's API class for version 2.
-        prefix: the folder of all paths, `""` or `like/this`.
     """
 
-    def __init__(self, session: Session, api: MetadataAPI, prefix: str) -> None:
+    def __init__(self, session: Session, api: API, prefix: str) -> None:
         super().__init__(session, api, prefix)
-        self._metadata_api = api
         self._unlisted = _Pause()
         self._unreadable = _Pause()
 
@@ -140,7 +114,7 @@ class VaultKV2Metadata(VaultKV):
         """
         secret = self._get_metadata(path)
         entries = self._entries(secret, path)
-        engine = self._session.request(self._metadata_api.read_configuration(mount_point=self._session.mount))
+        engine = self._session.request(self._api.read_configuration(mount_point=self._session.mount))
         settings = [self._content(reply, path) for reply in (secret, engine)]
         due = moment(entries[max(entries)].get("deletion_time")) is not None
         if due or any(each.get("delete_version_after") not in _NEVER for each in settings):
@@ -153,9 +127,7 @@ class VaultKV2Metadata(VaultKV):
         before = self._info(path, version)
         if before.destroyed:
             raise SecretNotFoundError(path, f"version {version} is destroyed")
-        request = self._metadata_api.undelete_secret_versions(
-            path=self._full_path(path), versions=[int(version)], mount_point=self._session.mount
-        )
+        request = self._api.undelete_secret_versions(versions=[int(version)], **self._at(path))
 
         def undeleted() -> bool | None:
             info = self._info(path, version)
@@ -168,9 +140,7 @@ class VaultKV2Metadata(VaultKV):
     def destroy(self, path: str, version: Version) -> None:
         """Remove that version's data for good."""
         self._info(path, version)
-        request = self._metadata_api.destroy_secret_versions(
-            path=self._full_path(path), versions=[int(version)], mount_point=self._session.mount
-        )
+        request = self._api.destroy_secret_versions(versions=[int(version)], **self._at(path))
 
         def destroyed() -> bool:
             return self._info(path, version).destroyed
@@ -219,7 +189,7 @@ class VaultKV2Metadata(VaultKV):
         return self._session.request(self._metadata_request(path))
 
     def _metadata_request(self, path: str) -> ApiRequest:
-        return self._metadata_api.read_secret_metadata(path=self._full_path(path), mount_point=self._session.mount)
+        return self._api.read_secret_metadata(**self._at(path))
 
     def _detailed_list_request(self, folder: str) -> ApiRequest:
         # hvac has no method for it.
