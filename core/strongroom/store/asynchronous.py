@@ -22,7 +22,7 @@ from weakref import WeakKeyDictionary
 from strongroom.errors import StoreUnavailableError
 from strongroom.secret import Secret
 from strongroom.store.boundary.containment import plugin_code
-from strongroom.store.daemon import CLOSE_LIMIT, GRACE, in_daemon, overrun
+from strongroom.store.daemon import CLOSE_LIMIT, GRACE, in_daemon, outcome_of, overrun, throw
 from strongroom.store.deadline import remaining, time_limit
 from strongroom.store.locks import reentrant_lock
 from strongroom.store.protocols import Traits
@@ -69,9 +69,9 @@ class AsyncSecretStore(ABC):
     def __init_subclass__(cls, **options: Any) -> None:
         """Add the blocking methods of the asynchronous ones."""
         super().__init_subclass__(**options)
-        for name, (method, changes) in _BLOCKING.items():
-            if hasattr(cls, method) and not hasattr(cls, name):
-                setattr(cls, name, _blocking(name, method, changes=changes))
+        for name, changes in BLOCKING.items():
+            if hasattr(cls, f"a{name}") and not hasattr(cls, name):
+                setattr(cls, name, _blocking(name, changes=changes))
 
     def __new__(cls, *_: object, **__: object) -> Self:
         """Make the store. A subclass need not call `super().__init__`."""
@@ -147,7 +147,7 @@ async def outcome_in_time(
     if done:
         return task.result()
     task.cancel()
-    return partial(_raise, overrun(changes=changes))
+    return partial(throw, overrun(changes=changes))
 
 
 async def closed_in_time(store: AsyncSecretStore) -> Callable[[], object]:
@@ -221,15 +221,7 @@ class _Loops:
 
     def in_daemon(self, call: Callable[[], _R]) -> Future[Callable[[], _R]]:
         """Call in a daemon thread. Return the future of a function that returns the result, or raises the error."""
-
-        def outcome() -> Callable[[], _R]:
-            try:
-                answer = call()
-            except BaseException as error:  # noqa: BLE001  # a CancelledError would cancel the caller
-                return partial(_raise, error)
-            return lambda: answer
-
-        return in_daemon(outcome, self._name)
+        return in_daemon(partial(outcome_of, call), self._name)  # a CancelledError would cancel the caller
 
     def wait(self, start: Callable[[], Awaitable[_R]], *, changes: bool = False) -> _R:
         """Return the coroutine's result, within `remaining()`.
@@ -375,7 +367,7 @@ async def _outcome(start: Callable[[], Awaitable[_R]], note_step: Callable[[floa
     try:
         answer = await _timed(call(), note_step)
     except BaseException as error:  # noqa: BLE001  # it is raised when the outcome is used
-        return partial(_raise, error)
+        return partial(throw, error)
     return lambda: answer
 
 
@@ -405,29 +397,26 @@ async def _closed(aclose: Callable[[], Awaitable[None]]) -> None:
     await _outcome(aclose, lambda _: None)
 
 
-def _raise(error: BaseException) -> Any:
-    raise error
-
-
-_BLOCKING = {
-    "list_entries": ("alist_entries", False),
-    "write": ("awrite", True),
-    "delete": ("adelete", True),
-    "write_if": ("awrite_if", True),
-    "probe": ("aprobe", False),
-    "versions": ("aversions", False),
-    "read_version": ("aread_version", False),
-    "kept_versions": ("akept_versions", False),
-    "undelete": ("aundelete", True),
-    "destroy": ("adestroy", True),
-    "read_metadata": ("aread_metadata", False),
-    "write_metadata": ("awrite_metadata", True),
+BLOCKING = {
+    "list_entries": False,
+    "write": True,
+    "delete": True,
+    "write_if": True,
+    "probe": False,
+    "versions": False,
+    "read_version": False,
+    "kept_versions": False,
+    "undelete": True,
+    "destroy": True,
+    "read_metadata": False,
+    "write_metadata": True,
 }
-"""The optional blocking methods, each with its asynchronous one, and whether it changes something."""
+"""The optional blocking methods, and whether each changes something. `write` stands for `awrite`, and so on."""
 
 
-def _blocking(name: str, method: str, *, changes: bool) -> Callable[..., Any]:
+def _blocking(name: str, *, changes: bool) -> Callable[..., Any]:
     """Return the blocking method of an asynchronous one."""
+    method = f"a{name}"
 
     def call(store: AsyncSecretStore, *arguments: object) -> object:
         return store._loops.wait(partial(getattr(store, method), *arguments), changes=changes)  # noqa: SLF001

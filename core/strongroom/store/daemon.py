@@ -9,7 +9,8 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextvars import copy_context
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 from strongroom.errors import StoreUnavailableError, WriteOutcomeUnknownError
 from strongroom.store.deadline import remaining
@@ -49,6 +50,20 @@ def in_daemon(call: Callable[[], _R], name: str) -> Future[_R]:
 
     threading.Thread(target=run, name=name, daemon=True).start()
     return future
+
+
+def outcome_of(call: Callable[[], _R]) -> Callable[[], _R]:
+    """Call, and return a function that returns the result or raises the error, for use in another thread or loop."""
+    try:
+        answer = call()
+    except BaseException as error:  # noqa: BLE001  # it is raised where the outcome is used
+        return partial(throw, error)
+    return lambda: answer
+
+
+def throw(error: BaseException) -> Any:
+    """Raise the error, as the outcome of a call that failed."""
+    raise error
 
 
 def within_deadline(call: Callable[[], _R], *, abort: Callable[[], object] | None = None) -> _R:

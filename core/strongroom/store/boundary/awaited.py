@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from strongroom.errors import InvalidPathError, StoreError
 from strongroom.secret import Secret
+from strongroom.store.asynchronous import BLOCKING
 from strongroom.store.boundary import answers
 from strongroom.store.daemon import overrun
 from strongroom.store.deadline import remaining
@@ -22,38 +23,19 @@ _TURN = 256
 """After this many names the loop serves others: an asynchronous generator need not wait for anything."""
 
 
-class _Call(NamedTuple):
-    """A call of the store at one path.
-
-    Attributes:
-        method: the store's method.
-        check: takes the answer and the arguments, and returns the answer, checked.
-        changes: it changes something.
-    """
-
-    method: str
-    check: Callable[..., Any]
-    changes: bool = False
-
-
-_CALLS = {
-    "read": _Call("aread", lambda answer, path: answers.as_secret(answer, path, "aread")),
-    "write": _Call("awrite", lambda answer, *_: answers.as_version(answer, "awrite"), changes=True),
-    "write_if": _Call("awrite_if", lambda answer, *_: answers.as_version(answer, "awrite_if"), changes=True),
-    "delete": _Call("adelete", lambda *_: None, changes=True),
-    "versions": _Call("aversions", lambda answer, _: answers.as_versions(answer, "aversions")),
-    "read_version": _Call(
-        "aread_version", lambda answer, path, version: answers.as_secret_of(answer, path, version, "aread_version")
-    ),
-    "undelete": _Call("aundelete", lambda *_: None, changes=True),
-    "destroy": _Call("adestroy", lambda *_: None, changes=True),
-    "read_metadata": _Call("aread_metadata", lambda answer, _: answers.as_labels(answer, "aread_metadata")),
-    "write_metadata": _Call("awrite_metadata", lambda *_: None, changes=True),
+_CHECKS: dict[str, Callable[..., Any]] = {
+    "read": lambda answer, path: answers.as_secret(answer, path, "aread"),
+    "write": lambda answer, *_: answers.as_version(answer, "awrite"),
+    "write_if": lambda answer, *_: answers.as_version(answer, "awrite_if"),
+    "delete": lambda *_: None,
+    "versions": lambda answer, _: answers.as_versions(answer, "aversions"),
+    "read_version": lambda answer, path, version: answers.as_secret_of(answer, path, version, "aread_version"),
+    "undelete": lambda *_: None,
+    "destroy": lambda *_: None,
+    "read_metadata": lambda answer, _: answers.as_labels(answer, "aread_metadata"),
+    "write_metadata": lambda *_: None,
 }
-"""The operations that are one call. Each has the name of the blocking one of `GuardedStore`."""
-
-_OTHERS = {"list_entries": "alist_entries", "walk": "alist_entries", "probe": "aprobe", "close": "aclose"}
-"""The other operations, with the store's method behind each."""
+"""The operations that are one call: answer and arguments -> the answer, checked."""
 
 
 class AwaitedStore:
@@ -70,19 +52,19 @@ class AwaitedStore:
 
     def find(self, operation: str) -> Callable[..., Awaitable[Any]] | None:
         """Return the operation of this name; None if the store has no asynchronous method for it."""
-        if (call := _CALLS.get(operation)) is None:
-            return getattr(self, operation) if hasattr(self._store, _OTHERS[operation]) else None
-        return partial(self._called, call) if hasattr(self._store, call.method) else None
+        if not hasattr(self._store, "alist_entries" if operation == "walk" else f"a{operation}"):
+            return None
+        return partial(self._called, operation) if operation in _CHECKS else getattr(self, operation)
 
-    def _called(self, call: _Call, path: str, *arguments: Any) -> Awaitable[Any]:
-        start = partial(getattr(self._store, call.method), path, *arguments)
-        return self._boundary.acall(
-            path, start, lambda answer: call.check(answer, path, *arguments), changes=call.changes
-        )
+    def _called(self, operation: str, path: str, *arguments: Any) -> Awaitable[Any]:
+        start = partial(getattr(self._store, f"a{operation}"), path, *arguments)
+        check = _CHECKS[operation]
+        changes = BLOCKING.get(operation, False)
+        return self._boundary.acall(path, start, lambda answer: check(answer, path, *arguments), changes=changes)
 
     async def read(self, path: str) -> Secret:
         """Return the whole secret at `path`."""
-        secret: Secret = await self._called(_CALLS["read"], path)
+        secret: Secret = await self._called("read", path)
         return secret
 
     async def list_entries(self, prefix: str) -> list[str]:

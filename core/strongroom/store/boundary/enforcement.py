@@ -21,7 +21,7 @@ from strongroom.errors import PluginError, StoreError, StoreUnavailableError, St
 from strongroom.store.asynchronous import AsyncSecretStore, closed_in_time, outcome_in_time
 from strongroom.store.boundary import answers
 from strongroom.store.boundary.containment import close_quietly, contained, plugin_code, translated
-from strongroom.store.daemon import CLOSE_LIMIT, GRACE, in_daemon, overrun
+from strongroom.store.daemon import CLOSE_LIMIT, GRACE, in_daemon, outcome_of, overrun
 from strongroom.store.deadline import (
     current_deadline,
     default_limit,
@@ -357,7 +357,7 @@ class Stream:
             if reply is not None:
                 return cast("_R", reply())
             began = time.monotonic()
-            self._items.put(_outcome(self._pull))
+            self._items.put(outcome_of(self._pull))
             ends += time.monotonic() - began
 
     def pulled(self, items: Iterator[_R]) -> Iterator[_R]:
@@ -389,21 +389,7 @@ class Stream:
 
 def _marked(operation: Callable[[], object]) -> Callable[[], object]:
     with plugin_code():
-        return _outcome(operation)
-
-
-def _outcome(operation: Callable[[], object]) -> Callable[[], object]:
-    """Return a function that returns the operation's result, or raises its error."""
-    try:
-        answer = operation()
-    except BaseException as error:  # noqa: BLE001  # it is raised in the other thread
-        failure = error
-
-        def fail() -> object:
-            raise failure
-
-        return fail
-    return lambda: answer
+        return outcome_of(operation)
 
 
 def _ended() -> object:
