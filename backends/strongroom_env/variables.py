@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from strongroom.config.env_names import EnvironmentMapping, is_service_link, variable_value
 from strongroom.errors import SecretNotFoundError
+from strongroom.paths import entries_below
 from strongroom.secret import Secret, Value, protect
 from strongroom.store import Traits, reentrant_lock
 
@@ -17,7 +18,7 @@ _SHOWN_NAMES = 8
 
 
 class VariableStore(ABC):
-    """VariableStore as secrets, one variable for each key.
+    """Variables as secrets, one variable for each key.
 
     An empty variable counts as missing, because some CI systems set absent secrets to it. So does a service link of
     Kubernetes, which is skipped with one warning for each name.
@@ -79,14 +80,10 @@ class VariableStore(ABC):
             variables = self.variables(prefix or None)
         except SecretNotFoundError:
             return
-        entries: set[str] = set()
-        for path, _key, name in self._mapping.present(variables):
-            below = path if not prefix else path.removeprefix(f"{prefix}/")
-            if (prefix and below == path) or self._usable(name, variables) is None:
-                continue
-            entry, slash, _ = below.partition("/")
-            entries.add(entry + slash)
-        yield from sorted(entries)
+        start = f"{prefix}/" if prefix else ""
+        located = ((path, name) for path, _, name in self._mapping.present(variables) if path.startswith(start))
+        set_ones = (path for path, name in located if self._usable(name, variables) is not None)
+        yield from sorted(entries_below(set_ones, prefix))
 
     def close(self) -> None:  # noqa: B027  # subclasses hold no resource
         """Do nothing: no resource is held."""
