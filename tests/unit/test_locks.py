@@ -218,7 +218,7 @@ def unwrapping(tmp_path: Path) -> Held:
         send: Any = lambda *_, **__: Reply(403, {}, b"")  # noqa: E731
         wrapping.unwrap_secret_id(send, SensitiveStr("s.token"), mount="approle", role=None, namespace=None)
 
-    return Held(wrapping._unwrapped.lock, unwrap)
+    return Held(wrapping._lock, unwrap)
 
 
 def dynamic_close(tmp_path: Path) -> Held:

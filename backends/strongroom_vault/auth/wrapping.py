@@ -26,33 +26,16 @@ _ALARM = "It may have been intercepted: find out who else had it, destroy the se
 _LOST = "Deliver a new one, and destroy the secret_id that was in it"
 
 
-class _Unwrapped:
-    """The secret_ids that this process has unwrapped, by a digest of token, mount, role and namespace.
+_lock = reentrant_lock()
 
-    A store that is opened again, also in a fork's child, needs the secret_id and cannot unwrap it again.
+_unwrapped: dict[bytes, SensitiveStr] = {}
+"""The secret_ids that this process has unwrapped, by a digest of token, mount, role and namespace.
 
-    Attributes:
-        lost: digests of tokens that may have been unwrapped, because the reply was lost.
-    """
+A store that is opened again, also in a fork's child, needs the secret_id and cannot unwrap it again.
+"""
 
-    def __init__(self) -> None:
-        self.lock = reentrant_lock()
-        self.lost: set[bytes] = set()
-        self._secret_ids: dict[bytes, SensitiveStr] = {}
-
-    def __repr__(self) -> str:
-        return f"_Unwrapped({len(self._secret_ids)})"
-
-    def get(self, digest: bytes) -> SensitiveStr | None:
-        """Return the secret_id, if it has been unwrapped."""
-        return self._secret_ids.get(digest)
-
-    def put(self, digest: bytes, secret_id: SensitiveStr) -> None:
-        """Keep an unwrapped secret_id."""
-        self._secret_ids[digest] = secret_id
-
-
-_unwrapped = _Unwrapped()
+_perhaps_unwrapped: set[bytes] = set()
+"""Digests of tokens that may have been unwrapped, because the reply was lost."""
 
 
 def unwrap_secret_id(
@@ -77,26 +60,26 @@ def unwrap_secret_id(
     spent: VaultAuthenticationError
     if (known := _unwrapped.get(digest)) is not None:
         return known
-    if is_held_here(_unwrapped.lock):  # the token is spent, and its reply is read after this signal handler
+    if is_held_here(_lock):  # the token is spent, and its reply is read after this signal handler
         raise StoreUnavailableError(reason="the code that this signal handler interrupted is unwrapping a secret_id")
-    if not _unwrapped.lock.acquire(timeout=remaining()):
+    if not _lock.acquire(timeout=remaining()):
         raise StoreUnavailableError(reason="no time is left to unwrap the secret_id")
     try:
         secret_id = _unwrapped.get(digest)
         if secret_id is None:
             _check_origin(send, token, mount, role, namespace)
             secret_id = _secret_id(send(requests().system.unwrap(), namespace=namespace, token=token))
-            _unwrapped.put(digest, secret_id)
+            _unwrapped[digest] = secret_id
     except WriteOutcomeUnknownError:
-        _unwrapped.lost.add(digest)
+        _perhaps_unwrapped.add(digest)
         raise
     except VaultAuthenticationError as error:
         spent = error
     else:
         return secret_id
     finally:
-        _unwrapped.lock.release()
-    if digest not in _unwrapped.lost:
+        _lock.release()
+    if digest not in _perhaps_unwrapped:
         raise spent
     reason = "the wrapping token is spent: most likely this process unwrapped it, and the reply was lost"
     raise VaultAuthenticationError(reason=reason, hint=_LOST)

@@ -273,7 +273,7 @@ def test_forked_child_has_what_its_parent_unwrapped(sender, openbao, approle, wr
     role = approle()
     options = {"wrapping_token": wrap(f"auth/{role.mount}/role/app/secret-id"), "mount": role.mount}
     AppRole(role_id=role.role_id, **options).login(sender(openbao.url))
-    with wrapping._unwrapped.lock:
+    with wrapping._lock:
         assert forked(lambda: bool(AppRole(role_id=role.role_id, **options).login(sender(openbao.url)).token))
 
 
@@ -283,7 +283,7 @@ def test_lock_is_not_waited_for_beyond_the_deadline(tell, answered):
     holding, go = threading.Event(), threading.Event()
 
     def hold():
-        with wrapping._unwrapped.lock:
+        with wrapping._lock:
             holding.set()
             assert go.wait(20)
 
@@ -301,7 +301,7 @@ def test_lock_is_not_waited_for_beyond_the_deadline(tell, answered):
 def test_handler_does_not_unwrap_a_token_that_its_thread_is_unwrapping(tell, answered):
     """The token would be spent, and the alarm a false one."""
     auth = AppRole(role_id="r", wrapping_token="s.same-thread")
-    with wrapping._unwrapped.lock, pytest.raises(StoreUnavailableError, match="this signal handler interrupted"):
+    with wrapping._lock, pytest.raises(StoreUnavailableError, match="this signal handler interrupted"):
         auth.login(tell(answered(200, {})))
 
 
