@@ -9,16 +9,20 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 from strongroom.errors import InvalidDataError
-from strongroom.secret import MAX_DEPTH, SensitiveDict
+from strongroom.secret import MAX_DEPTH, SensitiveDict, Value
 
 MAX_MARKS = 1_000_000
 """The most commas and colons of a document: a parsed field takes about a microsecond."""
 
 MAX_OBJECTS = 100_000
 """The most objects of a document. Each takes about ten microseconds."""
+
+MAX_INTEGER = 2**53
+"""The largest integer below which a 64-bit float denotes each integer."""
 
 TOO_DEEP = "it is nested too deeply"
 TOO_PRECISE = "a number would be rounded. Write it as text"
@@ -69,6 +73,16 @@ def inexact_key(tree: object) -> str | None:
         elif isinstance(value, list):
             rest.extend((name, item) for item in value)
     return None
+
+
+def has_large_integer(value: Value) -> bool:
+    """Return True if the value has an integer above `MAX_INTEGER` in magnitude, at any level."""
+    if isinstance(value, bool | float | str | bytes) or value is None:
+        return False
+    if isinstance(value, int):
+        return abs(value) > MAX_INTEGER
+    items: Iterable[Value] = value.values() if isinstance(value, Mapping) else value
+    return any(map(has_large_integer, items))
 
 
 def read_json(text: str) -> Any:  # any of JSON's types

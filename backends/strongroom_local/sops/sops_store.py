@@ -20,13 +20,13 @@ from strongroom.files.private_file import SymbolicLinkError, lock_folder
 from strongroom.paths import entries_below
 from strongroom.secret import Secret, SensitiveDict, Value, same
 from strongroom.store import Health, Traits, remaining
+from strongroom.strict_json import has_large_integer
 from strongroom_local.sops.sops_program import MAX_SIZE, Change, Sops
 
 KEY = "value"
 """The key of a top-level value that is not a mapping."""
 
 _METADATA = "sops"
-_LARGEST_INTEGER = 1 << 53
 
 
 class SopsStore:
@@ -114,7 +114,7 @@ class SopsStore:
             reason = "sops keeps its metadata there" if path == _METADATA else "an index of sops cannot hold a bracket"
             raise InvalidPathError(path, reason, hint="Use another path")
         for key, value in data.items():
-            if _has_large_integer(value):
+            if has_large_integer(value):
                 raise InvalidDataError(path, f"key {key!r}: sops would round an integer above 2^53", hint="Use text")
 
     def write(self, path: str, data: Mapping[str, Value]) -> None:
@@ -229,11 +229,3 @@ def _plain_key(value: Any, keys: tuple[str, ...]) -> str:
         return next((found for item in value if (found := _plain_key(item, keys))), "")
     encrypted = value in {None, ""} or (isinstance(value, str) and value.startswith("ENC["))
     return "" if encrypted else (keys or (KEY,))[-1]
-
-
-def _has_large_integer(value: Value) -> bool:
-    if isinstance(value, Mapping):
-        return any(map(_has_large_integer, value.values()))
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        return any(map(_has_large_integer, value))
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) > _LARGEST_INTEGER

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from strongroom.encoding import from_json, to_json
 from strongroom.errors import InvalidDataError, InvalidPathError, SecretTooLargeError
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, protect_data
-from strongroom.strict_json import TOO_PRECISE, inexact_key, is_too_deep
-
-MAX_INTEGER = 2**53
-"""The largest integer that survives: a version 2 engine keeps numbers as 64-bit floats."""
+from strongroom.strict_json import MAX_INTEGER, TOO_PRECISE, has_large_integer, inexact_key, is_too_deep
 
 MAX_SIZE = 1024 * 1024 - 512
 """The largest secret, in bytes of JSON as the server writes it.
@@ -52,7 +49,7 @@ def prepared(path: str, data: Mapping[str, Value]) -> SensitiveDict:
         SecretTooLargeError: more than `MAX_SIZE`.
     """
     for key, value in data.items():
-        if _has_large_integer(value):
+        if has_large_integer(value):  # a version 2 engine keeps numbers as 64-bit floats
             hint = "Store it as a string"
             raise InvalidDataError(path, f"key {key!r}: an integer above 2^53, which Vault would change", hint=hint)
     form = protect_data({name: to_json(value) for name, value in data.items()})
@@ -89,12 +86,3 @@ def stored_number(digits: str) -> float:
 def _size(form: Mapping[str, Any]) -> int:
     text = _ENCODER.encode(form)
     return len(text.encode()) + sum(text.count(character) * more for character, more in _ESCAPED.items())
-
-
-def _has_large_integer(value: Value) -> bool:
-    if isinstance(value, bool | float | str | bytes) or value is None:
-        return False
-    if isinstance(value, int):
-        return abs(value) > MAX_INTEGER
-    items: Sequence[Value] = list(value.values()) if isinstance(value, Mapping) else value
-    return any(map(_has_large_integer, items))
