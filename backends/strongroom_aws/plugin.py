@@ -78,12 +78,11 @@ def open_secrets_manager(
     options = WriteOptions(
         fold=fold, kms_key=kms_key, recovery_days=recovery_days, force_delete=force_delete, restore=restore
     )
+    below = check_option("prefix", prefix, check_prefix)
     service = _service("secretsmanager", region, profile, endpoint_url)
     if force_delete:  # deletes are final, so it offers no versions and the command line asks first
-        return SecretsManagerStore(service, check_option("prefix", prefix, check_prefix), options)
-    return VersionedSecretsManagerStore(
-        service, check_option("prefix", prefix, check_prefix), options, Tags(tag_prefix)
-    )
+        return SecretsManagerStore(service, below, options)
+    return VersionedSecretsManagerStore(service, below, options, Tags(tag_prefix))
 
 
 def check_parameter_store(

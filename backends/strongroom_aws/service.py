@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from strongroom.errors import StoreError, StoreUnavailableError, StrongroomError, WriteOutcomeUnknownError
 from strongroom.secret import Value, Version, protect_data
 from strongroom.store import Items, in_daemon, remaining, silence_new_loggers, silenced_logs, time_limit
-from strongroom_aws.errors import may_have_reached_aws, misconfigured, translate
+from strongroom_aws.errors import malformed, may_have_reached_aws, misconfigured, translate
 
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 10.0
@@ -213,6 +213,14 @@ def pages(call: Callable[..., Mapping[str, Any]], *words: object, **parameters: 
         if not (token := page.get("NextToken")):
             return
         parameters["NextToken"] = token
+
+
+def listed(answer: Mapping[str, Any], member: str, path: str | None, *, optional: bool = False) -> list[Any]:
+    """Return the list of mappings in a field of a reply."""
+    found = answer.get(member, [] if optional else None)
+    if not isinstance(found, list) or not all(isinstance(entry, Mapping) for entry in found):
+        raise malformed(path)
+    return found
 
 
 def map_concurrently(operation: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[tuple[_T, _R]]:

@@ -13,8 +13,8 @@ from strongroom.store import Health
 from strongroom_aws.errors import malformed
 from strongroom_aws.folding import size_of
 from strongroom_aws.health import health
-from strongroom_aws.limits import MAX_ADVANCED, MAX_STANDARD, below, check_parameter_name, check_size
-from strongroom_aws.service import Service, pages
+from strongroom_aws.limits import MAX_STANDARD, below, check_parameter_name
+from strongroom_aws.service import Service, listed, pages
 
 PAGE = 10
 """Parameters in one request that reads or deletes."""
@@ -102,7 +102,7 @@ class Parameters(ABC):
         for page in pages(
             self._service.call, "describe_parameters", path, MaxResults=_DESCRIBED, ParameterFilters=[only]
         ):
-            for entry in _listed(page, path):
+            for entry in listed(page, "Parameters", path):
                 tier, policies = str(entry.get("Tier", "Standard")), bool(entry.get("Policies"))
                 found[str(entry.get("Name"))] = Standing(
                     entry.get("KeyId"), tier, policies, entry.get("Type") == "SecureString"
@@ -161,22 +161,13 @@ def check_secure(name: str, standing: Standing | None, path: str) -> None:
         raise ConflictError(path, f"{name} is not a SecureString, and AWS cannot change its type", hint=hint)
 
 
-def check_parameter(text: str, path: str, what: str) -> None:
-    """Check the size of a parameter.
-
-    Raises:
-        SecretTooLargeError: more than 8 KiB.
-    """
-    check_size(text, MAX_ADVANCED, path, what)
-
-
 def parameters_in(page: Mapping[str, Any], path: str | None) -> list[Parameter]:
     """Return the parameters in a reply.
 
     Raises:
         StoreUnavailableError: the reply is malformed.
     """
-    return [parameter(entry, path) for entry in _listed(page, path)]
+    return [parameter(entry, path) for entry in listed(page, "Parameters", path)]
 
 
 def parameter(entry: object, path: str | None) -> Parameter:
@@ -191,10 +182,3 @@ def parameter(entry: object, path: str | None) -> Parameter:
         if isinstance(name, str) and isinstance(value, str) and isinstance(version, int):
             return Parameter(name, value, version, modified if isinstance(modified, datetime) else None)
     raise malformed(path)
-
-
-def _listed(page: Mapping[str, Any], path: str | None) -> list[Mapping[str, Any]]:
-    found = page.get("Parameters")
-    if not isinstance(found, list) or not all(isinstance(entry, Mapping) for entry in found):
-        raise malformed(path)
-    return found

@@ -9,13 +9,12 @@ from strongroom.errors import InvalidDataError, InvalidPathError, SecretNotFound
 from strongroom.secret import Secret, SensitiveDict, SensitiveStr, Value
 from strongroom.store import Traits
 from strongroom_aws.folding import VALUE, unwrap, wrap
-from strongroom_aws.limits import check_parameter_name
+from strongroom_aws.limits import MAX_ADVANCED, check_parameter_name, check_size
 from strongroom_aws.parameter_store.base import (
     PAGE,
     Parameter,
     Parameters,
     Standing,
-    check_parameter,
     check_secure,
     parameters_in,
 )
@@ -138,7 +137,7 @@ class ParameterKeys(Parameters):
         """Return the new text of each parameter, by name."""
         texts = {self._key_name(path, key): wrap(value) for key, value in data.items()}
         for name, text in texts.items():
-            check_parameter(text, path, f"key {name.rpartition('/')[2]!r}")
+            check_size(text, MAX_ADVANCED, path, f"key {name.rpartition('/')[2]!r}")
         return texts
 
     def _absent(self, path: str) -> SecretNotFoundError:

@@ -11,13 +11,12 @@ from strongroom.secret import Secret, SensitiveStr, Value, Version
 from strongroom.store import Items, Traits, VersionInfo
 from strongroom_aws.errors import RefusedError, malformed
 from strongroom_aws.folding import VALUE, Form, fold, form_in, labels_of, unfold, without_references
-from strongroom_aws.limits import check_parameter_version, find_version
+from strongroom_aws.limits import MAX_ADVANCED, check_parameter_version, check_size, find_version
 from strongroom_aws.parameter_store.base import (
     PAGE,
     Parameter,
     Parameters,
     Standing,
-    check_parameter,
     check_secure,
     parameter,
     parameters_in,
@@ -254,5 +253,5 @@ def _text(path: str, data: Mapping[str, Value], form: Form | None) -> SensitiveS
     text = fold(data, form)
     if isinstance(text, bytes) or "{{" in text:
         text = without_references(str(fold(data, None)))
-    check_parameter(text, path, "its form in Parameter Store")
+    check_size(text, MAX_ADVANCED, path, "its form in Parameter Store")
     return text

@@ -82,14 +82,6 @@ def may_be_scheduled(error: StoreError) -> bool:
     return isinstance(error, RefusedError) and error.code == "InvalidRequestException"
 
 
-def listed(answer: Mapping[str, Any], member: str, path: str | None, *, optional: bool = False) -> list[Any]:
-    """Return the list of mappings in a field of a reply."""
-    found = answer.get(member, [] if optional else None)
-    if not isinstance(found, list) or not all(isinstance(entry, Mapping) for entry in found):
-        raise malformed(path)
-    return found
-
-
 def moment(found: object) -> datetime | None:
     """Return the value if it is a time, otherwise None."""
     return found if isinstance(found, datetime) else None

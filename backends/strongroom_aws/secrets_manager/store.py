@@ -20,8 +20,16 @@ from strongroom_aws.errors import RefusedError, error_from_code, malformed
 from strongroom_aws.folding import VALUE, Form, fold, form_in
 from strongroom_aws.health import health
 from strongroom_aws.limits import MAX_SECRET, below, check_secret_name, check_size
-from strongroom_aws.secrets_manager.requests import SecretRequests, listed, may_be_scheduled
-from strongroom_aws.service import CREDENTIAL_VARIABLES, Service, in_groups, map_concurrently, pages, write_each
+from strongroom_aws.secrets_manager.requests import SecretRequests, may_be_scheduled
+from strongroom_aws.service import (
+    CREDENTIAL_VARIABLES,
+    Service,
+    in_groups,
+    listed,
+    map_concurrently,
+    pages,
+    write_each,
+)
 
 BATCH = 20
 """Secrets in one BatchGetSecretValue."""
