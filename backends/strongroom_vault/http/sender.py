@@ -172,18 +172,6 @@ class Sender:
         elif reply.status in {200, 404} and (unknown is not None or is_from_active_node()):
             self._states.settle(request.target, state, unknown)
 
-    def certificates(self) -> Mapping[str, bytes]:
-        """Return address -> DER certificate of each https server that the driver has connected to."""
-        return self._driver.certificates()
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._driver.close()
-
-    def reset(self) -> None:
-        """Drop the connections without a word to the server: they are a fork parent's."""
-        self._driver.reset()
-
 
 def _state(reply: Reply) -> str | None:
     return reply.headers.get(INDEX.lower())

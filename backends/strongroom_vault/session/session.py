@@ -72,6 +72,7 @@ class Session:
         self.verified = verified
         self._auth = auth
         self._clock = clock
+        self._driver = driver
         self._sender = sender = Sender(driver, addresses, namespace, mount=mount)
         backoff = login_backoff((auth, tuple(addresses), namespace), clock)
         self._tokens = Tokens(auth, sender, backoff, clock=clock)
@@ -100,7 +101,7 @@ class Session:
     @property
     def certificates(self) -> Mapping[str, bytes]:
         """Address -> DER certificate of each https server that was connected to."""
-        return self._sender.certificates()
+        return self._driver.certificates()
 
     @property
     def exposure(self) -> str:
@@ -134,7 +135,7 @@ class Session:
             self._renewer.stop(min(remaining(), _STOP_LIMIT))
             for active in self._tokens.close():
                 self._warn_unrevoked(active)
-            self._sender.close()
+            self._driver.close()
 
     def _warn_unrevoked(self, active: ActiveToken) -> None:
         """Warn of a token that the server refused to revoke, unless it is no longer valid."""
@@ -152,7 +153,7 @@ class Session:
 
     def reset(self) -> None:
         """Prepare for a fork's child: a connection with two readers gives out another path's secret."""
-        self._sender.reset()
+        self._driver.reset()
         self._tokens.reset()
         self._renewer.reset()
         self._watched = None

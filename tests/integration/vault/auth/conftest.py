@@ -49,7 +49,7 @@ def sender():
 
     yield open_
     for one in senders:
-        one.close()
+        one._recorder.close()
 
 
 @pytest.fixture
