@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from strongroom.errors import ConfigurationError, PermissionDeniedError, StrongroomError
 from strongroom_vault.errors import VaultAuthenticationError, VaultConnectionError
@@ -46,10 +46,7 @@ def check_engine(session: Session, engine: str) -> None:
     """
 
     def check(reply: Reply, session: Session) -> None:
-        mounted = member(document(reply), "data")
-        path = None if mounted is None else mounted.get("path")
-        if mounted is None or not isinstance(path, str):
-            raise malformed(None, session.location)
+        mounted, path = _mounted(reply, session)
         if mounted.get("type") != engine:
             raise ConfigurationError(f"mount: {session.location} is not a {engine} engine")
         if path.strip("/") != session.mount:
@@ -85,16 +82,21 @@ def kv_version(reply: Reply, session: Session) -> KVVersion:
         ConfigurationError: the answer is about another mount, or about another engine.
         StoreUnavailableError: the reply is malformed.
     """
-    mounted = member(document(reply), "data")
-    path = None if mounted is None else mounted.get("path")
-    if mounted is None or not isinstance(path, str):
-        raise malformed(None, session.location)
+    mounted, path = _mounted(reply, session)
     if mounted.get("type") not in {"kv", "generic"}:
         raise ConfigurationError(f"mount: {session.location} is not a key-value engine")
     if path.strip("/") != session.mount:
         rest = session.mount.removeprefix(path)
         raise ConfigurationError(f"mount: {session.location} is below the mount '{path}': add `prefix` '{rest}'")
     return 2 if (member(mounted, "options") or {}).get("version") == "2" else 1
+
+
+def _mounted(reply: Reply, session: Session) -> tuple[Mapping[str, Any], str]:
+    """Return the mount in the answer about it, with its path."""
+    mounted = member(document(reply), "data") or {}
+    if not isinstance(path := mounted.get("path"), str):
+        raise malformed(None, session.location)
+    return mounted, path
 
 
 def _refusal(session: Session) -> Exception:
