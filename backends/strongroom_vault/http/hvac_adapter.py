@@ -69,19 +69,7 @@ class RequestAdapter:
 
 
 class Requests:
-    """hvac's API classes; each method returns an `ApiRequest`.
-
-    Attributes:
-        kv1: KV version 1.
-        kv2: KV version 2, data and metadata.
-        database: credentials of the database engine.
-        approle: the auth method AppRole, logins and roles.
-        kubernetes: the auth method Kubernetes.
-        jwt: the auth method JWT.
-        cert: the auth method for TLS certificates.
-        token: token lookup, renewal, revocation and creation.
-        system: everything below `sys`: mounts, auth methods, policies, audit, leases, health, capabilities, wrapping.
-    """
+    """hvac's API classes of engines, auth methods, tokens, and of everything below `sys`."""
 
     def __init__(self) -> None:
         from hvac import api  # type: ignore[import-untyped]  # hvac ships no types

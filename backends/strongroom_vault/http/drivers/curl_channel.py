@@ -16,11 +16,7 @@ _BLIND_POLL = 0.01
 
 
 class Channel:
-    """Sends requests, one after another. It is used by one thread at a time, and keeps its connections open.
-
-    Args:
-        handles: makes libcurl's handles.
-    """
+    """Sends requests, one after another. It is used by one thread at a time, and keeps its connections open."""
 
     def __init__(self, handles: Handles) -> None:
         self._is_acting = False  # it stays True after an exception

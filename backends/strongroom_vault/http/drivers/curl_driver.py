@@ -48,13 +48,7 @@ MAX_CONNECTIONS = 64
 
 
 class CurlDriver(Driver):
-    """Runs exchanges on libcurl; see `Driver`. Each request and each batch has connections that no other thread uses.
-
-    Args:
-        addresses: every server that it may connect to.
-        tls: settings for https addresses.
-        proxy: an HTTP proxy for the connections.
-    """
+    """Runs exchanges on libcurl. Each request and each batch has connections that no other thread uses."""
 
     def __init__(self, addresses: Sequence[Address], tls: TLSSettings, proxy: Address | None = None) -> None:
         encrypted = any(address.scheme == "https" for address in addresses)
@@ -172,15 +166,12 @@ class _Batch(Generic[_K]):
 
     @property
     def size(self) -> int:
-        """The number of exchanges under way."""
         return self._transfers.size + len(self._pauses) + len(self._ready)
 
     def begin(self, name: _K, steps: Steps) -> None:
-        """Begin an exchange."""
         self._advance(name, steps, None)
 
     def progress(self, limit: float) -> list[tuple[_K, Reply | StoreError]]:
-        """Wait for progress, at most `limit` seconds, and return the results of exchanges that have ended."""
         if self._process != os.getpid():
             raise StoreError(reason="a batch of a fork's parent", hint="Begin another one")
         now = time.monotonic()
@@ -195,7 +186,6 @@ class _Batch(Generic[_K]):
         return ready
 
     def _advance(self, name: _K, steps: Steps, result: Reply | Fault | None) -> None:
-        """Let the exchange take its next step."""
         try:
             step = steps.send(result)
         except StopIteration as done:
@@ -210,7 +200,6 @@ class _Batch(Generic[_K]):
                 heapq.heappush(self._pauses, (due, next(self._numbers), name, steps))
 
     def release(self) -> None:
-        """Give the connections back for another batch."""
         if self._process == os.getpid():
             self._released = True
             _kept.discard(self._transfers)

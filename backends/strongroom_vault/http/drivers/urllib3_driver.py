@@ -137,13 +137,7 @@ class _TLSPool(HTTPSConnectionPool):
 
 
 class Urllib3Driver(Driver):
-    """Runs exchanges on urllib3; see `Driver`.
-
-    Args:
-        addresses: every server that it may connect to.
-        tls: settings for https addresses.
-        proxy: an HTTP proxy for the connections.
-    """
+    """Runs exchanges on urllib3."""
 
     def __init__(self, addresses: Sequence[Address], tls: TLSSettings, proxy: Address | None = None) -> None:
         self._addresses = tuple(addresses)
@@ -207,12 +201,10 @@ class _Batch(Generic[_K]):
         self.size = 0
 
     def begin(self, name: _K, steps: Steps) -> None:
-        """Begin an exchange, in a daemon thread: the end of the process does not wait for it."""
-        self.size += 1
+        self.size += 1  # in a daemon thread: the end of the process does not wait for it
         in_daemon(partial(self._finish, name, steps), "vault batch")
 
     def progress(self, limit: float) -> list[tuple[_K, Reply | StoreError]]:
-        """Wait for progress, at most `limit` seconds, and return the results of exchanges that have ended."""
         try:
             name, result = self._results.get(timeout=max(0.0, limit))
         except Empty:
