@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from strongroom.bounded_file import load_text
 from strongroom.cli import api
@@ -24,62 +24,17 @@ OpenSession = Callable[[SensitiveStr], Session]
 """Opens a session with another token for the same store."""
 
 
-class Delivery(Protocol):
-    """A credential and its destination."""
-
-    @property
-    def step(self) -> Step:
-        """State of the credential, and the rights that its creation needs."""
-        ...
-
-    def deliver(self, session: Session) -> tuple[SensitiveStr | None, str]:
-        """Create and deliver the credential; return what to print on stdout, if anything, and a message."""
-        ...
-
-
 @dataclass(frozen=True)
-class TokenDelivery:
-    """A token for a `.env` file, beside the address, or for stdout.
+class Delivery:
+    """A credential and its destination.
 
     Attributes:
-        policies: of the token.
-        period: seconds that it lives after each renewal.
-        environment: the variables that belong to it: the address, and the namespace if there is one.
-        file: the `.env` file; None for stdout.
-        step: the state of the token.
+        step: the state of the credential, and the rights that its creation needs.
+        deliver: creates and delivers the credential; returns what to print on stdout, if anything, and a message.
     """
 
-    policies: Sequence[str]
-    period: int
-    environment: Mapping[str, str]
-    file: Path | None
     step: Step
-
-    def deliver(self, session: Session) -> tuple[SensitiveStr | None, str]:
-        """Create the token once the file can be written, and write it; revoke it if writing fails."""
-        if self.file is None:
-            return credential.issue_token(session, self.policies, self.period), "created a token"
-        with _replacement(self.file, "--env-file") as commit:
-            text = _text(self.file, "--env-file")
-            env_file.values(text, str(self.file))
-            token = credential.issue_token(session, self.policies, self.period)
-            failure: StrongroomError | None = None
-            try:
-                narrowed = commit(env_file.with_values(text, {**self.environment, TOKEN: token}, str(self.file)))
-            except StrongroomError as error:
-                failure, narrowed = error, False
-            if failure is not None:
-                with suppress(StrongroomError):  # the failed write is the error to report
-                    credential.revoke_token(session, token)
-                raise failure.copy()
-        note = "; only its owner can read it now" if narrowed else ""
-        # The other settings of a file that nobody has reviewed could send the new token elsewhere.
-        if api.is_file_trusted(self.file, text.encode(), os.environ) or env_file.sets_only_these(text, str(self.file)):
-            with suppress(ConfigurationError):  # without a state folder the user runs `strongroom trust`
-                api.trust_file(self.file)
-        else:
-            note += f". It has other settings of Vault: review it, then run strongroom trust {self.file}"
-        return None, f"wrote {', '.join([*self.environment, TOKEN])} to {self.file}{note}"
+    deliver: Callable[[Session], tuple[SensitiveStr | None, str]]
 
 
 def token_delivery(
@@ -89,14 +44,14 @@ def token_delivery(
     period: int,
     environment: Mapping[str, str],
     open_session: OpenSession,
-) -> TokenDelivery:
+) -> Delivery:
     """Return the delivery of a token. The server is asked about the file's token if the file has the same address.
 
     Args:
         file: the `.env` file; None for stdout.
         policies: that the token shall have.
         period: seconds that it lives after each renewal.
-        environment: the variables that belong to it.
+        environment: the variables that belong to it: the address, and the namespace if there is one.
         open_session: for the file's token.
 
     Raises:
@@ -120,45 +75,39 @@ def token_delivery(
                 step = Step(name, State.DIFFERS, f"the file has a valid token with {policy_names}", rights=rights)
     if file and step.pending:
         _check_folder(file, "--env-file")
-    return TokenDelivery(policies, period, environment, file, step)
+    return Delivery(step, partial(_deliver_token, file, policies, period, environment))
 
 
-@dataclass(frozen=True)
-class SecretIdDelivery:
-    """A secret_id of an AppRole for a separate file, or for stdout.
-
-    Attributes:
-        role: the AppRole.
-        wrap_ttl: lifetime of the wrapping token, as Vault writes durations; None for a bare secret_id.
-        file: the file; None for stdout.
-        step: the state of the secret_id.
-    """
-
-    role: Role
-    wrap_ttl: str | None
-    file: Path | None
-    step: Step
-
-    def deliver(self, session: Session) -> tuple[SensitiveStr | None, str]:
-        """Create the secret_id once the file can be written, and write it; destroy it if writing fails."""
-        kind = "a wrapped secret_id" if self.wrap_ttl else "a secret_id"
-        if self.file is None:
-            return credential.issue_secret_id(session, self.role, self.wrap_ttl), f"created {kind}"
-        with _replacement(self.file, "--secret-id-file") as commit:
-            issued = credential.issue_secret_id(session, self.role, self.wrap_ttl)
-            failure: StrongroomError | None = None
-            try:
-                commit(SensitiveStr(f"{issued}\n"))
-            except StrongroomError as error:
-                failure = error
-            if failure is not None:
-                with suppress(StrongroomError):  # the failed write is the error to report
-                    credential.destroy_secret_id(session, self.role, issued, wrapped=self.wrap_ttl is not None)
-                raise failure.copy()
-        return None, f"wrote {kind} to {self.file}"
+def _deliver_token(
+    file: Path | None, policies: Sequence[str], period: int, environment: Mapping[str, str], session: Session
+) -> tuple[SensitiveStr | None, str]:
+    """Create the token once the file can be written, and write it; revoke it if writing fails."""
+    if file is None:
+        return credential.issue_token(session, policies, period), "created a token"
+    with _replacement(file, "--env-file") as commit:
+        text = _text(file, "--env-file")
+        env_file.values(text, str(file))
+        token = credential.issue_token(session, policies, period)
+        failure: StrongroomError | None = None
+        try:
+            narrowed = commit(env_file.with_values(text, {**environment, TOKEN: token}, str(file)))
+        except StrongroomError as error:
+            failure, narrowed = error, False
+        if failure is not None:
+            with suppress(StrongroomError):  # the failed write is the error to report
+                credential.revoke_token(session, token)
+            raise failure.copy()
+    note = "; only its owner can read it now" if narrowed else ""
+    # The other settings of a file that nobody has reviewed could send the new token elsewhere.
+    if api.is_file_trusted(file, text.encode(), os.environ) or env_file.sets_only_these(text, str(file)):
+        with suppress(ConfigurationError):  # without a state folder the user runs `strongroom trust`
+            api.trust_file(file)
+    else:
+        note += f". It has other settings of Vault: review it, then run strongroom trust {file}"
+    return None, f"wrote {', '.join([*environment, TOKEN])} to {file}{note}"
 
 
-def secret_id_delivery(file: Path | None, *, role: Role, wrap_ttl: str | None, session: Session) -> SecretIdDelivery:
+def secret_id_delivery(file: Path | None, *, role: Role, wrap_ttl: str | None, session: Session) -> Delivery:
     """Return the delivery of a secret_id. The server is asked whether the file's secret_id can still be used.
 
     Raises:
@@ -172,7 +121,28 @@ def secret_id_delivery(file: Path | None, *, role: Role, wrap_ttl: str | None, s
     step = Step(name, State.EXISTS) if exists else Step(name, State.MISSING, rights=rights)
     if file and step.pending:
         _check_folder(file, "--secret-id-file")
-    return SecretIdDelivery(role, wrap_ttl, file, step)
+    return Delivery(step, partial(_deliver_secret_id, file, role, wrap_ttl))
+
+
+def _deliver_secret_id(
+    file: Path | None, role: Role, wrap_ttl: str | None, session: Session
+) -> tuple[SensitiveStr | None, str]:
+    """Create the secret_id once the file can be written, and write it; destroy it if writing fails."""
+    kind = "a wrapped secret_id" if wrap_ttl else "a secret_id"
+    if file is None:
+        return credential.issue_secret_id(session, role, wrap_ttl), f"created {kind}"
+    with _replacement(file, "--secret-id-file") as commit:
+        issued = credential.issue_secret_id(session, role, wrap_ttl)
+        failure: StrongroomError | None = None
+        try:
+            commit(SensitiveStr(f"{issued}\n"))
+        except StrongroomError as error:
+            failure = error
+        if failure is not None:
+            with suppress(StrongroomError):  # the failed write is the error to report
+                credential.destroy_secret_id(session, role, issued, wrapped=wrap_ttl is not None)
+            raise failure.copy()
+    return None, f"wrote {kind} to {file}"
 
 
 def _text(file: Path, option: str) -> SensitiveStr:
