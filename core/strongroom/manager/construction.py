@@ -198,7 +198,7 @@ def _opener(config: Config, name: str, stores: Mapping[str, SecretStore]) -> Cal
 
 
 def _disk_caches(config: Config, stores: Mapping[str, SecretStore]) -> Mapping[str, StoreCache]:
-    if not config.cache.disk:
+    if not config.cache.disk or config.cache.ttl <= 0:
         return {}
     from strongroom.manager.disk import disk_caches
 

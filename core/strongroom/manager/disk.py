@@ -37,8 +37,6 @@ def disk_caches(config: Config, opened: Collection[str]) -> dict[str, StoreCache
     Raises:
         ConfigurationError: see `cache_folder`.
     """
-    if not config.cache.disk or config.cache.ttl <= 0:
-        return {}
     folder = cache_folder(config)
     container = Container(folder, config.cache.max_bytes, config.cache.key)
     return {
