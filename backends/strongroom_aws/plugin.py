@@ -11,7 +11,7 @@ from strongroom_aws.parameter_store.key_layout import ParameterKeys
 from strongroom_aws.parameter_store.secret_layout import ParameterSecrets
 from strongroom_aws.secrets_manager.store import SecretsManagerStore, WriteOptions
 from strongroom_aws.secrets_manager.versioned_store import VersionedSecretsManagerStore
-from strongroom_aws.service import Access, Service
+from strongroom_aws.service import Service
 from strongroom_aws.tags import Tags
 
 Region: TypeAlias = Annotated[
@@ -134,6 +134,6 @@ def _service(name: str, region: str | None, profile: str | None, endpoint_url: s
     import boto3  # type: ignore[import-untyped]  # boto3 ships no types
 
     _ = boto3  # fail now if it is not installed
-    service = Service(name, Access(region, profile, endpoint_url))
+    service = Service(name, region, profile, endpoint_url)
     service.open()
     return service

@@ -38,21 +38,6 @@ _R = TypeVar("_R")
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True)
-class Access:
-    """The connection settings. boto3 finds those that are None: AWS_* variables, ~/.aws, the role of the machine.
-
-    Attributes:
-        region: the region's name.
-        profile: the profile of ~/.aws/config.
-        endpoint_url: the address of the service if it is not AWS's own.
-    """
-
-    region: str | None = None
-    profile: str | None = None
-    endpoint_url: str | None = None
-
-
 @dataclass
 class _Clients:
     """The clients of one process. A forked child must not use its sockets and locks."""
@@ -65,16 +50,21 @@ class _Clients:
 class Service:
     """A service of AWS, with a boto3 client for each process.
 
-    botocore retries requests in its adaptive mode; AWS_MAX_ATTEMPTS and the profile set how often.
+    botocore retries requests in its adaptive mode; AWS_MAX_ATTEMPTS and the profile set how often. It finds settings
+    that are None: AWS_* variables, ~/.aws, the role of the machine.
 
     Args:
         name: the name of the service in boto3.
-        access: the connection settings.
+        region: the region's name.
+        profile: the profile of ~/.aws/config.
+        endpoint_url: the address of the service if it is not AWS's own.
     """
 
-    def __init__(self, name: str, access: Access) -> None:
+    def __init__(self, name: str, region: str | None, profile: str | None, endpoint_url: str | None) -> None:
         self.name = name
-        self._access = access
+        self._region = region
+        self._profile = profile
+        self._endpoint_url = endpoint_url
         self._clients = _Clients()
 
     def __repr__(self) -> str:
@@ -156,8 +146,8 @@ class Service:
             max_pool_connections=2 * MAX_CONCURRENT,
             user_agent_extra="strongroom",
         )
-        session = Session(profile_name=self._access.profile, region_name=self._access.region)
-        endpoint_url = self._access.endpoint_url if name == self.name else None
+        session = Session(profile_name=self._profile, region_name=self._region)
+        endpoint_url = self._endpoint_url if name == self.name else None
         try:
             client = session.client(name, config=config, endpoint_url=endpoint_url)
         except ValueError as error:  # the endpoint is not a URL

@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from strongroom_aws.errors import malformed
 from strongroom_aws.limits import RESERVED, check_tags
-
-
-class Change(NamedTuple):
-    """A change of the tags of a resource: tags to set, and names to remove."""
-
-    put: list[dict[str, str]]
-    remove: list[str]
 
 
 class Tags:
@@ -50,8 +43,10 @@ class Tags:
         named = check_tags({self._prefix + name: text for name, text in labels.items()}, path)
         return [{"Key": name, "Value": text} for name, text in named.items()]
 
-    def change(self, before: Mapping[str, str], after: Mapping[str, str], path: str) -> Change:
-        """Return the change from the labels `before` to `after`. All other tags stay."""
+    def change(
+        self, before: Mapping[str, str], after: Mapping[str, str], path: str
+    ) -> tuple[list[dict[str, str]], list[str]]:
+        """Return the tags to set and the names of tags to remove between two states of labels. All other tags stay."""
         put = {name: text for name, text in after.items() if before.get(name) != text}
         self.of(after, path)
-        return Change(self.of(put, path), [self._prefix + name for name in before if name not in after])
+        return self.of(put, path), [self._prefix + name for name in before if name not in after]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 from strongroom.errors import InvalidDataError, InvalidPathError, SecretNotFoundError, StoreError
 from strongroom.secret import Secret, SensitiveDict, SensitiveStr, Value
@@ -19,20 +18,6 @@ from strongroom_aws.parameter_store.base import (
     parameters_in,
 )
 from strongroom_aws.service import CREDENTIAL_VARIABLES, in_groups, map_concurrently
-
-
-class _Change(NamedTuple):
-    """The parameters of a write.
-
-    Attributes:
-        texts: the new text of each parameter, by name.
-        standing: the attributes of existing parameters, by name.
-        flat: the parameter of the secret that is not in a folder, if there is one.
-    """
-
-    texts: dict[str, SensitiveStr]
-    standing: dict[str, Standing]
-    flat: Parameter | None
 
 
 class ParameterKeys(Parameters):
@@ -121,8 +106,14 @@ class ParameterKeys(Parameters):
 
     # ------------------------------------------------------------------------------------------------------------------
 
-    def _change(self, path: str, data: Mapping[str, Value]) -> _Change:
-        """Return the parameters of a write that Parameter Store will accept."""
+    def _change(
+        self, path: str, data: Mapping[str, Value]
+    ) -> tuple[dict[str, SensitiveStr], dict[str, Standing], Parameter | None]:
+        """Return the parameters of a write that Parameter Store will accept.
+
+        Returns:
+            The new texts and the attributes of existing parameters, by name, and the one that is not in a folder.
+        """
         texts = self._texts(path, data)
         flat = self._flat(path, decrypted=False)
         standing = self._standing(path, "Path", self._name(path))
@@ -131,7 +122,7 @@ class ParameterKeys(Parameters):
             standing |= self._standing(path, "Name", flat.name)
         for name in texts:
             check_secure(name, standing.get(name), path)
-        return _Change(texts, standing, flat)
+        return texts, standing, flat
 
     def _texts(self, path: str, data: Mapping[str, Value]) -> dict[str, SensitiveStr]:
         """Return the new text of each parameter, by name."""

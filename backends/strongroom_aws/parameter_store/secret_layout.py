@@ -158,11 +158,11 @@ class ParameterSecrets(Parameters):
 
     def write_metadata(self, path: str, metadata: Mapping[str, str]) -> None:
         """Replace the tags, except reserved ones and those that `tag_prefix` excludes."""
-        change = self._tags.change(self.read_metadata(path), metadata, path)
-        if change.put:
-            self._tagging("add_tags_to_resource", path, changes=True, Tags=change.put)
-        if change.remove:
-            self._tagging("remove_tags_from_resource", path, changes=True, TagKeys=change.remove)
+        put, remove = self._tags.change(self.read_metadata(path), metadata, path)
+        if put:
+            self._tagging("add_tags_to_resource", path, changes=True, Tags=put)
+        if remove:
+            self._tagging("remove_tags_from_resource", path, changes=True, TagKeys=remove)
 
     # ------------------------------------------------------------------------------------------------------------------
 

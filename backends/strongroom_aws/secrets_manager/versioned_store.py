@@ -94,11 +94,11 @@ class VersionedSecretsManagerStore(SecretsManagerStore):
 
     def write_metadata(self, path: str, metadata: Mapping[str, str]) -> None:
         """Makes these the tags, without touching AWS's own, nor those that `tag_prefix` leaves out."""
-        change = self._tags.change(self.read_metadata(path), metadata, path)
-        if change.put:
-            self._requests.call("tag_resource", path, changes=True, Tags=change.put)
-        if change.remove:
-            self._requests.call("untag_resource", path, changes=True, TagKeys=change.remove)
+        put, remove = self._tags.change(self.read_metadata(path), metadata, path)
+        if put:
+            self._requests.call("tag_resource", path, changes=True, Tags=put)
+        if remove:
+            self._requests.call("untag_resource", path, changes=True, TagKeys=remove)
 
 
 def _age(entry: Mapping[str, Any]) -> tuple[float, int]:
