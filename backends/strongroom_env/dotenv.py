@@ -73,10 +73,5 @@ class DotenvStore(VariableStore):
 def open_dotenv(
     *, mapping: EnvironmentMapping, file: Annotated[Path, Option("the file to read", location=True)] = Path(".env")
 ) -> DotenvStore:
-    """A .env file.
-
-    Args:
-        mapping: the variable of each path and key.
-        file: the file to read. Relative to the working directory.
-    """
+    """A .env file."""
     return DotenvStore(mapping, file)

@@ -136,10 +136,5 @@ def open_files(
     root: Annotated[Path, Option("the folder that holds the secrets, such as /run/secrets", location=True)],
     strip_newline: Annotated[bool, Option("remove one line end at the end of each text")] = False,
 ) -> FilesStore:
-    """A folder of files, such as the secrets that Docker or Kubernetes mounts.
-
-    Args:
-        root: the folder. Relative to the working directory.
-        strip_newline: remove one line end at the end of each text. By default the content is exactly the value.
-    """
+    """A folder of files, such as the secrets that Docker or Kubernetes mounts."""
     return FilesStore(root, strip_newline=strip_newline)

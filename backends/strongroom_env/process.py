@@ -28,11 +28,7 @@ class EnvironmentStore(VariableStore):
 
 
 class _Variables(Mapping[str, str]):
-    """The live environment. `NAME_FILE` gives `NAME` the content of a file, as images for containers do.
-
-    Args:
-        path: the requested path, for errors.
-    """
+    """The live environment. `NAME_FILE` gives `NAME` the content of a file, as images for containers do."""
 
     def __init__(self, path: str | None) -> None:
         self._path = path
@@ -71,9 +67,5 @@ class _Variables(Mapping[str, str]):
 
 
 def open_env(*, mapping: EnvironmentMapping) -> EnvironmentStore:
-    """The process environment.
-
-    Args:
-        mapping: the variable of each path and key.
-    """
+    """The process environment."""
     return EnvironmentStore(mapping)

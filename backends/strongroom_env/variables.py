@@ -43,9 +43,6 @@ class VariableStore(ABC):
     def variables(self, path: str | None) -> Mapping[str, str]:
         """Return all current variables.
 
-        Args:
-            path: the requested path, for errors.
-
         Raises:
             SecretNotFoundError: the source does not exist, so no variable is set.
         """

@@ -69,10 +69,6 @@ class KeyringStore:
 
     The library has no deadline, and a keyring may ask its user to unlock it. So each call runs in a daemon thread, and
     one at a time: gnome-keyring ends under eight calls at once.
-
-    Args:
-        service: the name of the service.
-        key: the key of a password that is plain text.
     """
 
     traits = Traits(honors_deadline=True)

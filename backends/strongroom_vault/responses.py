@@ -130,14 +130,7 @@ def malformed(path: str | None, location: str) -> StoreUnavailableError:
 def failure(  # noqa: PLR0911  # one for each status
     reply: Reply, path: str | None, location: str, *, changes: bool = False
 ) -> StrongroomError:
-    """Return the error for an unsuccessful reply. `Session.failure` handles 403, which needs a further request.
-
-    Args:
-        reply: the reply.
-        path: the secret's path.
-        location: mount, namespace and addresses, for the message.
-        changes: the request was a write.
-    """
+    """Return the error for an unsuccessful reply. `Session.failure` handles 403, which needs a further request."""
     status = reply.status
     if status == 404:
         return ConfigurationError(f"Nothing answers for {location} (HTTP 404). Check `url`, `namespace` and `mount`")

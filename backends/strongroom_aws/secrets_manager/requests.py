@@ -15,12 +15,7 @@ from strongroom_aws.service import Service
 
 
 class SecretRequests:
-    """Sends requests about secrets by path.
-
-    Args:
-        service: reaches Secrets Manager.
-        prefix: the prefix of every path, `""` or `like/this`.
-    """
+    """Sends requests about secrets by path."""
 
     def __init__(self, service: Service, prefix: str) -> None:
         self.service = service

@@ -62,11 +62,6 @@ def exposed(auth: object) -> str:
 def from_variable(name: str, option: str, hint: str = _HINT) -> SensitiveStr:
     """Return the current value of the environment variable, without surrounding white space.
 
-    Args:
-        name: the variable.
-        option: the option that names the variable, for messages.
-        hint: what to do if the variable is not set.
-
     Raises:
         VaultAuthenticationError: it is not set, or holds no credential.
     """

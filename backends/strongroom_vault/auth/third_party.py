@@ -39,12 +39,7 @@ def contain(extension: Extension, options: Mapping[str, Any]) -> Auth:
 
 
 class ContainedAuth:
-    """A method of another distribution, as an `Auth`.
-
-    Args:
-        extension: the entry point.
-        method: the object that the entry point returned.
-    """
+    """A method of another distribution, as an `Auth`."""
 
     repeatable: ClassVar[bool] = True
 

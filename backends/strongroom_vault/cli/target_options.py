@@ -91,11 +91,6 @@ def find_target(config: Config, store: str | None, overrides: Mapping[str, str |
 def find_location(config: Config, store: str | None, overrides: Mapping[str, str | None]) -> Target:
     """Return the mount, prefix and namespace of a store, without its address and credentials.
 
-    Args:
-        config: the configuration.
-        store: name of the store; None for the first Vault store of the chain.
-        overrides: options from the command line; None for one that was not given.
-
     Raises:
         ConfigurationError: there is no such store, or an option is invalid.
         PluginError: the plugin cannot be loaded.

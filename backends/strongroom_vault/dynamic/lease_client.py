@@ -25,13 +25,7 @@ _REVOKE_LIMIT = 3.0
 
 
 class LeaseClient:
-    """Creates credentials, renews their leases and revokes them.
-
-    Args:
-        session: sends the requests, for the engine's mount.
-        clock: seconds that never go back.
-        draw: returns a random number from 0 to 1.
-    """
+    """Creates credentials, renews their leases and revokes them."""
 
     def __init__(self, session: Session, clock: Callable[[], float], draw: Callable[[], float] = random_factor) -> None:
         self._session = session

@@ -20,14 +20,7 @@ _COMMENT = re.compile(r"^\s*(#|//).*$", re.MULTILINE)
 
 
 def read_rules(paths: Iterable[str], *, mount: str, prefix: str, version: Literal[1, 2]) -> dict[str, tuple[str, ...]]:
-    """Return the rules that allow to read these secrets only.
-
-    Args:
-        paths: paths of secrets, as the application uses them.
-        mount: mount of the engine.
-        prefix: prefix of every path, `""` or `like/this`.
-        version: version of the key-value engine.
-    """
+    """Return the rules that allow to read these secrets only."""
     below = "/".join(part for part in (mount, "data" if version == 2 else "", prefix) if part)
     return {f"{below}/{path}": ("read",) for path in paths}
 

@@ -130,12 +130,6 @@ def after_failure(lease: Lease, step: Step, at: float, failures: int) -> tuple[S
 
     The step is repeated after `retry_pause`, or sooner if little of the lease is left. Within the grace, a login
     replaces the renewal, if it may give another token.
-
-    Args:
-        lease: the lease.
-        step: the step that failed.
-        at: when it failed.
-        failures: the number of consecutive failures.
     """
     left = lease.ends - at
     if left <= 0:

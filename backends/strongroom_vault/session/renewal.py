@@ -40,16 +40,7 @@ _STEP_LIMIT = 10.0
 
 
 class Renewal:
-    """Keeps the active token of `tokens` alive.
-
-    Args:
-        tokens: holds the token.
-        sender: sends the requests.
-        token_check: tells a bad token from one whose policies do not allow renewal.
-        location: mount, namespace and addresses, for warnings.
-        clock: seconds that never go back.
-        draw: returns a random number from 0 to 1.
-    """
+    """Keeps the active token of `tokens` alive."""
 
     def __init__(
         self,
@@ -102,13 +93,7 @@ class Renewal:
             self._follow(active, active.lease)
 
     def _follow(self, active: ActiveToken, lease: Lease, why: str = "") -> None:
-        """Record the token's lease, and plan the next step.
-
-        Args:
-            active: the token.
-            lease: its life, as far as it is known now.
-            why: why the server does not renew it.
-        """
+        """Record the token's lease, and plan the next step. `why` is the reason if the server does not renew it."""
         if self._denied and lease.renewable:
             lease = replace(lease, renewable=False)
         before, active.lease = active.lease, lease

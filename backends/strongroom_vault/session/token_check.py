@@ -37,12 +37,6 @@ class TokenCheck:
 
     A bad token is checked once a minute. A good one makes a refusal final for a minute. Other refusals lead to one
     check a second, because the token may have been revoked meanwhile.
-
-    Args:
-        sender: sends the requests.
-        mount: the engine's mount path.
-        location: mount, namespace and addresses, for messages.
-        clock: seconds that never go back.
     """
 
     def __init__(self, sender: Sender, mount: str, location: str, clock: Callable[[], float]) -> None:

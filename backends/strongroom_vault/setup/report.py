@@ -28,10 +28,6 @@ def environment(target: Target) -> dict[str, str]:
 class Report:
     """Prints the steps, and collects them for the end.
 
-    Args:
-        target: the store that is set up.
-        dry_run: nothing is changed.
-
     Attributes:
         role_id: of the AppRole, if there is one.
     """

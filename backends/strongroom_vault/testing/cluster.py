@@ -24,15 +24,7 @@ _MARK = "test-cluster/mark"
 
 
 class Node(LoopbackServer):
-    """One node, started by its cluster. `call` sends to this node only.
-
-    Args:
-        name: its name in the cluster.
-        token: the cluster's root token.
-        folder: its data.
-        audit: file of an audit device, if any.
-        joins: the nodes that it joins.
-    """
+    """One node, started by its cluster. `call` sends to this node only."""
 
     title = "node of the test cluster"
 

@@ -78,12 +78,7 @@ class Snapshot(NamedTuple):
 
 
 class _Share:
-    """The part of the cache for secrets, or for absences: snapshots by path, the oldest first, and their size.
-
-    Args:
-        most_paths: how many it may hold.
-        most_bytes: how much memory they may take.
-    """
+    """The part of the cache for secrets, or for absences: snapshots by path, the oldest first, and their size."""
 
     def __init__(self, most_paths: int, most_bytes: int) -> None:
         self.snapshots: dict[str, Snapshot] = {}

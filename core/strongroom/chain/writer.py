@@ -22,13 +22,7 @@ _LAST_PAUSE = 0.25
 
 
 class LinkWriter:
-    """Changes the secrets of one link.
-
-    Args:
-        name: the link's name.
-        handle: the way to its store.
-        forget: drops a path from the link's caches.
-    """
+    """Changes the secrets of one link."""
 
     def __init__(self, name: str, handle: StoreHandle, forget: Callable[[str], None]) -> None:
         self._name = name

@@ -186,12 +186,7 @@ def _keywords(keys: Any) -> Iterator[inspect.Parameter]:
 
 
 def _option(parameter: inspect.Parameter, about: str) -> OptionSchema:
-    """Return the schema of a parameter.
-
-    Args:
-        parameter: the parameter.
-        about: beginning of an error message.
-    """
+    """Return the schema of a parameter."""
     if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
         raise PluginError(f"{about} is not keyword-only, or stands for any number of them")
     if parameter.annotation is inspect.Parameter.empty:

@@ -25,12 +25,6 @@ _AUTH = "auth"
 def resolve(store: StoreConfig, schema: Schema, config: Config, read_file: ReadFile) -> dict[str, Setting]:
     """The settings of a store: those that some source gives. For the others the plugin has a default.
 
-    Args:
-        store: its configured options.
-        schema: the options of its plugin.
-        config: the whole configuration, for the ambient sources and the rules of production.
-        read_file: reads the files that options refer to.
-
     Raises:
         ConfigurationError: an option is unknown, missing or of a wrong type; a reference leads nowhere; an address is
             not allowed; or an ambient credential would go to an address that only a file found in the working

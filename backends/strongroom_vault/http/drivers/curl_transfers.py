@@ -51,12 +51,7 @@ class _SocketEvents:
 
 
 class Transfers(Generic[_K]):
-    """Requests under way, each with a name. It is used by one thread at a time, and keeps its connections open.
-
-    Args:
-        handles: makes libcurl's handles.
-        at_once: the most requests under way.
-    """
+    """Requests under way, each with a name. It is used by one thread at a time, and keeps its connections open."""
 
     def __init__(self, handles: Handles, at_once: int) -> None:
         self._is_acting = False  # it stays True after an exception

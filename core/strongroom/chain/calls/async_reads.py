@@ -35,13 +35,7 @@ def awaited(read: Read) -> Future[Secret] | None:
 
 
 class AsyncReads:
-    """The reads of one link that are in progress in event loops.
-
-    Args:
-        name: the link's name, for errors.
-        cache: the link's cache, whose flights others join.
-        handle: the way to the store.
-    """
+    """The reads of one link that are in progress in event loops."""
 
     def __init__(self, name: str, cache: MemoryCache, handle: StoreHandle) -> None:
         self._name = name

@@ -39,12 +39,7 @@ _CHECKS: dict[str, Callable[..., Any]] = {
 
 
 class AwaitedStore:
-    """The operations of an `AsyncSecretStore` as coroutines.
-
-    Args:
-        store: the store, whose optional methods are found by name.
-        boundary: of this store.
-    """
+    """The operations of an `AsyncSecretStore` as coroutines."""
 
     def __init__(self, store: Any, boundary: Boundary) -> None:
         self._store = store

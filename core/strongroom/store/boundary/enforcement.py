@@ -133,14 +133,7 @@ class Boundary:
         *,
         changes: bool = False,
     ) -> _R:
-        """Return the checked result of a call of an asynchronous store, awaited in the running event loop.
-
-        Args:
-            path: the path that errors name.
-            start: returns the store's coroutine.
-            check: returns the result, checked.
-            changes: see `call`.
-        """
+        """Return the checked result of a call of an asynchronous store, awaited in the running event loop."""
         self.check_open(path)
         assert self.asynchronous is not None  # noqa: S101  # the caller has looked
         outcome = await outcome_in_time(self.asynchronous, start, changes=changes)

@@ -403,15 +403,7 @@ class GuardedStore:
         path_of: Callable[[_C], str],
         as_result: Callable[[Any, str], _R],
     ) -> Iterator[tuple[str, _R | StoreError]]:
-        """Yield each path of a bulk operation, a path that is read once, with its result or its own error.
-
-        Args:
-            method: name of the store's method, for messages.
-            operation: the method.
-            items: its argument.
-            path_of: returns the path of an item.
-            as_result: returns the outcome of a path, checked.
-        """
+        """Yield each path of a bulk operation, a path that is read once, with its result or its own error."""
         asked: dict[str, int] = {}
 
         def given() -> Iterator[_C]:
