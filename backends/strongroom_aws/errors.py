@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 from strongroom.errors import (
     AuthenticationError,
@@ -29,97 +28,39 @@ _SLOWER = "Send fewer requests, or have the quota of this region raised"
 _REACH = "Check the region, the endpoint, the proxy, and that the network reaches it"
 
 _ABSENT = frozenset({"ResourceNotFoundException", "ParameterNotFound", "ParameterVersionNotFound"})
-
-_DENIED = frozenset(
-    {"AccessDenied", "AccessDeniedException", "NotAuthorized", "UnauthorizedOperation", "OptInRequired"}
-)
-
-_KEY = frozenset(
-    {
-        "DecryptionFailure",
-        "EncryptionFailure",
-        "InvalidKeyId",
-        "KMSAccessDeniedException",
-        "KMSDisabledException",
-        "KMSInvalidStateException",
-        "KMSNotFoundException",
-    }
-)
-
-_NOT_US = frozenset(
-    {
-        "AuthFailure",
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "InvalidAccessKeyId",
-        "InvalidClientTokenId",
-        "InvalidToken",
-        "MissingAuthenticationToken",
-        "MissingAuthenticationTokenException",
-        "TokenRefreshRequired",
-        "UnrecognizedClientException",
-    }
-)
-
-_UNSIGNED = frozenset(
-    {
-        "IncompleteSignature",
-        "IncompleteSignatureException",
-        "InvalidSignatureException",
-        "RequestExpired",
-        "RequestTimeTooSkewed",
-        "SignatureDoesNotMatch",
-    }
-)
-
-_THROTTLED = frozenset(
-    {
-        "PriorRequestNotComplete",
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
-        "RequestThrottled",
-        "RequestThrottledException",
-        "SlowDown",
-        "Throttling",
-        "ThrottledException",
-        "ThrottlingException",
-        "TooManyRequestsException",
-        "TooManyUpdates",
-    }
-)
-
-_BROKEN = frozenset(
-    {
-        "InternalFailure",
-        "InternalServerError",
-        "InternalServiceError",
-        "RequestTimeout",
-        "RequestTimeoutException",
-        "ServiceUnavailable",
-    }
-)
-
+_DENIED = frozenset({
+    "AccessDenied", "AccessDeniedException", "NotAuthorized", "UnauthorizedOperation", "OptInRequired",
+})  # fmt: skip
+_KEY = frozenset({
+    "DecryptionFailure", "EncryptionFailure", "InvalidKeyId", "KMSAccessDeniedException", "KMSDisabledException",
+    "KMSInvalidStateException", "KMSNotFoundException",
+})  # fmt: skip
+_NOT_US = frozenset({
+    "AuthFailure", "ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId", "InvalidClientTokenId",
+    "InvalidToken", "MissingAuthenticationToken", "MissingAuthenticationTokenException", "TokenRefreshRequired",
+    "UnrecognizedClientException",
+})  # fmt: skip
+_UNSIGNED = frozenset({
+    "IncompleteSignature", "IncompleteSignatureException", "InvalidSignatureException", "RequestExpired",
+    "RequestTimeTooSkewed", "SignatureDoesNotMatch",
+})  # fmt: skip
+_THROTTLED = frozenset({
+    "PriorRequestNotComplete", "ProvisionedThroughputExceededException", "RequestLimitExceeded", "RequestThrottled",
+    "RequestThrottledException", "SlowDown", "Throttling", "ThrottledException", "ThrottlingException",
+    "TooManyRequestsException", "TooManyUpdates",
+})  # fmt: skip
+_BROKEN = frozenset({
+    "InternalFailure", "InternalServerError", "InternalServiceError", "RequestTimeout", "RequestTimeoutException",
+    "ServiceUnavailable",
+})  # fmt: skip
 _NAME = frozenset({"HierarchyLevelLimitExceededException", "ParameterPatternMismatchException"})
-
 _FULL = frozenset({"LimitExceededException", "ParameterLimitExceeded"})
-
 _TYPED = frozenset({"HierarchyTypeMismatchException"})
-
 _MARKED = frozenset({"ParameterMaxVersionLimitExceeded"})
-
-
-_REFUSED = frozenset(
-    {
-        "InvalidNextTokenException",
-        "InvalidParameterException",
-        "InvalidRequestException",
-        "InvalidResourceId",
-        "PreconditionNotMetException",
-        "ResourceExistsException",
-        "TooManyTagsError",
-        "ValidationException",
-    }
-)
+_REFUSED = frozenset({
+    "InvalidNextTokenException", "InvalidParameterException", "InvalidRequestException", "InvalidResourceId",
+    "PreconditionNotMetException", "ResourceExistsException", "TooManyTagsError", "ValidationException",
+})  # fmt: skip
 
 
 class RefusedError(StoreError):
@@ -175,9 +116,6 @@ def code_of(error: Exception) -> str:
     return found if isinstance(found, str) else ""
 
 
-_Kind: TypeAlias = "tuple[tuple[type[Exception], ...], Callable[[str, str | None], StrongroomError]]"
-
-
 def translate(error: Exception, path: str | None) -> StrongroomError:
     """Translate an exception of boto3 or botocore."""
     from botocore import exceptions, parsers  # type: ignore[import-untyped]  # botocore ships no types
@@ -191,12 +129,32 @@ def translate(error: Exception, path: str | None) -> StrongroomError:
         if isinstance(failure, PermissionDeniedError):
             failure = failure.copy(reason=f"{error.operation_name}: {failure.reason}")
         return failure
-    kind = type(error).__name__
     if isinstance(error, parsers.ResponseParserError):
         return malformed(path)
-    for kinds, make in _classes(exceptions):
-        if isinstance(error, kinds):
-            return make(kind, path)
+    return _translated(error, path, exceptions)
+
+
+def _translated(error: Exception, path: str | None, known: Any) -> StrongroomError:
+    """Translate an exception that is not about a reply, by its class; `known` are those of botocore."""
+    kind = type(error).__name__
+    no_credentials = (
+        known.NoCredentialsError, known.CredentialRetrievalError, known.TokenRetrievalError, known.SSOError,
+        known.NoAuthTokenError,
+        getattr(known, "LoginError", known.NoCredentialsError),  # newer than the oldest botocore that will do
+    )  # fmt: skip
+    settings = (
+        known.ConfigNotFound, known.ConfigParseError, known.InvalidConfigError, known.InvalidRegionError,
+        known.MissingDependencyException, known.NoRegionError, known.PartialCredentialsError, known.ProfileNotFound,
+        known.UnknownEndpointError, known.UnknownRegionError, known.InvalidRetryConfigurationError,
+        known.InvalidRetryModeError, known.InvalidMaxRetryAttemptsError, known.InvalidProxiesConfigError,
+        known.EndpointProviderError,
+    )  # fmt: skip
+    if isinstance(error, no_credentials):
+        return AuthenticationError(path, f"no AWS credentials were found ({kind})", hint=_LOGIN)
+    if isinstance(error, settings):
+        return misconfigured(kind)
+    if isinstance(error, (known.HTTPClientError, known.ConnectionError, known.MetadataRetrievalError, OSError)):
+        return StoreUnavailableError(path, f"AWS cannot be reached ({kind})", hint=_REACH)
     return StoreError(path, f"the AWS SDK raised {kind}", hint="This is a bug in the store's plugin")
 
 
@@ -213,47 +171,6 @@ def misconfigured(kind: str) -> ConfigurationError:
     return ConfigurationError(
         f"The settings of AWS are wrong ({kind}). Check `region`, `profile` and `endpoint_url`, the AWS_* variables "
         "and ~/.aws/config"
-    )
-
-
-def _classes(known: Any) -> tuple[_Kind, ...]:
-    """Return botocore classes with a function that translates them; the first match counts."""
-    return (
-        (
-            (
-                known.NoCredentialsError,
-                known.CredentialRetrievalError,
-                known.TokenRetrievalError,
-                known.SSOError,
-                known.NoAuthTokenError,
-                getattr(known, "LoginError", known.NoCredentialsError),  # newer than the oldest botocore that will do
-            ),
-            lambda kind, path: AuthenticationError(path, f"no AWS credentials were found ({kind})", hint=_LOGIN),
-        ),
-        (
-            (
-                known.ConfigNotFound,
-                known.ConfigParseError,
-                known.InvalidConfigError,
-                known.InvalidRegionError,
-                known.MissingDependencyException,
-                known.NoRegionError,
-                known.PartialCredentialsError,
-                known.ProfileNotFound,
-                known.UnknownEndpointError,
-                known.UnknownRegionError,
-                known.InvalidRetryConfigurationError,
-                known.InvalidRetryModeError,
-                known.InvalidMaxRetryAttemptsError,
-                known.InvalidProxiesConfigError,
-                known.EndpointProviderError,
-            ),
-            lambda kind, _: misconfigured(kind),
-        ),
-        (
-            (known.HTTPClientError, known.ConnectionError, known.MetadataRetrievalError, OSError),
-            lambda kind, path: StoreUnavailableError(path, f"AWS cannot be reached ({kind})", hint=_REACH),
-        ),
     )
 
 
