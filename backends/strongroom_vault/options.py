@@ -37,6 +37,11 @@ def _login_contents(auth: object) -> Mapping[str, Value] | None:
     return found | {name: os.environ.get(name) for name in _credential_variables(auth)}
 
 
+def _both(name: str) -> tuple[str, str]:
+    """Return a variable of OpenBao, and that of Vault with the same name, which counts after it."""
+    return f"BAO_{name}", f"VAULT_{name}"
+
+
 Url: TypeAlias = Annotated[
     str | list[str],
     Option(
@@ -50,7 +55,7 @@ Url: TypeAlias = Annotated[
 class Connection(TypedDict, total=False):
     """Credentials, TLS and request settings: the options that all stores of this backend have."""
 
-    token: Annotated[str | None, Option("the client token", ("BAO_TOKEN", "VAULT_TOKEN"), secret=True, sent_to="url")]
+    token: Annotated[str | None, Option("the client token", _both("TOKEN"), secret=True, sent_to="url")]
     auth: Annotated[
         dict[str, str] | None,
         Option(
@@ -67,55 +72,35 @@ class Connection(TypedDict, total=False):
             "the file of a login's token, which the processes of one user share", sent_to="url", identity=lambda _: {}
         ),
     ]
-    namespace: Annotated[str | None, Option("the namespace", ("BAO_NAMESPACE", "VAULT_NAMESPACE"), locates=True)]
+    namespace: Annotated[str | None, Option("the namespace", _both("NAMESPACE"), locates=True)]
     ca_cert: Annotated[
-        Path | None,
-        Option("trusted authorities: a PEM file or a folder", ("BAO_CACERT", "VAULT_CACERT"), verifies="url"),
+        Path | None, Option("trusted authorities: a PEM file or a folder", _both("CACERT"), verifies="url")
     ]
-    ca_path: Annotated[
-        Path | None, Option("a folder of trusted authorities", ("BAO_CAPATH", "VAULT_CAPATH"), verifies="url")
-    ]
+    ca_path: Annotated[Path | None, Option("a folder of trusted authorities", _both("CAPATH"), verifies="url")]
     client_cert: Annotated[
-        Path | None,
-        Option("the client certificate, a PEM file", ("BAO_CLIENT_CERT", "VAULT_CLIENT_CERT"), sent_to="url"),
+        Path | None, Option("the client certificate, a PEM file", _both("CLIENT_CERT"), sent_to="url")
     ]
-    client_key: Annotated[
-        Path | None, Option("the key of client_cert, a PEM file", ("BAO_CLIENT_KEY", "VAULT_CLIENT_KEY"), sent_to="url")
-    ]
+    client_key: Annotated[Path | None, Option("the key of client_cert, a PEM file", _both("CLIENT_KEY"), sent_to="url")]
     tls_server_name: Annotated[
-        str | None,
-        Option(
-            "the name in the server's certificate", ("BAO_TLS_SERVER_NAME", "VAULT_TLS_SERVER_NAME"), verifies="url"
-        ),
+        str | None, Option("the name in the server's certificate", _both("TLS_SERVER_NAME"), verifies="url")
     ]
     skip_verify: Annotated[
-        bool,
-        Option("no TLS verification; never in production", ("BAO_SKIP_VERIFY", "VAULT_SKIP_VERIFY"), verifies="url"),
+        bool, Option("no TLS verification; never in production", _both("SKIP_VERIFY"), verifies="url")
     ]
     ca_cert_bytes: Annotated[
-        str | None,
-        Option("trusted authorities, as PEM text", ("BAO_CACERT_BYTES", "VAULT_CACERT_BYTES"), verifies="url"),
+        str | None, Option("trusted authorities, as PEM text", _both("CACERT_BYTES"), verifies="url")
     ]
-    max_retries: Annotated[
-        int | None, Option("how often one request is repeated, at most", ("BAO_MAX_RETRIES", "VAULT_MAX_RETRIES"))
-    ]
+    max_retries: Annotated[int | None, Option("how often one request is repeated, at most", _both("MAX_RETRIES"))]
     disable_redirects: Annotated[
-        bool,
-        Option(
-            "do not follow redirects, not even to another node", ("BAO_DISABLE_REDIRECTS", "VAULT_DISABLE_REDIRECTS")
-        ),
+        bool, Option("do not follow redirects, not even to another node", _both("DISABLE_REDIRECTS"))
     ]
     client_timeout: Annotated[
-        float | str | None,
-        Option("how long one request may take, such as 5 or 90s", ("BAO_CLIENT_TIMEOUT", "VAULT_CLIENT_TIMEOUT")),
+        float | str | None, Option("how long one request may take, such as 5 or 90s", _both("CLIENT_TIMEOUT"))
     ]
-    rate_limit: Annotated[
-        str | None,
-        Option("requests a second, and the burst: 10 or 10:20", ("BAO_RATE_LIMIT", "VAULT_RATE_LIMIT")),
-    ]
+    rate_limit: Annotated[str | None, Option("requests a second, and the burst: 10 or 10:20", _both("RATE_LIMIT"))]
     headers: Annotated[
         dict[str, str] | None,
-        Option("additional headers of every request", ("BAO_HEADERS", "VAULT_HEADERS"), secret=True, sent_to="url"),
+        Option("additional headers of every request", _both("HEADERS"), secret=True, sent_to="url"),
     ]
     proxy: Annotated[
         str | None,
