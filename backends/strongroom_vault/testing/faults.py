@@ -81,12 +81,7 @@ def reply(status: int, body: bytes | object = b"", headers: Iterable[str] = ()) 
 
 def hang(*, forward: bool = False) -> Fault:
     """Never answer."""
-
-    def fault(exchange: Exchange) -> None:
-        _forward_if(exchange, forward=forward)
-        exchange.stopping.wait()
-
-    return fault
+    return _then(lambda exchange: exchange.stopping.wait(), forward=forward)
 
 
 def delay(seconds: float) -> Fault:
@@ -114,32 +109,17 @@ def drip(seconds: float = 0.05) -> Fault:
 
 def reset(*, forward: bool = False) -> Fault:
     """Reset the connection before the reply."""
-
-    def fault(exchange: Exchange) -> None:
-        _forward_if(exchange, forward=forward)
-        exchange.reset()
-
-    return fault
+    return _then(Exchange.reset, forward=forward)
 
 
 def reset_within_body() -> Fault:
     """Reset the connection after half of the body. The server has processed the request."""
-
-    def fault(exchange: Exchange) -> None:
-        exchange.send(_half(exchange.forward()))
-        exchange.reset()
-
-    return fault
+    return _after_half(Exchange.reset)
 
 
 def truncated() -> Fault:
     """End the connection after half of the body. The server has processed the request."""
-
-    def fault(exchange: Exchange) -> None:
-        exchange.send(_half(exchange.forward()))
-        exchange.end()
-
-    return fault
+    return _after_half(Exchange.end)
 
 
 def huge(size: int = 300 * MIB) -> Fault:
@@ -181,11 +161,7 @@ def wrong_json(document: object = None, *, forward: bool = False) -> Fault:
 
 def redirect(url: str, code: int = 307) -> Fault:
     """Redirect to the same path at another address."""
-
-    def fault(exchange: Exchange) -> None:
-        exchange.send(reply(code, b"", [f"Location: {url}{exchange.request.target}"]))
-
-    return fault
+    return lambda exchange: exchange.send(reply(code, b"", [f"Location: {url}{exchange.request.target}"]))
 
 
 def echo(code: int = 400) -> Fault:
@@ -204,20 +180,26 @@ def echo(code: int = 400) -> Fault:
 
 def answer(data: bytes, *, forward: bool = False) -> Fault:
     """Answer with these bytes."""
+    return _then(lambda exchange: exchange.send(data), forward=forward)
+
+
+def _then(act: Callable[[Exchange], object], *, forward: bool) -> Fault:
+    """Return the fault that forwards the request first, if it should, and then acts."""
 
     def fault(exchange: Exchange) -> None:
-        _forward_if(exchange, forward=forward)
-        exchange.send(data)
+        if forward:
+            exchange.forward()
+        act(exchange)
 
     return fault
 
 
-def _forward_if(exchange: Exchange, *, forward: bool) -> None:
-    if forward:
-        exchange.forward()
+def _after_half(act: Callable[[Exchange], None]) -> Fault:
+    """Return the fault that acts after the head of the reply and half of its body."""
 
+    def fault(exchange: Exchange) -> None:
+        head, separator, body = exchange.forward().partition(b"\r\n\r\n")
+        exchange.send(head + separator + body[: len(body) // 2])
+        act(exchange)
 
-def _half(answer: bytes) -> bytes:
-    """Return the head of a reply and half of its body."""
-    head, separator, body = answer.partition(b"\r\n\r\n")
-    return head + separator + body[: len(body) // 2]
+    return fault
