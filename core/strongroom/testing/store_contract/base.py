@@ -21,7 +21,7 @@ from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import pytest
 
-from strongroom.errors import StoreError, UnsupportedOperationError
+from strongroom.errors import SecretNotFoundError, StoreError, UnsupportedOperationError
 from strongroom.secret import Value, Version, same
 from strongroom.store import SecretStore, WritableStore
 from strongroom.store.boundary.validation import ValidatedStore
@@ -231,6 +231,12 @@ def fails(*kinds: type[StoreError]) -> Iterator[pytest.ExceptionInfo[StoreError]
     with pytest.raises(kinds) as caught:
         yield caught
     examine(caught.value)
+
+
+def absent(operation: Callable[..., object], *given: object) -> None:
+    """Assert that the operation raises `SecretNotFoundError`, and that the error shows no value."""
+    with fails(SecretNotFoundError):
+        operation(*given)
 
 
 def examine(error: BaseException) -> None:

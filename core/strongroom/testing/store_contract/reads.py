@@ -19,6 +19,7 @@ from strongroom.testing.store_contract.base import (
     ContractBase,
     Holding,
     Opened,
+    absent,
     fails,
     needs,
     refuses,
@@ -91,16 +92,14 @@ class ReadContract(ContractBase):
     def test_absent_path_is_not_found(self, opened: Opened, path: str) -> None:
         """A path without a secret is a confirmed absence, however similar it is to an existing path."""
         guarded = opened({PATH: secret_data()})
-        with fails(SecretNotFoundError):
-            guarded.read(path)
+        absent(guarded.read, path)
         assert set(guarded.read(PATH).data) == {"user", "password"}
 
     def test_store_itself_raises_the_class_of_an_absence(self, holding: Holding) -> None:
         """Without the guard, too, an absence is a `SecretNotFoundError`."""
         store = holding({})
         try:
-            with fails(SecretNotFoundError):
-                store.read(PATH)
+            absent(store.read, PATH)
         finally:
             store.close()
 
@@ -204,9 +203,8 @@ class ReadContract(ContractBase):
         assert sorted(guarded.list_entries("contract")) == ["App/", "app/"]
         assert list(guarded.list_entries("contract/App")) == ["one"]
         assert list(guarded.list_entries("contract/app")) == ["two"]
-        for absent in ("contract/app/one", "contract/App/two"):
-            with fails(SecretNotFoundError):
-                guarded.read(absent)
+        for path in ("contract/app/one", "contract/App/two"):
+            absent(guarded.read, path)
 
     def test_entry_of_another_program_is_an_error_of_its_own(self, foreign: SecretStore) -> None:
         """An entry that is no secret is never an absence, and leaves the secrets beside it alone."""

@@ -6,7 +6,7 @@ import pytest
 
 from strongroom.errors import SecretNotFoundError
 from strongroom.store import VersionInfo
-from strongroom.testing.store_contract.base import PATH, ContractBase, Opened, fails, holds, needs, secret_data
+from strongroom.testing.store_contract.base import PATH, ContractBase, Opened, absent, holds, needs, secret_data
 
 _VERSIONS = 12
 """More than ten: as text, version 10 comes before version 2."""
@@ -54,11 +54,9 @@ class VersionContract(ContractBase):
         version = guarded.versions(PATH)[0].version
         unknown = version + 1_000 if isinstance(version, int) else "0" * 32
         for operation in (guarded.read_version, guarded.undelete, guarded.destroy):
-            for path, absent in ((PATH, unknown), ("contract/absent", unknown), ("contract/absent", version)):
-                with fails(SecretNotFoundError):
-                    operation(path, absent)
-        with fails(SecretNotFoundError):
-            guarded.versions("contract/absent")
+            for path, missing in ((PATH, unknown), ("contract/absent", unknown), ("contract/absent", version)):
+                absent(operation, path, missing)
+        absent(guarded.versions, "contract/absent")
         assert len(guarded.versions(PATH)) == 1
 
     @needs("versioned")
@@ -70,8 +68,7 @@ class VersionContract(ContractBase):
         for number in range(1, min(kept, _TRIED)):
             guarded.write(PATH, secret_data(own=str(number)))
         assert guarded.read_version(PATH, oldest).data["own"] == "0"
-        with fails(SecretNotFoundError):
-            guarded.kept_versions("contract/absent")
+        absent(guarded.kept_versions, "contract/absent")
 
     @needs("versioned", unless="final_deletes")
     def test_deleted_version_can_be_undeleted(self, opened: Opened) -> None:
@@ -81,10 +78,8 @@ class VersionContract(ContractBase):
         guarded.delete(PATH)
         newest = guarded.versions(PATH)[-1]
         assert newest.deleted
-        with fails(SecretNotFoundError):
-            guarded.read(PATH)
-        with fails(SecretNotFoundError):
-            guarded.read_version(PATH, newest.version)
+        absent(guarded.read, PATH)
+        absent(guarded.read_version, PATH, newest.version)
         guarded.undelete(PATH, newest.version)
         holds(guarded, "1", newest.version)
         guarded.undelete(PATH, newest.version)
@@ -111,15 +106,12 @@ class VersionContract(ContractBase):
         guarded.write(PATH, secret_data(own="1"))
         oldest, newest = (info.version for info in guarded.versions(PATH))
         guarded.destroy(PATH, oldest)
-        with fails(SecretNotFoundError):
-            guarded.read_version(PATH, oldest)
+        absent(guarded.read_version, PATH, oldest)
         assert all(info.destroyed for info in guarded.versions(PATH) if info.version == oldest)
         holds(guarded, "1", newest)
         guarded.destroy(PATH, oldest)
-        with fails(SecretNotFoundError):
-            guarded.undelete(PATH, oldest)
-        with fails(SecretNotFoundError):
-            guarded.read_version(PATH, oldest)
+        absent(guarded.undelete, PATH, oldest)
+        absent(guarded.read_version, PATH, oldest)
         assert not any(info.deleted for info in guarded.versions(PATH))
 
     @needs("versioned", unless="final_deletes")
@@ -130,8 +122,7 @@ class VersionContract(ContractBase):
         oldest, newest = (info.version for info in guarded.versions(PATH))
         guarded.delete(PATH)
         guarded.destroy(PATH, newest)
-        with fails(SecretNotFoundError):
-            guarded.read(PATH)
+        absent(guarded.read, PATH)
         guarded.write(PATH, secret_data(own="2"))
         version = guarded.read(PATH).version
         assert version not in {oldest, newest}
@@ -180,13 +171,10 @@ class VersionContract(ContractBase):
         guarded.write_metadata(PATH, {"owner": "billing"})
         guarded.delete(PATH)
         assert dict(guarded.read_metadata(PATH)) == {"owner": "billing"}
-        with fails(SecretNotFoundError):
-            guarded.read(PATH)
-        with fails(SecretNotFoundError):
-            guarded.write_metadata("contract/absent", {"owner": "nobody"})
-        for absent in (guarded.read_metadata, guarded.versions, guarded.read):
-            with fails(SecretNotFoundError):
-                absent("contract/absent")
+        absent(guarded.read, PATH)
+        absent(guarded.write_metadata, "contract/absent", {"owner": "nobody"})
+        for operation in (guarded.read_metadata, guarded.versions, guarded.read):
+            absent(operation, "contract/absent")
 
     @needs("final_deletes")
     def test_final_delete_takes_everything_along(self, opened: Opened) -> None:
@@ -199,15 +187,12 @@ class VersionContract(ContractBase):
         holds(guarded, "1", known[-1])
         guarded.delete(PATH)
         for path in (PATH, "contract/absent"):
-            for absent in (guarded.read, guarded.versions, guarded.read_metadata):
-                with fails(SecretNotFoundError):
-                    absent(path)
-            with fails(SecretNotFoundError):
-                guarded.write_metadata(path, {"owner": "nobody"})
+            for read in (guarded.read, guarded.versions, guarded.read_metadata):
+                absent(read, path)
+            absent(guarded.write_metadata, path, {"owner": "nobody"})
             for version in known:
                 for operation in (guarded.read_version, guarded.undelete, guarded.destroy):
-                    with fails(SecretNotFoundError):
-                        operation(path, version)
+                    absent(operation, path, version)
         guarded.write(PATH, secret_data(own="2"))
         [info] = guarded.versions(PATH)
         assert not info.deleted

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from strongroom.errors import ConflictError, SecretNotFoundError, StoreError
 from strongroom.secret import Version, same
-from strongroom.testing.store_contract.base import PATH, ContractBase, Opened, fails, holds, needs, secret_data
+from strongroom.testing.store_contract.base import PATH, ContractBase, Opened, absent, fails, holds, needs, secret_data
 
 _NEIGHBOURS = ("contract/apple", "contract/ap", "contract/other", "contract")
 
@@ -40,8 +40,7 @@ class WriteContract(ContractBase):
             assert sorted(guarded.list_entries("contract")) == ["app", "app/"]
         guarded.delete(PATH)
         assert guarded.read(f"{PATH}/below").data["own"] == "below"
-        with fails(SecretNotFoundError):
-            guarded.read(PATH)
+        absent(guarded.read, PATH)
 
     @needs("writable")
     def test_write_copies(self, opened: Opened) -> None:
@@ -61,8 +60,7 @@ class WriteContract(ContractBase):
         """A deleted secret is a confirmed absence. It can be written again, without its old keys."""
         guarded = opened({PATH: secret_data(old="key")})
         guarded.delete(PATH)
-        with fails(SecretNotFoundError):
-            guarded.read(PATH)
+        absent(guarded.read, PATH)
         guarded.write(PATH, secret_data())
         assert same(guarded.read(PATH).data, secret_data())
 
@@ -70,11 +68,9 @@ class WriteContract(ContractBase):
     def test_deleting_what_is_absent_is_not_found(self, opened: Opened) -> None:
         """Deleting an absent secret, or deleting twice, is `SecretNotFoundError`."""
         guarded = opened({PATH: secret_data()})
-        with fails(SecretNotFoundError):
-            guarded.delete("contract/absent")
+        absent(guarded.delete, "contract/absent")
         guarded.delete(PATH)
-        with fails(SecretNotFoundError):
-            guarded.delete(PATH)
+        absent(guarded.delete, PATH)
 
     @needs("writable")
     def test_write_is_seen_at_once(self, opened: Opened) -> None:
@@ -116,8 +112,7 @@ class WriteContract(ContractBase):
         assert isinstance(dict(outcomes).pop("contract/absent"), SecretNotFoundError)
         assert [path for path, outcome in outcomes if outcome is not None] == ["contract/absent"]
         for path in paths:
-            with fails(SecretNotFoundError):
-                guarded.read(path)
+            absent(guarded.read, path)
         assert [guarded.read(path).data["own"] for path in _NEIGHBOURS] == list(_NEIGHBOURS)
 
     # --- check-and-set ------------------------------------------------------------------------------------------------
@@ -151,8 +146,7 @@ class WriteContract(ContractBase):
         guarded = opened({PATH: secret_data()})
         with fails(ConflictError):
             guarded.write_if("contract/absent", secret_data(), guarded.read(PATH).version)
-        with fails(SecretNotFoundError):
-            guarded.read("contract/absent")
+        absent(guarded.read, "contract/absent")
 
     @needs("checked")
     def test_checked_write_after_a_delete_expects_none(self, opened: Opened) -> None:
