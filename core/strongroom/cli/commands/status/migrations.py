@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache, lru_cache
+from pathlib import Path
 
 from strongroom.errors import StrongroomError
 from strongroom.migrate.ledger.journal import Progress, progress_in
@@ -16,6 +19,9 @@ _RUNNING = 60.0
 
 _SHOWN = 5
 """How many migrations are shown besides the unfinished ones."""
+
+_REMEMBERED = 1_000
+"""How many states of journals are remembered."""
 
 
 @dataclass(frozen=True)
@@ -37,33 +43,12 @@ class MigrationStatus:
     deleted: int = 0
 
 
-class _Counts:
-    """The counts of one journal, read again when the file has grown."""
-
-    def __init__(self, run: Run) -> None:
-        self._journal = run.journal
-        self._size = -1
-        self.updated = run.started
-        self.progress = Progress()
-        plan = run.plan()
-        self.sources, self.target, self.total = plan.sources, plan.target, len(plan.pending)
-
-    def update(self) -> None:
-        try:
-            about = self._journal.stat()
-        except OSError:
-            return
-        if about.st_size == self._size:
-            return
-        self._size, self.updated = about.st_size, datetime.fromtimestamp(about.st_mtime, UTC)
-        self.progress = progress_in(self._journal)
-
-
 class Migrations:
-    """The migrations of this user on this machine."""
+    """The migrations of this user on this machine. A journal is read again when its file has grown."""
 
     def __init__(self) -> None:
-        self._counts: dict[str, _Counts] = {}
+        self._plan_of = cache(_plan_of)
+        self._progress_at = lru_cache(_REMEMBERED)(_progress_at)
 
     def status(self) -> Sequence[MigrationStatus]:
         """Return the status of every unfinished migration and of the last five others, newest first."""
@@ -82,24 +67,29 @@ class Migrations:
 
     def _status_of(self, run: Run) -> MigrationStatus:
         try:
-            counts = self._counts.get(run.name) or self._counts.setdefault(run.name, _Counts(run))
+            sources, target, total = self._plan_of(run)
         except StrongroomError:
             return MigrationStatus(run.name, (), "", run.started, run.started, "unreadable", 0, 0)
-        counts.update()
-        if counts.progress.undone:
+        progress, updated = Progress(), run.started
+        with suppress(OSError):
+            about = run.journal.stat()
+            progress = self._progress_at(run.journal, about.st_size)
+            updated = datetime.fromtimestamp(about.st_mtime, UTC)
+        if progress.undone:
             state = "undone"
         elif run.finished:
             state = "finished"
         else:
-            state = "running" if time.time() - counts.updated.timestamp() < _RUNNING else "unfinished"
-        return MigrationStatus(
-            run.name,
-            counts.sources,
-            counts.target,
-            run.started,
-            counts.updated,
-            state,
-            counts.total,
-            counts.progress.done,
-            counts.progress.deleted,
-        )
+            state = "running" if time.time() - updated.timestamp() < _RUNNING else "unfinished"
+        counts = (total, progress.done, progress.deleted)
+        return MigrationStatus(run.name, sources, target, run.started, updated, state, *counts)
+
+
+def _plan_of(run: Run) -> tuple[tuple[str, ...], str, int]:
+    """Return the sources and the target of a plan, and the number of secrets that it writes."""
+    plan = run.plan()
+    return plan.sources, plan.target, len(plan.pending)
+
+
+def _progress_at(journal: Path, _size: int) -> Progress:
+    return progress_in(journal)
