@@ -176,7 +176,8 @@ def report_command(run: str | None, *, listing: bool, as_json: bool, html: Path 
         _list(as_json=as_json)
         return
     found, _ = _found(run)
-    reports = step.attempt(found.reports)
+    with step.attempt():
+        reports = found.reports()
     if not reports:
         words = f"Migration {found.name} has no report yet. To continue it: `strongroom migrate resume`"
         raise click.ClickException(words)
@@ -206,11 +207,9 @@ def _found(name: str | None, *, unfinished: bool = False) -> tuple[Run, Plan]:
     """Return the migration of that name, or the last one, with its plan."""
     from strongroom.migrate.ledger.runs import Ledger
 
-    def find() -> tuple[Run, Plan]:
+    with step.attempt():
         run = Ledger(None).find(name, unfinished=unfinished)
         return run, run.plan()
-
-    return step.attempt(find)
 
 
 def _list(*, as_json: bool) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -17,16 +18,13 @@ from strongroom.errors import MigrationError, SecretNotFoundError
 if TYPE_CHECKING:
     from strongroom.migrate import ItemResult, OnProgress, Report, Run
 
-_T = TypeVar("_T")
 
-
-def rate_option(ctx: click.Context, parameter: click.Parameter, rate: float | None) -> float | None:
+def rate_option(_: click.Context, __: click.Parameter, rate: float | None) -> float | None:
     """Check the option `--rate`.
 
     Raises:
         click.BadParameter: the rate is unusable.
     """
-    del ctx, parameter
     if rate is None:
         return None
     from strongroom.migrate.execution.throttle import check_rate
@@ -34,8 +32,7 @@ def rate_option(ctx: click.Context, parameter: click.Parameter, rate: float | No
     try:
         return check_rate(rate)
     except ValueError as error:
-        fault = str(error)
-    raise click.BadParameter(fault)
+        raise click.BadParameter(str(error)) from None
 
 
 def step(run: Callable[[OnProgress | None], Report], *, again: str = "") -> Report:
@@ -45,20 +42,14 @@ def step(run: Callable[[OnProgress | None], Report], *, again: str = "") -> Repo
         run: runs the step, with a callback for the progress.
         again: the command that continues after Ctrl-C, or empty.
     """
-
-    def done() -> Report:
-        with progress.bar() as tell:
-            try:
-                return run(tell)
-            except MigrationError as error:
-                found: Any = error.report
-                if found is None:
-                    raise
-                report: Report = found
-            return report
-
     try:
-        report = attempt(done)
+        with attempt(), progress.bar() as tell:
+            try:
+                report = run(tell)
+            except MigrationError as error:
+                if error.report is None:
+                    raise
+                report = error.report
     except KeyboardInterrupt:
         if again:
             output.say(f"Interrupted. To continue: `strongroom migrate {again}`")
@@ -68,14 +59,14 @@ def step(run: Callable[[OnProgress | None], Report], *, again: str = "") -> Repo
     return report
 
 
-def attempt(operation: Callable[[], _T]) -> _T:
-    """Return the result of an operation. If it could not begin, print why and exit with IMPOSSIBLE."""
+@contextmanager
+def attempt() -> Iterator[None]:
+    """Print why the operation in the block could not begin, if it could not, and exit with IMPOSSIBLE."""
     try:
-        return operation()
+        yield
     except MigrationError as error:
-        failure = str(error)
-    output.say(failure)
-    raise click.exceptions.Exit(ExitCode.IMPOSSIBLE)
+        output.say(str(error))
+        raise click.exceptions.Exit(ExitCode.IMPOSSIBLE) from None
 
 
 def finish(
