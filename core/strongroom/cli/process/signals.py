@@ -6,6 +6,7 @@ import contextlib
 import os
 import select
 import signal
+import time
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 from typing import Self, TypeAlias
@@ -26,27 +27,8 @@ def handled(numbers: Iterable[int], handler: Handler) -> Iterator[None]:
             signal.signal(number, previous)
 
 
-class End(ReentrantEvent):
-    """Set by SIGTERM, and by SIGINT, which is an interruption."""
-
-    interrupted = False
-
-    def handle(self, number: int, _: FrameType | None) -> None:
-        """Handle the signal."""
-        self.interrupted = number == signal.SIGINT
-        self.set()
-
-
-@contextlib.contextmanager
-def until_ended() -> Iterator[End]:
-    """Yield an event that SIGTERM or SIGINT sets while the block runs."""
-    end = End()
-    with handled((signal.SIGINT, signal.SIGTERM), end.handle):
-        yield end
-
-
 class SignalArrival:
-    """Waits for any signal to this process, SIGCHLD among them.
+    """Waits for any signal to this process, SIGCHLD among them. Only the main thread may.
 
     A signal that arrives just before a blocking system call does not interrupt it, and its handler would run only
     afterwards. Here each arrival writes a byte that `wait` reads.
@@ -68,8 +50,50 @@ class SignalArrival:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def wait(self) -> None:
-        """Return after a signal that has arrived since the last call."""
-        select.select([self._reader], [], [])
+    def wait(self, seconds: float | None = None) -> None:
+        """Return after a signal that has arrived since the last call, or after `seconds`."""
+        if select.select([self._reader], [], [], seconds)[0]:
+            self._take()
+
+    def readable(self, descriptor: int, seconds: float | None = None) -> bool:
+        """Return True when the descriptor can be read, and False after `seconds`. Signals are handled meanwhile."""
+        while True:
+            ready = select.select([self._reader, descriptor], [], [], seconds)[0]
+            if self._reader in ready:
+                self._take()
+            if descriptor in ready or not ready:
+                return bool(ready)
+
+    def _take(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.read(self._reader, 4096)
+
+
+class End(ReentrantEvent):
+    """Set by SIGTERM, and by SIGINT, which is an interruption. The main thread waits for it."""
+
+    interrupted = False
+
+    def handle(self, number: int, _: FrameType | None) -> None:
+        """Handle the signal."""
+        self.interrupted = number == signal.SIGINT
+        self.set()
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait until it is set, at most `seconds`. Return whether it is."""
+        until = None if seconds is None else time.monotonic() + seconds
+        with SignalArrival() as arrival:
+            while not self.is_set():
+                left = None if until is None else until - time.monotonic()
+                if left is not None and left <= 0:
+                    break
+                arrival.wait(left)
+        return self.is_set()
+
+
+@contextlib.contextmanager
+def until_ended() -> Iterator[End]:
+    """Yield an event that SIGTERM or SIGINT sets while the block runs."""
+    end = End()
+    with handled((signal.SIGINT, signal.SIGTERM), end.handle):
+        yield end

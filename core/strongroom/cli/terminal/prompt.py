@@ -19,6 +19,8 @@ from types import FrameType
 
 import click
 
+from strongroom.cli.process.signals import SignalArrival
+
 PAUSE = 0.2
 """Seconds to wait for the next line of a paste."""
 
@@ -66,8 +68,9 @@ def read_lines(prompt: str) -> bytes:
 def _read(prompt: str, *, lines: bool) -> bytes:
     terminal = sys.stdin.fileno()
     typed = _TypedText(_keys(terminal), lines=lines)
-    with _hidden(terminal, prompt, typed):
-        while not typed.over or select.select([terminal], [], [], PAUSE)[0]:
+    with SignalArrival() as arrival, _hidden(terminal, prompt, typed):
+        while not typed.over or arrival.readable(terminal, PAUSE):
+            arrival.readable(terminal)  # a signal just before `os.read` would be handled after the next key only
             content = b""
             with suppress(OSError):  # some systems report a closed terminal as an error
                 content = os.read(terminal, 65_536)
