@@ -24,6 +24,12 @@ pytestmark = pytest.mark.benchmark(group="a new process")
 
 
 @pytest.fixture(scope="module")
+def openbao(audited_openbao: TestVault) -> TestVault:
+    """A server that counts requests."""
+    return audited_openbao
+
+
+@pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """With compiled modules, as an installation has them: the first run of each compiles what is not."""
     compiled = str(tmp_path_factory.mktemp("compiled"))
