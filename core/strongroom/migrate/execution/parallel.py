@@ -121,7 +121,9 @@ def write_each(front: ValidatedStore, writes: Iterable[Write]) -> Iterator[tuple
     if front.checked:
         if front.local or front.bulk_checked:
             return front.write_many_if(write[:3] for write in writes)
-        return in_threads(lambda write: (write.path, answers.outcome(front.write_if, *write[:3])), writes)
+        return in_threads(
+            lambda write: (write.path, answers.outcome(front.write_if, write.path, write.data, write.expected)), writes
+        )
     if not front.formed and (front.local or front.bulk_writes):
         return front.write_many((write.path, write.data) for write in writes)
     return in_threads(lambda write: (write.path, answers.outcome(write_one, front, write)), writes)
