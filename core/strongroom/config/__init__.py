@@ -201,7 +201,7 @@ class SecretConfig(NamedTuple):
     Attributes:
         path: the secret's path.
         key: the key in it.
-        default: the value for a confirmed absence; None if there is no default.
+        default: the value for a confirmed absence; None without a default.
         required: a confirmed absence is an error.
         type: the name of the declared type, or None: see `secrets_table.TYPES`.
         description: its purpose, in words.

@@ -30,7 +30,7 @@ class KeyFile:
         self._file = folder / ROOT_KEY
 
     def find(self, *, create: bool) -> object | None:
-        """Return the identity and the times of the file, which change with the key; None if there is none."""
+        """Return the identity and the times of the file, which change with the key; None without a key."""
         status = check_file(self._file)
         if status is None:
             if not create:

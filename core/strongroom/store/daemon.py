@@ -56,7 +56,7 @@ def outcome_of(call: Callable[[], _R]) -> Callable[[], _R]:
     """Call, and return a function that returns the result or raises the error, for use in another thread or loop."""
     try:
         answer = call()
-    except BaseException as error:  # noqa: BLE001  # it is raised where the outcome is used
+    except BaseException as error:  # noqa: BLE001  # it is raised when the outcome is used
         return partial(throw, error)
     return lambda: answer
 
