@@ -148,7 +148,7 @@ def _configurations(file: Path | None, selected: str | None) -> list[Config]:
     """Return the configuration of every environment: the command's own code may select any of them."""
     names: list[str | None] = [selected] if selected else []
     names += [name for name in (api.config_environments(file) if file else ()) if name != selected]
-    return [api.load_config(config_file=file, environment=name) for name in names or [None]]
+    return [api.load_config(config_file=file, environment=name, require_trust=True) for name in names or [None]]
 
 
 def _serve(server: DevServer, settings: Mapping[str, str]) -> None:

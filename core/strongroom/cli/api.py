@@ -18,7 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from strongroom.cli.commands.config import trust_file
+    from strongroom.cli.commands.application.trust import trust_file
     from strongroom.cli.exit_codes import ExitCode
     from strongroom.cli.options import Invocation, current
     from strongroom.cli.process.child_process import run_command
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from strongroom.secrets_manager import Resolution, SecretsManager
 
 _NAMES = {
-    "cli.commands.config": "trust_file",
+    "cli.commands.application.trust": "trust_file",
     "cli.exit_codes": "ExitCode",
     "cli.options": "Invocation current",
     "cli.process.child_process": "run_command",

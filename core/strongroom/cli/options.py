@@ -42,6 +42,20 @@ class Invocation(NamedTuple):
 
         return discovery.load(config_file=self.config_file, environment=self.environment, require_trust=True)
 
+    def load_trusted(self) -> Config:
+        """Return the configuration for a command that passes secrets to a program.
+
+        Raises:
+            ConfigurationError: a file that was found in the working directory is not trusted.
+        """
+        from strongroom.config.trust import not_trusted
+
+        config = self.load()
+        if config.untrusted:
+            command = click.get_current_context().command_path
+            raise not_trusted(config.untrusted, f"{command} passes secrets to a program")
+        return config
+
     def load_others(self) -> list[Config]:
         """Return the configurations of the environments that are not selected."""
         from strongroom.config import discovery

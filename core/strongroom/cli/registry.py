@@ -56,7 +56,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "new-plugin": "extend.new_plugin:new_plugin_command",
         "import-config": "application.import_config:import_command",
         "scan": "application.scan:scan_command",
-        "trust": "config:trust_command",
+        "trust": "application.trust:trust_command",
         "audit": "audit:audit_command",
         "cache": "cache:cache_command",
         "completion": "completion:completion_command",

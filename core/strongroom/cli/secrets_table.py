@@ -43,7 +43,6 @@ def open_rows(
     from strongroom.manager import SecretsManager
 
     rows = config.secrets if empty else declared_rows(config)
-    check_names(config)
     with SecretsManager.from_config(config) as secrets:
         yield resolve(rows, partial(secrets.resolve, allow_dynamic=allow_dynamic)), secrets
 
@@ -93,21 +92,6 @@ def to_bytes(answer: Requirement) -> bytes:
 def refusal(answer: Requirement, why: str) -> InvalidDataError:
     """Return the error for a value that cannot be passed on."""
     return InvalidDataError(answer.secret.path, f"{answer.variable} cannot be set: {why}")
-
-
-def check_names(config: Config) -> None:
-    """Refuse rows of an untrusted file that would make a program run code, or trust a server, that the file names.
-
-    Raises:
-        ConfigurationError: names the first such variable.
-    """
-    from strongroom.config.discovery import FILE_NAME
-    from strongroom.config.trust import is_dangerous_name, not_trusted
-
-    file = f"./{FILE_NAME}"
-    name = next(filter(is_dangerous_name, config.secrets), None) if file in config.untrusted else None
-    if name:
-        raise not_trusted(file, f"[secrets] sets {name}")
 
 
 def declared_rows(config: Config) -> Mapping[str, SecretConfig]:

@@ -250,7 +250,6 @@ class RotationConfig(NamedTuple):
         window: the hours in which a scheduled rotation may start.
         jitter: the most seconds by which a scheduled rotation is delayed.
         grace: seconds for which the old credential stays valid after the new one is stored.
-        found_file: the file, if it was found in the working directory rather than named.
     """
 
     path: str
@@ -260,7 +259,6 @@ class RotationConfig(NamedTuple):
     window: Window | None = None
     jitter: float = 0.0
     grace: float = 0.0
-    found_file: str = ""
 
 
 class CacheConfig(NamedTuple):
@@ -327,8 +325,8 @@ class Config:
         ambient: sources of options that the configuration of a store lacks, highest first.
         origins: setting to its source, for messages, with names as in the file, such as `cache.ttl`; a setting with its
             default is not in it.
-        untrusted: files that were found in the working directory and whose addresses, credentials and TLS settings
-            must not be used: see `trust`. Only the command line has any.
+        untrusted: files that were found in the working directory and are not trusted, as messages name them: see
+            `trust`. Only the command line has any.
         files: the files that were read: strongroom.toml and `./.env`, as absolute paths.
         folder: the folder in which they were looked for; None if the configuration was made in code.
     """
@@ -345,7 +343,7 @@ class Config:
     mapping: EnvironmentMapping = field(default_factory=EnvironmentMapping)
     ambient: tuple[Ambient, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict, repr=False)
-    untrusted: frozenset[str] = frozenset()
+    untrusted: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
     folder: Path | None = None
 

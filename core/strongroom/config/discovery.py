@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from strongroom.bounded_file import read_text
-from strongroom.config import Ambient, Config, Rank
+from strongroom.config import DOTENV, Ambient, Config, Rank
 from strongroom.config.file import FileConfig, read_file
 from strongroom.config.merge import Arguments, build
 from strongroom.config.trust import FoundFiles, not_trusted, writer_fault
@@ -63,11 +63,12 @@ def load(
         chain: the links, in the form that the file has; a table may also have the plugin and options of its store.
         environ: the process's variables; by default those of this process, as they are now.
         folder: the folder to look for strongroom.toml and .env in; by default the working directory.
-        require_trust: use the addresses, credentials and TLS settings of a found file only after `strongroom trust`.
-            The command line requires it.
+        require_trust: apply the rules for untrusted files, see `trust`, and fill `Config.untrusted`. The command line
+            requires it.
 
     Raises:
-        ConfigurationError: names the source, and in a file the table and the key. It shows no value.
+        ConfigurationError: names the source, and in a file the table and the key. It shows no value. Or an untrusted
+            file would override the configuration of the user or of the machine.
     """
     # From here on no frame holds a credential in a type whose repr would show it.
     vault_token = None if vault_token is None else SensitiveStr(vault_token)
@@ -81,24 +82,41 @@ def load(
     if document is not None:
         selected = environment or variables.environment
         file, read = read_file(document, "the argument config", environment=selected), list[Path]()
+        is_named = True
     else:
         place = _place(config_file, variables, folder, process)
         file, read = _file(environment, variables, place, inspection)
+        is_named = place.kind == "named"
     ambient = [Ambient(process)]
-    if not file.production and (dotenv := _dotenv(folder / DOTENV_NAME, inspection)):
+    dotenv = [] if file.production else _dotenv(folder / DOTENV_NAME, inspection)
+    ignores_dotenv = is_named and bool(inspection.untrusted)
+    if ignores_dotenv:
+        inspection.untrusted.clear()
+        logger.warning("./.env is ignored: it is not trusted. Review it, then run: strongroom trust ./.env")
+    elif dotenv:
         ambient += dotenv
         read = [*read, folder / DOTENV_NAME]
+    if inspection.untrusted and (installed := _installed(process)):
+        raise not_trusted(inspection.untrusted, f"the settings of {installed[0]} would change")
     arguments = Arguments(
         vault_url, vault_token, cache_ttl, disk_cache, enable_fallback, chain, environment or None, audit
     )
     config = replace(
         build(arguments, variables, file, ambient, _plugins),
-        untrusted=frozenset(inspection.untrusted),
+        untrusted=tuple(inspection.untrusted),
         files=tuple(map(_absolute, read)),
         folder=_absolute(folder),
     )
+    if ignores_dotenv:
+        config = replace(config, chain=tuple(link for link in config.chain if not _reads_dotenv(config, link.store)))
     logger.debug("%s", config.sources)
     return config
+
+
+def _reads_dotenv(config: Config, store: str) -> bool:
+    """Return True for a store that reads `./.env` because no other file was given."""
+    about = config.store(store)
+    return about.plugin == DOTENV and "file" not in about.options
 
 
 def _plugins() -> set[str]:
@@ -136,7 +154,7 @@ def environments(config_file: Path | None = None) -> tuple[str, ...]:
     inspection = FoundFiles(os.environ, require_trust=True)
     document = _document(place, inspection)
     if inspection.untrusted:
-        raise not_trusted(place.source, "it names the environments")
+        raise not_trusted(inspection.untrusted, "it names the environments")
     table = document.get("environments")
     return tuple(map(str, table)) if isinstance(table, Mapping) else ()
 
@@ -213,8 +231,12 @@ def _place(config_file: Path | None, variables: Variables, folder: Path, environ
     here = _Place(folder / FILE_NAME, f"./{FILE_NAME}", "found")
     if os.path.lexists(here.path):
         return here
-    files = (file for file in installed_files(environ) if os.path.lexists(file))
-    return next((_Place(file, str(file), "installed") for file in files), here)
+    return next((_Place(file, str(file), "installed") for file in _installed(environ)), here)
+
+
+def _installed(environ: Mapping[str, str]) -> list[Path]:
+    """Return those of `installed_files` that exist."""
+    return [file for file in installed_files(environ) if os.path.lexists(file)]
 
 
 def _document(place: _Place, inspection: FoundFiles) -> SensitiveDict:

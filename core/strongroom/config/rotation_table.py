@@ -55,7 +55,7 @@ def read_rotation(path: str, tables: list[tuple[Table, Rank]], reader: OptionRea
     if "every" not in settings and ("window" in settings or settings.get("jitter")):
         last.fail("every", 'is missing: `window` and `jitter` need a period such as every = "30d"')
     store = StoreConfig(path, rotator, last.where().removesuffix(":"), options)
-    return RotationConfig(path, store, found_file=reader.found_file, **settings)
+    return RotationConfig(path, store, **settings)
 
 
 def _period(table: Table) -> float | None:

@@ -1,17 +1,23 @@
 """Trust in configuration files that were found in the working directory rather than named by somebody.
 
-Two rules apply to such a file. It must belong to this user or to root, must not be writable by others, and must not
-be a link out of its folder (`ownership_fault`). And the command line uses its addresses, credentials and TLS settings
-only after `strongroom trust` has recorded its content (`is_trusted`), as direnv and mise do. A record names the file
-and the SHA-256 of its content, so that a changed file has to be trusted again.
+Such a file must belong to this user or to root, must not be writable by others, and must not be a link out of its
+folder (`ownership_fault`). On the command line it also needs trust: `strongroom trust` records its content
+(`is_trusted`), as direnv and mise do. A record names the file and the SHA-256 of its content, so that a changed file
+has to be trusted again. Before that,
+
+- a command that passes secrets to a program does not run: no list of variable names can tell which of them make a
+  program send a secret away, or run code;
+- no command runs if the user or the machine has a configuration, which the file would override;
+- other commands do not use the file's addresses, locations, credentials, recipients and TLS settings.
+
+A configuration that the user named needs no trust. An untrusted `./.env` beside it is ignored.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,28 +26,6 @@ from strongroom.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from strongroom.config import Config
-
-# Compiled at first use: most commands never ask.
-_DANGEROUS = (
-    # shells, editors and pagers
-    r"PATH|HOME|SHELL|IFS|ENV|BASH_.*|SHELLOPTS|BASHOPTS|PS4|PROMPT_COMMAND|ZDOTDIR|FPATH|CDPATH|TMPDIR|XDG_.*"
-    r"|(.*_)?(EDITOR|VISUAL|PAGER|ASKPASS|BROWSER)|LESS.*|MORE|MAN(PAGER|OPT|ROFFOPT)"
-    r"|(VIM|EX)INIT|(MY)?VIM(RC|RUNTIME)?|FZF_.*|HISTFILE|FCEDIT|INPUTRC|TERM(INFO.*|CAP)|SCREENRC|TMUX_.*|STARSHIP_.*|DIRENV_.*"
-    # loaders and interpreters
-    r"|LD_.*|DYLD_.*|GCONV_PATH|LOCPATH|GLIBC_TUNABLES|OPENSSL_.*|PYTHON.*|PERL.*|RUBY.*|GEM_.*|BUNDLE_.*|LUA_.*|R_(PROFILE|ENVIRON|HOME|LIBS).*|PHPRC"
-    r"|PHP_INI_SCAN_DIR|NODE_(OPTIONS|PATH|EXTRA_CA_CERTS|TLS_.*|REPL_.*)|DENO_.*|BUN_.*|(.*_)?JAVA_(TOOL_)?OPT(ION)?S|JAVA_HOME|CLASSPATH|ERL_.*|ELIXIR_.*"
-    r"|DOTNET_.*|CORECLR_.*|COR_.*|LIBPATH|SHLIB_PATH|NLSPATH|AWK(LIB)?PATH|GUILE_.*|TCL(LIBPATH|_.*)|PYENV_.*|RBENV_.*|ASDF_.*|NVM_.*|VOLTA_.*|MISE_.*"
-    r"|GTK_.*|GIO_.*|GST_.*|QT_.*|MAGICK_.*|ELECTRON_.*|KRB5_.*|SASL_PATH|MALLOC_TRACE"
-    # build tools and clients, which run what their configuration names
-    r"|GIT_.*|SSH_.*|HGRCPATH|[CR]VS_RSH|RSYNC_.*|TAR_OPTIONS|MAKEFLAGS|MAKEFILES|CC|CXX|(MAVEN|GRADLE|SBT)_OPTS|GO(FLAGS|PROXY|ENV)"
-    r"|CARGO_.*|RUST.*|PIP_.*|UV_.*|POETRY_.*|CONDA_.*|NPM_.*|YARN_.*|PNPM_.*|ANSIBLE_.*|TF_CLI_.*|GUNICORN_CMD_ARGS"
-    r"|DOCKER_(HOST|CONFIG|CONTEXT|CERT_PATH|TLS.*)|KUBECONFIG|AWS_(CONFIG_FILE|CA_BUNDLE|(DEFAULT_)?PROFILE|DATA_PATH|ENDPOINT_URL.*)|PSQLRC|PGSYSCONFDIR|PGSERVICEFILE"
-    r"|AWS_EC2_METADATA_.*|BOTO_CONFIG|CLOUDSDK_.*|AZURE_CONFIG_DIR|HELM_.*|KUBECTL_.*|NIX_.*|(SYSTEM_)?WGETRC|GNUPGHOME|PASSWORD_STORE_.*"
-    r"|SOPS_AGE_KEY_CMD|COMPOSER_.*|MAVEN_ARGS|M2_HOME|ANT_.*|GRADLE_.*|MIX_.*|HEX_.*|MYSQL_HOME|GCC_EXEC_PREFIX|(COMPILER|LIBRARY)_PATH|(C|C_INCLUDE_|CPLUS_INCLUDE_)PATH|PKG_CONFIG.*"
-    r"|PUPPETEER_EXECUTABLE_PATH|ESBUILD_BINARY_PATH"
-    # proxies and authorities
-    r"|(HTTPS?|ALL|NO|FTP)_PROXY|SSL.*|CURL_.*|REQUESTS_CA_BUNDLE|HOSTALIASES|LOCALDOMAIN|RES_OPTIONS"
-)
 
 TRUSTED_PATHS = "STRONGROOM_TRUSTED_PATHS"
 """Folders, separated by colons, in which every found file is trusted: for containers and CI."""
@@ -59,13 +43,13 @@ class FoundFiles:
         require_trust: fill `untrusted`.
 
     Attributes:
-        untrusted: the names, as messages show them, of files whose content was not recorded.
+        untrusted: the names, as messages show them, of files whose content was not recorded, in the order of reading.
     """
 
     def __init__(self, environ: Mapping[str, str], *, require_trust: bool = False) -> None:
         self._environ = environ
         self._require_trust = require_trust
-        self.untrusted: set[str] = set()
+        self.untrusted: list[str] = []
 
     def inspect(self, file: Path, shown: str) -> Callable[[os.stat_result, bytes], str]:
         """Return a function that takes the file's status and content, and returns why it must not be read."""
@@ -74,15 +58,10 @@ class FoundFiles:
             if in_trusted_path(file, self._environ):
                 return ""
             if self._require_trust and not is_trusted(file, content, self._environ):
-                self.untrusted.add(shown)
+                self.untrusted.append(shown)
             return ownership_fault(file, status)
 
         return inspect
-
-
-def is_dangerous_name(variable: str) -> bool:
-    """Return True if a program would run code, or trust a server, that the variable's value names."""
-    return re.fullmatch(_DANGEROUS, variable, re.IGNORECASE) is not None
 
 
 def require_trusted_origin(config: Config, setting: str, reason: str) -> None:
@@ -90,12 +69,16 @@ def require_trusted_origin(config: Config, setting: str, reason: str) -> None:
     origin = config.origins.get(setting, "")
     for file in config.untrusted:
         if origin.startswith(f"{file}:"):
-            raise not_trusted(file, reason)
+            raise not_trusted([file], reason)
 
 
-def not_trusted(file: str, reason: str) -> ConfigurationError:
-    """Return the error of a found file that the command line must not use before `strongroom trust`."""
-    return ConfigurationError(f"{file} is not trusted: {reason}. Review the file, then run: strongroom trust {file}")
+def not_trusted(files: Sequence[str], reason: str) -> ConfigurationError:
+    """Return the error of found files that the command line must not use before `strongroom trust`."""
+    fault = f"{files[0]} is" if len(files) == 1 else f"{' and '.join(files)} are"
+    review = "the file" if len(files) == 1 else "the files"
+    return ConfigurationError(
+        f"{fault} not trusted: {reason}. Review {review}, then run: strongroom trust {' '.join(files)}"
+    )
 
 
 def ownership_fault(file: Path, status: os.stat_result) -> str:

@@ -37,7 +37,7 @@ def check(
     for name, setting in settings.items():
         option = schema.options[name].option
         if setting.found_file in untrusted and option.needs_trust:
-            raise not_trusted(setting.found_file, f"it sets {name} of store {store.name}")
+            raise not_trusted([setting.found_file], f"it sets {name} of store {store.name}")
         if option.address:
             _check_addresses(setting, option.tls_schemes, production=production)
             _check_identity(store, schema, settings, name)

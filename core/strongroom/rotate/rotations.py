@@ -274,8 +274,8 @@ class Rotations:
         if about is None:
             known = f"known: {listed(self.paths)}" if self.paths else "none is configured"
             raise ConfigurationError(f'No rotation of {shown(path)}: add [rotation."{shown(path)}"]; {known}')
-        if about.found_file in self._config.untrusted:
-            raise not_trusted(about.found_file, f"it configures the rotation of {shown(path)}")
+        if self._config.untrusted:  # ./.env too: an option of the rotator can name a variable of it
+            raise not_trusted(self._config.untrusted, f"a rotation of {shown(path)} sends credentials")
         return about
 
     @contextmanager

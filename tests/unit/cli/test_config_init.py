@@ -28,9 +28,16 @@ def test_the_answers_become_a_file_that_is_trusted(answered):
         '[stores.files]\nroot = "/run/secrets/app"\n'
     )
     config = discovery.load(require_trust=True)
-    assert config.untrusted == frozenset()
+    assert config.untrusted == ()
     assert [link.store for link in config.chain] == ["files", "env"]
     assert "Next: strongroom config check" in done.stderr
+
+
+@pytest.mark.parametrize("shown", ["./strongroom.toml", "sub/../strongroom.toml"])
+def test_a_file_that_is_named_by_another_spelling_is_trusted_too(answered, shown):
+    Path("sub").mkdir()
+    assert answered("env", "n", "A=a/b#c", "", arguments=("--output", shown)).returncode == 0
+    assert discovery.load(require_trust=True).untrusted == ()
 
 
 def test_the_questions_come_from_the_options_of_the_plugin(answered):

@@ -127,13 +127,17 @@ def test_config_check_finds_it_too(command):
     assert command("config", "check").code == 0
 
 
-def test_an_untrusted_file_configures_no_rotation(command, monkeypatch):
-    """It could name a program."""
+@pytest.mark.parametrize("untrusted", ["strongroom.toml", ".env"])
+def test_an_untrusted_file_decides_nothing_about_a_rotation(command, monkeypatch, untrusted):
+    """The table could name a program, and a variable of .env the host that gets the credentials."""
     monkeypatch.delenv("STRONGROOM_TRUSTED_PATHS")
     Path("strongroom.toml").write_text(f'chain = ["memory"]\n{FAILING}')
+    Path(".env").write_text("PGHOST=evil.example\n")
+    for file in {"strongroom.toml", ".env"} - {untrusted}:
+        command("trust", file)
     done = command("rotate", PATH)
     assert done.code == 7
-    assert "not trusted: it configures the rotation of database/app" in done.err
+    assert f"./{untrusted} is not trusted: a rotation of database/app sends credentials" in done.err
 
 
 def test_run_once_rotates_what_is_due(command, rotated):

@@ -91,7 +91,11 @@ print(discovery.load().environment, strongroom.get_secret("app/flags", "list"))
 def test_the_command_has_no_variable_of_pythons_own(script, locale):
     """Python puts one in where there is no locale, and its commands would have it."""
     done = subprocess.run(
-        [script, "run", "env"], env={"PATH": os.environ["PATH"], **locale}, capture_output=True, text=True, check=True
+        [script, "run", "env"],
+        env={"PATH": os.environ["PATH"], "STRONGROOM_TRUSTED_PATHS": str(Path.cwd()), **locale},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     names = re.findall(r"^(L\w+)=(.*)$", done.stdout, re.MULTILINE)
     assert dict(names) == locale

@@ -12,7 +12,6 @@ from clock import LONG
 from strongroom import plugins
 from strongroom.cli.commands import completion
 from strongroom.config import OptionValue, Rank, discovery
-from strongroom.config.trust import is_dangerous_name
 from strongroom.errors import ConfigurationError
 
 URL = "http://127.0.0.1:1"
@@ -155,49 +154,157 @@ def test_a_reference_of_a_harmless_option_is_not_followed(command, reference):
     assert CANARY.encode() not in done.out
 
 
+FORMATS = ("dotenv", "json", "github", "shell")
+TO_A_PROGRAM = {
+    "run": ("run", "--", "sh", "-c", "env >> got"),
+    "run with its own variables": ("run", "--env-file", "own.env", "--", "sh", "-c", "env >> got"),
+    **{f"export {kind}": ("export", "--format", kind) for kind in FORMATS},
+    "export to a file": ("export", "--format", "dotenv", "--output", "got"),
+    "inject": ("inject", "template"),
+    "inject to a file": ("inject", "template", "--output", "got"),
+}
+"""Commands that pass secrets to a program."""
+
+FOLDERS = {
+    "a default": {
+        "strongroom.toml": (
+            'chain = ["env"]\n[secrets]\nPGHOST = { at = "none/none#host", default = "evil.example" }\n'
+        )
+    },
+    "a store of constants": {
+        "strongroom.toml": (
+            'chain = ["env", "memory"]\n[stores.memory.secrets."their/host"]\nhost = "evil.example"\n'
+            '[secrets]\nOPENAI_BASE_URL = "their/host#host"\n'
+        )
+    },
+    "variables of .env": {
+        "strongroom.toml": 'chain = ["env"]\n[secrets]\nSMTP_SERVER = "their/host#host"\n',
+        ".env": "SMTP_SERVER=evil.example\n",
+    },
+    ".env alone": {".env": "API_KEYS_HOST_KEY=evil.example\n"},
+}
+"""Files of a stranger that choose the host to which a program sends its password."""
+
+
+@pytest.fixture
+def files_of_the_user(monkeypatch):
+    """What a command needs beside the files of the folder."""
+    monkeypatch.delenv("VAULT_ADDR")
+    monkeypatch.setenv("DB_PASSWORD", CANARY)
+    write("OWN=strongroom://database/connection#password\n", "own.env")
+    write("strongroom://database/connection#password\n", "template")
+    write("", "github")
+    monkeypatch.setenv("GITHUB_ENV", "github")
+
+
+def write_folder(kind: str) -> list[str]:
+    """Write the files of a stranger. Return their names, as messages show them."""
+    for file, text in FOLDERS[kind].items():
+        rows = 'DB_PASSWORD = "database/connection#password"\n' if "[secrets]" in text else ""
+        write(text + rows, file)
+    return [f"./{file}" for file in FOLDERS[kind]]
+
+
+@pytest.mark.usefixtures("files_of_the_user")
+@pytest.mark.parametrize("arguments", TO_A_PROGRAM.values(), ids=TO_A_PROGRAM.keys())
+@pytest.mark.parametrize("kind", FOLDERS)
+def test_an_untrusted_folder_decides_nothing_about_a_program_that_gets_secrets(command, arguments, kind):
+    """One message names all untrusted files, and no program gets a value."""
+    files = write_folder(kind)
+    done = command(*arguments)
+    assert (done.code, done.out) == (7, b"")
+    assert "passes secrets to a program" in done.err
+    assert done.err.rstrip().endswith(f"strongroom trust {' '.join(files)}")
+    assert not Path("got").exists()
+    assert not Path("github").read_bytes()
+    assert CANARY not in done.err
+
+
+@pytest.mark.usefixtures("files_of_the_user")
+@pytest.mark.parametrize("kind", FOLDERS)
+def test_the_command_that_a_message_names_is_enough(command, kind):
+    """Until one of the files changes."""
+    files = write_folder(kind)
+    run = ("run", "--env-file", "own.env", "--", "true")
+    message = command(*run).err
+    assert command("trust", *message.rpartition("strongroom trust ")[2].split()).code == 0
+    done = command("inject", "template")
+    assert (done.err, done.out) == ("", f"{CANARY}\n".encode())
+    for file in files:
+        with Path(file).open("a") as stream:
+            stream.write("# changed\n")
+        assert command("inject", "template").err.rstrip().endswith(f"strongroom trust {file}")
+        assert command("trust").code == 0
+
+
+@pytest.mark.usefixtures("files_of_the_user")
+@pytest.mark.parametrize("how", ["option", "variable"])
+@pytest.mark.parametrize("chain", ["", '["env", "dotenv"]'])
+def test_untrusted_variables_beside_a_named_configuration_are_ignored(command, monkeypatch, how, chain):
+    """With one warning, for every command, and by the store that reads them too."""
+    row = 'PGHOST = { at = "their/host#host", default = "db.example" }'
+    write(f"chain = {chain}\n[secrets]\n{row}\n" if chain else f"[secrets]\n{row}\n", "named.toml")
+    write("PGHOST=evil.example\n", ".env")
+    options = ["--config", "named.toml"] if how == "option" else []
+    if how == "variable":
+        monkeypatch.setenv("STRONGROOM_CONFIG", "named.toml")
+    for arguments in (("export", "--format", "json"), ("get", "their/host", "host")):
+        done = command(*options, *arguments)
+        assert done.code == 0
+        assert b"evil.example" not in done.out
+        assert done.err.count("./.env is ignored: it is not trusted") == 1
+    command("trust", ".env")
+    assert b"evil.example" in command(*options, "export", "--format", "json").out
+
+
+COMMANDS_OF_AN_OPERATOR = {
+    "get": ("get", "database/connection", "password"),
+    "set": ("set", "a/b", "c"),
+    "list": ("list",),
+    "explain": ("explain", "a/b"),
+    "check": ("check",),
+    "doctor": ("doctor",),
+    "status": ("status",),
+    "config check": ("config", "check"),
+    "migrate plan": ("migrate", "plan", "--from", "env", "--to", "memory"),
+    "rotate list": ("rotate", "list"),
+    "audit verify": ("audit", "verify"),
+    "run": ("run", "--", "true"),
+}
+
+
+@pytest.mark.parametrize("arguments", COMMANDS_OF_AN_OPERATOR.values(), ids=COMMANDS_OF_AN_OPERATOR.keys())
 @pytest.mark.parametrize(
-    "name",
-    [
-        "PATH",
-        "LD_PRELOAD",
-        "BASH_ENV",
-        "PYTHONPATH",
-        "https_proxy",
-        "NODE_OPTIONS",
-        "GIT_SSH",
-        "LESSOPEN",
-        "ZDOTDIR",
-        "MAKEFLAGS",
-        "TAR_OPTIONS",
-        "_JAVA_OPTIONS",
-        "OPENSSL_CONF",
-        "KUBECONFIG",
-        "AWS_CONFIG_FILE",
-        "SSLKEYLOGFILE",
-        "LESS",
-        "MANPAGER",
-        "INPUTRC",
-        "VIMRUNTIME",
-        "CLOUDSDK_PYTHON",
-        "AWS_EC2_METADATA_SERVICE_ENDPOINT",
-        "HELM_PLUGINS",
-        "GTK_MODULES",
-        "GNUPGHOME",
-        "SOPS_AGE_KEY_CMD",
-        "WGETRC",
-    ],
+    ("file", "text"), [("strongroom.toml", "timeout = 5\n"), (".env", "DB_PASSWORD=theirs\n")], ids=["toml", "env"]
 )
-@pytest.mark.parametrize("arguments", [("run", "--", "true"), ("export", "--format", "json")], ids=["run", "export"])
-def test_a_dangerous_variable_of_a_found_file_is_refused(command, name, arguments):
-    write(f'chain = ["memory"]\n[stores.memory.secrets.a]\nb = "/tmp"\n[secrets]\n{name} = "a#b"\n')
+@pytest.mark.parametrize("owner", ["user", "machine"])
+def test_an_untrusted_file_does_not_override_the_configuration_of_the_user(
+    command, monkeypatch, tmp_path, arguments, file, text, owner
+):
+    """Its audit log, its rules of production and its `never` would be off without a word."""
+    installed = tmp_path / "strongroom" / "strongroom.toml"
+    installed.parent.mkdir()
+    if owner == "user":
+        monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    else:
+        monkeypatch.setattr(discovery, "SYSTEM_FILE", installed)
+    installed.write_text('[cache]\nnever = ["database/*"]\n')
+    monkeypatch.setenv("DB_PASSWORD", CANARY)
+    write(text, file)
     done = command(*arguments)
     assert done.code == 7
-    assert f"[secrets] sets {name}" in done.err
+    assert f"./{file} is not trusted: the settings of {installed} would change" in done.err
+    assert done.err.rstrip().endswith(f"strongroom trust ./{file}")
+    assert CANARY.encode() not in done.out
 
 
-def test_names_of_usual_secrets_are_not_dangerous():
-    names = ("DATABASE_URL", "API_KEY", "APP_SECRET_KEY", "REDIS_PASSWORD", "JWT_SECRET", "STRIPE_API_KEY", "CERT_PATH")
-    assert not any(map(is_dangerous_name, names))
+def test_the_library_uses_a_found_file_that_is_not_trusted(monkeypatch, tmp_path):
+    """An application runs in its own folder. The command line runs in any."""
+    (tmp_path / "strongroom").mkdir()
+    (tmp_path / "strongroom" / "strongroom.toml").write_text("timeout = 7\n")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    write("timeout = 5\n")
+    assert discovery.load().timeout == 5
 
 
 def test_a_harmless_file_needs_no_trust(command):

@@ -75,7 +75,7 @@ def test_an_installed_file_needs_no_trust_and_its_address_gets_the_token(user, m
     write(user, "user")
     monkeypatch.setenv("VAULT_TOKEN", "t")
     config = discovery.load(require_trust=True)
-    assert config.untrusted == frozenset()
+    assert config.untrusted == ()
     assert config.stores["vault"].options["url"].found_file == ""
 
 

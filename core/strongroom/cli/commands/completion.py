@@ -179,7 +179,7 @@ def _config(ctx: click.Context) -> Config:
     options = ctx.find_root().params
     config = Invocation(options.get("config_file"), options.get("environment")).load()
     if config.untrusted:  # a key press must not use a stranger's file at all
-        raise ConfigurationError(f"{', '.join(sorted(config.untrusted))} is not trusted")
+        raise ConfigurationError(f"{', '.join(config.untrusted)} is not trusted")
     return config
 
 

@@ -1,4 +1,4 @@
-"""`strongroom config show`, `strongroom config check` and `strongroom trust`."""
+"""`strongroom config show` and `strongroom config check`."""
 
 from __future__ import annotations
 
@@ -10,16 +10,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from strongroom import plugins
-from strongroom.bounded_file import read_bytes
 from strongroom.cli.commands.application.config_init import init_command
 from strongroom.cli.exit_codes import code_of_all
 from strongroom.cli.options import Invocation, current, json_option
 from strongroom.cli.terminal import output
 from strongroom.config import Rank, StoreConfig
-from strongroom.config.discovery import DOTENV_NAME, FILE_NAME, MAX_FILE_SIZE
-from strongroom.config.trust import ownership_fault, record_of, record_text
 from strongroom.errors import ConfigurationError, PluginError, StrongroomError
-from strongroom.files import private_file
 from strongroom.plugins.option_schema import Setting
 from strongroom.secret import REDACTED, Value
 
@@ -258,44 +254,3 @@ def _described(config: Config, stores: Mapping[str, Options]) -> dict[str, Value
             for store, options in stores.items()
         },
     }
-
-
-@click.command("trust")
-@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--revoke", is_flag=True, help="Forget the recorded content.")
-def trust_command(files: tuple[Path, ...], *, revoke: bool) -> None:
-    """Trust FILES, or ./strongroom.toml and ./.env, with their present content.
-
-    The command line uses addresses, credentials and TLS settings of files in the working directory only after this
-    command: whoever wrote the folder could otherwise send your tokens elsewhere. A changed file has to be trusted
-    again. Files named by --config or STRONGROOM_CONFIG, and folders in STRONGROOM_TRUSTED_PATHS, need no trust.
-
-    Example: strongroom trust
-    """
-    named = files or tuple(path for path in (Path(FILE_NAME), Path(DOTENV_NAME)) if path.is_file())
-    if not named:
-        raise ConfigurationError(f"There is no ./{FILE_NAME} and no ./{DOTENV_NAME} here to trust")
-    for file in named:
-        if revoke:
-            record_of(file).unlink(missing_ok=True)
-        else:
-            trust_file(file)
-        output.say(f"{'revoked the trust in' if revoke else 'trusted'} {file}")
-
-
-def trust_file(file: Path) -> None:
-    """Record the present content of a file as trusted.
-
-    Raises:
-        ConfigurationError: the file cannot be read, belongs to another user, or can be written by others; or the record
-            cannot be written.
-    """
-    with private_file.faults_as(ConfigurationError, file):
-        content, status = read_bytes(file, MAX_FILE_SIZE)
-    if len(content) > MAX_FILE_SIZE:
-        raise ConfigurationError(f"{file}: it is larger than {MAX_FILE_SIZE:,} bytes")
-    if fault := ownership_fault(file, status):
-        raise ConfigurationError(f"{file}: {fault}")
-    place = record_of(file)
-    with private_file.faults_as(ConfigurationError, place.parent):
-        private_file.replace(private_file.make_folder(place.parent) / place.name, record_text(file, content))

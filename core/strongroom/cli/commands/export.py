@@ -80,7 +80,7 @@ def _content(kind: str, answers: Sequence[Requirement]) -> bytes:
 
 
 def _export_to_file(invocation: Invocation, kind: str, file: Path, *, watch: bool) -> ExitCode:
-    config = invocation.load()
+    config = invocation.load_trusted()
     with secrets_table.open_rows(config, allow_dynamic=False) as (answers, secrets):
         _require_exportable(answers)
         output.write_file(file, _content(kind, answers))
@@ -147,7 +147,7 @@ def _append(name: str, content: bytes) -> None:
 
 def _exportable_rows(invocation: Invocation) -> tuple[Requirement, ...]:
     """Return the resolved rows, none of which is a credential that is revoked when this process ends."""
-    answers = secrets_table.resolve_rows(invocation.load(), allow_dynamic=False)
+    answers = secrets_table.resolve_rows(invocation.load_trusted(), allow_dynamic=False)
     _require_exportable(answers)
     return answers
 

@@ -106,7 +106,7 @@ def run_command(
     if redact:
         observe(lambda path, data: known.add_all(data, path))
     found = env_file.read_env_files(env_files)
-    config = found.laid_over(invocation.load())
+    config = found.laid_over(invocation.load_trusted())
     with (
         secrets_table.open_rows(config, empty=bool(env_files)) as (answers, secrets),
         redacted_output(known) if redact else contextlib.nullcontext(),

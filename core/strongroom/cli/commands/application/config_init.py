@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from strongroom import plugins
+from strongroom.cli.commands.application.trust import trust_file
 from strongroom.cli.terminal import output
 from strongroom.config import discovery
 from strongroom.config.toml_text import parse_toml, toml_key, toml_string
@@ -37,7 +38,7 @@ def init_command(file: Path) -> None:
 
     It asks for the store, for its address and the like, for a fallback to environment variables, and for the secrets
     that the application needs. It asks for no credential, only for the variable that holds one. An existing file is
-    never changed. A written ./strongroom.toml is trusted.
+    never changed. The written file is trusted.
 
     Example: strongroom config init
     """
@@ -52,10 +53,7 @@ def init_command(file: Path) -> None:
         # Not wider than 0644: a file that others may write is refused.
         os.fchmod(stream.fileno(), os.fstat(stream.fileno()).st_mode & 0o755)
         stream.write(text)
-    if file == Path(discovery.FILE_NAME):
-        from strongroom.cli.commands.config import trust_file
-
-        trust_file(file)
+    trust_file(file)
     output.say(f"Wrote {file}. Next: strongroom config check, then strongroom doctor")
 
 

@@ -31,8 +31,11 @@ def inject_command(invocation: Invocation, template: str, file: Path | None) -> 
 
     Example: strongroom inject app.yaml.template --output /run/app.yaml
     """
+    from strongroom.manager import SecretsManager
+
+    config = invocation.load_trusted()
     text = _read(template)
-    with invocation.open() as secrets:
+    with SecretsManager.from_config(config) as secrets:
         content = secrets.interpolate(text).encode()
     if file is None:
         output.write(content, newline=False)
