@@ -203,58 +203,6 @@ def test_a_value_across_two_blocks_is_found_once_on_its_line(monkeypatch):
         assert lines == [offset + 1, offset + 41]
 
 
-def hostile_repository(*settings: tuple[str, str]) -> None:
-    """A repository with a signed commit, one object missing, and settings that name a program."""
-    run = shutil.which("git"), "-C", "tree"
-
-    def git(*arguments: str, given: str = "") -> str:
-        done = subprocess.run([*run, *arguments], input=given, capture_output=True, text=True, check=True)
-        return done.stdout.strip()
-
-    git("init", "--quiet")
-    Path("tree/app.py").write_text(VALUE, "utf-8")
-    Path("tree/other.py").write_text("nothing", "utf-8")
-    git("add", "app.py", "other.py")
-    who = "n <n@example.com> 1 +0000"
-    signature = "gpgsig -----BEGIN PGP SIGNATURE-----\n \n x\n -----END PGP SIGNATURE-----"
-    commit = f"tree {git('write-tree')}\nauthor {who}\ncommitter {who}\n{signature}\n\nm\n"
-    git("update-ref", "HEAD", git("hash-object", "-t", "commit", "-w", "--stdin", given=commit))
-    if any(name == "extensions.partialClone" for name, _ in settings):
-        blob = git("rev-parse", "HEAD:other.py")
-        Path("tree/.git/objects", blob[:2], blob[2:]).unlink()
-    for name, value in settings:
-        git("config", name, value)
-
-
-PARTIAL = (
-    ("core.repositoryFormatVersion", "1"),
-    ("extensions.partialClone", "origin"),
-    ("remote.origin.promisor", "true"),
-)
-
-
-@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
-@pytest.mark.parametrize(
-    "settings",
-    [
-        [("log.showSignature", "true"), ("gpg.program", "{program}")],
-        [*PARTIAL, ("remote.origin.url", "ssh://x/y"), ("core.sshCommand", "{program}")],
-        [*PARTIAL, ("remote.origin.url", "ext::{program}"), ("protocol.ext.allow", "always")],
-    ],
-    ids=["signature", "ssh", "ext"],
-)
-def test_no_program_that_a_repository_names_is_run(command, tmp_path, settings):
-    """Git would check a signature with it, or fetch a missing object."""
-    program = tmp_path / "program"
-    program.write_text(f"#!/bin/sh\ntouch '{tmp_path}/ran'\nexit 1\n", "utf-8")
-    program.chmod(0o755)
-    hostile_repository(*((name, value.format(program=program)) for name, value in settings))
-    done = command("scan", "--git", "tree")
-    assert not (tmp_path / "ran").exists()
-    assert done.code in {7, 10}
-    assert VALUE not in done.out.decode() + done.err
-
-
 def test_damage_anywhere_in_an_archive_ends_no_scan():
     """`zipfile` raises ValueError and UnicodeDecodeError too."""
     zipped = io.BytesIO()

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import io
-import os
 import re
-import subprocess
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from strongroom.cli.leaks.files import Leak, search, search_content
+from strongroom.cli.leaks.git_repository import GitRepository, find_folders, opened
 from strongroom.errors import ConfigurationError
 from strongroom.fingerprints import Fingerprints
-
-_GIT = ("git", "-c", "log.showSignature=false", "-c", "core.alternateRefsCommand=")
-_GIT_VARIABLES = {"GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none"}
-"""They let git run no program and connect to nothing that the configuration of a repository names: a checker of
-signatures, or a transport that fetches the objects which a partial clone lacks."""
 
 _EVERYTHING = ("--all", "--reflog", "--indexed-objects")
 """Branches, tags, notes and stashes; older stashes, amended commits and deleted branches; staged files."""
@@ -24,22 +18,33 @@ _EVERYTHING = ("--all", "--reflog", "--indexed-objects")
 _LFS_POINTER = re.compile(rb"version https://git-lfs\.github\.com/spec/v1\n(?:.*\n)*?oid sha256:([0-9a-f]{64})\n")
 
 
-def search_git(known: Fingerprints, repository: Path) -> Iterator[Leak]:
+def search_git(known: Fingerprints, path: Path) -> Iterator[Leak]:
     """Yield the leaks in every version of every file, each content once, and in the messages of commits and tags.
+
+    Args:
+        known: the values.
+        path: a folder in a repository, or a bare repository: see `find_folders`.
 
     Raises:
         ConfigurationError: it is not a repository, or git is not installed.
     """
-    listed = _git(repository, "rev-list", "--objects", *_EVERYTHING, "--missing=allow-promisor")
+    try:
+        for folder in find_folders(path):
+            with opened(folder) as repository:
+                yield from _search(known, repository)
+    except (ConfigurationError, OSError) as error:
+        fault = (error.strerror or "it cannot be read") if isinstance(error, OSError) else str(error)
+    else:
+        return
+    raise ConfigurationError(f"Cannot scan the history of {path}: {fault}")
+
+
+def _search(known: Fingerprints, repository: GitRepository) -> Iterator[Leak]:
+    listed = repository.run("rev-list", "--objects", *_EVERYTHING, "--missing=allow-promisor")
     objects = listed.decode("utf-8", "replace").split("\n")  # not `splitlines`: a name may have other line ends
     names = {name: path for name, _, path in (line.partition(" ") for line in objects) if name}
-    media = repository / os.fsdecode(_git(repository, "rev-parse", "--git-common-dir").rstrip(b"\n")) / "lfs/objects"
-    with subprocess.Popen(  # noqa: S603  # fixed arguments
-        [*_GIT, "-C", str(repository), "cat-file", "--batch"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={**os.environ, **_GIT_VARIABLES},
-    ) as process:
+    media = repository.folder / "lfs/objects"
+    with repository.start("cat-file", "--batch") as process:
         assert process.stdin is not None  # noqa: S101  # both are pipes
         assert process.stdout is not None  # noqa: S101
         found: dict[str, list[Leak]] = {}
@@ -47,7 +52,7 @@ def search_git(known: Fingerprints, repository: Path) -> Iterator[Leak]:
             process.stdin.write(f"{name}\n".encode())
             process.stdin.flush()
             if not (answer := process.stdout.readline()):
-                raise ConfigurationError(f"Cannot scan the history of {repository}: git has ended early")
+                raise ConfigurationError("git has ended early")
             _, kind, *size = answer.split()
             if not size:
                 continue  # a partial clone lacks it
@@ -74,25 +79,13 @@ def _search_blob(known: Fingerprints, content: bytes, place: str, media: Path) -
                 yield from search_content(known, stream, place)
 
 
-def _first_commits(repository: Path, blobs: Collection[str]) -> dict[str, str]:
+def _first_commits(repository: GitRepository, blobs: Collection[str]) -> dict[str, str]:
     """Return the oldest commit that has each blob, its first 12 digits. Those that no commit has are left out."""
     raw = ("--raw", "--no-abbrev", "--no-renames", "--format=commit %H")
     commit, first = "", dict[str, str]()
-    for line in _git(repository, "log", "--all", "--reflog", "--reverse", *raw).splitlines():
+    for line in repository.run("log", "--all", "--reflog", "--reverse", *raw).splitlines():
         if line.startswith(b"commit "):
             commit = line.removeprefix(b"commit ").decode()[:12]
         elif line.startswith(b":") and (blob := line.split(b" ", 4)[3].decode()) in blobs:
             first.setdefault(blob, commit)
     return first
-
-
-def _git(repository: Path, *arguments: str) -> bytes:
-    call = [*_GIT, "-C", str(repository), *arguments]
-    environment = {**os.environ, **_GIT_VARIABLES}
-    try:
-        return subprocess.run(call, capture_output=True, check=True, env=environment).stdout  # noqa: S603  # fixed
-    except FileNotFoundError:
-        fault = "git is not installed"
-    except subprocess.CalledProcessError:
-        fault = "it is not a git repository, or git refuses it"
-    raise ConfigurationError(f"Cannot scan the history of {repository}: {fault}")

@@ -1,0 +1,199 @@
+"""Run git on a repository without its configuration, which can name programs.
+
+Git reads the configuration of a repository before each command, and dozens of its settings name a program. So git gets
+another repository here: a private folder with a configuration of ours, and links to the objects, references and indexes
+of the repository, which are data. Its environment is made of a few variables.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from strongroom.errors import ConfigurationError
+
+_DATA = ("objects", "refs", "packed-refs", "reftable", "shallow", "index", "worktrees")
+"""What the private folder has of the repository, beside HEAD, the reflogs and the parts of a split index. Not `config`
+and `hooks`, and not `info`, whose attributes name drivers and whose grafts hide commits."""
+
+_CONFIGURATION = """\
+[core]
+bare = true
+[remote "none"]
+promisor = true
+"""
+"""A remote without an address, so that a partial clone may lack objects. In other repositories, git misses them."""
+
+_FORMAT = {
+    "core.repositoryformatversion": {"0", "1"},
+    "extensions.objectformat": {"sha1", "sha256"},
+    "extensions.refstorage": {"files", "reftable"},
+}
+"""Settings that say how data is stored, and their known values. All other extensions may, too."""
+
+_IGNORED = {
+    *("extensions.compatobjectformat", "extensions.noop", "extensions.noop-v1", "extensions.partialclone"),
+    *("extensions.preciousobjects", "extensions.relativeworktrees", "extensions.worktreeconfig"),
+}
+"""Extensions without which the data can be read."""
+
+_LONGEST = 1 << 16
+"""Bytes that are read of a file with the name of a folder or a reference."""
+
+_REFUSED = "it is not a git repository, or git refuses it"
+
+
+class GitRepository:
+    """A repository that git reads through a private folder.
+
+    Attributes:
+        folder: the repository's own folder: `.git`, or that of a bare repository.
+    """
+
+    def __init__(self, folder: Path, private: Path) -> None:
+        self.folder = folder
+        self._private = private
+        self._index = _index_of_a_hook(folder)
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The environment of git. HOME is not in it: no configuration of the user applies, in any release of git."""
+        return {
+            "PATH": os.pathsep.join(filter(os.path.isabs, os.get_exec_path())),
+            "LC_ALL": "C",
+            "GIT_DIR": str(self._private),
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_NO_REPLACE_OBJECTS": "1",
+            "GIT_NO_LAZY_FETCH": "1",
+            "GIT_ALLOW_PROTOCOL": "none",  # for releases before 2.45, which do not know the variable above
+            **({} if self._index is None else {"GIT_INDEX_FILE": str(self._index)}),
+        }
+
+    def run(self, *arguments: str) -> bytes:
+        """Return the output of a git command.
+
+        Raises:
+            ConfigurationError: it failed, or git is not installed.
+        """
+        try:
+            return subprocess.run(  # noqa: S603  # fixed arguments
+                ["git", *arguments],  # noqa: S607  # the user's git
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                check=True,
+                cwd=self._private,
+                env=self.environment,
+            ).stdout
+        except FileNotFoundError:
+            fault = "git is not installed"
+        except subprocess.CalledProcessError:
+            fault = _REFUSED
+        raise ConfigurationError(fault)
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a git command with pipes to its input and from its output."""
+        return subprocess.Popen(  # noqa: S603  # fixed arguments
+            ["git", *arguments],  # noqa: S607  # the user's git
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=self._private,
+            env=self.environment,
+        )
+
+
+@contextmanager
+def opened(folder: Path) -> Iterator[GitRepository]:
+    """Open the repository with this folder, one of `find_folders`.
+
+    Raises:
+        ConfigurationError: git cannot read it.
+    """
+    with TemporaryDirectory(prefix="strongroom-git-") as name:
+        private = Path(name)
+        parts = [folder / part for part in _DATA] + list(folder.glob("sharedindex.*"))
+        for part in parts:
+            if part.exists():
+                (private / part.name).symlink_to(part)
+        if (logs := folder / "logs").is_dir():  # a copy: git reads no reflogs behind a link
+            shutil.copytree(logs, private / "logs", symlinks=True, copy_function=shutil.copyfile)
+        (private / "HEAD").write_bytes(_beginning(folder / "HEAD"))  # git takes a link for a symbolic reference
+        repository = GitRepository(folder, private)
+        (private / "config").write_text(_configuration(repository), "utf-8")
+        yield repository
+
+
+def find_folders(path: Path) -> list[Path]:
+    """Return the folders of the repositories that a path stands for.
+
+    One is the nearest `.git` in the folder or above. If the folder itself is a bare repository, it is one too: neither
+    that nor files that only look like a bare repository hide the repository around them.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    found: list[Path | None] = []
+    if path.is_dir():
+        path = path.resolve()
+        above = (_folder_of(folder / ".git") for folder in (path, *path.parents))
+        found = [next(filter(None, above), None), path if _is_git_folder(path) else None]
+    if folders := list(dict.fromkeys(filter(None, found))):
+        return folders
+    raise ConfigurationError(_REFUSED)
+
+
+def _folder_of(entry: Path) -> Path | None:
+    """Return the folder that has the objects for `.git`: a folder, or the file of a worktree or a submodule."""
+    if entry.is_file():
+        mark, _, name = os.fsdecode(_beginning(entry)).rstrip("\r\n").partition(": ")
+        folder = entry.parent / name
+        if (common := folder / "commondir").is_file():
+            folder /= os.fsdecode(_beginning(common)).rstrip("\r\n")
+        if mark != "gitdir" or not _is_git_folder(folder):
+            raise ConfigurationError(_REFUSED)
+    else:
+        folder = entry
+    return folder.resolve() if _is_git_folder(folder) else None
+
+
+def _is_git_folder(folder: Path) -> bool:
+    return (folder / "HEAD").is_file() and (folder / "objects").is_dir() and (folder / "refs").is_dir()
+
+
+def _beginning(file: Path) -> bytes:
+    with file.open("rb") as stream:
+        return stream.read(_LONGEST)
+
+
+def _index_of_a_hook(folder: Path) -> Path | None:
+    """Return the index that git names for its hooks: `git commit -a` runs them before it replaces the index."""
+    index = Path(os.environ.get("GIT_INDEX_FILE", "")).resolve()
+    return index if index.is_file() and index.is_relative_to(folder) else None
+
+
+def _configuration(repository: GitRepository) -> str:
+    """Return the configuration of the private folder: how the repository stores its data, and nothing else of its own.
+
+    Raises:
+        ConfigurationError: it stores them in an unknown way.
+    """
+    settings = _format_settings(repository)
+    if any(name not in _IGNORED and value not in _FORMAT.get(name, ()) for name, value in settings.items()):
+        raise ConfigurationError(_REFUSED)
+    known = ((*name.split("."), value) for name, value in settings.items() if name in _FORMAT)
+    return _CONFIGURATION + "".join(f"[{section}]\n{key} = {value}\n" for section, key, value in known)
+
+
+def _format_settings(repository: GitRepository) -> dict[str, str]:
+    """Return the settings of the repository's own configuration that may say how data is stored."""
+    file = repository.folder / "config"
+    if not file.is_file():
+        return {}
+    listed = repository.run("config", "--file", str(file), "--no-includes", "--list", "-z").decode("utf-8", "replace")
+    settings = (setting.partition("\n") for setting in listed.split("\0"))
+    return {name: value for name, _, value in settings if name in _FORMAT or name.startswith("extensions.")}
