@@ -10,6 +10,9 @@ from strongroom.errors import ConfigurationError, InvalidPathError
 MAX_PATH_LENGTH = 1024
 """The longest path or key, in characters."""
 
+ROTATION_RECORD = "/rotation/pending"
+"""The end of each path that is reserved for the record of a rotation; see `is_rotation_record`."""
+
 # Control characters would forge log lines and request lines, the line separators too; a backslash is a separator to
 # some stores; a lone surrogate has no UTF-8 form.
 _FORBIDDEN = r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"  # compiled at first use
@@ -56,6 +59,15 @@ def check_prefix(prefix: str) -> str:
             return prefix
         prefix = prefix.removesuffix("/") or prefix
     return check_path(prefix)
+
+
+def is_rotation_record(path: str) -> bool:
+    """Return True if the path is reserved for the record of a rotation, which is not a secret of an application.
+
+    Listings, migrations, copies and comparisons of stores leave such a path out. Redaction and `scan` look only for the
+    credentials in it; see `strongroom.secret.credential_parts`. A read of the path itself works.
+    """
+    return path.endswith(ROTATION_RECORD)
 
 
 def check_option(option: str, value: str, check: Callable[[str], str] = check_path) -> str:

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn, Self, SupportsIndex, TypeAlias, overload
 
 from strongroom.errors import InvalidDataError, InvalidPathError, MissingKeyError, SecretNotFoundError, shown
-from strongroom.paths import check_key
+from strongroom.paths import check_key, is_rotation_record
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
@@ -262,21 +262,41 @@ def protect_data(data: Mapping[str, Value]) -> SensitiveDict:
     return SensitiveDict({key: v if type(v) in _AS_THEY_ARE else protect(v) for key, v in data.items()})
 
 
+ROTATION_STATE = "strongroom:rotation"
+"""The key of a rotation's record that holds its state, in which `new` and `old` are credentials."""
+
+
+def credential_parts(path: str, data: Mapping[str, Value]) -> Iterator[Mapping[str, Value]]:
+    """Yield those parts of a secret's data that are secret: all of it, but for the record of a rotation only its
+    credentials, which are the pending secret, and the new and the old values. Its other words are in every log.
+    """
+    state = data.get(ROTATION_STATE) if is_rotation_record(path) else None
+    if not isinstance(state, Mapping):
+        yield data
+        return
+    yield SensitiveDict({key: value for key, value in data.items() if key != ROTATION_STATE})
+    for name in ("new", "old"):
+        if isinstance(part := state.get(name), Mapping):
+            yield part
+
+
 _observers: list[Callable[[str, Mapping[str, Value]], None]] = []
 
 
 def observe(observer: Callable[[str, Mapping[str, Value]], None]) -> None:
     """Call a function with the path and data of every secret that a store returns from now on.
 
-    It must be quick and must not raise. Nothing ends it: it is for the redaction of logs.
+    Of a rotation's record it gets each of the `credential_parts`. It must be quick and must not raise. Nothing ends it:
+    it is for the redaction of logs.
     """
     _observers.append(observer)
 
 
 def observed(path: str, data: Mapping[str, Value]) -> None:
     """Tell the observers of values that a store returned other than as a `Secret`."""
-    for observer in _observers:
-        observer(path, data)
+    for part in credential_parts(path, data):
+        for observer in _observers:
+            observer(path, part)
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from strongroom.errors import (
     StrongroomError,
     UnsupportedOperationError,
 )
-from strongroom.paths import check_key, check_path, check_prefix
+from strongroom.paths import check_key, check_path, check_prefix, is_rotation_record
 from strongroom.secret import Secret, SensitiveDict, Value, Version, check_data, protect
 from strongroom.store import DEFAULT_TIMEOUT, Health, time_limit
 
@@ -296,16 +296,21 @@ class Chain:
                     outcomes[path] = error.copy()
         return {path: outcomes[path] for path in requested}
 
-    def list_secrets(self, prefix: str = "", *, recursive: bool = False) -> list[str]:
+    def list_secrets(self, prefix: str = "", *, recursive: bool = False, records: bool = False) -> list[str]:
         """Return the names below `prefix` in all listable links, sorted.
+
+        Args:
+            prefix: the folder; the empty string is the top.
+            recursive: return every path below it.
+            records: include the records of rotations.
 
         Raises:
             StoreError: a link could not answer. The list is never incomplete.
             UnsupportedOperationError: no link can be listed.
         """
-        return run(self.list_steps(prefix, recursive=recursive))
+        return run(self.list_steps(prefix, recursive=recursive, records=records))
 
-    def list_steps(self, prefix: str = "", *, recursive: bool = False) -> Steps[list[str]]:
+    def list_steps(self, prefix: str = "", *, recursive: bool = False, records: bool = False) -> Steps[list[str]]:
         """`list_secrets`, for a thread or an event loop."""
         prefix = check_prefix(prefix)
         names: set[str] = set()
@@ -318,7 +323,8 @@ class Chain:
                 raise UnsupportedOperationError(prefix or None, "no store of the chain can be listed")
             for link in listable:
                 names.update((yield from (link.walk(prefix) if recursive else link.list_entries(prefix))))
-        return sorted(names)
+        start = f"{prefix}/" if prefix and not recursive else ""
+        return sorted(name for name in names if records or not is_rotation_record(start + name))
 
     # --- writing ------------------------------------------------------------------------------------------------------
 

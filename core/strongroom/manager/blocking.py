@@ -125,8 +125,7 @@ class BlockingManager(ConfiguredManager):
         Raises:
             StoreError: a store of the chain could not be listed.
         """
-        outcomes = self._chain.resolve_many(self.list_secrets(prefix, recursive=True), allow_dynamic=False)
-        return self._batch(found_or_failed(outcomes), strict=strict)
+        return self._preloaded(self.list_secrets(prefix, recursive=True), strict=strict)
 
     def resolve(
         self, path: str, key: str | None = None, *, fresh: bool = False, allow_dynamic: bool = True
@@ -223,6 +222,10 @@ class BlockingManager(ConfiguredManager):
     def get_jwt_secret(self) -> SensitiveStr:
         """Return the `secret` of `auth/jwt`."""
         return self.get_secret("auth/jwt", "secret")
+
+    def _preloaded(self, paths: Iterable[str], *, strict: bool) -> SecretBatch:
+        outcomes = self._chain.resolve_many(paths, allow_dynamic=False)
+        return self._batch(found_or_failed(outcomes), strict=strict)
 
     def _batch(self, outcomes: Mapping[str, Resolution | StrongroomError], *, strict: bool) -> SecretBatch:
         batch = SecretBatch(self._types.apply_to_all(outcomes))
@@ -364,6 +367,12 @@ def found_or_failed(
 ) -> dict[str, Resolution | StrongroomError]:
     """Return the outcomes without those of listed paths that hold no secret."""
     return {path: found for path, found in outcomes.items() if not isinstance(found, SecretNotFoundError)}
+
+
+def preloaded_with_records(manager: BlockingManager) -> SecretBatch:
+    """Return the result of a strict `preload` together with the records of rotations, which `scan` looks into."""
+    listed = manager._chain.list_secrets(recursive=True, records=True)  # noqa: SLF001  # of this module's class
+    return manager._preloaded(listed, strict=True)  # noqa: SLF001  # likewise
 
 
 def usage_of(manager: BlockingManager) -> tuple[dict[str, tuple[CacheUsage, bool]], tuple[Watch, ...]]:

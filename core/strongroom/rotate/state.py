@@ -19,9 +19,10 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 from strongroom.errors import StoreError
-from strongroom.secret import SensitiveDict, Value, Version, protect_data, same
+from strongroom.paths import ROTATION_RECORD
+from strongroom.secret import ROTATION_STATE, SensitiveDict, Value, Version, protect_data, same
 
-KEY = "strongroom:rotation"
+KEY = ROTATION_STATE
 """The key of the document that holds the state. A secret that is rotated cannot have it."""
 
 FORMAT = 1
@@ -38,7 +39,7 @@ SKEW = timedelta(seconds=30)
 
 def pending_path(path: str) -> str:
     """Return the reserved path at which the pending value and the state of a rotation are stored."""
-    return f"{path}/rotation/pending"
+    return f"{path}{ROTATION_RECORD}"
 
 
 class Step(StrEnum):

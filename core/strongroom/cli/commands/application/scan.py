@@ -17,7 +17,9 @@ from strongroom.cli.terminal import output
 from strongroom.errors import ConfigurationError, SecretNotFoundError, UnsupportedOperationError
 from strongroom.fingerprints import Fingerprints
 from strongroom.manager import SecretsManager
-from strongroom.secret import SensitiveDict
+from strongroom.manager.blocking import preloaded_with_records
+from strongroom.paths import is_rotation_record
+from strongroom.secret import SensitiveDict, credential_parts
 
 _ADDRESS = frozenset({"host", "port", "user", "username", "name", "dbname", "engine"})
 """Keys that are not searched for in a secret with the key `password`: they are its address."""
@@ -70,11 +72,11 @@ def _fingerprints(secrets: SecretsManager) -> tuple[Fingerprints, int]:
         StoreError: a secret could not be read. A scan that misses one would call it safe.
     """
     try:
-        listed = dict(secrets.preload(strict=True))
+        listed = dict(preloaded_with_records(secrets))
     except UnsupportedOperationError:  # no store can be listed
         listed = {}
     found: dict[str, Mapping[str, Any]] = {**listed}
-    count = len(found)
+    count = sum(not is_rotation_record(path) for path in found)
     for row in secrets.config.secrets.values():
         if row.path not in listed:
             try:
@@ -85,7 +87,8 @@ def _fingerprints(secrets: SecretsManager) -> tuple[Fingerprints, int]:
             count += 1
     known = Fingerprints(binary=True)
     for path, data in found.items():
-        known.add_all(_without_address(data), path)
+        for part in credential_parts(path, data):
+            known.add_all(_without_address(part), path)
     return known, count
 
 
