@@ -9,16 +9,20 @@ from functools import partial
 from typing import NoReturn, TypeAlias
 
 from strongroom.errors import (
+    ConflictError,
+    InvalidPathError,
     PermissionDeniedError,
     SecretNotFoundError,
     StoreError,
     StrongroomError,
     UnsupportedOperationError,
+    shown,
 )
 from strongroom.migrate.execution.parallel import OutageWatch, delete_each, read_each
 from strongroom.migrate.plans.labels import own
 from strongroom.migrate.spi import Exporter, Failure, Importer, Outcome
-from strongroom.paths import check_path, check_prefix, entries_below
+from strongroom.paths import ROTATION_RECORD, check_path, check_prefix, entries_below, is_rotation_record
+from strongroom.rotate.state import parse_document, pending_path
 from strongroom.secret import Secret, Value, Version, check_data, check_labels
 from strongroom.store import Items, Traits
 from strongroom.store.boundary import answers
@@ -26,6 +30,7 @@ from strongroom.store.boundary.enforcement import Boundary
 from strongroom.store.boundary.validation import ValidatedStore
 
 UNREADABLE = "an exporter cannot be read back"
+RESERVED = "the path is reserved for the record of a rotation"
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,14 @@ class Selection:
             object.__setattr__(self, name, check_prefix(getattr(self, name)))
 
     def takes(self, path: str) -> bool:
-        """Return True if the secret at this source path is selected."""
+        """Return True if the secret at this source path is selected. The record of a rotation never is."""
+        return not is_rotation_record(path) and self._matches(path)
+
+    def takes_rotated(self, record: str) -> bool:
+        """Return True if the path is that of the rotation record of a selected secret."""
+        return is_rotation_record(record) and self._matches(record.removesuffix(ROTATION_RECORD))
+
+    def _matches(self, path: str) -> bool:
         if self.from_prefix and not path.startswith(f"{self.from_prefix}/"):
             return False
         if self.include and not any(fnmatchcase(path, pattern) for pattern in self.include):
@@ -64,6 +76,29 @@ class Selection:
             return self.rename[path]
         below = path.removeprefix(f"{self.from_prefix}/") if self.from_prefix else path
         return f"{self.to_prefix}/{below}" if self.to_prefix else below
+
+
+def rotation_fault(path: str, record: Secret | StoreError, store: str) -> StoreError | None:
+    """Return the error that forbids to copy a secret, or None.
+
+    A ConflictError says that its rotation is unfinished. The pending credential can be the only one that works then.
+
+    Args:
+        path: the secret's path.
+        record: the answer for `pending_path(path)`.
+        store: the store's name.
+    """
+    if isinstance(record, StoreError):
+        # A path that the store refuses, such as one that is too long, has no record.
+        return None if isinstance(record, SecretNotFoundError | InvalidPathError) else record
+    try:
+        state = parse_document(record.data, record.path)
+    except StoreError as error:
+        return error.copy(store=store)
+    if not state.unfinished or state.of_service:  # a service keeps the pending credential itself
+        return None
+    hint = f"Finish it with strongroom rotate resume {shown(path)}, or undo it, and try again"
+    return ConflictError(path, "its rotation is unfinished", store=store, hint=hint)
 
 
 class StoreSource:
@@ -82,10 +117,12 @@ class StoreSource:
         self.name = name
         self.local = front.local
         self._front = front
+        self._records: list[str] = []
 
     def items(self, selection: Selection) -> Iterator[Secret | Failure]:
         """Yield every selected secret with its labels, in bounded memory."""
         labels: dict[str, Mapping[str, str]] = {}
+        self._records.clear()
         for path, outcome in read_each(self._front, self._taken(selection, labels), OutageWatch()):
             listed = labels.pop(path, None)
             if isinstance(outcome, Secret):
@@ -93,9 +130,35 @@ class StoreSource:
             elif not isinstance(outcome, SecretNotFoundError):
                 yield Failure(path, outcome)
 
+    def rotated(self) -> Iterator[tuple[str, StoreError | None]]:
+        """Yield the path of each selected secret with a rotation record, and its `rotation_fault`.
+
+        The records are those that the last `items` has listed.
+        """
+        for place, record in read_each(self._front, self._records, OutageWatch()):
+            if not isinstance(record, SecretNotFoundError):
+                path = place.removesuffix(ROTATION_RECORD)
+                yield path, rotation_fault(path, record, self.name)
+
     def read_again(self, paths: Sequence[str]) -> Iterator[tuple[str, Secret | StrongroomError]]:
-        """Yield each path with its current secret or error, in any order. `labels` may have to fetch its labels."""
-        return read_each(self._front, paths, OutageWatch())
+        """Yield each path with its current secret or error, in any order. `labels` may have to fetch its labels.
+
+        A secret whose rotation has begun since the plan has an error. Only stores with check-and-set have rotations.
+        """
+        if "checked" not in self._front.capabilities:
+            yield from read_each(self._front, paths, OutageWatch())
+            return
+        both = (place for path in paths for place in (path, pending_path(path)))
+        first: dict[str, Secret | StoreError] = {}
+        for place, outcome in read_each(self._front, both, OutageWatch()):
+            path = place.removesuffix(ROTATION_RECORD)
+            if path not in first:
+                first[path] = outcome
+                continue
+            secret, record = (outcome, first.pop(path)) if place == path else (first.pop(path), outcome)
+            fault = rotation_fault(path, record, self.name)
+            # The plan refuses a secret with a record that the token may not read. No record was listed for this one.
+            yield path, secret if fault is None or isinstance(fault, PermissionDeniedError) else fault
 
     def labels(self, secret: Secret) -> dict[str, str]:
         """Return the labels of a secret from `read_again`."""
@@ -116,6 +179,8 @@ class StoreSource:
                 if listed:
                     labels[path] = listed
                 yield path
+            elif selection.takes_rotated(path):
+                self._records.append(path)
 
 
 class ImporterSource:
@@ -138,6 +203,12 @@ class ImporterSource:
         for item in self._items():
             if isinstance(item, Failure) or selection.takes(item.path):
                 yield item
+            elif selection.takes_rotated(item.path):
+                yield Failure(item.path, UnsupportedOperationError(item.path, RESERVED, store=self.name))
+
+    def rotated(self) -> Iterator[tuple[str, StoreError | None]]:
+        """Yield nothing: importers have no rotations."""
+        return iter(())
 
     def read_again(self, paths: Sequence[str]) -> Iterator[tuple[str, Secret | StrongroomError]]:
         """Yield each path with its current secret or error. This reads the whole importer."""

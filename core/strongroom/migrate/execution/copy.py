@@ -7,15 +7,25 @@ from typing import NamedTuple
 
 from strongroom.chain.query import KINDS, answer_of
 from strongroom.diff import Change, changes
-from strongroom.errors import ConflictError, SecretNotFoundError, StrongroomError, shown
+from strongroom.errors import (
+    ConflictError,
+    PermissionDeniedError,
+    SecretNotFoundError,
+    StrongroomError,
+    UnsupportedOperationError,
+    shown,
+)
 from strongroom.events import Event, EventKind, emit, emit_to_auditors
 from strongroom.migrate.execution.drift import readable_versions
 from strongroom.migrate.execution.parallel import Write, write_one
 from strongroom.migrate.plans.comparison import Do, decide
 from strongroom.migrate.plans.labels import carried, form_of
 from strongroom.migrate.plans.plan import OnConflict
-from strongroom.migrate.sources import known_labels
+from strongroom.migrate.sources import RESERVED, known_labels, rotation_fault
+from strongroom.paths import is_rotation_record
+from strongroom.rotate.state import pending_path
 from strongroom.secret import Secret, Version
+from strongroom.store.boundary import answers
 from strongroom.store.boundary.validation import ValidatedStore
 
 
@@ -52,8 +62,10 @@ class Copy:
 
     Raises:
         SecretNotFoundError: the source has no such secret.
-        ConflictError: the target has another value and the policy is FAIL, or it has a history already.
-        UnsupportedOperationError: the history is requested and a store keeps none, or the target is read-only.
+        ConflictError: the target has another value and the policy is FAIL, or it has a history already; or the rotation
+            of the secret is unfinished.
+        UnsupportedOperationError: the history is requested and a store keeps none, the target is read-only, or a path
+            is reserved for the record of a rotation.
         StoreError: a store cannot be read, or the target could not hold the secret.
     """
 
@@ -68,7 +80,13 @@ class Copy:
         history: bool,
     ) -> None:
         self._source, self._target, self._to = source, target, to
+        if (reserved := next(filter(is_rotation_record, (path, to)), None)) is not None:
+            raise UnsupportedOperationError(reserved, RESERVED)
         self._secret = _noted(source, path)
+        if "checked" in source.capabilities:
+            fault = rotation_fault(path, answers.outcome(source.read, pending_path(path)), source.name)
+            if fault is not None and not isinstance(fault, PermissionDeniedError):
+                raise fault
         self._versions = readable_versions(source, path) if history else [self._secret]
         self._gone = len(source.versions(path)) - len(self._versions) if history else 0
         self._there = _read(target, to)

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from strongroom.errors import (
+    ConflictError,
     InvalidDataError,
     MigrationError,
     SecretNotFoundError,
@@ -23,15 +24,17 @@ from strongroom.migrate.ledger.runs import Ledger
 from strongroom.migrate.plans.comparison import planned_keys, state_of
 from strongroom.migrate.plans.labels import Record, carried, lacking, to_write
 from strongroom.migrate.plans.plan import Item, OnConflict, PlannedKey, State
-from strongroom.migrate.sources import Selection, Source, labels_of
+from strongroom.migrate.sources import RESERVED, Selection, Source, labels_of
 from strongroom.migrate.spi import Failure
-from strongroom.paths import check_path
+from strongroom.paths import check_path, is_rotation_record
 from strongroom.secret import Secret
 from strongroom.store.boundary.validation import ValidatedStore
 
 logger = logging.getLogger("strongroom.migrate")
 
 _MOST_LISTED = 20_000
+
+RECORD_STAYS = "the record of its rotations, which stays at the source"
 
 
 def _list_target(target: ValidatedStore, selection: Selection) -> frozenset[str] | None:
@@ -95,6 +98,7 @@ class Planner:
             if self.items[index].state is not State.IMPOSSIBLE:
                 self.items[index] = self._compare(source, index, secret, outcome)
             self._meter.advance()
+        self._judge_rotations(source)
 
     def sorted_items(self, sources: Sequence[str]) -> tuple[Item, ...]:
         """Return the items, ordered by source and path."""
@@ -107,6 +111,25 @@ class Planner:
             except OSError as error:
                 logger.warning("Digests of the planned secrets are not kept: %s", error.strerror)
         return tuple(items[index] for index in order)
+
+    def _judge_rotations(self, source: Source) -> None:
+        """Refuse the secrets of a source whose rotation is unfinished, and caution that other records stay there."""
+        indices: dict[str, int] | None = None
+        for path, error in source.rotated():
+            if indices is None:
+                indices = {item.source_path: at for at, item in enumerate(self.items) if item.source == source.name}
+            index = indices.get(path)
+            if error is not None:
+                if index is None:
+                    index = len(self.items)
+                    self.items.append(Item(source.name, path, "", State.IMPOSSIBLE))
+                if isinstance(error, ConflictError):
+                    self._refuse(index, f"{error.reason}. {error.hint}")
+                else:
+                    self._refuse(index, f"its rotation record cannot be read: {_reason(error)}")
+            elif index is not None:
+                item = self.items[index]
+                self.items[index] = replace(item, cautions=(*item.cautions, RECORD_STAYS))
 
     def _paths_to_read(self, source: Source) -> Iterator[str]:
         """Yield the target paths to read. Secrets that need no comparison become items at once."""
@@ -238,7 +261,7 @@ def _path_fault(path: str) -> str:
         check_path(path)
     except StoreError as error:
         return _reason(error)
-    return ""
+    return RESERVED if is_rotation_record(path) else ""
 
 
 def _origin(item: Item) -> str:
