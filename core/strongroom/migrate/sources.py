@@ -22,7 +22,7 @@ from strongroom.migrate.execution.parallel import OutageWatch, delete_each, read
 from strongroom.migrate.plans.labels import own
 from strongroom.migrate.spi import Exporter, Failure, Importer, Outcome
 from strongroom.paths import ROTATION_RECORD, check_path, check_prefix, entries_below, is_rotation_record
-from strongroom.rotate.state import parse_document, pending_path
+from strongroom.rotate.state import parse_document
 from strongroom.secret import Secret, Value, Version, check_data, check_labels
 from strongroom.store import Items, Traits
 from strongroom.store.boundary import answers
@@ -141,24 +141,8 @@ class StoreSource:
                 yield path, rotation_fault(path, record, self.name)
 
     def read_again(self, paths: Sequence[str]) -> Iterator[tuple[str, Secret | StrongroomError]]:
-        """Yield each path with its current secret or error, in any order. `labels` may have to fetch its labels.
-
-        A secret whose rotation has begun since the plan has an error. Only stores with check-and-set have rotations.
-        """
-        if "checked" not in self._front.capabilities:
-            yield from read_each(self._front, paths, OutageWatch())
-            return
-        both = (place for path in paths for place in (path, pending_path(path)))
-        first: dict[str, Secret | StoreError] = {}
-        for place, outcome in read_each(self._front, both, OutageWatch()):
-            path = place.removesuffix(ROTATION_RECORD)
-            if path not in first:
-                first[path] = outcome
-                continue
-            secret, record = (outcome, first.pop(path)) if place == path else (first.pop(path), outcome)
-            fault = rotation_fault(path, record, self.name)
-            # The plan refuses a secret with a record that the token may not read. No record was listed for this one.
-            yield path, secret if fault is None or isinstance(fault, PermissionDeniedError) else fault
+        """Yield each path with its current secret or error, in any order. `labels` may have to fetch its labels."""
+        return read_each(self._front, paths, OutageWatch())
 
     def labels(self, secret: Secret) -> dict[str, str]:
         """Return the labels of a secret from `read_again`."""

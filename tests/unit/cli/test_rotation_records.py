@@ -8,13 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migrations import failed, states
 from rotating import FIRST, PATH, WRITES, KillableStore, Killed, Rotating
 from strongroom import SecretsManager, secret
 from strongroom.cli.options import Invocation
 from strongroom.errors import ConflictError, PermissionDeniedError, UnsupportedOperationError
 from strongroom.logging import fingerprints, masked
-from strongroom.migrate import ItemState, Selection, State, apply, delete_source, plan, verify
+from strongroom.migrate import Selection, State, apply, plan
 from strongroom.migrate.execution.copy import Copy
 from strongroom.migrate.execution.drift import drift
 from strongroom.migrate.plans.plan import OnConflict
@@ -271,34 +270,6 @@ class _Importer:
 def test_an_importer_with_a_reserved_path_is_told(home):
     made = plan("here", "there", stores={"here": _Importer(), "there": MemoryStore()}, state_folder=home)
     assert {item.source_path: item.state for item in made.items} == {RECORD: State.IMPOSSIBLE, "other": State.CREATE}
-
-
-@pytest.fixture
-def migrated(home):
-    """Functions that plan and apply a migration of a secret that is rotated, and its stores."""
-    rotating = Rotating(two=False, store=KillableStore())
-    stores = {"here": rotating.store, "there": MemoryStore()}
-    made = plan("here", "there", stores=stores, state_folder=home)
-    return rotating, stores["there"], made, {"stores": stores, "state_folder": home}
-
-
-def test_a_rotation_that_began_after_the_plan_is_not_applied(migrated):
-    rotating, target, made, places = migrated
-    stopped(begin=rotating)
-    report = failed(apply, made, **places)
-    assert states(report) == {PATH: ItemState.FAILED}
-    assert "its rotation is unfinished" in report.results[0].reason
-    assert list(target.list_entries("")) == []
-
-
-@pytest.mark.parametrize("step", [verify, delete_source])
-def test_a_rotation_that_began_after_the_write_is_told(migrated, step):
-    rotating, _, made, places = migrated
-    apply(made, **places)
-    stopped(begin=rotating)
-    report = failed(step, **places)
-    assert "its rotation is unfinished" in report.results[0].reason
-    assert rotating.secret == FIRST
 
 
 # --- copy -------------------------------------------------------------------------------------------------------------

@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from strongroom.errors import (
-    ConflictError,
-    PermissionDeniedError,
-    SecretNotFoundError,
-    StoreError,
-    StrongroomError,
-    shown,
-)
+from strongroom.errors import PermissionDeniedError, SecretNotFoundError, StoreError, StrongroomError, shown
 from strongroom.migrate.execution.parallel import OutageWatch, read_each
 from strongroom.migrate.execution.results import Results
 from strongroom.migrate.ledger.journal import Entry
@@ -65,8 +58,6 @@ class Verification:
             return ItemState.FAILED, f"not found at the target: {target.reason}" if entry else "it was not written"
         if isinstance(target, StrongroomError):
             return ItemState.FAILED, str(target)
-        if isinstance(source, ConflictError):  # its rotation is unfinished
-            return ItemState.FAILED, str(source)
         if isinstance(source, StrongroomError):
             if self._is_as_written(entry, target):
                 return ItemState.DONE, "the source can no longer be read; the target holds what was written"
