@@ -191,6 +191,19 @@ class ShowsAValue(WrongImporter):
             return item
 
 
+class ShowsAValueInAFrame(WrongImporter):
+    caught_by = "test_a_source_that_cannot_be_read_is_an_error"
+    caught_with = "the traceback of StoreUnavailableError shows a value"
+
+    class Importer(FolderImporter):
+        def items(self):
+            content = "canary-6f1d"  # noqa: F841  # its fault
+            return super().items() if self.root.is_dir() else self.fail()
+
+        def fail(self):
+            raise StoreUnavailableError(None, "the folder does not exist")
+
+
 class LogsAValue(WrongImporter):
     caught_by = "test_every_secret_comes_once"
     caught_with = "a value is in the log"
@@ -395,6 +408,16 @@ class WrongExporter(ExporterContract):
     @pytest.fixture
     def unreachable(self, tmp_path):
         return type(self).Exporter(tmp_path / "none")
+
+
+class ShowsAValueInAFrameOfWrite(WrongExporter):
+    caught_by = "test_a_target_that_cannot_be_written_is_an_error"
+    caught_with = "the traceback of StoreUnavailableError shows a value"
+
+    class Exporter(FolderExporter):
+        def failure(self, secret):
+            content = secret.data["password"].reveal()  # noqa: F841  # its fault
+            raise StoreUnavailableError(secret.path, "the folder does not exist")
 
 
 class SaysItTooEarly(WrongExporter):

@@ -32,6 +32,8 @@ Holding: TypeAlias = Callable[[Contents], SecretStore]
 Restarted: TypeAlias = Callable[[Contents], tuple[SecretStore, Callable[[], object]]]
 Opened: TypeAlias = Callable[..., ValidatedStore]
 
+_SUITE = __name__.removesuffix("store_contract.base")
+"""The package of the contracts."""
 NAME = "under-contract"
 PATH = "contract/app"
 _LAST_RESORT = 30.0
@@ -251,9 +253,13 @@ def examine(error: BaseException) -> None:
 
 def _printed(error: BaseException) -> str:
     """Return the traceback with local variables, without the frames of the suite itself: those have the value."""
-    trace: TracebackType | None = error.__traceback__
-    while trace is not None and trace.tb_frame.f_globals.get("__name__") != "strongroom.store.boundary.guard":
-        trace = trace.tb_next
+    last: TracebackType | None = None
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith(_SUITE):
+        last, trace = trace, trace.tb_next
+    # An error that a bulk call returned, instead of raising it, has no frame of the plugin.
+    returned = last is None or last.tb_frame.f_code is _only.__code__
+    assert trace is not None or returned, f"{type(error).__name__} has no frame to examine"
     printed = traceback.TracebackException(type(error), error, trace, capture_locals=True)
     return "".join(printed.format())
 
