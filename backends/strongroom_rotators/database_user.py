@@ -127,6 +127,8 @@ class Server(Protocol):
     def set_password(self, connection: Any, login: Login, *, own: bool) -> None:
         """Set the password of a user, without the password in clear text if the server allows that.
 
+        Nothing that an earlier call has sent may change it afterwards, even if the process of that call was killed.
+
         Args:
             connection: of an administrator, or of the user itself.
             login: the user and its new password.
@@ -176,21 +178,22 @@ class DatabaseUserRotator(UserRotator):
         return made
 
     def apply(self, credentials: Credentials) -> None:
-        """Set the new password."""
+        """Set the new password, also if it is set: a late statement of an earlier attempt comes before this one."""
         new = self._login(credentials.new)
         if self._admin is not None:
             self._set_password_as(self._admin, credentials, new)
             return
-        try:
-            with self._connected(credentials.new, self._login(credentials.old)) as connection:
-                self._server.set_password(connection, new, own=True)
-        except AuthenticationError as error:
-            refused = error.copy()
-        else:
-            return
-        # An attempt before may have changed the password already.
-        if not self._accepts(credentials.new, new):
-            raise refused
+        refused: AuthenticationError | None = None
+        for login in (self._login(credentials.old), new):  # an attempt before may have changed the password already
+            try:
+                with self._connected(credentials.new, login) as connection:
+                    self._server.set_password(connection, new, own=True)
+            except AuthenticationError as error:
+                refused = error.copy()
+            else:
+                return
+        assert refused is not None  # noqa: S101  # each login was
+        raise refused
 
     def revoke(self, credentials: Credentials) -> Sequence[str]:
         """Give the old user a password that nobody knows. One user alone has a single password, so nothing is left."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,8 +17,11 @@ from strongroom_rotators.database_user import DatabaseUserRotator, Login
 _REFUSED = frozenset({1045, 1698, 1044})
 """Error numbers: access denied."""
 
-_DENIED = frozenset({1227, 1396, 1142, 1410, 1064, 1290, 1819})
+_DENIED = frozenset({1227, 1396, 1142, 1410, 1064, 1290, 1819, 3638})
 """Error numbers: no right, no such user, or a password that the server's policy refuses."""
+
+_NO_LOCKS = frozenset({1105, 1235})
+"""Error numbers: a Galera cluster has no locks by name."""
 
 UserHost = Annotated[str, Option("the host part of the users' accounts")]
 
@@ -66,8 +70,13 @@ class MySQLServer:
             raise failure
 
     def set_password(self, connection: Any, login: Login, *, own: bool) -> None:
-        """Set the password. The server itself masks it in its logs."""
+        """Set the password. The server itself masks it in its logs.
+
+        A server executes a statement even if its client was killed while it waited for a lock. So each change holds a
+        lock by the user's name until its session ends, and nothing that an earlier process has sent follows this one.
+        """
         with connection.cursor() as cursor:
+            wait_for_earlier_changes(cursor, login.user)
             if own and "MariaDB" in connection.get_server_info():  # its ALTER USER needs a right for one's own too
                 cursor.execute("SET PASSWORD = PASSWORD(%s)", (login.password.reveal(),))
             elif own:
@@ -76,6 +85,25 @@ class MySQLServer:
                 cursor.execute(
                     "ALTER USER %s@%s IDENTIFIED BY %s", (login.user, self._user_host, login.password.reveal())
                 )
+
+
+def wait_for_earlier_changes(cursor: Any, user: str) -> None:
+    """Return when no other session can change the user's password for a rotation. The lock ends with this session."""
+    import pymysql
+
+    limit = max(1, int(remaining()))
+    # The session ends by then, even if its process is suspended or killed.
+    cursor.execute("SET SESSION lock_wait_timeout = %s, SESSION wait_timeout = %s", (limit, limit))
+    name = f"strongroom:{hashlib.sha256(user.encode()).hexdigest()[:32]}"  # it has 64 characters at most
+    try:
+        cursor.execute("SELECT GET_LOCK(%s, %s)", (name, max(1, limit - 1)))
+    except pymysql.MySQLError as error:
+        if error.args[0] not in _NO_LOCKS:
+            raise
+    else:
+        if cursor.fetchone() != (1,):
+            reason = f"the server has not ended an earlier change of the password of {user}"
+            raise StoreUnavailableError(None, reason, hint="Wait until its session ends, or end that")
 
 
 def _translated(error: Any, user: str, *, connecting: bool) -> StrongroomError:  # pymysql.MySQLError, imported at use

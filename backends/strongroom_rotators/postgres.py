@@ -26,6 +26,15 @@ _REFUSED = ("28P01", "28000")
 _DENIED = ("42501", "42704")
 """SQLSTATEs: insufficient privilege, undefined object."""
 
+_LATE = ("57014", "55P03")
+"""SQLSTATEs: the end of the time for a statement, or for a lock."""
+
+_PASSING = ("08", "25", "40", "53", "55", "57", "XX")
+"""Classes of SQLSTATEs that say nothing of rights: an outage, a lock, an end of the time, another's transaction."""
+
+_ATTEMPTS = 10
+"""How often a change is repeated while others change the same role."""
+
 SslMode = Annotated[str | None, Option("libpq's sslmode; by default the key `sslmode` of the secret, or libpq's own")]
 SslRootCert = Annotated[
     str | None, Option("libpq's sslrootcert: the file of the authority that signed the server's certificate")
@@ -66,7 +75,10 @@ class PostgresServer:
         try:
             connection = psycopg.connect(autocommit=True, **settings)
             with connection:
-                connection.execute(f"SET statement_timeout = {max(1, int(remaining() * 1000))}".encode())
+                limit = max(1, int(remaining() * 900))  # so that the server ends before this call is given up
+                # The second setting ends a transaction whose process was suspended in it.
+                settle = f"SET statement_timeout = {limit}; SET idle_in_transaction_session_timeout = {limit}"
+                connection.execute(settle.encode())
                 yield connection
         except psycopg.Error as error:
             failure = _translated(error, login.user, connecting=connection is None)
@@ -76,13 +88,26 @@ class PostgresServer:
             raise failure
 
     def set_password(self, connection: Connection[Any], login: Login, *, own: bool) -> None:
-        """Send the verifier that libpq makes of the password, so that the server's log never has the password."""
+        """Send the verifier that libpq makes of the password, so that the server's log never has the password.
+
+        A server executes a statement even if its client was killed while it waited for a lock. In a transaction it is
+        rolled back: the client cannot commit it any more. If the client was killed while it committed, the server holds
+        the role's row until that has ended. So nothing that an earlier process has sent follows this change.
+        """
         del own  # the same statement
-        from psycopg import sql
+        from psycopg import errors, sql
 
         verifier = connection.pgconn.encrypt_password(login.password.encode(), login.user.encode()).decode()
         statement = sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(login.user), sql.Literal(verifier))
-        connection.execute(statement)
+        for left in reversed(range(_ATTEMPTS)):
+            try:
+                with connection.transaction():
+                    connection.execute(statement)
+            except errors.InternalError_:  # "tuple concurrently updated": one that was first has just committed
+                if not left:
+                    raise
+            else:
+                return
 
 
 def _translated(error: Any, user: str, *, connecting: bool) -> StrongroomError:  # psycopg.Error, imported at use
@@ -95,7 +120,12 @@ def _translated(error: Any, user: str, *, connecting: bool) -> StrongroomError: 
     if state in _DENIED:
         reason = f"{user} may not change that role, or the role does not exist (SQLSTATE {state})"
         return PermissionDeniedError(None, reason, hint="Create both users, and grant CREATEROLE to the administrator")
-    if connecting or state.startswith(("08", "53", "57")) or not state:
+    if state in _LATE and not connecting:
+        reason = (
+            f"the statement did not end in time, and another session may hold a lock on the role (SQLSTATE {state})"
+        )
+        return StoreUnavailableError(None, reason)
+    if connecting or state.startswith(_PASSING) or not state:
         return StoreUnavailableError(None, f"the server does not answer{f' (SQLSTATE {state})' if state else ''}")
     return PermissionDeniedError(None, f"the server refuses the statement of {user} (SQLSTATE {state})")
 

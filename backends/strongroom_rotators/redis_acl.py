@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -74,6 +75,11 @@ class RedisServer:
 class RedisAclRotator(UserRotator):
     """Adds a password with `ACL SETUSER user #HASH`, and removes the old one with `!HASH`.
 
+    A command of a process that was killed can reach the server at any later time. So that it never removes a password
+    that is valid again, a removal takes two: the first adds a mark to the user, and the second takes the mark away
+    together with the password, or fails as a whole. A password that is added takes its mark away too. The mark is not
+    a password: nobody knows a text with that hash.
+
     Args:
         save: save the users into the server's ACL file.
         options: see `UserRotator`.
@@ -85,13 +91,17 @@ class RedisAclRotator(UserRotator):
 
     def apply(self, credentials: Credentials) -> None:
         """Add the new password to the user."""
-        self._set(credentials, credentials.old, "#", self._login(credentials.new))
+        new = self._login(credentials.new)
+        mark, digest = _mark(new), _digest(new)
+        self._set_user(credentials, credentials.old, new.user, [f"#{mark}", f"!{mark}", f"#{digest}"])
 
     def revoke(self, credentials: Credentials) -> Sequence[str]:
-        """Remove the old password from the user, if it has it: Redis refuses to remove one that it has not."""
+        """Remove the old password from the user; add it first, since Redis removes only one that is there."""
         old, new = self._login(credentials.old), self._login(credentials.new)
-        if old.password != new.password and self._accepts(credentials.new, old):
-            self._set(credentials, credentials.new, "!", old)
+        if old.password != new.password:
+            mark, digest = _mark(old), _digest(old)
+            removal = [f"!{mark}", f"#{digest}", f"!{digest}"]
+            self._set_user(credentials, credentials.new, old.user, [f"#{mark}"], removal)
         return ()
 
     def _login(self, secret: SensitiveDict) -> Login:
@@ -99,11 +109,11 @@ class RedisAclRotator(UserRotator):
         user = known.get(self._user_key_of(known)) or "default"
         return Login(str(user), required_text(known, self._password_key))
 
-    def _set(self, credentials: Credentials, own: SensitiveDict, mark: str, login: Login) -> None:
+    def _set_user(self, credentials: Credentials, own: SensitiveDict, user: str, *commands: Sequence[str]) -> None:
         with self._connected(credentials.new, self._administrator(credentials, own)) as client:
-            digest = hashlib.sha256(login.password.encode()).hexdigest()
-            # Not `acl_setuser`, which would also switch the user on or off.
-            client.execute_command("ACL", "SETUSER", login.user, f"{mark}{digest}")
+            for rules in commands:
+                # Not `acl_setuser`, which would also switch the user on or off.
+                client.execute_command("ACL", "SETUSER", user, *rules)
             if self._save:
                 client.acl_save()
 
@@ -115,6 +125,15 @@ class RedisAclRotator(UserRotator):
         # If an attempt before has removed one password already, the other one works.
         logins = [self._login(own), self._login(credentials.new), self._login(credentials.old)]
         return next((login for login in logins if self._accepts(credentials.new, login)), logins[0])
+
+
+def _digest(login: Login) -> str:
+    return hashlib.sha256(login.password.encode()).hexdigest()
+
+
+def _mark(login: Login) -> str:
+    """Return the mark of the removal of this password: the form of a hash, but of no known text."""
+    return hmac.new(login.password.encode(), b"strongroom rotate", hashlib.sha256).hexdigest()
 
 
 def open_redis_acl(

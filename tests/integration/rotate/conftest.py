@@ -11,28 +11,35 @@ from strongroom.errors import StoreError
 
 
 class Configured:
-    """A mount with the secret of a database user, and the configuration of its rotation.
+    """A mount with the secret of a user of PostgreSQL, and the configuration of its rotation.
 
     Attributes:
         config: the configuration file.
         users: the two users, of which the first one's password is stored.
     """
 
-    def __init__(self, openbao, postgres, mount, folder, settings):
-        self.postgres = postgres
+    rotator = "postgres"
+    admin = "postgres"
+
+    def __init__(self, openbao, server, mount, folder, settings):
+        self.postgres = self.server = server
         self.openbao = openbao
         self.mount = mount
         name = f"app_{secrets.token_hex(4)}"
         self.users = [f"{name}_a", f"{name}_b"]
         for user, password in zip(self.users, ("first", "another"), strict=True):
-            postgres.run(f"CREATE ROLE {user} LOGIN PASSWORD '{password}'")
+            self.create(user, password)
         self.config = folder / "strongroom.toml"
         self.config.write_text(
             f'chain = ["vault"]\n[stores.vault]\nurl = "{openbao.url}"\ntoken = "{openbao.token}"\nmount = "{mount}"\n'
-            f'[rotation."{PATH}"]\nrotator = "postgres"\n' + settings.format(users=self.users)
+            f'[rotation."{PATH}"]\nrotator = "{self.rotator}"\n' + settings.format(users=self.users)
         )
-        self.write("database/admin", {"user": "postgres", "password": postgres.password})
-        self.write(PATH, {"user": self.users[0], "password": "first", "host": "127.0.0.1", "port": postgres.port})
+        self.write("database/admin", {"user": self.admin, "password": server.password})
+        self.write(PATH, {"user": self.users[0], "password": "first", "host": "127.0.0.1", "port": server.port})
+
+    def create(self, user, password):
+        """Create a user."""
+        self.server.run(f"CREATE ROLE {user} LOGIN PASSWORD '{password}'")
 
     def write(self, path, data):
         """Write a secret, as an operator does."""
@@ -49,7 +56,17 @@ class Configured:
 
     def works(self, secret):
         """Return True if the server lets this secret's user in."""
-        return "password" in secret and self.postgres.lets_in(secret["user"], secret["password"])
+        return "password" in secret and self.server.lets_in(secret["user"], secret["password"])
+
+
+class ConfiguredMariaDB(Configured):
+    """The same for a user of MariaDB."""
+
+    rotator = "mysql"
+    admin = "admin"
+
+    def create(self, user, password):
+        self.server.run("CREATE USER %s@'%%' IDENTIFIED BY %s", user, password)
 
 
 @pytest.fixture
@@ -60,3 +77,9 @@ def configured(openbao, postgres, tmp_path):
         return Configured(openbao, postgres, openbao.fresh_mount(version=2), tmp_path, settings)
 
     return configure
+
+
+@pytest.fixture
+def configured_mariadb(openbao, mariadb, tmp_path):
+    """Return the same function for MariaDB."""
+    return lambda settings: ConfiguredMariaDB(openbao, mariadb, openbao.fresh_mount(version=2), tmp_path, settings)
