@@ -155,7 +155,7 @@ class RotationError(StrongroomError):
 
 
 class UnfinishedRotationError(RotationError):
-    """A rotation failed and has to be resumed or undone. At least one stored credential works until then."""
+    """A rotation failed and has to be resumed or undone. Both credentials stay stored until a login proves one."""
 
 
 class StoreError(StrongroomError):

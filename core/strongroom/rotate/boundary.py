@@ -6,10 +6,11 @@ Every answer is checked, every failure is an error that names the rotator, and a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from strongroom.errors import AuthenticationError, StrongroomError
+from strongroom.errors import AuthenticationError, PermissionDeniedError, StrongroomError
 from strongroom.rotate.spi import Credentials, Rotator, ServiceRotator
 from strongroom.secret import SensitiveDict, Value
 from strongroom.store import SecretStore, time_limit
@@ -58,6 +59,21 @@ class GuardedRotator:
         except StrongroomError:
             self.apply(credentials)
             self.prove(credentials)
+
+    def reapply(self, credentials: Credentials) -> None:
+        """Apply the new credential, also if the service accepts it, and prove it.
+
+        So it follows a late change of a process that was killed. A rotator without the right to that, or
+        a service that refuses a password for a second time, leaves it to the proof.
+        """
+        try:
+            self.apply(credentials)
+        except PermissionDeniedError:
+            with suppress(StrongroomError):
+                self.prove(credentials)
+                return
+            raise
+        self.prove(credentials)
 
     def is_accepted(self, credentials: Credentials) -> bool:
         """Return False if the service refuses the new credential for sure."""

@@ -23,10 +23,16 @@ revoke   `revoke`, after the grace time                       the other steps, w
 ======== ==================================================== ====================================================
 
 A process may end in the middle of any step, and another one repeats the step from its beginning. So every method
-*must* be idempotent. An undo calls the same methods with `old` and `new` exchanged, also after `revoke`. If the service
-then refuses the former credential, `apply` or `prove` raises, and the new one stays. No method may put a value into a
-message, a log record or an argument of a program. `strongroom.testing.RotatorContract` checks each sentence that says
-*must*.
+*must* be idempotent. An undo calls the same methods with `old` and `new` exchanged, also after `revoke`, and also if
+`apply` was never called. If the service then refuses the former credential, `apply` or `prove` raises, and the new one
+stays.
+
+A process that is killed may have sent a change that the service makes later, such as a statement that waits for a lock.
+A change by `apply` or `revoke` *should* follow it: in a transaction that the killed process cannot
+commit, under a lock that the service holds for it, or by a condition that the late change no longer meets.
+
+No method may put a value into a message, a log record or an argument of a program.
+`strongroom.testing.RotatorContract` checks each sentence that says *must*.
 """
 
 from __future__ import annotations
@@ -96,6 +102,8 @@ class Rotator(Protocol):
 
     def apply(self, credentials: Credentials) -> None:
         """Make the service accept the new credential. *Must* be harmless if it does already.
+
+        *Should* set it even then, so that it follows a change that a killed process has sent.
 
         The old credential *should* stay valid until `revoke`, if the service can have two. If `apply` raises, a
         rotation is undone.

@@ -20,6 +20,7 @@ from typing import NoReturn
 from strongroom.errors import (
     ConflictError,
     InvalidDataError,
+    PermissionDeniedError,
     RotationError,
     StrongroomError,
     UnfinishedRotationError,
@@ -154,7 +155,7 @@ class Transaction:
             return self._advance(self._create(loaded, secret, partial(self._former, loaded), back=True))
         state = self._take(self._unfinished(loaded), take_over=take_over)
         if state.step is not Step.UNDOING:
-            state = self._save(state.after(Step.UNDOING, self._clock()))
+            state = self._begin_undo(state)
         return self._advance(state)
 
     # --- steps --------------------------------------------------------------------------------------------------------
@@ -284,20 +285,38 @@ class Transaction:
         if dropped:
             self._ledger.change(trimmed)
 
+    def _begin_undo(self, state: State) -> State:
+        """Record that the rotation is undone. A promotion that was sent, and has not arrived, fails from now on."""
+        try:
+            if state.step is Step.PROVED:
+                self._ledger.change(lambda data: None if is_promoted(data, state.new) else data)
+            self._secret = self._ledger.secret().data
+        except StrongroomError as error:
+            self._release()
+            raise self._unfinished_error(Action.UNDO, error, "undo") from None
+        return self._save(state.after(Step.UNDOING, self._clock()), command="undo")
+
     def _finish_undo(self, state: State) -> State:
-        """Make the credential work that is stored, or that was before the promotion; then end the new one."""
+        """Make the credential work that is stored, or that was before the promotion; then end the new one.
+
+        Each is done even if it seems to be done already, so that it follows a late change of a process that was killed.
+        """
         began = time.monotonic()
         try:
             stored = self._ledger.secret().data
             promoted = is_promoted(stored, state.new)
             target = state.restored(stored) if promoted else protect_data(stored)
             credentials = Credentials(self._path, old=state.replaced(stored), new=target, read=self._read)
-            self._rotator.ensure_accepted(credentials)
+            self._rotator.reapply(credentials)
             if promoted:
                 self._ledger.change(lambda data: state.restored(data) if is_promoted(data, state.new) else None)
-            # A rotator without the right to apply the new credential has not applied it, and could not revoke it.
-            if self._rotator.is_accepted(Credentials(self._path, old=target, new=credentials.old, read=self._read)):
+            try:
                 self._rotator.revoke(credentials)
+            except PermissionDeniedError:
+                # A rotator without the right to apply the new credential has not applied it, and cannot revoke it.
+                other = Credentials(self._path, old=target, new=credentials.old, read=self._read)
+                if self._rotator.is_accepted(other):
+                    raise
         except StrongroomError as error:
             self._record(Action.UNDO, began, error)
             self._release()
@@ -316,10 +335,7 @@ class Transaction:
         if action is Action.REVOKE or (action is Action.APPLY and self._rotator.is_overdue):
             self._release()
             raise self._unfinished_error(action, error, "resume")
-        with suppress(StrongroomError):  # the store may be down, which the next write reports
-            self._secret = self._ledger.secret().data  # a failed promotion may have written it
-        undoing = self._save(state.after(Step.UNDOING, self._clock()), command="undo")
-        self._finish_undo(undoing)
+        self._finish_undo(self._begin_undo(state))
         what, end = "Rotation", "It was undone, and the old credential works. Remove the cause, then"
         if state.back:
             what, end = (
@@ -479,8 +495,8 @@ class Transaction:
 
     def _unfinished_error(self, step: str, error: StrongroomError, command: str) -> UnfinishedRotationError:
         return UnfinishedRotationError(
-            f"Rotation of {shown(self._path)} stopped at step {step} ({audit.reason_of(error)}). A stored credential "
-            f"works: the secret, or {shown(pending_path(self._path))}. "
+            f"Rotation of {shown(self._path)} stopped at step {step} ({audit.reason_of(error)}). Both credentials stay "
+            f"stored until a login proves one: in the secret, and at {shown(pending_path(self._path))}. "
             f"Remove the cause, then run: strongroom rotate {command} {shown(self._path)}",
             self._path,
             str(step),
