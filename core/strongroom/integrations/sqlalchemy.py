@@ -10,21 +10,22 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy
 from sqlalchemy import URL, Engine, event, make_url
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DisconnectionError
-from sqlalchemy.ext.asyncio import AsyncEngine
-from sqlalchemy.ext.asyncio import create_async_engine as _create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
-from sqlalchemy.util import await_only
 
 from strongroom.errors import ConfigurationError
 from strongroom.integrations import database
 from strongroom.integrations.credentials import CredentialSource, Login
 from strongroom.manager import SecretsManager
+
+if TYPE_CHECKING:  # it needs greenlet, which only `sqlalchemy[asyncio]` installs everywhere
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 _LOGIN = "strongroom.login"
 
@@ -68,10 +69,21 @@ def create_async_engine(
     url: str | URL | None = None,
     **engine_options: Any,
 ) -> AsyncEngine:
-    """`create_engine` for an asynchronous driver, such as `postgresql+asyncpg`."""
+    """`create_engine` for an asynchronous driver, such as `postgresql+asyncpg`. It needs `sqlalchemy[asyncio]`.
+
+    Raises:
+        ConfigurationError: greenlet is not installed.
+    """
+    if find_spec("greenlet") is None:  # SQLAlchemy 2.0 would notice it only at the first connection
+        raise ConfigurationError(
+            "create_async_engine needs greenlet, which is not installed: pip install 'sqlalchemy[asyncio]'"
+        )
+    from sqlalchemy.ext import asyncio
+    from sqlalchemy.util import await_only
+
     source = CredentialSource(path, manager)
     complete = _completion(drivername, url)
-    engine = _create_async_engine(_address(source, complete), **engine_options)
+    engine = asyncio.create_async_engine(_address(source, complete), **engine_options)
     _serve(engine.sync_engine, source, complete, engine_options.get("connect_args", {}), await_only)
     source.drain_in_loop(engine, _areplace_idle)
     return engine
