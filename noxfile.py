@@ -341,6 +341,17 @@ def airflow(session: nox.Session) -> None:
 
 
 @nox.session
+def alone(session: nox.Session) -> None:
+    """Use each integration with only the package of its library, and each extra alone, in an environment each.
+
+    TEST_ALONE names some of them, such as "sqlalchemy extra-aws".
+    """
+    install(session, "-e", ".[dev]")
+    asked = {"TEST_ALONE": os.environ.get("TEST_ALONE", "every")}
+    session.run("pytest", "-n", "2", "tests/integration/test_alone.py", *session.posargs, env=asked)
+
+
+@nox.session
 def properties(session: nox.Session) -> None:
     """Run the property tests with twenty times the examples of the suite."""
     install(session, "-e", ".[dev]")
