@@ -77,10 +77,13 @@ def migrate_and(step: str, folder: Path) -> None:
     getattr(migrate, step)(**options)
 
 
-def rotate(*, fault: str = "", then: str = "") -> None:
+DENIAL = PermissionDeniedError("database/app", store="service")
+
+
+def rotate(*, fault: str = "", error: StoreError = OUTAGE, then: str = "") -> None:
     """Rotate a password. One step may fail, and be repeated by `then`."""
     rotating = Rotating()
-    rotating.rotator.faults = {fault: OUTAGE} if fault else {}
+    rotating.rotator.faults = {fault: error} if fault else {}
     with suppress(StrongroomError):
         rotating.transaction().rotate()
     rotating.rotator.faults = {}
@@ -208,7 +211,7 @@ ROWS = {
         for step in ("create", "apply", "prove", "revoke")
     },
     "an undone rotation": Row(
-        EventKind.ROTATION, lambda _: rotate(fault="apply"), "link seconds", "undo", "done", "memory"
+        EventKind.ROTATION, lambda _: rotate(fault="apply", error=DENIAL), "link seconds", "undo", "done", "memory"
     ),
     "a resumed rotation": Row(
         EventKind.ROTATION, lambda _: rotate(fault="revoke", then="resume"), "link seconds", "resume", "done", "memory"
