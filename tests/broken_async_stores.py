@@ -80,23 +80,6 @@ class GoesOnWhenCancelled(WrongAsync):
                     await asyncio.sleep(0.1)
 
 
-class HasOneClientForAllLoops(WrongAsync):
-    caught_by = "test_it_is_used_in_several_event_loops"
-    caught_with = "it raised RuntimeError"
-
-    class Store(InMemory):
-        client = None
-
-        async def aread(self, path):
-            self.client = self.client or asyncio.get_running_loop().create_future()
-            if not self.client.done():
-                asyncio.get_running_loop().call_soon(self.client.set_result, None)
-                await self.client
-            if self.client.get_loop() is not asyncio.get_running_loop():
-                raise RuntimeError("attached to a different loop")
-            return await super().aread(path)
-
-
 class ReadsInItsOwnWay(WrongAsync):
     caught_by = "test_it_is_an_asynchronous_store"
     caught_with = "define aread alone"

@@ -33,7 +33,7 @@ from weakref import ref
 from strongroom import events
 from strongroom.bounded_file import read_bytes
 from strongroom.files import private_file
-from strongroom.manager.blocking import BlockingManager, usage_of
+from strongroom.manager.manager import SecretsManager, usage_of
 from strongroom.store import ReentrantEvent, reentrant_lock
 
 logger = logging.getLogger("strongroom.status")
@@ -111,7 +111,7 @@ class ProcessReport:
 
 
 def publish(
-    manager: BlockingManager, *, name: str = "", paths: bool = False, interval: float = 5.0
+    manager: SecretsManager, *, name: str = "", paths: bool = False, interval: float = 5.0
 ) -> Callable[[], None]:
     """Publish the status of a manager until the returned function is called, or the manager is dropped.
 
@@ -137,7 +137,7 @@ def publish(
 class _Publication:
     """The report of one manager, and the thread that replaces it."""
 
-    def __init__(self, manager: BlockingManager, name: str, interval: float, *, paths: bool) -> None:
+    def __init__(self, manager: SecretsManager, name: str, interval: float, *, paths: bool) -> None:
         self._manager = ref(manager)
         self._name, self._paths, self._interval = name, paths, interval
         self._started = datetime.now(UTC)
@@ -188,7 +188,7 @@ class _Publication:
         return True
 
 
-def _report(manager: BlockingManager, name: str, started: datetime, interval: float, *, paths: bool) -> ProcessReport:
+def _report(manager: SecretsManager, name: str, started: datetime, interval: float, *, paths: bool) -> ProcessReport:
     caches, watches = usage_of(manager)
     hits = events.cache_hits()
     return ProcessReport(

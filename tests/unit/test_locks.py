@@ -26,7 +26,6 @@ from clock import LONG
 from signals import signalled_at
 from strongroom import secrets_manager
 from strongroom.chain import writer as writer_module
-from strongroom.chain.calls.steps import Steps, run
 from strongroom.chain.link import Link
 from strongroom.config import CacheConfig, LinkConfig, dotenv
 from strongroom.config.env_names import EnvironmentMapping
@@ -149,15 +148,14 @@ def file_close(tmp_path: Path) -> Held:
     return Held(store._lock, store.close)
 
 
-def unchecked(*_: object) -> Steps[None]:
+def unchecked(*_: object) -> None:
     """Refuse no merge."""
-    yield from ()
 
 
 def link_merge(tmp_path: Path) -> Held:
     link = new_link()
     lock = link.writer._path_locks["a"] = reentrant_lock()
-    return Held(lock, lambda: run(link.writer.merge("a", SensitiveDict({"k": "v"}), unchecked)))
+    return Held(lock, lambda: link.writer.merge("a", SensitiveDict({"k": "v"}), unchecked))
 
 
 def default_manager(tmp_path: Path) -> Held:
@@ -494,7 +492,7 @@ def test_a_merge_in_a_handler_is_refused_or_kept() -> None:
 
         def merge(key: str) -> None:
             with suppress(StoreUnavailableError):
-                run(link.writer.merge("a", SensitiveDict({key: key}), unchecked))
+                link.writer.merge("a", SensitiveDict({key: key}), unchecked)
                 written[key] = key
 
         def check() -> None:

@@ -35,10 +35,10 @@ from strongroom import (
     StoreUnavailableError,
     secrets_manager,
 )
-from strongroom.chain.calls.threads import Threads
 from strongroom.chain.chain import Chain
 from strongroom.chain.link import Link
 from strongroom.chain.query import MISSING
+from strongroom.chain.threads import Threads
 from strongroom.config import CacheConfig, Config, LinkConfig
 from strongroom.database_url import database_url
 from strongroom.errors import UnsupportedOperationError
@@ -428,38 +428,34 @@ def test_the_async_twins_and_the_functions_take_the_same() -> None:
 
 
 def test_what_is_cached_is_answered_on_the_event_loop(manager: SecretsManager, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No thread is asked: not for a key, a whole secret, a resolution, an absence that is known, or a local store."""
-    monkeypatch.setenv("LOCAL_ONLY_KEY", "local")
+    """No thread is asked: not for a key, nor a whole secret, nor a resolution."""
 
     def no_thread(*_: object) -> None:
         raise AssertionError("a thread was asked")
 
     async def use() -> None:
         await manager.aget_secret("types", "pi")
-        await manager.aget_secret("local/only", "key")
         monkeypatch.setattr(Threads, "_begin", no_thread)
         assert await manager.aget_secret("types", "pi") == "3.5"
         assert await manager.aget_secret("types", "pi", as_=float) == 3.5
         assert (await manager.aget_secret("types"))["pi"] == 3.5
         assert (await manager.aresolve("types", "pi")).cached
-        assert await manager.aget_secret("local/only", "key") == "local"
         with pytest.raises(AssertionError, match="a thread"):
             await manager.aget_secret("auth/jwt", "secret")
 
     asyncio.run(use())
 
 
-def test_an_outage_is_answered_on_the_event_loop_too(
+def test_an_outage_is_answered_to_tasks_too(
     manager: SecretsManager, store: RemoteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While the store is known to be out, what is stale and what falls back need no thread."""
+    """What is stale, and what falls back."""
     monkeypatch.setenv("LOCAL_ONLY_KEY", "local")
     manager.get_secret("types", "pi")
     store.fault = StoreUnavailableError("types", "refused")
     manager.get_secret("local/only", "key")
     cache = manager._chain._links[0]._cache
     cache._secrets.snapshots["types"] = cache._secrets.snapshots["types"]._replace(until=time.monotonic())
-    monkeypatch.setattr(Threads, "_begin", None)
     assert asyncio.run(manager.aresolve("types", "pi")).stale
     assert asyncio.run(manager.aget_secret("local/only", "key")) == "local"
 
@@ -476,7 +472,7 @@ def test_a_slow_read_does_not_stop_the_loop(manager: SecretsManager, store: Remo
     asyncio.run(use())
 
 
-def test_a_task_waits_for_another_readers_flight_without_a_thread(
+def test_tasks_wait_for_another_readers_flight_in_one_thread(
     manager: SecretsManager, store: RemoteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manager.get_secret("types", "pi")  # opens the store
@@ -486,8 +482,11 @@ def test_a_task_waits_for_another_readers_flight_without_a_thread(
     reader.start()
     assert store.entered.acquire(timeout=LONG)
 
+    begun: list[object] = []
+    begin = Threads._begin
+    monkeypatch.setattr(Threads, "_begin", lambda *args: (begun.append(args), begin(*args))[1])
+
     async def use() -> None:
-        monkeypatch.setattr(Threads, "_begin", None)
         tasks = [asyncio.create_task(manager.aget_secret("auth/jwt", "secret")) for _ in range(20)]
         await asyncio.sleep(0)
         tasks[0].cancel()
@@ -498,6 +497,7 @@ def test_a_task_waits_for_another_readers_flight_without_a_thread(
 
     asyncio.run(use())
     reader.join()
+    assert len(begun) == 1
     assert store.reads.count("auth/jwt") == 1
 
 

@@ -46,7 +46,6 @@ class Flight:
         """Return the future result, for another thread. Under the cache's lock, so that the flight does not end."""
         if self._result is None:
             result: Future[Secret] = Future()
-            result.set_running_or_notify_cancel()  # so that an async waiter that is cancelled cannot cancel it
             self._result = result
         return self._result
 
@@ -265,12 +264,6 @@ class MemoryCache:
 
     # --- reading through ----------------------------------------------------------------------------------------------
 
-    def flight(self, path: str) -> Future[Secret] | None:
-        """Return the future result of the read of `path` that is in progress, if there is one."""
-        with self._lock:
-            flight = self._flights.get(path)
-            return None if flight is None else flight.join()
-
     def fetch(self, path: str, load: Callable[[], Secret], *, fresh: bool = False) -> Secret:
         """Return `load()`, called once for all threads that request `path` meanwhile.
 
@@ -308,14 +301,14 @@ class MemoryCache:
             self._flights[path] = flight
             return None
 
-    def wait(self, path: str, joined: Future[Secret], seconds: float | None = None) -> Secret:
+    def wait(self, path: str, joined: Future[Secret]) -> Secret:
         """Return the result of a flight that another thread leads, or raise its error.
 
         Raises:
-            StoreUnavailableError: it took longer than `seconds`, by default `remaining()`.
+            StoreUnavailableError: it took longer than `remaining()`.
         """
         try:
-            return joined.result(timeout=remaining() if seconds is None else seconds)
+            return joined.result(timeout=remaining())
         except TimeoutError:
             reason = "the read that was under way took too long"
             failure: StoreError = StoreUnavailableError(path, reason, store=self._owner)

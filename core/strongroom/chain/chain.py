@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from strongroom import events
-from strongroom.chain.calls.steps import Steps, attempted, run
 from strongroom.chain.link import Link
 from strongroom.chain.query import (
     Extract,
@@ -16,12 +15,12 @@ from strongroom.chain.query import (
     Result,
     ends_chain,
     query,
+    query_cached,
     query_many,
     query_version,
     value_of,
 )
-from strongroom.chain.reading import Reading, WouldBlockError
-from strongroom.chain.store_handle import Operation
+from strongroom.chain.reading import Reading
 from strongroom.chain.target import WriteTarget, named_link, refuse_to_hide, target_link
 from strongroom.errors import (
     Answer,
@@ -97,6 +96,14 @@ class Resolution:
         self.attempts = attempts
         self.ttl = ttl
 
+    def copy(self) -> Self:
+        """Return a resolution that shares nothing mutable with this one."""
+        value = protect(self.value)
+        if self.key is None and isinstance(value, SensitiveDict):
+            value.of_store(self.path, self.store)
+        fields = {name: getattr(self, name) for name in self.__slots__}
+        return type(self)(**fields | {"value": value})
+
     def __repr__(self) -> str:
         shown = (f"{name}={getattr(self, name)!r}" for name in self.__slots__ if name != "value")
         return f"Resolution({', '.join(shown)})"
@@ -153,7 +160,6 @@ class Chain:
         wanted: str = "",
         fresh: bool = False,
         allow_dynamic: bool = True,
-        blocking: bool = True,
     ) -> Resolution:
         """Return the first answer that counts by each link's policy.
 
@@ -164,7 +170,6 @@ class Chain:
             wanted: the name of that value, for messages.
             fresh: query the stores, past the caches.
             allow_dynamic: False queries no store that creates a credential on every read.
-            blocking: False raises `reading.WouldBlockError` if only I/O could answer.
 
         Raises:
             SecretNotFoundError: every link answered, and none has it.
@@ -174,9 +179,7 @@ class Chain:
         """
         path = check_path(path)
         key = None if key is None else check_key(key, path)
-        if events.auditors and not blocking:
-            raise WouldBlockError(None)  # an audit log writes to a file
-        request = Request.of(key, extract, wanted, fresh=fresh, allow_dynamic=allow_dynamic, blocking=blocking)
+        request = Request.of(key, extract, wanted, fresh=fresh, allow_dynamic=allow_dynamic)
         results: list[tuple[Link, Result]] = []
         with time_limit(self._timeout):
             for link in self._links:
@@ -186,8 +189,25 @@ class Chain:
                     if ends_chain(result[0].answer, link):
                         break
             self._note(path, key, results)
-            read = partial(self.resolve, fresh=fresh, allow_dynamic=allow_dynamic, blocking=blocking)
+            read = partial(self.resolve, fresh=fresh, allow_dynamic=allow_dynamic)
             return self._conclude_or_compose(path, key, request, results, read)
+
+    def cached(self, path: str, key: str | None = None) -> Resolution | None:
+        """Return what `resolve` would return if the first link of the path has it in memory, and current; else None.
+
+        It waits for nothing, and asks no store. Under an audit log, which notes each read in a file, it returns None.
+        """
+        link = None if events.auditors else next((link for link in self._links if link.covers(path)), None)
+        result = None if link is None else query_cached(link, path, key, request := Request.of(key))
+        if link is None or result is None:
+            return None
+        self._note(path, key, [(link, result)])
+        return self._conclude(path, key, request, [(link, result)])
+
+    @property
+    def forgotten(self) -> int:
+        """How often a cache has dropped something, as before and after each write: an older read may be outdated."""
+        return sum(link.forgotten for link in self._links)
 
     def explain(self, path: str, key: str | None = None) -> Explanation:
         """Return the result of `resolve`, and the answer of every link, including those that it would not query.
@@ -197,24 +217,17 @@ class Chain:
         Raises:
             InvalidPathError: the path can never name a secret.
         """
-        return run(self.explain_steps(path, key))
-
-    def explain_steps(self, path: str, key: str | None = None) -> Steps[Explanation]:
-        """`explain`, for a thread or an event loop."""
         from strongroom.chain.explanation import explained, query_each
 
         path = check_path(path)
         key = None if key is None else check_key(key, path)
         request = Request.of(key, fresh=True, allow_dynamic=False)
-        results, ages = yield from query_each(self._links, path, key, request)
+        results, ages = query_each(self._links, path, key, request)
         self._note(path, key, results)
-
-        def conclude(*, blocking: bool = True) -> Resolution:
-            read = partial(self.resolve, fresh=True, allow_dynamic=False, blocking=blocking)
-            return self._conclude_or_compose(path, key, request, results, read)
-
+        read = partial(self.resolve, fresh=True, allow_dynamic=False)
+        conclusion: Resolution | StrongroomError
         try:
-            conclusion: Resolution | StrongroomError = yield from attempted(conclude)
+            conclusion = self._conclude_or_compose(path, key, request, results, read)
         except StrongroomError as error:
             conclusion = error.copy()  # without frames: it is kept
         return explained(self._links, request, results, ages, conclusion)
@@ -266,7 +279,7 @@ class Chain:
         raise failure.copy(attempts=tuple(attempts)) if isinstance(failure, StoreError) else failure.copy()
 
     def resolve_many(
-        self, paths: Iterable[str], *, fresh: bool = False, allow_dynamic: bool = True, blocking: bool = True
+        self, paths: Iterable[str], *, fresh: bool = False, allow_dynamic: bool = True
     ) -> dict[str, Resolution | StrongroomError]:
         """Return what `resolve` would return or raise for each path. Each link is queried with one batch."""
         results: dict[str, list[tuple[Link, Result]]] = {}
@@ -277,9 +290,7 @@ class Chain:
                 results[check_path(path)] = []
             except StrongroomError as error:
                 outcomes[path] = error
-        if events.auditors and not blocking:
-            raise WouldBlockError(None)  # as above
-        request = Request.of(None, fresh=fresh, allow_dynamic=allow_dynamic, blocking=blocking)
+        request = Request.of(None, fresh=fresh, allow_dynamic=allow_dynamic)
         with time_limit(self._timeout):
             waiting = dict.fromkeys(results)
             for link in self._links:
@@ -308,40 +319,21 @@ class Chain:
             StoreError: a link could not answer. The list is never incomplete.
             UnsupportedOperationError: no link can be listed.
         """
-        return run(self.list_steps(prefix, recursive=recursive, records=records))
-
-    def list_steps(self, prefix: str = "", *, recursive: bool = False, records: bool = False) -> Steps[list[str]]:
-        """`list_secrets`, for a thread or an event loop."""
         prefix = check_prefix(prefix)
         names: set[str] = set()
         with time_limit(self._timeout):
-            listable: list[Link] = []
-            for link in self._links:
-                if link.policy.may_cover_below(prefix) and (yield from link.opened()).listable:
-                    listable.append(link)  # noqa: PERF401  # a comprehension cannot wait for a step
+            asked = [link for link in self._links if link.policy.may_cover_below(prefix)]
+            listable = [link for link in asked if link.opened().listable]
             if not listable:
                 raise UnsupportedOperationError(prefix or None, "no store of the chain can be listed")
             for link in listable:
-                names.update((yield from (link.walk(prefix) if recursive else link.list_entries(prefix))))
+                names.update(link.walk(prefix) if recursive else link.list_entries(prefix))
         start = f"{prefix}/" if prefix and not recursive else ""
         return sorted(name for name in names if records or not is_rotation_record(start + name))
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
     def write(
-        self, path: str, data: Mapping[str, Value], *, store: str | None = None, replace: bool = False
-    ) -> Version | None:
-        """Set the keys of `data` in one store and keep the others; `replace` replaces the secret.
-
-        Raises:
-            ConflictError: other writers won, or the write would hide keys of a lower link.
-            UnsupportedOperationError: no link of the chain can be written, or the named one does not cover this path.
-        """
-        steps = self.write_steps(path, data, store=store, replace=replace)
-        del data  # a traceback that prints local variables would show it
-        return run(steps)
-
-    def write_steps(
         self,
         path: str,
         data: Mapping[str, Value],
@@ -349,32 +341,34 @@ class Chain:
         store: str | None = None,
         replace: bool = False,
         create: bool = False,
-    ) -> Steps[Version | None]:
-        """`write`, for a thread or an event loop. With `create`, a key that the secret has already is a conflict."""
+    ) -> Version | None:
+        """Set the keys of `data` in one store and keep the others; `replace` replaces the secret.
+
+        With `create`, a key that the secret has already is a conflict.
+
+        Raises:
+            ConflictError: other writers won, or the write would hide keys of a lower link.
+            UnsupportedOperationError: no link of the chain can be written, or the named one does not cover this path.
+        """
         path, data = check_path(path), check_data(path, data)
         with time_limit(self._timeout):
-            link = yield from target_link(self._links, path, store)
+            link = target_link(self._links, path, store)
             if replace:
-                return (yield from link.writer.write(path, data))
+                return link.writer.write(path, data)
 
-            def check(before: Secret | None, merged: SensitiveDict) -> Steps[None]:
+            def check(before: Secret | None, merged: SensitiveDict) -> None:
                 if before is None:
-                    yield from refuse_to_hide(self._links, path, merged, link)
+                    refuse_to_hide(self._links, path, merged, link)
                 elif create and before.data.keys() & data.keys():
                     raise ConflictError(path, "it has the key already", store=link.name)
 
-            return (yield from link.writer.merge(path, data, check))
+            return link.writer.merge(path, data, check)
 
     def delete(self, path: str, *, store: str | None = None) -> None:
         """Remove the secret from one store. From then on reads find the secret of a lower link, if it has one."""
-        run(self.delete_steps(path, store=store))
-
-    def delete_steps(self, path: str, *, store: str | None = None) -> Steps[None]:
-        """`delete`, for a thread or an event loop."""
         path = check_path(path)
         with time_limit(self._timeout):
-            link = yield from target_link(self._links, path, store)
-            yield from link.writer.delete(path)
+            target_link(self._links, path, store).writer.delete(path)
 
     def at_target(
         self, path: str, store: str | None, operation: Callable[[GuardedStore], _R], *, changes: str = ""
@@ -387,31 +381,24 @@ class Chain:
             operation: takes the store.
             changes: the name of the change, such as `undelete`, if it is one. It drops the secret from the cache.
         """
-        answer: _R = run(self.target_steps(path, store, Operation("", operation), changes=changes))
-        return answer
-
-    def target_steps(
-        self, path: str, store: str | None, operation: Operation, *arguments: object, changes: str = ""
-    ) -> Steps[Any]:
-        """`at_target`, for a thread or an event loop."""
         path = check_path(path)
         with time_limit(self._timeout):
-            link = yield from target_link(self._links, path, store)
-            return (yield from link.writer.at_store(path, operation, *arguments, changes=changes))
+            return target_link(self._links, path, store).writer.at_store(path, operation, changes=changes)
 
-    def rollback_steps(self, path: str, store: str | None, version: Version) -> Steps[Version | None]:
+    def roll_back(self, path: str, store: str | None, version: Version) -> Version | None:
         """Write the data of an old version to the store that `write` would go to, as its newest version."""
         path = check_path(path)
         with time_limit(self._timeout):
-            link = yield from target_link(self._links, path, store)
-            return (yield from link.writer.roll_back(path, version))
+            return target_link(self._links, path, store).writer.roll_back(path, version)
 
-    def version_steps(self, path: str, store: str | None, operation: Operation, *arguments: object) -> Steps[Any]:
-        """Return the version of a secret that the operation returns: `target_steps`, noted as a read."""
+    def version_at_target(
+        self, path: str, store: str | None, operation: Callable[[GuardedStore], Secret | None]
+    ) -> Secret | None:
+        """Return the version of a secret that the operation returns: `at_target`, noted as a read."""
         path = check_path(path)
         with time_limit(self._timeout):
-            link = yield from target_link(self._links, path, store)
-            attempt, found = yield from query_version(link, path, operation, *arguments)
+            link = target_link(self._links, path, store)
+            attempt, found = query_version(link, path, operation)
             self._reads.note(path, None, link, (attempt, found), step="version")
         if isinstance(found, StrongroomError):
             raise found
@@ -432,8 +419,8 @@ class Chain:
         """Return the store that `at_target` would call. Opens the store, and changes nothing."""
         path = check_path(path)
         with time_limit(self._timeout):
-            link = run(target_link(self._links, path, store))
-            return WriteTarget(link.name, run(link.opened()).capabilities, link.position)
+            link = target_link(self._links, path, store)
+            return WriteTarget(link.name, link.opened().capabilities, link.position)
 
     def check_store(self, store: str) -> None:
         """Raise ConfigurationError if the chain has no store of this name."""
@@ -445,11 +432,7 @@ class Chain:
         """Return each store's health. All are probed now, at the same time."""
         from strongroom.chain.probe import probe_all  # a read does not need it
 
-        return probe_all(self.probes(), self._timeout)
-
-    def probes(self) -> dict[str, Steps[Health]]:
-        """Return the steps that probe each store."""
-        return {link.name: link.health() for link in self._links}
+        return probe_all({link.name: link.health for link in self._links}, self._timeout)
 
     def usage(self) -> dict[str, tuple[CacheUsage, bool]]:
         """Return `Link.usage` of each store."""
@@ -467,12 +450,8 @@ class Chain:
 
     def close(self) -> None:
         """Close every store. Every later call is refused."""
-        run(self.close_steps())
-
-    def close_steps(self) -> Steps[None]:
-        """`close`, for a thread or an event loop."""
         for link in self._links:
-            yield from link.close_steps()
+            link.close()
 
 
 def _resolution(path: str, key: str | None, value: Value, reading: Reading, attempts: Sequence[Attempt]) -> Resolution:

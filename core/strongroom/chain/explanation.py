@@ -7,10 +7,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
 from typing import TYPE_CHECKING
 
-from strongroom.chain.calls.steps import Steps, attempted
 from strongroom.chain.query import Request, Result, query, value_of
 from strongroom.chain.store_handle import SHARE
 from strongroom.encoding import to_json, to_json_text
@@ -76,7 +74,7 @@ class Explanation:
 
 def query_each(
     links: Sequence[Link], path: str, key: str | None, request: Request
-) -> Steps[tuple[list[tuple[Link, Result]], list[float | None]]]:
+) -> tuple[list[tuple[Link, Result]], list[float | None]]:
     """Query every link that covers the path, each within its own `timeout`.
 
     Returns:
@@ -84,17 +82,11 @@ def query_each(
     """
     results: list[tuple[Link, Result]] = []
     covering = [link for link in links if link.covers(path)]
-    ages: list[float | None] = []
-    for link in covering:
-        ages.append((yield from link.disk_age(path)))  # noqa: PERF401  # a comprehension cannot wait for a step
+    ages = [link.disk_age(path) for link in covering]
     for link in covering:
         with time_limit(link.policy.timeout / SHARE), fail_fast():
-            results.append((link, (yield from attempted(partial(_queried, link, path, key, request)))))
+            results.append((link, query(link, path, key, request)))
     return results, ages
-
-
-def _queried(link: Link, path: str, key: str | None, request: Request, *, blocking: bool = True) -> Result:
-    return query(link, path, key, request._replace(blocking=blocking))
 
 
 def explained(

@@ -5,17 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, wait
-from contextvars import Context
 from datetime import datetime
 from functools import partial
 from operator import methodcaller
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from strongroom.chain.cache import CacheUsage, Flight, MemoryCache, Snapshot
-from strongroom.chain.calls.async_reads import AsyncReads, awaited
-from strongroom.chain.calls.steps import Step, Steps
-from strongroom.chain.reading import Reading, WouldBlockError
-from strongroom.chain.store_handle import LIST, PROBE, WALK, Opener, StoreHandle
+from strongroom.chain.reading import Reading
+from strongroom.chain.store_handle import Opener, StoreHandle
 from strongroom.chain.writer import LinkWriter
 from strongroom.errors import (
     AuthenticationError,
@@ -58,6 +55,7 @@ class Link:
         position: its position in the chain, from 1.
         missing_ttl: for how many seconds a confirmed absence counts.
         ttl: for how many seconds a secret is served from the cache.
+        forgotten: how often `forget` was called.
         writer: changes the secrets of the store.
         peek: path and key -> the field as text, if it is cached and current; else None. It is the cache's own method: a
             busy application calls little besides.
@@ -69,12 +67,11 @@ class Link:
         self.policy = config
         self.missing_ttl = cache.missing_ttl
         self.ttl = cache.ttl
+        self.forgotten = 0
         self._handle = StoreHandle(self.name, opener, config.timeout)
         self._cache = MemoryCache(self.name, cache)
-        self._async_reads = AsyncReads(self.name, self._cache, self._handle)
         self._disk = disk
         self._followers: tuple[Link, ...] = ()
-        self._loop_probe: Future[Secret] | None = None
         self.writer = LinkWriter(self.name, self._handle, self.forget)
         self.peek = self._cache.text
 
@@ -89,7 +86,6 @@ class Link:
         self._cache.reset()
         self._handle.reset()
         self.writer.reset()
-        self._loop_probe = None
 
     def join(self, links: Sequence[Link]) -> None:
         """Note the position in these links of a chain.
@@ -106,35 +102,29 @@ class Link:
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
-    def read(self, path: str, key: str | None = None, *, fresh: bool = False, blocking: bool = True) -> Reading:
+    def read(self, path: str, key: str | None = None, *, fresh: bool = False) -> Reading:
         """Return the secret at `path`, or the key alone if the store has single-key reads.
 
         Args:
             path: a checked path.
             key: the requested key, if any. The reading may lack it.
             fresh: query the store, past the cache.
-            blocking: False raises `WouldBlockError` if only I/O could answer.
 
         Raises:
             StoreError: see `GuardedStore.read`. An outage is raised if nothing usable is cached.
         """
         keyed = False
         if not self._is_on_disk(path):  # else the store stays closed until something has to be asked
-            store = self._opened(path, blocking=blocking)
+            store = self._opened(path)
             if store.local:
                 return _read_local(store, path, key)
             keyed = key is not None and store.keyed
         try:
-            if (flight := awaited((self.name, path, fresh))) is not None:
-                return Reading.of(self._cache.wait(path, flight, 0.0))
-            if not fresh and (known := self._cached_or_stale(path, key, keyed=keyed, blocking=blocking)) is not None:
+            if not fresh and (known := self._cached_or_stale(path, key, keyed=keyed)) is not None:
                 return known
-            if not blocking:
-                self._require_not_refused(path)
-                self._require_no_io([path], fresh=fresh)
             with fail_fast(self._has_fallback(path, fresh=fresh)):
                 if key is not None and keyed:
-                    value = self._handle.call(path, methodcaller("read_key", path, key), reads=True)
+                    value = self._handle.call(path, lambda store: store.read_key(path, key), reads=True)
                     return Reading(SensitiveDict({key: value}))
                 return Reading.of(self._cache.fetch(path, self._load(path, fresh=fresh), fresh=fresh))
         except StoreUnavailableError as error:
@@ -147,11 +137,19 @@ class Link:
             raise outage
         return stale
 
-    def _opened(self, path: str, *, blocking: bool) -> GuardedStore:
+    def cached(self, path: str, key: str | None = None) -> Reading | None:
+        """Return the secret if the cache in memory has it, and it is current. The store is neither opened nor asked."""
+        store = self._handle.store
+        if store is None and not self._is_on_disk(path):
+            return None
+        try:
+            return self._cached(path, key, keyed=key is not None and store is not None and store.keyed)
+        except AgedAbsence:
+            return None
+
+    def _opened(self, path: str) -> GuardedStore:
         if (store := self._handle.store) is not None:
             return store
-        if not blocking:
-            raise WouldBlockError(None)
         with fail_fast(self._is_followed(path)):
             return self._handle.opened(path)
 
@@ -164,10 +162,7 @@ class Link:
         return self._is_followed(path) or (not fresh and self._cache.stale(path) is not None)
 
     def _load(self, path: str, *, fresh: bool = False) -> Callable[[], Secret]:
-        """Return the call that reads the secret, through the disk cache if there is one.
-
-        A partial and a `methodcaller` add no frame to it, as a lambda would.
-        """
+        """Return the call that reads the secret, through the disk cache if there is one."""
         load = partial(self._handle.call, path, methodcaller("read", path), reads=True)
         return load if self._disk is None else partial(self._disk.fetch, path, load, fresh=fresh)
 
@@ -176,7 +171,7 @@ class Link:
         return self._disk is not None and self._disk.covers(path)
 
     def _cached_or_stale(
-        self, path: str, key: str | None, *, keyed: bool = False, blocking: bool, patient: bool = True
+        self, path: str, key: str | None, *, keyed: bool = False, patient: bool = True
     ) -> Reading | None:
         """Return the cached secret. During a known outage it may be stale: nobody waits for a slow probe.
 
@@ -184,20 +179,15 @@ class Link:
             path: the path.
             key: the requested key, if any.
             keyed: the key is read by itself.
-            blocking: that of `read`. If False, an asynchronous store is probed in the running event loop.
-            patient: look on disk too if the call may block, and give a probe that it begins a moment to answer, since
-                the outage may be over.
+            patient: look on disk too, and give a probe that it begins a moment to answer, since the outage may be over.
         """
         cached = self._cached(path, key, keyed=keyed)
         if cached is not None or (outage := self._handle.known_outage(path)) is None:
             return cached
-        waits = blocking and patient
-        stale = self._stale(path, outage, blocking=waits)
-        if stale is not None and not blocking and self._is_awaited:
-            self._probe_in_loop(path)
-        elif stale is not None:
+        stale = self._stale(path, outage, on_disk=patient)
+        if stale is not None:
             probe = self._handle.probe(path, partial(self._probe, path))
-            if probe is not None and waits:
+            if probe is not None and patient:
                 wait([probe], min(PROBE_PATIENCE, remaining()))
                 return self._cached(path, key, keyed=keyed) or self._stale(path, outage)  # it may be denied, or gone
         return stale
@@ -212,68 +202,26 @@ class Link:
         except StrongroomError:
             pass
 
-    def _probe_in_loop(self, path: str) -> None:
-        """`_probe`, in the running event loop, if a probe is due and none is in progress."""
-        if self._handle.is_refused(path) or (self._loop_probe is not None and not self._loop_probe.done()):
-            return
-
-        def begin() -> Future[Secret]:
-            with fail_fast():
-                return self._async_reads.begin([path])[path]
-
-        def ended(probe: Future[Secret]) -> None:
-            if isinstance(probe.exception(), PermissionDeniedError | AuthenticationError):
-                self._forget_denied(path)
-
-        self._loop_probe = Context().run(begin)  # with the store's whole timeout
-        self._loop_probe.add_done_callback(ended)
-
-    @property
-    def _is_awaited(self) -> bool:
-        """The store is open, and asynchronous."""
-        return self._handle.store is not None and self._handle.store.awaited is not None
-
-    def _require_not_refused(self, path: str) -> None:
-        """Raise the known outage for which the store would not be queried."""
-        outage = self._handle.known_outage(path)
-        if outage is not None and not self._is_on_disk(path) and self._handle.is_refused(path):
-            raise outage
-
-    def _require_no_io(self, paths: Sequence[str], *, fresh: bool) -> NoReturn:
-        """Raise `WouldBlockError`. An asynchronous store begins to read the paths."""
-        flights = {} if fresh else {p: f for p in paths if (f := self._cache.flight(p)) is not None}
-        if any(map(self._is_on_disk, paths)) or not self._is_awaited:
-            raise WouldBlockError(flights.get(paths[0]) if len(paths) == 1 else None)
-        with fail_fast(all(self._has_fallback(path, fresh=fresh) for path in paths)):
-            flights |= self._async_reads.begin(path for path in paths if path not in flights)
-        raise WouldBlockError(None, {(self.name, path, fresh): flight for path, flight in flights.items()})
-
-    def read_many(
-        self, paths: Iterable[str], *, fresh: bool = False, blocking: bool = True
-    ) -> dict[str, Reading | StrongroomError]:
+    def read_many(self, paths: Iterable[str], *, fresh: bool = False) -> dict[str, Reading | StrongroomError]:
         """Return what `read` would return or raise for each path. Paths that are not cached are read as one batch.
 
         The link's `timeout` applies to each answer of the batch, not to the whole. If another link can answer a path of
-        the batch, the whole batch fails fast. `blocking` is that of `read`.
+        the batch, the whole batch fails fast.
         """
         paths = list(paths)
         with fail_fast(any(self._is_followed(path) for path in paths)):
-            return self._read_many(paths, fresh=fresh, blocking=blocking)
+            return self._read_many(paths, fresh=fresh)
 
-    def _read_many(self, paths: Sequence[str], *, fresh: bool, blocking: bool) -> dict[str, Reading | StrongroomError]:
+    def _read_many(self, paths: Sequence[str], *, fresh: bool) -> dict[str, Reading | StrongroomError]:
         results: dict[str, Reading | StrongroomError] = {}
         led: dict[str, Flight] = {}
         joined: dict[str, Future[Secret]] = {}
         unknown: list[str] = []
         for path in paths:
-            if (awaiting := awaited((self.name, path, fresh))) is not None:
-                results[path] = self._landed(path, awaiting, fresh=fresh, seconds=0.0)
-            elif (known := self._without_io(path, fresh=fresh, blocking=blocking)) is not None:
+            if (known := self._without_io(path, fresh=fresh)) is not None:
                 results[path] = known
             else:
                 unknown.append(path)
-        if unknown and not blocking:
-            self._require_no_io(unknown, fresh=fresh)
         try:
             for path in unknown:
                 flight = led[path] = Flight()
@@ -291,12 +239,10 @@ class Link:
         results |= {path: self._landed(path, flight, fresh=fresh) for path, flight in joined.items()}
         return results
 
-    def _landed(
-        self, path: str, flight: Future[Secret], *, fresh: bool, seconds: float | None = None
-    ) -> Reading | StrongroomError:
+    def _landed(self, path: str, flight: Future[Secret], *, fresh: bool) -> Reading | StrongroomError:
         """Return the result of a read that somebody else leads: see `MemoryCache.wait`."""
         try:
-            return Reading.of(self._cache.wait(path, flight, seconds))
+            return Reading.of(self._cache.wait(path, flight))
         except StrongroomError as error:
             return self._failed(error, path, fresh=fresh)
 
@@ -304,12 +250,12 @@ class Link:
         ask = self._handle.read_each
         return ask(paths) if self._disk is None else self._disk.read_each(paths, ask, fresh=fresh)
 
-    def _without_io(self, path: str, *, fresh: bool, blocking: bool) -> Reading | StrongroomError | None:
+    def _without_io(self, path: str, *, fresh: bool) -> Reading | StrongroomError | None:
         """Return the result of a read that needs no service; None if the service has to be queried."""
         try:
-            if not self._is_on_disk(path) and (store := self._opened(path, blocking=blocking)).local:
+            if not self._is_on_disk(path) and (store := self._opened(path)).local:
                 return _read_local(store, path, None)
-            return None if fresh else self._cached_or_stale(path, None, blocking=blocking, patient=False)
+            return None if fresh else self._cached_or_stale(path, None, patient=False)
         except StrongroomError as error:
             return self._stale_or(error, path, fresh=fresh)
 
@@ -344,11 +290,11 @@ class Link:
             raise AgedAbsence(path, snapshot.reason, store=self.name).aged(self._cache.age(snapshot))
         return self._unsealed(snapshot)
 
-    def _stale(self, path: str, outage: StoreUnavailableError, *, blocking: bool = True) -> Reading | None:
+    def _stale(self, path: str, outage: StoreUnavailableError, *, on_disk: bool = True) -> Reading | None:
         snapshot = self._cache.stale(path)
         if snapshot is not None:
             return self._unsealed(snapshot, outage)
-        secret = self._disk.stale(path) if blocking and self._disk is not None else None
+        secret = self._disk.stale(path) if on_disk and self._disk is not None else None
         return None if secret is None else Reading.of(secret)._replace(outage=outage)
 
     def _unsealed(self, snapshot: Snapshot, outage: StoreUnavailableError | None = None) -> Reading | None:
@@ -358,9 +304,9 @@ class Link:
         age, ttl = self._cache.age(snapshot), self._cache.ttl(snapshot)
         return Reading(data, snapshot.version, snapshot.created, age, cached=True, outage=outage, ttl=ttl)
 
-    def list_entries(self, prefix: str) -> Steps[list[str]]:
+    def list_entries(self, prefix: str) -> list[str]:
         """Return the names directly below `prefix` that this link is queried for, folders ending in `/`."""
-        names: list[str] = yield from self._handle.steps(prefix or None, LIST, prefix)
+        names = self._handle.call(prefix or None, lambda store: list(store.list_entries(prefix)))
         below = f"{prefix}/" if prefix else ""
         return [
             name
@@ -368,12 +314,12 @@ class Link:
             if (self.policy.may_cover_below(below + name[:-1]) if name.endswith("/") else self.covers(below + name))
         ]
 
-    def walk(self, prefix: str) -> Steps[list[str]]:
+    def walk(self, prefix: str) -> list[str]:
         """Return the path of every secret below `prefix` that this link is queried for, within all remaining time."""
-        paths: list[str] = yield from self._handle.steps(prefix or None, WALK, prefix, limit=remaining())
+        paths = self._handle.call(prefix or None, lambda store: list(store.walk(prefix)), limit=remaining())
         return [path for path in paths if self.covers(path)]
 
-    def newest_versions(self, paths: Iterable[str]) -> Steps[dict[str, VersionInfo | StrongroomError]]:
+    def newest_versions(self, paths: Iterable[str]) -> dict[str, VersionInfo | StrongroomError]:
         """Return the newest version or the error of each path; nothing if the store cannot tell without reading.
 
         An outage of the store is an error of each path.
@@ -381,10 +327,6 @@ class Link:
         store = self._handle.store
         if store is not None and "newest_versions" not in store.optional:
             return {}
-        found: dict[str, VersionInfo | StrongroomError] = yield Step(partial(self._newest_versions, paths))
-        return found
-
-    def _newest_versions(self, paths: Iterable[str]) -> dict[str, VersionInfo | StrongroomError]:
 
         def newest(store: GuardedStore) -> dict[str, VersionInfo | StrongroomError]:
             found: dict[str, VersionInfo | StrongroomError] = {} if store.local else dict(store.newest_versions(paths))
@@ -404,47 +346,34 @@ class Link:
         """Note that the store has just confirmed this version, or with None an absence, of a secret: see the cache."""
         return self._cache.confirm(path, version, created)
 
-    def disk_age(self, path: str) -> Steps[float | None]:
+    def disk_age(self, path: str) -> float | None:
         """Return the age of what the disk cache has at `path`, in seconds; None if it has nothing."""
-        age: float | None = None if self._disk is None else (yield Step(partial(self._disk.age, path)))
-        return age
+        return None if self._disk is None else self._disk.age(path)
 
-    def creates(self, path: str, *, blocking: bool = True) -> bool:
+    def creates(self, path: str) -> bool:
         """Return True if a read of `path` would create a credential. May open the store."""
-        if self._is_on_disk(path):
-            return False
-        if self._handle.store is None and not blocking:
-            raise WouldBlockError(None)
-        store = self._handle.opened(path)
-        if not blocking and store.enforced and "dynamic" in store.capabilities:
-            raise WouldBlockError(None)  # nobody knows how long it thinks
-        return store.makes(path)
+        return not self._is_on_disk(path) and self._handle.opened(path).makes(path)
 
-    def opened(self) -> Steps[GuardedStore]:
+    def opened(self) -> GuardedStore:
         """Return the store. Opens it, so that an outage is not taken for a capability that it lacks."""
-        store: GuardedStore = self._handle.store or (yield Step(self._handle.opened))
-        return store
+        return self._handle.opened()
 
     def usage(self) -> tuple[CacheUsage, bool]:
         """Return the size of the cache in memory, and True during a known outage. Does not query the store."""
         return self._cache.usage(), self._handle.breaker.is_open
 
-    def health(self) -> Steps[Health]:
+    def health(self) -> Health:
         """Probe the store, past cache and breaker, and measure the duration."""
         from strongroom.chain.probe import diagnose  # a read does not need it
 
         with time_limit(self.policy.timeout), fail_fast(), require_paths(filter(self.covers, required_paths())):
-            return (yield from diagnose(self.name, self._health()))
-
-    def _health(self) -> Steps[Health]:
-        store: GuardedStore = self._handle.store or (yield Step(self._handle.open))
-        health: Health = yield PROBE.step(store)
-        return health
+            return diagnose(self.name, lambda: self._handle.open().probe())
 
     # --- the store ----------------------------------------------------------------------------------------------------
 
     def forget(self, path: str | None = None) -> None:
         """Drop `path`, or everything, from the caches in memory and on disk."""
+        self.forgotten += 1
         if self._disk is not None:
             self._disk.forget(path)
         self._cache.forget(path)
@@ -455,9 +384,9 @@ class Link:
             self._disk.forget(path, denied=True)
         self._cache.forget(path)
 
-    def close_steps(self) -> Steps[None]:
+    def close(self) -> None:
         """Close the store and empty the cache. Every later call is refused."""
-        yield from self._handle.close_steps()
+        self._handle.close()
         self._cache.forget()
 
 

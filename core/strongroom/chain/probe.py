@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from functools import partial
-from typing import Any
 
-from strongroom.chain.calls.steps import Steps, run
 from strongroom.errors import (
     AuthenticationError,
     Check,
@@ -38,7 +35,7 @@ _OTHERWISE = "answers"
 _ORIGINS = "`strongroom config show` prints each option with its origin"
 
 
-def diagnose(store: str, probe: Steps[Health]) -> Steps[Health]:
+def diagnose(store: str, probe: Callable[[], Health]) -> Health:
     """Return a store's health, with the duration of the probe.
 
     If the store is unhealthy, the result has an error, and a failed check with the reason.
@@ -49,7 +46,7 @@ def diagnose(store: str, probe: Steps[Health]) -> Steps[Health]:
     """
     started = time.monotonic()
     try:
-        health = yield from probe
+        health = probe()
     except StrongroomError as error:
         # A copy has no frames: the error is kept, and frames may hold values.
         health = Health(ok=False, error=error.copy(), checks=error.checks)
@@ -57,44 +54,23 @@ def diagnose(store: str, probe: Steps[Health]) -> Steps[Health]:
     return _whole(health._replace(seconds=seconds), store)
 
 
-def probe_all(probes: Mapping[str, Steps[Health]], limit: float) -> dict[str, Health]:
+def probe_all(probes: Mapping[str, Callable[[], Health]], limit: float) -> dict[str, Health]:
     """Return each store's health by its name. All are probed at the same time.
 
     A store that does not answer within `limit` seconds is unavailable.
     """
     started = time.monotonic()
     with time_limit(limit):
-        answers = {name: in_daemon(partial(run, probe), f"health of {name}") for name, probe in probes.items()}
+        answers = {name: in_daemon(probe, f"health of {name}") for name, probe in probes.items()}
         return {name: _awaited(name, answer, started) for name, answer in answers.items()}
-
-
-async def await_all(
-    probes: Mapping[str, Steps[Health]], limit: float, drive: Callable[[Steps[Health]], Coroutine[Any, Any, Health]]
-) -> dict[str, Health]:
-    """`probe_all`, in the running event loop. `drive` waits for the steps of a probe."""
-    import asyncio
-
-    started = time.monotonic()
-    with time_limit(limit):
-        tasks = {name: asyncio.create_task(drive(probe)) for name, probe in probes.items()}
-        try:
-            done, _ = await asyncio.wait(tasks.values(), timeout=remaining() + _GRACE)
-        finally:
-            for task in tasks.values():
-                task.cancel()
-    return {name: task.result() if task in done else _overdue(name, started) for name, task in tasks.items()}
 
 
 def _awaited(name: str, answer: Future[Health], started: float) -> Health:
     try:
         return answer.result(remaining() + _GRACE)
     except TimeoutError:
-        return _overdue(name, started)
-
-
-def _overdue(name: str, started: float) -> Health:
-    outage = StoreUnavailableError(None, "it did not answer in time", store=name)
-    return _whole(Health(ok=False, error=outage, seconds=time.monotonic() - started), name)
+        outage = StoreUnavailableError(None, "it did not answer in time", store=name)
+        return _whole(Health(ok=False, error=outage, seconds=time.monotonic() - started), name)
 
 
 def _whole(health: Health, store: str) -> Health:

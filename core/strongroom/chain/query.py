@@ -1,16 +1,16 @@
 """Query one link of the chain: run the read, judge its answer, note it, and tell whether the chain continues."""
 
+from __future__ import annotations
+
 import logging
 import time
 from collections.abc import Callable, Container, Iterator, Sequence
 from enum import Enum
-from typing import Final, NamedTuple, Self, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, Self, TypeAlias
 
 from strongroom import events
-from strongroom.chain.calls.steps import Steps
 from strongroom.chain.link import Link
 from strongroom.chain.reading import Reading
-from strongroom.chain.store_handle import Operation
 from strongroom.errors import (
     Answer,
     Attempt,
@@ -24,6 +24,9 @@ from strongroom.errors import (
 )
 from strongroom.events import Event, EventKind, hit_counter
 from strongroom.secret import AgedAbsence, Secret, SensitiveDict, Value, protect
+
+if TYPE_CHECKING:
+    from strongroom.store.boundary.guard import GuardedStore
 
 
 class Missing(Enum):
@@ -67,7 +70,6 @@ class Request(NamedTuple):
     wanted: str = ""
     fresh: bool = False
     allow_dynamic: bool = True
-    blocking: bool = True
 
     @classmethod
     def of(
@@ -78,29 +80,33 @@ class Request(NamedTuple):
         *,
         fresh: bool = False,
         allow_dynamic: bool = True,
-        blocking: bool = True,
     ) -> Self:
         """Return the request for what `extract` returns; by default for the key, or for the whole secret."""
         if extract is None:
             extract = (lambda data: data) if key is None else (lambda data: data.get(key, MISSING))
-        return cls(extract, wanted or ("" if key is None else f"key {key!r}"), fresh, allow_dynamic, blocking)
+        return cls(extract, wanted or ("" if key is None else f"key {key!r}"), fresh, allow_dynamic)
 
 
 def query(link: Link, path: str, key: str | None, request: Request) -> Result:
-    """Read from one link and judge the answer.
-
-    Raises:
-        WouldBlockError: only I/O could answer, and the request may not block.
-    """
+    """Read from one link and judge the answer."""
     started = time.monotonic()
-    if not request.allow_dynamic and creates(link, path, blocking=request.blocking):
+    if not request.allow_dynamic and creates(link, path):
         return _not_queried(link, path)
     try:
-        reading = link.read(path, key, fresh=request.fresh, blocking=request.blocking)
+        reading = link.read(path, key, fresh=request.fresh)
         if _missing_key_expired(link, reading, request):
-            reading = link.read(path, key, fresh=True, blocking=request.blocking)
+            reading = link.read(path, key, fresh=True)
     except StrongroomError as error:
         return _failed(error, link, started)
+    return _judged(link, path, reading, request, started)
+
+
+def query_cached(link: Link, path: str, key: str | None, request: Request) -> Result | None:
+    """Return the result of `query` if the link has the value in memory, and current; else None."""
+    started = time.monotonic()
+    reading = link.cached(path, key)
+    if reading is None or request.extract(reading.data) is MISSING:
+        return None
     return _judged(link, path, reading, request, started)
 
 
@@ -114,10 +120,10 @@ def query_many(link: Link, paths: Sequence[str], request: Request) -> Iterator[t
     """Yield the result of `query` for each path, read as one batch."""
     started = time.monotonic()
     if not request.allow_dynamic:
-        dynamic = dict.fromkeys(path for path in paths if creates(link, path, blocking=request.blocking))
+        dynamic = dict.fromkeys(path for path in paths if creates(link, path))
         yield from ((path, _not_queried(link, path)) for path in dynamic)
         paths = [path for path in paths if path not in dynamic]
-    for path, answer in link.read_many(paths, fresh=request.fresh, blocking=request.blocking).items():
+    for path, answer in link.read_many(paths, fresh=request.fresh).items():
         if isinstance(answer, StrongroomError):
             yield path, _failed(answer, link, started)
         else:
@@ -125,12 +131,12 @@ def query_many(link: Link, paths: Sequence[str], request: Request) -> Iterator[t
 
 
 def query_version(
-    link: Link, path: str, operation: Operation, *arguments: object
-) -> "Steps[tuple[Attempt, Secret | StrongroomError | None]]":
+    link: Link, path: str, operation: Callable[[GuardedStore], Secret | None]
+) -> tuple[Attempt, Secret | StrongroomError | None]:
     """Read one version of a secret from one link, past its cache."""
     started = time.monotonic()
     try:
-        secret: Secret | None = yield from link.writer.at_store(path, operation, *arguments)
+        secret = link.writer.at_store(path, operation)
     except StrongroomError as error:
         return _failed(error, link, started)
     if secret is None:
@@ -146,10 +152,10 @@ def value_of(request: Request, reading: Reading) -> Value:
     return None if isinstance(value, Missing) else protect(value)
 
 
-def creates(link: Link, path: str, *, blocking: bool = True) -> bool:
+def creates(link: Link, path: str) -> bool:
     """Return True if a read of this link would create a credential; False if it cannot be opened: a read says why."""
     try:
-        return link.creates(path, blocking=blocking)
+        return link.creates(path)
     except StrongroomError:
         return False
 

@@ -1,9 +1,7 @@
 """The answer of a link: a secret's data, with its age and origin."""
 
-from collections.abc import Mapping
-from concurrent.futures import Future
 from datetime import datetime
-from typing import NamedTuple, Self, TypeAlias
+from typing import NamedTuple, Self
 
 from strongroom.errors import StoreUnavailableError
 from strongroom.secret import AgedSecret, Secret, SensitiveDict, Version, age_of, protect_data
@@ -35,21 +33,3 @@ class Reading(NamedTuple):
         """Return the reading of a secret that has just been read, or that comes from the disk cache."""
         data, cached = protect_data(secret.data), isinstance(secret, AgedSecret)
         return cls(data, secret.version, secret.created, age_of(secret), cached, ttl=secret.ttl, on_disk=cached)
-
-
-class WouldBlockError(Exception):
-    """Internal: only I/O can answer this read.
-
-    Attributes:
-        flight: the read in progress, if there is one.
-        reads: reads that need no thread. Each is the answer when the call is repeated.
-    """
-
-    def __init__(self, flight: Future[Secret] | None, reads: "Mapping[Read, Future[Secret]] | None" = None) -> None:
-        super().__init__()
-        self.flight = flight
-        self.reads = reads or {}
-
-
-Read: TypeAlias = "tuple[str, str, bool]"
-"""A read of one call: the link's name, the path, and whether it goes past the cache."""

@@ -9,11 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from strongroom.chain.breaker import Breaker
-from strongroom.chain.calls.steps import Step, Steps
 from strongroom.chain.first_use import first_use
 from strongroom.errors import (
     InvalidDataError,
@@ -33,40 +31,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("strongroom.secrets_manager")
 
 Opener: TypeAlias = Callable[[], SecretStore]
-
-
-class Operation(NamedTuple):
-    """An operation of a store.
-
-    Attributes:
-        name: its method of `GuardedStore` and of `AwaitedStore`; empty for one that only a thread can wait for.
-        block: takes the store and the arguments, in the place of the method of `GuardedStore`.
-    """
-
-    name: str
-    block: Callable[..., Any] | None = None
-
-    def step(self, store: GuardedStore, *arguments: object) -> Step:
-        """Return the call of this operation."""
-        awaited = None if store.awaited is None or not self.name else store.awaited.find(self.name)
-        block = getattr(store, self.name) if self.block is None else partial(self.block, store)
-        return Step(partial(block, *arguments), None if awaited is None else partial(awaited, *arguments))
-
-
-READ = Operation("read")
-WRITE = Operation("write")
-WRITE_IF = Operation("write_if")
-DELETE = Operation("delete")
-VERSIONS = Operation("versions")
-READ_VERSION = Operation("read_version")
-UNDELETE = Operation("undelete")
-DESTROY = Operation("destroy")
-READ_METADATA = Operation("read_metadata")
-WRITE_METADATA = Operation("write_metadata")
-LIST = Operation("list_entries", lambda store, prefix: list(store.list_entries(prefix)))
-PROBE = Operation("probe")
-CLOSE = Operation("close")
-WALK = Operation("walk", lambda store, prefix: list(store.walk(prefix)))
 
 
 _R = TypeVar("_R")
@@ -113,63 +77,36 @@ class StoreHandle:
         self._probe: Future[object] | None = None
         self._probe_lock = threading.RLock()
 
-    def close_steps(self) -> Steps[None]:
+    def close(self) -> None:
         """Close the store, and wait for a probe in the background. Every later call is refused."""
         self._closed = True
         store, self.store = self.store, None
         if store is not None:
-            yield CLOSE.step(store)
+            store.close()
         with self._probe_lock:
             probe = self._probe
         if probe is not None and not probe.done():
-            yield Step(partial(wait, [probe], min(self._timeout, remaining())))
+            wait([probe], min(self._timeout, remaining()))
 
-    def call(self, path: str | None, operation: Callable[..., _R], *arguments: object, reads: bool = False) -> _R:
-        """Return `operation(store, *arguments)`, which changes nothing, within its share of the time.
+    def call(
+        self,
+        path: str | None,
+        operation: Callable[[GuardedStore], _R],
+        *,
+        limit: float | None = None,
+        reads: bool = False,
+        changes: str = "",
+    ) -> _R:
+        """Return `operation(store)`, within its share of the time.
 
         A call that fails fast is refused during a known outage. Any other call is sent: nobody else can answer it. An
         outage of one path alone is known to its reads, and to nothing else.
 
         Args:
             path: the path that errors name.
-            operation: takes the store, which is opened if need be, and the arguments.
-            arguments: the rest of the operation's arguments.
-            reads: it is a read of `path`.
-        """
-        self._admit(path, reads=reads)
-        given = min(self._share(), remaining())
-        ends = time.monotonic() + given
-        try:
-            with time_limit(given):
-                store = self.open()
-                with self._first_use("call"):
-                    answer = operation(store, *arguments)
-        except StrongroomError as error:
-            failure = self._noted(error, path, given, ends, reads=reads)
-            if failure is error:
-                raise
-        else:
-            self._note_answer(path if reads else None)
-            return answer
-        raise failure
-
-    def steps(
-        self,
-        path: str | None,
-        operation: Operation,
-        *arguments: object,
-        limit: float | None = None,
-        reads: bool = False,
-        changes: str = "",
-    ) -> Steps[Any]:
-        """`call`, for a thread or an event loop. An asynchronous store is awaited in the loop, without a thread.
-
-        Args:
-            path: see `call`.
-            operation: the operation.
-            arguments: see `call`.
+            operation: takes the store, which is opened if need be.
             limit: a timeout in seconds, if not the usual share.
-            reads: see `call`.
+            reads: it is a read of `path`.
             changes: the name of the change, if it is one. A failed one says nothing about reads, and opens no breaker.
         """
         self._admit(path, reads=reads)
@@ -180,9 +117,9 @@ class StoreHandle:
         ends = time.monotonic() + given
         try:
             with time_limit(given):
-                store = self.store or (yield Step(self.open))
+                store = self.open()
                 with self._first_use("call"):
-                    answer = yield operation.step(store, *arguments)
+                    answer = operation(store)
         except StrongroomError as error:
             failure = self._noted(error, path, given, ends, reads=reads, changes=bool(changes))
             if changes:

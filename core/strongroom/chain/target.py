@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import NamedTuple
 
-from strongroom.chain.calls.steps import Steps, attempted
 from strongroom.chain.link import Link
 from strongroom.chain.query import creates
-from strongroom.chain.reading import Reading
 from strongroom.errors import ConfigurationError, ConflictError, SecretNotFoundError, UnsupportedOperationError
 from strongroom.secret import SensitiveDict
 
@@ -28,7 +25,7 @@ class WriteTarget(NamedTuple):
     link: int | None = None
 
 
-def target_link(links: Sequence[Link], path: str, store: str | None) -> Steps[Link]:
+def target_link(links: Sequence[Link], path: str, store: str | None) -> Link:
     """Return the link to write to: the named one, or the first that can be written.
 
     Raises:
@@ -41,7 +38,7 @@ def target_link(links: Sequence[Link], path: str, store: str | None) -> Steps[Li
             raise UnsupportedOperationError(path, "its `paths` do not cover this path", store=store)
         return link
     for link in links:
-        if link.covers(path) and (yield from link.opened()).writable:
+        if link.covers(path) and link.opened().writable:
             return link
     raise UnsupportedOperationError(path, "no store of the chain can be written")
 
@@ -60,7 +57,7 @@ def named_link(links: Sequence[Link], store: object) -> Link:
     raise ConfigurationError(f"no store {named} in the chain: it has {names}")
 
 
-def refuse_to_hide(links: Sequence[Link], path: str, merged: SensitiveDict, target: Link) -> Steps[None]:
+def refuse_to_hide(links: Sequence[Link], path: str, merged: SensitiveDict, target: Link) -> None:
     """Refuse a new secret that would hide keys of a lower link: reads of the whole secret would lose them.
 
     Raises:
@@ -69,12 +66,11 @@ def refuse_to_hide(links: Sequence[Link], path: str, merged: SensitiveDict, targ
     for link in links[links.index(target) + 1 :]:
         if not link.covers(path):
             continue
-        makes: bool = yield from attempted(partial(creates, link, path))
-        if makes:
+        if creates(link, path):
             reason = f"it would hide what store {link.name} makes there"
             raise ConflictError(path, reason, store=target.name, hint="Write it elsewhere, or pass replace=True")
         try:
-            reading: Reading = yield from attempted(partial(link.read, path, fresh=True))
+            reading = link.read(path, fresh=True)
         except SecretNotFoundError:
             continue
         hidden = sorted(reading.data.keys() - merged.keys())

@@ -1,5 +1,5 @@
-"""The manager: its blocking methods, and their asynchronous forms."""
+"""The manager: the face of a chain of stores."""
 
-from strongroom.manager.asynchronous import SecretsManager
+from strongroom.manager.manager import SecretsManager
 
 __all__ = ["SecretsManager"]

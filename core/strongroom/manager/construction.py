@@ -1,4 +1,4 @@
-"""How a manager is made from arguments or a configuration, forked and closed; the base of its blocking half."""
+"""How a manager is made from arguments or a configuration, forked and closed; the base of the manager."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NoReturn, Self, TypeAlias
 from weakref import WeakSet, finalize
 
-from strongroom.chain.calls.steps import Steps, run
-from strongroom.chain.calls.threads import Threads
 from strongroom.chain.chain import Chain
 from strongroom.chain.first_use import first_use
 from strongroom.chain.link import Link
+from strongroom.chain.threads import Threads
 from strongroom.errors import ConfigurationError
 from strongroom.manager import substitution
 from strongroom.manager.arguments import check_flag
@@ -140,13 +139,14 @@ class ConfiguredManager:
         return self._config
 
     def close(self) -> None:
-        """End every watch, close every store and empty the cache. Every later call is refused."""
-        run(self._close_steps())
+        """End every watch, close every store and empty the cache. Every later call is refused.
 
-    def _close_steps(self) -> Steps[None]:
+        Writes of async functions that are in progress are made before.
+        """
         chain, watcher = self._own
-        yield from watcher.close_steps()
-        yield from chain.close_steps()
+        self._threads.finish_writes()
+        watcher.close()
+        chain.close()
         self._threads.close()
         self._end_audit()
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from functools import partial
 
-from strongroom.chain.calls.steps import Steps, attempted
 from strongroom.chain.chain import Chain
 from strongroom.config import Generation, SecretConfig
 from strongroom.errors import ConflictError, SecretNotFoundError
@@ -25,7 +23,7 @@ def generated(rule: Generation) -> SensitiveStr:
             return SensitiveStr(secrets.token_urlsafe(rule.length))
 
 
-def generate_missing(chain: Chain, rows: Mapping[str, SecretConfig], store: str | None) -> Steps[list[str]]:
+def generate_missing(chain: Chain, rows: Mapping[str, SecretConfig], store: str | None) -> list[str]:
     """Create each secret that no store has and whose row has a rule, and return its variables.
 
     Raises:
@@ -35,18 +33,17 @@ def generate_missing(chain: Chain, rows: Mapping[str, SecretConfig], store: str 
     for variable, row in rows.items():
         if row.generate is None:
             continue
-        read = partial(chain.resolve, row.path, row.key, fresh=True)
         try:
-            yield from attempted(read)
+            chain.resolve(row.path, row.key, fresh=True)
         except SecretNotFoundError:
             pass
         else:
             continue
         data = SensitiveDict({row.key: generated(row.generate)})
         try:
-            yield from chain.write_steps(row.path, data, store=store, create=True)
+            chain.write(row.path, data, store=store, create=True)
         except ConflictError:
-            yield from attempted(read)  # somebody else has created it; otherwise this tells why
+            chain.resolve(row.path, row.key, fresh=True)  # somebody else has created it; otherwise this tells why
         else:
             created.append(variable)
     return created

@@ -14,12 +14,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import partial
+from operator import methodcaller
 from typing import TYPE_CHECKING
 
 from strongroom import plugins
-from strongroom.chain.calls.steps import Steps, run
-from strongroom.chain.store_handle import READ_VERSION, VERSIONS
 from strongroom.config import Config, RotationConfig
 from strongroom.config.document import listed
 from strongroom.config.trust import not_trusted
@@ -41,9 +39,8 @@ from strongroom.secret import Secret, SensitiveDict, Value, Version, same
 from strongroom.store.boundary.enforcement import open_plugin
 
 if TYPE_CHECKING:
-    from strongroom.chain.calls.threads import Threads
     from strongroom.chain.chain import Chain
-    from strongroom.store import VersionInfo
+    from strongroom.chain.threads import Threads
 
 LAST_LABEL = "rotated-at"
 DUE_LABEL = "rotate-by"
@@ -225,17 +222,13 @@ class Rotations:
         Raises:
             UnsupportedOperationError: the store keeps no versions.
         """
-        return run(self._history(path))
-
-    def _history(self, path: str) -> Steps[list[RotatedVersion]]:
-        at_store = partial(self._chain.target_steps, path, self._about(path).store)
-        versions: list[VersionInfo] = yield from at_store(VERSIONS, path)
+        store = self._about(path).store
         found: list[RotatedVersion] = []
         before: Mapping[str, Value] | None = None
-        for info in versions:
+        for info in self._chain.at_target(path, store, lambda guarded: guarded.versions(path)):
             if info.deleted or info.destroyed:
                 continue
-            secret: Secret = yield from at_store(READ_VERSION, path, info.version)
+            secret = self._chain.at_target(path, store, methodcaller("read_version", path, info.version))
             if before is not None and (keys := _changed(before, secret.data)):
                 found.append(RotatedVersion(info.version, info.created, keys))
             before = secret.data
@@ -245,27 +238,27 @@ class Rotations:
 
     async def arotate(self, path: str) -> RotationStatus:
         """`rotate`, off the event loop."""
-        return await self._threads.run(self.rotate, path)
+        return await self._threads.write(self.rotate, path)
 
     async def arotate_if_due(self, path: str) -> RotationStatus | None:
         """`rotate_if_due`, off the event loop."""
-        return await self._threads.run(self.rotate_if_due, path)
+        return await self._threads.write(self.rotate_if_due, path)
 
     async def aresume(self, path: str, *, take_over: bool = False, now: bool = False) -> RotationStatus:
         """`resume`, off the event loop."""
-        return await self._threads.run(self.resume, path, take_over=take_over, now=now)
+        return await self._threads.write(self.resume, path, take_over=take_over, now=now)
 
     async def aundo(self, path: str, *, take_over: bool = False) -> RotationStatus:
         """`undo`, off the event loop."""
-        return await self._threads.run(self.undo, path, take_over=take_over)
+        return await self._threads.write(self.undo, path, take_over=take_over)
 
     async def astatus(self, paths: Iterable[str] | None = None) -> list[RotationStatus]:
         """`status`, off the event loop."""
         return await self._threads.run(self.status, paths)
 
     async def ahistory(self, path: str) -> list[RotatedVersion]:
-        """`history`, off the event loop; an asynchronous store is awaited in it."""
-        return await self._threads.drive(self._history(path))
+        """`history`, off the event loop."""
+        return await self._threads.run(self.history, path)
 
     # --- parts --------------------------------------------------------------------------------------------------------
 

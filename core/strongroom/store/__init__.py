@@ -23,7 +23,7 @@ from strongroom.store.protocols import *  # noqa: F403  # a new capability touch
 from strongroom.store.surroundings import botocore_contents, named_contents
 
 if TYPE_CHECKING:
-    from strongroom.store.asynchronous import AsyncSecretStore, LoopLocal
+    from strongroom.store.asynchronous import AsyncSecretStore
     from strongroom.store.program import Finished, run_program
     from strongroom.store.sdk_logging import silence_new_loggers, silenced_logs
 
@@ -31,7 +31,6 @@ __all__ = [
     "DEFAULT_TIMEOUT",
     "AsyncSecretStore",
     "Finished",
-    "LoopLocal",
     "Option",
     "ReentrantEvent",
     "boot_time",
@@ -59,7 +58,6 @@ __all__ += protocols.__all__
 
 _MODULES = {
     "AsyncSecretStore": "asynchronous",
-    "LoopLocal": "asynchronous",
     "Finished": "program",
     "run_program": "program",
     "silence_new_loggers": "sdk_logging",

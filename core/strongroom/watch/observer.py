@@ -6,10 +6,8 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from typing import NamedTuple, TypeAlias
 
-from strongroom.chain.calls.steps import Steps, attempted
 from strongroom.chain.link import Link
 from strongroom.chain.query import Request, creates, ends_chain, query_many
 from strongroom.chain.reading import Reading
@@ -87,16 +85,16 @@ class Observer:
         self._timeout = timeout
         self._digester = Digester(os.urandom(32))
 
-    def begin(self, paths: Iterable[str]) -> Steps[list[Subject]]:
+    def begin(self, paths: Iterable[str]) -> list[Subject]:
         """Return subjects with the answers that a caller would get now, from the caches if they are current."""
         subjects = [Subject(path) for path in paths]
-        yield from self._look(subjects, lambda *_: True, self._read_cached)
+        self._look(subjects, lambda *_: True, self._read_cached)
         for subject in subjects:
             served, _ = self._conclude(subject)
             subject.served = served
         return subjects
 
-    def look(self, subjects: Sequence[Subject], is_due: Callable[[Link, str], bool]) -> Steps[list[Found]]:
+    def look(self, subjects: Sequence[Subject], is_due: Callable[[Link, str], bool]) -> list[Found]:
         """Query the links that are due, past their caches, and return the changes in the order of their times.
 
         A secret that has not changed stays in its cache for another `ttl`.
@@ -105,7 +103,7 @@ class Observer:
             subjects: the watched paths.
             is_due: whether a link is queried for a path. If not, its last answer counts.
         """
-        yield from self._look(subjects, is_due, self._compare)
+        self._look(subjects, is_due, self._compare)
         now = datetime.now(UTC)
         found = [change for subject in subjects if (change := self._change(subject, now)) is not None]
         return sorted(found, key=lambda change: change[2].time)
@@ -116,8 +114,8 @@ class Observer:
         self,
         subjects: Sequence[Subject],
         is_due: Callable[[Link, str], bool],
-        query: Callable[[Link, Mapping[str, Sighting | None]], Steps[Mapping[str, Sighting]]],
-    ) -> Steps[None]:
+        query: Callable[[Link, Mapping[str, Sighting | None]], Mapping[str, Sighting]],
+    ) -> None:
         waiting = {subject.path: subject for subject in subjects}
         with time_limit(self._timeout), fail_fast():  # the next look asks again
             for link in self._links:
@@ -125,7 +123,7 @@ class Observer:
                     path: subject.sightings.get(link.name) for path, subject in waiting.items() if link.covers(path)
                 }
                 due = {path: known[path] for path in known if known[path] is None or is_due(link, path)}
-                found = (yield from query(link, due)) if due else {}
+                found = query(link, due) if due else {}
                 for path, sighting in found.items():
                     waiting[path].sightings[link.name] = sighting
                 for path in known:
@@ -133,14 +131,14 @@ class Observer:
                     if answer is Answer.FOUND or ends_chain(answer, link):
                         del waiting[path]
 
-    def _read_cached(self, link: Link, known: Mapping[str, Sighting | None]) -> Steps[Mapping[str, Sighting]]:
-        return attempted(partial(self._read, link, known, fresh=False))
+    def _read_cached(self, link: Link, known: Mapping[str, Sighting | None]) -> Mapping[str, Sighting]:
+        return self._read(link, known, fresh=False)
 
-    def _compare(self, link: Link, known: Mapping[str, Sighting | None]) -> Steps[Mapping[str, Sighting]]:
+    def _compare(self, link: Link, known: Mapping[str, Sighting | None]) -> Mapping[str, Sighting]:
         """Return the sightings of a link. Only secrets whose version is not the known one are read."""
         sightings: dict[str, Sighting] = {}
         unread: dict[str, Sighting | None] = {}
-        newest = yield from link.newest_versions(known)
+        newest = link.newest_versions(known)
         for path, before in known.items():
             version = newest.get(path)
             if before is None:
@@ -151,17 +149,15 @@ class Observer:
                 sightings[path] = before._replace(answer=before.confirmed or before.answer)
             else:
                 unread[path] = before
-        return sightings | (yield from attempted(partial(self._read, link, unread, fresh=True)))
+        return sightings | self._read(link, unread, fresh=True)
 
-    def _read(
-        self, link: Link, known: Mapping[str, Sighting | None], *, fresh: bool, blocking: bool = True
-    ) -> dict[str, Sighting]:
+    def _read(self, link: Link, known: Mapping[str, Sighting | None], *, fresh: bool) -> dict[str, Sighting]:
         """Read secrets. One that a read would create is read through the cache, so that a watch creates no more."""
-        dynamic = [path for path in known if creates(link, path, blocking=blocking)]
+        dynamic = [path for path in known if creates(link, path)]
         others = [path for path in known if path not in set(dynamic)]
         sightings: dict[str, Sighting] = {}
         for paths, is_fresh in ((dynamic, False), (others, fresh)):
-            request = Request.of(None, fresh=is_fresh, blocking=blocking)
+            request = Request.of(None, fresh=is_fresh)
             for path, (attempt, found) in query_many(link, paths, request) if paths else ():
                 sightings[path] = self._sighting(attempt.answer, found, known[path])
         return sightings

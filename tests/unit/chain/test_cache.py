@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from clock import LONG
 from stores import Clock
 from strongroom.chain import seal as seal_module
-from strongroom.chain.cache import MemoryCache
+from strongroom.chain.cache import Flight, MemoryCache
 from strongroom.chain.seal import Sealer
 from strongroom.config import CacheConfig
 from strongroom.errors import (
@@ -379,7 +379,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 def joined(cache: MemoryCache, count: int) -> None:
     """Waits until `count` threads wait for the flight, on the future's own condition."""
-    flight = cache.flight("a")
+    flight = cache.join_or_lead("a", Flight())
     assert flight is not None
     while True:
         with flight._condition:
@@ -434,7 +434,7 @@ def test_a_reader_that_is_interrupted_leaves_nobody_waiting(
     go.set()
     assert isinstance(leader.exception(), stray)
     assert isinstance(waiter.exception(), StoreUnavailableError)
-    assert cache.flight("a") is None
+    assert cache.join_or_lead("a", Flight()) is None
 
 
 def test_a_waiter_waits_its_own_time(cache: MemoryCache, pool: ThreadPoolExecutor) -> None:
@@ -489,23 +489,11 @@ def test_a_fresh_read_joins_no_older_one(cache: MemoryCache, pool: ThreadPoolExe
     assert cache.text("a", "k") == "new"
 
 
-def test_a_flight_cannot_be_cancelled_by_who_waits_for_it(cache: MemoryCache, pool: ThreadPoolExecutor) -> None:
-    """An async waiter that is cancelled cancels the future it was given: the reader must not notice."""
-    load = Load(k="v")
-    leader = pool.submit(cache.fetch, "a", load)
-    assert load.begun.wait(LONG)
-    flight = cache.flight("a")
-    assert flight is not None
-    assert flight.cancel() is False
-    load.go.set()
-    assert leader.result().data == {"k": "v"}
-
-
 def test_a_value_that_cannot_be_sealed_leaves_nobody_waiting(cache: MemoryCache) -> None:
     strange: Any = {"k": object()}
     with pytest.raises(TypeError):
         cache.fetch("a", lambda: Secret(path="a", data=strange))
-    assert cache.flight("a") is None
+    assert cache.join_or_lead("a", Flight()) is None
 
 
 def test_a_store_error_keeps_its_own_class_for_waiters(cache: MemoryCache) -> None:

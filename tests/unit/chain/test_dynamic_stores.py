@@ -11,7 +11,6 @@ from stores import Clock, RemoteStore
 from strongroom import SecretsManager
 from strongroom.chain.chain import Chain, Resolution
 from strongroom.chain.link import Link
-from strongroom.chain.reading import WouldBlockError
 from strongroom.config import CacheConfig, LinkConfig, SecretConfig
 from strongroom.errors import (
     Answer,
@@ -119,13 +118,8 @@ def test_looking_makes_nothing() -> None:
     assert database.made == 0
 
 
-def test_looking_opens_no_store_on_the_event_loop() -> None:
+def test_a_task_that_looks_makes_no_secret() -> None:
     database = Database()
-    opened: list[Database] = []
-    chain = Chain([Link(LinkConfig("db"), lambda: opened.append(database) or database, CacheConfig())])  # type: ignore[func-returns-value]
-    with pytest.raises(WouldBlockError):
-        chain.resolve("database/app", "username", allow_dynamic=False, blocking=False)
-    assert not opened
     with SecretsManager(chain=[database]) as manager, pytest.raises(UnsupportedOperationError, match="would make"):
         asyncio.run(manager.aresolve("database/app", "username", allow_dynamic=False))
 

@@ -23,7 +23,7 @@ from strongroom.chain import first_use as first_use_module
 from strongroom.chain import link as link_module
 from strongroom.chain import seal as seal_module
 from strongroom.chain import store_handle as store_handle_module
-from strongroom.chain.cache import MemoryCache
+from strongroom.chain.cache import Flight, MemoryCache
 from strongroom.chain.chain import Chain
 from strongroom.chain.link import Link
 from strongroom.chain.seal import Sealer
@@ -348,7 +348,7 @@ def test_a_signal_during_a_wait_for_another_thread_does_not_end_it() -> None:
         cache.forget("b")
 
     def send() -> None:
-        flight = cache.flight("a")
+        flight = cache.join_or_lead("a", Flight())
         while flight is not None and not flight._condition._waiters:  # type: ignore[attr-defined]
             pass
         while not handled.wait(0.01):  # a signal just before the thread blocks is handled after the next one

@@ -6,7 +6,6 @@ import pytest
 
 from clock import LONG
 from strongroom import errors
-from strongroom.chain.calls.steps import Step, run
 from strongroom.chain.chain import Chain
 from strongroom.chain.probe import diagnose, probe_all
 from strongroom.errors import Check, CheckState
@@ -18,20 +17,15 @@ FAILED = Check("unsealed", CheckState.FAILED, "it is sealed", "Unseal it")
 FINE = Check("reachable", CheckState.OK)
 
 
-def asking(call):
-    """A probe of one step, which calls this function."""
-    return (yield Step(call))
-
-
 def answering(health):
-    return run(diagnose("vault", asking(lambda: health)))
+    return diagnose("vault", lambda: health)
 
 
 def raising(error):
     def ask():
         raise error
 
-    return run(diagnose("vault", asking(ask)))
+    return diagnose("vault", ask)
 
 
 def test_a_store_that_is_well_is_left_as_it_says():
@@ -109,7 +103,7 @@ def test_an_answer_that_is_no_health_is_a_bug_of_the_plugin(answer, words):
         def probe(self):
             return answer
 
-    health = run(diagnose("vault", asking(GuardedStore(Odd(), "vault").probe)))
+    health = diagnose("vault", GuardedStore(Odd(), "vault").probe)
     assert not health.ok
     assert type(health.error) is errors.StoreError
     assert words in health.detail
@@ -123,7 +117,7 @@ def test_all_are_asked_at_the_same_time():
         both.wait()
         return Health(ok=True)
 
-    found = probe_all({"b": asking(ask), "a": asking(ask)}, LONG)
+    found = probe_all({"b": ask, "a": ask}, LONG)
     assert {name: health.ok for name, health in found.items()} == {"b": True, "a": True}
     assert list(found) == ["b", "a"]
 
@@ -131,14 +125,14 @@ def test_all_are_asked_at_the_same_time():
 def test_each_has_the_time_that_the_caller_has():
     """The deadline is known in the threads too."""
     with time_limit(5):
-        assert probe_all({"a": asking(lambda: Health(ok=remaining() <= 5))}, 30)["a"].ok
+        assert probe_all({"a": lambda: Health(ok=remaining() <= 5)}, 30)["a"].ok
 
 
 def test_one_that_never_answers_holds_nobody_up():
     """It is unavailable, and the others are what they are."""
     never = threading.Event()
     try:
-        stuck, well = asking(lambda: Health(ok=never.wait())), asking(lambda: Health(ok=True))
+        stuck, well = (lambda: Health(ok=never.wait())), (lambda: Health(ok=True))
         found = probe_all({"stuck": stuck, "well": well}, 1.0)  # enough for the other on a busy machine
     finally:
         never.set()
@@ -154,7 +148,7 @@ def test_a_bug_in_asking_is_raised_where_it_is_asked():
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        probe_all({"a": asking(ask)}, LONG)
+        probe_all({"a": ask}, LONG)
 
 
 def test_the_chain_asks_its_links_so(monkeypatch):
@@ -169,7 +163,7 @@ def test_the_chain_asks_its_links_so(monkeypatch):
             """Its position does not matter here."""
 
         def health(self):
-            return asking(lambda: Health(ok=both.wait() >= 0 and remaining() <= LONG))
+            return Health(ok=both.wait() >= 0 and remaining() <= LONG)
 
     chain = Chain([FakeLink("a"), FakeLink("b")], timeout=LONG)
     assert [health.ok for health in chain.health().values()] == [True, True]

@@ -1,7 +1,5 @@
 """Fixtures for tests of stores in a manager's chain."""
 
-import threading
-
 import pytest
 
 from strongroom import SecretsManager
@@ -9,7 +7,7 @@ from strongroom import SecretsManager
 
 @pytest.fixture
 def managed():
-    """Return a function that makes a manager whose stores are open: the opening takes a thread."""
+    """Return a function that makes a manager whose stores are open."""
     managers = []
 
     def manage(*stores, **options):
@@ -21,19 +19,3 @@ def managed():
     yield manage
     for manager in managers:
         manager.close()
-
-
-@pytest.fixture
-def no_threads(monkeypatch):
-    """Refuse to start a thread from now on. Those of other tests may."""
-    original, caller = threading.Thread.start, threading.current_thread()
-
-    def refuse():
-        def start(thread):
-            assert threading.current_thread() is not caller, f"{thread.name} was started"
-            original(thread)
-
-        monkeypatch.setattr(threading.Thread, "start", start)
-
-    yield refuse
-    monkeypatch.undo()

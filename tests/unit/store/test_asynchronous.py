@@ -1,4 +1,4 @@
-"""Asynchronous stores: awaited in the caller's event loop, and run in their own loop for blocking callers."""
+"""Asynchronous stores: their coroutines run in one event loop of the store, for all callers."""
 
 import asyncio
 import subprocess
@@ -6,7 +6,6 @@ import sys
 import textwrap
 import threading
 from contextlib import suppress
-from types import SimpleNamespace
 
 import pytest
 
@@ -24,7 +23,6 @@ from strongroom.errors import (
 from strongroom.store import (
     AsyncSecretStore,
     Health,
-    LoopLocal,
     SecretStore,
     Traits,
     asynchronous,
@@ -60,16 +58,17 @@ class Store(AsyncSecretStore):
         self.held = {"a/b": SECRET, "a/c": {"key": "other"}}
         self.faults = faults
         self.reads, self.threads, self.clients = [], [], []
-        self._client = LoopLocal(self._connect)
 
-    def _connect(self):
-        self.clients.append(Client())
-        return self.clients[-1]
+    @property
+    def client(self):
+        if not self.clients:
+            self.clients.append(Client())
+        return self.clients[0]
 
     async def aread(self, path):
         self.reads.append(path)
         self.threads.append(threading.current_thread())
-        await self._client.get().request()
+        await self.client.request()
         if (fault := self.faults.get(path.replace("/", "_"))) is not None:
             fault = fault()
             if asyncio.iscoroutine(fault):
@@ -80,15 +79,15 @@ class Store(AsyncSecretStore):
         return Secret(path, self.held[path])
 
     async def aclose(self):
-        if (client := self._client.pop()) is not None:
-            await client.close()
+        if self.clients:
+            await self.client.close()
 
 
 class Writable(Store):
     async def alist_entries(self, prefix):
         for path in sorted(self.held):
             if path.startswith(f"{prefix}/"):
-                await self._client.get().request()
+                await self.client.request()
                 yield path.removeprefix(f"{prefix}/")
 
     async def awrite(self, path, data):
@@ -108,30 +107,56 @@ class Writable(Store):
 def _limits(monkeypatch):
     monkeypatch.setattr(asynchronous, "GRACE", 0.0)
     monkeypatch.setattr(asynchronous, "CLOSE_LIMIT", 10.0)
-    monkeypatch.setattr(asynchronous, "LONGEST_STEP", 60.0)  # a busy machine may stop for longer than half a second
 
 
-# --- in the caller's event loop ---------------------------------------------------------------------------------------
+# --- for async functions ----------------------------------------------------------------------------------------------
 
 
-def test_async_functions_await_the_store_without_a_thread(managed):
-    """The read runs in the caller's thread and loop, and is cached."""
+def test_one_loop_serves_tasks_of_several_loops_and_blocking_callers(managed):
+    """So a client with connections is made once. The read is cached."""
     store = Store()
     manager = managed(store)
 
-    async def main():
-        assert await manager.aget_secret("a/b", "key") == "value"
-        assert await manager.aget_secret("a/b") == SECRET
-        resolution = await manager.aresolve("a/c", "key")
-        assert (resolution.value, resolution.store, resolution.cached) == ("other", "store", False)
+    async def main(path, expected):
+        assert await manager.aget_secret(path, "key") == expected
+        assert await manager.aget_secret(path) == {"key": expected}
 
-    asyncio.run(main())
-    assert set(store.threads) == {threading.current_thread()}
-    assert store.reads == ["a/b", "a/c"]
+    asyncio.run(main("a/b", "value"))
+    asyncio.run(main("a/c", "other"))
+    assert manager.get_secret("a/b", "key", fresh=True) == "value"
+    assert store.reads == ["a/b", "a/c", "a/b"]
+    assert len(store.clients) == 1
+    (thread,) = set(store.threads)
+    assert thread is not threading.current_thread()
+    assert thread.daemon
+    manager.close()
+    thread.join(LONG)
+    assert not thread.is_alive()
+    assert store.client.closed
+
+
+def test_a_batch_reads_sixteen_at_a_time():
+    """In the order of the paths."""
+    most = now = 0
+
+    class Counting(Store):
+        async def aread(self, path):
+            nonlocal most, now
+            now += 1
+            most = max(most, now)
+            for _ in range(3):
+                await asyncio.sleep(0)
+            now -= 1
+            return Secret(path, {"own": path})
+
+    paths = [f"a/{number}" for number in range(40)]
+    guarded = GuardedStore(Counting(), "corp")
+    assert [(path, secret.data["own"]) for path, secret in guarded.read_many(paths)] == [(path, path) for path in paths]
+    guarded.close()
+    assert 1 < most <= 16
 
 
 def test_a_thousand_tasks_share_one_read(managed):
-    """Single flight holds in one loop."""
     store = Store()
     manager = managed(store)
 
@@ -158,7 +183,7 @@ def test_a_fresh_read_is_asked_once(managed, ttl):
 
 @pytest.mark.parametrize("ttl", [300, 0])
 def test_an_absence_goes_on_to_the_next_link(managed, ttl):
-    """That of an asynchronous store, then of another one, without a thread."""
+    """That of an asynchronous store, then of another one."""
     first, second = Store(), Store()
     second.held["only/here"] = {"key": "second"}
     manager = managed(first, second, cache_ttl=ttl)
@@ -166,7 +191,6 @@ def test_an_absence_goes_on_to_the_next_link(managed, ttl):
     assert (first.reads, second.reads) == (["only/here"], ["only/here"])
     with pytest.raises(SecretNotFoundError):
         asyncio.run(manager.aget_secret("no/where", "key"))
-    assert set(first.threads) | set(second.threads) == {threading.current_thread()}
 
 
 def test_a_denial_ends_the_read(managed):
@@ -197,7 +221,6 @@ def test_an_outage_goes_on_to_the_next_link_and_opens_the_breaker(managed):
 
 
 def test_a_store_with_threads_behind_an_asynchronous_one(managed):
-    """Its part runs in a thread, as ever."""
     store = Store()
     memory = MemoryStore()
     memory.traits = Traits()
@@ -227,7 +250,8 @@ def test_a_read_that_hangs_costs_its_deadline(managed):
                 await manager.aget_secret("a/b", "key")
 
     asyncio.run(main())
-    assert ended == ["a/b"]
+    manager.close()
+    assert ended == begun
 
 
 def test_a_read_that_ignores_its_cancellation_is_not_awaited(managed):
@@ -288,62 +312,6 @@ def test_an_asynchronous_store_cannot_break_its_host(managed, fault, says):
     assert manager.get_secret("a/c", "key", fresh=True) == "other"
 
 
-def test_a_store_that_has_blocked_the_loop_blocks_it_no_more(monkeypatch, caplog):
-    """It is named once. From then on its calls run in its own loop, so that one that hangs costs its deadline."""
-    monkeypatch.setattr(asynchronous, "LONGEST_STEP", 0.0)  # each step is too long
-    free = threading.Event()
-    store = Store(a_c=free.wait, a_d=lambda: sys.exit(0))
-    guarded = GuardedStore(store, "corp")
-    turns = []
-
-    async def beside():
-        while True:
-            turns.append(1)
-            await asyncio.sleep(0)
-
-    async def main():
-        assert (await guarded.awaited.read("a/b")).data == SECRET
-        task = asyncio.create_task(beside())
-        with time_limit(0.1), pytest.raises(StoreUnavailableError, match=r"store corp.*in time"):
-            await guarded.awaited.read("a/c")
-        assert turns
-        assert (await guarded.awaited.read("a/b")).data == SECRET
-        with pytest.raises(StoreError, match="it raised SystemExit"):
-            await guarded.awaited.read("a/d")
-        task.cancel()
-
-    asyncio.run(main())
-    assert store.threads[0] is threading.main_thread()
-    assert threading.main_thread() not in store.threads[1:]
-    (record,) = caplog.records
-    assert f"{__name__}.Store blocks its event loop" in record.getMessage()
-    free.set()
-    guarded.close()
-
-
-def test_a_long_call_of_short_steps_blocks_nothing(monkeypatch, caplog):
-    """The time of a step counts, and not that of the waits between them."""
-    minutes = []
-    monkeypatch.setattr(asynchronous, "time", SimpleNamespace(monotonic=lambda: 60.0 * len(minutes)))
-
-    async def wait():
-        for minute in range(3):
-            asyncio.get_running_loop().call_soon(minutes.append, minute)  # it runs while the store waits
-            await asyncio.sleep(0)
-        return Secret("a/b", SECRET)
-
-    store = Store(a_b=wait)
-    guarded = GuardedStore(store, "corp")
-
-    async def main():
-        for _ in range(2):
-            await guarded.awaited.read("a/b")
-
-    asyncio.run(main())
-    assert set(store.threads) == {threading.main_thread()}
-    assert not caplog.records
-
-
 def test_a_caller_that_is_cancelled_leaves_the_read_to_the_others(managed):
     """The read fills the cache."""
     go = []
@@ -371,52 +339,7 @@ def test_a_caller_that_is_cancelled_leaves_the_read_to_the_others(managed):
     assert store.reads == ["a/b"]
 
 
-def test_a_loop_that_ends_in_the_middle_of_a_read_leaves_no_trace(managed):
-    """The next loop reads anew."""
-    store = Store(a_b=lambda: asyncio.Event().wait())
-    manager = managed(store)
-
-    async def leave():
-        asyncio.create_task(manager.aget_secret("a/b", "key"))  # noqa: RUF006  # it is left
-        while not store.reads:  # noqa: ASYNC110  # as above
-            await asyncio.sleep(0)
-
-    asyncio.run(leave())
-    store.faults.clear()
-    assert asyncio.run(manager.aget_secret("a/b", "key")) == "value"
-
-
 # --- for blocking callers ---------------------------------------------------------------------------------------------
-
-
-def test_blocking_callers_share_one_loop_in_a_thread(managed):
-    """It is a daemon, and ends with the store."""
-    store = Store()
-    manager = managed(store)
-    assert manager.get_secret("a/b", "key") == "value"
-    assert manager.get_secret("a/c", "key") == "other"
-    (thread,) = set(store.threads)
-    assert thread is not threading.current_thread()
-    assert thread.daemon
-    manager.close()
-    thread.join(LONG)
-    assert not thread.is_alive()
-    assert [client.closed for client in store.clients] == [True]
-
-
-def test_every_loop_has_a_client_of_its_own(managed):
-    """The one of the caller's loop is closed in it."""
-    store = Store()
-    manager = managed(store)
-
-    async def main():
-        await manager.aget_secret("a/b", "key")
-        await manager.aclose()
-
-    manager.get_secret("a/c", "key")
-    asyncio.run(main())
-    assert [client.closed for client in store.clients] == [True, True]
-    assert len({client.loop for client in store.clients}) == 2
 
 
 def test_capabilities_are_those_of_the_asynchronous_methods(managed):
@@ -448,7 +371,7 @@ def test_a_list_that_overruns_is_an_outage(monkeypatch):
             await asyncio.Event().wait()
             yield "never"
 
-    monkeypatch.setattr(asynchronous._LoopThread, "_give_up", lambda *_: None)
+    monkeypatch.setattr(asynchronous._Call, "give_up", lambda _: None)
     guarded = GuardedStore(Slow(), "slow")
     with time_limit(0.1), pytest.raises(StoreUnavailableError, match="did not answer in time"):
         list(guarded.list_entries("a"))
@@ -464,39 +387,6 @@ def test_blocking_calls_have_a_deadline():
         guarded.write("a/b", {"hang": "y"})
     assert guarded.read("a/c").data == {"key": "other"}
     guarded.close()
-
-
-def test_a_coroutine_that_blocks_its_loop_is_left_behind(caplog):
-    """The next call gets another loop, never that of a caller."""
-    blocked, free = [], threading.Event()
-    store = Store(a_b=lambda: (blocked.append(threading.current_thread()), free.wait()))
-    guarded = GuardedStore(store, "corp")
-    while not blocked:  # a busy machine may give it up before its first step
-        with time_limit(0.05), pytest.raises(StoreUnavailableError, match="in time"):
-            guarded.read("a/b")
-    assert guarded.read("a/c").data == {"key": "other"}
-    assert "Store blocks its event loop" in caplog.text
-    assert asyncio.run(guarded.awaited.read("a/c")).data == {"key": "other"}
-    assert not {*blocked, threading.main_thread()} & set(store.threads[-2:])
-    free.set()
-    guarded.close()
-
-
-def test_the_collector_may_close_a_given_up_coroutine_before_its_timer():
-    """It finalizes the parts of a call in any order, and prints an exception of any of them."""
-
-    async def hang():
-        await asyncio.Event().wait()
-
-    loop = asyncio.new_event_loop()
-    call = hang()
-    timed = asynchronous._timed(call, lambda _: None)
-    loop.call_soon(timed.send, None)
-    loop.call_soon(loop.stop)
-    loop.run_forever()
-    call.close()
-    timed.close()
-    loop.close()
 
 
 def test_the_deadline_reaches_the_coroutine():

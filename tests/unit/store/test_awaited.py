@@ -1,4 +1,4 @@
-"""Async functions with an asynchronous store: every operation is awaited in the caller's loop, without a thread."""
+"""Async functions with an asynchronous store: every operation, its failures and its deadline."""
 
 import asyncio
 import threading
@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from awaited_stores import Checked, Store, hang
+from clock import LONG
 from strongroom import Secret
 from strongroom.chain import store_handle
 from strongroom.errors import (
@@ -24,11 +25,10 @@ from strongroom.store.memory import MemoryStore
 @pytest.fixture(autouse=True)
 def _limits(monkeypatch):
     monkeypatch.setattr(asynchronous, "GRACE", 0.5)  # a busy machine begins each call before it is given up
-    monkeypatch.setattr(asynchronous, "LONGEST_STEP", 60.0)  # and may stop in the middle of a step
 
 
 @pytest.mark.parametrize("kind", [Store, Checked])
-def test_every_operation_is_awaited_without_a_thread(managed, no_threads, kind):
+def test_every_operation_runs_in_the_loop_of_the_store(managed, kind):
     """Batches, lists, writes, merges and deletes, of a store with check-and-set and of one without."""
     store = kind()
     manager = managed(store)
@@ -52,9 +52,9 @@ def test_every_operation_is_awaited_without_a_thread(managed, no_threads, kind):
         with pytest.raises(SecretNotFoundError):
             await manager.adelete_secret("a/b")
 
-    no_threads()
     asyncio.run(main())
-    assert store.threads == {threading.current_thread()}
+    assert len(store.threads) == 1
+    assert threading.current_thread() not in store.threads
 
 
 class Probed(Store):
@@ -62,23 +62,16 @@ class Probed(Store):
         return await self._called("aprobe", "") or Health(ok=True, detail="asynchronous")
 
 
-def test_health_is_awaited_without_a_thread(managed, no_threads):
+def test_health_is_that_of_the_asynchronous_methods(managed):
     """Of all stores at the same time: each of these waits for the other."""
 
-    async def main():
-        both = asyncio.Barrier(2)
+    both = threading.Barrier(2, timeout=LONG)
 
-        async def wait():
-            await both.wait()
+    async def wait():
+        await asyncio.to_thread(both.wait)
 
-        for store in stores:
-            store.faults["aprobe"] = wait
-        return await manager.ahealth()
-
-    stores = Probed(), Probed()
-    manager = managed(*stores)
-    no_threads()
-    assert [health.detail for health in asyncio.run(main()).values()] == ["asynchronous"] * 2
+    manager = managed(Probed(aprobe=wait), Probed(aprobe=wait))
+    assert [health.detail for health in asyncio.run(manager.ahealth()).values()] == ["asynchronous"] * 2
 
 
 def test_a_probe_that_hangs_or_returns_nonsense_hides_no_other(managed):
@@ -99,7 +92,7 @@ def test_a_probe_that_hangs_or_returns_nonsense_hides_no_other(managed):
     assert "canary" not in f"{wrong}"
 
 
-def test_a_batch_reads_each_secret_once(managed, no_threads):
+def test_a_batch_reads_each_secret_once(managed):
     """At the same time as another batch and a single read; then the cache has it."""
     store = Store()
     for name in "xyz":
@@ -112,7 +105,6 @@ def test_a_batch_reads_each_secret_once(managed, no_threads):
         assert (set(first), set(second), single) == ({"a/x", "a/y"}, {"a/y", "a/z"}, "z")
         await manager.aget_secrets(["a/x", "a/y", "a/z"])
 
-    no_threads()
     asyncio.run(main())
     assert sorted(store.calls) == [("aread", "a/x"), ("aread", "a/y"), ("aread", "a/z")]
 
@@ -173,27 +165,7 @@ def test_tasks_that_merge_at_the_same_time_lose_nothing(managed, kind):
     assert len(store.memory.read("a/b").data) == 8
 
 
-def test_a_blocking_merge_in_the_thread_of_a_merging_task_is_refused(managed):
-    """It would wait for a task that cannot go on."""
-    store = Store(awrite=hang)
-    manager = managed(store)
-
-    async def main():
-        task = asyncio.create_task(manager.aset_secret("a/b", {"key": "v"}))
-        while ("awrite", "a/b") not in store.calls:  # noqa: ASYNC110  # of this loop alone
-            await asyncio.sleep(0)
-        with pytest.raises(StoreUnavailableError, match="this thread is writing it already"):
-            next(manager._chain.write_steps("a/b", {"key": "w"})).block()
-        task.cancel()
-        await asyncio.wait([task])
-        store.faults.clear()
-        await manager.aset_secret("a/b", {"key": "x"})
-
-    asyncio.run(main())
-    assert store.memory.read("a/b").data == {"key": "x"}
-
-
-def test_a_merge_is_repeated_after_a_conflict(managed, no_threads):
+def test_a_merge_is_repeated_after_a_conflict(managed):
     """The second attempt keeps the keys of the other writer."""
     store = Checked()
     store.memory.write("a/b", {"mine": "old", "theirs": "old"})
@@ -204,7 +176,6 @@ def test_a_merge_is_repeated_after_a_conflict(managed, no_threads):
         store.memory.write("a/b", {"mine": "old", "theirs": "new"})
 
     store.faults["awrite_if"] = interfere
-    no_threads()
     asyncio.run(manager.aset_secret("a/b", {"mine": "new"}))
     assert store.memory.read("a/b").data == {"mine": "new", "theirs": "new"}
 
@@ -284,7 +255,7 @@ def test_an_exception_of_an_operation_is_contained(managed, method, call, kind):
 
 
 def test_answers_of_operations_are_checked(managed):
-    """The message names the method of the plugin, and the type."""
+    """The message names the blocking form of the plugin's method, and the type."""
 
     async def nonsense():
         return b"canary"
@@ -293,9 +264,9 @@ def test_answers_of_operations_are_checked(managed):
     store.memory.write("a/b", {"key": "v"})
     manager = managed(store)
     for call, says in (
-        (manager.aset_secret("a/b", {"key": "w"}, replace=True), "awrite() returned bytes"),
-        (manager.aset_secret("a/b", {"key": "w"}), "awrite_if() returned bytes"),
-        (manager.alist_secrets("a"), "alist_entries() returned an item of type bytes"),
+        (manager.aset_secret("a/b", {"key": "w"}, replace=True), "write() returned bytes"),
+        (manager.aset_secret("a/b", {"key": "w"}), "write_if() returned bytes"),
+        (manager.alist_secrets("a"), "list_entries() returned an item of type bytes"),
     ):
         with pytest.raises(StoreError) as caught:
             asyncio.run(call)
@@ -364,33 +335,6 @@ def test_a_list_that_never_ends_and_never_waits_costs_its_deadline(managed):
     asyncio.run(main())
 
 
-def test_a_cancelled_write_leaves_the_cache_without_the_old_value(managed):
-    """It may have been made. The next writer does not wait for it."""
-    store = Store()
-    store.memory.write("a/b", {"key": "old"})
-    manager = managed(store)
-
-    async def written_then_hang():
-        store.memory.write("a/b", {"key": "new"})
-        await hang()
-
-    async def main():
-        await manager.aget_secret("a/b")
-        store.faults["awrite"] = written_then_hang
-        task = asyncio.create_task(manager.aset_secret("a/b", {"key": "new"}))
-        while ("awrite", "a/b") not in store.calls:  # noqa: ASYNC110  # of this loop alone
-            await asyncio.sleep(0)
-        task.cancel()
-        await asyncio.wait([task])
-        assert task.cancelled()
-        assert await manager.aget_secret("a/b", "key") == "new"
-        store.faults.clear()
-        await manager.aset_secret("a/b", {"other": "v"})
-
-    asyncio.run(main())
-    assert store.memory.read("a/b").data == {"key": "new", "other": "v"}
-
-
 def test_two_stores_share_one_deadline(managed, monkeypatch):
     """The first one hangs. The second one has the rest of the manager's ten seconds."""
     monkeypatch.setattr(store_handle, "SHARE", 0.01)
@@ -404,30 +348,6 @@ def test_two_stores_share_one_deadline(managed, monkeypatch):
     with pytest.raises(StoreUnavailableError):
         asyncio.run(manager.aget_secret("a/b"))
     assert 0 < limits[0] < 9.9
-
-
-def test_a_blocking_store_keeps_its_threads(managed):
-    """Writes, lists and batches of a store that may block do not run in the loop."""
-    threads = set()
-
-    class Blocking(MemoryStore):
-        def list_entries(self, prefix=""):
-            threads.add(threading.current_thread())
-            return super().list_entries(prefix)
-
-        def write(self, path, data):
-            threads.add(threading.current_thread())
-            return super().write(path, data)
-
-    store = Blocking()
-    manager = managed(store)
-
-    async def main():
-        await manager.aset_secret("a/b", {"key": "v"}, replace=True)
-        assert await manager.alist_secrets("a") == ["b"]
-
-    asyncio.run(main())
-    assert threading.main_thread() not in threads
 
 
 def test_secret_of_another_path_is_refused(managed):

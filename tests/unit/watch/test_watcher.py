@@ -8,7 +8,6 @@ import queue
 import threading
 import warnings
 from collections.abc import Callable
-from functools import partial
 
 import pytest
 
@@ -16,9 +15,8 @@ from clock import LONG
 from descriptors import open_descriptors
 from stores import RemoteStore
 from strongroom import SecretsManager, Watch
-from strongroom.chain.calls.steps import Step, Steps
 from strongroom.errors import InvalidPathError, StoreUnavailableError
-from strongroom.watch.loop import LoopWatches
+from strongroom.watch.watcher import Watcher
 from watching import ListedStore, Looks
 
 
@@ -130,16 +128,16 @@ def test_an_outage_at_the_start_is_not_raised() -> None:
 
 @pytest.fixture
 def on_begun(monkeypatch):
-    """Return a function that registers a callback for the start of watches in loops."""
+    """Return a function that registers a callback for the start of watches. It is called in a thread."""
 
     def note(call) -> None:
-        begin = LoopWatches.begin
+        begin = Watcher._begin
 
-        def noted(watches, watch):
-            yield from begin(watches, watch)
+        def noted(watcher, watch):
+            begin(watcher, watch)
             call()
 
-        monkeypatch.setattr(LoopWatches, "begin", noted)
+        monkeypatch.setattr(Watcher, "_begin", noted)
 
     return note
 
@@ -177,14 +175,14 @@ def test_a_loop_gets_changes_in_order(on_begun, threads) -> None:
 @pytest.mark.parametrize("is_async", [False, True])
 def test_closing_the_manager_ends_a_loop_over_changes(on_begun, is_async, threads) -> None:
     async def run() -> list[object]:
-        manager, ready = SecretsManager(chain=[ListedStore({"a": {"k": "1"}})]), asyncio.Event()
+        manager, ready = SecretsManager(chain=[ListedStore({"a": {"k": "1"}})]), threading.Event()
         on_begun(ready.set)
 
         async def collect() -> list[object]:
             return [change async for change in manager.awatch(["a"])]
 
         task = asyncio.create_task(collect())
-        await asyncio.wait_for(ready.wait(), LONG)
+        assert await asyncio.to_thread(ready.wait, LONG)
         await (manager.aclose() if is_async else asyncio.to_thread(manager.close))
         found = await asyncio.wait_for(task, LONG)
         return found + [change async for change in manager.awatch(["a"])]  # it is closed from the start
@@ -199,22 +197,23 @@ def test_a_cancelled_loop_leaves_no_watch(monkeypatch, moment, threads) -> None:
 
     async def run() -> None:
         begun, go = asyncio.Event(), threading.Event()
-        begin = LoopWatches.begin
+        begin, loop = Watcher._begin, asyncio.get_running_loop()
 
-        def slow(watches: LoopWatches, watch: Watch) -> Steps[None]:
+        def slow(watcher: Watcher, watch: Watch) -> None:
             if moment == "after":
-                yield from begin(watches, watch)
-            begun.set()
+                begin(watcher, watch)
+            loop.call_soon_threadsafe(begun.set)
             if moment == "during":
-                yield Step(partial(go.wait, LONG))
+                assert go.wait(LONG)
             if moment != "after":
-                yield from begin(watches, watch)
+                begin(watcher, watch)
+            over.set()
 
         async def collect() -> None:
             async for _ in manager.awatch(["a"], interval=0.01):
                 pass
 
-        monkeypatch.setattr(LoopWatches, "begin", slow)
+        monkeypatch.setattr(Watcher, "_begin", slow)
         task = asyncio.create_task(collect())
         if moment != "before":
             await asyncio.wait_for(begun.wait(), LONG)
@@ -223,9 +222,10 @@ def test_a_cancelled_loop_leaves_no_watch(monkeypatch, moment, threads) -> None:
             await asyncio.wait_for(asyncio.shield(task), LONG)
         go.set()
 
+    over = threading.Event()
     with SecretsManager(chain=[store]) as manager:
         asyncio.run(run())
-        manager._threads._pool and manager._threads._pool.shutdown(wait=True)
+        assert moment == "before" or over.wait(LONG)
         assert manager._watcher.watches == ()
         assert threads() == []
 
@@ -282,7 +282,7 @@ def test_the_child_of_a_fork_drops_the_watches_of_the_parents_loop(on_begun) -> 
     """Its copy of the loop would write to the parent's socket."""
 
     async def run(manager: SecretsManager) -> int:
-        ready = asyncio.Event()
+        ready = threading.Event()
         on_begun(ready.set)
 
         async def collect() -> None:
@@ -290,7 +290,7 @@ def test_the_child_of_a_fork_drops_the_watches_of_the_parents_loop(on_begun) -> 
                 pass
 
         task = asyncio.create_task(collect())
-        await asyncio.wait_for(ready.wait(), LONG)
+        assert await asyncio.to_thread(ready.wait, LONG)
         (watch,) = manager._watcher.watches
         child = _forked()
         if child == 0:

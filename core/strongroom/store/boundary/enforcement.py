@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Awaitable, Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import copy_context
@@ -18,7 +18,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Final, Protocol, TypeVar, cast
 
 from strongroom.errors import PluginError, StoreError, StoreUnavailableError, StrongroomError
-from strongroom.store.asynchronous import AsyncSecretStore, closed_in_time, outcome_in_time
+from strongroom.store.asynchronous import AsyncSecretStore
 from strongroom.store.boundary import answers
 from strongroom.store.boundary.containment import close_quietly, contained, plugin_code, translated
 from strongroom.store.daemon import CLOSE_LIMIT, GRACE, in_daemon, outcome_of, overrun
@@ -125,20 +125,6 @@ class Boundary:
         with default_limit(self.limit):
             return contained(operation, self.name, path, hint=self.bug, plugin=self.type, changes=changes)
 
-    async def acall(
-        self,
-        path: str | None,
-        start: Callable[[], Awaitable[Any]],
-        check: Callable[[Any], _R],
-        *,
-        changes: bool = False,
-    ) -> _R:
-        """Return the checked result of a call of an asynchronous store, awaited in the running event loop."""
-        self.check_open(path)
-        assert self.asynchronous is not None  # noqa: S101  # the caller has looked
-        outcome = await outcome_in_time(self.asynchronous, start, changes=changes)
-        return contained(lambda: check(outcome()), self.name, path, hint=self.bug, plugin=self.type, changes=changes)
-
     def with_own_error(self, health: Health) -> Health:
         """Return the plugin's health with a copy of its error, as a raised one is copied."""
         if health.error is None:
@@ -200,21 +186,12 @@ class Boundary:
 
     def close(self) -> None:
         """Close the plugin once. A failure is logged. Every later call is refused."""
-        if self._is_first_close():
+        with self._closing:
+            was_closed, self.closed = self.closed, True
+        if not was_closed:
             close = self._plugin.close
             in_time = close if self._enforcer is None else partial(self._enforcer.close, close)
             close_quietly(in_time, self.name, self._kind)
-
-    async def aclose(self) -> None:
-        """`close`, for an asynchronous store, in the running event loop."""
-        assert self.asynchronous is not None  # noqa: S101  # the caller has looked
-        if self._is_first_close():
-            close_quietly(await closed_in_time(self.asynchronous), self.name, self._kind)
-
-    def _is_first_close(self) -> bool:
-        with self._closing:
-            was_closed, self.closed = self.closed, True
-        return not was_closed
 
 
 def _check_is_synchronous(plugin: object, name: str, kind: str) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, cast
+from typing import Any, NoReturn, Self, TypeVar, cast
 
 from strongroom.errors import (
     InvalidPathError,
@@ -40,9 +40,6 @@ from strongroom.store.protocols import (
     capabilities_of,
 )
 
-if TYPE_CHECKING:
-    from strongroom.store.boundary.awaited import AwaitedStore
-
 _R = TypeVar("_R")
 _C = TypeVar("_C")
 _READS = frozenset({"read_many", "newest_versions"})
@@ -71,7 +68,6 @@ class GuardedStore:
         traits: static facts about the store.
         capabilities: names of the store's capabilities beyond reading.
         optional: names of its methods that are found by name, such as `walk` or the migration hint `vet`.
-        awaited: the operations of an `AsyncSecretStore` as coroutines; None for any other store.
         enforced: whether Strongroom enforces the deadline of each call.
         local, keyed, listable, writable, checked: whether the store has this capability.
         bulk_reads, bulk_writes, bulk_checked, bulk_deletes: whether the store itself reads, writes, writes with
@@ -90,8 +86,7 @@ class GuardedStore:
         self.capabilities = capabilities_of(store)
         self.optional = frozenset(name for name in OPTIONAL_METHODS if hasattr(store, name))
         self._missing = {row.protocol: row.feature for row in CAPABILITIES if row.name not in self.capabilities}
-        self.awaited = None if self._boundary.asynchronous is None else _awaited(store, self._boundary)
-        self.local = self.traits.local is True and self.awaited is None
+        self.local = self.traits.local is True and self._boundary.asynchronous is None
         self.enforced = self._boundary.enforced
         self._direct = not self.enforced and self._boundary.limit is None
         self.keyed = "keyed" in self.capabilities
@@ -168,7 +163,15 @@ class GuardedStore:
         return value
 
     def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
-        """Yield each path once, with its secret or its own error; one by one if the store has no bulk reads."""
+        """Yield each path once, with its secret or its own error; one by one if the store has no bulk reads.
+
+        Of an asynchronous store several are read at a time.
+        """
+        if not self.bulk_reads and (asynchronous := self._boundary.asynchronous) is not None:
+            self._boundary.check_open(None)
+            for path, result in asynchronous.read_each(paths):
+                yield path, answers.outcome(self._read_of, path, result)
+            return
         if not self.bulk_reads:
             yield from ((path, answers.outcome(GuardedStore.read, self, path)) for path in paths)
             return
@@ -180,6 +183,9 @@ class GuardedStore:
             lambda path: path,
             lambda answer, path: answers.as_secret(answer, path, "read_many"),
         )
+
+    def _read_of(self, path: str, result: Callable[[], object]) -> Secret:
+        return self._boundary.call(path, lambda: answers.as_secret(result(), path, "aread"))
 
     def list_entries(self, prefix: str = "") -> Iterator[str]:
         """Yield the names directly below `prefix`, folders ending in `/`. At the end refuse any with a slash inside."""
@@ -435,9 +441,3 @@ class GuardedStore:
         except AnswerError as error:
             answer = error
         return path, cast("StoreError", translated(answer, path, self.name, self._boundary.bug, type(self._store)))
-
-
-def _awaited(store: SecretStore, boundary: Boundary) -> AwaitedStore:
-    from strongroom.store.boundary.awaited import AwaitedStore  # it imports asyncio
-
-    return AwaitedStore(store, boundary)

@@ -17,7 +17,7 @@ from strongroom.cli.terminal import output
 from strongroom.errors import ConfigurationError, SecretNotFoundError, UnsupportedOperationError
 from strongroom.fingerprints import Fingerprints
 from strongroom.manager import SecretsManager
-from strongroom.manager.blocking import preloaded_with_records
+from strongroom.manager.manager import preloaded_with_records
 from strongroom.paths import is_rotation_record
 from strongroom.secret import SensitiveDict, credential_parts
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
 from strongroom import status as reports
-from strongroom.chain.calls.threads import Threads
+from strongroom.chain.threads import Threads
 from strongroom.cli.commands.cache import inspected
 from strongroom.cli.commands.doctor import chain_of, location_of, state_of
 from strongroom.cli.commands.status.migrations import Migrations

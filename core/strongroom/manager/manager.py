@@ -1,38 +1,70 @@
-"""The blocking half of `SecretsManager`: every method that a program without asyncio calls."""
+"""SecretsManager: the secrets of an application, from a configured chain of stores."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
-from strongroom.chain.calls.steps import Steps, run
 from strongroom.chain.chain import Resolution
 from strongroom.chain.query import MISSING
 from strongroom.chain.target import WriteTarget
+from strongroom.chain.threads import in_loop, off_loop, off_loop_in_turn, off_loop_untimed
 from strongroom.database_url import DATABASE_PATH, WANTED, check_scheme, database_url, with_scheme
 from strongroom.encoding import as_text
 from strongroom.errors import SecretNotFoundError, StrongroomError
 from strongroom.manager.arguments import api_key_path, check_flag, requested_key, strings
 from strongroom.manager.batch import SecretBatch
 from strongroom.manager.construction import ConfiguredManager
-from strongroom.paths import check_path
+from strongroom.paths import check_key, check_path
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, Version, conceal
-from strongroom.store import Health
+from strongroom.store import Health, in_daemon
 from strongroom.watch.watches import Watch
 
 if TYPE_CHECKING:
     from strongroom.chain.cache import CacheUsage
     from strongroom.chain.explanation import Explanation
     from strongroom.manager.versions import Versions
-    from strongroom.rotate.rotations import Rotations
+    from strongroom.rotate.rotations import Rotations, RotationStatus
     from strongroom.watch.change import Change
 
 _T = TypeVar("_T")
 _D = TypeVar("_D")
 
 
-class BlockingManager(ConfiguredManager):
-    """The blocking methods of a `SecretsManager`."""
+class SecretsManager(ConfiguredManager):
+    """Secrets by path and key, from a chain of stores.
+
+    Nothing is opened before the first use. One manager serves all threads and tasks of a process, and its children
+    after a fork.
+
+    Args:
+        vault_url: the address of Vault or OpenBao, or a list of them. Unless a chain is configured, the chain is Vault,
+            then the environment, then `./.env`.
+        vault_token: its token.
+        cache_ttl: how long a secret is served from the cache, in seconds. 300 by default.
+        enable_fallback: False leaves the environment and `./.env` out of the chain.
+        chain: store names, tables as in a configuration file, or open stores, in the order in which they are queried.
+            A table may also have the `plugin` and the options of its store.
+            An open store is named after its class; it is closed with the manager, and shared with a fork's children.
+        environment: the environment of the configuration file.
+        disk_cache: share answers with the other processes of this user through an encrypted cache on disk. By default
+            that is `disk` of `[cache]`, which is off.
+        audit: the file of the audit log, or a mapping with the settings of `[audit]`.
+
+    Raises:
+        ConfigurationError: an argument, a variable or the file is wrong.
+        TypeError: `enable_fallback` or `disk_cache` is not a bool: the text "false" would count as true.
+        PluginError: a store of the chain is not installed, or installed twice.
+    """
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -95,6 +127,32 @@ class BlockingManager(ConfiguredManager):
             return default
         return self._requested(found, as_)
 
+    aget_secret = off_loop(get_secret)
+
+    @in_loop(get_secret)
+    async def _aget_secret(
+        self,
+        path: str,
+        key: str | None = None,
+        *,
+        as_: type[Any] | None = None,
+        default: Any = MISSING,
+        fresh: bool = False,
+    ) -> Any:
+        try:
+            if key is not None and as_ is None and not fresh and (text := self._peek(path, key)) is not None:
+                return text
+        except TypeError:  # as above
+            pass
+        path, key = requested_key(path, key, as_)
+        try:
+            found = await self.aresolve(path, key, fresh=fresh)
+        except SecretNotFoundError:
+            if default is MISSING:
+                raise
+            return default
+        return self._requested(found, as_)
+
     def get_secrets(self, paths: Iterable[str], *, strict: bool = False, fresh: bool = False) -> SecretBatch:
         """Return many secrets at once. Each store is queried with one batch.
 
@@ -112,6 +170,8 @@ class BlockingManager(ConfiguredManager):
         """
         return self._batch(self._chain.resolve_many(strings(paths), fresh=fresh), strict=strict)
 
+    aget_secrets = off_loop(get_secrets)
+
     def preload(self, prefix: str = "", *, strict: bool = False) -> SecretBatch:
         """Read every secret below `prefix` into the cache, in one batch.
 
@@ -126,6 +186,8 @@ class BlockingManager(ConfiguredManager):
             StoreError: a store of the chain could not be listed.
         """
         return self._preloaded(self.list_secrets(prefix, recursive=True), strict=strict)
+
+    apreload = off_loop_untimed(preload)
 
     def resolve(
         self, path: str, key: str | None = None, *, fresh: bool = False, allow_dynamic: bool = True
@@ -145,6 +207,19 @@ class BlockingManager(ConfiguredManager):
         """
         return self._chain.resolve(path, key, fresh=fresh, allow_dynamic=allow_dynamic)
 
+    aresolve = off_loop(resolve)
+
+    @in_loop(resolve)
+    async def _aresolve(
+        self, path: str, key: str | None = None, *, fresh: bool = False, allow_dynamic: bool = True
+    ) -> Resolution:
+        chain, path, key = self._chain, check_path(path), None if key is None else check_key(key, path)
+        if not fresh and (cached := chain.cached(path, key)) is not None:
+            return cached
+        if fresh or not allow_dynamic:
+            return await self._threads.run_in_time(chain.resolve, path, key, fresh=fresh, allow_dynamic=allow_dynamic)
+        return await self._threads.read(chain, path, key)
+
     def explain(self, path: str, key: str | None = None) -> Explanation:
         """Return the result of `resolve` and the answer of every store, including those that it would not query.
 
@@ -154,6 +229,8 @@ class BlockingManager(ConfiguredManager):
             InvalidPathError: the path can never name a secret.
         """
         return self._chain.explain(path, key)
+
+    aexplain = off_loop_untimed(explain)
 
     @overload
     def interpolate(self, value: str, *, fresh: bool = False) -> str: ...
@@ -177,6 +254,8 @@ class BlockingManager(ConfiguredManager):
 
         return interpolate(value, lambda path, key: self.get_secret(path, key, fresh=fresh))
 
+    ainterpolate = off_loop_untimed(interpolate)
+
     def list_secrets(self, prefix: str = "", *, recursive: bool = False) -> list[str]:
         """Return the names directly below `prefix`, folders ending in `/`; `recursive` returns every path below it.
 
@@ -184,6 +263,8 @@ class BlockingManager(ConfiguredManager):
             StoreError: a store of the chain could not be listed. The list is never incomplete.
         """
         return self._chain.list_secrets(prefix, recursive=recursive)
+
+    alist_secrets = off_loop(list_secrets)
 
     def get_database_url(self, *, scheme: str | None = None) -> SensitiveStr:
         """Return the `url` of `database/connection`, or a URL composed of its host, port, user, password and name.
@@ -200,32 +281,40 @@ class BlockingManager(ConfiguredManager):
             InvalidDataError: a part is not valid; or `scheme` is given, and the stored `url` is not a URL.
             ValueError: `scheme` is not the scheme of a URL.
         """
-        return self._database_url(scheme, blocking=True)
-
-    def _database_url(self, scheme: str | None, *, blocking: bool) -> SensitiveStr:
         check_scheme(scheme)
         try:
             url = self._chain.resolve(
-                DATABASE_PATH, extract=lambda data: database_url(data, scheme), wanted=WANTED, blocking=blocking
+                DATABASE_PATH, extract=lambda data: database_url(data, scheme), wanted=WANTED
             ).value
         except SecretNotFoundError:
             if (DATABASE_PATH, "url") not in self._replacements:
                 raise
-            url = self._chain.resolve(DATABASE_PATH, "url", blocking=blocking).value
+            url = self._chain.resolve(DATABASE_PATH, "url").value
             url = with_scheme(as_text(url, DATABASE_PATH, "url"), scheme)
         return as_text(url, DATABASE_PATH, "url")
+
+    aget_database_url = off_loop(get_database_url)
 
     def get_api_key(self, service: str) -> SensitiveStr:
         """Return the `key` of `api-keys/<service>`."""
         return self.get_secret(api_key_path(service), "key")
 
+    async def aget_api_key(self, service: str) -> SensitiveStr:
+        """`get_api_key`. A cached secret is returned without a thread."""
+        return await self.aget_secret(api_key_path(service), "key")
+
     def get_jwt_secret(self) -> SensitiveStr:
         """Return the `secret` of `auth/jwt`."""
         return self.get_secret("auth/jwt", "secret")
 
+    async def aget_jwt_secret(self) -> SensitiveStr:
+        """`get_jwt_secret`. A cached secret is returned without a thread."""
+        return await self.aget_secret("auth/jwt", "secret")
+
     def _preloaded(self, paths: Iterable[str], *, strict: bool) -> SecretBatch:
         outcomes = self._chain.resolve_many(paths, allow_dynamic=False)
-        return self._batch(found_or_failed(outcomes), strict=strict)
+        found = {path: one for path, one in outcomes.items() if not isinstance(one, SecretNotFoundError)}
+        return self._batch(found, strict=strict)
 
     def _batch(self, outcomes: Mapping[str, Resolution | StrongroomError], *, strict: bool) -> SecretBatch:
         batch = SecretBatch(self._types.apply_to_all(outcomes))
@@ -261,14 +350,17 @@ class BlockingManager(ConfiguredManager):
             StoreUnavailableError, PermissionDeniedError: it is not known whether a secret exists, or it was refused.
             UnsupportedOperationError: no store of the chain can be written.
         """
-        return run(self._generate_missing(store))
-
-    def _generate_missing(self, store: str | None) -> Steps[list[str]]:
         from strongroom.manager.generation import generate_missing
 
         if store is not None:
             self._chain.check_store(store)
         return generate_missing(self._chain, self._config.secrets, store)
+
+    agenerate_missing = off_loop_untimed(generate_missing)
+
+    @in_loop(generate_missing)
+    async def _agenerate_missing(self, *, store: str | None = None) -> list[str]:
+        return await self._threads.write(self.generate_missing, store=store)
 
     def set_secret(
         self, path: str, data: Mapping[str, Value], *, store: str | None = None, replace: bool = False
@@ -296,6 +388,8 @@ class BlockingManager(ConfiguredManager):
         check_flag("replace", replace)
         return self._chain.write(path, data, store=store, replace=replace)
 
+    aset_secret = off_loop_in_turn(set_secret)
+
     def delete_secret(self, path: str, *, store: str | None = None) -> None:
         """Remove the secret from one store, by default the first that can be written.
 
@@ -303,6 +397,8 @@ class BlockingManager(ConfiguredManager):
             SecretNotFoundError: that store has none.
         """
         self._chain.delete(path, store=store)
+
+    adelete_secret = off_loop_in_turn(delete_secret)
 
     def write_target(self, path: str, *, store: str | None = None) -> WriteTarget:
         """Return the store that `set_secret` and `delete_secret` would change, with its capabilities.
@@ -326,6 +422,10 @@ class BlockingManager(ConfiguredManager):
         from strongroom.rotate.rotations import Rotations
 
         return Rotations(self._chain, self._threads, self._config)
+
+    async def rotate(self, path: str) -> RotationStatus:
+        """Rotate the secret now, off the event loop. `rotations.rotate(path)` is the blocking form."""
+        return await self.rotations.arotate(path)
 
     # --- watching -----------------------------------------------------------------------------------------------------
 
@@ -351,6 +451,10 @@ class BlockingManager(ConfiguredManager):
         """
         return self._watcher.watch(strings(paths), callback, interval)
 
+    def awatch(self, paths: Iterable[str], *, interval: float | None = None) -> AsyncGenerator[Change, None]:
+        """Yield a `Change` whenever one of these secrets has changed: see `watch`. Closing the generator ends it."""
+        return self._watcher.changes(strings(paths), interval, self._threads)
+
     # --- maintenance --------------------------------------------------------------------------------------------------
 
     def invalidate(self, path: str | None = None) -> None:
@@ -361,21 +465,22 @@ class BlockingManager(ConfiguredManager):
         """Return each store's health, probed now. An unhealthy store is reported, not raised."""
         return self._chain.health()
 
+    ahealth = off_loop_untimed(health)
 
-def found_or_failed(
-    outcomes: Mapping[str, Resolution | StrongroomError],
-) -> dict[str, Resolution | StrongroomError]:
-    """Return the outcomes without those of listed paths that hold no secret."""
-    return {path: found for path, found in outcomes.items() if not isinstance(found, SecretNotFoundError)}
+    async def aclose(self) -> None:
+        """`close`, off the event loop. It continues if the task is cancelled."""
+        import asyncio
+
+        await asyncio.wrap_future(in_daemon(self.close, "strongroom close"))
 
 
-def preloaded_with_records(manager: BlockingManager) -> SecretBatch:
+def preloaded_with_records(manager: SecretsManager) -> SecretBatch:
     """Return the result of a strict `preload` together with the records of rotations, which `scan` looks into."""
     listed = manager._chain.list_secrets(recursive=True, records=True)  # noqa: SLF001  # of this module's class
     return manager._preloaded(listed, strict=True)  # noqa: SLF001  # likewise
 
 
-def usage_of(manager: BlockingManager) -> tuple[dict[str, tuple[CacheUsage, bool]], tuple[Watch, ...]]:
+def usage_of(manager: SecretsManager) -> tuple[dict[str, tuple[CacheUsage, bool]], tuple[Watch, ...]]:
     """Return the size of the cache in memory and whether an outage is known, by store, and the open watches.
 
     The result has no value. No store is queried. `strongroom.status.publish` writes it for `strongroom status`.

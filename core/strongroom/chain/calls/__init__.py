@@ -1,1 +1,0 @@
-"""Calls of the chain as a thread and as an event loop make them."""
