@@ -20,7 +20,7 @@ class Clock:
         """Puts a clock into every link of the manager's chain, and returns it."""
         clock = cls()
         for link in manager._chain._links:
-            link._cache._clock = link._handle.breaker._clock = clock
+            link._cache._clock = link.connection.breaker._clock = clock
         return clock
 
     def __call__(self):
@@ -41,7 +41,7 @@ class CallTime:
     def of_calls(cls, monkeypatch):
         """Puts one into the deadline of every call and into its chain, and returns it."""
         stepped = cls()
-        for module in ("store.deadline", "chain.store_handle"):
+        for module in ("store.deadline", "chain.connection"):
             monkeypatch.setattr(f"strongroom.{module}.time", stepped)
         return stepped
 

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 # Each name is imported at its first use (PEP 562): `strongroom --version`, or a plugin that only raises the errors,
 # does not load the rest.
 if TYPE_CHECKING:
-    from strongroom.chain.chain import Resolution
     from strongroom.chain.explanation import Explanation, LinkAnswer
-    from strongroom.chain.target import WriteTarget
+    from strongroom.chain.resolution import Resolution, WriteTarget
     from strongroom.config import Config
     from strongroom.errors import (
         Answer,
@@ -164,7 +163,7 @@ __all__ = [
 ]
 
 _NAMES = {
-    "chain.chain": "Resolution WriteTarget",
+    "chain.resolution": "Resolution WriteTarget",
     "chain.explanation": "Explanation LinkAnswer",
     "config": "Config",
     "errors": "Answer Attempt Check CheckState",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from strongroom.chain.query import MISSING, Missing
+from strongroom.chain.answer import MISSING, Missing
 from strongroom.encoding import as_unicode
 from strongroom.errors import InvalidDataError
 from strongroom.secret import SensitiveDict, SensitiveStr, Value

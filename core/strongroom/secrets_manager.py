@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, overload
 
-from strongroom.chain.chain import Resolution
-from strongroom.chain.query import MISSING
+from strongroom.chain.answer import MISSING
+from strongroom.chain.resolution import Resolution
 from strongroom.errors import SecretNotFoundError
 from strongroom.manager import SecretsManager
 from strongroom.manager.batch import SecretBatch

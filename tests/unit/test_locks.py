@@ -25,7 +25,7 @@ import strongroom_vault
 from clock import LONG
 from signals import signalled_at
 from strongroom import secrets_manager
-from strongroom.chain import writer as writer_module
+from strongroom.chain import merge as merge_module
 from strongroom.chain.link import Link
 from strongroom.config import CacheConfig, LinkConfig, dotenv
 from strongroom.config.env_names import EnvironmentMapping
@@ -154,8 +154,8 @@ def unchecked(*_: object) -> None:
 
 def link_merge(tmp_path: Path) -> Held:
     link = new_link()
-    lock = link.writer._path_locks["a"] = reentrant_lock()
-    return Held(lock, lambda: link.writer.merge("a", SensitiveDict({"k": "v"}), unchecked))
+    lock = link._merges._path_locks["a"] = reentrant_lock()
+    return Held(lock, lambda: link.merge("a", SensitiveDict({"k": "v"}), unchecked))
 
 
 def default_manager(tmp_path: Path) -> Held:
@@ -492,7 +492,7 @@ def test_a_merge_in_a_handler_is_refused_or_kept() -> None:
 
         def merge(key: str) -> None:
             with suppress(StoreUnavailableError):
-                link.writer.merge("a", SensitiveDict({key: key}), unchecked)
+                link.merge("a", SensitiveDict({key: key}), unchecked)
                 written[key] = key
 
         def check() -> None:
@@ -501,7 +501,7 @@ def test_a_merge_in_a_handler_is_refused_or_kept() -> None:
 
         return lambda: merge("x"), lambda: merge("y"), check
 
-    each_line(str(writer_module.__file__), prepare)
+    each_line(str(merge_module.__file__), prepare)
 
 
 def test_a_child_that_is_forked_during_a_write_does_not_keep_the_lock_of_the_folder(tmp_path: Path) -> None:

@@ -35,9 +35,9 @@ from strongroom import (
     StoreUnavailableError,
     secrets_manager,
 )
+from strongroom.chain.answer import MISSING
 from strongroom.chain.chain import Chain
 from strongroom.chain.link import Link
-from strongroom.chain.query import MISSING
 from strongroom.chain.threads import Threads
 from strongroom.config import CacheConfig, Config, LinkConfig
 from strongroom.database_url import database_url
@@ -687,7 +687,7 @@ def test_a_fork_while_a_lock_is_held_does_not_hang_the_child(store: RemoteStore)
     manager = SecretsManager(chain=[store])
     store.gate.clear()
     reader = threading.Thread(target=manager.get_secret, args=("auth/jwt", "secret"))
-    with manager._chain._links[0]._cache._lock, manager._chain._links[0]._handle._opening, secrets_manager._making:
+    with manager._chain._links[0]._cache._lock, manager._chain._links[0].connection._opening, secrets_manager._making:
         reader.start()
 
         def check() -> bool:

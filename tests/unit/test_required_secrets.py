@@ -11,7 +11,7 @@ from strongroom import (
     SecretsManager,
     StoreUnavailableError,
 )
-from strongroom.chain.chain import DEFAULT_STORE
+from strongroom.chain.resolution import DEFAULT_STORE
 from strongroom.config import Config, LinkConfig, SecretConfig
 from strongroom.errors import InvalidDataError
 from strongroom.manager import required_secrets

@@ -4,24 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from strongroom import events
+from strongroom.chain.answer import Extract, Reading, Request, Result, value_of
 from strongroom.chain.link import Link
-from strongroom.chain.query import (
-    Extract,
-    ReadLog,
-    Request,
-    Result,
-    ends_chain,
-    query,
-    query_cached,
-    query_many,
-    query_version,
-    value_of,
-)
-from strongroom.chain.reading import Reading
-from strongroom.chain.target import WriteTarget, named_link, refuse_to_hide, target_link
+from strongroom.chain.read_log import ReadLog
+from strongroom.chain.resolution import DEFAULT_STORE, Resolution, WriteTarget
 from strongroom.errors import (
     Answer,
     Attempt,
@@ -43,70 +32,10 @@ if TYPE_CHECKING:
     from strongroom.config import Composition
     from strongroom.store.boundary.guard import GuardedStore
 
-DEFAULT_STORE = "default"
-"""The store that a `Resolution` names if a default of `[secrets]` answered."""
-
 _DOUBTS = frozenset({Answer.UNAVAILABLE, Answer.DENIED})
 """Answers that leave open whether the secret exists."""
 
 _R = TypeVar("_R")
-
-
-class Resolution:
-    """A value and its provenance.
-
-    Attributes:
-        path: the requested path.
-        key: the requested key, or None for the whole secret.
-        value: the stored value, in redacted types. Not in the `repr`.
-        store: the name of the store that has it.
-        version: the store's name for its version, or None.
-        age: seconds since the store answered.
-        cached: True if it comes from the link's cache.
-        stale: True if it comes from the cache past its time to live, because the store is unavailable.
-        ttl: for how many seconds from now on it is valid, or None if it does not expire.
-        attempts: the answers of the links before, and of this one.
-    """
-
-    # Not a dataclass, whose methods each process would compile, and not a tuple, whose values a log in JSON would have.
-    __slots__ = ("age", "attempts", "cached", "key", "path", "stale", "store", "ttl", "value", "version")
-
-    def __init__(
-        self,
-        path: str,
-        key: str | None,
-        value: Value,
-        store: str,
-        *,
-        version: Version | None,
-        age: float,
-        cached: bool,
-        stale: bool,
-        attempts: tuple[Attempt, ...],
-        ttl: float | None = None,
-    ) -> None:
-        self.path = path
-        self.key = key
-        self.value = value
-        self.store = store
-        self.version = version
-        self.age = age
-        self.cached = cached
-        self.stale = stale
-        self.attempts = attempts
-        self.ttl = ttl
-
-    def copy(self) -> Self:
-        """Return a resolution that shares nothing mutable with this one."""
-        value = protect(self.value)
-        if self.key is None and isinstance(value, SensitiveDict):
-            value.of_store(self.path, self.store)
-        fields = {name: getattr(self, name) for name in self.__slots__}
-        return type(self)(**fields | {"value": value})
-
-    def __repr__(self) -> str:
-        shown = (f"{name}={getattr(self, name)!r}" for name in self.__slots__ if name != "value")
-        return f"Resolution({', '.join(shown)})"
 
 
 class Chain:
@@ -184,9 +113,9 @@ class Chain:
         with time_limit(self._timeout):
             for link in self._links:
                 if link.covers(path):
-                    result = query(link, path, key, request)
+                    result = link.query(path, key, request)
                     results.append((link, result))
-                    if ends_chain(result[0].answer, link):
+                    if link.ends_chain(result[0].answer):
                         break
             self._note(path, key, results)
             read = partial(self.resolve, fresh=fresh, allow_dynamic=allow_dynamic)
@@ -198,7 +127,7 @@ class Chain:
         It waits for nothing, and asks no store. Under an audit log, which notes each read in a file, it returns None.
         """
         link = None if events.auditors else next((link for link in self._links if link.covers(path)), None)
-        result = None if link is None else query_cached(link, path, key, request := Request.of(key))
+        result = None if link is None else link.query_cached(path, key, request := Request.of(key))
         if link is None or result is None:
             return None
         self._note(path, key, [(link, result)])
@@ -261,7 +190,7 @@ class Chain:
             attempts.append(attempt)
             if not isinstance(found, StrongroomError):
                 return _resolution(path, key, value_of(request, found), found, attempts)
-            if ends_chain(attempt.answer, link):
+            if link.ends_chain(attempt.answer):
                 # A missing key ends the read as an absence only if no link before was in doubt.
                 if failure is None or attempt.answer is not Answer.KEY_MISSING:
                     failure = found
@@ -295,9 +224,9 @@ class Chain:
             waiting = dict.fromkeys(results)
             for link in self._links:
                 batch = [path for path in waiting if link.covers(path)]
-                for path, result in query_many(link, batch, request):
+                for path, result in link.query_many(batch, request):
                     results[path].append((link, result))
-                    if ends_chain(result[0].answer, link):
+                    if link.ends_chain(result[0].answer):
                         del waiting[path]
             for path, answers in results.items():
                 try:
@@ -352,23 +281,23 @@ class Chain:
         """
         path, data = check_path(path), check_data(path, data)
         with time_limit(self._timeout):
-            link = target_link(self._links, path, store)
+            link = self._target_link(path, store)
             if replace:
-                return link.writer.write(path, data)
+                return link.write(path, data)
 
             def check(before: Secret | None, merged: SensitiveDict) -> None:
                 if before is None:
-                    refuse_to_hide(self._links, path, merged, link)
+                    self._refuse_to_hide(path, merged, link)
                 elif create and before.data.keys() & data.keys():
                     raise ConflictError(path, "it has the key already", store=link.name)
 
-            return link.writer.merge(path, data, check)
+            return link.merge(path, data, check)
 
     def delete(self, path: str, *, store: str | None = None) -> None:
         """Remove the secret from one store. From then on reads find the secret of a lower link, if it has one."""
         path = check_path(path)
         with time_limit(self._timeout):
-            target_link(self._links, path, store).writer.delete(path)
+            self._target_link(path, store).delete(path)
 
     def at_target(
         self, path: str, store: str | None, operation: Callable[[GuardedStore], _R], *, changes: str = ""
@@ -383,13 +312,13 @@ class Chain:
         """
         path = check_path(path)
         with time_limit(self._timeout):
-            return target_link(self._links, path, store).writer.at_store(path, operation, changes=changes)
+            return self._target_link(path, store).at_store(path, operation, changes=changes)
 
     def roll_back(self, path: str, store: str | None, version: Version) -> Version | None:
         """Write the data of an old version to the store that `write` would go to, as its newest version."""
         path = check_path(path)
         with time_limit(self._timeout):
-            return target_link(self._links, path, store).writer.roll_back(path, version)
+            return self._target_link(path, store).roll_back(path, version)
 
     def version_at_target(
         self, path: str, store: str | None, operation: Callable[[GuardedStore], Secret | None]
@@ -397,8 +326,8 @@ class Chain:
         """Return the version of a secret that the operation returns: `at_target`, noted as a read."""
         path = check_path(path)
         with time_limit(self._timeout):
-            link = target_link(self._links, path, store)
-            attempt, found = query_version(link, path, operation)
+            link = self._target_link(path, store)
+            attempt, found = link.query_version(path, operation)
             self._reads.note(path, None, link, (attempt, found), step="version")
         if isinstance(found, StrongroomError):
             raise found
@@ -419,12 +348,63 @@ class Chain:
         """Return the store that `at_target` would call. Opens the store, and changes nothing."""
         path = check_path(path)
         with time_limit(self._timeout):
-            link = target_link(self._links, path, store)
+            link = self._target_link(path, store)
             return WriteTarget(link.name, link.opened().capabilities, link.position)
 
     def check_store(self, store: str) -> None:
         """Raise ConfigurationError if the chain has no store of this name."""
-        named_link(self._links, store)
+        self._named_link(store)
+
+    def _target_link(self, path: str, store: str | None) -> Link:
+        """Return the link to write to: the named one, or the first that can be written.
+
+        Raises:
+            ConfigurationError: the chain lacks a link of this name.
+            UnsupportedOperationError: it does not cover the path, or no link can be written.
+        """
+        if store is not None:
+            link = self._named_link(store)
+            if not link.covers(path):
+                raise UnsupportedOperationError(path, "its `paths` do not cover this path", store=store)
+            return link
+        for link in self._links:
+            if link.covers(path) and link.opened().writable:
+                return link
+        raise UnsupportedOperationError(path, "no store of the chain can be written")
+
+    def _named_link(self, store: object) -> Link:
+        """Return the link of this name.
+
+        Raises:
+            ConfigurationError: the chain lacks it.
+        """
+        for link in self._links:
+            if link.name == store:
+                return link
+        named = repr(store) if isinstance(store, str) else f"of type {type(store).__name__}"
+        names = ", ".join(link.name for link in self._links)
+        raise ConfigurationError(f"no store {named} in the chain: it has {names}")
+
+    def _refuse_to_hide(self, path: str, merged: SensitiveDict, target: Link) -> None:
+        """Refuse a new secret that would hide keys of a lower link: reads of the whole secret would lose them.
+
+        Raises:
+            ConflictError: it would hide some.
+        """
+        for link in self._links[self._links.index(target) + 1 :]:
+            if not link.covers(path):
+                continue
+            if link.creates(path):
+                reason = f"it would hide what store {link.name} makes there"
+                raise ConflictError(path, reason, store=target.name, hint="Write it elsewhere, or pass replace=True")
+            try:
+                reading = link.read(path, fresh=True)
+            except SecretNotFoundError:
+                continue
+            hidden = sorted(reading.data.keys() - merged.keys())
+            if hidden:
+                reason = f"it would hide the keys {', '.join(hidden)}, which only store {link.name} has"
+                raise ConflictError(path, reason, store=target.name, hint="Set these too, or pass replace=True")
 
     # --- all links ----------------------------------------------------------------------------------------------------
 

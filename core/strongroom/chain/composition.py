@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 from urllib.parse import quote
 
-from strongroom.chain.chain import Resolution
+from strongroom.chain.resolution import Resolution
 from strongroom.config import Composition
 from strongroom.encoding import as_text
 from strongroom.errors import Answer, Attempt

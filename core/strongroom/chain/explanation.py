@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from strongroom.chain.query import Request, Result, query, value_of
-from strongroom.chain.store_handle import SHARE
+from strongroom.chain.answer import Request, Result, value_of
+from strongroom.chain.connection import SHARE
 from strongroom.encoding import to_json, to_json_text
 from strongroom.errors import Answer, Attempt, StoreError, StrongroomError
 from strongroom.secret import Value, Version
 from strongroom.store import fail_fast, time_limit
 
 if TYPE_CHECKING:
-    from strongroom.chain.chain import Resolution
     from strongroom.chain.link import Link
+    from strongroom.chain.resolution import Resolution
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def query_each(
     ages = [link.disk_age(path) for link in covering]
     for link in covering:
         with time_limit(link.policy.timeout / SHARE), fail_fast():
-            results.append((link, query(link, path, key, request)))
+            results.append((link, link.query(path, key, request)))
     return results, ages
 
 

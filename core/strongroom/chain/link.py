@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from datetime import datetime
 from functools import partial
 from operator import methodcaller
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from strongroom.chain.answer import MISSING, Reading, Request, Result, failed, judged, not_queried
 from strongroom.chain.cache import CacheUsage, Flight, MemoryCache, Snapshot
-from strongroom.chain.reading import Reading
-from strongroom.chain.store_handle import Opener, StoreHandle
-from strongroom.chain.writer import LinkWriter
+from strongroom.chain.connection import Connection, Opener
+from strongroom.chain.merge import Merges
 from strongroom.errors import (
+    Answer,
+    Attempt,
     AuthenticationError,
     PermissionDeniedError,
+    SecretNotFoundError,
     StoreUnavailableError,
     StrongroomError,
 )
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
     from strongroom.disk_cache.store_cache import StoreCache
     from strongroom.store.boundary.guard import GuardedStore
 
-logger = logging.getLogger("strongroom.secrets_manager")
+_R = TypeVar("_R")
 
 PROBE_PATIENCE = 0.02
 """For how many seconds the one reader that begins a probe waits for its answer before it serves a stale secret."""
@@ -56,7 +59,8 @@ class Link:
         missing_ttl: for how many seconds a confirmed absence counts.
         ttl: for how many seconds a secret is served from the cache.
         forgotten: how often `forget` was called.
-        writer: changes the secrets of the store.
+        connection: the way to the store.
+        covers: path -> whether this link is queried for it.
         peek: path and key -> the field as text, if it is cached and current; else None. It is the cache's own method: a
             busy application calls little besides.
     """
@@ -68,11 +72,12 @@ class Link:
         self.missing_ttl = cache.missing_ttl
         self.ttl = cache.ttl
         self.forgotten = 0
-        self._handle = StoreHandle(self.name, opener, config.timeout)
+        self.connection = Connection(self.name, opener, config.timeout)
         self._cache = MemoryCache(self.name, cache)
         self._disk = disk
         self._followers: tuple[Link, ...] = ()
-        self.writer = LinkWriter(self.name, self._handle, self.forget)
+        self.covers = config.covers
+        self._merges = Merges(self)
         self.peek = self._cache.text
 
     def __repr__(self) -> str:
@@ -84,8 +89,8 @@ class Link:
         The store is not closed: its connections are the parent's, and closing them would end the parent's TLS sessions.
         """
         self._cache.reset()
-        self._handle.reset()
-        self.writer.reset()
+        self.connection.reset()
+        self._merges.reset()
 
     def join(self, links: Sequence[Link]) -> None:
         """Note the position in these links of a chain.
@@ -93,14 +98,85 @@ class Link:
         Those that follow can answer when this one is unavailable, if its policy allows it.
         """
         index = links.index(self)
-        self.position = self._handle.position = index + 1
+        self.position = self.connection.position = index + 1
         self._followers = tuple(links[index + 1 :]) if self.policy.on_unavailable == "next" else ()
 
-    def covers(self, path: str) -> bool:
-        """Return True if this link is queried for `path`."""
-        return self.policy.covers(path)
+    def ends_chain(self, answer: Answer) -> bool:
+        """Return True if no later link is queried after this answer, by the policy."""
+        match answer:
+            case Answer.NOT_FOUND:
+                return False
+            case Answer.KEY_MISSING:
+                return self.policy.on_missing_key != "next"
+            case Answer.UNAVAILABLE:
+                return self.policy.on_unavailable != "next"
+            case Answer.DENIED:
+                return self.policy.on_denied != "next"
+            case _:
+                return True
 
     # --- reading ------------------------------------------------------------------------------------------------------
+
+    def query(self, path: str, key: str | None, request: Request) -> Result:
+        """Read, and judge the answer."""
+        started = time.monotonic()
+        if not request.allow_dynamic and self.creates(path):
+            return not_queried(path, self.name)
+        try:
+            reading = self.read(path, key, fresh=request.fresh)
+            if self._missing_key_expired(reading, request):
+                reading = self.read(path, key, fresh=True)
+        except StrongroomError as error:
+            return failed(error, self.name, started)
+        return judged(path, self.name, reading, request, started)
+
+    def query_cached(self, path: str, key: str | None, request: Request) -> Result | None:
+        """Return the result of `query` if the cache in memory has the value, and it is current; else None.
+
+        The store is neither opened nor queried.
+        """
+        started, store = time.monotonic(), self.connection.store
+        if store is None and not self._is_on_disk(path):
+            return None
+        try:
+            reading = self._cached(path, key, keyed=key is not None and store is not None and store.keyed)
+        except AgedAbsence:
+            return None
+        if reading is None or request.extract(reading.data) is MISSING:
+            return None
+        return judged(path, self.name, reading, request, started)
+
+    def query_many(self, paths: Sequence[str], request: Request) -> Iterator[tuple[str, Result]]:
+        """Yield the result of `query` for each path, read as one batch."""
+        started = time.monotonic()
+        if not request.allow_dynamic:
+            dynamic = dict.fromkeys(path for path in paths if self.creates(path))
+            yield from ((path, not_queried(path, self.name)) for path in dynamic)
+            paths = [path for path in paths if path not in dynamic]
+        for path, answer in self.read_many(paths, fresh=request.fresh).items():
+            if isinstance(answer, StrongroomError):
+                yield path, failed(answer, self.name, started)
+            else:
+                yield path, judged(path, self.name, answer, request, started)
+
+    def query_version(
+        self, path: str, operation: Callable[[GuardedStore], Secret | None]
+    ) -> tuple[Attempt, Secret | StrongroomError | None]:
+        """Return the version of a secret that the operation reads, past the cache."""
+        started = time.monotonic()
+        try:
+            secret = self.at_store(path, operation)
+        except StrongroomError as error:
+            return failed(error, self.name, started)
+        seconds = time.monotonic() - started
+        if secret is None:
+            return Attempt(self.name, Answer.NOT_FOUND, "it has no such version", seconds), secret
+        return Attempt(self.name, Answer.FOUND, f"found, version {secret.version}", seconds), secret
+
+    def _missing_key_expired(self, reading: Reading, request: Request) -> bool:
+        """Return True if the cached secret lacks the value and is older than `missing_ttl`: query the store again."""
+        expired = reading.cached and not reading.stale and reading.age >= self.missing_ttl
+        return expired and request.extract(reading.data) is MISSING
 
     def read(self, path: str, key: str | None = None, *, fresh: bool = False) -> Reading:
         """Return the secret at `path`, or the key alone if the store has single-key reads.
@@ -124,7 +200,7 @@ class Link:
                 return known
             with fail_fast(self._has_fallback(path, fresh=fresh)):
                 if key is not None and keyed:
-                    value = self._handle.call(path, lambda store: store.read_key(path, key), reads=True)
+                    value = self.connection.call(path, lambda store: store.read_key(path, key), reads=True)
                     return Reading(SensitiveDict({key: value}))
                 return Reading.of(self._cache.fetch(path, self._load(path, fresh=fresh), fresh=fresh))
         except StoreUnavailableError as error:
@@ -137,21 +213,11 @@ class Link:
             raise outage
         return stale
 
-    def cached(self, path: str, key: str | None = None) -> Reading | None:
-        """Return the secret if the cache in memory has it, and it is current. The store is neither opened nor asked."""
-        store = self._handle.store
-        if store is None and not self._is_on_disk(path):
-            return None
-        try:
-            return self._cached(path, key, keyed=key is not None and store is not None and store.keyed)
-        except AgedAbsence:
-            return None
-
     def _opened(self, path: str) -> GuardedStore:
-        if (store := self._handle.store) is not None:
+        if (store := self.connection.store) is not None:
             return store
         with fail_fast(self._is_followed(path)):
-            return self._handle.opened(path)
+            return self.connection.opened(path)
 
     def _is_followed(self, path: str) -> bool:
         """Return True if another link can answer when this one is unavailable."""
@@ -163,7 +229,7 @@ class Link:
 
     def _load(self, path: str, *, fresh: bool = False) -> Callable[[], Secret]:
         """Return the call that reads the secret, through the disk cache if there is one."""
-        load = partial(self._handle.call, path, methodcaller("read", path), reads=True)
+        load = partial(self.connection.call, path, methodcaller("read", path), reads=True)
         return load if self._disk is None else partial(self._disk.fetch, path, load, fresh=fresh)
 
     def _is_on_disk(self, path: str) -> bool:
@@ -182,11 +248,11 @@ class Link:
             patient: look on disk too, and give a probe that it begins a moment to answer, since the outage may be over.
         """
         cached = self._cached(path, key, keyed=keyed)
-        if cached is not None or (outage := self._handle.known_outage(path)) is None:
+        if cached is not None or (outage := self.connection.known_outage(path)) is None:
             return cached
         stale = self._stale(path, outage, on_disk=patient)
         if stale is not None:
-            probe = self._handle.probe(path, partial(self._probe, path))
+            probe = self.connection.probe(path, partial(self._probe, path))
             if probe is not None and patient:
                 wait([probe], min(PROBE_PATIENCE, remaining()))
                 return self._cached(path, key, keyed=keyed) or self._stale(path, outage)  # it may be denied, or gone
@@ -247,7 +313,7 @@ class Link:
             return self._failed(error, path, fresh=fresh)
 
     def _read_each(self, paths: list[str], *, fresh: bool) -> Iterable[tuple[str, Secret | StrongroomError]]:
-        ask = self._handle.read_each
+        ask = self.connection.read_each
         return ask(paths) if self._disk is None else self._disk.read_each(paths, ask, fresh=fresh)
 
     def _without_io(self, path: str, *, fresh: bool) -> Reading | StrongroomError | None:
@@ -306,7 +372,7 @@ class Link:
 
     def list_entries(self, prefix: str) -> list[str]:
         """Return the names directly below `prefix` that this link is queried for, folders ending in `/`."""
-        names = self._handle.call(prefix or None, lambda store: list(store.list_entries(prefix)))
+        names = self.connection.call(prefix or None, lambda store: list(store.list_entries(prefix)))
         below = f"{prefix}/" if prefix else ""
         return [
             name
@@ -316,7 +382,7 @@ class Link:
 
     def walk(self, prefix: str) -> list[str]:
         """Return the path of every secret below `prefix` that this link is queried for, within all remaining time."""
-        paths = self._handle.call(prefix or None, lambda store: list(store.walk(prefix)), limit=remaining())
+        paths = self.connection.call(prefix or None, lambda store: list(store.walk(prefix)), limit=remaining())
         return [path for path in paths if self.covers(path)]
 
     def newest_versions(self, paths: Iterable[str]) -> dict[str, VersionInfo | StrongroomError]:
@@ -324,7 +390,7 @@ class Link:
 
         An outage of the store is an error of each path.
         """
-        store = self._handle.store
+        store = self.connection.store
         if store is not None and "newest_versions" not in store.optional:
             return {}
 
@@ -336,7 +402,7 @@ class Link:
             return found
 
         try:
-            return self._handle.call(None, newest)
+            return self.connection.call(None, newest)
         except StoreUnavailableError as error:
             return {path: error.copy(path=path) for path in paths}
         except StrongroomError:
@@ -351,23 +417,74 @@ class Link:
         return None if self._disk is None else self._disk.age(path)
 
     def creates(self, path: str) -> bool:
-        """Return True if a read of `path` would create a credential. May open the store."""
-        return not self._is_on_disk(path) and self._handle.opened(path).makes(path)
+        """Return True if a read of `path` would create a credential; False if the store fails: a read says why."""
+        try:
+            return not self._is_on_disk(path) and self.connection.opened(path).makes(path)
+        except StrongroomError:
+            return False
 
     def opened(self) -> GuardedStore:
         """Return the store. Opens it, so that an outage is not taken for a capability that it lacks."""
-        return self._handle.opened()
+        return self.connection.opened()
 
     def usage(self) -> tuple[CacheUsage, bool]:
         """Return the size of the cache in memory, and True during a known outage. Does not query the store."""
-        return self._cache.usage(), self._handle.breaker.is_open
+        return self._cache.usage(), self.connection.breaker.is_open
 
     def health(self) -> Health:
         """Probe the store, past cache and breaker, and measure the duration."""
         from strongroom.chain.probe import diagnose  # a read does not need it
 
         with time_limit(self.policy.timeout), fail_fast(), require_paths(filter(self.covers, required_paths())):
-            return diagnose(self.name, lambda: self._handle.open().probe())
+            return diagnose(self.name, lambda: self.connection.open().probe())
+
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    def write(self, path: str, data: SensitiveDict) -> Version | None:
+        """Replace the whole secret."""
+        return self.at_store(path, lambda store: store.write(path, data), changes="write")
+
+    def delete(self, path: str) -> None:
+        """Remove the secret."""
+        self.at_store(path, methodcaller("delete", path), changes="delete")
+
+    def merge(
+        self, path: str, data: SensitiveDict, check: Callable[[Secret | None, SensitiveDict], None]
+    ) -> Version | None:
+        """Set the keys of `data` and keep the others: see `Merges.merge`."""
+        return self._merges.merge(path, data, check)
+
+    def roll_back(self, path: str, to: Version) -> Version | None:
+        """Write the data of an old version, unless another writer comes between."""
+        # Read the old version first: a store without versions refuses here, before the secret itself is read.
+        old = self.at_store(path, lambda store: store.read_version(path, to))
+        newest = self.current(path)
+        expected = None if newest is None else newest.version
+        return self.at_store(path, lambda store: store.write_if(path, old.data, expected), changes="rollback")
+
+    def at_store(self, path: str, operation: Callable[[GuardedStore], _R], *, changes: str = "") -> _R:
+        """Return the operation's result on the store itself, past the cache.
+
+        Args:
+            path: the secret's path.
+            operation: takes the store.
+            changes: the name of the change, if it is one. The cache then forgets the path before, so that nobody joins
+                an older read, and after.
+        """
+        if not changes:
+            return self.connection.call(path, operation)
+        self.forget(path)
+        try:
+            return self.connection.call(path, operation, changes=changes)
+        finally:
+            self.forget(path)
+
+    def current(self, path: str) -> Secret | None:
+        """Return the secret that the store holds now, past the cache."""
+        try:
+            return self.at_store(path, lambda store: store.read(path))
+        except SecretNotFoundError:
+            return None
 
     # --- the store ----------------------------------------------------------------------------------------------------
 
@@ -386,7 +503,7 @@ class Link:
 
     def close(self) -> None:
         """Close the store and empty the cache. Every later call is refused."""
-        self._handle.close()
+        self.connection.close()
         self._cache.forget()
 
 

@@ -21,7 +21,8 @@ from strongroom.store import call_at_exit, remaining, time_limit
 from strongroom.store.daemon import GRACE
 
 if TYPE_CHECKING:
-    from strongroom.chain.chain import Chain, Resolution
+    from strongroom.chain.chain import Chain
+    from strongroom.chain.resolution import Resolution
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")

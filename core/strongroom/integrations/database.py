@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from strongroom.chain.query import Missing
+from strongroom.chain.answer import Missing
 from strongroom.database_url import WANTED, database_url, user_key_of
 from strongroom.encoding import as_unicode
 from strongroom.errors import InvalidDataError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from strongroom.chain.chain import Resolution
+from strongroom.chain.resolution import Resolution
 from strongroom.errors import StrongroomError
 from strongroom.secret import SensitiveDict
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
-from strongroom.chain.chain import Resolution
+from strongroom.chain.resolution import Resolution
 from strongroom.errors import StrongroomError
 from strongroom.secret import SensitiveDict
 

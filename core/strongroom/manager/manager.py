@@ -6,9 +6,8 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
-from strongroom.chain.chain import Resolution
-from strongroom.chain.query import MISSING
-from strongroom.chain.target import WriteTarget
+from strongroom.chain.answer import MISSING
+from strongroom.chain.resolution import Resolution, WriteTarget
 from strongroom.chain.threads import in_loop, off_loop, off_loop_in_turn, off_loop_untimed
 from strongroom.database_url import DATABASE_PATH, WANTED, check_scheme, database_url, with_scheme
 from strongroom.encoding import as_text

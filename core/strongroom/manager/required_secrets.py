@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
-from strongroom.chain.chain import DEFAULT_STORE, Resolution
+from strongroom.chain.resolution import DEFAULT_STORE, Resolution
 from strongroom.config import SecretConfig
 from strongroom.errors import (
     Answer,

@@ -34,7 +34,7 @@ from strongroom.store import SecretStore
 
 if TYPE_CHECKING:
     from strongroom.chain.chain import Chain
-    from strongroom.chain.target import WriteTarget
+    from strongroom.chain.resolution import WriteTarget
     from strongroom.store.boundary.guard import GuardedStore
 
 _R = TypeVar("_R")

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple, TypeAlias
 
+from strongroom.chain.answer import Reading, Request
 from strongroom.chain.link import Link
-from strongroom.chain.query import Request, creates, ends_chain, query_many
-from strongroom.chain.reading import Reading
 from strongroom.digest import Digester
 from strongroom.errors import Answer, SecretNotFoundError, StoreUnavailableError, StrongroomError
 from strongroom.secret import Version
@@ -128,7 +127,7 @@ class Observer:
                     waiting[path].sightings[link.name] = sighting
                 for path in known:
                     answer = waiting[path].sightings[link.name].answer
-                    if answer is Answer.FOUND or ends_chain(answer, link):
+                    if answer is Answer.FOUND or link.ends_chain(answer):
                         del waiting[path]
 
     def _read_cached(self, link: Link, known: Mapping[str, Sighting | None]) -> Mapping[str, Sighting]:
@@ -153,12 +152,12 @@ class Observer:
 
     def _read(self, link: Link, known: Mapping[str, Sighting | None], *, fresh: bool) -> dict[str, Sighting]:
         """Read secrets. One that a read would create is read through the cache, so that a watch creates no more."""
-        dynamic = [path for path in known if creates(link, path)]
+        dynamic = [path for path in known if link.creates(path)]
         others = [path for path in known if path not in set(dynamic)]
         sightings: dict[str, Sighting] = {}
         for paths, is_fresh in ((dynamic, False), (others, fresh)):
             request = Request.of(None, fresh=is_fresh)
-            for path, (attempt, found) in query_many(link, paths, request) if paths else ():
+            for path, (attempt, found) in link.query_many(paths, request) if paths else ():
                 sightings[path] = self._sighting(attempt.answer, found, known[path])
         return sightings
 
@@ -179,7 +178,7 @@ class Observer:
                 continue
             if sighting.answer is Answer.FOUND:
                 return Served(link.name, sighting), outage
-            if ends_chain(sighting.answer, link):
+            if link.ends_chain(sighting.answer):
                 return None, outage
             outage = outage or sighting.answer is Answer.UNAVAILABLE
             denial = denial or sighting.answer is Answer.DENIED

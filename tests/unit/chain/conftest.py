@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 
 from stores import Clock
-from strongroom.chain import store_handle
+from strongroom.chain import connection
 from strongroom.chain.breaker import Breaker
 
 
@@ -13,5 +13,5 @@ from strongroom.chain.breaker import Breaker
 def breaker_clock(monkeypatch):
     """The clock of the breakers, which stands still: a busy machine does not make a probe due within a test."""
     clock = Clock()
-    monkeypatch.setattr(store_handle, "Breaker", partial(Breaker, clock=clock))
+    monkeypatch.setattr(connection, "Breaker", partial(Breaker, clock=clock))
     return clock

@@ -16,9 +16,10 @@ import pytest
 from clock import LONG, CallTime
 from stores import RemoteStore
 from strongroom import SecretsManager
-from strongroom.chain.chain import Chain, Resolution
+from strongroom.chain.answer import MISSING
+from strongroom.chain.chain import Chain
 from strongroom.chain.link import Link
-from strongroom.chain.query import MISSING
+from strongroom.chain.resolution import Resolution
 from strongroom.config import CacheConfig, LinkConfig
 from strongroom.errors import (
     Answer,
@@ -284,7 +285,7 @@ def test_a_lower_links_entry_never_outlives_the_outage(vault: RemoteStore) -> No
     assert chain.resolve("x", "k").store == "lower"
     vault.fault = None
     vault.write("x", {"k": "upper"})
-    chain._links[0]._handle.breaker.succeeded()
+    chain._links[0].connection.breaker.succeeded()
     assert chain.resolve("x", "k").value == "upper"
 
 
@@ -406,7 +407,7 @@ def test_an_outage_is_said_once_and_so_is_its_end(
     for _ in range(5):
         chain.resolve("only/env", "key")
     vault.fault = None
-    chain._links[0]._handle.breaker._probe_at = 0
+    chain._links[0].connection.breaker._probe_at = 0
     for _ in range(5):
         chain.resolve("db", "url")
     assert [record.message for record in caplog.records] == [
@@ -449,7 +450,7 @@ def test_a_failed_write_says_nothing_against_reads(
         with pytest.raises(StoreUnavailableError):
             writes[change]()
         assert chain.resolve("db", "host", fresh=True).store == "vault"
-        assert not chain._links[0]._handle.breaker.is_open
+        assert not chain._links[0].connection.breaker.is_open
         with pytest.raises(SecretNotFoundError, match="vault: secret not found"):
             chain.resolve("other", "host")
 
@@ -508,11 +509,11 @@ def test_what_is_refused_before_it_is_sent_ends_no_outage(
     vault.fault = StoreUnavailableError("db", "refused")
     with pytest.raises(StoreUnavailableError):
         chain.resolve("db", "url")
-    monkeypatch.setattr(last._handle.breaker, "admit", lambda: True)  # a probe is due
+    monkeypatch.setattr(last.connection.breaker, "admit", lambda: True)  # a probe is due
     vault.fault = refusal("db", "refused here")
     with pytest.raises(refusal):
         chain.resolve("db", "url")
-    assert last._handle.breaker.is_open
+    assert last.connection.breaker.is_open
     assert "available again" not in caplog.text
 
 
@@ -533,7 +534,7 @@ def test_a_caller_without_time_says_nothing_of_the_store(vault: RemoteStore, cal
     vault.read = read
     with pytest.raises(StoreUnavailableError):
         chain.resolve("db", "url")
-    assert not chain._links[0]._handle.breaker.is_open
+    assert not chain._links[0].connection.breaker.is_open
 
 
 class Hanging(RemoteStore):
@@ -603,7 +604,7 @@ def test_an_outage_is_known_of_a_store_that_hangs_for_the_whole_of_a_short_call(
         chain.resolve_many(["db", "app"])
     else:
         chain.resolve("db", "url")
-    assert chain._links[0]._handle.breaker.is_open
+    assert chain._links[0].connection.breaker.is_open
     started = call_time.monotonic()
     assert chain.resolve("db", "url").stale
     assert call_time.monotonic() - started < 0.3
@@ -625,7 +626,7 @@ def test_a_batch_that_the_call_has_no_time_for_says_nothing_of_the_store(call_ti
     chain = Chain([link("vault", Steady({name: {"k": "v"} for name in names}))], timeout=0.6)
     batch = chain.resolve_many(names)
     assert [name for name in names if isinstance(batch[name], Resolution)] == ["s0", "s1"]
-    assert not chain._links[0]._handle.breaker.is_open
+    assert not chain._links[0].connection.breaker.is_open
 
 
 @pytest.mark.usefixtures("call_time")
@@ -664,7 +665,7 @@ def test_opening_is_part_of_the_first_read_and_an_outage_there_is_an_outage() ->
     chain = Chain([first, link("env", local({"db": {"url": "e"}}))])
     assert openings == []
     assert chain.resolve("db", "url").store == "env"
-    first._handle.breaker._probe_at = 0
+    first.connection.breaker._probe_at = 0
     assert chain.resolve("db", "url").store == "vault"
     assert len(openings) == 2
 
@@ -886,7 +887,7 @@ def test_a_write_that_nobody_took_is_an_error_and_goes_to_no_other_store(chain: 
     with pytest.raises(StoreUnavailableError):
         chain.write("db", {"url": "x"}, replace=True)
     vault.fault = None
-    assert chain._links[1]._handle.open().read("db").data["url"] == "from env"
+    assert chain._links[1].connection.open().read("db").data["url"] == "from env"
 
 
 def test_a_store_that_cannot_be_opened_is_not_passed_over_for_a_write() -> None:
@@ -908,7 +909,7 @@ def test_what_a_store_can_do_says_nothing_of_an_outage(
     vault.fault = StoreUnavailableError("db", "refused")
     with pytest.raises(StoreUnavailableError):
         chain.write("db", {"url": "x"})
-    chain._links[0]._handle.breaker._probe_at = 0
+    chain._links[0].connection.breaker._probe_at = 0
     assert "writable" in chain.write_target("db").capabilities
     with pytest.raises(StoreUnavailableError):
         chain.write("db", {"url": "x"})
@@ -984,7 +985,7 @@ def test_no_failure_shows_a_value(vault: RemoteStore, fault: Exception, caplog: 
         shown = traceback.TracebackException(type(error), error, ours, capture_locals=True)
         text = "".join(shown.format()) + repr(error) + repr(vars(error)) + repr(error.__context__)
         assert CANARY not in text
-        chain._links[0]._handle.breaker.succeeded()
+        chain._links[0].connection.breaker.succeeded()
     assert CANARY not in caplog.text
 
 

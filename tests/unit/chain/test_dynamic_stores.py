@@ -9,8 +9,9 @@ import pytest
 
 from stores import Clock, RemoteStore
 from strongroom import SecretsManager
-from strongroom.chain.chain import Chain, Resolution
+from strongroom.chain.chain import Chain
 from strongroom.chain.link import Link
+from strongroom.chain.resolution import Resolution
 from strongroom.config import CacheConfig, LinkConfig, SecretConfig
 from strongroom.errors import (
     Answer,
@@ -51,7 +52,7 @@ def chain_of(*stores: object, cache: CacheConfig | None = None) -> tuple[Chain, 
     clock, links = Clock(), []
     for number, store in enumerate(stores):
         link = Link(LinkConfig(f"s{number}"), lambda store=store: store, cache or CacheConfig())  # type: ignore[misc]
-        link._cache._clock = link._handle.breaker._clock = clock
+        link._cache._clock = link.connection.breaker._clock = clock
         links.append(link)
     return Chain(links), clock
 

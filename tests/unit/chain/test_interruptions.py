@@ -19,10 +19,10 @@ from stores import Clock
 from strongroom import secrets_manager
 from strongroom.chain import breaker as breaker_module
 from strongroom.chain import cache as cache_module
+from strongroom.chain import connection as connection_module
 from strongroom.chain import first_use as first_use_module
 from strongroom.chain import link as link_module
 from strongroom.chain import seal as seal_module
-from strongroom.chain import store_handle as store_handle_module
 from strongroom.chain.cache import Flight, MemoryCache
 from strongroom.chain.chain import Chain
 from strongroom.chain.link import Link
@@ -32,7 +32,7 @@ from strongroom.errors import SecretNotFoundError, StoreError, StoreUnavailableE
 from strongroom.secret import Secret
 from strongroom.store import Traits
 
-SOURCES = frozenset(str(module.__file__) for module in (breaker_module, cache_module, link_module, store_handle_module))
+SOURCES = frozenset(str(module.__file__) for module in (breaker_module, cache_module, link_module, connection_module))
 MOST_LINES = 2000
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="needs POSIX signals")

@@ -67,13 +67,13 @@ def chain(link: Link, store: OutageStore) -> Iterator[Chain]:
 
 
 def make_probe_due(link: Link) -> None:
-    link._handle.breaker._probe_at = 0.0
-    for breaker in link._handle._path_breakers.values():
+    link.connection.breaker._probe_at = 0.0
+    for breaker in link.connection._path_breakers.values():
         breaker._probe_at = 0.0
 
 
 def probe_ended(link: Link) -> None:
-    probe = link._handle._probe
+    probe = link.connection._probe
     assert probe is not None
     assert wait([probe], LONG).done
 
@@ -94,7 +94,7 @@ def test_stale_is_served_at_once_while_one_probe_hangs(chain: Chain, link: Link,
         store.gate.set()
     assert {(read.result().value, read.result().stale) for read in reads} == {("old", True)}
     probe_ended(link)
-    assert not link._handle.breaker.is_open
+    assert not link.connection.breaker.is_open
     assert chain.resolve("db", "url").value == "new"
 
 
@@ -148,8 +148,8 @@ def test_a_probe_that_fails_keeps_the_outage(chain: Chain, link: Link, store: Ou
     make_probe_due(link)
     assert chain.resolve("db", "url").stale
     probe_ended(link)
-    assert link._handle.breaker.is_open
-    assert link._handle.breaker._interval == 2.0
+    assert link.connection.breaker.is_open
+    assert link.connection.breaker._interval == 2.0
     assert chain.resolve("db", "url").stale
 
 
@@ -183,7 +183,7 @@ def test_a_close_leaves_no_probe_and_no_secret(chain: Chain, link: Link, store: 
         assert not closing.done()
         store.gate.set()
         closing.result(LONG)
-    probe = link._handle._probe
+    probe = link.connection._probe
     assert probe is not None
     assert probe.done()
     assert len(link._cache) == 0
@@ -197,7 +197,7 @@ def test_a_close_leaves_no_probe_and_no_secret(chain: Chain, link: Link, store: 
 def test_the_child_of_a_fork_has_no_probe_of_its_parent(chain: Chain, link: Link, store: OutageStore) -> None:
     """The thread does not exist there: the child opens its own store, and waits for nothing."""
     child_store = RemoteStore({"db": {"url": "child"}})
-    link._handle._opener = lambda: store if os.getpid() == parent else child_store
+    link.connection._opener = lambda: store if os.getpid() == parent else child_store
     parent = os.getpid()
     store.gate.clear()
     make_probe_due(link)
@@ -242,7 +242,7 @@ def test_a_path_that_is_unavailable_is_not_requested_for_each_read(path_outage: 
     assert isinstance(batch["db"], StoreUnavailableError)
     assert not isinstance(batch["app"], StrongroomError)
     assert store.requests == ["app"]
-    assert not path_outage._links[0]._handle.breaker.is_open
+    assert not path_outage._links[0].connection.breaker.is_open
 
 
 @pytest.mark.parametrize("answer", ["secret", "absent"])
@@ -256,7 +256,7 @@ def test_a_path_that_answers_again_is_known_to_at_once(
     with suppress(SecretNotFoundError):  # if the probe's answer is there at once
         assert path_outage.resolve("db", "url").stale
     probe_ended(link)
-    assert link._handle._path_breakers == {}
+    assert link.connection._path_breakers == {}
     if answer == "secret":
         assert not path_outage.resolve("db", "url").stale
     else:
@@ -273,10 +273,10 @@ def test_a_write_to_a_path_that_is_unavailable_is_sent_and_read_back(path_outage
 def test_the_outages_of_single_paths_are_bounded(
     path_outage: Chain, link: Link, store: OutageStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("strongroom.chain.store_handle._MOST_PATHS", 3)
+    monkeypatch.setattr("strongroom.chain.connection._MOST_PATHS", 3)
     for number in range(5):
         path = f"p{number}"
         store.path_faults[path] = StoreUnavailableError(path, "HTTP 500").copy(path_only=True)
         with pytest.raises(StoreUnavailableError):
             path_outage.resolve(path, "k")
-    assert list(link._handle._path_breakers) == ["p2", "p3", "p4"]
+    assert list(link.connection._path_breakers) == ["p2", "p3", "p4"]

@@ -11,7 +11,7 @@ import pexpect
 import pytest
 
 from clock import LONG
-from strongroom.chain.chain import Resolution
+from strongroom.chain.resolution import Resolution
 from strongroom.cli.process import child_process, lease_keeper
 from strongroom.config import SecretConfig
 from strongroom.errors import StoreUnavailableError

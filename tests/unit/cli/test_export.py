@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from clock import LONG
 from strongroom import InvalidDataError
-from strongroom.chain.chain import DEFAULT_STORE, Resolution
+from strongroom.chain.resolution import DEFAULT_STORE, Resolution
 from strongroom.cli import export_formats
 from strongroom.config import SecretConfig
 from strongroom.config.dotenv import parse_dotenv

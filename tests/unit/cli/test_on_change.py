@@ -16,7 +16,7 @@ import pytest
 from clock import LONG
 from load import wait_until
 from strongroom import SecretsManager
-from strongroom.chain.chain import Resolution
+from strongroom.chain.resolution import Resolution
 from strongroom.cli.process import child_process
 from strongroom.cli.process.row_watch import Reaction, Rows
 from strongroom.cli.process.supervisor import Supervisor, read_action

@@ -13,7 +13,7 @@ def managed():
     def manage(*stores, **options):
         managers.append(SecretsManager(chain=list(stores), **options))
         for link in managers[-1]._chain._links:
-            link._handle.open()
+            link.connection.open()
         return managers[-1]
 
     yield manage

@@ -8,7 +8,7 @@ import pytest
 from awaited_stores import Checked, Store, hang
 from clock import LONG
 from strongroom import Secret
-from strongroom.chain import store_handle
+from strongroom.chain import connection
 from strongroom.errors import (
     ConflictError,
     InvalidPathError,
@@ -337,7 +337,7 @@ def test_a_list_that_never_ends_and_never_waits_costs_its_deadline(managed):
 
 def test_two_stores_share_one_deadline(managed, monkeypatch):
     """The first one hangs. The second one has the rest of the manager's ten seconds."""
-    monkeypatch.setattr(store_handle, "SHARE", 0.01)
+    monkeypatch.setattr(connection, "SHARE", 0.01)
     limits = []
 
     async def note():

@@ -299,7 +299,7 @@ def test_a_watch_may_have_its_own_interval() -> None:
 def _end_outage(manager: SecretsManager) -> None:
     """Let the breakers admit the next call at once."""
     for link in manager._chain._links:
-        link._handle.breaker.succeeded()
+        link.connection.breaker.succeeded()
 
 
 @pytest.mark.parametrize("kind", [RemoteStore, ListedStore])

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from strongroom.chain.chain import Chain
+from strongroom.chain.connection import Opener
 from strongroom.chain.link import Link
-from strongroom.chain.store_handle import Opener
 from strongroom.cli.commands.cache import described, inspected, summary
 from strongroom.cli.exit_codes import ExitCode, code_of, code_of_all
 from strongroom.cli.options import Invocation, current, json_option

@@ -14,7 +14,7 @@ from strongroom.paths import parse_reference
 from strongroom.secret import REDACTED, Value
 
 if TYPE_CHECKING:
-    from strongroom.chain.chain import Resolution
+    from strongroom.chain.resolution import Resolution
 
 
 @click.command("get")

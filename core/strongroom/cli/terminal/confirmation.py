@@ -13,7 +13,7 @@ from strongroom.cli.terminal import output
 from strongroom.errors import shown
 
 if TYPE_CHECKING:
-    from strongroom.chain.target import WriteTarget
+    from strongroom.chain.resolution import WriteTarget
     from strongroom.config import Config
     from strongroom.manager import SecretsManager
     from strongroom.plugins.option_schema import Setting

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
-from strongroom.chain.query import KINDS, answer_of
+from strongroom.chain.answer import KINDS, answer_of
 from strongroom.diff import Change, changes
 from strongroom.errors import (
     ConflictError,

@@ -53,7 +53,7 @@ def copy_command(
 
     Example: strongroom copy database/connection --from vault --to aws-secretsmanager:billing
     """
-    from strongroom.chain.target import WriteTarget
+    from strongroom.chain.resolution import WriteTarget
     from strongroom.migrate import OnConflict
     from strongroom.migrate.endpoints import Endpoints, open_reader
     from strongroom.migrate.execution.copy import Copy

@@ -44,7 +44,7 @@ _MOST_PATHS = 1000
 """The outages of this many single paths are remembered; beyond them the oldest is forgotten."""
 
 
-class StoreHandle:
+class Connection:
     """The way to one store of a chain.
 
     Args:

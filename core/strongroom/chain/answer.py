@@ -1,0 +1,173 @@
+"""The answer of one link: its reading or its error, judged by what the caller wants."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+from enum import Enum
+from typing import Final, NamedTuple, Self, TypeAlias
+
+from strongroom.errors import (
+    Answer,
+    Attempt,
+    AuthenticationError,
+    PermissionDeniedError,
+    SecretNotFoundError,
+    StoreError,
+    StoreUnavailableError,
+    StrongroomError,
+    UnsupportedOperationError,
+)
+from strongroom.events import EventKind
+from strongroom.secret import (
+    AgedAbsence,
+    AgedSecret,
+    Secret,
+    SensitiveDict,
+    Value,
+    Version,
+    age_of,
+    protect,
+    protect_data,
+)
+
+KINDS = {
+    Answer.FOUND: EventKind.READ,
+    Answer.NOT_FOUND: EventKind.MISS,
+    Answer.KEY_MISSING: EventKind.MISS,
+    Answer.DENIED: EventKind.DENIED,
+    Answer.UNAVAILABLE: EventKind.UNAVAILABLE,
+    Answer.FAILED: EventKind.FAILED,
+}
+"""The event of each answer. A store that was not queried has none."""
+
+_USE_RUN = "It belongs to the application that reads it, or to a command that `strongroom run` starts"
+
+_OR_SET_PATHS = ", or name the paths of this link with `paths` in its chain entry"
+"""Added to the hint of a denied read: another link may be meant for the path."""
+
+
+class Missing(Enum):
+    """Type of `MISSING`."""
+
+    MISSING = "missing"
+
+
+MISSING: Final = Missing.MISSING
+"""Marks a value that a secret does not have. Null is a value."""
+
+Extract: TypeAlias = Callable[[SensitiveDict], "Value | Missing"]
+"""Secret's data -> the requested value, or `MISSING`."""
+
+
+class Reading(NamedTuple):
+    """A secret's data as a link has it, and where the data comes from. `age` and `ttl` are in seconds.
+
+    `outage` is set if the data is stale: the error for which the store could not be queried. A key that a stale reading
+    lacks is unknown, not missing. `on_disk` is True if the data comes from the disk cache.
+    """
+
+    data: SensitiveDict
+    version: Version | None = None
+    created: datetime | None = None
+    age: float = 0.0
+    cached: bool = False
+    outage: StoreUnavailableError | None = None
+    ttl: float | None = None
+    on_disk: bool = False
+
+    @property
+    def stale(self) -> bool:
+        """It is past its time to live, and served because the store is unavailable."""
+        return self.outage is not None
+
+    @classmethod
+    def of(cls, secret: Secret) -> Self:
+        """Return the reading of a secret that has just been read, or that comes from the disk cache."""
+        data, cached = protect_data(secret.data), isinstance(secret, AgedSecret)
+        return cls(data, secret.version, secret.created, age_of(secret), cached, ttl=secret.ttl, on_disk=cached)
+
+
+Result: TypeAlias = "tuple[Attempt, Reading | StrongroomError]"
+"""One link's attempt, with the reading that has the requested value, or with the error."""
+
+
+class Request(NamedTuple):
+    """The arguments of a read that all links share: see `Chain.resolve`. `wanted` names the value in messages."""
+
+    extract: Extract
+    wanted: str = ""
+    fresh: bool = False
+    allow_dynamic: bool = True
+
+    @classmethod
+    def of(
+        cls,
+        key: str | None,
+        extract: Extract | None = None,
+        wanted: str = "",
+        *,
+        fresh: bool = False,
+        allow_dynamic: bool = True,
+    ) -> Self:
+        """Return the request for what `extract` returns; by default for the key, or for the whole secret."""
+        if extract is None:
+            extract = (lambda data: data) if key is None else (lambda data: data.get(key, MISSING))
+        return cls(extract, wanted or ("" if key is None else f"key {key!r}"), fresh, allow_dynamic)
+
+
+def value_of(request: Request, reading: Reading) -> Value:
+    """Return the requested value of a reading that has it."""
+    value = request.extract(reading.data)
+    if isinstance(value, SensitiveDict):
+        return value  # the reading's data is this call's own
+    return None if isinstance(value, Missing) else protect(value)
+
+
+def answer_of(error: StrongroomError) -> Answer:
+    """Return the answer that an error of a read is."""
+    if isinstance(error, SecretNotFoundError):
+        return Answer.NOT_FOUND
+    if isinstance(error, StoreUnavailableError):
+        return Answer.UNAVAILABLE
+    if isinstance(error, PermissionDeniedError | AuthenticationError):
+        return Answer.DENIED
+    return Answer.FAILED
+
+
+def not_queried(path: str, store: str) -> Result:
+    """Return the result of a read that would make a new secret, and is not allowed to."""
+    reason = "a read would make a new secret"
+    error = UnsupportedOperationError(path, reason, store=store, hint=_USE_RUN)
+    return Attempt(store, Answer.NOT_ASKED, reason), error
+
+
+def judged(path: str, store: str, reading: Reading, request: Request, started: float) -> Result:
+    """Return the result of a read that began then, and brought this reading."""
+    if reading.outage is not None and request.extract(reading.data) is MISSING:
+        return failed(reading.outage, store, started)  # the store may have the key by now
+    age = reading.age if reading.cached or reading.stale else None
+    if request.extract(reading.data) is not MISSING:
+        return Attempt(store, Answer.FOUND, _provenance(reading), time.monotonic() - started, age), reading
+    reason = f"it has no {request.wanted}"
+    return Attempt(store, Answer.KEY_MISSING, reason, time.monotonic() - started, age), SecretNotFoundError(path)
+
+
+def failed(error: StrongroomError, store: str, started: float) -> tuple[Attempt, StrongroomError]:
+    """Return the result of a read that began then, and ended with this error."""
+    if isinstance(error, PermissionDeniedError) and error.hint == PermissionDeniedError.default_hint:
+        error = error.copy(hint=error.hint + _OR_SET_PATHS)
+    reason = (error.reason or error.summary.lower()) if isinstance(error, StoreError) else str(error)
+    age = error.age if isinstance(error, AgedAbsence) else None
+    return Attempt(store, answer_of(error), reason, time.monotonic() - started, age), error
+
+
+def _provenance(reading: Reading) -> str:
+    parts = ["found"]
+    if reading.version is not None:
+        parts.append(f"version {reading.version}")
+    if reading.cached:
+        cache = "disk cache" if reading.on_disk else "cached"
+        parts.append(f"{'stale' if reading.stale else cache}, {reading.age:.0f} s old")
+    return ", ".join(parts)
