@@ -295,7 +295,7 @@ def audit(session: nox.Session) -> None:
 def keyring(session: nox.Session) -> None:
     """Test the store `keyring` against a real Secret Service: dbus and gnome-keyring from Debian."""
     install(session, "-e", ".[dev]")
-    names = ("contract/test_keyring.py", "local/test_keyring.py", "test_disk_cache_keys.py", "test_migrate_local.py")
+    names = ("contract/test_keyring.py", "local/test_keyring.py", "test_migrate_local.py")
     tests = [f"tests/integration/{name}" for name in names]
     # The library drops its socket if a keyring ends in the middle of a call.
     options = ("-n", "0", "-p", "no:unraisableexception", "-k", "keyring")

@@ -23,7 +23,6 @@ WORKFLOW = "test_a_file_has_the_form_that_its_program_publishes"
 
 CHECKED = {
     "README.md": {"python3 -m venv": "test_ci_runs_the_lines_of_the_readme"},
-    "explanation/cache.md": {"head": "test_systemd_encrypts_the_key_of_the_disk_cache"},
     "how-to/authentication/aws-iam.md": {"vault policy write": SERVER},
     "how-to/authentication/jwt.md": {"bao auth enable jwt": SERVER},
     "how-to/authentication/people.md": {"bao auth enable": SERVER},

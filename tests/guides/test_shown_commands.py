@@ -118,21 +118,6 @@ def test_cron_takes_the_lines(name):
         assert run(install).returncode != 0
 
 
-def test_systemd_encrypts_the_key_of_the_disk_cache():
-    """And decrypts it. The key is that of the machine alone, in memory: a TPM is not on every machine."""
-    require("systemd-creds", "unshare")
-    if os.geteuid() != 0:
-        pytest.skip("another key of the machine needs root")
-    [line] = re.findall(
-        r"^ +(head .*systemd-creds .*)$", pages.page("explanation/cache.md").read_text("utf-8"), re.MULTILINE
-    )
-    here = line.replace("host+tpm2", "host").replace("/etc/strongroom-cache.cred", "key.cred")
-    assert here.count("host ") == here.count("key.cred") == 1
-    count = "systemd-creds decrypt --name=strongroom-cache key.cred - | wc -c"
-    done = run(f"unshare --mount sh -ec 'mount -t tmpfs tmpfs /var/lib/systemd; {here}; {count}'")
-    assert done.stdout == "32\n", done.stderr
-
-
 def test_logrotate_takes_the_file():
     """By its own check, which reads the file as a run would."""
     require("logrotate")

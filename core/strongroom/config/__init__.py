@@ -273,7 +273,6 @@ class CacheConfig(NamedTuple):
         disk: share answers with the other processes of this user through an encrypted cache on disk.
         folder: the folder of the cache on disk; None is the cache folder of this user.
         never: shell patterns of paths that the cache on disk never holds.
-        key: the place of its root key.
     """
 
     ttl: float = 300.0
@@ -284,7 +283,6 @@ class CacheConfig(NamedTuple):
     disk: bool = False
     folder: Path | None = None
     never: tuple[str, ...] = ()
-    key: Literal["file", "keyring", "systemd"] = "file"
 
 
 class AuditConfig(NamedTuple):

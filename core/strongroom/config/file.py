@@ -188,9 +188,6 @@ def _cache(table: Table, folder: Path | None) -> dict[str, Any]:
     found |= {key: table.integer(key, 1) for key in ("max_entries", "max_bytes")}
     found |= {"disk": table.flag("disk"), "never": table.texts("never") or None}
     found["folder"] = _path(table, "folder", folder)
-    found["key"] = table.text("key")
-    if found["key"] not in {None, "file", "keyring", "systemd"}:
-        table.fail("key", "must be 'file', 'keyring' or 'systemd'")
     table.close()
     return {key: value for key, value in found.items() if value is not None}
 

@@ -16,8 +16,7 @@ from typing import TypeAlias
 from urllib.parse import quote
 
 from strongroom.disk_cache.entry import Row
-from strongroom.disk_cache.keys import KeyRing, Keys
-from strongroom.disk_cache.root_key import KeyPlace, check_file, root_key
+from strongroom.disk_cache.keys import KeyRing, Keys, check_file
 from strongroom.files.private_file import create_once, lock, open_file
 from strongroom.store import remaining
 
@@ -68,10 +67,10 @@ class Container:
     All methods raise OSError, sqlite3.Error or DamagedError if the file cannot be used.
     """
 
-    def __init__(self, folder: Path, most_bytes: int, key: KeyPlace = "file") -> None:
+    def __init__(self, folder: Path, most_bytes: int) -> None:
         self._folder = folder
         self.turns = Turns(folder)
-        self.ring = KeyRing(folder, root_key(key, folder))
+        self.ring = KeyRing(folder)
         self._most_pages = max(16, most_bytes // _PAGE)
 
     def __repr__(self) -> str:

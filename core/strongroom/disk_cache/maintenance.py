@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from strongroom.disk_cache.container import NAME_PATTERN, Container, DamagedError, fault_of
-from strongroom.disk_cache.root_key import ROOT_KEY, KeyPlace, check_root_size, root_key
+from strongroom.disk_cache.keys import ROOT_KEY, check_root_size
 from strongroom.files.private_file import check_folder
 
 _ANY_SIZE = 1 << 40
@@ -68,7 +68,7 @@ class Verification(NamedTuple):
         return not self.damaged and not self.faults
 
 
-def inspect(folder: Path, key: KeyPlace = "file") -> Status:
+def inspect(folder: Path) -> Status:
     """Return the state of a cache. Raises nothing, and creates nothing."""
     status = Status(folder)
     try:
@@ -77,13 +77,12 @@ def inspect(folder: Path, key: KeyPlace = "file") -> Status:
         check_folder(folder)
         files = [file for pattern in _PATTERNS for file in folder.glob(pattern)]
         status = status._replace(size=sum(file.lstat().st_size for file in files))
-        container = Container(folder, _ANY_SIZE, key)
+        container = Container(folder, _ANY_SIZE)
         keys = container.keys()
         status = status._replace(other_files=len(container.others(keys)))
         if keys is None:
             return status
-        made = (folder / ROOT_KEY).lstat().st_mtime if key == "file" else None
-        age = None if made is None else max(0.0, time.time() - made)
+        age = max(0.0, time.time() - (folder / ROOT_KEY).lstat().st_mtime)
         entries, expired = container.counts(keys)
         return status._replace(key_age=age, entries=entries, expired=expired)
     except FileNotFoundError:
@@ -92,13 +91,13 @@ def inspect(folder: Path, key: KeyPlace = "file") -> Status:
         return status._replace(fault=fault_of(error))
 
 
-def verify(folder: Path, key: KeyPlace = "file") -> Verification:
+def verify(folder: Path) -> Verification:
     """Open every entry of a cache.
 
     Raises:
         OSError: the folder or its files cannot be used.
     """
-    container = Container(folder, _ANY_SIZE, key)
+    container = Container(folder, _ANY_SIZE)
     keys = container.keys()
     if keys is None:
         return Verification(0, 0, ())
@@ -111,7 +110,7 @@ def verify(folder: Path, key: KeyPlace = "file") -> Verification:
     return Verification(len(rows), damaged, tuple(faults))
 
 
-def clear(folder: Path, key: KeyPlace = "file") -> int:
+def clear(folder: Path) -> int:
     """Remove every file of a cache, the root key first: without it nobody can open the others.
 
     Returns:
@@ -124,7 +123,6 @@ def clear(folder: Path, key: KeyPlace = "file") -> int:
         raise NotADirectoryError(0, "it is a symbolic link")
     with suppress(FileNotFoundError):
         check_root_size((folder / ROOT_KEY).lstat().st_size)
-    root_key(key, folder).remove()
     found = [file for pattern in reversed(_PATTERNS) for file in folder.glob(pattern)]
     for file in found:
         with suppress(FileNotFoundError):
@@ -132,13 +130,13 @@ def clear(folder: Path, key: KeyPlace = "file") -> int:
     return len(found)
 
 
-def rotate_key(folder: Path, key: KeyPlace = "file") -> None:
+def rotate_key(folder: Path) -> None:
     """Make a new root key, and remove the entries: nothing opens them any more.
 
     Raises:
         OSError: the folder or the key cannot be written, or are not private.
     """
-    container = Container(folder, _ANY_SIZE, key)
+    container = Container(folder, _ANY_SIZE)
     if container.keys() is None:
         container.keys(create=True)
         return

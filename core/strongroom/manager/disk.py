@@ -38,7 +38,7 @@ def disk_caches(config: Config, opened: Collection[str]) -> dict[str, StoreCache
         ConfigurationError: see `cache_folder`.
     """
     folder = cache_folder(config)
-    container = Container(folder, config.cache.max_bytes, config.cache.key)
+    container = Container(folder, config.cache.max_bytes)
     return {
         link.store: StoreCache(container, link.store, partial(identity, config, link.store), config.cache)
         for link in config.chain
@@ -53,5 +53,5 @@ def forget_everything(config: Config) -> None:
     """
     if config.cache.disk:
         folder = cache_folder(config)
-        container = Container(folder, config.cache.max_bytes, config.cache.key)
+        container = Container(folder, config.cache.max_bytes)
         StoreCache(container, "of any name", dict, config.cache).forget()

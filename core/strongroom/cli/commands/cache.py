@@ -17,7 +17,6 @@ from strongroom.errors import ConfigurationError
 if TYPE_CHECKING:
     from strongroom.config import Config
     from strongroom.disk_cache.maintenance import Status
-    from strongroom.disk_cache.root_key import KeyPlace
     from strongroom.secret import Value
 
 _T = TypeVar("_T")
@@ -104,7 +103,7 @@ def rotate_key_command(invocation: Invocation, *, as_json: bool) -> None:
     output.say(f"{folder} has a new root key, and no entries")
 
 
-def _maintained(invocation: Invocation, operation: Callable[[Path, KeyPlace], _T]) -> tuple[Path, _T]:
+def _maintained(invocation: Invocation, operation: Callable[[Path], _T]) -> tuple[Path, _T]:
     """Return the folder of the cache, and the result of an operation on it."""
     from strongroom.files import private_file
     from strongroom.manager.disk import cache_folder
@@ -112,7 +111,7 @@ def _maintained(invocation: Invocation, operation: Callable[[Path, KeyPlace], _T
     config = invocation.load()
     folder = cache_folder(config)
     with private_file.faults_as(ConfigurationError, f"The disk cache {folder}"):
-        return folder, operation(folder, config.cache.key)
+        return folder, operation(folder)
 
 
 def inspected(config: Config) -> Status:
@@ -124,7 +123,7 @@ def inspected(config: Config) -> Status:
     from strongroom.disk_cache.maintenance import inspect
     from strongroom.manager.disk import cache_folder
 
-    return inspect(cache_folder(config), config.cache.key)
+    return inspect(cache_folder(config))
 
 
 def described(status: Status) -> dict[str, Value]:
@@ -139,9 +138,9 @@ def described(status: Status) -> dict[str, Value]:
 
 def summary(status: Status) -> str:
     """Return a status in one line."""
-    if status.fault or not status.exists or (status.key_age is None and not status.entries):
+    if status.fault or status.key_age is None:
         return status.fault or f"empty: {status.folder}"
-    key = "key outside" if status.key_age is None else f"key {format_duration(round(status.key_age))} old"
+    key = f"key {format_duration(round(status.key_age))} old"
     entries = output.counted(status.entries, "entry", "entries")
     return f"{entries}, {status.size:,} bytes, mode {status.mode}, owner {status.owner}, {key}"
 
