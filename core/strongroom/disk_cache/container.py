@@ -1,18 +1,18 @@
 """The files of the disk cache: an SQLite database of sealed entries and marks of writes, and locks for turns.
 
-Each operation has a connection of its own, so that neither a fork nor a thread shares one. The journal is the default
-one, not WAL: WAL needs shared memory, which NFS does not have, and two more files.
+Each operation on a batch of paths has one connection and one transaction, so that neither a fork nor a thread shares
+one, and no file stays open that another process has replaced. The journal is the default one, not WAL: WAL needs shared
+memory, which NFS does not have, and two more files.
 """
 
 import errno
 import os
 import sqlite3
-import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 from urllib.parse import quote
 
 from strongroom.disk_cache.entry import Row
@@ -34,10 +34,13 @@ CREATE INDEX IF NOT EXISTS by_asked ON entries (asked);
 CREATE INDEX IF NOT EXISTS by_ends ON entries (ends);
 CREATE TABLE IF NOT EXISTS writes (path BLOB PRIMARY KEY, mark BLOB NOT NULL, at INTEGER NOT NULL);
 """
+_SELECT = "SELECT name, path, asked, ends, sealed FROM entries"
 _DIGEST_SIZE = 32
 EVERYTHING = bytes(_DIGEST_SIZE)
 """Stands for every path. No digest is all zeros."""
 
+_LARGEST_SHARE = 8
+"""An entry, and a transaction that adds entries, may have this fraction of the size of the cache."""
 _PAGE = 4096
 _SHORTEST_BUSY, _LONGEST_BUSY = 1.0, 5.0
 """Seconds to wait for another process that commits: a quarter of the time left, but within these limits."""
@@ -57,6 +60,27 @@ Mark: TypeAlias = "tuple[bytes, ...]"
 """State of a secret before a read: an entry is only added if no write came between."""
 
 
+class Place(NamedTuple):
+    """Where an entry is: the digest of the store's identity and the path, and that of the path alone."""
+
+    name: bytes
+    path: bytes
+
+
+class View(NamedTuple):
+    """The content of the cache at some places.
+
+    Attributes:
+        rows: name -> row, of the places that have one.
+        latest: the wall clock at the newest entry of the cache, in seconds since 1970.
+        marks: digest of the path -> its state before a read that begins now.
+    """
+
+    rows: dict[bytes, Row]
+    latest: float
+    marks: dict[bytes, Mark]
+
+
 class DamagedError(Exception):
     """The file is not a database of this format, or has impossible content."""
 
@@ -71,6 +95,7 @@ class Container:
         self._folder = folder
         self.turns = Turns(folder)
         self.ring = KeyRing(folder)
+        self._most_bytes = most_bytes
         self._most_pages = max(16, most_bytes // _PAGE)
 
     def __repr__(self) -> str:
@@ -91,26 +116,24 @@ class Container:
 
     # --- entries ------------------------------------------------------------------------------------------------------
 
-    def find(self, keys: Keys, name: bytes) -> Row | None:
-        """Return the row of a name."""
-        with self._connected(keys) as database:
+    def look(self, keys: Keys, places: Collection[Place], *, create: bool = False) -> View:
+        """Return the content at these places. `create` makes a missing database."""
+        with self._changing(keys) if create else self._connected(keys) as database:
             if database is None:
-                return None
-            found = database.execute("SELECT name, path, asked, ends, sealed FROM entries WHERE name = ?", (name,))
-            return _row(found.fetchone())
-
-    def latest(self, keys: Keys) -> float:
-        """Return the wall clock at the newest entry, in seconds since 1970."""
-        with self._connected(keys) as database:
-            newest = None if database is None else database.execute("SELECT max(asked) FROM entries").fetchone()[0]
-            return newest / 1e6 if isinstance(newest, int) else 0.0
+                return View({}, 0.0, {})
+            database.execute("BEGIN")  # the end of the connection ends it
+            found = (database.execute(f"{_SELECT} WHERE name = ?", (place.name,)).fetchone() for place in places)
+            rows = {row.name: row for row in (_row(columns) for columns in found if columns is not None)}
+            newest = database.execute("SELECT max(asked) FROM entries").fetchone()[0]
+            latest = newest / 1e6 if isinstance(newest, int) else 0.0
+            return View(rows, latest, {place.path: _mark(database, place.path) for place in places})
 
     def rows(self, keys: Keys) -> list[Row | None]:
         """Return every row; None for one that has impossible content."""
         with self._connected(keys) as database:
             if database is None:
                 return []
-            found = database.execute("SELECT name, path, asked, ends, sealed FROM entries").fetchall()
+            found = database.execute(_SELECT).fetchall()
         return [_row_or_none(row) for row in found]
 
     def check(self, keys: Keys) -> list[str]:
@@ -129,46 +152,25 @@ class Container:
             ).fetchone()
         return count, ended
 
-    def mark(self, keys: Keys, path: bytes) -> Mark:
-        """Return the state before a read of a path. Creates the database if there is none."""
-        with self._changing(keys) as database:
-            return _mark(database, path)
-
-    def add(self, keys: Keys, row: Row, before: Mark) -> bool:
-        """Add a row unless a write has come since `before`, or a newer row is there. Return True if it was added."""
+    def add(self, keys: Keys, rows: Iterable[tuple[Row, Mark]]) -> None:
+        """Add rows, each unless a write has come since its mark, or a newer row is there."""
         with self._changing(keys) as database:
             database.execute("PRAGMA synchronous = OFF")  # a crash of the machine may lose entries, and no write's mark
-            try:
-                return self._add(database, row, before)
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
-                    raise
-            with _transaction(database):
-                self._make_room(database)
-            return self._add(database, row, before)
+            for part in _parts(rows, self._most_bytes // _LARGEST_SHARE):
+                try:
+                    _add(database, part)
+                    continue
+                except sqlite3.OperationalError as error:
+                    if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+                        raise
+                with _transaction(database):
+                    _make_room(database)
+                _add(database, part)
 
-    def _add(self, database: sqlite3.Connection, row: Row, before: Mark) -> bool:
-        with _transaction(database):
-            # Since the clock ran ahead, the age of no entry is certain, and a newer one would never take its place.
-            ahead = int((time.time() + _CLOCK_TOLERANCE) * 1e6)
-            if database.execute("SELECT 1 FROM entries WHERE asked > ? LIMIT 1", (ahead,)).fetchone():
-                database.execute("DELETE FROM entries")
-            newer = database.execute("SELECT 1 FROM entries WHERE name = ? AND asked > ?", (row.name, row.asked))
-            if newer.fetchone() or _mark(database, row.path) != before:
-                return False
-            database.execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)", row)
-            return True
-
-    def _make_room(self, database: sqlite3.Connection) -> None:
-        """Remove the entries that have ended, and then the oldest quarter of the others."""
-        database.execute("DELETE FROM entries WHERE ends < ?", (int(time.time()),))
-        oldest = "SELECT name FROM entries ORDER BY asked LIMIT (SELECT count(*) / 4 + 1 FROM entries)"
-        database.execute(f"DELETE FROM entries WHERE name IN ({oldest})")  # noqa: S608  # a constant
-
-    def drop(self, keys: Keys, name: bytes) -> None:
-        """Remove an entry that cannot be opened."""
-        with self._changing(keys) as database:
-            database.execute("DELETE FROM entries WHERE name = ?", (name,))
+    def drop(self, keys: Keys, names: Iterable[bytes]) -> None:
+        """Remove entries that cannot be opened."""
+        with self._changing(keys) as database, _transaction(database):
+            database.executemany("DELETE FROM entries WHERE name = ?", ((name,) for name in names))
 
     def forget(self, keys: Keys, path: bytes, name: bytes | None = None) -> None:
         """Remove the entries of a path in all stores, or all entries, and let no read under way add them again.
@@ -269,16 +271,48 @@ def _transaction(database: sqlite3.Connection) -> Iterator[None]:
     database.execute("COMMIT")
 
 
+def _parts(rows: Iterable[tuple[Row, Mark]], most_bytes: int) -> Iterator[list[tuple[Row, Mark]]]:
+    """Yield the rows in parts of at most `most_bytes`; a larger row is left out."""
+    part: list[tuple[Row, Mark]] = []
+    size = 0
+    for row, before in rows:
+        if len(row.sealed) > most_bytes:
+            continue
+        if size + len(row.sealed) > most_bytes:
+            yield part
+            part, size = [], 0
+        part.append((row, before))
+        size += len(row.sealed)
+    yield part
+
+
+def _add(database: sqlite3.Connection, rows: Iterable[tuple[Row, Mark]]) -> None:
+    with _transaction(database):
+        # Since the clock ran ahead, the age of no entry is certain, and a newer one would never take its place.
+        ahead = int((time.time() + _CLOCK_TOLERANCE) * 1e6)
+        if database.execute("SELECT 1 FROM entries WHERE asked > ? LIMIT 1", (ahead,)).fetchone():
+            database.execute("DELETE FROM entries")
+        for row, before in rows:
+            newer = database.execute("SELECT 1 FROM entries WHERE name = ? AND asked > ?", (row.name, row.asked))
+            if newer.fetchone() is None and _mark(database, row.path) == before:
+                database.execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)", row)
+
+
+def _make_room(database: sqlite3.Connection) -> None:
+    """Remove the entries that have ended, and then the oldest quarter of the others."""
+    database.execute("DELETE FROM entries WHERE ends < ?", (int(time.time()),))
+    oldest = "SELECT name FROM entries ORDER BY asked LIMIT (SELECT count(*) / 4 + 1 FROM entries)"
+    database.execute(f"DELETE FROM entries WHERE name IN ({oldest})")  # noqa: S608  # a constant
+
+
 def _mark(database: sqlite3.Connection, path: bytes) -> Mark:
     (ident,) = database.execute("SELECT id FROM container").fetchone() or (b"",)
     query = "SELECT mark FROM writes WHERE path IN (?, ?) ORDER BY path"
     return (ident, *(mark for (mark,) in database.execute(query, (path, EVERYTHING))))
 
 
-def _row(found: tuple[object, ...] | None) -> Row | None:
-    if found is None:
-        return None
-    row = _row_or_none(found)
+def _row(columns: tuple[object, ...]) -> Row:
+    row = _row_or_none(columns)
     if row is None:
         raise DamagedError
     return row
@@ -311,7 +345,6 @@ class Turns:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._supported = True
-        self._held = threading.local()
 
     def require_locks(self) -> None:
         """Raise OSError if the file system has refused a lock: the cache is not used without locks."""
@@ -321,21 +354,14 @@ class Turns:
     @contextmanager
     def take(self, names: Iterable[bytes], seconds: float) -> Iterator[None]:
         """Wait for the turns of these entries, at most `seconds` in total; then go on without them."""
-        held: set[int] = getattr(self._held, "numbers", set())
-        # A signal handler that interrupts the holder does not wait for itself.
-        numbers = sorted({name[0] % _LOCK_FILES for name in names} - held)
         ends = time.monotonic() + seconds
         with ExitStack() as stack:
-            for number in numbers:
+            for number in sorted({name[0] % _LOCK_FILES for name in names}):
                 try:
                     stack.enter_context(_locked(self._folder / f"turn-{number:02}.lock", ends))
                 except OSError as error:  # such as a full disk: there may be two reads
                     self._supported = self._supported and error.errno not in _NO_LOCKS
-            self._held.numbers = held | set(numbers)
-            try:
-                yield
-            finally:
-                self._held.numbers = held
+            yield
 
 
 @contextmanager

@@ -3,14 +3,14 @@
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 from strongroom.digest import Digester
-from strongroom.disk_cache.container import EVERYTHING, Container, DamagedError, Mark, fault_of
+from strongroom.disk_cache.container import EVERYTHING, Container, DamagedError, Mark, Place, fault_of
 from strongroom.disk_cache.entry import Entry, Moment, Row
 from strongroom.disk_cache.keys import Keys
 from strongroom.errors import SecretNotFoundError, StrongroomError
@@ -31,25 +31,6 @@ Ask: TypeAlias = "Callable[[Sequence[str]], Iterable[tuple[str, Answer]]]"
 _R = TypeVar("_R")
 _LONGEST_READ = 60.0
 """Seconds after which the answer of a read is not kept: the mark of a write in between may be gone."""
-_LARGEST_SHARE = 8
-"""An entry may have this fraction of the size of the cache."""
-
-
-class Place(NamedTuple):
-    """Where an entry is: the keys of the cache, the digest of the path in this store, and that of the path alone."""
-
-    keys: Keys
-    name: bytes
-    path: bytes
-
-
-class Ticket(NamedTuple):
-    """The right to add the answer of a read that is about to begin."""
-
-    place: Place
-    before: Mark
-    asked: Moment
-    started: float
 
 
 class _Found(NamedTuple):
@@ -58,6 +39,26 @@ class _Found(NamedTuple):
     entry: Entry
     age: float
     certain: bool
+
+
+class _Look(NamedTuple):
+    """The entries of some paths, and the right to add the answers of a read that begins now.
+
+    Attributes:
+        keys: the keys of the cache.
+        places: path -> place.
+        found: path -> entry.
+        marks: digest of the path -> its state. A write that comes after it makes the answer worthless.
+        asked: the present moment.
+        started: the monotonic clock, in seconds.
+    """
+
+    keys: Keys
+    places: Mapping[str, Place]
+    found: Mapping[str, _Found]
+    marks: Mapping[bytes, Mark]
+    asked: Moment
+    started: float
 
 
 class StoreCache:
@@ -99,44 +100,17 @@ class StoreCache:
 
     def current(self, path: str) -> AgedSecret | AgedAbsence | None:
         """Return the answer for a path if it is current."""
-        found = self._attempt(lambda: self._find(path))
-        if found is None or not found.certain:
-            return None
-        absent = found.entry.data is None
-        longest = min(self._config.ttl, self._config.missing_ttl) if absent else self._config.ttl
-        return found.entry.answer(found.age) if found.age < min(found.entry.ttl, longest) else None
+        return self._current([path]).get(path)
 
     def stale(self, path: str) -> AgedSecret | None:
         """Return the secret at a path if an outage may still serve it. An absence is never served in an outage."""
-        found = self._attempt(lambda: self._find(path))
-        longest = self._config.ttl + self._config.max_stale
-        if found is None or found.age >= min(found.entry.lifetime, longest):
-            return None
-        answer = found.entry.answer(found.age)
-        return answer if isinstance(answer, AgedSecret) else None
+        look = self._look([path])
+        return None if look is None else self._stale_in(look, path)
 
     def age(self, path: str) -> float | None:
         """Return the age of the entry of a path in seconds, current or not; None if there is none."""
-        found = self._attempt(lambda: self._find(path)) if self.covers(path) else None
-        return None if found is None else found.age
-
-    def _find(self, path: str) -> _Found | None:
-        place = self._place(path)
-        row = None if place is None else self._container.find(place.keys, place.name)
-        if place is None or row is None:
-            return None
-        entry = row.open(place.keys) if (row.name, row.path) == (place.name, place.path) else None
-        if entry is None or entry.path != path:
-            self._warn("an entry is damaged")
-            self._container.drop(place.keys, place.name)
-            return None
-        now = Moment.now()
-        latest = entry.asked.wall if entry.asked.boot == now.boot else self._container.latest(place.keys)
-        age = entry.age(now, latest)
-        if age is None:
-            self._warn("the clock was set since entries were added, which do not count")
-            return None
-        return _Found(entry, *age)
+        look = self._look([path])
+        return look.found[path].age if look is not None and path in look.found else None
 
     def fetch(self, path: str, load: Callable[[], Secret], *, fresh: bool = False) -> Secret:
         """Return the secret at a path: from the cache if it is current there, else from `load`.
@@ -150,93 +124,143 @@ class StoreCache:
         """
         if not self.covers(path):
             return load()
-        if not fresh and (found := self.current(path)) is not None:
-            return _returned(found)
-        with self.turns([] if fresh else [path]):
-            # Another process may have had the turn since, even if this one did not wait for it.
-            if not fresh and (found := self.current(path)) is not None:
-                return _returned(found)
-            ticket = self.begin(path)
+        if not fresh and (known := self.current(path)) is not None:
+            return _returned(known)
+        with self._turn([path], fresh=fresh) as (look, known_now, has_stale):
+            if path in known_now:
+                return _returned(known_now[path])
             try:
-                with fail_fast(not fresh and self.stale(path) is not None):
+                with fail_fast(has_stale):
                     secret = load()
             except SecretNotFoundError as absence:
-                self.keep(path, ticket, absence)
+                self._keep(look, {path: absence})
                 raise
-            self.keep(path, ticket, secret)
+            self._keep(look, {path: secret})
             return secret
 
     def read_each(self, paths: Sequence[str], ask: Ask, *, fresh: bool = False) -> Iterator[tuple[str, Answer]]:
         """Yield the answer for each path, as `fetch` returns or raises it. `ask` gets the paths that are missing."""
-        missing = list(paths)
-        if not fresh:
-            missing = yield from self._known_of(missing)
-        if not missing:
+        known = {} if fresh else self._current(paths)
+        yield from known.items()
+        paths = [path for path in paths if path not in known]
+        if not paths:
             return
-        with self.turns([] if fresh else missing):
-            if not fresh:
-                missing = yield from self._known_of(missing)
-            tickets = {path: self.begin(path) for path in missing}
-            has_stale = not fresh and all(self.stale(path) for path in missing)
-            answers = iter(ask(missing) if missing else ())
-            while True:
-                with fail_fast(has_stale):
-                    found = next(answers, None)
-                if found is None:
-                    return
-                self.keep(found[0], tickets[found[0]], found[1])
-                yield found
-
-    def _known_of(self, paths: Iterable[str]) -> Generator[tuple[str, Answer], None, list[str]]:
-        """Yield the current answers, and return the paths without one."""
-        missing: list[str] = []
-        for path in paths:
-            found = self.current(path) if self.covers(path) else None
-            if found is None:
-                missing.append(path)
-            else:
-                yield path, found
-        return missing
+        with self._turn(paths, fresh=fresh) as (look, known, has_stale):
+            yield from known.items()
+            paths = [path for path in paths if path not in known]
+            answers: dict[str, Answer] = {}
+            asked = iter(ask(paths) if paths else ())
+            try:
+                while True:
+                    with fail_fast(has_stale):
+                        found = next(asked, None)
+                    if found is None:
+                        return
+                    answers[found[0]] = found[1]
+                    yield found
+            finally:
+                self._keep(look, answers)
 
     @contextmanager
-    def turns(self, paths: Iterable[str]) -> Iterator[None]:
-        """Wait until no other process reads one of these paths. Look into the cache again then."""
-        places = (self._attempt(partial(self._place, path, create=True)) for path in paths)
-        with self._container.turns.take([place.name for place in places if place is not None], remaining() / 2):
-            yield
+    def _turn(
+        self, paths: Sequence[str], *, fresh: bool
+    ) -> Iterator[tuple[_Look | None, dict[str, AgedSecret | AgedAbsence], bool]]:
+        """Wait until no other process reads one of these paths, and begin to read them.
+
+        Yields:
+            The look that `_keep` takes; the current answers, since another process may have had the turn, even if this
+            one did not wait for it; and True if a stale secret may answer each of the other paths in an outage.
+        """
+        placed = None if fresh else self._attempt(partial(self._places, paths, create=True))
+        names = [] if placed is None else [place.name for place in placed[1].values()]
+        with self._container.turns.take(names, remaining() / 2):
+            look = self._look(paths, create=True, fresh=fresh)
+            known = {} if look is None else self._current_in(look)
+            others = [path for path in paths if path not in known]
+            yield look, known, look is not None and all(self._stale_in(look, path) for path in others)
+
+    # --- entries ------------------------------------------------------------------------------------------------------
+
+    def _look(self, paths: Sequence[str], *, create: bool = False, fresh: bool = False) -> _Look | None:
+        """Look for paths, within one transaction; `fresh` opens no entry. None if the cache cannot be used."""
+
+        def look() -> _Look | None:
+            placed = self._places(paths, create=create)
+            if placed is None:
+                return None
+            keys, places = placed
+            view = self._container.look(keys, places.values(), create=create)
+            now, found, damaged = Moment.now(), dict[str, _Found](), list[bytes]()
+            for path, place in {} if fresh else places.items():
+                row = view.rows.get(place.name)
+                if row is None:
+                    continue
+                entry = row.open(keys)
+                if entry is None or entry.path != path:
+                    damaged.append(place.name)
+                elif (age := entry.age(now, view.latest)) is None:
+                    self._warn("the clock was set since entries were added, which do not count")
+                else:
+                    found[path] = _Found(entry, *age)
+            if damaged:
+                self._warn("an entry is damaged")
+                self._container.drop(keys, damaged)
+            return _Look(keys, places, found, view.marks, now, time.monotonic())
+
+        return self._attempt(look)
+
+    def _places(self, paths: Sequence[str], *, create: bool = False) -> tuple[Keys, dict[str, Place]] | None:
+        """Return the keys, and the place of each path that the cache may hold.
+
+        None before the first entry of the cache, without such paths, or if the store's options cannot be read.
+        """
+        covered = [path for path in paths if self.covers(path)]
+        if not covered or (known := self._identified()) is None:
+            return None
+        keys = self._container.keys(create=create)
+        if keys is None:
+            return None
+        digester = Digester(keys.names)
+        store = digester.digest(known)
+        return keys, {
+            path: Place(digester.text_digest(store, path), digester.digest({"path": path})) for path in covered
+        }
+
+    def _current(self, paths: Sequence[str]) -> dict[str, AgedSecret | AgedAbsence]:
+        look = self._look(paths)
+        return {} if look is None else self._current_in(look)
+
+    def _current_in(self, look: _Look) -> dict[str, AgedSecret | AgedAbsence]:
+        return {path: found.entry.answer(found.age) for path, found in look.found.items() if self._is_current(found)}
+
+    def _is_current(self, found: _Found) -> bool:
+        absent = found.entry.data is None
+        longest = min(self._config.ttl, self._config.missing_ttl) if absent else self._config.ttl
+        return found.certain and found.age < min(found.entry.ttl, longest)
+
+    def _stale_in(self, look: _Look, path: str) -> AgedSecret | None:
+        found = look.found.get(path)
+        longest = self._config.ttl + self._config.max_stale
+        if found is None or found.age >= min(found.entry.lifetime, longest):
+            return None
+        answer = found.entry.answer(found.age)
+        return answer if isinstance(answer, AgedSecret) else None
 
     # --- adding -------------------------------------------------------------------------------------------------------
 
-    def begin(self, path: str) -> Ticket | None:
-        """Return the ticket of a read that begins now. A write that comes after this makes it worthless."""
-        if not self.covers(path):
-            return None
-
-        def started() -> Ticket | None:
-            place = self._place(path, create=True)
-            if place is None:
-                return None
-            before = self._container.mark(place.keys, place.path)
-            return Ticket(place, before, Moment.now(), time.monotonic())
-
-        return self._attempt(started)
-
-    def keep(self, path: str, ticket: Ticket | None, answer: Answer) -> None:
-        """Add the answer of a read, if it is a secret or a confirmed absence, and no write came between."""
-        if ticket is None or not isinstance(answer, Secret | SecretNotFoundError):
+    def _keep(self, look: _Look | None, answers: Mapping[str, Answer]) -> None:
+        """Add the answers of a read that are secrets or confirmed absences, unless a write came between."""
+        if look is None or time.monotonic() - look.started > _LONGEST_READ:
             return
-        if time.monotonic() - ticket.started > _LONGEST_READ:
-            return
-        entry = self._made(path, ticket.asked, answer)
-        if entry.lifetime <= 0:
-            return
-
-        def add() -> None:
-            row = Row.seal(ticket.place.keys, ticket.place.name, ticket.place.path, entry)
-            if len(row.sealed) <= self._config.max_bytes // _LARGEST_SHARE:
-                self._container.add(ticket.place.keys, row, ticket.before)
-
-        self._attempt(add)
+        rows: list[tuple[Row, Mark]] = []
+        for path, answer in answers.items():
+            if path not in look.places or not isinstance(answer, Secret | SecretNotFoundError):
+                continue
+            entry, place = self._made(path, look.asked, answer), look.places[path]
+            if entry.lifetime > 0:
+                rows.append((Row.seal(look.keys, *place, entry), look.marks[place.path]))
+        if rows:
+            self._attempt(partial(self._container.add, look.keys, rows))
 
     def _made(self, path: str, asked: Moment, answer: Secret | SecretNotFoundError) -> Entry:
         if isinstance(answer, SecretNotFoundError):
@@ -261,35 +285,26 @@ class StoreCache:
         if self._disabled or (path is not None and not self.covers(path)):
             return
         try:
-            place = self._place(path or "")
+            placed = self._places([path or ""])
         except OSError as error:
             self._warn(fault_of(error))
             return
-        if place is None:
+        if placed is None:
             return
+        keys, places = placed
+        place = places[path or ""]
         try:
             self._container.turns.require_locks()
             only = place.name if denied else None
-            self._container.forget(place.keys, EVERYTHING if path is None else place.path, only)
+            self._container.forget(keys, EVERYTHING if path is None else place.path, only)
         except (OSError, sqlite3.Error, DamagedError) as error:
             self._warn(fault_of(error))
             try:
-                self._container.remove(self._container.file(place.keys))
+                self._container.remove(self._container.file(keys))
             except OSError:
                 self._disabled = True
 
-    # --- the place ----------------------------------------------------------------------------------------------------
-
-    def _place(self, path: str, *, create: bool = False) -> Place | None:
-        """Return the place of a path; None if there is no cache yet, or the store's options cannot be read."""
-        if not self.covers(path) or (known := self._identified()) is None:
-            return None
-        keys = self._container.keys(create=create)
-        if keys is None:
-            return None
-        digester = Digester(keys.names)
-        name = digester.digest({"store": known, "path": path})
-        return Place(keys, name, digester.digest({"path": path}))
+    # --- faults -------------------------------------------------------------------------------------------------------
 
     def _attempt(self, operation: Callable[[], _R]) -> _R | None:
         """Return the operation's result, or None if the cache cannot be used."""

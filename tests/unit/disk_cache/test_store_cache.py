@@ -20,6 +20,7 @@ from strongroom.disk_cache.entry import Moment
 from strongroom.disk_cache.store_cache import StoreCache
 from strongroom.errors import SecretNotFoundError, StoreUnavailableError
 from strongroom.secret import AgedAbsence, AgedSecret, Secret
+from strongroom.store import fails_fast
 
 CANARY = "canary-8f31"
 IDENTITY = {"plugin": "vault", "options": {"url": "https://vault.example:8200", "token": "s.canary-token"}}
@@ -286,6 +287,75 @@ def test_a_batch_asks_for_what_is_missing_alone(folder):
     assert dict(Cache(folder).read_each(["a", "b", "c"], fail))["c"].data["k"] == "c"
 
 
+def read_all(folder, paths, *, fresh=False, **lifetimes):
+    """Read paths in one batch, each with its path as its value."""
+    return dict(
+        Cache(folder, **lifetimes).read_each(
+            paths, lambda paths: ((path, Secret(path, {"k": path})) for path in paths), fresh=fresh
+        )
+    )
+
+
+def test_a_batch_opens_the_file_as_often_as_one_path(folder, monkeypatch):
+    opened, connect = [], sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *args, **options: opened.append(1) or connect(*args, **options))
+    counts = []
+    for paths in (["a"], [f"b/{number}" for number in range(50)]):
+        for _ in range(2):
+            read_all(folder, paths)
+            counts.append(len(opened))
+            opened.clear()
+    assert counts[:2] == [2, 1]  # nothing lies there before the first read, which looks and adds
+    assert counts[2:] == [3, 1]
+
+
+def test_a_batch_that_is_given_up_keeps_the_answers_that_it_has(folder):
+    def ask(_):
+        yield "a", Secret("a", {"k": "a"})
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        dict(Cache(folder).read_each(["a", "b"], ask))
+    assert Cache(folder).current("a").data["k"] == "a"
+    assert Cache(folder).current("b") is None
+
+
+def test_of_a_batch_a_path_that_was_written_meanwhile_is_not_kept(folder):
+    def ask(paths):
+        Cache(folder).forget("b")
+        yield from ((path, Secret(path, {"k": "old"})) for path in paths)
+
+    dict(Cache(folder).read_each(["a", "b", "c"], ask))
+    assert [Cache(folder).current(path) is None for path in "abc"] == [False, True, False]
+
+
+def test_of_a_batch_a_damaged_entry_alone_is_read_again(folder, caplog):
+    read_all(folder, ["a", "b", "c"])
+    cache = Cache(folder)
+    database = sqlite3.connect(cache.file)
+    database.execute("UPDATE entries SET ends = ends + 1 WHERE rowid = 2")
+    database.commit()
+    database.close()
+    asked = []
+    dict(cache.read_each(["a", "b", "c"], lambda paths: asked.extend(paths) or ()))
+    assert len(asked) == 1
+    assert warnings(caplog) == ["The disk cache of store vault is not used: an entry is damaged"]
+
+
+def test_a_batch_fails_fast_if_an_outage_may_serve_all_of_it(folder, clocks):
+    read_all(folder, ["a", "b"])
+    clocks.pass_by(400)
+    found = []
+
+    def ask(paths):
+        found.append(fails_fast())
+        yield paths[0], StoreUnavailableError(paths[0], "connection refused")
+
+    for paths in (["a", "b"], ["a", "new"]):
+        dict(Cache(folder).read_each(paths, ask))
+    assert found == [True, False]
+
+
 # --- clocks -----------------------------------------------------------------------------------------------------------
 
 
@@ -428,6 +498,15 @@ def test_the_size_is_bounded(folder):
     assert cache.file.stat().st_size <= 1 << 18
     assert cache.current("app/199") is not None
     assert cache.current("app/0") is None
+
+
+def test_a_batch_that_is_larger_than_the_cache_is_bounded_too(folder):
+    paths = [f"app/{number}/{'x' * 4000}" for number in range(200)]
+    assert len(read_all(folder, paths, max_bytes=1 << 18)) == 200
+    cache = Cache(folder, max_bytes=1 << 18)
+    assert cache.file.stat().st_size <= 1 << 18
+    assert cache.current(paths[-1]) is not None
+    assert cache.current(paths[0]) is None
 
 
 # --- damage -----------------------------------------------------------------------------------------------------------
