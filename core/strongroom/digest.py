@@ -23,7 +23,7 @@ class Digester:
     """
 
     def __init__(self, key: bytes) -> None:
-        self._key = key
+        self._begun = HMAC(key, SHA256())  # a copy takes a third of the time of another one
 
     def __repr__(self) -> str:
         return "Digester()"
@@ -47,7 +47,7 @@ class Digester:
         return self.digest({"source": source, "path": path})
 
     def _mac(self, content: bytes) -> bytes:
-        mac = HMAC(self._key, SHA256())
+        mac = self._begun.copy()
         mac.update(content)
         return mac.finalize()
 

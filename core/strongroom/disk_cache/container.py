@@ -73,7 +73,7 @@ class View(NamedTuple):
     Attributes:
         rows: name -> row, of the places that have one.
         latest: the wall clock at the newest entry of the cache, in seconds since 1970.
-        marks: digest of the path -> its state before a read that begins now.
+        marks: digest of the path -> its state before a read that begins; empty for another one.
     """
 
     rows: dict[bytes, Row]
@@ -117,7 +117,7 @@ class Container:
     # --- entries ------------------------------------------------------------------------------------------------------
 
     def look(self, keys: Keys, places: Collection[Place], *, create: bool = False) -> View:
-        """Return the content at these places. `create` makes a missing database."""
+        """Return the content at these places. `create` is for a read that begins: it makes a missing database."""
         with self._changing(keys) if create else self._connected(keys) as database:
             if database is None:
                 return View({}, 0.0, {})
@@ -126,7 +126,8 @@ class Container:
             rows = {row.name: row for row in (_row(columns) for columns in found if columns is not None)}
             newest = database.execute("SELECT max(asked) FROM entries").fetchone()[0]
             latest = newest / 1e6 if isinstance(newest, int) else 0.0
-            return View(rows, latest, {place.path: _mark(database, place.path) for place in places})
+            marks = {place.path: _mark(database, place.path) for place in places} if create else {}
+            return View(rows, latest, marks)
 
     def rows(self, keys: Keys) -> list[Row | None]:
         """Return every row; None for one that has impossible content."""

@@ -26,6 +26,7 @@ Identity: TypeAlias = "Callable[[], Mapping[str, Value] | None]"
 """Returns what decides which secret a path of the store is, and who reads it; None if the cache must not have it."""
 
 Answer: TypeAlias = "Secret | StrongroomError"
+_Placed: TypeAlias = tuple[Keys, dict[str, Place]]
 Ask: TypeAlias = "Callable[[Sequence[str]], Iterable[tuple[str, Answer]]]"
 
 _R = TypeVar("_R")
@@ -174,18 +175,23 @@ class StoreCache:
         placed = None if fresh else self._attempt(partial(self._places, paths, create=True))
         names = [] if placed is None else [place.name for place in placed[1].values()]
         with self._container.turns.take(names, remaining() / 2):
-            look = self._look(paths, create=True, fresh=fresh)
+            look = self._look(paths, placed, create=True, fresh=fresh)
             known = {} if look is None else self._current_in(look)
             others = [path for path in paths if path not in known]
             yield look, known, look is not None and all(self._stale_in(look, path) for path in others)
 
     # --- entries ------------------------------------------------------------------------------------------------------
 
-    def _look(self, paths: Sequence[str], *, create: bool = False, fresh: bool = False) -> _Look | None:
-        """Look for paths, within one transaction; `fresh` opens no entry. None if the cache cannot be used."""
+    def _look(
+        self, paths: Sequence[str], known: _Placed | None = None, *, create: bool = False, fresh: bool = False
+    ) -> _Look | None:
+        """Look for paths, within one transaction; `fresh` opens no entry. None if the cache cannot be used.
+
+        `known` are their places, unless the keys have changed since.
+        """
 
         def look() -> _Look | None:
-            placed = self._places(paths, create=create)
+            placed = self._places(paths, known, create=create)
             if placed is None:
                 return None
             keys, places = placed
@@ -209,19 +215,19 @@ class StoreCache:
 
         return self._attempt(look)
 
-    def _places(self, paths: Sequence[str], *, create: bool = False) -> tuple[Keys, dict[str, Place]] | None:
+    def _places(self, paths: Sequence[str], known: _Placed | None = None, *, create: bool = False) -> _Placed | None:
         """Return the keys, and the place of each path that the cache may hold.
 
         None before the first entry of the cache, without such paths, or if the store's options cannot be read.
         """
         covered = [path for path in paths if self.covers(path)]
-        if not covered or (known := self._identified()) is None:
+        if not covered or (identity := self._identified()) is None:
             return None
         keys = self._container.keys(create=create)
-        if keys is None:
-            return None
+        if keys is None or (known is not None and known[0] is keys):
+            return None if keys is None else known
         digester = Digester(keys.names)
-        store = digester.digest(known)
+        store = digester.digest(identity)
         return keys, {
             path: Place(digester.text_digest(store, path), digester.digest({"path": path})) for path in covered
         }
