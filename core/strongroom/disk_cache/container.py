@@ -126,7 +126,8 @@ class Container:
             rows = {row.name: row for row in (_row(columns) for columns in found if columns is not None)}
             newest = database.execute("SELECT max(asked) FROM entries").fetchone()[0]
             latest = newest / 1e6 if isinstance(newest, int) else 0.0
-            marks = {place.path: _mark(database, place.path) for place in places} if create else {}
+            ident = _ident(database)
+            marks = {place.path: _mark(database, ident, place.path) for place in places} if create else {}
             return View(rows, latest, marks)
 
     def rows(self, keys: Keys) -> list[Row | None]:
@@ -293,9 +294,10 @@ def _add(database: sqlite3.Connection, rows: Iterable[tuple[Row, Mark]]) -> None
         ahead = int((time.time() + _CLOCK_TOLERANCE) * 1e6)
         if database.execute("SELECT 1 FROM entries WHERE asked > ? LIMIT 1", (ahead,)).fetchone():
             database.execute("DELETE FROM entries")
+        ident = _ident(database)
         for row, before in rows:
             newer = database.execute("SELECT 1 FROM entries WHERE name = ? AND asked > ?", (row.name, row.asked))
-            if newer.fetchone() is None and _mark(database, row.path) == before:
+            if newer.fetchone() is None and _mark(database, ident, row.path) == before:
                 database.execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)", row)
 
 
@@ -306,8 +308,14 @@ def _make_room(database: sqlite3.Connection) -> None:
     database.execute(f"DELETE FROM entries WHERE name IN ({oldest})")  # noqa: S608  # a constant
 
 
-def _mark(database: sqlite3.Connection, path: bytes) -> Mark:
+def _ident(database: sqlite3.Connection) -> bytes:
+    """Return the random ID of this file, which another one in its place does not have."""
+    ident: bytes
     (ident,) = database.execute("SELECT id FROM container").fetchone() or (b"",)
+    return ident
+
+
+def _mark(database: sqlite3.Connection, ident: bytes, path: bytes) -> Mark:
     query = "SELECT mark FROM writes WHERE path IN (?, ?) ORDER BY path"
     return (ident, *(mark for (mark,) in database.execute(query, (path, EVERYTHING))))
 
