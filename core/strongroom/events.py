@@ -11,13 +11,11 @@ A cached read is counted without an event: it takes little more than a call. Onl
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeVar
 
 logger = logging.getLogger("strongroom.events")
-read_logger = logging.getLogger("strongroom.secrets_manager")
-"""The debug log of reads."""
 
 
 class EventKind(StrEnum):
@@ -81,6 +79,7 @@ class Event(NamedTuple):
 
 
 Listener: TypeAlias = Callable[[Event], object]
+_L = TypeVar("_L")
 
 
 class HitCounter:
@@ -92,20 +91,29 @@ class HitCounter:
         self.count = 0
 
 
-_listeners: tuple[tuple[Listener, bool], ...] = ()
+class Listeners(dict[object, _L]):
+    """Functions that are called in the order in which they were added. Each operation is atomic, so that none locks."""
+
+    def add(self, listener: _L) -> Callable[[], None]:
+        """Call a function from now on. Return the function that ends this."""
+        token = object()
+        self[token] = listener
+
+        def end() -> None:
+            self.pop(token, None)
+
+        return end
+
+    def each(self) -> Iterable[_L]:
+        """Return each function once, however often it was added."""
+        return {id(listener): listener for listener in list(self.values())}.values()
+
+
+_listeners: Listeners[tuple[Listener, bool]] = Listeners()
 _hits: dict[str, HitCounter] = {}
 
-auditors: tuple[Listener, ...] = ()
+auditors: Listeners[Listener] = Listeners()
 """The audit logs."""
-
-# `isEnabledFor` takes a twentieth of a cached read's time, and its own dictionary a fiftieth.
-_levels: dict[int, bool] = getattr(read_logger, "_cache", {})
-noted: dict[int, bool] = _levels
-"""The level DEBUG -> whether each cached read is noted, by the debug log or an audit log.
-
-The key is missing after a change of levels, and while the logger is disabled: then `read_logger` tells.
-"""
-_EVERY_READ = {logging.DEBUG: True}
 
 
 def audit(auditor: Listener) -> Callable[[], None]:
@@ -113,20 +121,12 @@ def audit(auditor: Listener) -> Callable[[], None]:
 
     Its exceptions are raised to the caller of the read or the change, which gets no value.
     """
-    global auditors, noted
-    auditors, noted = (*auditors, auditor), _EVERY_READ
-
-    def end() -> None:
-        global auditors, noted  # noqa: PLW0603
-        auditors = tuple(other for other in auditors if other is not auditor)
-        noted = _EVERY_READ if auditors else _levels
-
-    return end
+    return auditors.add(auditor)
 
 
 def emit_to_auditors(event: Event) -> None:
     """Call the audit logs alone: with a cached read, or before a change."""
-    for auditor in auditors:
+    for auditor in auditors.each():
         auditor(event)
 
 
@@ -137,15 +137,7 @@ def listen(listener: Listener, *, paths: bool = False) -> Callable[[], None]:
         listener: must be quick. Its exceptions are logged without their messages, which may hold a value.
         paths: events have the path of the secret.
     """
-    global _listeners  # noqa: PLW0603  # replaced as a whole, so that an event needs no lock
-    registered = (listener, paths)
-    _listeners = (*_listeners, registered)
-
-    def end() -> None:
-        global _listeners  # noqa: PLW0603
-        _listeners = tuple(other for other in _listeners if other is not registered)
-
-    return end
+    return _listeners.add((listener, paths))
 
 
 def is_listening() -> bool:
@@ -159,7 +151,7 @@ def emit(event: Event) -> None:
     if not _listeners:
         return
     without_path = event._replace(path="", key="")
-    for listener, paths in _listeners:
+    for listener, paths in _listeners.each():
         try:
             listener(event if paths else without_path)
         except Exception as error:  # noqa: BLE001  # a read does not fail because of a metric

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn, Self, SupportsIndex, TypeAlias, overload
 
 from strongroom.errors import InvalidDataError, InvalidPathError, MissingKeyError, SecretNotFoundError, shown
+from strongroom.events import Listeners
 from strongroom.paths import check_key, is_rotation_record
 
 if TYPE_CHECKING:
@@ -280,7 +281,7 @@ def credential_parts(path: str, data: Mapping[str, Value]) -> Iterator[Mapping[s
             yield part
 
 
-_observers: list[Callable[[str, Mapping[str, Value]], None]] = []
+_observers: Listeners[Callable[[str, Mapping[str, Value]], None]] = Listeners()
 
 
 def observe(observer: Callable[[str, Mapping[str, Value]], None]) -> None:
@@ -289,13 +290,13 @@ def observe(observer: Callable[[str, Mapping[str, Value]], None]) -> None:
     Of a rotation's record it gets each of the `credential_parts`. It must be quick and must not raise. Nothing ends it:
     it is for the redaction of logs.
     """
-    _observers.append(observer)
+    _observers.add(observer)
 
 
 def observed(path: str, data: Mapping[str, Value]) -> None:
     """Tell the observers of values that a store returned other than as a `Secret`."""
     for part in credential_parts(path, data):
-        for observer in _observers:
+        for observer in _observers.each():
             observer(path, part)
 
 

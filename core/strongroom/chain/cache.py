@@ -9,10 +9,9 @@ from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from strongroom import events
 from strongroom.chain.seal import Sealed, Sealer
 from strongroom.errors import SecretNotFoundError, StoreError, StoreUnavailableError
-from strongroom.events import hit_counter
+from strongroom.events import auditors, hit_counter
 from strongroom.secret import Secret, SensitiveDict, SensitiveStr, Version, age_of
 from strongroom.store import boot_time, random_factor, remaining
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from strongroom.config import CacheConfig
 
 _DEBUG = logging.DEBUG
+_is_logged = logging.getLogger("strongroom.secrets_manager").isEnabledFor
 _SNAPSHOT_BYTES = 500
 _FIELD_BYTES = 400
 """Memory of Python's own objects for one snapshot, and for one field of it, as measured with tracemalloc."""
@@ -181,12 +181,8 @@ class MemoryCache:
 
         Return None while the debug log or an audit log notes each read. The chain then returns the cached field.
         """
-        try:
-            if events.noted[_DEBUG]:
-                return None
-        except KeyError:
-            if events.read_logger.isEnabledFor(_DEBUG):
-                return None
+        if auditors or _is_logged(_DEBUG):
+            return None
         try:
             until, decrypt, nonce, ciphertext, bound = self._fields[path][key]
         except KeyError:

@@ -284,7 +284,7 @@ def test_the_managers_of_a_process_share_a_log(store, file):
 
 def test_a_manager_that_is_dropped_ends_its_log(store, file):
     gc.collect()  # what other tests have dropped
-    before = events.auditors
+    before = dict(events.auditors)
     manager = SecretsManager(chain=[store], audit=file)
     assert len(events.auditors) == len(before) + 1
     del manager
