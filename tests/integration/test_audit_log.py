@@ -6,7 +6,7 @@ import pytest
 
 from strongroom import PermissionDeniedError, SecretsManager, StoreUnavailableError
 from strongroom.audit_log import reason
-from strongroom.audit_log.record import Hasher
+from strongroom.audit_log.log_file import Hasher
 from strongroom.audit_log.verification import verify
 
 CANARY = "canary-6c21"

@@ -11,6 +11,6 @@ the reason of its reads and changes::
 `strongroom audit verify` names the first broken line.
 """
 
-from strongroom.audit_log.actor import reason
+from strongroom.audit_log.subscription import reason
 
 __all__ = ["reason"]

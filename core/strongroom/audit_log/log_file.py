@@ -1,4 +1,11 @@
-"""The file of an audit log: records appended by many threads and processes, one after the other.
+"""The file of an audit log: one line of JSON for each record, in a chain of hashes that many processes continue.
+
+::
+
+    {"seq":7,"time":"…","event":"read",…,"prev":"<hash of record 6>","hash":"<hash of all bytes before this key>"}
+
+The hash is SHA-256, or HMAC-SHA-256 under the key of the log. It covers the line as it is written, not its meaning: two
+forms of one JSON document are two lines.
 
 The lock of the file (`flock`) orders its writers. Each append opens the file, so that no descriptor is shared with a
 fork's child. A file that would pass its size is renamed to `NAME.LAST`, where LAST is the number of its last record,
@@ -13,23 +20,94 @@ from __future__ import annotations
 
 import errno
 import glob
+import hashlib
+import hmac
+import json
 import os
+import re
 import stat
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
-from strongroom.audit_log.record import MAX_LINE, START, Hasher, Head, Record
 from strongroom.files import private_file
-from strongroom.store import is_held_here, reentrant_lock, remaining
+from strongroom.store import reentrant_lock, remaining
 
+MAX_LINE = 1 << 16
+"""The longest line, in bytes, without its line feed. Path and key have 1,024 characters at most."""
+
+_LINE = re.compile(rb'(\{"seq":([1-9][0-9]{0,17}),.*,"prev":"([0-9a-f]{64})"),"hash":"([0-9a-f]{64})"\}', re.ASCII)
+_HEAD = re.compile(r"(0|[1-9][0-9]{0,17}):([0-9a-f]{64})")
 _LEAST_WAIT, _LONGEST_WAIT = 1.0, 10.0
 """Seconds to wait for another writer: as long as the call has time, within these bounds."""
 _NUMBER_LENGTH = 12
-_WINDOW = 2 * (MAX_LINE + 1)
-"""Bytes at the end of a file that hold its last record, also if an unfinished line follows."""
+
+
+class Head(NamedTuple):
+    """A place in the chain: the number of a record, and its hash. Its text is `SEQ:HASH`."""
+
+    seq: int
+    hash: str
+
+    def __str__(self) -> str:
+        return f"{self.seq}:{self.hash}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """Return the head in a text, or None."""
+        found = _HEAD.fullmatch(text.strip())
+        return None if found is None else cls(int(found[1]), found[2])
+
+
+START = Head(0, "0" * 64)
+"""The place before the first record."""
+
+
+class Record(NamedTuple):
+    """A record that its hash confirms: the place before it, its own, and its bytes without the line feed."""
+
+    before: Head
+    head: Head
+    line: bytes
+
+
+class Hasher:
+    """Makes and checks the lines of a log, whose key is None for a plain chain."""
+
+    def __init__(self, key: bytes | None = None) -> None:
+        self._key = key
+
+    def record(self, before: Head, fields: Mapping[str, object]) -> Record:
+        """Return the record with these fields after that place."""
+        content = {"seq": before.seq + 1, **fields, "prev": before.hash}
+        body = json.dumps(content, separators=(",", ":")).encode("ascii")[:-1]
+        own = self._digest(body)
+        return Record(before, Head(before.seq + 1, own), b'%b,"hash":"%b"}' % (body, own.encode("ascii")))
+
+    def parse(self, line: bytes) -> Record | None:
+        """Return the record of a line without its line feed, or None if it is not a record, or was changed."""
+        found = _LINE.fullmatch(line) if len(line) <= MAX_LINE else None
+        if found is None or not hmac.compare_digest(self._digest(found[1]).encode("ascii"), found[4]):
+            return None
+        seq = int(found[2])
+        return Record(Head(seq - 1, found[3].decode("ascii")), Head(seq, found[4].decode("ascii")), line)
+
+    def may_be_unfinished(self, rest: bytes) -> bool:
+        """Return True if the bytes after the last line feed can be a part of a line, and not a record and more."""
+        found = _LINE.match(rest[:MAX_LINE])
+        return len(rest) <= MAX_LINE and (found is None or self.parse(found[0]) is None)
+
+    def _digest(self, content: bytes) -> str:
+        if self._key is None:
+            return hashlib.sha256(content).hexdigest()
+        return hmac.digest(self._key, content, "sha256").hex()
+
+
+def looks_like_record(line: bytes) -> bool:
+    """Return True if a line has the form of a record. Its hash is not checked."""
+    return _LINE.fullmatch(line) is not None
 
 
 class DamagedLogError(OSError):
@@ -39,7 +117,7 @@ class DamagedLogError(OSError):
         super().__init__(errno.EINVAL, reason)
 
 
-class _End(NamedTuple):
+class End(NamedTuple):
     """The end of a file: its last record, the bytes up to and with it, and whether its line feed is missing."""
 
     head: Head
@@ -61,11 +139,11 @@ class LogFile:
         self._hasher = hasher
         self._max_size = max_size
         self._lock = reentrant_lock()
-        self._known: tuple[int, int, Head] | None = None
+        self._known: tuple[int, int, Head] = 0, 0, START
         """Inode, size and last record, as this process left them."""
 
-    def append(self, entries: Sequence[Mapping[str, object]], torn: Mapping[str, object], *, sync: bool) -> Head:
-        """Append a record for each entry, and return the place of the last one.
+    def append(self, entries: Sequence[Mapping[str, object]], torn: Mapping[str, object], *, sync: bool) -> None:
+        """Append a record for each entry.
 
         Args:
             entries: the fields of each record.
@@ -77,81 +155,64 @@ class LogFile:
                 of them.
             DamagedLogError: the file does not end in a record, or has lost records that this process wrote.
         """
-        if is_held_here(self._lock):
-            raise OSError(errno.EDEADLK, "a signal handler interrupted the thread that writes a record")
         deadline = time.monotonic() + max(_LEAST_WAIT, min(remaining(), _LONGEST_WAIT))
         if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
             raise OSError(errno.ETIMEDOUT, "other threads write to it all the time")
         try:
-            while True:
+            done = False
+            while not done:
                 descriptor = _open(self._file)
                 try:
                     with private_file.lock(descriptor, deadline - time.monotonic()) as locked:
                         if not locked:
                             raise OSError(errno.ETIMEDOUT, "another process holds its lock")
-                        if self._is_current(descriptor):
-                            return self._append(descriptor, entries, torn, sync=sync)
+                        if done := _is_named(descriptor, self._file):  # or else archived while its lock was awaited
+                            self._append(descriptor, entries, torn, sync=sync)
                 finally:
                     os.close(descriptor)
         finally:
             self._lock.release()
 
-    def _is_current(self, descriptor: int) -> bool:
-        """Return False if the file was renamed while its lock was awaited."""
-        try:
-            return os.path.samestat(os.fstat(descriptor), os.lstat(self._file))
-        except FileNotFoundError:
-            return False
-
     def _append(
         self, descriptor: int, entries: Sequence[Mapping[str, object]], torn: Mapping[str, object], *, sync: bool
-    ) -> Head:
+    ) -> None:
         status = os.fstat(descriptor)
-        end = self._end(descriptor, status)
-        lost = status.st_size - end.size
-        head, lines = end.head, []
-        for fields in [*([{**torn, "bytes": lost}] if lost else []), *entries]:
-            record = self._hasher.record(head, fields)
-            head = record.head
-            lines.append(record.line)
-        content = b"\n" * end.unfinished + b"\n".join(lines) + b"\n"
-        if lost:
-            os.ftruncate(descriptor, end.size)
-        if self._max_size is not None and end.size and end.size + len(content) > self._max_size:
-            if end.unfinished:
-                _write(descriptor, b"\n", end.size)
-            status = self._archive(end.head, content.removeprefix(b"\n"))
-            self._known = status.st_ino, status.st_size, head
-            return head
-        _write(descriptor, content, end.size)
-        if sync:
-            os.fsync(descriptor)
-            if not end.size:
-                private_file.sync_folder(self._file.parent)
-        self._known = status.st_ino, end.size + len(content), head
-        return head
+        head, size, unfinished = self._end(descriptor, status)
+        if lost := status.st_size - size:
+            entries = [{**torn, "bytes": lost}, *entries]
+            os.ftruncate(descriptor, size)
+        if unfinished:
+            size += _write(descriptor, b"\n", size)
+        last, content = head, b""
+        for fields in entries:
+            record = self._hasher.record(last, fields)
+            last, content = record.head, content + record.line + b"\n"
+        if self._max_size is not None and size and size + len(content) > self._max_size:
+            status = self._archive(head, content)
+            size = 0
+        else:
+            _write(descriptor, content, size)
+            if sync:
+                os.fsync(descriptor)
+                if not size:
+                    private_file.sync_folder(self._file.parent)
+        self._known = status.st_ino, size + len(content), last
 
-    def _end(self, descriptor: int, status: os.stat_result) -> _End:
-        if self._known is not None and self._known[:2] == (status.st_ino, status.st_size):
-            return _End(self._known[2], status.st_size)
-        known = self._known[2] if self._known is not None else START
+    def _end(self, descriptor: int, status: os.stat_result) -> End:
+        inode, size, known = self._known
+        if (inode, size) == (status.st_ino, status.st_size):
+            return End(known, size)
         end = end_of(descriptor, self._hasher)
-        if end.head == START and not end.size:
-            return end._replace(head=max(known, self._last_archived()))
+        if not end.size:  # new, or emptied: the chain continues
+            archived = [last_record(file, self._hasher) for file in archives(self._file)[-1:]]
+            return end._replace(head=max([known, *archived]))
         if end.head.seq < known.seq or (end.head.seq == known.seq and end.head != known):
             reason = f"it ends at record {end.head.seq:,}, and this process wrote record {known.seq:,}"
             raise DamagedLogError(f"{reason}: it was truncated or replaced")
         return end
 
-    def _last_archived(self) -> Head:
-        """Return the last record of the newest archive."""
-        for file in reversed(archives(self._file)):
-            with private_file.open_lines(file) as stream:
-                return end_of(stream.fileno(), self._hasher).head
-        return START
-
     def _archive(self, last: Head, content: bytes) -> os.stat_result:
-        """Rename the file after its last record, and begin another with this content."""
+        """Rename the file after its last record, and begin another with this content, which is on the disk then."""
         archive = self._file.with_name(f"{self._file.name}.{last.seq:0{_NUMBER_LENGTH}}")
         try:
             os.link(self._file, archive, follow_symlinks=False)
@@ -168,7 +229,7 @@ class LogFile:
 
 def archives(file: Path) -> list[Path]:
     """Return the archived files of a log, oldest first, without one that is the file itself under its next name."""
-    found: dict[tuple[int, int], Path] = {}
+    found: dict[tuple[int, int], Path] = {}  # after a crash between two names, a file may have both
     for other in sorted(file.parent.glob(f"{glob.escape(file.name)}.{'[0-9]' * _NUMBER_LENGTH}*")):
         if other.name.removeprefix(f"{file.name}.").isdecimal():
             status = other.lstat()
@@ -179,27 +240,36 @@ def archives(file: Path) -> list[Path]:
     return sorted(found.values(), key=lambda other: int(other.name.rpartition(".")[2]))
 
 
-def end_of(descriptor: int, hasher: Hasher) -> _End:
+def last_record(file: Path, hasher: Hasher) -> Head:
+    """Return the place of the last record of one file.
+
+    Raises:
+        DamagedLogError: the file does not end in a record.
+        OSError: it cannot be read.
+    """
+    with private_file.open_lines(file) as stream:
+        return end_of(stream.fileno(), hasher).head
+
+
+def end_of(descriptor: int, hasher: Hasher) -> End:
     """Return the end of a file.
 
     Raises:
         DamagedLogError: its last whole line is not a record.
     """
     size = os.fstat(descriptor).st_size
-    begin = max(0, size - _WINDOW)
-    content = os.pread(descriptor, size - begin, begin)
-    whole, _, rest = content.rpartition(b"\n")
-    end = size - len(rest)
+    begin = max(0, size - 2 * (MAX_LINE + 1))  # the last record, also if an unfinished line follows
+    whole, _, rest = os.pread(descriptor, size - begin, begin).rpartition(b"\n")
     if rest and (record := hasher.parse(rest)) is not None:
-        return _End(record.head, size, unfinished=True)
-    if len(rest) > MAX_LINE or (rest and hasher.begins_with_record(rest)):
+        return End(record.head, size, unfinished=True)
+    if rest and not hasher.may_be_unfinished(rest):
         raise DamagedLogError("its end is not a record, nor the beginning of one; run strongroom audit verify")
-    if not end:
-        return _End(START, 0)
-    last: Record | None = hasher.parse(whole.rpartition(b"\n")[2])
+    if size == len(rest):
+        return End(START, 0)
+    last = hasher.parse(whole.rpartition(b"\n")[2])
     if last is None:
         raise DamagedLogError("its last line is not a record under this key; run strongroom audit verify")
-    return _End(last.head, end)
+    return End(last.head, size - len(rest))
 
 
 def _open(file: Path) -> int:
@@ -208,27 +278,35 @@ def _open(file: Path) -> int:
     Raises:
         OSError: it is not a regular file of this user or root, or others may write to it.
     """
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK
     try:
-        descriptor = private_file.open_file(file, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK)
+        descriptor = private_file.open_file(file, flags)
     except FileNotFoundError:
         file.parent.mkdir(private_file.FOLDER_MODE, parents=True, exist_ok=True)
-        descriptor = private_file.open_file(file, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK)
+        descriptor = private_file.open_file(file, flags)
     status = os.fstat(descriptor)
-    fault = ""
     if not stat.S_ISREG(status.st_mode):
         fault = "it is not a regular file"
     elif status.st_uid not in {os.geteuid(), 0}:
         fault = "it belongs to another user"
     elif status.st_mode & 0o022:
         fault = "others may write to it: run chmod go-w"
-    if fault:
-        os.close(descriptor)
-        raise PermissionError(errno.EPERM, fault)
-    return descriptor
+    else:
+        return descriptor
+    os.close(descriptor)
+    raise PermissionError(errno.EPERM, fault)
 
 
-def _write(descriptor: int, content: bytes, size: int) -> None:
-    """Append all of the content, or nothing of it: then the file has its size again."""
+def _is_named(descriptor: int, file: Path) -> bool:
+    """Return True if the open file still has this name."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.lstat(file))
+    except FileNotFoundError:
+        return False
+
+
+def _write(descriptor: int, content: bytes, size: int) -> int:
+    """Append all of the content, or nothing of it: then the file has its size again. Return the number of bytes."""
     written = 0
     try:
         while written < len(content):  # after a part, the next call tells the reason, such as a full disk
@@ -237,3 +315,4 @@ def _write(descriptor: int, content: bytes, size: int) -> None:
         with suppress(OSError):
             os.ftruncate(descriptor, size)
         raise
+    return written

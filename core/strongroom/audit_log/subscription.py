@@ -9,19 +9,24 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Callable
+import os
+import pwd
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from weakref import WeakValueDictionary
 
-from strongroom.audit_log.actor import Actor
-from strongroom.audit_log.log_file import LogFile
-from strongroom.audit_log.record import Hasher
+from strongroom.audit_log.log_file import Hasher, LogFile
 from strongroom.config import AuditConfig, Config
 from strongroom.config.trust import require_trusted_origin
 from strongroom.errors import AuditError, ConfigurationError
 from strongroom.events import Event, EventKind, audit
 from strongroom.files import private_file
+from strongroom.secret import SensitiveStr
 from strongroom.store import reentrant_lock
 
 logger = logging.getLogger("strongroom.audit_log")
@@ -48,14 +53,48 @@ _FAILED = {
 """The outcome of a change that failed with this class; that of any other is `failed`."""
 
 
+_MAX_LENGTH = 500
+"""The longest reason, in characters."""
+
+_reason: ContextVar[str] = ContextVar("strongroom_audit_reason", default="")
+
+
+@contextmanager
+def reason(text: str) -> Iterator[None]:
+    """Give the reason of the reads and changes in this block. The inner of two blocks counts.
+
+    It belongs to the thread or task, and to the calls that it awaits.
+
+    Args:
+        text: such as a ticket. It is stored as it is, so it must not have a secret.
+
+    Raises:
+        TypeError: it is not text, or it is the value of a secret.
+        ValueError: it is empty or has more than 500 characters.
+    """
+    given: object = text
+    if not isinstance(given, str) or isinstance(given, SensitiveStr):
+        raise TypeError(f"a reason is text without secrets, not {type(text).__name__}")
+    if not text or len(text) > _MAX_LENGTH:
+        raise ValueError(f"a reason has 1 to {_MAX_LENGTH} characters, not {len(text)}")
+    token = _reason.set(text)
+    try:
+        yield
+    finally:
+        _reason.reset(token)
+
+
 class AuditLog:
     """Records events in one file."""
 
     def __init__(self, config: AuditConfig, file: Path) -> None:
         self._config = config
         self._path = file
-        self._actor = Actor(config.application)
         self._file: LogFile | None = None
+        self._process = {"user": _user(), "host": socket.gethostname()}
+        self._program = {"program": Path(*sys.argv[:1]).name}
+        if config.application:
+            self._program["application"] = config.application
         self._lost = 0
         self._warned = False
         self._lock = reentrant_lock()
@@ -70,41 +109,40 @@ class AuditLog:
         if entry is None:
             return
         syncs = self._config.sync
-        try:
-            self._append(entry, sync=syncs == "always" or (syncs == "changes" and event.kind in _OTHERS))
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
-        else:
-            if self._warned:
-                self._warned = False
-                logger.warning("The audit log %s can be written again", self._path)
-            return
-        if self._config.on_failure == "fail" and not _is_over(event):
+        fault = self._append(entry, sync=syncs == "always" or (syncs == "changes" and event.kind in _OTHERS))
+        if fault and self._config.on_failure == "fail" and not _is_over(event):
             raise AuditError(
-                f"The audit log {self._path} cannot be written: {reason}. "
+                f"The audit log {self._path} cannot be written: {fault}. "
                 "Nothing is read or changed without a record: remove the cause"
             )
         with self._lock:
-            self._lost += 1
-            warned, self._warned = self._warned, True
-        if not warned:
-            logger.warning("The audit log %s cannot be written: %s. Records are missing", self._path, reason)
+            self._lost += bool(fault)
+            warned, self._warned = self._warned, bool(fault)
+        if fault and not warned:
+            logger.warning("The audit log %s cannot be written: %s. Records are missing", self._path, fault)
+        elif warned and not fault:
+            logger.warning("The audit log %s can be written again", self._path)
 
-    def _append(self, entry: dict[str, object], *, sync: bool) -> None:
-        if self._file is None:
-            self._file = LogFile(self._path, Hasher(read_key(self._config)), max_size=self._config.max_size)
+    def _append(self, entry: dict[str, object], *, sync: bool) -> str:
+        """Append a record, after one of the records that are missing. Return why it could not be written, or ""."""
         begin = {"time": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")}
-        actor = self._actor.fields()
+        text = _reason.get()
+        end = {**self._process, "pid": os.getpid(), **self._program, **({"reason": text} if text else {})}
         with self._lock:  # one of several threads records the gap
             lost, self._lost = self._lost, 0
-        gap = [{**begin, "event": "log", "outcome": "gap", "lost": lost, **actor}] if lost else []
-        torn = {**begin, "event": "log", "outcome": "torn", **actor}
+        gap = [{**begin, "event": "log", "outcome": "gap", "lost": lost, **end}] if lost else []
+        torn = {**begin, "event": "log", "outcome": "torn", **end}
         try:
-            self._file.append([*gap, {**begin, **entry, **actor}], torn, sync=sync)
-        except BaseException:
+            if self._file is None:
+                self._file = LogFile(self._path, Hasher(read_key(self._config)), max_size=self._config.max_size)
+            self._file.append([*gap, {**begin, **entry, **end}], torn, sync=sync)
+            lost = 0
+        except OSError as error:
+            return error.strerror or type(error).__name__
+        finally:
             with self._lock:
                 self._lost += lost
-            raise
+        return ""
 
 
 def _entry(event: Event) -> dict[str, object] | None:
@@ -136,15 +174,17 @@ def _is_over(event: Event) -> bool:
     return event.kind is EventKind.ROTATION or (event.kind is EventKind.WRITE and event.outcome != "started")
 
 
+def _user() -> str:
+    """Return the name of the effective user, or the number of one without a name, as in a container."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
 # --- the logs of this process -----------------------------------------------------------------------------------------
 
-
-class _Open(NamedTuple):
-    managers: int
-    end: Callable[[], None]
-
-
-_open: dict[tuple[Path, AuditConfig], _Open] = {}
+_open: WeakValueDictionary[tuple[Path, AuditConfig], AuditLog] = WeakValueDictionary()
 _lock = reentrant_lock()
 
 
@@ -157,27 +197,11 @@ def begin(config: Config) -> Callable[[], None]:
         ConfigurationError: a file that is not trusted names the log or its key.
     """
     file = log_file(config)
-    place = file, config.audit
     with _lock:
-        before = _open.get(place)
-        managers, stop = (0, audit(AuditLog(config.audit, file))) if before is None else before
-        _open[place] = _Open(managers + 1, stop)
-    ended = False
-
-    def end() -> None:
-        nonlocal ended
-        with _lock:
-            if ended:
-                return
-            ended = True
-            now = _open[place]
-            if now.managers > 1:
-                _open[place] = now._replace(managers=now.managers - 1)
-            else:
-                del _open[place]
-                now.end()
-
-    return end
+        log = _open.get((file, config.audit))
+        if log is None:
+            log = _open[file, config.audit] = AuditLog(config.audit, file)
+        return audit(log)
 
 
 def log_file(config: Config) -> Path:

@@ -9,8 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from strongroom.audit_log.log_file import LogFile
-from strongroom.audit_log.record import Hasher
+from strongroom.audit_log.log_file import Hasher, LogFile
 from strongroom.audit_log.verification import verify
 
 KILLS = int(os.environ.get("TEST_AUDIT_KILLS", "3"))
@@ -22,7 +21,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from strongroom.audit_log.log_file import LogFile
-from strongroom.audit_log.record import Hasher
+from strongroom.audit_log.log_file import Hasher
 
 log = LogFile(Path(sys.argv[1]), Hasher(bytes(32)), max_size=60_000)
 for number in range(10**9):

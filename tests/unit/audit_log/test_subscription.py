@@ -31,7 +31,7 @@ from strongroom import (
     migrate,
 )
 from strongroom.audit_log import reason
-from strongroom.audit_log.record import Hasher
+from strongroom.audit_log.log_file import Hasher
 from strongroom.audit_log.verification import verify
 from strongroom.config import discovery
 from strongroom.rotate import audit

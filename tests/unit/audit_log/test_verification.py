@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from descriptors import open_descriptors
-from strongroom.audit_log.log_file import LogFile, archives
-from strongroom.audit_log.record import Hasher, Head
+from strongroom.audit_log.log_file import Hasher, Head, LogFile, archives
 from strongroom.audit_log.verification import Verification, head, verify
 
 KEY = bytes(range(32))
@@ -166,6 +165,16 @@ def test_a_file_between_archives_is_required(write, hasher):
 def test_another_head_is_found(write, hasher):
     file = write(3)
     assert place(verify(file, hasher, [Head(2, "0" * 64)])) == (2, "record 2 is another one than the given head")
+
+
+def test_a_head_excuses_the_records_before_the_first_one_alone(write, hasher):
+    file = write(2)
+    removed = head(file, hasher)
+    lines = write(2).read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join(lines[2:]))
+    assert verify(file, hasher, [removed]).ok
+    file.write_bytes(b"".join(lines[:1] + lines[2:]))
+    assert place(verify(file, hasher, [removed])) == (2, "record 3 follows 1: those between are missing")
 
 
 @pytest.mark.parametrize("name", ["missing", "folder", "link", "pipe"])

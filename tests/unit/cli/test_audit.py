@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.audit_log.record import Hasher
+from strongroom.audit_log.log_file import Hasher
 
 CONFIG = """
 chain = ["memory"]

@@ -14,7 +14,7 @@ from strongroom.cli.terminal import output
 from strongroom.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from strongroom.audit_log.record import Hasher, Head
+    from strongroom.audit_log.log_file import Hasher, Head
     from strongroom.audit_log.verification import Verification
     from strongroom.secret import Value
 
@@ -26,7 +26,7 @@ _key = click.option("--key-file", metavar="KEY", type=_FILE, help="Read the key 
 
 
 def _read_heads(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> list[Head]:
-    from strongroom.audit_log.record import Head
+    from strongroom.audit_log.log_file import Head
 
     heads = []
     for text in texts:
@@ -99,7 +99,7 @@ def _on_log(
     invocation: Invocation, file: Path | None, key_file: Path | None, operation: Callable[[Path, Hasher], _T]
 ) -> _T:
     """Return the result of an operation on the log and its hash: as they are named, or as they are configured."""
-    from strongroom.audit_log.record import Hasher
+    from strongroom.audit_log.log_file import Hasher
     from strongroom.audit_log.subscription import log_file, read_key
     from strongroom.config import AuditConfig
     from strongroom.files import private_file
