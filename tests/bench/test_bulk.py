@@ -150,6 +150,37 @@ def test_strongroom_over_tls(
         measure(benchmark, manager, [("hvac on eight threads", hvac_on_eight_threads(client), 1 / 3)])
 
 
+@pytest.mark.parametrize(("warm", "most"), [(False, 1.3), (True, 0.5)], ids=["cold", "warm"])
+@pytest.mark.benchmark(group="a thousand secrets with the disk cache")
+def test_disk_cache(
+    benchmark: BenchmarkFixture,
+    server: TestVault,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    warm: bool,
+    most: float,
+) -> None:
+    """Each round has a manager of its own, as a process that starts has, beside one without the cache."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("STRONGROOM_CACHE_FOLDER", str(folder))
+
+    def read(*, disk: bool) -> None:
+        address = {"vault_url": server.url, "vault_token": server.token}
+        with SecretsManager(**address, enable_fallback=False, disk_cache=disk) as manager:
+            assert len(manager.get_secrets(PATHS, strict=True)) == COUNT
+
+    without: list[float] = []
+
+    def prepare() -> None:
+        without.append(timed(lambda: read(disk=False)))
+        if not warm:
+            shutil.rmtree(folder)
+
+    read(disk=True)
+    benchmark.extra_info["beside"] = {"without the disk cache": (without, most)}
+    benchmark.pedantic(lambda: read(disk=True), setup=prepare, rounds=ROUNDS)
+
+
 def measure(
     benchmark: BenchmarkFixture,
     manager: SecretsManager,
