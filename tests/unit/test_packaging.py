@@ -90,7 +90,7 @@ def test_the_metadata_says_what_pyproject_says(metadata):
 def test_no_extra_means_no_sdk(metadata):
     """An installation without extras brings no client of a service."""
     always = {line.split(">")[0] for line in metadata.get_all("Requires-Dist") if "extra ==" not in line}
-    assert always == {"click", "cryptography", "filelock", "platformdirs", "python-dotenv", "rich", "stevedore"}
+    assert always == {"click", "cryptography", "platformdirs", "python-dotenv", "rich", "stevedore"}
 
 
 def test_the_sdist_can_be_tested(dist):

@@ -23,6 +23,7 @@ for each other: its one write lock is held while a group is sent. A journal is a
 from __future__ import annotations
 
 import json
+import os
 import re
 import secrets
 import shutil
@@ -179,23 +180,17 @@ class Ledger:
         """Hold the lock of a target, so that one run at a time writes to it.
 
         Raises:
-            MigrationError: another run holds it.
+            MigrationError: another run holds it, or the file system has no locks.
         """
-        from filelock import FileLock, Timeout
-
-        lock = FileLock(_private_folder(self.folder / "locks") / identity, mode=0o600)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            busy = True
-        else:
-            busy = False
-        if busy:
-            raise MigrationError(f"Another migration is writing to {shown(target)}. Wait until it ends")
-        try:
+        file = _private_folder(self.folder / "locks") / identity
+        with ExitStack() as stack:
+            with private_file.faults_as(MigrationError, file, _NOTHING):
+                descriptor = private_file.open_file(file, os.O_RDWR | os.O_CREAT)
+                stack.callback(os.close, descriptor)
+                locked = stack.enter_context(private_file.lock(descriptor, 0))
+            if not locked:
+                raise MigrationError(f"Another migration is writing to {shown(target)}. Wait until it ends")
             yield
-        finally:
-            lock.release()
 
     def begin(self, plan: Plan, locations: Locations) -> Run:
         """Create a run of the plan.
