@@ -1,4 +1,4 @@
-"""Hard values, and the end of a report, for the tests of migrations."""
+"""Hard values, single steps, and the end of a report, for the tests of migrations."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from strongroom.errors import MigrationError
-from strongroom.migrate import ItemState, Report
+from strongroom.migrate import ItemState, Migrator, Report
 from strongroom.secret import Value
 
 HARD: dict[str, dict[str, Value]] = {
@@ -41,3 +41,19 @@ def failed(function: Callable[..., object], *arguments: object, **options: Any) 
         function(*arguments, **options)
     report: Report = caught.value.report
     return report
+
+
+def _step(name: str) -> Callable[..., Any]:
+    """A method of a `Migrator` that opens its stores for this step alone, as each command does."""
+
+    def run(
+        *arguments: object, config: Any = None, stores: Any = None, state_folder: Any = None, **options: Any
+    ) -> Any:
+        with Migrator(config, stores=stores, state_folder=state_folder) as migrator:
+            return getattr(migrator, name)(*arguments, **options)
+
+    return run
+
+
+plan, apply, resume = _step("plan"), _step("apply"), _step("resume")
+verify, undo, delete_source = _step("verify"), _step("undo"), _step("delete_source")

@@ -12,7 +12,7 @@ import hvac
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from strongroom.migrate import apply, plan, verify
+from migrations import apply, plan, verify
 from strongroom.store.memory import MemoryStore
 from strongroom_vault.plugin import open_vault
 from strongroom_vault.testing import TestVault
@@ -28,7 +28,7 @@ _PROGRAM = """
 import resource, sys
 from pathlib import Path
 from strongroom.errors import SecretNotFoundError
-from strongroom.migrate import apply, plan, verify
+from strongroom.migrate import Migrator
 from strongroom.secret import Secret
 from strongroom_vault.plugin import open_vault
 
@@ -44,8 +44,9 @@ class Many:
         pass
 
 stores = {"many": Many(), "vault": open_vault(url=url, token=token, mount=mount)}
-apply(plan("many", "vault", stores=stores, state_folder=home), stores=stores, state_folder=home)
-verify(stores=stores, state_folder=home)
+with Migrator(stores=stores, state_folder=home) as migrator:
+    migrator.apply(migrator.plan("many", "vault"))
+    migrator.verify()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from migrations import HARD
+from migrations import HARD, apply, delete_source, plan, resume, undo, verify
 from strongroom.config import Config
 from strongroom.errors import (
     MigrationError,
@@ -23,21 +23,7 @@ from strongroom.errors import (
     SecretNotFoundError,
     UnsupportedOperationError,
 )
-from strongroom.migrate import (
-    ItemState,
-    OnConflict,
-    Selection,
-    State,
-    apply,
-    delete_source,
-    dump_plan,
-    html_report,
-    plan,
-    resume,
-    runs,
-    undo,
-    verify,
-)
+from strongroom.migrate import ItemState, OnConflict, Selection, State, dump_plan, html_report, runs
 from strongroom.migrate.endpoints import Endpoints
 from strongroom.migrate.execution import throttle
 from strongroom.secret import Secret, same

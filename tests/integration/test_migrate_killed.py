@@ -8,19 +8,8 @@ import random
 import pytest
 
 from migration_process import Killable
-from strongroom.migrate import (
-    ItemState,
-    OnConflict,
-    apply,
-    delete_source,
-    dump_plan,
-    parse_plan,
-    plan,
-    resume,
-    runs,
-    undo,
-    verify,
-)
+from migrations import apply, delete_source, plan, resume, undo, verify
+from strongroom.migrate import ItemState, OnConflict, dump_plan, parse_plan, runs
 from strongroom.migrate.endpoints import Endpoints
 from strongroom.secret import Secret
 from strongroom.store.boundary.validation import ValidatedStore

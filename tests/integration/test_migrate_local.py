@@ -6,8 +6,8 @@ from functools import partial
 
 import pytest
 
-from migrations import HARD, failed
-from strongroom.migrate import ItemState, OnConflict, State, apply, plan, runs, undo, verify
+from migrations import HARD, apply, failed, plan, undo, verify
+from strongroom.migrate import ItemState, OnConflict, State, runs
 from strongroom.secret import Secret, same
 from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.store.memory import open_memory

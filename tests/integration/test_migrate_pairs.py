@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from migrations import HARD
+from migrations import HARD, apply, plan, undo, verify
 from strongroom.config.discovery import load
 from strongroom.errors import (
     InvalidDataError,
@@ -18,7 +18,7 @@ from strongroom.errors import (
     SecretNotFoundError,
     SecretTooLargeError,
 )
-from strongroom.migrate import ItemState, State, apply, plan, runs, undo, verify
+from strongroom.migrate import ItemState, State, runs
 from strongroom.migrate.endpoints import Endpoints
 from strongroom.migrate.variables import open_dotenv
 from strongroom.secret import Secret, same

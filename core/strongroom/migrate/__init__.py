@@ -13,8 +13,7 @@
         migrator.undo(run)
 
 Store names are those of the command line: a store of the configuration or a plugin, with or without `:LOCATION`. Pass
-opened stores by name with `stores={"name": store}`. `plan`, `apply` and the other functions are `Migrator` for one
-step.
+opened stores by name with `stores={"name": store}`.
 """
 
 from importlib import import_module
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING
 # Import each name at first use (PEP 562), so that a plugin that imports `strongroom.migrate.spi` loads nothing else.
 if TYPE_CHECKING:
     from strongroom.migrate.ledger.runs import Run, runs
-    from strongroom.migrate.migrator import Migrator, apply, delete_source, plan, resume, undo, verify
+    from strongroom.migrate.migrator import Migrator
     from strongroom.migrate.plans.document import dump_plan, parse_plan
     from strongroom.migrate.plans.plan import Item, OnConflict, Plan, PlannedKey, PlannedMapping, State
     from strongroom.migrate.report import Action, ItemResult, ItemState, OnProgress, Progress, Report, html_report
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 _NAMES = {
     "sources": "Selection",
     "ledger.runs": "Run runs",
-    "migrator": "Migrator apply delete_source plan resume undo verify",
+    "migrator": "Migrator",
     "plans.document": "dump_plan parse_plan",
     "plans.plan": "Item OnConflict Plan PlannedKey PlannedMapping State",
     "report": "Action ItemResult ItemState OnProgress Progress Report html_report",
@@ -55,16 +54,10 @@ __all__ = [
     "Run",
     "Selection",
     "State",
-    "apply",
-    "delete_source",
     "dump_plan",
     "html_report",
     "parse_plan",
-    "plan",
-    "resume",
     "runs",
-    "undo",
-    "verify",
 ]
 
 

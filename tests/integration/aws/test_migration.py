@@ -5,6 +5,7 @@ import json
 import pytest
 
 from aws import body_of, operation_of
+from migrations import apply, delete_source, plan, resume, undo, verify
 from strongroom.errors import (
     ConflictError,
     InvalidPathError,
@@ -13,7 +14,7 @@ from strongroom.errors import (
     SecretNotFoundError,
     SecretTooLargeError,
 )
-from strongroom.migrate import ItemState, OnConflict, Selection, State, apply, delete_source, plan, resume, undo, verify
+from strongroom.migrate import ItemState, OnConflict, Selection, State
 from strongroom.migrate.execution.drift import Drift, drift
 from strongroom.secret import same
 from strongroom.secrets_manager import SecretsManager

@@ -14,7 +14,7 @@ from datetime import datetime
 import pytest
 
 from clock import LONG
-from migrations import failed, states
+from migrations import apply, failed, plan, resume, states, undo, verify
 from stores import Clock
 from strongroom.errors import (
     AuthenticationError,
@@ -25,22 +25,7 @@ from strongroom.errors import (
     StoreUnavailableError,
     UnsupportedOperationError,
 )
-from strongroom.migrate import (
-    Action,
-    ItemResult,
-    ItemState,
-    OnConflict,
-    Report,
-    Selection,
-    State,
-    apply,
-    html_report,
-    plan,
-    resume,
-    runs,
-    undo,
-    verify,
-)
+from strongroom.migrate import Action, ItemResult, ItemState, OnConflict, Report, Selection, State, html_report, runs
 from strongroom.migrate.execution.throttle import ProgressMeter, RateLimit
 from strongroom.migrate.ledger import runs as ledger_runs
 from strongroom.migrate.plans.document import plan_lines

@@ -10,22 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migrations import failed, states
+from migrations import apply, delete_source, failed, plan, resume, states, undo, verify
 from strongroom.errors import InvalidDataError, PermissionDeniedError, StoreUnavailableError
-from strongroom.migrate import (
-    ItemState,
-    OnConflict,
-    State,
-    apply,
-    delete_source,
-    dump_plan,
-    parse_plan,
-    plan,
-    resume,
-    runs,
-    undo,
-    verify,
-)
+from strongroom.migrate import ItemState, OnConflict, State, dump_plan, parse_plan, runs
 from strongroom.migrate.execution import parallel
 from strongroom.migrate.execution.copy import Copy
 from strongroom.migrate.ledger.journal import Journal

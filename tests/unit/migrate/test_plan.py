@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from migrations import apply, plan, verify
 from stores import RemoteStore
 from strongroom.config import Config
 from strongroom.diff import Change
@@ -32,11 +33,8 @@ from strongroom.migrate import (
     PlannedMapping,
     Selection,
     State,
-    apply,
     dump_plan,
     parse_plan,
-    plan,
-    verify,
 )
 from strongroom.migrate.plans.document import parse_lines, plan_lines
 from strongroom.migrate.spi import Failure

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from migrations import failed, states
+from migrations import apply, delete_source, failed, plan, states, undo
 from strongroom.errors import MigrationError, PermissionDeniedError, StoreUnavailableError
 from strongroom.files.plugin import open_json
 from strongroom.files.private_file import FolderLock
-from strongroom.migrate import ItemState, OnConflict, apply, delete_source, plan, undo
+from strongroom.migrate import ItemState, OnConflict
 from strongroom.secret import Secret
 from strongroom.store.memory import MemoryStore
 
