@@ -17,7 +17,6 @@ from strongroom.migrate.execution.throttle import ProgressMeter, RateLimit
 from strongroom.migrate.execution.transfer import Transfer, report_unwritten
 from strongroom.migrate.execution.undo import Undo
 from strongroom.migrate.execution.verify import Verification
-from strongroom.migrate.ledger.plan_digests import seal_plan
 from strongroom.migrate.ledger.runs import Ledger, OpenRun, Run, runs
 from strongroom.migrate.plans.mapping_export import planned_mapping
 from strongroom.migrate.plans.plan import OnConflict, Plan, PlannedMapping, State
@@ -138,9 +137,7 @@ class Migrator:
             items = planner.sorted_items(names)
         plan = Plan(identifier, names, target, on_conflict, items, mapping, backup, tuple(encrypt_to))
         if digests is not None:
-            with suppress(OSError, MigrationError):  # then `apply` cannot tell whether the plan was edited
-                ledger = Ledger(self._state_folder)
-                seal_plan(plan, ledger.plan_file(plan.id, ".seal"), ledger.digester())
+            Ledger(self._state_folder).seal(plan)
         return plan
 
     def apply(self, plan: Plan, *, rate: float | None = None, progress: OnProgress | None = None) -> Report:

@@ -360,7 +360,7 @@ def test_items_may_be_taken_out_of_a_plan(command):
     document = held("plan.json")
     write("plan.json", json.dumps({**document, "items": document["items"][1:]}))
     write("old.json", json.dumps({**held("old.json"), "b": {"k": CANARY.swapcase()}}))
-    done = command("migrate", "apply", "plan.json")
+    done = command("migrate", "apply", "plan.json", "--yes")
     assert (done.code, "apply: b: conflict: the source was changed since the plan" in done.err) == (8, True)
     assert held("out.json") == {"c/d": {"k": CANARY}}
     write("old.json", json.dumps({**held("old.json"), "b": {"k": CANARY}}))
@@ -701,34 +701,31 @@ def edited_plan(command, change):
 
 
 @pytest.mark.parametrize(
-    ("change", "edit"),
+    "change",
     [
-        (lambda plan: plan["items"][0].update(path="elsewhere"), "a: path edited"),
-        (lambda plan: plan["items"][0].update(path="elsewhere", labels=["x"]), "a: path, labels edited"),
-        (lambda plan: plan.update(target="yaml:out.json"), "the plan: target edited"),
-        (lambda plan: plan.update(on_conflict="overwrite"), "the plan: on_conflict edited"),
-        (lambda plan: plan.update(items=[{**plan["items"][0], "source_path": "z", "path": "z"}]), "z: added"),
+        lambda plan: plan["items"][0].update(path="elsewhere"),
+        lambda plan: plan["items"].pop(1),
+        lambda plan: plan.update(target="yaml:out.json"),
+        lambda plan: plan.update(on_conflict="overwrite"),
+        lambda plan: plan.update(items=[{**plan["items"][0], "source_path": "z", "path": "z"}]),
     ],
 )
-def test_an_edited_plan_is_reported_and_confirmed(command, change, edit):
-    """Without a terminal it needs --yes, with which the edit is reported all the same."""
+def test_an_edited_plan_is_confirmed(command, change):
+    """Without a terminal it needs --yes."""
     edited_plan(command, change)
     done = command("migrate", "apply", "plan.json")
     assert done.code == 2
-    assert f"plan.json was edited: {edit}" in done.err
     assert "The plan was edited after it was made: without a terminal this needs --yes" in done.err
     assert runs() == []
     assert not Path("out.json").exists()
-    done = command("migrate", "apply", "plan.json", "--yes")
-    assert f"plan.json was edited: {edit}" in done.err
+    command("migrate", "apply", "plan.json", "--yes")
     assert len(runs()) == 1
 
 
-def test_an_edit_that_only_removes_secrets_needs_no_confirmation(command):
-    edited_plan(command, lambda plan: plan["items"].pop(1))
+def test_another_format_of_the_file_is_no_edit(command):
+    edited_plan(command, lambda _: None)
     done = command("migrate", "apply", "plan.json")
     assert (done.code, "edited" in done.err) == (0, False)
-    assert held("out.json").keys() == {"a", "c/d"}
 
 
 def test_a_plan_from_another_machine_has_no_seal(command):

@@ -5,7 +5,7 @@
     migrations/             0700, below the user's state folder
       key                   the random key of every digest
       plans/ID              digests of the secrets when a plan was made
-      plans/ID.seal         digests of the plan's own fields
+      plans/ID.seal         the digest of the plan itself, which shows edits of its file
       locks/TARGET          held by the run that writes to that target
       RUN/plan              the plan that a run applies
       RUN/locations         where its stores were
@@ -41,7 +41,7 @@ from strongroom.migrate.endpoints import Locations
 from strongroom.migrate.ledger.backup import Backup
 from strongroom.migrate.ledger.journal import Journal, has_written, progress_in, steps_in
 from strongroom.migrate.ledger.plan_digests import PlanDigests
-from strongroom.migrate.plans.document import parse_lines, plan_lines
+from strongroom.migrate.plans.document import parse_lines, plan_digest, plan_lines
 from strongroom.migrate.plans.plan import Plan
 from strongroom.migrate.report import FORMAT, FORMAT_VERSION, Action, Report
 
@@ -163,13 +163,24 @@ class Ledger:
         with private_file.faults_as(MigrationError, file, _NOTHING):
             return Digester(private_file.read_or_create_key(file))
 
-    def plan_file(self, plan_id: str, suffix: str = "") -> Path:
-        """Return the file in which this machine keeps something about a plan."""
+    def seal(self, plan: Plan) -> None:
+        """Keep the digest of a new plan. If it cannot be kept, `is_as_made` does not know the plan."""
+        with suppress(OSError, MigrationError):
+            private_file.create(self._plan_file(plan.id, ".seal"), [plan_digest(plan)])
+
+    def is_as_made(self, plan: Plan) -> bool | None:
+        """Return False if a plan was edited since it was made, or None if this machine does not know it."""
+        try:
+            return private_file.read(self._plan_file(plan.id, ".seal")) == plan_digest(plan)
+        except OSError:
+            return None
+
+    def _plan_file(self, plan_id: str, suffix: str = "") -> Path:
         return _private_folder(self.folder / "plans") / f"{plan_id}{suffix}"
 
     def remembered(self, plan_id: str, *, new: bool) -> PlanDigests | None:
         """Return the digests of a plan's secrets, or None if it was made on another machine or they cannot be kept."""
-        file = self.plan_file(plan_id)
+        file = self._plan_file(plan_id)
         try:
             return PlanDigests(file, self.digester()) if new or file.exists() else None
         except OSError:

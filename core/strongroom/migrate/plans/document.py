@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
@@ -64,6 +65,14 @@ def plan_lines(plan: Plan) -> Iterator[bytes]:
     yield f"{json.dumps({**next(parts), 'items': len(plan.items)})}\n".encode()
     for item in parts:
         yield f"{json.dumps(item)}\n".encode()
+
+
+def plan_digest(plan: Plan) -> bytes:
+    """Return the SHA-256 of the whole plan. The format of its file, such as its line breaks, does not matter."""
+    digest = hashlib.sha256()
+    for line in plan_lines(plan):
+        digest.update(line)
+    return digest.digest()
 
 
 def plan_fields(plan: Plan) -> Iterator[dict[str, Any]]:

@@ -30,8 +30,6 @@ _F = TypeVar("_F", bound=Callable[..., object])
 
 _MAX_PLAN = 1 << 28
 """The largest plan that is read, in bytes: about 500,000 secrets."""
-_MOST_EDITS = 10
-"""The most edits of a plan that are printed."""
 
 _planned = (
     click.option(
@@ -222,7 +220,7 @@ def apply_command(
 
     with private_file.faults_as(ConfigurationError, f"The plan {shown(str(file))}"):
         made = parse_plan(_read_plan(file), shown(str(file)))
-    doubts = _doubts(file, made)
+    doubts = _doubts(made)
     if encrypt_to:  # the run stores it with its plan
         made = replace(made, encrypt_to=encrypt_to)
     config = options.with_mapping(invocation.load(), made.sources, mapping_file)
@@ -301,20 +299,14 @@ def _read_plan(file: Path) -> bytes:
     return content
 
 
-def _doubts(file: Path, made: Plan) -> list[str]:
-    """Return the reasons to doubt a plan, and print each edit of it."""
-    from strongroom.migrate.ledger.plan_digests import edits
+def _doubts(made: Plan) -> list[str]:
+    """Return the reasons to doubt a plan."""
     from strongroom.migrate.ledger.runs import Ledger
 
-    ledger = Ledger(None)
-    found = edits(made, ledger.plan_file(made.id, ".seal"), ledger.digester())
-    if found is None:
+    as_made = Ledger(None).is_as_made(made)
+    if as_made is None:
         return ["the plan was not made on this machine, so edits in it are not recognized"]
-    for edit in found[:_MOST_EDITS]:
-        output.say(f"{shown(str(file))} was edited: {edit}")
-    if len(found) > _MOST_EDITS:
-        output.say(f"{shown(str(file))} was edited in {len(found) - _MOST_EDITS:,} more places")
-    return ["the plan was edited after it was made"] if found else []
+    return [] if as_made else ["the plan was edited after it was made"]
 
 
 def _check_replaceable(file: Path) -> None:
