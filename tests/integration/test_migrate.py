@@ -24,8 +24,8 @@ from strongroom.errors import (
     UnsupportedOperationError,
 )
 from strongroom.migrate import ItemState, OnConflict, Selection, State, dump_plan, html_report, runs
+from strongroom.migrate import report as migration_report
 from strongroom.migrate.endpoints import Endpoints
-from strongroom.migrate.execution import throttle
 from strongroom.secret import Secret, same
 from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.store.memory import MemoryStore
@@ -208,7 +208,7 @@ def test_a_storm_of_429_loses_nothing(vault, kv2, mount, home):
 
 def test_a_target_that_goes_away_ends_the_run_and_resuming_goes_on(vault, kv2, mount, home, monkeypatch):
     """An outage is of the whole store: what was done is said, the rest is not tried one by one, and comes later."""
-    monkeypatch.setattr(throttle, "_EVERY", 0.0)  # a fast run could be over between two reports
+    monkeypatch.setattr(migration_report, "_EVERY", 0.0)  # a fast run could be over between two reports
     source = MemoryStore()
     for number in range(600):
         source.write(f"s{number:03}", {"k": CANARY, "n": number})
@@ -444,7 +444,7 @@ def test_labels_that_the_target_refuses_fail_their_secret_alone(vault, kv2, moun
 
 def test_a_full_disk_stops_the_run_before_it_writes(vault, kv2, mount, home, monkeypatch):
     """What cannot be in the journal is not sent; with room again, resuming does the rest."""
-    monkeypatch.setattr(throttle, "_EVERY", 0.0)  # a fast run would be over before its first report
+    monkeypatch.setattr(migration_report, "_EVERY", 0.0)  # a fast run would be over before its first report
     source = MemoryStore()
     for number in range(600):
         source.write(f"s{number:03}", {"k": CANARY})

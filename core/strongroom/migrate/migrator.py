@@ -13,15 +13,14 @@ from strongroom.errors import ConfigurationError, MigrationError, StrongroomErro
 from strongroom.migrate.endpoints import Endpoint, Endpoints, Locations
 from strongroom.migrate.execution.results import Results
 from strongroom.migrate.execution.source_deletion import SourceDeletion, migrated_items
-from strongroom.migrate.execution.throttle import ProgressMeter, RateLimit
-from strongroom.migrate.execution.transfer import Transfer, report_unwritten
+from strongroom.migrate.execution.transfer import Transfer, check_rate, report_unwritten
 from strongroom.migrate.execution.undo import Undo
 from strongroom.migrate.execution.verify import Verification
 from strongroom.migrate.ledger.runs import Ledger, OpenRun, Run, runs
 from strongroom.migrate.plans.mapping_export import planned_mapping
 from strongroom.migrate.plans.plan import OnConflict, Plan, PlannedMapping, State
 from strongroom.migrate.plans.planner import Planner, open_digests
-from strongroom.migrate.report import Action, ItemState, OnProgress, Report
+from strongroom.migrate.report import Action, ItemState, OnProgress, Report, progress_counter
 from strongroom.migrate.sources import Selection, Source
 
 _EVERYTHING = Selection()
@@ -130,8 +129,8 @@ class Migrator:
             digests = open_digests(self._state_folder, identifier)
             if digests is not None:
                 stack.callback(digests.close)
-            meter = ProgressMeter("plan", None, progress)
-            planner = Planner(store, selection, on_conflict, digests, meter, backup=backup)
+            advance = progress_counter("plan", None, progress)
+            planner = Planner(store, selection, on_conflict, digests, advance, backup=backup)
             for source in opened:
                 planner.add(source)
             items = planner.sorted_items(names)
@@ -158,7 +157,7 @@ class Migrator:
                 be written (nothing more was written), or not everything was done.
             ValueError: the rate is invalid.
         """
-        limit = RateLimit(rate)
+        check_rate(rate)
         if plan.is_blocked:
             count = plan.count(State.CONFLICT)
             raise MigrationError(
@@ -171,7 +170,7 @@ class Migrator:
             endpoints.open(dict.fromkeys(item.source for item in plan.pending), plan.target)
             run = ledger.begin(plan, Locations.of(endpoints, plan))
             with ledger.open(run, plan) as opened:
-                return self._transfer(opened, endpoints, limit, progress)
+                return self._transfer(opened, endpoints, rate, progress)
 
     def resume(
         self,
@@ -195,9 +194,9 @@ class Migrator:
         Raises:
             MigrationError, ValueError: see `apply`.
         """
-        limit = RateLimit(rate)
+        check_rate(rate)
         with self._continued(run, unfinished=True, encrypt_to=encrypt_to) as (opened, endpoints):
-            return self._transfer(opened, endpoints, limit, progress)
+            return self._transfer(opened, endpoints, rate, progress)
 
     def verify(self, run: str | None = None, *, progress: OnProgress | None = None) -> Report:
         """Read back the secrets that a run wrote, past every cache, and compare them with the source as it is now.
@@ -302,7 +301,7 @@ class Migrator:
             yield opened, endpoints
 
     @staticmethod
-    def _transfer(run: OpenRun, endpoints: Endpoints, limit: RateLimit, progress: OnProgress | None) -> Report:
+    def _transfer(run: OpenRun, endpoints: Endpoints, rate: float | None, progress: OnProgress | None) -> Report:
         plan, entries = run.plan, run.journal.entries
         done = {index for index, entry in entries.items() if entry.done}
         left = [index for index, item in enumerate(plan.items) if plan.writes(item) and index not in done]
@@ -310,7 +309,7 @@ class Migrator:
         results = Results(Action.APPLY, run, len(left), progress)
         report_unwritten(run, results)
         try:
-            stopped = _run_sources(endpoints, plan, left, Transfer(run, target, results, limit).run)
+            stopped = _run_sources(endpoints, plan, left, Transfer(run, target, results, rate).run)
         finally:
             with suppress(MigrationError):  # an interrupted run keeps its results; if it cannot, `resume` finds out
                 run.journal.sync()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,6 +15,9 @@ from strongroom.secret import Version
 
 FORMAT = "strongroom-migration-report"
 FORMAT_VERSION = 1
+
+_EVERY = 0.1
+"""Seconds between two progress reports. The last one always comes."""
 
 
 class Action(StrEnum):
@@ -80,6 +84,27 @@ class Progress(NamedTuple):
 
 OnProgress: TypeAlias = Callable[[Progress], None]
 """Called with the progress from time to time, in the thread of the run."""
+
+
+def progress_counter(
+    action: str, total: int | None, on_progress: OnProgress | None, clock: Callable[[], float] = time.monotonic
+) -> Callable[[], None]:
+    """Return a function that counts one more secret as processed, and reports the progress of a step."""
+    if on_progress is None:
+        return lambda: None
+    started = reported = clock()
+    done = 0
+
+    def advance() -> None:
+        nonlocal reported, done
+        done += 1
+        now = clock()
+        if now - reported >= _EVERY or done == total:
+            reported = now
+            left = None if total is None else (now - started) / done * (total - done)
+            on_progress(Progress(action, done, total, left))
+
+    return advance
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import re
 import resource
 import threading
 from datetime import datetime
+from types import SimpleNamespace
 
 import pytest
 
@@ -26,9 +27,10 @@ from strongroom.errors import (
     UnsupportedOperationError,
 )
 from strongroom.migrate import Action, ItemResult, ItemState, OnConflict, Report, Selection, State, html_report, runs
-from strongroom.migrate.execution.throttle import ProgressMeter, RateLimit
+from strongroom.migrate.execution import transfer
 from strongroom.migrate.ledger import runs as ledger_runs
 from strongroom.migrate.plans.document import plan_lines
+from strongroom.migrate.report import progress_counter
 from strongroom.migrate.spi import Outcome
 from strongroom.secret import Secret
 from strongroom.store import Traits
@@ -656,10 +658,10 @@ def test_an_exporter_is_a_target(home):
 
 def test_progress_says_how_much_is_done_and_how_long_the_rest_takes():
     clock, said = Clock(), []
-    meter = ProgressMeter("apply", 4, said.append, clock)
+    advance = progress_counter("apply", 4, said.append, clock)
     for _ in range(4):
         clock.now += 2
-        meter.advance()
+        advance()
     assert [(progress.done, progress.total, progress.seconds_left) for progress in said] == [
         (1, 4, 6.0),
         (2, 4, 4.0),
@@ -668,20 +670,26 @@ def test_progress_says_how_much_is_done_and_how_long_the_rest_takes():
     ]
 
 
-def test_a_rate_is_held_on_the_average():
-    clock = Clock()
+@pytest.mark.parametrize(("rate", "most"), [(5, 5), (0.5, 1)])
+def test_a_rate_is_held_on_the_average(home, monkeypatch, rate, most):
+    """At most so many writes are sent together."""
+    clock, sent = Clock(), []
     started = clock.now
+
+    class Target(MemoryStore):
+        def write_if(self, path, data, expected):
+            sent.append(clock.now - started)
+            return super().write_if(path, data, expected)
 
     def sleep(seconds):
         clock.now += seconds
 
-    rate = RateLimit(5, clock, sleep)
-    assert rate.batch_size(256) == 5
-    for _ in range(10):
-        rate.wait(5)
-    assert clock.now - started == pytest.approx(9)
-    assert RateLimit(None).batch_size(256) == 256
-    assert RateLimit(0.5).batch_size(256) == 1
+    monkeypatch.setattr(transfer, "time", SimpleNamespace(monotonic=clock, sleep=sleep))
+    stores = {"s": MemoryStore(), "t": Target()}
+    for number in range(20):
+        stores["s"].write(f"s{number}", {"k": number})
+    apply(plan("s", "t", stores=stores, state_folder=home), rate=rate, stores=stores, state_folder=home)
+    assert sent == [pytest.approx(number // most * most / rate) for number in range(20)]
 
 
 @pytest.mark.parametrize("rate", [0, -1, 1e-300, float("nan"), float("inf")])

@@ -10,9 +10,8 @@ from datetime import UTC, datetime
 from strongroom.errors import MigrationError, StoreError, StrongroomError
 from strongroom.events import Event, EventKind, emit, emit_to_auditors
 from strongroom.migrate.execution.parallel import Retries
-from strongroom.migrate.execution.throttle import ProgressMeter
 from strongroom.migrate.ledger.runs import OpenRun
-from strongroom.migrate.report import Action, ItemResult, ItemState, OnProgress, Report
+from strongroom.migrate.report import Action, ItemResult, ItemState, OnProgress, Report, progress_counter
 from strongroom.secret import Version
 
 
@@ -26,7 +25,7 @@ class Results:
         self._deletes = action is Action.DELETE_SOURCE
         for store in self._plan.sources if self._deletes else (self._plan.target,):
             emit_to_auditors(Event(EventKind.MIGRATION, store, step=action.value, outcome="started"))
-        self._progress = ProgressMeter(action.value, total, on_progress)
+        self._advance = progress_counter(action.value, total, on_progress)
         self._retries = Retries[int]()
         self._reasons: dict[int, str] = {}
         self._begun: dict[int, float] = {}
@@ -57,7 +56,7 @@ class Results:
         self._retries.keep(index, None)
         result = self._results[index]._replace(state=state, reason=reason, version=version, error=error)
         self._results[index] = result
-        self._progress.advance()
+        self._advance()
         now = time.monotonic()
         seconds = now - self._begun.pop(index, now)
         store, path = (result.source, result.source_path) if self._deletes else (self._plan.target, result.path)

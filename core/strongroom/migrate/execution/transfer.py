@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
@@ -12,7 +14,6 @@ from strongroom.errors import ConflictError, PermissionDeniedError, SecretNotFou
 from strongroom.migrate.execution.label_transfer import LabelTransfer
 from strongroom.migrate.execution.parallel import OutageWatch, Write, read_each, write_each
 from strongroom.migrate.execution.results import Results
-from strongroom.migrate.execution.throttle import RateLimit
 from strongroom.migrate.ledger.journal import Entry, Part
 from strongroom.migrate.ledger.runs import OpenRun
 from strongroom.migrate.plans.comparison import HAS_ALL, SOURCE_CHANGED, Do, decide, source_changed, target_changed
@@ -31,6 +32,9 @@ _GROUP = 256
 _GROUP_UNCHECKED = 32
 """The same without check-and-set, so that little time passes between reading a target and replacing it. Also used with
 labels, which are written after each group."""
+
+_SLOWEST = 1 / 86_400
+"""The lowest rate, in writes a second: one a day."""
 
 
 class _Held(NamedTuple):
@@ -51,13 +55,19 @@ _Step: TypeAlias = "Write | Literal[_Mark.ON_DISK] | None"
 
 
 class Transfer:
-    """Writes the secrets of a plan."""
+    """Writes the secrets of a plan.
 
-    def __init__(self, run: OpenRun, target: ValidatedStore, results: Results, limit: RateLimit) -> None:
+    `rate` is the most writes a second, on the average of each second; None is unlimited.
+    """
+
+    def __init__(self, run: OpenRun, target: ValidatedStore, results: Results, rate: float | None) -> None:
         self._run, self._plan, self._journal = run, run.plan, run.journal
-        self._target, self._results, self._limit = target, results, limit
+        self._target, self._results, self._rate = target, results, rate
+        self._free = time.monotonic()
         self._labels = any(item.labels for item in run.plan.items)
-        self._size = limit.batch_size(_GROUP if target.checked and not self._labels else _GROUP_UNCHECKED)
+        self._size = _GROUP if target.checked and not self._labels else _GROUP_UNCHECKED
+        if rate is not None:
+            self._size = max(1, min(self._size, int(rate)))
         self._begun = {index: entry for index, entry in run.journal.entries.items() if not entry.done}
         self._under_way: dict[str, tuple[int, Secret]] = {}
         self._raced: dict[int, bytes] = {}
@@ -87,7 +97,7 @@ class Transfer:
         steps, watch = self._prepare(source, indices, again=again), OutageWatch()
         # A batch looks ahead, and would send writes that still wait for the rate limit, so each group becomes a batch.
         # Labels are written after a group. Inside a batch, the writes in flight would run out of time meanwhile.
-        for batch in _grouped(steps) if self._limit.is_limited or self._labels else (_interleaved(steps),):
+        for batch in _grouped(steps) if self._rate is not None or self._labels else (_interleaved(steps),):
             self._send(batch, watch, again=again)
             if self._unlabelled:
                 self._carry_labels(source, watch)
@@ -155,8 +165,16 @@ class Transfer:
                 yield write
         self._run.backup.sync()
         self._journal.sync()
-        self._limit.wait(count)
+        self._wait(count)
         yield _ON_DISK
+
+    def _wait(self, count: int) -> None:
+        """Wait until the rate allows `count` more writes."""
+        if self._rate is not None:
+            now = time.monotonic()
+            if now < self._free:
+                time.sleep(self._free - now)
+            self._free = max(now, self._free) + count / self._rate
 
     def _read_targets(self, group: list[tuple[int, Secret]], *, again: bool) -> dict[int, Secret | StrongroomError]:
         """Read at the target the items of a group for which a check-and-set write alone does not decide."""
@@ -268,6 +286,17 @@ class Transfer:
         self._begun.pop(index, None)
         self._journal.done(index, version)
         self._results.put(index, ItemState.DONE, reason, version=version)
+
+
+def check_rate(rate: float | None) -> float | None:
+    """Return the rate if it is usable.
+
+    Raises:
+        ValueError: it is not finite, or below one write a day.
+    """
+    if rate is not None and (not math.isfinite(rate) or rate < _SLOWEST):
+        raise ValueError("the rate must be a number of writes a second, at least one a day")
+    return rate
 
 
 def _grouped(steps: Iterable[_Step]) -> Iterator[list[Write]]:

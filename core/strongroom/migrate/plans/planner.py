@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -18,7 +18,6 @@ from strongroom.errors import (
     shown,
 )
 from strongroom.migrate.execution.parallel import OUTAGES, OutageWatch, read_each
-from strongroom.migrate.execution.throttle import ProgressMeter
 from strongroom.migrate.ledger.plan_digests import PlanDigests
 from strongroom.migrate.ledger.runs import Ledger
 from strongroom.migrate.plans.comparison import planned_keys, state_of
@@ -71,7 +70,7 @@ class Planner:
         selection: Selection,
         on_conflict: OnConflict,
         digests: PlanDigests | None,
-        meter: ProgressMeter,
+        advance: Callable[[], None],
         *,
         backup: bool,
     ) -> None:
@@ -81,7 +80,7 @@ class Planner:
         self._selection = selection
         self._on_conflict = on_conflict
         self._digests = digests
-        self._meter = meter
+        self._advance = advance
         self._backup = backup
         self._claims: dict[str, int] = {}
         self._waiting: dict[str, tuple[int, Secret]] = {}
@@ -97,7 +96,7 @@ class Planner:
             index, secret = found
             if self.items[index].state is not State.IMPOSSIBLE:
                 self.items[index] = self._compare(source, index, secret, outcome)
-            self._meter.advance()
+            self._advance()
         self._judge_rotations(source)
 
     def sorted_items(self, sources: Sequence[str]) -> tuple[Item, ...]:
@@ -137,17 +136,17 @@ class Planner:
             if isinstance(found, Failure):
                 state = State.UNMAPPED if found.unmapped else State.IMPOSSIBLE
                 self.items.append(Item(source.name, found.name, "", state, _reason(found.error)))
-                self._meter.advance()
+                self._advance()
                 continue
             path, index = self._selection.target_path(found.path), len(self.items)
             self.items.append(Item(source.name, found.path, path, State.CREATE, source_version=found.version))
             if (fault := _path_fault(path)) or (fault := self._claim(path, index)):
                 self._refuse(index, fault)
-                self._meter.advance()
+                self._advance()
                 continue
             if self._there is not None and path not in self._there:
                 self.items[index] = self._compare(source, index, found, SecretNotFoundError(path))
-                self._meter.advance()
+                self._advance()
                 continue
             self._waiting[path] = index, found
             yield path

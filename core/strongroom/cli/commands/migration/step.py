@@ -25,9 +25,7 @@ def rate_option(_: click.Context, __: click.Parameter, rate: float | None) -> fl
     Raises:
         click.BadParameter: the rate is unusable.
     """
-    if rate is None:
-        return None
-    from strongroom.migrate.execution.throttle import check_rate
+    from strongroom.migrate.execution.transfer import check_rate
 
     try:
         return check_rate(rate)
