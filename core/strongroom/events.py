@@ -54,8 +54,8 @@ class Event(NamedTuple):
         kind: what happened.
         store: the name of the store; of a migration's step, the store that the step writes or checks.
         path: the path of the secret, for a listener that asked for paths; otherwise empty.
-        link: the position of the store in the chain, from 1; None for a step of a migration and for a copy, which use
-            no chain.
+        link: the position of the store in the chain, from 1; None for a step of a migration, which uses no
+            chain.
         seconds: the duration of a read, a write or a step, as its caller saw it; for a recovery, that of the outage.
             None for the beginning of an outage, and for the beginnings that only an audit log gets.
         age: the seconds since the store had answered, if its cache answers now; otherwise None.

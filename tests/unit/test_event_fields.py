@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
+import migrations
 import pages
 from clock import Clock
 from rotating import OUTAGE, Rotating
@@ -21,16 +22,12 @@ from strongroom import (
     StoreError,
     StoreUnavailableError,
     StrongroomError,
-    migrate,
 )
 from strongroom.config import RotationConfig
 from strongroom.events import Event, EventKind, audit
-from strongroom.migrate import OnConflict
-from strongroom.migrate.execution.copy import Copy
 from strongroom.rotate.boundary import GuardedServiceRotator
 from strongroom.rotate.service import ServiceRotation
 from strongroom.rotate.transaction import now_utc
-from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.store.memory import MemoryStore
 
 
@@ -51,30 +48,13 @@ def read_in_fault(manager: SecretsManager, store: RemoteStore, fault: StoreError
     read(manager, "app", fresh=True)
 
 
-def copy(source: MemoryStore, target: RemoteStore) -> None:
-    """Copy a secret, as `strongroom copy` does."""
-    options = {"on_conflict": OnConflict.FAIL, "history": False}
-    with suppress(StrongroomError):
-        Copy(ValidatedStore(source, "from"), "app", ValidatedStore(target, "to"), "app", **options).make()
-
-
-def copy_to_full(source: MemoryStore) -> None:
-    """Copy to a store that takes nothing."""
-
-    class Full(RemoteStore):
-        def write_if(self, path, data, expected):
-            raise StoreError(path, "it is full")
-
-    copy(source, Full())
-
-
 def migrate_and(step: str, folder: Path) -> None:
     """Migrate a secret, and run a later step of it."""
     source, target = MemoryStore(), MemoryStore()
     source.write("app", {"key": "v"})
     options = {"stores": {"from": source, "to": target}, "state_folder": folder}
-    migrate.apply(migrate.plan("from", "to", **options), **options)
-    getattr(migrate, step)(**options)
+    migrations.apply(migrations.plan("from", "to", **options), **options)
+    getattr(migrations, step)(**options)
 
 
 DENIAL = PermissionDeniedError("database/app", store="service")
@@ -153,10 +133,8 @@ ROWS = {
     "a version": Row(
         EventKind.READ, lambda its: its.manager.versions.read("app", 1, store="remote"), "link seconds", step="version"
     ),
-    "a read of a copy": Row(EventKind.READ, lambda its: copy(its.remote, RemoteStore()), "seconds", store="from"),
     "a cached read": Row(EventKind.HIT, lambda its: read(its.manager, "app", "app"), "link age seconds"),
     "an absence": Row(EventKind.MISS, lambda its: read(its.manager, "absent"), "link seconds"),
-    "an absence for a copy": Row(EventKind.MISS, lambda _: copy(MemoryStore(), RemoteStore()), "seconds", store="from"),
     "a denial": Row(EventKind.DENIED, lambda its: read_in_fault(*its[:2], PermissionDeniedError()), "link seconds"),
     "a failure": Row(EventKind.FAILED, lambda its: read_in_fault(*its[:2], StoreError()), "link seconds"),
     "a stale read": Row(
@@ -192,12 +170,6 @@ ROWS = {
         "link seconds",
         step="rollback",
         outcome="done",
-    ),
-    "the write of a copy": Row(
-        EventKind.WRITE, lambda its: copy(its.remote, RemoteStore()), "seconds", "copy", "done", store="to"
-    ),
-    "the failed write of a copy": Row(
-        EventKind.WRITE, lambda its: copy_to_full(its.remote), "seconds", "copy", "failed", store="to"
     ),
     "before a write": Row(EventKind.WRITE, Parts.write, "link", outcome="started"),
     **{

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+import migrations
 from clock import Clock
 from stores import RemoteStore
 from strongroom import (
@@ -15,13 +16,9 @@ from strongroom import (
     SecretsManager,
     StoreError,
     StoreUnavailableError,
-    migrate,
 )
 from strongroom.events import Event, EventKind, cache_hits, is_listening, listen
 from strongroom.events import audit as audit_events
-from strongroom.migrate import OnConflict
-from strongroom.migrate.execution.copy import Copy
-from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.store.memory import MemoryStore
 
 
@@ -126,27 +123,27 @@ def test_the_steps_of_a_migration_are_events(events, tmp_path):
     source, target = MemoryStore(), MemoryStore()
     source.write("app", {"key": "s3cret-4711"})
     options = {"stores": {"from": source, "to": target}, "state_folder": tmp_path}
-    migrate.apply(migrate.plan("from", "to", **options), **options)
+    migrations.apply(migrations.plan("from", "to", **options), **options)
     steps = [event for event in events if event.kind is EventKind.MIGRATION]
     assert [(event.step, event.store, event.path, event.outcome) for event in steps] == [
         ("apply", "to", "app", "done"),
     ]
 
 
-def test_an_interrupted_copy_has_no_outcome(events, monkeypatch):
+def test_an_interrupted_migration_has_no_outcome(events, tmp_path, monkeypatch):
     """Nobody knows whether the target was written: an audit log has its beginning alone."""
     source, target = MemoryStore(), MemoryStore()
     source.write("app", {"key": "s3cret-4711"})
-    reader, writer = ValidatedStore(source, "from"), ValidatedStore(target, "to")
-    copy = Copy(reader, "app", writer, "app", on_conflict=OnConflict.FAIL, history=False)
+    options = {"stores": {"from": source, "to": target}, "state_folder": tmp_path}
+    made = migrations.plan("from", "to", **options)
 
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(writer, "write_if", interrupted)
+    monkeypatch.setattr(target, "write_if", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        copy.make()
-    assert [event.kind for event in events] == [EventKind.READ]
+        migrations.apply(made, **options)
+    assert events == []
 
 
 def test_no_event_has_a_value(manager, events):

@@ -25,8 +25,8 @@ from strongroom.errors import (
 )
 from strongroom.migrate.plans.mapping_export import MAPPING_FILE, with_mapping
 from strongroom.migrate.plans.plan import Plan, PlannedMapping, State
-from strongroom.migrate.sources import UNREADABLE, ExporterStore, ImportedStore, ImporterSource, Source, StoreSource
-from strongroom.migrate.spi import Exporter, Failure, Importer
+from strongroom.migrate.sources import UNREADABLE, ExporterStore, ImporterSource, Source, StoreSource
+from strongroom.migrate.spi import Exporter, Importer
 from strongroom.plugins.inventory import KINDS
 from strongroom.plugins.option_schema import OptionSchema, Schema
 from strongroom.store import SecretStore, time_limit
@@ -143,30 +143,6 @@ def open_endpoint(config: Config, name: str, group: str) -> object:
         StoreError: it could not be opened.
     """
     return open_plugin(plugins.prepare_any(config, name, group), name, KINDS[group])
-
-
-def open_reader(config: Config, name: str, stack: ExitStack) -> tuple[ValidatedStore, Sequence[Failure]]:
-    """Open a store, or a source of variables as a store, and close it with the stack.
-
-    Returns:
-        The store, and the variables that no mapping rule covers.
-
-    Raises:
-        ConfigurationError, PluginError: the store does not exist, or its options are invalid.
-        StoreError: it cannot be opened, or read.
-    """
-    config, group = located(config, name, plugins.IMPORTERS)
-    with time_limit(config.timeout):
-        opened = open_endpoint(config, name, group)
-    unmapped: Sequence[Failure] = ()
-    if not isinstance(opened, SecretStore):
-        if not isinstance(opened, Importer):
-            raise plugins.broken(config.store(name).plugin, opened, "importer and no store")
-        opened = ImportedStore(opened, name, config.timeout)
-        unmapped = opened.unmapped
-    front = _guarded(opened, name, config.timeout)
-    stack.callback(front.close)
-    return front, unmapped
 
 
 class Endpoints:

@@ -9,8 +9,14 @@ from pathlib import Path
 from typing import Self
 
 from strongroom.config import Config
-from strongroom.errors import ConfigurationError, MigrationError, StrongroomError, shown
+from strongroom.errors import (
+    ConfigurationError,
+    MigrationError,
+    StrongroomError,
+    shown,
+)
 from strongroom.migrate.endpoints import Endpoint, Endpoints, Locations
+from strongroom.migrate.execution.history import CopiedHistory, copy_history
 from strongroom.migrate.execution.results import Results
 from strongroom.migrate.execution.source_deletion import SourceDeletion, migrated_items
 from strongroom.migrate.execution.transfer import Transfer, check_rate, report_unwritten
@@ -138,6 +144,23 @@ class Migrator:
         if digests is not None:
             Ledger(self._state_folder).seal(plan)
         return plan
+
+    def copy_history(self, plan: Plan) -> CopiedHistory:
+        """Write every readable version of the only secret of a plan, oldest first, to a target that has none of it.
+
+        No journal is kept, since the target has nothing to lose. Plan again and apply that plan, which adds the labels.
+
+        Raises:
+            ConflictError: the target has a version of the secret already.
+            UnsupportedOperationError: a store keeps no versions.
+            StoreError: a store cannot be read, or the target refused the first version.
+            MigrationError: another migration is writing to the target.
+        """
+        [item] = plan.items
+        endpoints = self._endpoints(plan.mapping, plan.encrypt_to)
+        source, target = endpoints.source(item.source), endpoints.target(plan.target)
+        with Ledger(self._state_folder).lock(endpoints.identity(plan.target), plan.target):
+            return copy_history(source, item.source_path, target, item.path)
 
     def apply(self, plan: Plan, *, rate: float | None = None, progress: OnProgress | None = None) -> Report:
         """Apply a plan, except to secrets that changed since.

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import partial
-from typing import NoReturn, TypeAlias
+from typing import NamedTuple, NoReturn, TypeAlias
 
 from strongroom.errors import (
     ConflictError,
     InvalidPathError,
-    PermissionDeniedError,
     SecretNotFoundError,
     StoreError,
     StrongroomError,
@@ -21,10 +20,10 @@ from strongroom.errors import (
 from strongroom.migrate.execution.parallel import OutageWatch, delete_each, read_each
 from strongroom.migrate.plans.labels import own
 from strongroom.migrate.spi import Exporter, Failure, Importer, Outcome
-from strongroom.paths import ROTATION_RECORD, check_path, check_prefix, entries_below, is_rotation_record
-from strongroom.rotate.state import parse_document
+from strongroom.paths import ROTATION_RECORD, check_path, check_prefix, is_rotation_record
+from strongroom.rotate.state import parse_document, pending_path
 from strongroom.secret import Secret, Value, Version, check_data, check_labels
-from strongroom.store import Items, Traits
+from strongroom.store import Items
 from strongroom.store.boundary import answers
 from strongroom.store.boundary.enforcement import Boundary
 from strongroom.store.boundary.validation import ValidatedStore
@@ -43,6 +42,8 @@ class Selection:
         include: shell patterns on whole source paths, in which `*` also matches slashes; empty takes all secrets.
         exclude: shell patterns of secrets to leave out.
         rename: source path -> target path. Both are whole paths, to which the prefixes do not apply.
+        paths: take exactly these secrets, without listing the source; empty takes all. Planning raises the error of
+            one that cannot be migrated.
     """
 
     from_prefix: str = ""
@@ -50,6 +51,7 @@ class Selection:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     rename: Mapping[str, str] = field(default_factory=dict)
+    paths: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("from_prefix", "to_prefix"):
@@ -64,6 +66,8 @@ class Selection:
         return is_rotation_record(record) and self._matches(record.removesuffix(ROTATION_RECORD))
 
     def _matches(self, path: str) -> bool:
+        if self.paths and path not in self.paths:
+            return False
         if self.from_prefix and not path.startswith(f"{self.from_prefix}/"):
             return False
         if self.include and not any(fnmatchcase(path, pattern) for pattern in self.include):
@@ -101,39 +105,53 @@ def rotation_fault(path: str, record: Secret | StoreError, store: str) -> StoreE
     return ConflictError(path, "its rotation is unfinished", store=store, hint=hint)
 
 
+class Listing(NamedTuple):
+    """The paths of a source, and a function that returns the secret or the error of each of some paths."""
+
+    paths: frozenset[str]
+    read: Callable[[Sequence[str]], Mapping[str, Secret | StrongroomError]]
+
+
 class StoreSource:
     """A store as a source. A path that is listed but absent, such as a deleted secret, is skipped.
 
     Raises:
-        UnsupportedOperationError: it cannot be listed, or creates a credential on every read.
+        UnsupportedOperationError: it creates a credential on every read.
     """
+
+    unmapped: Sequence[Failure] = ()
 
     def __init__(self, front: ValidatedStore, name: str) -> None:
         if "dynamic" in front.capabilities:
             reason = "it creates a new credential on every read, so it cannot be migrated"
             raise UnsupportedOperationError(None, reason, store=front.name)
-        if not front.listable:
-            raise UnsupportedOperationError(None, "it cannot be listed", store=front.name)
         self.name = name
         self.local = front.local
+        self.versioned = "versioned" in front.capabilities
         self._front = front
         self._records: list[str] = []
 
     def items(self, selection: Selection) -> Iterator[Secret | Failure]:
-        """Yield every selected secret with its labels, in bounded memory."""
+        """Yield every selected secret with its labels, in bounded memory.
+
+        Raises:
+            UnsupportedOperationError: it cannot be listed.
+        """
         labels: dict[str, Mapping[str, str]] = {}
         self._records.clear()
+        for path in filter(is_rotation_record, selection.paths):
+            yield Failure(path, UnsupportedOperationError(path, RESERVED, store=self.name))
         for path, outcome in read_each(self._front, self._taken(selection, labels), OutageWatch()):
             listed = labels.pop(path, None)
             if isinstance(outcome, Secret):
                 yield replace(outcome, metadata={**outcome.metadata, **listed}) if listed else outcome
-            elif not isinstance(outcome, SecretNotFoundError):
+            elif selection.paths or not isinstance(outcome, SecretNotFoundError):
                 yield Failure(path, outcome)
 
     def rotated(self) -> Iterator[tuple[str, StoreError | None]]:
         """Yield the path of each selected secret with a rotation record, and its `rotation_fault`.
 
-        The records are those that the last `items` has listed.
+        The records are those that the last `items` has listed, or those of secrets that the selection names.
         """
         for place, record in read_each(self._front, self._records, OutageWatch()):
             if not isinstance(record, SecretNotFoundError):
@@ -144,9 +162,29 @@ class StoreSource:
         """Yield each path with its current secret or error, in any order. `labels` may have to fetch its labels."""
         return read_each(self._front, paths, OutageWatch())
 
+    def listing(self, selection: Selection) -> Listing:
+        """Return the selected paths, and how they are read.
+
+        Raises:
+            UnsupportedOperationError: it cannot be listed.
+        """
+        taken = filter(selection.takes, self._front.walk(selection.from_prefix))
+        return Listing(frozenset(taken), lambda paths: dict(self.read_again(paths)))
+
     def labels(self, secret: Secret) -> dict[str, str]:
         """Return the labels of a secret from `read_again`."""
         return labels_of(self._front, secret)
+
+    def history(self, path: str) -> tuple[list[Secret], int]:
+        """Return every version that has data, oldest first, and the number of those without.
+
+        Raises:
+            UnsupportedOperationError: the store keeps no versions.
+            StoreError: they cannot be read.
+        """
+        found = self._front.versions(path)
+        kept = [info.version for info in found if not (info.deleted or info.destroyed)]
+        return [self._front.read_version(path, version) for version in kept], len(found) - len(kept)
 
     def cautions(self, path: str) -> tuple[str, ...]:
         """Return cautions about properties that a copy would lose."""
@@ -158,6 +196,14 @@ class StoreSource:
 
     def _taken(self, selection: Selection, labels: dict[str, Mapping[str, str]]) -> Iterator[str]:
         """Yield the selected paths, and collect the labels that the listing has for them."""
+        if selection.paths:
+            taken = list(filter(selection.takes, selection.paths))
+            if "checked" in self._front.capabilities:  # others have no rotations
+                self._records += map(pending_path, taken)
+            yield from taken
+            return
+        if not self._front.listable:
+            raise UnsupportedOperationError(None, "it cannot be listed", store=self._front.name)
         for path, listed in self._front.walk_labels(selection.from_prefix):
             if selection.takes(path):
                 if listed:
@@ -172,6 +218,9 @@ class ImporterSource:
 
     `limit` is the seconds for each item; None is the default.
 
+    Attributes:
+        unmapped: the entries without a mapping that the last use found.
+
     Raises:
         PluginError: the importer needs a newer protocol.
     """
@@ -179,16 +228,23 @@ class ImporterSource:
     def __init__(self, importer: Importer, name: str, limit: float | None = None) -> None:
         self.name = name
         self.local = False
+        self.versioned = False
+        self.unmapped: list[Failure] = []
         self._importer = importer
         self._boundary = Boundary(importer, name, "importer", limit)
 
     def items(self, selection: Selection) -> Iterator[Secret | Failure]:
         """Yield every selected secret and every failure."""
+        absent = set(selection.paths)
         for item in self._items():
-            if isinstance(item, Failure) or selection.takes(item.path):
+            name = item.name if isinstance(item, Failure) else item.path
+            if (isinstance(item, Failure) and not selection.paths) or selection.takes(name):
+                absent.discard(name)
                 yield item
-            elif selection.takes_rotated(item.path):
+            elif isinstance(item, Secret) and selection.takes_rotated(item.path):
                 yield Failure(item.path, UnsupportedOperationError(item.path, RESERVED, store=self.name))
+        for path in absent:
+            yield Failure(path, SecretNotFoundError(path, store=self.name))
 
     def rotated(self) -> Iterator[tuple[str, StoreError | None]]:
         """Yield nothing: importers have no rotations."""
@@ -205,9 +261,25 @@ class ImporterSource:
         for path in wanted:
             yield path, SecretNotFoundError(path, store=self.name)
 
+    def listing(self, selection: Selection) -> Listing:
+        """Return the selected paths. All their secrets are read now."""
+        found: dict[str, Secret | StrongroomError] = {}
+        for item in self.items(selection):
+            if isinstance(item, Secret):
+                found[item.path] = item
+            elif not item.unmapped and selection.takes(item.name):
+                found[item.name] = item.error
+        return Listing(
+            frozenset(found), lambda paths: {path: found.get(path, SecretNotFoundError(path)) for path in paths}
+        )
+
     def labels(self, secret: Secret) -> dict[str, str]:
         """Return the labels that came with the secret."""
         return dict(secret.metadata)
+
+    def history(self, path: str) -> NoReturn:
+        """Raise UnsupportedOperationError: importers have no versions."""
+        raise UnsupportedOperationError(path, "it has no versions", store=self.name)
 
     def cautions(self, path: str) -> tuple[str, ...]:
         """Return nothing: importers state none."""
@@ -225,59 +297,18 @@ class ImporterSource:
     def _items(self) -> Iterator[Secret | Failure]:
         """Yield the importer's items, checked, each within the deadline."""
         watch = OutageWatch()
+        self.unmapped = []
         for item in self._boundary.stream(None, "items", self._importer.items, partial(_item_of, self.name)):
-            watch.observe(item.error if isinstance(item, Failure) else item)
+            if isinstance(item, Failure):
+                watch.observe(item.error)
+                self.unmapped += [item] * item.unmapped
+            else:
+                watch.observe(item)
             yield item
 
 
 Source: TypeAlias = StoreSource | ImporterSource
 """A source of secrets."""
-
-
-class ImportedStore:
-    """An importer as a readable, listable store. All secrets are read when it is created, each within the deadline.
-
-    `limit` is the seconds for each item; None is the default. The importer is closed with the store.
-
-    Attributes:
-        unmapped: entries that no mapping covers.
-
-    Raises:
-        StrongroomError: the importer cannot be read. It is closed.
-    """
-
-    traits = Traits(local=True)
-
-    def __init__(self, importer: Importer, name: str, limit: float | None = None) -> None:
-        self._boundary = Boundary(importer, name, "importer", limit)
-        self._found: dict[str, Secret | StrongroomError] = {}
-        self.unmapped: list[Failure] = []
-        try:
-            for item in self._boundary.stream(None, "items", importer.items, partial(_item_of, name)):
-                if isinstance(item, Secret):
-                    self._found[item.path] = item
-                elif item.unmapped:
-                    self.unmapped.append(item)
-                else:
-                    self._found[item.name] = item.error
-        except BaseException:
-            self.close()
-            raise
-
-    def read(self, path: str) -> Secret:
-        """Return the secret, or raise the error that the importer reported for it."""
-        found = self._found.get(path)
-        if isinstance(found, Secret):
-            return found
-        raise SecretNotFoundError(path) if found is None else found
-
-    def list_entries(self, prefix: str) -> Iterator[str]:
-        """Yield the names directly below `prefix`."""
-        return iter(sorted(entries_below(self._found, prefix)))
-
-    def close(self) -> None:
-        """Close the importer."""
-        self._boundary.close()
 
 
 class ExporterStore:
@@ -383,11 +414,3 @@ def labels_of(front: ValidatedStore, secret: Secret) -> dict[str, str]:
     if own(came) or "versioned" not in front.capabilities:
         return came
     return {**came, **front.read_metadata(secret.path)}
-
-
-def known_labels(front: ValidatedStore, secret: Secret) -> dict[str, str]:
-    """Return `labels_of`, or no labels if access is denied: reading labels can need another permission."""
-    try:
-        return labels_of(front, secret)
-    except PermissionDeniedError:
-        return {}

@@ -12,7 +12,8 @@ from opentelemetry.trace import StatusCode
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from strongroom import PermissionDeniedError, Secret, SecretsManager, StoreUnavailableError, migrate
+import migrations
+from strongroom import PermissionDeniedError, Secret, SecretsManager, StoreUnavailableError
 from strongroom.events import cache_hits
 from strongroom.integrations.metrics.opentelemetry import instrument
 from strongroom.integrations.metrics.prometheus import StrongroomCollector
@@ -149,7 +150,7 @@ def test_the_steps_of_a_rotation_and_a_migration_are_counted(tmp_path):
     source, target = MemoryStore(), MemoryStore()
     source.write("app", {"key": "s3cret-4711"})
     options = {"stores": {"from": source, "to": target}, "state_folder": tmp_path}
-    migrate.apply(migrate.plan("from", "to", **options), **options)
+    migrations.apply(migrations.plan("from", "to", **options), **options)
     collector.close()
     text = generate_latest(registry).decode()
     assert 'strongroom_events_total{kind="rotation",outcome="done",store="memory"}' in text

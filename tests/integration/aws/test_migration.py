@@ -16,6 +16,7 @@ from strongroom.errors import (
 )
 from strongroom.migrate import ItemState, OnConflict, Selection, State
 from strongroom.migrate.execution.drift import Drift, drift
+from strongroom.migrate.sources import StoreSource
 from strongroom.secret import same
 from strongroom.secrets_manager import SecretsManager
 from strongroom.store.boundary.validation import ValidatedStore
@@ -307,7 +308,9 @@ def test_name_that_is_no_path_is_in_the_plan(aws, tmp_path):
     with pytest.raises(MigrationError) as caught:
         apply(planned, stores=ends, state_folder=tmp_path)
     assert caught.value.report.count(ItemState.FAILED) == len(odd)
-    differences = {one.path: one.state for one in drift(source, ends["target"], Selection())}
+    differences = {
+        one.path: one.state for one in drift(*(StoreSource(end, name) for name, end in ends.items()), Selection())
+    }
     assert differences == {**dict.fromkeys(odd, Drift.UNKNOWN), "app/db": Drift.SAME}
     with SecretsManager(chain=[aws.open_secrets()]) as secrets:
         batch = secrets.preload()

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+import migrations
 from clock import Clock
 from stores import RemoteStore
 from strongroom import (
@@ -28,7 +29,6 @@ from strongroom import (
     StoreUnavailableError,
     WriteOutcomeUnknownError,
     events,
-    migrate,
 )
 from strongroom.audit_log import reason
 from strongroom.audit_log.log_file import Hasher
@@ -171,7 +171,7 @@ def test_the_steps_of_rotations_and_migrations_have_records(manager, file, tmp_p
     source, target = MemoryStore(), MemoryStore()
     source.write("app", {"key": CANARY})
     options = {"stores": {"from": source, "to": target}, "state_folder": tmp_path}
-    migrate.apply(migrate.plan("from", "to", **options), **options)
+    migrations.apply(migrations.plan("from", "to", **options), **options)
     audit.record("promote", "app", store="remote", link=2, seconds=0.25)
     assert told(file, "event", "outcome", "action", "path", "store", "link") == [
         ("migration", "started", "apply", None, "to", None),
@@ -219,11 +219,11 @@ def test_no_migration_begins_without_a_record(manager, file, tmp_path):
     source, target = MemoryStore(), MemoryStore()
     source.write("app", {"key": CANARY})
     options = {"stores": {"from": source, "to": target}, "state_folder": tmp_path}
-    plan = migrate.plan("from", "to", **options)
+    plan = migrations.plan("from", "to", **options)
     file.touch()
     file.chmod(0o620)
     with pytest.raises(AuditError):
-        migrate.apply(plan, **options)
+        migrations.apply(plan, **options)
     with pytest.raises(SecretNotFoundError):
         target.read("app")
 

@@ -7,8 +7,9 @@ import pyrage
 import pytest
 
 from strongroom.errors import PermissionDeniedError, StoreUnavailableError
-from strongroom.migrate import endpoints
+from strongroom.migrate import runs
 from strongroom.migrate.endpoints import Endpoints
+from strongroom.migrate.sources import StoreSource
 from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.store.memory import MemoryStore
 
@@ -37,7 +38,7 @@ def two(monkeypatch):
     Path("strongroom.toml").write_text(
         'chain = ["env"]\n[stores.left]\nplugin = "memory"\n[stores.right]\nplugin = "memory"\n', "utf-8"
     )
-    monkeypatch.setattr(endpoints, "open_reader", lambda config, name, stack: (ValidatedStore(stores[name], name), []))
+    monkeypatch.setattr(Endpoints, "source", lambda self, name: StoreSource(ValidatedStore(stores[name], name), name))
     monkeypatch.setattr(Endpoints, "target", lambda self, name: ValidatedStore(stores[name], name))
     return stores["left"], stores["right"]
 
@@ -51,7 +52,7 @@ def test_a_copy_says_where_it_writes(command):
     assert (done.code, done.out) == (0, b"")
     assert done.err.splitlines() == [
         f"strongroom: copying {PATH} from json:a.json to store json:c.json",
-        f"strongroom: copied k, n to {PATH}",
+        f"strongroom: copied k, n to {PATH}. To roll back: `strongroom migrate undo {runs()[-1].name}`",
     ]
     assert held("c.json") == held("a.json")
     assert Path("c.json").stat().st_mode & 0o777 == 0o600
@@ -87,11 +88,20 @@ def test_another_value_at_the_target_is_as_the_policy_says(command, policy, code
     assert CANARY not in done.err
 
 
-def test_what_cannot_be_undone_is_asked_about(command):
+def test_an_overwrite_without_versions_is_asked_about(command):
     """A file keeps no versions."""
     done = command("copy", PATH, "--from", "json:a.json", "--to", "json:b.json", "--on-conflict", "overwrite")
     assert (done.code, held("b.json")[PATH]["k"]) == (2, f"{CANARY}-b")
-    assert "keeps no versions, so this cannot be undone" in done.err
+    assert f"This overwrites {PATH} in store json:b.json, which keeps no versions: without a terminal" in done.err
+
+
+def test_a_copy_can_be_undone(command):
+    """It is a migration of one secret."""
+    before = held("b.json")
+    command("copy", PATH, "--from", "json:a.json", "--to", "json:b.json", "--on-conflict", "overwrite", "--yes")
+    assert held("b.json") != before
+    assert command("migrate", "undo", runs()[-1].name, "--yes").code == 0
+    assert held("b.json") == before
 
 
 def test_what_is_not_there_is_not_copied(command):
@@ -102,15 +112,20 @@ def test_what_is_not_there_is_not_copied(command):
     assert command("copy", PATH, "--from", "none", "--to", "json:c.json").code == 7
 
 
-def test_labels_come_along_and_the_targets_stay(command, two):
-    """Also where the data is equal already."""
+@pytest.mark.parametrize(
+    ("policy", "owner", "lost"),
+    [("fail", "nobody", ["labels, for which the target keeps its own text: owner"]), ("overwrite", "billing", [])],
+)
+def test_labels_come_along_and_the_targets_stay(command, two, policy, owner, lost):
+    """Also where the data is equal already; a label with another text is replaced by the policy alone."""
     left, right = two
     left.write(PATH, {"k": CANARY})
-    left.write_metadata(PATH, {"owner": "billing"})
+    left.write_metadata(PATH, {"owner": "billing", "team": "a"})
     right.write(PATH, {"k": CANARY})
     right.write_metadata(PATH, {"tier": "1", "owner": "nobody"})
-    assert command(*COPY).code == 0
-    assert right.read_metadata(PATH) == {"tier": "1", "owner": "billing"}
+    done = command(*COPY, "--on-conflict", policy, "--json")
+    assert (done.code, json.loads(done.out)["lost"]) == (0, lost)
+    assert right.read_metadata(PATH) == {"tier": "1", "owner": owner, "team": "a"}
     assert len(right.versions(PATH)) == 1
 
 

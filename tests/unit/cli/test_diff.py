@@ -8,11 +8,13 @@ import pytest
 from strongroom.errors import InvalidPathError, PermissionDeniedError, StoreUnavailableError
 from strongroom.migrate import Selection
 from strongroom.migrate.execution.drift import Drift, drift
+from strongroom.migrate.sources import StoreSource
 from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.store.memory import MemoryStore
 
 CANARY = "canary-7f3a"
 DIFF = ("diff", "json:a.json", "json:b.json")
+NAMES = ("left", "right")
 
 
 @pytest.fixture(autouse=True)
@@ -143,7 +145,8 @@ def two():
 
 def compared(two, **options):
     """The only difference that there is."""
-    (found,) = drift(ValidatedStore(two[0], "left"), ValidatedStore(two[1], "right"), Selection(), **options)
+    left, right = (StoreSource(ValidatedStore(store, name), name) for store, name in zip(two, NAMES, strict=True))
+    (found,) = drift(left, right, Selection(), **options)
     return found
 
 

@@ -1,7 +1,6 @@
 """An importer or exporter that hangs, exits or returns nonsense costs a migration its deadline, and is named."""
 
 import threading
-from contextlib import ExitStack
 
 import pytest
 
@@ -14,8 +13,8 @@ from strongroom.errors import (
     StoreUnavailableError,
     WriteOutcomeUnknownError,
 )
-from strongroom.migrate.endpoints import Endpoints, open_reader
-from strongroom.migrate.sources import ImportedStore, Selection
+from strongroom.migrate.endpoints import Endpoints
+from strongroom.migrate.sources import Selection
 from strongroom.migrate.spi import Failure, Outcome
 from strongroom.secret import Secret
 from strongroom.store import Traits, remaining, time_limit
@@ -257,18 +256,12 @@ def test_a_close_that_hangs_is_not_awaited(opened, stuck, caplog):
     assert "Closing importer env failed: StoreUnavailableError" in caplog.text
 
 
-def test_a_close_that_hangs_does_not_delay_the_command_line(stuck, caplog):
-    """The importer that it reads is closed, too."""
-    ImportedStore(stuck, "env").close()
-    assert "Closing importer env failed: StoreUnavailableError" in caplog.text
-
-
 def test_the_command_line_reads_each_item_within_its_deadline(opened, plugin, monkeypatch):
     """A comparison reads the whole importer: the deadline is that of one step."""
     importer = plugin(Importer, items=after_one(Plugin.forever))
     config = opened(lambda: importer)
-    with ExitStack() as stack, time_limit(0.05), pytest.raises(StoreUnavailableError, match="in time"):
-        open_reader(config, "env", stack)
+    with Endpoints(config, None) as endpoints, time_limit(0.05), pytest.raises(StoreUnavailableError, match="in time"):
+        endpoints.source("env").listing(Selection())
 
 
 class Recorder(MemoryStore):

@@ -12,13 +12,11 @@ from hypothesis import strategies as st
 
 from migrations import apply, delete_source, failed, plan, resume, states, undo, verify
 from strongroom.errors import InvalidDataError, PermissionDeniedError, StoreUnavailableError
-from strongroom.migrate import ItemState, OnConflict, State, dump_plan, parse_plan, runs
+from strongroom.migrate import ItemState, OnConflict, Selection, State, dump_plan, parse_plan, runs
 from strongroom.migrate.execution import parallel
-from strongroom.migrate.execution.copy import Copy
 from strongroom.migrate.ledger.journal import Journal
 from strongroom.migrate.plans.labels import Written, after, kept, record_of, restored, to_write
 from strongroom.secret import Secret
-from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.store.memory import MemoryStore
 
 CANARY = "canary-4c1f"
@@ -208,20 +206,20 @@ def test_undoing_gives_the_form_back(home, before, after):
     assert (dict(stores["t"].read("a").data), stores["t"].forms["a"]) == ({"value": "old"}, before)
 
 
-def test_one_secret_that_is_copied_has_its_form_there_and_back():
+def test_one_secret_that_is_copied_has_its_form_there_and_back(home):
     """As a label in between; a secret that is there keeps its own."""
-    first, between, last = ValidatedStore(Formed(), "first"), ValidatedStore(MemoryStore(), "between"), Formed()
+    stores = {"first": Formed(), "between": MemoryStore(), "last": Formed()}
+    first, last = stores["first"], stores["last"]
     first.write_formed("text", {"value": CANARY}, FORM)
     last.write_formed("there", {"value": "old"}, {})
-    copied = [
-        Copy(source, "text", target, to, on_conflict=OnConflict.OVERWRITE, history=False).make()
-        for source, target, to in (
-            (first, between, "text"),
-            (between, ValidatedStore(last, "last"), "new"),
-            (between, ValidatedStore(last, "last"), "there"),
-        )
-    ]
-    assert [each.labels for each in copied] == [tuple(FORM), (), ()]
+    labels = []
+    for source, target, to in (("first", "between", "text"), ("between", "last", "new"), ("between", "last", "there")):
+        selection = Selection(rename={"text": to}, paths=("text",))
+        options = {"stores": stores, "state_folder": home}
+        made = plan(source, target, selection=selection, on_conflict=OnConflict.OVERWRITE, **options)
+        assert apply(made, **options).ok
+        labels.append(made.items[0].labels)
+    assert labels == [tuple(FORM), (), ()]
     assert last.forms == {"new": FORM, "there": {}}
     assert last.read("there").data == {"value": CANARY}
 

@@ -20,6 +20,7 @@ from strongroom.errors import (
     ConfigurationError,
     InvalidPathError,
     PermissionDeniedError,
+    SecretNotFoundError,
     SecretTooLargeError,
     StoreError,
     StoreUnavailableError,
@@ -369,6 +370,52 @@ def test_a_source_that_cannot_be_listed_and_a_target_that_cannot_be_written_are_
         plan("b", "m", stores={"b": Bare(), "m": memory()}, state_folder=home)
     with pytest.raises(UnsupportedOperationError, match="cannot be written"):
         plan("m", "b", stores={"b": Bare(), "m": memory()}, state_folder=home)
+
+
+def test_named_secrets_are_read_without_a_listing(home):
+    class Bare:
+        def read(self, path):
+            return Secret(path, {"k": 1})
+
+        def close(self):
+            pass
+
+    made = plan("b", "t", selection=Selection(paths=("a",)), stores={"b": Bare(), "t": memory()}, state_folder=home)
+    assert states(made) == {"a": State.CREATE}
+
+
+class Words:
+    """An importer with a secret, and what it cannot read or has no rule for."""
+
+    def items(self):
+        yield Secret("a", {"k": 1})
+        yield Failure("denied", PermissionDeniedError("denied"))
+        yield Failure("WORD", ConfigurationError("no mapping"), unmapped=True)
+
+    def close(self):
+        pass
+
+
+def test_a_named_secret_of_an_importer_is_all_that_is_planned(home):
+    made = plan("i", "t", selection=Selection(paths=("a",)), stores={"i": Words(), "t": memory()}, state_folder=home)
+    assert states(made) == {"a": State.CREATE}
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "path", "to", "error"),
+    [
+        (memory(), memory(), "a", "a", SecretNotFoundError),
+        (Words(), memory(), "b", "b", SecretNotFoundError),
+        (Words(), memory(), "denied", "denied", PermissionDeniedError),
+        (memory({"a": {"k": 1}}), Faulty({"b": PermissionDeniedError}), "a", "b", PermissionDeniedError),
+        (memory({"a": {"k": 1}}), memory(), "a", "/", InvalidPathError),
+    ],
+)
+def test_a_named_secret_that_cannot_be_migrated_raises(home, source, target, path, to, error):
+    """Whoever names one secret gets its error, and not an item of a plan."""
+    selection = Selection(rename={path: to}, paths=(path,))
+    with pytest.raises(error):
+        plan("s", "t", selection=selection, stores={"s": source, "t": target}, state_folder=home)
 
 
 def test_a_plan_is_made_where_nothing_can_be_remembered(home, caplog):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -86,16 +85,15 @@ def _compare_stores(
     invocation: Invocation, left: str, right: str, *, history: bool, as_json: bool, given: dict[str, Any]
 ) -> NoReturn:
     from strongroom.migrate import Selection
-    from strongroom.migrate.endpoints import open_reader
+    from strongroom.migrate.endpoints import Endpoints
     from strongroom.migrate.execution.drift import Drift, drift
 
     config = invocation.load()
     selection = Selection(given["prefix"], "", given["include"], given["exclude"])
-    with ExitStack() as stack:
-        first, unmapped = open_reader(config, left, stack)
-        second, more = open_reader(config, right, stack)
+    with Endpoints(config, None) as endpoints:
+        first, second = endpoints.source(left), endpoints.source(right)
         found = list(drift(first, second, selection, history=history))
-    named = [(name, failure) for name, failures in ((left, unmapped), (right, more)) for failure in failures]
+    named = [(source.name, failure) for source in (first, second) for failure in source.unmapped]
     counts = {state: sum(each.state is state for each in found) for state in Drift}
     different = counts[Drift.SAME] + counts[Drift.UNKNOWN] != len(found)
     if as_json:

@@ -10,16 +10,16 @@ from itertools import islice
 from strongroom.diff import Change, changes
 from strongroom.errors import (
     InvalidPathError,
+    PermissionDeniedError,
     SecretNotFoundError,
     StoreError,
     StrongroomError,
     UnsupportedOperationError,
 )
-from strongroom.migrate.execution.parallel import OutageWatch, in_threads, read_each
+from strongroom.migrate.execution.parallel import in_threads
 from strongroom.migrate.plans.labels import own
-from strongroom.migrate.sources import Selection, known_labels
+from strongroom.migrate.sources import Listing, Selection, Source
 from strongroom.secret import Secret, same
-from strongroom.store.boundary.validation import ValidatedStore
 
 _BATCH = 256
 
@@ -54,50 +54,47 @@ class Difference:
     error: StrongroomError | None = None
 
 
-def drift(
-    first: ValidatedStore, second: ValidatedStore, selection: Selection, *, history: bool = False
-) -> Iterator[Difference]:
-    """Yield a difference for each path of either store, sorted by path.
+def drift(first: Source, second: Source, selection: Selection, *, history: bool = False) -> Iterator[Difference]:
+    """Yield a difference for each path of either source, sorted by path.
 
-    The stores can be listed, and the selection applies to both. `history` compares older versions too.
+    The selection applies to both. `history` compares older versions too.
 
     Raises:
         UnsupportedOperationError: one of them cannot be listed, or has no versions and the history is compared.
         StoreError: one of them cannot be listed completely, or is down.
     """
     if history:
-        for front in (first, second):
-            if "versioned" not in front.capabilities:
-                raise UnsupportedOperationError(None, "it has no versions", store=front.name)
-    listed = [set(filter(selection.takes, front.walk(selection.from_prefix))) for front in (first, second)]
-    paths = iter(sorted(set.union(*listed)))
-    watches = OutageWatch(), OutageWatch()
+        for source in (first, second):
+            if not source.versioned:
+                raise UnsupportedOperationError(None, "it has no versions", store=source.name)
+    listings = first.listing(selection), second.listing(selection)
+    paths = iter(sorted(listings[0].paths | listings[1].paths))
+    comparison = _Comparison(first, second, history=history)
     while batch := list(islice(paths, _BATCH)):
-        left, right = (dict(read_each(*each)) for each in zip((first, second), (batch, batch), watches, strict=True))
-        for path in batch:
-            for answers, names in zip((left, right), listed, strict=True):
-                if path not in names:
-                    answers[path] = _absent_where_illegal(answers[path])
-        comparison = _Comparison(first, second, history=history)
+        left, right = (_answers(listing, batch) for listing in listings)
         found = in_threads(lambda path: comparison.of(path, left[path], right[path]), batch)  # noqa: B023  # used up here
         yield from (each for each in found if each is not None)
 
 
-def _absent_where_illegal(answer: Secret | StoreError) -> Secret | StoreError:
-    """Return absence for a path that a store neither lists nor accepts."""
-    return SecretNotFoundError(answer.path, answer.reason) if isinstance(answer, InvalidPathError) else answer
+def _answers(listing: Listing, paths: list[str]) -> dict[str, Secret | StrongroomError]:
+    """Return the answer for each path. A path that the source neither lists nor accepts is absent."""
+    answers = dict(listing.read(paths))
+    for path, answer in answers.items():
+        if isinstance(answer, InvalidPathError) and path not in listing.paths:
+            answers[path] = SecretNotFoundError(path, answer.reason)
+    return answers
 
 
 class _Comparison:
-    def __init__(self, first: ValidatedStore, second: ValidatedStore, *, history: bool) -> None:
-        self._fronts = first, second
-        self._labels = all("versioned" in front.capabilities for front in self._fronts)
+    def __init__(self, first: Source, second: Source, *, history: bool) -> None:
+        self._sources = first, second
+        self._labels = first.versioned and second.versioned
         self._history = history
 
-    def of(self, path: str, left: Secret | StoreError, right: Secret | StoreError) -> Difference | None:
+    def of(self, path: str, left: Secret | StrongroomError, right: Secret | StrongroomError) -> Difference | None:
         """Return the difference, or None if both stores list the path and neither has it, such as a deleted secret."""
         for answer in (left, right):
-            if isinstance(answer, StoreError) and not isinstance(answer, SecretNotFoundError):
+            if isinstance(answer, StrongroomError) and not isinstance(answer, SecretNotFoundError):
                 return Difference(path, Drift.UNKNOWN, error=answer)
         if not isinstance(left, Secret) or not isinstance(right, Secret):
             if isinstance(left, Secret):
@@ -117,23 +114,20 @@ class _Comparison:
     def _compared_labels(self, left: Secret, right: Secret) -> dict[str, Change]:
         if not self._labels:
             return {}
-        both = zip(self._fronts, (left, right), strict=True)
-        first, second = (own(known_labels(front, each)) for front, each in both)
+        both = zip(self._sources, (left, right), strict=True)
+        first, second = (own(_known_labels(source, each)) for source, each in both)
         return changes(first, second)
 
     def _compared_history(self, path: str) -> tuple[int, int] | None:
         """Return the numbers of readable versions if the histories differ, otherwise None."""
-        left, right = (readable_versions(front, path) for front in self._fronts)
+        left, right = (source.history(path)[0] for source in self._sources)
         alike = len(left) == len(right) and all(same(a.data, b.data) for a, b in zip(left, right, strict=True))
         return None if alike else (len(left), len(right))
 
 
-def readable_versions(front: ValidatedStore, path: str) -> list[Secret]:
-    """Return every version that has data, oldest first.
-
-    Raises:
-        UnsupportedOperationError: the store keeps no versions.
-        StoreError: they cannot be read.
-    """
-    kept = [info for info in front.versions(path) if not (info.deleted or info.destroyed)]
-    return [front.read_version(path, info.version) for info in kept]
+def _known_labels(source: Source, secret: Secret) -> dict[str, str]:
+    """Return the labels, or none if access is denied: reading labels can need another permission."""
+    try:
+        return source.labels(secret)
+    except PermissionDeniedError:
+        return {}

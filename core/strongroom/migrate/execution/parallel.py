@@ -48,7 +48,7 @@ _K = TypeVar("_K")
 _R = TypeVar("_R")
 
 
-class Write(NamedTuple):
+class SecretWrite(NamedTuple):
     """A write of a whole secret.
 
     Attributes:
@@ -116,7 +116,9 @@ def _read_once(front: ValidatedStore, paths: Iterable[str]) -> Iterator[tuple[st
     return in_threads(lambda path: (path, answers.outcome(front.read, path)), paths)
 
 
-def write_each(front: ValidatedStore, writes: Iterable[Write]) -> Iterator[tuple[str, Version | StoreError | None]]:
+def write_each(
+    front: ValidatedStore, writes: Iterable[SecretWrite]
+) -> Iterator[tuple[str, Version | StoreError | None]]:
     """Yield each path with its new version or error, in any order. Uses check-and-set if the store has it."""
     if front.checked:
         if front.local or front.bulk_checked:
@@ -129,7 +131,7 @@ def write_each(front: ValidatedStore, writes: Iterable[Write]) -> Iterator[tuple
     return in_threads(lambda write: (write.path, answers.outcome(write_one, front, write)), writes)
 
 
-def write_one(front: ValidatedStore, write: Write) -> Version | None:
+def write_one(front: ValidatedStore, write: SecretWrite) -> Version | None:
     """Write without check-and-set, and return the new version."""
     if write.form is None or not front.formed:
         return front.write(write.path, write.data)

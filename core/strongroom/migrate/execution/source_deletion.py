@@ -14,7 +14,7 @@ from strongroom.errors import (
     UnsupportedOperationError,
     shown,
 )
-from strongroom.migrate.execution.parallel import OutageWatch, Write, groups, read_each, write_one
+from strongroom.migrate.execution.parallel import OutageWatch, SecretWrite, groups, read_each, write_one
 from strongroom.migrate.execution.results import Results
 from strongroom.migrate.ledger.runs import OpenRun
 from strongroom.migrate.plans.comparison import differing
@@ -153,4 +153,4 @@ def _restore(target: ValidatedStore, secret: Secret) -> None:
         with suppress(StoreError):  # destroyed, deleted with the secret, or denied: write it
             target.undelete(secret.path, secret.version)
             return
-    write_one(target, Write(secret.path, secret.data, None, form_of(secret.metadata)))
+    write_one(target, SecretWrite(secret.path, secret.data, None, form_of(secret.metadata)))

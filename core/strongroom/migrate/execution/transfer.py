@@ -12,7 +12,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 from strongroom.errors import ConflictError, PermissionDeniedError, SecretNotFoundError, StoreError, StrongroomError
 from strongroom.migrate.execution.label_transfer import LabelTransfer
-from strongroom.migrate.execution.parallel import OutageWatch, Write, read_each, write_each
+from strongroom.migrate.execution.parallel import OutageWatch, SecretWrite, read_each, write_each
 from strongroom.migrate.execution.results import Results
 from strongroom.migrate.ledger.journal import Entry, Part
 from strongroom.migrate.ledger.runs import OpenRun
@@ -50,7 +50,7 @@ class _Mark(Enum):
 
 
 _ON_DISK: Final = _Mark.ON_DISK
-_Step: TypeAlias = "Write | Literal[_Mark.ON_DISK] | None"
+_Step: TypeAlias = "SecretWrite | Literal[_Mark.ON_DISK] | None"
 """A prepared write, the mark that all writes so far may be sent, or None for other work."""
 
 
@@ -102,7 +102,7 @@ class Transfer:
             if self._unlabelled:
                 self._carry_labels(source, watch)
 
-    def _send(self, writes: Iterable[Write], watch: OutageWatch, *, again: bool) -> None:
+    def _send(self, writes: Iterable[SecretWrite], watch: OutageWatch, *, again: bool) -> None:
         with closing(_closable(write_each(self._target, writes))) as outcomes:
             for path, outcome in outcomes:
                 if (sent := self._under_way.pop(path, None)) is None:
@@ -190,7 +190,7 @@ class Transfer:
                 found[asked[path]] = outcome
         return found
 
-    def _write_for(self, index: int, secret: Secret, current: Secret | None) -> Write | None:
+    def _write_for(self, index: int, secret: Secret, current: Secret | None) -> SecretWrite | None:
         """Return the write of an item, with its intent in the journal, or None if its result is already known."""
         item, digest = self._plan.items[index], self._run.digester.digest
         source_digest, target_digest = (None, None)
@@ -225,7 +225,7 @@ class Transfer:
 
     def _new_write(
         self, index: int, secret: Secret, current: Secret | None, data: Mapping[str, Value], wanted: bytes
-    ) -> Write:
+    ) -> SecretWrite:
         """Return the write of these data, with its intent in the journal."""
         path = self._plan.items[index].path
         if current is None:
@@ -236,7 +236,7 @@ class Transfer:
             entry.parts = self._parts({} if current is None else current.data, data)
         self._intend(index, entry)
         self._under_way[path] = index, secret
-        return Write(path, data, entry.before_version, entry.form or None if current is None else None)
+        return SecretWrite(path, data, entry.before_version, entry.form or None if current is None else None)
 
     def _back_up(self, path: str, secret: Secret, current: Secret, data: Mapping[str, Value]) -> Entry:
         """Back up the target's data, if the plan wants it, and return the journal entry of the overwrite."""
@@ -246,12 +246,12 @@ class Transfer:
         entry.before_form = form_of(current.metadata)
         return entry
 
-    def _complete_write(self, index: int, secret: Secret, current: Secret, begun: Entry) -> Write:
+    def _complete_write(self, index: int, secret: Secret, current: Secret, begun: Entry) -> SecretWrite:
         """Return the write that completes a half-written secret. Its entry keeps the digests of the first attempt."""
         path = self._plan.items[index].path
         self._intend(index, begun)
         self._under_way[path] = index, secret
-        return Write(path, decide(secret, current, self._plan.on_conflict, changed=False).data, None)
+        return SecretWrite(path, decide(secret, current, self._plan.on_conflict, changed=False).data, None)
 
     def _parts(self, before: Mapping[str, Value], after: Mapping[str, Value]) -> dict[str, Part]:
         old, new = self._run.digester.each(before), self._run.digester.each(after)
@@ -299,9 +299,9 @@ def check_rate(rate: float | None) -> float | None:
     return rate
 
 
-def _grouped(steps: Iterable[_Step]) -> Iterator[list[Write]]:
+def _grouped(steps: Iterable[_Step]) -> Iterator[list[SecretWrite]]:
     """Yield the writes of each group, once its intents are on disk."""
-    group: list[Write] = []
+    group: list[SecretWrite] = []
     for step in steps:
         if step is _ON_DISK:
             yield group
@@ -310,14 +310,14 @@ def _grouped(steps: Iterable[_Step]) -> Iterator[list[Write]]:
             group.append(step)
 
 
-def _interleaved(steps: Iterable[_Step]) -> Iterator[Write]:
+def _interleaved(steps: Iterable[_Step]) -> Iterator[SecretWrite]:
     """Yield each write, once its group is on disk, and take two steps towards the next group in between.
 
     The consumer sends nothing while it waits for this generator, so preparing a whole group at once would leave the
     target idle. A write takes two steps: reading the source, and preparation.
     """
-    safe: deque[Write] = deque()
-    group: list[Write] = []
+    safe: deque[SecretWrite] = deque()
+    group: list[SecretWrite] = []
     for number, step in enumerate(steps):
         if step is _ON_DISK:
             yield from safe

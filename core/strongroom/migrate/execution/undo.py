@@ -9,7 +9,7 @@ from strongroom.errors import ConflictError, MigrationError, SecretNotFoundError
 from strongroom.migrate.execution.label_transfer import restore_labels
 from strongroom.migrate.execution.parallel import (
     OutageWatch,
-    Write,
+    SecretWrite,
     delete_each,
     groups,
     in_threads,
@@ -34,7 +34,7 @@ class _Step(NamedTuple):
 
     path: str
     labels: Record | None
-    write: Write | None = None
+    write: SecretWrite | None = None
     deletes: bool = False
 
 
@@ -106,7 +106,7 @@ class Undo:
                 if entry.before is None:
                     return _Step(path, labels, deletes=True)
                 return _Step(
-                    path, labels, Write(path, self._earlier_data(path, entry), current.version, entry.before_form)
+                    path, labels, SecretWrite(path, self._earlier_data(path, entry), current.version, entry.before_form)
                 )
         except StrongroomError as error:
             self._results.fail(index, error)

@@ -12,9 +12,11 @@ from strongroom.errors import (
     ConflictError,
     InvalidDataError,
     MigrationError,
+    PermissionDeniedError,
     SecretNotFoundError,
     StoreError,
     StrongroomError,
+    UnsupportedOperationError,
     shown,
 )
 from strongroom.migrate.execution.parallel import OUTAGES, OutageWatch, read_each
@@ -119,6 +121,10 @@ class Planner:
                 indices = {item.source_path: at for at, item in enumerate(self.items) if item.source == source.name}
             index = indices.get(path)
             if error is not None:
+                if self._selection.paths:
+                    if isinstance(error, PermissionDeniedError):  # the record was not listed, and may not exist
+                        continue
+                    raise error
                 if index is None:
                     index = len(self.items)
                     self.items.append(Item(source.name, path, "", State.IMPOSSIBLE))
@@ -134,13 +140,23 @@ class Planner:
         """Yield the target paths to read. Secrets that need no comparison become items at once."""
         for found in source.items(self._selection):
             if isinstance(found, Failure):
+                if self._selection.paths:
+                    raise found.error
                 state = State.UNMAPPED if found.unmapped else State.IMPOSSIBLE
                 self.items.append(Item(source.name, found.name, "", state, _reason(found.error)))
                 self._advance()
                 continue
             path, index = self._selection.target_path(found.path), len(self.items)
             self.items.append(Item(source.name, found.path, path, State.CREATE, source_version=found.version))
-            if (fault := _path_fault(path)) or (fault := self._claim(path, index)):
+            try:
+                check_path(path)
+                if is_rotation_record(path):
+                    raise UnsupportedOperationError(path, RESERVED)
+            except StoreError as error:
+                self.items[index] = self._impossible(self.items[index], error)
+                self._advance()
+                continue
+            if fault := self._claim(path, index):
                 self._refuse(index, fault)
                 self._advance()
                 continue
@@ -171,7 +187,7 @@ class Planner:
         elif isinstance(outcome, SecretNotFoundError):
             there = None
         else:
-            return replace(item, state=State.IMPOSSIBLE, reason=f"the target cannot be read: {_reason(outcome)}")
+            return self._impossible(item, outcome, "the target cannot be read: ")
         keys = planned_keys(secret, there)
         item = replace(
             item,
@@ -198,10 +214,16 @@ class Planner:
             self._checks.observe(error)  # ends the plan after many in a row
             reasons.append(f"it could not be checked: {_reason(error)}")
         except StoreError as error:
-            return replace(item, state=State.IMPOSSIBLE, reason=_reason(error), labels=())
+            return self._impossible(item, error)
         if there is not None and writes_data and not self._backup and (fault := self._irreversible(item)):
             return replace(item, state=State.IMPOSSIBLE, reason=fault, labels=())
         return replace(item, reason="; ".join(reasons))
+
+    def _impossible(self, item: Item, error: StoreError, what: str = "") -> Item:
+        """Return an item that cannot be migrated, or raise the error if the selection names each secret."""
+        if self._selection.paths:
+            raise error
+        return replace(item, state=State.IMPOSSIBLE, reason=f"{what}{_reason(error)}", labels=())
 
     def _irreversible(self, item: Item) -> str:
         """Return why a write without a backup could not be undone, or an empty text if it could."""
@@ -253,14 +275,6 @@ class Planner:
 
 def _with_caution(item: Item, what: str, labels: Iterable[str]) -> Item:
     return replace(item, cautions=(*item.cautions, f"{what}: {', '.join(map(shown, labels))}"))
-
-
-def _path_fault(path: str) -> str:
-    try:
-        check_path(path)
-    except StoreError as error:
-        return _reason(error)
-    return RESERVED if is_rotation_record(path) else ""
 
 
 def _origin(item: Item) -> str:

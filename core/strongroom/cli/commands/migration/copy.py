@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from strongroom.cli.commands.migration import options
+from strongroom.cli.commands.migration import options, step
 from strongroom.cli.exit_codes import ExitCode
 from strongroom.cli.options import Invocation, complete, current, json_option, path_argument, yes_option
 from strongroom.cli.terminal import output
-from strongroom.cli.terminal.confirmation import confirm, describe_store, reasons
-from strongroom.errors import shown
+from strongroom.cli.terminal.confirmation import confirm, describe_store, production_reasons
+from strongroom.diff import Change
+from strongroom.errors import ConflictError, MigrationError, shown
+from strongroom.migrate.plans.comparison import HAS_ALL
+from strongroom.migrate.plans.plan import OnConflict, Plan, State
+from strongroom.migrate.report import ItemResult, ItemState, Report
+
+if TYPE_CHECKING:
+    from strongroom.migrate import Migrator
+    from strongroom.migrate.execution.history import CopiedHistory
 
 
 @click.command("copy")
@@ -47,53 +55,105 @@ def copy_command(
 ) -> None:
     """Copy one secret from a store to another, with its labels.
 
-    Prints the target first. Asks for confirmation in production, and before it overwrites data in a store without
-    versions. Keys and labels that only the target has are kept. With --versions every readable version is written,
-    oldest first, to a path that is new at the target.
+    A migration of one secret: it has a journal, and can be undone. Prints the target first. Asks for confirmation in
+    production, and before it overwrites data in a store without versions. Keys that only the target has are kept. With
+    --versions every readable version is written, oldest first, to a path that is new at the target.
 
     Example: strongroom copy database/connection --from vault --to aws-secretsmanager:billing
     """
-    from strongroom.chain.resolution import WriteTarget
-    from strongroom.migrate import OnConflict
-    from strongroom.migrate.endpoints import Endpoints, open_reader
-    from strongroom.migrate.execution.copy import Copy
+    from strongroom.migrate import Migrator, OnConflict, Selection
 
     config, to = invocation.load(), new_path or path
     renamed = f" as {shown(to)}" if to != path else ""
-    where = describe_store(config, target)
-    output.say(f"copying {shown(path)} from {shown(source)}{renamed} to {where}")
-    with ExitStack() as stack:
-        reader, _ = open_reader(config, source, stack)
-        writer = stack.enter_context(Endpoints(config, None, encrypt_to=encrypt_to)).target(target)
-        copy = Copy(reader, path, writer, to, on_conflict=OnConflict(on_conflict), history=versions)
-        why = reasons(WriteTarget(target, writer.capabilities), config, drops=copy.overwrites)
-        confirm(why, yes=yes)
-        done = copy.make()
-    numbered = "" if done.version is None else f", version {done.version}"
-    many = f" in {done.versions:,} versions" if versions else ""
-    labelled = f", with the labels {', '.join(map(shown, done.labels))}" if done.labels else ""
-    if done.written:
-        output.say(f"copied {', '.join(map(shown, done.keys))} to {shown(to)}{many}{numbered}{labelled}")
+    output.say(f"copying {shown(path)} from {shown(source)}{renamed} to {describe_store(config, target)}")
+    given: dict[str, Any] = {
+        "selection": Selection(rename={path: to}, paths=(path,)),
+        "on_conflict": OnConflict(on_conflict),
+        "encrypt_to": encrypt_to,
+    }
+    with Migrator(config) as migrator:
+        plan = migrator.plan(source, target, **given)
+        if not versions:
+            _check_conflict(plan)
+        confirm([*production_reasons(config), *_losses(plan)], yes=yes)
+        history = migrator.copy_history(plan) if versions else None
+        fault = "" if history is None or history.error is None else str(history.error)
+        if history is not None and not fault:
+            plan = migrator.plan(source, target, **given)  # its labels are left
+        report = _apply(migrator, plan) if plan.pending and not fault else None
+    result = None if report is None else report.results[0]
+    labelled = result is not None and result.state is ItemState.DONE
+    if result is not None and labelled and result.reason:
+        labelled, fault = False, result.reason  # labels need another permission, which is optional
+    copied = _document(plan, result, history, labelled=labelled)
+    labels = f", with the labels {', '.join(map(shown, copied['labels']))}" if copied["labels"] else ""
+    if copied["written"]:
+        numbered = "" if copied["secret_version"] is None else f", version {copied['secret_version']}"
+        many = f" in {copied['versions_written']:,} versions" if versions else ""
+        back = f". To roll back: `strongroom migrate undo {report.run}`" if report is not None and not versions else ""
+        output.say(f"copied {', '.join(map(shown, copied['keys']))} to {shown(to)}{many}{numbered}{labels}{back}")
     else:
-        output.say(f"{shown(to)} was not written: {done.reason}")
-    for lost in done.lost:
+        output.say(f"{shown(to)} was not written: {copied['reason']}{labels}")
+    for lost in copied["lost"]:
         output.say(f"not copied: {lost}")
-    if done.error is not None:
-        output.say(f"copied in part: {done.error}")
+    if fault:
+        output.say(f"copied in part: {fault}")
     if as_json:
-        output.write_document(
-            {
-                "from": source,
-                "path": path,
-                "to": target,
-                "new_path": to,
-                "written": done.written,
-                "reason": done.reason,
-                "keys": list(done.keys),
-                "labels": list(done.labels),
-                "secret_version": done.version,
-                "versions_written": done.versions,
-                "lost": list(done.lost),
-            }
-        )
-    raise click.exceptions.Exit(ExitCode.DONE if done.error is None else ExitCode.PARTIAL)
+        output.write_document({"from": source, "path": path, "to": target, "new_path": to, **copied})
+    raise click.exceptions.Exit(ExitCode.DONE if not fault else ExitCode.PARTIAL)
+
+
+def _check_conflict(plan: Plan) -> None:
+    """Raise ConflictError if the target has another value and the policy is to fail."""
+    [item] = plan.items
+    if plan.is_blocked:
+        keys = ", ".join(shown(key.name) for key in item.keys if key.change is Change.CHANGED)
+        hint = "Choose a policy with --on-conflict"
+        raise ConflictError(item.path, f"the target has another value for {keys}", store=plan.target, hint=hint)
+
+
+def _losses(plan: Plan) -> list[str]:
+    """Return why the copy needs confirmation even outside production."""
+    [item] = plan.items
+    overwrites = item.state is State.CONFLICT and plan.on_conflict is OnConflict.OVERWRITE
+    if overwrites and item.target_version is None:
+        return [f"this overwrites {shown(item.path)} in store {shown(plan.target)}, which keeps no versions"]
+    return []
+
+
+def _apply(migrator: Migrator, plan: Plan) -> Report:
+    """Apply the plan of one secret.
+
+    Raises:
+        StrongroomError: the secret was not copied, for this reason.
+    """
+    report = step.step(lambda tell: migrator.apply(plan, progress=tell), again="resume")
+    [result] = report.results
+    if result.state in {ItemState.DONE, ItemState.SKIPPED}:
+        return report
+    if result.state is ItemState.CONFLICT and result.error is None:
+        raise ConflictError(result.path, result.reason, store=plan.target)
+    raise result.error or MigrationError(report.stopped, report)
+
+
+def _document(
+    plan: Plan, result: ItemResult | None, history: CopiedHistory | None, *, labelled: bool
+) -> dict[str, Any]:
+    """Return the result for `--json`."""
+    [item] = plan.items
+    changes = {key.change for key in item.keys}
+    if plan.on_conflict is not OnConflict.OVERWRITE:
+        changes.discard(Change.CHANGED)
+    done = result is not None and result.state is ItemState.DONE
+    count = history.written if history is not None else int(done and bool(changes & {Change.ADDED, Change.CHANGED}))
+    version = item.target_version if result is None or not done else result.version
+    reason = item.reason or HAS_ALL if result is None or done else result.reason
+    return {
+        "written": count > 0,
+        "reason": "" if count else reason,
+        "keys": [key.name for key in item.keys if key.change is not Change.REMOVED],
+        "labels": list(item.labels) if labelled else [],
+        "secret_version": version if history is None else history.newest,
+        "versions_written": count,
+        "lost": [*item.cautions, *(() if history is None else history.lost)],
+    }
