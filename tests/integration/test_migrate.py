@@ -23,7 +23,7 @@ from strongroom.errors import (
     SecretNotFoundError,
     UnsupportedOperationError,
 )
-from strongroom.migrate import ItemState, OnConflict, Selection, State, dump_plan, html_report, runs
+from strongroom.migrate import ItemState, OnConflict, PlannedState, Selection, dump_plan, html_report, runs
 from strongroom.migrate import report as migration_report
 from strongroom.migrate.endpoints import Endpoints
 from strongroom.secret import Secret, same
@@ -89,11 +89,11 @@ def test_hard_values_arrive_exactly_and_go_back_exactly(origin, to, vault, tmp_p
         assert [error for _, error in ends.target(there).write_many(HARD.items()) if isinstance(error, Exception)] == []
     for source, target in ((there, middle), (middle, back)):
         first = plan(source, target, stores=stores, state_folder=home)
-        assert {item.path: item.reason for item in first.items if item.state is not State.CREATE} == {}
+        assert {item.path: item.reason for item in first.items if item.state is not PlannedState.CREATE} == {}
         assert apply(first, stores=stores, state_folder=home).count(ItemState.DONE) == len(HARD)
         assert verify(stores=stores, state_folder=home).count(ItemState.DONE) == len(HARD)
         again = plan(source, target, stores=stores, state_folder=home)
-        assert again.count(State.EQUAL) == len(HARD)
+        assert again.count(PlannedState.EQUAL) == len(HARD)
     with Endpoints(None, stores) as ends:
         front = ends.target(back)
         assert sorted(front.walk()) == sorted(HARD)
@@ -111,7 +111,7 @@ def test_what_the_target_cannot_hold_is_impossible_and_not_mangled(vault, kv2, h
     source.write("no-break\u00a0space", {"k": "v"})
     stores, target = {"source": source}, f"vault:{kv2}"
     made = plan("source", target, stores=stores, state_folder=home)
-    assert {item.path: item.state for item in made.items if item.state is State.IMPOSSIBLE}.keys() == {
+    assert {item.path: item.state for item in made.items if item.state is PlannedState.IMPOSSIBLE}.keys() == {
         "large",
         "precise",
         "no-break\u00a0space",
@@ -133,7 +133,7 @@ def test_deleted_secrets_are_none_of_the_source_and_absent_at_the_target(vault, 
     target.write("there", {"k": "old"})
     target.delete("there")
     made = plan(source.name, target.name, state_folder=home)
-    assert [(item.path, item.state) for item in made.items] == [("there", State.CREATE)]
+    assert [(item.path, item.state) for item in made.items] == [("there", PlannedState.CREATE)]
     report = apply(made, state_folder=home)
     assert report.results[0].version == 2
     assert verify(state_folder=home).ok
@@ -174,7 +174,7 @@ def test_what_may_not_be_read_at_the_target_is_never_created(vault, kv2, mount, 
     source.write("hidden", {"k": "mine"})
     stores = {"source": source, "target": mount(kv2, token=token)}
     made = plan("source", "target", stores=stores, state_folder=home)
-    assert [item.state for item in made.items] == [State.IMPOSSIBLE]
+    assert [item.state for item in made.items] == [PlannedState.IMPOSSIBLE]
     assert "permission denied" in made.items[0].reason
 
 
@@ -188,8 +188,8 @@ def test_what_may_not_be_read_at_the_source_is_named(vault, kv2, mount, home):
     stores = {"source": mount(kv2, token=token), "target": MemoryStore()}
     made = plan("source", "target", stores=stores, state_folder=home)
     assert {item.source_path: item.state for item in made.items} == {
-        "open": State.CREATE,
-        "secret": State.IMPOSSIBLE,
+        "open": PlannedState.CREATE,
+        "secret": PlannedState.IMPOSSIBLE,
     }
 
 
@@ -309,7 +309,7 @@ def test_undo_finds_what_the_target_did_not_keep_in_the_backup(vault, kv2, mount
     assert target.read("s").data == {"own": "before", "bytes": b"\0\xff", "n": 1.5}
 
 
-@pytest.mark.parametrize(("keeps", "state"), [(1, State.IMPOSSIBLE), (2, State.CHANGE)])
+@pytest.mark.parametrize(("keeps", "state"), [(1, PlannedState.IMPOSSIBLE), (2, PlannedState.CHANGE)])
 def test_without_a_backup_nothing_is_overwritten_that_the_server_would_not_keep(vault, kv2, mount, home, keeps, state):
     """What it keeps is undone from there, and no copy of it is on this machine."""
     vault.call("POST", f"{kv2}/config", {"max_versions": keeps})
@@ -319,8 +319,8 @@ def test_without_a_backup_nothing_is_overwritten_that_the_server_would_not_keep(
     target.write("s", {"own": CANARY})
     stores = {"source": source, "target": target}
     made = plan("source", "target", backup=False, stores=stores, state_folder=home)
-    assert {item.path: item.state for item in made.items} == {"new": State.CREATE, "s": state}
-    if state is State.CHANGE:
+    assert {item.path: item.state for item in made.items} == {"new": PlannedState.CREATE, "s": state}
+    if state is PlannedState.CHANGE:
         assert apply(made, stores=stores, state_folder=home).count(ItemState.DONE) == 2
         assert undo(stores=stores, state_folder=home).count(ItemState.DONE) == 2
         assert not list(home.rglob("backup*"))
@@ -418,7 +418,7 @@ def test_labels_that_the_token_may_not_touch_fail_nothing(vault, kv2, mount, hom
     assert mount(kv2).read_metadata("s") == {}
     stores["target"] = mount(kv2)
     later = plan("source", "target", stores=stores, state_folder=home)
-    assert later.items[0].state is State.CHANGE
+    assert later.items[0].state is PlannedState.CHANGE
     assert apply(later, stores=stores, state_folder=home).ok
     assert mount(kv2).read_metadata("s") == LABELS
     assert len(mount(kv2).versions("s")) == 1

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from migrations import HARD, apply, failed, plan, undo, verify
-from strongroom.migrate import ItemState, OnConflict, State, runs
+from strongroom.migrate import ItemState, OnConflict, PlannedState, runs
 from strongroom.secret import Secret, same
 from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.store.memory import open_memory
@@ -49,7 +49,7 @@ def test_hard_values_there_and_back_and_undone(local, tmp_path):
     stores = {"source": source, "local": store, "back": back}
 
     planned = plan("source", "local", on_conflict=OnConflict.OVERWRITE, stores=stores, state_folder=home)
-    impossible = {item.path: item.reason for item in planned.items if item.state is State.IMPOSSIBLE}
+    impossible = {item.path: item.reason for item in planned.items if item.state is PlannedState.IMPOSSIBLE}
     assert impossible.keys() == cannot_hold
     assert all(impossible.values())
     for step in (partial(apply, planned), verify):

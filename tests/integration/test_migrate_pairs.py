@@ -18,7 +18,7 @@ from strongroom.errors import (
     SecretNotFoundError,
     SecretTooLargeError,
 )
-from strongroom.migrate import ItemState, State, runs
+from strongroom.migrate import ItemState, PlannedState, runs
 from strongroom.migrate.endpoints import Endpoints
 from strongroom.migrate.variables import open_dotenv
 from strongroom.secret import Secret, same
@@ -141,7 +141,7 @@ def test_hard_values_arrive_exactly_or_not_at_all(origin, to, source, openbao, g
         target = ends.target(place(to, openbao, tmp_path, gpg))
         stores = {"source": reader, "target": target}
         planned = plan("source", "target", stores=stores, state_folder=home)
-        impossible = {item.path: item.reason for item in planned.items if item.state is State.IMPOSSIBLE}
+        impossible = {item.path: item.reason for item in planned.items if item.state is PlannedState.IMPOSSIBLE}
         assert impossible.keys() == CANNOT_HOLD[to] & held.keys()
         assert all(impossible.values())
         arriving = {path: data for path, data in held.items() if path not in impossible}

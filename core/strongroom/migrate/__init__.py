@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from strongroom.migrate.ledger.runs import Run, runs
     from strongroom.migrate.migrator import Migrator
     from strongroom.migrate.plans.document import dump_plan, parse_plan
-    from strongroom.migrate.plans.plan import Item, OnConflict, Plan, PlannedKey, PlannedMapping, State
+    from strongroom.migrate.plans.plan import Item, OnConflict, Plan, PlannedKey, PlannedMapping, PlannedState
     from strongroom.migrate.report import Action, ItemResult, ItemState, OnProgress, Progress, Report, html_report
     from strongroom.migrate.sources import Selection
 
@@ -33,7 +33,7 @@ _NAMES = {
     "ledger.runs": "Run runs",
     "migrator": "Migrator",
     "plans.document": "dump_plan parse_plan",
-    "plans.plan": "Item OnConflict Plan PlannedKey PlannedMapping State",
+    "plans.plan": "Item OnConflict Plan PlannedKey PlannedMapping PlannedState",
     "report": "Action ItemResult ItemState OnProgress Progress Report html_report",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
@@ -49,11 +49,11 @@ __all__ = [
     "Plan",
     "PlannedKey",
     "PlannedMapping",
+    "PlannedState",
     "Progress",
     "Report",
     "Run",
     "Selection",
-    "State",
     "dump_plan",
     "html_report",
     "parse_plan",

@@ -24,7 +24,7 @@ from strongroom.errors import (
     shown,
 )
 from strongroom.migrate.plans.mapping_export import MAPPING_FILE, with_mapping
-from strongroom.migrate.plans.plan import Plan, PlannedMapping, State
+from strongroom.migrate.plans.plan import Plan, PlannedMapping
 from strongroom.migrate.sources import UNREADABLE, ExporterStore, ImporterSource, Source, StoreSource
 from strongroom.migrate.spi import Exporter, Importer
 from strongroom.plugins.inventory import KINDS
@@ -383,7 +383,7 @@ class Locations(NamedTuple):
         Raises:
             ConfigurationError, PluginError: a store does not exist, or its options are wrong.
         """
-        names = dict.fromkeys(item.source for item in plan.items if plan.writes(item) or item.state is State.EQUAL)
+        names = dict.fromkeys(item.source for item in plan.items if plan.covers(item))
         sources = {name: endpoints.location(name, plugins.IMPORTERS) for name in names}
         return cls(str(Path.cwd()), endpoints.location(plan.target), sources)
 

@@ -19,12 +19,12 @@ from strongroom.migrate.endpoints import Endpoint, Endpoints, Locations
 from strongroom.migrate.execution.history import CopiedHistory, copy_history
 from strongroom.migrate.execution.results import Results
 from strongroom.migrate.execution.source_deletion import SourceDeletion, migrated_items
-from strongroom.migrate.execution.transfer import Transfer, check_rate, report_unwritten
+from strongroom.migrate.execution.transfer import PlanTransfer, check_rate, report_unwritten
 from strongroom.migrate.execution.undo import Undo
-from strongroom.migrate.execution.verify import Verification
-from strongroom.migrate.ledger.runs import Ledger, OpenRun, Run, runs
+from strongroom.migrate.execution.verify import TargetVerification
+from strongroom.migrate.ledger.runs import OpenRun, Run, RunLedger, runs
 from strongroom.migrate.plans.mapping_export import planned_mapping
-from strongroom.migrate.plans.plan import OnConflict, Plan, PlannedMapping, State
+from strongroom.migrate.plans.plan import OnConflict, Plan, PlannedMapping, PlannedState
 from strongroom.migrate.plans.planner import Planner, open_digests
 from strongroom.migrate.report import Action, ItemState, OnProgress, Report, progress_counter
 from strongroom.migrate.sources import Selection, Source
@@ -142,7 +142,7 @@ class Migrator:
             items = planner.sorted_items(names)
         plan = Plan(identifier, names, target, on_conflict, items, mapping, backup, tuple(encrypt_to))
         if digests is not None:
-            Ledger(self._state_folder).seal(plan)
+            RunLedger(self._state_folder).seal(plan)
         return plan
 
     def copy_history(self, plan: Plan) -> CopiedHistory:
@@ -159,7 +159,7 @@ class Migrator:
         [item] = plan.items
         endpoints = self._endpoints(plan.mapping, plan.encrypt_to)
         source, target = endpoints.source(item.source), endpoints.target(plan.target)
-        with Ledger(self._state_folder).lock(endpoints.identity(plan.target), plan.target):
+        with RunLedger(self._state_folder).lock(endpoints.identity(plan.target), plan.target):
             return copy_history(source, item.source_path, target, item.path)
 
     def apply(self, plan: Plan, *, rate: float | None = None, progress: OnProgress | None = None) -> Report:
@@ -182,12 +182,12 @@ class Migrator:
         """
         check_rate(rate)
         if plan.is_blocked:
-            count = plan.count(State.CONFLICT)
+            count = plan.count(PlannedState.CONFLICT)
             raise MigrationError(
                 f"The plan has {count:,} secret{'s' if count > 1 else ''} in conflict, and nothing was written. "
                 "Plan again with another policy for conflicts, or resolve them at the target"
             )
-        endpoints, ledger = self._endpoints(plan.mapping, plan.encrypt_to), Ledger(self._state_folder)
+        endpoints, ledger = self._endpoints(plan.mapping, plan.encrypt_to), RunLedger(self._state_folder)
         with ledger.lock(endpoints.identity(plan.target), plan.target):
             # Open the stores before the run begins: if one cannot be opened, no run is left behind.
             endpoints.open(dict.fromkeys(item.source for item in plan.pending), plan.target)
@@ -230,16 +230,17 @@ class Migrator:
         """
         with self._continued(run, locked=False) as (opened, endpoints):
             plan = opened.plan
-            checked = [index for index, item in enumerate(plan.items) if plan.writes(item) or item.state is State.EQUAL]
+            checked = [index for index, item in enumerate(plan.items) if plan.covers(item)]
             endpoints.reopen_local(plan.target)
             target = endpoints.open(dict.fromkeys(plan.items[index].source for index in checked), plan.target)
             results = Results(Action.VERIFY, opened, len(checked), progress)
             for index, item in enumerate(plan.items):
-                if item.state is State.IMPOSSIBLE:
+                if item.state is PlannedState.IMPOSSIBLE:
                     results.settle(index, ItemState.FAILED, item.reason)
-                elif not (plan.writes(item) or item.state is State.EQUAL):
+                elif not plan.covers(item):
                     results.settle(index, ItemState.SKIPPED, item.reason)
-            return results.report(_run_sources(endpoints, plan, checked, Verification(opened, target, results).run))
+            verification = TargetVerification(opened, target, results)
+            return results.report(_run_sources(endpoints, plan, checked, verification.run))
 
     def undo(self, run: str | None = None, *, progress: OnProgress | None = None) -> Report:
         """Restore the target to its state before a run, the last secret first.
@@ -314,7 +315,7 @@ class Migrator:
         locked: bool = True,
     ) -> Iterator[tuple[OpenRun, Endpoints]]:
         """Open a run for a later step, after a check of the locations of its stores."""
-        ledger = Ledger(self._state_folder)
+        ledger = RunLedger(self._state_folder)
         run = ledger.find(name, unfinished=unfinished)
         plan = run.plan()
         endpoints = self._endpoints(plan.mapping, encrypt_to or plan.encrypt_to)
@@ -332,7 +333,7 @@ class Migrator:
         results = Results(Action.APPLY, run, len(left), progress)
         report_unwritten(run, results)
         try:
-            stopped = _run_sources(endpoints, plan, left, Transfer(run, target, results, rate).run)
+            stopped = _run_sources(endpoints, plan, left, PlanTransfer(run, target, results, rate).run)
         finally:
             with suppress(MigrationError):  # an interrupted run keeps its results; if it cannot, `resume` finds out
                 run.journal.sync()

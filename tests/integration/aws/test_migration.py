@@ -14,7 +14,7 @@ from strongroom.errors import (
     SecretNotFoundError,
     SecretTooLargeError,
 )
-from strongroom.migrate import ItemState, OnConflict, Selection, State
+from strongroom.migrate import ItemState, OnConflict, PlannedState, Selection
 from strongroom.migrate.execution.drift import Drift, drift
 from strongroom.migrate.sources import StoreSource
 from strongroom.secret import same
@@ -38,7 +38,7 @@ def moved(source, target, tmp_path):
     """Plans, applies and verifies; what the target's paths then hold."""
     ends = {"source": source, "target": target}
     planned = plan("source", "target", stores=ends, state_folder=tmp_path / "home")
-    assert {item.state for item in planned.items} == {State.CREATE}, [item.reason for item in planned.items]
+    assert {item.state for item in planned.items} == {PlannedState.CREATE}, [item.reason for item in planned.items]
     run = apply(planned, stores=ends, state_folder=tmp_path / "home").run
     report = verify(run, stores=ends, state_folder=tmp_path / "home")
     assert report is not None
@@ -260,7 +260,7 @@ def test_location_is_the_prefix(aws):
     stores = {"memory": MemoryStore()}
     planned = plan([f"aws-secretsmanager:{aws.prefix}", f"aws-ssm:/{aws.prefix}"], "memory", stores=stores)
     assert sorted(item.path for item in planned.items) == ["app", "db"]
-    assert {item.state for item in planned.items} == {State.CREATE}
+    assert {item.state for item in planned.items} == {PlannedState.CREATE}
 
 
 def test_plan_says_what_aws_would_refuse(aws):
@@ -279,8 +279,8 @@ def test_plan_says_what_aws_would_refuse(aws):
     aws.forget()
     planned = plan("memory", "aws", stores={"memory": source, "aws": target})
     states = {item.path: item.state for item in planned.items}
-    assert states.pop("fine") is State.CREATE
-    assert set(states.values()) == {State.IMPOSSIBLE}
+    assert states.pop("fine") is PlannedState.CREATE
+    assert set(states.values()) == {PlannedState.IMPOSSIBLE}
     assert not [name for name in aws.asked if name.startswith(("Put", "Create", "Restore"))]
     for path, data, kind in (
         ("going", {"k": "v"}, ConflictError),
@@ -303,7 +303,7 @@ def test_name_that_is_no_path_is_in_the_plan(aws, tmp_path):
     ends = {"source": source, "target": ValidatedStore(MemoryStore(), "memory")}
     planned = plan("source", "target", stores=ends, state_folder=tmp_path)
     states = {item.source_path: item.state for item in planned.items}
-    assert states == {**dict.fromkeys(odd, State.IMPOSSIBLE), "app/db": State.CREATE}
+    assert states == {**dict.fromkeys(odd, PlannedState.IMPOSSIBLE), "app/db": PlannedState.CREATE}
     assert all(item.reason for item in planned.items if item.source_path in odd)
     with pytest.raises(MigrationError) as caught:
         apply(planned, stores=ends, state_folder=tmp_path)
@@ -343,12 +343,12 @@ def test_plan_says_what_is_no_secure_string(aws, tmp_path, layout, name, key):
     for data in ({key: "w"}, {"more": "m"}):
         ends["source"].write("app", data)
         [item] = plan("source", "target", stores=ends, state_folder=tmp_path, on_conflict=OnConflict.OVERWRITE).items
-        assert item.state is State.IMPOSSIBLE
+        assert item.state is PlannedState.IMPOSSIBLE
         assert f"/{aws.name(name)} is not a SecureString" in item.reason
     assert not [name for name in aws.asked if name.startswith(("Put", "Delete"))]
     ends["source"].write("app", dict(target.read("app").data))
     [item] = plan("source", "target", stores=ends, state_folder=tmp_path).items
-    assert item.state is State.EQUAL
+    assert item.state is PlannedState.EQUAL
     aws.refuse("DescribeParameters", "AccessDeniedException")
     aws.open_parameters(layout, kms_key="alias/ours").vet("app", {key: "w"})
     with pytest.raises(PermissionDeniedError, match="`kms_key`"):

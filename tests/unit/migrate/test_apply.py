@@ -26,7 +26,17 @@ from strongroom.errors import (
     StoreUnavailableError,
     UnsupportedOperationError,
 )
-from strongroom.migrate import Action, ItemResult, ItemState, OnConflict, Report, Selection, State, html_report, runs
+from strongroom.migrate import (
+    Action,
+    ItemResult,
+    ItemState,
+    OnConflict,
+    PlannedState,
+    Report,
+    Selection,
+    html_report,
+    runs,
+)
 from strongroom.migrate.execution import transfer
 from strongroom.migrate.ledger import runs as ledger_runs
 from strongroom.migrate.plans.document import plan_lines
@@ -737,11 +747,11 @@ def test_a_page_escapes_everything_and_loads_nothing(stores, home):
 
 def test_states_are_counted(stores, home):
     made = plan("s", "t", stores=stores, state_folder=home)
-    assert {state: made.count(state) for state in State if made.count(state)} == {
-        State.CREATE: 1,
-        State.CHANGE: 1,
-        State.EQUAL: 1,
-        State.CONFLICT: 1,
+    assert {state: made.count(state) for state in PlannedState if made.count(state)} == {
+        PlannedState.CREATE: 1,
+        PlannedState.CHANGE: 1,
+        PlannedState.EQUAL: 1,
+        PlannedState.CONFLICT: 1,
     }
     assert [item.path for item in made.pending] == ["less", "new"]
 
@@ -787,7 +797,7 @@ def test_a_transient_failure_of_one_secret_is_retried_within_the_run(operation, 
     target = Flaky(operation, 2, late=late)
     stores = {"source": _filled({f"p{n}": {"k": n} for n in range(4)} | {"flaky": {"k": 9}}), "target": target}
     planned = plan("source", "target", stores=stores, state_folder=home)
-    assert planned.count(State.CREATE) == 5
+    assert planned.count(PlannedState.CREATE) == 5
     report = apply(planned, stores=stores, state_folder=home)
     assert report.count(ItemState.DONE) == 5
     assert target.read("flaky").data == {"k": 9}
@@ -812,7 +822,7 @@ def test_a_source_that_fails_once_for_a_secret_is_read_again_for_the_plan(home):
     source.write("flaky", {"k": 1})
     source.list_entries = lambda prefix: iter(() if prefix else ("flaky",))
     planned = plan("source", "target", stores={"source": source, "target": MemoryStore()}, state_folder=home)
-    assert [item.state for item in planned.items] == [State.CREATE]
+    assert [item.state for item in planned.items] == [PlannedState.CREATE]
 
 
 def test_the_last_run_is_the_last_one_after_the_clock_was_set_back(stores, home, monkeypatch):

@@ -14,12 +14,12 @@ from descriptors import open_descriptors
 from strongroom.digest import Digester
 from strongroom.errors import MigrationError
 from strongroom.migrate.ledger.backup import Backup
-from strongroom.migrate.ledger.journal import Entry, Journal, progress_in
+from strongroom.migrate.ledger.journal import Journal, JournalEntry, progress_in
 from strongroom.migrate.ledger.plan_digests import PlanDigests
-from strongroom.migrate.plans.plan import Item, State
+from strongroom.migrate.plans.plan import Item, PlannedState
 from strongroom.secret import same
 
-ENTRY = Entry(b"d" * 32, b"b" * 32, 3, 17)
+ENTRY = JournalEntry(b"d" * 32, b"b" * 32, 3, 17)
 
 
 @pytest.fixture
@@ -44,14 +44,14 @@ def entries(file):
 def test_what_was_synced_is_there_again(file):
     def lines(journal):
         journal.intend(0, ENTRY)
-        journal.intend(1, Entry(b"e" * 32, None, None, None))
+        journal.intend(1, JournalEntry(b"e" * 32, None, None, None))
         journal.intend(2, ENTRY)
         journal.done(1, "v7")
         journal.done(2, 4)
         journal.undone(2)
 
     written(file, lines)
-    assert entries(file) == {0: ENTRY, 1: Entry(b"e" * 32, None, None, None, done=True, version="v7")}
+    assert entries(file) == {0: ENTRY, 1: JournalEntry(b"e" * 32, None, None, None, done=True, version="v7")}
 
 
 def test_what_was_made_of_labels_is_kept_when_the_item_is_begun_anew(file):
@@ -175,7 +175,7 @@ def test_what_is_remembered_can_be_put_in_another_order(tmp_path):
     """And is found by its name, where the plan has it at another place than it had."""
     digester = Digester(b"k" * 32)
     kept = PlanDigests(tmp_path / "plan", digester)
-    items = [Item("source", str(index), str(index), State.CREATE) for index in range(4)]
+    items = [Item("source", str(index), str(index), PlannedState.CREATE) for index in range(4)]
     here, there = [{"value": index} for index in range(4)], [{"value": -index} for index in range(4)]
     for index in (0, 2, 3):
         kept.put(index, items[index], here[index], None if index == 2 else there[index])

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from migrations import apply, delete_source, failed, plan, resume, states, undo, verify
 from strongroom.errors import InvalidDataError, PermissionDeniedError, StoreUnavailableError
-from strongroom.migrate import ItemState, OnConflict, Selection, State, dump_plan, parse_plan, runs
+from strongroom.migrate import ItemState, OnConflict, PlannedState, Selection, dump_plan, parse_plan, runs
 from strongroom.migrate.execution import parallel
 from strongroom.migrate.ledger.journal import Journal
-from strongroom.migrate.plans.labels import Written, after, kept, record_of, restored, to_write
+from strongroom.migrate.plans.labels import LabelChange, after, kept, record_of, restored, to_write
 from strongroom.secret import Secret
 from strongroom.store.memory import MemoryStore
 
@@ -132,15 +132,15 @@ def test_a_plan_names_the_labels_and_survives_its_document(stores, home):
     """Their names alone; a secret of which only labels are missing is changed by them."""
     made = plan("s", "t", stores=stores, state_folder=home)
     assert {item.path: (item.state, item.labels) for item in made.items} == {
-        "equal": (State.CHANGE, ("owner", "tier")),
-        "less": (State.CHANGE, ("owner", "tier")),
-        "new": (State.CREATE, ("owner", "tier")),
-        "plain": (State.CREATE, ()),
+        "equal": (PlannedState.CHANGE, ("owner", "tier")),
+        "less": (PlannedState.CHANGE, ("owner", "tier")),
+        "new": (PlannedState.CREATE, ("owner", "tier")),
+        "plain": (PlannedState.CREATE, ()),
     }
     assert CANARY not in dump_plan(made)
     assert parse_plan(dump_plan(made)) == made
     apply(made, stores=stores, state_folder=home)
-    assert plan("s", "t", stores=stores, state_folder=home).count(State.EQUAL) == 4
+    assert plan("s", "t", stores=stores, state_folder=home).count(PlannedState.EQUAL) == 4
 
 
 def test_nothing_is_asked_where_there_are_no_labels(stores, home):
@@ -250,7 +250,7 @@ def test_a_label_with_another_text_stays_unless_conflicts_are_overwritten(stores
     MemoryStore.write_metadata(stores["t"], "equal", {"owner": "theirs"})
     made = plan("s", "t", on_conflict=policy, stores=stores, state_folder=home)
     (item,) = (item for item in made.items if item.path == "equal")
-    assert (item.state, item.labels) == (State.CHANGE, named)
+    assert (item.state, item.labels) == (PlannedState.CHANGE, named)
     said = ("labels, for which the target keeps its own text: owner",)
     assert item.cautions == (() if policy is OnConflict.OVERWRITE else said)
     apply(made, stores=stores, state_folder=home)
@@ -281,7 +281,7 @@ def test_a_target_without_labels_is_said_and_nothing_is_tried(home):
     assert made.items[0].cautions == ("labels, which the target does not support: owner, tier",)
     assert made.items[0].labels == ()
     assert apply(made, stores=stores, state_folder=home).ok
-    assert plan("s", "t", stores=stores, state_folder=home).items[0].state is State.EQUAL
+    assert plan("s", "t", stores=stores, state_folder=home).items[0].state is PlannedState.EQUAL
 
 
 class Choosy(Labelled):
@@ -354,8 +354,8 @@ def test_an_importers_labels_go_along(home):
     stores = {"i": Importer(), "t": MemoryStore()}
     made = plan("i", "t", stores=stores, state_folder=home)
     assert {item.path or item.source_path: item.state for item in made.items} == {
-        "a": State.CREATE,
-        "odd": State.IMPOSSIBLE,
+        "a": PlannedState.CREATE,
+        "odd": PlannedState.IMPOSSIBLE,
     }
     failed(apply, made, stores=stores, state_folder=home)
     assert labels(stores["t"], "a") == LABELS
@@ -561,5 +561,5 @@ def test_what_was_changed_since_is_not_given_back(source, target, name, text):
 
 
 def test_a_label_that_was_taken_away_since_is_a_change_unless_it_was_not_there_before():
-    assert restored({}, {"a": Written("x", "y")}) is None
-    assert restored({}, {"a": Written(None, "y")}) == {}
+    assert restored({}, {"a": LabelChange("x", "y")}) is None
+    assert restored({}, {"a": LabelChange(None, "y")}) == {}

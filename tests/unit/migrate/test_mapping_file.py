@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from strongroom.config.env_names import TABLE, EnvironmentMapping
 from strongroom.errors import ConfigurationError, MissingFileError
 from strongroom.migrate.plans.mapping_export import read_mapping, update_mapping, write_mapping
-from strongroom.migrate.plans.mapping_file import Entry, MappingFile, as_json, as_toml, current, parse_json, parse_toml
+from strongroom.migrate.plans.mapping_file import (
+    MappingEntry,
+    MappingFile,
+    as_json,
+    as_toml,
+    current,
+    parse_json,
+    parse_toml,
+)
 
 MAPPING = EnvironmentMapping({"SENTRY_DSN": ("monitoring/sentry", "dsn")})
 
@@ -33,10 +41,10 @@ def test_json_and_toml_say_the_same():
     )
     assert from_json == from_toml
     assert from_json.entries == (
-        Entry("A", "p#k"),
-        Entry("B", "q", "json", "both"),
-        Entry("*_C", "c/{1}#k"),
-        Entry("D"),
+        MappingEntry("A", "p#k"),
+        MappingEntry("B", "q", "json", "both"),
+        MappingEntry("*_C", "c/{1}#k"),
+        MappingEntry("D"),
     )
 
 
@@ -173,11 +181,11 @@ def test_an_update_of_what_is_wrong_or_not_there_changes_nothing(tmp_path):
 names = st.from_regex(r"[A-Z_][A-Z0-9_]{0,8}", fullmatch=True).filter(lambda name: not MAPPING.is_reserved(name))
 notes = st.text(max_size=20)
 entries = st.lists(
-    st.builds(Entry, names, st.sampled_from(["", "a/b#c", "x#y.z", "ключ/é#🔑", "q\"u#o't"])).flatmap(
-        lambda entry: notes.map(lambda note: Entry(entry.variable, entry.to, "", note))
+    st.builds(MappingEntry, names, st.sampled_from(["", "a/b#c", "x#y.z", "ключ/é#🔑", "q\"u#o't"])).flatmap(
+        lambda entry: notes.map(lambda note: MappingEntry(entry.variable, entry.to, "", note))
     )
-    | st.builds(Entry, names, st.just("a/b"), st.just("json"), notes)
-    | names.map(lambda name: Entry(f"*_{name}_*", "a/{2}#{1}")),
+    | st.builds(MappingEntry, names, st.just("a/b"), st.just("json"), notes)
+    | names.map(lambda name: MappingEntry(f"*_{name}_*", "a/{2}#{1}")),
     unique_by=lambda entry: entry.variable,
     max_size=5,
 )
@@ -197,7 +205,7 @@ def test_what_is_written_is_read(entries):
 def test_each_star_takes_as_much_as_it_can_from_the_left(pattern, name):
     """As a regular expression with greedy groups would."""
     found = re.fullmatch("(.*)".join(map(re.escape, pattern.split("*"))), name)
-    entry = Entry(pattern)
+    entry = MappingEntry(pattern)
     assert entry.matches(name) is (found is not None)
     assert entry._matched(name) == (list(found.groups()) if found else None)
 
@@ -205,7 +213,7 @@ def test_each_star_takes_as_much_as_it_can_from_the_left(pattern, name):
 def test_a_pattern_of_many_stars_is_matched_at_once():
     """A regular expression tried every combination."""
     started = time.process_time()
-    assert not Entry("*A" * 12 + "*B").matches("A" * 60)
+    assert not MappingEntry("*A" * 12 + "*B").matches("A" * 60)
     assert time.process_time() - started < 1
 
 
@@ -233,7 +241,7 @@ def test_names_with_dots_and_hyphens_are_mapped(tmp_path, suffix):
     read = read_mapping(file)
     assert {entry.variable for entry in read.entries} >= set(names[:2])
     assert "line 3" not in {entry.variable for entry in read.entries}
-    assert update_mapping(file, MappingFile((Entry("other.name", "other#name"),))) == 1
+    assert update_mapping(file, MappingFile((MappingEntry("other.name", "other#name"),))) == 1
     assert read_mapping(file).entry("other.name").match("other.name") == ("other", "name")
 
 

@@ -32,8 +32,8 @@ from strongroom.migrate import (
     Plan,
     PlannedKey,
     PlannedMapping,
+    PlannedState,
     Selection,
-    State,
     dump_plan,
     parse_plan,
 )
@@ -96,13 +96,13 @@ def test_each_secret_has_its_state(home):
     )
     made = plan("s", "t", stores={"s": source, "t": target}, state_folder=home)
     assert states(made) == {
-        "new": State.CREATE,
-        "less": State.CHANGE,
-        "equal": State.EQUAL,
-        "more": State.EQUAL,
-        "other": State.CONFLICT,
-        "type": State.CONFLICT,
-        "number": State.EQUAL,
+        "new": PlannedState.CREATE,
+        "less": PlannedState.CHANGE,
+        "equal": PlannedState.EQUAL,
+        "more": PlannedState.EQUAL,
+        "other": PlannedState.CONFLICT,
+        "type": PlannedState.CONFLICT,
+        "number": PlannedState.EQUAL,
     }
     assert made.is_blocked
 
@@ -125,9 +125,9 @@ def test_two_sources_for_one_target_are_impossible_and_both_named(home):
     stores = {"a": memory({"x": {"k": 1}, "y": {"k": 1}}), "b": memory({"x": {"k": 1}}), "t": memory()}
     made = plan(["a", "b"], "t", stores=stores, state_folder=home)
     assert [(item.source, item.state) for item in made.items] == [
-        ("a", State.IMPOSSIBLE),
-        ("a", State.CREATE),
-        ("b", State.IMPOSSIBLE),
+        ("a", PlannedState.IMPOSSIBLE),
+        ("a", PlannedState.CREATE),
+        ("b", PlannedState.IMPOSSIBLE),
     ]
     assert {item.reason for item in made.items if item.reason} == {"two sources for one target: x of a and x of b"}
 
@@ -139,8 +139,12 @@ def test_what_cannot_be_read_is_impossible_and_never_created(home, error):
     for path in ("hidden", "there", "fine"):
         source.write(path, {"k": 1})
     made = plan("s", "t", stores={"s": source, "t": target}, state_folder=home)
-    assert states(made) == {"hidden": State.IMPOSSIBLE, "there": State.IMPOSSIBLE, "fine": State.CREATE}
-    assert all(item.reason for item in made.items if item.state is State.IMPOSSIBLE)
+    assert states(made) == {
+        "hidden": PlannedState.IMPOSSIBLE,
+        "there": PlannedState.IMPOSSIBLE,
+        "fine": PlannedState.CREATE,
+    }
+    assert all(item.reason for item in made.items if item.state is PlannedState.IMPOSSIBLE)
 
 
 @pytest.mark.parametrize("error", [StoreUnavailableError, AuthenticationError])
@@ -178,7 +182,7 @@ def test_what_could_not_be_checked_is_not_impossible(home, error, call):
         stores["s"].write(path, {"k": 1})
     stores["t"].write("b", {"k": 2})
     made = plan("s", "t", on_conflict=OnConflict.OVERWRITE, stores=stores, state_folder=home)
-    assert states(made) == {"a": State.CREATE, "b": State.CONFLICT, "c": State.CREATE}
+    assert states(made) == {"a": PlannedState.CREATE, "b": PlannedState.CONFLICT, "c": PlannedState.CREATE}
     a, b, c = made.items
     assert a.reason.startswith("it could not be checked: ")
     assert b.reason.startswith("the target has another value for a key of it; it could not be checked: ")
@@ -228,11 +232,11 @@ def test_without_a_backup_what_could_not_be_undone_is_impossible(home, kept, rea
         target.write(path, data)
     stores = {"s": source, "t": target}
     made = plan("s", "t", on_conflict=OnConflict.OVERWRITE, backup=False, stores=stores, state_folder=home)
-    over = {"less": State.IMPOSSIBLE, "other": State.IMPOSSIBLE}
+    over = {"less": PlannedState.IMPOSSIBLE, "other": PlannedState.IMPOSSIBLE}
     assert states(made) == {
-        "new": State.CREATE,
-        "equal": State.EQUAL,
-        **(over if reason else {"less": State.CHANGE, "other": State.CONFLICT}),
+        "new": PlannedState.CREATE,
+        "equal": PlannedState.EQUAL,
+        **(over if reason else {"less": PlannedState.CHANGE, "other": PlannedState.CONFLICT}),
     }
     assert all(reason in item.reason for item in made.items if item.path in over)
     assert not made.backup
@@ -244,7 +248,7 @@ def test_without_a_backup_a_conflict_that_stays_is_one(home, policy):
     source, target = memory({"other": {"k": 1}}), Keeping(1)
     target.write("other", {"k": 2})
     made = plan("s", "t", on_conflict=policy, backup=False, stores={"s": source, "t": target}, state_folder=home)
-    assert states(made) == {"other": State.CONFLICT}
+    assert states(made) == {"other": PlannedState.CONFLICT}
 
 
 def test_a_store_without_versions_keeps_too_few(home):
@@ -252,7 +256,7 @@ def test_a_store_without_versions_keeps_too_few(home):
     stores["t"].write("a", {"own": 1})
     stores["t"].kept_versions = stores["t"].versions = None
     made = plan("s", "t", backup=False, stores=stores, state_folder=home)
-    assert states(made) == {"a": State.IMPOSSIBLE}
+    assert states(made) == {"a": PlannedState.IMPOSSIBLE}
 
 
 def test_what_the_target_refuses_and_what_a_copy_lacks_is_said(home):
@@ -270,7 +274,7 @@ def test_what_the_target_refuses_and_what_a_copy_lacks_is_said(home):
         source.write(path, {"k": 1})
     made = plan("s", "t", stores={"s": source, "t": Vetting()}, state_folder=home)
     large, rotated = made.items
-    assert (large.state, large.reason) == (State.IMPOSSIBLE, "secret too large: 5 bytes, the most is 4")
+    assert (large.state, large.reason) == (PlannedState.IMPOSSIBLE, "secret too large: 5 bytes, the most is 4")
     assert rotated.cautions == ("it rotates",)
 
 
@@ -285,7 +289,7 @@ def test_an_importer_is_a_source_and_unmapped_is_no_error(home):
             pass
 
     made = plan("i", "t", stores={"i": Importer(), "t": memory()}, state_folder=home)
-    assert states(made) == {"b": State.CREATE, "STRAY": State.UNMAPPED, "BROKEN": State.IMPOSSIBLE}
+    assert states(made) == {"b": PlannedState.CREATE, "STRAY": PlannedState.UNMAPPED, "BROKEN": PlannedState.IMPOSSIBLE}
 
 
 @pytest.mark.parametrize(
@@ -342,13 +346,13 @@ def test_invalid_name_that_a_source_lists_is_a_row_of_its_own(home):
     source.walk = lambda prefix: iter(names)
     made = plan("s", "t", stores={"s": source, "t": memory()}, state_folder=home)
     assert sorted(states(made).items()) == sorted(
-        [("good", State.CREATE), *((name, State.IMPOSSIBLE) for name in names if name != "good")]
+        [("good", PlannedState.CREATE), *((name, PlannedState.IMPOSSIBLE) for name in names if name != "good")]
     )
     folders = memory({"good": {"k": 1}})
     folders.walk = None
     folders.list_entries = lambda prefix: iter(names if not prefix else [])
     made = plan("s", "t", stores={"s": folders, "t": memory()}, state_folder=home)
-    assert states(made)["good"] is State.CREATE
+    assert states(made)["good"] is PlannedState.CREATE
 
 
 def test_a_target_that_is_open_already_takes_no_recipients(home):
@@ -381,7 +385,7 @@ def test_named_secrets_are_read_without_a_listing(home):
             pass
 
     made = plan("b", "t", selection=Selection(paths=("a",)), stores={"b": Bare(), "t": memory()}, state_folder=home)
-    assert states(made) == {"a": State.CREATE}
+    assert states(made) == {"a": PlannedState.CREATE}
 
 
 class Words:
@@ -398,7 +402,7 @@ class Words:
 
 def test_a_named_secret_of_an_importer_is_all_that_is_planned(home):
     made = plan("i", "t", selection=Selection(paths=("a",)), stores={"i": Words(), "t": memory()}, state_folder=home)
-    assert states(made) == {"a": State.CREATE}
+    assert states(made) == {"a": PlannedState.CREATE}
 
 
 @pytest.mark.parametrize(
@@ -423,7 +427,7 @@ def test_a_plan_is_made_where_nothing_can_be_remembered(home, caplog):
     home.mkdir(mode=0o755)
     caplog.set_level(logging.WARNING)
     made = plan("s", "t", stores={"s": memory({"a": {"k": 1}}), "t": memory()}, state_folder=home)
-    assert states(made) == {"a": State.CREATE}
+    assert states(made) == {"a": PlannedState.CREATE}
     assert "are not kept" in caplog.text
 
 
@@ -471,7 +475,7 @@ items = st.builds(
     st.sampled_from(["s", "other"]),
     texts,
     texts,
-    st.sampled_from(State),
+    st.sampled_from(PlannedState),
     texts,
     st.lists(st.builds(PlannedKey, texts, st.sampled_from(Change), st.integers(0)), max_size=3).map(tuple),
     versions,
@@ -501,7 +505,7 @@ def test_a_plan_survives_its_document(made):
 
 
 def document(**changes):
-    made = Plan("ab", ("s",), "t", OnConflict.FAIL, (Item("s", "a", "a", State.CREATE),))
+    made = Plan("ab", ("s",), "t", OnConflict.FAIL, (Item("s", "a", "a", PlannedState.CREATE),))
     return {**json.loads(dump_plan(made)), **changes}
 
 
@@ -534,14 +538,14 @@ def test_what_is_no_plan_is_refused_and_said_where(changed, said):
         parse_plan(json.dumps(changed), "plan.json")
 
 
-@pytest.mark.parametrize("state", [State.CREATE, State.CHANGE, State.EQUAL])
+@pytest.mark.parametrize("state", [PlannedState.CREATE, PlannedState.CHANGE, PlannedState.EQUAL])
 @pytest.mark.parametrize("other", [("s", "a", "b"), ("s", "b", "a"), ("o", "a", "a"), ("s", "a", "a")])
 def test_a_plan_has_each_secret_once(state, other):
     """At the source and at the target: of two, one would be lost. What is only listed may be there twice."""
-    first = Item("s", "a", "a", State.CREATE)
-    for last in (Item(*other, state), Item(*other, State.IMPOSSIBLE)):
+    first = Item("s", "a", "a", PlannedState.CREATE)
+    for last in (Item(*other, state), Item(*other, PlannedState.IMPOSSIBLE)):
         made = Plan("ab", ("s", "o"), "t", OnConflict.FAIL, (first, last))
-        if last.state is State.IMPOSSIBLE:
+        if last.state is PlannedState.IMPOSSIBLE:
             assert parse_plan(dump_plan(made)) == made
         else:
             with pytest.raises(ConfigurationError, match=r"plan.json, item 2: .* is also in an earlier item"):
@@ -550,7 +554,11 @@ def test_a_plan_has_each_secret_once(state, other):
 
 def test_a_plan_cut_short_is_refused():
     made = Plan(
-        "ab", ("s",), "t", OnConflict.FAIL, (Item("s", "a", "a", State.CREATE), Item("s", "b", "b", State.CREATE))
+        "ab",
+        ("s",),
+        "t",
+        OnConflict.FAIL,
+        (Item("s", "a", "a", PlannedState.CREATE), Item("s", "b", "b", PlannedState.CREATE)),
     )
     with pytest.raises(ConfigurationError, match="is incomplete"):
         parse_lines(list(plan_lines(made))[:-1], "plan")
@@ -577,7 +585,7 @@ def test_only_what_the_target_lists_is_read_there(home):
     source = memory({path: {"k": 1} for path in ("new", "hidden", "there")})
     target = Remote({"hidden": {"k": 2}, "there": {"k": 1}, "own": {"k": 3}})
     made = plan("s", "t", stores={"s": source, "t": target}, state_folder=home)
-    assert states(made) == {"new": State.CREATE, "hidden": State.IMPOSSIBLE, "there": State.EQUAL}
+    assert states(made) == {"new": PlannedState.CREATE, "hidden": PlannedState.IMPOSSIBLE, "there": PlannedState.EQUAL}
     assert target.reads == ["there"]
 
 
@@ -595,6 +603,6 @@ def test_without_check_and_set_or_a_listing_everything_is_read(home):
     for kind in (Unchecked, Unlisted):
         target = kind({"there": {"k": 1}})
         made = plan("s", "t", stores={"s": source, "t": target}, state_folder=home)
-        assert states(made) == {"new": State.CREATE, "there": State.EQUAL}
+        assert states(made) == {"new": PlannedState.CREATE, "there": PlannedState.EQUAL}
         assert "there" in target.reads
         assert len(target.reads) == 2

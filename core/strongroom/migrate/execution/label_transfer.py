@@ -8,7 +8,7 @@ from contextlib import suppress
 from strongroom.errors import ConflictError, PermissionDeniedError, SecretNotFoundError, StoreError
 from strongroom.migrate.execution.parallel import in_threads
 from strongroom.migrate.ledger.runs import OpenRun
-from strongroom.migrate.plans.labels import Record, after, kept, record_of, restored, to_write
+from strongroom.migrate.plans.labels import LabelChanges, after, kept, record_of, restored, to_write
 from strongroom.migrate.sources import Source
 from strongroom.secret import Secret
 from strongroom.store.boundary import answers
@@ -58,7 +58,7 @@ class LabelTransfer:
         wanted = source.labels(secret)
         return {name: wanted[name] for name in item.labels if name in wanted}, self._target.read_metadata(item.path)
 
-    def _intend(self, index: int, record: Record) -> None:
+    def _intend(self, index: int, record: LabelChanges) -> None:
         """Record the labels before and after. An interrupted attempt's record stays: it has the true earlier labels."""
         path, earlier = self._plan.items[index].path, self._earlier(index)
         before = {} if earlier is None else record_of(self._backup.get(earlier, path))
@@ -73,7 +73,7 @@ class LabelTransfer:
         self._target.write_metadata(self._plan.items[index].path, labels)
 
 
-def restore_labels(target: ValidatedStore, path: str, record: Record) -> None:
+def restore_labels(target: ValidatedStore, path: str, record: LabelChanges) -> None:
     """Restore the labels that the target had before a run. A deleted secret has none.
 
     Raises:

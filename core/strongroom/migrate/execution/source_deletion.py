@@ -19,7 +19,7 @@ from strongroom.migrate.execution.results import Results
 from strongroom.migrate.ledger.runs import OpenRun
 from strongroom.migrate.plans.comparison import differing
 from strongroom.migrate.plans.labels import form_of, lacking
-from strongroom.migrate.plans.plan import State
+from strongroom.migrate.plans.plan import PlannedState
 from strongroom.migrate.report import ItemState
 from strongroom.migrate.sources import Source, labels_of
 from strongroom.secret import Secret
@@ -35,7 +35,7 @@ def migrated_items(run: OpenRun) -> list[int]:
     return [
         index
         for index, item in enumerate(run.plan.items)
-        if item.state is State.EQUAL or (index in entries and entries[index].done)
+        if item.state is PlannedState.EQUAL or (index in entries and entries[index].done)
     ]
 
 

@@ -14,11 +14,11 @@ from strongroom.errors import ConflictError, PermissionDeniedError, SecretNotFou
 from strongroom.migrate.execution.label_transfer import LabelTransfer
 from strongroom.migrate.execution.parallel import OutageWatch, SecretWrite, read_each, write_each
 from strongroom.migrate.execution.results import Results
-from strongroom.migrate.ledger.journal import Entry, Part
+from strongroom.migrate.ledger.journal import JournalEntry, Part
 from strongroom.migrate.ledger.runs import OpenRun
 from strongroom.migrate.plans.comparison import HAS_ALL, SOURCE_CHANGED, Do, decide, source_changed, target_changed
 from strongroom.migrate.plans.labels import form_of
-from strongroom.migrate.plans.plan import State
+from strongroom.migrate.plans.plan import PlannedState
 from strongroom.migrate.report import ItemState
 from strongroom.migrate.sources import Source
 from strongroom.secret import Secret, Value, Version
@@ -37,7 +37,7 @@ _SLOWEST = 1 / 86_400
 """The lowest rate, in writes a second: one a day."""
 
 
-class _Held(NamedTuple):
+class _HeldItem(NamedTuple):
     """An item whose data the target holds, with the source's secret and the version of the write."""
 
     item: int
@@ -50,11 +50,11 @@ class _Mark(Enum):
 
 
 _ON_DISK: Final = _Mark.ON_DISK
-_Step: TypeAlias = "SecretWrite | Literal[_Mark.ON_DISK] | None"
+_Prepared: TypeAlias = "SecretWrite | Literal[_Mark.ON_DISK] | None"
 """A prepared write, the mark that all writes so far may be sent, or None for other work."""
 
 
-class Transfer:
+class PlanTransfer:
     """Writes the secrets of a plan.
 
     `rate` is the most writes a second, on the average of each second; None is unlimited.
@@ -71,7 +71,7 @@ class Transfer:
         self._begun = {index: entry for index, entry in run.journal.entries.items() if not entry.done}
         self._under_way: dict[str, tuple[int, Secret]] = {}
         self._raced: dict[int, bytes] = {}
-        self._unlabelled: list[_Held] = []
+        self._unlabelled: list[_HeldItem] = []
         self._label_transfer = LabelTransfer(run, target)
 
     def run(self, source: Source, indices: Sequence[int]) -> None:
@@ -118,7 +118,7 @@ class Transfer:
                 elif isinstance(outcome, StrongroomError):
                     self._results.fail_or_retry(index, outcome)
                 else:
-                    self._data_written(_Held(index, secret, outcome))
+                    self._data_written(_HeldItem(index, secret, outcome))
                 watch.observe(outcome)
 
     def _undelete(self, index: int, digest: bytes) -> None:
@@ -132,11 +132,11 @@ class Transfer:
         with suppress(StoreError):  # then the second write reports the cause
             newest = self._target.versions(path)[-1]
             if newest.deleted:
-                self._intend(index, Entry(digest, None, None, None))
+                self._intend(index, JournalEntry(digest, None, None, None))
                 self._journal.sync()
                 self._target.undelete(path, newest.version)
 
-    def _prepare(self, source: Source, indices: Sequence[int], *, again: bool) -> Iterator[_Step]:
+    def _prepare(self, source: Source, indices: Sequence[int], *, again: bool) -> Iterator[_Prepared]:
         """Read the items at the source and prepare their writes, in small steps."""
         at = {self._plan.items[index].source_path: index for index in indices}
         group: list[tuple[int, Secret]] = []
@@ -153,7 +153,7 @@ class Transfer:
                 group = []
         yield from self._prepare_group(group, again=again)
 
-    def _prepare_group(self, group: list[tuple[int, Secret]], *, again: bool) -> Iterator[_Step]:
+    def _prepare_group(self, group: list[tuple[int, Secret]], *, again: bool) -> Iterator[_Prepared]:
         there, count = self._read_targets(group, again=again), 0
         for index, secret in group:
             current = there.get(index)
@@ -178,11 +178,11 @@ class Transfer:
 
     def _read_targets(self, group: list[tuple[int, Secret]], *, again: bool) -> dict[int, Secret | StrongroomError]:
         """Read at the target the items of a group for which a check-and-set write alone does not decide."""
-        items = self._plan.items
+        items, begun = self._plan.items, self._begun
         asked = {
             items[index].path: index
             for index, _ in group
-            if again or not self._target.checked or index in self._begun or items[index].state is not State.CREATE
+            if again or not self._target.checked or index in begun or items[index].state is not PlannedState.CREATE
         }
         found: dict[int, Secret | StrongroomError] = {}
         for path, outcome in read_each(self._target, list(asked), OutageWatch()):
@@ -200,7 +200,7 @@ class Transfer:
         changed = False
         if (begun := self._begun.get(index)) is not None:
             if current is not None and there == begun.digest:
-                self._data_written(_Held(index, secret, current.version))  # the write whose answer was raced
+                self._data_written(_HeldItem(index, secret, current.version))  # the write whose answer was raced
                 return None
             changed = there != begun.before
         if source_changed(item, secret, same=None if source_digest is None else source_digest == wanted):
@@ -214,8 +214,8 @@ class Transfer:
         decision = decide(secret, current, self._plan.on_conflict, changed=changed)
         before = None if current is None else current.version
         if decision.do is Do.KEEP and item.labels:
-            self._intend(index, Entry(there or wanted, there, before, None))
-            self._data_written(_Held(index, secret, before))
+            self._intend(index, JournalEntry(there or wanted, there, before, None))
+            self._data_written(_HeldItem(index, secret, before))
             return None
         if decision.do is not Do.WRITE:
             state = ItemState.CONFLICT if decision.do is Do.CONFLICT else ItemState.SKIPPED
@@ -229,7 +229,7 @@ class Transfer:
         """Return the write of these data, with its intent in the journal."""
         path = self._plan.items[index].path
         if current is None:
-            entry = Entry(wanted, None, None, None, form=form_of(secret.metadata))
+            entry = JournalEntry(wanted, None, None, None, form=form_of(secret.metadata))
         else:
             entry = self._back_up(path, secret, current, data)
         if self._target.traits.piecewise:
@@ -238,15 +238,15 @@ class Transfer:
         self._under_way[path] = index, secret
         return SecretWrite(path, data, entry.before_version, entry.form or None if current is None else None)
 
-    def _back_up(self, path: str, secret: Secret, current: Secret, data: Mapping[str, Value]) -> Entry:
+    def _back_up(self, path: str, secret: Secret, current: Secret, data: Mapping[str, Value]) -> JournalEntry:
         """Back up the target's data, if the plan wants it, and return the journal entry of the overwrite."""
         digest = self._run.digester.digest
         place = self._run.backup.put(path, current.data) if self._plan.backup else None
-        entry = Entry(digest(data), digest(current.data), current.version, place, form=form_of(secret.metadata))
+        entry = JournalEntry(digest(data), digest(current.data), current.version, place, form=form_of(secret.metadata))
         entry.before_form = form_of(current.metadata)
         return entry
 
-    def _complete_write(self, index: int, secret: Secret, current: Secret, begun: Entry) -> SecretWrite:
+    def _complete_write(self, index: int, secret: Secret, current: Secret, begun: JournalEntry) -> SecretWrite:
         """Return the write that completes a half-written secret. Its entry keeps the digests of the first attempt."""
         path = self._plan.items[index].path
         self._intend(index, begun)
@@ -257,7 +257,7 @@ class Transfer:
         old, new = self._run.digester.each(before), self._run.digester.each(after)
         return {key: (old.get(key), new.get(key)) for key in {**old, **new}}
 
-    def _data_written(self, held: _Held) -> None:
+    def _data_written(self, held: _HeldItem) -> None:
         """Report the item as done, or keep it until its labels are written."""
         if self._plan.items[held.item].labels:
             self._unlabelled.append(held)
@@ -277,7 +277,7 @@ class Transfer:
             else:
                 self._results.fail_or_retry(index, failure, f"data written, labels not: {failure}")
 
-    def _intend(self, index: int, entry: Entry) -> None:
+    def _intend(self, index: int, entry: JournalEntry) -> None:
         """Add the intent to the journal. A retry within the run starts from it, as a resumed run does."""
         self._journal.intend(index, entry)
         self._begun[index] = entry
@@ -299,7 +299,7 @@ def check_rate(rate: float | None) -> float | None:
     return rate
 
 
-def _grouped(steps: Iterable[_Step]) -> Iterator[list[SecretWrite]]:
+def _grouped(steps: Iterable[_Prepared]) -> Iterator[list[SecretWrite]]:
     """Yield the writes of each group, once its intents are on disk."""
     group: list[SecretWrite] = []
     for step in steps:
@@ -310,7 +310,7 @@ def _grouped(steps: Iterable[_Step]) -> Iterator[list[SecretWrite]]:
             group.append(step)
 
 
-def _interleaved(steps: Iterable[_Step]) -> Iterator[SecretWrite]:
+def _interleaved(steps: Iterable[_Prepared]) -> Iterator[SecretWrite]:
     """Yield each write, once its group is on disk, and take two steps towards the next group in between.
 
     The consumer sends nothing while it waits for this generator, so preparing a whole group at once would leave the
@@ -339,8 +339,8 @@ def report_unwritten(run: OpenRun, results: Results) -> None:
         if run.plan.writes(item):
             if (entry := run.journal.entries.get(index)) is not None and entry.done:
                 results.settle(index, ItemState.DONE, version=entry.version)
-        elif item.state is State.EQUAL:
+        elif item.state is PlannedState.EQUAL:
             results.settle(index, ItemState.SKIPPED, HAS_ALL)
         else:
-            state = ItemState.FAILED if item.state is State.IMPOSSIBLE else ItemState.SKIPPED
+            state = ItemState.FAILED if item.state is PlannedState.IMPOSSIBLE else ItemState.SKIPPED
             results.settle(index, state, item.reason)

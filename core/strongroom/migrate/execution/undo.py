@@ -17,9 +17,9 @@ from strongroom.migrate.execution.parallel import (
     write_each,
 )
 from strongroom.migrate.execution.results import Results
-from strongroom.migrate.ledger.journal import Entry
+from strongroom.migrate.ledger.journal import JournalEntry
 from strongroom.migrate.ledger.runs import OpenRun
-from strongroom.migrate.plans.labels import Record, record_of
+from strongroom.migrate.plans.labels import LabelChanges, record_of
 from strongroom.migrate.report import ItemState
 from strongroom.secret import Secret, Value, Version
 from strongroom.store.boundary import answers
@@ -29,11 +29,11 @@ _LATER_CHANGE = "the target was changed after the migration"
 _ONLY_COPY = "its source was deleted after the migration, so the target may have the only copy"
 
 
-class _Step(NamedTuple):
+class _UndoStep(NamedTuple):
     """The operations that undo an item: of its labels, a write of its earlier data, or its deletion."""
 
     path: str
-    labels: Record | None
+    labels: LabelChanges | None
     write: SecretWrite | None = None
     deletes: bool = False
 
@@ -71,7 +71,7 @@ class Undo:
         there: dict[int, Secret | StoreError] = {}
         for path, outcome in read_each(self._target, list(at), self._watch):
             there[at[path]] = outcome
-        steps: dict[int, _Step] = {}
+        steps: dict[int, _UndoStep] = {}
         for index in indices:
             current = there[index]
             if isinstance(current, StoreError) and not isinstance(current, SecretNotFoundError):
@@ -91,33 +91,33 @@ class Undo:
                 else:
                     self._results.put(index, ItemState.DONE)
 
-    def _step(self, index: int, current: Secret | None) -> _Step | None:
+    def _step(self, index: int, current: Secret | None) -> _UndoStep | None:
         """Return the operations that undo an item, or None if its result is already known."""
         entry, path = self._journal.entries[index], self._plan.items[index].path
         digest = None if current is None else self._digester.digest(current.data)
         try:
             labels = None if entry.labels is None else record_of(self._backup.get(entry.labels, path))
             if current is not None and entry.digest == entry.before:  # only its labels were written
-                return _Step(path, labels)
+                return _UndoStep(path, labels)
             if current is not None and (
                 (digest == entry.digest and _written_by_run(current.version, entry))
                 or (digest != entry.before and entry.is_half(self._digester.each(current.data)))
             ):
                 if entry.before is None:
-                    return _Step(path, labels, deletes=True)
-                return _Step(
+                    return _UndoStep(path, labels, deletes=True)
+                return _UndoStep(
                     path, labels, SecretWrite(path, self._earlier_data(path, entry), current.version, entry.before_form)
                 )
         except StrongroomError as error:
             self._results.fail(index, error)
             return None
         if digest == entry.before:  # never written, or undone by an interrupted undo
-            return _Step(path, labels)
+            return _UndoStep(path, labels)
         gone = ": it was deleted" if current is None else ""
         self._results.put(index, ItemState.CONFLICT, f"{_LATER_CHANGE}{gone}")
         return None
 
-    def _restore_labels(self, steps: dict[int, _Step]) -> None:
+    def _restore_labels(self, steps: dict[int, _UndoStep]) -> None:
         """Restore labels before data: a service may refuse labels of a deleted secret. Drop the steps that fail."""
         restored = [(index, step.path, step.labels) for index, step in steps.items() if step.labels is not None]
         results = in_threads(lambda each: (each[0], answers.outcome(restore_labels, self._target, *each[1:])), restored)
@@ -130,7 +130,7 @@ class Undo:
             elif failure is not None:
                 self._results.fail_or_retry(index, failure)
 
-    def _earlier_data(self, path: str, entry: Entry) -> Mapping[str, Value]:
+    def _earlier_data(self, path: str, entry: JournalEntry) -> Mapping[str, Value]:
         """Return the earlier data, from the target's old version if its digest matches, otherwise from the backup."""
         if "versioned" in self._target.capabilities and entry.before_version is not None:
             try:
@@ -155,7 +155,7 @@ class Undo:
         self._watch.observe(outcome)
 
 
-def _written_by_run(version: Version | None, entry: Entry) -> bool:
+def _written_by_run(version: Version | None, entry: JournalEntry) -> bool:
     """Return True if the run wrote this version. If the answer to the write was lost, any later version counts."""
     if version is None:
         return True

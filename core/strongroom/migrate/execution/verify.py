@@ -7,18 +7,18 @@ from collections.abc import Iterator
 from strongroom.errors import PermissionDeniedError, SecretNotFoundError, StoreError, StrongroomError, shown
 from strongroom.migrate.execution.parallel import OutageWatch, read_each
 from strongroom.migrate.execution.results import Results
-from strongroom.migrate.ledger.journal import Entry
+from strongroom.migrate.ledger.journal import JournalEntry
 from strongroom.migrate.ledger.runs import OpenRun
 from strongroom.migrate.plans.comparison import HAS_ALL, differing
 from strongroom.migrate.plans.labels import lacking
-from strongroom.migrate.plans.plan import OnConflict, State
+from strongroom.migrate.plans.plan import OnConflict, PlannedState
 from strongroom.migrate.report import ItemState
 from strongroom.migrate.sources import Source, labels_of
 from strongroom.secret import Secret
 from strongroom.store.boundary.validation import ValidatedStore
 
 
-class Verification:
+class TargetVerification:
     """Compares the target with the sources."""
 
     def __init__(self, run: OpenRun, target: ValidatedStore, results: Results) -> None:
@@ -64,7 +64,7 @@ class Verification:
             return ItemState.FAILED, f"the source cannot be read: {source}"
         if not (keys := differing(target.data, source.data)):
             return ItemState.DONE, "" if entry else HAS_ALL
-        merged = item.state is State.CONFLICT and self._plan.on_conflict is OnConflict.MERGE
+        merged = item.state is PlannedState.CONFLICT and self._plan.on_conflict is OnConflict.MERGE
         if merged and not set(source.data) - set(target.data):
             return ItemState.DONE, "merged: the target keeps its own values"
         written = self._is_as_written(entry, target)
@@ -89,5 +89,5 @@ class Verification:
             return ItemState.DONE, denied if missing else reason
         return ItemState.FAILED, f"labels missing at the target: {', '.join(map(shown, missing))}"
 
-    def _is_as_written(self, entry: Entry | None, target: Secret) -> bool:
+    def _is_as_written(self, entry: JournalEntry | None, target: Secret) -> bool:
         return entry is not None and self._digester.digest(target.data) == entry.digest

@@ -32,7 +32,7 @@ Part: TypeAlias = tuple[bytes | None, bytes | None]
 
 
 @dataclass(slots=True)
-class Entry:
+class JournalEntry:
     """The journal's record of one secret.
 
     Attributes:
@@ -85,7 +85,7 @@ class Journal:
         self._file = file
         self._lines: list[str] = []
         self._broken = False
-        self.entries: dict[int, Entry] = {}
+        self.entries: dict[int, JournalEntry] = {}
         with private_file.faults_as(MigrationError, file, "; nothing was written"):
             self._descriptor = private_file.open_file(file, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         try:
@@ -98,7 +98,7 @@ class Journal:
         """Close the file. Lines that were not synced are lost, as after a kill."""
         os.close(self._descriptor)
 
-    def intend(self, index: int, entry: Entry) -> None:
+    def intend(self, index: int, entry: JournalEntry) -> None:
         """Record that the item is about to be written."""
         line = {
             "t": "intent",
@@ -194,7 +194,7 @@ class Journal:
             before = _bytes(record["b"])
             earlier = self.entries.get(index)
             labels = None if earlier is None else earlier.labels
-            entry = Entry(bytes.fromhex(record["d"]), before, record["v"], record["k"], labels=labels)
+            entry = JournalEntry(bytes.fromhex(record["d"]), before, record["v"], record["k"], labels=labels)
             entry.form, entry.before_form = record.get("f", {}), record.get("g", {})
             entry.parts = {key: (_bytes(old), _bytes(new)) for key, (old, new) in record.get("p", {}).items()}
             self.entries[index] = entry
@@ -211,71 +211,67 @@ class Journal:
         return True
 
 
-def _hex(digest: bytes | None) -> str | None:
-    return None if digest is None else digest.hex()
-
-
-def _bytes(digest: str | None) -> bytes | None:
-    return None if digest is None else bytes.fromhex(digest)
-
-
-def has_written(file: Path) -> bool:
-    """Return True if the run wrote something, or may have, even if it was undone."""
-    begun: set[int] = set()
-    try:
-        with private_file.open_lines(file) as lines:
-            for line in islice(lines, 1, None):
-                record = json.loads(line)
-                index, kind = record["i"], record["t"]
-                if kind == "done" and index in begun:
-                    return True
-                # An intent for labels alone leaves the data unchanged.
-                if (kind == "intent" and record["d"] != record["b"]) or (kind == "labels" and record["k"] is not None):
-                    begun.add(index)
-                elif kind == "refused":
-                    begun.discard(index)
-    except FileNotFoundError:
-        return False
-    except (OSError, ValueError, KeyError, TypeError):  # opening the journal reports the fault
-        return True
-    return bool(begun)
-
-
 def steps_in(file: Path) -> Iterator[tuple[str, int]]:
     """Yield the kind and the item of each line of a journal."""
-    with suppress(OSError, ValueError, KeyError, TypeError), private_file.open_lines(file) as lines:
-        for line in islice(lines, 1, None):
-            record = json.loads(line)
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        for record in _records(file):
             yield record["t"], int(record["i"])
 
 
-class Progress(NamedTuple):
+def _records(file: Path) -> Iterator[dict[str, Any]]:
+    with private_file.open_lines(file) as lines:
+        yield from map(json.loads, islice(lines, 1, None))
+
+
+class RunProgress(NamedTuple):
     """How far a run is.
 
     Attributes:
         done: the number of secrets that the target holds.
         deleted: the number of secrets that were deleted at the source.
         undone: the run was undone, at least in part, and not resumed since.
+        wrote: the run wrote something, or may have, even if it was undone.
     """
 
     done: int = 0
     deleted: int = 0
     undone: bool = False
+    wrote: bool = False
 
 
-def progress_in(file: Path) -> Progress:
+def progress_in(file: Path) -> RunProgress:
     """Return how far the run of a journal is. The file is neither locked nor changed."""
     done: set[int] = set()
     deleted: set[int] = set()
-    undone = False
-    for kind, index in steps_in(file):
-        if kind == "done":
-            done.add(index)
-        elif kind in {"undone", "refused"}:
-            done.discard(index)
-        elif kind == "source-deleted":
-            deleted.add(index)
-        elif kind == "source-kept":
-            deleted.discard(index)
-        undone = kind == "undone" or (undone and kind != "intent")
-    return Progress(len(done), len(deleted), undone)
+    begun: set[int] = set()
+    undone = wrote = False
+    try:
+        for record in _records(file):
+            kind, index = record["t"], record["i"]
+            if kind == "done":
+                done.add(index)
+                wrote = wrote or index in begun
+            elif kind in {"undone", "refused"}:
+                done.discard(index)
+                begun -= {index} if kind == "refused" else set()
+            elif kind == "source-deleted":
+                deleted.add(index)
+            elif kind == "source-kept":
+                deleted.discard(index)
+            # An intent for labels alone leaves the data unchanged.
+            elif (kind == "intent" and record["d"] != record["b"]) or (kind == "labels" and record["k"] is not None):
+                begun.add(index)
+            undone = kind == "undone" or (undone and kind != "intent")
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, KeyError, TypeError):  # opening the journal reports the fault
+        wrote = True
+    return RunProgress(len(done), len(deleted), undone, wrote or bool(begun))
+
+
+def _hex(digest: bytes | None) -> str | None:
+    return None if digest is None else digest.hex()
+
+
+def _bytes(digest: str | None) -> bytes | None:
+    return None if digest is None else bytes.fromhex(digest)

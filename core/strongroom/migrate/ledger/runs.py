@@ -39,7 +39,7 @@ from strongroom.errors import MigrationError, shown
 from strongroom.files import private_file
 from strongroom.migrate.endpoints import Locations
 from strongroom.migrate.ledger.backup import Backup
-from strongroom.migrate.ledger.journal import Journal, has_written, progress_in, steps_in
+from strongroom.migrate.ledger.journal import Journal, progress_in, steps_in
 from strongroom.migrate.ledger.plan_digests import PlanDigests
 from strongroom.migrate.plans.document import parse_lines, plan_digest, plan_lines
 from strongroom.migrate.plans.plan import Plan
@@ -115,7 +115,7 @@ class OpenRun:
         planned: digests of the secrets when the plan was made, if this machine has them.
     """
 
-    ledger: Ledger
+    ledger: RunLedger
     run: Run
     plan: Plan
     journal: Journal
@@ -147,7 +147,7 @@ def runs(state_folder: Path | None = None) -> list[Run]:
     return [_run(folder, name) for name in names if (folder / name / _PLAN).is_file()]
 
 
-class Ledger:
+class RunLedger:
     """The record of all migrations, in one folder. None is the folder of this user.
 
     Raises:
@@ -248,7 +248,7 @@ class Ledger:
             if not known:
                 what = "no migration to resume" if unfinished else "no migration"
                 raise MigrationError(f"There is {what} in {self.folder}")
-            wrote = (run for run in reversed(known) if not run.finished or has_written(run.journal))
+            wrote = (run for run in reversed(known) if not run.finished or progress_in(run.journal).wrote)
             return next(wrote, known[-1])
         for run in known:
             if run.name == name:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from strongroom.diff import Change, changes
 from strongroom.encoding import to_json_text
-from strongroom.migrate.plans.plan import Item, OnConflict, PlannedKey, State
+from strongroom.migrate.plans.plan import Item, OnConflict, PlannedKey, PlannedState
 from strongroom.secret import Secret, SensitiveDict, Value, protect_data
 
 TARGET_CHANGED = "the target was changed since the plan"
@@ -52,14 +52,14 @@ def planned_keys(source: Secret, target: Secret | None) -> tuple[PlannedKey, ...
     )
 
 
-def state_of(source: Secret, target: Secret | None) -> State:
+def state_of(source: Secret, target: Secret | None) -> PlannedState:
     """Return the planned state of a secret that can be read in both stores."""
     if target is None:
-        return State.CREATE
+        return PlannedState.CREATE
     found = set(changes(target.data, source.data).values())
     if Change.CHANGED in found:
-        return State.CONFLICT
-    return State.CHANGE if Change.ADDED in found else State.EQUAL
+        return PlannedState.CONFLICT
+    return PlannedState.CHANGE if Change.ADDED in found else PlannedState.EQUAL
 
 
 def differing(target: Mapping[str, Value], source: Mapping[str, Value]) -> list[str]:
@@ -85,8 +85,8 @@ def target_changed(item: Item, source: Secret, target: Secret | None, *, same: b
 
     `same` is the comparison of the digests, or None if none were kept.
     """
-    if item.state is State.CREATE or target is None:
-        return (item.state is State.CREATE) != (target is None)
+    if item.state is PlannedState.CREATE or target is None:
+        return (item.state is PlannedState.CREATE) != (target is None)
     if same is not None:
         return not same
     if item.target_version is not None and item.target_version != target.version:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from strongroom.diff import Change
 from strongroom.errors import ConfigurationError, shown
-from strongroom.migrate.plans.plan import Item, OnConflict, Plan, PlannedKey, PlannedMapping, State
+from strongroom.migrate.plans.plan import Item, OnConflict, Plan, PlannedKey, PlannedMapping, PlannedState
 
 FORMAT = "strongroom-migration-plan"
 FORMAT_VERSION = 1
@@ -46,7 +46,7 @@ def parse_plan(text: str | bytes, where: str = "The plan") -> Plan:
     Raises:
         ConfigurationError: it is not a plan, has a later format, or was edited into an invalid one.
     """
-    reader = _Reader(where)
+    reader = _PlanReader(where)
     try:
         # Build each item as soon as it is parsed: as dictionaries, all items take several times the memory.
         document = json.loads(text, object_hook=reader.build)
@@ -87,7 +87,7 @@ def parse_lines(lines: Iterable[bytes], where: str) -> Plan:
     Raises:
         ConfigurationError: it is not a plan, or is incomplete.
     """
-    reader = _Reader(where)
+    reader = _PlanReader(where)
     head: object = None
     items: list[object] = []
     try:
@@ -103,7 +103,7 @@ def parse_lines(lines: Iterable[bytes], where: str) -> Plan:
     return reader.plan(head, items)
 
 
-class _Reader:
+class _PlanReader:
     """Builds a plan from parsed JSON."""
 
     def __init__(self, where: str) -> None:
@@ -114,11 +114,11 @@ class _Reader:
     def build(self, value: dict[str, Any]) -> object:
         """Return the key or item of a table, or any other table unchanged."""
         if value.keys() == set(_KEY):
-            key = _Table(value, f"{self._where}, item {self._count + 1}", _KEY)
+            key = _Object(value, f"{self._where}, item {self._count + 1}", _KEY)
             return self._share(PlannedKey(key.get("name", str), key.one_of("change", Change), key.size("size")))
         if value.keys() == set(_ITEM):
             self._count += 1
-            return self._item(_Table(value, f"{self._where}, item {self._count}", _ITEM))
+            return self._item(_Object(value, f"{self._where}, item {self._count}", _ITEM))
         return value
 
     def plan(self, head: dict[str, Any], items: object) -> Plan:
@@ -128,7 +128,7 @@ class _Reader:
             raise ConfigurationError(
                 f"{self._where}: format version {version!r} is not supported, this release reads {FORMAT_VERSION}"
             )
-        table = _Table(head, self._where, _PLAN)
+        table = _Object(head, self._where, _PLAN)
         if not isinstance(items, list):
             raise table.fault("items")
         if not (identifier := table.get("id", str)).isalnum() or not identifier.isascii():
@@ -154,26 +154,26 @@ class _Reader:
         paths: set[str] = set()
         source_paths: dict[str, set[str]] = {name: set() for name in plan.sources}
         for number, item in enumerate(plan.items, start=1):
-            if not (plan.writes(item) or item.state is State.EQUAL):
+            if not plan.covers(item):
                 continue
             for known, path in ((paths, item.path), (source_paths[item.source], item.source_path)):
                 if path in known:
                     raise ConfigurationError(f"{self._where}, item {number}: {shown(path)} is also in an earlier item")
                 known.add(path)
 
-    def _mapping(self, head: _Table) -> PlannedMapping | None:
+    def _mapping(self, head: _Object) -> PlannedMapping | None:
         if head.value["mapping"] is None:
             return None
-        table = _Table(head.get("mapping", dict), f"{self._where}, mapping", _MAPPING)
+        table = _Object(head.get("mapping", dict), f"{self._where}, mapping", _MAPPING)
         return PlannedMapping(table.get("file", str), table.get("digest", str))
 
-    def _item(self, table: _Table) -> Item:
+    def _item(self, table: _Object) -> Item:
         source_path, path = table.get("source_path", str), table.get("path", str)
         return Item(
             source=self._share(table.get("source", str)),
             source_path=source_path,
             path=source_path if path == source_path else path,
-            state=table.one_of("state", State),
+            state=table.one_of("state", PlannedState),
             reason=self._share(table.get("reason", str)),
             keys=self._share(table.each("keys", PlannedKey)),
             source_version=table.version("source_version"),
@@ -188,7 +188,7 @@ class _Reader:
         return shared
 
 
-class _Table:
+class _Object:
     """Strict access to a JSON object."""
 
     def __init__(self, value: Mapping[str, Any], where: str, names: tuple[str, ...]) -> None:

@@ -12,7 +12,7 @@ _FORM_PREFIX = "strongroom:"
 """Prefix of the labels that name the form of a secret (`MigrationHints.write_formed`)."""
 
 
-class Written(NamedTuple):
+class LabelChange(NamedTuple):
     """A run's change of one label.
 
     Attributes:
@@ -24,7 +24,7 @@ class Written(NamedTuple):
     after: str
 
 
-Record: TypeAlias = Mapping[str, Written]
+LabelChanges: TypeAlias = Mapping[str, LabelChange]
 """A run's changes of the labels of one secret."""
 
 
@@ -43,14 +43,14 @@ def carried(labels: Mapping[str, str], *, formed: bool) -> dict[str, str]:
     return own(labels) if formed else dict(labels)
 
 
-def to_write(source: Mapping[str, str], target: Mapping[str, str], on_conflict: OnConflict) -> dict[str, Written]:
+def to_write(source: Mapping[str, str], target: Mapping[str, str], on_conflict: OnConflict) -> dict[str, LabelChange]:
     """Return the labels to write: those that the target lacks, and with OVERWRITE those that differ.
 
     Labels that only the target has stay.
     """
     replaces = on_conflict is OnConflict.OVERWRITE
     return {
-        name: Written(target.get(name), text)
+        name: LabelChange(target.get(name), text)
         for name, text in source.items()
         if name not in target or (replaces and target[name] != text)
     }
@@ -61,12 +61,12 @@ def lacking(source: Mapping[str, str], target: Mapping[str, str], names: Iterabl
     return [name for name in names if name in source and target.get(name) != source[name]]
 
 
-def after(target: Mapping[str, str], record: Record) -> dict[str, str]:
+def after(target: Mapping[str, str], record: LabelChanges) -> dict[str, str]:
     """Return the target's labels after a run's changes."""
     return {**target, **{name: written.after for name, written in record.items()}}
 
 
-def restored(target: Mapping[str, str], record: Record) -> dict[str, str] | None:
+def restored(target: Mapping[str, str], record: LabelChanges) -> dict[str, str] | None:
     """Return the target's labels without a run's changes, or None if one of them was changed since."""
     labels = dict(target)
     for name, written in record.items():
@@ -79,18 +79,18 @@ def restored(target: Mapping[str, str], record: Record) -> dict[str, str] | None
     return labels
 
 
-def kept(record: Record) -> dict[str, Value]:
+def kept(record: LabelChanges) -> dict[str, Value]:
     """Return the record in the form that a backup stores."""
     return {name: list(written) for name, written in record.items()}
 
 
-def record_of(data: Mapping[str, Value]) -> dict[str, Written]:
+def record_of(data: Mapping[str, Value]) -> dict[str, LabelChange]:
     """Return the record from the form of `kept`."""
-    record: dict[str, Written] = {}
+    record: dict[str, LabelChange] = {}
     for name, value in data.items():
         match value:
             case [None | str() as before, str() as text]:
-                record[name] = Written(before, text)
+                record[name] = LabelChange(before, text)
             case _:
                 pass
     return record

@@ -47,7 +47,7 @@ class Destination(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Entry:
+class MappingEntry:
     """One entry of the mapping.
 
     Attributes:
@@ -108,20 +108,20 @@ class Entry:
 class MappingFile:
     """A mapping: its entries, in the order of the file."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[MappingEntry, ...]
     source: str = "the mapping"
-    _by_name: Mapping[str, Entry] = field(init=False, repr=False, compare=False)
+    _by_name: Mapping[str, MappingEntry] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_by_name", {entry.variable: entry for entry in self.entries})
 
-    def entry(self, variable: str) -> Entry | None:
+    def entry(self, variable: str) -> MappingEntry | None:
         """Return the entry that decides for a variable, or None."""
         if (named := self._by_name.get(variable)) is not None:
             return named
         return next((entry for entry in self.entries if entry.is_pattern and entry.matches(variable)), None)
 
-    def missing(self, newer: MappingFile) -> tuple[Entry, ...]:
+    def missing(self, newer: MappingFile) -> tuple[MappingEntry, ...]:
         """Return the entries of the newer mapping for variables that this one does not match."""
         return tuple(entry for entry in newer.entries if self.entry(entry.variable) is None)
 
@@ -137,7 +137,7 @@ def current(mapping: EnvironmentMapping, variables: Iterable[str]) -> MappingFil
             continue
         place = mapping.locate(variable)
         rows[variable] = "#".join(place) if place else ""
-    return MappingFile(tuple(Entry(variable, to) for variable, to in rows.items()))
+    return MappingFile(tuple(MappingEntry(variable, to) for variable, to in rows.items()))
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -182,7 +182,7 @@ def _mapping(document: Any, source: str) -> MappingFile:
     return MappingFile(tuple(_entry(name, value, source) for name, value in variables.items()), source)
 
 
-def _entry(name: str, value: Any, source: str) -> Entry:
+def _entry(name: str, value: Any, source: str) -> MappingEntry:
     where = f"{source}: {name if _PATTERN.fullmatch(name) else ascii(name)}"
     if not _PATTERN.fullmatch(name):
         raise ConfigurationError(f"{where}: not the name of a variable: letters, digits and _.-, and * in a pattern")
@@ -198,13 +198,13 @@ def _entry(name: str, value: Any, source: str) -> Entry:
             )
         if not isinstance(content, str):
             raise ConfigurationError(f"{where}: {field_name}: it is not text")
-    entry = Entry(name, **{field_name: str(content) for field_name, content in fields.items()})
+    entry = MappingEntry(name, **{field_name: str(content) for field_name, content in fields.items()})
     if fault := _fault(entry):
         raise ConfigurationError(f"{where}: {fault}")
     return entry
 
 
-def _fault(entry: Entry) -> str:  # noqa: PLR0911  # one for each mistake
+def _fault(entry: MappingEntry) -> str:  # noqa: PLR0911  # one for each mistake
     """Return the fault of an entry, beginning with the field, or an empty text."""
     if entry.split and entry.split not in _SPLITS:
         return f"split: {entry.split!a} is unknown, use {', '.join(_SPLITS)}"
@@ -246,7 +246,7 @@ def as_toml(mapping: MappingFile) -> str:
     return f"version = {VERSION}\n{as_toml_tables(mapping.entries)}"
 
 
-def as_toml_tables(entries: Iterable[Entry]) -> str:
+def as_toml_tables(entries: Iterable[MappingEntry]) -> str:
     """Return the tables of the entries, to append to an existing file."""
     lines: list[str] = []
     for entry in entries:
@@ -255,7 +255,7 @@ def as_toml_tables(entries: Iterable[Entry]) -> str:
     return "".join(lines)
 
 
-def _fields(entry: Entry) -> Iterator[tuple[str, str]]:
+def _fields(entry: MappingEntry) -> Iterator[tuple[str, str]]:
     yield "to", entry.to
     if entry.split:
         yield "split", entry.split

@@ -11,7 +11,7 @@ from strongroom.diff import Change
 from strongroom.secret import Version
 
 
-class State(StrEnum):
+class PlannedState(StrEnum):
     """The planned treatment of one secret."""
 
     CREATE = "create"
@@ -40,11 +40,11 @@ class OnConflict(StrEnum):
     MERGE = "merge"
     """Keep the target's values, and add the keys that it lacks."""
 
-    def writes(self, state: State) -> bool:
+    def writes(self, state: PlannedState) -> bool:
         """Return True if this policy writes a secret in that state."""
-        if state is State.CONFLICT:
+        if state is PlannedState.CONFLICT:
             return self in {OnConflict.OVERWRITE, OnConflict.MERGE}
-        return state in {State.CREATE, State.CHANGE}
+        return state in {PlannedState.CREATE, PlannedState.CHANGE}
 
 
 class PlannedKey(NamedTuple):
@@ -78,7 +78,7 @@ class Item:
     source: str
     source_path: str
     path: str
-    state: State
+    state: PlannedState
     reason: str = ""
     keys: tuple[PlannedKey, ...] = ()
     source_version: Version | None = None
@@ -121,18 +121,22 @@ class Plan:
     backup: bool = True
     encrypt_to: tuple[str, ...] = ()
 
-    def count(self, state: State) -> int:
+    def count(self, state: PlannedState) -> int:
         """Return how many items are in that state."""
         return sum(item.state is state for item in self.items)
 
     @property
     def is_blocked(self) -> bool:
         """True if a conflict and the policy FAIL forbid every write."""
-        return self.on_conflict is OnConflict.FAIL and any(item.state is State.CONFLICT for item in self.items)
+        return self.on_conflict is OnConflict.FAIL and any(item.state is PlannedState.CONFLICT for item in self.items)
 
     def writes(self, item: Item) -> bool:
         """Return True if a run writes that item."""
         return self.on_conflict.writes(item.state)
+
+    def covers(self, item: Item) -> bool:
+        """Return True if the target holds that item after a run."""
+        return self.writes(item) or item.state is PlannedState.EQUAL
 
     @property
     def pending(self) -> list[Item]:

@@ -21,10 +21,10 @@ from strongroom.errors import (
 )
 from strongroom.migrate.execution.parallel import OUTAGES, OutageWatch, read_each
 from strongroom.migrate.ledger.plan_digests import PlanDigests
-from strongroom.migrate.ledger.runs import Ledger
+from strongroom.migrate.ledger.runs import RunLedger
 from strongroom.migrate.plans.comparison import planned_keys, state_of
-from strongroom.migrate.plans.labels import Record, carried, lacking, to_write
-from strongroom.migrate.plans.plan import Item, OnConflict, PlannedKey, State
+from strongroom.migrate.plans.labels import LabelChanges, carried, lacking, to_write
+from strongroom.migrate.plans.plan import Item, OnConflict, PlannedKey, PlannedState
 from strongroom.migrate.sources import RESERVED, Selection, Source, labels_of
 from strongroom.migrate.spi import Failure
 from strongroom.paths import check_path, is_rotation_record
@@ -57,7 +57,7 @@ def _list_target(target: ValidatedStore, selection: Selection) -> frozenset[str]
 def open_digests(state_folder: Path | None, identifier: str) -> PlanDigests | None:
     """Return the store of a plan's digests, or None if nothing can be written there. A plan works without it."""
     try:
-        return Ledger(state_folder).remembered(identifier, new=True)
+        return RunLedger(state_folder).remembered(identifier, new=True)
     except MigrationError as error:
         logger.warning("Digests of the planned secrets are not kept: %s", error)
         return None
@@ -96,7 +96,7 @@ class Planner:
             if (found := self._waiting.pop(path, None)) is None:
                 continue
             index, secret = found
-            if self.items[index].state is not State.IMPOSSIBLE:
+            if self.items[index].state is not PlannedState.IMPOSSIBLE:
                 self.items[index] = self._compare(source, index, secret, outcome)
             self._advance()
         self._judge_rotations(source)
@@ -127,7 +127,7 @@ class Planner:
                     raise error
                 if index is None:
                     index = len(self.items)
-                    self.items.append(Item(source.name, path, "", State.IMPOSSIBLE))
+                    self.items.append(Item(source.name, path, "", PlannedState.IMPOSSIBLE))
                 if isinstance(error, ConflictError):
                     self._refuse(index, f"{error.reason}. {error.hint}")
                 else:
@@ -142,12 +142,12 @@ class Planner:
             if isinstance(found, Failure):
                 if self._selection.paths:
                     raise found.error
-                state = State.UNMAPPED if found.unmapped else State.IMPOSSIBLE
+                state = PlannedState.UNMAPPED if found.unmapped else PlannedState.IMPOSSIBLE
                 self.items.append(Item(source.name, found.name, "", state, _reason(found.error)))
                 self._advance()
                 continue
             path, index = self._selection.target_path(found.path), len(self.items)
-            self.items.append(Item(source.name, found.path, path, State.CREATE, source_version=found.version))
+            self.items.append(Item(source.name, found.path, path, PlannedState.CREATE, source_version=found.version))
             try:
                 check_path(path)
                 if is_rotation_record(path):
@@ -178,7 +178,7 @@ class Planner:
         return fault
 
     def _refuse(self, index: int, fault: str) -> None:
-        self.items[index] = replace(self.items[index], state=State.IMPOSSIBLE, reason=fault)
+        self.items[index] = replace(self.items[index], state=PlannedState.IMPOSSIBLE, reason=fault)
 
     def _compare(self, source: Source, index: int, secret: Secret, outcome: Secret | StoreError) -> Item:
         item = self.items[index]
@@ -201,8 +201,8 @@ class Planner:
             except OSError as error:
                 logger.warning("Digests of the planned secrets are not kept: %s", error.strerror)
                 self._digests = None
-        reasons = ["the target has another value for a key of it"] if item.state is State.CONFLICT else []
-        writes_data = item.state is not State.EQUAL
+        reasons = ["the target has another value for a key of it"] if item.state is PlannedState.CONFLICT else []
+        writes_data = item.state is not PlannedState.EQUAL
         if labels := carried(secret.metadata, formed=self._target.formed):
             item = self._with_labels(item, labels, there)
         try:
@@ -216,14 +216,14 @@ class Planner:
         except StoreError as error:
             return self._impossible(item, error)
         if there is not None and writes_data and not self._backup and (fault := self._irreversible(item)):
-            return replace(item, state=State.IMPOSSIBLE, reason=fault, labels=())
+            return replace(item, state=PlannedState.IMPOSSIBLE, reason=fault, labels=())
         return replace(item, reason="; ".join(reasons))
 
     def _impossible(self, item: Item, error: StoreError, what: str = "") -> Item:
         """Return an item that cannot be migrated, or raise the error if the selection names each secret."""
         if self._selection.paths:
             raise error
-        return replace(item, state=State.IMPOSSIBLE, reason=f"{what}{_reason(error)}", labels=())
+        return replace(item, state=PlannedState.IMPOSSIBLE, reason=f"{what}{_reason(error)}", labels=())
 
     def _irreversible(self, item: Item) -> str:
         """Return why a write without a backup could not be undone, or an empty text if it could."""
@@ -238,7 +238,7 @@ class Planner:
 
     def _with_labels(self, item: Item, labels: dict[str, str], there: Secret | None) -> Item:
         """Return the item with the labels to write. An equal item becomes a change if it gets labels."""
-        if item.state is State.CONFLICT and self._on_conflict is OnConflict.SKIP:
+        if item.state is PlannedState.CONFLICT and self._on_conflict is OnConflict.SKIP:
             return item
         if not self._has_labels:
             return _with_caution(item, "labels, which the target does not support", labels)
@@ -254,11 +254,11 @@ class Planner:
         names = self._accepted_labels(item.path, held, wanted)
         if refused := [name for name in wanted if name not in names]:
             item = _with_caution(item, "labels, which the target refuses", refused)
-        if names and item.state is State.EQUAL:
-            item = replace(item, state=State.CHANGE)
+        if names and item.state is PlannedState.EQUAL:
+            item = replace(item, state=PlannedState.CHANGE)
         return replace(item, labels=names)
 
-    def _accepted_labels(self, path: str, held: Mapping[str, str], wanted: Record) -> tuple[str, ...]:
+    def _accepted_labels(self, path: str, held: Mapping[str, str], wanted: LabelChanges) -> tuple[str, ...]:
         """Return the names of the labels that the target accepts."""
         names: list[str] = []
         labels = dict(held)

@@ -14,7 +14,7 @@ from strongroom.cli.terminal.confirmation import confirm, describe_store, produc
 from strongroom.diff import Change
 from strongroom.errors import ConflictError, MigrationError, shown
 from strongroom.migrate.plans.comparison import HAS_ALL
-from strongroom.migrate.plans.plan import OnConflict, Plan, State
+from strongroom.migrate.plans.plan import OnConflict, Plan, PlannedState
 from strongroom.migrate.report import ItemResult, ItemState, Report
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def _check_conflict(plan: Plan) -> None:
 def _losses(plan: Plan) -> list[str]:
     """Return why the copy needs confirmation even outside production."""
     [item] = plan.items
-    overwrites = item.state is State.CONFLICT and plan.on_conflict is OnConflict.OVERWRITE
+    overwrites = item.state is PlannedState.CONFLICT and plan.on_conflict is OnConflict.OVERWRITE
     if overwrites and item.target_version is None:
         return [f"this overwrites {shown(item.path)} in store {shown(plan.target)}, which keeps no versions"]
     return []

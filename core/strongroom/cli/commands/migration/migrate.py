@@ -301,9 +301,9 @@ def _read_plan(file: Path) -> bytes:
 
 def _doubts(made: Plan) -> list[str]:
     """Return the reasons to doubt a plan."""
-    from strongroom.migrate.ledger.runs import Ledger
+    from strongroom.migrate.ledger.runs import RunLedger
 
-    as_made = Ledger(None).is_as_made(made)
+    as_made = RunLedger(None).is_as_made(made)
     if as_made is None:
         return ["the plan was not made on this machine, so edits in it are not recognized"]
     return [] if as_made else ["the plan was edited after it was made"]

@@ -12,7 +12,7 @@ from strongroom.cli.terminal.output import Cell
 from strongroom.diff import Change
 from strongroom.errors import shown
 from strongroom.migrate.plans.document import plan_fields
-from strongroom.migrate.plans.plan import Item, OnConflict, Plan, PlannedKey, State
+from strongroom.migrate.plans.plan import Item, OnConflict, Plan, PlannedKey, PlannedState
 from strongroom.secret import Value
 
 _KILO = 1024
@@ -32,7 +32,7 @@ _CHANGES = {
 
 def exit_code(plan: Plan) -> ExitCode:
     """Return IMPOSSIBLE for impossible secrets or blocking conflicts, DIFFERENT for writes, otherwise DONE."""
-    if plan.is_blocked or plan.count(State.IMPOSSIBLE):
+    if plan.is_blocked or plan.count(PlannedState.IMPOSSIBLE):
         return ExitCode.IMPOSSIBLE
     return ExitCode.DIFFERENT if plan.pending else ExitCode.DONE
 
@@ -45,7 +45,7 @@ def write(plan: Plan) -> None:
     if not output.is_terminal():
         output.write_rows(_fields(item) for item in plan.items)
         return
-    items = [item for item in plan.items if item.state is not State.EQUAL]
+    items = [item for item in plan.items if item.state is not PlannedState.EQUAL]
     several = len(plan.sources) > 1 or any(item.path and item.path != item.source_path for item in items)
     columns = ("path", "state", *(("from",) if several else ()), "keys, or reason")
     if items:
@@ -57,8 +57,8 @@ def write(plan: Plan) -> None:
 def summary(plan: Plan) -> str:
     """Return the plan in one line: `plan: create 3, conflict 1 (fails)`."""
     counts = [
-        f"{state.value} {plan.count(state):,}" + (f" ({_CHANGES[plan.on_conflict]})" * (state is State.CONFLICT))
-        for state in State
+        f"{state.value} {plan.count(state):,}" + (f" ({_CHANGES[plan.on_conflict]})" * (state is PlannedState.CONFLICT))
+        for state in PlannedState
         if plan.count(state)
     ]
     manner = "" if plan.backup else ", without a backup"
@@ -89,7 +89,7 @@ def document(plan: Plan) -> dict[str, Value]:
         "backup": plan.backup,
         "encrypt_to": list(plan.encrypt_to),
         "blocked": plan.is_blocked,
-        "counts": {state.value: plan.count(state) for state in State},
+        "counts": {state.value: plan.count(state) for state in PlannedState},
         "items": [{**fields, "writes": plan.writes(item)} for item, fields in items],
     }
 
@@ -109,7 +109,7 @@ def _row(item: Item, *, several: bool) -> Iterator[Cell | str]:
     if several:
         yield shown(item.source) + f"\n{shown(item.source_path)}" * (item.path not in {"", item.source_path})
     keys = "\n".join(filter(None, (_keys(item), f"labels: {_labels(item)}" * bool(item.labels))))
-    yield keys if keys and item.state is State.CONFLICT else "\n".join(filter(None, (reason(item), keys)))
+    yield keys if keys and item.state is PlannedState.CONFLICT else "\n".join(filter(None, (reason(item), keys)))
 
 
 def _fields(item: Item) -> tuple[str, ...]:
@@ -137,7 +137,7 @@ def _sized(key: PlannedKey) -> str:
 
 def _keys(item: Item) -> str:
     """Return the keys with their sizes, grouped by change if the target has the secret."""
-    if item.state is State.CREATE:
+    if item.state is PlannedState.CREATE:
         return ", ".join(f"{shown(key.name)} {size(key.size)}" for key in item.keys)
     groups = {change: [key for key in item.keys if key.change is change] for change in _PREFIXES}
     return "\n".join(

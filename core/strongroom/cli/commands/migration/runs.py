@@ -205,17 +205,17 @@ def _announce(config: Config, what: str, plan: Plan) -> None:
 
 def _found(name: str | None, *, unfinished: bool = False) -> tuple[Run, Plan]:
     """Return the migration of that name, or the last one, with its plan."""
-    from strongroom.migrate.ledger.runs import Ledger
+    from strongroom.migrate.ledger.runs import RunLedger
 
     with step.attempt():
-        run = Ledger(None).find(name, unfinished=unfinished)
+        run = RunLedger(None).find(name, unfinished=unfinished)
         return run, run.plan()
 
 
 def _list(*, as_json: bool) -> None:
-    from strongroom.migrate.ledger.runs import Ledger, runs
+    from strongroom.migrate.ledger.runs import RunLedger, runs
 
-    found = [(run, run.plan()) for run in runs(Ledger(None).folder)]
+    found = [(run, run.plan()) for run in runs(RunLedger(None).folder)]
     if as_json:
         output.write_document(
             {

@@ -34,7 +34,7 @@ def rate_option(_: click.Context, __: click.Parameter, rate: float | None) -> fl
 
 
 def step(run: Callable[[OnProgress | None], Report], *, again: str = "") -> Report:
-    """Run a step, store its report beside the run's journal, and return it, even if it is not complete.
+    """Run a step, and return its report, even if it is not complete.
 
     Args:
         run: runs the step, with a callback for the progress.
@@ -52,8 +52,6 @@ def step(run: Callable[[OnProgress | None], Report], *, again: str = "") -> Repo
         if again:
             output.say(f"Interrupted. To continue: `strongroom migrate {again}`")
         raise
-    if (kept := _run(report)) is not None:
-        kept.keep_report(report)
     return report
 
 

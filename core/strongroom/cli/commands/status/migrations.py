@@ -11,7 +11,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 
 from strongroom.errors import StrongroomError
-from strongroom.migrate.ledger.journal import Progress, progress_in
+from strongroom.migrate.ledger.journal import RunProgress, progress_in
 from strongroom.migrate.ledger.runs import Run, runs
 
 _RUNNING = 60.0
@@ -70,7 +70,7 @@ class Migrations:
             sources, target, total = self._plan_of(run)
         except StrongroomError:
             return MigrationStatus(run.name, (), "", run.started, run.started, "unreadable", 0, 0)
-        progress, updated = Progress(), run.started
+        progress, updated = RunProgress(), run.started
         with suppress(OSError):
             about = run.journal.stat()
             progress = self._progress_at(run.journal, about.st_size)
@@ -91,5 +91,5 @@ def _plan_of(run: Run) -> tuple[tuple[str, ...], str, int]:
     return plan.sources, plan.target, len(plan.pending)
 
 
-def _progress_at(journal: Path, _size: int) -> Progress:
+def _progress_at(journal: Path, _size: int) -> RunProgress:
     return progress_in(journal)
