@@ -41,8 +41,8 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
     },
     "Migrate": {
         "migrate": "migration.migrate:migrate_command",
-        "copy": "migration.copy:copy_command",
-        "mapping": "migration.mapping:mapping_command",
+        "copy": "migration.migrate:copy_command",
+        "mapping": "migration.migrate:mapping_command",
     },
     "Operate": {
         "check": "check:check_command",

@@ -44,7 +44,7 @@ def _list_target(target: ValidatedStore, selection: Selection) -> frozenset[str]
     A store lists all its paths, including unreadable ones, or raises. Only targets with check-and-set qualify, since
     their writes refuse a secret that came later. None also stands for a listing that fails or is too long.
     """
-    if target.local or not (target.checked and target.listable):
+    if selection.paths or target.local or not (target.checked and target.listable):
         return None
     prefix = "" if selection.rename else selection.to_prefix
     try:

@@ -1,96 +1,45 @@
-"""`strongroom migrate`: a whole migration, or plan and apply as separate steps."""
+"""`strongroom migrate`, a whole migration; `strongroom copy`, one of a single secret; `strongroom mapping`."""
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from strongroom.bounded_file import read_bytes
-from strongroom.cli.commands.migration import options, plan_view, report_view, step
-from strongroom.cli.commands.migration.operator_token import with_operator_token
-from strongroom.cli.commands.migration.runs import RUN_COMMANDS
+from strongroom.cli.commands.migration import plan as plans
+from strongroom.cli.commands.migration import report as reports
+from strongroom.cli.commands.migration import runs
 from strongroom.cli.exit_codes import ExitCode
-from strongroom.cli.options import Invocation, complete, current, json_option, yes_option
-from strongroom.cli.terminal import output, progress
+from strongroom.cli.options import Invocation, complete, current, json_option, path_argument, yes_option
+from strongroom.cli.terminal import output
 from strongroom.cli.terminal.confirmation import confirm, describe_store, production_reasons
-from strongroom.errors import ConfigurationError, shown
-from strongroom.files import private_file
+from strongroom.diff import Change
+from strongroom.errors import ConflictError, MigrationError, shown
+from strongroom.migrate.plans.comparison import HAS_ALL
+from strongroom.migrate.plans.plan import OnConflict, Plan, PlannedState
+from strongroom.migrate.report import ItemResult, ItemState, Report
 
 if TYPE_CHECKING:
     from strongroom.config import Config
-    from strongroom.migrate import Migrator, Plan
-
-_F = TypeVar("_F", bound=Callable[..., object])
-
-_MAX_PLAN = 1 << 28
-"""The largest plan that is read, in bytes: about 500,000 secrets."""
-
-_planned = (
-    click.option(
-        "--from",
-        "sources",
-        metavar="STORE",
-        multiple=True,
-        shell_complete=complete("ends"),
-        help="Read this store: NAME, or PLUGIN:LOCATION such as dotenv:.env. Repeatable.",
-    ),
-    click.option("--env-file", "env_files", metavar="FILE", multiple=True, help="Same as --from dotenv:FILE."),
-    click.option(
-        "--to",
-        "target",
-        metavar="STORE",
-        default="vault",
-        show_default=True,
-        shell_complete=complete("ends"),
-        help="Write to this store.",
-    ),
-    click.option(
-        "--mapping-file",
-        metavar="FILE",
-        type=options.FILE,
-        help="Path and key of each variable. Without --from, reads env.",
-    ),
-    options.on_conflict,
-    click.option(
-        "--no-backup",
-        is_flag=True,
-        help="Keep no copy of overwritten data. Skip secrets whose target keeps too few versions to undo.",
-    ),
-    options.encrypt_to,
-    click.option(
-        "--from-prefix", metavar="PREFIX", default="", help="Take only secrets below this prefix, and drop it."
-    ),
-    click.option("--to-prefix", metavar="PREFIX", default="", help="Add this prefix at the target."),
-    click.option("--include", metavar="GLOB", multiple=True, help="Migrate only paths that match this shell pattern."),
-    click.option("--exclude", metavar="GLOB", multiple=True, help="Skip paths that match this shell pattern."),
-)
-
-
-def _with(*decorators: Callable[[_F], _F]) -> Callable[[_F], _F]:
-    def decorate(function: _F) -> _F:
-        for option in reversed(decorators):
-            function = option(function)
-        return function
-
-    return decorate
+    from strongroom.migrate import Migrator
+    from strongroom.migrate.execution.history import CopiedHistory
 
 
 @click.group("migrate", invoke_without_command=True, subcommand_metavar="[COMMAND [ARGS]...]")
-@_with(*_planned, options.rate)
+@plans.decorated(*plans.planning_options, runs.rate)
 @click.option("--dry-run", is_flag=True, help="Show the plan and write nothing.")
 @yes_option()
 @json_option()
-@options.html
+@reports.html
 @click.option(
     "--export-mapping",
     metavar="FILE",
-    type=options.FILE,
+    type=reports.FILE,
     help="Write a mapping of all variables to edit, and stop.",
 )
 @click.pass_context
@@ -112,8 +61,6 @@ def migrate_command(ctx: click.Context, /, **given: Any) -> None:
         raise click.UsageError(ctx.get_help(), ctx)
     invocation = ctx.ensure_object(Invocation)
     if given["export_mapping"] is not None:
-        from strongroom.cli.commands.migration.mapping import export_mapping
-
         _refuse_beside(ctx, used, {"export_mapping", "env_files", "as_json"})
         file, as_json = given["export_mapping"], given["as_json"]
         export_mapping(invocation, file, given["env_files"], update=False, as_json=as_json)
@@ -121,10 +68,10 @@ def migrate_command(ctx: click.Context, /, **given: Any) -> None:
     if not (given["yes"] or given["dry_run"] or (sys.stdin.isatty() and sys.stderr.isatty())):
         raise click.UsageError("Without a terminal it needs --yes, or --dry-run to show the plan", ctx)
     with ExitStack() as stack:
-        migrator, config, made = _plan(invocation, stack, given, what="migrating")
+        migrator, config, made = plans.make_plan(invocation, stack, given, what="migrating")
         if given["dry_run"]:
-            _show(made, as_json=given["as_json"])
-            ctx.exit(plan_view.exit_code(made))
+            plans.show(made, as_json=given["as_json"])
+            ctx.exit(plans.exit_code(made))
         _migrate(ctx, migrator, config, made, given)
 
 
@@ -133,208 +80,45 @@ def _migrate(ctx: click.Context, migrator: Migrator, config: Config, made: Plan,
     rate, as_json = given["rate"], given["as_json"]
     if made.is_blocked or not made.pending:
         if as_json:
-            output.write_document({"plan": plan_view.document(made), "run": None})
+            output.write_document({"plan": plans.document(made), "run": None})
         else:
-            plan_view.write(made)
-        output.say(plan_view.summary(made))
+            plans.write(made)
+        output.say(plans.summary(made))
         if made.is_blocked:
             output.say("Nothing was written. Choose a policy for conflicts with --on-conflict")
-        ctx.exit(plan_view.exit_code(made))
+        ctx.exit(plans.exit_code(made))
     if not given["yes"]:
         if not as_json:
-            plan_view.write(made)
-        output.say(plan_view.summary(made))
+            plans.write(made)
+        output.say(plans.summary(made))
     else:
-        for line in plan_view.cautions(made.items):
+        for line in plans.cautions(made.items):
             output.say(line)
     count = len(made.pending)
     why = f"this writes {count:,} secret{'s' if count > 1 else ''} to {shown(made.target)}"
     confirm([*production_reasons(config), why], yes=given["yes"])
-    report = step.step(lambda tell: migrator.apply(made, rate=rate, progress=tell), again="resume")
-    code = report_view.exit_code(report)
+    report = runs.step(lambda tell: migrator.apply(made, rate=rate, progress=tell), again="resume")
+    code = reports.exit_code(report)
     if not report.stopped:
-        checked = step.step(lambda tell: migrator.verify(report.run, progress=tell))
-        report = step.verified(report, checked)
+        checked = runs.step(lambda tell: migrator.verify(report.run, progress=tell))
+        report = reports.verified(report, checked)
     if code is ExitCode.DONE and not report.ok:
         code = ExitCode.PARTIAL
-    shown_plan = plan_view.document(made)
+    shown_plan = plans.document(made)
     html: Path | None = given["html"]
-    step.finish(report, as_json=as_json, html=html, plan=shown_plan, ended=code)
+    reports.finish(report, as_json=as_json, html=html, plan=shown_plan, ended=code)
 
 
-@migrate_command.command("plan")
-@_with(*_planned)
-@click.option(
-    "-o", "--output", "file", metavar="FILE", type=options.FILE, help="Write the plan to this file, for `apply`."
-)
-@json_option()
-@current
-def plan_command(invocation: Invocation, /, *, file: Path | None, as_json: bool, **given: Any) -> None:
-    """Show what a migration would do with each secret.
-
-    Nothing is written to a store. The states are create, change (keys are added), equal, conflict, unmapped and
-    impossible. A plan holds names and sizes, never a value or a digest, so it can be reviewed and stored as a CI
-    artifact. The exit code is 0 if there is nothing to do, 10 if there is, and 6 for conflicts or impossible secrets.
-
-    Example: strongroom migrate plan --from aws-ssm:/billing --to vault:secret/billing -o plan.json
-    """
-    if file is not None:
-        _check_replaceable(file)
-    with ExitStack() as stack:
-        _, _, made = _plan(invocation, stack, given, what="planning to migrate")
-    if file is not None:
-        _write_plan(file, made)
-    _show(made, as_json=as_json)
-    if file is not None:
-        output.say(f"Plan written to {shown(str(file))}. To apply it: `strongroom migrate apply {shown(str(file))}`")
-    click.get_current_context().exit(plan_view.exit_code(made))
-
-
-@migrate_command.command("apply")
-@click.argument("file", type=options.FILE)
-@options.mapping_file
-@options.encrypt_to
-@_with(options.rate, yes_option(), json_option(), options.html)
-@current
-def apply_command(
-    invocation: Invocation,
-    file: Path,
-    *,
-    mapping_file: Path | None,
-    encrypt_to: tuple[str, ...],
-    rate: float | None,
-    yes: bool,
-    as_json: bool,
-    html: Path | None,
-) -> None:
-    """Apply the plan in FILE.
-
-    Each secret is read again. One that was changed since the plan is a conflict and left alone; the others are written.
-    Asks for confirmation in production, and if the plan was edited or made on another machine. A journal records every
-    write, so that `resume` can continue an interrupted run and `undo` can restore the target. Nothing is written if the
-    plan has a conflict and its policy is to fail.
-
-    Example: strongroom migrate apply plan.json --rate 50
-    """
-    from strongroom.migrate import Migrator, parse_plan
-
-    with private_file.faults_as(ConfigurationError, f"The plan {shown(str(file))}"):
-        made = parse_plan(_read_plan(file), shown(str(file)))
-    doubts = _doubts(made)
-    if encrypt_to:  # the run stores it with its plan
-        made = replace(made, encrypt_to=encrypt_to)
-    config = options.with_mapping(invocation.load(), made.sources, mapping_file)
-    output.say(f"migrating from {output.joined(made.sources)} to {describe_store(config, made.target)}")
-    if made.is_blocked or not made.pending:  # a run that writes nothing would hide the one before it from `undo`
-        _show(made, as_json=as_json)
-        raise click.exceptions.Exit(plan_view.exit_code(made))
-    confirm([*production_reasons(config), *doubts], yes=yes)
-    config = with_operator_token(config, made.target, ask=not yes)
-    with Migrator(config) as migrator:
-        report = step.step(lambda tell: migrator.apply(made, rate=rate, progress=tell), again="resume")
-    step.finish(report, as_json=as_json, html=html)
-
-
-for _command in RUN_COMMANDS:
+for _command in (
+    plans.plan_command,
+    runs.apply_command,
+    runs.resume_command,
+    runs.verify_command,
+    runs.undo_command,
+    runs.delete_source_command,
+    reports.report_command,
+):
     migrate_command.add_command(_command)
-
-
-def _plan(
-    invocation: Invocation, stack: ExitStack, given: dict[str, Any], *, what: str
-) -> tuple[Migrator, Config, Plan]:
-    """Make the plan that the options ask for. Return it with its migrator, closed by the stack, and configuration."""
-    from strongroom.migrate import Migrator, OnConflict, Selection
-
-    config, mapping_file = invocation.load(), given["mapping_file"]
-    sources = (*given["sources"], *(f"dotenv:{file}" for file in given["env_files"]))
-    if not sources and mapping_file is None:
-        raise click.UsageError("Nothing to migrate: give --from STORE or --env-file FILE")
-    sources, target = sources or ("env",), str(given["target"])
-    config = options.with_mapping(config, sources, mapping_file)
-    selection = Selection(given["from_prefix"], given["to_prefix"], given["include"], given["exclude"])
-    output.say(f"{what} from {output.joined(sources)} to {describe_store(config, target)}")
-    config = with_operator_token(config, target, ask=not (given.get("yes") or given.get("dry_run")))
-    migrator = stack.enter_context(Migrator(config))
-    with progress.bar() as tell:
-        made = migrator.plan(
-            sources,
-            target,
-            selection=selection,
-            on_conflict=OnConflict(given["on_conflict"]),
-            mapping_file=mapping_file,
-            backup=not given["no_backup"],
-            encrypt_to=given["encrypt_to"],
-            progress=tell,
-        )
-    if not made.items and (selection.from_prefix or selection.include):
-        output.say(f"No secret of {output.joined(sources)} matches --from-prefix and --include. Check the spelling")
-        raise click.exceptions.Exit(ExitCode.IMPOSSIBLE)
-    given_by = {item.source for item in made.items}
-    if not (selection.from_prefix or selection.include or selection.exclude):
-        for source in sources:
-            if source not in given_by and migrator.has_prefix(source):
-                output.say(f"{shown(source)} has no secrets below its prefix. Check the spelling")
-                raise click.exceptions.Exit(ExitCode.IMPOSSIBLE)
-    return migrator, config, made
-
-
-def _show(made: Plan, *, as_json: bool) -> None:
-    if as_json:
-        output.write_document(plan_view.document(made))
-    else:
-        plan_view.write(made)
-    output.say(plan_view.summary(made))
-
-
-def _read_plan(file: Path) -> bytes:
-    """Return the content of a plan.
-
-    Raises:
-        ConfigurationError: it is too large.
-        OSError: it cannot be read, or is not a regular file.
-    """
-    content, _ = read_bytes(file, _MAX_PLAN)
-    if len(content) > _MAX_PLAN:
-        raise ConfigurationError(f"{shown(str(file))}: it has more than {_MAX_PLAN:,} bytes, so it is not a plan")
-    return content
-
-
-def _doubts(made: Plan) -> list[str]:
-    """Return the reasons to doubt a plan."""
-    from strongroom.migrate.ledger.runs import RunLedger
-
-    as_made = RunLedger(None).is_as_made(made)
-    if as_made is None:
-        return ["the plan was not made on this machine, so edits in it are not recognized"]
-    return [] if as_made else ["the plan was edited after it was made"]
-
-
-def _check_replaceable(file: Path) -> None:
-    """Check that an existing file is a plan, and not a file of secrets named by mistake.
-
-    Raises:
-        ConfigurationError: it is not a plan.
-    """
-    from strongroom.migrate import parse_plan
-
-    fault = ""
-    try:
-        parse_plan(_read_plan(file))
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        fault = error.strerror or type(error).__name__
-    except ConfigurationError:
-        fault = "it exists and is not a plan, so it is not replaced"
-    if fault:
-        raise ConfigurationError(f"{shown(str(file))}: {fault}")
-
-
-def _write_plan(file: Path, made: Plan) -> None:
-    from strongroom.migrate import dump_plan
-
-    with private_file.faults_as(ConfigurationError, f"{shown(str(file))}: the plan cannot be written"):
-        private_file.replace(file.absolute(), dump_plan(made).encode())
 
 
 def _refuse_before(ctx: click.Context, used: list[str]) -> None:
@@ -352,3 +136,212 @@ def _refuse_beside(ctx: click.Context, used: list[str], allowed: set[str]) -> No
 
 def _option(ctx: click.Context, name: str) -> str:
     return next(parameter.opts[-1] for parameter in ctx.command.params if parameter.name == name)
+
+
+# --- mapping ----------------------------------------------------------------------------------------------------------
+
+
+@click.group("mapping")
+def mapping_command() -> None:
+    """Manage the mapping of variables to paths and keys for `strongroom migrate`.
+
+    Example: strongroom mapping export env_mapping.json --env-file .env
+    """
+
+
+@mapping_command.command("export")
+@click.argument("file", type=reports.FILE)
+@click.option(
+    "--env-file", "env_files", metavar="FILE", multiple=True, help="Add an entry for each variable of this .env file."
+)
+@click.option("--update", is_flag=True, help="Add missing entries, and keep yours.")
+@json_option()
+@current
+def export_command(
+    invocation: Invocation, file: Path, *, env_files: tuple[str, ...], update: bool, as_json: bool
+) -> None:
+    """Write the path and key of each variable to FILE: TOML if it ends in .toml, otherwise JSON.
+
+    The entries are the rows of [secrets] and the variables of the environment that have a known name. With --env-file
+    each variable of that file gets an entry, empty if you must fill it in. An existing file needs --update. The file
+    has no values, and no credentials of stores (VAULT_* and the like).
+
+    Example: strongroom mapping export env_mapping.json --env-file .env
+    """
+    export_mapping(invocation, file, env_files, update=update, as_json=as_json)
+
+
+def export_mapping(
+    invocation: Invocation, file: Path, env_files: Sequence[str], *, update: bool, as_json: bool
+) -> None:
+    """Write or update the mapping file, and list the entries to fill in.
+
+    Raises:
+        ConfigurationError: the file exists and `update` is False, is not a mapping, or cannot be written.
+    """
+    from strongroom.migrate.plans.mapping_export import read_mapping, update_mapping, write_mapping
+    from strongroom.migrate.plans.mapping_file import current as current_mapping
+    from strongroom.migrate.variables import read_variables
+
+    mapping = invocation.load().mapping
+    if env_files:
+        names = [name for each in env_files for name in read_variables(Path(each).absolute())]
+    else:
+        # Other variables belong to the shell. A plan lists them anyway.
+        names = [name for name in os.environ if mapping.locate(name) is not None]
+    found = current_mapping(mapping, names)
+    added = len(found.entries)
+    if update:
+        added = update_mapping(file, found)
+        output.say(f"added {added:,} {'entry' if added == 1 else 'entries'} to {shown(str(file))}")
+    else:
+        write_mapping(file, found)
+        output.say(f"wrote {added:,} {'entry' if added == 1 else 'entries'} to {shown(str(file))}")
+    empty = [entry.variable for entry in read_mapping(file).entries if not entry.to]
+    if empty:
+        output.say(f"not migrated until filled in: {', '.join(empty)}")
+    if as_json:
+        output.write_document({"file": str(file), "added": added, "to_be_filled_in": empty})
+
+
+# --- copy -------------------------------------------------------------------------------------------------------------
+
+
+@click.command("copy")
+@path_argument
+@click.option(
+    "--from",
+    "source",
+    metavar="STORE",
+    required=True,
+    shell_complete=complete("ends"),
+    help="Read it here: NAME, or PLUGIN:LOCATION.",
+)
+@click.option("--to", "target", metavar="STORE", required=True, shell_complete=complete("ends"), help="Write it here.")
+@click.option("--as", "new_path", metavar="PATH", help="Use another path at the target.")
+@click.option("--versions", is_flag=True, help="Also copy its history, if both stores keep versions.")
+@plans.on_conflict
+@plans.encrypt_to
+@yes_option()
+@json_option()
+@current
+def copy_command(
+    invocation: Invocation,
+    path: str,
+    *,
+    source: str,
+    target: str,
+    new_path: str | None,
+    versions: bool,
+    on_conflict: str,
+    encrypt_to: tuple[str, ...],
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Copy one secret from a store to another, with its labels.
+
+    A migration of one secret: it has a journal, and can be undone. Prints the target first. Asks for confirmation in
+    production, and before it overwrites data in a store without versions. Keys that only the target has are kept. With
+    --versions every readable version is written, oldest first, to a path that is new at the target.
+
+    Example: strongroom copy database/connection --from vault --to aws-secretsmanager:billing
+    """
+    from strongroom.migrate import Migrator, Selection
+
+    config, to = invocation.load(), new_path or path
+    renamed = f" as {shown(to)}" if to != path else ""
+    output.say(f"copying {shown(path)} from {shown(source)}{renamed} to {describe_store(config, target)}")
+    given: dict[str, Any] = {
+        "selection": Selection(rename={path: to}, paths=(path,)),
+        "on_conflict": OnConflict(on_conflict),
+        "encrypt_to": encrypt_to,
+    }
+    with Migrator(config) as migrator:
+        plan = migrator.plan(source, target, **given)
+        if not versions:
+            _check_conflict(plan)
+        confirm([*production_reasons(config), *_losses(plan)], yes=yes)
+        history = migrator.copy_history(plan) if versions else None
+        fault = "" if history is None or history.error is None else str(history.error)
+        if history is not None and not fault:
+            plan = migrator.plan(source, target, **given)  # its labels are left
+        report = _apply(migrator, plan) if plan.pending and not fault else None
+    result = None if report is None else report.results[0]
+    labelled = result is not None and result.state is ItemState.DONE
+    if result is not None and labelled and result.reason:
+        labelled, fault = False, result.reason  # labels need another permission, which is optional
+    copied = _document(plan, result, history, labelled=labelled)
+    labels = f", with the labels {', '.join(map(shown, copied['labels']))}" if copied["labels"] else ""
+    if copied["written"]:
+        numbered = "" if copied["secret_version"] is None else f", version {copied['secret_version']}"
+        many = f" in {copied['versions_written']:,} versions" if versions else ""
+        back = f". To roll back: `strongroom migrate undo {report.run}`" if report is not None and not versions else ""
+        output.say(f"copied {', '.join(map(shown, copied['keys']))} to {shown(to)}{many}{numbered}{labels}{back}")
+    else:
+        output.say(f"{shown(to)} was not written: {copied['reason']}{labels}")
+    for lost in copied["lost"]:
+        output.say(f"not copied: {lost}")
+    if fault:
+        output.say(f"copied in part: {fault}")
+    if as_json:
+        output.write_document({"from": source, "path": path, "to": target, "new_path": to, **copied})
+    raise click.exceptions.Exit(ExitCode.DONE if not fault else ExitCode.PARTIAL)
+
+
+def _check_conflict(plan: Plan) -> None:
+    """Raise ConflictError if the target has another value and the policy is to fail."""
+    [item] = plan.items
+    if plan.is_blocked:
+        keys = ", ".join(shown(key.name) for key in item.keys if key.change is Change.CHANGED)
+        hint = "Choose a policy with --on-conflict"
+        raise ConflictError(item.path, f"the target has another value for {keys}", store=plan.target, hint=hint)
+
+
+def _losses(plan: Plan) -> list[str]:
+    """Return why the copy needs confirmation even outside production."""
+    [item] = plan.items
+    overwrites = item.state is PlannedState.CONFLICT and plan.on_conflict is OnConflict.OVERWRITE
+    if overwrites and item.target_version is None:
+        return [f"this overwrites {shown(item.path)} in store {shown(plan.target)}, which keeps no versions"]
+    return []
+
+
+def _apply(migrator: Migrator, plan: Plan) -> Report:
+    """Apply the plan of one secret.
+
+    Raises:
+        StrongroomError: the secret was not copied, for this reason.
+    """
+    report = runs.step(lambda tell: migrator.apply(plan, progress=tell), again="resume")
+    [result] = report.results
+    if result.state in {ItemState.DONE, ItemState.SKIPPED}:
+        return report
+    if result.reason != str(result.error):
+        output.say(f"copied in part, or not at all: {result.reason or report.stopped}")
+    output.say(f"Fix the cause, then continue: `strongroom migrate resume {report.run}`")
+    if result.state is ItemState.CONFLICT and result.error is None:
+        raise ConflictError(result.path, result.reason, store=plan.target)
+    raise result.error or MigrationError(report.stopped, report)
+
+
+def _document(
+    plan: Plan, result: ItemResult | None, history: CopiedHistory | None, *, labelled: bool
+) -> dict[str, Any]:
+    """Return the result for `--json`."""
+    [item] = plan.items
+    changes = {key.change for key in item.keys}
+    if plan.on_conflict is not OnConflict.OVERWRITE:
+        changes.discard(Change.CHANGED)
+    done = result is not None and result.state is ItemState.DONE
+    count = history.written if history is not None else int(done and bool(changes & {Change.ADDED, Change.CHANGED}))
+    version = item.target_version if result is None or not done else result.version
+    reason = item.reason or HAS_ALL if result is None or done else result.reason
+    return {
+        "written": count > 0,
+        "reason": "" if count else reason,
+        "keys": [key.name for key in item.keys if key.change is not Change.REMOVED],
+        "labels": list(item.labels) if labelled else [],
+        "secret_version": version if history is None else history.newest,
+        "versions_written": count,
+        "lost": [*item.cautions, *(() if history is None else history.lost)],
+    }

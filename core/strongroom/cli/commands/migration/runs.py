@@ -1,37 +1,104 @@
-"""`strongroom migrate resume`, `verify`, `undo`, `delete-source` and `report`."""
+"""`strongroom migrate apply`, `resume`, `verify`, `undo` and `delete-source`."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from strongroom.cli.commands.migration import options, report_view, step
-from strongroom.cli.commands.migration.operator_token import with_operator_token, with_operator_tokens
-from strongroom.cli.exit_codes import ExitCode
-from strongroom.cli.options import Invocation, complete, current, json_option, yes_option
-from strongroom.cli.terminal import output
+from strongroom.cli.commands.migration import plan as plans
+from strongroom.cli.commands.migration import report as reports
+from strongroom.cli.options import Invocation, current, json_option, yes_option
+from strongroom.cli.terminal import output, progress
 from strongroom.cli.terminal.confirmation import confirm, describe_store, production_reasons
-from strongroom.errors import shown
+from strongroom.errors import ConfigurationError, MigrationError, shown
+from strongroom.files import private_file
 
 if TYPE_CHECKING:
     from strongroom.config import Config
-    from strongroom.migrate import Plan, Run
+    from strongroom.migrate import OnProgress, Plan, Report
 
 
-_run = click.argument("run", required=False, shell_complete=complete("migrations"))
+def rate_option(_: click.Context, __: click.Parameter, rate: float | None) -> float | None:
+    """Check the option `--rate`.
+
+    Raises:
+        click.BadParameter: the rate is unusable.
+    """
+    from strongroom.migrate.execution.transfer import check_rate
+
+    try:
+        return check_rate(rate)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+rate = click.option(
+    "--rate",
+    metavar="N",
+    type=click.FloatRange(min=0, min_open=True),
+    callback=rate_option,
+    help="Write at most N secrets a second.",
+)
+
+
+@click.command("apply")
+@click.argument("file", type=reports.FILE)
+@plans.mapping_file
+@plans.encrypt_to
+@plans.decorated(rate, yes_option(), json_option(), reports.html)
+@current
+def apply_command(
+    invocation: Invocation,
+    file: Path,
+    *,
+    mapping_file: Path | None,
+    encrypt_to: tuple[str, ...],
+    rate: float | None,
+    yes: bool,
+    as_json: bool,
+    html: Path | None,
+) -> None:
+    """Apply the plan in FILE.
+
+    Each secret is read again. One that was changed since the plan is a conflict and left alone; the others are written.
+    Asks for confirmation in production, and if the plan was edited or made on another machine. A journal records every
+    write, so that `resume` can continue an interrupted run and `undo` can restore the target. Nothing is written if the
+    plan has a conflict and its policy is to fail.
+
+    Example: strongroom migrate apply plan.json --rate 50
+    """
+    from strongroom.migrate import Migrator, parse_plan
+
+    with private_file.faults_as(ConfigurationError, f"The plan {shown(str(file))}"):
+        made = parse_plan(plans.read_plan(file), shown(str(file)))
+    doubts = plans.doubts(made)
+    if encrypt_to:  # the run stores it with its plan
+        made = replace(made, encrypt_to=encrypt_to)
+    config = plans.with_mapping(invocation.load(), made.sources, mapping_file)
+    output.say(f"migrating from {output.joined(made.sources)} to {describe_store(config, made.target)}")
+    if made.is_blocked or not made.pending:  # a run that writes nothing would hide the one before it from `undo`
+        plans.show(made, as_json=as_json)
+        raise click.exceptions.Exit(plans.exit_code(made))
+    confirm([*production_reasons(config), *doubts], yes=yes)
+    config = plans.with_operator_token(config, made.target, ask=not yes)
+    with Migrator(config) as migrator:
+        report = step(lambda tell: migrator.apply(made, rate=rate, progress=tell), again="resume")
+    reports.finish(report, as_json=as_json, html=html)
 
 
 @click.command("resume")
-@_run
-@options.mapping_file
-@options.encrypt_to
-@options.rate
+@reports.run_argument
+@plans.mapping_file
+@plans.encrypt_to
+@rate
 @yes_option()
 @json_option()
-@options.html
+@reports.html
 @current
 def resume_command(
     invocation: Invocation,
@@ -53,24 +120,23 @@ def resume_command(
     """
     from strongroom.migrate import Migrator
 
-    found, plan = _found(run, unfinished=True)
-    config = options.with_mapping(invocation.load(), plan.sources, mapping_file)
+    found, plan = reports.found_run(run, unfinished=True)
+    config = plans.with_mapping(invocation.load(), plan.sources, mapping_file)
     _announce(config, f"resuming migration {found.name} from {output.joined(plan.sources)} to", plan)
     confirm(production_reasons(config), yes=yes)
-    config = with_operator_token(config, plan.target, ask=not yes)
+    config = plans.with_operator_token(config, plan.target, ask=not yes)
     with Migrator(config) as migrator:
-        report = step.step(
-            lambda tell: migrator.resume(found.name, rate=rate, encrypt_to=encrypt_to, progress=tell),
-            again="resume",
+        report = step(
+            lambda tell: migrator.resume(found.name, rate=rate, encrypt_to=encrypt_to, progress=tell), again="resume"
         )
-    step.finish(report, as_json=as_json, html=html)
+    reports.finish(report, as_json=as_json, html=html)
 
 
 @click.command("verify")
-@_run
-@options.mapping_file
+@reports.run_argument
+@plans.mapping_file
 @json_option()
-@options.html
+@reports.html
 @current
 def verify_command(
     invocation: Invocation, run: str | None, *, mapping_file: Path | None, as_json: bool, html: Path | None
@@ -84,20 +150,20 @@ def verify_command(
     """
     from strongroom.migrate import Migrator
 
-    found, plan = _found(run)
-    config = options.with_mapping(invocation.load(), plan.sources, mapping_file)
+    found, plan = reports.found_run(run)
+    config = plans.with_mapping(invocation.load(), plan.sources, mapping_file)
     _announce(config, f"verifying migration {found.name} at", plan)
-    config = with_operator_token(config, plan.target, ask=True)
+    config = plans.with_operator_token(config, plan.target, ask=True)
     with Migrator(config) as migrator:
-        report = step.step(lambda tell: migrator.verify(found.name, progress=tell))
-    step.finish(report, as_json=as_json, html=html)
+        report = step(lambda tell: migrator.verify(found.name, progress=tell))
+    reports.finish(report, as_json=as_json, html=html)
 
 
 @click.command("undo")
-@_run
+@reports.run_argument
 @yes_option()
 @json_option()
-@options.html
+@reports.html
 @current
 def undo_command(invocation: Invocation, run: str | None, *, yes: bool, as_json: bool, html: Path | None) -> None:
     """Restore the target to its state before a migration.
@@ -109,24 +175,24 @@ def undo_command(invocation: Invocation, run: str | None, *, yes: bool, as_json:
     """
     from strongroom.migrate import Migrator
 
-    found, plan = _found(run)
+    found, plan = reports.found_run(run)
     _require_name(run, "undo")
     config = invocation.load()
     _announce(config, f"undoing migration {found.name} at", plan)
     why = f"this restores the target to its state before migration {found.name}"
     confirm([*production_reasons(config), why], yes=yes)
-    config = with_operator_token(config, plan.target, ask=not yes)
+    config = plans.with_operator_token(config, plan.target, ask=not yes)
     with Migrator(config) as migrator:
-        report = step.step(lambda tell: migrator.undo(found.name, progress=tell), again="undo")
-    step.finish(report, as_json=as_json, html=html)
+        report = step(lambda tell: migrator.undo(found.name, progress=tell), again="undo")
+    reports.finish(report, as_json=as_json, html=html)
 
 
 @click.command("delete-source")
-@_run
-@options.mapping_file
+@reports.run_argument
+@plans.mapping_file
 @yes_option()
 @json_option()
-@options.html
+@reports.html
 @current
 def delete_source_command(
     invocation: Invocation, run: str | None, *, mapping_file: Path | None, yes: bool, as_json: bool, html: Path | None
@@ -140,52 +206,39 @@ def delete_source_command(
     """
     from strongroom.migrate import Migrator
 
-    found, plan = _found(run)
+    found, plan = reports.found_run(run)
     _require_name(run, "delete-source")
-    config = options.with_mapping(invocation.load(), plan.sources, mapping_file)
+    config = plans.with_mapping(invocation.load(), plan.sources, mapping_file)
     sources = " and ".join(describe_store(config, source) for source in plan.sources)
     output.say(f"deleting the secrets of migration {found.name} to {shown(plan.target)} from {sources}")
     why = f"this deletes the secrets of migration {found.name} at the source, possibly for good"
     confirm([*production_reasons(config), why], yes=yes)
-    config = with_operator_tokens(config, plan.sources, ask=not yes)
+    config = plans.with_operator_tokens(config, plan.sources, ask=not yes)
     with Migrator(config) as migrator:
-        report = step.step(lambda tell: migrator.delete_source(found.name, progress=tell), again="delete-source")
-    step.finish(report, as_json=as_json, html=html)
+        report = step(lambda tell: migrator.delete_source(found.name, progress=tell), again="delete-source")
+    reports.finish(report, as_json=as_json, html=html)
 
 
-@click.command("report")
-@_run
-@click.option("--list", "listing", is_flag=True, help="List the migrations of this machine, oldest first.")
-@json_option()
-@click.option(
-    "--html",
-    "html",
-    metavar="FILE",
-    type=options.FILE,
-    callback=report_view.html_option,
-    help="Also write it as an HTML page.",
-)
-def report_command(run: str | None, *, listing: bool, as_json: bool, html: Path | None) -> None:
-    """Print the last report of a migration again.
+def step(run: Callable[[OnProgress | None], Report], *, again: str = "") -> Report:
+    """Run a step, and return its report, even if it is not complete.
 
-    The default is the last migration. No store is read. The exit code is 0 if there is a report, even one of failures.
-
-    Example: strongroom migrate report --html report.html
+    Args:
+        run: runs the step, with a callback for the progress.
+        again: the command that continues after Ctrl-C, or empty.
     """
-    if listing:
-        _list(as_json=as_json)
-        return
-    found, _ = _found(run)
-    with step.attempt():
-        reports = found.reports()
-    if not reports:
-        words = f"Migration {found.name} has no report yet. To continue it: `strongroom migrate resume`"
-        raise click.ClickException(words)
-    step.finish(reports[-1], as_json=as_json, html=html, ended=ExitCode.DONE)
-
-
-RUN_COMMANDS = (resume_command, verify_command, undo_command, delete_source_command, report_command)
-"""The commands of `strongroom migrate` for a migration that has begun."""
+    try:
+        with reports.attempt(), progress.bar() as tell:
+            try:
+                report = run(tell)
+            except MigrationError as error:
+                if error.report is None:
+                    raise
+                report = error.report
+    except KeyboardInterrupt:
+        if again:
+            output.say(f"Interrupted. To continue: `strongroom migrate {again}`")
+        raise
+    return report
 
 
 def _require_name(run: str | None, command: str) -> None:
@@ -201,46 +254,3 @@ def _require_name(run: str | None, command: str) -> None:
 
 def _announce(config: Config, what: str, plan: Plan) -> None:
     output.say(f"{what} {describe_store(config, plan.target)}")
-
-
-def _found(name: str | None, *, unfinished: bool = False) -> tuple[Run, Plan]:
-    """Return the migration of that name, or the last one, with its plan."""
-    from strongroom.migrate.ledger.runs import RunLedger
-
-    with step.attempt():
-        run = RunLedger(None).find(name, unfinished=unfinished)
-        return run, run.plan()
-
-
-def _list(*, as_json: bool) -> None:
-    from strongroom.migrate.ledger.runs import RunLedger, runs
-
-    found = [(run, run.plan()) for run in runs(RunLedger(None).folder)]
-    if as_json:
-        output.write_document(
-            {
-                "migrations": [
-                    {
-                        "run": run.name,
-                        "started": run.started,
-                        "finished": run.finished,
-                        "undone": run.undone,
-                        "sources": list(plan.sources),
-                        "target": plan.target,
-                    }
-                    for run, plan in found
-                ]
-            }
-        )
-        return
-    rows = [
-        (
-            run.name,
-            output.second(run.started),
-            "undone" if run.undone else "finished" if run.finished else "not finished",
-            output.joined(plan.sources),
-            shown(plan.target),
-        )
-        for run, plan in found
-    ]
-    output.write_listing(("migration", "begun", "status", "from", "to"), rows)
