@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from strongroom.config import Config
+from strongroom.digest import Digester
 from strongroom.errors import (
     ConfigurationError,
     MigrationError,
@@ -25,9 +27,11 @@ from strongroom.migrate.execution.verify import TargetVerification
 from strongroom.migrate.ledger.runs import OpenRun, Run, RunLedger, runs
 from strongroom.migrate.plans.mapping_export import planned_mapping
 from strongroom.migrate.plans.plan import OnConflict, Plan, PlannedMapping, PlannedState
-from strongroom.migrate.plans.planner import Planner, open_digests
+from strongroom.migrate.plans.planner import Planner
 from strongroom.migrate.report import Action, ItemState, OnProgress, Report, progress_counter
 from strongroom.migrate.sources import Selection, Source
+
+logger = logging.getLogger("strongroom.migrate")
 
 _EVERYTHING = Selection()
 
@@ -126,23 +130,23 @@ class Migrator:
         identifier = secrets.token_hex(8)
         mapping = None if mapping_file is None else planned_mapping(mapping_file)
         endpoints = self._endpoints(mapping, encrypt_to)
-        with ExitStack() as stack:
-            store = endpoints.target(target)
-            opened = [endpoints.source(name) for name in names]
-            if mapping is not None and not endpoints.mapped:
-                reason = "no source takes a mapping file. Sources of variables do"
-                raise ConfigurationError(f"{shown(mapping.file)}: {reason}")
-            digests = open_digests(self._state_folder, identifier)
-            if digests is not None:
-                stack.callback(digests.close)
-            advance = progress_counter("plan", None, progress)
-            planner = Planner(store, selection, on_conflict, digests, advance, backup=backup)
-            for source in opened:
-                planner.add(source)
-            items = planner.sorted_items(names)
+        store = endpoints.target(target)
+        opened = [endpoints.source(name) for name in names]
+        if mapping is not None and not endpoints.mapped:
+            reason = "no source takes a mapping file. Sources of variables do"
+            raise ConfigurationError(f"{shown(mapping.file)}: {reason}")
+        digester: Digester | None = None
+        with _noted_only():
+            digester = RunLedger(self._state_folder).digester()
+        advance = progress_counter("plan", None, progress)
+        planner = Planner(store, selection, on_conflict, digester, advance, backup=backup)
+        for source in opened:
+            planner.add(source)
+        items, digests = planner.result(names)
         plan = Plan(identifier, names, target, on_conflict, items, mapping, backup, tuple(encrypt_to))
-        if digests is not None:
-            RunLedger(self._state_folder).seal(plan)
+        if digester is not None:
+            with _noted_only():
+                RunLedger(self._state_folder).remember(plan, digests)
         return plan
 
     def copy_history(self, plan: Plan) -> CopiedHistory:
@@ -364,3 +368,12 @@ def _stopped(operation: Callable[[], None]) -> StrongroomError | None:
     except StrongroomError as error:
         return error
     return None
+
+
+@contextmanager
+def _noted_only() -> Iterator[None]:
+    """Log that the digests of a plan cannot be kept. The plan works without them."""
+    try:
+        yield
+    except (OSError, MigrationError) as error:
+        logger.warning("Digests of the planned secrets are not kept: %s", getattr(error, "strerror", error))

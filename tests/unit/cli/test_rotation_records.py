@@ -14,7 +14,6 @@ from strongroom.cli.options import Invocation
 from strongroom.errors import ConflictError, PermissionDeniedError, UnsupportedOperationError
 from strongroom.logging import fingerprints, masked
 from strongroom.migrate import Selection, State, apply, plan
-from strongroom.migrate.execution.copy import Copy
 from strongroom.migrate.execution.drift import drift
 from strongroom.migrate.plans.plan import OnConflict
 from strongroom.paths import MAX_PATH_LENGTH, is_rotation_record
@@ -275,18 +274,19 @@ def test_an_importer_with_a_reserved_path_is_told(home):
 # --- copy -------------------------------------------------------------------------------------------------------------
 
 
-def copied(store, path, to):
-    fronts = ValidatedStore(store, "here"), ValidatedStore(MemoryStore(), "there")
-    return Copy(fronts[0], path, fronts[1], to, on_conflict=OnConflict.FAIL, history=False)
+def copied(store, path, to, home):
+    stores = {"here": store, "there": MemoryStore()}
+    migrator = Migrator(stores, home)
+    return migrator.apply(migrator.plan("here", "there", selection=Selection(paths=(path,), rename={path: to})))
 
 
-def test_a_secret_whose_rotation_is_unfinished_is_not_copied():
+def test_a_secret_whose_rotation_is_unfinished_is_not_copied(home):
     with pytest.raises(ConflictError, match="its rotation is unfinished"):
-        copied(stopped().store, PATH, PATH)
-    assert copied(rotated().store, PATH, PATH).make().written
+        copied(stopped().store, PATH, PATH, home)
+    assert copied(rotated().store, PATH, PATH, home).ok
 
 
 @pytest.mark.parametrize(("path", "to"), [(RECORD, "other"), (PATH, "other/rotation/pending")])
-def test_a_record_is_neither_copied_nor_overwritten(path, to):
+def test_a_record_is_neither_copied_nor_overwritten(path, to, home):
     with pytest.raises(UnsupportedOperationError, match="reserved for the record of a rotation"):
-        copied(rotated().store, path, to)
+        copied(rotated().store, path, to, home)

@@ -27,7 +27,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -163,10 +163,14 @@ class RunLedger:
         with private_file.faults_as(MigrationError, file, _NOTHING):
             return Digester(private_file.read_or_create_key(file))
 
-    def seal(self, plan: Plan) -> None:
-        """Keep the digest of a new plan. If it cannot be kept, `is_as_made` does not know the plan."""
-        with suppress(OSError, MigrationError):
-            private_file.create(self._plan_file(plan.id, ".seal"), [plan_digest(plan)])
+    def remember(self, plan: Plan, digests: Iterable[bytes]) -> None:
+        """Keep the digests of a new plan's secrets, a record for each item, and of the plan itself.
+
+        Raises:
+            OSError, MigrationError: they cannot be kept. The plan works without them.
+        """
+        private_file.create(self._plan_file(plan.id), digests)
+        private_file.create(self._plan_file(plan.id, ".seal"), [plan_digest(plan)])
 
     def is_as_made(self, plan: Plan) -> bool | None:
         """Return False if a plan was edited since it was made, or None if this machine does not know it."""
@@ -178,11 +182,10 @@ class RunLedger:
     def _plan_file(self, plan_id: str, suffix: str = "") -> Path:
         return _private_folder(self.folder / "plans") / f"{plan_id}{suffix}"
 
-    def remembered(self, plan_id: str, *, new: bool) -> PlanDigests | None:
-        """Return the digests of a plan's secrets, or None if it was made on another machine or they cannot be kept."""
-        file = self._plan_file(plan_id)
+    def remembered(self, plan: Plan) -> PlanDigests | None:
+        """Return the digests of a plan's secrets, or None if this machine has none."""
         try:
-            return PlanDigests(file, self.digester()) if new or file.exists() else None
+            return PlanDigests(private_file.read(self._plan_file(plan.id)), self.digester())
         except OSError:
             return None
 
@@ -300,9 +303,7 @@ class RunLedger:
         with ExitStack() as stack:
             journal = stack.enter_context(closing(Journal(run.journal, run.name)))
             backup = stack.enter_context(closing(Backup(run.folder, run.name)))
-            if (planned := self.remembered(plan.id, new=False)) is not None:
-                stack.callback(planned.close)
-            yield OpenRun(self, run, plan, journal, backup, self.digester(), planned)
+            yield OpenRun(self, run, plan, journal, backup, self.digester(), self.remembered(plan))
 
 
 def _run(ledger: Path, name: str) -> Run:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 
+from strongroom.digest import Digester
 from strongroom.errors import (
     ConflictError,
     InvalidDataError,
-    MigrationError,
     PermissionDeniedError,
     SecretNotFoundError,
     StoreError,
@@ -20,8 +18,7 @@ from strongroom.errors import (
     shown,
 )
 from strongroom.migrate.execution.parallel import OUTAGES, OutageWatch, read_each
-from strongroom.migrate.ledger.plan_digests import PlanDigests
-from strongroom.migrate.ledger.runs import RunLedger
+from strongroom.migrate.ledger.plan_digests import NO_RECORD, digest_record
 from strongroom.migrate.plans.comparison import planned_keys, state_of
 from strongroom.migrate.plans.labels import LabelChanges, carried, lacking, to_write
 from strongroom.migrate.plans.plan import Item, OnConflict, PlannedKey, PlannedState
@@ -30,8 +27,6 @@ from strongroom.migrate.spi import Failure
 from strongroom.paths import check_path, is_rotation_record
 from strongroom.secret import Secret
 from strongroom.store.boundary.validation import ValidatedStore
-
-logger = logging.getLogger("strongroom.migrate")
 
 _MOST_LISTED = 20_000
 
@@ -54,15 +49,6 @@ def _list_target(target: ValidatedStore, selection: Selection) -> frozenset[str]
     return frozenset(found) if len(found) <= _MOST_LISTED else None
 
 
-def open_digests(state_folder: Path | None, identifier: str) -> PlanDigests | None:
-    """Return the store of a plan's digests, or None if nothing can be written there. A plan works without it."""
-    try:
-        return RunLedger(state_folder).remembered(identifier, new=True)
-    except MigrationError as error:
-        logger.warning("Digests of the planned secrets are not kept: %s", error)
-        return None
-
-
 class Planner:
     """Creates the items of a plan, source by source."""
 
@@ -71,7 +57,7 @@ class Planner:
         target: ValidatedStore,
         selection: Selection,
         on_conflict: OnConflict,
-        digests: PlanDigests | None,
+        digester: Digester | None,
         advance: Callable[[], None],
         *,
         backup: bool,
@@ -81,7 +67,8 @@ class Planner:
         self._has_labels = "versioned" in target.capabilities
         self._selection = selection
         self._on_conflict = on_conflict
-        self._digests = digests
+        self._digester = digester
+        self._digests: dict[int, bytes] = {}
         self._advance = advance
         self._backup = backup
         self._claims: dict[str, int] = {}
@@ -101,17 +88,12 @@ class Planner:
             self._advance()
         self._judge_rotations(source)
 
-    def sorted_items(self, sources: Sequence[str]) -> tuple[Item, ...]:
-        """Return the items, ordered by source and path."""
+    def result(self, sources: Sequence[str]) -> tuple[tuple[Item, ...], Iterator[bytes]]:
+        """Return the items, ordered by source and path, and the record of digests of each."""
         rank = {name: number for number, name in enumerate(sources)}
         items = self.items
         order = sorted(range(len(items)), key=lambda index: (rank[items[index].source], items[index].source_path))
-        if self._digests is not None:
-            try:
-                self._digests.reorder(order)
-            except OSError as error:
-                logger.warning("Digests of the planned secrets are not kept: %s", error.strerror)
-        return tuple(items[index] for index in order)
+        return tuple(items[index] for index in order), (self._digests.get(index, NO_RECORD) for index in order)
 
     def _judge_rotations(self, source: Source) -> None:
         """Refuse the secrets of a source whose rotation is unfinished, and caution that other records stay there."""
@@ -195,12 +177,9 @@ class Planner:
             keys=self._keys.setdefault(keys, keys),
             target_version=None if there is None else there.version,
         )
-        if self._digests is not None:
-            try:
-                self._digests.put(index, item, secret.data, None if there is None else there.data)
-            except OSError as error:
-                logger.warning("Digests of the planned secrets are not kept: %s", error.strerror)
-                self._digests = None
+        if self._digester is not None:
+            data = None if there is None else there.data
+            self._digests[index] = digest_record(self._digester, item, secret.data, data)
         reasons = ["the target has another value for a key of it"] if item.state is PlannedState.CONFLICT else []
         writes_data = item.state is not PlannedState.EQUAL
         if labels := carried(secret.metadata, formed=self._target.formed):
