@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 # Import each name at first use (PEP 562), so that a plugin that imports `strongroom.migrate.spi` loads nothing else.
 if TYPE_CHECKING:
+    from strongroom.migrate.execution.history import CopiedHistory
     from strongroom.migrate.ledger.runs import Run, runs
     from strongroom.migrate.migrator import Migrator
     from strongroom.migrate.plans.document import dump_plan, parse_plan
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from strongroom.migrate.sources import Selection
 
 _NAMES = {
+    "execution.history": "CopiedHistory",
     "sources": "Selection",
     "ledger.runs": "Run runs",
     "migrator": "Migrator",
@@ -40,6 +42,7 @@ _MODULES = {name: module for module, names in _NAMES.items() for name in names.s
 
 __all__ = [
     "Action",
+    "CopiedHistory",
     "Item",
     "ItemResult",
     "ItemState",

@@ -11,6 +11,7 @@ from typing import NamedTuple, NoReturn, TypeAlias
 from strongroom.errors import (
     ConflictError,
     InvalidPathError,
+    PermissionDeniedError,
     SecretNotFoundError,
     StoreError,
     StrongroomError,
@@ -144,6 +145,8 @@ class StoreSource:
         for path, outcome in read_each(self._front, self._taken(selection, labels), OutageWatch()):
             listed = labels.pop(path, None)
             if isinstance(outcome, Secret):
+                if selection.paths:  # no listing has given the labels that a read leaves out
+                    listed = known_labels(self, outcome)
                 yield replace(outcome, metadata={**outcome.metadata, **listed}) if listed else outcome
             elif selection.paths or not isinstance(outcome, SecretNotFoundError):
                 yield Failure(path, outcome)
@@ -402,6 +405,14 @@ def _item_of(source: str, answer: object) -> Secret | Failure:
         return check_item(answer)
     except StoreError as error:
         return Failure(error.path or "", error.copy(store=error.store or source))
+
+
+def known_labels(source: Source, secret: Secret) -> dict[str, str]:
+    """Return the labels, or none if access is denied: reading labels can need another permission."""
+    try:
+        return source.labels(secret)
+    except PermissionDeniedError:
+        return {}
 
 
 def labels_of(front: ValidatedStore, secret: Secret) -> dict[str, str]:

@@ -1,12 +1,13 @@
 """`strongroom copy`: one secret, with its labels and its history."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pyrage
 import pytest
 
-from strongroom.errors import PermissionDeniedError, StoreUnavailableError
+from strongroom.errors import PermissionDeniedError, StoreError, StoreUnavailableError
 from strongroom.migrate import runs
 from strongroom.migrate.endpoints import Endpoints
 from strongroom.migrate.sources import StoreSource
@@ -117,7 +118,7 @@ def test_what_is_not_there_is_not_copied(command):
     [("fail", "nobody", ["labels, for which the target keeps its own text: owner"]), ("overwrite", "billing", [])],
 )
 def test_labels_come_along_and_the_targets_stay(command, two, policy, owner, lost):
-    """Also where the data is equal already; a label with another text is replaced by the policy alone."""
+    """Even if the data is equal already. The policy decides about a label with another text."""
     left, right = two
     left.write(PATH, {"k": CANARY})
     left.write_metadata(PATH, {"owner": "billing", "team": "a"})
@@ -129,18 +130,41 @@ def test_labels_come_along_and_the_targets_stay(command, two, policy, owner, los
     assert len(right.versions(PATH)) == 1
 
 
-def test_labels_that_cannot_be_written_leave_it_done_in_part(command, two, monkeypatch):
+def test_labels_come_along_that_a_read_leaves_out(command, two, monkeypatch):
+    left, right = two
+    left.write(PATH, {"k": CANARY})
+    left.write_metadata(PATH, {"owner": "billing"})
+    real = left.read
+    monkeypatch.setattr(left, "read", lambda path: replace(real(path), metadata={}))
+    assert command(*COPY).code == 0
+    assert right.read_metadata(PATH) == {"owner": "billing"}
+
+
+@pytest.mark.parametrize("error", [PermissionDeniedError, StoreError])
+def test_labels_that_cannot_be_written_leave_it_done_in_part(command, two, monkeypatch, error):
     """Exit code 8, with the reason."""
     left, right = two
     left.write(PATH, {"k": CANARY})
     left.write_metadata(PATH, {"owner": "billing"})
 
-    def denied(path, labels):
-        raise PermissionDeniedError(path)
+    def failing(path, labels):
+        raise error(path)
 
-    monkeypatch.setattr(right, "write_metadata", denied)
+    monkeypatch.setattr(right, "write_metadata", failing)
     done = command(*COPY)
     assert (done.code, "copied in part: " in done.err) == (8, True)
+    assert right.read(PATH).data == {"k": CANARY}
+
+
+def test_a_copy_that_fails_names_the_command_that_continues_it(command, two, monkeypatch):
+    left, right = two
+    left.write(PATH, {"k": CANARY})
+    with monkeypatch.context() as patch:
+        patch.setattr(right, "write_if", lambda path, *_: (_ for _ in ()).throw(PermissionDeniedError(path)))
+        done = command(*COPY)
+    assert done.code == 4
+    assert f"`strongroom migrate resume {runs()[-1].name}`" in done.err
+    assert command("migrate", "resume", runs()[-1].name).code == 0
     assert right.read(PATH).data == {"k": CANARY}
 
 

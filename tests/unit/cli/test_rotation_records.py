@@ -13,9 +13,8 @@ from strongroom import SecretsManager, secret
 from strongroom.cli.options import Invocation
 from strongroom.errors import ConflictError, PermissionDeniedError, UnsupportedOperationError
 from strongroom.logging import fingerprints, masked
-from strongroom.migrate import Selection, State, apply, plan
+from strongroom.migrate import Migrator, PlannedState, Selection
 from strongroom.migrate.execution.drift import drift
-from strongroom.migrate.plans.plan import OnConflict
 from strongroom.paths import MAX_PATH_LENGTH, is_rotation_record
 from strongroom.rotate.state import KEY, pending_path
 from strongroom.secret import Secret
@@ -137,7 +136,7 @@ def preloaded(store):
 
 def planned(store, target=None):
     target = MemoryStore() if target is None else target
-    return plan("here", "there", stores={"here": store, "there": target}, state_folder=Path("runs"))
+    return Migrator(stores={"here": store, "there": target}, state_folder=Path("runs")).plan("here", "there")
 
 
 def planned_paths(store):
@@ -179,33 +178,35 @@ def test_a_secret_whose_rotation_is_unfinished_is_not_planned(write):
     """Its only working password may be the pending one, and nobody would revoke the old one."""
     rotating = stopped(write)
     (item,) = planned(rotating.store).items
-    assert (item.source_path, item.state) == (PATH, State.IMPOSSIBLE)
+    assert (item.source_path, item.state) == (PATH, PlannedState.IMPOSSIBLE)
     assert item.reason.startswith("its rotation is unfinished. Finish it with strongroom rotate resume database/app")
     rotating.transaction().resume(take_over=True)
-    assert [item.state for item in planned(rotating.store).items] == [State.CREATE]
+    assert [item.state for item in planned(rotating.store).items] == [PlannedState.CREATE]
 
 
 def test_a_pending_password_without_its_secret_is_in_the_plan():
     rotating = stopped()
     rotating.store.delete(PATH)
-    assert [(item.source_path, item.state) for item in planned(rotating.store).items] == [(PATH, State.IMPOSSIBLE)]
+    assert [(item.source_path, item.state) for item in planned(rotating.store).items] == [
+        (PATH, PlannedState.IMPOSSIBLE)
+    ]
 
 
 def test_a_plan_says_once_that_a_record_stays(home):
     (item,) = planned(rotated().store).items
-    assert (item.source_path, item.state) == (PATH, State.CREATE)
+    assert (item.source_path, item.state) == (PATH, PlannedState.CREATE)
     assert item.cautions == ("the record of its rotations, which stays at the source",)
 
 
 def test_a_record_follows_the_selection_of_its_secret(home):
     stores = {"here": stopped().store, "there": MemoryStore()}
     for selection, state in (
-        (Selection(include=(PATH,)), [State.IMPOSSIBLE]),
-        (Selection(exclude=("*/pending",)), [State.IMPOSSIBLE]),
+        (Selection(include=(PATH,)), [PlannedState.IMPOSSIBLE]),
+        (Selection(exclude=("*/pending",)), [PlannedState.IMPOSSIBLE]),
         (Selection(exclude=(PATH,)), []),
         (Selection(from_prefix=f"{PATH}/rotation"), []),
     ):
-        made = plan("here", "there", selection=selection, stores=stores, state_folder=home)
+        made = Migrator(stores=stores, state_folder=home).plan("here", "there", selection=selection)
         assert [item.state for item in made.items] == state
 
 
@@ -213,7 +214,7 @@ def test_something_else_at_the_reserved_path_makes_its_secret_impossible():
     rotating = Rotating()
     rotating.store.write(RECORD, {"k": "of an application"})
     (item,) = planned(rotating.store).items
-    assert (item.source_path, item.state) == (PATH, State.IMPOSSIBLE)
+    assert (item.source_path, item.state) == (PATH, PlannedState.IMPOSSIBLE)
     assert "it is not the state of a rotation" in item.reason
 
 
@@ -221,7 +222,15 @@ def test_a_record_that_may_not_be_read_makes_its_secret_impossible():
     rotating = rotated()
     rotating.store.__class__ = _Denying
     (item,) = planned(rotating.store).items
-    assert (item.state, item.reason) == (State.IMPOSSIBLE, "its rotation record cannot be read: permission denied")
+    assert (item.state, item.reason) == (
+        PlannedState.IMPOSSIBLE,
+        "its rotation record cannot be read: permission denied",
+    )
+
+
+def migrated(stores, home):
+    migrator = Migrator(stores=stores, state_folder=home)
+    return migrator.apply(migrator.plan("here", "there"))
 
 
 class _Denying(MemoryStore):
@@ -235,25 +244,24 @@ def test_a_token_that_may_read_no_record_migrates_a_secret_without_one(home):
     source, target = _Denying(), MemoryStore()
     source.write(PATH, FIRST)
     stores = {"here": source, "there": target}
-    assert apply(plan("here", "there", stores=stores, state_folder=home), stores=stores, state_folder=home).ok
+    assert migrated(stores, home).ok
     assert target.read(PATH).data == FIRST
 
 
 def test_a_secret_whose_path_is_too_long_for_a_record_is_migrated(home):
     stores = {"here": MemoryStore(), "there": MemoryStore()}
     stores["here"].write("x" * MAX_PATH_LENGTH, {"k": "v"})
-    assert apply(plan("here", "there", stores=stores, state_folder=home), stores=stores, state_folder=home).ok
+    assert migrated(stores, home).ok
 
 
 def test_nothing_is_written_to_a_reserved_path(home):
     source = MemoryStore()
     source.write("secret", {"k": "v"})
     selection = Selection(rename={"secret": RECORD})
-    made = plan(
-        "here", "there", selection=selection, stores={"here": source, "there": MemoryStore()}, state_folder=home
-    )
+    stores = {"here": source, "there": MemoryStore()}
+    made = Migrator(stores=stores, state_folder=home).plan("here", "there", selection=selection)
     assert [(item.state, item.reason) for item in made.items] == [
-        (State.IMPOSSIBLE, "the path is reserved for the record of a rotation")
+        (PlannedState.IMPOSSIBLE, "the path is reserved for the record of a rotation")
     ]
 
 
@@ -267,8 +275,12 @@ class _Importer:
 
 
 def test_an_importer_with_a_reserved_path_is_told(home):
-    made = plan("here", "there", stores={"here": _Importer(), "there": MemoryStore()}, state_folder=home)
-    assert {item.source_path: item.state for item in made.items} == {RECORD: State.IMPOSSIBLE, "other": State.CREATE}
+    stores = {"here": _Importer(), "there": MemoryStore()}
+    made = Migrator(stores=stores, state_folder=home).plan("here", "there")
+    assert {item.source_path: item.state for item in made.items} == {
+        RECORD: PlannedState.IMPOSSIBLE,
+        "other": PlannedState.CREATE,
+    }
 
 
 # --- copy -------------------------------------------------------------------------------------------------------------
@@ -276,7 +288,7 @@ def test_an_importer_with_a_reserved_path_is_told(home):
 
 def copied(store, path, to, home):
     stores = {"here": store, "there": MemoryStore()}
-    migrator = Migrator(stores, home)
+    migrator = Migrator(stores=stores, state_folder=home)
     return migrator.apply(migrator.plan("here", "there", selection=Selection(paths=(path,), rename={path: to})))
 
 

@@ -682,7 +682,7 @@ def test_progress_says_how_much_is_done_and_how_long_the_rest_takes():
 
 @pytest.mark.parametrize(("rate", "most"), [(5, 5), (0.5, 1)])
 def test_a_rate_is_held_on_the_average(home, monkeypatch, rate, most):
-    """At most so many writes are sent together."""
+    """No more writes are sent together than the rate allows in a second."""
     clock, sent = Clock(), []
     started = clock.now
 

@@ -389,7 +389,7 @@ def test_named_secrets_are_read_without_a_listing(home):
 
 
 class Words:
-    """An importer with a secret, and what it cannot read or has no rule for."""
+    """An importer with a secret, an entry that it cannot read, and one without a mapping."""
 
     def items(self):
         yield Secret("a", {"k": 1})

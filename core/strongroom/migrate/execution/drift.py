@@ -10,7 +10,6 @@ from itertools import islice
 from strongroom.diff import Change, changes
 from strongroom.errors import (
     InvalidPathError,
-    PermissionDeniedError,
     SecretNotFoundError,
     StoreError,
     StrongroomError,
@@ -18,7 +17,7 @@ from strongroom.errors import (
 )
 from strongroom.migrate.execution.parallel import in_threads
 from strongroom.migrate.plans.labels import own
-from strongroom.migrate.sources import Listing, Selection, Source
+from strongroom.migrate.sources import Listing, Selection, Source, known_labels
 from strongroom.secret import Secret, same
 
 _BATCH = 256
@@ -115,7 +114,7 @@ class _Comparison:
         if not self._labels:
             return {}
         both = zip(self._sources, (left, right), strict=True)
-        first, second = (own(_known_labels(source, each)) for source, each in both)
+        first, second = (own(known_labels(source, each)) for source, each in both)
         return changes(first, second)
 
     def _compared_history(self, path: str) -> tuple[int, int] | None:
@@ -123,11 +122,3 @@ class _Comparison:
         left, right = (source.history(path)[0] for source in self._sources)
         alike = len(left) == len(right) and all(same(a.data, b.data) for a, b in zip(left, right, strict=True))
         return None if alike else (len(left), len(right))
-
-
-def _known_labels(source: Source, secret: Secret) -> dict[str, str]:
-    """Return the labels, or none if access is denied: reading labels can need another permission."""
-    try:
-        return source.labels(secret)
-    except PermissionDeniedError:
-        return {}

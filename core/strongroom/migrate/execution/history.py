@@ -1,4 +1,7 @@
-"""Copy every version of one secret to a target that has no version of it."""
+"""Copy every version of one secret to a target that has no version of it.
+
+Separate from the transfer of a plan, which writes one version of each secret and keeps a journal of what it replaces.
+"""
 
 from __future__ import annotations
 

@@ -316,9 +316,12 @@ def _apply(migrator: Migrator, plan: Plan) -> Report:
     [result] = report.results
     if result.state in {ItemState.DONE, ItemState.SKIPPED}:
         return report
-    if result.reason != str(result.error):
-        output.say(f"copied in part, or not at all: {result.reason or report.stopped}")
+    in_part = result.state is ItemState.FAILED and result.reason != str(result.error)  # the data, without its labels
+    if in_part:
+        output.say(f"copied in part: {result.reason}")
     output.say(f"Fix the cause, then continue: `strongroom migrate resume {report.run}`")
+    if in_part:
+        raise click.exceptions.Exit(ExitCode.PARTIAL)
     if result.state is ItemState.CONFLICT and result.error is None:
         raise ConflictError(result.path, result.reason, store=plan.target)
     raise result.error or MigrationError(report.stopped, report)
