@@ -121,13 +121,12 @@ class Migrator:
         Raises:
             ConfigurationError: no source takes the mapping file, or the target cannot encrypt to recipients.
             UnsupportedOperationError: a source cannot be listed, or the target is read-only.
-            StoreError: a source cannot be listed completely, or a store is down. A single secret that cannot be read
-                is an item of the plan.
+            StoreError: a source cannot be listed completely, or a store is down. A single secret that cannot be
+                migrated is an item of the plan, unless the selection names it in `paths`.
         """
         names = (sources,) if isinstance(sources, str) else tuple(sources)
         if not names or len(set(names)) != len(names):
             raise ConfigurationError("A migration needs at least one source, and each source only once")
-        identifier = secrets.token_hex(8)
         mapping = None if mapping_file is None else planned_mapping(mapping_file)
         endpoints = self._endpoints(mapping, encrypt_to)
         store = endpoints.target(target)
@@ -143,7 +142,7 @@ class Migrator:
         for source in opened:
             planner.add(source)
         items, digests = planner.result(names)
-        plan = Plan(identifier, names, target, on_conflict, items, mapping, backup, tuple(encrypt_to))
+        plan = Plan(secrets.token_hex(8), names, target, on_conflict, items, mapping, backup, tuple(encrypt_to))
         if digester is not None:
             with _noted_only():
                 RunLedger(self._state_folder).remember(plan, digests)
