@@ -15,6 +15,7 @@ from strongroom.errors import ConflictError, PermissionDeniedError, UnsupportedO
 from strongroom.logging import fingerprints, masked
 from strongroom.migrate import Migrator, PlannedState, Selection
 from strongroom.migrate.execution.drift import drift
+from strongroom.migrate.sources import StoreSource
 from strongroom.paths import MAX_PATH_LENGTH, is_rotation_record
 from strongroom.rotate.state import KEY, pending_path
 from strongroom.secret import Secret
@@ -144,8 +145,9 @@ def planned_paths(store):
 
 
 def compared(store):
-    fronts = ValidatedStore(store, "first"), ValidatedStore(MemoryStore(), "second")
-    return [difference.path for difference in drift(*fronts, Selection())]
+    stores = {"first": store, "second": MemoryStore()}
+    sources = [StoreSource(ValidatedStore(store, name), name) for name, store in stores.items()]
+    return [difference.path for difference in drift(*sources, Selection())]
 
 
 SURFACES = [listed, listed_by_folder, listed_asynchronously, preloaded, planned_paths, compared]
@@ -260,9 +262,9 @@ def test_nothing_is_written_to_a_reserved_path(home):
     selection = Selection(rename={"secret": RECORD})
     stores = {"here": source, "there": MemoryStore()}
     made = Migrator(stores=stores, state_folder=home).plan("here", "there", selection=selection)
-    assert [(item.state, item.reason) for item in made.items] == [
-        (PlannedState.IMPOSSIBLE, "the path is reserved for the record of a rotation")
-    ]
+    (item,) = made.items
+    assert item.state is PlannedState.IMPOSSIBLE
+    assert "the path is reserved for the record of a rotation" in item.reason
 
 
 class _Importer:
