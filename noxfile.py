@@ -243,8 +243,7 @@ def disk_cache(session: nox.Session) -> None:
     """Flip every byte of a disk cache, cut it at every length, kill 500 writers, and start 300 scripts."""
     install(session, "-e", ".[dev]")
     long = {"TEST_DISK_CACHE_LONG": "1", "TEST_DISK_CACHE_KILLS": "500"}
-    shared = "tests/integration/vault/test_shared_token.py"
-    tests = ("tests/unit/disk_cache", "tests/integration/test_disk_cache.py", shared)
+    tests = ("tests/unit/disk_cache", "tests/integration/test_disk_cache.py")
     session.run("pytest", "--timeout=3600", *tests, *session.posargs, env=long)
 
 

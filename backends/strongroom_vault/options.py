@@ -66,12 +66,6 @@ class Connection(TypedDict, total=False):
             identity=_login_contents,
         ),
     ]
-    shared_token_file: Annotated[
-        Path | None,
-        Option(
-            "the file of a login's token, which the processes of one user share", sent_to="url", identity=lambda _: {}
-        ),
-    ]
     namespace: Annotated[str | None, Option("the namespace", _both("NAMESPACE"), locates=True)]
     ca_cert: Annotated[
         Path | None, Option("trusted authorities: a PEM file or a folder", _both("CACERT"), verifies="url")

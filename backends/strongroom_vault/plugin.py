@@ -113,10 +113,6 @@ def _session(url: str | Sequence[str], mount: str, options: Connection) -> Sessi
         raise ConfigurationError("proxy: no proxy connects to a Unix socket. Leave it out, or use another `url`")
     encrypted = any(address.scheme == "https" for address in cluster)
     namespace = check_namespace(options.get("namespace") or "", "namespace") or None
-    if (shared_token_file := options.get("shared_token_file")) is not None:
-        from strongroom_vault.session.shared_token import share
-
-        auth = share(auth, shared_token_file, cluster, namespace, tls)
     session = Session(
         new_driver(cluster, tls, proxy),
         cluster,

@@ -20,7 +20,6 @@ class Grant:
         renewable: whether renewal may extend its life.
         revocable: a login made it for this store alone, so that this store may revoke it.
         uses: the number of requests that it allows; None if they are not counted, or only the server knows.
-        adopted: another process logged in for it.
     """
 
     token: SensitiveStr | None = field(repr=False)
@@ -28,7 +27,6 @@ class Grant:
     renewable: bool = False
     revocable: bool = False
     uses: int | None = None
-    adopted: bool = False
 
 
 class Send(Protocol):

@@ -197,13 +197,10 @@ class Renewal:
             )
 
     def _log_in(self, active: ActiveToken) -> None:
-        before = active.lease
         new = self._tokens.replacement(active)
         if new is not active:
             logger.debug("The token of %s was replaced by a new login's", self._location)
             self._begin(new)
-        elif active.lease is not None and active.lease is not before:
-            self._follow(active, active.lease)  # a shared token, which was renewed
         else:
             self._failed(Step.LOGIN, active, "a login gives the same token again")
 

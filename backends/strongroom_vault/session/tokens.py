@@ -52,7 +52,6 @@ class ActiveToken:
         uses: the number of requests that are left; None if they are not counted.
         ended: it was revoked, or was no longer valid when the session was closed.
         refused: the server refused to revoke it.
-        adopted: another process logged in for it, so that a refusal says nothing about this process's logins.
         took: the duration of its login, in seconds.
     """
 
@@ -64,7 +63,6 @@ class ActiveToken:
     uses: int | None = None
     ended: bool = False
     refused: bool = False
-    adopted: bool = False
     took: float = 0.0
 
 
@@ -166,8 +164,6 @@ class Tokens:
         with self._lock:
             if self._active is not active or self._flight is not None:
                 return True  # by the login of another thread
-        if active.adopted:
-            return True  # it may have been revoked since
         if active.accepted and active.uses is not None:
             return True  # the server counts a repeated request twice, so its uses end early
         since = self._clock() - (self._last_login or active.requested_at)
@@ -249,15 +245,14 @@ class Tokens:
 
     def _take(self, grant: Grant, began: float, active: ActiveToken | None) -> ActiveToken:
         """Put the token of a login into use."""
+        if active is not None and active.token == grant.token:
+            return active
         lease = None
         if grant.ttl is not None:
             repeatable = self._auth.repeatable
             lease = new_lease(began, grant.ttl, self._draw(), renewable=grant.renewable, repeatable=repeatable)
-        if active is not None and active.token == grant.token:
-            active.lease = lease or active.lease  # a shared token has been renewed
-            return active
         took = self._clock() - began
-        new = ActiveToken(grant.token, grant.revocable, began, lease, uses=grant.uses, adopted=grant.adopted, took=took)
+        new = ActiveToken(grant.token, grant.revocable, began, lease, uses=grant.uses, took=took)
         if new.revocable:
             outstanding.add(self)
         with self._lock:

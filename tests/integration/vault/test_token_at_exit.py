@@ -50,29 +50,24 @@ def ended(program, options, **settings):
 def test_every_login_of_a_process_is_revoked_when_it_ends(openbao, tmp_path):
     """Of managers, dropped ones too, of a store without a manager, and of a loop that has ended: no accessor is left.
 
-    A token that was given and one that is shared stay.
+    A token that was given stays.
     """
-    role, shared = approle(openbao, token_ttl="1h"), approle(openbao, token_ttl="1h")
+    role = approle(openbao, token_ttl="1h")
     token = openbao.issue_token({"secret/data/mine/*": ["read"]})
-    options = {
-        "made": role,
-        "given": {"url": openbao.url, "token": token},
-        "shared": {**shared, "shared_token_file": str(tmp_path / "token")},
-    }
+    options = {"made": role, "given": {"url": openbao.url, "token": token}}
     program = """
 secrets = manager("made")
 atexit.register(lambda: print(secrets.get_secret("mine/app", "k", fresh=True)))
 secrets.get_secret("mine/app")
 manager("made").get_secret("mine/app")
 store, asked_for = read(open_vault(**given["made"])), asyncio.run(asked())
-others = [manager(name) for name in ("given", "shared")]
-[other.get_secret("mine/app") for other in others]
+other = manager("given")
+other.get_secret("mine/app")
 sys.exit(3)
 """
     assert ended(program, options, cwd=tmp_path) == (3, "v\n", "")
     assert living(openbao, role) == []
     assert lives(openbao, token)
-    assert len(living(openbao, shared)) == 1
 
 
 def test_hanging_server_delays_the_end_by_seconds_and_nobody_else(openbao):

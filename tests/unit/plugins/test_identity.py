@@ -42,13 +42,3 @@ def test_a_credential_that_was_replaced_is_another_identity(tmp_path, monkeypatc
     second = identity_in(tmp_path / "a", monkeypatch, "token-2", str(tmp_path / "a" / "jwt"))
     assert first["options"] == second["options"]
     assert first != second
-
-
-def test_the_token_that_processes_share_is_no_part_of_it(tmp_path, monkeypatch):
-    """Each login would lose the entries."""
-    shared = tmp_path / "shared"
-    monkeypatch.setenv("STRONGROOM_CONFIG", str(tmp_path / "a" / "strongroom.toml"))
-    monkeypatch.setenv("STRONGROOM_STORES_VAULT_SHARED_TOKEN_FILE", str(shared))
-    before = identity_in(tmp_path / "a", monkeypatch, "token")
-    shared.write_text("s.token")
-    assert identity_in(tmp_path / "a", monkeypatch, "token") == before
