@@ -93,12 +93,11 @@ def redirections(configs: Sequence[Config], url: str, token: str) -> dict[str, s
 def _set_up(server: DevServer, mounts: Mapping[str, None]) -> None:
     """Mount a KV version 2 engine at each mount, and write the guide's policies for the first one."""
     from strongroom_vault.setup import structure
-    from strongroom_vault.setup.runner import reached
-    from strongroom_vault.setup.steps import Goal
+    from strongroom_vault.setup.server import prepared
 
     for mount in mounts:
         policies = structure.policies(mount, "") if mount == DEFAULT_MOUNT else {}
-        with reached(Goal(mount, policies=policies), url=server.url, token=server.token):
+        with prepared(mount, policies, url=server.url, token=server.token):
             pass
 
 

@@ -49,14 +49,13 @@ def run_demo(*, color: bool = True) -> None:
 def _set_up(server: DevServer, console: Console) -> str:
     """Mount an engine, write the guide's policies, and return a token with one of them."""
     from strongroom_vault.setup import credential, structure
-    from strongroom_vault.setup.runner import reached
-    from strongroom_vault.setup.steps import Goal
+    from strongroom_vault.setup.server import prepared
 
     version = server.call("GET", "sys/health")["version"]
     _print_heading(console, "A real server")
     console.print(f"  OpenBao {version} at {server.url}, process {server.pid}, in memory")
-    goal = Goal("secret", policies=structure.policies("secret", ""))
-    with reached(goal, url=server.url, token=server.token) as session:
+    policies = structure.policies("secret", "")
+    with prepared("secret", policies, url=server.url, token=server.token) as session:
         token = credential.issue_token(session, [structure.DATABASE_WRITE], _TOKEN_TTL)
     console.print("  set up: KV version 2 at secret/, and a token for secret/database only")
     return token

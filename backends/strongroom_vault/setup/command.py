@@ -1,31 +1,43 @@
-"""`strongroom vault setup`: from the command line to the steps and their report."""
+"""`strongroom vault setup`: its options, its steps and its output."""
 
 from __future__ import annotations
 
 import getpass
+import json
+import re
 import sys
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import click
 
 from strongroom.cli import api
-from strongroom.errors import shown
+from strongroom.errors import InvalidPathError, shown
+from strongroom.paths import check_path
 from strongroom.secret import SensitiveDict, SensitiveStr
 from strongroom_vault.cli import target_options
 from strongroom_vault.cli.target_options import Target
 from strongroom_vault.session.session import Session
-from strongroom_vault.setup import credential, report, structure
-from strongroom_vault.setup.credential_delivery import Delivery, secret_id_delivery, token_delivery
-from strongroom_vault.setup.inspection import check_rights, inspect
-from strongroom_vault.setup.runner import REFUSED, apply, connect
-from strongroom_vault.setup.setup_options import SetupOptions
-from strongroom_vault.setup.steps import Goal, State, plan
+from strongroom_vault.setup import credential, structure
+from strongroom_vault.setup.credential import ADDRESS, NAMESPACE, TOKEN, Credential
+from strongroom_vault.setup.server import Server, connect
+from strongroom_vault.setup.steps import Role, State, Step, plan
 
 _FILE = click.Path(path_type=Path)
 _POLICIES = click.Choice((structure.APP_READ, structure.DATABASE_READ, structure.DATABASE_WRITE))
+
+_NAME = re.compile(r"\w([\w.-]*\w)?", re.ASCII)
+"""The names that a server accepts in the API path of a role."""
+
+_TTL, _MAX_TTL = 3600, 4 * 3600
+"""Lifetime of a login's token, and its maximum, in seconds."""
+
+_DRY_RUN = {State.EXISTS: "exists", State.MISSING: "would be created", State.DIFFERS: "would be replaced"}
+_DONE = {State.EXISTS: "exists", State.MISSING: "created", State.DIFFERS: "replaced"}
 
 
 def _duration(_: click.Context, parameter: click.Parameter, value: str) -> int:
@@ -35,6 +47,50 @@ def _duration(_: click.Context, parameter: click.Parameter, value: str) -> int:
     return int(seconds)
 
 
+def _name(_: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value and not _NAME.fullmatch(f"{value}x" if parameter.name == "policy_prefix" else value):
+        raise click.BadParameter("use letters, digits and '_', with '-' and '.' between them only", param=parameter)
+    return value
+
+
+def _auth_mount(_: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    try:
+        return None if value is None else str(check_path(value.strip("/").removeprefix("auth/")))
+    except InvalidPathError as error:
+        fault = error.reason
+    raise click.BadParameter(fault, param=parameter)
+
+
+def _role(given: SimpleNamespace, policies: list[str]) -> Role | None:
+    """Return the requested role, if any.
+
+    Raises:
+        click.UsageError: options contradict each other.
+    """
+    role = given.approle or given.kubernetes_role
+    namespace, _, account = (given.service_account or "").partition("/")
+    for wrong, message in (
+        (given.approle and given.kubernetes_role, "--approle and --kubernetes-role exclude each other"),
+        (bool(given.kubernetes_role) != bool(given.service_account), "--kubernetes-role needs --service-account"),
+        (given.service_account and not (namespace and account), "--service-account must be NAMESPACE/NAME"),
+        (given.audience and not given.kubernetes_role, "--audience needs --kubernetes-role"),
+        (given.secret_id_file and not given.approle, "--secret-id-file needs --approle"),
+        (given.auth_mount and not role, "--auth-mount needs --approle or --kubernetes-role"),
+        (given.env_file and role, "--env-file is for a token; the settings for a role are printed"),
+        (given.token_ttl < 1, "--token-ttl must be one second or more"),
+    ):
+        if wrong:
+            raise click.UsageError(message)
+    fields: dict[str, Any] = {"token_policies": policies, "token_ttl": _TTL, "token_max_ttl": _MAX_TTL}
+    if given.approle:
+        return Role("approle", given.auth_mount or "approle", given.approle, fields)
+    if given.kubernetes_role:
+        fields |= {"bound_service_account_names": [account], "bound_service_account_namespaces": [namespace]}
+        fields |= {"audience": given.audience} if given.audience else {}
+        return Role("kubernetes", given.auth_mount or "kubernetes", given.kubernetes_role, fields)
+    return None
+
+
 @click.command("setup")
 @click.option("--store", metavar="NAME", help="Vault store to set up. Default: the first of the chain.")
 @click.option("--url", metavar="URL", help="Address of the server. Default: the store's.")
@@ -42,14 +98,15 @@ def _duration(_: click.Context, parameter: click.Parameter, value: str) -> int:
 @click.option("--namespace", metavar="NAME", help="Namespace. Default: the store's.")
 @click.option("--dry-run", is_flag=True, help="Change nothing. The exit code is 10 if anything would change.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
-@click.option("--policy-prefix", metavar="TEXT", default="", help="Prefix for the names of the policies.")
+@click.option(
+    "--policy-prefix", metavar="TEXT", default="", callback=_name, help="Prefix for the names of the policies."
+)
 @click.option(
     "--grant",
     multiple=True,
     type=_POLICIES,
     help="Policy of the application; repeatable. Default: app-read and database-read.",
 )
-@click.option("--audit-file", metavar="FILE", help="Enable an audit device that writes this file on the server.")
 @click.option("--env-file", metavar="FILE", type=_FILE, help="Write the address and a token for the application here.")
 @click.option(
     "--token-ttl",
@@ -59,7 +116,7 @@ def _duration(_: click.Context, parameter: click.Parameter, value: str) -> int:
     show_default=True,
     help="Lifetime of the token after each renewal.",
 )
-@click.option("--approle", metavar="NAME", help="Create this AppRole for the application.")
+@click.option("--approle", metavar="NAME", callback=_name, help="Create this AppRole for the application.")
 @click.option("--secret-id-file", metavar="FILE", type=_FILE, help="Write a secret_id of the AppRole to this file.")
 @click.option(
     "--wrap-ttl",
@@ -69,10 +126,12 @@ def _duration(_: click.Context, parameter: click.Parameter, value: str) -> int:
     show_default=True,
     help="Lifetime of the token that wraps the secret_id; 0 writes it unwrapped.",
 )
-@click.option("--kubernetes-role", metavar="NAME", help="Create this Kubernetes role for the application.")
+@click.option(
+    "--kubernetes-role", metavar="NAME", callback=_name, help="Create this Kubernetes role for the application."
+)
 @click.option("--service-account", metavar="NS/NAME", help="Service account that may use the Kubernetes role.")
 @click.option("--audience", metavar="NAME", help="Audience that the service account's tokens must have.")
-@click.option("--auth-mount", metavar="PATH", help="Mount of the auth method. Default: its type.")
+@click.option("--auth-mount", metavar="PATH", callback=_auth_mount, help="Mount of the auth method. Default: its type.")
 @click.option("--reveal", is_flag=True, help="Print the new token or secret_id to stdout.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as a JSON object.")
 @api.current
@@ -90,48 +149,50 @@ def setup(invocation: api.Invocation, /, **options: Any) -> None:
 
     Example: strongroom vault setup --env-file .env
     """
-    given = SetupOptions(**options)
-    role = given.role()
+    given = SimpleNamespace(**options)
+    granted = [f"{given.policy_prefix}{name}" for name in dict.fromkeys(given.grant or structure.DEFAULT_GRANTS)]
+    role = _role(given, granted)
     config = invocation.load()
     overrides = {"url": given.url, "mount": given.mount, "namespace": given.namespace}
     target = _with_token(target_options.find_target(config, given.store, overrides))
     policies = structure.policies(target.mount, target.prefix)
-    goal = Goal(
-        mount=target.mount,
-        prefix=target.prefix,
-        policies={f"{given.policy_prefix}{name}": texts for name, texts in policies.items()},
-        structure=structure.STRUCTURE,
-        audit_file=given.audit_file,
-        role=role,
-    )
-    context = click.get_current_context()
     with closing(connect(**target.options)) as session:
-        found = inspect(session, goal)
-        steps = plan(goal, found)
-        delivery = _delivery(given, target, goal, session)
-        every = steps if delivery is None else (*steps, delivery.step)
-        check_rights(session, every, found.denied, origin=target.token_origin)
+        server = Server(session)
+        steps = plan(
+            server,
+            target.mount,
+            policies={f"{given.policy_prefix}{name}": texts for name, texts in policies.items()},
+            prefix=target.prefix,
+            structure=structure.STRUCTURE,
+            role=role,
+        )
+        wanted = _credential(given, target, role, granted, session)
+        every = [*steps, wanted.step] if wanted else steps
+        server.check_rights(every, origin=target.token_origin)
         pending = [step for step in every if step.pending]
-        output = report.Report(target, dry_run=given.dry_run)
         if given.dry_run:
             for step in every:
-                output.preview(step)
-            output.finish(as_json=given.as_json)
-            context.exit(api.ExitCode.DIFFERENT if pending else api.ExitCode.DONE)
-        output.announce(pending, environment=config.environment, production=config.production)
+                _print(step, _DRY_RUN[step.state])
+            if given.as_json:
+                api.write_document(_document(target, every, _DRY_RUN) | {"pending": len(pending)})
+            click.get_current_context().exit(api.ExitCode.DIFFERENT if pending else api.ExitCode.DONE)
+        _announce(target, pending, "production" if config.production else config.environment)
         why = ["this is production"] if config.production and pending else []
         why += [shown(f"the {step.name} exists and differs") for step in pending if step.state is State.DIFFERS]
         api.confirm(why, yes=given.yes)
-        for step, outcome in apply(session, goal, steps):
-            output.performed(step, outcome)
-        if role is not None and role.method == "approle":
-            output.role_id = credential.role_id(session, role)
+        for step in steps:
+            server.perform(step)
+            hint = f": {step.detail}" if step.detail and step.state is State.MISSING else ""
+            api.say(f"{_DONE[step.state]}: {step.name}{hint}")
+        role_id = credential.role_id(session, role) if role is not None and role.method == "approle" else None
         # Last, so that no failure comes between the creation of a credential and its delivery.
-        if delivery is not None:
-            secret, message = delivery.deliver(session) if delivery.step.pending else (None, "")
-            output.delivered(delivery.step, secret, message)
-    output.finish(as_json=given.as_json, role=role, secret_id_file=given.secret_id_file, wrapped=bool(given.wrap_ttl))
-    context.exit(api.ExitCode.PARTIAL if REFUSED in output.outcomes else api.ExitCode.DONE)
+        revealed = _deliver(wanted, target) if wanted is not None else None
+    if given.as_json:
+        secret = {} if revealed is None else {"token" if role is None else "secret_id": str(revealed)}
+        api.write_document(_document(target, every, _DONE) | {"pending": 0, "role_id": role_id} | secret)
+        return
+    for line in _settings(given, target, role, role_id, revealed):
+        click.echo(line)
 
 
 def _with_token(target: Target) -> Target:
@@ -149,16 +210,116 @@ def _with_token(target: Target) -> Target:
     return replace(target, options=options, token_origin="the prompt")  # noqa: S106  # its origin
 
 
-def _delivery(given: SetupOptions, target: Target, goal: Goal, session: Session) -> Delivery | None:
-    """Return the delivery of the application's credential, if one was requested."""
-    if given.delivers_secret_id and goal.role is not None:
-        return secret_id_delivery(given.secret_id_file, role=goal.role, wrap_ttl=given.wrap_duration, session=session)
-    if not given.delivers_token:
+def _credential(
+    given: SimpleNamespace, target: Target, role: Role | None, policies: list[str], session: Session
+) -> Credential | None:
+    """Return the application's credential, if it has a destination. Every reader of a log could use it there."""
+    if role is not None:
+        if role.method == "kubernetes" or not (given.secret_id_file or given.reveal):
+            return None
+        return credential.secret_id(session, given.secret_id_file, role, given.wrap_ttl)
+    if not (given.env_file or given.reveal):
         return None
-    return token_delivery(
+    return credential.token(
+        session,
         given.env_file,
-        policies=given.policies,
+        policies=policies,
         period=given.token_ttl,
-        environment=report.environment(target),
+        environment=_environment(target),
         open_session=lambda token: connect(**{**target.options, "auth": None, "token": token}),
     )
+
+
+def _deliver(wanted: Credential, target: Target) -> SensitiveStr | None:
+    """Deliver a credential that is pending; return it if it has no file."""
+    file, name = wanted.file, wanted.step.name
+    if not wanted.step.pending:
+        api.say(f"exists: {name}")
+        return None
+    if file is None:
+        api.say(f"created: {name}")
+        return wanted.create()
+    before = credential.read_text(file, wanted.option)
+    what = "a secret_id"
+    note = "; only its owner can read it now" if wanted.write(file) else ""
+    if wanted.option == "--env-file":
+        what = ", ".join([*_environment(target), TOKEN])
+        if not credential.trust_env_file(file, before):
+            note += f". It has other settings of Vault: review it, then run strongroom trust {file}"
+    api.say(f"wrote {what} to {file}{note}")
+    return None
+
+
+# --- output: each step on stderr, and the settings for the application on stdout --------------------------------------
+
+
+def _environment(target: Target) -> dict[str, str]:
+    """Return the variables that name the server and the namespace."""
+    return {ADDRESS: ",".join(target.addresses), **({NAMESPACE: target.namespace} if target.namespace else {})}
+
+
+def _announce(target: Target, pending: list[Step], environment: str | None) -> None:
+    """Print one line before the first change: the number of changes, and where. Then list the replacements."""
+    if not pending:
+        api.say("nothing to do")
+        return
+    where = [", ".join(target.addresses), f"mount {target.mount}"]
+    where += [f"namespace {target.namespace}"] if target.namespace else []
+    where += [f"prefix {target.prefix}"] if target.prefix else []
+    where += [f"environment {shown(environment)}"] if environment else []
+    api.say(f"{len(pending)} change{'s' if len(pending) > 1 else ''} at {', '.join(where)}")
+    for step in pending:
+        if step.state is State.DIFFERS:
+            _print(step, "differs")
+
+
+def _print(step: Step, outcome: str) -> None:
+    api.say(f"{outcome}: {step.name}{f': {step.detail}' if step.pending and step.detail else ''}")
+    for line in step.difference:
+        click.echo(f"  {shown(line)}", err=True)
+
+
+def _document(target: Target, steps: list[Step], outcomes: Mapping[State, str]) -> dict[str, Any]:
+    described = [
+        {
+            "what": step.name,
+            "outcome": outcomes[step.state],
+            "detail": step.detail if step.pending else "",
+            "difference": list(step.difference),
+        }
+        for step in steps
+    ]
+    return {"steps": described, "environment": _environment(target)}
+
+
+def _settings(
+    given: SimpleNamespace, target: Target, role: Role | None, role_id: str | None, revealed: SensitiveStr | None
+) -> Iterator[str]:
+    """Yield the lines for `.env` and strongroom.toml. A credential is among them only if --reveal requested it."""
+    environment = [] if given.env_file else [f"{name}={value}" for name, value in _environment(target).items()]
+    if role is None and revealed is not None:
+        environment.append(f"{TOKEN}={revealed!s}")
+    elif environment and role is None:
+        api.say("add this to .env. With --env-file .env, setup does that and adds a token for the application")
+    yield from environment
+    if role is None and not target.moved:
+        return
+    yield from [""] if environment else []
+    yield f"# strongroom.toml, [stores.{target.store}]"
+    if target.moved:
+        yield f"mount = {json.dumps(target.mount)}"
+    if role is None:
+        return
+    options = {"method": role.method} | ({} if role.mount == role.method else {"mount": role.mount})
+    if role.method == "kubernetes":
+        options["role"] = role.name
+    else:
+        options |= {"role_id": role_id or ""} | ({"role": role.name} if given.wrap_ttl else {})
+        file = "…" if given.secret_id_file is None else str(given.secret_id_file.absolute())
+        options["wrapping_token_file" if given.wrap_ttl else "secret_id_file"] = file
+    yield f"auth = {{ {', '.join(f'{name} = {json.dumps(value)}' for name, value in options.items())} }}"
+    if revealed is not None:
+        yield ""
+        yield f"{'wrapping_token' if given.wrap_ttl else 'secret_id'} = {revealed!s}"
+    elif role.method == "approle" and given.secret_id_file is None:
+        api.say("no secret_id was created. --secret-id-file FILE writes a wrapped one for the application")

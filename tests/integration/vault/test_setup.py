@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import io
 import json
 import os
 import re
@@ -12,17 +13,17 @@ from pathlib import Path
 
 import pexpect
 import pytest
+from dotenv import dotenv_values
 
 from command_line import Caller
-from permissive_vault import PermissiveVault
 from strongroom import SecretsManager
 from strongroom.errors import ConfigurationError, PermissionDeniedError, SecretNotFoundError, StoreError
 from strongroom.files.private_file import Replacement
 from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.plugin import open_session, open_vault
-from strongroom_vault.setup import env_file, structure
-from strongroom_vault.setup.runner import apply
-from strongroom_vault.setup.steps import Goal, Role, ServerState, State, Step, plan
+from strongroom_vault.setup import structure
+from strongroom_vault.setup.server import Server
+from strongroom_vault.setup.steps import State, Step
 
 STRONGROOM = [sys.executable, "-c", "from strongroom.cli.main import main; main()"]
 POLICIES = ("app-read", "database-read", "database-write")
@@ -69,7 +70,7 @@ def unchanged(server):
 
 
 def token_of(file=".env"):
-    return env_file.values(Path(file).read_text(), file)["VAULT_TOKEN"]
+    return dotenv_values(file)["VAULT_TOKEN"]
 
 
 # --- idempotence ------------------------------------------------------------------------------------------------------
@@ -226,7 +227,7 @@ def test_a_step_without_an_api_names_its_path(openbao):
         contextlib.closing(session),
         pytest.raises(ConfigurationError, match="has no sys/none, so thing cannot be created"),
     ):
-        list(apply(session, Goal("secret"), [step]))
+        Server(session).perform(step)
 
 
 def test_a_mount_that_demands_check_and_set_is_set_up(server, setup):
@@ -472,37 +473,21 @@ def test_another_valid_token_is_replaced_only_after_confirmation(server, setup):
     assert token_of() != "s.other-server"
 
 
-def test_a_token_that_could_not_be_written_is_revoked(server, setup, monkeypatch):
-    """Otherwise it would stay valid although nobody has it."""
+@pytest.mark.parametrize("arguments", [("--env-file", ".env"), ("--approle", "a", "--secret-id-file", "wrapped")])
+def test_a_full_disk_is_reported_without_the_credential(setup, monkeypatch, server, arguments):
+    """The credential expires by itself, and nobody has it."""
+    created = []
 
     def fail(self, content):
+        created.append(content.decode().strip().rpartition("=")[2])
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(Replacement, "commit", fail)
-    server.issue_token({"secret/data/x": ["read"]})  # a list of nothing would be a 404
-    before = server.call("LIST", "auth/token/accessors")["data"]["keys"]
-    done = setup("--env-file", ".env")
+    done = setup(*arguments)
     assert done.code == 7
-    assert server.call("LIST", "auth/token/accessors")["data"]["keys"] == before
+    assert os.strerror(errno.ENOSPC) in done.err
+    assert created[0] not in done.out + done.err
     assert list(Path().iterdir()) == []
-
-
-@pytest.mark.parametrize("wrapping", ["0", "10m"])
-def test_a_secret_id_that_could_not_be_written_is_destroyed(server, setup, monkeypatch, wrapping):
-    """Otherwise it would stay valid although nobody has it. This includes a wrapped one."""
-    assert setup("--approle", "myapp").code == 0
-    made = []
-
-    def fail(self, content):
-        made.append(content.decode().strip())
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(Replacement, "commit", fail)
-    done = setup("--approle", "myapp", "--secret-id-file", "f", "--wrap-ttl", wrapping)
-    assert done.code == 7
-    assert made[0] not in done.out + done.err
-    with pytest.raises(StoreError, match="404"):
-        server.call("LIST", "auth/approle/role/myapp/secret-id")
 
 
 # --- no secret in a log --------------------------------------------------------------------------------------
@@ -538,7 +523,7 @@ def test_without_a_destination_no_token_is_created(server, setup):
 def test_reveal_prints_the_token(server, setup):
     """It goes to stdout only, as lines of a .env file or in the JSON document."""
     done = setup("--reveal")
-    found = env_file.values(done.out, "stdout")
+    found = dotenv_values(stream=io.StringIO(done.out))
     assert found["VAULT_ADDR"] == server.url
     assert server.call("GET", "auth/token/lookup-self", token=found["VAULT_TOKEN"])["data"]["orphan"]
     assert found["VAULT_TOKEN"] not in done.err
@@ -605,9 +590,12 @@ def test_a_bare_secret_id_is_found_again(server, setup):
 
 
 def test_a_role_that_differs_is_named_field_by_field(server, setup):
-    """It is replaced only after confirmation, and its other fields stay."""
+    """It is replaced only after confirmation, and its other fields stay. The order of its policies does not count."""
     setup("--approle", "myapp")
-    server.call("POST", "auth/approle/role/myapp", {"token_ttl": "10m", "secret_id_num_uses": 3})
+    policies = ["database-read", "app-read"]
+    server.call("POST", "auth/approle/role/myapp", {"token_policies": policies, "secret_id_num_uses": 3})
+    assert outcomes(setup("--approle", "myapp", "--json"))["approle role myapp"] == "exists"
+    server.call("POST", "auth/approle/role/myapp", {"token_ttl": "10m"})
     done = setup("--approle", "myapp")
     assert done.code == 2
     assert "token_ttl is 600, not 3600" in done.err
@@ -656,30 +644,6 @@ def test_contradicting_options_are_refused(setup, monkeypatch, arguments):
     monkeypatch.setenv("VAULT_TOKEN", "t")
     done = setup(*arguments)
     assert (done.code, done.out) == (2, "")
-
-
-# --- audit ------------------------------------------------------------------------------------------------------------
-
-
-def test_a_server_without_an_api_for_audit_devices_is_reported(server, setup, tmp_path):
-    """OpenBao is one. The other steps are performed, and the exit code is 8."""
-    done = setup("--audit-file", tmp_path / "x.log")
-    assert done.code == 8
-    assert "refused: audit device" in done.err
-    assert setup("--json", "--dry-run").code == 0
-    assert outcomes(setup("--json"))["audit device"] == "exists"
-
-
-def test_an_audit_device_is_made_where_the_api_allows_it(setup, tmp_path, monkeypatch):
-    """A second run finds it. Without the option, the missing device is only reported."""
-    with PermissiveVault() as server:
-        monkeypatch.setenv("VAULT_ADDR", server.url)
-        monkeypatch.setenv("VAULT_TOKEN", server.token)
-        assert "there is none" in setup("--dry-run").err
-        file = tmp_path / "audit.log"
-        assert setup("--audit-file", file).code == 0
-        assert '"secret/metadata/api-keys/openai"' in file.read_text()
-        assert setup("--audit-file", file, "--dry-run").code == 0
 
 
 # --- rights -----------------------------------------------------------------------------------------------------------
@@ -882,43 +846,3 @@ def test_each_step_of_a_migration_asks_for_the_operators_token(set_up, migrated,
     screen.close()
     assert screen.exitstatus == 0, rest
     assert set_up.token not in rest
-
-
-# --- the plan ---------------------------------------------------------------------------------------------------------
-
-
-def test_a_plan_is_the_goal_without_the_existing_parts():
-    """The mount comes before the steps that need it, and an existing part has no request."""
-    wanted = Goal("kv", "team", {"p": ("a", "b")}, {"x/y": "Y"})
-    assert [step.state for step in plan(wanted, ServerState())] == [State.SKIPPED, *[State.MISSING] * 3]
-    _, mount, policy, path = plan(wanted, ServerState(mounted=True, policies={"p": "b"}, structure=frozenset({"x/y"})))
-    assert {mount.state, policy.state, path.state} == {State.EXISTS}
-    assert (mount.requests, policy.requests, path.requests) == ((), (), ())
-    (*_, path) = plan(wanted, ServerState())
-    assert path.requests[0].target == "/v1/kv/metadata/team/x/y"
-    assert path.requests[0].content == {"custom_metadata": {"description": "Y"}, "metadata_cas": 0}
-
-
-def test_a_role_differs_only_in_the_wanted_fields():
-    """The order of its policies and other fields do not count."""
-    role = Role("approle", "approle", "r", {"token_policies": ["a", "b"], "token_ttl": 60})
-    found = ServerState(mounted=True, method="approle", role={"token_policies": ["b", "a"], "token_ttl": 60, "more": 1})
-    assert plan(Goal("kv", role=role), found)[-1].state is State.EXISTS
-    found = ServerState(mounted=True, method="approle", role={"token_policies": [], "token_ttl": 60})
-    step = plan(Goal("kv", role=role), found)[-1]
-    assert (step.state, step.detail) == (State.DIFFERS, "token_policies is nothing, not a, b")
-
-
-@pytest.mark.parametrize(
-    ("text", "written"),
-    [
-        ("", "A=new\n"),
-        ("X=1", "X=1\nA=new\n"),
-        ("A=old\r\nX=1\r\n", "A=new\nX=1\r\n"),
-        ("A=1\nX='\nA=inside\n'\nA=2\n", "X='\nA=inside\n'\nA=new\n"),
-        ("\n\n  export A = 'old' # why\n# end\n", "\n\n  export A=new # why\n# end\n"),
-    ],
-)
-def test_a_value_replaces_the_old_one(text, written):
-    """The grammar is python-dotenv's: a line inside a quoted value belongs to that value."""
-    assert env_file.with_values(text, {"A": "new"}, ".env") == written
