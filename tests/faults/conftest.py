@@ -7,7 +7,8 @@ import pytest
 
 from strongroom.store.boundary.validation import ValidatedStore
 from strongroom_vault.plugin import open_vault
-from strongroom_vault.testing import FaultProxy, TestCluster
+from support.cluster import TestCluster
+from support.proxy import FaultProxy
 
 
 @pytest.fixture(scope="session")

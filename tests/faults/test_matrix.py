@@ -22,7 +22,8 @@ from faults.observing import Requests, Starvation, everything_logged, shown
 from faults.operations import ANSWER, CANARY, OPERATIONS, RENEWED, REPLACED, WARNED
 from strongroom.errors import StrongroomError
 from strongroom.store import time_limit
-from strongroom_vault.testing import FaultProxy, faults
+from support import faults
+from support.proxy import FaultProxy
 
 DEADLINE = 6.0
 """Seconds that an operation has: enough for three attempts and the longest pauses between them."""

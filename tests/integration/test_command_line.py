@@ -28,7 +28,7 @@ import pytest
 import trustme
 
 from command_line import Caller, Done, call
-from strongroom_vault.testing import FaultProxy
+from support.proxy import FaultProxy
 
 STRONGROOM = str(Path(sys.executable).parent / "strongroom")
 CANARY = f"canary-{secrets.token_hex(8)}"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from strongroom import PermissionDeniedError, SecretNotFoundError, SecretsManager, StoreError, StoreUnavailableError
-from strongroom_vault.testing import FaultProxy
+from support.proxy import FaultProxy
 
 CANARY = "canary-4c1e"
 

@@ -12,7 +12,8 @@ import pytest
 
 from command_line import Caller
 from strongroom.cli.exit_codes import ExitCode
-from strongroom_vault.testing import FaultProxy, faults
+from support import faults
+from support.proxy import FaultProxy
 
 STRONGROOM = str(Path(sys.executable).parent / "strongroom")
 

@@ -30,7 +30,8 @@ from strongroom.secret import Secret, same
 from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.store.memory import MemoryStore
 from strongroom_vault.plugin import open_vault
-from strongroom_vault.testing import FaultProxy, faults
+from support import faults
+from support.proxy import FaultProxy
 
 CANARY = "canary-5d3b-value"
 

@@ -363,9 +363,7 @@ NOT_IN_A_HANDLER = {
     "strongroom_aws/service.py": "only daemon threads hold it, and another process has another one",
     "strongroom_vault/dev/server.py": "the server of `dev` is started by one thread, once",
     "strongroom_vault/http/drivers/urllib3_driver.py": "the subclass of LifoQueue has a reentrant lock",
-    "strongroom_vault/testing/proxy.py": "tests",
     "strongroom_vault/testing/server.py": "tests",
-    "strongroom_vault/testing/faults.py": "tests",
 }
 
 

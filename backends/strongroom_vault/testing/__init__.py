@@ -1,14 +1,11 @@
-"""Real servers for tests: one server, a cluster of three, and a proxy that injects network faults.
-
-`AuthContract` tests an authentication method of another distribution. It needs pytest.
+"""A real server for tests, and the contract of other distributions' authentication methods, which needs pytest.
 
 ::
 
     with TestVault() as vault:
         vault.put("database/connection", {"password": "hunter2"})
         token = vault.issue_token({"secret/data/database/*": ["read"]})
-        with FaultProxy(vault.url) as proxy, proxy.fault(faults.reset(forward=True)):
-            secrets = SecretsManager(vault_url=proxy.url, vault_token=token)
+        secrets = SecretsManager(vault_url=vault.url, vault_token=token)
 """
 
 from __future__ import annotations
@@ -17,27 +14,12 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from strongroom_vault.testing import faults
-from strongroom_vault.testing.cluster import Node, TestCluster
-from strongroom_vault.testing.faults import Exchange, Fault, Request
-from strongroom_vault.testing.proxy import FaultProxy
 from strongroom_vault.testing.server import TestVault
 
 if TYPE_CHECKING:
     from strongroom_vault.testing.auth_contract import AuthContract, ScriptedSend
 
-__all__ = [
-    "AuthContract",
-    "Exchange",
-    "Fault",
-    "FaultProxy",
-    "Node",
-    "Request",
-    "ScriptedSend",
-    "TestCluster",
-    "TestVault",
-    "faults",
-]
+__all__ = ["AuthContract", "ScriptedSend", "TestVault"]
 
 
 def __getattr__(name: str) -> object:

@@ -7,8 +7,8 @@ import pytest
 
 from aws import operation_of
 from strongroom_aws.plugin import open_parameter_store, open_secrets_manager
-from strongroom_vault.testing.faults import reply
-from strongroom_vault.testing.proxy import FaultProxy
+from support.faults import reply
+from support.proxy import FaultProxy
 
 
 class AWS:

@@ -15,7 +15,7 @@ from strongroom.errors import (
     StoreUnavailableError,
 )
 from strongroom_aws.plugin import open_parameter_store, open_secrets_manager
-from strongroom_vault.testing.faults import reply
+from support.faults import reply
 
 CODES = [
     ("ResourceNotFoundException", 400, SecretNotFoundError, ""),

@@ -4,7 +4,7 @@ import pytest
 
 from strongroom.errors import AuthenticationError, CheckState, StoreUnavailableError
 from strongroom_aws.health import health
-from strongroom_vault.testing import faults
+from support import faults
 
 
 def checks(found):

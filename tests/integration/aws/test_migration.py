@@ -24,7 +24,7 @@ from strongroom.store.memory import MemoryStore
 from strongroom.testing import CASES
 from strongroom_aws.folding import FOLD
 from strongroom_vault.plugin import open_vault
-from strongroom_vault.testing.faults import reply
+from support.faults import reply
 
 HARD = {case.name: case for case in CASES if case.path == "contract/case" and case.name != "64 KiB"}
 

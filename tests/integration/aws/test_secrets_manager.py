@@ -175,7 +175,7 @@ def test_refused_request_is_no_absence_when_nothing_is_scheduled(aws):
 
 def test_write_whose_answer_is_lost_makes_one_version(aws):
     """The request is repeated under the same token, which is the version's id."""
-    from strongroom_vault.testing import faults
+    from support import faults
 
     store = aws.open_secrets()
     store.write("app", {"k": "0"})

@@ -12,7 +12,7 @@ from aws import CREDENTIALS
 from strongroom.errors import StrongroomError
 from strongroom.secret import check_data
 from strongroom.store import time_limit
-from strongroom_vault.testing.faults import reply
+from support.faults import reply
 
 VALUE, NUMBER = "canary-value", 987654321123
 BINARY = f"{VALUE}-binary".encode()

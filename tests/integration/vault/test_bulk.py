@@ -43,7 +43,8 @@ from strongroom_vault.http.messages import Request
 from strongroom_vault.http.request_policy import exchange
 from strongroom_vault.http.tls import TLSSettings
 from strongroom_vault.plugin import open_vault
-from strongroom_vault.testing import FaultProxy, faults
+from support import faults
+from support.proxy import FaultProxy
 
 CANARY = "canary-9c1e-value"
 HARD_NAMES = [

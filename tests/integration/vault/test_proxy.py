@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 import pytest
 import trustme
 
-from strongroom_vault.testing import FaultProxy, faults
+from support import faults
+from support.proxy import FaultProxy
 
 
 @pytest.fixture

@@ -26,8 +26,8 @@ from strongroom_vault.errors import VaultAuthenticationError, VaultConnectionErr
 from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.plugin import open_vault
 from strongroom_vault.session import renewal, tokens
-from strongroom_vault.testing import FaultProxy
-from strongroom_vault.testing.faults import delay
+from support.faults import delay
+from support.proxy import FaultProxy
 
 PERIOD = 8
 """Of a periodic token, in seconds. Its last third is the time to renew it, on a busy machine too."""

@@ -10,8 +10,8 @@ from pathlib import Path
 import forks
 from approle import approle, lives, living
 from clock import LONG
-from strongroom_vault.testing import FaultProxy
-from strongroom_vault.testing.faults import hang
+from support.faults import hang
+from support.proxy import FaultProxy
 
 SLACK = 10.0
 """For the interpreter itself, on a busy machine."""
