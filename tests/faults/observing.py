@@ -8,9 +8,9 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
-from strongroom_vault.http import sender
 from strongroom_vault.http.messages import Fault, FaultKind
 from strongroom_vault.http.request_policy import exchange
+from strongroom_vault.session import session
 
 _TICK = 0.01
 _STARVED = 0.2
@@ -25,7 +25,7 @@ class Requests:
 
     def __init__(self, monkeypatch):
         self.sent, self._proxy = [], None
-        monkeypatch.setattr(sender, "exchange", self._watched)
+        monkeypatch.setattr(session, "exchange", self._watched)
 
     def _watched(self, request, *rest):
         steps = exchange(request, *rest)

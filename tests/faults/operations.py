@@ -60,7 +60,7 @@ class Operation:
 
     def ask_first(self, url):
         """From now on the client asks this node first, as if that had answered last."""
-        cluster = self.session._sender._cluster if self.session else ()
+        cluster = self.session._cluster if self.session else ()
         for address in [address for address in cluster if str(address) == url]:
             for reads in (True, False):
                 cluster.answered(address, reads=reads)

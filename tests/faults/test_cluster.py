@@ -42,7 +42,7 @@ def recovers(operation, limit=GENEROUS):
 def test_what_was_written_is_read_from_any_node(cluster, open_guarded):
     """500 pairs of a write and a read, each at another node than the one before: none is stale."""
     front = open_guarded()
-    order = front._store._session._sender._cluster
+    order = front._store._session._cluster
     stale = 0
     for number in range(500):
         order.answered(order[number % 3], reads=False)
@@ -79,7 +79,7 @@ def test_an_absent_secret_costs_one_use_of_a_token_with_counted_uses(cluster, op
     assert isinstance(dict(front.read_many(["mine/absent"]))["mine/absent"], SecretNotFoundError)
     session = front._store._session
     assert session.active_token.uses == 0
-    assert session._sender.send(requests().token.lookup_self(), token=session.active_token.token).status == 403
+    assert session.send(requests().token.lookup_self(), token=session.active_token.token).status == 403
 
 
 def test_a_dead_leader_costs_a_read_nothing(cluster, open_guarded):

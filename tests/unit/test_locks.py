@@ -92,20 +92,20 @@ class Auth:
 class Sender:
     """Accepts every request, and notes the tokens that were revoked."""
 
-    location = "nowhere"
-
     def __init__(self) -> None:
         self.revoked: list[str] = []
 
-    def send(self, request: Any, *, token: str | None = None, **_: object) -> Reply:
-        if "revoke-self" in request.target:
-            self.revoked.append(str(token))
+    def send(self, request: Any, **_: object) -> Reply:
+        return Reply(204, {}, b"")
+
+    def revoke(self, token: str) -> Reply:
+        self.revoked.append(str(token))
         return Reply(204, {}, b"")
 
 
 def new_tokens() -> tuple[Tokens, Auth, Sender]:
     auth, sender = Auth(), Sender()
-    return Tokens(auth, sender, LoginBackoff(time.monotonic), clock=time.monotonic), auth, sender  # type: ignore[arg-type]
+    return Tokens(auth, sender.revoke, LoginBackoff(time.monotonic), "nowhere", clock=time.monotonic), auth, sender  # type: ignore[arg-type]
 
 
 def new_file_store(tmp_path: Path) -> FileStore:
@@ -194,21 +194,21 @@ def background_event(tmp_path: Path) -> Held:
 
 
 def token_login(tmp_path: Path) -> Held:
-    tokens, *_ = new_tokens()
-    return Held(tokens._lock, tokens.current)
+    tokens, _, sender = new_tokens()
+    return Held(tokens._lock, lambda: tokens.current(sender.send))
 
 
 def token_close(tmp_path: Path) -> Held:
-    tokens, *_ = new_tokens()
-    tokens.current()
+    tokens, _, sender = new_tokens()
+    tokens.current(sender.send)
     return Held(tokens._lock, tokens.close)
 
 
 def token_check(tmp_path: Path) -> Held:
-    check = TokenCheck(Sender(), "secret", "nowhere", time.monotonic)  # type: ignore[arg-type]
+    check = TokenCheck("secret", "nowhere", time.monotonic)
     check._accepts = lambda *_: True  # type: ignore[method-assign]
     active = ActiveToken(SensitiveStr("t"), revocable=False, requested_at=0.0, lease=None)
-    return Held(check._lock, lambda: check.is_good(active, "a"))
+    return Held(check._lock, lambda: check.is_good(Sender().send, active, "a"))
 
 
 def unwrapping(tmp_path: Path) -> Held:
@@ -413,7 +413,8 @@ def test_a_login_in_a_handler_leaves_no_token_alive() -> None:
             tokens.close()
             assert sorted(sender.revoked) == sorted(auth.made)
 
-        return tokens.current, lambda: tokens.replacement(tokens.active), check
+        send = sender.send
+        return lambda: tokens.current(send), lambda: tokens.replacement(send, tokens.active), check
 
     each_line(str(tokens_module.__file__), prepare)
 
@@ -426,7 +427,7 @@ def test_a_close_in_a_handler_leaves_no_token_alive() -> None:
 
         def call() -> None:
             with suppress(StoreError):
-                tokens.current()
+                tokens.current(sender.send)
 
         def check() -> None:
             tokens.close()
@@ -442,15 +443,15 @@ def test_an_interrupt_at_any_line_of_a_login_leaves_no_login_to_wait_for() -> No
         raise KeyboardInterrupt
 
     def prepare() -> Prepared:
-        tokens, *_ = new_tokens()
+        tokens, _, sender = new_tokens()
 
         def call() -> None:
             with suppress(KeyboardInterrupt):
-                tokens.current()
+                tokens.current(sender.send)
 
         def check() -> None:
             with time_limit(LONG / 2):
-                tokens.current()
+                tokens.current(sender.send)
                 assert remaining() > LONG / 4
 
         return call, interrupt, check

@@ -30,7 +30,7 @@ class Grant:
 
 
 class Send(Protocol):
-    """Sends one request of a login to the cluster, within the deadline: `Sender.send`."""
+    """Sends one request of a login to the cluster, within the deadline: `Session.send`."""
 
     def __call__(
         self,

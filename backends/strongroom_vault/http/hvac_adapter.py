@@ -1,12 +1,21 @@
-"""hvac's API classes as builders of requests: hvac knows the paths and bodies of Vault's API, `Sender` sends them.
+"""hvac's API classes as builders of requests: hvac knows the paths and bodies of Vault's API, `Session` sends them.
 
 Importing this module does not import hvac: the first call of `requests` does.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from functools import cache, partialmethod
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlencode
+
+from strongroom.secret import SensitiveStr
+from strongroom.store import fails_fast
+from strongroom_vault.http.messages import Request
+from strongroom_vault.http.read_after_write import FORWARD, INCONSISTENT, INDEX
+
+_CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))  # `json.dumps` would make one for each body
 
 
 class ApiRequest(NamedTuple):
@@ -25,6 +34,49 @@ class ApiRequest(NamedTuple):
     content: Mapping[str, Any] | None = None
     wrap_ttl: str | None = None
     creates: bool = False
+
+    @property
+    def changes(self) -> bool:
+        """True for a write, a delete or a login."""
+        return self.method in _CHANGES
+
+    def over_http(
+        self,
+        namespace: str | None,
+        token: SensitiveStr | None,
+        *,
+        state: str | None = None,
+        idempotent: bool = False,
+        batched: bool = False,
+    ) -> Request:
+        """Return the HTTP request. No frame that an error can pass through keeps the body in a variable.
+
+        Args:
+            namespace: the namespace's path; None or `""` for the root.
+            token: the token to send.
+            state: the state of the cluster from which a node must answer.
+            idempotent: it may be repeated when its outcome is unknown, although it is a change.
+            batched: it is one of many.
+        """
+        headers = {"X-Vault-Request": "true"}
+        if token is not None:
+            headers["X-Vault-Token"] = token
+        if namespace:
+            headers["X-Vault-Namespace"] = namespace
+        if self.wrap_ttl:
+            headers["X-Vault-Wrap-TTL"] = self.wrap_ttl
+        if state is not None:
+            headers[INDEX], headers[INCONSISTENT] = state, FORWARD
+        return Request(
+            self.method,
+            self.target,
+            headers,
+            None if self.content is None else _ENCODER.encode(self.content).encode(),
+            changes=self.method in _CHANGES and not idempotent,
+            creates=self.creates,
+            batched=batched,
+            patient=not fails_fast(),
+        )
 
 
 class API(Protocol):

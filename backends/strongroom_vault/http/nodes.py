@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import overload
 
 from strongroom_vault.http.address import Address
@@ -71,6 +71,9 @@ class Cluster(Sequence[Address]):
 
     def __len__(self) -> int:
         return len(self._addresses)
+
+    def __iter__(self) -> Iterator[Address]:
+        return iter(self._addresses)
 
     @overload
     def __getitem__(self, index: int) -> Address: ...

@@ -69,6 +69,8 @@ class States:
         written = self._of_all
         if written is not None and method == "GET" and (secret := self._secret(target)) is not None:
             written = later(self._of_secret.get(secret), self._of_others)
+        if written is None and self._any is None:
+            return None  # a server without standbys names no state
         return required(written, self._any, newest=self.unknown(target) is not None)
 
     def newest(self) -> str | None:

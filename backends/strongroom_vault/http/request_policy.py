@@ -93,7 +93,8 @@ def exchange(
         SecretTooLargeError: the reply is longer than `Request.longest_reply`.
     """
     cluster = Cluster.of(addresses)
-    remaining = _within(cluster.timeout, remaining)
+    if cluster.timeout is not None:
+        remaining = _within(cluster.timeout, remaining)
     alive = _ALIVE
     if cluster.headers:
         request, alive = (replace(one, headers={**cluster.headers, **one.headers}) for one in (request, _ALIVE))
@@ -121,9 +122,9 @@ def exchange(
         progress.restart(left)
 
 
-def _within(timeout: float | None, remaining: Callable[[], float]) -> Callable[[], float]:
+def _within(timeout: float, remaining: Callable[[], float]) -> Callable[[], float]:
     """Limit `remaining` to `timeout` seconds from now on."""
-    spare = 0.0 if timeout is None else max(0.0, remaining() - timeout)
+    spare = max(0.0, remaining() - timeout)
     return lambda: remaining() - spare
 
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
+from collections.abc import Collection
 from concurrent.futures import Future, wait
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from strongroom.store import call_at_exit, in_daemon, remaining
-
-if TYPE_CHECKING:
-    from strongroom_vault.session.tokens import Tokens
 
 logger = logging.getLogger("strongroom.vault")
 
@@ -20,11 +18,36 @@ _MOST_DROPPED = 32
 """For how many sessions that were dropped without `close` the token is kept, with the connection to revoke it on. The
 tokens of those that were dropped before expire by themselves."""
 
-_outstanding: dict[Tokens, int] = {}
+
+class Debt(Protocol):
+    """Tokens of a session that are to be revoked.
+
+    Attributes:
+        location: namespace and addresses of the server, for messages.
+    """
+
+    location: str
+
+    @property
+    def is_dropped(self) -> bool:
+        """Whether the session is gone without `close`."""
+        ...
+
+    @property
+    def unanswered(self) -> Collection[object]:
+        """The tokens that could not be revoked, because the server did not answer."""
+        ...
+
+    def settle(self) -> None:
+        """Close the session, or revoke the tokens of one that was dropped."""
+        ...
+
+
+_outstanding: dict[Debt, int] = {}
 """The tokens of a session -> the process that owes their revocation: a fork's child leaves its parent's alone."""
 
 
-def add(tokens: Tokens) -> None:
+def add(tokens: Debt) -> None:
     """Revoke these tokens at the end of this process, unless `discard` is called before."""
     _outstanding.pop(tokens, None)
     _outstanding[tokens] = os.getpid()
@@ -34,7 +57,7 @@ def add(tokens: Tokens) -> None:
     call_at_exit(_settle)
 
 
-def discard(tokens: Tokens) -> None:
+def discard(tokens: Debt) -> None:
     """Forget the tokens of a session that is closed."""
     _outstanding.pop(tokens, None)
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from strongroom.errors import StoreError
 from strongroom.store import random_factor, time_limit
+from strongroom_vault.auth import Send
 from strongroom_vault.http.hvac_adapter import requests
-from strongroom_vault.http.sender import Sender
 from strongroom_vault.responses import document, member, renewed_life
 from strongroom_vault.session.lifetime import (
     LEAST_PAUSE,
@@ -45,7 +45,6 @@ class Renewal:
     def __init__(
         self,
         tokens: Tokens,
-        sender: Sender,
         token_check: TokenCheck,
         location: str,
         *,
@@ -53,7 +52,6 @@ class Renewal:
         draw: Callable[[], float] = random_factor,
     ) -> None:
         self._tokens = tokens
-        self._sender = sender
         self._token_check = token_check
         self._location = location
         self._clock = clock
@@ -70,7 +68,7 @@ class Renewal:
             return False
         return active.lease is None or next_step(active.lease) is not None
 
-    def turn(self) -> float | None:
+    def turn(self, send: Send) -> float | None:
         """Take the step that is due; return the seconds until the next call, None if no step will follow."""
         active = self._tokens.active
         if active is None or active.token is None:
@@ -80,7 +78,7 @@ class Renewal:
         if self._next is not None and self._clock() >= self._next[1]:
             step, self._next = self._next[0], None
             with time_limit(_STEP_LIMIT):
-                self._take(step, active)
+                self._take(send, step, active)
         if self._tokens.active is not self._active:
             return LEAST_PAUSE  # another thread has logged in meanwhile
         return None if self._next is None else max(LEAST_PAUSE, self._next[1] - self._clock())
@@ -104,15 +102,15 @@ class Renewal:
             logger.warning("The token of %s is replaced, and not renewed, since %s", self._location, why)
         self._next = next_step(lease)
 
-    def _take(self, step: Step, active: ActiveToken) -> None:
+    def _take(self, send: Send, step: Step, active: ActiveToken) -> None:
         try:
             match step:
                 case Step.LOOK_UP:
-                    self._look_up(active)
+                    self._look_up(send, active)
                 case Step.RENEW:
-                    self._renew(active)
+                    self._renew(send, active)
                 case Step.LOGIN:
-                    self._log_in(active)
+                    self._log_in(send, active)
                 case Step.WARN:
                     if active.lease is not None:
                         self._warn("is at the end of its life", active.lease)
@@ -123,18 +121,18 @@ class Renewal:
 
     # --- the steps ----------------------------------------------------------------------------------------------------
 
-    def _look_up(self, active: ActiveToken) -> None:
+    def _look_up(self, send: Send, active: ActiveToken) -> None:
         began = self._clock()
-        reply = self._sender.send(requests().token.lookup_self(), token=active.token)
+        reply = send(requests().token.lookup_self(), token=active.token)
         if reply.status == 200:
             life = member(document(reply), "data")
             if life is None:
                 self._failed(Step.LOOK_UP, active, "the reply is not Vault's")
             else:
                 self._follow(active, self._looked_up(life, began))
-        elif reply.status == 403 and self._token_check.is_good(active, _LOOKUP):
+        elif reply.status == 403 and self._token_check.is_good(send, active, _LOOKUP):
             # A policy may allow renewal without lookup, and a renewal tells the life that it gives.
-            self._renew(active)
+            self._renew(send, active)
         elif reply.status != 403:
             self._failed(Step.LOOK_UP, active, f"HTTP {reply.status}")
 
@@ -153,9 +151,9 @@ class Renewal:
             full_ttl=period or full_ttl,
         )
 
-    def _renew(self, active: ActiveToken) -> None:
+    def _renew(self, send: Send, active: ActiveToken) -> None:
         lease, began = active.lease, self._clock()
-        reply = self._sender.send(requests().token.renew_self(), token=active.token, idempotent=True)
+        reply = send(requests().token.renew_self(), token=active.token, idempotent=True)
         if reply.status == 200:
             life = renewed_life(reply)
             if life is None:
@@ -169,7 +167,7 @@ class Renewal:
                 lease = renewed_lease(lease, began, ttl, self._draw(), renewable=renewable)
             logger.debug("The token of %s was renewed for %s s", self._location, ttl)
             self._follow(active, lease)
-        elif reply.status == 403 and not self._token_check.is_good(active, _RENEW):
+        elif reply.status == 403 and not self._token_check.is_good(send, active, _RENEW):
             self._dead()
         elif reply.status in {400, 403}:
             self._unrenewable(active, denied=reply.status == 403)
@@ -196,8 +194,8 @@ class Renewal:
                 self._location,
             )
 
-    def _log_in(self, active: ActiveToken) -> None:
-        new = self._tokens.replacement(active)
+    def _log_in(self, send: Send, active: ActiveToken) -> None:
+        new = self._tokens.replacement(send, active)
         if new is not active:
             logger.debug("The token of %s was replaced by a new login's", self._location)
             self._begin(new)

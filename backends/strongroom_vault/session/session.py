@@ -1,14 +1,16 @@
-"""A session: the requests of one store, with the token that they need and the meaning of a 403."""
+"""A session: the requests of one store, with the token and the state of the cluster that they need."""
 
 from __future__ import annotations
 
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Protocol, TypeVar
 from weakref import WeakMethod, WeakSet
 
-from strongroom.errors import PermissionDeniedError, StoreError, StrongroomError
+from strongroom.errors import PermissionDeniedError, StoreError, StrongroomError, WriteOutcomeUnknownError
 from strongroom.secret import SensitiveStr
 from strongroom.store import boot_time, fail_fast, reentrant_lock, remaining, time_limit
 from strongroom_vault.auth import Auth
@@ -16,9 +18,11 @@ from strongroom_vault.auth.credential import exposed
 from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers import Driver
-from strongroom_vault.http.hvac_adapter import ApiRequest
-from strongroom_vault.http.messages import Reply
-from strongroom_vault.http.sender import Sender
+from strongroom_vault.http.hvac_adapter import ApiRequest, requests
+from strongroom_vault.http.messages import Reply, Request, Start, Steps
+from strongroom_vault.http.nodes import Cluster
+from strongroom_vault.http.read_after_write import FORWARD, INCONSISTENT, INDEX, States, is_from_active_node
+from strongroom_vault.http.request_policy import exchange
 from strongroom_vault.responses import failure
 from strongroom_vault.session import outstanding
 from strongroom_vault.session.background import Background
@@ -54,6 +58,7 @@ class Session:
         clock: seconds that never go back, and go on while the machine sleeps.
 
     Attributes:
+        location: mount, namespace and addresses, for messages.
         process: the process that has the token and the connections.
     """
 
@@ -73,13 +78,19 @@ class Session:
         self._auth = auth
         self._clock = clock
         self._driver = driver
-        self._sender = sender = Sender(driver, addresses, namespace, mount=mount)
+        self._cluster = Cluster.of(addresses)
+        self._namespace = namespace
+        self._states = States(mount)
+        within = f"in namespace '{namespace}' " if namespace else ""
+        location = f"{within}at {', '.join(map(str, self._cluster))}"
+        self.location = f"mount '{mount}' {location}"
         backoff = login_backoff((auth, tuple(addresses), namespace), clock)
-        self._tokens = Tokens(auth, sender, backoff, clock=clock)
+        revoke = partial(_revoke, driver, self._cluster, namespace)
+        self._tokens = Tokens(auth, revoke, backoff, location, clock=clock)
         self._tokens.owner = WeakMethod(self.close)
-        self._token_check = TokenCheck(sender, mount, self.location, clock)
-        self._renewal = Renewal(self._tokens, sender, self._token_check, self.location, clock=clock)
-        self._renewer = Background(self._renewal.turn, "vault token")
+        self._token_check = TokenCheck(mount, self.location, clock)
+        self._renewal = Renewal(self._tokens, self._token_check, self.location, clock=clock)
+        self._renewer = Background(self._renew, "vault token")
         self._watched: ActiveToken | None = None
         reset_after_fork(self)
 
@@ -87,11 +98,6 @@ class Session:
 
     def __repr__(self) -> str:
         return f"Session({self.location})"
-
-    @property
-    def location(self) -> str:
-        """Mount, namespace and addresses, for messages."""
-        return f"mount '{self.mount}' {self._sender.location}"
 
     @property
     def active_token(self) -> ActiveToken | None:
@@ -140,7 +146,7 @@ class Session:
     def _warn_unrevoked(self, active: ActiveToken) -> None:
         """Warn of a token that the server refused to revoke, unless it is no longer valid."""
         try:
-            active.ended = not self._token_check.is_good(active, REVOKE)
+            active.ended = not self._token_check.is_good(self.send, active, REVOKE)
         except StoreError as error:
             logger.info("A token of %s was not revoked: %s", self.location, error.reason)
             return
@@ -176,18 +182,59 @@ class Session:
         """
         reset_if_forked(self)
         if anonymous:
-            return self._sender.send(request, namespace="")
+            return self.send(request, namespace="")
         active = self._current(request)
-        counted = active.uses is not None
-        reply = self._sender.send(request, token=active.token, settled=settled, counted=counted)
+        reply = self.send(request, token=active.token, settled=settled, counted=active.uses is not None)
         return self._checked(active, request, reply, settled)
+
+    def send(
+        self,
+        request: ApiRequest,
+        *,
+        namespace: str | None = None,
+        token: SensitiveStr | None = None,
+        idempotent: bool = False,
+        settled: bool = False,
+        counted: bool = False,
+    ) -> Reply:
+        """Return the reply to one request that brings its own token, or none: see `Send`.
+
+        Args:
+            request: what to send.
+            namespace: another namespace than the usual one; `""` is the root.
+            token: the token to send.
+            idempotent: the request may be repeated when its outcome is unknown, although it is a change.
+            settled: the caller finds out the outcome of this change if it is unknown, or calls `doubt`.
+            counted: the uses of the token are counted.
+
+        Raises:
+            StoreError: as `exchange` and the driver do.
+        """
+        unknown = self._states.unknown(request.target)
+        state = self._states.needed(request.method, request.target)
+        namespace = self._namespace if namespace is None else namespace
+        http_request = request.over_http(namespace, token, state=state, idempotent=idempotent)
+        try:
+            with time_limit(remaining()):
+                reply = self._driver.run(self._steps(http_request, remaining, counted=counted))
+        except WriteOutcomeUnknownError:
+            if not settled:
+                self.doubt(request)
+            raise
+        self._note(request, reply, unknown)
+        if request.changes and not settled and reply.may_be_applied:
+            self.doubt(request)
+        return reply
 
     def doubt(self, request: ApiRequest) -> None:
         """Let the active node answer the next read of what this change of unknown outcome concerns."""
-        self._sender.doubt(request)
+        self._states.doubt(request.target)
 
-    def request_many(self, requests: Iterable[tuple[_K, ApiRequest]]) -> Iterator[tuple[_K, Reply | StoreError]]:
+    def request_many(self, many: Iterable[tuple[_K, ApiRequest]]) -> Iterator[tuple[_K, Reply | StoreError]]:
         """Yield the result of `request` for each of many, in any order. A few dozen are taken ahead.
+
+        Each may take what `remaining()` is at its start. If the outcome of a change is unknown, the caller finds it
+        out.
 
         Raises:
             StoreUnavailableError: nothing came within `remaining()`.
@@ -195,14 +242,20 @@ class Session:
         """
         reset_if_forked(self)
 
-        def authorized() -> Iterator[tuple[tuple[_K, ActiveToken], ApiRequest, SensitiveStr | None, bool]]:
-            for name, request in requests:
+        def exchanges() -> Iterator[tuple[tuple[_K, ActiveToken, ApiRequest], Start]]:
+            for name, request in many:
                 active = self._current(request)
-                yield (name, active), request, active.token, active.uses is not None
+                state = self._states.needed(request.method, request.target)
+                http_request = request.over_http(self._namespace, active.token, state=state, batched=True)
+                yield (name, active, request), partial(self._steps, http_request, counted=active.uses is not None)
 
-        for ((name, active), request), outcome in self._sender.send_many(authorized()):
+        for (name, active, request), outcome in self._driver.run_many(exchanges()):
+            if isinstance(outcome, StoreError):
+                yield name, outcome
+                continue
+            self._note(request, outcome, None)
             try:
-                yield name, outcome if isinstance(outcome, StoreError) else self._checked(active, request, outcome)
+                yield name, self._checked(active, request, outcome)
             except StoreError as error:
                 yield name, error
 
@@ -227,11 +280,12 @@ class Session:
         """
         reset_if_forked(self)
         # An expired token is checked as it is: the check of another one would be no answer.
-        return self._token_check.is_good(self._tokens.active or self._tokens.current(counted=False), refused or "")
+        active = self._tokens.active or self._tokens.current(self.send, counted=False)
+        return self._token_check.is_good(self.send, active, refused or "")
 
     def _current(self, request: ApiRequest) -> ActiveToken:
         """Return the token to send with this request."""
-        active = self._tokens.current(counted=spends_a_use(request.target))
+        active = self._tokens.current(self.send, counted=spends_a_use(request.target))
         if active is not self._watched:
             self._watched = active
             if self._renewal.has_work(active):
@@ -242,8 +296,7 @@ class Session:
         """Return the reply, or the reply to a second attempt if the token was refused and another one is there."""
         if reply.status == 403 and self._is_replaced(active, request.target):
             active = self._current(request)
-            counted = active.uses is not None
-            reply = self._sender.send(request, token=active.token, settled=settled, counted=counted)
+            reply = self.send(request, token=active.token, settled=settled, counted=active.uses is not None)
         if reply.status < 300:
             active.accepted = True
         return reply
@@ -256,9 +309,48 @@ class Session:
         if not self._tokens.may_replace(refused):
             return False
         # An expired token needs no check, and the last check may be older than its end.
-        if not self._tokens.is_over(refused) and self._token_check.is_good(refused, target):
+        if not self._tokens.is_over(refused) and self._token_check.is_good(self.send, refused, target):
             return False
-        return self._tokens.replacement(refused) is not refused
+        return self._tokens.replacement(self.send, refused) is not refused
+
+    def _renew(self) -> float | None:
+        return self._renewal.turn(self.send)
+
+    def _steps(self, request: Request, remaining: Callable[[], float], *, counted: bool) -> Steps:
+        """Return the steps of `exchange`. After a 404, the active node is asked too, since it has the newest state.
+
+        A standby may not know yet that another process has just written a secret. With its 404, the chain would return
+        the value of a fallback, or a default, instead of that secret.
+
+        If the uses of the token are counted, the active node has answered already, because spending one is a write:
+        of 100 reads of a new secret from a standby, none was stale, and with another token all were (measured on
+        OpenBao 2.7.2). A second request would spend another use.
+        """
+        reply = yield from exchange(request, self._cluster, remaining)
+        if reply.status != 404 or counted or not request.reads:
+            return reply
+        newest = self._states.newest()
+        if newest is None or request.headers.get(INDEX) == newest:
+            return reply
+        headers = {**request.headers, INDEX: newest, INCONSISTENT: FORWARD}
+        return (yield from exchange(replace(request, headers=headers), self._cluster, remaining))
+
+    def _note(self, request: ApiRequest, reply: Reply, unknown: object | None) -> None:
+        """Keep the state that a change led to, or that the answer after a change of unknown outcome shows."""
+        state = reply.headers.get(INDEX.lower())
+        if state is None and unknown is None:
+            return
+        self._states.seen(state)
+        if request.changes:
+            self._states.changed(request.target, state)
+        elif reply.status in {200, 404} and (unknown is not None or is_from_active_node()):
+            self._states.settle(request.target, state, unknown)
+
+
+def _revoke(driver: Driver, cluster: Cluster, namespace: str | None, token: SensitiveStr) -> Reply:
+    """Revoke a token. The active node does that, so that no state of the cluster is needed."""
+    request = requests().token.revoke_self().over_http(namespace, token, idempotent=True)
+    return driver.run(exchange(request, cluster, remaining))
 
 
 class _Forkable(Protocol):

@@ -7,8 +7,8 @@ from urllib.parse import quote
 
 from strongroom.errors import StoreUnavailableError
 from strongroom.store import reentrant_lock, remaining
+from strongroom_vault.auth import Send
 from strongroom_vault.http.hvac_adapter import ApiRequest, requests
-from strongroom_vault.http.sender import Sender
 from strongroom_vault.responses import failure
 from strongroom_vault.session.tokens import ActiveToken
 
@@ -39,8 +39,7 @@ class TokenCheck:
     check a second, because the token may have been revoked meanwhile.
     """
 
-    def __init__(self, sender: Sender, mount: str, location: str, clock: Callable[[], float]) -> None:
-        self._sender = sender
+    def __init__(self, mount: str, location: str, clock: Callable[[], float]) -> None:
         self._mount = mount
         self._location = location
         self._clock = clock
@@ -50,7 +49,7 @@ class TokenCheck:
         self._final: dict[str, float] = {}
         self._lock = reentrant_lock()
 
-    def is_good(self, active: ActiveToken, refused: str) -> bool:
+    def is_good(self, send: Send, active: ActiveToken, refused: str) -> bool:
         """Return True if the server accepts this token, although it refused the request `refused`.
 
         Raises:
@@ -61,8 +60,8 @@ class TokenCheck:
         try:
             known = self._is_known(active, refused)
             if not known:
-                good = self._accepts(active, mount_request(self._mount)) or self._accepts(
-                    active, requests().token.lookup_self()
+                good = self._accepts(send, active, mount_request(self._mount)) or self._accepts(
+                    send, active, requests().token.lookup_self()
                 )
                 if self._checked is not active or len(self._final) >= _MOST_REFUSALS:
                     self._final.clear()
@@ -85,8 +84,8 @@ class TokenCheck:
         recent = now < self._checked_at + _INTERVAL
         return recent or (final_since is not None and now < final_since + _RESULT_LASTS)
 
-    def _accepts(self, active: ActiveToken, request: ApiRequest) -> bool:
-        reply = self._sender.send(request, token=active.token)
+    def _accepts(self, send: Send, active: ActiveToken, request: ApiRequest) -> bool:
+        reply = send(request, token=active.token)
         if reply.status not in {200, 403}:
             raise failure(reply, None, self._location)
         return reply.status == 200

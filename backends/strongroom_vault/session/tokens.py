@@ -12,10 +12,9 @@ from weakref import WeakMethod
 from strongroom.errors import StoreError, StoreUnavailableError, StrongroomError, WriteOutcomeUnknownError
 from strongroom.secret import SensitiveStr
 from strongroom.store import fail_fast, random_factor, reentrant_lock, remaining, time_limit
-from strongroom_vault.auth import Auth, Grant
+from strongroom_vault.auth import Auth, Grant, Send
 from strongroom_vault.errors import VaultConnectionError
-from strongroom_vault.http.hvac_adapter import requests
-from strongroom_vault.http.sender import Sender
+from strongroom_vault.http.messages import Reply
 from strongroom_vault.session import outstanding
 from strongroom_vault.session.lifetime import Lease, new_lease
 from strongroom_vault.session.login_backoff import LoginBackoff
@@ -85,8 +84,9 @@ class Tokens:
 
     Args:
         auth: how to log in.
-        sender: sends the requests of logins.
+        revoke: revokes a token. It must not refer to the session, whose tokens are revoked after it was dropped too.
         backoff: delays logins after failures.
+        location: namespace and addresses of the server, for messages.
         clock: seconds that never go back.
         draw: returns a random number from 0 to 1.
 
@@ -99,15 +99,17 @@ class Tokens:
     def __init__(
         self,
         auth: Auth,
-        sender: Sender,
+        revoke: Callable[[SensitiveStr], Reply],
         backoff: LoginBackoff,
+        location: str,
         *,
         clock: Callable[[], float],
         draw: Callable[[], float] = random_factor,
     ) -> None:
         self._auth = auth
-        self._sender = sender
+        self._send_revocation = revoke
         self._backoff = backoff
+        self.location = location
         self._clock = clock
         self._draw = draw
         self._active: ActiveToken | None = None
@@ -133,10 +135,11 @@ class Tokens:
         """When the backoff after a failed login ends; in the past if the last login succeeded."""
         return self._backoff.until
 
-    def current(self, *, counted: bool = True) -> ActiveToken:
+    def current(self, send: Send, *, counted: bool = True) -> ActiveToken:
         """Return the token for one request, after a login if there is none or the one in use is over.
 
         Args:
+            send: sends the requests of a login.
             counted: whether the request spends one of the token's uses.
 
         Raises:
@@ -146,8 +149,8 @@ class Tokens:
         while True:
             active = self._active
             if active is None or self.is_over(active):
-                active = self.replacement(active)
-            if not counted or self._spend(active):
+                active = self.replacement(send, active)
+            if not counted or active.uses is None or self._spend(active):
                 return active
 
     def _spend(self, active: ActiveToken) -> bool:
@@ -176,7 +179,7 @@ class Tokens:
         lease = active.lease
         return lease is not None and lease.repeatable and self._clock() >= lease.ends
 
-    def replacement(self, active: ActiveToken | None) -> ActiveToken:
+    def replacement(self, send: Send, active: ActiveToken | None) -> ActiveToken:
         """Return the token that has replaced this one, after a login if none has.
 
         It is the same one again if a login gives no other: a file that has not been rewritten.
@@ -200,7 +203,7 @@ class Tokens:
                     elif self._flight.leader != own.leader:
                         flight = self._flight
                     # A signal handler logs in itself: the login of its own thread goes on after it.
-                outcome = self._log_in(own, active) if flight is own else self._join(flight)
+                outcome = self._log_in(send, own, active) if flight is own else self._join(flight)
             finally:
                 self._end(own)
             if isinstance(outcome, ActiveToken):
@@ -225,7 +228,7 @@ class Tokens:
             return StoreUnavailableError(reason="the login that is under way takes too long")
         return outcome.copy() if isinstance(outcome, StrongroomError) else outcome
 
-    def _log_in(self, flight: _Flight, active: ActiveToken | None) -> ActiveToken | StrongroomError | None:
+    def _log_in(self, send: Send, flight: _Flight, active: ActiveToken | None) -> ActiveToken | StrongroomError | None:
         """Log in for all threads that wait for the flight. An error is returned without frames that had credentials.
 
         An outage because this thread's time is over is returned to this thread alone.
@@ -233,7 +236,7 @@ class Tokens:
         failure: StrongroomError | None = None
         began = self._last_login = self._clock()
         try:
-            flight.outcome = self._take(self._auth.login(self._sender.send), began, active)
+            flight.outcome = self._take(self._auth.login(send), began, active)
             self._backoff.succeeded()
         except StrongroomError as error:
             failure = _without_frames(error)
@@ -286,11 +289,6 @@ class Tokens:
         return [token for token in self._ending if token.refused]
 
     @property
-    def location(self) -> str:
-        """Namespace and addresses of the server, for messages."""
-        return self._sender.location
-
-    @property
     def is_dropped(self) -> bool:
         """Whether the session is gone without `close`."""
         return self.owner is None or self.owner() is None
@@ -331,14 +329,14 @@ class Tokens:
             return
         try:
             with time_limit(max(_REVOKE_LIMIT, _TIMES_LOGIN * active.took)), fail_fast():
-                reply = self._sender.send(requests().token.revoke_self(), token=active.token, idempotent=True)
+                reply = self._send_revocation(active.token)
         except StoreError as error:
-            logger.info("A token %s was not revoked: %s", self._sender.location, error.reason)
+            logger.info("A token %s was not revoked: %s", self.location, error.reason)
             return
         active.ended = reply.status in {200, 204}
         active.refused = reply.status == 403
         if not active.ended and not active.refused:
-            logger.info("A token %s was not revoked: HTTP %s", self._sender.location, reply.status)
+            logger.info("A token %s was not revoked: HTTP %s", self.location, reply.status)
 
 
 def _without_frames(error: StrongroomError) -> StrongroomError:

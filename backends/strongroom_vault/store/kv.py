@@ -9,11 +9,17 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import unquote
 
-from strongroom.errors import SecretNotFoundError, SecretTooLargeError, StoreError, WriteOutcomeUnknownError
+from strongroom.errors import (
+    InvalidPathError,
+    SecretNotFoundError,
+    SecretTooLargeError,
+    StoreError,
+    WriteOutcomeUnknownError,
+)
 from strongroom.secret import Secret, Value, Version
 from strongroom.store import Health, Items, Traits, required_paths
 from strongroom_vault.responses import document, is_absent, malformed, member
-from strongroom_vault.store.payload import checked_name, prepared
+from strongroom_vault.store.payload import prepared
 from strongroom_vault.store.write_reconciliation import Newest, Outcome, send_change
 
 if TYPE_CHECKING:
@@ -230,8 +236,15 @@ class VaultKV(ABC):
         return keys
 
     def _full_path(self, path: str) -> str:
-        """Return the path below the mount."""
-        return checked_name(self._prefix + path)
+        """Return the path below the mount.
+
+        Raises:
+            InvalidPathError: it has a character that does not print, such as a no-break space: the server answers 400.
+        """
+        full_path = self._prefix + path
+        if not full_path.isprintable():
+            raise InvalidPathError(path, "it has a character that does not print, which Vault does not take")
+        return full_path
 
     def _at(self, path: str) -> dict[str, str]:
         """Return the place of a secret, as arguments of hvac's methods."""
@@ -241,10 +254,8 @@ class VaultKV(ABC):
         self, reply: Reply, path: str | None, parse_int: Callable[[str], float] | None = None
     ) -> Mapping[str, Any]:
         """Return the `data` of a reply, or raise the error that the reply stands for."""
-        if is_absent(reply):
-            raise SecretNotFoundError(path)
         if reply.status != 200:
-            raise self._session.failure(reply, path)
+            raise SecretNotFoundError(path) if is_absent(reply) else self._session.failure(reply, path)
         content = member(document(reply, parse_int=parse_int), "data")
         if content is None:
             raise malformed(path, self._session.location)

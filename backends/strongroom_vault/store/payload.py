@@ -1,4 +1,4 @@
-"""Limits of a key-value engine and the form of its data: numbers, sizes, names. Pure."""
+"""Limits of a key-value engine and the form of its data: numbers and sizes. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from strongroom.encoding import from_json, to_json
-from strongroom.errors import InvalidDataError, InvalidPathError, SecretTooLargeError
+from strongroom.errors import InvalidDataError, SecretTooLargeError
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, protect_data
 from strongroom.strict_json import MAX_INTEGER, TOO_PRECISE, has_large_integer, inexact_key, is_too_deep
 
@@ -28,17 +28,6 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))  # `json.
 
 # The server escapes these for HTML: `<` takes six bytes as \u003c, and each line separator six instead of three.
 _ESCAPED = {"<": 5, ">": 5, "&": 5, "\u2028": 3, "\u2029": 3}
-
-
-def checked_name(path: str) -> str:
-    """Return the path if the server accepts it as the name of a secret.
-
-    Raises:
-        InvalidPathError: it has a character that does not print, such as a no-break space: the server answers 400.
-    """
-    if path.isprintable():
-        return path
-    raise InvalidPathError(path, "it has a character that does not print, which Vault does not take")
 
 
 def prepared(path: str, data: Mapping[str, Value]) -> SensitiveDict:

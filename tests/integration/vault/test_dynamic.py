@@ -432,7 +432,7 @@ def test_another_token_gets_other_credentials(engine, opened):
     first = store.read(PATH).data
     session = store._store._session
     engine.vault.call("POST", "auth/token/revoke", {"token": str(session.active_token.token)})
-    session._tokens.replacement(session.active_token)
+    session._tokens.replacement(session.send, session.active_token)
     second = store.read(PATH).data
     assert second["username"] != first["username"]
     assert let_in(engine, second)

@@ -4,6 +4,7 @@ import json
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -17,10 +18,11 @@ from strongroom_vault.auth.token import StaticToken, TokenFile
 from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers import new_driver
-from strongroom_vault.http.sender import Sender
+from strongroom_vault.http.hvac_adapter import requests
 from strongroom_vault.http.tls import TLSSettings
 from strongroom_vault.session.login_backoff import LoginBackoff
 from strongroom_vault.session.renewal import Renewal
+from strongroom_vault.session.session import Session
 from strongroom_vault.session.token_check import TokenCheck
 from strongroom_vault.session.tokens import Tokens
 
@@ -81,11 +83,22 @@ def keep(fault_server):
         addresses = [Address.parse(fault_server.url)]
         driver = new_driver(addresses, TLSSettings())
         drivers.append(driver)
-        send, tell = Sender(driver, addresses, None), lambda: clock.time
-        tokens = Tokens(auth, send, LoginBackoff(tell), clock=tell, draw=lambda: 0.5)
-        verdicts = TokenCheck(send, "secret", "mount 'secret'", tell)
-        renewal = Renewal(tokens, send, verdicts, "mount 'secret'", clock=tell, draw=lambda: 0.5)
-        return SimpleNamespace(tokens=tokens, renewal=renewal, verdicts=verdicts, clock=clock)
+        send, tell = Session(driver, addresses, auth, namespace=None, mount="secret").send, lambda: clock.time
+        revoke = partial(send, requests().token.revoke_self(), idempotent=True)
+        tokens = Tokens(
+            auth, lambda token: revoke(token=token), LoginBackoff(tell), "here", clock=tell, draw=lambda: 0.5
+        )
+        verdicts = TokenCheck("secret", "mount 'secret'", tell)
+        renewal = Renewal(tokens, verdicts, "mount 'secret'", clock=tell, draw=lambda: 0.5)
+        return SimpleNamespace(
+            tokens=tokens,
+            renewal=renewal,
+            clock=clock,
+            current=partial(tokens.current, send),
+            replacement=partial(tokens.replacement, send),
+            turn=partial(renewal.turn, send),
+            is_good=partial(verdicts.is_good, send),
+        )
 
     yield open_
     for driver in drivers:
@@ -94,10 +107,10 @@ def keep(fault_server):
 
 def wait_out(kept):
     """Lets the time pass until there is something to do, and has it done; returns how long that was."""
-    began, pause = kept.clock.time, kept.renewal.turn()
+    began, pause = kept.clock.time, kept.turn()
     assert pause is not None
     kept.clock.time += pause
-    assert kept.renewal.turn() != 0
+    assert kept.turn() != 0
     return kept.clock.time - began
 
 
@@ -116,10 +129,10 @@ def test_token_is_renewed_before_its_lease_ends(server, keep, caplog):
     server.logs_in(ttl=100)
     server.renews(ttl=100)
     kept = keep(APPROLE)
-    held = kept.tokens.current()
+    held = kept.current()
     assert [wait_out(kept) for _ in range(3)] == [pytest.approx(71.67, abs=0.1)] * 3
     assert server.asked == ["login", *["renew-self"] * 3]
-    assert kept.tokens.current() is held
+    assert kept.current() is held
     assert held.lease.ends == pytest.approx(kept.clock.time + 100)
     assert not warnings_of(caplog)
 
@@ -129,7 +142,7 @@ def test_long_lease_is_renewed_every_hour(server, keep):
     server.logs_in(ttl=30 * 24 * 3600)
     server.renews(ttl=30 * 24 * 3600)
     kept = keep(APPROLE)
-    kept.tokens.current()
+    kept.current()
     assert [wait_out(kept) for _ in range(3)] == [pytest.approx(3600)] * 3
 
 
@@ -138,12 +151,12 @@ def test_lease_that_cannot_be_stretched_ends_in_a_login(server, keep, caplog):
     server.logs_in("s.one", ttl=100)
     server.renews(ttl=40)
     kept = keep(APPROLE)
-    kept.tokens.current()
+    kept.current()
     wait_out(kept)
     server.logs_in("s.two", ttl=100)
-    kept.renewal.turn()
+    kept.turn()
     assert server.asked == ["login", "renew-self", "login"]
-    assert kept.tokens.current().token == "s.two"
+    assert kept.current().token == "s.two"
     assert not warnings_of(caplog)
 
 
@@ -151,11 +164,11 @@ def test_batch_token_is_replaced_and_never_renewed(server, keep, caplog):
     """Its grant says that it is not renewable."""
     server.logs_in("b.one", ttl=100, renewable=False)
     kept = keep(APPROLE)
-    kept.tokens.current()
+    kept.current()
     server.logs_in("b.two", ttl=100, renewable=False)
     assert wait_out(kept) == pytest.approx(71.67, abs=0.1)
     assert server.asked == ["login", "login"]
-    assert kept.tokens.current().token == "b.two"
+    assert kept.current().token == "b.two"
     assert not warnings_of(caplog)
 
 
@@ -164,7 +177,7 @@ def test_renewal_that_fails_is_warned_of_and_tried_again(server, keep, caplog):
     server.logs_in(ttl=4000)
     server.fails("renew-self")
     kept = keep(APPROLE)
-    kept.tokens.current()
+    kept.current()
     assert [wait_out(kept) for _ in range(4)] == [pytest.approx(2866.67, abs=0.1), 10, 20, 40]
     assert len(warnings_of(caplog)) == 4
     assert "was not renewed: HTTP 501. It expires in 1133 s, and is tried again in 10.0 s" in warnings_of(caplog)[0]
@@ -179,7 +192,7 @@ def test_renewals_that_keep_failing_give_way_to_a_login(server, keep):
     server.logs_in("s.one", ttl=100)
     server.fails("renew-self")
     kept = keep(APPROLE)
-    first = kept.tokens.current()
+    first = kept.current()
     server.logs_in("s.two", ttl=100)
     while kept.tokens.active is first:
         wait_out(kept)
@@ -191,10 +204,10 @@ def test_logins_that_keep_failing_end_with_the_lease(server, keep, caplog):
     """A handful of them, each warned of; the next read tries again, and is told why it cannot."""
     server.logs_in("b.one", ttl=1000, renewable=False)
     kept = keep(APPROLE)
-    first = kept.tokens.current()
+    first = kept.current()
     server.fails("login")
     pauses = []
-    while kept.renewal.turn() is not None:
+    while kept.turn() is not None:
         pauses.append(wait_out(kept))
     assert min(pauses) >= 0.5
     assert 5 <= len(pauses) <= 20
@@ -203,22 +216,22 @@ def test_logins_that_keep_failing_end_with_the_lease(server, keep, caplog):
     assert "was not replaced by a new login" in warnings_of(caplog)[0]
     kept.clock.time += 60
     with pytest.raises(StoreUnavailableError):
-        kept.tokens.current()
+        kept.current()
     server.logs_in("b.two")
     kept.clock.time += 60
-    assert kept.tokens.current().token == "b.two"
+    assert kept.current().token == "b.two"
 
 
 def test_token_that_is_refused_when_renewed_is_replaced_at_once(server, keep):
     """It was revoked: there is nothing to wait for."""
     server.logs_in("s.one", ttl=100)
     kept = keep(APPROLE)
-    kept.tokens.current()
+    kept.current()
     server.logs_in("s.two", ttl=100)
     wait_out(kept)
-    kept.renewal.turn()
+    kept.turn()
     assert server.asked == ["login", "renew-self", "secret", "lookup-self", "login"]
-    assert kept.tokens.current().token == "s.two"
+    assert kept.current().token == "s.two"
 
 
 def test_token_that_may_not_renew_itself_is_replaced(server, keep, caplog):
@@ -226,11 +239,11 @@ def test_token_that_may_not_renew_itself_is_replaced(server, keep, caplog):
     server.knows_the_token()
     server.logs_in("s.one", ttl=100)
     kept = keep(APPROLE)
-    kept.tokens.current()
+    kept.current()
     for token in ("s.two", "s.three", "s.four"):
         server.logs_in(token, ttl=100)
         while kept.tokens.active.token != token:
-            kept.clock.time += kept.renewal.turn()
+            kept.clock.time += kept.turn()
     assert server.asked.count("renew-self") == 1
     assert server.asked.count("login") == 4
     assert len(warnings_of(caplog)) == 1
@@ -241,12 +254,12 @@ def test_machine_that_slept_past_the_end_logs_in_at_the_next_read(server, keep):
     """The clock goes on while it sleeps, so that no dead token is sent."""
     server.logs_in("s.one", ttl=100)
     kept = keep(APPROLE)
-    kept.tokens.current()
-    kept.renewal.turn()
+    kept.current()
+    kept.turn()
     kept.clock.time += 5000
     server.logs_in("s.two", ttl=100)
-    assert kept.tokens.current().token == "s.two"
-    assert kept.renewal.turn() == pytest.approx(71.67, abs=0.1)
+    assert kept.current().token == "s.two"
+    assert kept.turn() == pytest.approx(71.67, abs=0.1)
 
 
 # --- a token that was given -------------------------------------------------------------------------------------------
@@ -257,7 +270,7 @@ def test_given_token_is_looked_up_once(server, keep, caplog):
     server.looks_up(ttl=50, creation_ttl=100, renewable=True, expire_time="2026-01-02T03:04:05Z", num_uses=0)
     server.renews(ttl=100)
     kept = keep(StaticToken("s.given"))
-    kept.tokens.current()
+    kept.current()
     assert wait_out(kept) == 1
     assert wait_out(kept) == pytest.approx(35.8, abs=0.1)
     assert wait_out(kept) == pytest.approx(71.67, abs=0.1)
@@ -269,9 +282,9 @@ def test_given_token_without_an_end_is_left_alone(server, keep, caplog):
     """A root token, for example."""
     server.looks_up(ttl=0, creation_ttl=0, renewable=False, expire_time=None, num_uses=0)
     kept = keep(StaticToken("s.given"))
-    held = kept.tokens.current()
+    held = kept.current()
     wait_out(kept)
-    assert kept.renewal.turn() is None
+    assert kept.turn() is None
     assert not kept.renewal.has_work(held)
     assert server.asked == ["lookup-self"]
     assert not warnings_of(caplog)
@@ -281,13 +294,13 @@ def test_given_token_that_cannot_be_renewed_is_warned_of_at_start_and_late_in_li
     """With what is left, and what to do."""
     server.looks_up(ttl=1000, creation_ttl=1000, renewable=False, expire_time="2026-01-02T03:04:05Z", num_uses=0)
     kept = keep(StaticToken("s.given"))
-    kept.tokens.current()
+    kept.current()
     wait_out(kept)
     (warning,) = warnings_of(caplog)
     assert warning.startswith("The token of mount 'secret' cannot be renewed: it expires in 1000 s. Give the store")
     assert wait_out(kept) == pytest.approx(800)
     assert "is at the end of its life: it expires in 200 s" in warnings_of(caplog)[1]
-    assert kept.renewal.turn() is None
+    assert kept.turn() is None
     assert server.asked == ["lookup-self"]
 
 
@@ -296,8 +309,8 @@ def test_given_token_that_has_reached_its_greatest_age_is_warned_of(server, keep
     server.looks_up(ttl=100, creation_ttl=100, renewable=True, expire_time="2026-01-02T03:04:05Z", num_uses=0)
     server.renews(ttl=20)
     kept = keep(StaticToken("s.given"))
-    kept.tokens.current()
-    while (pause := kept.renewal.turn()) is not None:
+    kept.current()
+    while (pause := kept.turn()) is not None:
         kept.clock.time += pause
     assert server.asked == ["lookup-self", "renew-self"]
     assert ["cannot be renewed" in warnings_of(caplog)[0], "end of its life" in warnings_of(caplog)[1]] == [True, True]
@@ -308,8 +321,8 @@ def test_given_token_with_counted_uses_is_not_renewed(server, keep, caplog):
     """Each renewal would spend one."""
     server.looks_up(ttl=1000, creation_ttl=1000, renewable=True, expire_time="2026-01-02T03:04:05Z", num_uses=7)
     kept = keep(StaticToken("s.given"))
-    kept.tokens.current()
-    while kept.renewal.turn() is not None:
+    kept.current()
+    while kept.turn() is not None:
         wait_out(kept)
     assert server.asked == ["lookup-self"]
     assert len(warnings_of(caplog)) == 2
@@ -320,7 +333,7 @@ def test_given_token_that_may_not_look_itself_up_is_renewed(server, keep):
     server.knows_the_token()
     server.renews(ttl=100)
     kept = keep(StaticToken("s.given"))
-    kept.tokens.current()
+    kept.current()
     wait_out(kept)
     assert wait_out(kept) == pytest.approx(71.67, abs=0.1)
     assert server.asked == ["lookup-self", "secret", "renew-self", "renew-self"]
@@ -330,9 +343,9 @@ def test_given_token_that_may_do_neither_is_warned_of_once(server, keep, caplog)
     """And used for as long as it is accepted."""
     server.knows_the_token()
     kept = keep(StaticToken("s.given"))
-    kept.tokens.current()
+    kept.current()
     wait_out(kept)
-    assert kept.renewal.turn() is None
+    assert kept.turn() is None
     (warning,) = warnings_of(caplog)
     assert warning.startswith("How long the token of mount 'secret' lives is not known, and it is not renewed, since")
     assert server.asked == ["lookup-self", "secret", "renew-self"]
@@ -342,11 +355,11 @@ def test_lookup_that_fails_is_tried_again(server, keep, caplog):
     """At growing intervals, without a warning: no renewal has failed yet."""
     server.fails("lookup-self")
     kept = keep(StaticToken("s.given"))
-    kept.tokens.current()
+    kept.current()
     assert [wait_out(kept) for _ in range(8)] == [1, 10, 20, 40, 80, 160, 300, 300]
     server.looks_up(ttl=100, creation_ttl=100, renewable=True, expire_time="2026-01-02T03:04:05Z", num_uses=0)
     wait_out(kept)
-    assert kept.renewal.turn() == pytest.approx(71.67, abs=0.1)
+    assert kept.turn() == pytest.approx(71.67, abs=0.1)
     assert not warnings_of(caplog)
 
 
@@ -354,11 +367,11 @@ def test_given_token_that_was_revoked_is_warned_of_when_it_is_renewed(server, ke
     """Nothing can be done about it."""
     server.looks_up(ttl=100, creation_ttl=100, renewable=True, expire_time="2026-01-02T03:04:05Z", num_uses=0)
     kept = keep(StaticToken("s.given"))
-    kept.tokens.current()
+    kept.current()
     wait_out(kept)
     del server.replies["lookup-self"]
     wait_out(kept)
-    assert kept.renewal.turn() is None
+    assert kept.turn() is None
     assert "does not accept it any more" in warnings_of(caplog)[0]
 
 
@@ -370,7 +383,7 @@ def test_renewal_that_is_not_vaults_is_a_failure(server, keep, caplog, body):
     server.logs_in(ttl=100)
     server.replies["renew-self"] = 200, body
     kept = keep(APPROLE)
-    held = kept.tokens.current()
+    held = kept.current()
     lease = held.lease
     wait_out(kept)
     assert held.lease is lease
@@ -383,22 +396,22 @@ def test_token_file_that_is_not_rewritten_is_read_at_growing_intervals(server, k
     file.write_text("s.given")
     server.looks_up(ttl=1000, creation_ttl=1000, renewable=False, expire_time="2026-01-02T03:04:05Z", num_uses=0)
     kept = keep(TokenFile(token_file=file))
-    kept.tokens.current()
+    kept.current()
     wait_out(kept)
     pauses = [wait_out(kept) for _ in range(3)]
     assert pauses == [pytest.approx(716.67, abs=1), 10, 20]
     file.write_text("s.fresh")
     wait_out(kept)
-    assert kept.tokens.current().token == "s.fresh"
+    assert kept.current().token == "s.fresh"
     assert server.asked == ["lookup-self"]
 
 
 def test_agents_token_is_the_agents_affair(keep):
     """Nothing is asked about it."""
     kept = keep(SimpleNamespace(repeatable=False, login=lambda send: Grant(None)))
-    held = kept.tokens.current()
+    held = kept.current()
     assert not kept.renewal.has_work(held)
-    assert kept.renewal.turn() is None
+    assert kept.turn() is None
 
 
 # --- logins that fail -------------------------------------------------------------------------------------------------
@@ -417,13 +430,13 @@ def test_refused_login_is_remembered_for_a_while(server, keep):
         before, began = logins(server), kept.clock.time
         while logins(server) == before:
             with pytest.raises(VaultAuthenticationError):
-                kept.tokens.current()
+                kept.current()
             kept.clock.time += 1
         pauses.append(kept.clock.time - 1 - began)
     assert pauses == pytest.approx([0, 4, 9, 19, 39, 59], abs=1.1)
     server.logs_in()
     kept.clock.time += 60
-    assert kept.tokens.current().token == "s.one"
+    assert kept.current().token == "s.one"
 
 
 def test_outage_is_remembered_for_less(server, keep):
@@ -432,18 +445,18 @@ def test_outage_is_remembered_for_less(server, keep):
     kept = keep(APPROLE)
     for _ in range(3):
         with fail_fast(), pytest.raises(StoreUnavailableError):
-            kept.tokens.current()
+            kept.current()
     assert logins(server) == 1
     with pytest.raises(StoreUnavailableError):
-        kept.tokens.current()
+        kept.current()
     assert logins(server) == 2
     with fail_fast(), pytest.raises(StoreUnavailableError):
-        kept.tokens.current()
+        kept.current()
     assert logins(server) == 2
     server.logs_in()
     kept.clock.time += 2
     with fail_fast():
-        assert kept.tokens.current().token == "s.one"
+        assert kept.current().token == "s.one"
 
 
 def test_login_that_a_close_breaks_off_holds_nobody_back(server, keep):
@@ -456,7 +469,7 @@ def test_login_that_a_close_breaks_off_holds_nobody_back(server, keep):
 
     kept = keep(SimpleNamespace(repeatable=True, login=login))
     with pytest.raises(StoreError, match="closed"):
-        kept.tokens.current()
+        kept.current()
     assert [request.headers["x-vault-token"] for request in server.fault_server.requests] == ["s.late"]
     assert server.asked == ["revoke-self"]
     assert kept.tokens.backoff_until <= kept.clock.time
@@ -469,7 +482,7 @@ def test_error_is_each_callers_own(server, keep):
     caught = []
     for _ in range(2):
         with pytest.raises(VaultAuthenticationError) as error:
-            kept.tokens.current()
+            kept.current()
         caught.append(error.value)
     assert caught[0] is not caught[1]
     assert str(caught[0]) == str(caught[1])
@@ -484,15 +497,15 @@ def test_good_token_makes_a_denial_final_for_a_minute(server, keep):
     server.logs_in()
     server.knows_the_token()
     kept = keep(APPROLE)
-    held = kept.tokens.current()
+    held = kept.current()
     for _ in range(59):
-        assert kept.verdicts.is_good(held, "one")
+        assert kept.is_good(held, "one")
         kept.clock.time += 1
     assert server.asked.count("secret") == 1
     kept.clock.time += 1
     for _ in range(100):
-        assert kept.verdicts.is_good(held, "one")
-        assert kept.verdicts.is_good(held, "two")
+        assert kept.is_good(held, "one")
+        assert kept.is_good(held, "two")
     assert server.asked.count("secret") == 2
 
 
@@ -501,31 +514,31 @@ def test_token_that_was_revoked_after_a_denial_is_found_out_at_the_next_path(ser
     server.logs_in()
     server.knows_the_token()
     kept = keep(APPROLE)
-    held = kept.tokens.current()
-    assert kept.verdicts.is_good(held, "denied")
+    held = kept.current()
+    assert kept.is_good(held, "denied")
     del server.replies["secret"]
     kept.clock.time += 2
-    assert not kept.verdicts.is_good(held, "allowed")
+    assert not kept.is_good(held, "allowed")
 
 
 def test_verdict_is_about_one_token(server, keep):
     """The next one is asked about anew."""
     server.logs_in()
     kept = keep(APPROLE)
-    held = kept.tokens.current()
-    assert not kept.verdicts.is_good(held, "one")
-    assert not kept.verdicts.is_good(held, "two")
+    held = kept.current()
+    assert not kept.is_good(held, "one")
+    assert not kept.is_good(held, "two")
     assert server.asked == ["login", "secret", "lookup-self"]
     server.knows_the_token()
     server.logs_in("s.two")
-    assert kept.verdicts.is_good(kept.tokens.replacement(held), "one")
+    assert kept.is_good(kept.replacement(held), "one")
 
 
 def test_denial_leads_to_one_login_a_minute(server, keep):
     """Where nothing shows that the token was ever good; where something does, it is dead, and a second is enough."""
     server.logs_in(ttl=1000)
     kept = keep(APPROLE)
-    held = kept.tokens.current()
+    held = kept.current()
     assert not kept.tokens.may_replace(held)
     kept.clock.time += 59
     assert not kept.tokens.may_replace(held)
@@ -541,15 +554,15 @@ def test_refusal_joins_the_login_that_is_under_way(server, keep):
     """However short ago that began: the token that it brings is awaited, and no other is asked for."""
     server.logs_in("s.one", ttl=1000)
     kept = keep(APPROLE)
-    held = kept.tokens.current()
+    held = kept.current()
     server.logs_in("s.two", ttl=1000)
     server.open.clear()
     with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(kept.tokens.replacement, held)
+        first = pool.submit(kept.replacement, held)
         while logins(server) < 2:
             first.done()
         assert kept.tokens.may_replace(held)
-        second = pool.submit(kept.tokens.replacement, held)
+        second = pool.submit(kept.replacement, held)
         server.open.set()
         assert first.result(60) is second.result(60)
     assert logins(server) == 2
@@ -563,23 +576,23 @@ def test_every_token_of_ours_is_revoked_at_the_end(server, keep):
     """The one in use, and those before it that still live."""
     server.logs_in("s.one", ttl=100)
     kept = keep(APPROLE)
-    first = kept.tokens.current()
+    first = kept.current()
     server.logs_in("s.two", ttl=100)
-    kept.tokens.replacement(first)
+    kept.replacement(first)
     kept.tokens.close()
     kept.tokens.close()
     revoked = [request for request in server.fault_server.requests if name_of(request) == "revoke-self"]
     assert [request.headers["x-vault-token"] for request in revoked] == ["s.one", "s.two"]
     assert kept.tokens.active is None
     with pytest.raises(Exception, match="closed"):
-        kept.tokens.current()
+        kept.current()
 
 
 def test_token_that_is_over_is_not_revoked(server, keep):
     """There is nothing left of it."""
     server.logs_in(ttl=100)
     kept = keep(APPROLE)
-    kept.tokens.current()
+    kept.current()
     kept.clock.time += 100
     kept.tokens.close()
     assert server.asked == ["login"]
@@ -588,7 +601,7 @@ def test_token_that_is_over_is_not_revoked(server, keep):
 def test_given_token_is_not_revoked(server, keep):
     """Somebody else may need it."""
     kept = keep(StaticToken("s.given"))
-    kept.tokens.current()
+    kept.current()
     kept.tokens.close()
     assert server.asked == []
 
@@ -597,10 +610,10 @@ def test_tokens_that_were_replaced_are_few(server, keep):
     """The oldest is given back when there are more than four: what was under way with it has long ended."""
     server.logs_in("s.0", ttl=100)
     kept = keep(APPROLE)
-    held = kept.tokens.current()
+    held = kept.current()
     for number in range(1, 7):
         server.logs_in(f"s.{number}", ttl=100)
-        held = kept.tokens.replacement(held)
+        held = kept.replacement(held)
     revoked = [request for request in server.fault_server.requests if name_of(request) == "revoke-self"]
     assert [request.headers["x-vault-token"] for request in revoked] == ["s.0", "s.1"]
 
@@ -609,11 +622,11 @@ def test_child_of_a_fork_logs_in_for_itself(server, keep):
     """And never gives back what is its parent's."""
     server.logs_in("s.one", ttl=100)
     kept = keep(APPROLE)
-    kept.tokens.current()
+    kept.current()
     kept.tokens.reset()
     assert kept.tokens.active is None
     server.logs_in("s.two", ttl=100)
-    assert kept.tokens.current().token == "s.two"
+    assert kept.current().token == "s.two"
     kept.tokens.close()
     revoked = [request for request in server.fault_server.requests if name_of(request) == "revoke-self"]
     assert [request.headers["x-vault-token"] for request in revoked] == ["s.two"]
@@ -623,10 +636,10 @@ def test_child_of_a_fork_goes_on_with_a_token_that_cannot_be_had_again(server, k
     """It never gives it back."""
     grant = Grant(SensitiveStr("s.once"), 100.0, renewable=True, revocable=True)
     kept = keep(SimpleNamespace(repeatable=False, login=lambda send: grant))
-    before = kept.tokens.current()
+    before = kept.current()
     kept.tokens.reset()
-    assert kept.tokens.current().token == "s.once"
-    assert kept.tokens.current().lease is before.lease
+    assert kept.current().token == "s.once"
+    assert kept.current().lease is before.lease
     kept.tokens.close()
     assert server.asked == []
 
@@ -635,5 +648,5 @@ def test_no_token_is_shown(server, keep):
     """Not by a repr of what holds it."""
     server.logs_in()
     kept = keep(APPROLE)
-    held = kept.tokens.current()
+    held = kept.current()
     assert "s.one" not in f"{held!r} {vars(kept.tokens)!r} {vars(kept.renewal)!r} {json.dumps(server.asked)}"

@@ -257,10 +257,10 @@ def test_token_that_ends_while_a_read_is_on_its_way_is_replaced(openbao, opened,
     role = Role(openbao, token_ttl="1h", token_no_default_policy=True)
     front = opened(role)
     session = front._store._session
-    send = session._sender.send
+    send = session.send
 
     def late(request, **options):
-        monkeypatch.setattr(session._sender, "send", send)  # this one alone
+        monkeypatch.setattr(session, "send", send)  # this one alone
         active = session.active_token
         openbao.call("POST", "auth/token/revoke", {"token": str(active.token)})
         active.lease = replace(active.lease, ttl=0.0)  # the lease ends now, for the server and for the session
@@ -268,7 +268,7 @@ def test_token_that_ends_while_a_read_is_on_its_way_is_replaced(openbao, opened,
 
     with pytest.raises(PermissionDeniedError):
         front.read("others/app")  # asks about the token, which is good
-    monkeypatch.setattr(session._sender, "send", late)
+    monkeypatch.setattr(session, "send", late)
     assert front.read("mine/app").data["k"] == "v"
     assert role.logins == 2
 

@@ -2,16 +2,11 @@
 
 import subprocess
 import sys
-import traceback
 from urllib.parse import quote
 
 import pytest
 
-from strongroom_vault.http.drivers.curl_driver import CurlDriver
 from strongroom_vault.http.hvac_adapter import ApiRequest, requests
-from strongroom_vault.http.messages import Reply
-from strongroom_vault.plugin import open_session
-from strongroom_vault.store.kv2 import VaultKV2
 
 MOUNT = "team a/b"
 ODD = quote(MOUNT)
@@ -58,23 +53,3 @@ def test_checking_options_does_not_import_hvac():
         "check_vault(url='http://127.0.0.1:1'); sys.exit('hvac' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_a_read_crosses_four_functions(monkeypatch):
-    """From `store.read` to the driver's `run`, both included."""
-    crossed = []
-
-    def run(_, steps):
-        steps.close()
-        names = [frame.name for frame in traceback.extract_stack()]
-        crossed.extend(names[names.index("read") :])
-        body = b'{"data": {"data": {"k": "v"}, "metadata": {"version": 1}}}'
-        return Reply(200, {}, body)
-
-    monkeypatch.setattr(CurlDriver, "run", run)
-    session = open_session(url="http://127.0.0.1:1", token="t")
-    store = VaultKV2(session, requests().kv2, "")
-    assert store.read("app").data == {"k": "v"}
-    assert crossed == ["read", "request", "send", "run"]
-    monkeypatch.undo()
-    session.close()

@@ -9,15 +9,13 @@ from weakref import WeakMethod
 import pytest
 
 from strongroom_vault.auth import Grant
-from strongroom_vault.http.address import Address
-from strongroom_vault.http.drivers import new_driver
-from strongroom_vault.http.sender import Sender
-from strongroom_vault.http.tls import TLSSettings
+from strongroom_vault.errors import VaultConnectionError
+from strongroom_vault.http.messages import Reply
 from strongroom_vault.session import outstanding
 from strongroom_vault.session.login_backoff import LoginBackoff
 from strongroom_vault.session.tokens import Tokens
 
-ADDRESS = Address.parse("http://127.0.0.1:1")
+LOCATION = "at https://vault.example:8200"
 
 
 class Login:
@@ -45,9 +43,12 @@ class Session:
 
 def logged_in() -> Tokens:
     """Return the tokens of a session after its login."""
-    sender = Sender(new_driver([ADDRESS], TLSSettings()), [ADDRESS], None)
-    tokens = Tokens(Login(), sender, LoginBackoff(time.monotonic), clock=time.monotonic)
-    tokens.current()
+
+    def revoke(token: str) -> Reply:
+        raise VaultConnectionError(reason="nobody answers")
+
+    tokens = Tokens(Login(), revoke, LoginBackoff(time.monotonic), LOCATION, clock=time.monotonic)
+    tokens.current(lambda *_, **__: Reply(204, {}, b""))
     return tokens
 
 
@@ -90,5 +91,5 @@ def test_one_warning_for_each_server_counts_the_tokens_that_are_left(caplog: pyt
     dropped = [logged_in() for _ in range(3)]
     outstanding._settle()
     (record,) = caplog.records
-    assert record.getMessage().startswith(f"Tokens left to expire at {ADDRESS}")
+    assert record.getMessage().startswith(f"Tokens left to expire {LOCATION}")
     assert record.getMessage().endswith(f": {len(dropped)}")

@@ -7,11 +7,12 @@ from types import SimpleNamespace
 import pytest
 
 from jwt_issuer import Issuer
+from strongroom_vault.auth.token import Agent
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers.curl_driver import CurlDriver
-from strongroom_vault.http.sender import Sender
 from strongroom_vault.http.tls import TLSSettings
 from strongroom_vault.plugin import open_vault
+from strongroom_vault.session.session import Session
 
 
 class Recorder(CurlDriver):
@@ -26,13 +27,13 @@ class Recorder(CurlDriver):
         return super()._send(step)
 
 
-class RecordedSender(Sender):
+class RecordedSession(Session):
     """What a session gives to `Auth.login`, with the requests that went out as `sent`."""
 
     def __init__(self, url, tls=None, namespace=None):
-        self._recorder = Recorder((Address.parse(url),), tls or TLSSettings())
-        self.sent = self._recorder.sent
-        super().__init__(self._recorder, (Address.parse(url),), namespace)
+        recorder = Recorder((Address.parse(url),), tls or TLSSettings())
+        self.sent = recorder.sent
+        super().__init__(recorder, (Address.parse(url),), Agent(), namespace=namespace, mount="secret")
 
     def __call__(self, request, **options):
         return self.send(request, **options)
@@ -40,16 +41,16 @@ class RecordedSender(Sender):
 
 @pytest.fixture
 def sender():
-    """A function that opens a `RecordedSender`."""
-    senders = []
+    """A function that opens a `RecordedSession`."""
+    sessions = []
 
     def open_(*args, **options):
-        senders.append(RecordedSender(*args, **options))
-        return senders[-1]
+        sessions.append(RecordedSession(*args, **options))
+        return sessions[-1]
 
     yield open_
-    for one in senders:
-        one._recorder.close()
+    for session in sessions:
+        session.close()
 
 
 @pytest.fixture
