@@ -235,9 +235,9 @@ class Renew(Operation):
         renewal._begin(held)
         self.later += max(0.0, renewal._next[1] - renewal._clock())
         with warnings_of_this_store() as warned:
-            renewal.turn()
+            renewal.turn(self.session.send)
             if renewal._next is not None and renewal._next[1] <= renewal._clock():  # a login, since it was refused
-                renewal.turn()
+                renewal.turn(self.session.send)
         if tokens.active is not held:
             return REPLACED
         if held.lease is not lease and held.lease.renewable:

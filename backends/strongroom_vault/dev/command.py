@@ -93,7 +93,7 @@ def redirections(configs: Sequence[Config], url: str, token: str) -> dict[str, s
 def _set_up(server: DevServer, mounts: Mapping[str, None]) -> None:
     """Mount a KV version 2 engine at each mount, and write the guide's policies for the first one."""
     from strongroom_vault.setup import structure
-    from strongroom_vault.setup.server import prepared
+    from strongroom_vault.setup.steps import prepared
 
     for mount in mounts:
         policies = structure.policies(mount, "") if mount == DEFAULT_MOUNT else {}

@@ -49,7 +49,7 @@ def run_demo(*, color: bool = True) -> None:
 def _set_up(server: DevServer, console: Console) -> str:
     """Mount an engine, write the guide's policies, and return a token with one of them."""
     from strongroom_vault.setup import credential, structure
-    from strongroom_vault.setup.server import prepared
+    from strongroom_vault.setup.steps import prepared
 
     version = server.call("GET", "sys/health")["version"]
     _print_heading(console, "A real server")

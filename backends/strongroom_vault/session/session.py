@@ -17,7 +17,7 @@ from strongroom_vault.auth import Auth
 from strongroom_vault.auth.credential import exposed
 from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.http.address import Address
-from strongroom_vault.http.drivers import Driver
+from strongroom_vault.http.drivers.driver import Driver
 from strongroom_vault.http.hvac_adapter import ApiRequest, requests
 from strongroom_vault.http.messages import Reply, Request, Start, Steps
 from strongroom_vault.http.nodes import Cluster

@@ -24,8 +24,8 @@ from strongroom_vault.cli.target_options import Target
 from strongroom_vault.session.session import Session
 from strongroom_vault.setup import credential, structure
 from strongroom_vault.setup.credential import ADDRESS, NAMESPACE, TOKEN, Credential
-from strongroom_vault.setup.server import Server, connect
-from strongroom_vault.setup.steps import Role, State, Step, plan
+from strongroom_vault.setup.server import Role, Server, State, Step, connect
+from strongroom_vault.setup.steps import plan
 
 _FILE = click.Path(path_type=Path)
 _POLICIES = click.Choice((structure.APP_READ, structure.DATABASE_READ, structure.DATABASE_WRITE))

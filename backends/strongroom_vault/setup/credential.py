@@ -16,8 +16,7 @@ from strongroom_vault.http.hvac_adapter import ApiRequest, requests
 from strongroom_vault.http.messages import Reply
 from strongroom_vault.responses import document, malformed, member
 from strongroom_vault.session.session import Session
-from strongroom_vault.setup.server import target
-from strongroom_vault.setup.steps import Role, State, Step
+from strongroom_vault.setup.server import Role, State, Step, target
 
 ADDRESS, TOKEN, NAMESPACE = "VAULT_ADDR", "VAULT_TOKEN", "VAULT_NAMESPACE"
 

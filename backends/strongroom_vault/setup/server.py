@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 from urllib.parse import quote
 
@@ -17,7 +18,6 @@ from strongroom_vault.http.messages import Reply
 from strongroom_vault.responses import document, malformed, member
 from strongroom_vault.session.session import Session
 from strongroom_vault.session.token_check import mount_request
-from strongroom_vault.setup.steps import Step, plan
 from strongroom_vault.store.mounts import kv_version
 
 _LISTED = 6
@@ -46,20 +46,62 @@ def connect(**options: Any) -> Session:
     raise PluginError(f'{missing} is not installed. Run: pip install "strongroom[vault]"')
 
 
-@contextmanager
-def prepared(mount: str, policies: Mapping[str, tuple[str, ...]], **options: Any) -> Iterator[Session]:
-    """Open a session, and create the engine and the policies without asking: for a development server.
+class State(StrEnum):
+    """The present state of the thing that a step creates."""
 
-    Raises:
-        PluginError: a package is not installed.
-        ConfigurationError: an option is invalid.
-        StoreError: the server refused a step.
+    EXISTS = "exists"
+    MISSING = "missing"
+    DIFFERS = "differs"
+
+
+@dataclass(frozen=True)
+class Role:
+    """A role of an auth method.
+
+    Attributes:
+        method: the type of the auth method, `approle` or `kubernetes`.
+        mount: the mount of the auth method, below `auth/`.
+        name: the name of the role.
+        fields: the fields of the role as the server returns them: seconds and lists.
     """
-    with closing(connect(mount=mount, **options)) as session:
-        server = Server(session)
-        for step in plan(server, mount, policies=policies):
-            server.perform(step)
-        yield session
+
+    method: str
+    mount: str
+    name: str
+    fields: Mapping[str, Any]
+
+    @property
+    def path(self) -> str:
+        """API path of the role."""
+        return f"auth/{self.mount}/role/{self.name}"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that the server shall have.
+
+    Attributes:
+        name: the thing, for messages.
+        state: its present state.
+        detail: how it differs, or a hint, in one line.
+        difference: the difference line by line, for a text.
+        requests: the requests that create it. If the server refuses one with HTTP 400, the next is tried.
+        rights: API path -> the capabilities that the step needs.
+        ready: a request that an engine answers with HTTP 400 until it can be used.
+    """
+
+    name: str
+    state: State
+    detail: str = ""
+    difference: tuple[str, ...] = ()
+    requests: tuple[ApiRequest, ...] = field(default=(), repr=False)
+    rights: Mapping[str, AbstractSet[str]] = field(default_factory=dict)
+    ready: ApiRequest | None = None
+
+    @property
+    def pending(self) -> bool:
+        """True if the step changes the server."""
+        return self.state is not State.EXISTS
 
 
 class Server:

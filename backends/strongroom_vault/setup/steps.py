@@ -3,78 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from contextlib import closing, contextmanager
 from difflib import unified_diff
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from strongroom_vault.http.hvac_adapter import ApiRequest, requests
+from strongroom_vault.http.hvac_adapter import requests
 from strongroom_vault.policy.document import same
-
-if TYPE_CHECKING:
-    from strongroom_vault.setup.server import Server
+from strongroom_vault.session.session import Session
+from strongroom_vault.setup.server import Role, Server, State, Step, connect
 
 DESCRIPTION = "description"
 """The key of a path's custom metadata that describes what belongs there."""
-
-
-class State(StrEnum):
-    """The present state of the thing that a step creates."""
-
-    EXISTS = "exists"
-    MISSING = "missing"
-    DIFFERS = "differs"
-
-
-@dataclass(frozen=True)
-class Role:
-    """A role of an auth method.
-
-    Attributes:
-        method: the type of the auth method, `approle` or `kubernetes`.
-        mount: the mount of the auth method, below `auth/`.
-        name: the name of the role.
-        fields: the fields of the role as the server returns them: seconds and lists.
-    """
-
-    method: str
-    mount: str
-    name: str
-    fields: Mapping[str, Any]
-
-    @property
-    def path(self) -> str:
-        """API path of the role."""
-        return f"auth/{self.mount}/role/{self.name}"
-
-
-@dataclass(frozen=True)
-class Step:
-    """One thing that the server shall have.
-
-    Attributes:
-        name: the thing, for messages.
-        state: its present state.
-        detail: how it differs, or a hint, in one line.
-        difference: the difference line by line, for a text.
-        requests: the requests that create it. If the server refuses one with HTTP 400, the next is tried.
-        rights: API path -> the capabilities that the step needs.
-        ready: a request that an engine answers with HTTP 400 until it can be used.
-    """
-
-    name: str
-    state: State
-    detail: str = ""
-    difference: tuple[str, ...] = ()
-    requests: tuple[ApiRequest, ...] = field(default=(), repr=False)
-    rights: Mapping[str, AbstractSet[str]] = field(default_factory=dict)
-    ready: ApiRequest | None = None
-
-    @property
-    def pending(self) -> bool:
-        """True if the step changes the server."""
-        return self.state is not State.EXISTS
 
 
 def plan(
@@ -107,6 +46,22 @@ def plan(
         *(_path(server, mount, path, below + path, about) for path, about in (structure or {}).items()),
         *(_role(server, role) if role is not None else ()),
     ]
+
+
+@contextmanager
+def prepared(mount: str, policies: Mapping[str, tuple[str, ...]], **options: Any) -> Iterator[Session]:
+    """Open a session, and create the engine and the policies without asking: for a development server.
+
+    Raises:
+        PluginError: a package is not installed.
+        ConfigurationError: an option is invalid.
+        StoreError: the server refused a step.
+    """
+    with closing(connect(mount=mount, **options)) as session:
+        server = Server(session)
+        for step in plan(server, mount, policies=policies):
+            server.perform(step)
+        yield session
 
 
 def _engine(server: Server, mount: str, path: str) -> Step:

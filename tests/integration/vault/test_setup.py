@@ -22,8 +22,7 @@ from strongroom.files.private_file import Replacement
 from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.plugin import open_session, open_vault
 from strongroom_vault.setup import structure
-from strongroom_vault.setup.server import Server
-from strongroom_vault.setup.steps import State, Step
+from strongroom_vault.setup.server import Server, State, Step
 
 STRONGROOM = [sys.executable, "-c", "from strongroom.cli.main import main; main()"]
 POLICIES = ("app-read", "database-read", "database-write")

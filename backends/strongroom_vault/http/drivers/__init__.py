@@ -3,83 +3,11 @@
 from __future__ import annotations
 
 import socket
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
-from strongroom.errors import StoreError
-from strongroom.store import ReentrantEvent
 from strongroom_vault.http.address import Address
-from strongroom_vault.http.messages import Fault, Reply, Send, Start, Steps
+from strongroom_vault.http.drivers.driver import Driver
 from strongroom_vault.http.tls import TLSSettings
-
-_K = TypeVar("_K")
-
-
-class Driver(ABC):
-    """Runs exchanges, from any thread, on connections that it keeps open.
-
-    It uses no proxy variables, no netrc and no cookies, and follows no redirect by itself.
-    """
-
-    def __init__(self) -> None:
-        self._closed = ReentrantEvent()
-
-    def run(self, steps: Steps) -> Reply:
-        """Return the reply that an exchange ends with, or raise its error.
-
-        Raises:
-            StoreError: the driver is closed.
-        """
-        step = next(steps)
-        while True:
-            self._check_open()
-            result = None
-            if isinstance(step, Send):
-                result = self._send(step)
-            else:
-                self._closed.wait(step.seconds)
-            try:
-                step = steps.send(result)
-            except StopIteration as done:
-                reply: Reply = done.value
-                return reply
-
-    @abstractmethod
-    def run_many(self, items: Iterable[tuple[_K, Start]]) -> Iterator[tuple[_K, Reply | StoreError]]:
-        """Yield the result of each exchange, in any order: see `bulk.run_many`.
-
-        Raises:
-            StoreError: the driver is closed.
-            StoreUnavailableError: nothing came within `remaining()`.
-        """
-
-    @abstractmethod
-    def certificates(self) -> Mapping[str, bytes]:
-        """Return address -> DER certificate of each https server that it has connected to."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Close the connections, and end the waits of exchanges under way."""
-
-    @abstractmethod
-    def reset(self) -> None:
-        """Drop the connections without a word to the server: in a fork's child they are the parent's."""
-
-    @abstractmethod
-    def _send(self, step: Send) -> Reply | Fault:
-        """Send one request and return its whole reply, or the fault."""
-
-    def _check_open(self) -> None:
-        """Raise StoreError after `close`."""
-        if self._closed.is_set():
-            raise StoreError(reason="it is closed", hint="Open a new one")
-
-    def _renew_event(self) -> None:
-        """Replace the event in a fork's child: a thread of the parent may have held its lock."""
-        closed, self._closed = self._closed.is_set(), ReentrantEvent()
-        if closed:
-            self._closed.set()
 
 
 def new_driver(addresses: Sequence[Address], tls: TLSSettings, proxy: Address | None = None) -> Driver:

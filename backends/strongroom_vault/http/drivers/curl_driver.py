@@ -16,8 +16,8 @@ from weakref import WeakSet
 from strongroom.errors import StoreError
 from strongroom.store import reentrant_lock
 from strongroom_vault.http.address import Address
-from strongroom_vault.http.drivers import Driver
 from strongroom_vault.http.drivers.bulk import AT_ONCE, run_many
+from strongroom_vault.http.drivers.driver import Driver
 from strongroom_vault.http.messages import Fault, FaultKind, Reply, Send, Start, Steps
 from strongroom_vault.http.tls import TLSSettings
 

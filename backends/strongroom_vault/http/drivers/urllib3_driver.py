@@ -28,9 +28,9 @@ from urllib3.util import parse_url
 from strongroom.errors import StoreError
 from strongroom.store import in_daemon, reentrant_lock, remaining, time_limit
 from strongroom_vault.http.address import Address
-from strongroom_vault.http.drivers import Driver
 from strongroom_vault.http.drivers.bulk import run_many
 from strongroom_vault.http.drivers.deadline_sockets import DeadlineSocket, DeadlineTLSSocket, connect, connect_unix
+from strongroom_vault.http.drivers.driver import Driver
 from strongroom_vault.http.messages import Fault, FaultKind, Reply, Request, Send, Start, Steps
 from strongroom_vault.http.tls import TLSSettings, is_refusal, tls_fault, untrusted
 
