@@ -1,5 +1,6 @@
 """A store on a real cluster: what it does when nodes die, hang, are sealed or step down, and what it reads then."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import support
 from approle import approle_login
 from strongroom.errors import ConflictError, SecretNotFoundError, StoreUnavailableError
 from strongroom.store import time_limit
@@ -242,7 +244,8 @@ def test_no_node_outlives_the_process_that_started_it(tmp_path):
         sys.stdin.read()
     """
     command = [sys.executable, "-c", script, str(tmp_path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as starter:
+    environment = {**os.environ, "PYTHONPATH": str(Path(support.__file__).parents[1])}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as starter:
         pids = starter.stdout.readline().split()
         assert len(pids) == 3
         starter.kill()

@@ -55,7 +55,7 @@ class ApiRequest(NamedTuple):
             namespace: the namespace's path; None or `""` for the root.
             token: the token to send.
             state: the state of the cluster from which a node must answer.
-            idempotent: it may be repeated when its outcome is unknown, although it is a change.
+            idempotent: repeat it when its outcome is unknown, although it is a change.
             batched: it is one of many.
         """
         headers = {"X-Vault-Request": "true"}

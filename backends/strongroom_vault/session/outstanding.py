@@ -20,7 +20,7 @@ tokens of those that were dropped before expire by themselves."""
 
 
 class Debt(Protocol):
-    """Tokens of a session that are to be revoked.
+    """The tokens that a session must revoke.
 
     Attributes:
         location: namespace and addresses of the server, for messages.

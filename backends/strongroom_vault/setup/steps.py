@@ -1,4 +1,4 @@
-"""The steps that prepare a server for an application: what it has, what is missing and what differs."""
+"""The steps that prepare a server for an application, each with the present state of the thing that it creates."""
 
 from __future__ import annotations
 

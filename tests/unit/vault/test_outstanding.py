@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import time
 from typing import ClassVar
-from weakref import WeakMethod
+from weakref import WeakMethod, ref
 
 import pytest
 
 from strongroom_vault.auth import Grant
 from strongroom_vault.errors import VaultConnectionError
+from strongroom_vault.http.address import Address
+from strongroom_vault.http.drivers import new_driver
 from strongroom_vault.http.messages import Reply
+from strongroom_vault.http.tls import TLSSettings
 from strongroom_vault.session import outstanding
 from strongroom_vault.session.login_backoff import LoginBackoff
+from strongroom_vault.session.session import Session as VaultSession
 from strongroom_vault.session.tokens import Tokens
 
 LOCATION = "at https://vault.example:8200"
@@ -66,6 +70,18 @@ def test_only_the_newest_dropped_sessions_are_kept(own: dict[Tokens, int]) -> No
     session = Session(logged_in())
     dropped = [logged_in() for _ in range(40)]
     assert list(own) == [session.tokens, *dropped[-32:]]
+
+
+def test_a_session_that_nobody_holds_ends_and_its_token_stays(own: dict[Tokens, int]) -> None:
+    """Its thread and its connections end with it, and the end of the process revokes the token."""
+    address = Address.parse("http://127.0.0.1:1")
+    session = VaultSession(new_driver([address], TLSSettings()), [address], Login(), namespace=None, mount="secret")
+    session._tokens.current(session.send)
+    tokens, reference = session._tokens, ref(session)
+    del session
+    assert reference() is None
+    assert tokens.is_dropped
+    assert list(own) == [tokens]
 
 
 def test_closed_session_owes_nothing(own: dict[Tokens, int]) -> None:
