@@ -94,7 +94,7 @@ def _print_document(rules: Mapping[str, document.Rules]) -> None:
 
 def _print_used(file: str, mounts: tuple[str, ...], who: str | None, *, as_json: bool) -> None:
     with _open(file) as stream:
-        usage = audit_log.summarize(audit_log.read_lines(stream), mounts=mounts, who=who)
+        usage = audit_log.summarize(stream, mounts=mounts, who=who)
     for line in _remarks(usage):
         api.say(line)
     if as_json:

@@ -1,24 +1,14 @@
-"""Reading the log of an audit device: the API paths that were used, and the capabilities that they needed.
-
-Pure, in bounded memory.
-"""
+"""Reading the log of an audit device: the API paths that were used, and the capabilities that they needed. Pure."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import IO, Any, TypeGuard
+from typing import Any, TypeGuard
 
-from strongroom.errors import ConfigurationError
 from strongroom_vault.policy.document import CAPABILITIES
-
-MAX_LINE = 1 << 20
-"""The longest line that is parsed, in bytes."""
-
-MAX_PATHS = 100_000
-"""The most distinct paths that are kept. An application that uses more needs a policy with a `*` in it."""
 
 _DEFAULT_POLICY = re.compile(
     r"auth/token/(lookup|renew|revoke)-self"
@@ -52,15 +42,6 @@ class Usage:
         return sum(map(len, self.rules.values()))
 
 
-def read_lines(stream: IO[bytes]) -> Iterator[bytes]:
-    """Yield each line, cut to `MAX_LINE + 1` bytes, so that no line fills the memory."""
-    while line := stream.readline(MAX_LINE + 1):
-        start = line
-        while not line.endswith(b"\n") and (line := stream.readline(MAX_LINE)):
-            pass
-        yield start
-
-
 def summarize(lines: Iterable[bytes], *, mounts: Collection[str] = (), who: str | None = None) -> Usage:
     """Return the capabilities that the successful requests needed, except those of the policy `default`.
 
@@ -70,9 +51,6 @@ def summarize(lines: Iterable[bytes], *, mounts: Collection[str] = (), who: str 
         lines: lines of the log, in the format `json`.
         mounts: count only requests below these mounts; empty for all.
         who: count only requests of this display name or role name.
-
-    Raises:
-        ConfigurationError: there are more than `MAX_PATHS` distinct paths.
     """
     usage = Usage()
     for line in lines:
@@ -88,7 +66,7 @@ def summarize(lines: Iterable[bytes], *, mounts: Collection[str] = (), who: str 
 def _entry(line: bytes) -> Mapping[str, Any] | None:
     """Return the entry of a line, or None if it is malformed. A device may be configured to write a prefix."""
     try:
-        entry = json.loads(line[max(0, line.find(b"{")) :]) if len(line) <= MAX_LINE else None
+        entry = json.loads(line[max(0, line.find(b"{")) :])
     except (ValueError, RecursionError):
         return None
     if not isinstance(entry, dict) or not isinstance(request := entry.get("request"), dict):
@@ -120,10 +98,6 @@ def _count(usage: Usage, entry: Mapping[str, Any], mounts: Collection[str], who:
         return
     namespace = _member(request, "namespace").get("path")
     rules = usage.rules.setdefault(namespace.strip("/") if _is_text(namespace) else "", {})
-    if path not in rules and usage.paths >= MAX_PATHS:
-        raise ConfigurationError(
-            f"--from-audit: more than {MAX_PATHS:,} distinct paths. Select some with --mount or --who"
-        )
     rules.setdefault(path, set()).add(operation)
 
 
