@@ -9,10 +9,10 @@ import errno
 import os
 import sqlite3
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import quote
 
 from strongroom.disk_cache.entry import Row
@@ -41,6 +41,8 @@ EVERYTHING = bytes(_DIGEST_SIZE)
 
 _LARGEST_SHARE = 8
 """An entry, and a transaction that adds entries, may have this fraction of the size of the cache."""
+_MOST_VALUES = 500
+"""Values of one query. SQLite takes 999 of them since its first releases."""
 _PAGE = 4096
 _SHORTEST_BUSY, _LONGEST_BUSY = 1.0, 5.0
 """Seconds to wait for another process that commits: a quarter of the time left, but within these limits."""
@@ -56,7 +58,7 @@ _LOCK_FILES = 64
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})
 """Errors of a file system without locks, such as NFS without its lock service. SQLite takes the first for busy."""
 
-Mark: TypeAlias = "tuple[bytes, ...]"
+Mark: TypeAlias = "tuple[bytes | None, ...]"
 """State of a secret before a read: an entry is only added if no write came between."""
 
 
@@ -122,13 +124,11 @@ class Container:
             if database is None:
                 return View({}, 0.0, {})
             database.execute("BEGIN")  # the end of the connection ends it
-            found = (database.execute(f"{_SELECT} WHERE name = ?", (place.name,)).fetchone() for place in places)
-            rows = {row.name: row for row in (_row(columns) for columns in found if columns is not None)}
+            found = map(_row, _in(database, f"{_SELECT} WHERE name", [place.name for place in places]))
+            rows = {row.name: row for row in found}
             newest = database.execute("SELECT max(asked) FROM entries").fetchone()[0]
             latest = newest / 1e6 if isinstance(newest, int) else 0.0
-            ident = _ident(database)
-            marks = {place.path: _mark(database, ident, place.path) for place in places} if create else {}
-            return View(rows, latest, marks)
+            return View(rows, latest, _marks(database, [place.path for place in places]) if create else {})
 
     def rows(self, keys: Keys) -> list[Row | None]:
         """Return every row; None for one that has impossible content."""
@@ -219,6 +219,7 @@ class Container:
             create_once(file, ())
             self._sweep(keys)
         with self._opened(file) as database:
+            database.execute(f"PRAGMA max_page_count = {self._most_pages}")
             if not _has_schema(database):
                 database.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
             yield database
@@ -231,7 +232,6 @@ class Container:
         database = sqlite3.connect(address, uri=True, timeout=busy, isolation_level=None, check_same_thread=False)
         try:
             database.text_factory = bytes
-            database.execute(f"PRAGMA max_page_count = {self._most_pages}")
             yield database
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             # SQLite quotes a damaged name in its message, which the module sqlite3 cannot decode then.
@@ -288,17 +288,17 @@ def _parts(rows: Iterable[tuple[Row, Mark]], most_bytes: int) -> Iterator[list[t
     yield part
 
 
-def _add(database: sqlite3.Connection, rows: Iterable[tuple[Row, Mark]]) -> None:
+def _add(database: sqlite3.Connection, rows: Collection[tuple[Row, Mark]]) -> None:
     with _transaction(database):
         # Since the clock ran ahead, the age of no entry is certain, and a newer one would never take its place.
         ahead = int((time.time() + _CLOCK_TOLERANCE) * 1e6)
         if database.execute("SELECT 1 FROM entries WHERE asked > ? LIMIT 1", (ahead,)).fetchone():
             database.execute("DELETE FROM entries")
-        ident = _ident(database)
-        for row, before in rows:
-            newer = database.execute("SELECT 1 FROM entries WHERE name = ? AND asked > ?", (row.name, row.asked))
-            if newer.fetchone() is None and _mark(database, ident, row.path) == before:
-                database.execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)", row)
+        marks = _marks(database, [row.path for row, _ in rows])
+        there = _in(database, "SELECT name, asked FROM entries WHERE name", [row.name for row, _ in rows])
+        asked = {name: when for name, when in there if isinstance(when, int)}  # another type is damage
+        added = [row for row, before in rows if marks[row.path] == before and asked.get(row.name, 0) <= row.asked]
+        database.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)", added)
 
 
 def _make_room(database: sqlite3.Connection) -> None:
@@ -308,16 +308,18 @@ def _make_room(database: sqlite3.Connection) -> None:
     database.execute(f"DELETE FROM entries WHERE name IN ({oldest})")  # noqa: S608  # a constant
 
 
-def _ident(database: sqlite3.Connection) -> bytes:
-    """Return the random ID of this file, which another one in its place does not have."""
-    ident: bytes
-    (ident,) = database.execute("SELECT id FROM container").fetchone() or (b"",)
-    return ident
+def _marks(database: sqlite3.Connection, paths: Sequence[bytes]) -> dict[bytes, Mark]:
+    """Return the state of each path: the random ID of this file, and the last writes of everything and of the path."""
+    (ident,) = database.execute("SELECT id FROM container").fetchone() or (None,)
+    written = dict(_in(database, "SELECT path, mark FROM writes WHERE path", [EVERYTHING, *paths]))
+    return {path: (ident, written.get(EVERYTHING), written.get(path)) for path in paths}
 
 
-def _mark(database: sqlite3.Connection, ident: bytes, path: bytes) -> Mark:
-    query = "SELECT mark FROM writes WHERE path IN (?, ?) ORDER BY path"
-    return (ident, *(mark for (mark,) in database.execute(query, (path, EVERYTHING))))
+def _in(database: sqlite3.Connection, query: str, values: Sequence[bytes]) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of a query whose last column has one of these values."""
+    for begin in range(0, len(values), _MOST_VALUES):
+        part = values[begin : begin + _MOST_VALUES]
+        yield from database.execute(f"{query} IN ({', '.join('?' * len(part))})", part)
 
 
 def _row(columns: tuple[object, ...]) -> Row:

@@ -300,7 +300,7 @@ def test_a_batch_opens_the_file_as_often_as_one_path(folder, monkeypatch):
     opened, connect = [], sqlite3.connect
     monkeypatch.setattr(sqlite3, "connect", lambda *args, **options: opened.append(1) or connect(*args, **options))
     counts = []
-    for paths in (["a"], [f"b/{number}" for number in range(50)]):
+    for paths in (["a"], [f"b/{number}" for number in range(600)]):
         for _ in range(2):
             read_all(folder, paths)
             counts.append(len(opened))
