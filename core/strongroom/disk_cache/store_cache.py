@@ -227,10 +227,11 @@ class StoreCache:
         if keys is None or (known is not None and known[0] is keys):
             return None if keys is None else known
         digester = Digester(keys.names)
-        store = digester.digest(identity)
-        return keys, {
-            path: Place(digester.text_digest(store, path), digester.digest({"path": path})) for path in covered
-        }
+        store, places = digester.digest(identity), dict[str, Place]()
+        for path in covered:
+            name = digester.digest({"store": store, "path": path})
+            places[path] = Place(name, digester.digest({"path": path}))
+        return keys, places
 
     def _current(self, paths: Sequence[str]) -> dict[str, AgedSecret | AgedAbsence]:
         look = self._look(paths)
