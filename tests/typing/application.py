@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import assert_type
+from typing import Any, assert_type
 
 from strongroom import (
     Resolution,
@@ -46,6 +46,18 @@ async def reading_asynchronously() -> None:
     assert_type(await aget_secret("database/connection"), SensitiveDict)
     assert_type(await aget_secret("database/pool", "size", as_=int), int)
     assert_type(await aget_secret("database/connection", "url", default=""), SensitiveStr | str)
+
+
+async def with_a_manager(secrets: SecretsManager) -> None:
+    assert_type(await secrets.aget_secret("database/connection"), SensitiveDict)
+    assert_type(await secrets.aget_secret("database/connection", "url"), SensitiveStr)
+    assert_type(await secrets.aget_secret("database/pool", "size", as_=int), int)
+    assert_type(await secrets.aget_secret("database/connection", "url", default=None), SensitiveStr | None)
+    assert_type(await secrets.aresolve("database/connection", "url"), Resolution)
+    assert_type(await secrets.aset_secret("database/connection", {"url": "x"}), int | str | None)
+    assert_type(await secrets.ainterpolate({"url": "strongroom://a#b"}), dict[str, Any])
+    assert_type(await secrets.versions.ahistory("database/connection"), list[VersionInfo])
+    await secrets.aset_secret("database/connection", 1)  # type: ignore[arg-type]
 
 
 def with_provenance() -> None:

@@ -446,6 +446,21 @@ def test_what_is_cached_is_answered_on_the_event_loop(manager: SecretsManager, m
     asyncio.run(use())
 
 
+def test_cached_text_that_is_asked_for_as_str_is_read_like_text(
+    manager: SecretsManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Past the chain, as a key without a type is."""
+    manager.get_secret("auth/jwt", "secret")
+    monkeypatch.setattr(Chain, "resolve", None)
+    monkeypatch.setattr(Chain, "cached", None)
+    for found in (
+        manager.get_secret("auth/jwt", "secret", as_=str),
+        asyncio.run(manager.aget_secret("auth/jwt", "secret", as_=str)),
+    ):
+        assert found == "jwt"
+        assert isinstance(found, SensitiveStr)
+
+
 def test_an_outage_is_answered_to_tasks_too(
     manager: SecretsManager, store: RemoteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -126,12 +126,16 @@ class Chain:
 
         It waits for nothing, and asks no store. Under an audit log, which notes each read in a file, it returns None.
         """
-        link = None if events.auditors else next((link for link in self._links if link.covers(path)), None)
-        result = None if link is None else link.query_cached(path, key, request := Request.of(key))
-        if link is None or result is None:
+        if events.auditors:
             return None
-        self._note(path, key, [(link, result)])
-        return self._conclude(path, key, request, [(link, result)])
+        request = Request.of(key)
+        for link in self._links:
+            if link.covers(path):
+                if (result := link.query_cached(path, key, request)) is None:
+                    return None
+                self._note(path, key, [(link, result)])
+                return self._conclude(path, key, request, [(link, result)])
+        return None
 
     @property
     def forgotten(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import NamedTuple, Self
 
 from strongroom.errors import Attempt
@@ -57,11 +58,11 @@ class Resolution:
 
     def copy(self) -> Self:
         """Return a resolution that shares nothing mutable with this one."""
-        value = protect(self.value)
-        if self.key is None and isinstance(value, SensitiveDict):
-            value.of_store(self.path, self.store)
-        fields = {name: getattr(self, name) for name in self.__slots__}
-        return type(self)(**fields | {"value": value})
+        found = copy(self)
+        found.value = protect(self.value)
+        if self.key is None and isinstance(found.value, SensitiveDict):
+            found.value.of_store(self.path, self.store)
+        return found
 
     def __repr__(self) -> str:
         shown = (f"{name}={getattr(self, name)!r}" for name in self.__slots__ if name != "value")

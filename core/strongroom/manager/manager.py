@@ -111,7 +111,7 @@ class SecretsManager(ConfiguredManager):
             TypeError: `as_` is not one of these types, or needs the extra `typed`.
         """
         try:
-            if key is not None and as_ is None and not fresh:
+            if key is not None and (as_ is None or as_ is str) and not fresh:
                 peek = self._peek  # Python 3.11 looks a method up slowly if it is an attribute of the object
                 if (text := peek(path, key)) is not None:
                     return text
@@ -139,13 +139,18 @@ class SecretsManager(ConfiguredManager):
         fresh: bool = False,
     ) -> Any:
         try:
-            if key is not None and as_ is None and not fresh and (text := self._peek(path, key)) is not None:
+            if (
+                key is not None
+                and (as_ is None or as_ is str)
+                and not fresh
+                and (text := self._peek(path, key)) is not None
+            ):
                 return text
         except TypeError:  # as above
             pass
         path, key = requested_key(path, key, as_)
         try:
-            found = await self.aresolve(path, key, fresh=fresh)
+            found = await self._aresolve(path, key, fresh=fresh)
         except SecretNotFoundError:
             if default is MISSING:
                 raise
