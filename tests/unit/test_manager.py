@@ -464,7 +464,7 @@ def test_cached_text_that_is_asked_for_as_str_is_read_like_text(
 def test_an_outage_is_answered_to_tasks_too(
     manager: SecretsManager, store: RemoteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is stale, and what falls back."""
+    """Stale values, and those of a fallback."""
     monkeypatch.setenv("LOCAL_ONLY_KEY", "local")
     manager.get_secret("types", "pi")
     store.fault = StoreUnavailableError("types", "refused")

@@ -1,4 +1,4 @@
-"""The answer of one link: its reading or its error, judged by what the caller wants."""
+"""The answer of one link: its reading or its error, judged by the value that the caller wants."""
 
 from __future__ import annotations
 

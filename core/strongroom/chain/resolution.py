@@ -1,4 +1,4 @@
-"""What a chain tells its callers: the value of a read with its provenance, and the target of a write."""
+"""Results of a chain: the value of a read with its provenance, and the target of a write."""
 
 from __future__ import annotations
 

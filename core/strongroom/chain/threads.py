@@ -38,9 +38,9 @@ class Threads:
     """The threads in which a manager's calls run for tasks, made when they are needed.
 
     Not those of the loop's own pool: calls that wait for a store would keep the application's from it. They are daemon
-    threads: the end of the process waits for writes, and for nothing else.
+    threads: the end of the process waits for writes alone.
 
-    A task that is cancelled stops waiting. Its call goes on, unless it waits for a thread or for its turn.
+    A task that is cancelled stops waiting. Its call continues, unless it waits for a thread or for its turn.
 
     Args:
         limit: how long one call may take in total, in seconds.
@@ -293,7 +293,7 @@ class _Outcome(Generic[_R]):
         self.error: BaseException | None = None
         try:
             self._result = call()
-        except BaseException as error:  # noqa: BLE001  # it is raised where the result is awaited
+        except BaseException as error:  # noqa: BLE001  # `get` raises it
             self.error = error
 
     def get(self) -> _R:
@@ -330,7 +330,7 @@ _in_loop: dict[Callable[..., Any], Callable[..., Coroutine[Any, Any, Any]]] = {}
 def off_loop(method: Callable[Concatenate[_S, _P], _R]) -> Callable[Concatenate[_S, _P], Coroutine[Any, Any, _R]]:
     """Return a coroutine function for a method that is one call: see `Threads.run_in_time`.
 
-    Type checkers keep all overloads of the method, as long as this takes nothing else.
+    Type checkers keep all overloads of the method, as long as this has no second parameter.
     """
     return _derived(method, lambda threads, call, _: threads.run_in_time(call))
 

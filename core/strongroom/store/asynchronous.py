@@ -46,7 +46,7 @@ class AsyncSecretStore(ABC):
 
     Its coroutines run in one event loop, in a daemon thread, for all callers: blocking ones, tasks of any loop, and
     rotations. So a client and its connections may belong to the loop in which they are first used. The deadline is
-    kept: a coroutine that overruns is cancelled and given up. The child of a fork has a loop of its own.
+    kept: a coroutine that overruns is cancelled and given up. The child of a fork has a separate loop.
 
     A subclass *may* have these methods too, and then has the capability of the blocking method:
 
@@ -57,8 +57,8 @@ class AsyncSecretStore(ABC):
     - `aversions`, `aread_version`, `akept_versions`, `aundelete`, `adestroy`, `aread_metadata` and `awrite_metadata`:
       those of `VersionedStore`.
 
-    Each does what `strongroom.store` says about the blocking method. It *must not* block the event loop: no other call
-    of the store goes on meanwhile. The constructor *must not* need a loop.
+    Each does what `strongroom.store` says about the blocking method. It *must not* block the event loop: every other
+    call of the store waits meanwhile. The constructor *must not* need a loop.
     """
 
     traits = Traits()
@@ -83,7 +83,7 @@ class AsyncSecretStore(ABC):
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Release what the store holds. Called once, if the store was used."""
+        """Close the connections of the store. Called once, if the store was used."""
 
     def read(self, path: str) -> Secret:
         """Return the result of `aread`."""
@@ -168,7 +168,7 @@ class _Call(Generic[_R]):
         Raises:
             StoreUnavailableError: it overran.
             WriteOutcomeUnknownError: it overran, and changes something.
-            BaseException: what the coroutine raised.
+            BaseException: the exception of the coroutine.
         """
         try:
             outcome = self._begun.result(remaining() + GRACE)

@@ -1,4 +1,4 @@
-"""Calls of tasks: how many threads and requests they take, in which order they write, and what the end waits for."""
+"""Calls of tasks: how many threads and requests they take, in which order they write, and how they end."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
 
 
 def held(store: RemoteStore) -> Any:
-    """Return what the store holds at `a`, past its gate."""
+    """Return the data that the store holds at `a`, past its gate."""
     return MemoryStore.read(store, "a").data
 
 
