@@ -61,8 +61,7 @@ class Threads:
         self._reads: dict[str | tuple[str, str | None], _SharedRead] = {}
 
     def close(self) -> None:
-        """Wait for the writes in progress, within the remaining time, and let every thread end after its call."""
-        self.finish_writes()
+        """Let every thread end after its call."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -146,7 +145,8 @@ class Threads:
             turn: Future[None] = Future()
             waiting.append(turn)
         try:
-            await asyncio.wait_for(asyncio.wrap_future(turn), remaining())
+            async with asyncio.timeout(remaining()):  # `wait_for` of Python 3.11 may swallow a cancellation
+                await asyncio.wrap_future(turn)
         except BaseException as error:
             if not turn.cancel():  # it came at the last moment
                 self._end_turn(path)
