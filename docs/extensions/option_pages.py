@@ -16,7 +16,6 @@ from sphinx.application import Sphinx
 from command_pages import capitalized, definitions, markdown, one_line, replace_pages
 from strongroom.plugins import EXPORTERS, IMPORTERS, ROTATORS, STORES, installed
 from strongroom.plugins.extensions import extension_names, load_extension
-from strongroom.plugins.loader import load_group
 from strongroom.plugins.option_schema import OptionSchema, Schema
 
 FOLDER = "reference/options"
@@ -71,9 +70,8 @@ def pages() -> dict[str, str]:
 def group_page(group: str, title: str, introduction: str) -> Iterator[str]:
     """Yield the lines of a page with a section for each plugin of a group."""
     yield from (f"# {title}", "", introduction, "")
-    openers = load_group(group)
     for plugin in installed(group):
-        yield from (f"## {plugin.name}", "", f"{summary(openers[plugin.name])} (Package {plugin.distribution}.)", "")
+        yield from (f"## {plugin.name}", "", f"{summary(plugin.target)} (Package {plugin.distribution}.)", "")
         yield from capabilities(plugin.schema)
         yield from option_list([(option.name, described(option)) for option in plugin.schema.options.values()])
 

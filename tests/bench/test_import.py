@@ -69,8 +69,8 @@ FROM_DISK = "from strongroom import get_secret; get_secret('bench/database', 'ur
     ("command", "most"),
     [
         ([STRONGROOM, "--version"], 1.2),
-        ([STRONGROOM, "get", "database/connection#url"], 2.7),
-        ([sys.executable, "-c", FIRST_SECRET], 2.8),
+        ([STRONGROOM, "get", "database/connection#url"], 3.0),
+        ([sys.executable, "-c", FIRST_SECRET], 3.0),
     ],
     ids=["version", "get", "first_secret"],
 )

@@ -48,7 +48,7 @@ class _Commands(click.Group):
 
     def _summary(self, name: str) -> str:
         try:
-            command = registry.load(name, listed=True)
+            command = registry.load(name)
         except PluginError as error:
             return str(error)
         return command.get_short_help_str() if command else ""

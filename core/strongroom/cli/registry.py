@@ -90,12 +90,8 @@ def is_built_in(name: str) -> bool:
     return name in _BUILT_IN
 
 
-def load(name: str, *, listed: bool = False) -> click.Command | None:
+def load(name: str) -> click.Command | None:
     """Return the command, or None if there is none. A plugin cannot replace a built-in command.
-
-    Args:
-        name: the command's name.
-        listed: only its summary is needed.
 
     Raises:
         PluginError: two distributions define the command, it cannot be loaded, or it is not a click command.
@@ -103,7 +99,7 @@ def load(name: str, *, listed: bool = False) -> click.Command | None:
     if name in _BUILT_IN:
         module, _, attribute = _BUILT_IN[name].partition(":")
         command: object = getattr(import_module(f"{_PACKAGE}.{module}"), attribute)
-    elif (loader := _plugin_commands(listed=listed).get(name)) is not None:
+    elif (loader := _plugin_commands().get(name)) is not None:
         command = loader()
     else:
         return None
@@ -113,10 +109,10 @@ def load(name: str, *, listed: bool = False) -> click.Command | None:
     return command
 
 
-def _plugin_commands(*, listed: bool = False) -> Mapping[str, Callable[[], object]]:
+def _plugin_commands() -> Mapping[str, Callable[[], object]]:
     from strongroom import plugins  # --version and the built-in commands do not look for plugins here
 
-    return plugins.commands(listed=listed)
+    return plugins.commands()
 
 
 def _set_summary(command: click.Command) -> None:

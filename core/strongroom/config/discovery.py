@@ -123,7 +123,8 @@ def _plugins() -> set[str]:
     """Return the names of the installed stores, importers and exporters. None of them is loaded."""
     from importlib.metadata import entry_points
 
-    return {point.name for group in _GROUPS for point in entry_points(group=group)}
+    points = entry_points()
+    return {point.name for group in _GROUPS for point in points.select(group=group)}
 
 
 def load_others(*, config_file: Path | None = None, environment: str | None = None) -> Iterator[Config]:

@@ -2,86 +2,40 @@
 
 from __future__ import annotations
 
-import os
+import sys
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from strongroom.config import StoreConfig
 from strongroom.config.document import suggest
 from strongroom.errors import PluginError
 
 if TYPE_CHECKING:
-    from importlib.metadata import Distribution, EntryPoint
+    from importlib.metadata import Distribution, EntryPoint, EntryPoints
 
 
-def entry_points(group: str) -> tuple[EntryPoint, ...]:
-    """Return every entry point of the group on the current search path."""
-    import sys
-
-    return _scanned(group, tuple(sys.path))
+def entry_points(group: str) -> Sequence[EntryPoint]:
+    """Return every entry point of the group. A distribution that is on the search path twice counts once."""
+    return _of_group(group, tuple(sys.path))
 
 
 def groups() -> list[str]:
     """Return every group of entry points whose name begins with `strongroom.`, or with a backend's `strongroom_`."""
+    found = _installed(tuple(sys.path)).groups
+    return sorted(group for group in found if group.startswith(("strongroom.", "strongroom_")))
+
+
+@lru_cache(maxsize=32)
+def _of_group(group: str, search_path: tuple[str, ...]) -> Sequence[EntryPoint]:
+    return tuple(_installed(search_path).select(group=group))
+
+
+@lru_cache(maxsize=1)
+def _installed(search_path: tuple[str, ...]) -> EntryPoints:  # noqa: ARG001  # the key: it is `sys.path`
+    """Return the entry points of all distributions. Reading them takes longer than everything else here."""
     from importlib import metadata
 
-    return sorted(group for group in metadata.entry_points().groups if group.startswith(("strongroom.", "strongroom_")))
-
-
-@lru_cache(maxsize=8)
-def _scanned(group: str, search_path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
-    """Return the group's entry points. A distribution that is on the search path twice counts once."""
-    having = list(_having(f"[{group}]", search_path))
-    if len(having) > 1:  # a name is in the metadata, which takes as long to parse
-        having = _first_of_each_name(having)
-    return tuple(point for each in having for point in each.entry_points.select(group=group))
-
-
-def _having(section: str, search_path: Sequence[str]) -> Iterator[Distribution]:
-    """Yield each distribution whose entry points have the section.
-
-    `metadata.entry_points` parses those of every distribution, and `metadata.distributions` makes several objects for
-    each. Of hundreds, that is a tenth or a twentieth of a short command's time. In a folder, their files have names by
-    a standard: https://packaging.python.org/en/latest/specifications/recording-installed-packages/
-    """
-    from importlib import metadata
-
-    others: list[str] = []
-    sought = section.encode()
-    for entry in search_path:
-        try:
-            names = os.listdir(entry or ".")  # noqa: PTH208  # names are enough
-        except OSError:
-            others.append(entry)  # such as a zip file
-            continue
-        for name in names:
-            if name.endswith((".dist-info", ".egg-info")):
-                folder = f"{entry or '.'}/{name}"
-                if sought in _entry_points(folder):
-                    yield metadata.Distribution.at(folder)
-    for each in metadata.distributions(path=others):  # and those of other finders than Python's own
-        if section in (each.read_text("entry_points.txt") or ""):
-            yield each
-
-
-def _entry_points(folder: str) -> bytes:
-    """Return the content of a file with entry points. It is not decoded, which takes as long as the rest."""
-    try:
-        with open(f"{folder}/entry_points.txt", "rb", buffering=0) as file:  # noqa: PTH123  # as above
-            return file.read()
-    except OSError:  # most have no entry points
-        return b""
-
-
-def _first_of_each_name(distributions: Sequence[Distribution]) -> list[Distribution]:
-    """Return the first distribution of each name, as package indexes compare names, and all without one."""
-    import re
-
-    first: dict[object, Distribution] = {}
-    for each in distributions:
-        first.setdefault(re.sub(r"[-_.]+", "-", each.name).lower() if each.name else each, each)
-    return list(first.values())
+    return cast("EntryPoints", metadata.entry_points())  # Python 3.11 has another class with the same methods
 
 
 def by_name(group: str) -> dict[str, list[EntryPoint]]:
@@ -92,21 +46,25 @@ def by_name(group: str) -> dict[str, list[EntryPoint]]:
     return found
 
 
-def entry_point(group: str, about: StoreConfig) -> EntryPoint:
-    """Return the one entry point of the plugin's name.
+def entry_point(group: str, name: str, origin: str = "The configuration") -> EntryPoint:
+    """Return the one entry point of the plugin.
+
+    Args:
+        group: the group of the entry point.
+        name: the name of the plugin.
+        origin: what asks for the plugin, for the message.
 
     Raises:
-        PluginError: nothing installed has one, or two distributions have one each.
+        PluginError: no installed distribution has the plugin, or two distributions claim its name.
     """
     names = by_name(group)
-    points = names.get(about.plugin, [])
+    points = names.get(name, [])
     if not points:
-        asks = f"{about.origin}: there is no plugin {about.plugin}"
-        extra = f'; install it with pip install "strongroom[{about.plugin}]"' if _has_extra(about.plugin) else ""
-        raise PluginError(f"{asks}{extra}; {suggest(about.plugin, names)}")
+        extra = f'; install it with pip install "strongroom[{name}]"' if _has_extra(name) else ""
+        raise PluginError(f"{origin}: there is no plugin {name}{extra}; {suggest(name, names)}")
     if len(points) > 1:
         claims = " and ".join(f"{described(point)} ({point.value})" for point in points)
-        raise PluginError(f"The plugin {about.plugin} is registered by {claims}: uninstall all but one of them")
+        raise PluginError(f"The plugin {name} is registered by {claims}: uninstall all but one of them")
     return points[0]
 
 
@@ -124,11 +82,11 @@ def metadata_text(point: EntryPoint) -> str:
 
 
 def _has_extra(name: str) -> bool:
-    from importlib.metadata import PackageNotFoundError, distribution
+    from importlib import metadata
 
     try:
-        return name in _extras(distribution("strongroom"))
-    except PackageNotFoundError:
+        return name in _extras(metadata.distribution("strongroom"))
+    except metadata.PackageNotFoundError:
         return False
 
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
-from strongroom.config import StoreConfig
 from strongroom.errors import PluginError
 from strongroom.plugins.distributions import by_name, described, entry_point, missing
-from strongroom.plugins.loader import Opener, load_point
+from strongroom.plugins.loader import Opener, load
 from strongroom.store.boundary.containment import AnswerError, contained, plugin_code
 
 _R = TypeVar("_R")
@@ -56,7 +55,7 @@ class Extension(NamedTuple):
         hint = f"This is a bug in the plugin {self.name} of {self.distribution}"
         result = contained(run, "", hint=hint)
         if isinstance(result, ImportError):
-            raise PluginError(missing(entry_point(self.group, StoreConfig.bare(self.name)), result))
+            raise PluginError(missing(entry_point(self.group, self.name), result))
         return result
 
     def wrong_answer(self, method: str, answer: object, expected: str) -> Exception:
@@ -75,6 +74,7 @@ def load_extension(group: str, name: str) -> Extension:
     Raises:
         PluginError: it is not installed, is claimed by two distributions, or cannot be loaded.
     """
-    point = entry_point(group, StoreConfig.bare(name))
+    target = load(group, name)
+    point = entry_point(group, name)
     own = point.dist is not None and point.dist.name == _OWN
-    return Extension(group, name, described(point), own, load_point(point))
+    return Extension(group, name, described(point), own, target)

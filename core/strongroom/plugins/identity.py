@@ -42,7 +42,7 @@ def identity(config: Config, store: str) -> Mapping[str, Value] | None:
         named |= contents
     return SensitiveDict({
         "plugin": about.plugin,
-        "distribution": metadata_text(entry_point(STORES, about)),
+        "distribution": metadata_text(entry_point(STORES, about.plugin)),
         "options": SensitiveDict(options),
         "named": SensitiveDict(named),
     })  # fmt: skip

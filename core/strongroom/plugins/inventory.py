@@ -1,6 +1,6 @@
 """Everything that is installed: each entry point of every group, with its distribution and its fault.
 
-Separate from `loader`, which looks for one plugin: an inventory loads them all.
+Separate from `loader`, which knows the groups of the core alone.
 """
 
 from __future__ import annotations
@@ -9,10 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from strongroom.config.document import suggest
-from strongroom.errors import PluginError
 from strongroom.plugins.distributions import by_name, groups
-from strongroom.plugins.loader import COMMANDS, EXPORTERS, IMPORTERS, ROTATORS, STORES, Opener, load_group
-from strongroom.plugins.option_schema import Schema, read_schema
+from strongroom.plugins.loader import COMMANDS, EXPORTERS, IMPORTERS, ROTATORS, STORES, Plugin, installed
 from strongroom.store.protocols import traits_of
 
 KINDS: Mapping[str, str] = {
@@ -60,36 +58,26 @@ def inventory() -> list[InstalledPlugin]:
 
 
 def _of_group(group: str) -> Iterator[InstalledPlugin]:
-    points = by_name(group)
     if group.startswith(_OWN) and group not in KINDS:  # nothing would load them
         fault = f"Strongroom has no entry-point group {group}; {suggest(group, KINDS)}"
-        examined: dict[str, tuple[int | None, str]] = dict.fromkeys(sorted(points), (None, fault))
+        plugins = [Plugin(name, points, fault=fault) for name, points in sorted(by_name(group).items())]
     else:
-        examined = {name: _examined(group, name, opener) for name, opener in load_group(group).items()}
-    for name, (protocol, fault) in examined.items():
-        for point in points[name]:
+        plugins = installed(group)
+    for plugin in plugins:
+        protocol = _protocol(plugin) if group == STORES else None
+        for point in plugin.points:
             about = point.dist
             distribution, version = (about.name or "", about.version) if about is not None else ("", "")
-            yield InstalledPlugin(group, _kind(group), name, point.value, distribution, version, protocol, fault)
+            yield InstalledPlugin(
+                group, _kind(group), plugin.name, point.value, distribution, version, protocol, plugin.fault
+            )
 
 
 def _kind(group: str) -> str:
     return KINDS.get(group) or group.removeprefix("strongroom").lstrip("._").replace(".", " ")
 
 
-def _examined(group: str, name: str, opener: Opener | PluginError) -> tuple[int | None, str]:
-    """Return the protocol version of a plugin's stores, and its fault."""
-    if isinstance(opener, PluginError):
-        return None, str(opener)
-    if group == COMMANDS or group not in KINDS:
-        return None, ""
-    try:
-        schema = read_schema(opener, name)
-    except PluginError as error:
-        return None, str(error)
-    return (_protocol(schema, name) if group == STORES else None), ""
-
-
-def _protocol(schema: Schema, name: str) -> int | None:
+def _protocol(plugin: Plugin) -> int | None:
     """Return the newest protocol version that the plugin's stores were written for."""
-    return max((traits_of(store, f"Plugin {name}").protocol for store in schema.stores), default=None)
+    stores = plugin.schema.stores
+    return max((traits_of(store, f"Plugin {plugin.name}").protocol for store in stores), default=None)

@@ -1,4 +1,4 @@
-"""Plugins: list the installed ones, read their options, and open the configured one.
+"""Plugins: list the installed ones, load them with stevedore, read their options, and open the configured one.
 
 A store plugin is an entry point of the group `strongroom.stores`: a callable with keyword-only, type-hinted options
 that returns a store. Those of `strongroom.importers` and `strongroom.exporters` return the source or the target of a
@@ -11,15 +11,15 @@ Entry points are checked before any code of a plugin runs: a name that two distr
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, overload
 
 from strongroom.bounded_file import read_text
 from strongroom.config import Config, Rank, StoreConfig
 from strongroom.errors import Check, ConfigurationError, PluginError
-from strongroom.plugins.distributions import by_name, described, entry_point, missing
+from strongroom.plugins.distributions import by_name, described, entry_point, entry_points, missing
 from strongroom.plugins.option_schema import Schema, Setting, read_schema
 from strongroom.plugins.resolution import check_written, resolve
 from strongroom.store import SecretStore
@@ -34,6 +34,9 @@ EXPORTERS = "strongroom.exporters"
 COMMANDS = "strongroom.commands"
 ROTATORS = "strongroom.rotators"
 
+_CONFIGURED = (STORES, IMPORTERS, EXPORTERS, ROTATORS)
+"""The groups whose plugins have options."""
+
 MAX_REFERENCE_SIZE = 1 << 16
 """The largest file that `{ file = … }` reads, in bytes."""
 
@@ -44,72 +47,88 @@ class Plugin(NamedTuple):
     """An installed plugin.
 
     Attributes:
-        name: what `plugin = …` calls it.
-        distribution: the name and version of its distribution; of each, if several claim the name.
+        name: the name that `plugin = …` selects.
+        points: its entry point; one of each distribution if several claim the name.
+        target: the object that the entry point names; None if it cannot be loaded.
         schema: its options.
         fault: the reason if it cannot be used, or the empty string.
     """
 
     name: str
-    distribution: str
+    points: Sequence[EntryPoint]
+    target: Opener | None = None
     schema: Schema = Schema({})
     fault: str = ""
 
+    @property
+    def distribution(self) -> str:
+        """The name and version of its distribution; of each, if several claim the name."""
+        return " and ".join(map(described, self.points))
 
-def prepare(config: Config, store: str) -> Callable[[], SecretStore]:
-    """Check the plugin and the options of a store, and return a function that opens the store.
 
-    The function may be called more than once. Each call resolves the options again, so that it reads a file which was
+@overload
+def opener(config: Config, store: str) -> Callable[[], SecretStore]: ...
+
+
+@overload
+def opener(config: Config, store: str, group: str) -> Callable[[], object]: ...
+
+
+def opener(config: Config, store: str, group: str = STORES) -> Callable[[], object]:
+    """Load the plugin of a store, and return the function that opens it.
+
+    The function may be called more than once. Each call resolves the options, so that it reads a file which was
     replaced in the meantime. It raises the plugin's own errors; a ConfigurationError names the store.
+
+    Args:
+        config: the configuration.
+        store: the name of the store.
+        group: the entry-point group of its plugin. In other groups than `STORES` the caller examines the result.
 
     Raises:
         PluginError: the plugin is not installed, is claimed by two distributions, or is broken; when called, also that
             a dependency is missing, or that the plugin did not return a store.
-        ConfigurationError: an option is wrong: see `resolution.resolve`. When called, also if the plugin refuses one.
-    """
-    opener = prepare_any(config, store, STORES)
-
-    def open_store() -> SecretStore:
-        opened = opener()
-        if not isinstance(opened, SecretStore):
-            raise broken(config.store(store).plugin, opened, "store")
-        return opened
-
-    return open_store
-
-
-def prepare_any(config: Config, store: str, group: str) -> Callable[[], object]:
-    """`prepare` for the plugin of that name in any group. What it returns may give anything: the caller looks at it.
-
-    Raises:
-        PluginError, ConfigurationError: see `prepare`.
+        ConfigurationError: when called: an option is wrong (see `resolution.resolve`), or the plugin refuses one.
     """
     about = config.store(store)
-    opener = _load(group, about)
-    schema = read_schema(opener, about.plugin)
-    resolve(about, schema, config, _read_file)
+    target = load(group, about.plugin, about.origin)
+    known = read_schema(target, about.plugin)
 
     def open_plugin() -> object:
-        mapping = {} if schema.mapping is None else {schema.mapping: config.mapping}
-        return _called(partial(opener, **mapping), group, about, resolve(about, schema, config, _read_file))
+        mapping = {} if known.mapping is None else {known.mapping: config.mapping}
+        opened = _called(partial(target, **mapping), group, about, resolve(about, known, config, _read_file))
+        if group == STORES and not isinstance(opened, SecretStore):
+            raise broken(about.plugin, opened, "store")
+        return opened
 
     return open_plugin
+
+
+def prepare(config: Config, store: str) -> Callable[[], SecretStore]:
+    """Return `opener` after a check of the options: a wrong configuration stops an application when it starts.
+
+    Raises:
+        PluginError, ConfigurationError: see `opener`.
+    """
+    prepared = opener(config, store)
+    settings(config, store)
+    return prepared
 
 
 def check(config: Config, store: str) -> None:
     """Validate the options of a store without opening it.
 
     Raises:
-        PluginError: see `prepare`; also if a dependency is missing.
-        ConfigurationError: see `prepare`; also if the opener's `check` refuses an option.
+        PluginError: see `opener`; also if a dependency is missing.
+        ConfigurationError: see `opener`; also if the opener's `check` refuses an option.
         StoreError: the opener's `check` raised another exception.
     """
     about = config.store(store)
-    opener = _load(STORES, about)
-    given = resolve(about, read_schema(opener, about.plugin), config, _read_file)
+    target = load(STORES, about.plugin, about.origin)
+    given = resolve(about, read_schema(target, about.plugin), config, _read_file)
 
     def validate() -> None:
-        if (check_options := getattr(opener, "check", None)) is not None:
+        if (check_options := getattr(target, "check", None)) is not None:
             _called(check_options, STORES, about, given)
 
     contained(validate, store)
@@ -135,7 +154,7 @@ def settings(config: Config, store: str, group: str = STORES, *, known: Schema |
         known: the schema of its plugin, if the caller has read it.
 
     Raises:
-        PluginError, ConfigurationError: see `prepare`.
+        PluginError, ConfigurationError: see `opener`.
     """
     return resolve(config.store(store), known or schema(config, store, group), config, _read_file)
 
@@ -144,67 +163,81 @@ def schema(config: Config, store: str, group: str = STORES) -> Schema:
     """Return the options of the plugin of a store.
 
     Raises:
-        PluginError: see `prepare`.
+        PluginError: see `opener`.
     """
     about = config.store(store)
-    return read_schema(_load(group, about), about.plugin)
+    return read_schema(load(group, about.plugin, about.origin), about.plugin)
 
 
 def schemas() -> dict[str, list[Schema]]:
     """Return the options of all installed stores, importers, exporters and rotators that can be used, by name."""
     found: dict[str, list[Schema]] = {}
-    for group in (STORES, IMPORTERS, EXPORTERS, ROTATORS):
+    for group in _CONFIGURED:
         for plugin in installed(group):
             if not plugin.fault:
                 found.setdefault(plugin.name, []).append(plugin.schema)
     return found
 
 
-def load_group(group: str) -> dict[str, Opener | PluginError]:
-    """Return the object that each entry point of a group names, or the error that says why it cannot be used."""
-    from strongroom.plugins import stevedore_loader
-
-    names = by_name(group)
-    with plugin_code():
-        loaded = stevedore_loader.load_all(group, [points[0] for points in names.values() if len(points) == 1])
-    found: dict[str, Opener | PluginError] = {}
-    for name in sorted(names):
-        try:
-            point = entry_point(group, StoreConfig.bare(name))  # refuses a name that is claimed twice
-            found[name] = _opener(point, loaded[name])
-        except PluginError as error:
-            found[name] = error
-    return found
-
-
 def installed(group: str = STORES) -> list[Plugin]:
     """Return the installed plugins of a group by name, including those that cannot be used. No SDK is imported."""
-    names = by_name(group)
     found: list[Plugin] = []
-    for name, opener in load_group(group).items():
-        distribution = " and ".join(described(point) for point in names[name])
+    for name, points in sorted(by_name(group).items()):
         try:
-            if isinstance(opener, PluginError):
-                raise opener
-            found.append(Plugin(name, distribution, read_schema(opener, name)))
+            target = load(group, name)
+            known = read_schema(target, name) if group in _CONFIGURED else Schema({})
         except PluginError as error:
-            found.append(Plugin(name, distribution, fault=str(error)))
+            found.append(Plugin(name, points, fault=str(error)))
+        else:
+            found.append(Plugin(name, points, target, known))
     return found
 
 
-def commands(*, listed: bool = False) -> Mapping[str, Callable[[], object]]:
+def commands() -> Mapping[str, Callable[[], object]]:
     """Return the commands that plugins add to the command line: name -> a function that loads the click command.
 
-    Args:
-        listed: the command is loaded for its summary alone, without stevedore: `--help` does not wait for that.
-
-    The function raises PluginError: see `prepare`.
+    The function raises PluginError: see `load`.
     """
+    return {name: partial(load, COMMANDS, name) for name in sorted(by_name(COMMANDS))}
 
-    def loader(name: str) -> Callable[[], object]:
-        return lambda: _load(COMMANDS, StoreConfig.bare(name), _importlib_load if listed else _stevedore_load)
 
-    return {name: loader(name) for name in sorted(by_name(COMMANDS))}
+def load(group: str, name: str, origin: str = "The configuration") -> Opener:
+    """Return the object that the entry point of a plugin names.
+
+    Args:
+        group: the group of the entry point.
+        name: the name of the plugin.
+        origin: what asks for the plugin, for the message.
+
+    Raises:
+        PluginError: the plugin is not installed, is claimed by two distributions, or cannot be loaded.
+    """
+    point = entry_point(group, name, origin)  # before any code of a plugin runs
+    message = fault = ""
+    try:
+        with plugin_code():
+            target = _driver(point)
+    except ImportError as error:
+        message = missing(point, error)
+    except BaseException as error:
+        if is_interrupt(error):
+            raise
+        fault = f"loading it raised {type(error).__name__}"
+    else:
+        if callable(target):
+            return target
+        fault = f"{point.value} is not callable"
+    raise PluginError(message or f"The plugin {name} of {described(point)} is broken: {fault}")
+
+
+def _driver(point: EntryPoint) -> object:
+    """Return the object that an entry point names. Errors of its module pass through."""
+    from stevedore import DriverManager, ExtensionManager
+
+    # stevedore's own list is a file in the user's cache folder, which counts as current for two minutes after a change.
+    # It can miss a new plugin, or have an old target, so stevedore loads from the list that was examined.
+    ExtensionManager.ENTRY_POINT_CACHE[point.group] = list(entry_points(point.group))
+    return DriverManager[object](point.group, point.name).driver
 
 
 def _is_working_directory_gone() -> bool:
@@ -237,7 +270,7 @@ def _called(opener: Opener, group: str, about: StoreConfig, given: Mapping[str, 
     try:
         opened = opener(**{name: setting.value for name, setting in given.items()})
     except ImportError as error:
-        fault = missing(entry_point(group, about), error)
+        fault = missing(entry_point(group, about.plugin), error)
     except FileNotFoundError:
         if not _is_working_directory_gone():
             raise
@@ -257,53 +290,3 @@ def _origin(fault: str, about: StoreConfig, given: Mapping[str, Setting]) -> str
     if setting is None or setting.rank in {Rank.FILE, Rank.FILE_ENVIRONMENT}:
         return about.origin
     return setting.origin
-
-
-def _importlib_load(point: EntryPoint) -> object:
-    return point.load()
-
-
-def _stevedore_load(point: EntryPoint) -> object:
-    from strongroom.plugins import stevedore_loader
-
-    return stevedore_loader.load(point)
-
-
-def _load(group: str, about: StoreConfig, load: Callable[[EntryPoint], object] = _stevedore_load) -> Opener:
-    """Return the object that the plugin's entry point names.
-
-    Raises:
-        PluginError: the plugin is not installed, is claimed by two distributions, or cannot be loaded.
-    """
-    return load_point(entry_point(group, about), load)
-
-
-def load_point(point: EntryPoint, load: Callable[[EntryPoint], object] = _stevedore_load) -> Opener:
-    """Return the object that an entry point names.
-
-    Raises:
-        PluginError: it cannot be loaded, or is not callable.
-    """
-    try:
-        with plugin_code():
-            loaded = load(point)
-    except BaseException as error:
-        if is_interrupt(error):
-            raise
-        loaded = error
-    return _opener(point, loaded)
-
-
-def _opener(point: EntryPoint, loaded: object) -> Opener:
-    """Return the loaded object of an entry point, if it is callable.
-
-    Raises:
-        PluginError: it is not, or it is the error that loading it raised.
-    """
-    if isinstance(loaded, ImportError):
-        raise PluginError(missing(point, loaded))
-    fault = f"loading it raised {type(loaded).__name__}" if isinstance(loaded, BaseException) else ""
-    if fault or not callable(loaded):
-        fault = fault or f"{point.value} is not callable"
-        raise PluginError(f"The plugin {point.name} of {described(point)} is broken: {fault}")
-    return loaded

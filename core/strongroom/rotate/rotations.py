@@ -397,7 +397,7 @@ def open_rotator(config: Config, path: str) -> GuardedRotator | GuardedServiceRo
         StoreError: the opener raised another exception, or overran.
     """
     about = config.rotations[path].rotator
-    opener = plugins.prepare_any(config.with_store(about), path, plugins.ROTATORS)
+    opener = plugins.opener(config.with_store(about), path, plugins.ROTATORS)
     opened = open_plugin(opener, about.plugin, "rotator")
     if isinstance(opened, ServiceRotator):
         return GuardedServiceRotator(opened, about.plugin)

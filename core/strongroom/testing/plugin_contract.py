@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 import click
 import pytest
 
-from strongroom.config import StoreConfig
 from strongroom.errors import ConfigurationError
 from strongroom.plugins import COMMANDS, STORES
 from strongroom.plugins.distributions import by_name, entry_point
@@ -65,7 +64,7 @@ class PluginContract(Supervised):
     @pytest.fixture
     def opener(self) -> Callable[..., Any]:
         """Return the object that the entry point names."""
-        opener = entry_point(self.group, StoreConfig.bare(self.plugin)).load()
+        opener = entry_point(self.group, self.plugin).load()
         assert callable(opener), "the entry point names no callable"
         return opener  # type: ignore[no-any-return]  # narrowed from Any
 
@@ -87,7 +86,7 @@ class PluginContract(Supervised):
 
     def test_import_is_quick_and_silent(self) -> None:
         """Importing the plugin's module prints nothing, starts no thread, and imports no SDK."""
-        point = entry_point(self.group, StoreConfig.bare(self.plugin))
+        point = entry_point(self.group, self.plugin)
         loaded = check_import(point.value.partition(":")[0], self.longest_test)
         assert not self.lazy & loaded, f"the import loads {', '.join(sorted(self.lazy & loaded))}"
 

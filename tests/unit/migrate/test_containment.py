@@ -225,7 +225,7 @@ def opened(monkeypatch, plugin):
     config = discovery.load(chain=["env"], environ={})
 
     def use(opener):
-        monkeypatch.setattr("strongroom.plugins.prepare_any", lambda *_: opener)
+        monkeypatch.setattr("strongroom.plugins.opener", lambda *_: opener)
         return config
 
     return use

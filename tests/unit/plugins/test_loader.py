@@ -7,6 +7,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from stevedore import ExtensionManager
 
 from strongroom import plugins
 from strongroom.config import discovery
@@ -185,7 +186,7 @@ class TestMissing:
         """`vault` needs strongroom[vault]; the distribution's own metadata says so."""
         from strongroom.plugins.distributions import entry_point, missing
 
-        point = entry_point(plugins.STORES, discovery.load().store("vault"))
+        point = entry_point(plugins.STORES, "vault")
         message = missing(point, ModuleNotFoundError("No module named 'hvac'", name="hvac"))
         assert message == 'The plugin vault needs hvac, which is not installed: pip install "strongroom[vault]"'
 
@@ -346,8 +347,14 @@ class TestInstalled:
         assert "The plugin corp" in listed["corp"].fault
         assert listed["memory"].fault == ""
 
+    def test_a_plugin_is_found_although_the_list_of_stevedore_is_older(self, search_path, monkeypatch):
+        """stevedore keeps its list for the process, and in the user's cache folder for later ones."""
+        monkeypatch.setitem(ExtensionManager.ENTRY_POINT_CACHE, plugins.STORES, [])
+        search_path.install("corp-secrets", {"corp": "corp_store:open_corp"}, modules={"corp_store": CORP})
+        assert prepare("corp", region="eu")().read("a").data == {"region": "eu"}
+
     def test_nothing_is_written_to_the_user_s_cache_folder(self, search_path, tmp_path):
-        """Stevedore's own discovery would write there, and miss what is installed later."""
+        """stevedore would write its list there, and miss what is installed later."""
         code = (
             "from strongroom import plugins; from strongroom.config import discovery; "
             "plugins.prepare(discovery.load(), 'memory')()"
