@@ -69,9 +69,16 @@ def _encoder() -> JSONEncoder:
 
 TYPES = (str, bytes, int, float, bool, dict, list, object)
 
-_TRUE = frozenset({"true", "1", "yes", "on"})
+# `t` and `f` too: Vault's own client takes them in VAULT_SKIP_VERIFY (https://pkg.go.dev/strconv#ParseBool).
+_BOOLEANS = {
+    **dict.fromkeys(("true", "1", "yes", "on", "t"), True),
+    **dict.fromkeys(("false", "0", "no", "off", "f"), False),
+}
 
-_FALSE = frozenset({"false", "0", "no", "off"})
+
+def read_boolean(text: str) -> bool | None:
+    """Return the boolean that text stands for, in any case and with spaces around it, or None."""
+    return _BOOLEANS.get(text.strip().lower())
 
 
 def as_text(value: Value, path: str, key: str) -> SensitiveStr:
@@ -112,7 +119,7 @@ def convert(value: Value, wanted: type[_T], path: str, key: str) -> _T:
     """Return the value as `wanted`, a type that `check_type` accepts; `object` is the stored value.
 
     Text is read as the requested type, since an environment variable is always text. A boolean is one of true, false,
-    1, 0, yes, no, on, off. Nothing is rounded or cut.
+    1, 0, yes, no, on, off, t, f. Nothing is rounded or cut.
 
     Raises:
         InvalidDataError: the stored value is not of that type. The message does not show it.
@@ -140,8 +147,7 @@ def _parsed(value: Value, wanted: type) -> object:
     if wanted is bytes:
         return SensitiveBytes(value.encode()) if isinstance(value, str) else value
     if wanted is bool and isinstance(value, str):
-        word = value.strip().lower()
-        return True if word in _TRUE else False if word in _FALSE else None
+        return read_boolean(value)
     if wanted is int:
         value = int(_decimal(value)) if isinstance(value, str) else value
         return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -510,6 +510,7 @@ def test_what_has_no_text_names_the_way(value, hint):
         ("true", bool, True),
         ("OFF", bool, False),
         (" Yes ", bool, True),
+        ("T", bool, True),
         (False, bool, False),
         (5, str, "5"),
         ("text", bytes, b"text"),

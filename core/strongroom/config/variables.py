@@ -8,6 +8,7 @@ from strongroom.config import durations
 from strongroom.config.document import suggest
 from strongroom.config.file import expand_home
 from strongroom.config.trust import TRUSTED_PATHS
+from strongroom.encoding import read_boolean
 from strongroom.errors import ConfigurationError
 from strongroom.secret import SensitiveStr
 
@@ -21,7 +22,6 @@ _CACHE = {
 _DISK = "STRONGROOM_CACHE_DISK"
 _FOLDER = "STRONGROOM_CACHE_FOLDER"
 _AUDIT_FILE = "STRONGROOM_AUDIT_FILE"
-_FLAGS = {"true": True, "1": True, "false": False, "0": False}
 _SETTINGS = {
     "STRONGROOM_ENVIRONMENT": "environment",
     "STRONGROOM_TIMEOUT": "timeout",
@@ -131,7 +131,7 @@ def read_variables(environ: Mapping[str, str]) -> Variables:
 def _cache(ours: Mapping[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {setting: _seconds(ours, name, positive=False) for name, setting in _CACHE.items()}
     if _DISK in ours:
-        found["disk"] = _FLAGS.get(ours[_DISK].strip().lower())
+        found["disk"] = read_boolean(ours[_DISK])
         if found["disk"] is None:
             raise ConfigurationError(f"The environment variable {_DISK} must be true or false")
     if _FOLDER in ours:

@@ -12,11 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, Union, get_args, get_origin
 
+from strongroom.encoding import read_boolean
 from strongroom.secret import protect
 
-# `t` and `f` too: Vault's own client takes them in VAULT_SKIP_VERIFY (https://pkg.go.dev/strconv#ParseBool).
-_TRUE = frozenset({"true", "1", "yes", "on", "t"})
-_FALSE = frozenset({"false", "0", "no", "off", "f"})
 MISMATCH: Final = object()
 """What `read_value` returns for a value that is not of the type. An error would carry the value."""
 
@@ -119,11 +117,10 @@ def _scalar(value: object, hint: Any) -> object:
 def _scalar_of_text(value: str, hint: Any) -> object:
     if hint is str:
         return value
-    word = value.strip().lower()
     if hint is bool:
-        return True if word in _TRUE else False if word in _FALSE else MISMATCH
+        return MISMATCH if (read := read_boolean(value)) is None else read
     try:
-        return int(word) if hint is int else _finite(float(word))
+        return int(value) if hint is int else _finite(float(value))
     except ValueError:
         return MISMATCH
 

@@ -330,12 +330,18 @@ class TestPrecedence:
         environ = {"STRONGROOM_STORES_CORP_URL": "https://one", "STRONGROOM_ENVIRONMENT": "dev"}
         assert "corp" not in configured(file, environ=environ).stores
 
+    @pytest.mark.parametrize(("text", "disk"), [("true", True), ("On", True), ("f", False), (" no ", False)])
+    def test_a_variable_takes_the_words_of_a_boolean_that_an_option_takes(self, text, disk):
+        """One list of words for variables, options and values of secrets."""
+        assert configured("", environ={"STRONGROOM_CACHE_DISK": text}).cache.disk is disk
+
     @pytest.mark.parametrize(
         ("environ", "words"),
         [
             ({"STRONGROOM_CASH_TTL": CANARY}, "STRONGROOM_CASH_TTL is unknown"),
             ({"STRONGROOM_CACHE_TTL": CANARY}, "STRONGROOM_CACHE_TTL must be a duration"),
             ({"STRONGROOM_TIMEOUT": "0"}, "STRONGROOM_TIMEOUT must be a duration"),
+            ({"STRONGROOM_CACHE_DISK": CANARY}, "STRONGROOM_CACHE_DISK must be true or false"),
             ({"STRONGROOM_STORES_VALUT_URL": CANARY}, "STRONGROOM_STORES_VALUT_URL names no store"),
             ({"STRONGROOM_STORES_VAULT_": CANARY}, "STRONGROOM_STORES_VAULT_ names no store"),
         ],
