@@ -90,6 +90,18 @@ class TestPrepare:
             prepare("corp", reggion="eu")
         assert sys.modules["corp_store"].opened == []
 
+    def test_an_opener_without_a_check_reads_the_options_when_it_is_called(self, tmp_path):
+        """A store that is opened at once has its options resolved once."""
+        file = tmp_path / "token"
+        (Path.cwd() / "strongroom.toml").write_text(
+            f'chain = ["memory"]\n[stores.memory.secrets.app]\ntoken = {{ file = "{file}" }}'
+        )
+        opener = plugins.opener(discovery.load(), "memory")
+        with pytest.raises(ConfigurationError, match="No such file"):
+            opener()
+        file.write_text("one\n")
+        assert opener().read("app").data["token"] == "one"
+
     def test_a_token_in_a_file_is_read_again_at_each_opening(self, tmp_path):
         """It was rotated since: after a fork or a new login the new one counts."""
         file = tmp_path / "token"
@@ -354,7 +366,7 @@ class TestInstalled:
         assert prepare("corp", region="eu")().read("a").data == {"region": "eu"}
 
     def test_nothing_is_written_to_the_user_s_cache_folder(self, search_path, tmp_path):
-        """stevedore would write its list there, and miss what is installed later."""
+        """stevedore would write its list there, and miss plugins that are installed later."""
         code = (
             "from strongroom import plugins; from strongroom.config import discovery; "
             "plugins.prepare(discovery.load(), 'memory')()"
