@@ -132,8 +132,9 @@ class _StoreLoop:
 
         with self._lock:
             if self._loop is None or self._process != os.getpid():
-                self._loop, self._process, self._calls = asyncio.new_event_loop(), os.getpid(), set()
-                threading.Thread(target=_run, args=(self._loop,), name=self._name, daemon=True).start()
+                loop = asyncio.new_event_loop()
+                threading.Thread(target=_run, args=(loop,), name=self._name, daemon=True).start()
+                self._loop, self._process, self._calls = loop, os.getpid(), set()
             begun = asyncio.run_coroutine_threadsafe(_outcome(start), self._loop)
             self._calls.add(begun)
         begun.add_done_callback(self._calls.discard)
