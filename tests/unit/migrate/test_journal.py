@@ -171,19 +171,21 @@ def test_numbers_count_by_value_and_types_count(left, right, one):
     assert digest(left) != Digester(b"l" * 32).digest(left)
 
 
-def test_what_is_remembered_of_an_item_is_found_by_its_name():
+def test_what_is_remembered_of_an_item_is_found_by_its_name(tmp_path):
     """Also where the plan has the item at another place than it had."""
     digester = Digester(b"k" * 32)
     items = [Item("source", str(index), str(index), PlannedState.CREATE) for index in range(4)]
     here, there = [{"value": index} for index in range(4)], [{"value": -index} for index in range(4)]
     records = {i: digest_record(digester, items[i], here[i], None if i == 2 else there[i]) for i in (0, 2, 3)}
-    kept = PlanDigests(b"".join(records.get(index, NO_RECORD) for index in (3, 1, 0, 2)), digester)
+    (tmp_path / "plan").write_bytes(b"".join(records.get(index, NO_RECORD) for index in (3, 1, 0, 2)))
+    kept = PlanDigests(tmp_path / "plan", digester)
     digest = digester.digest
     for places in ((0, 1, 2, 3), (3, 2, 1, 0), (9, 9, 9, 9)):
         assert kept.get(places[0], items[3]) == (digest(here[3]), digest(there[3]))
         assert kept.get(places[1], items[1]) == (None, None)
         assert kept.get(places[2], items[0]) == (digest(here[0]), digest(there[0]))
         assert kept.get(places[3], items[2]) == (digest(here[2]), None)
+    kept.close()
 
 
 # --- the backup -------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ class Results:
 
     def __init__(self, action: Action, run: OpenRun, total: int, on_progress: OnProgress | None) -> None:
         self._action = action
-        self._run, self._plan = run.run, run.plan
+        self._run, self._plan = run.run.name, run.plan
         self._started = datetime.now(UTC)
         self._deletes = action is Action.DELETE_SOURCE
         for store in self._plan.sources if self._deletes else (self._plan.target,):
@@ -88,7 +88,7 @@ class Results:
         return all(self._results[index].state in {ItemState.DONE, ItemState.SKIPPED} for index in indices)
 
     def report(self, stopped: StrongroomError | None = None) -> Report:
-        """Return the report, and keep it with the run.
+        """Return the report.
 
         Raises:
             MigrationError: not everything was done. It carries the report.
@@ -96,7 +96,7 @@ class Results:
         reason = "" if stopped is None else str(stopped)
         report = Report(
             self._action,
-            self._run.name,
+            self._run,
             self._plan.sources,
             self._plan.target,
             self._started,
@@ -104,7 +104,6 @@ class Results:
             tuple(self._results),
             reason,
         )
-        self._run.keep_report(report)
         if report.ok:
             return report
         raise MigrationError(_message(report), report)

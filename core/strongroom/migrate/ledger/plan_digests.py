@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from functools import cached_property
+from pathlib import Path
 
 from strongroom.digest import Digester
+from strongroom.files import private_file
 from strongroom.migrate.plans.plan import Item
 from strongroom.secret import Value
 
@@ -29,13 +32,20 @@ class PlanDigests:
     """The digests of a plan's secrets when it was made.
 
     Args:
-        content: a record for each item, in the order of the plan.
+        file: a record for each item, in the order of the plan.
         digester: the digester that made them.
+
+    Raises:
+        OSError: the file does not exist, or cannot be read.
     """
 
-    def __init__(self, content: bytes, digester: Digester) -> None:
-        self._content = content
+    def __init__(self, file: Path, digester: Digester) -> None:
         self._digester = digester
+        self._descriptor = private_file.open_file(file, os.O_RDONLY)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)
 
     def get(self, index: int, item: Item) -> tuple[bytes | None, bytes | None]:
         """Return the digests of an item, or None for each that was not kept.
@@ -50,8 +60,9 @@ class PlanDigests:
 
     @cached_property
     def _indices(self) -> Mapping[bytes, int]:
-        return {self._record(index)[:_SIZE]: index for index in range(len(self._content) // len(NO_RECORD))}
+        count = os.fstat(self._descriptor).st_size // len(NO_RECORD)
+        return {self._record(index)[:_SIZE]: index for index in range(count)}
 
     def _record(self, index: int) -> bytes:
-        start = index * len(NO_RECORD)
-        return (self._content[start : start + len(NO_RECORD)] if index >= 0 else b"") or NO_RECORD
+        size = len(NO_RECORD)
+        return (os.pread(self._descriptor, size, index * size) if index >= 0 else b"") or NO_RECORD

@@ -185,7 +185,7 @@ class RunLedger:
     def remembered(self, plan: Plan) -> PlanDigests | None:
         """Return the digests of a plan's secrets, or None if this machine has none."""
         try:
-            return PlanDigests(private_file.read(self._plan_file(plan.id)), self.digester())
+            return PlanDigests(self._plan_file(plan.id), self.digester())
         except OSError:
             return None
 
@@ -303,7 +303,9 @@ class RunLedger:
         with ExitStack() as stack:
             journal = stack.enter_context(closing(Journal(run.journal, run.name)))
             backup = stack.enter_context(closing(Backup(run.folder, run.name)))
-            yield OpenRun(self, run, plan, journal, backup, self.digester(), self.remembered(plan))
+            if (planned := self.remembered(plan)) is not None:
+                stack.callback(planned.close)
+            yield OpenRun(self, run, plan, journal, backup, self.digester(), planned)
 
 
 def _run(ledger: Path, name: str) -> Run:

@@ -177,7 +177,7 @@ def finish(
         name = f". To roll back: `strongroom migrate undo {report.run}`"
     output.say(f"{sentence(report, migrated=plan is not None)}{name}")
     if writes and not report.ok:
-        run = _run(report)
+        run = run_of(report)
         if run is None or not run.finished:
             output.say(f"Fix the cause, then continue: `strongroom migrate resume {report.run}`")
         elif any(map(_is_unread, report.faults)):
@@ -296,7 +296,7 @@ def _is_unread(result: ItemResult) -> bool:
     return result.error is not None and not isinstance(result.error, SecretNotFoundError)
 
 
-def _run(report: Report) -> Run | None:
+def run_of(report: Report) -> Run | None:
     """Return the current run of a report."""
     from strongroom.migrate import runs
 

@@ -220,7 +220,7 @@ def delete_source_command(
 
 
 def step(run: Callable[[OnProgress | None], Report], *, again: str = "") -> Report:
-    """Run a step, and return its report, even if it is not complete.
+    """Run a step, store its report beside the run's journal, and return it, even if it is not complete.
 
     Args:
         run: runs the step, with a callback for the progress.
@@ -238,6 +238,8 @@ def step(run: Callable[[OnProgress | None], Report], *, again: str = "") -> Repo
         if again:
             output.say(f"Interrupted. To continue: `strongroom migrate {again}`")
         raise
+    if (kept := reports.run_of(report)) is not None:
+        kept.keep_report(report)
     return report
 
 
