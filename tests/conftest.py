@@ -20,10 +20,10 @@ from hypothesis import HealthCheck, settings
 from strongroom.config import discovery
 
 if TYPE_CHECKING:  # the servers need extras, and the unit tests of the core run without them
-    from aws import Moto
-    from fresh_vault import FreshVault
-    from passwordstore import PasswordStore
     from strongroom_vault.testing import TestVault
+    from support.services.aws import Moto
+    from support.services.passwordstore import PasswordStore
+    from support.vault.fresh_vault import FreshVault
 
 _AMBIENT = re.compile(
     r"(VAULT|BAO|STRONGROOM|AWS|DB|JWT|REDIS|XDG)_.*|DATABASE_URL|APP_SECRET_KEY|.*_API_KEY|(HTTPS?|ALL|NO)_PROXY"
@@ -184,7 +184,7 @@ def own_openbao(tmp_path) -> Iterator[TestVault]:
 @pytest.fixture
 def fresh_openbao(audited_openbao) -> Iterator[FreshVault]:
     """What looks like a new server: a namespace of the shared server, behind an address of its own."""
-    from fresh_vault import FreshVault
+    from support.vault.fresh_vault import FreshVault
 
     server = FreshVault(audited_openbao)
     yield server
@@ -206,7 +206,7 @@ def kv1(openbao) -> str:
 @pytest.fixture(scope="session")
 def lasting_moto() -> Iterator[Moto]:
     """The AWS that all tests of a worker share. It checks no signatures and policies by itself. A test may empty it."""
-    from aws import Moto
+    from support.services.aws import Moto
 
     server = Moto()
     yield server
@@ -222,7 +222,7 @@ def moto(lasting_moto) -> Moto:
 
 @pytest.fixture(scope="session")
 def _gpg_key() -> Iterator[PasswordStore]:
-    from passwordstore import password_store
+    from support.services.passwordstore import password_store
 
     with password_store() as made:
         yield made
@@ -257,7 +257,7 @@ def age_key(tmp_path_factory) -> AgeKey:
 
 @pytest.fixture(scope="session")
 def _unlocked_bus() -> Iterator[str]:
-    from secret_service import secret_service
+    from support.services.secret_service import secret_service
 
     with secret_service() as address:
         yield address
@@ -265,7 +265,7 @@ def _unlocked_bus() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def _locked_bus() -> Iterator[str]:
-    from secret_service import secret_service
+    from support.services.secret_service import secret_service
 
     with secret_service(locked=True) as address:
         yield address

@@ -19,7 +19,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from strongroom import SecretsManager
 from strongroom_vault.testing import TestVault
-from tls_vault import TLSVault
+from support.vault.tls_vault import TLSVault
 
 COUNT = 1000
 FOLDER = "secretspec/bench/default"

@@ -12,9 +12,9 @@ from aws_secretsmanager_caching import SecretCache
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from stores import RemoteStore
 from strongroom import SecretsManager
 from strongroom.secret import SensitiveStr
+from support.stores import RemoteStore
 
 _R = TypeVar("_R")
 

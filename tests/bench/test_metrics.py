@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from stores import RemoteStore
 from strongroom import SecretsManager
 from strongroom.events import cache_hits
 from strongroom.integrations.metrics.prometheus import StrongroomCollector
 from strongroom.secret import SensitiveStr
+from support.stores import RemoteStore
 
 READS = 1_000_000
 ROUND = 10_000

@@ -12,10 +12,10 @@ import hvac
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from migrations import apply, plan, verify
 from strongroom.store.memory import MemoryStore
 from strongroom_vault.plugin import open_vault
 from strongroom_vault.testing import TestVault
+from support.scenarios.migrations import apply, plan, verify
 
 COUNT = 10_000
 MANY = 100_000

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urldefrag
 import pytest
 from playwright.sync_api import Browser, Page
 
-from chromium import SIDEWAYS, running_chromium
+from support.services.chromium import SIDEWAYS, running_chromium
 
 SITE = Path(os.environ["TEST_SITE"]).resolve()
 PICTURES = Path(os.environ.get("PICTURES", SITE.parent / "pictures"))

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-import pages
 from strongroom import testing
+from support.scenarios import pages
 
 MOST_LINES = 60
 

@@ -11,10 +11,10 @@ import click
 import pytest
 
 import command_pages
-from pages import DOCS
 from strongroom.cli import registry
 from strongroom.cli.app import strongroom
 from strongroom.cli.exit_codes import ExitCode
+from support.scenarios.pages import DOCS
 
 
 class Text(HTMLParser):

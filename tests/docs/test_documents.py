@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-import pages
 from strongroom import store
 from strongroom.cli.app import run
+from support.scenarios import pages
 
 PAGES = sorted((pages.DOCS / "reference" / "command-line").glob("*.md"))
 

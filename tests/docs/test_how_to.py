@@ -20,11 +20,11 @@ import pytest
 import yaml
 from lightkube.core.resource_registry import resource_registry
 
-import pages
-from pages import blocks
 from strongroom import plugins
 from strongroom.cli.app import strongroom
 from strongroom.config import discovery
+from support.scenarios import pages
+from support.scenarios.pages import blocks
 
 PAGES = pages.pages()
 

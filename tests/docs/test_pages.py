@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import page_blocks
-import pages
+from support.scenarios import page_blocks, pages
 
 PAGES = [pages.README, *pages.pages()]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from database_servers import running_redis
+from support.services.database_servers import running_redis
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "strongroom-redis"
 

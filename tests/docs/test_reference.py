@@ -11,13 +11,13 @@ from collections.abc import Iterator
 import pytest
 
 import option_pages
-import pages
 import strongroom
 import strongroom.integrations
 import strongroom_vault
 from strongroom import config, plugins
 from strongroom.events import Event, EventKind
 from strongroom.plugins.extensions import extension_names
+from support.scenarios import pages
 
 API = sorted((pages.DOCS / "reference" / "api").glob("*.md"))
 ERRORS = pages.page("reference/errors.md")

@@ -7,10 +7,10 @@ import tomllib
 
 from packaging.requirements import Requirement
 
-import pages
 import strongroom
 import strongroom_vault
 from strongroom import errors
+from support.scenarios import pages
 
 RUN = {"python", "console", "toml", "ini", "hcl"}
 """Languages whose blocks run with their page, or are files that its later blocks read."""

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import import_picture
-import pages
+from support.scenarios import pages
 
 INDEX = pages.DOCS / "index.md"
 LINK = re.compile(r"\]\(([^)\s#]+\.md)(?:#[^)\s]*)?\)")

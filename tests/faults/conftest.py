@@ -7,8 +7,8 @@ import pytest
 
 from strongroom.store.boundary.validation import ValidatedStore
 from strongroom_vault.plugin import open_vault
-from support.cluster import TestCluster
-from support.proxy import FaultProxy
+from support.vault.cluster import TestCluster
+from support.vault.proxy import FaultProxy
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 
-from support.cluster import TestCluster
+from support.vault.cluster import TestCluster
 
 _NET = f"10.213.{os.getpid() % 250}"
 _BRIDGE = f"srb{os.getpid()}"

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 import support
-from approle import approle_login
 from strongroom.errors import ConflictError, SecretNotFoundError, StoreUnavailableError
 from strongroom.store import time_limit
 from strongroom_vault.http.hvac_adapter import requests
-from support import faults
+from support.vault import faults
+from support.vault.approle import approle_login
 
 GENEROUS = 60.0
 """Seconds in which a cluster comes back on any machine. It takes two to four."""
@@ -237,7 +237,7 @@ def test_no_node_outlives_the_process_that_started_it(tmp_path):
     script = """if True:
         import sys
         from pathlib import Path
-        from support.cluster import TestCluster
+        from support.vault.cluster import TestCluster
         cluster = TestCluster(folder=Path(sys.argv[1]))
         cluster.start()
         print(*(node.pid for node in cluster.nodes), flush=True)

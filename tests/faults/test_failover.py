@@ -14,8 +14,8 @@ from faults import load, namespaces
 from strongroom import SecretsManager, StoreUnavailableError
 from strongroom.store.memory import open_memory
 from strongroom_vault.plugin import open_vault
-from support import faults
-from support.proxy import FaultProxy
+from support.vault import faults
+from support.vault.proxy import FaultProxy
 
 COUNT = int(os.environ.get("COUNT", "1"))
 SECONDS = int(os.environ.get("SECONDS", "0"))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from clock import LONG
+from support.clock import LONG
 
 DEADLINE = 0.5
 ALLOWED = 0.5

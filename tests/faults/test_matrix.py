@@ -22,8 +22,8 @@ from faults.observing import Requests, Starvation, everything_logged, shown
 from faults.operations import ANSWER, CANARY, OPERATIONS, RENEWED, REPLACED, WARNED
 from strongroom.errors import StrongroomError
 from strongroom.store import time_limit
-from support import faults
-from support.proxy import FaultProxy
+from support.vault import faults
+from support.vault.proxy import FaultProxy
 
 DEADLINE = 6.0
 """Seconds that an operation has: enough for three attempts and the longest pauses between them."""

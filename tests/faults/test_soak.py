@@ -19,7 +19,7 @@ import pytest
 from strongroom import SecretsManager, StoreUnavailableError
 from strongroom.store.boundary.validation import ValidatedStore
 from strongroom_vault.plugin import open_vault
-from support.cluster import TestCluster
+from support.vault.cluster import TestCluster
 
 SECONDS = int(os.environ.get("SOAK_SECONDS", "60"))
 THREADS = 64

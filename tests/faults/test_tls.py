@@ -13,8 +13,8 @@ from strongroom.store import time_limit
 from strongroom.store.boundary.validation import ValidatedStore
 from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.plugin import open_vault
-from support import faults
-from support.proxy import FaultProxy
+from support.vault import faults
+from support.vault.proxy import FaultProxy
 
 
 @pytest.fixture(scope="module")

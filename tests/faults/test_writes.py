@@ -9,7 +9,7 @@ from strongroom.secret import same
 from strongroom.store import time_limit
 from strongroom.store.boundary.validation import ValidatedStore
 from strongroom_vault.plugin import open_vault
-from support import faults
+from support.vault import faults
 
 LOST = {
     "reset": faults.reset(forward=True),

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from jwt_issuer import Issuer
+from support.vault.jwt_issuer import Issuer
 
 _KUBECTL = """#!{python}
 import sys

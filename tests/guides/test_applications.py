@@ -20,12 +20,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import page_blocks
-import pages
-from database_servers import running_redis
-from load import wait_until
-from postgres import running_postgres
 from strongroom_vault.dev.server import free_port
+from support.scenarios import page_blocks, pages
+from support.scenarios.load import wait_until
+from support.services.database_servers import running_redis
+from support.services.postgres import running_postgres
 
 LONG = 60.0
 """Seconds that only a server which hangs takes."""

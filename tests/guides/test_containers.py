@@ -6,10 +6,9 @@ import os
 
 import pytest
 
-import containers
-import page_blocks
-import pages
 from strongroom_vault.dev.server import find_binary
+from support.scenarios import page_blocks, pages
+from support.services import containers
 
 
 @pytest.mark.timeout(400)

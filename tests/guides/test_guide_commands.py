@@ -7,8 +7,8 @@ import subprocess
 
 import pytest
 
-from permissive_vault import PermissiveVault
 from strongroom_vault.dev.server import find_binary
+from support.vault.permissive_vault import PermissiveVault
 
 APPROLE = """
 # Enable AppRole

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-import page_blocks
-import pages
-from programs import require
 from strongroom_vault.dev.server import find_binary
+from support.programs import require
+from support.scenarios import page_blocks, pages
 
 
 def run(page: Path, folder: Path) -> None:

@@ -18,9 +18,9 @@ import pyrage
 import pytest
 import trustme
 
-import pages
-from programs import require
 from strongroom_vault.dev.server import find_binary
+from support.programs import require
+from support.scenarios import pages
 
 SERVER_PAGES = ["aws-iam.md", "jwt.md", "people.md", "github-actions.md", "platforms/kubernetes.md"]
 

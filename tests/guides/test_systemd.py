@@ -6,10 +6,9 @@ import os
 
 import pytest
 
-import page_blocks
-import pages
 from strongroom_vault.dev.server import find_binary
-from systemd import running_systemd
+from support.scenarios import page_blocks, pages
+from support.services.systemd import running_systemd
 
 
 @pytest.mark.parametrize("page", pages.that_need("guides", "systemd"), ids=pages.name_of)

@@ -15,8 +15,8 @@ from strongroom.config import chain_table
 from strongroom.store import deadline
 
 if TYPE_CHECKING:  # the servers need drivers, which few tests import
-    from database_servers import MariaDB, RedisServer
-    from postgres import Postgres
+    from support.services.database_servers import MariaDB, RedisServer
+    from support.services.postgres import Postgres
 
 _LIMIT = 60.0
 
@@ -42,7 +42,7 @@ def closed_port() -> Iterator[int]:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    from postgres import running_postgres
+    from support.services.postgres import running_postgres
 
     with running_postgres() as server:
         yield server
@@ -51,7 +51,7 @@ def postgres() -> Iterator[Postgres]:
 @pytest.fixture(scope="session")
 def mariadb() -> Iterator[MariaDB]:
     """Skip the test if MariaDB is not installed."""
-    from database_servers import running_mariadb
+    from support.services.database_servers import running_mariadb
 
     with running_mariadb() as server:
         yield server
@@ -60,7 +60,7 @@ def mariadb() -> Iterator[MariaDB]:
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
     """Skip the test if Redis is not installed."""
-    from database_servers import running_redis
+    from support.services.database_servers import running_redis
 
     with running_redis() as server:
         yield server

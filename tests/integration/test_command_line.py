@@ -27,8 +27,8 @@ import pexpect
 import pytest
 import trustme
 
-from command_line import Caller, Done, call
-from support.proxy import FaultProxy
+from support.command_line import Caller, Done, call
+from support.vault.proxy import FaultProxy
 
 STRONGROOM = str(Path(sys.executable).parent / "strongroom")
 CANARY = f"canary-{secrets.token_hex(8)}"

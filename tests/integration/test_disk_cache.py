@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from strongroom import PermissionDeniedError, SecretNotFoundError, SecretsManager, StoreError, StoreUnavailableError
-from support.proxy import FaultProxy
+from support.vault.proxy import FaultProxy
 
 CANARY = "canary-4c1e"
 

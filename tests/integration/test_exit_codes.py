@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from command_line import Caller
 from strongroom.cli.exit_codes import ExitCode
-from support import faults
-from support.proxy import FaultProxy
+from support.vault import faults
+from support.command_line import Caller
+from support.vault.proxy import FaultProxy
 
 STRONGROOM = str(Path(sys.executable).parent / "strongroom")
 

@@ -13,11 +13,11 @@ from types import SimpleNamespace
 import pytest
 
 import strongroom
-from clock import Clock
 from strongroom import SecretsManager, get_api_key, get_secret, set_default_manager, set_secret
 from strongroom.config import discovery
 from strongroom.errors import AuthenticationError, PermissionDeniedError, SecretNotFoundError
 from strongroom_vault import VaultConnectionError
+from support.clock import Clock
 
 GUIDE = Path(__file__).with_name("guide.md").read_text(encoding="utf-8")
 SECTIONS = {

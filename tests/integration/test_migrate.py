@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from migrations import HARD, apply, delete_source, plan, resume, undo, verify
 from strongroom.config import Config
 from strongroom.errors import (
     MigrationError,
@@ -30,8 +29,9 @@ from strongroom.secret import Secret, same
 from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.store.memory import MemoryStore
 from strongroom_vault.plugin import open_vault
-from support import faults
-from support.proxy import FaultProxy
+from support.vault import faults
+from support.scenarios.migrations import HARD, apply, delete_source, plan, resume, undo, verify
+from support.vault.proxy import FaultProxy
 
 CANARY = "canary-5d3b-value"
 

@@ -7,13 +7,13 @@ import random
 
 import pytest
 
-from migration_process import Killable
-from migrations import apply, delete_source, plan, resume, undo, verify
+from programs.migration_process import Killable
 from strongroom.migrate import ItemState, OnConflict, dump_plan, parse_plan, runs
 from strongroom.migrate.endpoints import Endpoints
 from strongroom.secret import Secret
 from strongroom.store.boundary.validation import ValidatedStore
 from strongroom_vault.plugin import open_vault
+from support.scenarios.migrations import apply, delete_source, plan, resume, undo, verify
 
 COUNT = 20
 BOUNDARIES = {"kv2": 30, "kv1": 18}

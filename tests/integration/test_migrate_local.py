@@ -6,7 +6,6 @@ from functools import partial
 
 import pytest
 
-from migrations import HARD, apply, failed, plan, undo, verify
 from strongroom.migrate import ItemState, OnConflict, PlannedState, runs
 from strongroom.secret import Secret, same
 from strongroom.store.boundary.validation import ValidatedStore
@@ -14,6 +13,7 @@ from strongroom.store.memory import open_memory
 from strongroom_local.command.plugin import open_command
 from strongroom_local.keyring_store import open_keyring
 from strongroom_local.sops.plugin import open_sops
+from support.scenarios.migrations import HARD, apply, failed, plan, undo, verify
 
 _REAL = pytest.mark.skipif("TEST_KEYRING" not in os.environ, reason="a real keyring: nox -s keyring")
 

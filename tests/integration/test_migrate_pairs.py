@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from migrations import HARD, apply, plan, undo, verify
 from strongroom.config.discovery import load
 from strongroom.errors import (
     InvalidDataError,
@@ -22,6 +21,7 @@ from strongroom.migrate import ItemState, PlannedState, runs
 from strongroom.migrate.endpoints import Endpoints
 from strongroom.migrate.variables import open_dotenv
 from strongroom.secret import Secret, same
+from support.scenarios.migrations import HARD, apply, plan, undo, verify
 
 ODD_PATHS = {"with space", "%2e/percent", "unicode/ünïcode 🗝"}
 

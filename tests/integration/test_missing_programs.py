@@ -2,9 +2,9 @@
 
 import pytest
 
-from database_servers import running_mariadb, running_redis
-from passwordstore import password_store
-from secret_service import secret_service
+from support.services.database_servers import running_mariadb, running_redis
+from support.services.passwordstore import password_store
+from support.services.secret_service import secret_service
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,11 @@ from concurrent.futures import wait
 
 import pytest
 
-from clock import LONG, SOON, Clock
 from strongroom import SecretsManager
 from strongroom.chain.breaker import FIRST_PROBE
 from strongroom.errors import Answer, PermissionDeniedError, SecretNotFoundError, StoreUnavailableError
 from strongroom_vault import VaultConnectionError
+from support.clock import LONG, SOON, Clock
 
 READ, NOT_READ = ("api-keys/openai", "key"), ("api-keys/anthropic", "key")
 

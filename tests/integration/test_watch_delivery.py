@@ -16,7 +16,7 @@ from strongroom.files.plugin import open_json
 from strongroom_aws.plugin import open_secrets_manager
 from strongroom_vault.plugin import open_vault
 from strongroom_vault.testing import TestVault
-from support.proxy import FaultProxy
+from support.vault.proxy import FaultProxy
 
 LONG = bool(os.environ.get("TEST_WATCH_LONG"))
 long_form = pytest.mark.skipif(not LONG, reason="nox -s watch runs it")

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from chromium import SIDEWAYS, running_chromium
 from strongroom.cli.commands.status.migrations import MigrationStatus
 from strongroom.cli.commands.status.model import LinkStatus, RotationRow, Status, document
 from strongroom.cli.commands.status.server import StatusServer
@@ -16,6 +15,7 @@ from strongroom.config import CacheConfig, LinkConfig
 from strongroom.errors import Check, CheckState
 from strongroom.rotate.rotations import RotationStatus
 from strongroom.status import CacheReport, ProcessReport, WatchReport
+from support.services.chromium import SIDEWAYS, running_chromium
 
 HOSTILE = "<img src=x onerror=\"document.title='owned'\">"
 LONG = "a-store-with-a-name-that-is-much-longer-than-a-telephone-is-wide-" * 2

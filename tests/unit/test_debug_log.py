@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from clock import Clock
-from stores import RemoteStore
 from strongroom import SecretNotFoundError, SecretsManager, StoreUnavailableError
 from strongroom.chain.chain import Chain
 from strongroom.chain.link import Link
@@ -20,6 +18,8 @@ from strongroom.disk_cache.container import Container
 from strongroom.disk_cache.store_cache import StoreCache
 from strongroom.events import cache_hits
 from strongroom.store.memory import MemoryStore
+from support.clock import Clock
+from support.stores import RemoteStore
 
 LOGGER = "strongroom.secrets_manager"
 CANARY = "s3cret-4711"

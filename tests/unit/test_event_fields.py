@@ -11,11 +11,6 @@ from typing import NamedTuple
 
 import pytest
 
-import migrations
-import pages
-from clock import Clock
-from rotating import OUTAGE, Rotating
-from stores import RemoteStore
 from strongroom import (
     PermissionDeniedError,
     SecretsManager,
@@ -29,6 +24,10 @@ from strongroom.rotate.boundary import GuardedServiceRotator
 from strongroom.rotate.service import ServiceRotation
 from strongroom.rotate.transaction import now_utc
 from strongroom.store.memory import MemoryStore
+from support.clock import Clock
+from support.scenarios import migrations, pages
+from support.scenarios.rotating import OUTAGE, Rotating
+from support.stores import RemoteStore
 
 
 def read(manager: SecretsManager, *paths: str, fresh: bool = False) -> None:

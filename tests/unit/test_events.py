@@ -6,9 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-import migrations
-from clock import Clock
-from stores import RemoteStore
 from strongroom import (
     ConflictError,
     PermissionDeniedError,
@@ -21,6 +18,9 @@ from strongroom.events import Event, EventKind, cache_hits, is_listening, listen
 from strongroom.events import audit as audit_events
 from strongroom.migrate import Migrator
 from strongroom.store.memory import MemoryStore
+from support.clock import Clock
+from support.scenarios import migrations
+from support.stores import RemoteStore
 
 
 @pytest.fixture

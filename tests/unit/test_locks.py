@@ -22,8 +22,6 @@ import strongroom_aws
 import strongroom_env
 import strongroom_local
 import strongroom_vault
-from clock import LONG
-from signals import signalled_at
 from strongroom import secrets_manager
 from strongroom.chain import merge as merge_module
 from strongroom.chain.link import Link
@@ -49,6 +47,8 @@ from strongroom_vault.session.background import Background
 from strongroom_vault.session.login_backoff import LoginBackoff
 from strongroom_vault.session.token_check import TokenCheck
 from strongroom_vault.session.tokens import ActiveToken, Tokens
+from support.clock import LONG
+from support.signals import signalled_at
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX signals and fork")
 

@@ -23,8 +23,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import strongroom
-from clock import LONG, Clock
-from stores import RemoteStore
 from strongroom import (
     ConfigurationError,
     InvalidDataError,
@@ -45,6 +43,8 @@ from strongroom.errors import UnsupportedOperationError
 from strongroom.secret import Secret, SensitiveDict, SensitiveStr, Value
 from strongroom.store import remaining
 from strongroom.store.memory import MemoryStore
+from support.clock import LONG, Clock
+from support.stores import RemoteStore
 
 CANARY = "canary-77aa-value"
 TYPES = {"yes": True, "no": "off", "pi": 3.5, "null": None, "raw": b"\xff", "list": [1, "a"], "map": {"a": 1}}

@@ -8,7 +8,6 @@ from types import FrameType
 
 import pytest
 
-from stores import RemoteStore
 from strongroom import SecretsManager, paths, secret
 from strongroom.chain.chain import Chain
 from strongroom.errors import InvalidDataError, InvalidPathError, StrongroomError
@@ -17,6 +16,7 @@ from strongroom.rotate.rotations import Rotations
 from strongroom.store.boundary.guard import GuardedStore
 from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.store.memory import MemoryStore
+from support.stores import RemoteStore
 
 BAD_PATHS = ["", "/a", "a/", "a//b", "a/../b", ".", "a\nb", "a\\b", "a\u2028", "\ud800", "x" * 1025, 5, None, ["a"]]
 BAD_DATA = [

@@ -2,7 +2,6 @@
 
 import pytest
 
-from stores import RemoteStore
 from strongroom import (
     AuthenticationError,
     ConfigurationError,
@@ -16,6 +15,7 @@ from strongroom.config import Config, LinkConfig, SecretConfig
 from strongroom.errors import InvalidDataError
 from strongroom.manager import required_secrets
 from strongroom.manager.required_secrets import State
+from support.stores import RemoteStore
 
 CANARY = "canary-5e1f"
 ROW = SecretConfig("database/connection", "url")

@@ -5,7 +5,6 @@ import traceback
 
 import pytest
 
-from stores import RemoteStore
 from strongroom import SecretsManager
 from strongroom.errors import (
     ConfigurationError,
@@ -20,6 +19,7 @@ from strongroom.errors import (
 from strongroom.secret import Secret
 from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.store.memory import MemoryStore
+from support.stores import RemoteStore
 
 CANARY = "canary-value-81c3"
 

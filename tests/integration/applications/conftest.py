@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from stores import RemoteStore
 from strongroom import SecretsManager, StoreUnavailableError, set_default_manager
+from support.stores import RemoteStore
 
 
 @pytest.fixture

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-import page_blocks
-import pages
 from strongroom.testing import SimulatedFailure
+from support.scenarios import page_blocks, pages
 
 pytest.importorskip("airflow", reason="Airflow has a separate environment: nox -s airflow", exc_type=ImportError)
 

@@ -12,13 +12,13 @@ from opentelemetry.trace import StatusCode
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-import migrations
 from strongroom import PermissionDeniedError, Secret, SecretsManager, StoreUnavailableError
 from strongroom.events import cache_hits
 from strongroom.integrations.metrics.opentelemetry import instrument
 from strongroom.integrations.metrics.prometheus import StrongroomCollector
 from strongroom.store import AsyncSecretStore
 from strongroom.store.memory import MemoryStore
+from support.scenarios import migrations
 
 
 def use(application, store) -> None:

@@ -5,10 +5,10 @@ from functools import cached_property
 
 import pytest
 
-from aws import operation_of
 from strongroom_aws.plugin import open_parameter_store, open_secrets_manager
-from support.faults import reply
-from support.proxy import FaultProxy
+from support.services.aws import operation_of
+from support.vault.faults import reply
+from support.vault.proxy import FaultProxy
 
 
 class AWS:

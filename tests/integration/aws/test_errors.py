@@ -15,7 +15,7 @@ from strongroom.errors import (
     StoreUnavailableError,
 )
 from strongroom_aws.plugin import open_parameter_store, open_secrets_manager
-from support.faults import reply
+from support.vault.faults import reply
 
 CODES = [
     ("ResourceNotFoundException", 400, SecretNotFoundError, ""),

@@ -4,7 +4,7 @@ import pytest
 
 from strongroom.errors import AuthenticationError, CheckState, StoreUnavailableError
 from strongroom_aws.health import health
-from support import faults
+from support.vault import faults
 
 
 def checks(found):

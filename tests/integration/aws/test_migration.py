@@ -4,8 +4,6 @@ import json
 
 import pytest
 
-from aws import body_of, operation_of
-from migrations import apply, delete_source, plan, resume, undo, verify
 from strongroom.errors import (
     ConflictError,
     InvalidPathError,
@@ -24,7 +22,9 @@ from strongroom.store.memory import MemoryStore
 from strongroom.testing import CASES
 from strongroom_aws.folding import FOLD
 from strongroom_vault.plugin import open_vault
-from support.faults import reply
+from support.scenarios.migrations import apply, delete_source, plan, resume, undo, verify
+from support.services.aws import body_of, operation_of
+from support.vault.faults import reply
 
 HARD = {case.name: case for case in CASES if case.path == "contract/case" and case.name != "64 KiB"}
 

@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from aws import body_of, operation_of
 from strongroom.errors import (
     ConfigurationError,
     ConflictError,
@@ -20,6 +19,7 @@ from strongroom.secrets_manager import SecretsManager
 from strongroom.store import time_limit
 from strongroom.store.boundary.validation import ValidatedStore
 from strongroom_aws.folding import FOLD
+from support.services.aws import body_of, operation_of
 
 
 def put(aws, name, value, **options):

@@ -3,8 +3,8 @@
 import subprocess
 import sys
 
-from forks import forked
 from strongroom.testing import silent_server
+from support.forks import forked
 
 
 def test_child_of_a_fork_makes_its_own_client(aws):

@@ -5,7 +5,6 @@ import threading
 
 import pytest
 
-from aws import body_of
 from strongroom import SecretsManager
 from strongroom.errors import (
     ConfigurationError,
@@ -20,6 +19,7 @@ from strongroom.secret import Secret
 from strongroom.store.boundary.validation import ValidatedStore
 from strongroom_aws.folding import FOLD
 from strongroom_aws.plugin import open_secrets_manager
+from support.services.aws import body_of
 
 
 def stored(aws, path="app"):
@@ -175,7 +175,7 @@ def test_refused_request_is_no_absence_when_nothing_is_scheduled(aws):
 
 def test_write_whose_answer_is_lost_makes_one_version(aws):
     """The request is repeated under the same token, which is the version's id."""
-    from support import faults
+    from support.vault import faults
 
     store = aws.open_secrets()
     store.write("app", {"k": "0"})

@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from aws import CREDENTIALS
 from strongroom.errors import StrongroomError
 from strongroom.secret import check_data
 from strongroom.store import time_limit
-from support.faults import reply
+from support.services.aws import CREDENTIALS
+from support.vault.faults import reply
 
 VALUE, NUMBER = "canary-value", 987654321123
 BINARY = f"{VALUE}-binary".encode()

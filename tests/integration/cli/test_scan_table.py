@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-import pages
-from leak_corpus import AREAS, Corpus, Plant
+from support.scenarios import pages
+from support.scenarios.leak_corpus import AREAS, Corpus, Plant
 
 TABLE = pages.DOCS / "how-to" / "secrets" / "_scan_table.md"
 OURS, GITLEAKS, DETECT = "`strongroom scan`", "gitleaks", "detect-secrets"

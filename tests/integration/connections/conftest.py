@@ -10,10 +10,10 @@ import django
 import pytest
 from django.conf import settings
 
-from postgres import Postgres
 from strongroom import SecretsManager
 from strongroom.secret import Value
 from strongroom_vault.testing import TestVault
+from support.services.postgres import Postgres
 
 PATH = "database/connection"
 

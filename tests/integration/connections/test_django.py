@@ -7,10 +7,10 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.db.utils import ConnectionHandler
 
-from load import LIMIT, wait_until
 from strongroom import set_default_manager
 from strongroom.integrations.django import database
 from strongroom.integrations.django.postgresql.base import DatabaseWrapper
+from support.scenarios.load import LIMIT, wait_until
 
 PATH = "database/connection"
 

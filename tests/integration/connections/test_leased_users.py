@@ -5,10 +5,10 @@ import threading
 
 import pytest
 
-from load import Load, wait_until
 from strongroom import SecretsManager
 from strongroom.integrations.psycopg_pool import create_pool
 from strongroom.integrations.sqlalchemy import create_engine
+from support.scenarios.load import Load, wait_until
 
 PATH = "database/app"
 CREATION = ["CREATE ROLE \"{{name}}\" LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'"]

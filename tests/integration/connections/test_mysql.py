@@ -7,10 +7,10 @@ import pytest
 from django.db.utils import ConnectionHandler
 from sqlalchemy import text
 
-from load import wait_until
 from strongroom import set_default_manager
 from strongroom.integrations.django import database
 from strongroom.integrations.sqlalchemy import create_engine
+from support.scenarios.load import wait_until
 
 PATH = "database/connection"
 

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from load import wait_until
-from pools import PATH, PROVIDERS
 from strongroom.rotate.state import State, Step, as_document, pending_path
+from support.scenarios.load import wait_until
+from support.scenarios.pools import PATH, PROVIDERS
 
 
 @pytest.fixture

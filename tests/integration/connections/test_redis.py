@@ -7,8 +7,8 @@ import time
 import pytest
 import redis
 
-from load import ROTATIONS, SECONDS, Load, wait_until
 from strongroom.integrations.redis import CredentialProvider, create_async_client, create_client
+from support.scenarios.load import ROTATIONS, SECONDS, Load, wait_until
 
 PATH = "cache/redis"
 

@@ -9,10 +9,10 @@ import psycopg
 import pytest
 from django.db.utils import ConnectionHandler
 
-from load import ROTATIONS, SECONDS, WORKERS, Load, wait_until
-from pools import PATH, PROVIDERS, SqlAlchemy
 from strongroom import set_default_manager
 from strongroom.integrations.django import database
+from support.scenarios.load import ROTATIONS, SECONDS, WORKERS, Load, wait_until
+from support.scenarios.pools import PATH, PROVIDERS, SqlAlchemy
 
 
 class DjangoConnections:

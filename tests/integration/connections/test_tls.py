@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import trustme
 
-from load import wait_until
 from strongroom.integrations.tls import create_server_context
+from support.scenarios.load import wait_until
 
 PATH = "tls/web"
 LIFETIMES = int(os.environ.get("TEST_CERTIFICATES", "3"))

@@ -5,11 +5,11 @@ from typing import ClassVar
 
 import pytest
 
-from aws import found_here
 from strongroom.errors import SecretNotFoundError, UnsupportedOperationError
 from strongroom.testing import PluginContract, StoreContract, dripping_server, silent_server
 from strongroom.testing.store_contract.base import PATH, fails, holds, secret_data
 from strongroom_aws.plugin import open_parameter_store, open_secrets_manager
+from support.services.aws import found_here
 
 
 class AWSContract(StoreContract):

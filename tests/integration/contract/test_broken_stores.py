@@ -8,11 +8,6 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-import broken_async_stores
-import broken_migration_plugins
-import broken_plugins
-import broken_rotators
-import broken_stores
 from strongroom.testing import (
     AsyncStoreContract,
     ExporterContract,
@@ -20,6 +15,13 @@ from strongroom.testing import (
     PluginContract,
     RotatorContract,
     StoreContract,
+)
+from support.plugins import (
+    broken_async_stores,
+    broken_migration_plugins,
+    broken_plugins,
+    broken_rotators,
+    broken_stores,
 )
 
 pytestmark = pytest.mark.timeout(600)  # the first test waits for the tests of all classes

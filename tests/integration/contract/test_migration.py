@@ -5,11 +5,11 @@ from urllib.parse import quote
 
 import pytest
 
-from folder_plugins import FolderExporter, FolderImporter
 from strongroom.config.env_names import EnvironmentMapping
 from strongroom.migrate.variables import open_dotenv, open_env
 from strongroom.secret import Secret
 from strongroom.testing import NON_TEXT_CASES, ExporterContract, ImporterContract
+from support.plugins.folder_plugins import FolderExporter, FolderImporter
 
 
 def rows(contents):

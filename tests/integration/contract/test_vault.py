@@ -4,9 +4,9 @@ from typing import ClassVar
 
 import pytest
 
-from engines import open_engine
 from strongroom.testing import PluginContract, StoreContract, dripping_server, dropping_proxy, silent_server
 from strongroom_vault.plugin import open_vault
+from support.vault.engines import open_engine
 
 
 class VaultContract(StoreContract):

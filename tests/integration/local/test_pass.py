@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from programs import require
 from strongroom.errors import (
     InvalidPathError,
     PermissionDeniedError,
@@ -13,6 +12,7 @@ from strongroom.errors import (
     StoreUnavailableError,
 )
 from strongroom_local.command.plugin import open_command
+from support.programs import require
 
 
 @pytest.fixture

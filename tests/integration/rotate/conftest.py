@@ -6,8 +6,8 @@ import secrets
 
 import pytest
 
-from rotate_settings import PATH
 from strongroom.errors import StoreError
+from support.scenarios.rotate_settings import PATH
 
 
 class Configured:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-import rotation_process
-from rotate_settings import BY_ADMIN, OWN_PASSWORD, PATH, TWO_USERS
+from programs import rotation_process
 from strongroom.rotate.state import KEY, pending_path
+from support.scenarios.rotate_settings import BY_ADMIN, OWN_PASSWORD, PATH, TWO_USERS
 
 ROUNDS = int(os.environ.get("TEST_ROTATION_KILLS", "0"))
 """Rounds with random kills. `nox -s rotation` runs 100; the suite kills at each boundary once."""
@@ -27,7 +27,7 @@ class Process:
 
     def __init__(self, config):
         command = [sys.executable, rotation_process.__file__, str(config), PATH]
-        environment = {**os.environ, "PYTHONPATH": str(Path(rotation_process.__file__).parent)}
+        environment = {**os.environ, "PYTHONPATH": str(Path(rotation_process.__file__).parents[1])}
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )

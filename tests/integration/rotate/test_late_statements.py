@@ -12,9 +12,6 @@ import pytest
 import redis
 from psycopg import errors
 
-from load import wait_until
-from rotate_settings import BY_ADMIN, OWN_PASSWORD, PATH, TWO_USERS
-from rotating import Killed, Time
 from strongroom.errors import StoreUnavailableError, UnfinishedRotationError
 from strongroom.manager import SecretsManager
 from strongroom.rotate import boundary
@@ -26,6 +23,9 @@ from strongroom_rotators.database_user import Login
 from strongroom_rotators.mysql import wait_for_earlier_changes
 from strongroom_rotators.postgres import PostgresServer
 from strongroom_rotators.redis_acl import open_redis_acl
+from support.scenarios.load import wait_until
+from support.scenarios.rotate_settings import BY_ADMIN, OWN_PASSWORD, PATH, TWO_USERS
+from support.scenarios.rotating import Killed, Time
 
 ROTATE = "import sys\nfrom strongroom.manager import SecretsManager\n"
 ROTATE += "SecretsManager.from_config(sys.argv[1]).rotations.rotate(sys.argv[2])"

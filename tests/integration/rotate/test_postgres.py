@@ -7,12 +7,12 @@ import secrets
 import pytest
 from sqlalchemy import NullPool, text
 
-from load import wait_until
-from rotate_settings import BY_ADMIN, OWN_PASSWORD, PATH, TWO_USERS
 from strongroom.errors import RotationError
 from strongroom.integrations.sqlalchemy import create_engine
 from strongroom.manager import SecretsManager
 from strongroom.rotate.state import pending_path
+from support.scenarios.load import wait_until
+from support.scenarios.rotate_settings import BY_ADMIN, OWN_PASSWORD, PATH, TWO_USERS
 
 SETTINGS = pytest.mark.parametrize("settings", [TWO_USERS, BY_ADMIN, OWN_PASSWORD], ids=["two users", "admin", "own"])
 

@@ -6,7 +6,6 @@ import sys
 
 import pytest
 
-from broken_rotators import GoodRotator, WrongRotator
 from strongroom.rotate.rotators.command import open_command
 from strongroom.rotate.rotators.generated import open_password, open_token
 from strongroom.rotate.rotators.jwt_key import open_jwt_key
@@ -15,6 +14,7 @@ from strongroom.testing import RotatorContract, silent_server
 from strongroom_rotators.mysql import open_mysql
 from strongroom_rotators.postgres import open_postgres
 from strongroom_rotators.redis_acl import open_redis_acl
+from support.plugins.broken_rotators import GoodRotator, WrongRotator
 
 
 @pytest.fixture

@@ -12,9 +12,6 @@ from datetime import UTC, datetime
 import pytest
 from botocore.config import Config
 
-from aws import REGION
-from load import wait_until
-from rotating import Killed, Time
 from strongroom import SecretsManager
 from strongroom.errors import (
     ConfigurationError,
@@ -31,6 +28,9 @@ from strongroom.rotate.state import State, Step, pending_path
 from strongroom_aws.plugin import open_secrets_manager
 from strongroom_aws.secrets_manager.rotator import open_secrets_manager_rotator
 from strongroom_vault.dynamic.rotator import VaultDatabaseRotator
+from support.scenarios.load import wait_until
+from support.scenarios.rotating import Killed, Time
+from support.services.aws import REGION
 
 PATH = "database/app"
 

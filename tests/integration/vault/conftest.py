@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from cli_fixtures import patient_script
-from engines import open_engine
 from strongroom.store.boundary.validation import ValidatedStore
+from support.cli_fixtures import patient_script
+from support.vault.engines import open_engine
 
 __all__ = ["patient_script"]
 

@@ -14,9 +14,6 @@ from functools import partial
 import pytest
 import trustme
 
-from clock import LONG, SOON
-from forks import forked
-from load import wait_until
 from strongroom import SecretsManager
 from strongroom.chain.chain import Chain
 from strongroom.chain.link import Link
@@ -43,8 +40,11 @@ from strongroom_vault.http.messages import Request
 from strongroom_vault.http.request_policy import exchange
 from strongroom_vault.http.tls import TLSSettings
 from strongroom_vault.plugin import open_vault
-from support import faults
-from support.proxy import FaultProxy
+from support.vault import faults
+from support.clock import LONG, SOON
+from support.forks import forked
+from support.scenarios.load import wait_until
+from support.vault.proxy import FaultProxy
 
 CANARY = "canary-9c1e-value"
 HARD_NAMES = [

@@ -14,7 +14,7 @@ import trustme
 from strongroom.store.boundary.validation import ValidatedStore
 from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.plugin import open_vault
-from support.proxy import FaultProxy
+from support.vault.proxy import FaultProxy
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -13,8 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from forks import forked
-from postgres import running_postgres
 from strongroom import SecretsManager
 from strongroom.cli.app import run
 from strongroom.errors import (
@@ -26,6 +24,8 @@ from strongroom.errors import (
 from strongroom.store import time_limit
 from strongroom.store.boundary.validation import ValidatedStore
 from strongroom_vault.dynamic.dynamic_store import open_vault_dynamic
+from support.forks import forked
+from support.services.postgres import running_postgres
 
 PATH, PLACE = "database/app", "creds/app"
 POLICY = {"{}/creds/*": ["read"], "{}/static-creds/*": ["read"]}

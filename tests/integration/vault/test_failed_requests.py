@@ -4,13 +4,13 @@ import contextlib
 
 import pytest
 
-from engines import open_engine
 from strongroom.chain.chain import Chain
 from strongroom.chain.link import Link
 from strongroom.config import CacheConfig, LinkConfig
 from strongroom.errors import WriteOutcomeUnknownError
 from strongroom.store import time_limit
 from strongroom.store.memory import open_memory
+from support.vault.engines import open_engine
 
 FALLBACK = {"app": {"key": "from the fallback"}, "other": {"key": "from the fallback"}}
 

@@ -13,8 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import trustme
 
-from clock import SOON
-from engines import open_engine
 from strongroom.errors import (
     ConfigurationError,
     InvalidDataError,
@@ -31,6 +29,8 @@ from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.testing import silent_server
 from strongroom_vault.errors import VaultAuthenticationError, VaultConnectionError
 from strongroom_vault.http.drivers.deadline_sockets import connect
+from support.clock import SOON
+from support.vault.engines import open_engine
 
 MIB = 1024 * 1024
 LATE = "in time|no time is left"

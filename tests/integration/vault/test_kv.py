@@ -10,7 +10,6 @@ import urllib3
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engines import open_engine
 from strongroom.errors import (
     ConfigurationError,
     ConflictError,
@@ -24,6 +23,7 @@ from strongroom.secret import Secret
 from strongroom.store.boundary.validation import ValidatedStore
 from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.plugin import open_vault
+from support.vault.engines import open_engine
 
 
 @pytest.fixture

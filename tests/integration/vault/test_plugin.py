@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import trustme
 
-from engines import open_engine
 from strongroom import plugins
 from strongroom.config import discovery
 from strongroom.errors import ConfigurationError, PluginError, StoreUnavailableError
@@ -17,6 +16,7 @@ from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.http import hvac_adapter
 from strongroom_vault.plugin import open_vault
 from strongroom_vault.session.session import Session
+from support.vault.engines import open_engine
 
 ADDRESS = "http://127.0.0.1:1"
 

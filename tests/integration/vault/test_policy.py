@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from command_line import Caller
 from strongroom.errors import InvalidPathError, PermissionDeniedError, SecretNotFoundError
 from strongroom_vault.plugin import open_vault
 from strongroom_vault.policy import audit_log, document
+from support.command_line import Caller
 
 CONFIGURATION = """
 chain = [{ store = "kv", paths = ["database/*"] }, { store = "second" }]

@@ -15,12 +15,12 @@ from functools import partial
 
 import pytest
 
-from approle import approle, lives, living
-from clock import LONG
-from forks import forked
-from processes import answer_with, answer_with_own_store, read_and_close, renewers, token_of
 from strongroom_vault.plugin import open_vault
 from strongroom_vault.testing import TestVault
+from support.clock import LONG
+from support.forks import forked
+from support.processes import answer_with, answer_with_own_store, read_and_close, renewers, token_of
+from support.vault.approle import approle, lives, living
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
 

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import pytest
 import trustme
 
-from support import faults
-from support.proxy import FaultProxy
+from support.vault import faults
+from support.vault.proxy import FaultProxy
 
 
 @pytest.fixture

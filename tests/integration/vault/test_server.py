@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from forks import forked
 from strongroom.errors import PluginError, StoreError, StoreUnavailableError
 from strongroom_vault.dev import server as servers
 from strongroom_vault.dev.server import DevServer, find_binary
 from strongroom_vault.testing import TestVault
+from support.forks import forked
 
 
 @pytest.fixture

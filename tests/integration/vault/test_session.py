@@ -16,8 +16,6 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from approle import CountedRole, lives
-from clock import LONG, SOON
 from strongroom import SecretsManager
 from strongroom.errors import PermissionDeniedError, StoreError, StoreUnavailableError, StrongroomError
 from strongroom.store import time_limit
@@ -26,8 +24,10 @@ from strongroom_vault.errors import VaultAuthenticationError, VaultConnectionErr
 from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.plugin import open_vault
 from strongroom_vault.session import renewal, tokens
-from support.faults import delay
-from support.proxy import FaultProxy
+from support.clock import LONG, SOON
+from support.vault.approle import CountedRole, lives
+from support.vault.faults import delay
+from support.vault.proxy import FaultProxy
 
 PERIOD = 8
 """Of a periodic token, in seconds. Its last third is the time to renew it, on a busy machine too."""

@@ -15,7 +15,6 @@ import pexpect
 import pytest
 from dotenv import dotenv_values
 
-from command_line import Caller
 from strongroom import SecretsManager
 from strongroom.errors import ConfigurationError, PermissionDeniedError, SecretNotFoundError, StoreError
 from strongroom.files.private_file import Replacement
@@ -23,6 +22,7 @@ from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.plugin import open_session, open_vault
 from strongroom_vault.setup import structure
 from strongroom_vault.setup.server import Server, State, Step
+from support.command_line import Caller
 
 STRONGROOM = [sys.executable, "-c", "from strongroom.cli.main import main; main()"]
 POLICIES = ("app-read", "database-read", "database-write")

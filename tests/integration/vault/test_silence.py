@@ -6,11 +6,11 @@ import traceback
 
 import pytest
 
-from engines import open_engine
 from strongroom.errors import StrongroomError
 from strongroom.secret import check_data
 from strongroom.store import time_limit
 from strongroom_vault.plugin import open_vault
+from support.vault.engines import open_engine
 
 TOKEN, VALUE, NUMBER = "s.canary-token", "canary-value", 987654321123
 CANARIES = ("canary-token", "canary-value", str(NUMBER))

@@ -7,11 +7,11 @@ import sys
 import time
 from pathlib import Path
 
-import forks
-from approle import approle, lives, living
-from clock import LONG
-from support.faults import hang
-from support.proxy import FaultProxy
+from support import forks
+from support.clock import LONG
+from support.vault.approle import approle, lives, living
+from support.vault.faults import hang
+from support.vault.proxy import FaultProxy
 
 SLACK = 10.0
 """For the interpreter itself, on a busy machine."""

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from clock import LONG
-from forks import forked
 from strongroom import SecretsManager
 from strongroom.errors import SecretNotFoundError, UnsupportedOperationError
 from strongroom.store import VersionInfo
 from strongroom.store.boundary.validation import ValidatedStore
 from strongroom_vault.plugin import open_vault
 from strongroom_vault.setup.structure import APP_READ, DATABASE_READ, DATABASE_WRITE, policies
-from watching import Looks
+from support.clock import LONG
+from support.forks import forked
+from support.scenarios.watching import Looks
 
 
 @pytest.fixture

@@ -16,9 +16,6 @@ from typing import Any
 
 import pytest
 
-import migrations
-from clock import Clock
-from stores import RemoteStore
 from strongroom import (
     AuditError,
     ConfigurationError,
@@ -37,6 +34,9 @@ from strongroom.config import discovery
 from strongroom.rotate import audit
 from strongroom.secret import SensitiveStr
 from strongroom.store.memory import MemoryStore
+from support.clock import Clock
+from support.scenarios import migrations
+from support.stores import RemoteStore
 
 CANARY = "s3cret-4711"
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from descriptors import open_descriptors
 from strongroom.audit_log.log_file import Hasher, Head, LogFile, archives
 from strongroom.audit_log.verification import Verification, head, verify
+from support.descriptors import open_descriptors
 
 KEY = bytes(range(32))
 TORN = {"event": "log", "outcome": "torn"}

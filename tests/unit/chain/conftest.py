@@ -4,9 +4,9 @@ from functools import partial
 
 import pytest
 
-from stores import Clock
 from strongroom.chain import connection
 from strongroom.chain.breaker import Breaker
+from support.stores import Clock
 
 
 @pytest.fixture(autouse=True)

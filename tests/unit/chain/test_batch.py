@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 
-from clock import CallTime
-from stores import Clock, RemoteStore
 from strongroom import SecretsManager
 from strongroom.chain.chain import Chain
 from strongroom.chain.link import Link
@@ -27,6 +25,8 @@ from strongroom.errors import (
 from strongroom.secret import Secret, Value
 from strongroom.store import SecretStore, remaining
 from strongroom.store.memory import MemoryStore
+from support.clock import CallTime
+from support.stores import Clock, RemoteStore
 
 CANARY = "canary-77b0-value"
 

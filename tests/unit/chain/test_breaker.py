@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from stores import Clock
 from strongroom.chain.breaker import Breaker
+from support.stores import Clock
 
 
 @pytest.fixture

@@ -15,8 +15,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clock import LONG
-from stores import Clock
 from strongroom.chain import seal as seal_module
 from strongroom.chain.cache import Flight, MemoryCache
 from strongroom.chain.seal import Sealer
@@ -29,6 +27,8 @@ from strongroom.errors import (
 )
 from strongroom.secret import Secret, Value
 from strongroom.store import time_limit
+from support.clock import LONG
+from support.stores import Clock
 
 CANARY = "canary-b7e1-value"
 

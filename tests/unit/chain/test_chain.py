@@ -13,8 +13,6 @@ from typing import Any
 
 import pytest
 
-from clock import LONG, CallTime
-from stores import RemoteStore
 from strongroom import SecretsManager
 from strongroom.chain.answer import MISSING
 from strongroom.chain.chain import Chain
@@ -39,6 +37,8 @@ from strongroom.errors import (
 from strongroom.secret import Secret, Value, Version
 from strongroom.store import SecretStore, remaining
 from strongroom.store.memory import MemoryStore
+from support.clock import LONG, CallTime
+from support.stores import RemoteStore
 
 CANARY = "canary-51fd-value"
 LOGGER = "strongroom.secrets_manager"

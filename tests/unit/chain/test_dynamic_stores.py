@@ -7,7 +7,6 @@ from collections.abc import Iterable
 
 import pytest
 
-from stores import Clock, RemoteStore
 from strongroom import SecretsManager
 from strongroom.chain.chain import Chain
 from strongroom.chain.link import Link
@@ -23,6 +22,7 @@ from strongroom.errors import (
 from strongroom.manager import required_secrets
 from strongroom.secret import Secret
 from strongroom.store.boundary.validation import ValidatedStore
+from support.stores import Clock, RemoteStore
 
 
 class Database:

@@ -13,9 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from clock import LONG
-from signals import signalled_at
-from stores import Clock
 from strongroom import secrets_manager
 from strongroom.chain import breaker as breaker_module
 from strongroom.chain import cache as cache_module
@@ -31,6 +28,9 @@ from strongroom.config import CacheConfig, LinkConfig
 from strongroom.errors import SecretNotFoundError, StoreError, StoreUnavailableError
 from strongroom.secret import Secret
 from strongroom.store import Traits
+from support.clock import LONG
+from support.signals import signalled_at
+from support.stores import Clock
 
 SOURCES = frozenset(str(module.__file__) for module in (breaker_module, cache_module, link_module, connection_module))
 MOST_LINES = 2000

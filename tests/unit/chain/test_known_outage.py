@@ -10,14 +10,14 @@ from contextlib import closing, suppress
 
 import pytest
 
-from clock import LONG
-from stores import Clock, RemoteStore
 from strongroom.chain import link as link_module
 from strongroom.chain.chain import Chain
 from strongroom.chain.link import Link
 from strongroom.config import CacheConfig, LinkConfig
 from strongroom.errors import PermissionDeniedError, SecretNotFoundError, StoreUnavailableError, StrongroomError
 from strongroom.secret import Secret
+from support.clock import LONG
+from support.stores import Clock, RemoteStore
 
 READERS = 20
 

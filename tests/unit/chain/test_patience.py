@@ -6,14 +6,14 @@ from collections.abc import Mapping
 
 import pytest
 
-from clock import LONG
-from stores import RemoteStore
 from strongroom.chain.chain import Chain
 from strongroom.chain.link import Link
 from strongroom.config import CacheConfig, LinkConfig
 from strongroom.errors import StoreUnavailableError
 from strongroom.secret import Secret, Value
 from strongroom.store import fail_fast, fails_fast, remaining
+from support.clock import LONG
+from support.stores import RemoteStore
 
 STALE_AT_ONCE = CacheConfig(ttl=1e-9)
 

@@ -4,7 +4,6 @@ import threading
 
 import pytest
 
-from clock import LONG
 from strongroom import errors
 from strongroom.chain.chain import Chain
 from strongroom.chain.probe import diagnose, probe_all
@@ -12,6 +11,7 @@ from strongroom.errors import Check, CheckState
 from strongroom.store import Health, remaining, time_limit
 from strongroom.store.boundary.guard import GuardedStore
 from strongroom.store.memory import MemoryStore
+from support.clock import LONG
 
 FAILED = Check("unsealed", CheckState.FAILED, "it is sealed", "Unseal it")
 FINE = Check("reachable", CheckState.OK)

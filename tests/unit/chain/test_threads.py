@@ -15,8 +15,6 @@ from typing import Any
 
 import pytest
 
-from clock import LONG
-from stores import RemoteStore
 from strongroom import Resolution, SecretsManager, Versions
 from strongroom.chain import threads as threads_module
 from strongroom.chain.threads import Threads
@@ -24,6 +22,8 @@ from strongroom.errors import SecretNotFoundError, StoreUnavailableError
 from strongroom.secret import Secret
 from strongroom.store import remaining, time_limit
 from strongroom.store.memory import MemoryStore
+from support.clock import LONG
+from support.stores import RemoteStore
 
 
 @pytest.fixture

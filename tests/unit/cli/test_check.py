@@ -9,11 +9,11 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from clock import LONG
 from strongroom.cli.commands.check import poll
 from strongroom.config import SecretConfig
 from strongroom.errors import ConfigurationError, InvalidDataError, MissingFileError, SecretNotFoundError
 from strongroom.manager.required_secrets import resolve
+from support.clock import LONG
 
 CANARY = "canary-7f3a"
 ROWS = """

@@ -10,12 +10,12 @@ from dataclasses import replace
 import pexpect
 import pytest
 
-from clock import LONG
 from strongroom.chain.resolution import Resolution
 from strongroom.cli.process import child_process, lease_keeper
 from strongroom.config import SecretConfig
 from strongroom.errors import StoreUnavailableError
 from strongroom.manager.required_secrets import Requirement, State
+from support.clock import LONG
 
 PARENT = """
 import os, sys

@@ -13,10 +13,10 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from clock import LONG
 from strongroom.cli import app
 from strongroom.cli.app import strongroom
 from strongroom.cli.commands import completion
+from support.clock import LONG
 
 CANARY = "canary-7f3a"
 SHELLS = ("bash", "zsh", "fish")

@@ -14,9 +14,9 @@ import click
 import pexpect
 import pytest
 
-from clock import LONG
 from strongroom.cli import registry
 from strongroom.cli.terminal import output
+from support.clock import LONG
 
 CANARY = "canary-7f3a"
 

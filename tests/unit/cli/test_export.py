@@ -12,13 +12,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from clock import LONG
 from strongroom import InvalidDataError
 from strongroom.chain.resolution import DEFAULT_STORE, Resolution
 from strongroom.cli import export_formats
 from strongroom.config import SecretConfig
 from strongroom.config.dotenv import parse_dotenv
 from strongroom.manager import required_secrets
+from support.clock import LONG
 
 CANARY = "canary-7f3a"
 CONFIGURATION = """

@@ -13,8 +13,6 @@ from pathlib import Path
 import click
 import pytest
 
-from clock import LONG
-from load import wait_until
 from strongroom import SecretsManager
 from strongroom.chain.resolution import Resolution
 from strongroom.cli.process import child_process
@@ -23,6 +21,8 @@ from strongroom.cli.process.supervisor import Supervisor, read_action
 from strongroom.config import SecretConfig
 from strongroom.manager.required_secrets import Requirement, State
 from strongroom.store.memory import MemoryStore
+from support.clock import LONG
+from support.scenarios.load import wait_until
 
 CANARY = "canary-7f3a"
 CONFIGURATION = """

@@ -7,7 +7,7 @@ import time
 import pexpect
 import pytest
 
-from clock import LONG
+from support.clock import LONG
 
 PROGRAM = """
 import sys

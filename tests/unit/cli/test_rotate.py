@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from clock import LONG
 from strongroom import SecretsManager
 from strongroom.cli.options import Invocation
 from strongroom.rotate.state import pending_path
 from strongroom.store.memory import MemoryStore
+from support.clock import LONG
 
 PATH = "database/app"
 TABLE = f'[rotation."{PATH}"]\nrotator = "token"\nevery = "30d"\n'

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rotating import FIRST, PATH, WRITES, KillableStore, Killed, Rotating
 from strongroom import SecretsManager, secret
 from strongroom.cli.options import Invocation
 from strongroom.errors import ConflictError, PermissionDeniedError, UnsupportedOperationError
@@ -21,6 +20,7 @@ from strongroom.rotate.state import KEY, pending_path
 from strongroom.secret import Secret
 from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.store.memory import MemoryStore
+from support.scenarios.rotating import FIRST, PATH, WRITES, KillableStore, Killed, Rotating
 
 RECORD = pending_path(PATH)
 SENTENCE = "order 7 done by the service: password policy ok"

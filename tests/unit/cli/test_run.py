@@ -12,10 +12,10 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from clock import LONG
 from strongroom import SecretsManager, plugins
 from strongroom.cli.process.store_credentials import without_credentials
 from strongroom.config import discovery
+from support.clock import LONG
 
 CANARY = "canary-7f3a"
 CONFIGURATION = """

@@ -7,9 +7,9 @@ from functools import partial
 
 import pytest
 
-from clock import LONG
 from strongroom.cli.process import signals
 from strongroom.cli.process.signals import SignalArrival, handled, until_ended
+from support.clock import LONG
 
 
 class ArrivedError(Exception):

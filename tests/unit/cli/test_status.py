@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from stores import RemoteStore
 from strongroom import SecretsManager, events
 from strongroom import status as reports
 from strongroom.cli.commands.status.command import _screen
@@ -21,6 +20,7 @@ from strongroom.cli.commands.status.view import _next
 from strongroom.config import CacheConfig, LinkConfig, discovery
 from strongroom.migrate import Migrator
 from strongroom.rotate.rotations import RotationStatus
+from support.stores import RemoteStore
 
 CANARY = "canary-7f3a"
 CONFIGURATION = f"""

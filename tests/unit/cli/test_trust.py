@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from clock import LONG
 from strongroom import plugins
 from strongroom.cli.commands import completion
 from strongroom.config import OptionValue, Rank, discovery
 from strongroom.errors import ConfigurationError
+from support.clock import LONG
 
 URL = "http://127.0.0.1:1"
 CANARY = "canary-5b1e"

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from clock import LONG
 from strongroom.cli.commands.status.model import document
 from strongroom.cli.commands.status.monitor import Monitor
 from strongroom.cli.commands.status.server import StatusServer
 from strongroom.config import discovery
+from support.clock import LONG
 
 CANARY = "canary-7f3a"
 CONFIGURATION = f"""

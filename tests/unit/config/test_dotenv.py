@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from descriptors import open_descriptors
 from strongroom.config import dotenv as dotenv_reader
 from strongroom.config.dotenv import MAX_BLANKS, MAX_LINES, MAX_NOTES, MAX_SIZE, parse_dotenv, read_dotenv
 from strongroom.errors import ConfigurationError
+from support.descriptors import open_descriptors
 
 CANARY = "canary-5f1d0c"
 

@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-import disk_user
-from disk_writers import open_cache
+from programs import disk_user
+from programs.disk_writers import open_cache
 from strongroom.disk_cache.container import Turns
 from strongroom.secret import Secret
 

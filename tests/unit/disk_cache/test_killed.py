@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import disk_writers
+from programs import disk_writers
 from strongroom.secret import Secret
 
 KILLS = os.environ.get("TEST_DISK_CACHE_KILLS", "20")

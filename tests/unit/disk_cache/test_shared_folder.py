@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from disk_writers import open_cache
+from programs.disk_writers import open_cache
 from strongroom.disk_cache import maintenance
 from strongroom.secret import Secret
 

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 
 import pytest
 
-from clock import LONG
 from strongroom.config import CacheConfig
 from strongroom.disk_cache import entry as entry_module
 from strongroom.disk_cache import keys as keys_module
@@ -21,6 +20,7 @@ from strongroom.disk_cache.store_cache import StoreCache
 from strongroom.errors import SecretNotFoundError, StoreUnavailableError
 from strongroom.secret import AgedAbsence, AgedSecret, Secret
 from strongroom.store import fails_fast
+from support.clock import LONG
 
 CANARY = "canary-8f31"
 IDENTITY = {"plugin": "vault", "options": {"url": "https://vault.example:8200", "token": "s.canary-token"}}

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from descriptors import open_descriptors
 from strongroom.errors import (
     ConfigurationError,
     InvalidDataError,
@@ -26,6 +25,7 @@ from strongroom.store.boundary.validation import ValidatedStore
 from strongroom_env import folder
 from strongroom_env.files import open_files
 from strongroom_env.folder import MAX_SIZE
+from support.descriptors import open_descriptors
 
 CANARY = "canary-3e88f1"
 

@@ -4,7 +4,6 @@ import threading
 
 import pytest
 
-from clock import LONG
 from strongroom.config import discovery
 from strongroom.errors import (
     InvalidDataError,
@@ -20,6 +19,7 @@ from strongroom.secret import Secret
 from strongroom.store import Traits, remaining, time_limit
 from strongroom.store.boundary import enforcement
 from strongroom.store.memory import MemoryStore
+from support.clock import LONG
 
 FIRST = Secret("a/1", {"key": "canary-6f1d"})
 

@@ -6,7 +6,6 @@ import textwrap
 
 import pytest
 
-from clock import LONG
 from strongroom.config import discovery
 from strongroom.errors import ConfigurationError, PluginError
 from strongroom.files.file_store import FileStore
@@ -15,6 +14,7 @@ from strongroom.migrate.spi import Exporter, Importer
 from strongroom.migrate.variables import VariablesImporter
 from strongroom.plugins import EXPORTERS, IMPORTERS, STORES, offers
 from strongroom.store.memory import MemoryStore
+from support.clock import LONG
 
 STRANGER = """
     from pathlib import Path

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from descriptors import open_descriptors
 from strongroom.digest import Digester
 from strongroom.errors import MigrationError
 from strongroom.migrate.ledger.backup import Backup
@@ -18,6 +17,7 @@ from strongroom.migrate.ledger.journal import Journal, JournalEntry, progress_in
 from strongroom.migrate.ledger.plan_digests import NO_RECORD, PlanDigests, digest_record
 from strongroom.migrate.plans.plan import Item, PlannedState
 from strongroom.secret import same
+from support.descriptors import open_descriptors
 
 ENTRY = JournalEntry(b"d" * 32, b"b" * 32, 3, 17)
 

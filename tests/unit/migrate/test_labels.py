@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migrations import apply, delete_source, failed, plan, resume, states, undo, verify
 from strongroom.errors import InvalidDataError, PermissionDeniedError, StoreUnavailableError
 from strongroom.migrate import ItemState, OnConflict, PlannedState, Selection, dump_plan, parse_plan, runs
 from strongroom.migrate.execution import parallel
@@ -18,6 +17,7 @@ from strongroom.migrate.ledger.journal import Journal
 from strongroom.migrate.plans.labels import LabelChange, after, kept, record_of, restored, to_write
 from strongroom.secret import Secret
 from strongroom.store.memory import MemoryStore
+from support.scenarios.migrations import apply, delete_source, failed, plan, resume, states, undo, verify
 
 CANARY = "canary-4c1f"
 LABELS = {"owner": f"{CANARY}-billing", "tier": "1"}

@@ -11,8 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migrations import apply, plan, verify
-from stores import RemoteStore
 from strongroom.config import Config
 from strongroom.diff import Change
 from strongroom.errors import (
@@ -41,6 +39,8 @@ from strongroom.migrate.plans.document import parse_lines, plan_lines
 from strongroom.migrate.spi import Failure
 from strongroom.secret import Secret
 from strongroom.store.memory import MemoryStore
+from support.scenarios.migrations import apply, plan, verify
+from support.stores import RemoteStore
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
 """Fixtures for the tests of plugins."""
 
-from search_path import search_path
+from support.search_path import search_path
 
 __all__ = ["search_path"]

@@ -7,8 +7,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from clock import LONG
-from rotating import PATH, Rotating, ServiceUserRotator
 from strongroom.errors import (
     ConflictError,
     PluginError,
@@ -25,6 +23,8 @@ from strongroom.rotate.state import Step
 from strongroom.secret import SensitiveDict
 from strongroom.store import Traits, remaining, time_limit
 from strongroom.store.boundary import enforcement
+from support.clock import LONG
+from support.scenarios.rotating import PATH, Rotating, ServiceUserRotator
 
 CREDENTIALS = Credentials(PATH, old=SensitiveDict(), new=SensitiveDict())
 CALLS = {

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from rotating import Time
 from strongroom.errors import ConfigurationError, RotationError, StoreUnavailableError
 from strongroom.manager import SecretsManager
 from strongroom.rotate.rotations import Rotations
@@ -15,6 +14,7 @@ from strongroom.rotate.runner import Runner
 from strongroom.rotate.state import pending_path
 from strongroom.secret import Secret
 from strongroom.store.memory import MemoryStore
+from support.scenarios.rotating import Time
 
 DAYS = 60 if "TEST_ROTATION_KILLS" in os.environ else 20
 """Days of the simulation: `nox -s rotation` runs the longer one."""

@@ -5,7 +5,6 @@ from contextlib import suppress
 
 import pytest
 
-from rotating import FIRST, OUTAGE, PATH, WRITES, KillableStore, Killed, Rotating, killed_at_each_write
 from strongroom.errors import (
     ConflictError,
     InvalidDataError,
@@ -21,6 +20,16 @@ from strongroom.rotate.ledger import Ledger
 from strongroom.rotate.rotators.generated import open_password
 from strongroom.rotate.state import KEY, LEASE, SKEW, Step, pending_path
 from strongroom.store.memory import MemoryStore
+from support.scenarios.rotating import (
+    FIRST,
+    OUTAGE,
+    PATH,
+    WRITES,
+    KillableStore,
+    Killed,
+    Rotating,
+    killed_at_each_write,
+)
 
 
 @pytest.fixture(params=[True, False], ids=["two credentials", "one credential"])

@@ -11,7 +11,6 @@ from datetime import timedelta
 
 import pytest
 
-from rotating import FIRST, PATH, Killed, Time
 from strongroom.errors import AuthenticationError, ConflictError, RotationError, StrongroomError
 from strongroom.manager import SecretsManager
 from strongroom.rotate.boundary import GuardedRotator
@@ -23,6 +22,7 @@ from strongroom.store import Traits
 from strongroom.store.memory import MemoryStore
 from strongroom_rotators.database_user import DatabaseUserRotator
 from strongroom_rotators.redis_acl import RedisAclRotator
+from support.scenarios.rotating import FIRST, PATH, Killed, Time
 
 ADMIN = SensitiveDict(user="admin", password="of-the-administrator")
 

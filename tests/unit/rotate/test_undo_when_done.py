@@ -2,11 +2,11 @@
 
 import pytest
 
-from rotating import FIRST, PATH, WRITES, KillableStore, Killed, Rotating, killed_at_each_write
 from strongroom.errors import ConflictError, PermissionDeniedError, RotationError, UnsupportedOperationError
 from strongroom.rotate.rotators.generated import open_password
 from strongroom.rotate.state import Step
 from strongroom.store.memory import MemoryStore
+from support.scenarios.rotating import FIRST, PATH, WRITES, KillableStore, Killed, Rotating, killed_at_each_write
 
 
 @pytest.fixture(params=[True, False], ids=["two credentials", "one credential"])

@@ -9,8 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from clock import LONG
-from hanging_process import output_of
+from programs.hanging_process import output_of
 from strongroom import Secret, SecretsManager
 from strongroom.errors import (
     PermissionDeniedError,
@@ -31,6 +30,7 @@ from strongroom.store import (
 )
 from strongroom.store.boundary.guard import GuardedStore
 from strongroom.store.memory import MemoryStore
+from support.clock import LONG
 
 SECRET = {"key": "value"}
 

@@ -5,8 +5,6 @@ import threading
 
 import pytest
 
-from awaited_stores import Checked, Store, hang
-from clock import LONG
 from strongroom import Secret
 from strongroom.chain import connection
 from strongroom.errors import (
@@ -20,6 +18,8 @@ from strongroom.errors import (
 )
 from strongroom.store import Health, asynchronous, time_limit
 from strongroom.store.memory import MemoryStore
+from support.clock import LONG
+from support.plugins.awaited_stores import Checked, Store, hang
 
 
 @pytest.fixture(autouse=True)

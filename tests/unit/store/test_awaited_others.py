@@ -5,8 +5,6 @@ import threading
 
 import pytest
 
-from awaited_stores import Checked, Store, Versioned, hang
-from clock import LONG
 from strongroom.errors import (
     ConflictError,
     SecretNotFoundError,
@@ -17,6 +15,8 @@ from strongroom.errors import (
 )
 from strongroom.store import VersionInfo, asynchronous, time_limit
 from strongroom.store.protocols import capabilities_of
+from support.clock import LONG
+from support.plugins.awaited_stores import Checked, Store, Versioned, hang
 
 
 @pytest.fixture(autouse=True)

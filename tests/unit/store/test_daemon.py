@@ -4,9 +4,9 @@ import threading
 
 import pytest
 
-from clock import LONG
 from strongroom.errors import StoreError
 from strongroom.store import in_daemon, remaining, time_limit
+from support.clock import LONG
 
 
 def test_the_call_has_the_context_of_its_caller():

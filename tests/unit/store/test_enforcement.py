@@ -11,9 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from clock import LONG
-from hanging_process import output_of
-from stores import Clock
+from programs.hanging_process import output_of
 from strongroom import Secret, SecretsManager
 from strongroom.errors import SecretNotFoundError, StoreError, StoreUnavailableError, WriteOutcomeUnknownError
 from strongroom.store import Traits, daemon, remaining, time_limit, within_deadline
@@ -21,6 +19,8 @@ from strongroom.store.boundary import enforcement
 from strongroom.store.boundary.enforcement import MOST_OVERDUE
 from strongroom.store.boundary.guard import GuardedStore
 from strongroom.store.memory import MemoryStore
+from support.clock import LONG
+from support.stores import Clock
 
 LIMIT = 0.05
 SECRET = {"key": "value"}

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from clock import LONG
 from strongroom.store import call_at_exit, exit_hook, remaining
+from support.clock import LONG
 
 
 @pytest.fixture

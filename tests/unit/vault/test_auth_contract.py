@@ -4,11 +4,11 @@ import textwrap
 
 import pytest
 
-from search_path import search_path
 from strongroom.errors import StrongroomError
 from strongroom.testing import CANARY
 from strongroom_vault.auth.methods import GROUP, read_auth
 from strongroom_vault.testing import AuthContract
+from support.search_path import search_path
 
 __all__ = ["search_path"]
 

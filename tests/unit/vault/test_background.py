@@ -6,9 +6,9 @@ import weakref
 
 import pytest
 
-from clock import LONG
-from load import wait_until
 from strongroom_vault.session.background import Background
+from support.clock import LONG
+from support.scenarios.load import wait_until
 
 
 class Worker:

@@ -8,7 +8,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from clock import LONG
 from strongroom.store import time_limit
 from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.http.address import Address
@@ -16,6 +15,7 @@ from strongroom_vault.http.drivers import curl_driver, urllib3_driver
 from strongroom_vault.http.messages import Request
 from strongroom_vault.http.request_policy import exchange
 from strongroom_vault.http.tls import TLSSettings
+from support.clock import LONG
 
 REQUEST = Request("GET", "/v1/secret/data/app", {})
 

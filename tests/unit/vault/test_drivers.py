@@ -18,7 +18,6 @@ from pathlib import Path
 import pytest
 import trustme
 
-from clock import LONG
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers import new_driver
 from strongroom_vault.http.drivers.curl_driver import CurlDriver
@@ -26,6 +25,7 @@ from strongroom_vault.http.drivers.urllib3_driver import Urllib3Driver
 from strongroom_vault.http.messages import FaultKind, Reply, Request, Send
 from strongroom_vault.http.request_policy import exchange
 from strongroom_vault.http.tls import TLSSettings
+from support.clock import LONG
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 READ = Request("GET", "/v1/secret/data/app", {})

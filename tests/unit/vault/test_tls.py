@@ -8,12 +8,12 @@ import threading
 import pytest
 import trustme
 
-from clock import LONG
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers.curl_driver import CurlDriver
 from strongroom_vault.http.drivers.urllib3_driver import Urllib3Driver
 from strongroom_vault.http.messages import Fault, FaultKind, Request, Send
 from strongroom_vault.http.tls import TLSSettings, is_refusal
+from support.clock import LONG
 
 
 def test_environment_does_not_make_a_context_log_its_keys(tmp_path, monkeypatch):

@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 
 import pytest
 
-from clock import Clock
-from stores import RemoteStore
 from strongroom import Change, SecretsManager
 from strongroom.errors import PermissionDeniedError, StoreUnavailableError
 from strongroom.secret import Secret
 from strongroom.store import Traits
 from strongroom.store.memory import MemoryStore
-from watching import ListedStore, Looks
+from support.clock import Clock
+from support.scenarios.watching import ListedStore, Looks
+from support.stores import RemoteStore
 
 STORES = [MemoryStore, RemoteStore, ListedStore]
 

@@ -11,13 +11,13 @@ from collections.abc import Callable
 
 import pytest
 
-from clock import LONG
-from descriptors import open_descriptors
-from stores import RemoteStore
 from strongroom import SecretsManager, Watch
 from strongroom.errors import InvalidPathError, StoreUnavailableError
 from strongroom.watch.watcher import Watcher
-from watching import ListedStore, Looks
+from support.clock import LONG
+from support.descriptors import open_descriptors
+from support.scenarios.watching import ListedStore, Looks
+from support.stores import RemoteStore
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from jwt_issuer import Issuer
 from strongroom_vault.auth.token import Agent
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers.curl_driver import CurlDriver
 from strongroom_vault.http.tls import TLSSettings
 from strongroom_vault.plugin import open_vault
 from strongroom_vault.session.session import Session
+from support.vault.jwt_issuer import Issuer
 
 
 class Recorder(CurlDriver):

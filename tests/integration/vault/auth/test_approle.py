@@ -6,7 +6,6 @@ import threading
 
 import pytest
 
-from forks import forked
 from strongroom.errors import ConfigurationError, StoreUnavailableError, WriteOutcomeUnknownError
 from strongroom.store import time_limit
 from strongroom_vault.auth import wrapping
@@ -14,6 +13,7 @@ from strongroom_vault.auth.approle import AppRole
 from strongroom_vault.errors import VaultAuthenticationError, VaultConnectionError
 from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.plugin import open_vault
+from support.forks import forked
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from strongroom_vault.auth.workload import Certificate
 from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.http.tls import TLSSettings
 from strongroom_vault.plugin import open_vault
-from tls_vault import TLSVault
+from support.vault.tls_vault import TLSVault
 
 
 @pytest.fixture(scope="module")

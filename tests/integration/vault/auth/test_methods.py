@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-import pages
 from strongroom import plugins
 from strongroom.config import discovery
 from strongroom.errors import ConfigurationError
@@ -18,6 +17,7 @@ from strongroom_vault.auth.token import Agent, StaticToken, TokenFile
 from strongroom_vault.auth.workload import JWT, SERVICE_ACCOUNT_TOKEN, Certificate, Kubernetes
 from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.plugin import open_vault
+from support.scenarios import pages
 
 
 @pytest.mark.parametrize(("table", "auth"), [

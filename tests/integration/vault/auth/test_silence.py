@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from clock import LONG
 from strongroom.errors import StrongroomError
 from strongroom.store import time_limit
 from strongroom_vault.auth.approle import AppRole
@@ -15,6 +14,7 @@ from strongroom_vault.auth.methods import read_auth
 from strongroom_vault.auth.workload import JWT, Kubernetes
 from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.plugin import open_vault
+from support.clock import LONG
 
 CANARIES = (
     "canary-id",

@@ -5,7 +5,6 @@ import threading
 
 import pytest
 
-from search_path import search_path
 from strongroom import SecretsManager
 from strongroom.cli.commands.extend.new_plugin import names_of, package
 from strongroom.config import discovery
@@ -23,6 +22,7 @@ from strongroom_vault.auth import Grant
 from strongroom_vault.auth.methods import GROUP, read_auth
 from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.testing import ScriptedSend
+from support.search_path import search_path
 
 __all__ = ["search_path"]
 

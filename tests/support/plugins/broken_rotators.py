@@ -5,9 +5,9 @@ from typing import ClassVar
 
 import pytest
 
-from rotating import FIRST, Service, ServiceUserRotator
 from strongroom.errors import AuthenticationError, StoreUnavailableError
 from strongroom.testing import RotatorContract
+from support.scenarios.rotating import FIRST, Service, ServiceUserRotator
 
 
 class GoodRotator(ServiceUserRotator):

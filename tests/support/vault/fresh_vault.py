@@ -9,7 +9,7 @@ import secrets
 from strongroom_vault.dev.server import LoopbackServer
 from strongroom_vault.testing import TestVault
 from strongroom_vault.testing.server import Provisioning
-from support.proxy import FaultProxy
+from support.vault.proxy import FaultProxy
 
 _HEADER = "x-vault-namespace"
 _ROOT_ONLY = ("/v1/sys/audit", "/v1/sys/health", "/v1/sys/init", "/v1/sys/seal-status", "/v1/sys/leader")

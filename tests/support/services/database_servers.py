@@ -15,8 +15,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from programs import require
 from strongroom_vault.dev.server import free_port
+from support.programs import require
 
 LIMIT = 60.0
 

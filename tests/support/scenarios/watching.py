@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 
-from stores import RemoteStore
 from strongroom import SecretsManager
 from strongroom.errors import SecretNotFoundError, StoreError
 from strongroom.store import VersionInfo
+from support.stores import RemoteStore
 
 
 class ListedStore(RemoteStore):

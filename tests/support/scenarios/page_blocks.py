@@ -21,16 +21,16 @@ from sybil import Document, Example, Sybil
 from sybil.example import NotEvaluated
 from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser
 
-import command_line
 import strongroom
 from strongroom import secret
 from strongroom.cli import app
 from strongroom.logging import fingerprints
 from strongroom_vault.dev.server import free_port
+from support import command_line
 
 if TYPE_CHECKING:
-    from fresh_vault import FreshVault
     from strongroom_vault.testing import TestVault
+    from support.vault.fresh_vault import FreshVault
 
 CALL = re.compile(r"(?:\w+=[\w./:-]* )*strongroom (?!run |dev|ui|check --wait)[^|&;<>(){}$`\\\\*?~]+")
 """One call of `strongroom` in a shell, but for the commands that need a process."""
@@ -179,7 +179,7 @@ def reading(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @contextlib.contextmanager
 def servers_of(page: Path, openbao: FreshVault | TestVault, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Set the variables of a reader who has started this server, and a PostgreSQL if the page names PGPORT."""
-    from postgres import running_postgres  # the environment of Airflow lacks its driver
+    from support.services.postgres import running_postgres  # the environment of Airflow lacks its driver
 
     monkeypatch.setenv("VAULT_ADDR", openbao.url)
     monkeypatch.setenv("VAULT_TOKEN", openbao.token)

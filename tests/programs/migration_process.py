@@ -21,11 +21,11 @@ import strongroom.config.discovery
 import strongroom.files.plugin  # noqa: F401
 import strongroom_vault.plugin
 import strongroom_vault.store.kv2_versions  # noqa: F401
-from migrations import apply, delete_source, resume, undo
 from strongroom.migrate import parse_plan
 from strongroom.migrate.execution import parallel, transfer
 from strongroom.migrate.execution import undo as undoing
 from strongroom.migrate.ledger import journal
+from support.scenarios.migrations import apply, delete_source, resume, undo
 
 
 def run(

@@ -13,7 +13,7 @@ from pathlib import Path
 import secretstorage
 from jeepney.io.blocking import open_dbus_connection
 
-from programs import require
+from support.programs import require
 
 LIMIT = 60.0
 

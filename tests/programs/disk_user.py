@@ -12,7 +12,7 @@ import resource
 import sys
 from pathlib import Path
 
-from disk_writers import open_cache
+from programs.disk_writers import open_cache
 from strongroom.secret import Secret
 
 PATH = "db/app"

@@ -12,13 +12,13 @@ from urllib.parse import quote
 
 import pytest
 
-from broken_plugins import PrintsAtImport, StartsAThread
-from folder_plugins import FolderExporter, FolderImporter
 from strongroom.errors import InvalidDataError, SecretTooLargeError, StoreUnavailableError
 from strongroom.migrate.spi import Failure, Outcome
 from strongroom.secret import Secret
 from strongroom.store import Traits
 from strongroom.testing import ExporterContract, ImporterContract
+from support.plugins.broken_plugins import PrintsAtImport, StartsAThread
+from support.plugins.folder_plugins import FolderExporter, FolderImporter
 
 
 class WrongImporter(ImporterContract):

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from containers import fill_python, new_root
-from load import wait_until
-from programs import require
+from support.programs import require
+from support.scenarios.load import wait_until
+from support.services.containers import fill_python, new_root
 
 _BOOT = """
 set -e

@@ -22,11 +22,11 @@ from typing import IO
 import pytest
 from packaging.requirements import Requirement
 
-import postgres
-from load import wait_until
-from pages import ROOT
-from programs import require
 from strongroom_vault.dev.server import find_binary
+from support.programs import require
+from support.scenarios.load import wait_until
+from support.scenarios.pages import ROOT
+from support.services import postgres
 
 PACKAGES = ("strongroom[vault,postgres]", "psycopg-pool", "fastapi", "uvicorn", "gunicorn", "pip")
 """The packages that an image of a page installs: its `pip install` finds them installed."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from programs import require
+from support.programs import require
 
 RECIPIENT = "strongroom-tests@example.org"
 

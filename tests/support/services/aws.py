@@ -19,7 +19,7 @@ import botocore.session
 from botocore import hooks
 from botocore.config import Config
 
-_PROGRAM = Path(__file__).parent / "integration" / "aws" / "server.py"
+_PROGRAM = Path(__file__).parents[2] / "integration" / "aws" / "server.py"
 REGION = "eu-west-1"
 
 

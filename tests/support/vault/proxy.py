@@ -14,7 +14,7 @@ from functools import partial
 from typing import BinaryIO, Self
 from urllib.parse import urlsplit
 
-from support.faults import Exchange, Fault, Request
+from support.vault.faults import Exchange, Fault, Request
 
 _UPSTREAM_TIMEOUT = 60.0
 _BACKLOG = 128

@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 
-from clock import LONG
 from strongroom.secret import Secret, Value, Version
 from strongroom.store import Traits
 from strongroom.store.memory import MemoryStore
+from support.clock import LONG
 
 
 class RemoteStore(MemoryStore):

@@ -8,13 +8,15 @@ manager at the end, or `exit`.
 """
 
 import asyncio
+import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
-from clock import LONG
 from strongroom import SecretsManager, StoreUnavailableError
 from strongroom.store import AsyncSecretStore, time_limit
+from support.clock import LONG
 
 
 class Blocking:
@@ -48,7 +50,8 @@ STORES = {"blocking": Blocking, "asynchronous": Asynchronous}
 def output_of(store, ending):
     """Run the process, and return its output."""
     program = [sys.executable, __file__, store, ending]
-    done = subprocess.run(program, capture_output=True, text=True, timeout=LONG, check=False)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=LONG, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -14,11 +14,11 @@ from typing import NamedTuple
 import pytest
 from pexpect.fdpexpect import fdspawn
 
-from clock import LONG
 from strongroom import SecretsManager
 from strongroom.cli.app import run
 from strongroom.cli.options import Invocation
 from strongroom.store.memory import MemoryStore
+from support.clock import LONG
 
 CONFIGURATION = """
 chain = ["memory"]

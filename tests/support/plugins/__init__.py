@@ -1,0 +1,1 @@
+"""Deliberately broken plugins and plugins of a third party, for the tests of the contracts."""

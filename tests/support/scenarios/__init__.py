@@ -1,0 +1,1 @@
+"""Situations that several tests are about."""

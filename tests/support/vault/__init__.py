@@ -1,0 +1,1 @@
+"""Vault servers, clusters and faults, and logins."""
