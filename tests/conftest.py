@@ -17,7 +17,7 @@ import pytest
 from _pytest.assertion import rewrite
 from hypothesis import HealthCheck, settings
 
-from strongroom.config import discovery
+from strongroom._config import discovery
 
 if TYPE_CHECKING:  # the servers need extras, and the unit tests of the core run without them
     from strongroom_vault.testing import TestVault

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 
 from strongroom.bounded_file import read_bytes
-from strongroom.config.env_names import EnvironmentMapping
+from strongroom.env_names import EnvironmentMapping
 from strongroom.errors import InvalidDataError, PermissionDeniedError, SecretTooLargeError, StoreUnavailableError
 from strongroom.secret import SensitiveStr
 from strongroom_env.variables import VariableStore

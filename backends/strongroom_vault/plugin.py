@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Unpack
 
-from strongroom.config.durations import parse_duration
+from strongroom.durations import parse_duration
 from strongroom.errors import ConfigurationError, StrongroomError, shown
 from strongroom.paths import check_option, check_prefix
 from strongroom.secret import SensitiveStr

@@ -13,9 +13,14 @@ from typing import TYPE_CHECKING
 # Each name is imported at its first use (PEP 562): `strongroom --version`, or a plugin that only raises the errors,
 # does not load the rest.
 if TYPE_CHECKING:
-    from strongroom.chain.explanation import Explanation, LinkAnswer
-    from strongroom.chain.resolution import Resolution, WriteTarget
-    from strongroom.config import Config
+    from strongroom._chain.explanation import Explanation, LinkAnswer
+    from strongroom._chain.resolution import Resolution, WriteTarget
+    from strongroom._config import Config
+    from strongroom._manager import SecretsManager
+    from strongroom._manager.batch import SecretBatch
+    from strongroom._manager.versions import Versions
+    from strongroom._watch.change import Change
+    from strongroom._watch.watches import Watch
     from strongroom.errors import (
         Answer,
         Attempt,
@@ -42,9 +47,6 @@ if TYPE_CHECKING:
         UnsupportedOperationError,
         WriteOutcomeUnknownError,
     )
-    from strongroom.manager import SecretsManager
-    from strongroom.manager.batch import SecretBatch
-    from strongroom.manager.versions import Versions
     from strongroom.rotate.rotations import RotatedVersion, Rotations, RotationStatus
     from strongroom.secret import Secret, SensitiveBytes, SensitiveDict, SensitiveList, SensitiveStr, Value, Version
     from strongroom.secrets_manager import (
@@ -79,8 +81,6 @@ if TYPE_CHECKING:
         set_secret,
     )
     from strongroom.store import Health, VersionInfo
-    from strongroom.watch.change import Change
-    from strongroom.watch.watches import Watch
 
 __version__ = "0.1.0"
 
@@ -163,17 +163,17 @@ __all__ = [
 ]
 
 _NAMES = {
-    "chain.resolution": "Resolution WriteTarget",
-    "chain.explanation": "Explanation LinkAnswer",
-    "config": "Config",
+    "_chain.resolution": "Resolution WriteTarget",
+    "_chain.explanation": "Explanation LinkAnswer",
+    "_config": "Config",
     "errors": "Answer Attempt Check CheckState",
-    "manager": "SecretsManager",
-    "manager.batch": "SecretBatch",
+    "_manager": "SecretsManager",
+    "_manager.batch": "SecretBatch",
     "secret": "Secret SensitiveBytes SensitiveDict SensitiveList SensitiveStr Value Version",
     "store": "Health VersionInfo",
-    "manager.versions": "Versions",
-    "watch.change": "Change",
-    "watch.watches": "Watch",
+    "_manager.versions": "Versions",
+    "_watch.change": "Change",
+    "_watch.watches": "Watch",
     "rotate.rotations": "RotatedVersion RotationStatus Rotations",
 }
 """The classes and types of each module. Errors are in `errors`, functions in `secrets_manager`."""
@@ -184,7 +184,7 @@ def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = _MODULES.get(name, "errors" if name.endswith("Error") else "secrets_manager")
-    from strongroom.chain.first_use import first_use
+    from strongroom._chain.first_use import first_use
 
     with first_use():
         value: object = getattr(import_module(f"strongroom.{module}"), name)

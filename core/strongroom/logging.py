@@ -5,7 +5,7 @@
     handler.addFilter(RedactingFilter())
 
 Each value of a secret is masked from the moment a store returns it: in the message, its arguments, extra fields and the
-traceback, in all forms of `strongroom.fingerprints`. The process keeps keyed fingerprints for this, and no copy of a
+traceback, in all forms of `strongroom._fingerprints`. The process keeps keyed fingerprints for this, and no copy of a
 value. Create the filter before the first read, as a configuration of logging does: it knows no earlier value.
 """
 
@@ -19,7 +19,7 @@ from contextlib import suppress
 from functools import cache
 from typing import Any
 
-from strongroom.fingerprints import Fingerprints
+from strongroom._fingerprints import Fingerprints
 from strongroom.secret import observe
 
 MARK = "[redacted]"

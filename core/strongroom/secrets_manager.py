@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, overload
 
-from strongroom.chain.answer import MISSING
-from strongroom.chain.resolution import Resolution
+from strongroom._chain.answer import MISSING
+from strongroom._chain.resolution import Resolution
+from strongroom._manager import SecretsManager
+from strongroom._manager.batch import SecretBatch
 from strongroom.errors import SecretNotFoundError
-from strongroom.manager import SecretsManager
-from strongroom.manager.batch import SecretBatch
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, Version, conceal
 from strongroom.store import Health, call_at_exit, reentrant_lock
 

@@ -30,10 +30,9 @@ from pathlib import Path
 from typing import Any
 from weakref import ref
 
-from strongroom import events
+from strongroom import events, private_file
+from strongroom._manager.manager import SecretsManager, usage_of
 from strongroom.bounded_file import read_bytes
-from strongroom.files import private_file
-from strongroom.manager.manager import SecretsManager, usage_of
 from strongroom.store import ReentrantEvent, reentrant_lock
 
 logger = logging.getLogger("strongroom.status")

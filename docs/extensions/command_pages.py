@@ -12,8 +12,8 @@ from typing import NamedTuple
 import click
 from sphinx.application import Sphinx
 
-from strongroom.cli.app import strongroom
-from strongroom.cli.exit_codes import ExitCode
+from strongroom._cli.app import strongroom
+from strongroom._cli.exit_codes import ExitCode
 
 FOLDER = "reference/commands"
 LIST = "_list.md"

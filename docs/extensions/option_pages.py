@@ -14,9 +14,9 @@ from typing import get_args
 from sphinx.application import Sphinx
 
 from command_pages import capitalized, definitions, markdown, one_line, replace_pages
-from strongroom.plugins import EXPORTERS, IMPORTERS, ROTATORS, STORES, installed
-from strongroom.plugins.extensions import extension_names, load_extension
-from strongroom.plugins.option_schema import OptionSchema, Schema
+from strongroom._plugins import EXPORTERS, IMPORTERS, ROTATORS, STORES, installed
+from strongroom._plugins.option_schema import OptionSchema, Schema
+from strongroom.extensions import extension_names, load_extension
 
 FOLDER = "reference/options"
 AUTH = "strongroom_vault.auth"

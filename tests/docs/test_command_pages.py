@@ -11,9 +11,9 @@ import click
 import pytest
 
 import command_pages
-from strongroom.cli import registry
-from strongroom.cli.app import strongroom
-from strongroom.cli.exit_codes import ExitCode
+from strongroom._cli import registry
+from strongroom._cli.app import strongroom
+from strongroom._cli.exit_codes import ExitCode
 from support.scenarios.pages import DOCS
 
 

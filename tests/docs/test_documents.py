@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from strongroom import store
-from strongroom.cli.app import run
+from strongroom._cli.app import run
 from support.scenarios import pages
 
 PAGES = sorted((pages.DOCS / "reference" / "command-line").glob("*.md"))

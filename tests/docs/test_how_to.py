@@ -20,9 +20,9 @@ import pytest
 import yaml
 from lightkube.core.resource_registry import resource_registry
 
-from strongroom import plugins
-from strongroom.cli.app import strongroom
-from strongroom.config import discovery
+from strongroom import _plugins as plugins
+from strongroom._cli.app import strongroom
+from strongroom._config import discovery
 from support.scenarios import pages
 from support.scenarios.pages import blocks
 

@@ -14,9 +14,10 @@ import option_pages
 import strongroom
 import strongroom.integrations
 import strongroom_vault
-from strongroom import config, plugins
+from strongroom import _config as config
+from strongroom import _plugins as plugins
 from strongroom.events import Event, EventKind
-from strongroom.plugins.extensions import extension_names
+from strongroom.extensions import extension_names
 from support.scenarios import pages
 
 API = sorted((pages.DOCS / "reference" / "api").glob("*.md"))
@@ -29,7 +30,7 @@ MODULES = [
     "strongroom.migrate",
     "strongroom.migrate.spi",
     "strongroom.rotate.spi",
-    "strongroom.cli.api",
+    "strongroom.commands",
     "strongroom_vault",
     "strongroom_vault.testing",
 ]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from strongroom.store.boundary.validation import ValidatedStore
+from strongroom._boundary.validation import ValidatedStore
 from strongroom_vault.plugin import open_vault
 from support.vault.cluster import TestCluster
 from support.vault.proxy import FaultProxy

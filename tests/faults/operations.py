@@ -5,9 +5,9 @@ import logging
 import secrets
 from typing import ClassVar
 
+from strongroom._boundary.validation import ValidatedStore
 from strongroom.errors import StoreError, WriteOutcomeUnknownError
 from strongroom.store import boot_time
-from strongroom.store.boundary.validation import ValidatedStore
 from strongroom_vault.auth.approle import AppRole
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers import new_driver

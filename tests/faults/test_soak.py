@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from strongroom import SecretsManager, StoreUnavailableError
-from strongroom.store.boundary.validation import ValidatedStore
+from strongroom._boundary.validation import ValidatedStore
 from strongroom_vault.plugin import open_vault
 from support.vault.cluster import TestCluster
 

@@ -8,9 +8,9 @@ import threading
 import pytest
 import trustme
 
+from strongroom._boundary.validation import ValidatedStore
 from strongroom.errors import WriteOutcomeUnknownError
 from strongroom.store import time_limit
-from strongroom.store.boundary.validation import ValidatedStore
 from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.plugin import open_vault
 from support.vault import faults

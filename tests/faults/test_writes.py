@@ -4,10 +4,10 @@ import contextlib
 
 import pytest
 
+from strongroom._boundary.validation import ValidatedStore
 from strongroom.errors import ConflictError, SecretNotFoundError, WriteOutcomeUnknownError
 from strongroom.secret import same
 from strongroom.store import time_limit
-from strongroom.store.boundary.validation import ValidatedStore
 from strongroom_vault.plugin import open_vault
 from support.vault import faults
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from strongroom.config import chain_table
+from strongroom._config import chain_table
 from strongroom.store import deadline
 
 if TYPE_CHECKING:  # the servers need drivers, which few tests import

@@ -13,10 +13,10 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from strongroom.config import discovery
+from strongroom._config import discovery
 from strongroom_vault.dev import command
 
-STRONGROOM = [sys.executable, "-c", "from strongroom.cli.main import main; main()"]
+STRONGROOM = [sys.executable, "-c", "from strongroom._cli.main import main; main()"]
 IN_A_SHELL = shlex.join(STRONGROOM)
 
 CONFIGURATION = """

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.cli.exit_codes import ExitCode
-from support.vault import faults
+from strongroom._cli.exit_codes import ExitCode
 from support.command_line import Caller
+from support.vault import faults
 from support.vault.proxy import FaultProxy
 
 STRONGROOM = str(Path(sys.executable).parent / "strongroom")

@@ -14,7 +14,7 @@ import pytest
 
 import strongroom
 from strongroom import SecretsManager, get_api_key, get_secret, set_default_manager, set_secret
-from strongroom.config import discovery
+from strongroom._config import discovery
 from strongroom.errors import AuthenticationError, PermissionDeniedError, SecretNotFoundError
 from strongroom_vault import VaultConnectionError
 from support.clock import Clock

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.config import Config
+from strongroom._boundary.validation import ValidatedStore
+from strongroom._config import Config
 from strongroom.errors import (
     MigrationError,
     PermissionDeniedError,
@@ -26,11 +27,10 @@ from strongroom.migrate import ItemState, OnConflict, PlannedState, Selection, d
 from strongroom.migrate import report as migration_report
 from strongroom.migrate.endpoints import Endpoints
 from strongroom.secret import Secret, same
-from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.store.memory import MemoryStore
 from strongroom_vault.plugin import open_vault
-from support.vault import faults
 from support.scenarios.migrations import HARD, apply, delete_source, plan, resume, undo, verify
+from support.vault import faults
 from support.vault.proxy import FaultProxy
 
 CANARY = "canary-5d3b-value"

@@ -8,10 +8,10 @@ import random
 import pytest
 
 from programs.migration_process import Killable
+from strongroom._boundary.validation import ValidatedStore
 from strongroom.migrate import ItemState, OnConflict, dump_plan, parse_plan, runs
 from strongroom.migrate.endpoints import Endpoints
 from strongroom.secret import Secret
-from strongroom.store.boundary.validation import ValidatedStore
 from strongroom_vault.plugin import open_vault
 from support.scenarios.migrations import apply, delete_source, plan, resume, undo, verify
 

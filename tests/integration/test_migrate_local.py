@@ -6,9 +6,9 @@ from functools import partial
 
 import pytest
 
+from strongroom._boundary.validation import ValidatedStore
 from strongroom.migrate import ItemState, OnConflict, PlannedState, runs
 from strongroom.secret import Secret, same
-from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.store.memory import open_memory
 from strongroom_local.command.plugin import open_command
 from strongroom_local.keyring_store import open_keyring

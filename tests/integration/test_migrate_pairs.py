@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.config.discovery import load
+from strongroom._config.discovery import load
 from strongroom.errors import (
     InvalidDataError,
     InvalidPathError,

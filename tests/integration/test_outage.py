@@ -7,7 +7,7 @@ from concurrent.futures import wait
 import pytest
 
 from strongroom import SecretsManager
-from strongroom.chain.breaker import FIRST_PROBE
+from strongroom._chain.breaker import FIRST_PROBE
 from strongroom.errors import Answer, PermissionDeniedError, SecretNotFoundError, StoreUnavailableError
 from strongroom_vault import VaultConnectionError
 from support.clock import LONG, SOON, Clock

@@ -10,10 +10,10 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from strongroom.config.env_names import EnvironmentMapping
+from strongroom.env_names import EnvironmentMapping
 from strongroom_vault.dev.seed import plan_seed
 
-STRONGROOM = [sys.executable, "-c", "from strongroom.cli.main import main; main()"]
+STRONGROOM = [sys.executable, "-c", "from strongroom._cli.main import main; main()"]
 CANARY = "canary-7f3a"
 
 DOTENV = """
@@ -99,7 +99,7 @@ def test_without_a_configuration_the_chain_begins_with_the_server(tmp_path):
     file.touch(0o600)
     file.write_text(f"DB_PASSWORD={CANARY}\n", "utf-8")
     program = (
-        "from strongroom.config import chain_table; chain_table.LINK_TIMEOUT = 60\n"  # too short on a busy machine
+        "from strongroom._config import chain_table; chain_table.LINK_TIMEOUT = 60\n"  # too short on a busy machine
         "from strongroom import resolve; print(resolve('database/connection', 'password').store)"
     )
     called = run("dev", "--seed", ".env", "--", sys.executable, "-c", program)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from strongroom import SecretsManager
-from strongroom.files.plugin import open_json
+from strongroom._files.plugin import open_json
 from strongroom_aws.plugin import open_secrets_manager
 from strongroom_vault.plugin import open_vault
 from strongroom_vault.testing import TestVault

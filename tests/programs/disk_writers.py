@@ -15,10 +15,10 @@ import sys
 import time
 from pathlib import Path
 
-from strongroom.config import CacheConfig
-from strongroom.disk_cache.container import Container
-from strongroom.disk_cache.maintenance import verify
-from strongroom.disk_cache.store_cache import StoreCache
+from strongroom._config import CacheConfig
+from strongroom._disk_cache.container import Container
+from strongroom._disk_cache.maintenance import verify
+from strongroom._disk_cache.store_cache import StoreCache
 from strongroom.secret import Secret
 
 WRITERS = 8

@@ -17,8 +17,8 @@ from typing import Literal
 import hvac.api  # noqa: F401
 import stevedore.driver  # noqa: F401
 
-import strongroom.config.discovery
-import strongroom.files.plugin  # noqa: F401
+import strongroom._config.discovery
+import strongroom._files.plugin  # noqa: F401
 import strongroom_vault.plugin
 import strongroom_vault.store.kv2_versions  # noqa: F401
 from strongroom.migrate import parse_plan

@@ -15,14 +15,14 @@ import hvac.api  # noqa: F401
 import psycopg  # noqa: F401
 import stevedore.driver  # noqa: F401
 
-import strongroom.config.discovery
-import strongroom.config.rotation_table
+import strongroom._config.discovery
+import strongroom._config.rotation_table
 import strongroom.rotate.rotations  # noqa: F401
 import strongroom_rotators.postgres  # noqa: F401
 import strongroom_vault.plugin
 import strongroom_vault.store.kv2_versions  # noqa: F401
+from strongroom._manager import SecretsManager
 from strongroom.errors import StrongroomError
-from strongroom.manager import SecretsManager
 from strongroom.rotate.boundary import GuardedRotator
 from strongroom.rotate.ledger import Ledger
 

@@ -15,8 +15,8 @@ import pytest
 from pexpect.fdpexpect import fdspawn
 
 from strongroom import SecretsManager
-from strongroom.cli.app import run
-from strongroom.cli.options import Invocation
+from strongroom._cli.app import run
+from strongroom._cli.options import Invocation
 from strongroom.store.memory import MemoryStore
 from support.clock import LONG
 
@@ -153,9 +153,9 @@ def script() -> str:
 
 
 _PATIENT = """#!{python}
-from strongroom.cli.commands import completion
+from strongroom._cli.commands import completion
 completion.CHAIN_TIME = completion.WHOLE_TIME = 60
-from strongroom.cli.main import main
+from strongroom._cli.main import main
 main()
 """
 

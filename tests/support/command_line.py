@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from strongroom.cli.app import run
+from strongroom._cli.app import run
 
 
 class Done(NamedTuple):

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from strongroom import SecretNotFoundError, SecretsManager, StoreUnavailableError
-from strongroom.chain.chain import Chain
-from strongroom.chain.link import Link
-from strongroom.config import CacheConfig, LinkConfig
-from strongroom.disk_cache.container import Container
-from strongroom.disk_cache.store_cache import StoreCache
+from strongroom._chain.chain import Chain
+from strongroom._chain.link import Link
+from strongroom._config import CacheConfig, LinkConfig
+from strongroom._disk_cache.container import Container
+from strongroom._disk_cache.store_cache import StoreCache
 from strongroom.events import cache_hits
 from strongroom.store.memory import MemoryStore
 from support.clock import Clock

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from strongroom import InvalidDataError, SecretNotFoundError, SecretsManager, StoreUnavailableError
-from strongroom.config import Config, LinkConfig
-from strongroom.config.file import read_file
+from strongroom._config import Config, LinkConfig
+from strongroom._config.file import read_file
 from strongroom.secret import Secret
 from strongroom.store.memory import MemoryStore
 from strongroom.testing.overrides import OverrideStore, SimulatedFailure

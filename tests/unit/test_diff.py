@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom.diff import Change, changes
+from strongroom._diff import Change, changes
 from strongroom.secret import kind, same
 
 VALUES = st.recursive(

@@ -18,7 +18,7 @@ from strongroom import (
     StoreUnavailableError,
     StrongroomError,
 )
-from strongroom.config import RotationConfig
+from strongroom._config import RotationConfig
 from strongroom.events import Event, EventKind, audit
 from strongroom.rotate.boundary import GuardedServiceRotator
 from strongroom.rotate.service import ServiceRotation

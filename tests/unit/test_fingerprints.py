@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom.fingerprints import Fingerprints
+from strongroom._fingerprints import Fingerprints
 
 VALUE = 'p@ss w/ord "q" žluť\n-end'
 

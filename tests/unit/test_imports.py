@@ -1,8 +1,10 @@
 """What importing Strongroom loads, and what it offers."""
 
+import ast
 import subprocess
 import sys
 from importlib.metadata import entry_points
+from pathlib import Path
 
 import pytest
 
@@ -37,7 +39,7 @@ def loaded_by(statement: str) -> set[str]:
         "import strongroom",
         "from strongroom import get_secret, SecretsManager",
         "from strongroom.secrets_manager import get_database_url",
-        "import strongroom.store, strongroom.secret, strongroom.errors, strongroom.config.env_names",
+        "import strongroom.store, strongroom.secret, strongroom.errors, strongroom.env_names",
     ],
 )
 def test_importing_loads_no_sdk_and_no_tool(statement):
@@ -63,7 +65,7 @@ def test_a_chain_on_this_machine_loads_no_encryption():
 def test_a_value_of_the_environment_costs_the_command_line_no_more_than_it_needs():
     """Most of what `strongroom get` takes is imports: click, importlib.metadata, which finds plugins, and stevedore."""
     statement = (
-        "import os; os.environ['DB_HOST'] = 'x '; from strongroom.cli.app import run; "
+        "import os; os.environ['DB_HOST'] = 'x '; from strongroom._cli.app import run; "
         "run(['get', 'database/connection#host'])"
     )
     later = (HEAVY | {"asyncio", "difflib", "tomllib"}) - {"click", "stevedore"}
@@ -84,7 +86,7 @@ manager.get_secret("a", "url"); manager.get_secret("a", "url")
 
 @pytest.mark.parametrize(
     "statement",
-    [f"exec({CACHED_READ!r})", "from strongroom.cli.app import run; run(['--version'])"],
+    [f"exec({CACHED_READ!r})", "from strongroom._cli.app import run; run(['--version'])"],
     ids=["cached read", "--version"],
 )
 def test_what_loads_no_store_imports_no_loader(statement):
@@ -94,13 +96,13 @@ def test_what_loads_no_store_imports_no_loader(statement):
 
 def test_the_command_of_a_plugin_is_loaded_by_stevedore():
     """As every plugin is when it is used."""
-    assert "stevedore" in loaded_by("from strongroom.cli.app import run; run(['vault', '--help'])")
+    assert "stevedore" in loaded_by("from strongroom._cli.app import run; run(['vault', '--help'])")
 
 
 def test_the_version_is_printed_without_importing_the_command_line():
     """Scripts ask for it often, and `import click` takes longer than everything else."""
     lines = "try: main(['--version'])", "except SystemExit: pass"
-    program = f"from strongroom.cli.main import main; exec({chr(10).join(lines)!r})"
+    program = f"from strongroom._cli.main import main; exec({chr(10).join(lines)!r})"
     assert loaded_by(program) & (HEAVY | {"logging", "dataclasses", "importlib.metadata"}) == set()
     assert strongroom.__version__ in loaded_by(program)
 
@@ -110,7 +112,7 @@ def test_stevedore_leaves_the_user_s_cache_folder_alone(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     statement = (
         "import os, stevedore._cache as cache; cache._c._disable_caching = False; os.environ['DB_HOST'] = 'x '; "
-        "from strongroom.cli.app import run; run(['get', 'database/connection#host']); run(['stores'])"
+        "from strongroom._cli.app import run; run(['get', 'database/connection#host']); run(['stores'])"
     )
     loaded_by(statement)
     assert list(tmp_path.iterdir()) == []
@@ -142,3 +144,18 @@ def test_every_public_name_is_there():
     names: dict[str, object] = {}
     exec("from strongroom import *", names)
     assert set(strongroom.__all__) == names.keys() - {"__builtins__"}
+
+
+def test_a_backend_imports_published_modules_only():
+    """As a third party's package does. A private module has an underscore in its path."""
+    root = Path(__file__).parents[2]
+    files = [*(root / "backends").rglob("*.py"), *(root / "docs").rglob("*.py")]
+    private = []
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            private += [f"{file.name}: {name}" for name in names if name.startswith("strongroom.") and "._" in name]
+    assert len(files) > 80
+    assert private == []

@@ -22,19 +22,19 @@ import strongroom_aws
 import strongroom_env
 import strongroom_local
 import strongroom_vault
-from strongroom import secrets_manager
-from strongroom.chain import merge as merge_module
-from strongroom.chain.link import Link
-from strongroom.config import CacheConfig, LinkConfig, dotenv
-from strongroom.config.env_names import EnvironmentMapping
+from strongroom import dotenv, secrets_manager
+from strongroom._boundary.validation import ValidatedStore
+from strongroom._chain import merge as merge_module
+from strongroom._chain.link import Link
+from strongroom._config import CacheConfig, LinkConfig
+from strongroom._files import file_store as file_store_module
+from strongroom._files.file_store import FileStore
+from strongroom._files.json_codec import JsonCodec
+from strongroom.env_names import EnvironmentMapping
 from strongroom.errors import StoreError, StoreUnavailableError, StrongroomError
-from strongroom.files import file_store as file_store_module
-from strongroom.files.file_store import FileStore
-from strongroom.files.json_codec import JsonCodec
-from strongroom.files.private_file import lock_folder
+from strongroom.private_file import lock_folder
 from strongroom.secret import SensitiveDict, SensitiveStr
 from strongroom.store import ReentrantEvent, is_held_here, locks, reentrant_lock, remaining, time_limit
-from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.store.memory import MemoryStore
 from strongroom_env.variables import VariableStore
 from strongroom_vault.auth import Grant, wrapping
@@ -355,9 +355,9 @@ def test_locks_that_nobody_has_are_forgotten() -> None:
 PLAIN = {"Lock", "Event", "Semaphore", "BoundedSemaphore", "Barrier", "Queue", "LifoQueue", "PriorityQueue"}
 
 NOT_IN_A_HANDLER = {
-    "strongroom/chain/first_use.py": "a Condition's own lock is an RLock, and the child of a fork replaces it",
-    "strongroom/cli/commands/status/monitor.py": "the command `status` alone has it, and forks no child",
-    "strongroom/cli/commands/status/server.py": "the command `ui` alone has it, and forks no child",
+    "strongroom/_chain/first_use.py": "a Condition's own lock is an RLock, and the child of a fork replaces it",
+    "strongroom/_cli/commands/status/monitor.py": "the command `status` alone has it, and forks no child",
+    "strongroom/_cli/commands/status/server.py": "the command `ui` alone has it, and forks no child",
     "strongroom/testing/faulty_services.py": "tests",
     "strongroom/testing/overrides.py": "tests",
     "strongroom_aws/service.py": "only daemon threads hold it, and another process has another one",

@@ -33,12 +33,12 @@ from strongroom import (
     StoreUnavailableError,
     secrets_manager,
 )
-from strongroom.chain.answer import MISSING
-from strongroom.chain.chain import Chain
-from strongroom.chain.link import Link
-from strongroom.chain.threads import Threads
-from strongroom.config import CacheConfig, Config, LinkConfig
-from strongroom.database_url import database_url
+from strongroom._chain.answer import MISSING
+from strongroom._chain.chain import Chain
+from strongroom._chain.link import Link
+from strongroom._chain.threads import Threads
+from strongroom._config import CacheConfig, Config, LinkConfig
+from strongroom._database_url import database_url
 from strongroom.errors import UnsupportedOperationError
 from strongroom.secret import Secret, SensitiveDict, SensitiveStr, Value
 from strongroom.store import remaining
@@ -628,10 +628,10 @@ def in_child(check: Callable[[], bool]) -> bool:
 def test_the_child_of_a_fork_has_a_store_and_a_key_of_its_own() -> None:
     openings: list[int] = []
 
-    import strongroom.manager.construction as manager_module
-    from strongroom.chain.chain import Chain
-    from strongroom.chain.link import Link
-    from strongroom.config import CacheConfig, LinkConfig
+    import strongroom._manager.construction as manager_module
+    from strongroom._chain.chain import Chain
+    from strongroom._chain.link import Link
+    from strongroom._config import CacheConfig, LinkConfig
 
     def opener() -> RemoteStore:
         openings.append(os.getpid())

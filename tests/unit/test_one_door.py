@@ -9,12 +9,12 @@ from types import FrameType
 import pytest
 
 from strongroom import SecretsManager, paths, secret
-from strongroom.chain.chain import Chain
+from strongroom._boundary.guard import GuardedStore
+from strongroom._boundary.validation import ValidatedStore
+from strongroom._chain.chain import Chain
+from strongroom._manager.versions import Versions
 from strongroom.errors import InvalidDataError, InvalidPathError, StrongroomError
-from strongroom.manager.versions import Versions
 from strongroom.rotate.rotations import Rotations
-from strongroom.store.boundary.guard import GuardedStore
-from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.store.memory import MemoryStore
 from support.stores import RemoteStore
 

@@ -71,7 +71,7 @@ def test_the_wheel_has_the_command_and_the_license(wheel):
     """And each entry point names a module that is in the wheel."""
     (info,) = {name.partition("/")[0] for name in wheel.namelist() if ".dist-info/" in name}
     points = wheel.read(f"{info}/entry_points.txt").decode()
-    assert "strongroom = strongroom.cli.main:main" in points
+    assert "strongroom = strongroom._cli.main:main" in points
     assert f"{info}/licenses/LICENSE" in wheel.namelist()
     for line in points.splitlines():
         if " = " in line:

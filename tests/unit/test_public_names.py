@@ -14,7 +14,7 @@ import strongroom
 from strongroom import errors
 
 SETTINGS = {strongroom.Config}
-"""A configuration's parts are in `strongroom.config`: an application only passes the whole on."""
+"""A configuration's parts are in `strongroom._config`: an application only passes the whole on."""
 
 
 def public_callables() -> Iterator[tuple[str, object]]:

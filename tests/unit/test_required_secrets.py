@@ -9,12 +9,12 @@ from strongroom import (
     SecretNotFoundError,
     SecretsManager,
     StoreUnavailableError,
+    required_secrets,
 )
-from strongroom.chain.resolution import DEFAULT_STORE
-from strongroom.config import Config, LinkConfig, SecretConfig
+from strongroom._chain.resolution import DEFAULT_STORE
+from strongroom._config import Config, LinkConfig, SecretConfig
 from strongroom.errors import InvalidDataError
-from strongroom.manager import required_secrets
-from strongroom.manager.required_secrets import State
+from strongroom.required_secrets import State
 from support.stores import RemoteStore
 
 CANARY = "canary-5e1f"

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom.config.toml_text import parse_toml
+from strongroom._config.toml_text import parse_toml
+from strongroom._files.plugin import open_csv, open_json, open_kubernetes, open_yaml
 from strongroom.encoding import convert
 from strongroom.errors import ConfigurationError, InvalidDataError
-from strongroom.files.plugin import open_csv, open_json, open_kubernetes, open_yaml
 from strongroom.strict_json import exact_float, read_json
 from strongroom_aws.folding import Form, unfold, unwrap
 from strongroom_vault.http.messages import Reply

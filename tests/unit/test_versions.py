@@ -6,6 +6,7 @@ import traceback
 import pytest
 
 from strongroom import SecretsManager
+from strongroom._boundary.validation import ValidatedStore
 from strongroom.errors import (
     ConfigurationError,
     ConflictError,
@@ -17,7 +18,6 @@ from strongroom.errors import (
     UnsupportedOperationError,
 )
 from strongroom.secret import Secret
-from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.store.memory import MemoryStore
 from support.stores import RemoteStore
 

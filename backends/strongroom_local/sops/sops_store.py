@@ -16,8 +16,8 @@ from strongroom.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from strongroom.files.private_file import SymbolicLinkError, lock_folder
 from strongroom.paths import entries_below
+from strongroom.private_file import SymbolicLinkError, lock_folder
 from strongroom.secret import Secret, SensitiveDict, Value, same
 from strongroom.store import Health, Traits, remaining
 from strongroom.strict_json import has_large_integer

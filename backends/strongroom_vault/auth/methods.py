@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from strongroom.errors import ConfigurationError, PluginError, shown
+from strongroom.extensions import Extension, extension_names, load_extension
 from strongroom.paths import check_option, check_prefix
-from strongroom.plugins.extensions import Extension, extension_names, load_extension
 from strongroom_vault.auth import Auth
 from strongroom_vault.auth.third_party import contain
 

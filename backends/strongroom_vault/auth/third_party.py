@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from strongroom.errors import StoreUnavailableError
-from strongroom.plugins.extensions import Extension
+from strongroom.extensions import Extension
 from strongroom.secret import SensitiveDict, SensitiveStr
 from strongroom.store import in_daemon, remaining
 from strongroom_vault.auth import Auth, Grant, Send

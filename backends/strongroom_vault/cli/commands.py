@@ -10,8 +10,8 @@ from typing import IO, Literal
 
 import click
 
-from strongroom.cli import api
-from strongroom.config import Config
+from strongroom import commands
+from strongroom.commands import Config
 from strongroom.errors import ConfigurationError, shown
 from strongroom_vault.cli import target_options
 from strongroom_vault.policy import audit_log, document
@@ -38,9 +38,9 @@ vault.add_command(setup)
 )
 @click.option("--who", metavar="NAME", help="Count only the requests of this display name or role in the audit log.")
 @click.option("--json", "as_json", is_flag=True, help="Print the policy as a JSON object.")
-@api.current
+@commands.current
 def policy_command(
-    invocation: api.Invocation,
+    invocation: commands.Invocation,
     *,
     store: str | None,
     mount: tuple[str, ...],
@@ -96,7 +96,7 @@ def _print_used(file: str, mounts: tuple[str, ...], who: str | None, *, as_json:
     with _open(file) as stream:
         usage = audit_log.summarize(stream, mounts=mounts, who=who)
     for line in _remarks(usage):
-        api.say(line)
+        commands.say(line)
     if as_json:
         _print_document(usage.rules)
     else:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from strongroom.cli import api
-from strongroom.config import VAULT, Config, OptionValue, Rank, StoreConfig
+from strongroom import commands
+from strongroom.commands import VAULT, Config, OptionValue, Rank, StoreConfig
 from strongroom.errors import ConfigurationError, shown
 from strongroom.paths import check_path, check_prefix
 from strongroom.secret import SensitiveDict
@@ -70,7 +70,7 @@ def find_target(config: Config, store: str | None, overrides: Mapping[str, str |
             for name, option in options.items()
             if name not in _CREDENTIALS or _is_operator_token(option.value)
         }
-    settings = api.store_settings(config.with_store(chosen._replace(options=options)), chosen.name)
+    settings = commands.store_settings(config.with_store(chosen._replace(options=options)), chosen.name)
     values: dict[str, Any] = {name: setting.value for name, setting in settings.items()}
     url = values["url"]
     credential = settings.get("auth") or settings.get("token")
@@ -99,7 +99,7 @@ def find_location(config: Config, store: str | None, overrides: Mapping[str, str
     chosen = _store(config, store, has_address=True)
     options = {name: value for name, value in chosen.options.items() if name in _LOCATION} | given
     options["url"] = OptionValue(_UNUSED_URL, "", Rank.ARGUMENT)
-    settings = api.store_settings(config.with_store(chosen._replace(options=options)), chosen.name)
+    settings = commands.store_settings(config.with_store(chosen._replace(options=options)), chosen.name)
     return Target(chosen.name, *_location({name: setting.value for name, setting in settings.items()}))
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import click
 
-from strongroom.cli import api
-from strongroom.config import VAULT, Config, Rank
+from strongroom import commands
+from strongroom.commands import VAULT, Config, Rank
 from strongroom.errors import StoreUnavailableError
 from strongroom_vault.dev.seed import plan_seed, read_seed, write_seed
 from strongroom_vault.dev.server import DevServer
@@ -31,8 +31,8 @@ _LOCATION = frozenset({"mount", "prefix"})
     help="First write the variables of this .env file to the server.",
 )
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
-@api.current
-def dev(invocation: api.Invocation, command: tuple[str, ...], *, demo: bool, seed: Path | None) -> None:
+@commands.current
+def dev(invocation: commands.Invocation, command: tuple[str, ...], *, demo: bool, seed: Path | None) -> None:
     """Start a real OpenBao server on loopback, for development.
 
     With COMMAND, the server runs as long as the command. Every Vault store that the command opens uses this server
@@ -63,14 +63,14 @@ def dev(invocation: api.Invocation, command: tuple[str, ...], *, demo: bool, see
             settings["STRONGROOM_ENVIRONMENT"] = invocation.environment
         environment = {**_inherited(configs), **settings}
         if variables is not None:
-            config = api.load_config(environ=environment)
+            config = commands.load_config(environ=environment)
             seeded = plan_seed(variables, config.mapping)
             write_seed(seeded, config)
             for line in seeded.summary():
-                api.say(line)
+                commands.say(line)
         if command:
             exact = {os.fsencode(name): os.fsencode(value) for name, value in environment.items()}
-            click.get_current_context().exit(api.run_command(command, exact))
+            click.get_current_context().exit(commands.run_command(command, exact))
         _serve(server, settings)
 
 
@@ -86,7 +86,7 @@ def redirections(configs: Sequence[Config], url: str, token: str) -> dict[str, s
         # name: an empty variable would count as unset.
         auth = json.dumps({"method": "token", "token": token})
         for option, value in (("url", url), ("auth", auth), ("namespace", "root")):
-            variables[api.option_variable(store, option)] = value
+            variables[commands.option_variable(store, option)] = value
     return variables
 
 
@@ -114,7 +114,7 @@ def _mounts(configs: Sequence[Config]) -> Iterator[str]:
 def _inherited(configs: Sequence[Config]) -> dict[str, str]:
     """Return this process's variables without those that concern another server."""
     dropped = {
-        api.option_variable(name, option)
+        commands.option_variable(name, option)
         for config in configs
         for name, store in config.stores.items()
         for option, given in store.options.items()
@@ -136,23 +136,23 @@ def _configuration_file(given: Path | None) -> Path | None:
         ConfigurationError: it is not.
     """
     named = os.environ.get("STRONGROOM_CONFIG")
-    given = given or (api.expand_config_file(named) if named else None)
-    path = given or Path(api.CONFIG_FILE_NAME)
+    given = given or (commands.expand_config_file(named) if named else None)
+    path = given or Path(commands.CONFIG_FILE_NAME)
     if given is None and path.exists():
-        api.config_environments()
+        commands.config_environments()
     return path.absolute() if given or path.exists() else None
 
 
 def _configurations(file: Path | None, selected: str | None) -> list[Config]:
     """Return the configuration of every environment: the command's own code may select any of them."""
     names: list[str | None] = [selected] if selected else []
-    names += [name for name in (api.config_environments(file) if file else ()) if name != selected]
-    return [api.load_config(config_file=file, environment=name, require_trust=True) for name in names or [None]]
+    names += [name for name in (commands.config_environments(file) if file else ()) if name != selected]
+    return [commands.load_config(config_file=file, environment=name, require_trust=True) for name in names or [None]]
 
 
 def _serve(server: DevServer, settings: Mapping[str, str]) -> None:
     """Print export lines for a shell, and wait for Ctrl-C."""
-    api.say(f"OpenBao runs at {server.url} until Ctrl-C. To use it in a shell:")
+    commands.say(f"OpenBao runs at {server.url} until Ctrl-C. To use it in a shell:")
     for name, value in settings.items():
         click.echo(f"export {name}={shlex.quote(value)}")
     try:

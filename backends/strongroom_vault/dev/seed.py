@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from strongroom.cli import api
-from strongroom.config import VAULT, Config
-from strongroom.config.dotenv import read_dotenv
-from strongroom.config.env_names import EnvironmentMapping
+from strongroom import commands
+from strongroom.commands import VAULT, Config
+from strongroom.dotenv import read_dotenv
+from strongroom.env_names import EnvironmentMapping
 from strongroom.errors import ConfigurationError
-from strongroom.files.private_file import faults_as
+from strongroom.private_file import faults_as
 from strongroom.secret import SensitiveDict, Value
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -95,7 +95,7 @@ def write_seed(seed: Seed, config: Config) -> None:
         ConfigurationError: no Vault store of the chain reads a path.
         StoreError: the server refused a secret.
     """
-    with api.SecretsManager.from_config(config) as secrets:
+    with commands.SecretsManager.from_config(config) as secrets:
         for path, data in seed.secrets.items():
             secrets.set_secret(path, data, store=_store(path, config), replace=True)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from strongroom.cli import api
+from strongroom import commands
 from strongroom.errors import InvalidPathError, shown
 from strongroom.paths import check_path
 from strongroom.secret import SensitiveDict, SensitiveStr
@@ -41,9 +41,9 @@ _DONE = {State.EXISTS: "exists", State.MISSING: "created", State.DIFFERS: "repla
 
 
 def _duration(_: click.Context, parameter: click.Parameter, value: str) -> int:
-    seconds = api.parse_duration(value)
+    seconds = commands.parse_duration(value)
     if seconds is None or seconds != int(seconds):
-        raise click.BadParameter(f"{value!r} is not {api.DURATION_FORMAT}", param=parameter)
+        raise click.BadParameter(f"{value!r} is not {commands.DURATION_FORMAT}", param=parameter)
     return int(seconds)
 
 
@@ -134,8 +134,8 @@ def _role(given: SimpleNamespace, policies: list[str]) -> Role | None:
 @click.option("--auth-mount", metavar="PATH", callback=_auth_mount, help="Mount of the auth method. Default: its type.")
 @click.option("--reveal", is_flag=True, help="Print the new token or secret_id to stdout.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as a JSON object.")
-@api.current
-def setup(invocation: api.Invocation, /, **options: Any) -> None:
+@commands.current
+def setup(invocation: commands.Invocation, /, **options: Any) -> None:
     """Set up a server for an application, or show what is missing.
 
     This creates a KV version 2 engine; the paths of the usual secrets, without values; and the policies app-read,
@@ -174,22 +174,22 @@ def setup(invocation: api.Invocation, /, **options: Any) -> None:
             for step in every:
                 _print(step, _DRY_RUN[step.state])
             if given.as_json:
-                api.write_document(_document(target, every, _DRY_RUN) | {"pending": len(pending)})
-            click.get_current_context().exit(api.ExitCode.DIFFERENT if pending else api.ExitCode.DONE)
+                commands.write_document(_document(target, every, _DRY_RUN) | {"pending": len(pending)})
+            click.get_current_context().exit(commands.ExitCode.DIFFERENT if pending else commands.ExitCode.DONE)
         _announce(target, pending, "production" if config.production else config.environment)
         why = ["this is production"] if config.production and pending else []
         why += [shown(f"the {step.name} exists and differs") for step in pending if step.state is State.DIFFERS]
-        api.confirm(why, yes=given.yes)
+        commands.confirm(why, yes=given.yes)
         for step in steps:
             server.perform(step)
             hint = f": {step.detail}" if step.detail and step.state is State.MISSING else ""
-            api.say(f"{_DONE[step.state]}: {step.name}{hint}")
+            commands.say(f"{_DONE[step.state]}: {step.name}{hint}")
         role_id = credential.role_id(session, role) if role is not None and role.method == "approle" else None
         # Last, so that no failure comes between the creation of a credential and its delivery.
         revealed = _deliver(wanted, target) if wanted is not None else None
     if given.as_json:
         secret = {} if revealed is None else {"token" if role is None else "secret_id": str(revealed)}
-        api.write_document(_document(target, every, _DONE) | {"pending": 0, "role_id": role_id} | secret)
+        commands.write_document(_document(target, every, _DONE) | {"pending": 0, "role_id": role_id} | secret)
         return
     for line in _settings(given, target, role, role_id, revealed):
         click.echo(line)
@@ -234,10 +234,10 @@ def _deliver(wanted: Credential, target: Target) -> SensitiveStr | None:
     """Deliver a credential that is pending; return it if it has no file."""
     file, name = wanted.file, wanted.step.name
     if not wanted.step.pending:
-        api.say(f"exists: {name}")
+        commands.say(f"exists: {name}")
         return None
     if file is None:
-        api.say(f"created: {name}")
+        commands.say(f"created: {name}")
         return wanted.create()
     before = credential.read_text(file, wanted.option)
     what = "a secret_id"
@@ -246,7 +246,7 @@ def _deliver(wanted: Credential, target: Target) -> SensitiveStr | None:
         what = ", ".join([*_environment(target), TOKEN])
         if not credential.trust_env_file(file, before):
             note += f". It has other settings of Vault: review it, then run strongroom trust {file}"
-    api.say(f"wrote {what} to {file}{note}")
+    commands.say(f"wrote {what} to {file}{note}")
     return None
 
 
@@ -261,20 +261,20 @@ def _environment(target: Target) -> dict[str, str]:
 def _announce(target: Target, pending: list[Step], environment: str | None) -> None:
     """Print one line before the first change: the number of changes, and where. Then list the replacements."""
     if not pending:
-        api.say("nothing to do")
+        commands.say("nothing to do")
         return
     where = [", ".join(target.addresses), f"mount {target.mount}"]
     where += [f"namespace {target.namespace}"] if target.namespace else []
     where += [f"prefix {target.prefix}"] if target.prefix else []
     where += [f"environment {shown(environment)}"] if environment else []
-    api.say(f"{len(pending)} change{'s' if len(pending) > 1 else ''} at {', '.join(where)}")
+    commands.say(f"{len(pending)} change{'s' if len(pending) > 1 else ''} at {', '.join(where)}")
     for step in pending:
         if step.state is State.DIFFERS:
             _print(step, "differs")
 
 
 def _print(step: Step, outcome: str) -> None:
-    api.say(f"{outcome}: {step.name}{f': {step.detail}' if step.pending and step.detail else ''}")
+    commands.say(f"{outcome}: {step.name}{f': {step.detail}' if step.pending and step.detail else ''}")
     for line in step.difference:
         click.echo(f"  {shown(line)}", err=True)
 
@@ -300,7 +300,7 @@ def _settings(
     if role is None and revealed is not None:
         environment.append(f"{TOKEN}={revealed!s}")
     elif environment and role is None:
-        api.say("add this to .env. With --env-file .env, setup does that and adds a token for the application")
+        commands.say("add this to .env. With --env-file .env, setup does that and adds a token for the application")
     yield from environment
     if role is None and not target.moved:
         return
@@ -322,4 +322,4 @@ def _settings(
         yield ""
         yield f"{'wrapping_token' if given.wrap_ttl else 'secret_id'} = {revealed!s}"
     elif role.method == "approle" and given.secret_id_file is None:
-        api.say("no secret_id was created. --secret-id-file FILE writes a wrapped one for the application")
+        commands.say("no secret_id was created. --secret-id-file FILE writes a wrapped one for the application")

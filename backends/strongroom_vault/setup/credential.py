@@ -8,8 +8,8 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from strongroom import commands
 from strongroom.bounded_file import load_text
-from strongroom.cli import api
 from strongroom.errors import ConfigurationError, StoreError, StrongroomError
 from strongroom.secret import SensitiveStr
 from strongroom_vault.http.hvac_adapter import ApiRequest, requests
@@ -54,7 +54,7 @@ class Credential:
         failure: StrongroomError
         try:
             # The temporary file exists before the credential does, so that few failures come between them.
-            with api.prepare_private_file(file) as replacement:
+            with commands.prepare_private_file(file) as replacement:
                 text = read_text(file, self.option)
                 replacement.commit(self.content(text, self.create()).encode())
                 return replacement.widened
@@ -104,7 +104,7 @@ def token(
         file,
         "--env-file",
         create=lambda: issue_token(session, policies, period),
-        content=lambda text, token: api.set_dotenv_values(text, {**environment, TOKEN: token}),
+        content=lambda text, token: commands.set_dotenv_values(text, {**environment, TOKEN: token}),
     )
 
 
@@ -183,12 +183,12 @@ def trust_env_file(file: Path, before: str) -> bool:
 
     A proxy or an authority in a file that nobody has reviewed could send the new token elsewhere.
     """
-    names = api.parse_dotenv(before, f"--env-file {file}").values
+    names = commands.parse_dotenv(before, f"--env-file {file}").values
     others = [name for name in names if name.startswith(("VAULT_", "BAO_")) and name not in _OUTRANK.values()]
-    if others and not api.is_file_trusted(file, before.encode(), os.environ):
+    if others and not commands.is_file_trusted(file, before.encode(), os.environ):
         return False
     with suppress(ConfigurationError):  # without a state folder the user runs `strongroom trust`
-        api.trust_file(file)
+        commands.trust_file(file)
     return True
 
 
@@ -198,7 +198,7 @@ def _values(text: str, file: Path) -> dict[str, SensitiveStr]:
     Raises:
         ConfigurationError: a line is not NAME=value, or sets a variable that outranks one of them.
     """
-    entries = api.parse_dotenv(text, f"--env-file {file}")
+    entries = commands.parse_dotenv(text, f"--env-file {file}")
     for name, outranked in _OUTRANK.items():
         if entries.get(name):
             raise ConfigurationError(f"--env-file {file}: {name} outranks {outranked}. Remove it and try again")

@@ -32,7 +32,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from strongroom.files import private_file
+from strongroom import private_file
 from strongroom.store import reentrant_lock, remaining
 
 MAX_LINE = 1 << 16

@@ -20,12 +20,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from weakref import WeakValueDictionary
 
+from strongroom import private_file
+from strongroom._config import AuditConfig, Config
+from strongroom._config.trust import require_trusted_origin
 from strongroom.audit_log.log_file import Hasher, LogFile
-from strongroom.config import AuditConfig, Config
-from strongroom.config.trust import require_trusted_origin
 from strongroom.errors import AuditError, ConfigurationError
 from strongroom.events import Event, EventKind, audit
-from strongroom.files import private_file
 from strongroom.secret import SensitiveStr
 from strongroom.store import reentrant_lock
 

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from strongroom import private_file
 from strongroom.audit_log.log_file import (
     MAX_LINE,
     START,
@@ -20,7 +21,6 @@ from strongroom.audit_log.log_file import (
     last_record,
     looks_like_record,
 )
-from strongroom.files import private_file
 
 _OTHER_HASH = "it was changed, or written under another key"
 

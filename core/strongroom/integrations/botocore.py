@@ -15,10 +15,10 @@ from typing import Any
 from botocore.credentials import Credentials, ReadOnlyCredentials  # type: ignore[import-untyped]
 from botocore.session import Session  # type: ignore[import-untyped]
 
+from strongroom._manager import SecretsManager
 from strongroom.encoding import as_text
 from strongroom.errors import InvalidDataError
 from strongroom.integrations.credentials import CredentialSource, Login, Reading
-from strongroom.manager import SecretsManager
 
 _NAMES = {
     "access_key": ("access_key", "aws_access_key_id", "AWS_ACCESS_KEY_ID"),

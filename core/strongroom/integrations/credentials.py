@@ -19,8 +19,8 @@ from time import monotonic
 from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
 
+from strongroom._manager import SecretsManager
 from strongroom.errors import SecretNotFoundError, StrongroomError
-from strongroom.manager import SecretsManager
 from strongroom.rotate.state import pending_path, pending_secret
 from strongroom.secret import SensitiveDict, protect_data
 from strongroom.secrets_manager import default_manager

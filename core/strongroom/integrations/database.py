@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from strongroom.chain.answer import Missing
-from strongroom.database_url import WANTED, database_url, user_key_of
+from strongroom._chain.answer import Missing
+from strongroom._database_url import WANTED, database_url, user_key_of
 from strongroom.encoding import as_unicode
 from strongroom.errors import InvalidDataError
 from strongroom.integrations.credentials import Login

@@ -15,8 +15,8 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, line_magic, magics_class
 from IPython.core.magics.namespace import NamespaceMagics
 
+from strongroom._manager.redacted_objects import RedactedScalar
 from strongroom.errors import StrongroomError
-from strongroom.manager.redacted_objects import RedactedScalar
 from strongroom.paths import parse_reference
 from strongroom.secret import REDACTED, SensitiveBytes, SensitiveStr
 from strongroom.secrets_manager import get_secret

@@ -14,8 +14,8 @@ from keyring import errors
 from keyring.backend import KeyringBackend
 from keyring.credentials import Credential, SimpleCredential
 
+from strongroom._manager import SecretsManager
 from strongroom.errors import SecretNotFoundError, StrongroomError
-from strongroom.manager import SecretsManager
 from strongroom.secrets_manager import default_manager
 
 _KEY = "password"

@@ -15,9 +15,9 @@ from typing import Any
 import psycopg
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
+from strongroom._manager import SecretsManager
 from strongroom.integrations.credentials import CredentialSource, Login
 from strongroom.integrations.database import account, is_refusal, url
-from strongroom.manager import SecretsManager
 
 _SCHEME = "postgresql"
 

@@ -10,9 +10,9 @@ import logging
 import time
 from functools import partial
 
+from strongroom._manager import SecretsManager
 from strongroom.errors import StrongroomError
-from strongroom.manager import SecretsManager
-from strongroom.manager.required_secrets import Requirement, Rounds, resolve
+from strongroom.required_secrets import Requirement, Rounds, resolve
 from strongroom.secrets_manager import default_manager
 from strongroom.store.daemon import in_daemon
 

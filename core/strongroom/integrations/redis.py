@@ -19,11 +19,11 @@ import redis.asyncio
 from redis.credentials import CredentialProvider as _CredentialProvider
 from redis.exceptions import AuthenticationError
 
-from strongroom.database_url import user_key_of
+from strongroom._database_url import user_key_of
+from strongroom._manager import SecretsManager
 from strongroom.encoding import as_unicode
 from strongroom.errors import InvalidDataError
 from strongroom.integrations.credentials import CredentialSource, Login
-from strongroom.manager import SecretsManager
 
 
 class CredentialProvider(_CredentialProvider):

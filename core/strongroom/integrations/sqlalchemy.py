@@ -19,10 +19,10 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
+from strongroom._manager import SecretsManager
 from strongroom.errors import ConfigurationError
 from strongroom.integrations import database
 from strongroom.integrations.credentials import CredentialSource, Login
-from strongroom.manager import SecretsManager
 
 if TYPE_CHECKING:  # it needs greenlet, which only `sqlalchemy[asyncio]` installs everywhere
     from sqlalchemy.ext.asyncio import AsyncEngine

@@ -16,10 +16,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from strongroom._manager import SecretsManager
 from strongroom.encoding import as_text
 from strongroom.errors import InvalidDataError
 from strongroom.integrations.credentials import CredentialSource, Login
-from strongroom.manager import SecretsManager
 
 _CERTIFICATE = ("certificate", "tls.crt", "cert")
 _CHAIN = ("ca_chain", "issuing_ca")

@@ -15,8 +15,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple, Self, TypeAlias, TypeVar
 
-from strongroom import plugins
-from strongroom.config import Config, OptionValue, Rank, StoreConfig
+from strongroom import _plugins as plugins
+from strongroom._boundary.enforcement import Boundary, open_plugin
+from strongroom._boundary.validation import ValidatedStore
+from strongroom._config import Config, OptionValue, Rank, StoreConfig
+from strongroom._plugins.inventory import KINDS
+from strongroom._plugins.option_schema import OptionSchema, Schema
 from strongroom.errors import (
     ConfigurationError,
     MigrationError,
@@ -27,11 +31,7 @@ from strongroom.migrate.plans.mapping_export import MAPPING_FILE, with_mapping
 from strongroom.migrate.plans.plan import Plan, PlannedMapping
 from strongroom.migrate.sources import UNREADABLE, ExporterStore, ImporterSource, Source, StoreSource
 from strongroom.migrate.spi import Exporter, Importer
-from strongroom.plugins.inventory import KINDS
-from strongroom.plugins.option_schema import OptionSchema, Schema
 from strongroom.store import SecretStore, time_limit
-from strongroom.store.boundary.enforcement import Boundary, open_plugin
-from strongroom.store.boundary.validation import ValidatedStore
 
 Endpoint: TypeAlias = SecretStore | ValidatedStore | Importer | Exporter
 """An opened store, importer or exporter that a caller passes for a name. The caller closes it."""
@@ -184,7 +184,7 @@ class Endpoints:
             self._stack.close()
         finally:
             if self._targets and self._config is not None:
-                from strongroom.manager.disk import forget_everything
+                from strongroom._manager.disk import forget_everything
 
                 forget_everything(self._config)
 
@@ -347,7 +347,7 @@ class Endpoints:
     def _located(self, name: str, group: str) -> tuple[Config, str]:
         """Return `located`, with the mapping file for a source of variables."""
         if self._config is None:
-            from strongroom.config.discovery import load
+            from strongroom._config.discovery import load
 
             self._config = load()
         if self._config.audit.file is not None and not self._audited:

@@ -9,8 +9,8 @@ from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Self
 
-from strongroom.config import Config
-from strongroom.digest import Digester
+from strongroom._config import Config
+from strongroom._digest import Digester
 from strongroom.errors import (
     ConfigurationError,
     MigrationError,

@@ -8,6 +8,9 @@ from fnmatch import fnmatchcase
 from functools import partial
 from typing import NamedTuple, NoReturn, TypeAlias
 
+from strongroom._boundary import answers
+from strongroom._boundary.enforcement import Boundary
+from strongroom._boundary.validation import ValidatedStore
 from strongroom.errors import (
     ConflictError,
     InvalidPathError,
@@ -25,9 +28,6 @@ from strongroom.paths import ROTATION_RECORD, check_path, check_prefix, is_rotat
 from strongroom.rotate.state import parse_document, pending_path
 from strongroom.secret import Secret, Value, Version, check_data, check_labels
 from strongroom.store import Items
-from strongroom.store.boundary import answers
-from strongroom.store.boundary.enforcement import Boundary
-from strongroom.store.boundary.validation import ValidatedStore
 
 UNREADABLE = "an exporter cannot be read back"
 RESERVED = "the path is reserved for the record of a rotation"

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple, TypeAlias
 
-from strongroom.config.dotenv import log_once, read_dotenv
-from strongroom.config.env_names import EnvironmentMapping, is_service_link, variable_value
+from strongroom.dotenv import log_once, read_dotenv
 from strongroom.encoding import from_json
+from strongroom.env_names import EnvironmentMapping, is_service_link, variable_value
 from strongroom.errors import (
     ConfigurationError,
     InvalidDataError,

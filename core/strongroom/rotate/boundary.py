@@ -10,12 +10,12 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
+from strongroom._boundary import answers
+from strongroom._boundary.enforcement import Boundary
 from strongroom.errors import AuthenticationError, PermissionDeniedError, StrongroomError
 from strongroom.rotate.spi import Credentials, Rotator, ServiceRotator
 from strongroom.secret import SensitiveDict, Value
 from strongroom.store import SecretStore, time_limit
-from strongroom.store.boundary import answers
-from strongroom.store.boundary.enforcement import Boundary
 
 STEP_LIMIT = 60.0
 """Seconds that one call of a rotator may take: half of a lease."""

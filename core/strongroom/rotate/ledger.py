@@ -6,11 +6,11 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from strongroom.chain.chain import Chain
+from strongroom._boundary.guard import GuardedStore
+from strongroom._chain.chain import Chain
 from strongroom.errors import ConflictError, SecretNotFoundError, StrongroomError, UnsupportedOperationError, shown
 from strongroom.rotate.state import KEY, State, as_document, parse_document, pending_path
 from strongroom.secret import Secret, Value, Version
-from strongroom.store.boundary.guard import GuardedStore
 
 logger = logging.getLogger("strongroom.secrets_manager")
 

@@ -17,10 +17,11 @@ from datetime import datetime, timedelta
 from operator import methodcaller
 from typing import TYPE_CHECKING
 
-from strongroom import plugins
-from strongroom.config import Config, RotationConfig
-from strongroom.config.document import listed
-from strongroom.config.trust import not_trusted
+from strongroom import _plugins as plugins
+from strongroom._boundary.enforcement import open_plugin
+from strongroom._config import Config, RotationConfig
+from strongroom._config.document import listed
+from strongroom._config.trust import not_trusted
 from strongroom.errors import (
     ConfigurationError,
     SecretNotFoundError,
@@ -36,11 +37,10 @@ from strongroom.rotate.spi import Rotator, ServiceRotator
 from strongroom.rotate.state import State, Step
 from strongroom.rotate.transaction import Transaction, now_utc
 from strongroom.secret import Secret, SensitiveDict, Value, Version, same
-from strongroom.store.boundary.enforcement import open_plugin
 
 if TYPE_CHECKING:
-    from strongroom.chain.chain import Chain
-    from strongroom.chain.threads import Threads
+    from strongroom._chain.chain import Chain
+    from strongroom._chain.threads import Threads
 
 LAST_LABEL = "rotated-at"
 DUE_LABEL = "rotate-by"

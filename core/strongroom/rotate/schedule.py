@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from datetime import UTC, datetime, timedelta
 
-from strongroom.config import RotationConfig, Window
+from strongroom._config import RotationConfig, Window
 from strongroom.rotate.state import State
 
 _DAY = 86_400

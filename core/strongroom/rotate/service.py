@@ -16,7 +16,7 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from strongroom.config import RotationConfig
+from strongroom._config import RotationConfig
 from strongroom.errors import (
     ConflictError,
     StoreUnavailableError,
@@ -33,9 +33,9 @@ from strongroom.secret import SensitiveDict, Version
 from strongroom.store import SecretStore
 
 if TYPE_CHECKING:
-    from strongroom.chain.chain import Chain
-    from strongroom.chain.resolution import WriteTarget
-    from strongroom.store.boundary.guard import GuardedStore
+    from strongroom._boundary.guard import GuardedStore
+    from strongroom._chain.chain import Chain
+    from strongroom._chain.resolution import WriteTarget
 
 _R = TypeVar("_R")
 

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from strongroom.errors import StoreUnavailableError
 from strongroom.secret import Secret
-from strongroom.store.boundary.containment import plugin_code
 from strongroom.store.daemon import CLOSE_LIMIT, GRACE, overrun, throw
 from strongroom.store.deadline import remaining, time_limit
 from strongroom.store.locks import reentrant_lock
+from strongroom.store.plugin_calls import plugin_code
 from strongroom.store.protocols import Traits
 
 if TYPE_CHECKING:

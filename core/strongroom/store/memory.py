@@ -2,7 +2,7 @@
 
 A plugin is a class with `read` and `close`, and a function with keyword-only options that opens it. `MemoryStore` has
 every other method that memory allows. Leave out what your service cannot do. No method validates a path, guards against
-a second `close` or removes values from tracebacks: `strongroom.store.boundary.guard` does that for every store.
+a second `close` or removes values from tracebacks: `strongroom._boundary.guard` does that for every store.
 """
 
 from __future__ import annotations

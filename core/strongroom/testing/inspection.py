@@ -17,11 +17,11 @@ from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
+from strongroom._boundary.validation import ValidatedStore
+from strongroom._fingerprints import leaves
 from strongroom.errors import PermissionDeniedError, SecretNotFoundError, StoreError, StrongroomError
-from strongroom.fingerprints import leaves
 from strongroom.secret import Secret, same
 from strongroom.store import Health, in_daemon, time_limit
-from strongroom.store.boundary.validation import ValidatedStore
 
 MOST_NAMES = 1_000
 """How many names of a list are looked at."""

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeAlias, TypeVar
 
-from strongroom.config import Config, LinkConfig
+from strongroom._config import Config, LinkConfig
+from strongroom._manager import substitution
 from strongroom.errors import (
     InvalidDataError,
     PermissionDeniedError,
@@ -18,7 +19,6 @@ from strongroom.errors import (
     StoreUnavailableError,
     UnsupportedOperationError,
 )
-from strongroom.manager import substitution
 from strongroom.paths import entries_below, parse_reference
 from strongroom.secret import Secret, Value, check_data, conceal
 from strongroom.secrets_manager import SecretsManager, set_default_manager

@@ -13,17 +13,17 @@ from typing import Any, ClassVar
 import click
 import pytest
 
+from strongroom._plugins import COMMANDS, STORES
+from strongroom._plugins.distributions import by_name, entry_point
+from strongroom._plugins.option_schema import Schema, read_schema
 from strongroom.errors import ConfigurationError
-from strongroom.plugins import COMMANDS, STORES
-from strongroom.plugins.distributions import by_name, entry_point
-from strongroom.plugins.option_schema import Schema, read_schema
 from strongroom.store.protocols import PROTOCOL_VERSION, Traits
 from strongroom.testing.store_contract.base import Supervised, examine
 
 _IMPORT = """
 import importlib, json, sys, threading, time
 sys.path[:0] = json.loads(sys.argv[2])
-import strongroom.config, strongroom.migrate.spi, strongroom.rotate.spi, strongroom.store, strongroom.cli.api
+import strongroom._config, strongroom.migrate.spi, strongroom.rotate.spi, strongroom.store, strongroom.commands
 known, began = set(sys.modules), time.monotonic()
 importlib.import_module(sys.argv[1])
 seconds = time.monotonic() - began

@@ -11,8 +11,8 @@ from strongroom.errors import StoreError, StoreUnavailableError, WriteOutcomeUnk
 from strongroom.store import time_limit
 from strongroom.testing import silent_server
 from strongroom_aws.plugin import open_parameter_store, open_secrets_manager
-from support.vault import faults
 from support.services.aws import operation_of
+from support.vault import faults
 
 LIMIT, GRACE = 0.5, 8.0
 """Seconds that a call is given, and that a busy machine may add."""

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from strongroom._boundary.validation import ValidatedStore
 from strongroom.errors import (
     ConflictError,
     InvalidPathError,
@@ -17,7 +18,6 @@ from strongroom.migrate.execution.drift import Drift, drift
 from strongroom.migrate.sources import StoreSource
 from strongroom.secret import same
 from strongroom.secrets_manager import SecretsManager
-from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.store.memory import MemoryStore
 from strongroom.testing import CASES
 from strongroom_aws.folding import FOLD

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from strongroom._boundary.validation import ValidatedStore
 from strongroom.errors import (
     ConfigurationError,
     ConflictError,
@@ -17,7 +18,6 @@ from strongroom.errors import (
 from strongroom.secret import Secret
 from strongroom.secrets_manager import SecretsManager
 from strongroom.store import time_limit
-from strongroom.store.boundary.validation import ValidatedStore
 from strongroom_aws.folding import FOLD
 from support.services.aws import body_of, operation_of
 

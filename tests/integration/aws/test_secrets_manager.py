@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from strongroom import SecretsManager
+from strongroom._boundary.validation import ValidatedStore
 from strongroom.errors import (
     ConfigurationError,
     ConflictError,
@@ -16,7 +17,6 @@ from strongroom.errors import (
     StoreUnavailableError,
 )
 from strongroom.secret import Secret
-from strongroom.store.boundary.validation import ValidatedStore
 from strongroom_aws.folding import FOLD
 from strongroom_aws.plugin import open_secrets_manager
 from support.services.aws import body_of

@@ -31,7 +31,7 @@ WRONG = [*broken_stores.WRONG, *broken_async_stores.WRONG, *broken_migration_plu
 
 LEAST = {
     StoreContract: 80,
-    AsyncStoreContract: 5,
+    AsyncStoreContract: 4,
     ImporterContract: 20,
     ExporterContract: 20,
     PluginContract: 15,

@@ -6,8 +6,8 @@ import os
 import pyrage
 import pytest
 
-from strongroom.config.env_names import EnvironmentMapping
-from strongroom.files.plugin import open_csv, open_dotenv, open_json, open_kubernetes, open_yaml
+from strongroom._files.plugin import open_csv, open_dotenv, open_json, open_kubernetes, open_yaml
+from strongroom.env_names import EnvironmentMapping
 from strongroom.testing import CASES, NON_TEXT_CASES, StoreContract
 
 PARTS = ("contract/app", "contract/apple", "contract/ap", "contract/other", "contract", "contract/app/below", "top")

@@ -12,8 +12,8 @@ import pytest
 import redis
 from psycopg import errors
 
+from strongroom._manager import SecretsManager
 from strongroom.errors import StoreUnavailableError, UnfinishedRotationError
-from strongroom.manager import SecretsManager
 from strongroom.rotate import boundary
 from strongroom.rotate.rotations import Rotations
 from strongroom.rotate.spi import Credentials
@@ -27,7 +27,7 @@ from support.scenarios.load import wait_until
 from support.scenarios.rotate_settings import BY_ADMIN, OWN_PASSWORD, PATH, TWO_USERS
 from support.scenarios.rotating import Killed, Time
 
-ROTATE = "import sys\nfrom strongroom.manager import SecretsManager\n"
+ROTATE = "import sys\nfrom strongroom._manager import SecretsManager\n"
 ROTATE += "SecretsManager.from_config(sys.argv[1]).rotations.rotate(sys.argv[2])"
 
 SETTINGS = pytest.mark.parametrize("settings", [OWN_PASSWORD, BY_ADMIN, TWO_USERS], ids=["own", "admin", "two users"])

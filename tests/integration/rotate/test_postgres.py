@@ -7,9 +7,9 @@ import secrets
 import pytest
 from sqlalchemy import NullPool, text
 
+from strongroom._manager import SecretsManager
 from strongroom.errors import RotationError
 from strongroom.integrations.sqlalchemy import create_engine
-from strongroom.manager import SecretsManager
 from strongroom.rotate.state import pending_path
 from support.scenarios.load import wait_until
 from support.scenarios.rotate_settings import BY_ADMIN, OWN_PASSWORD, PATH, TWO_USERS

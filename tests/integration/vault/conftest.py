@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from strongroom.store.boundary.validation import ValidatedStore
+from strongroom._boundary.validation import ValidatedStore
 from support.cli_fixtures import patient_script
 from support.vault.engines import open_engine
 

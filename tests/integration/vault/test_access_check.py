@@ -11,9 +11,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from strongroom._boundary.validation import ValidatedStore
 from strongroom.errors import CheckState
 from strongroom.store import require_paths, required_paths
-from strongroom.store.boundary.validation import ValidatedStore
 from strongroom_vault.http.tls import check_certificates
 from support.command_line import Caller
 from support.vault.engines import open_engine

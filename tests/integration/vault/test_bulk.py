@@ -15,9 +15,10 @@ import pytest
 import trustme
 
 from strongroom import SecretsManager
-from strongroom.chain.chain import Chain
-from strongroom.chain.link import Link
-from strongroom.config import CacheConfig, LinkConfig
+from strongroom._boundary.validation import ValidatedStore
+from strongroom._chain.chain import Chain
+from strongroom._chain.link import Link
+from strongroom._config import CacheConfig, LinkConfig
 from strongroom.errors import (
     ConflictError,
     InvalidDataError,
@@ -31,7 +32,6 @@ from strongroom.errors import (
 )
 from strongroom.secret import Secret
 from strongroom.store import time_limit
-from strongroom.store.boundary.validation import ValidatedStore
 from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers import bulk, new_driver
@@ -40,10 +40,10 @@ from strongroom_vault.http.messages import Request
 from strongroom_vault.http.request_policy import exchange
 from strongroom_vault.http.tls import TLSSettings
 from strongroom_vault.plugin import open_vault
-from support.vault import faults
 from support.clock import LONG, SOON
 from support.forks import forked
 from support.scenarios.load import wait_until
+from support.vault import faults
 from support.vault.proxy import FaultProxy
 
 CANARY = "canary-9c1e-value"

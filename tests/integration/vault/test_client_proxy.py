@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 import trustme
 
-from strongroom.store.boundary.validation import ValidatedStore
+from strongroom._boundary.validation import ValidatedStore
 from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.plugin import open_vault
 from support.vault.proxy import FaultProxy

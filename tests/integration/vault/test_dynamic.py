@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from strongroom import SecretsManager
-from strongroom.cli.app import run
+from strongroom._boundary.validation import ValidatedStore
+from strongroom._cli.app import run
 from strongroom.errors import (
     ConfigurationError,
     PermissionDeniedError,
@@ -22,7 +23,6 @@ from strongroom.errors import (
     StoreUnavailableError,
 )
 from strongroom.store import time_limit
-from strongroom.store.boundary.validation import ValidatedStore
 from strongroom_vault.dynamic.dynamic_store import open_vault_dynamic
 from support.forks import forked
 from support.services.postgres import running_postgres

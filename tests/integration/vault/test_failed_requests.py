@@ -4,9 +4,9 @@ import contextlib
 
 import pytest
 
-from strongroom.chain.chain import Chain
-from strongroom.chain.link import Link
-from strongroom.config import CacheConfig, LinkConfig
+from strongroom._chain.chain import Chain
+from strongroom._chain.link import Link
+from strongroom._config import CacheConfig, LinkConfig
 from strongroom.errors import WriteOutcomeUnknownError
 from strongroom.store import time_limit
 from strongroom.store.memory import open_memory

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import trustme
 
+from strongroom._boundary.validation import ValidatedStore
 from strongroom.errors import (
     ConfigurationError,
     InvalidDataError,
@@ -25,7 +26,6 @@ from strongroom.errors import (
     WriteOutcomeUnknownError,
 )
 from strongroom.store import fail_fast, time_limit
-from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.testing import silent_server
 from strongroom_vault.errors import VaultAuthenticationError, VaultConnectionError
 from strongroom_vault.http.drivers.deadline_sockets import connect

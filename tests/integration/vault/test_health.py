@@ -4,8 +4,8 @@ import time
 
 import pytest
 
+from strongroom._boundary.validation import ValidatedStore
 from strongroom.errors import CheckState, ConfigurationError, StoreUnavailableError
-from strongroom.store.boundary.validation import ValidatedStore
 from strongroom_vault.errors import VaultAuthenticationError, VaultConnectionError
 from strongroom_vault.plugin import open_vault
 from strongroom_vault.store.health import skew

@@ -10,6 +10,7 @@ import urllib3
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from strongroom._boundary.validation import ValidatedStore
 from strongroom.errors import (
     ConfigurationError,
     ConflictError,
@@ -20,7 +21,6 @@ from strongroom.errors import (
     SecretTooLargeError,
 )
 from strongroom.secret import Secret
-from strongroom.store.boundary.validation import ValidatedStore
 from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.plugin import open_vault
 from support.vault.engines import open_engine

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import trustme
 
-from strongroom import plugins
-from strongroom.config import discovery
+from strongroom import _plugins as plugins
+from strongroom._config import discovery
+from strongroom._plugins.option_schema import read_schema
 from strongroom.errors import ConfigurationError, PluginError, StoreUnavailableError
-from strongroom.plugins.option_schema import read_schema
 from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.http import hvac_adapter
 from strongroom_vault.plugin import open_vault

@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from strongroom import SecretsManager
+from strongroom._boundary.validation import ValidatedStore
 from strongroom.errors import PermissionDeniedError, StoreError, StoreUnavailableError, StrongroomError
 from strongroom.store import time_limit
-from strongroom.store.boundary.validation import ValidatedStore
 from strongroom_vault.errors import VaultAuthenticationError, VaultConnectionError
 from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.plugin import open_vault

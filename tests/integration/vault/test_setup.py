@@ -17,14 +17,14 @@ from dotenv import dotenv_values
 
 from strongroom import SecretsManager
 from strongroom.errors import ConfigurationError, PermissionDeniedError, SecretNotFoundError, StoreError
-from strongroom.files.private_file import Replacement
+from strongroom.private_file import Replacement
 from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.plugin import open_session, open_vault
 from strongroom_vault.setup import structure
 from strongroom_vault.setup.server import Server, State, Step
 from support.command_line import Caller
 
-STRONGROOM = [sys.executable, "-c", "from strongroom.cli.main import main; main()"]
+STRONGROOM = [sys.executable, "-c", "from strongroom._cli.main import main; main()"]
 POLICIES = ("app-read", "database-read", "database-write")
 CHANGES = {"create", "update", "delete", "patch"}
 

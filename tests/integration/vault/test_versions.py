@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from strongroom import SecretsManager
+from strongroom._boundary.validation import ValidatedStore
 from strongroom.errors import (
     ConfigurationError,
     ConflictError,
@@ -19,7 +20,6 @@ from strongroom.errors import (
     StoreUnavailableError,
     WriteOutcomeUnknownError,
 )
-from strongroom.store.boundary.validation import ValidatedStore
 from strongroom_vault.plugin import open_vault
 
 CANARY = "canary-5e0d"

@@ -5,8 +5,8 @@ from typing import Annotated, ClassVar
 
 import pytest
 
+from strongroom._plugins import COMMANDS
 from strongroom.errors import ConfigurationError
-from strongroom.plugins import COMMANDS
 from strongroom.store import Option, Traits, checked_by
 from strongroom.store.memory import MemoryStore
 from strongroom.testing import PluginContract

@@ -23,7 +23,7 @@ from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser
 
 import strongroom
 from strongroom import secret
-from strongroom.cli import app
+from strongroom._cli import app
 from strongroom.logging import fingerprints
 from strongroom_vault.dev.server import free_port
 from support import command_line

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from strongroom._manager import SecretsManager
 from strongroom.errors import AuthenticationError, StoreUnavailableError
-from strongroom.manager import SecretsManager
 from strongroom.rotate.boundary import GuardedRotator
 from strongroom.rotate.ledger import Ledger
 from strongroom.rotate.password import generate

@@ -27,10 +27,10 @@ from strongroom import (
     WriteOutcomeUnknownError,
     events,
 )
+from strongroom._config import discovery
 from strongroom.audit_log import reason
 from strongroom.audit_log.log_file import Hasher
 from strongroom.audit_log.verification import verify
-from strongroom.config import discovery
 from strongroom.rotate import audit
 from strongroom.secret import SensitiveStr
 from strongroom.store.memory import MemoryStore

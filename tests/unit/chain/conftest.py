@@ -4,8 +4,8 @@ from functools import partial
 
 import pytest
 
-from strongroom.chain import connection
-from strongroom.chain.breaker import Breaker
+from strongroom._chain import connection
+from strongroom._chain.breaker import Breaker
 from support.stores import Clock
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from strongroom import SecretsManager
-from strongroom.chain.chain import Chain
-from strongroom.chain.link import Link
-from strongroom.config import CacheConfig, LinkConfig
+from strongroom._chain.chain import Chain
+from strongroom._chain.link import Link
+from strongroom._config import CacheConfig, LinkConfig
 from strongroom.errors import (
     AuthenticationError,
     ConfigurationError,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from strongroom.chain.breaker import Breaker
+from strongroom._chain.breaker import Breaker
 from support.stores import Clock
 
 

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom.chain import seal as seal_module
-from strongroom.chain.cache import Flight, MemoryCache
-from strongroom.chain.seal import Sealer
-from strongroom.config import CacheConfig
+from strongroom._chain import seal as seal_module
+from strongroom._chain.cache import Flight, MemoryCache
+from strongroom._chain.seal import Sealer
+from strongroom._config import CacheConfig
 from strongroom.errors import (
     PermissionDeniedError,
     SecretNotFoundError,

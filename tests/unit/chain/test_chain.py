@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from strongroom import SecretsManager
-from strongroom.chain.answer import MISSING
-from strongroom.chain.chain import Chain
-from strongroom.chain.link import Link
-from strongroom.chain.resolution import Resolution
-from strongroom.config import CacheConfig, LinkConfig
+from strongroom._chain.answer import MISSING
+from strongroom._chain.chain import Chain
+from strongroom._chain.link import Link
+from strongroom._chain.resolution import Resolution
+from strongroom._config import CacheConfig, LinkConfig
 from strongroom.errors import (
     Answer,
     Attempt,

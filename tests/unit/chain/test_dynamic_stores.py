@@ -7,11 +7,12 @@ from collections.abc import Iterable
 
 import pytest
 
-from strongroom import SecretsManager
-from strongroom.chain.chain import Chain
-from strongroom.chain.link import Link
-from strongroom.chain.resolution import Resolution
-from strongroom.config import CacheConfig, LinkConfig, SecretConfig
+from strongroom import SecretsManager, required_secrets
+from strongroom._boundary.validation import ValidatedStore
+from strongroom._chain.chain import Chain
+from strongroom._chain.link import Link
+from strongroom._chain.resolution import Resolution
+from strongroom._config import CacheConfig, LinkConfig, SecretConfig
 from strongroom.errors import (
     Answer,
     ConflictError,
@@ -19,9 +20,7 @@ from strongroom.errors import (
     StoreUnavailableError,
     UnsupportedOperationError,
 )
-from strongroom.manager import required_secrets
 from strongroom.secret import Secret
-from strongroom.store.boundary.validation import ValidatedStore
 from support.stores import Clock, RemoteStore
 
 

@@ -14,17 +14,17 @@ from pathlib import Path
 import pytest
 
 from strongroom import secrets_manager
-from strongroom.chain import breaker as breaker_module
-from strongroom.chain import cache as cache_module
-from strongroom.chain import connection as connection_module
-from strongroom.chain import first_use as first_use_module
-from strongroom.chain import link as link_module
-from strongroom.chain import seal as seal_module
-from strongroom.chain.cache import Flight, MemoryCache
-from strongroom.chain.chain import Chain
-from strongroom.chain.link import Link
-from strongroom.chain.seal import Sealer
-from strongroom.config import CacheConfig, LinkConfig
+from strongroom._chain import breaker as breaker_module
+from strongroom._chain import cache as cache_module
+from strongroom._chain import connection as connection_module
+from strongroom._chain import first_use as first_use_module
+from strongroom._chain import link as link_module
+from strongroom._chain import seal as seal_module
+from strongroom._chain.cache import Flight, MemoryCache
+from strongroom._chain.chain import Chain
+from strongroom._chain.link import Link
+from strongroom._chain.seal import Sealer
+from strongroom._config import CacheConfig, LinkConfig
 from strongroom.errors import SecretNotFoundError, StoreError, StoreUnavailableError
 from strongroom.secret import Secret
 from strongroom.store import Traits
@@ -236,9 +236,9 @@ FIRST_USE = """
 
     sys.path.insert(0, sys.argv[1])
     from strongroom import SecretsManager  # before anything imports logging, whose fork hook takes its lock
-    from strongroom.chain.chain import Chain
-    from strongroom.chain.link import Link
-    from strongroom.config import CacheConfig, LinkConfig
+    from strongroom._chain.chain import Chain
+    from strongroom._chain.link import Link
+    from strongroom._config import CacheConfig, LinkConfig
     from strongroom.errors import SecretNotFoundError
     from strongroom.secret import Secret
     from strongroom.store import Traits
@@ -319,7 +319,7 @@ def test_a_thread_that_forks_in_its_own_first_use_does_not_wait_for_itself() -> 
     script = """
         import os, signal
         signal.alarm(50)
-        from strongroom.chain.first_use import _first_uses, first_use
+        from strongroom._chain.first_use import _first_uses, first_use
         with first_use():
             pid = os.fork()
         if pid == 0:

@@ -10,10 +10,10 @@ from contextlib import closing, suppress
 
 import pytest
 
-from strongroom.chain import link as link_module
-from strongroom.chain.chain import Chain
-from strongroom.chain.link import Link
-from strongroom.config import CacheConfig, LinkConfig
+from strongroom._chain import link as link_module
+from strongroom._chain.chain import Chain
+from strongroom._chain.link import Link
+from strongroom._config import CacheConfig, LinkConfig
 from strongroom.errors import PermissionDeniedError, SecretNotFoundError, StoreUnavailableError, StrongroomError
 from strongroom.secret import Secret
 from support.clock import LONG
@@ -273,7 +273,7 @@ def test_a_write_to_a_path_that_is_unavailable_is_sent_and_read_back(path_outage
 def test_the_outages_of_single_paths_are_bounded(
     path_outage: Chain, link: Link, store: OutageStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("strongroom.chain.connection._MOST_PATHS", 3)
+    monkeypatch.setattr("strongroom._chain.connection._MOST_PATHS", 3)
     for number in range(5):
         path = f"p{number}"
         store.path_faults[path] = StoreUnavailableError(path, "HTTP 500").copy(path_only=True)

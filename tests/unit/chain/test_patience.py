@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from strongroom.chain.chain import Chain
-from strongroom.chain.link import Link
-from strongroom.config import CacheConfig, LinkConfig
+from strongroom._chain.chain import Chain
+from strongroom._chain.link import Link
+from strongroom._config import CacheConfig, LinkConfig
 from strongroom.errors import StoreUnavailableError
 from strongroom.secret import Secret, Value
 from strongroom.store import fail_fast, fails_fast, remaining

@@ -5,11 +5,11 @@ import threading
 import pytest
 
 from strongroom import errors
-from strongroom.chain.chain import Chain
-from strongroom.chain.probe import diagnose, probe_all
+from strongroom._boundary.guard import GuardedStore
+from strongroom._chain.chain import Chain
+from strongroom._chain.probe import diagnose, probe_all
 from strongroom.errors import Check, CheckState
 from strongroom.store import Health, remaining, time_limit
-from strongroom.store.boundary.guard import GuardedStore
 from strongroom.store.memory import MemoryStore
 from support.clock import LONG
 

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from strongroom import Resolution, SecretsManager, Versions
-from strongroom.chain import threads as threads_module
-from strongroom.chain.threads import Threads
+from strongroom._chain import threads as threads_module
+from strongroom._chain.threads import Threads
 from strongroom.errors import SecretNotFoundError, StoreUnavailableError
 from strongroom.secret import Secret
 from strongroom.store import remaining, time_limit

@@ -6,9 +6,9 @@ import sqlite3
 
 import pytest
 
-from strongroom.config import CacheConfig
-from strongroom.disk_cache.container import Container
-from strongroom.disk_cache.store_cache import StoreCache
+from strongroom._config import CacheConfig
+from strongroom._disk_cache.container import Container
+from strongroom._disk_cache.store_cache import StoreCache
 from strongroom.secret import Secret
 
 CANARY = "canary-19d4"

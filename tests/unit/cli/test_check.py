@@ -9,10 +9,10 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from strongroom.cli.commands.check import poll
-from strongroom.config import SecretConfig
+from strongroom._cli.commands.check import poll
+from strongroom._config import SecretConfig
 from strongroom.errors import ConfigurationError, InvalidDataError, MissingFileError, SecretNotFoundError
-from strongroom.manager.required_secrets import resolve
+from strongroom.required_secrets import resolve
 from support.clock import LONG
 
 CANARY = "canary-7f3a"
@@ -187,12 +187,12 @@ def test_reading_one_value_pays_for_none_of_it():
     """Nor for `run` and `export`, which share its logic."""
     configure(ROWS)
     program = (
-        "import sys; from strongroom.cli.app import run; run(['get', 'database/connection#url']);"
+        "import sys; from strongroom._cli.app import run; run(['get', 'database/connection#url']);"
         "print('', *sys.modules, sep='\\n')"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     loaded = set(done.stdout.split())
-    assert "strongroom.cli.commands.read" in loaded
+    assert "strongroom._cli.commands.read" in loaded
     modules = {"requirements", "cli.needs", "cli.credentials", "cli.formats"}
     modules |= {f"cli.commands.{name}" for name in ("checking", "running", "exporting")}
     assert loaded & {f"strongroom.{name}" for name in modules} == set()
@@ -298,7 +298,7 @@ def test_what_time_does_not_mend_is_not_waited_for():
 def test_the_code_is_that_of_what_needs_the_most_doing():
     """5 says that trying again is enough, so it is the last."""
     from strongroom import errors
-    from strongroom.cli.secrets_table import exit_code
+    from strongroom._cli.secrets_table import exit_code
 
     kinds = (
         errors.StoreUnavailableError, errors.SecretNotFoundError, errors.PermissionDeniedError,

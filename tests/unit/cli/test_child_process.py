@@ -10,16 +10,16 @@ from dataclasses import replace
 import pexpect
 import pytest
 
-from strongroom.chain.resolution import Resolution
-from strongroom.cli.process import child_process, lease_keeper
-from strongroom.config import SecretConfig
+from strongroom._chain.resolution import Resolution
+from strongroom._cli.process import child_process, lease_keeper
+from strongroom._config import SecretConfig
 from strongroom.errors import StoreUnavailableError
-from strongroom.manager.required_secrets import Requirement, State
+from strongroom.required_secrets import Requirement, State
 from support.clock import LONG
 
 PARENT = """
 import os, sys
-from strongroom.cli.process import child_process
+from strongroom._cli.process import child_process
 sys.exit(child_process.Child(sys.argv[1:]).run(dict(os.environb)))
 """
 LISTENS = """
@@ -147,7 +147,7 @@ def test_who_is_in_the_foreground_of_a_terminal():
     asks = [
         sys.executable,
         "-c",
-        "from strongroom.cli.process import child_process; print(child_process._is_in_foreground())",
+        "from strongroom._cli.process import child_process; print(child_process._is_in_foreground())",
     ]
     assert pexpect.run(" ".join((asks[0], "-c", f"'{asks[2]}'")), timeout=60).strip() == b"True"
     alone = subprocess.run(asks, capture_output=True, check=True, start_new_session=True, timeout=60)

@@ -13,9 +13,9 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from strongroom.cli import app
-from strongroom.cli.app import strongroom
-from strongroom.cli.commands import completion
+from strongroom._cli import app
+from strongroom._cli.app import strongroom
+from strongroom._cli.commands import completion
 from support.clock import LONG
 
 CANARY = "canary-7f3a"
@@ -242,8 +242,8 @@ def test_a_store_that_does_not_keep_to_its_time_is_left():
     """A shell that hangs on Tab is one that a person closes."""
     program = """if True:
         import threading
-        from strongroom.cli.commands import completion
-        from strongroom.cli import main, registry
+        from strongroom._cli.commands import completion
+        from strongroom._cli import main, registry
         completion.WHOLE_TIME = 0.2
         registry.load = lambda name: threading.Event().wait()
         main.main([])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.config import discovery
+from strongroom._config import discovery
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ import click
 import pexpect
 import pytest
 
-from strongroom.cli import registry
-from strongroom.cli.terminal import output
+from strongroom._cli import registry
+from strongroom._cli.terminal import output
 from support.clock import LONG
 
 CANARY = "canary-7f3a"

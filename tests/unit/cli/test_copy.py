@@ -7,11 +7,11 @@ from pathlib import Path
 import pyrage
 import pytest
 
+from strongroom._boundary.validation import ValidatedStore
 from strongroom.errors import PermissionDeniedError, StoreError, StoreUnavailableError
 from strongroom.migrate import runs
 from strongroom.migrate.endpoints import Endpoints
 from strongroom.migrate.sources import StoreSource
-from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.store.memory import MemoryStore
 
 CANARY = "canary-7f3a"

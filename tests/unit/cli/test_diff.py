@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from strongroom._boundary.validation import ValidatedStore
 from strongroom.errors import InvalidPathError, PermissionDeniedError, StoreUnavailableError
 from strongroom.migrate import Selection
 from strongroom.migrate.execution.drift import Drift, drift
 from strongroom.migrate.sources import StoreSource
-from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.store.memory import MemoryStore
 
 CANARY = "canary-7f3a"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom import plugins
+from strongroom import _plugins as plugins
 from strongroom.errors import AuthenticationError, Check, CheckState, SecretNotFoundError, StoreError
 from strongroom.store import Health
 
@@ -220,10 +220,10 @@ def test_a_read_pays_for_none_of_it():
     """What asks the stores how they are is imported when they are asked."""
     configure('chain = ["env"]')
     program = (
-        "import sys; from strongroom.cli.app import run; run(['get', 'database/connection#url']);"
+        "import sys; from strongroom._cli.app import run; run(['get', 'database/connection#url']);"
         "print('', *sys.modules, sep='\\n')"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     loaded = set(done.stdout.split())
-    assert "strongroom.cli.commands.read" in loaded
-    assert not {"strongroom.chain.probe", "strongroom.cli.commands.doctor"} & loaded
+    assert "strongroom._cli.commands.read" in loaded
+    assert not {"strongroom._chain.probe", "strongroom._cli.commands.doctor"} & loaded

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from strongroom import errors
-from strongroom.cli import app
-from strongroom.cli.exit_codes import CODES, ExitCode, code_of
-from strongroom.cli.main import main
-from strongroom.cli.options import Invocation
+from strongroom._cli import app
+from strongroom._cli.exit_codes import CODES, ExitCode, code_of
+from strongroom._cli.main import main
+from strongroom._cli.options import Invocation
 from strongroom.errors import StoreError, StoreUnavailableError, StrongroomError
 
 EXPECTED = {
@@ -316,15 +316,15 @@ def test_a_warning_is_one_line_on_stderr(command, monkeypatch, kept):
 def test_the_module_of_another_command_is_not_imported(configured, script):
     """A read pays for nothing else: no plugin's command, no table, no SDK."""
     program = (
-        "import sys; from strongroom.cli.app import run; run(['get', 'odd/values#text']);"
+        "import sys; from strongroom._cli.app import run; run(['get', 'odd/values#text']);"
         "print(*sorted({name.partition('.')[0] for name in sys.modules} | set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     loaded = set(done.stdout.split())
-    assert "strongroom.cli.commands.read" in loaded
+    assert "strongroom._cli.commands.read" in loaded
     unwanted = {"strongroom_vault", "hvac", "requests", "urllib3", "rich", "dotenv"}
     unwanted |= {
-        f"strongroom.cli.{name}"
+        f"strongroom._cli.{name}"
         for name in ("commands.write", "commands.completion", "terminal.confirmation", "write_values")
     }
     assert loaded & unwanted == set()

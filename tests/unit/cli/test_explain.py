@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.chain.explanation import Explanation, LinkAnswer
+from strongroom._chain.explanation import Explanation, LinkAnswer
 from strongroom.errors import Answer, Attempt
 
 CANARY = "canary-7f3a"
@@ -204,8 +204,8 @@ def test_reading_one_value_pays_for_none_of_it():
     """`get` imports neither module."""
     Path("strongroom.toml").write_text(CHAIN, "utf-8")
     program = (
-        "import sys; from strongroom.cli.app import run; run(['get', 'database/connection#port']);"
+        "import sys; from strongroom._cli.app import run; run(['get', 'database/connection#port']);"
         "print('', *sys.modules, sep='\\n')"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
-    assert not {"strongroom.chain.explanation", "strongroom.cli.commands.explain"} & set(done.stdout.split())
+    assert not {"strongroom._chain.explanation", "strongroom._cli.commands.explain"} & set(done.stdout.split())

@@ -12,12 +12,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from strongroom import InvalidDataError
-from strongroom.chain.resolution import DEFAULT_STORE, Resolution
-from strongroom.cli import export_formats
-from strongroom.config import SecretConfig
-from strongroom.config.dotenv import parse_dotenv
-from strongroom.manager import required_secrets
+from strongroom import InvalidDataError, required_secrets
+from strongroom._chain.resolution import DEFAULT_STORE, Resolution
+from strongroom._cli import export_formats
+from strongroom._config import SecretConfig
+from strongroom.dotenv import parse_dotenv
 from support.clock import LONG
 
 CANARY = "canary-7f3a"

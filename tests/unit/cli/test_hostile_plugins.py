@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
-from strongroom.cli.exit_codes import ExitCode
+from strongroom._cli.exit_codes import ExitCode
 from strongroom.migrate.execution import parallel
 
 CANARY = "canary-77d1"

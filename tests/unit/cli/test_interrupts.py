@@ -7,7 +7,7 @@ import pytest
 
 COMMAND = """
 import signal, sys, threading, time, weakref
-from strongroom.cli import app, main
+from strongroom._cli import app, main
 
 class Thing:
     def __del__(self):

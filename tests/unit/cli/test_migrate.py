@@ -8,8 +8,8 @@ from pathlib import Path
 import pyrage
 import pytest
 
+from strongroom._files.file_store import FileStore
 from strongroom.errors import StoreUnavailableError
-from strongroom.files.file_store import FileStore
 from strongroom.migrate import Migrator, runs
 from strongroom.migrate.endpoints import Endpoints
 

@@ -14,12 +14,12 @@ import click
 import pytest
 
 from strongroom import SecretsManager
-from strongroom.chain.resolution import Resolution
-from strongroom.cli.process import child_process
-from strongroom.cli.process.row_watch import Reaction, Rows
-from strongroom.cli.process.supervisor import Supervisor, read_action
-from strongroom.config import SecretConfig
-from strongroom.manager.required_secrets import Requirement, State
+from strongroom._chain.resolution import Resolution
+from strongroom._cli.process import child_process
+from strongroom._cli.process.row_watch import Reaction, Rows
+from strongroom._cli.process.supervisor import Supervisor, read_action
+from strongroom._config import SecretConfig
+from strongroom.required_secrets import Requirement, State
 from strongroom.store.memory import MemoryStore
 from support.clock import LONG
 from support.scenarios.load import wait_until

@@ -5,7 +5,7 @@ import json
 import pexpect
 import pytest
 
-from strongroom.plugins import COMMANDS, IMPORTERS, STORES
+from strongroom._plugins import COMMANDS, IMPORTERS, STORES
 
 STORE = """
     from strongroom import Secret

@@ -5,12 +5,12 @@ import json
 import click
 import pytest
 
-from strongroom import plugins
-from strongroom.config.env_names import EnvironmentMapping
+from strongroom import _plugins as plugins
+from strongroom._boundary.validation import ValidatedStore
+from strongroom._plugins.option_schema import Schema
+from strongroom.env_names import EnvironmentMapping
 from strongroom.errors import ConflictError, PluginError
-from strongroom.plugins.option_schema import Schema
 from strongroom.store import SecretStore
-from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.store.memory import MemoryStore
 from strongroom_env.process import EnvironmentStore
 from strongroom_vault.store.kv1 import VaultKV1

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from strongroom.cli.terminal import progress
+from strongroom._cli.terminal import progress
 from strongroom.migrate import Progress
 
 
@@ -25,7 +25,7 @@ def test_there_is_no_bar_without_a_terminal(capsys):
 
 
 SCRIPT = """
-from strongroom.cli.terminal import progress
+from strongroom._cli.terminal import progress
 from strongroom.migrate import Progress
 with progress.bar() as tell:
     tell(Progress("apply", 250, 1000, 75.0))

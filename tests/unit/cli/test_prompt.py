@@ -11,9 +11,9 @@ from support.clock import LONG
 
 PROGRAM = """
 import sys
-from strongroom.cli.terminal import prompt as keyboard
-from strongroom.cli.app import run
-from strongroom.cli.options import Invocation
+from strongroom._cli.terminal import prompt as keyboard
+from strongroom._cli.app import run
+from strongroom._cli.options import Invocation
 from strongroom import SecretsManager
 from strongroom.store.memory import MemoryStore
 
@@ -45,8 +45,8 @@ MARKED = b"\x1b[200~", b"\x1b[201~"
 
 
 PATIENT = """
-from strongroom.cli.main import main
-from strongroom.cli.terminal import prompt
+from strongroom._cli.main import main
+from strongroom._cli.terminal import prompt
 
 prompt.PAUSE = 3  # a busy machine may need it for the next line
 main()

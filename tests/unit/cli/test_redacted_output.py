@@ -2,8 +2,8 @@
 
 import pytest
 
-from strongroom.cli.process.redacted_output import _LONGEST_LINE, _OVERLAP, complete
-from strongroom.fingerprints import Fingerprints
+from strongroom._cli.process.redacted_output import _LONGEST_LINE, _OVERLAP, complete
+from strongroom._fingerprints import Fingerprints
 
 VALUE = b"canary-real-value-77"
 SIZE = _LONGEST_LINE + _OVERLAP

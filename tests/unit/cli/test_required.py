@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.cli.commands.application.required import module_lines
-from strongroom.config.file import read_file
+from strongroom._cli.commands.application.required import module_lines
+from strongroom._config.file import read_file
 
 ROWS = """
 chain = ["json"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from strongroom import SecretsManager
-from strongroom.cli.options import Invocation
+from strongroom._cli.options import Invocation
 from strongroom.rotate.state import pending_path
 from strongroom.store.memory import MemoryStore
 from support.clock import LONG

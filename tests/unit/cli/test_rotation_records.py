@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom import SecretsManager, secret
-from strongroom.cli.options import Invocation
+from strongroom._boundary.validation import ValidatedStore
+from strongroom._cli.options import Invocation
 from strongroom.errors import ConflictError, PermissionDeniedError, UnsupportedOperationError
 from strongroom.logging import fingerprints, masked
 from strongroom.migrate import Migrator, PlannedState, Selection
@@ -18,7 +19,6 @@ from strongroom.migrate.sources import StoreSource
 from strongroom.paths import MAX_PATH_LENGTH, is_rotation_record
 from strongroom.rotate.state import KEY, pending_path
 from strongroom.secret import Secret
-from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.store.memory import MemoryStore
 from support.scenarios.rotating import FIRST, PATH, WRITES, KillableStore, Killed, Rotating
 

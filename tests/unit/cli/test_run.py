@@ -12,9 +12,10 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from strongroom import SecretsManager, plugins
-from strongroom.cli.process.store_credentials import without_credentials
-from strongroom.config import discovery
+from strongroom import SecretsManager
+from strongroom import _plugins as plugins
+from strongroom._cli.process.store_credentials import without_credentials
+from strongroom._config import discovery
 from support.clock import LONG
 
 CANARY = "canary-7f3a"
@@ -81,7 +82,7 @@ def test_a_value_is_exact_and_takes_the_place_of_the_parents(variables, monkeypa
 
 APPLICATION = """
 import os, strongroom
-from strongroom.config import discovery
+from strongroom._config import discovery
 os.chdir("/")  # a relative name would lead elsewhere
 print(discovery.load().environment, strongroom.get_secret("app/flags", "list"))
 """

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.cli.leaks import files
-from strongroom.fingerprints import Fingerprints
+from strongroom._cli.leaks import files
+from strongroom._fingerprints import Fingerprints
 
 VALUE = "canary-real-value-77"
 CONFIGURATION = f"""

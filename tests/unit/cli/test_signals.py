@@ -7,8 +7,8 @@ from functools import partial
 
 import pytest
 
-from strongroom.cli.process import signals
-from strongroom.cli.process.signals import SignalArrival, handled, until_ended
+from strongroom._cli.process import signals
+from strongroom._cli.process.signals import SignalArrival, handled, until_ended
 from support.clock import LONG
 
 

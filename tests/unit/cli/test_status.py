@@ -13,11 +13,11 @@ from rich.console import Console
 
 from strongroom import SecretsManager, events
 from strongroom import status as reports
-from strongroom.cli.commands.status.command import _screen
-from strongroom.cli.commands.status.migrations import Migrations
-from strongroom.cli.commands.status.model import LinkStatus, Status
-from strongroom.cli.commands.status.view import _next
-from strongroom.config import CacheConfig, LinkConfig, discovery
+from strongroom._cli.commands.status.command import _screen
+from strongroom._cli.commands.status.migrations import Migrations
+from strongroom._cli.commands.status.model import LinkStatus, Status
+from strongroom._cli.commands.status.view import _next
+from strongroom._config import CacheConfig, LinkConfig, discovery
 from strongroom.migrate import Migrator
 from strongroom.rotate.rotations import RotationStatus
 from support.stores import RemoteStore

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.cli.commands import completion
+from strongroom._cli.commands import completion
 
 STORE = """
     from strongroom import Secret, SecretNotFoundError
@@ -96,7 +96,7 @@ def test_name_is_that_of_a_store(command, arguments, code, said):
 def test_pytest_is_not_needed(tmp_path):
     """The checks run where an application is installed, and pytest is not."""
     program = (
-        "import sys; sys.modules['pytest'] = None; from strongroom.cli.main import main; "
+        "import sys; sys.modules['pytest'] = None; from strongroom._cli.main import main; "
         "main(['stores', '--check', 'memory'])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
@@ -107,7 +107,7 @@ def test_completion_offers_stores_after_the_option(monkeypatch):
     """Without it, plugins alone."""
     import click
 
-    from strongroom.cli.commands.extend.stores import stores_command
+    from strongroom._cli.commands.extend.stores import stores_command
 
     monkeypatch.setattr(completion, "ends", lambda *_: ["a-store"])
     monkeypatch.setattr(completion, "plugins", lambda *_: ["a-plugin"])

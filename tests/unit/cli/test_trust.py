@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from strongroom import plugins
-from strongroom.cli.commands import completion
-from strongroom.config import OptionValue, Rank, discovery
+from strongroom import _plugins as plugins
+from strongroom._cli.commands import completion
+from strongroom._config import OptionValue, Rank, discovery
 from strongroom.errors import ConfigurationError
 from support.clock import LONG
 
@@ -122,7 +122,7 @@ def test_tab_opens_nothing(command, connections, monkeypatch):
     monkeypatch.setattr(completion, "CHAIN_TIME", LONG)
     import click
 
-    from strongroom.cli.app import strongroom
+    from strongroom._cli.app import strongroom
 
     with click.Context(strongroom) as root, click.Context(strongroom, parent=root) as ctx:
         root.params = {"config_file": None, "environment": None}
@@ -136,7 +136,7 @@ def test_tab_uses_no_untrusted_file_at_all():
     write('chain = ["memory"]\n[stores.memory.secrets.a]\nb = "v"\n')
     import click
 
-    from strongroom.cli.app import strongroom
+    from strongroom._cli.app import strongroom
 
     with click.Context(strongroom) as root, click.Context(strongroom, parent=root) as ctx:
         root.params = {"config_file": None, "environment": None}
@@ -357,7 +357,7 @@ def test_tab_reads_no_environments_of_an_untrusted_file(monkeypatch):
     import click
 
     from strongroom import ConfigurationError
-    from strongroom.cli.app import strongroom
+    from strongroom._cli.app import strongroom
 
     write("[environments.dev]\n[environments.prod]\n")
     with click.Context(strongroom) as ctx:

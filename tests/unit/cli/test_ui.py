@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.cli.commands.status.model import document
-from strongroom.cli.commands.status.monitor import Monitor
-from strongroom.cli.commands.status.server import StatusServer
-from strongroom.config import discovery
+from strongroom._cli.commands.status.model import document
+from strongroom._cli.commands.status.monitor import Monitor
+from strongroom._cli.commands.status.server import StatusServer
+from strongroom._config import discovery
 from support.clock import LONG
 
 CANARY = "canary-7f3a"

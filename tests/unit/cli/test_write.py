@@ -331,8 +331,8 @@ def test_a_write_says_the_file(command):
 PROGRAM = """
 import sys
 from strongroom import SecretsManager
-from strongroom.cli.options import Invocation
-from strongroom.cli.app import run
+from strongroom._cli.options import Invocation
+from strongroom._cli.app import run
 from strongroom.store.memory import MemoryStore
 
 store = MemoryStore()

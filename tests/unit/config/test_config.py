@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom.config import Ambient, CacheConfig, Config, LinkConfig, Rank, SecretConfig
-from strongroom.config.durations import parse_duration
-from strongroom.config.file import FileConfig, read_file
-from strongroom.config.merge import Arguments, build
-from strongroom.config.variables import Variables, option_variable, read_variables
+from strongroom._config import Ambient, CacheConfig, Config, LinkConfig, Rank, SecretConfig
+from strongroom._config.file import FileConfig, read_file
+from strongroom._config.merge import Arguments, build
+from strongroom._config.variables import Variables, option_variable, read_variables
+from strongroom.durations import parse_duration
 from strongroom.errors import ConfigurationError
 
 CANARY = "canary-1f7c"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from strongroom import plugins
+from strongroom import _plugins as plugins
+from strongroom._config import discovery
 from strongroom.bounded_file import read_text
-from strongroom.config import discovery
 from strongroom.errors import ConfigurationError, StrongroomError
 from strongroom.migrate import endpoints
 
@@ -31,7 +31,7 @@ def refusal(**said) -> str:
     assert isinstance(caught.value, ConfigurationError)
     error: BaseException | None = caught.value
     shown = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
-    assert CANARY not in shown[shown.index("strongroom/config/discovery") :]
+    assert CANARY not in shown[shown.index("strongroom/_config/discovery") :]
     while error is not None:
         assert CANARY not in repr(vars(error))
         error = error.__context__
@@ -209,9 +209,9 @@ def test_loading_and_listing_load_no_sdk(folder):
     code = """
         import sys
         started = set(sys.modules)  # a measurement of coverage has loaded tomllib
-        import strongroom.config, strongroom.config.discovery, strongroom.plugins
+        import strongroom._config, strongroom._config.discovery, strongroom._plugins
         early = {"tomllib", "importlib.metadata", "dotenv", "difflib"} & set(sys.modules) - started
-        from strongroom.config import discovery
+        from strongroom._config import discovery
         from strongroom import plugins
         plugins.prepare(discovery.load(), "memory")
         plugins.installed()

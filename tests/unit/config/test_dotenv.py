@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom.config import dotenv as dotenv_reader
-from strongroom.config.dotenv import MAX_BLANKS, MAX_LINES, MAX_NOTES, MAX_SIZE, parse_dotenv, read_dotenv
+from strongroom import dotenv as dotenv_reader
+from strongroom.dotenv import MAX_BLANKS, MAX_LINES, MAX_NOTES, MAX_SIZE, parse_dotenv, read_dotenv
 from strongroom.errors import ConfigurationError
 from support.descriptors import open_descriptors
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from strongroom.config.env_names import TABLE, EnvironmentMapping
+from strongroom.env_names import TABLE, EnvironmentMapping
 from strongroom.errors import ConfigurationError
 
 GUIDE = {

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from strongroom import SecretsManager
-from strongroom.config import discovery
+from strongroom._config import discovery
 from strongroom.errors import ConfigurationError
 
 VAULT = 'chain = ["vault"]\n[stores.vault]\nurl = "https://{}.example"\n'

@@ -2,8 +2,8 @@
 
 import pytest
 
-from strongroom.config import discovery
-from strongroom.config.rotation_table import parse_window
+from strongroom._config import discovery
+from strongroom._config.rotation_table import parse_window
 from strongroom.errors import ConfigurationError
 
 

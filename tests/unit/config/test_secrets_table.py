@@ -4,11 +4,11 @@ from datetime import date
 
 import pytest
 
-from strongroom.config import Composition, Generation, SecretConfig
-from strongroom.config.file import read_file
-from strongroom.config.secrets_table import TYPES
+from strongroom._config import Composition, Generation, SecretConfig
+from strongroom._config.file import read_file
+from strongroom._config.secrets_table import TYPES
+from strongroom._manager.conversion import declared_type
 from strongroom.errors import ConfigurationError
-from strongroom.manager.conversion import declared_type
 
 
 def row(**settings: object) -> SecretConfig:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.config.trust import TRUSTED_PATHS, is_trusted, ownership_fault, record_of, record_text
+from strongroom._config.trust import TRUSTED_PATHS, is_trusted, ownership_fault, record_of, record_text
 
 CONTENT = b'[stores.vault]\nurl = "https://vault.example"\n'
 
@@ -53,7 +53,7 @@ def test_a_file_that_others_may_write_is_not(file, mode):
 
 def test_a_file_that_a_shared_group_may_write_is_not(file, monkeypatch):
     file.chmod(0o664)
-    monkeypatch.setattr("strongroom.config.trust._is_private_group", lambda group: False)
+    monkeypatch.setattr("strongroom._config.trust._is_private_group", lambda group: False)
     assert "others may write" in ownership_fault(file, file.stat())
 
 

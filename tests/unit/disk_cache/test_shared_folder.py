@@ -7,7 +7,7 @@ import time
 import pytest
 
 from programs.disk_writers import open_cache
-from strongroom.disk_cache import maintenance
+from strongroom._disk_cache import maintenance
 from strongroom.secret import Secret
 
 FOREIGN = ("app.sqlite", "app.sqlite-journal", ".app.sqlite.bak", "turn-left.lock", ".root.key.backup", "other.key")

@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from strongroom.config import CacheConfig
-from strongroom.disk_cache import entry as entry_module
-from strongroom.disk_cache import keys as keys_module
-from strongroom.disk_cache.container import Container
-from strongroom.disk_cache.entry import Moment
-from strongroom.disk_cache.store_cache import StoreCache
+from strongroom._config import CacheConfig
+from strongroom._disk_cache import entry as entry_module
+from strongroom._disk_cache import keys as keys_module
+from strongroom._disk_cache.container import Container
+from strongroom._disk_cache.entry import Moment
+from strongroom._disk_cache.store_cache import StoreCache
 from strongroom.errors import SecretNotFoundError, StoreUnavailableError
 from strongroom.secret import AgedAbsence, AgedSecret, Secret
 from strongroom.store import fails_fast
@@ -58,7 +58,7 @@ class Clocks:
     def __init__(self, monkeypatch):
         self.wall, self.since_boot, self.boot = 1_800_000_000.0, 5000.0, "boot-1"
         monkeypatch.setattr(entry_module.Moment, "now", lambda: Moment(self.wall, self.since_boot, self.boot))
-        monkeypatch.setattr("strongroom.disk_cache.container.time.time", lambda: self.wall)
+        monkeypatch.setattr("strongroom._disk_cache.container.time.time", lambda: self.wall)
 
     def pass_by(self, seconds):
         self.wall += seconds
@@ -460,7 +460,7 @@ def test_a_full_disk_is_a_miss_with_one_warning(folder, caplog, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("strongroom.disk_cache.container.create_once", full)
+    monkeypatch.setattr("strongroom._disk_cache.container.create_once", full)
     Cache(folder).put().put("db/other")
     assert warnings(caplog) == ["The disk cache of store vault is not used: No space left on device"]
     assert Cache(folder).current("db/app") is None
@@ -468,7 +468,7 @@ def test_a_full_disk_is_a_miss_with_one_warning(folder, caplog, monkeypatch):
 
 def test_an_image_that_starts_as_another_machine_finds_nothing(folder, monkeypatch):
     Cache(folder).put()
-    monkeypatch.setattr("strongroom.disk_cache.keys.machine_identity", lambda: b"another machine")
+    monkeypatch.setattr("strongroom._disk_cache.keys.machine_identity", lambda: b"another machine")
     assert Cache(folder).current("db/app") is Cache(folder).stale("db/app") is None
 
 

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.config import dotenv
-from strongroom.config.env_names import EnvironmentMapping
+from strongroom import dotenv
+from strongroom._boundary.validation import ValidatedStore
+from strongroom.env_names import EnvironmentMapping
 from strongroom.errors import (
     ConfigurationError,
     PermissionDeniedError,
     SecretNotFoundError,
     StoreUnavailableError,
 )
-from strongroom.store.boundary.validation import ValidatedStore
 from strongroom_env.dotenv import open_dotenv
 
 CANARY = "canary-c07d22"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from strongroom._boundary.validation import ValidatedStore
 from strongroom.errors import (
     ConfigurationError,
     InvalidDataError,
@@ -21,7 +22,6 @@ from strongroom.errors import (
     StoreUnavailableError,
 )
 from strongroom.store import KeyedStore, ListableStore, WritableStore
-from strongroom.store.boundary.validation import ValidatedStore
 from strongroom_env import folder
 from strongroom_env.files import open_files
 from strongroom_env.folder import MAX_SIZE

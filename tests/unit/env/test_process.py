@@ -7,10 +7,10 @@ import os
 
 import pytest
 
-from strongroom.config.env_names import EnvironmentMapping
+from strongroom._boundary.validation import ValidatedStore
+from strongroom.env_names import EnvironmentMapping
 from strongroom.errors import InvalidDataError, SecretNotFoundError, StoreUnavailableError
 from strongroom.store import KeyedStore, ListableStore, WritableStore
-from strongroom.store.boundary.validation import ValidatedStore
 from strongroom_env.process import open_env
 
 CANARY = "canary-91ab7e"

@@ -12,13 +12,13 @@ import yaml
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from strongroom.config.env_names import TABLE, EnvironmentMapping
+from strongroom._files.csv_codec import CsvCodec
+from strongroom._files.dotenv_codec import DotenvCodec, dotenv_line
+from strongroom._files.json_codec import JsonCodec
+from strongroom._files.kubernetes_codec import KubernetesCodec
+from strongroom._files.yaml_codec import YamlCodec
+from strongroom.env_names import TABLE, EnvironmentMapping
 from strongroom.errors import InvalidDataError, InvalidPathError, StoreError
-from strongroom.files.csv_codec import CsvCodec
-from strongroom.files.dotenv_codec import DotenvCodec, dotenv_line
-from strongroom.files.json_codec import JsonCodec
-from strongroom.files.kubernetes_codec import KubernetesCodec
-from strongroom.files.yaml_codec import YamlCodec
 from strongroom.paths import check_key, check_path
 from strongroom.secret import protect_data, same
 from strongroom.testing import CASES

@@ -4,13 +4,13 @@ import time
 
 import pytest
 
-from strongroom.config.env_names import EnvironmentMapping
+from strongroom._files.csv_codec import CsvCodec
+from strongroom._files.dotenv_codec import DotenvCodec, set_values
+from strongroom._files.json_codec import JsonCodec
+from strongroom._files.kubernetes_codec import KubernetesCodec
+from strongroom._files.yaml_codec import YamlCodec
+from strongroom.env_names import EnvironmentMapping
 from strongroom.errors import InvalidDataError, InvalidPathError, SecretTooLargeError
-from strongroom.files.csv_codec import CsvCodec
-from strongroom.files.dotenv_codec import DotenvCodec, set_values
-from strongroom.files.json_codec import JsonCodec
-from strongroom.files.kubernetes_codec import KubernetesCodec
-from strongroom.files.yaml_codec import YamlCodec
 
 JSON = JsonCodec()
 YAML = YamlCodec()

@@ -15,10 +15,15 @@ from dataclasses import replace
 import pyrage
 import pytest
 
-from strongroom import plugins
-from strongroom.config import OptionValue, Rank, StoreConfig
-from strongroom.config.discovery import load
-from strongroom.config.env_names import EnvironmentMapping
+from strongroom import _plugins as plugins
+from strongroom import private_file
+from strongroom._boundary.validation import ValidatedStore
+from strongroom._config import OptionValue, Rank, StoreConfig
+from strongroom._config.discovery import load
+from strongroom._files import file_store
+from strongroom._files.file_store import FileStore
+from strongroom._files.plugin import open_csv, open_dotenv, open_json, open_kubernetes, open_yaml
+from strongroom.env_names import EnvironmentMapping
 from strongroom.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -30,12 +35,8 @@ from strongroom.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from strongroom.files import file_store, private_file
-from strongroom.files.file_store import FileStore
-from strongroom.files.plugin import open_csv, open_dotenv, open_json, open_kubernetes, open_yaml
 from strongroom.migrate import endpoints
 from strongroom.store import time_limit
-from strongroom.store.boundary.validation import ValidatedStore
 
 
 @pytest.fixture
@@ -188,7 +189,7 @@ def test_a_format_that_would_not_read_back_is_not_written(file):
 WRITER = """
 import sys
 from pathlib import Path
-from strongroom.files.plugin import open_json
+from strongroom._files.plugin import open_json
 store = open_json(file=Path(sys.argv[1]))
 print("ready", flush=True)
 turn = 0
@@ -237,7 +238,7 @@ def test_threads_and_stores_lose_no_write(file):
 def test_processes_lose_no_write(file):
     """As threads do not."""
     program = (
-        "import sys; from pathlib import Path; from strongroom.files.plugin import open_json; "
+        "import sys; from pathlib import Path; from strongroom._files.plugin import open_json; "
         "s = open_json(file=Path(sys.argv[1])); [s.write(f'{sys.argv[2]}/{n}', {'k': 'v'}) for n in range(8)]"
     )
     runs = [subprocess.Popen([sys.executable, "-c", program, file, name]) for name in "abc"]

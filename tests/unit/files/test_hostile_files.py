@@ -11,19 +11,19 @@ from contextlib import suppress
 import pytest
 
 from strongroom import strict_json
-from strongroom.config.discovery import MAX_FILE_SIZE
-from strongroom.config.dotenv import MAX_LINES, parse_dotenv
-from strongroom.config.dotenv import MAX_SIZE as DOTENV_SIZE
-from strongroom.config.env_names import EnvironmentMapping
-from strongroom.config.toml_text import parse_toml
+from strongroom._config.discovery import MAX_FILE_SIZE
+from strongroom._config.toml_text import parse_toml
+from strongroom._files import csv_codec, yaml_codec
+from strongroom._files.csv_codec import CsvCodec
+from strongroom._files.dotenv_codec import DotenvCodec
+from strongroom._files.file_store import MAX_SIZE
+from strongroom._files.json_codec import JsonCodec
+from strongroom._files.kubernetes_codec import KubernetesCodec
+from strongroom._files.yaml_codec import YamlCodec
+from strongroom.dotenv import MAX_LINES, parse_dotenv
+from strongroom.dotenv import MAX_SIZE as DOTENV_SIZE
+from strongroom.env_names import EnvironmentMapping
 from strongroom.errors import ConfigurationError, StoreError
-from strongroom.files import csv_codec, yaml_codec
-from strongroom.files.csv_codec import CsvCodec
-from strongroom.files.dotenv_codec import DotenvCodec
-from strongroom.files.file_store import MAX_SIZE
-from strongroom.files.json_codec import JsonCodec
-from strongroom.files.kubernetes_codec import KubernetesCodec
-from strongroom.files.yaml_codec import YamlCodec
 
 JSON, YAML, CSV = JsonCodec().decode, YamlCodec().decode, CsvCodec(MAX_SIZE).decode
 KUBERNETES, DOTENV = KubernetesCodec().decode, DotenvCodec(EnvironmentMapping({})).decode

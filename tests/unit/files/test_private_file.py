@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from strongroom.files import private_file
+from strongroom import private_file
 
 
 @pytest.fixture(params=[0o000, 0o022, 0o077], ids=oct)

@@ -4,7 +4,8 @@ import threading
 
 import pytest
 
-from strongroom.config import discovery
+from strongroom._boundary import enforcement
+from strongroom._config import discovery
 from strongroom.errors import (
     InvalidDataError,
     PluginError,
@@ -17,7 +18,6 @@ from strongroom.migrate.sources import Selection
 from strongroom.migrate.spi import Failure, Outcome
 from strongroom.secret import Secret
 from strongroom.store import Traits, remaining, time_limit
-from strongroom.store.boundary import enforcement
 from strongroom.store.memory import MemoryStore
 from support.clock import LONG
 
@@ -225,7 +225,7 @@ def opened(monkeypatch, plugin):
     config = discovery.load(chain=["env"], environ={})
 
     def use(opener):
-        monkeypatch.setattr("strongroom.plugins.opener", lambda *_: opener)
+        monkeypatch.setattr("strongroom._plugins.opener", lambda *_: opener)
         return config
 
     return use

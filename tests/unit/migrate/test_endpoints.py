@@ -6,13 +6,13 @@ import textwrap
 
 import pytest
 
-from strongroom.config import discovery
+from strongroom._config import discovery
+from strongroom._files.file_store import FileStore
+from strongroom._plugins import EXPORTERS, IMPORTERS, STORES, offers
 from strongroom.errors import ConfigurationError, PluginError
-from strongroom.files.file_store import FileStore
 from strongroom.migrate import endpoints
 from strongroom.migrate.spi import Exporter, Importer
 from strongroom.migrate.variables import VariablesImporter
-from strongroom.plugins import EXPORTERS, IMPORTERS, STORES, offers
 from strongroom.store.memory import MemoryStore
 from support.clock import LONG
 
@@ -135,10 +135,10 @@ def test_a_plugin_that_gives_neither_is_broken(install, end, group, says):
 WITHOUT_YAML = """
 import sys
 sys.modules["yaml"] = None
-from strongroom.config import discovery
+from strongroom._config import discovery
 from strongroom.errors import PluginError
 from strongroom.migrate.endpoints import open_endpoint, plugin_group
-from strongroom.plugins import EXPORTERS
+from strongroom._plugins import EXPORTERS
 
 for plugin in ("yaml", "kubernetes"):
     config = discovery.load(chain=["memory"], environ={f"STRONGROOM_STORES_{plugin.upper()}_FILE": "file"})

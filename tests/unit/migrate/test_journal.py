@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom.digest import Digester
+from strongroom._digest import Digester
 from strongroom.errors import MigrationError
 from strongroom.migrate.ledger.backup import Backup
 from strongroom.migrate.ledger.journal import Journal, JournalEntry, progress_in

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom.config.env_names import TABLE, EnvironmentMapping
+from strongroom.env_names import TABLE, EnvironmentMapping
 from strongroom.errors import ConfigurationError, MissingFileError
 from strongroom.migrate.plans.mapping_export import read_mapping, update_mapping, write_mapping
 from strongroom.migrate.plans.mapping_file import (

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom.config import Config
-from strongroom.diff import Change
+from strongroom._config import Config
+from strongroom._diff import Change
 from strongroom.errors import (
     AuthenticationError,
     ConfigurationError,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from strongroom._files.plugin import open_json
 from strongroom.errors import MigrationError, PermissionDeniedError, StoreUnavailableError
-from strongroom.files.plugin import open_json
-from strongroom.files.private_file import FolderLock
 from strongroom.migrate import ItemState, OnConflict
+from strongroom.private_file import FolderLock
 from strongroom.secret import Secret
 from strongroom.store.memory import MemoryStore
 from support.scenarios.migrations import apply, delete_source, failed, plan, states, undo

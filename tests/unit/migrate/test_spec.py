@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from strongroom import plugins
-from strongroom.config import Config, OptionValue, Rank, StoreConfig
+from strongroom import _plugins as plugins
+from strongroom._config import Config, OptionValue, Rank, StoreConfig
 from strongroom.errors import ConfigurationError
 from strongroom.migrate.endpoints import Endpoints, Spec, parse_spec, placed
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.config.env_names import EnvironmentMapping
+from strongroom.env_names import EnvironmentMapping
 from strongroom.errors import (
     ConfigurationError,
     InvalidDataError,

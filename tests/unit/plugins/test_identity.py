@@ -2,8 +2,8 @@
 
 import pytest
 
-from strongroom.config.discovery import load
-from strongroom.plugins.identity import identity
+from strongroom._config.discovery import load
+from strongroom._plugins.identity import identity
 
 VAULT = """
 chain = ["vault"]

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from stevedore import ExtensionManager
 
-from strongroom import plugins
-from strongroom.config import discovery
+from strongroom import _plugins as plugins
+from strongroom._config import discovery
 from strongroom.errors import ConfigurationError, PluginError, StoreError
 from strongroom.store.memory import MemoryStore
 
@@ -32,7 +32,7 @@ def refusal(store: str, **options: object) -> str:
 
 CORP = """
     from strongroom import Secret
-    from strongroom.config.env_names import EnvironmentMapping
+    from strongroom.env_names import EnvironmentMapping
 
     opened = []
 
@@ -196,7 +196,7 @@ class TestMissing:
 
     def test_our_own_plugin_without_its_extra(self):
         """`vault` needs strongroom[vault]; the distribution's own metadata says so."""
-        from strongroom.plugins.distributions import entry_point, missing
+        from strongroom._plugins.distributions import entry_point, missing
 
         point = entry_point(plugins.STORES, "vault")
         message = missing(point, ModuleNotFoundError("No module named 'hvac'", name="hvac"))
@@ -368,7 +368,7 @@ class TestInstalled:
     def test_nothing_is_written_to_the_user_s_cache_folder(self, search_path, tmp_path):
         """stevedore would write its list there, and miss plugins that are installed later."""
         code = (
-            "from strongroom import plugins; from strongroom.config import discovery; "
+            "from strongroom import plugins; from strongroom._config import discovery; "
             "plugins.prepare(discovery.load(), 'memory')()"
         )
         home = tmp_path / "home"

@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom.config import Ambient, Config, Rank
-from strongroom.config.env_names import EnvironmentMapping
-from strongroom.config.file import read_file
-from strongroom.config.merge import Arguments, build
-from strongroom.config.variables import read_variables
+from strongroom._config import Ambient, Config, Rank
+from strongroom._config.file import read_file
+from strongroom._config.merge import Arguments, build
+from strongroom._config.variables import read_variables
+from strongroom._plugins.coercion import MISMATCH, read_json, read_value
+from strongroom._plugins.option_schema import Setting, read_schema
+from strongroom._plugins.resolution import check_written, resolve
+from strongroom.env_names import EnvironmentMapping
 from strongroom.errors import ConfigurationError, PluginError
-from strongroom.plugins.coercion import MISMATCH, read_json, read_value
-from strongroom.plugins.option_schema import Setting, read_schema
-from strongroom.plugins.resolution import check_written, resolve
 from strongroom.secret import SensitiveStr, protect_data
 from strongroom.store import Option
 
@@ -115,7 +115,7 @@ def refusal(text: str = "", **said: Any) -> str:
     with pytest.raises(ConfigurationError) as caught:
         source.resolve()
     shown = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
-    ours = shown[shown.index("strongroom/plugins") :]
+    ours = shown[shown.index("strongroom/_plugins") :]
     assert CANARY not in ours
     message = str(caught.value)
     assert "\n" not in message

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from strongroom._boundary import enforcement
 from strongroom.errors import (
     ConflictError,
     PluginError,
@@ -22,7 +23,6 @@ from strongroom.rotate.spi import Credentials
 from strongroom.rotate.state import Step
 from strongroom.secret import SensitiveDict
 from strongroom.store import Traits, remaining, time_limit
-from strongroom.store.boundary import enforcement
 from support.clock import LONG
 from support.scenarios.rotating import PATH, Rotating, ServiceUserRotator
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from strongroom._manager import SecretsManager
 from strongroom.errors import ConfigurationError, RotationError, StoreUnavailableError
-from strongroom.manager import SecretsManager
 from strongroom.rotate.rotations import Rotations
 from strongroom.rotate.runner import Runner
 from strongroom.rotate.state import pending_path

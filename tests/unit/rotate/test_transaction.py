@@ -5,6 +5,7 @@ from contextlib import suppress
 
 import pytest
 
+from strongroom._manager import SecretsManager
 from strongroom.errors import (
     ConflictError,
     InvalidDataError,
@@ -15,7 +16,6 @@ from strongroom.errors import (
     UnfinishedRotationError,
     UnsupportedOperationError,
 )
-from strongroom.manager import SecretsManager
 from strongroom.rotate.ledger import Ledger
 from strongroom.rotate.rotators.generated import open_password
 from strongroom.rotate.state import KEY, LEASE, SKEW, Step, pending_path

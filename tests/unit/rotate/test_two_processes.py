@@ -11,8 +11,8 @@ from datetime import timedelta
 
 import pytest
 
+from strongroom._manager import SecretsManager
 from strongroom.errors import AuthenticationError, ConflictError, RotationError, StrongroomError
-from strongroom.manager import SecretsManager
 from strongroom.rotate.boundary import GuardedRotator
 from strongroom.rotate.ledger import Ledger
 from strongroom.rotate.state import Step, pending_path, pending_secret

@@ -11,6 +11,7 @@ import pytest
 
 from programs.hanging_process import output_of
 from strongroom import Secret, SecretsManager
+from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import (
     PermissionDeniedError,
     PluginError,
@@ -28,7 +29,6 @@ from strongroom.store import (
     remaining,
     time_limit,
 )
-from strongroom.store.boundary.guard import GuardedStore
 from strongroom.store.memory import MemoryStore
 from support.clock import LONG
 

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from strongroom import Secret
-from strongroom.chain import connection
+from strongroom._chain import connection
 from strongroom.errors import (
     ConflictError,
     InvalidPathError,

@@ -13,11 +13,11 @@ import pytest
 
 from programs.hanging_process import output_of
 from strongroom import Secret, SecretsManager
+from strongroom._boundary import enforcement
+from strongroom._boundary.enforcement import MOST_OVERDUE
+from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import SecretNotFoundError, StoreError, StoreUnavailableError, WriteOutcomeUnknownError
 from strongroom.store import Traits, daemon, remaining, time_limit, within_deadline
-from strongroom.store.boundary import enforcement
-from strongroom.store.boundary.enforcement import MOST_OVERDUE
-from strongroom.store.boundary.guard import GuardedStore
 from strongroom.store.memory import MemoryStore
 from support.clock import LONG
 from support.stores import Clock

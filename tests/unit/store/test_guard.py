@@ -15,6 +15,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from strongroom._boundary.guard import GuardedStore
+from strongroom._boundary.validation import ValidatedStore
+from strongroom._plugins.option_schema import Schema
 from strongroom.errors import (
     Check,
     CheckState,
@@ -29,11 +32,8 @@ from strongroom.errors import (
     UnsupportedOperationError,
     WriteOutcomeUnknownError,
 )
-from strongroom.plugins.option_schema import Schema
 from strongroom.secret import Secret, SensitiveDict, SensitiveStr
 from strongroom.store import Health, Traits, VersionInfo
-from strongroom.store.boundary.guard import GuardedStore
-from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.store.memory import MemoryStore, open_memory
 
 CANARY = "canary-value-81c3"

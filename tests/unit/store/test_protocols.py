@@ -8,9 +8,10 @@ from typing import Protocol, runtime_checkable
 import pytest
 
 from strongroom import Secret, SecretsManager, store
+from strongroom._boundary import guard
+from strongroom._plugins.option_schema import Schema, read_schema
 from strongroom.errors import PluginError, UnsupportedOperationError
 from strongroom.migrate.spi import MigrationHints
-from strongroom.plugins.option_schema import Schema, read_schema
 from strongroom.store import (
     CAPABILITIES,
     DEFAULT_TIMEOUT,
@@ -30,7 +31,6 @@ from strongroom.store import (
     remaining,
     time_limit,
 )
-from strongroom.store.boundary import guard
 from strongroom.store.memory import MemoryStore
 
 

@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
+from strongroom._boundary.validation import ValidatedStore
 from strongroom.errors import PermissionDeniedError, SecretNotFoundError, StoreError, StoreUnavailableError
 from strongroom.secret import Secret
-from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.store.memory import MemoryStore
 from strongroom.testing.inspection import Inspection, State
 

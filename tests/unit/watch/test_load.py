@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.chain import breaker as breaker_module
-from strongroom.chain.breaker import Breaker
-from strongroom.watch.schedule import first_look, next_look
+from strongroom._chain import breaker as breaker_module
+from strongroom._chain.breaker import Breaker
+from strongroom._watch.schedule import first_look, next_look
 
 PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "secrets" / "watch.md"
 PROCESSES = 10_000

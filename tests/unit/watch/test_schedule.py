@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom.watch.schedule import effective_interval, first_look, next_look
+from strongroom._watch.schedule import effective_interval, first_look, next_look
 
 intervals = st.floats(0.01, 86_400)
 

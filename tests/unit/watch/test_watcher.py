@@ -12,8 +12,8 @@ from collections.abc import Callable
 import pytest
 
 from strongroom import SecretsManager, Watch
+from strongroom._watch.watcher import Watcher
 from strongroom.errors import InvalidPathError, StoreUnavailableError
-from strongroom.watch.watcher import Watcher
 from support.clock import LONG
 from support.descriptors import open_descriptors
 from support.scenarios.watching import ListedStore, Looks

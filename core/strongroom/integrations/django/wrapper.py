@@ -10,9 +10,9 @@ from weakref import WeakKeyDictionary
 from django.core.exceptions import ImproperlyConfigured
 from django.db.utils import Error
 
+from strongroom._manager import SecretsManager
 from strongroom.integrations.credentials import CredentialSource, Login
 from strongroom.integrations.database import account, is_refusal, url
-from strongroom.manager import SecretsManager
 from strongroom.secrets_manager import default_manager
 from strongroom.store import reentrant_lock
 

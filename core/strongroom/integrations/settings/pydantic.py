@@ -22,9 +22,9 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource
 from pydantic_settings.sources.utils import parse_env_vars
 
+from strongroom._manager import SecretsManager
 from strongroom.encoding import as_text
 from strongroom.errors import InvalidDataError, SecretNotFoundError
-from strongroom.manager import SecretsManager
 from strongroom.paths import check_path, parse_reference
 from strongroom.secret import Value
 from strongroom.secrets_manager import default_manager

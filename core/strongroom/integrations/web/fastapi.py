@@ -12,7 +12,7 @@ from typing import Any
 
 from fastapi import Depends
 
-from strongroom.manager import SecretsManager
+from strongroom._manager import SecretsManager
 from strongroom.paths import parse_reference
 from strongroom.secrets_manager import default_manager
 

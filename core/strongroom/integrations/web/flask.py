@@ -11,10 +11,10 @@ from collections.abc import Mapping
 
 from flask import Flask
 
+from strongroom._manager import SecretsManager
 from strongroom.errors import StoreUnavailableError
 from strongroom.integrations.readiness import wait_ready
 from strongroom.integrations.web import OUTAGE, RETRY_AFTER
-from strongroom.manager import SecretsManager
 from strongroom.paths import parse_reference
 from strongroom.secrets_manager import default_manager
 

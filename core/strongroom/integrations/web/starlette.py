@@ -13,9 +13,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from strongroom._manager import SecretsManager
 from strongroom.integrations.readiness import await_ready
 from strongroom.integrations.web import OUTAGE, RETRY_AFTER
-from strongroom.manager import SecretsManager
 from strongroom.secrets_manager import default_manager
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
 
-from strongroom.diff import Change, changes
+from strongroom._diff import Change, changes
 from strongroom.errors import (
     InvalidPathError,
     SecretNotFoundError,

@@ -8,13 +8,13 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
+from strongroom._boundary.validation import ValidatedStore
 from strongroom.errors import ConflictError, SecretNotFoundError, StrongroomError
 from strongroom.events import Event, EventKind, emit, emit_to_auditors
 from strongroom.migrate.execution.parallel import SecretWrite, write_one
 from strongroom.migrate.plans.labels import form_of
 from strongroom.migrate.sources import Source
 from strongroom.secret import Version
-from strongroom.store.boundary.validation import ValidatedStore
 
 
 class CopiedHistory(NamedTuple):

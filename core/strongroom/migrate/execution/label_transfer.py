@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 
+from strongroom._boundary import answers
+from strongroom._boundary.validation import ValidatedStore
 from strongroom.errors import ConflictError, PermissionDeniedError, SecretNotFoundError, StoreError
 from strongroom.migrate.execution.parallel import in_threads
 from strongroom.migrate.ledger.runs import OpenRun
 from strongroom.migrate.plans.labels import LabelChanges, after, kept, record_of, restored, to_write
 from strongroom.migrate.sources import Source
 from strongroom.secret import Secret
-from strongroom.store.boundary import answers
-from strongroom.store.boundary.validation import ValidatedStore
 
 
 class LabelTransfer:

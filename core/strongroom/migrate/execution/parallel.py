@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, NamedTuple, TypeVar
 
+from strongroom._boundary import answers
+from strongroom._boundary.validation import ValidatedStore
 from strongroom.errors import (
     AuthenticationError,
     SecretNotFoundError,
@@ -20,8 +22,6 @@ from strongroom.errors import (
     StrongroomError,
 )
 from strongroom.secret import Secret, Value, Version
-from strongroom.store.boundary import answers
-from strongroom.store.boundary.validation import ValidatedStore
 
 _THREADS = 8
 _GROUP = 128

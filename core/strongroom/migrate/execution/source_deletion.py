@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 
+from strongroom._boundary.validation import ValidatedStore
 from strongroom.errors import (
     MigrationError,
     PermissionDeniedError,
@@ -23,7 +24,6 @@ from strongroom.migrate.plans.plan import PlannedState
 from strongroom.migrate.report import ItemState
 from strongroom.migrate.sources import Source, labels_of
 from strongroom.secret import Secret
-from strongroom.store.boundary.validation import ValidatedStore
 
 _REFUSALS = (PermissionDeniedError, UnsupportedOperationError)
 """Errors after which the source certainly still has the secret."""

@@ -10,6 +10,7 @@ from contextlib import closing, suppress
 from enum import Enum
 from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar
 
+from strongroom._boundary.validation import ValidatedStore
 from strongroom.errors import ConflictError, PermissionDeniedError, SecretNotFoundError, StoreError, StrongroomError
 from strongroom.migrate.execution.label_transfer import LabelTransfer
 from strongroom.migrate.execution.parallel import OutageWatch, SecretWrite, read_each, write_each
@@ -22,7 +23,6 @@ from strongroom.migrate.plans.plan import PlannedState
 from strongroom.migrate.report import ItemState
 from strongroom.migrate.sources import Source
 from strongroom.secret import Secret, Value, Version
-from strongroom.store.boundary.validation import ValidatedStore
 
 _T = TypeVar("_T")
 

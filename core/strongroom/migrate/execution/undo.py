@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from strongroom._boundary import answers
+from strongroom._boundary.validation import ValidatedStore
 from strongroom.errors import ConflictError, MigrationError, SecretNotFoundError, StoreError, StrongroomError
 from strongroom.migrate.execution.label_transfer import restore_labels
 from strongroom.migrate.execution.parallel import (
@@ -22,8 +24,6 @@ from strongroom.migrate.ledger.runs import OpenRun
 from strongroom.migrate.plans.labels import LabelChanges, record_of
 from strongroom.migrate.report import ItemState
 from strongroom.secret import Secret, Value, Version
-from strongroom.store.boundary import answers
-from strongroom.store.boundary.validation import ValidatedStore
 
 _LATER_CHANGE = "the target was changed after the migration"
 _ONLY_COPY = "its source was deleted after the migration, so the target may have the only copy"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from strongroom._boundary.validation import ValidatedStore
 from strongroom.errors import PermissionDeniedError, SecretNotFoundError, StoreError, StrongroomError, shown
 from strongroom.migrate.execution.parallel import OutageWatch, read_each
 from strongroom.migrate.execution.results import Results
@@ -15,7 +16,6 @@ from strongroom.migrate.plans.plan import OnConflict, PlannedState
 from strongroom.migrate.report import ItemState
 from strongroom.migrate.sources import Source, labels_of
 from strongroom.secret import Secret
-from strongroom.store.boundary.validation import ValidatedStore
 
 
 class TargetVerification:

@@ -13,9 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from strongroom import private_file
 from strongroom.encoding import from_json, to_json
 from strongroom.errors import MigrationError, shown
-from strongroom.files import private_file
 from strongroom.secret import SensitiveDict, Value
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
+from strongroom import private_file
 from strongroom.errors import MigrationError
-from strongroom.files import private_file
 from strongroom.secret import Version
 
 FORMAT = "strongroom-migration-journal"

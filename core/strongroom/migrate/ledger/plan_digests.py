@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
-from strongroom.digest import Digester
-from strongroom.files import private_file
+from strongroom import private_file
+from strongroom._digest import Digester
 from strongroom.migrate.plans.plan import Item
 from strongroom.secret import Value
 

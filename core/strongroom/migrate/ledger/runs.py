@@ -34,9 +34,9 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 
-from strongroom.digest import Digester
+from strongroom import private_file
+from strongroom._digest import Digester
 from strongroom.errors import MigrationError, shown
-from strongroom.files import private_file
 from strongroom.migrate.endpoints import Locations
 from strongroom.migrate.ledger.backup import Backup
 from strongroom.migrate.ledger.journal import Journal, progress_in, steps_in

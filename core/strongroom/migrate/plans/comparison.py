@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import NamedTuple
 
-from strongroom.diff import Change, changes
+from strongroom._diff import Change, changes
 from strongroom.encoding import to_json_text
 from strongroom.migrate.plans.plan import Item, OnConflict, PlannedKey, PlannedState
 from strongroom.secret import Secret, SensitiveDict, Value, protect_data

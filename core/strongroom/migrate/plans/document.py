@@ -9,7 +9,7 @@ from dataclasses import fields
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from strongroom.diff import Change
+from strongroom._diff import Change
 from strongroom.errors import ConfigurationError, shown
 from strongroom.migrate.plans.plan import Item, OnConflict, Plan, PlannedKey, PlannedMapping, PlannedState
 

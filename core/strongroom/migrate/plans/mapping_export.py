@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from strongroom import private_file
+from strongroom._config import Config, OptionValue, Rank
 from strongroom.bounded_file import read_text
-from strongroom.config import Config, OptionValue, Rank
 from strongroom.errors import ConfigurationError, MissingFileError, shown
-from strongroom.files import private_file
 from strongroom.migrate.plans.mapping_file import MappingFile, as_json, as_toml, as_toml_tables, parse_json, parse_toml
 from strongroom.migrate.plans.plan import PlannedMapping
 

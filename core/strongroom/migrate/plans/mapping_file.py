@@ -22,8 +22,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from strongroom.config import toml_text
-from strongroom.config.env_names import EnvironmentMapping
+from strongroom._config import toml_text
+from strongroom.env_names import EnvironmentMapping
 from strongroom.errors import ConfigurationError, InvalidDataError, InvalidPathError
 from strongroom.paths import check_path, parse_reference
 from strongroom.strict_json import read_json

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-from strongroom.diff import Change
+from strongroom._diff import Change
 from strongroom.secret import Version
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
-from strongroom.digest import Digester
+from strongroom._boundary.validation import ValidatedStore
+from strongroom._digest import Digester
 from strongroom.errors import (
     ConflictError,
     InvalidDataError,
@@ -26,7 +27,6 @@ from strongroom.migrate.sources import RESERVED, Selection, Source, labels_of
 from strongroom.migrate.spi import Failure
 from strongroom.paths import check_path, is_rotation_record
 from strongroom.secret import Secret
-from strongroom.store.boundary.validation import ValidatedStore
 
 _MOST_LISTED = 20_000
 

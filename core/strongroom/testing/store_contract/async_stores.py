@@ -7,9 +7,9 @@ from contextlib import suppress
 
 import pytest
 
+from strongroom._boundary.validation import ValidatedStore
 from strongroom.errors import SecretNotFoundError, StoreError
 from strongroom.store import AsyncSecretStore, time_limit
-from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.testing.store_contract.base import NAME, PATH, Holding, examine, in_state, secret_data
 from strongroom.testing.store_contract.contract import StoreContract
 

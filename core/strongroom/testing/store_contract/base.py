@@ -21,10 +21,10 @@ from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import pytest
 
+from strongroom._boundary.validation import ValidatedStore
 from strongroom.errors import SecretNotFoundError, StoreError, UnsupportedOperationError
 from strongroom.secret import Value, Version, same
 from strongroom.store import SecretStore, WritableStore
-from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.testing.cases import CANARY
 
 Contents: TypeAlias = Mapping[str, Mapping[str, Value]]

@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 
 import pytest
 
+from strongroom._boundary.validation import ValidatedStore
 from strongroom.errors import AuthenticationError, PermissionDeniedError, StoreUnavailableError
 from strongroom.store import SecretStore, time_limit
-from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.testing.store_contract.base import (
     NAME,
     OPERATIONS,

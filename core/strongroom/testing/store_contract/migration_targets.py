@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
+from strongroom._boundary.validation import ValidatedStore
 from strongroom.errors import (
     ConflictError,
     InvalidDataError,
@@ -16,7 +17,6 @@ from strongroom.errors import (
     UnsupportedOperationError,
 )
 from strongroom.secret import same
-from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.testing.cases import CASES
 from strongroom.testing.store_contract.base import PATH, ContractBase, Opened, fails, holds, needs, secret_data
 

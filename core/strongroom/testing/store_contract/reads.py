@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from strongroom._boundary.validation import ValidatedStore
 from strongroom.errors import InvalidDataError, InvalidPathError, SecretNotFoundError, SecretTooLargeError, StoreError
 from strongroom.secret import Secret, same
 from strongroom.store import CAPABILITIES, SecretStore
-from strongroom.store.boundary.validation import ValidatedStore
 from strongroom.testing.cases import CANARY, CASES, Case
 from strongroom.testing.store_contract.base import (
     NAME,

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from strongroom import plugins
-from strongroom.config import discovery
+from strongroom import _plugins as plugins
+from strongroom._config import discovery
 from strongroom.errors import ConfigurationError
-from strongroom.plugins.extensions import extension_names
+from strongroom.extensions import extension_names
 from strongroom.secret import SensitiveDict, SensitiveStr
 from strongroom_vault.auth.approle import AppRole
 from strongroom_vault.auth.aws import AWS

@@ -6,8 +6,8 @@ import threading
 import pytest
 
 from strongroom import SecretsManager
-from strongroom.cli.commands.extend.new_plugin import names_of, package
-from strongroom.config import discovery
+from strongroom._cli.commands.extend.new_plugin import names_of, package
+from strongroom._config import discovery
 from strongroom.errors import (
     ConfigurationError,
     PluginError,
@@ -233,7 +233,7 @@ def test_variables_of_a_method_are_withheld_by_run(search_path):
 
 def test_methods_are_listed_with_their_faults(search_path, capsysbinary):
     """By `strongroom plugins`, beside those of Strongroom."""
-    from strongroom.cli.app import run
+    from strongroom._cli.app import run
 
     search_path.install("corp-auth", {"corp": "corp_auth:x"}, modules={"corp_auth": "raise KeyError"}, group=GROUP)
     assert run(["plugins", "--json"]) == 7

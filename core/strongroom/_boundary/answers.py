@@ -1,0 +1,276 @@
+"""Checks of a plugin's answers, which no type checker may have seen. Pure functions.
+
+Each returns the answer, or raises an `AnswerError` that names the method, and types instead of values.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from types import CoroutineType
+from typing import Any, TypeVar
+
+from strongroom._boundary.containment import PLUGIN_BUG, AnswerError
+from strongroom.errors import Check, CheckState, InvalidPathError, StoreError, StrongroomError
+from strongroom.paths import check_path
+from strongroom.secret import Secret, Value, Version, check_version, is_value
+from strongroom.store.protocols import Health, VersionInfo
+
+_R = TypeVar("_R")
+
+
+def unexpected(method: str, answer: object, expected: str, part: str = "") -> AnswerError:
+    """Return the error for an answer, or a part of it, of another type than expected."""
+    kind = type(answer).__name__
+    if isinstance(answer, CoroutineType):
+        answer.close()  # otherwise Python warns that it was never awaited
+    return AnswerError(f"{method}() returned {f'{part} of type {kind}' if part else kind}, expected {expected}")
+
+
+def as_secret(answer: Any, path: str, method: str = "read") -> Secret:
+    """Return the answer to a read of `path`."""
+    if not isinstance(answer, Secret):
+        raise unexpected(method, answer, "Secret")
+    if answer.path != path:  # a mixed-up connection, or an alias
+        raise AnswerError(f"{method}() returned the secret of another path")
+    if not is_value(answer.data):
+        raise unexpected(method, _stray(answer.data), "text, bytes, number, boolean, null, list or mapping", "a value")
+    version: Any = answer.version
+    ttl: Any = answer.ttl
+    if not (version is None or type(version) is int or _is_version(version)):
+        raise unexpected(method, version, "int, str or None", "a version")
+    created: Any = answer.created
+    if created is not None and not (type(created) is datetime and created.tzinfo is UTC):
+        as_time(method, created, "a creation time")
+    if answer.metadata or type(answer.metadata) is not dict:
+        as_labels(answer.metadata, method)
+    if ttl is not None:
+        _check_ttl(method, ttl)
+    return answer
+
+
+def as_value(answer: Any) -> Value:
+    """Return the answer to `read_key`."""
+    if is_value(answer):
+        value: Value = answer
+        return value
+    raise unexpected("read_key", _stray(answer), "text, bytes, number, boolean, null, list or mapping")
+
+
+def as_version(answer: object, method: str) -> Version | None:
+    """Return the answer to a write."""
+    if answer is None or (isinstance(answer, int | str) and _is_version(answer)):
+        return answer
+    raise unexpected(method, answer, "int, str or None; the secret may have been written")
+
+
+def as_nothing(answer: object, method: str, doubt: str = "") -> None:
+    """Check the answer to a call that returns nothing. `doubt` names a change that it may have made."""
+    if answer is not None:
+        raise unexpected(method, answer, f"None{doubt and f'; {doubt}'}")
+
+
+def as_data(answer: Any, method: str) -> Mapping[str, Value]:
+    """Return a mapping of keys to values."""
+    if not isinstance(answer, Mapping):
+        raise unexpected(method, answer, "a mapping of keys to values")
+    if not is_value(answer):
+        raise unexpected(method, _stray(answer), "text, bytes, number, boolean, null, list or mapping", "a value")
+    return answer
+
+
+def as_names(answer: object, method: str) -> tuple[str, ...]:
+    """Return a sequence of names."""
+    return tuple(as_text(method, name) for name in as_iterator(answer, method))
+
+
+def as_versions(answer: object, method: str = "versions") -> list[VersionInfo]:
+    """Return the answer to `versions`."""
+    if not isinstance(answer, Sequence):
+        raise unexpected(method, answer, "a list of VersionInfo")
+    if not answer:
+        raise AnswerError(f"{method}() returned no version, expected SecretNotFoundError")
+    return [_version_info(info, method) for info in answer]
+
+
+def as_newest(answer: object, _: str) -> VersionInfo:
+    """Return an answer of `newest_versions`."""
+    return _version_info(answer, "newest_versions")
+
+
+def _version_info(info: object, method: str) -> VersionInfo:
+    if not isinstance(info, VersionInfo):
+        raise unexpected(method, info, "VersionInfo", "an item")
+    if not _is_version(info.version):
+        raise unexpected(method, info.version, "int or str", "a version")
+    for time in filter(None, (info.created, info.deleted_at)):
+        as_time(method, time, "a time")
+    for flag in (info.deleted, info.destroyed):
+        if not isinstance(flag, bool):
+            raise unexpected(method, flag, "bool", "deleted or destroyed")
+    return info
+
+
+def as_count(answer: object) -> int:
+    """Return the answer to `kept_versions`."""
+    if isinstance(answer, bool) or not isinstance(answer, int):
+        raise unexpected("kept_versions", answer, "int")
+    if answer < 1:
+        raise AnswerError("kept_versions() returned less than 1")
+    return answer
+
+
+def as_labels(answer: object, method: str = "read_metadata") -> dict[str, str]:
+    """Return the answer to `read_metadata`, or the labels of another answer."""
+    if not isinstance(answer, Mapping):
+        raise unexpected(method, answer, "a mapping of str to str", "labels")
+    for part in (part for label in answer.items() for part in label):
+        if not isinstance(part, str):
+            raise unexpected(method, part, "str", "a label")
+    return dict(answer)
+
+
+def as_secret_of(answer: object, path: str, version: Version, method: str = "read_version") -> Secret:
+    """Return the answer to `read_version`."""
+    secret = as_secret(answer, path, method)
+    if secret.version != version:
+        raise AnswerError(f"{method}() returned another version")
+    return secret
+
+
+def as_health(answer: object) -> Health:
+    """Return the answer to `probe`."""
+    if not isinstance(answer, Health):
+        raise unexpected("probe", answer, "Health")
+    for name, part, kinds in (
+        ("ok", answer.ok, bool),
+        ("detail", answer.detail, str),
+        ("facts", answer.facts, Mapping),
+        ("checks", answer.checks, tuple | list),
+        ("error", answer.error, StrongroomError | None),
+    ):
+        if not isinstance(part, kinds):
+            raise unexpected("probe", part, "the type that Health declares", f"a Health with {name}")
+    for part in (part for fact in answer.facts.items() for part in fact):
+        if not isinstance(part, str):
+            raise unexpected("probe", part, "str", "a fact")
+    for check in answer.checks:
+        _check_check(check)
+    return answer
+
+
+def _check_check(check: object) -> None:
+    if not isinstance(check, Check):
+        raise unexpected("probe", check, "Check", "a check")
+    for text in (check.name, check.detail, check.hint):
+        if not isinstance(text, str):
+            raise unexpected("probe", text, "str", "a check with a text")
+    if not isinstance(check.state, CheckState):
+        raise unexpected("probe", check.state, "CheckState", "a check with a state")
+
+
+def as_cautions(answer: object) -> tuple[str, ...]:
+    """Return the answer to `cautions`."""
+    return as_names(answer, "cautions")
+
+
+def as_iterator(answer: Any, method: str) -> Iterator[Any]:
+    """Return an iterator over a list that a store returned."""
+    if isinstance(answer, str | bytes) or not isinstance(answer, Iterable):
+        raise unexpected(method, answer, "an iterator")
+    return iter(answer)
+
+
+def outcome(operation: Callable[..., _R], *arguments: object) -> _R | StoreError:
+    """Return the result or the error of an operation."""
+    try:
+        return operation(*arguments)
+    except StoreError as error:
+        return error
+
+
+def as_outcome(answer: object, method: str) -> tuple[str, Any]:
+    """Return an item of a bulk operation, a path and its outcome."""
+    if isinstance(answer, tuple) and len(answer) == 2:
+        return as_text(method, answer[0]), answer[1]
+    raise unexpected(method, answer, "a path and its outcome", "an item")
+
+
+def as_labeled(answer: object) -> tuple[str, dict[str, str]]:
+    """Return an item of `walk_labels`, a path and its labels."""
+    path, labels = as_outcome(answer, "walk_labels")
+    return path, as_labels(labels, "walk_labels")
+
+
+def as_text(method: str, answer: object) -> str:
+    """Return an item that is a text. A listed name or path may be invalid."""
+    if isinstance(answer, str):
+        return answer
+    raise unexpected(method, answer, "str", "an item")
+
+
+def subfolder(path: str, name: str) -> str | None:
+    """Return the folder that this listed name is, without a slash; None if it is not one that can be listed.
+
+    Names such as `/`, and the empty one, have themselves below them.
+    """
+    if not name.endswith("/"):
+        return None
+    try:
+        return check_path(path.removesuffix("/"))
+    except InvalidPathError:
+        return None
+
+
+def entry_error(name: str, prefix: str) -> InvalidPathError | None:
+    """Return the error of a listed name with a slash inside, or None."""
+    if "/" not in name.removesuffix("/"):
+        return None
+    return _listed(f"{prefix}/{name}" if prefix else name, "it has a slash inside")
+
+
+def path_error(path: str, prefix: str) -> InvalidPathError | None:
+    """Return the error of a listed path that is not below the prefix, or None."""
+    return _listed(path, "it is not in the listed folder") if prefix and not path.startswith(f"{prefix}/") else None
+
+
+def _listed(path: str, fault: str) -> InvalidPathError:
+    return InvalidPathError(path, f"it lists this name, and {fault}", hint=PLUGIN_BUG)
+
+
+def _is_version(version: object) -> bool:
+    if isinstance(version, int | str):
+        try:
+            check_version("", version)
+        except StoreError:
+            return False
+        return True
+    return False
+
+
+def _check_ttl(method: str, ttl: object) -> None:
+    if not isinstance(ttl, int | float) or isinstance(ttl, bool):
+        raise unexpected(method, ttl, "seconds or None", "a ttl")
+    if not (math.isfinite(ttl) and ttl >= 0):
+        raise AnswerError(f"{method}() returned a ttl that is negative or not finite")
+
+
+def as_time(method: str, time: object, part: str) -> datetime:
+    """Return a time with a time zone."""
+    if not isinstance(time, datetime):
+        raise unexpected(method, time, "datetime or None", part)
+    if time.utcoffset() is None:
+        raise AnswerError(f"{method}() returned {part} without a time zone")
+    return time
+
+
+def _stray(value: object) -> object:
+    """Return the innermost part that makes `value` no `Value`."""
+    if isinstance(value, Mapping):
+        if odd := [name for name in value if not isinstance(name, str)]:
+            return odd[0]
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return next((_stray(part) for part in value if not is_value(part)), value)
+    return value

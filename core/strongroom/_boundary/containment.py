@@ -1,0 +1,197 @@
+"""Containment of plugin code: its exceptions become errors of the tree, and its output does not count as ours.
+
+Separate from the guard, since the loading of plugins and migrations run plugin code too.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import traceback
+from collections.abc import Callable
+from functools import partial
+from types import CodeType, CoroutineType, FrameType
+from typing import TypeVar
+
+from strongroom.errors import StoreError, StoreUnavailableError, StrongroomError, WriteOutcomeUnknownError
+from strongroom.store.plugin_calls import depth, plugin_code
+
+logger = logging.getLogger("strongroom.secrets_manager")
+
+PLUGIN_BUG = "This is a bug in the store's plugin"
+
+_R = TypeVar("_R")
+
+
+class AnswerError(Exception):
+    """A store returned something that the protocol does not allow. The message has types and no values."""
+
+
+_HOST = frozenset({"strongroom", "concurrent", "threading", "contextlib"})
+"""Top-level packages whose frames stand between a caller and its plugin."""
+
+
+def contained(
+    operation: Callable[[], _R],
+    store: str,
+    path: str | None = None,
+    *,
+    hint: str = PLUGIN_BUG,
+    plugin: type | None = None,
+    changes: bool = False,
+) -> _R:
+    """Return the result of plugin code. Its failure is raised outside the `except`, so that no context holds a value.
+
+    Args:
+        operation: calls the plugin.
+        store: the name for errors that have none.
+        path: the secret's path for errors that have none.
+        hint: of an error that only a bug can cause.
+        plugin: the plugin's class, for the log.
+        changes: True for a write: the outcome of one that loses its connection is unknown.
+
+    Raises:
+        StrongroomError: a copy of the plugin's own error, or a StoreError for any other exception.
+        BaseException: an exception that a signal handler raised, without frames: see `is_interrupt`.
+    """
+    depth.calls += 1
+    try:
+        return operation()
+    except BaseException as error:  # noqa: BLE001  # this is the boundary that turns stray exceptions into the tree
+        failure = translated(error, path, store, hint, plugin, changes=changes)
+    finally:
+        depth.calls -= 1
+    del operation
+    raise failure
+
+
+def close_quietly(close: Callable[[], object], name: str, kind: str = "store") -> None:
+    """Call a plugin's `close`. A plugin that fails to close has nothing left to lose, so the failure is only logged.
+
+    Args:
+        close: calls the plugin.
+        name: its name, for the log.
+        kind: "store", "importer", "exporter" or "rotator", for the log.
+
+    Raises:
+        BaseException: an exception that a signal handler raised, without frames.
+    """
+    try:
+        with plugin_code():
+            answer = close()
+        if isinstance(answer, CoroutineType):
+            answer.close()  # otherwise Python warns that it was never awaited
+            logger.warning("Closing %s %s failed: close() returned a coroutine", kind, name)
+    except BaseException as error:  # noqa: BLE001  # as in `contained`
+        if not is_interrupt(error):
+            logger.warning("Closing %s %s failed: %s", kind, name, type(error).__name__)
+            return
+        interrupt = bare(error)
+    else:
+        return
+    raise interrupt
+
+
+def translated(
+    error: BaseException,
+    path: str | None,
+    store: str,
+    hint: str = PLUGIN_BUG,
+    plugin: type | None = None,
+    *,
+    changes: bool = False,
+) -> BaseException:
+    """Return the error of the tree for a plugin's exception, or the interrupt itself, without frames."""
+    kind = type(error).__name__
+    if logger.isEnabledFor(logging.DEBUG) and (location := _location(error, plugin)) is not None:
+        code, line = location
+        logger.debug("Store %s raised %s at %s:%s in %s", store, kind, code.co_filename, line, code.co_name)
+    if isinstance(error, StrongroomError):
+        return _copied(error, path, store) or StoreError(path, f"it raised a malformed {kind}", store=store, hint=hint)
+    if isinstance(error, AnswerError):
+        return StoreError(path, str(error), store=store, hint=hint)
+    if is_interrupt(error):
+        return bare(error)
+    if isinstance(error, ConnectionError | TimeoutError):
+        lost = changes and not isinstance(error, ConnectionRefusedError)
+        return (WriteOutcomeUnknownError if lost else StoreUnavailableError)(path, kind, store=store)
+    return StoreError(path, f"it raised {kind}", store=store, hint=hint)
+
+
+def _location(error: BaseException, plugin: type | None) -> tuple[CodeType, int] | None:
+    """Return the code and the line to look at: the plugin's innermost, and its method if the answer was wrong.
+
+    The innermost frame of all is usually one of a library that the plugin called.
+    """
+    if isinstance(error, AnswerError):
+        code = _code_of(getattr(plugin, str(error).partition("(")[0], None))
+        return None if code is None else (code, code.co_firstlineno)
+    frames = list(traceback.walk_tb(error.__traceback__))
+    packages = [str(frame.f_globals.get("__name__")).partition(".")[0] for frame, _ in frames]
+    entered = next((package for package in packages if package not in _HOST), None)
+    within = [place for place, package in zip(frames, packages, strict=True) if package == entered] or frames
+    return (within[-1][0].f_code, within[-1][1]) if within else None
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Return True for a KeyboardInterrupt, and for an exception that a Python signal handler raised.
+
+    A signal handler runs between two instructions of the main thread, on top of the interrupted frame, so that its
+    exception passes through the store. It is recognized by the code of a handler that is registered now. SystemExit
+    and its like are also recognized by a handler's arguments, the signal and the interrupted frame: many handlers
+    restore the default before they raise.
+    """
+    if isinstance(error, KeyboardInterrupt):
+        return True
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    import signal  # a read that does not fail does not need it
+
+    handlers = {code for number in signal.valid_signals() if (code := _code_of(signal.getsignal(number)))}
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_code in handlers or (not isinstance(error, Exception) and _is_called_by_signal(frame)):
+            return True
+    return False
+
+
+def bare(error: BaseException) -> BaseException:
+    """Return the error without its frames and its cause: both may hold values."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
+
+
+def _code_of(handler: object) -> CodeType | None:
+    """Return the code of a signal handler: a function, a method, a partial or an object with `__call__`."""
+    while isinstance(handler, partial):
+        handler = handler.func
+    for function in (handler, getattr(type(handler), "__call__", None)):  # noqa: B004  # its code is wanted
+        code = getattr(getattr(function, "__func__", function), "__code__", None)
+        if isinstance(code, CodeType):
+            return code
+    return None
+
+
+def _is_called_by_signal(frame: FrameType) -> bool:
+    """Return True if a frame's arguments end with a signal's number and the frame below it."""
+    code = frame.f_code
+    names = code.co_varnames[: code.co_argcount + bool(code.co_flags & 0x04)]  # 0x04: it has `*args`
+    arguments: list[object] = []
+    for name in names:
+        value = frame.f_locals.get(name)
+        arguments.extend(value if isinstance(value, tuple) else [value])
+    return len(arguments) > 1 and arguments[-1] is frame.f_back is not None and isinstance(arguments[-2], int)
+
+
+def _copied(error: StrongroomError, path: str | None, store: str) -> StrongroomError | None:
+    """Return a copy of a plugin's error with the path and the store; None if the error is malformed."""
+    try:
+        if not isinstance(error, StoreError):
+            copy: object = error.copy()
+        else:
+            copy = error.copy(store=error.store or store, path=path if error.path is None else error.path)
+        str(copy)
+    except BaseException as fault:  # the class is the plugin's
+        if is_interrupt(fault):
+            raise
+        return None
+    return copy if isinstance(copy, type(error)) else None

@@ -1,0 +1,419 @@
+"""The cache of one link, in memory: sealed snapshots of secrets, one flight per path, and no race with a write."""
+
+import logging
+import math
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from datetime import datetime
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from strongroom._chain.seal import Sealed, Sealer
+from strongroom.errors import SecretNotFoundError, StoreError, StoreUnavailableError
+from strongroom.events import auditors, hit_counter
+from strongroom.secret import Secret, SensitiveDict, SensitiveStr, Version, age_of
+from strongroom.store import boot_time, random_factor, remaining
+
+if TYPE_CHECKING:
+    from strongroom._config import CacheConfig
+
+_DEBUG = logging.DEBUG
+_is_logged = logging.getLogger("strongroom.secrets_manager").isEnabledFor
+_SNAPSHOT_BYTES = 500
+_FIELD_BYTES = 400
+"""Memory of Python's own objects for one snapshot, and for one field of it, as measured with tracemalloc."""
+_ABSENT_SHARE = 8
+"""Absences have this fraction of the bytes."""
+
+_Field: TypeAlias = "tuple[float, Callable[[bytes, bytes, bytes], bytes], bytes, bytes, bytes]"
+
+
+class Flight:
+    """A read in progress, which other threads may join.
+
+    Attributes:
+        thread: the thread that reads. A signal handler that runs in it cannot wait for this flight.
+    """
+
+    __slots__ = ("_result", "thread")
+
+    def __init__(self) -> None:
+        self.thread = threading.get_ident()
+        self._result: Future[Secret] | None = None  # few reads are joined, and to make one takes long
+
+    def join(self) -> Future[Secret]:
+        """Return the future result, for another thread. Under the cache's lock, so that the flight does not end."""
+        if self._result is None:
+            result: Future[Secret] = Future()
+            self._result = result
+        return self._result
+
+    def end(self, result: Secret | StoreError) -> None:
+        """Set the result or the error. A second call, such as that of an interrupt just after the first, is ignored."""
+        if self._result is None:
+            return
+        with suppress(InvalidStateError):
+            if isinstance(result, StoreError):
+                self._result.set_exception(result)
+            else:
+                self._result.set_result(result)
+
+
+class Snapshot(NamedTuple):
+    """A store's answer for one path. `fields` is None for a confirmed absence, with its `reason`.
+
+    It is current `until` then. In an outage it is served for `max_stale` more, but never past `ends`.
+    """
+
+    fetched: float
+    until: float
+    fields: Mapping[str, Sealed] | None
+    version: Version | None = None
+    created: datetime | None = None
+    reason: str = ""
+    ends: float = math.inf
+    size: int = 0
+
+
+class _Share:
+    """The part of the cache for secrets, or for absences: snapshots by path, the oldest first, and their size."""
+
+    def __init__(self, most_paths: int, most_bytes: int) -> None:
+        self.snapshots: dict[str, Snapshot] = {}
+        self._most_paths = most_paths
+        self._most_bytes = most_bytes
+        self._bytes = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory of all snapshots."""
+        return self._bytes
+
+    def holds(self, size: int) -> bool:
+        """Return True if a snapshot of this size has room in an empty share."""
+        return size <= self._most_bytes
+
+    def oldest_in_the_way(self, size: int) -> str | None:
+        """Return the path to drop before a snapshot of this size has room, or None."""
+        if len(self.snapshots) < self._most_paths and self._bytes + size <= self._most_bytes:
+            return None
+        return next(iter(self.snapshots), None)
+
+    def replaces(self, path: str, size: int) -> bool:
+        """Return True if a snapshot of this size has room in the place of the one that the path has."""
+        before = self.snapshots.get(path)
+        return before is not None and self._bytes - before.size + size <= self._most_bytes
+
+    def add(self, path: str, snapshot: Snapshot) -> None:
+        before = self.snapshots.get(path)
+        self.snapshots[path] = snapshot
+        self._bytes += snapshot.size - (before.size if before is not None else 0)
+
+    def remove(self, path: str) -> Snapshot | None:
+        snapshot = self.snapshots.pop(path, None)
+        if snapshot is not None:
+            self._bytes -= snapshot.size
+        return snapshot
+
+    def clear(self) -> None:
+        self.snapshots.clear()
+        self._bytes = 0
+
+    def recount(self) -> None:
+        self._bytes = sum(snapshot.size for snapshot in self.snapshots.values())
+
+
+class CacheUsage(NamedTuple):
+    """Size of a cache in memory: the numbers of secrets and absences, and the bytes of both."""
+
+    secrets: int
+    absences: int
+    size: int
+
+
+class MemoryCache:
+    """The secrets that a link has read, each field sealed separately.
+
+    Cached reads take no lock: they are dictionary lookups. The lock guards changes that belong together: a
+    snapshot with its fields, a flight with the snapshot that it fills. A signal handler may call any method, also while
+    its own thread holds the lock.
+
+    Args:
+        owner: the link's name; every seal is bound to it.
+        config: how long entries are current, and how much is held. Jitter shortens `ttl` by up to a tenth, so that
+            many processes do not all read at once.
+        clock: seconds that go on while the machine is suspended.
+    """
+
+    def __init__(self, owner: str, config: "CacheConfig", *, clock: Callable[[], float] = boot_time) -> None:
+        self._owner = owner
+        self._hits = hit_counter(owner)
+        self._config = config
+        self._clock = clock
+        self.reset()
+
+    def reset(self) -> None:
+        """Empty the cache and make a new key: the child of a fork has its parent's key."""
+        self._lock = threading.RLock()  # a signal handler may run while its thread holds it
+        self._sealer = Sealer()
+        absent_bytes = self._config.max_bytes // _ABSENT_SHARE
+        self._secrets = _Share(self._config.max_entries, self._config.max_bytes - absent_bytes)
+        self._absences = _Share(self._config.max_entries, absent_bytes)
+        self._fields: dict[str, dict[str, _Field]] = {}
+        self._flights: dict[str, Flight] = {}
+
+    def __repr__(self) -> str:
+        return f"MemoryCache({self._owner!r}, {len(self)} entries)"
+
+    def __len__(self) -> int:
+        return len(self._secrets.snapshots) + len(self._absences.snapshots)
+
+    def usage(self) -> CacheUsage:
+        """Return the size of the cache, including entries past their time to live."""
+        size = self._secrets.size + self._absences.size
+        return CacheUsage(len(self._secrets.snapshots), len(self._absences.snapshots), size)
+
+    # --- entries ------------------------------------------------------------------------------------------------------
+
+    def text(self, path: str, key: str) -> SensitiveStr | None:
+        """Return one field as text if it is current, or None. A busy application calls little besides.
+
+        Return None while the debug log or an audit log notes each read. The chain then returns the cached field.
+        """
+        if auditors or _is_logged(_DEBUG):
+            return None
+        try:
+            until, decrypt, nonce, ciphertext, bound = self._fields[path][key]
+        except KeyError:
+            return None
+        clock = self._clock  # Python 3.11 looks a method up slowly if it is an attribute of the object
+        if until <= clock():
+            return None
+        try:
+            text = SensitiveStr(decrypt(nonce, ciphertext, bound), "utf-8")
+        except self._sealer.broken_seal:
+            return None
+        self._hits.count += 1
+        return text
+
+    def current(self, path: str, key: str | None = None) -> Snapshot | None:
+        """Return the snapshot if it is current for the path and for `key`."""
+        snapshot = self._secrets.snapshots.get(path) or self._absences.snapshots.get(path)
+        now = self._clock()
+        if snapshot is None or snapshot.until <= now:
+            return None
+        if snapshot.fields is not None and key is not None and key not in snapshot.fields:
+            return snapshot if now < snapshot.fetched + self._config.missing_ttl else None
+        return snapshot
+
+    def stale(self, path: str) -> Snapshot | None:
+        """Return the snapshot of a secret if an outage may still serve it. An absence is never served stale."""
+        snapshot = self._secrets.snapshots.get(path)
+        if snapshot is None:
+            return None
+        return snapshot if self._clock() < min(snapshot.until + self._config.max_stale, snapshot.ends) else None
+
+    def age(self, snapshot: Snapshot) -> float:
+        """Return the seconds since the store answered."""
+        return max(0.0, self._clock() - snapshot.fetched)
+
+    def ttl(self, snapshot: Snapshot) -> float | None:
+        """Return the remaining lifetime in seconds; None if the secret does not expire."""
+        return max(0.0, snapshot.ends - self._clock()) if math.isfinite(snapshot.ends) else None
+
+    def open(self, fields: Mapping[str, Sealed]) -> SensitiveDict | None:
+        """Return the fields, unsealed into a new mapping; None if a seal is broken, which is a miss."""
+        try:
+            return SensitiveDict((name, self._sealer.open(sealed)) for name, sealed in fields.items())
+        except self._sealer.broken_seal:
+            return None
+
+    def confirm(self, path: str, version: Version | None, created: datetime | None) -> bool:
+        """Start the ttl of a snapshot anew, because the store has just confirmed that it is of the newest version.
+
+        A secret is not served for longer than `ttl` and `max_stale` after it was read: the right to read it, which a
+        check of the version does not need, may be gone.
+
+        Args:
+            path: the secret's path.
+            version: the newest version; None confirms an absence.
+            created: its creation time.
+
+        Returns:
+            False if the secret has to be read again to be served from the cache.
+        """
+        share, ttl = self._secrets, self._config.ttl
+        if version is None:
+            share, ttl = self._absences, min(ttl, self._config.missing_ttl)
+        if self._config.ttl <= 0:
+            return True
+        with self._lock:
+            before = share.snapshots.get(path)
+            if before is None or (before.version, before.created) != (version, created):
+                return False
+            until = self._clock() + ttl * _shortened()
+            if until > min(before.fetched + ttl + self._config.max_stale, before.ends):
+                return False
+            self._add(path, share, before._replace(until=until))
+            return True
+
+    # --- reading through ----------------------------------------------------------------------------------------------
+
+    def fetch(self, path: str, load: Callable[[], Secret], *, fresh: bool = False) -> Secret:
+        """Return `load()`, called once for all threads that request `path` meanwhile.
+
+        The result is cached unless a write came between.
+
+        Args:
+            path: the secret's path.
+            load: reads it. `SecretNotFoundError` is a confirmed absence, which is cached too.
+            fresh: do not join a read in progress: its result may be older than this call.
+
+        Raises:
+            StoreUnavailableError: another thread's read took longer than `remaining()`.
+        """
+        flight = Flight()
+        try:  # from here on an interrupt at any point ends the flight
+            joined = self.join_or_lead(path, flight, fresh=fresh)
+            if joined is not None:
+                return self.wait(path, joined)
+            secret = load()
+            self.complete(path, flight, secret)
+        except BaseException as error:
+            self.fail(path, flight, error)
+            raise
+        return secret
+
+    def join_or_lead(self, path: str, flight: Flight, *, fresh: bool = False) -> Future[Secret] | None:
+        """Return the future result of the read of `path` in progress, or register `flight` and return None.
+
+        The caller leads a flight that is registered: it ends it with `complete` or `fail`.
+        """
+        with self._lock:
+            in_progress = None if fresh else self._flights.get(path)
+            if in_progress is not None and in_progress.thread != flight.thread:
+                return in_progress.join()
+            self._flights[path] = flight
+            return None
+
+    def wait(self, path: str, joined: Future[Secret]) -> Secret:
+        """Return the result of a flight that another thread leads, or raise its error.
+
+        Raises:
+            StoreUnavailableError: it took longer than `remaining()`.
+        """
+        try:
+            return joined.result(timeout=remaining())
+        except TimeoutError:
+            reason = "the read that was under way took too long"
+            failure: StoreError = StoreUnavailableError(path, reason, store=self._owner)
+        except StoreError as error:
+            failure = error.copy()  # each thread raises a separate object: raising writes to it
+        raise failure
+
+    def complete(self, path: str, flight: Flight, secret: Secret) -> None:
+        """End a flight with its secret, and cache that unless a write has dropped the flight."""
+        self._end(path, flight, self._snapshot(path, secret))
+        flight.end(secret)
+
+    def fail(self, path: str, flight: Flight, failure: BaseException) -> None:
+        """End a flight with any exception, so that the threads that wait for it do not hang."""
+        self._end(path, flight, self._absence(path, failure) if isinstance(failure, SecretNotFoundError) else None)
+        if isinstance(failure, StoreError):
+            flight.end(failure.copy())
+        else:
+            flight.end(StoreUnavailableError(path, f"the read ended with {type(failure).__name__}"))
+
+    def _end(self, path: str, flight: Flight, snapshot: Snapshot | None) -> None:
+        with self._lock:
+            if self._flights.get(path) is not flight:
+                return
+            try:
+                if snapshot is not None and self._config.ttl > 0:
+                    self._keep(path, snapshot)
+            finally:
+                if self._flights.pop(path, None) is not flight and snapshot is not None:
+                    self._undo_keep(path)
+
+    def _keep(self, path: str, snapshot: Snapshot) -> None:
+        share = self._absences if snapshot.fields is None else self._secrets
+        if not share.replaces(path, snapshot.size):
+            self._discard(path)
+            if not share.holds(snapshot.size):
+                return
+            while (oldest := share.oldest_in_the_way(snapshot.size)) is not None:
+                self._discard(oldest)
+        self._add(path, share, snapshot)
+
+    def _add(self, path: str, share: _Share, snapshot: Snapshot) -> None:
+        """Put a snapshot with its fields in the place of an older one, so that no reader finds the place empty."""
+        share.add(path, snapshot)
+        if snapshot.fields:
+            until, decrypt = snapshot.until, self._sealer.decrypt
+            self._fields[path] = {
+                key: (until, decrypt, sealed.nonce, sealed.ciphertext, sealed.bound)
+                for key, sealed in snapshot.fields.items()
+                if sealed.has_text
+            }
+        else:
+            self._fields.pop(path, None)
+
+    def _undo_keep(self, path: str) -> None:
+        """Drop a snapshot that a signal handler forgot while it was being kept."""
+        self._discard(path)
+        self._secrets.recount()
+        self._absences.recount()
+
+    def _discard(self, path: str) -> None:
+        self._fields.pop(path, None)  # first: a field without its snapshot would never be dropped
+        self._secrets.remove(path)
+        self._absences.remove(path)
+
+    def _snapshot(self, path: str, secret: Secret) -> Snapshot:
+        if self._sealer.spent:
+            with self._lock:
+                self._clear()
+                self._sealer = Sealer()
+        now = self._asked(secret)
+        fields = {key: self._sealer.seal(value, self._owner, path, key) for key, value in secret.data.items()}
+        until = now + self._config.ttl * _shortened()
+        ends = math.inf if secret.ttl is None else now + secret.ttl
+        size = _SNAPSHOT_BYTES + len(path) + sum(map(_field_size, fields.values()))
+        return Snapshot(now, min(until, ends), fields, secret.version, secret.created, ends=ends, size=size)
+
+    def _absence(self, path: str, absence: SecretNotFoundError) -> Snapshot:
+        now = self._asked(absence)
+        until = now + min(self._config.ttl, self._config.missing_ttl)
+        size = _SNAPSHOT_BYTES + len(path) + len(absence.reason)
+        return Snapshot(now, until, None, reason=absence.reason, size=size)
+
+    def _asked(self, answer: Secret | SecretNotFoundError) -> float:
+        """Return the time at which the store answered: an answer from the disk cache has an age."""
+        now, age = self._clock(), age_of(answer)
+        return now - age if age else now  # `now - 0.0` would be another object in memory for each snapshot
+
+    # --- forgetting ---------------------------------------------------------------------------------------------------
+
+    def forget(self, path: str | None = None) -> None:
+        """Drop `path`, or everything. A read that is in progress does not fill it again."""
+        with self._lock:
+            if path is None:
+                self._clear()
+                self._flights.clear()
+            else:
+                self._discard(path)
+                self._flights.pop(path, None)
+
+    def _clear(self) -> None:
+        self._secrets.clear()
+        self._absences.clear()
+        self._fields.clear()
+
+
+def _shortened() -> float:
+    return random_factor(0.9, 1.0)
+
+
+def _field_size(sealed: Sealed) -> int:
+    return _FIELD_BYTES + len(sealed.nonce) + len(sealed.ciphertext) + len(sealed.bound)

@@ -1,0 +1,462 @@
+"""The chain: an ordered list of links, the policy of whose answer counts, and the provenance of the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from strongroom import events
+from strongroom._chain.answer import Extract, Reading, Request, Result, value_of
+from strongroom._chain.link import Link
+from strongroom._chain.read_log import ReadLog
+from strongroom._chain.resolution import DEFAULT_STORE, Resolution, WriteTarget
+from strongroom.errors import (
+    Answer,
+    Attempt,
+    ConfigurationError,
+    ConflictError,
+    SecretNotFoundError,
+    StoreError,
+    StrongroomError,
+    UnsupportedOperationError,
+)
+from strongroom.paths import check_key, check_path, check_prefix, is_rotation_record
+from strongroom.secret import Secret, SensitiveDict, Value, Version, check_data, protect
+from strongroom.store import DEFAULT_TIMEOUT, Health, time_limit
+
+if TYPE_CHECKING:
+    from strongroom._boundary.guard import GuardedStore
+    from strongroom._chain.cache import CacheUsage
+    from strongroom._chain.composition import Read
+    from strongroom._chain.explanation import Explanation
+    from strongroom._config import Composition
+
+_DOUBTS = frozenset({Answer.UNAVAILABLE, Answer.DENIED})
+"""Answers that leave open whether the secret exists."""
+
+_R = TypeVar("_R")
+
+
+class Chain:
+    """Links, in the order in which they are queried.
+
+    Its public methods check the paths, keys and data that they are given. Links, caches and guards trust them.
+
+    Args:
+        links: at least one.
+        timeout: the total time of one call, in seconds.
+        defaults: (path, key) -> the value that answers if every link confirms its absence.
+        composed: (path, key) -> the other secrets that the value is composed of if every link confirms its absence.
+        sources: the files that define the chain, in words: the last sentence of an absence's hint.
+
+    Attributes:
+        peek: `Link.peek` of the first link: no other link could answer before it.
+    """
+
+    def __init__(
+        self,
+        links: Sequence[Link],
+        *,
+        timeout: float = DEFAULT_TIMEOUT,
+        defaults: Mapping[tuple[str, str], Value] | None = None,
+        composed: Mapping[tuple[str, str], Composition] | None = None,
+        sources: str = "",
+    ) -> None:
+        if not links:
+            raise ConfigurationError("the chain is empty: name at least one store in `chain`")
+        self._links = tuple(links)
+        for link in self._links:
+            link.join(self._links)
+        self._timeout = timeout
+        self._sources = sources
+        self._defaults = {place: protect(value) for place, value in (defaults or {}).items()}
+        self._composed = composed or {}
+        self._reads = ReadLog({*self._defaults, *self._composed})
+        self.peek = self._links[0].peek
+
+    def __repr__(self) -> str:
+        return f"Chain({', '.join(link.name for link in self._links)})"
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    def resolve(
+        self,
+        path: str,
+        key: str | None = None,
+        *,
+        extract: Extract | None = None,
+        wanted: str = "",
+        fresh: bool = False,
+        allow_dynamic: bool = True,
+    ) -> Resolution:
+        """Return the first answer that counts by each link's policy.
+
+        Args:
+            path: the secret's path.
+            key: the requested key; None requests the whole secret.
+            extract: returns another value of the secret, such as a URL made of its parts.
+            wanted: the name of that value, for messages.
+            fresh: query the stores, past the caches.
+            allow_dynamic: False queries no store that creates a credential on every read.
+
+        Raises:
+            SecretNotFoundError: every link answered, and none has it.
+            StoreUnavailableError: no link has it, and one could not answer: whether it exists is unknown.
+            PermissionDeniedError, AuthenticationError: a link denied it, and its policy ends the read.
+            UnsupportedOperationError: `allow_dynamic` is False, and a store that creates secrets would have to answer.
+        """
+        path = check_path(path)
+        key = None if key is None else check_key(key, path)
+        request = Request.of(key, extract, wanted, fresh=fresh, allow_dynamic=allow_dynamic)
+        results: list[tuple[Link, Result]] = []
+        with time_limit(self._timeout):
+            for link in self._links:
+                if link.covers(path):
+                    result = link.query(path, key, request)
+                    results.append((link, result))
+                    if link.ends_chain(result[0].answer):
+                        break
+            self._note(path, key, results)
+            read = partial(self.resolve, fresh=fresh, allow_dynamic=allow_dynamic)
+            return self._conclude_or_compose(path, key, request, results, read)
+
+    def cached(self, path: str, key: str | None = None) -> Resolution | None:
+        """Return what `resolve` would return if the first link of the path has it in memory, and current; else None.
+
+        It waits for nothing, and asks no store. Under an audit log, which notes each read in a file, it returns None.
+        """
+        if events.auditors:
+            return None
+        request = Request.of(key)
+        for link in self._links:
+            if link.covers(path):
+                if (result := link.query_cached(path, key, request)) is None:
+                    return None
+                self._note(path, key, [(link, result)])
+                return self._conclude(path, key, request, [(link, result)])
+        return None
+
+    @property
+    def forgotten(self) -> int:
+        """How often a cache has dropped something, as before and after each write: an older read may be outdated."""
+        return sum(link.forgotten for link in self._links)
+
+    def explain(self, path: str, key: str | None = None) -> Explanation:
+        """Return the result of `resolve`, and the answer of every link, including those that it would not query.
+
+        Each store is queried past its cache, and has its own `timeout`.
+
+        Raises:
+            InvalidPathError: the path can never name a secret.
+        """
+        from strongroom._chain.explanation import explained, query_each
+
+        path = check_path(path)
+        key = None if key is None else check_key(key, path)
+        request = Request.of(key, fresh=True, allow_dynamic=False)
+        results, ages = query_each(self._links, path, key, request)
+        self._note(path, key, results)
+        read = partial(self.resolve, fresh=True, allow_dynamic=False)
+        conclusion: Resolution | StrongroomError
+        try:
+            conclusion = self._conclude_or_compose(path, key, request, results, read)
+        except StrongroomError as error:
+            conclusion = error.copy()  # without frames: it is kept
+        return explained(self._links, request, results, ages, conclusion)
+
+    def _note(self, path: str, key: str | None, results: Sequence[tuple[Link, Result]]) -> None:
+        """Log and tell each link's result, before a value is returned."""
+        for link, result in results:
+            self._reads.note(path, key, link, result)
+
+    def _conclude_or_compose(
+        self, path: str, key: str | None, request: Request, results: Sequence[tuple[Link, Result]], read: Read
+    ) -> Resolution:
+        """Return the resolution of `_conclude`; for an absence, that of the value's composition, if it has one."""
+        composition = None if key is None else self._composed.get((path, key))
+        try:
+            return self._conclude(path, key, request, results)
+        except SecretNotFoundError:
+            if key is None or composition is None:
+                raise
+        from strongroom._chain.composition import compose  # outside the `except`: an error of a part has no context
+
+        return compose(path, key, composition, read)
+
+    def _conclude(
+        self, path: str, key: str | None, request: Request, results: Sequence[tuple[Link, Result]]
+    ) -> Resolution:
+        """Return the resolution that follows from the links' results, or raise the error."""
+        attempts: list[Attempt] = []
+        failure: StrongroomError | None = None
+        for link, (attempt, found) in results:
+            attempts.append(attempt)
+            if not isinstance(found, StrongroomError):
+                return _resolution(path, key, value_of(request, found), found, attempts)
+            if link.ends_chain(attempt.answer):
+                # A missing key ends the read as an absence only if no link before was in doubt.
+                if failure is None or attempt.answer is not Answer.KEY_MISSING:
+                    failure = found
+                break
+            if attempt.answer in _DOUBTS:
+                failure = failure or found
+        failure = failure or _not_found(path, attempts)
+        if key is not None and (path, key) in self._defaults and isinstance(failure, SecretNotFoundError):
+            default = protect(self._defaults[path, key])  # not the chain's own object
+            attempts.append(Attempt(DEFAULT_STORE, Answer.FOUND, "the default of [secrets]"))
+            self._reads.log_default(path, key)
+            return _resolution(path, key, default, Reading(SensitiveDict({key: default})), attempts)
+        if isinstance(failure, SecretNotFoundError) and self._sources:
+            failure = failure.copy(hint=". ".join(filter(None, (failure.hint, self._sources))))
+        raise failure.copy(attempts=tuple(attempts)) if isinstance(failure, StoreError) else failure.copy()
+
+    def resolve_many(
+        self, paths: Iterable[str], *, fresh: bool = False, allow_dynamic: bool = True
+    ) -> dict[str, Resolution | StrongroomError]:
+        """Return what `resolve` would return or raise for each path. Each link is queried with one batch."""
+        results: dict[str, list[tuple[Link, Result]]] = {}
+        outcomes: dict[str, Resolution | StrongroomError] = {}
+        requested = dict.fromkeys(paths)
+        for path in requested:
+            try:
+                results[check_path(path)] = []
+            except StrongroomError as error:
+                outcomes[path] = error
+        request = Request.of(None, fresh=fresh, allow_dynamic=allow_dynamic)
+        with time_limit(self._timeout):
+            waiting = dict.fromkeys(results)
+            for link in self._links:
+                batch = [path for path in waiting if link.covers(path)]
+                for path, result in link.query_many(batch, request):
+                    results[path].append((link, result))
+                    if link.ends_chain(result[0].answer):
+                        del waiting[path]
+            for path, answers in results.items():
+                try:
+                    self._note(path, None, answers)
+                    outcomes[path] = self._conclude(path, None, request, answers)
+                except StrongroomError as error:
+                    outcomes[path] = error.copy()
+        return {path: outcomes[path] for path in requested}
+
+    def list_secrets(self, prefix: str = "", *, recursive: bool = False, records: bool = False) -> list[str]:
+        """Return the names below `prefix` in all listable links, sorted.
+
+        Args:
+            prefix: the folder; the empty string is the top.
+            recursive: return every path below it.
+            records: include the records of rotations.
+
+        Raises:
+            StoreError: a link could not answer. The list is never incomplete.
+            UnsupportedOperationError: no link can be listed.
+        """
+        prefix = check_prefix(prefix)
+        names: set[str] = set()
+        with time_limit(self._timeout):
+            asked = [link for link in self._links if link.policy.may_cover_below(prefix)]
+            listable = [link for link in asked if link.opened().listable]
+            if not listable:
+                raise UnsupportedOperationError(prefix or None, "no store of the chain can be listed")
+            for link in listable:
+                names.update(link.walk(prefix) if recursive else link.list_entries(prefix))
+        start = f"{prefix}/" if prefix and not recursive else ""
+        return sorted(name for name in names if records or not is_rotation_record(start + name))
+
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    def write(
+        self,
+        path: str,
+        data: Mapping[str, Value],
+        *,
+        store: str | None = None,
+        replace: bool = False,
+        create: bool = False,
+    ) -> Version | None:
+        """Set the keys of `data` in one store and keep the others; `replace` replaces the secret.
+
+        With `create`, a key that the secret has already is a conflict.
+
+        Raises:
+            ConflictError: other writers won, or the write would hide keys of a lower link.
+            UnsupportedOperationError: no link of the chain can be written, or the named one does not cover this path.
+        """
+        path, data = check_path(path), check_data(path, data)
+        with time_limit(self._timeout):
+            link = self._target_link(path, store)
+            if replace:
+                return link.write(path, data)
+
+            def check(before: Secret | None, merged: SensitiveDict) -> None:
+                if before is None:
+                    self._refuse_to_hide(path, merged, link)
+                elif create and before.data.keys() & data.keys():
+                    raise ConflictError(path, "it has the key already", store=link.name)
+
+            return link.merge(path, data, check)
+
+    def delete(self, path: str, *, store: str | None = None) -> None:
+        """Remove the secret from one store. From then on reads find the secret of a lower link, if it has one."""
+        path = check_path(path)
+        with time_limit(self._timeout):
+            self._target_link(path, store).delete(path)
+
+    def at_target(
+        self, path: str, store: str | None, operation: Callable[[GuardedStore], _R], *, changes: str = ""
+    ) -> _R:
+        """Return the operation's result on the store that `write` would go to, past its cache.
+
+        Args:
+            path: the secret's path.
+            store: the store's name; None is the first that can be written.
+            operation: takes the store.
+            changes: the name of the change, such as `undelete`, if it is one. It drops the secret from the cache.
+        """
+        path = check_path(path)
+        with time_limit(self._timeout):
+            return self._target_link(path, store).at_store(path, operation, changes=changes)
+
+    def roll_back(self, path: str, store: str | None, version: Version) -> Version | None:
+        """Write the data of an old version to the store that `write` would go to, as its newest version."""
+        path = check_path(path)
+        with time_limit(self._timeout):
+            return self._target_link(path, store).roll_back(path, version)
+
+    def version_at_target(
+        self, path: str, store: str | None, operation: Callable[[GuardedStore], Secret | None]
+    ) -> Secret | None:
+        """Return the version of a secret that the operation returns: `at_target`, noted as a read."""
+        path = check_path(path)
+        with time_limit(self._timeout):
+            link = self._target_link(path, store)
+            attempt, found = link.query_version(path, operation)
+            self._reads.note(path, None, link, (attempt, found), step="version")
+        if isinstance(found, StrongroomError):
+            raise found
+        return found
+
+    def write_target(self, path: str, *, store: str | None = None) -> WriteTarget:
+        """Return the store that `write` and `delete` would go to. Opens the store, and changes nothing.
+
+        Raises:
+            UnsupportedOperationError: it cannot be written.
+        """
+        target = self.target(path, store)
+        if "writable" not in target.capabilities:
+            raise UnsupportedOperationError(path, "it cannot be written", store=target.store)
+        return target
+
+    def target(self, path: str, store: str | None) -> WriteTarget:
+        """Return the store that `at_target` would call. Opens the store, and changes nothing."""
+        path = check_path(path)
+        with time_limit(self._timeout):
+            link = self._target_link(path, store)
+            return WriteTarget(link.name, link.opened().capabilities, link.position)
+
+    def check_store(self, store: str) -> None:
+        """Raise ConfigurationError if the chain has no store of this name."""
+        self._named_link(store)
+
+    def _target_link(self, path: str, store: str | None) -> Link:
+        """Return the link to write to: the named one, or the first that can be written.
+
+        Raises:
+            ConfigurationError: the chain lacks a link of this name.
+            UnsupportedOperationError: it does not cover the path, or no link can be written.
+        """
+        if store is not None:
+            link = self._named_link(store)
+            if not link.covers(path):
+                raise UnsupportedOperationError(path, "its `paths` do not cover this path", store=store)
+            return link
+        for link in self._links:
+            if link.covers(path) and link.opened().writable:
+                return link
+        raise UnsupportedOperationError(path, "no store of the chain can be written")
+
+    def _named_link(self, store: object) -> Link:
+        """Return the link of this name.
+
+        Raises:
+            ConfigurationError: the chain lacks it.
+        """
+        for link in self._links:
+            if link.name == store:
+                return link
+        named = repr(store) if isinstance(store, str) else f"of type {type(store).__name__}"
+        names = ", ".join(link.name for link in self._links)
+        raise ConfigurationError(f"no store {named} in the chain: it has {names}")
+
+    def _refuse_to_hide(self, path: str, merged: SensitiveDict, target: Link) -> None:
+        """Refuse a new secret that would hide keys of a lower link: reads of the whole secret would lose them.
+
+        Raises:
+            ConflictError: it would hide some.
+        """
+        for link in self._links[self._links.index(target) + 1 :]:
+            if not link.covers(path):
+                continue
+            if link.creates(path):
+                reason = f"it would hide what store {link.name} makes there"
+                raise ConflictError(path, reason, store=target.name, hint="Write it elsewhere, or pass replace=True")
+            try:
+                reading = link.read(path, fresh=True)
+            except SecretNotFoundError:
+                continue
+            hidden = sorted(reading.data.keys() - merged.keys())
+            if hidden:
+                reason = f"it would hide the keys {', '.join(hidden)}, which only store {link.name} has"
+                raise ConflictError(path, reason, store=target.name, hint="Set these too, or pass replace=True")
+
+    # --- all links ----------------------------------------------------------------------------------------------------
+
+    def health(self) -> dict[str, Health]:
+        """Return each store's health. All are probed now, at the same time."""
+        from strongroom._chain.probe import probe_all  # a read does not need it
+
+        return probe_all({link.name: link.health for link in self._links}, self._timeout)
+
+    def usage(self) -> dict[str, tuple[CacheUsage, bool]]:
+        """Return `Link.usage` of each store."""
+        return {link.name: link.usage() for link in self._links}
+
+    def forget(self, path: str | None = None) -> None:
+        """Drop `path`, or everything, from the caches; the next read is fresh."""
+        for link in self._links:
+            link.forget(path)
+
+    def reset(self) -> None:
+        """Prepare for use in the child of a fork: see `Link.reset`."""
+        for link in self._links:
+            link.reset()
+
+    def close(self) -> None:
+        """Close every store. Every later call is refused."""
+        for link in self._links:
+            link.close()
+
+
+def _resolution(path: str, key: str | None, value: Value, reading: Reading, attempts: Sequence[Attempt]) -> Resolution:
+    """Return the resolution of the last attempt."""
+    if key is None and isinstance(value, SensitiveDict):
+        value.of_store(path, attempts[-1].store)
+    return Resolution(
+        path=path,
+        key=key,
+        value=value,
+        store=attempts[-1].store,
+        version=reading.version,
+        age=reading.age,
+        cached=reading.cached,
+        stale=reading.stale,
+        attempts=tuple(attempts),
+        ttl=reading.ttl,
+    )
+
+
+def _not_found(path: str, attempts: Sequence[Attempt]) -> SecretNotFoundError:
+    if attempts:
+        return SecretNotFoundError(path, "no store of the chain has it")
+    return SecretNotFoundError(path, "no link of the chain covers this path", hint="Check `paths` in the chain")

@@ -1,0 +1,330 @@
+"""A store that is opened at first use and called through a circuit breaker, within its share of the time."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import Context
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
+
+from strongroom._chain.breaker import Breaker
+from strongroom._chain.first_use import first_use
+from strongroom.errors import (
+    InvalidDataError,
+    InvalidPathError,
+    StoreError,
+    StoreUnavailableError,
+    StrongroomError,
+    UnsupportedOperationError,
+)
+from strongroom.events import Event, EventKind, emit, emit_to_auditors, is_listening
+from strongroom.secret import Secret
+from strongroom.store import SecretStore, fails_fast, in_daemon, remaining, time_limit
+
+if TYPE_CHECKING:
+    from strongroom._boundary.guard import GuardedStore
+
+logger = logging.getLogger("strongroom.secrets_manager")
+
+Opener: TypeAlias = Callable[[], SecretStore]
+
+
+_R = TypeVar("_R")
+SHARE = 0.6
+"""The share of the remaining time that one store may take if something else can answer."""
+_OUTAGES_IN_A_ROW = 32
+"""A batch ends after this many consecutive outages: more than stores request at a time."""
+_SHORTEST_TEST = 0.5
+"""With less time than this, in seconds, silence tells nothing about the store: the caller was short of time."""
+_MOST_PATHS = 1000
+"""The outages of this many single paths are remembered; beyond them the oldest is forgotten."""
+
+
+class Connection:
+    """The way to one store of a chain.
+
+    Args:
+        name: the store's name, for messages.
+        opener: opens the store; called at first use, inside the deadline, and again after `reset`.
+        timeout: how long one answer may take, in seconds, if something else can answer.
+
+    Attributes:
+        breaker: whether an outage of the store is known. A path that alone is unavailable has a breaker of its own.
+        position: the position of the store in the chain, from 1, for events.
+        store: the store, if it is open.
+    """
+
+    def __init__(self, name: str, opener: Opener, timeout: float) -> None:
+        self._name = name
+        self._opener = opener
+        self._timeout = timeout
+        self._closed = False
+        self.position: int | None = None
+        self.reset()
+
+    def reset(self) -> None:
+        """Drop the store without closing it: in the child of a fork its connections are the parent's."""
+        self._opening = threading.RLock()
+        self._is_opening = False
+        self._used: set[str] = set()
+        self.store: GuardedStore | None = None
+        self.breaker = Breaker(self._timeout)
+        self._path_breakers: dict[str | None, Breaker] = {}
+        self._probe: Future[object] | None = None
+        self._probe_lock = threading.RLock()
+
+    def close(self) -> None:
+        """Close the store, and wait for a probe in the background. Every later call is refused."""
+        self._closed = True
+        store, self.store = self.store, None
+        if store is not None:
+            store.close()
+        with self._probe_lock:
+            probe = self._probe
+        if probe is not None and not probe.done():
+            wait([probe], min(self._timeout, remaining()))
+
+    def call(
+        self,
+        path: str | None,
+        operation: Callable[[GuardedStore], _R],
+        *,
+        limit: float | None = None,
+        reads: bool = False,
+        changes: str = "",
+    ) -> _R:
+        """Return `operation(store)`, within its share of the time.
+
+        A call that fails fast is refused during a known outage. Any other call is sent: nobody else can answer it. An
+        outage of one path alone is known to its reads, and to nothing else.
+
+        Args:
+            path: the path that errors name.
+            operation: takes the store, which is opened if need be.
+            limit: a timeout in seconds, if not the usual share.
+            reads: it is a read of `path`.
+            changes: the name of the change, if it is one. A failed one says nothing about reads, and opens no breaker.
+        """
+        self._admit(path, reads=reads)
+        if changes:
+            started = Event(EventKind.WRITE, self._name, path or "", self.position, step=changes, outcome="started")
+            emit_to_auditors(started)
+        given = min(self._share(changes=bool(changes)) if limit is None else limit, remaining())
+        ends = time.monotonic() + given
+        try:
+            with time_limit(given):
+                store = self.open()
+                with self._first_use("call"):
+                    answer = operation(store)
+        except StrongroomError as error:
+            failure = self._noted(error, path, given, ends, reads=reads, changes=bool(changes))
+            if changes:
+                self._tell_of_write(path, changes, ends - given, failure)
+            if failure is error:
+                raise
+        else:
+            self._note_answer(path if reads or changes else None)
+            if changes:
+                self._tell_of_write(path, changes, ends - given)
+            return answer
+        raise failure
+
+    def _admit(self, path: str | None, *, reads: bool) -> None:
+        """Raise the known outage that forbids the call."""
+        for breaker in (self.breaker if fails_fast() else None, self._path_breakers.get(path) if reads else None):
+            if breaker is not None and not breaker.admit():
+                raise _known_outage(breaker, path, self._name)
+
+    def _noted(
+        self, error: StrongroomError, path: str | None, given: float, ends: float, *, reads: bool, changes: bool = False
+    ) -> StrongroomError:
+        """Note the error of a call that had `given` seconds until `ends`, and return it; of an outage, a copy."""
+        if isinstance(error, StoreUnavailableError):
+            if error.path_only:
+                self._note_answer()
+                if reads:
+                    self._note_path_outage(path, error)
+                return error
+            outage = error.copy(path=error.path or path, store=error.store or self._name)
+            if not changes:
+                self._note_outage(outage, given, late=time.monotonic() >= ends)
+            return outage
+        # Most of these are refused before anything is sent, which does not end an outage.
+        if not isinstance(error, InvalidPathError | InvalidDataError | UnsupportedOperationError):
+            self._note_answer(path if reads else None)
+        return error
+
+    def _share(self, *, changes: bool = False) -> float:
+        """Return the seconds for one call: the rest is for the next link or the stale value.
+
+        During a known outage, a read that nobody else can answer has no more than the timeout, so that the threads of
+        an application do not pile up behind a store that hangs.
+        """
+        if fails_fast():
+            return min(self._timeout, remaining() * SHARE)
+        return self._timeout if self.breaker.is_open and not changes else remaining()
+
+    def read_each(self, paths: Sequence[str]) -> Iterator[tuple[str, Secret | StrongroomError]]:
+        """Yield the store's answer for each path, read as one batch. The usual share of the time is for each answer.
+
+        After a row of outages, or when the call's own time is over, the remaining paths are not requested.
+        """
+        refused = {path: self._path_breakers[path] for path in paths if path in self._path_breakers}
+        refused = {path: breaker for path, breaker in refused.items() if not breaker.admit()}
+        yield from ((path, _known_outage(breaker, path, self._name)) for path, breaker in refused.items())
+        paths = [path for path in paths if path not in refused]
+        if not paths:
+            return
+        share = self._share()
+        ends = time.monotonic() + (share if share < self._timeout else remaining())
+        waiting, outages, given = dict.fromkeys(paths), 0, min(share, remaining())
+        enough = min(len(paths), _OUTAGES_IN_A_ROW)
+        late = StoreUnavailableError(reason="the batch took all the time")
+        failure: StrongroomError = late
+        try:
+            if fails_fast() and not self.breaker.admit():
+                raise _known_outage(self.breaker, None, self._name)
+            answers = self.open().read_many(paths)
+            while waiting and outages < enough and (left := ends - time.monotonic()) > 0:
+                given = max(given if outages else 0.0, min(share, left))
+                with time_limit(min(share, left)), self._first_use("batch"):
+                    path, answer = next(answers)
+                del waiting[path]
+                if isinstance(answer, StoreUnavailableError):
+                    self._note_path_outage(path, answer)
+                else:
+                    self._path_breakers.pop(path, None)
+                if isinstance(answer, StoreUnavailableError) and not answer.path_only:
+                    failure, outages = answer, outages + 1
+                else:
+                    failure, outages = late, 0
+                yield path, answer
+        except StrongroomError as error:
+            failure, outages = error, enough if isinstance(error, StoreUnavailableError) else 0
+        if isinstance(failure, StoreUnavailableError) and (outages == enough or (outages and time.monotonic() >= ends)):
+            self._note_outage(failure, given, late=time.monotonic() >= ends)
+        else:
+            self._note_answer()
+            self._used |= {"call", "batch"}
+        for path in waiting:
+            yield path, failure.copy(path=path) if isinstance(failure, StoreError) else failure
+
+    def opened(self, path: str | None = None) -> GuardedStore:
+        """Return the store, opened if need be. That an open store exists says nothing about an outage."""
+        return self.store or self.call(path, lambda store: store)
+
+    def known_outage(self, path: str) -> StoreUnavailableError | None:
+        """Return the known outage of the store, or of this path alone, as an error of the path, or None."""
+        breaker = self._open_breaker(path)
+        return None if breaker is None else _known_outage(breaker, path, self._name)
+
+    def is_refused(self, path: str) -> bool:
+        """Return True if a read of `path` would be refused, because an outage is known and no probe is due."""
+        breaker = self._open_breaker(path)
+        return breaker is not None and not breaker.would_admit()
+
+    def probe(self, path: str, read: Callable[[], object]) -> Future[object] | None:
+        """Run `read` in the background if a probe of `path` is due and none is in progress; return it if it was begun.
+
+        It has the store's whole timeout, not the caller's time. Its answer or failure is noted as that of any call.
+        """
+        if self.is_refused(path):
+            return None
+        with self._probe_lock:
+            if self._closed or (self._probe is not None and not self._probe.done()):
+                return None
+            try:
+                self._probe = Context().run(in_daemon, read, f"strongroom probe of {self._name}")
+            except RuntimeError:  # no thread can be started: the process is ending, or has too many
+                logger.debug("Store %s is not probed: no thread can be started", self._name)
+                return None
+            return self._probe
+
+    def _open_breaker(self, path: str) -> Breaker | None:
+        """Return the breaker that knows of an outage for `path`: the store's, or the path's own."""
+        if self.breaker.is_open:
+            return self.breaker
+        return self._path_breakers.get(path)
+
+    def open(self) -> GuardedStore:
+        """Return the store. The first caller opens it while the others wait, within their time."""
+        store = self.store
+        if store is None and not self._closed:
+            if not self._opening.acquire(timeout=remaining()):
+                raise StoreUnavailableError(None, "it is still being opened", store=self._name)
+            try:
+                store = self.store
+                if store is None and not self._closed:
+                    store = self._open()
+            finally:
+                self._opening.release()
+        if self._closed or store is None:
+            # A close during the opening found nothing to close.
+            self.store = None
+            if store is not None:
+                store.close()
+            raise StoreError(None, "the manager is closed", store=self._name, hint="Make a new one")
+        return store
+
+    def _open(self) -> GuardedStore | None:
+        """Open the store, and return it, or None if a signal handler closed it meanwhile."""
+        if self._is_opening:  # the caller is a signal handler: the thread that it interrupted cannot go on
+            raise StoreUnavailableError(None, "it is still being opened", store=self._name)
+        self._is_opening = True
+        try:
+            if self.store is None:  # otherwise a signal handler has just opened it
+                with first_use():
+                    from strongroom._boundary.guard import GuardedStore  # a hit in the disk cache opens nothing
+
+                    self.store = GuardedStore.open(self._opener, self._name)
+            return self.store
+        finally:
+            self._is_opening = False
+
+    def _first_use(self, kind: str) -> AbstractContextManager[None]:
+        """Mark the first read or write, or the first batch: a backend may import its SDK only then."""
+        return nullcontext() if kind in self._used else first_use()
+
+    def _note_outage(self, outage: StoreUnavailableError, given: float, *, late: bool) -> None:
+        """Record an outage of a store that had `given` seconds to answer; `late` if it took them all."""
+        if late and given < min(self._timeout, _SHORTEST_TEST):
+            return
+        if self.breaker.failed(outage.copy(attempts=(), checks=())):
+            logger.warning("Store %s is unavailable: %s", self._name, outage.reason or outage)
+            emit(Event(EventKind.OUTAGE, self._name, link=self.position, error=type(outage).__name__))
+
+    def _note_answer(self, path: str | None = None) -> None:
+        """Record an answer of the store, and that it was one for `path`."""
+        if path is not None:
+            self._path_breakers.pop(path, None)
+            self._used.add("call")
+        if (lasted := self.breaker.succeeded()) is not None:
+            logger.info("Store %s is available again", self._name)
+            emit(Event(EventKind.RECOVERY, self._name, link=self.position, seconds=lasted))
+
+    def _tell_of_write(
+        self, path: str | None, change: str, started: float, error: StrongroomError | None = None
+    ) -> None:
+        """Emit the event of a change that began then."""
+        if is_listening():
+            outcome, name = ("done", "") if error is None else ("failed", type(error).__name__)
+            took, link = time.monotonic() - started, self.position
+            event = Event(EventKind.WRITE, self._name, path or "", link, took, step=change, outcome=outcome, error=name)
+            emit(event)
+
+    def _note_path_outage(self, path: str | None, outage: StoreUnavailableError) -> None:
+        if outage.path_only:
+            breaker = self._path_breakers.setdefault(path, Breaker(self._timeout))
+            breaker.failed(outage.copy(attempts=(), checks=()))
+            while len(self._path_breakers) > _MOST_PATHS:
+                self._path_breakers.pop(next(iter(self._path_breakers), path), None)
+
+
+def _known_outage(breaker: Breaker, path: str | None, store: str) -> StoreUnavailableError:
+    """Return the outage that a breaker knows, as a new error of this path."""
+    outage = breaker.outage or StoreUnavailableError(store=store)
+    return outage.copy(path=path)

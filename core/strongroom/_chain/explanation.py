@@ -1,0 +1,136 @@
+"""The explanation of a read: the answer of every link, and whether its value equals the served one."""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from strongroom._chain.answer import Request, Result, value_of
+from strongroom._chain.connection import SHARE
+from strongroom.encoding import to_json, to_json_text
+from strongroom.errors import Answer, Attempt, StoreError, StrongroomError
+from strongroom.secret import Value, Version
+from strongroom.store import fail_fast, time_limit
+
+if TYPE_CHECKING:
+    from strongroom._chain.link import Link
+    from strongroom._chain.resolution import Resolution
+
+
+@dataclass(frozen=True)
+class LinkAnswer:
+    """The answer of one link.
+
+    Attributes:
+        attempt: the link, its answer in words, and the duration.
+        version: the store's name for its version, or None.
+        created: when that version was written, if the store tells.
+        found: whether it has the requested value.
+        value: the value. Not in the `repr`.
+        disk_age: seconds since the store gave the answer that its disk cache has; None if it has none.
+    """
+
+    attempt: Attempt
+    version: Version | None = None
+    created: datetime | None = None
+    found: bool = False
+    value: Value = field(default=None, repr=False)
+    disk_age: float | None = None
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The result of a read, with its reasons.
+
+    Attributes:
+        answers: the answer of every link that covers the path, in the order of the chain.
+        passed_over: the links whose `paths` do not cover the path.
+        served: the served answer: one of `answers`, or the default of `[secrets]`; None after a failure.
+        error: the failure, if no value is served.
+    """
+
+    answers: tuple[LinkAnswer, ...]
+    passed_over: tuple[str, ...] = ()
+    served: LinkAnswer | None = None
+    error: StrongroomError | None = None
+
+    def equals_served(self, answer: LinkAnswer) -> bool | None:
+        """Return whether this link's value equals the served one as text; None if one of the two is missing.
+
+        The comparison takes constant time.
+        """
+        if self.served is None or not answer.found:
+            return None
+        value, served = answer.value, self.served.value
+        if isinstance(value, Mapping) and isinstance(served, Mapping):
+            # A list, so that all values are compared even after a difference.
+            return value.keys() == served.keys() and not [key for key in value if not _same(value[key], served[key])]
+        return _same(value, served)
+
+
+def query_each(
+    links: Sequence[Link], path: str, key: str | None, request: Request
+) -> tuple[list[tuple[Link, Result]], list[float | None]]:
+    """Query every link that covers the path, each within its own `timeout`.
+
+    Returns:
+        Each link with its result, and the ages of what their disk caches had before.
+    """
+    results: list[tuple[Link, Result]] = []
+    covering = [link for link in links if link.covers(path)]
+    ages = [link.disk_age(path) for link in covering]
+    for link in covering:
+        with time_limit(link.policy.timeout / SHARE), fail_fast():
+            results.append((link, link.query(path, key, request)))
+    return results, ages
+
+
+def explained(
+    links: Sequence[Link],
+    request: Request,
+    results: Sequence[tuple[Link, Result]],
+    ages: Sequence[float | None],
+    conclusion: Resolution | StrongroomError,
+) -> Explanation:
+    """Return the explanation of a read that ended with this resolution or error."""
+    answers = tuple(_answer(request, result, age) for (_, result), age in zip(results, ages, strict=True))
+    queried = {link.name for link, _ in results}
+    passed_over = tuple(link.name for link in links if link.name not in queried)
+    if isinstance(conclusion, StrongroomError):
+        attempts = conclusion.attempts if isinstance(conclusion, StoreError) else ()
+        creates = bool(attempts) and attempts[-1].answer is Answer.NOT_ASKED
+        return Explanation(answers, passed_over, error=None if creates else conclusion)
+    last = conclusion.attempts[-1]
+    default = LinkAnswer(last, found=True, value=conclusion.value)
+    return Explanation(answers, passed_over, next((answer for answer in answers if answer.attempt is last), default))
+
+
+def _answer(request: Request, result: Result, age: float | None) -> LinkAnswer:
+    attempt, found = result
+    if isinstance(found, StrongroomError):
+        return LinkAnswer(attempt, disk_age=age)
+    value = value_of(request, found)
+    return LinkAnswer(attempt, found.version, found.created, found=True, value=value, disk_age=age)
+
+
+def _same(one: Value, other: Value) -> bool:
+    """Return True if an application reads the same: equal text, or two lists or mappings of equal items."""
+    if (_is_list(one) and _is_list(other)) or (isinstance(one, Mapping) and isinstance(other, Mapping)):
+        one, other = (json.dumps(to_json(value), sort_keys=True) for value in (one, other))
+    return hmac.compare_digest(_bytes(one), _bytes(other))
+
+
+def _is_list(value: Value) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+
+
+def _bytes(value: Value) -> bytes:
+    if isinstance(value, bytes):
+        return bytes(value)
+    if value is None:
+        return b"\0null"  # no text that a person would store
+    return (value if isinstance(value, str) else to_json_text(value)).encode("utf-8", "surrogatepass")

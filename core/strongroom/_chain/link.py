@@ -1,0 +1,513 @@
+"""One link of the chain: its policy, its cache, and how secrets are read and written through both."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, wait
+from datetime import datetime
+from functools import partial
+from operator import methodcaller
+from typing import TYPE_CHECKING, TypeVar
+
+from strongroom._chain.answer import MISSING, Reading, Request, Result, failed, judged, not_queried
+from strongroom._chain.cache import CacheUsage, Flight, MemoryCache, Snapshot
+from strongroom._chain.connection import Connection, Opener
+from strongroom._chain.merge import Merges
+from strongroom.errors import (
+    Answer,
+    Attempt,
+    AuthenticationError,
+    PermissionDeniedError,
+    SecretNotFoundError,
+    StoreUnavailableError,
+    StrongroomError,
+)
+from strongroom.secret import AgedAbsence, Secret, SensitiveDict, Version
+from strongroom.store import (
+    Health,
+    VersionInfo,
+    fail_fast,
+    remaining,
+    require_paths,
+    required_paths,
+    time_limit,
+)
+
+if TYPE_CHECKING:
+    from strongroom._boundary.guard import GuardedStore
+    from strongroom._config import CacheConfig, LinkConfig
+    from strongroom._disk_cache.store_cache import StoreCache
+
+_R = TypeVar("_R")
+
+PROBE_PATIENCE = 0.02
+"""For how many seconds the one reader that begins a probe waits for its answer before it serves a stale secret."""
+
+
+class Link:
+    """A store's position in the chain, with its policy and its cache.
+
+    Args:
+        config: the store's name, the policy for its answers, and the paths it is queried for.
+        opener: opens the store; called at first use, inside the deadline, and again in the child of a fork.
+        cache: the lifetimes of its cache.
+        disk: its part of the disk cache, for a store that is known to be neither local, nor keyed, nor dynamic.
+
+    Attributes:
+        position: its position in the chain, from 1.
+        missing_ttl: for how many seconds a confirmed absence counts.
+        ttl: for how many seconds a secret is served from the cache.
+        forgotten: how often `forget` was called.
+        connection: the way to the store.
+        covers: path -> whether this link is queried for it.
+        peek: path and key -> the field as text, if it is cached and current; else None. It is the cache's own method: a
+            busy application calls little besides.
+    """
+
+    def __init__(self, config: LinkConfig, opener: Opener, cache: CacheConfig, disk: StoreCache | None = None) -> None:
+        self.name = config.store
+        self.position = 1
+        self.policy = config
+        self.missing_ttl = cache.missing_ttl
+        self.ttl = cache.ttl
+        self.forgotten = 0
+        self.connection = Connection(self.name, opener, config.timeout)
+        self._cache = MemoryCache(self.name, cache)
+        self._disk = disk
+        self._followers: tuple[Link, ...] = ()
+        self.covers = config.covers
+        self._merges = Merges(self)
+        self.peek = self._cache.text
+
+    def __repr__(self) -> str:
+        return f"Link({self.name!r})"
+
+    def reset(self) -> None:
+        """Drop the store, the cache's key and entries, and reads in progress: the first step in the child of a fork.
+
+        The store is not closed: its connections are the parent's, and closing them would end the parent's TLS sessions.
+        """
+        self._cache.reset()
+        self.connection.reset()
+        self._merges.reset()
+
+    def join(self, links: Sequence[Link]) -> None:
+        """Note the position in these links of a chain.
+
+        Those that follow can answer when this one is unavailable, if its policy allows it.
+        """
+        index = links.index(self)
+        self.position = self.connection.position = index + 1
+        self._followers = tuple(links[index + 1 :]) if self.policy.on_unavailable == "next" else ()
+
+    def ends_chain(self, answer: Answer) -> bool:
+        """Return True if no later link is queried after this answer, by the policy."""
+        match answer:
+            case Answer.NOT_FOUND:
+                return False
+            case Answer.KEY_MISSING:
+                return self.policy.on_missing_key != "next"
+            case Answer.UNAVAILABLE:
+                return self.policy.on_unavailable != "next"
+            case Answer.DENIED:
+                return self.policy.on_denied != "next"
+            case _:
+                return True
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    def query(self, path: str, key: str | None, request: Request) -> Result:
+        """Read, and judge the answer."""
+        started = time.monotonic()
+        if not request.allow_dynamic and self.creates(path):
+            return not_queried(path, self.name)
+        try:
+            reading = self.read(path, key, fresh=request.fresh)
+            if self._missing_key_expired(reading, request):
+                reading = self.read(path, key, fresh=True)
+        except StrongroomError as error:
+            return failed(error, self.name, started)
+        return judged(path, self.name, reading, request, started)
+
+    def query_cached(self, path: str, key: str | None, request: Request) -> Result | None:
+        """Return the result of `query` if the cache in memory has the value, and it is current; else None.
+
+        The store is neither opened nor queried.
+        """
+        started, store = time.monotonic(), self.connection.store
+        if store is None and not self._is_on_disk(path):
+            return None
+        try:
+            reading = self._cached(path, key, keyed=key is not None and store is not None and store.keyed)
+        except AgedAbsence:
+            return None
+        if reading is None or request.extract(reading.data) is MISSING:
+            return None
+        return judged(path, self.name, reading, request, started)
+
+    def query_many(self, paths: Sequence[str], request: Request) -> Iterator[tuple[str, Result]]:
+        """Yield the result of `query` for each path, read as one batch."""
+        started = time.monotonic()
+        if not request.allow_dynamic:
+            dynamic = dict.fromkeys(path for path in paths if self.creates(path))
+            yield from ((path, not_queried(path, self.name)) for path in dynamic)
+            paths = [path for path in paths if path not in dynamic]
+        for path, answer in self.read_many(paths, fresh=request.fresh).items():
+            if isinstance(answer, StrongroomError):
+                yield path, failed(answer, self.name, started)
+            else:
+                yield path, judged(path, self.name, answer, request, started)
+
+    def query_version(
+        self, path: str, operation: Callable[[GuardedStore], Secret | None]
+    ) -> tuple[Attempt, Secret | StrongroomError | None]:
+        """Return the version of a secret that the operation reads, past the cache."""
+        started = time.monotonic()
+        try:
+            secret = self.at_store(path, operation)
+        except StrongroomError as error:
+            return failed(error, self.name, started)
+        seconds = time.monotonic() - started
+        if secret is None:
+            return Attempt(self.name, Answer.NOT_FOUND, "it has no such version", seconds), secret
+        return Attempt(self.name, Answer.FOUND, f"found, version {secret.version}", seconds), secret
+
+    def _missing_key_expired(self, reading: Reading, request: Request) -> bool:
+        """Return True if the cached secret lacks the value and is older than `missing_ttl`: query the store again."""
+        expired = reading.cached and not reading.stale and reading.age >= self.missing_ttl
+        return expired and request.extract(reading.data) is MISSING
+
+    def read(self, path: str, key: str | None = None, *, fresh: bool = False) -> Reading:
+        """Return the secret at `path`, or the key alone if the store has single-key reads.
+
+        Args:
+            path: a checked path.
+            key: the requested key, if any. The reading may lack it.
+            fresh: query the store, past the cache.
+
+        Raises:
+            StoreError: see `GuardedStore.read`. An outage is raised if nothing usable is cached.
+        """
+        keyed = False
+        if not self._is_on_disk(path):  # else the store stays closed until something has to be asked
+            store = self._opened(path)
+            if store.local:
+                return _read_local(store, path, key)
+            keyed = key is not None and store.keyed
+        try:
+            if not fresh and (known := self._cached_or_stale(path, key, keyed=keyed)) is not None:
+                return known
+            with fail_fast(self._has_fallback(path, fresh=fresh)):
+                if key is not None and keyed:
+                    value = self.connection.call(path, lambda store: store.read_key(path, key), reads=True)
+                    return Reading(SensitiveDict({key: value}))
+                return Reading.of(self._cache.fetch(path, self._load(path, fresh=fresh), fresh=fresh))
+        except StoreUnavailableError as error:
+            outage = error
+        except (PermissionDeniedError, AuthenticationError):
+            self._forget_denied(path)
+            raise
+        stale = None if fresh else self._stale(path, outage)
+        if stale is None:
+            raise outage
+        return stale
+
+    def _opened(self, path: str) -> GuardedStore:
+        if (store := self.connection.store) is not None:
+            return store
+        with fail_fast(self._is_followed(path)):
+            return self.connection.opened(path)
+
+    def _is_followed(self, path: str) -> bool:
+        """Return True if another link can answer when this one is unavailable."""
+        return any(link.covers(path) for link in self._followers)
+
+    def _has_fallback(self, path: str, *, fresh: bool) -> bool:
+        """Return True if another link or a stale secret can answer when the store is unavailable."""
+        return self._is_followed(path) or (not fresh and self._cache.stale(path) is not None)
+
+    def _load(self, path: str, *, fresh: bool = False) -> Callable[[], Secret]:
+        """Return the call that reads the secret, through the disk cache if there is one."""
+        load = partial(self.connection.call, path, methodcaller("read", path), reads=True)
+        return load if self._disk is None else partial(self._disk.fetch, path, load, fresh=fresh)
+
+    def _is_on_disk(self, path: str) -> bool:
+        """Return True if the disk cache may have the path."""
+        return self._disk is not None and self._disk.covers(path)
+
+    def _cached_or_stale(
+        self, path: str, key: str | None, *, keyed: bool = False, patient: bool = True
+    ) -> Reading | None:
+        """Return the cached secret. During a known outage it may be stale: nobody waits for a slow probe.
+
+        Args:
+            path: the path.
+            key: the requested key, if any.
+            keyed: the key is read by itself.
+            patient: look on disk too, and give a probe that it begins a moment to answer, since the outage may be over.
+        """
+        cached = self._cached(path, key, keyed=keyed)
+        if cached is not None or (outage := self.connection.known_outage(path)) is None:
+            return cached
+        stale = self._stale(path, outage, on_disk=patient)
+        if stale is not None:
+            probe = self.connection.probe(path, partial(self._probe, path))
+            if probe is not None and patient:
+                wait([probe], min(PROBE_PATIENCE, remaining()))
+                return self._cached(path, key, keyed=keyed) or self._stale(path, outage)  # it may be denied, or gone
+        return stale
+
+    def _probe(self, path: str) -> None:
+        """Read the path into the cache, in the background. Every failure has been noted where it was raised."""
+        try:
+            with fail_fast():
+                self._cache.fetch(path, self._load(path))
+        except (PermissionDeniedError, AuthenticationError):
+            self._forget_denied(path)
+        except StrongroomError:
+            pass
+
+    def read_many(self, paths: Iterable[str], *, fresh: bool = False) -> dict[str, Reading | StrongroomError]:
+        """Return what `read` would return or raise for each path. Paths that are not cached are read as one batch.
+
+        The link's `timeout` applies to each answer of the batch, not to the whole. If another link can answer a path of
+        the batch, the whole batch fails fast.
+        """
+        paths = list(paths)
+        with fail_fast(any(self._is_followed(path) for path in paths)):
+            return self._read_many(paths, fresh=fresh)
+
+    def _read_many(self, paths: Sequence[str], *, fresh: bool) -> dict[str, Reading | StrongroomError]:
+        results: dict[str, Reading | StrongroomError] = {}
+        led: dict[str, Flight] = {}
+        joined: dict[str, Future[Secret]] = {}
+        unknown: list[str] = []
+        for path in paths:
+            if (known := self._without_io(path, fresh=fresh)) is not None:
+                results[path] = known
+            else:
+                unknown.append(path)
+        try:
+            for path in unknown:
+                flight = led[path] = Flight()
+                result = self._cache.join_or_lead(path, flight, fresh=fresh)
+                if result is not None:
+                    joined[path] = result
+                    del led[path]
+            with fail_fast(not fresh and all(self._cache.stale(path) for path in led)):
+                for path, answer in self._read_each(list(led), fresh=fresh):
+                    results[path] = self._complete(path, led[path], answer, fresh=fresh)
+                    del led[path]
+        finally:
+            for path, flight in led.items():  # after an interrupt: threads that joined these flights must not hang
+                self._cache.fail(path, flight, StoreUnavailableError(path, "the batch was given up"))
+        results |= {path: self._landed(path, flight, fresh=fresh) for path, flight in joined.items()}
+        return results
+
+    def _landed(self, path: str, flight: Future[Secret], *, fresh: bool) -> Reading | StrongroomError:
+        """Return the result of a read that somebody else leads: see `MemoryCache.wait`."""
+        try:
+            return Reading.of(self._cache.wait(path, flight))
+        except StrongroomError as error:
+            return self._failed(error, path, fresh=fresh)
+
+    def _read_each(self, paths: list[str], *, fresh: bool) -> Iterable[tuple[str, Secret | StrongroomError]]:
+        ask = self.connection.read_each
+        return ask(paths) if self._disk is None else self._disk.read_each(paths, ask, fresh=fresh)
+
+    def _without_io(self, path: str, *, fresh: bool) -> Reading | StrongroomError | None:
+        """Return the result of a read that needs no service; None if the service has to be queried."""
+        try:
+            if not self._is_on_disk(path) and (store := self._opened(path)).local:
+                return _read_local(store, path, None)
+            return None if fresh else self._cached_or_stale(path, None, patient=False)
+        except StrongroomError as error:
+            return self._stale_or(error, path, fresh=fresh)
+
+    def _complete(
+        self, path: str, flight: Flight, answer: Secret | StrongroomError, *, fresh: bool
+    ) -> Reading | StrongroomError:
+        """End a flight of the batch with the store's answer."""
+        if isinstance(answer, Secret):
+            self._cache.complete(path, flight, answer)
+            return Reading.of(answer)
+        self._cache.fail(path, flight, answer)
+        return self._failed(answer, path, fresh=fresh)
+
+    def _failed(self, error: StrongroomError, path: str, *, fresh: bool) -> Reading | StrongroomError:
+        """Return the result of a path that the store did not answer with a secret."""
+        if isinstance(error, PermissionDeniedError | AuthenticationError):
+            self._forget_denied(path)
+        return self._stale_or(error, path, fresh=fresh)
+
+    def _stale_or(self, error: StrongroomError, path: str, *, fresh: bool) -> Reading | StrongroomError:
+        """Return the stale secret if the error is an outage and there is one; else the error."""
+        stale = self._stale(path, error) if isinstance(error, StoreUnavailableError) and not fresh else None
+        return error if stale is None else stale
+
+    def _cached(self, path: str, key: str | None, *, keyed: bool) -> Reading | None:
+        snapshot = self._cache.current(path, key)
+        if snapshot is None:
+            return None
+        if keyed and key not in (snapshot.fields or {}):
+            return None  # a whole read cannot know every key of this store
+        if snapshot.fields is None:
+            raise AgedAbsence(path, snapshot.reason, store=self.name).aged(self._cache.age(snapshot))
+        return self._unsealed(snapshot)
+
+    def _stale(self, path: str, outage: StoreUnavailableError, *, on_disk: bool = True) -> Reading | None:
+        snapshot = self._cache.stale(path)
+        if snapshot is not None:
+            return self._unsealed(snapshot, outage)
+        secret = self._disk.stale(path) if on_disk and self._disk is not None else None
+        return None if secret is None else Reading.of(secret)._replace(outage=outage)
+
+    def _unsealed(self, snapshot: Snapshot, outage: StoreUnavailableError | None = None) -> Reading | None:
+        data = self._cache.open(snapshot.fields or {})
+        if data is None:
+            return None
+        age, ttl = self._cache.age(snapshot), self._cache.ttl(snapshot)
+        return Reading(data, snapshot.version, snapshot.created, age, cached=True, outage=outage, ttl=ttl)
+
+    def list_entries(self, prefix: str) -> list[str]:
+        """Return the names directly below `prefix` that this link is queried for, folders ending in `/`."""
+        names = self.connection.call(prefix or None, lambda store: list(store.list_entries(prefix)))
+        below = f"{prefix}/" if prefix else ""
+        return [
+            name
+            for name in names
+            if (self.policy.may_cover_below(below + name[:-1]) if name.endswith("/") else self.covers(below + name))
+        ]
+
+    def walk(self, prefix: str) -> list[str]:
+        """Return the path of every secret below `prefix` that this link is queried for, within all remaining time."""
+        paths = self.connection.call(prefix or None, lambda store: list(store.walk(prefix)), limit=remaining())
+        return [path for path in paths if self.covers(path)]
+
+    def newest_versions(self, paths: Iterable[str]) -> dict[str, VersionInfo | StrongroomError]:
+        """Return the newest version or the error of each path; nothing if the store cannot tell without reading.
+
+        An outage of the store is an error of each path.
+        """
+        store = self.connection.store
+        if store is not None and "newest_versions" not in store.optional:
+            return {}
+
+        def newest(store: GuardedStore) -> dict[str, VersionInfo | StrongroomError]:
+            found: dict[str, VersionInfo | StrongroomError] = {} if store.local else dict(store.newest_versions(paths))
+            outages = [error for error in found.values() if isinstance(error, StoreUnavailableError)]
+            if outages and len(outages) == len(found):
+                raise outages[0]
+            return found
+
+        try:
+            return self.connection.call(None, newest)
+        except StoreUnavailableError as error:
+            return {path: error.copy(path=path) for path in paths}
+        except StrongroomError:
+            return {}  # a read fails too, and tells which answer it is
+
+    def confirm(self, path: str, version: Version | None, created: datetime | None) -> bool:
+        """Note that the store has just confirmed this version, or with None an absence, of a secret: see the cache."""
+        return self._cache.confirm(path, version, created)
+
+    def disk_age(self, path: str) -> float | None:
+        """Return the age of what the disk cache has at `path`, in seconds; None if it has nothing."""
+        return None if self._disk is None else self._disk.age(path)
+
+    def creates(self, path: str) -> bool:
+        """Return True if a read of `path` would create a credential; False if the store fails: a read says why."""
+        try:
+            return not self._is_on_disk(path) and self.connection.opened(path).makes(path)
+        except StrongroomError:
+            return False
+
+    def opened(self) -> GuardedStore:
+        """Return the store. Opens it, so that an outage is not taken for a capability that it lacks."""
+        return self.connection.opened()
+
+    def usage(self) -> tuple[CacheUsage, bool]:
+        """Return the size of the cache in memory, and True during a known outage. Does not query the store."""
+        return self._cache.usage(), self.connection.breaker.is_open
+
+    def health(self) -> Health:
+        """Probe the store, past cache and breaker, and measure the duration."""
+        from strongroom._chain.probe import diagnose  # a read does not need it
+
+        with time_limit(self.policy.timeout), fail_fast(), require_paths(filter(self.covers, required_paths())):
+            return diagnose(self.name, lambda: self.connection.open().probe())
+
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    def write(self, path: str, data: SensitiveDict) -> Version | None:
+        """Replace the whole secret."""
+        return self.at_store(path, lambda store: store.write(path, data), changes="write")
+
+    def delete(self, path: str) -> None:
+        """Remove the secret."""
+        self.at_store(path, methodcaller("delete", path), changes="delete")
+
+    def merge(
+        self, path: str, data: SensitiveDict, check: Callable[[Secret | None, SensitiveDict], None]
+    ) -> Version | None:
+        """Set the keys of `data` and keep the others: see `Merges.merge`."""
+        return self._merges.merge(path, data, check)
+
+    def roll_back(self, path: str, to: Version) -> Version | None:
+        """Write the data of an old version, unless another writer comes between."""
+        # Read the old version first: a store without versions refuses here, before the secret itself is read.
+        old = self.at_store(path, lambda store: store.read_version(path, to))
+        newest = self.current(path)
+        expected = None if newest is None else newest.version
+        return self.at_store(path, lambda store: store.write_if(path, old.data, expected), changes="rollback")
+
+    def at_store(self, path: str, operation: Callable[[GuardedStore], _R], *, changes: str = "") -> _R:
+        """Return the operation's result on the store itself, past the cache.
+
+        Args:
+            path: the secret's path.
+            operation: takes the store.
+            changes: the name of the change, if it is one. The cache then forgets the path before, so that nobody joins
+                an older read, and after.
+        """
+        if not changes:
+            return self.connection.call(path, operation)
+        self.forget(path)
+        try:
+            return self.connection.call(path, operation, changes=changes)
+        finally:
+            self.forget(path)
+
+    def current(self, path: str) -> Secret | None:
+        """Return the secret that the store holds now, past the cache."""
+        try:
+            return self.at_store(path, lambda store: store.read(path))
+        except SecretNotFoundError:
+            return None
+
+    # --- the store ----------------------------------------------------------------------------------------------------
+
+    def forget(self, path: str | None = None) -> None:
+        """Drop `path`, or everything, from the caches in memory and on disk."""
+        self.forgotten += 1
+        if self._disk is not None:
+            self._disk.forget(path)
+        self._cache.forget(path)
+
+    def _forget_denied(self, path: str) -> None:
+        """Drop `path` from the caches of this login: a later outage must not serve a secret that was denied."""
+        if self._disk is not None:
+            self._disk.forget(path, denied=True)
+        self._cache.forget(path)
+
+    def close(self) -> None:
+        """Close the store and empty the cache. Every later call is refused."""
+        self.connection.close()
+        self._cache.forget()
+
+
+def _read_local(store: GuardedStore, path: str, key: str | None) -> Reading:
+    if key is not None and store.keyed:
+        return Reading(SensitiveDict({key: store.read_key(path, key)}))
+    return Reading.of(store.read(path))

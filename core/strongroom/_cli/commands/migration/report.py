@@ -1,0 +1,303 @@
+"""The report of a step on the terminal, in a pipe, as HTML and as a document, and `strongroom migrate report`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+from strongroom import private_file
+from strongroom._cli.exit_codes import ExitCode, code_of_all
+from strongroom._cli.options import complete, json_option
+from strongroom._cli.terminal import output
+from strongroom.errors import ConfigurationError, MigrationError, SecretNotFoundError, shown
+from strongroom.migrate.plans.comparison import HAS_ALL
+from strongroom.migrate.report import Action, ItemResult, ItemState, Report, html_report
+
+if TYPE_CHECKING:
+    from strongroom.migrate import Item, Plan, Run
+
+FILE = click.Path(path_type=Path)
+"""The type of an option that names a file."""
+
+run_argument = click.argument("run", required=False, shell_complete=complete("migrations"))
+
+_F = TypeVar("_F", bound=Callable[..., object])
+_HTML = b"<!doctype html>"
+_VERBS = {"apply": "Migrated", "verify": "Verified", "undo": "Restored", "delete-source": "Deleted at the source"}
+
+
+def html_option(context: click.Context, _: click.Parameter, file: Path | None) -> Path | None:
+    """Check the option for an HTML report: an existing file must be HTML, and a new one must be creatable.
+
+    Raises:
+        click.BadParameter: the file is something else, or cannot be written.
+    """
+    if file is None or context.resilient_parsing:
+        return file
+    fault = ""
+    try:
+        with file.open("rb") as stream:
+            if stream.read(len(_HTML)).lower() != _HTML:
+                fault = "it exists and is not an HTML page, so it is not replaced"
+    except FileNotFoundError:
+        # Before anything is written: a report that cannot be saved must not fail a migration at its end.
+        folder = file.absolute().parent
+        if not folder.is_dir():
+            fault = f"the folder {shown(str(folder))} does not exist"
+        elif not os.access(folder, os.W_OK | os.X_OK):
+            fault = f"the folder {shown(str(folder))} is not writable"
+    except OSError as error:
+        fault = error.strerror or type(error).__name__
+    if fault:
+        raise click.BadParameter(f"{shown(str(file))}: {fault}")
+    return file
+
+
+def html_of(option: str, text: str) -> Callable[[_F], _F]:
+    """Return the option for an HTML report."""
+    return click.option(option, "html", metavar="FILE", type=FILE, callback=html_option, help=text)
+
+
+html = html_of("--report", "Also write the report as an HTML page.")
+
+
+@click.command("report")
+@run_argument
+@click.option("--list", "listing", is_flag=True, help="List the migrations of this machine, oldest first.")
+@json_option()
+@html_of("--html", "Also write it as an HTML page.")
+def report_command(run: str | None, *, listing: bool, as_json: bool, html: Path | None) -> None:
+    """Print the last report of a migration again.
+
+    The default is the last migration. No store is read. The exit code is 0 if there is a report, even one of failures.
+
+    Example: strongroom migrate report --html report.html
+    """
+    if listing:
+        _list(as_json=as_json)
+        return
+    found, _ = found_run(run)
+    with attempt():
+        reports = found.reports()
+    if not reports:
+        words = f"Migration {found.name} has no report yet. To continue it: `strongroom migrate resume`"
+        raise click.ClickException(words)
+    finish(reports[-1], as_json=as_json, html=html, ended=ExitCode.DONE)
+
+
+def found_run(name: str | None, *, unfinished: bool = False) -> tuple[Run, Plan]:
+    """Return the migration of that name, or the last one, with its plan."""
+    from strongroom.migrate.ledger.runs import RunLedger
+
+    with attempt():
+        run = RunLedger(None).find(name, unfinished=unfinished)
+        return run, run.plan()
+
+
+def _list(*, as_json: bool) -> None:
+    from strongroom.migrate.ledger.runs import RunLedger, runs
+
+    found = [(run, run.plan()) for run in runs(RunLedger(None).folder)]
+    if as_json:
+        output.write_document(
+            {
+                "migrations": [
+                    {
+                        "run": run.name,
+                        "started": run.started,
+                        "finished": run.finished,
+                        "undone": run.undone,
+                        "sources": list(plan.sources),
+                        "target": plan.target,
+                    }
+                    for run, plan in found
+                ]
+            }
+        )
+        return
+    rows = [
+        (
+            run.name,
+            output.second(run.started),
+            "undone" if run.undone else "finished" if run.finished else "not finished",
+            output.joined(plan.sources),
+            shown(plan.target),
+        )
+        for run, plan in found
+    ]
+    output.write_listing(("migration", "begun", "status", "from", "to"), rows)
+
+
+@contextmanager
+def attempt() -> Iterator[None]:
+    """Print why the operation in the block could not begin, if it could not, and exit with IMPOSSIBLE."""
+    try:
+        yield
+    except MigrationError as error:
+        output.say(str(error))
+        raise click.exceptions.Exit(ExitCode.IMPOSSIBLE) from None
+
+
+# --- the end of a step ------------------------------------------------------------------------------------------------
+
+
+def finish(
+    report: Report,
+    *,
+    as_json: bool = False,
+    html: Path | None = None,
+    plan: Mapping[str, Any] | None = None,
+    ended: ExitCode | None = None,
+) -> NoReturn:
+    """Print the result of each secret, a summary and the next command, and exit.
+
+    Args:
+        report: the report.
+        as_json: print a JSON document instead of the table.
+        html: the file for an HTML report, or None.
+        plan: the plan for the JSON document, if it was made by the same command.
+        ended: the exit code, if it is not that of the report.
+    """
+    if html is not None:
+        write_html(html, report)
+    if as_json:
+        output.write_document({**({} if plan is None else {"plan": plan}), **document(report)})
+    else:
+        write(report)
+    name_faults(report, listed=not as_json and output.is_terminal())
+    writes = report.action is Action.APPLY or plan is not None
+    name = f" (migration {report.run})"
+    if writes and report.count(ItemState.DONE):
+        name = f". To roll back: `strongroom migrate undo {report.run}`"
+    output.say(f"{sentence(report, migrated=plan is not None)}{name}")
+    if writes and not report.ok:
+        run = run_of(report)
+        if run is None or not run.finished:
+            output.say(f"Fix the cause, then continue: `strongroom migrate resume {report.run}`")
+        elif any(map(_is_unread, report.faults)):
+            output.say(f"Fix the cause, then compare again: `strongroom migrate verify {report.run}`")
+        else:  # the rest is impossible, or was changed after it was written
+            output.say("Nothing is left to resume. Fix the cause, then plan again")
+    raise click.exceptions.Exit(exit_code(report) if ended is None else ended)
+
+
+def document(report: Report) -> dict[str, Any]:
+    """Return the report for `--json`, without its format fields: the document has its own version."""
+    return {name: value for name, value in report.to_json().items() if name not in {"format", "version"}}
+
+
+def verified(applied: Report, checked: Report) -> Report:
+    """Merge two reports: unwritten secrets keep the result of apply, and all others have that of verify."""
+
+    def both(written: ItemResult, found: ItemResult) -> ItemResult:
+        if written.state in {ItemState.DONE, ItemState.SKIPPED}:
+            return found._replace(version=written.version, reason=found.reason or written.reason)
+        return written
+
+    results = tuple(map(both, applied.results, checked.results))
+    return replace(checked, started=applied.started, results=results, stopped=applied.stopped or checked.stopped)
+
+
+def exit_code(report: Report) -> ExitCode:
+    """Return DONE, PARTIAL if something was done, or the code of the first errors.
+
+    A verification that found a difference is DIFFERENT: that is an answer, and not a failure.
+    """
+    if report.ok:
+        return ExitCode.DONE
+    errors = [result.error for result in report.faults if result.error is not None]
+    if report.action is Action.VERIFY and not report.stopped:
+        errors = [error for error in errors if not isinstance(error, SecretNotFoundError)]
+        if not errors:
+            return ExitCode.DIFFERENT
+    if report.count(ItemState.DONE) or report.stopped:
+        return ExitCode.PARTIAL
+    return code_of_all(errors) if errors else ExitCode.IMPOSSIBLE
+
+
+def sentence(report: Report, *, migrated: bool = False) -> str:
+    """Return a report in one line, such as `Migrated and verified 41 secrets, skipped 1`.
+
+    Args:
+        report: the report.
+        migrated: True if the report merges apply and verify.
+    """
+    done = report.count(ItemState.DONE)
+    verb = "Migrated and verified" if migrated and not report.stopped else _VERBS[report.action.value]
+    others = {
+        "skipped": report.count(ItemState.SKIPPED),
+        "in conflict": report.count(ItemState.CONFLICT),
+        "failed": report.count(ItemState.FAILED),
+        "not processed": report.count(ItemState.PENDING),
+    }
+    rest = "".join(f", {words} {count:,}" for words, count in others.items() if count)
+    stopped = f". Stopped early: {report.stopped}" if report.stopped else ""
+    return f"{verb} {done:,} secret{'' if done == 1 else 's'}{rest}{stopped}"
+
+
+def write(report: Report) -> None:
+    """Print a table of the noteworthy results on a terminal, or one line for each secret in a pipe."""
+    if not output.is_terminal():
+        output.write_lines("\t".join(_fields(report, result)) for result in report.results)
+        return
+    told = [one for one in report.results if one.state is not ItemState.DONE or one.reason not in {"", HAS_ALL}]
+    if told:
+        columns = ("path", report.action.value, "why")
+        rows = [(shown(one.path or one.source_path), output.state(one.state.value), reason(one)) for one in told]
+        output.write_table(columns, rows)
+
+
+def name_faults(report: Report, *, listed: bool) -> None:
+    """Print a line on stderr for each secret that was not done, unless the table has listed them."""
+    faults = report.faults
+    if report.stopped:  # the summary has the reason, which is the same for all pending secrets
+        faults = [result for result in faults if result.state is not ItemState.PENDING]
+    for result in () if listed else faults:
+        why = f": {reason(result)}" if result.reason else ""
+        output.say(f"{report.action.value}: {shown(result.path or result.source_path)}: {result.state.value}{why}")
+
+
+def reason(item: ItemResult | Item) -> str:
+    """Return the reason of an item, without the path that is printed beside it."""
+    return item.reason.removeprefix(f"{item.source_path}: ")
+
+
+def write_html(file: Path, report: Report) -> None:
+    """Write the report as an HTML page, replacing the file.
+
+    Raises:
+        ConfigurationError: it cannot be written.
+    """
+    with private_file.faults_as(ConfigurationError, f"{file}: the report cannot be written"):
+        private_file.replace(file.absolute(), html_report(report).encode())
+
+
+def _fields(report: Report, result: ItemResult) -> tuple[str, ...]:
+    """Return the fields of a line: action, state, target path, source, source path, version and reason."""
+    return (
+        report.action.value,
+        result.state.value,
+        shown(result.path) if result.path else "",
+        shown(result.source),
+        shown(result.source_path),
+        "" if result.version is None else str(result.version),
+        " ".join(reason(result).split()),
+    )
+
+
+def _is_unread(result: ItemResult) -> bool:
+    """Return True if the target could not be read, so that the secret may have been written."""
+    return result.error is not None and not isinstance(result.error, SecretNotFoundError)
+
+
+def run_of(report: Report) -> Run | None:
+    """Return the current run of a report."""
+    from strongroom.migrate import runs
+
+    return next((run for run in runs() if run.name == report.run), None)

@@ -1,0 +1,99 @@
+"""`strongroom get` and `strongroom list`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import click
+
+from strongroom._cli.options import Invocation, complete, current, json_option
+from strongroom._cli.terminal import output
+from strongroom.encoding import to_json_text
+from strongroom.paths import parse_reference
+from strongroom.secret import REDACTED, Value
+
+if TYPE_CHECKING:
+    from strongroom._chain.resolution import Resolution
+
+
+@click.command("get")
+@click.argument("path", metavar="PATH[#KEY]", shell_complete=complete("references"))
+@click.argument("key", required=False, shell_complete=complete("keys"))
+@json_option("Print a JSON object that includes the origin of the value.")
+@click.option("--reveal", is_flag=True, help="Show the values of a whole secret on a terminal.")
+@current
+def get_command(invocation: Invocation, path: str, key: str | None, *, as_json: bool, reveal: bool) -> None:
+    """Print one value, or a whole secret.
+
+    A text or bytes value is printed unchanged; a number, boolean, list or object is printed as JSON. A whole secret is
+    printed as a JSON object in a pipe, and as a table of its keys on a terminal, where --reveal shows the values. A
+    credential that a store creates on every read is not printed: it would be revoked when this command ends. Use
+    `strongroom run`.
+
+    Example: strongroom get database/connection password
+    """
+    # With a separate KEY, the path may contain a #.
+    path, key = parse_reference(path) if key is None else (path, key)
+    with invocation.open() as secrets:
+        found = secrets.resolve(path, key, allow_dynamic=False)  # create no credential: it would end with this command
+    if as_json:
+        output.write_document(_described(found))
+    elif key is None and not output.is_terminal():
+        output.write_json(found.value)
+    elif key is None:
+        _show(found, reveal=reveal)
+    else:
+        output.write_value(found.value, path, key)
+
+
+@click.command("list")
+@click.argument("prefix", default="", shell_complete=complete("folders"))
+@click.option("-r", "--recursive", is_flag=True, help="List every secret below PREFIX with its whole path.")
+@json_option()
+@current
+def list_command(invocation: Invocation, prefix: str, *, recursive: bool, as_json: bool) -> None:
+    """List the secrets and folders directly below PREFIX; folders end in a slash.
+
+    The names of all listable stores in the chain are merged. An unavailable store is an error, never a shorter list.
+
+    Example: strongroom list --recursive database
+    """
+    with invocation.open() as secrets:
+        names = secrets.list_secrets(prefix, recursive=recursive)
+    if as_json:
+        output.write_document({"prefix": prefix, "recursive": recursive, "names": names})
+    else:
+        output.write_lines(map(cell, names))  # a control character of a name is escaped in a pipe too
+
+
+def _described(found: Resolution) -> dict[str, Value]:
+    return {
+        "path": found.path,
+        "key": found.key,
+        "store": found.store,
+        "secret_version": found.version,
+        "age": found.age,
+        "cached": found.cached,
+        "stale": found.stale,
+        "data" if found.key is None else "value": found.value,
+    }
+
+
+def _show(found: Resolution, *, reveal: bool) -> None:
+    data = found.value if isinstance(found.value, Mapping) else {}
+    rows = [(cell(key), cell(value) if reveal else REDACTED) for key, value in data.items()]
+    version = "" if found.version is None else f", version {found.version}"
+    hint = "" if reveal else "; --reveal shows the values"
+    output.write_table(("key", "value"), rows, caption=f"{found.path} from {found.store}{version}{hint}")
+
+
+def cell(value: Value) -> str:
+    """Return a value as one line for a table."""
+    text = value if isinstance(value, str) else to_json_text(value)
+    if text.isprintable():
+        return text
+    import json
+
+    # A control character could move the cursor. `get PATH KEY` prints the exact value.
+    return json.dumps(text)

@@ -1,0 +1,115 @@
+"""Reaction to changed rows of `[secrets]`, for `run --on-change` and `export --watch`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from strongroom.required_secrets import Requirement, Resolve, resolve
+from strongroom.store import ReentrantEvent
+
+if TYPE_CHECKING:
+    from strongroom._manager import SecretsManager
+    from strongroom._watch.change import Change
+
+_QUIET = 1.0
+"""Seconds without a further change before the reaction: a deployment writes several secrets one after another."""
+_MOST_PAUSES = 10
+_RETRY = 5.0
+"""Seconds until a reaction that could not be completed is tried again."""
+_LAST_WAIT = 10.0
+
+
+class Reaction:
+    """Calls `react` in a background thread once changes have come and settled.
+
+    Args:
+        react: returns False to be called again after a while.
+        quiet: seconds without a further change before it is called.
+        retry: seconds until it is called again.
+    """
+
+    def __init__(self, react: Callable[[], bool], *, quiet: float = _QUIET, retry: float = _RETRY) -> None:
+        self._react = react
+        self._quiet = quiet
+        self._retry = retry
+        self._changed = ReentrantEvent()
+        self._stopped = False
+        self._thread = threading.Thread(target=self._run, name="strongroom reaction", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def trigger(self) -> None:
+        """Note a change."""
+        self._changed.set()
+
+    def stop(self) -> None:
+        """End the thread, after a reaction that is under way."""
+        self._stopped = True
+        self._changed.set()
+        self._thread.join(_LAST_WAIT)
+
+    def _run(self) -> None:
+        again: float | None = None
+        while not self._stopped:
+            if self._changed.wait(again):
+                self._settle()
+            if not self._stopped:
+                again = None if self._react() else self._retry
+
+    def _settle(self) -> None:
+        for _ in range(_MOST_PAUSES):
+            self._changed.clear()
+            if self._stopped or not self._changed.wait(self._quiet):
+                return
+        self._changed.clear()
+
+
+class Rows:
+    """The rows of `[secrets]` as they were last used, and the changes since then.
+
+    Args:
+        answers: the rows when they were first used.
+        secrets: watches their paths.
+        read: resolves one row.
+    """
+
+    def __init__(self, answers: Sequence[Requirement], secrets: SecretsManager, read: Resolve) -> None:
+        self.answers = answers
+        self._secrets = secrets
+        self.read = read
+
+    def resolve(self) -> tuple[Requirement, ...]:
+        """Resolve the rows again."""
+        return resolve({answer.variable: answer.secret for answer in self.answers}, self.read)
+
+    def changed(self, answers: Sequence[Requirement]) -> list[str]:
+        """Return the variables whose value is another one than when the rows were last used."""
+        pairs = zip(self.answers, answers, strict=True)
+        return [new.variable for old, new in pairs if _value(old) != _value(new)]
+
+    @contextmanager
+    def watched(self, reaction: Reaction) -> Iterator[None]:
+        """Trigger the reaction whenever a value changes, while the block runs."""
+        wanted = {(answer.secret.path, answer.secret.key) for answer in self.answers}
+
+        def note(change: Change) -> None:
+            if any((change.path, key) in wanted for key in change.keys):
+                reaction.trigger()
+
+        with self._secrets.watch(sorted({path for path, _ in wanted}), note):
+            if self.changed(self.resolve()):  # before the watch began
+                reaction.trigger()
+            reaction.start()
+            try:
+                yield
+            finally:
+                reaction.stop()
+
+
+def _value(answer: Requirement) -> object:
+    return None if answer.resolution is None else answer.resolution.value

@@ -1,0 +1,133 @@
+"""Registry of the commands. A command's module is imported when the command is called, so that a read stays fast."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+import click
+
+from strongroom.errors import PluginError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_PACKAGE = "strongroom._cli.commands"
+
+GROUPS: Mapping[str, Mapping[str, str]] = {
+    "Read": {
+        "get": "read:get_command",
+        "list": "read:list_command",
+        "explain": "explain:explain_command",
+        "run": "run:run_command",
+        "inject": "application.inject:inject_command",
+        "export": "export:export_command",
+    },
+    "Write": {
+        "set": "write:set_command",
+        "delete": "write:delete_command",
+        "generate": "application.required:generate_command",
+    },
+    "Versions": {
+        "history": "versions:history_command",
+        "diff": "diff:diff_command",
+        "rollback": "versions:rollback_command",
+        "undelete": "versions:undelete_command",
+        "destroy": "versions:destroy_command",
+    },
+    "Rotate": {
+        "rotate": "rotate:rotate_command",
+    },
+    "Migrate": {
+        "migrate": "migration.migrate:migrate_command",
+        "copy": "migration.migrate:copy_command",
+        "mapping": "migration.migrate:mapping_command",
+    },
+    "Operate": {
+        "check": "check:check_command",
+        "types": "application.required:types_command",
+        "doctor": "doctor:doctor_command",
+        "status": "status.command:status_command",
+        "ui": "status.ui:ui_command",
+        "config": "config:config_command",
+        "stores": "extend.stores:stores_command",
+        "plugins": "extend.plugins:plugins_command",
+        "new-plugin": "extend.new_plugin:new_plugin_command",
+        "import-config": "application.import_config:import_command",
+        "scan": "application.scan:scan_command",
+        "trust": "application.trust:trust_command",
+        "audit": "audit:audit_command",
+        "cache": "cache:cache_command",
+        "completion": "completion:completion_command",
+    },
+}
+"""Built-in commands by the group under which `strongroom --help` lists them: name -> MODULE:ATTRIBUTE."""
+
+PLUGIN_GROUP = "Operate"
+"""Group of the commands that plugins add."""
+
+_BUILT_IN = {name: target for commands in GROUPS.values() for name, target in commands.items()}
+
+_SUMMARY_LENGTH = 100
+"""Length limit of a command's summary, in characters."""
+
+
+def names() -> list[str]:
+    """Return the names of all commands, including those of plugins."""
+    return sorted({*_BUILT_IN, *_plugin_commands()})
+
+
+def groups() -> dict[str, list[str]]:
+    """Return the command names by group, in the order of the help text."""
+    found = {group: list(commands) for group, commands in GROUPS.items()}
+    found[PLUGIN_GROUP] += sorted(_plugin_commands().keys() - _BUILT_IN.keys())
+    return found
+
+
+def is_built_in(name: str) -> bool:
+    """Return True for a command of Strongroom itself, which no plugin can replace."""
+    return name in _BUILT_IN
+
+
+def load(name: str) -> click.Command | None:
+    """Return the command, or None if there is none. A plugin cannot replace a built-in command.
+
+    Raises:
+        PluginError: two distributions define the command, it cannot be loaded, or it is not a click command.
+    """
+    if name in _BUILT_IN:
+        module, _, attribute = _BUILT_IN[name].partition(":")
+        command: object = getattr(import_module(f"{_PACKAGE}.{module}"), attribute)
+    elif (loader := _plugin_commands().get(name)) is not None:
+        command = loader()
+    else:
+        return None
+    if not isinstance(command, click.Command):
+        raise PluginError(f"The plugin {name} is broken: {type(command).__name__} is not a click command")
+    _set_summary(command)
+    return command
+
+
+def _plugin_commands() -> Mapping[str, Callable[[], object]]:
+    from strongroom import _plugins as plugins  # --version and the built-in commands do not look for plugins here
+
+    return plugins.commands()
+
+
+def _set_summary(command: click.Command) -> None:
+    """Set the full summary of a command and its subcommands, which click would cut to the terminal width."""
+    if command.short_help is None:
+        command.short_help = command.get_short_help_str(_SUMMARY_LENGTH)
+    if isinstance(command, click.Group):
+        for subcommand in command.commands.values():
+            _set_summary(subcommand)
+
+
+def packages() -> set[str]:
+    """Return the top-level packages of all installed plugins. Their logger names begin with these."""
+    from strongroom import _plugins as plugins
+    from strongroom._plugins.distributions import entry_points
+
+    points = (point for group in (plugins.STORES, plugins.COMMANDS) for point in entry_points(group))
+    return {"strongroom", *(point.module.partition(".")[0] for point in points)}

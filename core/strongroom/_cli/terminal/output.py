@@ -1,0 +1,324 @@
+"""Output of commands: results on stdout, exact and in UTF-8; messages on stderr, one line each."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from strongroom._cli.terminal import streams
+from strongroom.encoding import as_text, to_json
+from strongroom.errors import ConfigurationError, InvalidDataError, shown
+from strongroom.secret import Value
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions
+    from rich.table import Table
+
+DOCUMENT_VERSION = 1
+"""Version of the documents that `--json` prints. While it stays the same, fields are only added."""
+
+
+def is_terminal() -> bool:
+    """Return True if stdout is a terminal."""
+    return sys.stdout.isatty()
+
+
+def say(message: str, *, label: str = "", color: str | None = None) -> None:
+    """Print a message on one line of stderr; on a terminal it is wrapped between words.
+
+    A stderr that cannot be written is ignored: messages change neither the result nor the exit code.
+
+    Args:
+        message: text, whose control characters are escaped.
+        label: word before the message, such as `warning`.
+        color: color of the label on a terminal; ignored if NO_COLOR is set.
+    """
+    text = _escape(" ".join(message.splitlines()))
+    line = _wrap(f"strongroom: {f'{label}: ' if label else ''}{text}")
+    if color and sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
+        line = line.replace(f"{label}:", click.style(f"{label}:", fg=color), 1)
+    write_advice(line)
+
+
+def write_advice(text: str) -> None:
+    """Write text and a newline to stderr. A failure is ignored: the disk may be full, or the reader gone."""
+    with contextlib.suppress(OSError):
+        click.echo(text, err=True)
+
+
+def _wrap(line: str) -> str:
+    """Wrap a line to the width of the terminal on stderr, if it is one and its width is known."""
+    try:
+        width = os.get_terminal_size(sys.stderr.fileno()).columns
+    except (OSError, ValueError):
+        return line
+    if not 0 < width < len(line):
+        return line
+    from textwrap import fill
+
+    return fill(line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+
+def write(content: bytes, *, newline: bool = True) -> None:
+    """Write exactly these bytes to stdout.
+
+    Raises:
+        UnwritableError: stdout cannot be written, for example because the disk is full.
+    """
+    with streams.result_errors():
+        click.echo(content, nl=newline)
+
+
+def write_file(file: Path, content: bytes) -> None:
+    """Replace a private file with a result.
+
+    Raises:
+        ConfigurationError: it cannot be written.
+    """
+    from strongroom import private_file
+
+    try:
+        private_file.replace(file.absolute(), content)
+    except OSError as error:
+        fault = error.strerror
+    else:
+        return
+    raise ConfigurationError(f"Cannot write {file}: {fault}")  # outside the `except`, whose frames have the content
+
+
+def write_value(value: Value, path: str, key: str) -> None:
+    """Write the exact bytes of a value, and a newline on a terminal only.
+
+    Raises:
+        InvalidDataError: the value is null.
+    """
+    if value is None:
+        raise InvalidDataError(path, f"the value of key {key!r} is null", hint="Use --json to print it")
+    content = value if isinstance(value, bytes) else as_text(value, path, key).encode()
+    write(bytes(content), newline=is_terminal())
+
+
+def write_json(value: Any) -> None:
+    """Write a JSON document; see `as_json`."""
+    write(as_json(value), newline=False)
+
+
+def as_json(value: Any) -> bytes:
+    """Return a JSON document with a newline. Bytes are `{"strongroom:bytes": "<base64>"}`, times are ISO 8601."""
+    import json
+
+    return json.dumps(to_json(value), ensure_ascii=False, indent=2, default=datetime.isoformat).encode() + b"\n"
+
+
+def write_document(fields: Mapping[str, Any]) -> None:
+    """Write the `--json` document of a command: one object, whose first field is `version`."""
+    write_json({"version": DOCUMENT_VERSION, **fields})
+
+
+def write_lines(lines: Iterable[str]) -> None:
+    """Write one result a line."""
+    for line in lines:
+        write(line.encode())
+
+
+def write_rows(rows: Iterable[Sequence[str]]) -> None:
+    """Write one row a line, with tabs between its fields."""
+    write_lines("\t".join(map(one_line, row)) for row in rows)
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun, such as `1 store` or `2 stores`. Without `plural`, an `s` makes it."""
+    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def joined(words: Iterable[object]) -> str:
+    """Return the words as `a, b and c`, each with its control characters escaped."""
+    *most, last = (shown(str(word)) for word in words)
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def minute(moment: datetime | None) -> str:
+    """Return a time for a table."""
+    return "" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def second(moment: datetime | None) -> str:
+    """Return a time for a table, to the second."""
+    return "" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def one_line(text: str) -> str:
+    """Return the text with a space for each control character, so that it stays one field of one line."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+class Cell(NamedTuple):
+    """Table cell with a rich style. The style adds nothing to the text."""
+
+    text: str
+    style: str = ""
+
+
+_STYLES = {
+    "found": "green",
+    "default": "green",
+    "ok": "green",
+    "dynamic": "green",
+    "not asked": "dim",
+    "absent": "dim",
+    "not found": "dim",
+    "key missing": "yellow",
+    "unavailable": "yellow",
+    "warning": "yellow",
+    "missing": "red",
+    "denied": "red",
+    "failed": "red",
+    "create": "green",
+    "change": "green",
+    "equal": "dim",
+    "unmapped": "yellow",
+    "conflict": "red",
+    "impossible": "red",
+    "done": "green",
+    "skipped": "dim",
+    "pending": "yellow",
+    "running": "yellow",
+    "unfinished": "yellow",
+    "finished": "green",
+    "undone": "dim",
+    "unreadable": "red",
+    "misconfigured": "red",
+    "checking": "dim",
+    "never": "dim",
+}
+
+
+def state(name: str, text: str | None = None) -> Cell:
+    """Return a cell in the color of a state.
+
+    Args:
+        name: a `required_secrets.State`, `errors.Answer`, `errors.CheckState`, a migration's `State` or `ItemState`,
+            or a state of `strongroom status`.
+        text: text of the cell; defaults to the name.
+    """
+    return Cell(name if text is None else text, _STYLES.get(name, ""))
+
+
+def write_listing(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str | Cell]],
+    lines: Iterable[Sequence[str]] | None = None,
+    *,
+    caption: str = "",
+) -> None:
+    """Write a table on a terminal, and in a pipe one row a line.
+
+    Args:
+        columns: headings of the table.
+        rows: cells of each row; a `Cell` has a style.
+        lines: the rows in a pipe; defaults to those of the table.
+        caption: line below the table.
+    """
+    if is_terminal():
+        write_table(columns, rows, caption=caption)
+    else:
+        write_rows(map(texts, rows) if lines is None else lines)
+
+
+def texts(row: Sequence[str | Cell]) -> list[str]:
+    """Return the cells of a row without their styles."""
+    return [cell.text if isinstance(cell, Cell) else cell for cell in row]
+
+
+def write_table(columns: Sequence[str], rows: Iterable[Sequence[str | Cell]], *, caption: str = "") -> None:
+    """Write a table, wrapped to the width of the terminal."""
+    from rich.text import Text
+
+    console = terminal_console()
+    console.print(make_table(console, columns, rows))
+    if caption:  # a caption of the table itself would be as narrow as the table
+        console.print(Text(f"  {_escape(caption)}", "dim italic"))
+
+
+def terminal_console(*, stderr: bool = False) -> Console:
+    """Return the console on stdout, with the width of the terminal, or on stderr.
+
+    It has no color under --no-color, or if NO_COLOR is not empty (https://no-color.org).
+    """
+    from shutil import get_terminal_size
+
+    from rich.console import Console
+
+    context = click.get_current_context(silent=True)
+    plain = (context is not None and context.color is False) or bool(os.environ.get("NO_COLOR"))
+    # rich would take COLUMNS=0 for a width of zero.
+    width = None if stderr else get_terminal_size().columns
+    return Console(stderr=stderr, color_system=None if plain else "auto", highlight=False, width=width)
+
+
+def make_table(console: Console, columns: Sequence[str], rows: Iterable[Sequence[str | Cell]]) -> Table:
+    """Return the table that `write_table` writes."""
+    from rich import box
+    from rich.console import Group
+    from rich.measure import Measurement
+    from rich.table import Table
+    from rich.text import Text
+
+    class Folding:
+        """Cell text whose long words are folded once the width of the column is known."""
+
+        def __init__(self, text: str, style: str) -> None:
+            self._text, self._style = text, style
+
+        def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+            return Measurement.get(console, options, Text(self._text))
+
+        def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+            text = re.sub(r"\S+", lambda word: "\n".join(folded(word[0], options.max_width)), self._text)
+            # Text, not str: a name may look like markup of rich.
+            yield Text(text, self._style, overflow="fold")
+
+    table = Table(*columns, box=box.SIMPLE_HEAD)
+    for row in rows:
+        cells = (cell if isinstance(cell, Cell) else Cell(cell) for cell in row)
+        table.add_row(*(Folding(_escape(cell.text), cell.style) for cell in cells))
+    # Keep names whole if that leaves half of the line to the other columns.
+    name = console.measure(Group(*table.columns[0].cells)).maximum
+    table.columns[0].no_wrap = name <= console.width // 2
+    return table
+
+
+_BREAKS = (r"(?<=/)|(?=#)", r"(?<=[._:,=-])|(?=\[)")
+"""Folding places of a word: first between the folders and the key of a path, then within a name."""
+
+
+def folded(word: str, width: int, breaks: Sequence[str] = _BREAKS) -> list[str]:
+    """Split a word into lines of at most `width` columns. A part without a folding place stays whole."""
+    from rich.cells import cell_len
+
+    if not breaks or cell_len(word) <= width:
+        return [word]
+    lines = [""]
+    for part in re.split(breaks[0], word):
+        for piece in folded(part, width, breaks[1:]):
+            if cell_len(lines[-1] + piece) <= width:
+                lines[-1] += piece
+            else:
+                lines.append(piece)
+    return [line for line in lines if line]
+
+
+def _escape(text: str) -> str:
+    """Escape control characters, which could move the cursor or color the screen. A newline stays."""
+    return "".join(
+        character if character.isprintable() or character == "\n" else character.encode("unicode_escape").decode()
+        for character in text
+    )

@@ -1,0 +1,366 @@
+"""The typed configuration, after all sources have been read and merged."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date
+from enum import IntEnum
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Literal, NamedTuple, NoReturn, Self, TypeAlias
+
+from strongroom.env_names import EnvironmentMapping
+from strongroom.secret import Value
+from strongroom.store import DEFAULT_TIMEOUT
+
+VAULT = "vault"
+"""The plugin that `vault_url` and `vault_token` configure, and the first link of the default chain."""
+
+VAULT_ADDRESSES = ("BAO_AGENT_ADDR", "VAULT_AGENT_ADDR", "BAO_ADDR", "VAULT_ADDR")
+"""The default chain has Vault if one of these is set."""
+
+DOTENV = "dotenv"
+"""The plugin that by default reads `./.env`, which production refuses."""
+
+FALLBACKS = ("env", DOTENV)
+"""The plugins that `enable_fallback=False` removes, and that follow Vault in the default chain."""
+
+LINK_TIMEOUT = 3.0
+WATCH_INTERVAL = 30.0
+
+OnAnswer: TypeAlias = Literal["next", "fail"]
+
+# Named tuples with evaluated annotations: each process compiles the methods of a dataclass, and annotations that are
+# text, when it starts.
+
+
+class Rank(IntEnum):
+    """The precedence of the sources of an option: the highest counts."""
+
+    DOTENV = 1
+    PROCESS = 2
+    FILE = 3
+    FILE_ENVIRONMENT = 4
+    VARIABLE = 5
+    ARGUMENT = 6
+
+
+def _unpicklable() -> TypeError:
+    """Return the error for a pickle of credentials, or of a `Config` that has them: it would be a file with them."""
+    return TypeError("A configuration that holds credentials is not pickled: load it again in the other process")
+
+
+class OptionValue(NamedTuple):
+    """The value of an option in one source, before conversion to the type of the option.
+
+    Attributes:
+        value: the raw value; references `{ env = … }` and `{ file = … }` are not resolved yet.
+        origin: the source, for messages: a file with table and key, a variable, an argument.
+        rank: the precedence of the source.
+        found_file: the file, if it was found in the working directory rather than named. Its author is the author of
+            that folder, so its address never gets a token from another source.
+        folder: the base of relative paths; None is the working directory.
+    """
+
+    value: object
+    origin: str
+    rank: Rank
+    found_file: str = ""
+    folder: Path | None = None
+
+    def __repr__(self) -> str:
+        return f"OptionValue(origin={self.origin!r}, rank={self.rank!r})"
+
+    def __reduce__(self) -> NoReturn:
+        raise _unpicklable()
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+
+class Ambient(NamedTuple):
+    """Variables of the process or of `./.env` that belong to the store itself, such as VAULT_ADDR.
+
+    Attributes:
+        values: the variables.
+        rank: PROCESS or DOTENV.
+        found_file: as in `OptionValue`.
+    """
+
+    values: Mapping[str, str]
+    rank: Rank = Rank.PROCESS
+    found_file: str = ""
+
+    def __repr__(self) -> str:
+        return f"Ambient(rank={self.rank!r}, found_file={self.found_file!r})"
+
+    def __reduce__(self) -> NoReturn:
+        raise _unpicklable()
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def origin(self, name: str) -> str:
+        """Return the origin of a variable, for messages."""
+        return f"{name} in {self.found_file}" if self.found_file else f"the environment variable {name}"
+
+
+class StoreConfig(NamedTuple):
+    """A named store: its plugin and its options.
+
+    Attributes:
+        name: the name in the chain and in messages.
+        plugin: the name of its entry point.
+        origin: the place of its configuration, for messages.
+        options: by name, the value with the highest rank.
+    """
+
+    name: str
+    plugin: str
+    origin: str
+    options: Mapping[str, OptionValue] = {}
+
+    @classmethod
+    def bare(cls, name: str) -> Self:
+        """Return a store without configuration: the plugin of that name, without options."""
+        return cls(name, name, f"The store {name}")
+
+    def with_options(self, options: Mapping[str, OptionValue]) -> Self:
+        """Return the store with these options added; they replace options of the same name."""
+        return self._replace(options={**self.options, **options})
+
+    @property
+    def is_bare(self) -> bool:
+        """It has no configuration."""
+        return not self.options and self.origin == StoreConfig.bare(self.name).origin
+
+
+class LinkConfig(NamedTuple):
+    """One link of the chain.
+
+    Attributes:
+        store: the store's name.
+        paths: shell patterns on whole paths; empty means every path.
+        timeout: seconds that one call may take of the chain's time, if another link or a stale value can answer.
+        on_unavailable: the policy for an outage without a stale value in the cache.
+        on_denied: the policy for a denial or a failed authentication.
+        on_missing_key: the policy for a secret that lacks the key.
+        watch_interval: seconds between two looks at watched secrets.
+        disk: False keeps the answers of this link out of the cache on disk.
+        origins: setting to its source, for messages; a setting with its default is not in it.
+    """
+
+    store: str
+    paths: tuple[str, ...] = ()
+    timeout: float = LINK_TIMEOUT
+    on_unavailable: OnAnswer = "next"
+    on_denied: OnAnswer = "fail"
+    on_missing_key: OnAnswer = "next"
+    watch_interval: float = WATCH_INTERVAL
+    disk: bool = True
+    origins: Mapping[str, str] = {}
+
+    def covers(self, path: str) -> bool:
+        """Return True if this link serves `path`."""
+        return not self.paths or any(fnmatchcase(path, pattern) for pattern in self.paths)
+
+    def may_cover_below(self, folder: str) -> bool:
+        """Return True if this link may serve a path below `folder`; the empty string is the top."""
+        below = f"{folder}/" if folder else ""
+        fixed = (re.split("[*?[]", pattern, maxsplit=1)[0] for pattern in self.paths)
+        return not self.paths or any(part.startswith(below) or below.startswith(part) for part in fixed)
+
+
+class Generation(NamedTuple):
+    """The rule by which a missing secret is generated.
+
+    Attributes:
+        kind: `password`, `token` or `hex`.
+        length: characters of a password, random bytes of the others.
+    """
+
+    kind: str
+    length: int
+
+
+class Composition(NamedTuple):
+    """A value that is composed of other secrets.
+
+    Attributes:
+        parts: literal text, each with the path and key of the value after it; None for the last text.
+        is_url: percent-encode the values.
+    """
+
+    parts: tuple[tuple[str, tuple[str, str] | None], ...]
+    is_url: bool
+
+
+class SecretConfig(NamedTuple):
+    """One row of `[secrets]`: a secret that the application requires, under the name of a variable.
+
+    Attributes:
+        path: the secret's path.
+        key: the key in it.
+        default: the value for a confirmed absence; None without a default.
+        required: a confirmed absence is an error.
+        type: the name of the declared type, or None: see `secrets_table.TYPES`.
+        description: its purpose, in words.
+        generate: the rule by which `strongroom generate` creates it.
+        compose: the other secrets that it is composed of if no store has it.
+        expires: the day on which it stops working, such as that of an API key.
+        origin: the place of the row, for messages.
+    """
+
+    path: str
+    key: str
+    default: Value = None
+    required: bool = True
+    type: str | None = None
+    description: str = ""
+    generate: Generation | None = None
+    compose: Composition | None = None
+    expires: date | None = None
+    origin: str = ""
+
+    def __repr__(self) -> str:
+        return f"SecretConfig(path={self.path!r}, key={self.key!r})"
+
+
+class Window(NamedTuple):
+    """The hours in which a rotation may start, in UTC.
+
+    Attributes:
+        start, end: seconds since midnight. The window crosses midnight if `end` is not later than `start`.
+        days: weekdays on which it opens, where Monday is 0.
+    """
+
+    start: int
+    end: int
+    days: frozenset[int] = frozenset(range(7))
+
+
+class RotationConfig(NamedTuple):
+    """The rotation of one secret: a table of `[rotation]`.
+
+    Attributes:
+        path: the secret's path.
+        rotator: the plugin and its options. Its name is the path.
+        store: the name of the store that holds the secret; None is the first of the chain that can be written.
+        every: seconds between two rotations; None is not scheduled.
+        window: the hours in which a scheduled rotation may start.
+        jitter: the most seconds by which a scheduled rotation is delayed.
+        grace: seconds for which the old credential stays valid after the new one is stored.
+    """
+
+    path: str
+    rotator: StoreConfig
+    store: str | None = None
+    every: float | None = None
+    window: Window | None = None
+    jitter: float = 0.0
+    grace: float = 0.0
+
+
+class CacheConfig(NamedTuple):
+    """The lifetimes in the caches, in seconds, their size, and what lies on disk.
+
+    Attributes:
+        ttl: of a secret; zero disables the cache.
+        max_stale: of a stale secret after its ttl, while the store is unavailable.
+        missing_ttl: of an absence.
+        max_entries: secrets in the cache of one link, and as many absences.
+        max_bytes: memory of the cache of one link, of which absences have an eighth; and the size of the cache on disk.
+        disk: share answers with the other processes of this user through an encrypted cache on disk.
+        folder: the folder of the cache on disk; None is the cache folder of this user.
+        never: shell patterns of paths that the cache on disk never holds.
+    """
+
+    ttl: float = 300.0
+    max_stale: float = 3600.0
+    missing_ttl: float = 30.0
+    max_entries: int = 10_000
+    max_bytes: int = 64 * 1024 * 1024
+    disk: bool = False
+    folder: Path | None = None
+    never: tuple[str, ...] = ()
+
+
+class AuditConfig(NamedTuple):
+    """The settings of the audit log.
+
+    Attributes:
+        file: its file; None disables the audit log.
+        key_file: the file with the key of its hashes; with None the hashes have no key.
+        application: the name that the application gives itself.
+        on_failure: whether a read or a change fails whose record cannot be written, or a warning is enough.
+        max_size: the size in bytes at which the file is archived; None is never.
+        sync: which records are flushed to the disk: those of changes, all, or none.
+    """
+
+    file: Path | None = None
+    key_file: Path | None = None
+    application: str = ""
+    on_failure: Literal["fail", "warn"] = "fail"
+    max_size: int | None = None
+    sync: Literal["changes", "always", "never"] = "changes"
+
+
+@dataclass(frozen=True, eq=False)
+class Config:
+    """The whole configuration.
+
+    Attributes:
+        environment: the selected environment, or None.
+        production: the strict rules of production apply.
+        timeout: seconds that one call may take in total.
+        chain: the links, first to last.
+        stores: every configured store, in the chain or not.
+        secrets: the required secrets, by variable.
+        rotations: the rotation of each secret that has one, by path.
+        cache: the settings of the caches.
+        audit: the settings of the audit log.
+        mapping: the names of variables for paths and keys.
+        ambient: sources of options that the configuration of a store lacks, highest first.
+        origins: setting to its source, for messages, with names as in the file, such as `cache.ttl`; a setting with its
+            default is not in it.
+        untrusted: files that were found in the working directory and are not trusted, as messages name them: see
+            `trust`. Only the command line has any.
+        files: the files that were read: strongroom.toml and `./.env`, as absolute paths.
+        folder: the folder in which they were looked for; None if the configuration was made in code.
+    """
+
+    environment: str | None = None
+    production: bool = False
+    timeout: float = DEFAULT_TIMEOUT
+    chain: tuple[LinkConfig, ...] = ()
+    stores: Mapping[str, StoreConfig] = field(default_factory=dict)
+    secrets: Mapping[str, SecretConfig] = field(default_factory=dict)
+    rotations: Mapping[str, RotationConfig] = field(default_factory=dict)
+    cache: CacheConfig = field(default_factory=CacheConfig)
+    audit: AuditConfig = field(default_factory=AuditConfig)
+    mapping: EnvironmentMapping = field(default_factory=EnvironmentMapping)
+    ambient: tuple[Ambient, ...] = ()
+    origins: Mapping[str, str] = field(default_factory=dict, repr=False)
+    untrusted: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
+    folder: Path | None = None
+
+    @property
+    def sources(self) -> str:
+        """The files that were read, or the folder that has none, in words for a message."""
+        if self.files:
+            return f"Configuration: {' and '.join(map(_one_line, self.files))}"
+        return "" if self.folder is None else f"No configuration file was found in {_one_line(self.folder)}"
+
+    def store(self, name: str) -> StoreConfig:
+        """Return the store of that name, with defaults if it is not configured."""
+        return self.stores.get(name) or StoreConfig.bare(name)
+
+    def with_store(self, store: StoreConfig) -> Self:
+        """Return the configuration with this store added; it replaces a store of the same name."""
+        return replace(self, stores={**self.stores, store.name: store})
+
+
+def _one_line(path: Path) -> str:
+    text = str(path)
+    return text if text.isprintable() else ascii(text)

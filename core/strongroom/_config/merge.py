@@ -1,0 +1,217 @@
+"""Merging of the sources of a configuration: arguments, variables, the file, ambient variables. Pure."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from os import PathLike
+from typing import NamedTuple
+
+from strongroom._config import (
+    DOTENV,
+    FALLBACKS,
+    VAULT,
+    VAULT_ADDRESSES,
+    Ambient,
+    AuditConfig,
+    CacheConfig,
+    Config,
+    LinkConfig,
+    OptionValue,
+    Rank,
+    StoreConfig,
+)
+from strongroom._config.chain_table import OptionReader, read_chain, read_store, split_entry
+from strongroom._config.document import Table
+from strongroom._config.file import FileConfig, expand_home, read_audit
+from strongroom._config.variables import Variables, option_variable
+from strongroom.durations import parse_duration
+from strongroom.env_names import EnvironmentMapping
+from strongroom.errors import ConfigurationError
+
+
+class Arguments(NamedTuple):
+    """The arguments of the application, as `discovery.load` takes them. None is not set."""
+
+    vault_url: str | Sequence[str] | None = None
+    vault_token: str | None = None
+    cache_ttl: float | None = None
+    disk_cache: bool | None = None
+    enable_fallback: bool = True
+    chain: Sequence[str | Mapping[str, object]] | None = None
+    environment: str | None = None
+    audit: str | PathLike[str] | Mapping[str, object] | None = None
+
+    def __repr__(self) -> str:
+        return f"Arguments(environment={self.environment!r})"
+
+    def origins(self) -> dict[str, str]:
+        """Return setting to argument, for messages; see `Config.origins`."""
+        named = {
+            "environment": ("environment", self.environment),
+            "cache.ttl": ("cache_ttl", self.cache_ttl),
+            "cache.disk": ("disk_cache", self.disk_cache),
+            **{f"audit.{name}": ("audit", value) for name, value in self._audit().items()},
+        }
+        return {setting: f"the argument {name}" for setting, (name, value) in named.items() if value is not None}
+
+    def _audit(self) -> Mapping[str, object]:
+        return self.audit if isinstance(self.audit, Mapping) else {"file": self.audit}
+
+    def options(self) -> dict[str, OptionValue]:
+        """Return the options of a Vault store."""
+        named = {"url": ("vault_url", self.vault_url), "token": ("vault_token", self.vault_token)}
+        return {
+            option: OptionValue(value, f"the argument {name}", Rank.ARGUMENT)
+            for option, (name, value) in named.items()
+            if value is not None
+        }
+
+    def links(self) -> object:
+        """Return the chain without the options of its stores; `read_chain` refuses one that is not a list."""
+        return [link for link, _ in self._entries()] if isinstance(self.chain, list | tuple) else self.chain
+
+    def stores(self, environment: str | None) -> dict[str, StoreConfig]:
+        """Return the stores with a plugin or options in the chain."""
+        found: dict[str, StoreConfig] = {}
+        reader = OptionReader(environment, "", None)
+        for number, (link, options) in enumerate(self._entries()):
+            if options and isinstance(link, Mapping) and isinstance(name := link.get("store"), str):
+                table = Table(options, "the argument chain", f"chain[{number}]")
+                found[name] = read_store(name, [(table, Rank.ARGUMENT)], reader)
+        return found
+
+    def _entries(self) -> Iterator[tuple[object, Mapping[str, object]]]:
+        """Yield each link of the chain, and the plugin and options of its store."""
+        for entry in self.chain if isinstance(self.chain, list | tuple) else ():
+            yield split_entry(entry) if isinstance(entry, Mapping) else (entry, {})
+
+
+def build(
+    arguments: Arguments,
+    variables: Variables,
+    file: FileConfig,
+    ambient: Sequence[Ambient],
+    plugins: Callable[[], Iterable[str]] = tuple,
+) -> Config:
+    """Merge the sources; the first in this order counts.
+
+    Args:
+        arguments: those of the application.
+        variables: the STRONGROOM_* variables.
+        file: the configuration file, with its environment selected.
+        ambient: the process's own variables, then those of `./.env`; production has only the first.
+        plugins: returns the names of installed plugins: see `Variables.options`.
+
+    Raises:
+        ConfigurationError: a source is wrong, which it names; or an environment is selected that changes nothing.
+    """
+    # An environment must not silently get development's rules. A chain in code does not depend on the file.
+    lenient = not (file.heeds_environment or file.production)
+    if file.environment and lenient and arguments.chain is None:
+        raise ConfigurationError(
+            f"The environment {file.environment} is selected, and {file.source} is not there, or has neither "
+            "environments nor {environment} nor production = true"
+        )
+    chain = _chain(arguments, variables, file, ambient)
+    stores = _stores(chain, variables, file, plugins)
+    for name, given in arguments.stores(file.environment).items():
+        own = stores[name] if given.plugin in {name, stores[name].plugin} else given
+        stores[name] = own.with_options(given.options)
+    if argument_options := arguments.options():
+        vaults = [link.store for link in chain if stores[link.store].plugin == VAULT]
+        if not vaults:
+            names = " and ".join(given.origin.removeprefix("the argument ") for given in argument_options.values())
+            raise ConfigurationError(f"{names} would do nothing: no store in the chain has the plugin {VAULT}")
+        stores |= {name: stores[name].with_options(argument_options) for name in vaults}
+    if not arguments.enable_fallback:
+        chain = tuple(link for link in chain if stores[link.store].plugin not in FALLBACKS)
+        if not chain:
+            raise ConfigurationError(
+                "enable_fallback=False leaves no store in the chain: configure one, or set VAULT_ADDR"
+            )
+    return Config(
+        environment=file.environment,
+        production=file.production,
+        timeout=variables.timeout or file.timeout or Config.timeout,
+        chain=chain,
+        stores=stores,
+        secrets=file.secrets,
+        rotations=file.rotations,
+        cache=_cache(arguments, variables, file),
+        audit=_audit(arguments.audit, variables, file),
+        mapping=_mapping(file),
+        ambient=tuple(ambient),
+        origins={**file.origins, **variables.origins, **arguments.origins()},
+    )
+
+
+def _chain(
+    arguments: Arguments, variables: Variables, file: FileConfig, ambient: Sequence[Ambient]
+) -> tuple[LinkConfig, ...]:
+    if arguments.chain is not None:
+        return read_chain(arguments.links(), Table({}, "the argument chain"), production=file.production)
+    if file.chain is not None:
+        return file.chain
+    has_vault = (
+        bool(arguments.options())
+        or VAULT in file.stores
+        or option_variable(VAULT, "url") in variables.stores
+        or any(source.values.get(name) for source in ambient for name in VAULT_ADDRESSES)
+    )
+    names = [VAULT] * has_vault + [name for name in FALLBACKS if not (file.production and name == DOTENV)]
+    links = read_chain(names, Table({}, "the default chain"), production=file.production)
+    return tuple(link._replace(origins={}) for link in links)
+
+
+def _stores(
+    chain: Sequence[LinkConfig], variables: Variables, file: FileConfig, plugins: Callable[[], Iterable[str]]
+) -> dict[str, StoreConfig]:
+    """Every store that is configured, is in the chain, or needs no table, with its variables laid over it."""
+    stores = dict(file.stores)
+    for link in chain:
+        bare = StoreConfig.bare(link.store)
+        where = link.origins.get("store")
+        stores.setdefault(link.store, bare._replace(origin=f"{where} {link.store}") if where else bare)
+    for name in (VAULT, *FALLBACKS):
+        stores.setdefault(name, StoreConfig.bare(name))
+    # A variable for a store of another environment is allowed, and ignored here.
+    for name, options in variables.options({*stores, *file.other_stores}, plugins).items():
+        if name in file.other_stores and name not in stores:
+            continue
+        stores.setdefault(name, StoreConfig.bare(name))
+        given = {
+            option: OptionValue(text, f"the environment variable {variable}", Rank.VARIABLE)
+            for option, (variable, text) in options.items()
+        }
+        stores[name] = stores[name].with_options(given)
+    return stores
+
+
+def _cache(arguments: Arguments, variables: Variables, file: FileConfig) -> CacheConfig:
+    settings = {**file.cache, **variables.cache}
+    if arguments.cache_ttl is not None:
+        ttl = parse_duration(arguments.cache_ttl)
+        if ttl is None:
+            raise ConfigurationError("The argument cache_ttl must be a number of seconds, zero or more")
+        settings["ttl"] = ttl
+    if arguments.disk_cache is not None:
+        settings["disk"] = arguments.disk_cache
+    return CacheConfig()._replace(**settings)
+
+
+def _audit(argument: object, variables: Variables, file: FileConfig) -> AuditConfig:
+    settings = {**file.audit, **variables.audit}
+    if isinstance(argument, Mapping):
+        settings |= read_audit(Table(argument, "the argument audit"), None)
+    elif argument is not None:
+        if not isinstance(argument, str | PathLike) or not os.fspath(argument):
+            raise ConfigurationError("The argument audit must be a file, or a mapping as [audit] has it")
+        settings["file"] = expand_home(str(argument), "The argument audit")
+    return AuditConfig()._replace(**settings)
+
+
+def _mapping(file: FileConfig) -> EnvironmentMapping:
+    rows = {variable: (row.path, row.key) for variable, row in file.secrets.items()}
+    try:
+        return EnvironmentMapping(rows, derive=not file.production)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{file.source}: {error}") from None

@@ -1,0 +1,178 @@
+"""Parsing of `[secrets]`: the required secrets, by the name of a variable. Pure."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterator, Mapping
+from datetime import date, datetime
+
+from strongroom._config import Composition, Generation, SecretConfig
+from strongroom._config.document import Table, kind
+from strongroom.errors import InvalidDataError, InvalidPathError
+from strongroom.paths import check_key, check_path, parse_reference
+from strongroom.secret import Value, check_data
+
+TYPES = (
+    "str", "bytes", "int", "float", "bool", "list", "dict", "list[str]", "list[int]", "dict[str, str]", "Path",
+    "Decimal", "datetime", "date", "timedelta", "UUID",
+)  # fmt: skip
+"""The names that `type` may have: `conversion.DECLARED` has the types."""
+
+GENERATORS = ("password", "token", "hex")
+"""The kinds of generated values: letters and digits, URL-safe text, hexadecimal digits."""
+
+_SHORTEST, _LONGEST = 16, 4096
+"""Bounds of the `length` of a generated value: characters of a password, random bytes of the others."""
+
+
+def read_secrets(table: Table) -> dict[str, SecretConfig]:
+    """Return the rows by variable.
+
+    Raises:
+        ConfigurationError: a row is malformed, or names an unknown variable, or is composed of itself.
+    """
+    rows: dict[str, SecretConfig] = {}
+    templates: dict[str, tuple[Table, str]] = {}
+    for variable, value in table.rest().items():
+        if isinstance(value, Mapping):
+            row = table.table(variable)
+            if (template := row.text("compose")) is not None:
+                templates[variable] = row, template
+            rows[variable] = _row(row, table, variable)
+        elif isinstance(value, str):
+            rows[variable] = SecretConfig(*_place(value, table, variable), origin=table.where(variable))
+        else:
+            table.fail(variable, f'must be "PATH#KEY" or a table with `at`, not {kind(value)}')
+    _check_cycles({name: (row, _variables(row, template, rows)) for name, (row, template) in templates.items()})
+    for variable, (row, template) in templates.items():
+        rows[variable] = rows[variable]._replace(compose=_composition(row, template, rows))
+    return rows
+
+
+def _row(row: Table, table: Table, variable: str) -> SecretConfig:
+    reference = row.text("at")
+    if reference is None:
+        row.fail("at", 'is missing: it names the secret as "PATH#KEY"')
+    default, required = _default(row), row.flag("required")
+    if required and default is not None:
+        row.fail("required", "must not be true beside `default`, which replaces a missing secret")
+    if default is not None and "compose" in row:
+        row.fail("compose", "must not stand beside `default`: both replace a missing secret")
+    path, key = _place(reference, table, variable)
+    found = SecretConfig(
+        path=path,
+        key=key,
+        default=default,
+        required=default is None if required is None else required,
+        type=_type(row),
+        description=row.text("description") or "",
+        generate=_generation(row),
+        expires=_expires(row),
+        origin=row.where(),
+    )
+    row.close()
+    return found
+
+
+def _default(row: Table) -> Value:
+    value = row.take("default")
+    if value is None:
+        return None
+    try:
+        return check_data("default", {"default": value})["default"]  # type: ignore[dict-item]  # it checks the type
+    except InvalidDataError:
+        fault = f"must be a string, number, boolean, list or table, not {kind(value)}"
+    return row.fail("default", fault)
+
+
+def _type(row: Table) -> str | None:
+    name = row.text("type")
+    if name is not None and name not in TYPES:
+        row.fail("type", f"must be one of {', '.join(TYPES)}")
+    return name
+
+
+def _expires(row: Table) -> date | None:
+    value = row.take("expires")
+    if isinstance(value, str):
+        try:
+            value = date.fromisoformat(value)
+        except ValueError:
+            value = ""
+    if value is None or (isinstance(value, date) and not isinstance(value, datetime)):
+        return value
+    return row.fail("expires", "must be a date such as 2027-01-31")
+
+
+def _generation(row: Table) -> Generation | None:
+    value = row.take("generate")
+    if value is None:
+        return None
+    table = Table({"kind": value}, row.source, row.name) if isinstance(value, str) else row.table("generate")
+    name = table.text("kind")
+    length = table.integer("length", _SHORTEST)
+    table.close()
+    if name not in GENERATORS:
+        row.fail("generate", f"must be one of {', '.join(GENERATORS)}, or a table with `kind` and `length`")
+    if length is not None and length > _LONGEST:
+        row.fail("generate", f"length must be at most {_LONGEST:,}")
+    return Generation(name, length or 32)
+
+
+def _parts(row: Table, template: str) -> Iterator[tuple[str, str | None]]:
+    """Yield each literal text of a template, with the variable after it."""
+    fault = "must be text with {VARIABLE} for values of other rows; a brace itself is {{ or }}"
+    try:
+        parts = list(string.Formatter().parse(template))
+    except ValueError:
+        parts = [("", "", "", None)]
+    for text, variable, form, conversion in parts:
+        if form or conversion or variable == "":
+            row.fail("compose", fault)
+        yield text, variable
+
+
+def _variables(row: Table, template: str, rows: Mapping[str, object]) -> list[str]:
+    found = [variable for _, variable in _parts(row, template) if variable is not None]
+    for variable in found:
+        if variable not in rows:
+            row.fail("compose", f"{{{variable}}} is not in [secrets]")
+    if not found:
+        row.fail("compose", "names no other row: write it as {VARIABLE}, or use `default`")
+    return found
+
+
+def _composition(row: Table, template: str, rows: Mapping[str, SecretConfig]) -> Composition:
+    parts = tuple(
+        (text, None if variable is None else (rows[variable].path, rows[variable].key))
+        for text, variable in _parts(row, template)
+    )
+    return Composition(parts, is_url="://" in template.partition("{")[0])
+
+
+def _check_cycles(composed: Mapping[str, tuple[Table, list[str]]]) -> None:
+    """Refuse a row that is composed of itself, directly or through others."""
+    for variable, (row, _) in composed.items():
+        seen: set[str] = set()
+        waiting = [variable]
+        while waiting:
+            for other in composed[waiting.pop()][1]:
+                if other == variable:
+                    row.fail("compose", "is composed of itself")
+                if other in composed and other not in seen:
+                    seen.add(other)
+                    waiting.append(other)
+
+
+def _place(reference: str, table: Table, variable: str) -> tuple[str, str]:
+    """Parse `PATH#KEY`, or `PATH/KEY` without a `#`."""
+    try:
+        path, key = parse_reference(str(reference))
+        if key is None:
+            path, _, key = path.rpartition("/")
+            check_key(key, check_path(path))
+    except InvalidPathError as error:
+        fault = str(error)
+    else:
+        return path, key
+    return table.fail(variable, f'must be "PATH#KEY": {fault}')

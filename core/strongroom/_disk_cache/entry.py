@@ -1,0 +1,172 @@
+"""One entry of the disk cache: how old it is, what may be served of it, and its sealed form."""
+
+import json
+import os
+import struct
+import time
+from datetime import datetime
+from typing import Any, NamedTuple, Self
+
+from strongroom._disk_cache.keys import Keys, entry_key
+from strongroom.bounded_file import read_bytes
+from strongroom.encoding import from_json, to_json
+from strongroom.secret import AgedAbsence, AgedSecret, SensitiveDict, SensitiveStr, Version
+from strongroom.store import boot_time
+
+_SALT_SIZE = 16
+_NONCE_SIZE = 12
+_FORMAT = b"strongroom disk cache entry 1"
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
+_CLOCK_TOLERANCE = 2.0
+"""Seconds by which the wall clock may be adjusted before the age of older entries is doubtful."""
+
+
+class Moment(NamedTuple):
+    """A point in time on two clocks.
+
+    Attributes:
+        wall: seconds since 1970.
+        since_boot: seconds on a clock that nobody sets.
+        boot: the ID of this boot of the machine; empty where the system has none.
+    """
+
+    wall: float
+    since_boot: float
+    boot: str
+
+    @classmethod
+    def now(cls) -> Self:
+        """Return the present moment."""
+        return cls(time.time(), boot_time(), _boot_id())
+
+    def seconds_until(self, later: "Moment") -> float | None:
+        """Return the seconds to a later moment of the same boot; None if the clocks do not agree about them."""
+        wall, since_boot = later.wall - self.wall, later.since_boot - self.since_boot
+        if self.boot != later.boot or since_boot < 0 or abs(wall - since_boot) > _CLOCK_TOLERANCE:
+            return None
+        return max(wall, since_boot)
+
+
+def _boot_id() -> str:
+    try:
+        return read_bytes(_BOOT_ID, 64)[0].decode("ascii", "replace").strip()
+    except OSError:
+        return ""
+
+
+class Entry(NamedTuple):
+    """A store's answer. `data` is None for a confirmed absence, with its `reason`.
+
+    Attributes:
+        path: the secret's path.
+        asked: when the store was asked.
+        ttl: for how many seconds from then on it is current.
+        lifetime: for how many seconds from then on it may be served in an outage.
+        expires: for how many seconds from then on the secret itself is valid; None if it does not expire.
+        data, version, created, reason: the answer.
+    """
+
+    path: str
+    asked: Moment
+    ttl: float
+    lifetime: float
+    expires: float | None = None
+    data: SensitiveDict | None = None
+    version: Version | None = None
+    created: datetime | None = None
+    reason: str = ""
+
+    def age(self, now: Moment, latest: float) -> tuple[float, bool] | None:
+        """Return the age in seconds, and whether it is certain. None means that the entry must not be served.
+
+        Within one boot two clocks must agree. After a reboot the wall clock alone tells the age: such an entry is not
+        certain, and only serves in an outage.
+
+        Args:
+            now: the present moment.
+            latest: the wall clock at the newest entry of the cache: a clock that is behind it was set back.
+        """
+        age = self.asked.seconds_until(now)
+        if age is not None:
+            return age, True
+        if self.asked.boot == now.boot or now.wall < max(latest, self.asked.wall):
+            return None
+        return now.wall - self.asked.wall, False
+
+    def answer(self, age: float) -> AgedSecret | AgedAbsence:
+        """Return what the store answered that long ago, as a secret or as an error to raise."""
+        if self.data is None:
+            return AgedAbsence(self.path, self.reason).aged(age)
+        left = None if self.expires is None else max(0.0, self.expires - age)
+        return AgedSecret(self.path, self.data, self.version, self.created, ttl=left).aged(age)
+
+    # --- the sealed form ----------------------------------------------------------------------------------------------
+
+    def to_text(self) -> str:
+        """Return the entry as JSON."""
+        data = None if self.data is None else {key: to_json(value) for key, value in self.data.items()}
+        created = None if self.created is None else self.created.isoformat()
+        lives = self.ttl, self.lifetime, self.expires
+        return json.dumps([self.path, self.asked, lives, data, self.version, created, self.reason])
+
+    @classmethod
+    def of_text(cls, text: str) -> Self:
+        """Return the entry that `to_text` wrote."""
+        content: Any = json.loads(text)
+        path, asked, (ttl, lifetime, expires), fields, version, created, reason = content
+        data = None if fields is None else SensitiveDict((key, from_json(value)) for key, value in fields.items())
+        made = None if created is None else datetime.fromisoformat(created)
+        return cls(path, Moment(*asked), ttl, lifetime, expires, data, version, made, reason)
+
+
+class Row(NamedTuple):
+    """An entry as it lies on disk. All but `sealed` are authenticated with it.
+
+    Attributes:
+        name: the digest of the store's identity and the path.
+        path: the digest of the path.
+        asked: when the store was asked, in microseconds since 1970.
+        ends: when it is of no more use to anybody, in seconds since 1970.
+        sealed: salt, nonce and ciphertext.
+    """
+
+    name: bytes
+    path: bytes
+    asked: int
+    ends: int
+    sealed: bytes
+
+    def _bound(self) -> bytes:
+        """Return the associated data: the parts have a fixed size, so that no two rows have the same."""
+        return _FORMAT + struct.pack(">32s32sqq", self.name, self.path, self.asked, self.ends)
+
+    @classmethod
+    def seal(cls, keys: Keys, name: bytes, path: bytes, entry: Entry) -> Self:
+        """Return the row of an entry, sealed under a key of its own."""
+        asked, ends = round(entry.asked.wall * 1e6), int(entry.asked.wall + entry.lifetime) + 1
+        row = cls(name, path, asked, ends, b"")
+        salt, nonce = os.urandom(_SALT_SIZE), os.urandom(_NONCE_SIZE)
+        text = entry.to_text().encode()
+        ciphertext = _cipher(keys, salt).encrypt(nonce, text, row._bound())  # of this class
+        return row._replace(sealed=salt + nonce + ciphertext)
+
+    def open(self, keys: Keys) -> Entry | None:
+        """Return the entry; None if anything in the row was changed, or was sealed under another key."""
+        from cryptography.exceptions import InvalidTag
+
+        salt, rest = self.sealed[:_SALT_SIZE], self.sealed[_SALT_SIZE:]
+        nonce, ciphertext = rest[:_NONCE_SIZE], rest[_NONCE_SIZE:]
+        if len(nonce) != _NONCE_SIZE:
+            return None
+        try:
+            text = _cipher(keys, salt).decrypt(nonce, ciphertext, self._bound())
+        except InvalidTag:
+            return None
+        return Entry.of_text(SensitiveStr(text, "utf-8"))
+
+
+def _cipher(keys: Keys, salt: bytes) -> Any:  # an AESGCM: imported at first use
+    """Return the cipher of one entry. With a key for each, random nonces never meet under one key."""
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    return AESGCM(entry_key(keys, _FORMAT + salt))

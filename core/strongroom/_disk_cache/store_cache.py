@@ -1,0 +1,347 @@
+"""The part of the disk cache that holds the answers of one store."""
+
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
+
+from strongroom._digest import Digester
+from strongroom._disk_cache.container import EVERYTHING, Container, DamagedError, Mark, Place, fault_of
+from strongroom._disk_cache.entry import Entry, Moment, Row
+from strongroom._disk_cache.keys import Keys
+from strongroom.errors import SecretNotFoundError, StrongroomError
+from strongroom.secret import AgedAbsence, AgedSecret, Secret, SensitiveDict, Value
+from strongroom.store import fail_fast, remaining
+
+if TYPE_CHECKING:
+    from strongroom._config import CacheConfig
+
+logger = logging.getLogger("strongroom.secrets_manager")
+
+Identity: TypeAlias = "Callable[[], Mapping[str, Value] | None]"
+"""Returns what decides which secret a path of the store is, and who reads it; None if the cache must not have it."""
+
+Answer: TypeAlias = "Secret | StrongroomError"
+_Placed: TypeAlias = tuple[Keys, dict[str, Place]]
+Ask: TypeAlias = "Callable[[Sequence[str]], Iterable[tuple[str, Answer]]]"
+
+_R = TypeVar("_R")
+_LONGEST_READ = 60.0
+"""Seconds after which the answer of a read is not kept: the mark of a write in between may be gone."""
+
+
+class _Found(NamedTuple):
+    """An entry, its age in seconds, and whether the age is certain: see `Entry.age`."""
+
+    entry: Entry
+    age: float
+    certain: bool
+
+
+class _Look(NamedTuple):
+    """The entries of some paths, and the right to add the answers of a read that begins now.
+
+    Attributes:
+        keys: the keys of the cache.
+        places: path -> place.
+        found: path -> entry.
+        marks: digest of the path -> its state. A write that comes after it makes the answer worthless.
+        asked: the present moment.
+        started: the monotonic clock, in seconds.
+    """
+
+    keys: Keys
+    places: Mapping[str, Place]
+    found: Mapping[str, _Found]
+    marks: Mapping[bytes, Mark]
+    asked: Moment
+    started: float
+
+
+class StoreCache:
+    """The answers of one store on disk. A failure of the cache is a miss, and is logged once.
+
+    Args:
+        identity: the identity of the store. It is called at the first use, and again after a failure.
+    """
+
+    def __init__(self, container: Container, store: str, identity: Identity, config: "CacheConfig") -> None:
+        self._container = container
+        self._store = store
+        self._identity = identity
+        self._config = config
+        self._known: Mapping[str, Value] | None = None
+        self._warned = False
+        self._disabled = config.ttl <= 0
+
+    def __repr__(self) -> str:
+        return f"StoreCache({self._store!r})"
+
+    def covers(self, path: str) -> bool:
+        """Return True if the cache may hold this path."""
+        if self._disabled or any(fnmatchcase(path, pattern) for pattern in self._config.never):
+            return False
+        return self._identified() is not None
+
+    def _identified(self) -> Mapping[str, Value] | None:
+        """Return the identity of the store; None if the cache has nothing of it, or its options cannot be read."""
+        if self._known is None:
+            try:
+                self._known = self._identity()
+            except StrongroomError:
+                return None  # opening the store raises it too
+            self._disabled = self._disabled or self._known is None
+        return self._known
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    def current(self, path: str) -> AgedSecret | AgedAbsence | None:
+        """Return the answer for a path if it is current."""
+        return self._current([path]).get(path)
+
+    def stale(self, path: str) -> AgedSecret | None:
+        """Return the secret at a path if an outage may still serve it. An absence is never served in an outage."""
+        look = self._look([path])
+        return None if look is None else self._stale_in(look, path)
+
+    def age(self, path: str) -> float | None:
+        """Return the age of the entry of a path in seconds, current or not; None if there is none."""
+        look = self._look([path])
+        return look.found[path].age if look is not None and path in look.found else None
+
+    def fetch(self, path: str, load: Callable[[], Secret], *, fresh: bool = False) -> Secret:
+        """Return the secret at a path: from the cache if it is current there, else from `load`.
+
+        Of several processes that have a miss, one calls `load`; the others wait for its entry, for half of the time
+        that the call has.
+
+        Raises:
+            SecretNotFoundError: the store does not have it, as `load` found out, or an entry of the cache.
+            StoreError: what `load` raises.
+        """
+        if not self.covers(path):
+            return load()
+        if not fresh and (known := self.current(path)) is not None:
+            return _returned(known)
+        with self._turn([path], fresh=fresh) as (look, known_now, has_stale):
+            if path in known_now:
+                return _returned(known_now[path])
+            try:
+                with fail_fast(has_stale):
+                    secret = load()
+            except SecretNotFoundError as absence:
+                self._keep(look, {path: absence})
+                raise
+            self._keep(look, {path: secret})
+            return secret
+
+    def read_each(self, paths: Sequence[str], ask: Ask, *, fresh: bool = False) -> Iterator[tuple[str, Answer]]:
+        """Yield the answer for each path, as `fetch` returns or raises it. `ask` gets the paths that are missing."""
+        known = {} if fresh else self._current(paths)
+        yield from known.items()
+        paths = [path for path in paths if path not in known]
+        if not paths:
+            return
+        with self._turn(paths, fresh=fresh) as (look, known, has_stale):
+            yield from known.items()
+            paths = [path for path in paths if path not in known]
+            answers: dict[str, Answer] = {}
+            asked = iter(ask(paths) if paths else ())
+            try:
+                while True:
+                    with fail_fast(has_stale):
+                        found = next(asked, None)
+                    if found is None:
+                        return
+                    answers[found[0]] = found[1]
+                    yield found
+            finally:
+                self._keep(look, answers)
+
+    @contextmanager
+    def _turn(
+        self, paths: Sequence[str], *, fresh: bool
+    ) -> Iterator[tuple[_Look | None, dict[str, AgedSecret | AgedAbsence], bool]]:
+        """Wait until no other process reads one of these paths, and begin to read them.
+
+        Yields:
+            The look that `_keep` takes; the current answers, since another process may have had the turn, even if this
+            one did not wait for it; and True if a stale secret may answer each of the other paths in an outage.
+        """
+        placed = None if fresh else self._attempt(partial(self._places, paths, create=True))
+        names = [] if placed is None else [place.name for place in placed[1].values()]
+        with self._container.turns.take(names, remaining() / 2):
+            look = self._look(paths, placed, create=True, fresh=fresh)
+            known = {} if look is None else self._current_in(look)
+            others = [path for path in paths if path not in known]
+            yield look, known, look is not None and all(self._stale_in(look, path) for path in others)
+
+    # --- entries ------------------------------------------------------------------------------------------------------
+
+    def _look(
+        self, paths: Sequence[str], known: _Placed | None = None, *, create: bool = False, fresh: bool = False
+    ) -> _Look | None:
+        """Look for paths, within one transaction; `fresh` opens no entry. None if the cache cannot be used.
+
+        `known` are their places, unless the keys have changed since.
+        """
+
+        def look() -> _Look | None:
+            placed = self._places(paths, known, create=create)
+            if placed is None:
+                return None
+            keys, places = placed
+            view = self._container.look(keys, places.values(), create=create)
+            now, found, damaged = Moment.now(), dict[str, _Found](), list[bytes]()
+            for path, place in {} if fresh else places.items():
+                row = view.rows.get(place.name)
+                if row is None:
+                    continue
+                entry = row.open(keys)
+                if entry is None or entry.path != path:
+                    damaged.append(place.name)
+                elif (age := entry.age(now, view.latest)) is None:
+                    self._warn("the clock was set since entries were added, which do not count")
+                else:
+                    found[path] = _Found(entry, *age)
+            if damaged:
+                self._warn("an entry is damaged")
+                self._container.drop(keys, damaged)
+            return _Look(keys, places, found, view.marks, now, time.monotonic())
+
+        return self._attempt(look)
+
+    def _places(self, paths: Sequence[str], known: _Placed | None = None, *, create: bool = False) -> _Placed | None:
+        """Return the keys, and the place of each path that the cache may hold.
+
+        None before the first entry of the cache, without such paths, or if the store's options cannot be read.
+        """
+        covered = [path for path in paths if self.covers(path)]
+        if not covered or (identity := self._identified()) is None:
+            return None
+        keys = self._container.keys(create=create)
+        if keys is None or (known is not None and known[0] is keys):
+            return None if keys is None else known
+        digester = Digester(keys.names)
+        store, places = digester.digest(identity), dict[str, Place]()
+        for path in covered:
+            name = digester.digest({"store": store, "path": path})
+            places[path] = Place(name, digester.digest({"path": path}))
+        return keys, places
+
+    def _current(self, paths: Sequence[str]) -> dict[str, AgedSecret | AgedAbsence]:
+        look = self._look(paths)
+        return {} if look is None else self._current_in(look)
+
+    def _current_in(self, look: _Look) -> dict[str, AgedSecret | AgedAbsence]:
+        return {path: found.entry.answer(found.age) for path, found in look.found.items() if self._is_current(found)}
+
+    def _is_current(self, found: _Found) -> bool:
+        absent = found.entry.data is None
+        longest = min(self._config.ttl, self._config.missing_ttl) if absent else self._config.ttl
+        return found.certain and found.age < min(found.entry.ttl, longest)
+
+    def _stale_in(self, look: _Look, path: str) -> AgedSecret | None:
+        found = look.found.get(path)
+        longest = self._config.ttl + self._config.max_stale
+        if found is None or found.age >= min(found.entry.lifetime, longest):
+            return None
+        answer = found.entry.answer(found.age)
+        return answer if isinstance(answer, AgedSecret) else None
+
+    # --- adding -------------------------------------------------------------------------------------------------------
+
+    def _keep(self, look: _Look | None, answers: Mapping[str, Answer]) -> None:
+        """Add the answers of a read that are secrets or confirmed absences, unless a write came between."""
+        if look is None or time.monotonic() - look.started > _LONGEST_READ:
+            return
+        rows: list[tuple[Row, Mark]] = []
+        for path, answer in answers.items():
+            if path not in look.places or not isinstance(answer, Secret | SecretNotFoundError):
+                continue
+            entry, place = self._made(path, look.asked, answer), look.places[path]
+            if entry.lifetime > 0:
+                rows.append((Row.seal(look.keys, *place, entry), look.marks[place.path]))
+        if rows:
+            self._attempt(partial(self._container.add, look.keys, rows))
+
+    def _made(self, path: str, asked: Moment, answer: Secret | SecretNotFoundError) -> Entry:
+        if isinstance(answer, SecretNotFoundError):
+            ttl = min(self._config.ttl, self._config.missing_ttl)
+            return Entry(path, asked, ttl, ttl, reason=answer.reason)
+        ttl, lifetime = self._config.ttl, self._config.ttl + self._config.max_stale
+        if answer.ttl is not None:
+            ttl, lifetime = min(ttl, answer.ttl), min(lifetime, answer.ttl)
+        data = SensitiveDict(answer.data)
+        return Entry(path, asked, ttl, lifetime, answer.ttl, data, answer.version, answer.created)
+
+    # --- forgetting ---------------------------------------------------------------------------------------------------
+
+    def forget(self, path: str | None = None, *, denied: bool = False) -> None:
+        """Drop a path in all stores, or everything, for all processes. A read under way does not add it again.
+
+        With `denied`, the entry of this identity alone is dropped: others may read the path.
+
+        If the entry cannot be removed, the whole file of entries is. If that fails too, this process uses the cache no
+        more, and others may serve the entry until it expires.
+        """
+        if self._disabled or (path is not None and not self.covers(path)):
+            return
+        try:
+            placed = self._places([path or ""])
+        except OSError as error:
+            self._warn(fault_of(error))
+            return
+        if placed is None:
+            return
+        keys, places = placed
+        place = places[path or ""]
+        try:
+            self._container.turns.require_locks()
+            only = place.name if denied else None
+            self._container.forget(keys, EVERYTHING if path is None else place.path, only)
+        except (OSError, sqlite3.Error, DamagedError) as error:
+            self._warn(fault_of(error))
+            try:
+                self._container.remove(self._container.file(keys))
+            except OSError:
+                self._disabled = True
+
+    # --- faults -------------------------------------------------------------------------------------------------------
+
+    def _attempt(self, operation: Callable[[], _R]) -> _R | None:
+        """Return the operation's result, or None if the cache cannot be used."""
+        try:
+            self._container.turns.require_locks()
+            return operation()
+        except DamagedError as error:
+            self._warn(fault_of(error))
+            self._discard()
+        except (OSError, sqlite3.Error) as error:
+            self._warn(fault_of(error))
+        return None
+
+    def _discard(self) -> None:
+        """Remove a damaged file, so that the next entry has a new one."""
+        try:
+            keys = self._container.keys()
+            if keys is not None:
+                self._container.remove(self._container.file(keys))
+        except OSError as error:
+            self._warn(fault_of(error))
+
+    def _warn(self, fault: str) -> None:
+        if not self._warned:
+            self._warned = True
+            logger.warning("The disk cache of store %s is not used: %s", self._store, fault)
+
+
+def _returned(found: AgedSecret | AgedAbsence) -> AgedSecret:
+    """Return a secret, or raise an absence."""
+    if isinstance(found, AgedAbsence):
+        raise found
+    return found

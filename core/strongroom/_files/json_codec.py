@@ -1,0 +1,66 @@
+"""JSON: an object of paths, each an object of keys. Bytes are `{"strongroom:bytes": "<base64>"}`, as everywhere.
+
+A module of its own, as each format has, so that none loads the library of another.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from strongroom._files.codec import Contents, as_text, checked
+from strongroom.encoding import from_json, to_json
+from strongroom.errors import InvalidDataError
+from strongroom.secret import SensitiveDict, SensitiveStr, Value
+from strongroom.strict_json import read_json
+
+
+class JsonCodec:
+    """The format `json`. It holds every value."""
+
+    name = "JSON"
+    keeps_more = False
+
+    def decode(self, content: bytes) -> dict[str, SensitiveDict]:
+        """Return the secrets. A repeated name in an object and a number such as NaN are errors."""
+        return secrets_of(read_json(as_text(content)))
+
+    def encode(self, contents: Contents, before: bytes) -> bytes:
+        """Write indented JSON, for people to read."""
+        del before
+        tree = {path: {key: to_json(value) for key, value in data.items()} for path, data in contents.items()}
+        return f"{json.dumps(tree, ensure_ascii=False, allow_nan=False, indent=2)}\n".encode()
+
+    def vet(self, path: str, data: Mapping[str, Value]) -> None:
+        """Refuse integers with more digits than Python reads."""
+        for key, value in data.items():
+            json_text(path, key, value)
+
+
+def json_text(path: str, key: str, value: Value) -> SensitiveStr:
+    """Return the value as JSON.
+
+    Raises:
+        InvalidDataError: an integer has more digits than Python reads.
+    """
+    try:
+        return SensitiveStr(json.dumps(to_json(value), ensure_ascii=False, allow_nan=False, separators=(",", ":")))
+    except ValueError:
+        value = None
+    raise InvalidDataError(path, f"key {key!r}: a number with too many digits")
+
+
+def secrets_of(tree: object) -> dict[str, SensitiveDict]:
+    """Return the secrets of a parsed JSON document.
+
+    Raises:
+        InvalidDataError, InvalidPathError: it is not an object of objects, or a path, key or value is invalid.
+    """
+    if not isinstance(tree, dict):
+        raise InvalidDataError(None, "it is not an object of paths, each an object of keys")
+    secrets: dict[str, SensitiveDict] = {}
+    for path, data in tree.items():
+        if not isinstance(data, dict):
+            raise InvalidDataError(path, "it is not an object of keys")
+        secrets[path] = checked(path, SensitiveDict((key, from_json(value)) for key, value in data.items()))
+    return secrets

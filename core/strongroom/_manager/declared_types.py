@@ -1,0 +1,69 @@
+"""The types that `[secrets]` declares, applied to the answers of the chain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from copy import copy
+from typing import TYPE_CHECKING, Any
+
+from strongroom._chain.resolution import Resolution
+from strongroom.errors import StrongroomError
+from strongroom.secret import SensitiveDict
+
+if TYPE_CHECKING:
+    from strongroom._config import SecretConfig
+
+
+class DeclaredTypes:
+    """The declared types by path and key.
+
+    Args:
+        rows: the rows of `[secrets]`. Those without a type do not count.
+    """
+
+    def __init__(self, rows: Iterable[SecretConfig]) -> None:
+        self._types: dict[str, dict[str, str]] = {}
+        for row in rows:
+            if row.type is not None:
+                self._types.setdefault(row.path, {})[row.key] = row.type
+
+    def of(self, path: str, key: str | None) -> Any:
+        """Return the declared type of a key, or None."""
+        name = self._types.get(path, {}).get(key or "")
+        if name is None:
+            return None
+        from strongroom._manager.conversion import declared_type
+
+        return declared_type(name)
+
+    def apply(self, found: Resolution) -> Resolution:
+        """Return the whole secret with the values of its declared types.
+
+        Raises:
+            InvalidDataError: a value does not fit. Names the first key, and shows no value.
+        """
+        types = self._types.get(found.path)
+        if not types or found.key is not None or not isinstance(found.value, SensitiveDict):
+            return found
+        from strongroom._manager.conversion import convert, declared_type
+
+        data = found.value.copy()
+        for key in types.keys() & data.keys():
+            data[key] = convert(data[key], declared_type(types[key]), found.path, key, found.store)
+        converted = copy(found)
+        converted.value = data
+        return converted
+
+    def apply_to_all(
+        self, outcomes: Mapping[str, Resolution | StrongroomError]
+    ) -> Mapping[str, Resolution | StrongroomError]:
+        """Return the outcomes of a batch; a value that does not fit makes an outcome an error."""
+        if not self._types:
+            return outcomes
+        applied: dict[str, Resolution | StrongroomError] = {}
+        for path, outcome in outcomes.items():
+            try:
+                applied[path] = self.apply(outcome) if isinstance(outcome, Resolution) else outcome
+            except StrongroomError as error:
+                applied[path] = error.copy()
+        return applied

@@ -1,0 +1,492 @@
+"""SecretsManager: the secrets of an application, from a configured chain of stores."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+
+from strongroom._chain.answer import MISSING
+from strongroom._chain.resolution import Resolution, WriteTarget
+from strongroom._chain.threads import in_loop, off_loop, off_loop_in_turn, off_loop_untimed
+from strongroom._database_url import DATABASE_PATH, WANTED, check_scheme, database_url, with_scheme
+from strongroom._manager.arguments import api_key_path, check_flag, requested_key, strings
+from strongroom._manager.batch import SecretBatch
+from strongroom._manager.construction import ConfiguredManager
+from strongroom._watch.watches import Watch
+from strongroom.encoding import as_text
+from strongroom.errors import SecretNotFoundError, StrongroomError
+from strongroom.paths import check_key, check_path
+from strongroom.secret import SensitiveDict, SensitiveStr, Value, Version, conceal
+from strongroom.store import Health, in_daemon
+
+if TYPE_CHECKING:
+    from strongroom._chain.cache import CacheUsage
+    from strongroom._chain.explanation import Explanation
+    from strongroom._manager.versions import Versions
+    from strongroom._watch.change import Change
+    from strongroom.rotate.rotations import Rotations, RotationStatus
+
+_T = TypeVar("_T")
+_D = TypeVar("_D")
+
+
+class SecretsManager(ConfiguredManager):
+    """Secrets by path and key, from a chain of stores.
+
+    Nothing is opened before the first use. One manager serves all threads and tasks of a process, and its children
+    after a fork.
+
+    Args:
+        vault_url: the address of Vault or OpenBao, or a list of them. Unless a chain is configured, the chain is Vault,
+            then the environment, then `./.env`.
+        vault_token: its token.
+        cache_ttl: how long a secret is served from the cache, in seconds. 300 by default.
+        enable_fallback: False leaves the environment and `./.env` out of the chain.
+        chain: store names, tables as in a configuration file, or open stores, in the order in which they are queried.
+            A table may also have the `plugin` and the options of its store.
+            An open store is named after its class; it is closed with the manager, and shared with a fork's children.
+        environment: the environment of the configuration file.
+        disk_cache: share answers with the other processes of this user through an encrypted cache on disk. By default
+            that is `disk` of `[cache]`, which is off.
+        audit: the file of the audit log, or a mapping with the settings of `[audit]`.
+
+    Raises:
+        ConfigurationError: an argument, a variable or the file is wrong.
+        TypeError: `enable_fallback` or `disk_cache` is not a bool: the text "false" would count as true.
+        PluginError: a store of the chain is not installed, or installed twice.
+    """
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    @overload
+    def get_secret(self, path: str, key: None = None, *, fresh: bool = False) -> SensitiveDict: ...
+    @overload
+    def get_secret(self, path: str, key: None = None, *, default: _D, fresh: bool = False) -> SensitiveDict | _D: ...
+    @overload
+    def get_secret(self, path: str, key: str, *, fresh: bool = False) -> SensitiveStr: ...
+    @overload
+    def get_secret(self, path: str, key: str, *, default: _D, fresh: bool = False) -> SensitiveStr | _D: ...
+    @overload
+    def get_secret(self, path: str, key: str | None = None, *, as_: type[_T], fresh: bool = False) -> _T: ...
+    @overload
+    def get_secret(
+        self, path: str, key: str | None = None, *, as_: type[_T], default: _D, fresh: bool = False
+    ) -> _T | _D: ...
+    def get_secret(
+        self,
+        path: str,
+        key: str | None = None,
+        *,
+        as_: type[Any] | None = None,
+        default: Any = MISSING,
+        fresh: bool = False,
+    ) -> Any:
+        """Return a secret, or one key of it, from the first store of the chain that has it.
+
+        Args:
+            path: such as `database/connection`, or `PATH#KEY` if `key` is None.
+            key: such as `url`. Without it the whole secret is returned, as a dict whose `repr` shows no value.
+            as_: the type of the key's value: str, bytes, int, float, bool, dict, list, or object for the stored value.
+                Without it the value is text: a number, boolean or container as JSON. With the extra `typed`, any type
+                that pydantic validates, such as Path, Decimal or list[str]. A whole secret can be a dataclass, a
+                TypedDict, a pydantic model or a msgspec Struct, whose text has redacted types.
+            default: returned if every store confirms that it does not have it. An outage still raises.
+            fresh: query the stores, past the cache.
+
+        Raises:
+            SecretNotFoundError: no store has it; the message has each store's answer.
+            StoreUnavailableError: no store has it, and one could not answer.
+            AuthenticationError, PermissionDeniedError: a store that may have it refused.
+            InvalidPathError: the path can never name a secret.
+            InvalidDataError: the value is not of the requested type. Names every key that does not fit.
+            TypeError: `as_` is not one of these types, or needs the extra `typed`.
+        """
+        try:
+            if key is not None and (as_ is None or as_ is str) and not fresh:
+                peek = self._peek  # Python 3.11 looks a method up slowly if it is an attribute of the object
+                if (text := peek(path, key)) is not None:
+                    return text
+        except TypeError:  # a list as the path or the key: the read below names the fault
+            pass
+        try:
+            path, key = requested_key(path, key, as_)
+            found = self._chain.resolve(path, key, fresh=fresh)
+        except SecretNotFoundError:
+            if default is MISSING:
+                raise
+            return default
+        return self._requested(found, as_)
+
+    aget_secret = off_loop(get_secret)
+
+    @in_loop(get_secret)
+    async def _aget_secret(
+        self,
+        path: str,
+        key: str | None = None,
+        *,
+        as_: type[Any] | None = None,
+        default: Any = MISSING,
+        fresh: bool = False,
+    ) -> Any:
+        try:
+            if (
+                key is not None
+                and (as_ is None or as_ is str)
+                and not fresh
+                and (text := self._peek(path, key)) is not None
+            ):
+                return text
+        except TypeError:  # as above
+            pass
+        path, key = requested_key(path, key, as_)
+        try:
+            found = await self._aresolve(path, key, fresh=fresh)
+        except SecretNotFoundError:
+            if default is MISSING:
+                raise
+            return default
+        return self._requested(found, as_)
+
+    def get_secrets(self, paths: Iterable[str], *, strict: bool = False, fresh: bool = False) -> SecretBatch:
+        """Return many secrets at once. Each store is queried with one batch.
+
+        Args:
+            paths: such as `["database/connection", "auth/jwt"]`.
+            strict: raise the error of the first path that was not read.
+            fresh: query the stores, past the cache.
+
+        Returns:
+            The secrets by path; `errors` has the error of every other path.
+
+        Raises:
+            StrongroomError: only if `strict`: the error of the first path that was not read.
+            InvalidPathError: a path is not a string.
+        """
+        return self._batch(self._chain.resolve_many(strings(paths), fresh=fresh), strict=strict)
+
+    aget_secrets = off_loop(get_secrets)
+
+    def preload(self, prefix: str = "", *, strict: bool = False) -> SecretBatch:
+        """Read every secret below `prefix` into the cache, in one batch.
+
+        Args:
+            prefix: the empty string is every secret that the stores of the chain can list.
+            strict: raise the error of the first path that was not read.
+
+        Returns:
+            The batch of `get_secrets`, without listed paths that hold no secret, such as deleted ones.
+
+        Raises:
+            StoreError: a store of the chain could not be listed.
+        """
+        return self._preloaded(self.list_secrets(prefix, recursive=True), strict=strict)
+
+    apreload = off_loop_untimed(preload)
+
+    def resolve(
+        self, path: str, key: str | None = None, *, fresh: bool = False, allow_dynamic: bool = True
+    ) -> Resolution:
+        """Return the value as it is stored, with its provenance: store, version, age, and each link's answer.
+
+        Args:
+            path: such as `database/connection`.
+            key: such as `url`; None is the whole secret.
+            fresh: query the stores, past the cache.
+            allow_dynamic: False queries no store that creates a credential on every read.
+
+        Raises:
+            UnsupportedOperationError: `allow_dynamic` is False, and such a store would have to answer. The last of its
+                `attempts` is `Answer.NOT_ASKED`.
+            SecretNotFoundError, StoreError: see `get_secret`.
+        """
+        return self._chain.resolve(path, key, fresh=fresh, allow_dynamic=allow_dynamic)
+
+    aresolve = off_loop(resolve)
+
+    @in_loop(resolve)
+    async def _aresolve(
+        self, path: str, key: str | None = None, *, fresh: bool = False, allow_dynamic: bool = True
+    ) -> Resolution:
+        chain, path, key = self._chain, check_path(path), None if key is None else check_key(key, path)
+        if not fresh and (cached := chain.cached(path, key)) is not None:
+            return cached
+        if fresh or not allow_dynamic:
+            return await self._threads.run_in_time(chain.resolve, path, key, fresh=fresh, allow_dynamic=allow_dynamic)
+        return await self._threads.read(chain, path, key)
+
+    def explain(self, path: str, key: str | None = None) -> Explanation:
+        """Return the result of `resolve` and the answer of every store, including those that it would not query.
+
+        Failures are part of the result.
+
+        Raises:
+            InvalidPathError: the path can never name a secret.
+        """
+        return self._chain.explain(path, key)
+
+    aexplain = off_loop_untimed(explain)
+
+    @overload
+    def interpolate(self, value: str, *, fresh: bool = False) -> str: ...
+    @overload
+    def interpolate(self, value: Mapping[str, Any], *, fresh: bool = False) -> dict[str, Any]: ...
+    def interpolate(self, value: Any, *, fresh: bool = False) -> Any:
+        """Return text, or a mapping, with the value of a secret for each reference `strongroom://PATH#KEY` in it.
+
+        Nothing else in the text is replaced. Values come as text: a number, boolean or container as JSON.
+
+        Args:
+            value: text, or a mapping of text, mappings and lists, such as a parsed configuration file.
+            fresh: query the stores, past the cache.
+
+        Raises:
+            InvalidPathError: `strongroom://` is not followed by PATH#KEY.
+            SecretNotFoundError, StoreError: see `get_secret`.
+            TypeError: the value is neither text nor a mapping.
+        """
+        from strongroom._manager.references import interpolate
+
+        return interpolate(value, lambda path, key: self.get_secret(path, key, fresh=fresh))
+
+    ainterpolate = off_loop_untimed(interpolate)
+
+    def list_secrets(self, prefix: str = "", *, recursive: bool = False) -> list[str]:
+        """Return the names directly below `prefix`, folders ending in `/`; `recursive` returns every path below it.
+
+        Raises:
+            StoreError: a store of the chain could not be listed. The list is never incomplete.
+        """
+        return self._chain.list_secrets(prefix, recursive=recursive)
+
+    alist_secrets = off_loop(list_secrets)
+
+    def get_database_url(self, *, scheme: str | None = None) -> SensitiveStr:
+        """Return the `url` of `database/connection`, or a URL composed of its host, port, user, password and name.
+
+        All parts come from one store. If no store has it, the default that `[secrets]` has for
+        `database/connection#url`, or the value that it composes, is returned.
+
+        Args:
+            scheme: the scheme of the returned URL, such as `postgresql+asyncpg`: it takes the place of that of a stored
+                URL. By default a stored URL is returned unchanged, and a composed one is `postgresql://…`.
+
+        Raises:
+            SecretNotFoundError, StoreError: see `get_secret`.
+            InvalidDataError: a part is not valid; or `scheme` is given, and the stored `url` is not a URL.
+            ValueError: `scheme` is not the scheme of a URL.
+        """
+        check_scheme(scheme)
+        try:
+            url = self._chain.resolve(
+                DATABASE_PATH, extract=lambda data: database_url(data, scheme), wanted=WANTED
+            ).value
+        except SecretNotFoundError:
+            if (DATABASE_PATH, "url") not in self._replacements:
+                raise
+            url = self._chain.resolve(DATABASE_PATH, "url").value
+            url = with_scheme(as_text(url, DATABASE_PATH, "url"), scheme)
+        return as_text(url, DATABASE_PATH, "url")
+
+    aget_database_url = off_loop(get_database_url)
+
+    def get_api_key(self, service: str) -> SensitiveStr:
+        """Return the `key` of `api-keys/<service>`."""
+        return self.get_secret(api_key_path(service), "key")
+
+    async def aget_api_key(self, service: str) -> SensitiveStr:
+        """`get_api_key`. A cached secret is returned without a thread."""
+        return await self.aget_secret(api_key_path(service), "key")
+
+    def get_jwt_secret(self) -> SensitiveStr:
+        """Return the `secret` of `auth/jwt`."""
+        return self.get_secret("auth/jwt", "secret")
+
+    async def aget_jwt_secret(self) -> SensitiveStr:
+        """`get_jwt_secret`. A cached secret is returned without a thread."""
+        return await self.aget_secret("auth/jwt", "secret")
+
+    def _preloaded(self, paths: Iterable[str], *, strict: bool) -> SecretBatch:
+        outcomes = self._chain.resolve_many(paths, allow_dynamic=False)
+        found = {path: one for path, one in outcomes.items() if not isinstance(one, SecretNotFoundError)}
+        return self._batch(found, strict=strict)
+
+    def _batch(self, outcomes: Mapping[str, Resolution | StrongroomError], *, strict: bool) -> SecretBatch:
+        batch = SecretBatch(self._types.apply_to_all(outcomes))
+        if strict:
+            batch.raise_first_error()
+        return batch
+
+    def _requested(self, found: Resolution, as_: Any) -> object:
+        """Return the value as the type that the caller asked for, or that `[secrets]` declares."""
+        if as_ is None:
+            if found.key is None:
+                return self._types.apply(found).value
+            return as_text(found.value, found.path, found.key)
+        from strongroom._manager.conversion import convert
+
+        if as_ is object:
+            as_ = self._types.of(found.path, found.key) or as_
+        if as_ is object or as_ is dict:  # a model declares types
+            found = self._types.apply(found)
+        return convert(found.value, as_, found.path, found.key, found.store)
+
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    def generate_missing(self, *, store: str | None = None) -> list[str]:
+        """Create the required secrets that no store has and whose row has `generate`, and return their variables.
+
+        A secret that another process creates meanwhile is kept.
+
+        Args:
+            store: the name of a store of the chain. By default the first one that can be written.
+
+        Raises:
+            StoreUnavailableError, PermissionDeniedError: it is not known whether a secret exists, or it was refused.
+            UnsupportedOperationError: no store of the chain can be written.
+        """
+        from strongroom._manager.generation import generate_missing
+
+        if store is not None:
+            self._chain.check_store(store)
+        return generate_missing(self._chain, self._config.secrets, store)
+
+    agenerate_missing = off_loop_untimed(generate_missing)
+
+    @in_loop(generate_missing)
+    async def _agenerate_missing(self, *, store: str | None = None) -> list[str]:
+        return await self._threads.write(self.generate_missing, store=store)
+
+    def set_secret(
+        self, path: str, data: Mapping[str, Value], *, store: str | None = None, replace: bool = False
+    ) -> Version | None:
+        """Set the keys of `data` and keep the secret's others; `replace=True` replaces the secret.
+
+        A merge runs under check-and-set if the store has it, and is repeated after a conflict.
+
+        Args:
+            path: such as `database/connection`.
+            data: keys and values: text, bytes, numbers, booleans, null, and lists and mappings of these.
+            store: the name of a store of the chain. By default the first one that can be written.
+            replace: drop the keys that `data` does not have.
+
+        Returns:
+            The store's name for the new version, or None if it has no versions.
+
+        Raises:
+            ConflictError: other writers won, or the new secret would hide keys of a lower store.
+            InvalidPathError, InvalidDataError, SecretTooLargeError: it could not be stored exactly.
+            UnsupportedOperationError: no store of the chain can be written, or the named one does not cover this path.
+            WriteOutcomeUnknownError: the write may or may not have been made.
+        """
+        data = conceal(data)
+        check_flag("replace", replace)
+        return self._chain.write(path, data, store=store, replace=replace)
+
+    aset_secret = off_loop_in_turn(set_secret)
+
+    def delete_secret(self, path: str, *, store: str | None = None) -> None:
+        """Remove the secret from one store, by default the first that can be written.
+
+        Raises:
+            SecretNotFoundError: that store has none.
+        """
+        self._chain.delete(path, store=store)
+
+    adelete_secret = off_loop_in_turn(delete_secret)
+
+    def write_target(self, path: str, *, store: str | None = None) -> WriteTarget:
+        """Return the store that `set_secret` and `delete_secret` would change, with its capabilities.
+
+        Raises:
+            ConfigurationError: the chain has no store of that name.
+            UnsupportedOperationError: no store of the chain, or not that one, can be written, or is read for this path.
+        """
+        return self._chain.write_target(path, store=store)
+
+    @property
+    def versions(self) -> Versions:
+        """Version history and labels of the secrets in the store that writes go to."""
+        from strongroom._manager.versions import Versions
+
+        return Versions(self._chain, self._threads)
+
+    @property
+    def rotations(self) -> Rotations:
+        """Rotation of the secrets that have a table `[rotation."PATH"]` in the configuration."""
+        from strongroom.rotate.rotations import Rotations
+
+        return Rotations(self._chain, self._threads, self._config)
+
+    async def rotate(self, path: str) -> RotationStatus:
+        """Rotate the secret now, off the event loop. `rotations.rotate(path)` is the blocking form."""
+        return await self.rotations.arotate(path)
+
+    # --- watching -----------------------------------------------------------------------------------------------------
+
+    def watch(
+        self, paths: Iterable[str], callback: Callable[[Change], object], *, interval: float | None = None
+    ) -> Watch:
+        """Call `callback` with a `Change` whenever one of these secrets has changed, in a background thread.
+
+        Several changes between two looks are one call. An outage causes no call; a change during it causes one
+        afterwards. Watched secrets are refreshed before they leave the cache. A forked child starts its own thread.
+
+        Args:
+            paths: such as `["database/connection"]`. Their present values are read first, unless they are cached.
+            callback: is called in one thread, in order. Its exceptions are logged.
+            interval: the seconds between two looks; by default `watch_interval` of each link, which is 30.
+
+        Returns:
+            The watch. Its `close` ends it, and so does `close` of the manager.
+
+        Raises:
+            InvalidPathError: a path can never name a secret.
+            ValueError: `interval` is not above zero.
+        """
+        return self._watcher.watch(strings(paths), callback, interval)
+
+    def awatch(self, paths: Iterable[str], *, interval: float | None = None) -> AsyncGenerator[Change, None]:
+        """Yield a `Change` whenever one of these secrets has changed: see `watch`. Closing the generator ends it."""
+        return self._watcher.changes(strings(paths), interval, self._threads)
+
+    # --- maintenance --------------------------------------------------------------------------------------------------
+
+    def invalidate(self, path: str | None = None) -> None:
+        """Drop `path`, or everything, from the cache; the next read is fresh."""
+        self._chain.forget(None if path is None else check_path(path))
+
+    def health(self) -> dict[str, Health]:
+        """Return each store's health, probed now. An unhealthy store is reported, not raised."""
+        return self._chain.health()
+
+    ahealth = off_loop_untimed(health)
+
+    async def aclose(self) -> None:
+        """`close`, off the event loop. It continues if the task is cancelled."""
+        import asyncio
+
+        await asyncio.wrap_future(in_daemon(self.close, "strongroom close"))
+
+
+def preloaded_with_records(manager: SecretsManager) -> SecretBatch:
+    """Return the result of a strict `preload` together with the records of rotations, which `scan` looks into."""
+    listed = manager._chain.list_secrets(recursive=True, records=True)  # noqa: SLF001  # of this module's class
+    return manager._preloaded(listed, strict=True)  # noqa: SLF001  # likewise
+
+
+def usage_of(manager: SecretsManager) -> tuple[dict[str, tuple[CacheUsage, bool]], tuple[Watch, ...]]:
+    """Return the size of the cache in memory and whether an outage is known, by store, and the open watches.
+
+    The result has no value. No store is queried. `strongroom.status.publish` writes it for `strongroom status`.
+    """
+    return manager._chain.usage(), manager._watcher.watches  # noqa: SLF001  # of this module's class

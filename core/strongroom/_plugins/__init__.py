@@ -1,0 +1,43 @@
+"""Plugins: discovery, option schemas, and opening."""
+
+from strongroom._plugins.loader import (
+    COMMANDS,
+    EXPORTERS,
+    IMPORTERS,
+    MAX_REFERENCE_SIZE,
+    ROTATORS,
+    STORES,
+    Plugin,
+    broken,
+    check,
+    check_elsewhere,
+    commands,
+    installed,
+    offers,
+    opener,
+    prepare,
+    schema,
+    schemas,
+    settings,
+)
+
+__all__ = [
+    "COMMANDS",
+    "EXPORTERS",
+    "IMPORTERS",
+    "MAX_REFERENCE_SIZE",
+    "ROTATORS",
+    "STORES",
+    "Plugin",
+    "broken",
+    "check",
+    "check_elsewhere",
+    "commands",
+    "installed",
+    "offers",
+    "opener",
+    "prepare",
+    "schema",
+    "schemas",
+    "settings",
+]

@@ -1,0 +1,62 @@
+"""The identity of a store for the disk cache: what decides which secret a path is, and who reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from strongroom._config import Config
+from strongroom._plugins.distributions import entry_point, metadata_text
+from strongroom._plugins.loader import STORES, schema, settings
+from strongroom.secret import SensitiveDict, Value
+from strongroom.store import DynamicStore, KeyedStore, named_contents
+from strongroom.store.protocols import traits_of
+
+_OTHER_READS = (DynamicStore, KeyedStore)
+"""Stores that create secrets, or that no read of a whole secret can stand for."""
+
+
+def identity(config: Config, store: str) -> Mapping[str, Value] | None:
+    """Return the plugin, the metadata of its distribution, and its options with the files and variables that they name.
+
+    With another address, mount, namespace, role or token, this is another identity, which finds none of the entries.
+    Return None if the disk cache must not keep the answers of the store: all classes that the opener is annotated to
+    return have to allow it in their traits, and an option may leave open who reads. The store is not opened.
+
+    Raises:
+        PluginError, ConfigurationError: see `loader.settings`.
+    """
+    about = config.store(store)
+    known = schema(config, store)
+    if not known.stores or not all(_is_kept(kind, store) for kind in known.stores):
+        return None
+    found = {name: setting.value for name, setting in settings(config, store, known=known).items()}
+    options = {name: _plain(value) for name, value in found.items()}
+    named: dict[str, Value] = {}
+    for name, option in known.options.items():
+        refers = option.option.identity
+        contents = named_contents(options.get(name)) if refers is None else refers(found.get(name))
+        if contents is None:
+            return None
+        named |= contents
+    return SensitiveDict({
+        "plugin": about.plugin,
+        "distribution": metadata_text(entry_point(STORES, about.plugin)),
+        "options": SensitiveDict(options),
+        "named": SensitiveDict(named),
+    })  # fmt: skip
+
+
+def _is_kept(kind: type, store: str) -> bool:
+    traits = traits_of(kind, f"Store {store}")
+    return traits.disk_cache and not traits.local and not issubclass(kind, _OTHER_READS)
+
+
+def _plain(value: Any) -> Any:  # any type of an option
+    """Return an option's value without paths, which a digest does not take."""
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return SensitiveDict((str(name), _plain(item)) for name, item in value.items())
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
