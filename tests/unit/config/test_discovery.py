@@ -212,7 +212,7 @@ def test_loading_and_listing_load_no_sdk(folder):
         import strongroom._config, strongroom._config.discovery, strongroom._plugins
         early = {"tomllib", "importlib.metadata", "dotenv", "difflib"} & set(sys.modules) - started
         from strongroom._config import discovery
-        from strongroom import plugins
+        from strongroom import _plugins as plugins
         plugins.prepare(discovery.load(), "memory")
         plugins.installed()
         late = {"hvac", "requests", "urllib3", "boto3", "click", "rich", "dotenv"} & set(sys.modules) - started

@@ -368,7 +368,7 @@ class TestInstalled:
     def test_nothing_is_written_to_the_user_s_cache_folder(self, search_path, tmp_path):
         """stevedore would write its list there, and miss plugins that are installed later."""
         code = (
-            "from strongroom import plugins; from strongroom._config import discovery; "
+            "from strongroom import _plugins as plugins; from strongroom._config import discovery; "
             "plugins.prepare(discovery.load(), 'memory')()"
         )
         home = tmp_path / "home"
