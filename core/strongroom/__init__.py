@@ -184,10 +184,8 @@ def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = _MODULES.get(name, "errors" if name.endswith("Error") else "secrets_manager")
-    from strongroom._chain.first_use import first_use
 
-    with first_use():
-        value: object = getattr(import_module(f"strongroom.{module}"), name)
+    value: object = getattr(import_module(f"strongroom.{module}"), name)
     globals()[name] = value
     return value
 

@@ -41,7 +41,7 @@ class CallTime:
     def of_calls(cls, monkeypatch):
         """Puts one into the deadline of every call and into its chain, and returns it."""
         stepped = cls()
-        for module in ("store.deadline", "chain.connection"):
+        for module in ("store.deadline", "_chain.connection"):
             monkeypatch.setattr(f"strongroom.{module}.time", stepped)
         return stepped
 

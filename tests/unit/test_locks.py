@@ -355,7 +355,6 @@ def test_locks_that_nobody_has_are_forgotten() -> None:
 PLAIN = {"Lock", "Event", "Semaphore", "BoundedSemaphore", "Barrier", "Queue", "LifoQueue", "PriorityQueue"}
 
 NOT_IN_A_HANDLER = {
-    "strongroom/_chain/first_use.py": "a Condition's own lock is an RLock, and the child of a fork replaces it",
     "strongroom/_cli/commands/status/monitor.py": "the command `status` alone has it, and forks no child",
     "strongroom/_cli/commands/status/server.py": "the command `ui` alone has it, and forks no child",
     "strongroom/testing/faulty_services.py": "tests",

@@ -7,12 +7,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
-from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from strongroom._chain.breaker import Breaker
-from strongroom._chain.first_use import first_use
 from strongroom.errors import (
     InvalidDataError,
     InvalidPathError,
@@ -70,7 +68,6 @@ class Connection:
         """Drop the store without closing it: in the child of a fork its connections are the parent's."""
         self._opening = threading.RLock()
         self._is_opening = False
-        self._used: set[str] = set()
         self.store: GuardedStore | None = None
         self.breaker = Breaker(self._timeout)
         self._path_breakers: dict[str | None, Breaker] = {}
@@ -118,8 +115,7 @@ class Connection:
         try:
             with time_limit(given):
                 store = self.open()
-                with self._first_use("call"):
-                    answer = operation(store)
+                answer = operation(store)
         except StrongroomError as error:
             failure = self._noted(error, path, given, ends, reads=reads, changes=bool(changes))
             if changes:
@@ -191,7 +187,7 @@ class Connection:
             answers = self.open().read_many(paths)
             while waiting and outages < enough and (left := ends - time.monotonic()) > 0:
                 given = max(given if outages else 0.0, min(share, left))
-                with time_limit(min(share, left)), self._first_use("batch"):
+                with time_limit(min(share, left)):
                     path, answer = next(answers)
                 del waiting[path]
                 if isinstance(answer, StoreUnavailableError):
@@ -209,7 +205,6 @@ class Connection:
             self._note_outage(failure, given, late=time.monotonic() >= ends)
         else:
             self._note_answer()
-            self._used |= {"call", "batch"}
         for path in waiting:
             yield path, failure.copy(path=path) if isinstance(failure, StoreError) else failure
 
@@ -277,17 +272,12 @@ class Connection:
         self._is_opening = True
         try:
             if self.store is None:  # otherwise a signal handler has just opened it
-                with first_use():
-                    from strongroom._boundary.guard import GuardedStore  # a hit in the disk cache opens nothing
+                from strongroom._boundary.guard import GuardedStore  # a hit in the disk cache opens nothing
 
-                    self.store = GuardedStore.open(self._opener, self._name)
+                self.store = GuardedStore.open(self._opener, self._name)
             return self.store
         finally:
             self._is_opening = False
-
-    def _first_use(self, kind: str) -> AbstractContextManager[None]:
-        """Mark the first read or write, or the first batch: a backend may import its SDK only then."""
-        return nullcontext() if kind in self._used else first_use()
 
     def _note_outage(self, outage: StoreUnavailableError, given: float, *, late: bool) -> None:
         """Record an outage of a store that had `given` seconds to answer; `late` if it took them all."""
@@ -301,7 +291,6 @@ class Connection:
         """Record an answer of the store, and that it was one for `path`."""
         if path is not None:
             self._path_breakers.pop(path, None)
-            self._used.add("call")
         if (lasted := self.breaker.succeeded()) is not None:
             logger.info("Store %s is available again", self._name)
             emit(Event(EventKind.RECOVERY, self._name, link=self.position, seconds=lasted))

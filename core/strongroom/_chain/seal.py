@@ -5,7 +5,6 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from strongroom._chain.first_use import first_use
 from strongroom.encoding import from_json, to_json_text
 from strongroom.secret import SensitiveStr, Value, conceal
 
@@ -49,10 +48,9 @@ class Sealer:
         # A cached_property takes a lock (Python 3.11), which the child of a fork would have without its thread.
         cipher = self._opened
         if cipher is None:
-            with first_use():
-                from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+            from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-                cipher = self._opened = AESGCM(self._key)
+            cipher = self._opened = AESGCM(self._key)
         return cipher
 
     @property

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, NoReturn, Self, TypeAlias
 from weakref import WeakSet, finalize
 
 from strongroom._chain.chain import Chain
-from strongroom._chain.first_use import first_use
 from strongroom._chain.link import Link
 from strongroom._chain.threads import Threads
 from strongroom._manager import substitution
@@ -50,24 +49,23 @@ class ConfiguredManager:
         vault_url, vault_token = conceal(vault_url), conceal(vault_token)
         if isinstance(chain, list | tuple):
             chain = [conceal_deeply(entry) if isinstance(entry, Mapping) else entry for entry in chain]
-        with first_use():
-            from strongroom._config import discovery
+        from strongroom._config import discovery
 
-            check_flag("enable_fallback", enable_fallback)
-            if disk_cache is not None:
-                check_flag("disk_cache", disk_cache)
-            stores = _open_stores(chain or ())
-            config = discovery.load(
-                environment=environment,
-                vault_url=vault_url,
-                vault_token=vault_token,
-                cache_ttl=cache_ttl,
-                disk_cache=disk_cache,
-                audit=audit,
-                enable_fallback=enable_fallback,
-                chain=chain if chain is None or isinstance(chain, str) else _entries(chain, stores),
-            )
-            self._build(config, stores, sources="" if chain else config.sources)
+        check_flag("enable_fallback", enable_fallback)
+        if disk_cache is not None:
+            check_flag("disk_cache", disk_cache)
+        stores = _open_stores(chain or ())
+        config = discovery.load(
+            environment=environment,
+            vault_url=vault_url,
+            vault_token=vault_token,
+            cache_ttl=cache_ttl,
+            disk_cache=disk_cache,
+            audit=audit,
+            enable_fallback=enable_fallback,
+            chain=chain if chain is None or isinstance(chain, str) else _entries(chain, stores),
+        )
+        self._build(config, stores, sources="" if chain else config.sources)
 
     @classmethod
     def from_config(
@@ -84,17 +82,16 @@ class ConfiguredManager:
         """
         from pathlib import Path
 
-        with first_use():
-            from strongroom._config import Config, discovery
+        from strongroom._config import Config, discovery
 
-            if isinstance(config, Mapping):
-                config = discovery.load(document=conceal_deeply(config), environment=environment)
-            elif not isinstance(config, Config):
-                file = None if config is None else Path(config)
-                config = discovery.load(config_file=file, environment=environment)
-            manager = cls.__new__(cls)
-            manager._build(config, {}, sources=config.sources)  # noqa: SLF001  # the other constructor
-            return manager
+        if isinstance(config, Mapping):
+            config = discovery.load(document=conceal_deeply(config), environment=environment)
+        elif not isinstance(config, Config):
+            file = None if config is None else Path(config)
+            config = discovery.load(config_file=file, environment=environment)
+        manager = cls.__new__(cls)
+        manager._build(config, {}, sources=config.sources)  # noqa: SLF001  # the other constructor
+        return manager
 
     def _build(self, config: Config, stores: Mapping[str, SecretStore], *, sources: str = "") -> None:
         disk = _disk_caches(config, stores)

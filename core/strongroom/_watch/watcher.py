@@ -13,7 +13,6 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from strongroom._chain.first_use import first_use
 from strongroom._watch.schedule import effective_interval, first_look, next_look
 from strongroom._watch.watches import Watch, logger
 from strongroom.paths import check_path
@@ -152,8 +151,7 @@ class Watcher:
 
     def _begin(self, watch: Watch) -> None:
         """Read the paths of a watch, and register it. It is closed afterwards if the manager was closed meanwhile."""
-        with first_use():
-            from strongroom._watch.observer import Observer  # only a watch needs digests
+        from strongroom._watch.observer import Observer  # only a watch needs digests
 
         with self._changed:
             observer = self._observer = self._observer or Observer(self._links, self._timeout)

@@ -1,4 +1,4 @@
-"""Signal handlers and Ctrl-C at every line of a read, and forks during a first use."""
+"""Signal handlers and Ctrl-C at every line of a read, and forks during a first read."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -17,13 +16,10 @@ from strongroom import secrets_manager
 from strongroom._chain import breaker as breaker_module
 from strongroom._chain import cache as cache_module
 from strongroom._chain import connection as connection_module
-from strongroom._chain import first_use as first_use_module
 from strongroom._chain import link as link_module
-from strongroom._chain import seal as seal_module
 from strongroom._chain.cache import Flight, MemoryCache
 from strongroom._chain.chain import Chain
 from strongroom._chain.link import Link
-from strongroom._chain.seal import Sealer
 from strongroom._config import CacheConfig, LinkConfig
 from strongroom.errors import SecretNotFoundError, StoreError, StoreUnavailableError
 from strongroom.secret import Secret
@@ -231,106 +227,52 @@ def test_a_handler_that_invalidates_while_the_default_manager_is_made_never_wait
 
 # --- forks ------------------------------------------------------------------------------------------------------------
 
-FIRST_USE = """
-    import os, signal, sys, threading
+FORK = """
+    import os, signal, threading
 
-    sys.path.insert(0, sys.argv[1])
-    from strongroom import SecretsManager  # before anything imports logging, whose fork hook takes its lock
     from strongroom._chain.chain import Chain
     from strongroom._chain.link import Link
     from strongroom._config import CacheConfig, LinkConfig
-    from strongroom.errors import SecretNotFoundError
     from strongroom.secret import Secret
     from strongroom.store import Traits
 
-    importing, go = threading.Event(), threading.Event()
-    sys.importing, sys.go = importing, go
+    reading, go = threading.Event(), threading.Event()
 
     class Store:
         traits = Traits()
 
         def read(self, path):
-            {when_read}
-            return Secret(path=path, data={{"k": "v"}})
+            reading.set()
+            assert go.wait(60)
+            return Secret(path=path, data={"k": "v"})
 
         def close(self):
             pass
 
-    def opener():
-        {when_opened}
-        return Store()
-
-    chain = Chain([Link(LinkConfig("v"), opener, CacheConfig())])
+    chain = Chain([Link(LinkConfig("v"), Store, CacheConfig())])
     first = threading.Thread(target=chain.resolve, args=("a", "k"))
     first.start()
-    assert importing.wait(60)
-    os.register_at_fork(before=go.set)  # the import ends only when the fork has begun
+    assert reading.wait(60)
     pid = os.fork()
     if pid == 0:
         signal.alarm(50)  # ends a child that hangs
+        go = threading.Event()
+        go.set()
         chain.reset()
         os._exit(0 if chain.resolve("a", "k").value == "v" else 1)
-    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    print(first.is_alive(), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    go.set()
     first.join()
 """
 
-SLOW_SDK = """
-import sys
-sys.importing.set()
-assert sys.go.wait(60)
-import logging
-logging.getLogger("slow_sdk")
-"""
-
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
-@pytest.mark.parametrize("when", ["opened", "read"])
-def test_a_fork_while_a_thread_imports_an_sdk_does_not_hang_the_child(when: str, tmp_path: Path) -> None:
-    """The SDK is imported when the store is opened, or by its first request."""
-    (tmp_path / "slow_sdk.py").write_text(SLOW_SDK)
-    places = {f"when_{place}": "import slow_sdk" if place == when else "pass" for place in ("opened", "read")}
-    script = textwrap.dedent(FIRST_USE).format(**places)
+def test_a_fork_while_a_thread_waits_for_its_first_answer_waits_for_nothing() -> None:
+    """Neither in the parent nor in the child, which reads by itself."""
     ran = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path)], check=True, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", textwrap.dedent(FORK)], check=True, capture_output=True, text=True, timeout=60
     )
-    assert ran.stdout.strip() == "0", ran.stderr
-
-
-def test_a_cipher_that_waits_for_a_fork_holds_no_lock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another sealer's key does not wait for it, nor does the child."""
-    waiting = threading.Event()
-
-    def first_use() -> AbstractContextManager[None]:
-        waiting.set()
-        return first_use_module.first_use()
-
-    monkeypatch.setattr(seal_module, "first_use", first_use)
-    other = threading.Thread(target=Sealer().seal, args=("v", "link", "path", "key"))
-    with handling(lambda: None), first_use_module._first_uses._changed:  # as a fork does
-        other.start()
-        assert waiting.wait(LONG)
-        sealer = Sealer()
-        assert sealer.open(sealer.seal("v", "link", "path", "key")) == "v"
-    other.join()
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
-def test_a_thread_that_forks_in_its_own_first_use_does_not_wait_for_itself() -> None:
-    script = """
-        import os, signal
-        signal.alarm(50)
-        from strongroom._chain.first_use import _first_uses, first_use
-        with first_use():
-            pid = os.fork()
-        if pid == 0:
-            with first_use():
-                os._exit(len(_first_uses._threads) - 1)
-        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), _first_uses._threads)
-    """
-    ran = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)], check=True, capture_output=True, text=True, timeout=LONG
-    )
-    assert ran.stdout.strip() == "0 {}"
+    assert ran.stdout.strip() == "True 0", ran.stderr
 
 
 def test_a_signal_during_a_wait_for_another_thread_does_not_end_it() -> None:
