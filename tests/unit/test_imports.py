@@ -147,7 +147,7 @@ def test_every_public_name_is_there():
 
 
 def test_a_backend_imports_published_modules_only():
-    """As a third party's package does. A private module has an underscore in its path."""
+    """As a third party's package does: a module of the top level without an underscore, or an `spi`."""
     root = Path(__file__).parents[2]
     folders = ("backends", "docs/examples", "docs/how-to")
     files = [file for folder in folders for file in (root / folder).rglob("*.py")]
@@ -157,6 +157,9 @@ def test_a_backend_imports_published_modules_only():
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom):
                 names = [f"{node.module}.{alias.name}" for alias in node.names]
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("strongroom."):
+                parts = (node.module or "").removesuffix(".spi").split(".")
+                private += [f"{file.name}: {node.module}"] * (len(parts) > 2)
             private += [f"{file.name}: {name}" for name in names if name.startswith("strongroom.") and "._" in name]
     assert len(files) > 80
     assert private == []
