@@ -98,8 +98,8 @@ def test_child_of_a_fork_without_hooks_uses_nothing_of_its_parent(openbao):
     role = approle(openbao, token_ttl="1h")
     program = """
 import ctypes
-from forks import forked
-from processes import read_and_close, token_of
+from support.forks import forked
+from support.processes import read_and_close, token_of
 
 store = read(open_vault(**given))
 mine = token_of(store)
@@ -108,7 +108,7 @@ assert threading.active_count() == 1
 value, childs, *_ = forked(lambda: read_and_close(store), fork=ctypes.PyDLL(None).fork)
 print(json.dumps({"value": value, "is_another": childs != mine, "is_kept": token_of(read(store)) == mine}))
 """
-    tests = {**os.environ, "PYTHONPATH": str(Path(forks.__file__).parent)}
+    tests = {**os.environ, "PYTHONPATH": str(Path(forks.__file__).parents[1])}
     status, stdout, stderr = ended(program, role, env=tests)
     assert (status, stderr) == (0, "")
     assert json.loads(stdout) == {"value": "v", "is_another": True, "is_kept": True}

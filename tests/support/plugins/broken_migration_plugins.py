@@ -361,9 +361,8 @@ class _OtherModule(WrongImporter):
 
     @pytest.fixture
     def importing(self, root, tmp_path, monkeypatch):
-        (tmp_path / "corp_importer.py").write_text(
-            f"from folder_plugins import FolderImporter\nclass Corp(FolderImporter): ...\n{self.source}\n"
-        )
+        base = "from support.plugins.folder_plugins import FolderImporter\nclass Corp(FolderImporter): ...\n"
+        (tmp_path / "corp_importer.py").write_text(f"{base}{self.source}\n")
         monkeypatch.syspath_prepend(tmp_path)
         kind = type("Corp", (FolderImporter,), {"__module__": "corp_importer"})
         return lambda _: kind(root)

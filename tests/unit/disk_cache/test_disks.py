@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -59,7 +60,7 @@ def warm(folder):
 
 def use(*command, **environment):
     """Return what each process of the command read, and its warning."""
-    environment = {**os.environ, **environment}
+    environment = {**os.environ, "PYTHONPATH": str(Path(disk_user.__file__).parents[1]), **environment}
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     found = [json.loads(line) for line in done.stdout.splitlines()]
