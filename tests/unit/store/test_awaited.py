@@ -204,13 +204,13 @@ def test_an_operation_that_hangs_costs_its_deadline(managed, method, call, error
     store = Checked()
     store.memory.write("a/b", {"key": "v"})
     manager = managed(store)
-    ended = []
+    ended = threading.Event()
 
     async def hang_until_cancelled():
         try:
             await hang()
         finally:
-            ended.append(method)
+            ended.set()
 
     async def main():
         await manager.aget_secret("a/b")
@@ -224,7 +224,7 @@ def test_an_operation_that_hangs_costs_its_deadline(managed, method, call, error
         assert await manager.aget_secret("a/b", "key") == ("v" if method == "alist_entries" else "later")
 
     asyncio.run(main())
-    assert ended == [method]
+    assert ended.wait(LONG)  # in the thread of the store's loop
 
 
 @pytest.mark.parametrize("kind", [SystemExit, asyncio.CancelledError, LookupError, ConnectionError])
