@@ -16,7 +16,6 @@ from strongroom.errors import Answer, SecretNotFoundError, StoreUnavailableError
 from strongroom.secret import Version
 from strongroom.store import VersionInfo, fail_fast, time_limit
 
-_CONFIRMED = frozenset({Answer.FOUND, Answer.NOT_FOUND})
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
