@@ -1,4 +1,4 @@
-"""The record of a rotation is no secret, its credentials are: what each surface does with `PATH/rotation/pending`."""
+"""The credentials in the record of a rotation are secret, its words are not: `PATH/rotation/pending` everywhere."""
 
 import asyncio
 import json
@@ -72,7 +72,7 @@ def rotated():
 
 
 def words(document):
-    """Return the text of everything in a record that is no credential."""
+    """Return the text of a record without its credentials."""
     state = document[KEY]
     return json.dumps({name: state[name] for name in state if name not in {"new", "old"}})
 

@@ -188,7 +188,7 @@ FOLDERS = {
 
 @pytest.fixture
 def files_of_the_user(monkeypatch):
-    """What a command needs beside the files of the folder."""
+    """The password, the template and the variables of the user, beside the files of the folder."""
     monkeypatch.delenv("VAULT_ADDR")
     monkeypatch.setenv("DB_PASSWORD", CANARY)
     write("OWN=strongroom://database/connection#password\n", "own.env")

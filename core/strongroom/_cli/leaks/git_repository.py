@@ -18,8 +18,8 @@ from tempfile import TemporaryDirectory
 from strongroom.errors import ConfigurationError
 
 _DATA = ("objects", "refs", "packed-refs", "reftable", "shallow", "index", "worktrees")
-"""What the private folder has of the repository, beside HEAD, the reflogs and the parts of a split index. Not `config`
-and `hooks`, and not `info`, whose attributes name drivers and whose grafts hide commits."""
+"""The parts of the repository in the private folder, beside HEAD, the reflogs and the parts of a split index. Not
+`config` and `hooks`, and not `info`, whose attributes name drivers and whose grafts hide commits."""
 
 _CONFIGURATION = """\
 [core]
@@ -135,7 +135,7 @@ def find_folders(path: Path) -> list[Path]:
     that nor files that only look like a bare repository hide the repository around them.
 
     Raises:
-        ConfigurationError: there is none.
+        ConfigurationError: the path has no repository.
     """
     found: list[Path | None] = []
     if path.is_dir():

@@ -1,6 +1,6 @@
 """Copy every version of one secret to a target that has no version of it.
 
-Separate from the transfer of a plan, which writes one version of each secret and keeps a journal of what it replaces.
+Separate from the transfer of a plan, which writes one version of each secret and keeps a journal.
 """
 
 from __future__ import annotations
