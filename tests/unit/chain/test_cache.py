@@ -338,7 +338,8 @@ def test_a_lifetime_of_zero_caches_nothing(clock: Clock) -> None:
 def test_a_broken_seal_is_a_miss(cache: MemoryCache) -> None:
     put(cache, "a", k="v")
     until, decrypt, nonce, ciphertext, bound = cache._fields["a"]["k"]
-    cache._fields["a"]["k"] = (until, decrypt, nonce, ciphertext[:-1] + b"\0", bound)
+    changed = ciphertext[:-1] + bytes([ciphertext[-1] ^ 1])
+    cache._fields["a"]["k"] = (until, decrypt, nonce, changed, bound)
     assert cache.text("a", "k") is None
     cache._sealer = Sealer()
     assert opened(cache, "a") is None
