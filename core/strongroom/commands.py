@@ -18,8 +18,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from strongroom._cli.commands.application.trust import trust_file
     from strongroom._cli.exit_codes import ExitCode
+    from strongroom._cli.operate.trust import trust_file
     from strongroom._cli.options import Invocation, current
     from strongroom._cli.process.child_process import run_command
     from strongroom._cli.terminal.confirmation import confirm
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from strongroom.secrets_manager import Resolution, SecretsManager
 
 _NAMES = {
-    "_cli.commands.application.trust": "trust_file",
+    "_cli.operate.trust": "trust_file",
     "_cli.exit_codes": "ExitCode",
     "_cli.options": "Invocation current",
     "_cli.process.child_process": "run_command",

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from strongroom._cli.commands.status.migrations import MigrationStatus
-from strongroom._cli.commands.status.model import LinkStatus, RotationRow, Status, document
-from strongroom._cli.commands.status.server import StatusServer
+from strongroom._cli.operate.status.migrations import MigrationStatus
+from strongroom._cli.operate.status.model import LinkStatus, RotationRow, Status, document
+from strongroom._cli.operate.status.server import StatusServer
 from strongroom._config import CacheConfig, LinkConfig
 from strongroom.errors import Check, CheckState
 from strongroom.rotate.rotations import RotationStatus

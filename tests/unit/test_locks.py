@@ -355,8 +355,8 @@ def test_locks_that_nobody_has_are_forgotten() -> None:
 PLAIN = {"Lock", "Event", "Semaphore", "BoundedSemaphore", "Barrier", "Queue", "LifoQueue", "PriorityQueue"}
 
 NOT_IN_A_HANDLER = {
-    "strongroom/_cli/commands/status/monitor.py": "the command `status` alone has it, and forks no child",
-    "strongroom/_cli/commands/status/server.py": "the command `ui` alone has it, and forks no child",
+    "strongroom/_cli/operate/status/monitor.py": "the command `status` alone has it, and forks no child",
+    "strongroom/_cli/operate/status/server.py": "the command `ui` alone has it, and forks no child",
     "strongroom/testing/faulty_services.py": "tests",
     "strongroom/testing/overrides.py": "tests",
     "strongroom_aws/service.py": "only daemon threads hold it, and another process has another one",

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from strongroom._cli.commands.extend.new_plugin import KINDS
+from strongroom._cli.operate.plugins.new_plugin import KINDS
 
 ROOT = Path(__file__).parents[3]
 SLOW = "large_folder"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from strongroom._cli.commands.check import poll
+from strongroom._cli.operate.check import poll
 from strongroom._config import SecretConfig
 from strongroom.errors import ConfigurationError, InvalidDataError, MissingFileError, SecretNotFoundError
 from strongroom.required_secrets import resolve
@@ -192,7 +192,7 @@ def test_reading_one_value_pays_for_none_of_it():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     loaded = set(done.stdout.split())
-    assert "strongroom._cli.commands.read" in loaded
+    assert "strongroom._cli.read.get" in loaded
     modules = {"requirements", "cli.needs", "cli.credentials", "cli.formats"}
     modules |= {f"cli.commands.{name}" for name in ("checking", "running", "exporting")}
     assert loaded & {f"strongroom.{name}" for name in modules} == set()
@@ -298,7 +298,7 @@ def test_what_time_does_not_mend_is_not_waited_for():
 def test_the_code_is_that_of_what_needs_the_most_doing():
     """5 says that trying again is enough, so it is the last."""
     from strongroom import errors
-    from strongroom._cli.secrets_table import exit_code
+    from strongroom._cli.secret_variables import exit_code
 
     kinds = (
         errors.StoreUnavailableError, errors.SecretNotFoundError, errors.PermissionDeniedError,

@@ -11,7 +11,8 @@ import pexpect
 import pytest
 
 from strongroom._chain.resolution import Resolution
-from strongroom._cli.process import child_process, lease_keeper
+from strongroom._cli.process import child_process
+from strongroom._cli.read import lease_keeper
 from strongroom._config import SecretConfig
 from strongroom.errors import StoreUnavailableError
 from strongroom.required_secrets import Requirement, State

@@ -225,5 +225,5 @@ def test_a_read_pays_for_none_of_it():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     loaded = set(done.stdout.split())
-    assert "strongroom._cli.commands.read" in loaded
-    assert not {"strongroom._chain.probe", "strongroom._cli.commands.doctor"} & loaded
+    assert "strongroom._cli.read.get" in loaded
+    assert not {"strongroom._chain.probe", "strongroom._cli.operate.doctor"} & loaded

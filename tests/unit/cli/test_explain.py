@@ -208,4 +208,4 @@ def test_reading_one_value_pays_for_none_of_it():
         "print('', *sys.modules, sep='\\n')"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
-    assert not {"strongroom._chain.explanation", "strongroom._cli.commands.explain"} & set(done.stdout.split())
+    assert not {"strongroom._chain.explanation", "strongroom._cli.read.explain"} & set(done.stdout.split())

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from strongroom import InvalidDataError, required_secrets
 from strongroom._chain.resolution import DEFAULT_STORE, Resolution
-from strongroom._cli import export_formats
+from strongroom._cli.read import export_formats
 from strongroom._config import SecretConfig
 from strongroom.dotenv import parse_dotenv
 from support.clock import LONG

@@ -2,7 +2,7 @@
 
 import pytest
 
-from strongroom._cli.process.redacted_output import _LONGEST_LINE, _OVERLAP, complete
+from strongroom._cli.read.redacted_output import _LONGEST_LINE, _OVERLAP, complete
 from strongroom._fingerprints import Fingerprints
 
 VALUE = b"canary-real-value-77"

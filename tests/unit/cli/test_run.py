@@ -14,7 +14,7 @@ import pytest
 
 from strongroom import SecretsManager
 from strongroom import _plugins as plugins
-from strongroom._cli.process.store_credentials import without_credentials
+from strongroom._cli.read.store_credentials import without_credentials
 from strongroom._config import discovery
 from support.clock import LONG
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom._cli.leaks import files
+from strongroom._cli.operate.scan import files
 from strongroom._fingerprints import Fingerprints
 
 VALUE = "canary-real-value-77"

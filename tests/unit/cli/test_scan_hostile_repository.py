@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom._cli.leaks import git_repository
+from strongroom._cli.operate.scan import git_repository
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is missing")
 

@@ -13,10 +13,10 @@ from rich.console import Console
 
 from strongroom import SecretsManager, events
 from strongroom import status as reports
-from strongroom._cli.commands.status.command import _screen
-from strongroom._cli.commands.status.migrations import Migrations
-from strongroom._cli.commands.status.model import LinkStatus, Status
-from strongroom._cli.commands.status.view import _next
+from strongroom._cli.operate.status.migrations import Migrations
+from strongroom._cli.operate.status.model import LinkStatus, Status
+from strongroom._cli.operate.status.status import _screen
+from strongroom._cli.operate.status.view import _next
 from strongroom._config import CacheConfig, LinkConfig, discovery
 from strongroom.migrate import Migrator
 from strongroom.rotate.rotations import RotationStatus

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom._cli.commands import completion
+from strongroom._cli.operate import completion
 
 STORE = """
     from strongroom import Secret, SecretNotFoundError
@@ -107,7 +107,7 @@ def test_completion_offers_stores_after_the_option(monkeypatch):
     """Without it, plugins alone."""
     import click
 
-    from strongroom._cli.commands.extend.stores import stores_command
+    from strongroom._cli.operate.plugins.stores import stores_command
 
     monkeypatch.setattr(completion, "ends", lambda *_: ["a-store"])
     monkeypatch.setattr(completion, "plugins", lambda *_: ["a-plugin"])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from strongroom import _plugins as plugins
-from strongroom._cli.commands import completion
+from strongroom._cli.operate import completion
 from strongroom._config import OptionValue, Rank, discovery
 from strongroom.errors import ConfigurationError
 from support.clock import LONG

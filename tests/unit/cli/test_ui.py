@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from strongroom._cli.commands.status.model import document
-from strongroom._cli.commands.status.monitor import Monitor
-from strongroom._cli.commands.status.server import StatusServer
+from strongroom._cli.operate.status.model import document
+from strongroom._cli.operate.status.monitor import Monitor
+from strongroom._cli.operate.status.server import StatusServer
 from strongroom._config import discovery
 from support.clock import LONG
 

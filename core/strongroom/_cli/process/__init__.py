@@ -1,1 +1,1 @@
-"""Child processes of `strongroom run`: signals, exit codes, and the environment that they receive."""
+"""Child processes and signals."""

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from strongroom import SecretsManager
-from strongroom._cli.commands.extend.new_plugin import names_of, package
+from strongroom._cli.operate.plugins.new_plugin import names_of, package
 from strongroom._config import discovery
 from strongroom.errors import (
     ConfigurationError,

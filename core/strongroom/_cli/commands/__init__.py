@@ -1,1 +1,0 @@
-"""The commands that are always there. Each module is imported when its command is called."""

@@ -1,1 +1,0 @@
-"""Commands about the secrets that an application requires."""

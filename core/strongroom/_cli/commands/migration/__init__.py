@@ -1,1 +1,0 @@
-"""`strongroom migrate`, `copy` and `mapping`, with the views of plans and reports."""

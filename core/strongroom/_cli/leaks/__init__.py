@@ -1,1 +1,0 @@
-"""Search for known values in streams, files, archives and the history of a git repository."""

@@ -1,0 +1,1 @@
+"""Commands of the group Operate in `strongroom --help`, with their helpers."""

@@ -1,0 +1,1 @@
+"""`strongroom config` and `strongroom import-config`."""

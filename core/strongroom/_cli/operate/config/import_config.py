@@ -1,0 +1,96 @@
+"""`strongroom import-config`: `[secrets]` from the file of another tool. It reads no secret."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from strongroom._cli.operate.config.declarations import Declared, Row, read_env_schema, read_secretspec, read_teller
+from strongroom._cli.terminal import output
+from strongroom._config.discovery import MAX_FILE_SIZE
+from strongroom._config.file import read_file
+from strongroom._config.toml_text import parse_toml, toml_key, toml_string
+from strongroom.bounded_file import read_text
+from strongroom.env_names import EnvironmentMapping
+from strongroom.errors import ConfigurationError, InvalidPathError
+from strongroom.paths import check_path
+
+
+@click.command("import-config")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--profile", default="default", show_default=True, help="Import this profile of a secretspec.toml.")
+@click.option("--path", "folder", metavar="PATH", help="The path of secrets whose place FILE does not name.")
+def import_command(file: Path, profile: str, folder: str | None) -> None:
+    """Print the table [secrets] for a secretspec.toml, .env.schema or teller.yml.
+
+    Variables with a usual name, such as DATABASE_URL, get their usual path and key. Others that have no place in FILE
+    become keys of one secret, named after the project. No value is copied, except for a default of secretspec.
+
+    Example: strongroom import-config secretspec.toml >> strongroom.toml
+    """
+    declared = _read(file, profile)
+    if not declared.rows:
+        raise ConfigurationError(f"{file} declares no secrets")
+    path = _path(folder or re.sub(r"[^\w.-]+", "-", declared.project).strip("-") or "app")
+    text = "\n".join(["[secrets]", *_lines(declared.rows, path)])
+    rows = read_file(parse_toml(text, str(file)), str(file)).secrets
+    EnvironmentMapping({variable: (row.path, row.key) for variable, row in rows.items()})
+    output.write_lines(text.splitlines())
+    for note in declared.notes:
+        output.say(f"note: {note}")
+
+
+def _read(file: Path, profile: str) -> Declared:
+    text = read_text(file, "The file to import", MAX_FILE_SIZE)
+    if file.name.endswith(".toml"):
+        try:
+            return read_secretspec(parse_toml(text, str(file)), profile)
+        except KeyError:
+            pass
+        raise ConfigurationError(f"{file} has no profile {profile}")
+    if file.name.endswith((".yml", ".yaml")):
+        return read_teller(_yaml(file, text))
+    if file.name.endswith(".schema"):
+        return read_env_schema(text)
+    raise ConfigurationError(f"{file}: expected secretspec.toml, .env.schema or teller.yml")
+
+
+def _yaml(file: Path, text: str) -> Mapping[str, Any]:
+    try:
+        import yaml
+    except ImportError:
+        raise ConfigurationError(f"{file}: YAML needs another package: pip install 'strongroom[yaml]'") from None
+    try:
+        document = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError):
+        document = None
+    if isinstance(document, Mapping):
+        return document
+    raise ConfigurationError(f"{file}: it is not a mapping in YAML")
+
+
+def _path(text: str) -> str:
+    try:
+        return check_path(text)
+    except InvalidPathError as error:
+        raise click.UsageError(f"--path: {error.reason}") from None
+
+
+def _lines(rows: list[Row], path: str) -> Iterator[str]:
+    mapping = EnvironmentMapping()
+    for row in rows:
+        place = row.reference or mapping.locate(row.variable) or (path, row.variable.lower())
+        reference = toml_string("#".join(place))
+        settings = [f"{name} = {_toml(value)}" for name, value in row.settings.items()]
+        name = toml_key(row.variable)
+        yield f"{name} = {{ {', '.join([f'at = {reference}', *settings])} }}" if settings else f"{name} = {reference}"
+
+
+def _toml(value: object) -> str:
+    """Return a string, number or boolean as TOML, whose syntax for numbers and booleans is that of JSON."""
+    return json.dumps(value) if isinstance(value, bool | int | float) else toml_string(str(value))

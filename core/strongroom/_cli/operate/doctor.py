@@ -1,0 +1,161 @@
+"""`strongroom doctor`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from strongroom._chain.chain import Chain
+from strongroom._chain.connection import Opener
+from strongroom._chain.link import Link
+from strongroom._cli.exit_codes import ExitCode, code_of, code_of_all
+from strongroom._cli.operate.cache import described, inspected, summary
+from strongroom._cli.options import Invocation, current, json_option
+from strongroom._cli.terminal import confirmation, output
+from strongroom.errors import CheckState, StrongroomError
+from strongroom.store import require_paths
+
+if TYPE_CHECKING:
+    from strongroom._config import Config
+    from strongroom._disk_cache.maintenance import Status
+    from strongroom.store import Health, SecretStore
+
+_OK = CheckState.OK.value
+_STATES = {
+    ExitCode.DENIED: "denied",
+    ExitCode.UNAVAILABLE: "unavailable",
+    ExitCode.CONFIGURATION: "misconfigured",
+}
+_FAILED = "failed"
+"""State for every other exit code."""
+
+
+@click.command("doctor")
+@json_option("Print a JSON object with one entry for each store.")
+@current
+def doctor_command(invocation: Invocation, *, as_json: bool) -> None:
+    """Check the health of every store in the chain, and suggest what to fix.
+
+    All stores are opened and checked in parallel, without any cache. A store without health checks is ok if it opens.
+    The exit code is 0 if every store is ok; otherwise it is the code of the gravest problem. A warning needs attention
+    soon, but does not change the exit code. A rotation that is overdue or unfinished is a warning of its store.
+
+    Example: strongroom --environment prod doctor
+    """
+    config = invocation.load()
+    found = examine(config)
+    cache = inspected(config) if config.cache.disk else None
+    if config.sources and not as_json:
+        output.say(config.sources)
+    if as_json:
+        output.write_document({**_described(config, found), "disk_cache": None if cache is None else described(cache)})
+    else:
+        rows = list(_rows(config, found, cache))
+        output.write_listing(("store, check", "status", "took", "details"), map(_cells, rows), rows)
+    if failed := [name for name, health in found.items() if not health.ok]:
+        stores = output.counted(len(found), "store")
+        output.say(f"{len(failed)} of {stores} failed: {', '.join(failed)}")
+    click.get_current_context().exit(code_of_all(health.error for health in found.values() if health.error is not None))
+
+
+def examine(config: Config) -> Mapping[str, Health]:
+    """Return the health of each store in chain order. The stores are opened for this, and closed again."""
+    paths = dict.fromkeys(secret.path for secret in config.secrets.values())
+    with closing(chain_of(config)) as chain, require_paths(paths):
+        found = chain.health()
+    if not config.rotations or not any(health.ok for health in found.values()):
+        return found
+    from strongroom._cli.operate import expiry
+
+    rotations = expiry.checks(config)
+    return {
+        name: health._replace(checks=(*health.checks, *(check for store, check in rotations if store == name)))
+        for name, health in found.items()
+    }
+
+
+def chain_of(config: Config) -> Chain:
+    """Return the configured chain. A store whose options are invalid raises the error when it is used, and not here."""
+    links = [Link(link, _opener(config, link.store), config.cache) for link in config.chain]
+    return Chain(links, timeout=config.timeout)
+
+
+def _opener(config: Config, store: str) -> Opener:
+    """Return the opener of a store, which raises any error in its options, so that the others are still checked."""
+    from strongroom import _plugins as plugins
+
+    try:
+        return plugins.prepare(config, store)
+    except StrongroomError as error:
+        fault = error.copy()
+
+    def fail() -> SecretStore:
+        raise fault
+
+    return fail
+
+
+def _rows(config: Config, found: Mapping[str, Health], cache: Status | None) -> Iterator[tuple[str, ...]]:
+    """Yield store, check, state, duration, details and hint; the row of a store comes before those of its checks.
+
+    The last row is that of the cache on disk. Its fault is a warning: every read is a miss, and asks the store.
+    """
+    for name, health in found.items():
+        took = f"{health.seconds * 1000:.1f} ms"
+        details = location_of(config, name) or (health.detail if health.ok else "")
+        yield tuple(map(output.one_line, (name, "", state_of(health), took, details, "")))
+        for check in health.checks:
+            yield tuple(map(output.one_line, (name, check.name, check.state, "", check.detail, check.hint)))
+    if cache is not None:
+        state, hint = (CheckState.WARNING, f"Check {cache.folder}") if cache.fault else (CheckState.OK, "")
+        yield tuple(map(output.one_line, ("disk cache", "", state, "", summary(cache), hint)))
+
+
+def _cells(row: tuple[str, ...]) -> tuple[str | output.Cell, ...]:
+    """Return the cells of a row on a terminal: checks are indented, and the hint is below the details."""
+    name, check, state, took, detail, hint = row
+    return f"  {check}" if check else name, output.state(state), took, advised(detail, hint)
+
+
+def advised(detail: str, hint: str) -> str:
+    """Return the details of a check with its hint below them; either may be empty."""
+    return "\n".join(filter(None, (detail, f"Next: {hint}" if hint else "")))
+
+
+def _described(config: Config, found: Mapping[str, Health]) -> dict[str, Any]:
+    return {
+        "ok": all(health.ok for health in found.values()),
+        "environment": config.environment,
+        "files": list(map(str, config.files)),
+        "folder": str(config.folder),
+        "stores": [
+            {
+                "store": name,
+                "state": state_of(health),
+                "place": location_of(config, name),
+                "seconds": health.seconds,
+                "detail": health.detail,
+                "facts": {name: str(fact) for name, fact in health.facts.items()},
+                "checks": [check._asdict() for check in health.checks],
+            }
+            for name, health in found.items()
+        ],
+    }
+
+
+def state_of(health: Health) -> str:
+    """Return the state of a store in one word: `ok`, or its fault, such as `unavailable`."""
+    return _OK if health.error is None else _STATES.get(code_of(health.error), _FAILED)
+
+
+def location_of(config: Config, store: str) -> str:
+    """Return the location of the store, or an empty string if its options are invalid."""
+    from strongroom import _plugins as plugins
+
+    try:
+        return confirmation.describe_location(plugins.settings(config, store))
+    except StrongroomError:
+        return ""

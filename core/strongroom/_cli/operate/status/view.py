@@ -1,0 +1,129 @@
+"""The status as rows: for the tables of a terminal, and for lines in a pipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+from rich.filesize import decimal
+
+from strongroom._cli.operate.doctor import advised
+from strongroom._cli.operate.expiry import words
+from strongroom._cli.operate.status.migrations import MigrationStatus
+from strongroom._cli.operate.status.model import LinkStatus, RotationRow, Status
+from strongroom._cli.terminal.output import Cell, counted, joined, state
+from strongroom.durations import format_duration
+from strongroom.errors import CheckState, shown
+from strongroom.status import ProcessReport
+
+if TYPE_CHECKING:
+    from strongroom.rotate.rotations import RotationStatus
+
+_BAR = 8
+
+
+class Section(NamedTuple):
+    """A table of the status: its name in a pipe, its columns, and its rows."""
+
+    name: str
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[Cell | str, ...]]
+
+
+def sections(status: Status, *, paths: bool) -> Iterator[Section]:
+    """Yield the sections that have something to show, the most important first: a small screen cuts the rest."""
+    now = status.time
+    yield Section("chain", ("link", "status", "took", "details"), [*_links(status)])
+    if status.migrations:
+        rows = [_migration(migration, now) for migration in status.migrations]
+        yield Section("migration", ("migration", "state", "progress", "age"), rows)
+    if status.rotations:
+        rows = [_rotation(row, number, now, paths=paths) for number, row in enumerate(status.rotations, 1)]
+        yield Section("rotation", ("rotation", "state", "next", "rotator", "store"), rows)
+    if caches := [*_caches(status)]:
+        yield Section("cache", ("process", "cache", "holds", "hits"), caches)
+    if watches := [*_watches(status, paths=paths)]:
+        yield Section("watch", ("process", "watches", "secrets"), watches)
+
+
+def _links(status: Status) -> Iterator[tuple[Cell | str, ...]]:
+    for number, link in enumerate(status.links, 1):
+        took = "" if link.seconds is None else f"{link.seconds * 1000:.0f} ms"
+        details = link.location or link.detail if link.ok else link.detail
+        yield f"{number} {link.policy.store}", state(link.state), took, details
+        yield from _checks(link)
+
+
+def _checks(link: LinkStatus) -> Iterator[tuple[Cell | str, ...]]:
+    for check in link.checks:
+        if check.state is not CheckState.OK:
+            yield f"  {check.name}", state(check.state.value), "", advised(check.detail, check.hint)
+
+
+def _caches(status: Status) -> Iterator[tuple[Cell | str, ...]]:
+    if (disk := status.disk_cache) is not None:
+        holds = disk.fault or f"{counted(disk.entries, 'entry', 'entries')}, {decimal(disk.size)}"
+        yield "on disk", state("warning" if disk.fault else "ok", "disk"), holds, ""
+    for report in status.processes:
+        for cache in report.caches:
+            if not (cache.secrets or cache.absences or cache.hits or cache.outage):
+                continue  # a store on this machine is not cached
+            absences = f", {counted(cache.absences, 'absence')}" if cache.absences else ""
+            kept = f"{counted(cache.secrets, 'secret')}{absences}, {decimal(cache.size)}"
+            named = state("unavailable", f"{cache.store}: outage") if cache.outage else cache.store
+            yield _process(report, status.time), named, kept, f"{cache.hits:,}"
+
+
+def _watches(status: Status, *, paths: bool) -> Iterator[tuple[Cell | str, ...]]:
+    for report in status.processes:
+        if report.watches:
+            total = sum(watch.secrets for watch in report.watches)
+            names = ", ".join(dict.fromkeys(path for watch in report.watches for path in watch.paths))
+            yield _process(report, status.time), str(len(report.watches)), names if paths and names else str(total)
+
+
+def _process(report: ProcessReport, now: datetime) -> Cell | str:
+    text = f"{report.name} {report.pid}"
+    if report.is_silent(now):
+        return state("warning", f"{text}\nsilent for {_ago(report.updated, now)}")
+    return text
+
+
+def _rotation(row: RotationRow, number: int, now: datetime, *, paths: bool) -> tuple[Cell | str, ...]:
+    name = row.path if paths else f"rotation {number}"
+    if row.status is None:
+        return name, state("warning", "unknown"), row.fault, row.rotator, row.store
+    found = row.status
+    style = "warning" if found.overdue or found.unfinished else found.state
+    return name, state(style, found.state), _next(found, now), found.rotator, found.store
+
+
+def _next(status: RotationStatus, now: datetime) -> str:
+    """Return what happens next to a rotation, and when; an empty string if its state says it all."""
+    if status.grace_end is not None:
+        left = (status.grace_end - now).total_seconds()
+        return f"revokes in {format_duration(_rounded(left))}" if left >= 1 else "revocation is due"
+    text = words(status, now)
+    return "" if text == status.state else text
+
+
+def _migration(migration: MigrationStatus, now: datetime) -> tuple[Cell | str, ...]:
+    stores = f"{joined(migration.sources)} → {shown(migration.target)}" if migration.target else ""
+    share = migration.done / migration.total if migration.total else 1.0
+    filled = int(share * _BAR)
+    progress = f"{'█' * filled}{'░' * (_BAR - filled)} {migration.done}/{migration.total}"
+    return f"{migration.run}\n{stores}", state(migration.state), progress, _ago(migration.started, now)
+
+
+def _ago(moment: datetime, now: datetime) -> str:
+    seconds = max(0.0, (now - moment).total_seconds())
+    return "less than 1 s" if seconds < 1 else format_duration(_rounded(seconds))
+
+
+def _rounded(seconds: float) -> float:
+    """Return the duration in its largest unit alone: 3 min 20 s is 3 min."""
+    for unit in (86_400, 3600, 60):
+        if seconds >= unit:
+            return seconds // unit * unit
+    return seconds // 1

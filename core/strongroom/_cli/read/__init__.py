@@ -1,0 +1,1 @@
+"""Commands of the group Read in `strongroom --help`, with their helpers."""

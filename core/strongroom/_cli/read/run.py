@@ -1,0 +1,193 @@
+"""`strongroom run`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from strongroom._cli import secret_variables
+from strongroom._cli.options import Invocation, complete, current, read_duration
+from strongroom._cli.process import child_process
+from strongroom._cli.process.signals import handled
+from strongroom._cli.read import env_file, lease_keeper, supervisor
+from strongroom._cli.read.redacted_output import redacted_output
+from strongroom._cli.read.store_credentials import without_credentials
+from strongroom._cli.read.variable_watch import Rows
+from strongroom._fingerprints import Fingerprints
+from strongroom.secret import observe
+
+if TYPE_CHECKING:
+    from strongroom.required_secrets import Requirement
+
+_LOCALES = {"C.UTF-8", "C.utf8", "UTF-8"}
+"""Values of LC_CTYPE that Python sets itself in the C locale: https://peps.python.org/pep-0538/"""
+
+
+@click.command("run", context_settings={"allow_interspersed_args": False})
+@click.option(
+    "--on-change",
+    "action",
+    metavar="ACTION",
+    callback=supervisor.read_action,
+    help="When a value of [secrets] changes: restart, exit, or signal:NAME, such as signal:HUP.",
+)
+@click.option(
+    "--stop-timeout",
+    metavar="DURATION",
+    default="10s",
+    show_default=True,
+    callback=read_duration,
+    help="Time between SIGTERM and SIGKILL when --on-change ends COMMAND.",
+)
+@click.option(
+    "--env-file",
+    "env_files",
+    metavar="FILE",
+    multiple=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Set the variables of a .env file too, with values for references strongroom://PATH#KEY. Repeatable.",
+)
+@click.option(
+    "--redact",
+    is_flag=True,
+    help="Mask the values of secrets in the output of COMMAND, which then appears line by line.",
+)
+@click.argument(
+    "command",
+    nargs=-1,
+    required=True,
+    type=click.UNPROCESSED,
+    metavar="COMMAND...",
+    shell_complete=complete("command"),
+)
+@current
+def run_command(
+    invocation: Invocation,
+    command: tuple[str, ...],
+    action: supervisor.Action | None,
+    stop_timeout: float,
+    env_files: tuple[Path, ...],
+    *,
+    redact: bool,
+) -> None:
+    """Run COMMAND with the variables of [secrets] in its environment.
+
+    The variables override inherited ones. COMMAND is not started if a required variable does not resolve. It does not
+    inherit the credentials of stores, such as tokens in VAULT_*, BAO_* and STRONGROOM_* variables, and the access keys
+    in AWS_* variables if an AWS store is in the chain. It inherits --config and --environment as STRONGROOM_CONFIG and
+    STRONGROOM_ENVIRONMENT.
+
+    COMMAND replaces this process, so that it receives signals and sets the exit code. If a value is leased, such as a
+    database user, this process stays as the parent of COMMAND: it renews the leases, forwards signals, and revokes the
+    leases when COMMAND exits.
+
+    With --on-change this process stays too, and watches the secrets. `restart` ends COMMAND and starts it with the new
+    values, `signal:NAME` sends it a signal, and `exit` ends it and exits with code 11. Changes within a second of one
+    another count as one. COMMAND keeps running while a required variable does not resolve.
+
+    The variables of --env-file override those of [secrets]. A value that is one reference is watched like a row of
+    [secrets]; other references are resolved when COMMAND starts.
+
+    With --redact this process stays too, and masks every value that it has read in the output of COMMAND, also in
+    base64, percent-encoded and in JSON.
+
+    Example: strongroom run -- gunicorn app:application
+    """
+    from strongroom import _plugins as plugins
+
+    known = Fingerprints(binary=True)
+    if redact:
+        observe(lambda path, data: known.add_all(data, path))
+    found = env_file.read_env_files(env_files)
+    config = found.laid_over(invocation.load_trusted())
+    with (
+        secret_variables.open_rows(config, empty=bool(env_files)) as (answers, secrets),
+        redacted_output(known) if redact else contextlib.nullcontext(),
+    ):
+        secret_variables.require(answers, f"{command[0]} was not started")
+        withheld = without_credentials(_original_environment(), config, plugins.schemas())
+        inherited = {**withheld, **_selection(invocation), **secrets.interpolate(found.texts)}
+        variables = environment(inherited, answers)
+        code = None
+        if action is not None:
+            supervised = supervisor.Supervisor(
+                command,
+                action,
+                stop_timeout=stop_timeout,
+                rows=Rows(answers, secrets, secrets.resolve),
+                environment=partial(environment, inherited),
+            )
+            code = child_process.exit_code(supervised.run, command[0])
+        elif leased := lease_keeper.leased(answers):
+            with lease_keeper.renewal(leased, secrets.resolve, lease_keeper.advise_restart(command[0])):
+                code = child_process.run_command(command, variables)
+        elif redact:
+            code = child_process.run_command(command, variables)
+    click.get_current_context().exit(_replace_process(command, variables) if code is None else code)
+
+
+def environment(inherited: Mapping[str, str], answers: Sequence[Requirement]) -> dict[bytes, bytes]:
+    """Return the inherited variables, overridden by the resolved ones.
+
+    An optional variable that did not resolve is inherited.
+
+    Raises:
+        InvalidDataError: an environment variable cannot hold a value. The message names the variable.
+    """
+    found = {os.fsencode(answer.variable): _content(answer) for answer in answers if answer.resolution is not None}
+    return {os.fsencode(name): os.fsencode(value) for name, value in inherited.items()} | found
+
+
+def _original_environment() -> dict[str, str]:
+    """Return the variables that this process was started with, without an LC_CTYPE that Python has set itself."""
+    variables = dict(os.environ)
+    if variables.get("LC_CTYPE") in _LOCALES:
+        try:
+            lines = Path("/proc/self/environ").read_bytes().split(b"\0")
+        except OSError:  # not Linux: LC_CTYPE is harmless, and may be intended
+            return variables
+        del variables["LC_CTYPE"]
+        for name, _, value in (line.partition(b"=") for line in lines):
+            if name == b"LC_CTYPE":
+                variables["LC_CTYPE"] = os.fsdecode(value)
+    return variables
+
+
+def _selection(invocation: Invocation) -> dict[str, str]:
+    """Return the variables that select the same configuration in an application that loads its own."""
+    found: dict[str, str] = {}
+    if invocation.config_file is not None:
+        found["STRONGROOM_CONFIG"] = str(invocation.config_file.absolute())
+    if invocation.environment:
+        found["STRONGROOM_ENVIRONMENT"] = invocation.environment
+    return found
+
+
+def _content(answer: Requirement) -> bytes:
+    content = secret_variables.to_bytes(answer)
+    if b"\0" in content:
+        del content
+        raise secret_variables.refusal(answer, "an environment variable cannot contain a NUL")
+    return content
+
+
+def _replace_process(command: tuple[str, ...], variables: Mapping[bytes, bytes]) -> int:
+    """Replace this process by the command. Return a shell's exit code if that fails."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
+
+    def become() -> NoReturn:
+        # Python ignores these signals, and the new program would inherit that.
+        with handled((signal.SIGPIPE, signal.SIGXFSZ), signal.SIG_DFL):
+            os.execvpe(command[0], command, variables)  # noqa: S606  # the user's own command
+
+    return child_process.exit_code(become, command[0])

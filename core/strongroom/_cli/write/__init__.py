@@ -1,0 +1,1 @@
+"""Commands of the group Write in `strongroom --help`, with their helpers."""
