@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from strongroom._config.discovery import named_file as expand_config_file
     from strongroom._config.trust import is_trusted as is_file_trusted
     from strongroom._config.variables import option_variable
-    from strongroom._files.dotenv_codec import set_values as set_dotenv_values
     from strongroom._plugins import settings as store_settings
     from strongroom.dotenv import parse_dotenv
+    from strongroom.dotenv import set_values as set_dotenv_values
     from strongroom.durations import ALLOWED as DURATION_FORMAT
     from strongroom.durations import parse_duration
     from strongroom.private_file import prepare as prepare_private_file
@@ -50,11 +50,10 @@ _NAMES = {
     "_config.discovery": (
         "CONFIG_FILE_NAME=FILE_NAME config_environments=environments expand_config_file=named_file load_config=load"
     ),
-    "dotenv": "parse_dotenv",
+    "dotenv": "parse_dotenv set_dotenv_values=set_values",
     "durations": "DURATION_FORMAT=ALLOWED parse_duration",
     "_config.trust": "is_file_trusted=is_trusted",
     "_config.variables": "option_variable",
-    "_files.dotenv_codec": "set_dotenv_values=set_values",
     "private_file": "prepare_private_file=prepare",
     "_plugins": "store_settings=settings",
     "secrets_manager": "Resolution SecretsManager",

@@ -1,6 +1,18 @@
-"""Reading one `.env` file by python-dotenv's grammar, and reporting what python-dotenv skips silently.
+r"""Parsing and writing of `.env` files.
 
-Nothing is expanded (`${OTHER}` stays as it is written) and nothing is put into the environment.
+python-dotenv parses. Nothing is expanded (`${OTHER}` stays as it is written), nothing is put into the environment, and
+what python-dotenv skips silently is reported.
+
+A line is written only in a form that a POSIX shell which sources the file and python-dotenv both read as the value:
+
+- bare, if the value has only letters, digits and `_./:@%+,=-`;
+- between single quotes, as it is, if it has none, no two backslashes in a row, and no backslash at the end;
+- between double quotes, with `\` and `"` escaped, if it has no dollar and no backtick.
+
+Everything else is refused: a dollar or a backtick together with a single quote or such backslashes, a carriage
+return, a NUL, and `${`, which python-dotenv expands even between single quotes. Docker Compose reads the same forms,
+except for values between double quotes that begin or end with a double quote or end with a backslash:
+https://github.com/compose-spec/compose-go/blob/042173482969cd44087fbc45b1f2f48d01b2d9c8/dotenv/parser.go#L128
 """
 
 from __future__ import annotations
@@ -9,11 +21,12 @@ import errno
 import io
 import logging
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.bounded_file import Inspect, read_bytes
-from strongroom.errors import ConfigurationError
+from strongroom.errors import ConfigurationError, InvalidDataError
 from strongroom.secret import SensitiveDict, SensitiveStr
 from strongroom.store import reentrant_lock
 
@@ -38,9 +51,16 @@ _BLANKS = re.compile(rf"[^\S\r\n]{{{MAX_BLANKS + 1}}}")
 # Not a last line of base64, which ends in one or two equal signs.
 _ASSIGNMENT = re.compile(r"^[ \t]*+(?:export[ \t]++)?[A-Za-z_][A-Za-z0-9_]*+=(?!=|\s|$)", re.MULTILINE)
 
-_DOUBLE_QUOTED = re.compile(r'"(?:\\.|[^"\\])*', re.DOTALL)
 _EXPANDED = re.compile(r"`|\$[A-Za-z0-9_{(@*#?$!-]|\\\$")
 """Parts that a shell replaces, except between single quotes."""
+
+_EXPANDED_BY_DOTENV = "${"
+"""The part that python-dotenv replaces by default, also between single quotes."""
+
+UNWRITABLE = "a .env file cannot hold it so that a shell and python-dotenv read the same"
+
+_BARE = re.compile(r"[A-Za-z0-9_./:@%+,=-]*")
+_COMMENT = re.compile(r"[^\S\r\n]+#")
 
 _logged: set[tuple[str, str]] = set()
 _logging = reentrant_lock()
@@ -163,7 +183,7 @@ def _parse(text: str) -> Dotenv | _Mistake:
             notes.append(f"line {line} sets {name} again, after line {lines[binding.key]}: the last one counts")
         if _ASSIGNMENT.search(binding.value.partition("\n")[2]):
             notes.append(f"the value that starts at line {line} runs over another NAME=: is a quote left open?")
-        if _is_expanded(binding.original.string.partition("=")[2].lstrip(), binding.value):
+        if _is_expanded(binding.original.string.partition("=")[2], binding.value):
             expanded.append(line)
         lines[binding.key] = line
         values[binding.key] = SensitiveStr(binding.value)
@@ -173,16 +193,15 @@ def _parse(text: str) -> Dotenv | _Mistake:
 
 
 def _is_expanded(written: str, value: str) -> bool:
-    """Return True if another reader would replace a part of the value.
+    """Return True if a shell, or python-dotenv by default, would replace a part of the value.
 
     Args:
         written: the text after the equal sign, with quotes and comment.
         value: the value.
     """
-    if written.startswith("'"):
-        return "${" in value  # python-dotenv's default expands it even here
-    quoted = _DOUBLE_QUOTED.match(written)
-    return _EXPANDED.search(quoted.group() if quoted else value) is not None
+    if written.lstrip().startswith("'"):
+        return _EXPANDED_BY_DOTENV in value
+    return _EXPANDED.search(value) is not None
 
 
 def _raise_mistake(parsed: Dotenv | _Mistake, file: str | Path) -> Dotenv:
@@ -206,3 +225,105 @@ def log_once(file: Path, note: str) -> None:
             return
         _logged.add(about)
     logger.warning("%s: %s", file, note)
+
+
+def dotenv_line(name: str, value: str, comment: str = "") -> SensitiveStr | None:
+    """Return `NAME=value`, the comment and a line end; None if no form of the module's docstring fits."""
+    candidates = [value] if _BARE.fullmatch(value) else []
+    if "'" not in value:
+        candidates.append(f"'{value}'")
+    if "$" not in value and "`" not in value:
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        candidates.append(f'"{escaped}"')
+    for quoted in candidates:
+        line = SensitiveStr(f"{name}={quoted}{comment}\n")
+        if _EXPANDED_BY_DOTENV not in value and _reads_as(line, name, value):
+            return line
+    return None
+
+
+def set_values(text: str, values: Mapping[str, str | None]) -> SensitiveStr:
+    """Return the text of a `.env` file with these values; None removes a variable. All other lines stay as they are.
+
+    A changed variable keeps its place, its `export` and its comment. Of duplicates the last one stays.
+
+    Raises:
+        InvalidDataError: a line is not `NAME=value`, or a value cannot be written. Names the line or the variable.
+    """
+    before = assigned(text)
+    written: set[str] = set()
+    lines: list[str] = []
+    for binding in reversed(list(_bindings(text))):
+        name = binding.key or ""
+        if name not in values:
+            lines.append(binding.original.string)
+            continue
+        value = values[name]
+        if value is not None and name not in written:
+            unchanged = before.get(name) == value
+            lines.append(binding.original.string if unchanged else _replaced(binding.original.string, name, value))
+        written.add(name)
+    lines.reverse()
+    added = {name: value for name, value in values.items() if name not in written and value is not None}
+    if added and lines and not lines[-1].endswith("\n"):
+        lines[-1] += "\n"
+    return SensitiveStr("".join([*lines, *(_line(name, value) for name, value in added.items())]))
+
+
+def assigned(text: str) -> dict[str, SensitiveStr]:
+    """Return the values in the text of a `.env` file, as data of a store.
+
+    Raises:
+        InvalidDataError: a line is not `NAME=value`. Names the line.
+    """
+    parsed = _parse(text)
+    del text
+    if isinstance(parsed, _Mistake):
+        raise InvalidDataError(None, f"line {parsed.line}: {parsed.description}" if parsed.line else parsed.description)
+    return {name: parsed.get(name) for name in parsed.values}
+
+
+def _replaced(before: str, name: str, value: str) -> SensitiveStr:
+    """Return the new line, with the blank lines, the `export` and the comment of the old one."""
+    assignment = before.lstrip()
+    blank = before[: len(before) - len(assignment)]
+    export = "export " if assignment.startswith("export ") else ""
+    return SensitiveStr(f"{blank}{export}{_line(name, value, _comment(assignment))}")
+
+
+def _comment(assignment: str) -> str:
+    """Return the comment at the end of NAME=value with the blanks before it; empty if it has no comment."""
+    from dotenv.parser import Reader, parse_value
+
+    rest = assignment.partition("=")[2].rstrip("\r\n")
+    reader = Reader(io.StringIO(rest.lstrip(), newline=""))
+    if reader.peek(1) in {"'", '"'}:
+        parse_value(reader)
+        found = reader.string[reader.position.chars :]
+    else:
+        mark = _COMMENT.search(rest)
+        found = rest[mark.start() :] if mark else ""
+    text = found.lstrip()
+    separator = found[: len(found) - len(text)]
+    if separator.strip(" \t") or not separator:  # a shell takes no other white space for a blank
+        separator = " "
+    return f"{separator}{text}" if text else ""
+
+
+def _line(name: str, value: str, comment: str = "") -> SensitiveStr:
+    line = dotenv_line(name, value, comment)
+    del value, comment
+    if line is None:
+        raise InvalidDataError(None, f"{name}: {UNWRITABLE}")
+    return line
+
+
+def _bindings(text: str) -> Iterator[Binding]:
+    from dotenv.parser import parse_stream
+
+    return parse_stream(io.StringIO(text, newline=""))
+
+
+def _reads_as(line: str, name: str, value: str) -> bool:
+    parsed = _parse(line)
+    return isinstance(parsed, Dotenv) and parsed.values == {name: value}

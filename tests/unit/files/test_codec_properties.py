@@ -13,10 +13,11 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from strongroom._files.csv_codec import CsvCodec
-from strongroom._files.dotenv_codec import DotenvCodec, dotenv_line
+from strongroom._files.dotenv_codec import DotenvCodec
 from strongroom._files.json_codec import JsonCodec
 from strongroom._files.kubernetes_codec import KubernetesCodec
 from strongroom._files.yaml_codec import YamlCodec
+from strongroom.dotenv import dotenv_line
 from strongroom.env_names import TABLE, EnvironmentMapping
 from strongroom.errors import InvalidDataError, InvalidPathError, StoreError
 from strongroom.paths import check_key, check_path
@@ -209,7 +210,7 @@ def test_a_dotenv_file_holds_text_or_refuses_it(variables, before):
 @given(before=texts, value=texts, comment=st.sampled_from(["# it's", '  # "x', "\t#\\", "# '#' `x` $HOME"]))
 @example(before="a", value="a\\", comment=" # it's '")
 def test_a_comment_stays_whatever_stands_before_it(before, value, comment):
-    """On its line, or above it where that would read otherwise."""
+    """On its line."""
     codec = DotenvCodec(MAPPING)
     line = None if before == value or not before else dotenv_line("DB_HOST", before, comment)
     assume(line is not None and value and dotenv_line("DB_HOST", value))

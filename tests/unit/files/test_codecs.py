@@ -5,10 +5,11 @@ import time
 import pytest
 
 from strongroom._files.csv_codec import CsvCodec
-from strongroom._files.dotenv_codec import DotenvCodec, set_values
+from strongroom._files.dotenv_codec import DotenvCodec
 from strongroom._files.json_codec import JsonCodec
 from strongroom._files.kubernetes_codec import KubernetesCodec
 from strongroom._files.yaml_codec import YamlCodec
+from strongroom.dotenv import set_values
 from strongroom.env_names import EnvironmentMapping
 from strongroom.errors import InvalidDataError, InvalidPathError, SecretTooLargeError
 
@@ -322,6 +323,7 @@ def test_a_dotenv_file_keeps_what_is_not_its_secrets():
         ('DB_HOST="one\n# two" # note\n', "two\n# 3", "DB_HOST='two\n# 3' # note\n"),
         ("DB_HOST=one#two\n", "two", "DB_HOST=two\n"),
         ("DB_HOST=one\v# a;b\n", "two", "DB_HOST=two # a;b\n"),
+        ("DB_HOST= # note\n", "two", "DB_HOST=two # note\n"),
     ],
 )
 def test_the_comment_at_the_end_of_a_rewritten_line_stays(line, value, after):

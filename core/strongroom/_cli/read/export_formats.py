@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from strongroom._cli import secret_variables
-from strongroom._files.dotenv_codec import UNWRITABLE, dotenv_line
+from strongroom.dotenv import UNWRITABLE, dotenv_line
 from strongroom.encoding import to_json_text
 from strongroom.required_secrets import Requirement, State
 from strongroom.secret import SensitiveDict, SensitiveStr, Value
