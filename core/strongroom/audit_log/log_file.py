@@ -11,9 +11,8 @@ The lock of the file (`flock`) orders its writers. Each append opens the file, s
 fork's child. A file that would pass its size is renamed to `NAME.LAST`, where LAST is the number of its last record,
 and the chain continues in a new file.
 
-A writer that is killed, or whose disk is full, may leave the beginning of a line without its line feed. The next writer
-removes it and adds a record that tells so. A whole line that is not a record is damage, which no writer repairs: it
-refuses to go on.
+A killed writer may leave a line without its line feed. The next writer removes it, since its call got no answer, and
+adds a record of the removal. A line that is not a record is damage: no writer repairs it or adds to it.
 """
 
 from __future__ import annotations
@@ -30,10 +29,10 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeAlias
 
 from strongroom import private_file
-from strongroom.store import reentrant_lock, remaining
+from strongroom.store import remaining
 
 MAX_LINE = 1 << 16
 """The longest line, in bytes, without its line feed. Path and key have 1,024 characters at most."""
@@ -43,6 +42,7 @@ _HEAD = re.compile(r"(0|[1-9][0-9]{0,17}):([0-9a-f]{64})")
 _LEAST_WAIT, _LONGEST_WAIT = 1.0, 10.0
 """Seconds to wait for another writer: as long as the call has time, within these bounds."""
 _NUMBER_LENGTH = 12
+"""Digits of the number in the name of an archive."""
 
 
 class Head(NamedTuple):
@@ -73,13 +73,17 @@ class Record(NamedTuple):
     line: bytes
 
 
+Fields: TypeAlias = Mapping[str, object]
+"""The fields of a record, without its place in the chain."""
+
+
 class Hasher:
     """Makes and checks the lines of a log, whose key is None for a plain chain."""
 
     def __init__(self, key: bytes | None = None) -> None:
         self._key = key
 
-    def record(self, before: Head, fields: Mapping[str, object]) -> Record:
+    def record(self, before: Head, fields: Fields) -> Record:
         """Return the record with these fields after that place."""
         content = {"seq": before.seq + 1, **fields, "prev": before.hash}
         body = json.dumps(content, separators=(",", ":")).encode("ascii")[:-1]
@@ -94,11 +98,6 @@ class Hasher:
         seq = int(found[2])
         return Record(Head(seq - 1, found[3].decode("ascii")), Head(seq, found[4].decode("ascii")), line)
 
-    def may_be_unfinished(self, rest: bytes) -> bool:
-        """Return True if the bytes after the last line feed can be a part of a line, and not a record and more."""
-        found = _LINE.match(rest[:MAX_LINE])
-        return len(rest) <= MAX_LINE and (found is None or self.parse(found[0]) is None)
-
     def _digest(self, content: bytes) -> str:
         if self._key is None:
             return hashlib.sha256(content).hexdigest()
@@ -110,19 +109,10 @@ def looks_like_record(line: bytes) -> bool:
     return _LINE.fullmatch(line) is not None
 
 
-class DamagedLogError(OSError):
-    """The end of the log is not a record, or lacks records that this process wrote."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(errno.EINVAL, reason)
-
-
-class End(NamedTuple):
-    """The end of a file: its last record, the bytes up to and with it, and whether its line feed is missing."""
-
-    head: Head
-    size: int
-    unfinished: bool = False
+def may_be_unfinished(rest: bytes) -> bool:
+    """Return True if the bytes after the last line feed can be one line that a killed writer left."""
+    found = _LINE.match(rest)
+    return len(rest) <= MAX_LINE and (found is None or found.end() == len(rest))
 
 
 class LogFile:
@@ -138,138 +128,119 @@ class LogFile:
         self._file = file
         self._hasher = hasher
         self._max_size = max_size
-        self._lock = reentrant_lock()
         self._known: tuple[int, int, Head] = 0, 0, START
         """Inode, size and last record, as this process left them."""
 
-    def append(self, entries: Sequence[Mapping[str, object]], torn: Mapping[str, object], *, sync: bool) -> None:
+    def append(self, entries: Sequence[Fields], torn: Fields, *, sync: bool) -> None:
         """Append a record for each entry.
 
         Args:
             entries: the fields of each record.
-            torn: the fields of a record before them, if the file ends in the beginning of a line.
+            torn: the fields of a record before them, if the file ends in a line without its line feed.
             sync: return when the records are on the disk.
 
         Raises:
             OSError: they could not be written, the disk is full, or other writers took all the time. Nothing is left
-                of them.
-            DamagedLogError: the file does not end in a record, or has lost records that this process wrote.
+                of them. Or the log is damaged: it does not end in a record, or has lost records of this process.
         """
         deadline = time.monotonic() + max(_LEAST_WAIT, min(remaining(), _LONGEST_WAIT))
-        if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            raise OSError(errno.ETIMEDOUT, "other threads write to it all the time")
-        try:
-            done = False
-            while not done:
-                descriptor = _open(self._file)
-                try:
-                    with private_file.lock(descriptor, deadline - time.monotonic()) as locked:
-                        if not locked:
-                            raise OSError(errno.ETIMEDOUT, "another process holds its lock")
-                        if done := _is_named(descriptor, self._file):  # or else archived while its lock was awaited
-                            self._append(descriptor, entries, torn, sync=sync)
-                finally:
-                    os.close(descriptor)
-        finally:
-            self._lock.release()
+        while not self._append(entries, torn, deadline, sync=sync):
+            pass  # it was archived: by this writer, or by another one while its lock was awaited
 
-    def _append(
-        self, descriptor: int, entries: Sequence[Mapping[str, object]], torn: Mapping[str, object], *, sync: bool
-    ) -> None:
+    def _append(self, entries: Sequence[Fields], torn: Fields, deadline: float, *, sync: bool) -> bool:
+        """Append the records, or return False if the file was archived."""
+        descriptor = _open(self._file)
+        try:
+            with private_file.lock(descriptor, deadline - time.monotonic()) as locked:
+                if not locked:
+                    raise OSError(errno.ETIMEDOUT, "another process holds its lock")
+                return _is_named(descriptor, self._file) and self._write(descriptor, entries, torn, sync=sync)
+        finally:
+            os.close(descriptor)
+
+    def _write(self, descriptor: int, entries: Sequence[Fields], torn: Fields, *, sync: bool) -> bool:
         status = os.fstat(descriptor)
-        head, size, unfinished = self._end(descriptor, status)
+        begin, size = self._end(descriptor, status)
         if lost := status.st_size - size:
             entries = [{**torn, "bytes": lost}, *entries]
             os.ftruncate(descriptor, size)
-        if unfinished:
-            size += _write(descriptor, b"\n", size)
-        last, content = head, b""
+        last, content = begin, b""
         for fields in entries:
             record = self._hasher.record(last, fields)
             last, content = record.head, content + record.line + b"\n"
-        if self._max_size is not None and size and size + len(content) > self._max_size:
-            status = self._archive(head, content)
-            size = 0
-        else:
-            _write(descriptor, content, size)
-            if sync:
-                os.fsync(descriptor)
-                if not size:
-                    private_file.sync_folder(self._file.parent)
+        # A removed line is recorded in the file that had it.
+        if self._max_size is not None and size and size + len(content) > self._max_size and not lost:
+            os.fsync(descriptor)
+            _archive(self._file, begin)
+            return False
+        _write_all(descriptor, content, size)
+        if sync or not size:
+            os.fsync(descriptor)
+        if not size:
+            private_file.sync_folder(self._file.parent)
         self._known = status.st_ino, size + len(content), last
+        return True
 
-    def _end(self, descriptor: int, status: os.stat_result) -> End:
+    def _end(self, descriptor: int, status: os.stat_result) -> tuple[Head, int]:
+        """Return the last record of the chain, and the size of the file's whole lines."""
         inode, size, known = self._known
         if (inode, size) == (status.st_ino, status.st_size):
-            return End(known, size)
-        end = end_of(descriptor, self._hasher)
-        if not end.size:  # new, or emptied: the chain continues
-            archived = [last_record(file, self._hasher) for file in archives(self._file)[-1:]]
-            return end._replace(head=max([known, *archived]))
-        if end.head.seq < known.seq or (end.head.seq == known.seq and end.head != known):
-            reason = f"it ends at record {end.head.seq:,}, and this process wrote record {known.seq:,}"
-            raise DamagedLogError(f"{reason}: it was truncated or replaced")
-        return end
-
-    def _archive(self, last: Head, content: bytes) -> os.stat_result:
-        """Rename the file after its last record, and begin another with this content, which is on the disk then."""
-        archive = self._file.with_name(f"{self._file.name}.{last.seq:0{_NUMBER_LENGTH}}")
-        try:
-            os.link(self._file, archive, follow_symlinks=False)
-        except FileExistsError:  # a process was killed between the two names
-            if not archive.samefile(self._file):
-                raise
-        try:
-            return private_file.replace(self._file, content)
-        except BaseException:
-            with suppress(OSError):
-                archive.unlink()
-            raise
+            return known, size
+        last, size = _end_of(descriptor, self._hasher)
+        if not size:  # new, or emptied: the chain continues
+            return max([known, *(last_record(file, self._hasher) for file in archives(self._file)[-1:])]), 0
+        if last.seq < known.seq or (last.seq == known.seq and last != known):
+            reason = f"it ends at record {last.seq:,}, and this process wrote record {known.seq:,}"
+            raise _damaged(f"{reason}: it was truncated or replaced")
+        return last, size
 
 
 def archives(file: Path) -> list[Path]:
-    """Return the archived files of a log, oldest first, without one that is the file itself under its next name."""
-    found: dict[tuple[int, int], Path] = {}  # after a crash between two names, a file may have both
-    for other in sorted(file.parent.glob(f"{glob.escape(file.name)}.{'[0-9]' * _NUMBER_LENGTH}*")):
-        if other.name.removeprefix(f"{file.name}.").isdecimal():
-            status = other.lstat()
-            found[status.st_dev, status.st_ino] = other
-    with suppress(FileNotFoundError):
-        status = file.lstat()
-        found.pop((status.st_dev, status.st_ino), None)
-    return sorted(found.values(), key=lambda other: int(other.name.rpartition(".")[2]))
+    """Return the archived files of a log, oldest first."""
+    return sorted(file.parent.glob(f"{glob.escape(file.name)}.{'[0-9]' * _NUMBER_LENGTH}"))
+
+
+def _archive(file: Path, last: Head) -> None:
+    archive = file.with_name(f"{file.name}.{last.seq:0{_NUMBER_LENGTH}}")
+    if os.path.lexists(archive):
+        raise FileExistsError(errno.EEXIST, f"its archive {archive.name} exists already")
+    file.rename(archive)
 
 
 def last_record(file: Path, hasher: Hasher) -> Head:
     """Return the place of the last record of one file.
 
     Raises:
-        DamagedLogError: the file does not end in a record.
-        OSError: it cannot be read.
+        OSError: it cannot be read, or does not end in a record.
     """
     with private_file.open_lines(file) as stream:
-        return end_of(stream.fileno(), hasher).head
+        last, _ = _end_of(stream.fileno(), hasher)
+    if last == START:
+        raise OSError(errno.ENODATA, "it has no record")
+    return last
 
 
-def end_of(descriptor: int, hasher: Hasher) -> End:
-    """Return the end of a file.
+def _end_of(descriptor: int, hasher: Hasher) -> tuple[Head, int]:
+    """Return the last record of a file, and the bytes up to and with it.
 
     Raises:
-        DamagedLogError: its last whole line is not a record.
+        OSError: the last whole line is not a record.
     """
     size = os.fstat(descriptor).st_size
     begin = max(0, size - 2 * (MAX_LINE + 1))  # the last record, also if an unfinished line follows
     whole, _, rest = os.pread(descriptor, size - begin, begin).rpartition(b"\n")
-    if rest and (record := hasher.parse(rest)) is not None:
-        return End(record.head, size, unfinished=True)
-    if rest and not hasher.may_be_unfinished(rest):
-        raise DamagedLogError("its end is not a record, nor the beginning of one; run strongroom audit verify")
+    if not may_be_unfinished(rest):
+        raise _damaged("its end is not a record, nor the beginning of one; run strongroom audit verify")
     if size == len(rest):
-        return End(START, 0)
+        return START, 0
     last = hasher.parse(whole.rpartition(b"\n")[2])
     if last is None:
-        raise DamagedLogError("its last line is not a record under this key; run strongroom audit verify")
-    return End(last.head, size - len(rest))
+        raise _damaged("its last line is not a record under this key; run strongroom audit verify")
+    return last.head, size - len(rest)
+
+
+def _damaged(reason: str) -> OSError:
+    return OSError(errno.EINVAL, reason)
 
 
 def _open(file: Path) -> int:
@@ -305,8 +276,8 @@ def _is_named(descriptor: int, file: Path) -> bool:
         return False
 
 
-def _write(descriptor: int, content: bytes, size: int) -> int:
-    """Append all of the content, or nothing of it: then the file has its size again. Return the number of bytes."""
+def _write_all(descriptor: int, content: bytes, size: int) -> None:
+    """Append all of the content, or nothing of it: then the file has its size again."""
     written = 0
     try:
         while written < len(content):  # after a part, the next call tells the reason, such as a full disk
@@ -315,4 +286,3 @@ def _write(descriptor: int, content: bytes, size: int) -> int:
         with suppress(OSError):
             os.ftruncate(descriptor, size)
         raise
-    return written

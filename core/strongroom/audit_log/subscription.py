@@ -31,18 +31,9 @@ from strongroom.store import reentrant_lock
 
 logger = logging.getLogger("strongroom.audit_log")
 
-_READS = {
-    EventKind.READ: "read",
-    EventKind.HIT: "hit",
-    EventKind.STALE: "stale",
-    EventKind.MISS: "absent",
-    EventKind.DENIED: "denied",
-    EventKind.UNAVAILABLE: "unavailable",
-    EventKind.FAILED: "failed",
-}
-"""The outcome of each kind of read."""
-_OTHERS = {EventKind.WRITE: "write", EventKind.ROTATION: "rotation", EventKind.MIGRATION: "migration"}
-"""The event of each other kind that is recorded. Outages are not: nobody acts."""
+_CHANGES = {EventKind.WRITE, EventKind.ROTATION, EventKind.MIGRATION}
+_UNRECORDED = {EventKind.OUTAGE, EventKind.RECOVERY}
+"""Nobody acts in these events."""
 _FAILED = {
     "WriteOutcomeUnknownError": "unknown",
     "StoreUnavailableError": "unavailable",
@@ -91,10 +82,9 @@ class AuditLog:
         self._config = config
         self._path = file
         self._file: LogFile | None = None
-        self._process = {"user": _user(), "host": socket.gethostname()}
-        self._program = {"program": Path(*sys.argv[:1]).name}
+        self._process = {"user": _user(), "host": socket.gethostname(), "program": Path(*sys.argv[:1]).name}
         if config.application:
-            self._program["application"] = config.application
+            self._process["application"] = config.application
         self._lost = 0
         self._warned = False
         self._lock = reentrant_lock()
@@ -109,7 +99,7 @@ class AuditLog:
         if entry is None:
             return
         syncs = self._config.sync
-        fault = self._append(entry, sync=syncs == "always" or (syncs == "changes" and event.kind in _OTHERS))
+        fault = self._append(entry, sync=syncs == "always" or (syncs == "changes" and event.kind in _CHANGES))
         if fault and self._config.on_failure == "fail" and not _is_over(event):
             raise AuditError(
                 f"The audit log {self._path} cannot be written: {fault}. "
@@ -127,7 +117,7 @@ class AuditLog:
         """Append a record, after one of the records that are missing. Return why it could not be written, or ""."""
         begin = {"time": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")}
         text = _reason.get()
-        end = {**self._process, "pid": os.getpid(), **self._program, **({"reason": text} if text else {})}
+        end = {**self._process, "pid": os.getpid(), **({"reason": text} if text else {})}
         with self._lock:  # one of several threads records the gap
             lost, self._lost = self._lost, 0
         gap = [{**begin, "event": "log", "outcome": "gap", "lost": lost, **end}] if lost else []
@@ -147,14 +137,15 @@ class AuditLog:
 
 def _entry(event: Event) -> dict[str, object] | None:
     """Return the fields of an event's record, or None if it has none."""
-    if (read := _READS.get(event.kind)) is not None:
-        about, outcome = "read", read
-    elif (other := _OTHERS.get(event.kind)) is not None:
-        about, outcome = other, event.outcome
+    if event.kind in _UNRECORDED:
+        return None
+    about, outcome = "read", event.kind.value
+    if event.kind in _CHANGES:
+        about, outcome = event.kind.value, event.outcome
         if event.kind is EventKind.WRITE and outcome != "started":
             outcome = _FAILED.get(event.error, "failed") if event.error else "written"
-    else:
-        return None
+    elif event.kind is EventKind.MISS:
+        outcome = "absent"
     fields: dict[str, object] = {"event": about, "outcome": outcome}
     optional = {
         "action": event.step,

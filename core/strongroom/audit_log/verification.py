@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -18,8 +18,8 @@ from strongroom.audit_log.log_file import (
     Head,
     Record,
     archives,
-    last_record,
     looks_like_record,
+    may_be_unfinished,
 )
 
 _OTHER_HASH = "it was changed, or written under another key"
@@ -46,7 +46,7 @@ class Verification:
         first: the number of the first one.
         last: the place of the last one.
         fault: the first break of the chain, or None.
-        unfinished: bytes after the last line: a writer was killed in the middle of a line. The next one removes them.
+        unfinished: bytes of a last line without its line feed: its writer was killed. The next one removes them.
         repaired: the numbers of the records that tell of such bytes.
         lost: the number of records that could not be written, as later ones tell.
     """
@@ -91,7 +91,10 @@ def verify(file: Path, hasher: Hasher, heads: Iterable[Head] = ()) -> Verificati
         OSError: a file cannot be read.
     """
     given = {head.seq: head for head in heads}
-    found = Verification((*archives(file), file))
+    files = archives(file)
+    if not files or os.path.lexists(file):  # a writer that was killed after archiving it has left no file
+        files.append(file)
+    found = Verification(tuple(files))
     for each in found.files:
         found.fault = _read(each, found, hasher, given)
         if found.fault is not None:
@@ -103,26 +106,13 @@ def verify(file: Path, hasher: Hasher, heads: Iterable[Head] = ()) -> Verificati
     return found
 
 
-def head(file: Path, hasher: Hasher) -> Head:
-    """Return the place of the last record of one file.
-
-    Raises:
-        DamagedLogError: the file does not end in a record.
-        OSError: it cannot be read, or has no record.
-    """
-    found = last_record(file, hasher)
-    if found == START:
-        raise OSError(errno.ENODATA, "it has no record")
-    return found
-
-
 def _read(file: Path, found: Verification, hasher: Hasher, given: Mapping[int, Head]) -> Fault | None:
     """Add the records of one file. Return its first line that does not continue the chain."""
     is_last = file == found.files[-1]
     with private_file.open_lines(file) as stream:
         # A line that is too long is cut, and refused as one without its end.
         for number, line in enumerate(iter(partial(stream.readline, MAX_LINE + 2), b""), 1):
-            record = hasher.parse(line.removesuffix(b"\n"))
+            record = hasher.parse(line[:-1]) if line.endswith(b"\n") else None
             if record is not None:
                 if reason := _misplaced(record, found, given):
                     return Fault(file, number, reason)
@@ -130,7 +120,7 @@ def _read(file: Path, found: Verification, hasher: Hasher, given: Mapping[int, H
             elif line.endswith(b"\n"):
                 about = _OTHER_HASH if looks_like_record(line[:-1]) else "it is not a record"
                 return Fault(file, number, f"{about}, where record {found.last.seq + 1:,} is expected")
-            elif is_last and hasher.may_be_unfinished(line):
+            elif is_last and may_be_unfinished(line):
                 found.unfinished = len(line)
             else:
                 return Fault(file, number, "something else follows the last record")

@@ -86,9 +86,9 @@ def head_command(invocation: Invocation, file: Path | None, key_file: Path | Non
 
     Example: strongroom audit head
     """
-    from strongroom.audit_log.verification import head
+    from strongroom.audit_log.log_file import last_record
 
-    found = _on_log(invocation, file, key_file, head)
+    found = _on_log(invocation, file, key_file, last_record)
     if as_json:
         output.write_document({"seq": found.seq, "hash": found.hash})
     else:
