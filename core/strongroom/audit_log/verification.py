@@ -25,7 +25,7 @@ from strongroom.audit_log.log_file import (
 _OTHER_HASH = "it was changed, or written under another key"
 
 
-class Fault(NamedTuple):
+class BrokenLine(NamedTuple):
     """The first line that breaks the chain; line 0 is the whole log."""
 
     file: Path
@@ -37,7 +37,7 @@ class Fault(NamedTuple):
 
 
 @dataclass
-class Verification:
+class LogVerification:
     """The result of `verify`.
 
     Attributes:
@@ -55,7 +55,7 @@ class Verification:
     records: int = 0
     first: int = 0
     last: Head = START
-    fault: Fault | None = None
+    fault: BrokenLine | None = None
     unfinished: int = 0
     repaired: tuple[int, ...] = ()
     lost: int = 0
@@ -78,7 +78,7 @@ class Verification:
                 self.lost += int(fields.get("lost", 0))
 
 
-def verify(file: Path, hasher: Hasher, heads: Iterable[Head] = ()) -> Verification:
+def verify(file: Path, hasher: Hasher, heads: Iterable[Head] = ()) -> LogVerification:
     """Return whether the records of a log, from its archives on, are one chain.
 
     Args:
@@ -94,7 +94,7 @@ def verify(file: Path, hasher: Hasher, heads: Iterable[Head] = ()) -> Verificati
     files = archives(file)
     if not files or os.path.lexists(file):  # a writer that was killed after archiving it has left no file
         files.append(file)
-    found = Verification(tuple(files))
+    found = LogVerification(tuple(files))
     for each in found.files:
         found.fault = _read(each, found, hasher, given)
         if found.fault is not None:
@@ -102,11 +102,11 @@ def verify(file: Path, hasher: Hasher, heads: Iterable[Head] = ()) -> Verificati
     newest = max(given.values(), default=START)
     if newest.seq > found.last.seq:
         reason = f"the log ends at record {found.last.seq:,}, and the given head is record {newest.seq:,}"
-        found.fault = Fault(file, 0, f"{reason}: the end was removed")
+        found.fault = BrokenLine(file, 0, f"{reason}: the end was removed")
     return found
 
 
-def _read(file: Path, found: Verification, hasher: Hasher, given: Mapping[int, Head]) -> Fault | None:
+def _read(file: Path, found: LogVerification, hasher: Hasher, given: Mapping[int, Head]) -> BrokenLine | None:
     """Add the records of one file. Return its first line that does not continue the chain."""
     is_last = file == found.files[-1]
     with private_file.open_lines(file) as stream:
@@ -115,19 +115,19 @@ def _read(file: Path, found: Verification, hasher: Hasher, given: Mapping[int, H
             record = hasher.parse(line[:-1]) if line.endswith(b"\n") else None
             if record is not None:
                 if reason := _misplaced(record, found, given):
-                    return Fault(file, number, reason)
+                    return BrokenLine(file, number, reason)
                 found.add(record)
             elif line.endswith(b"\n"):
                 about = _OTHER_HASH if looks_like_record(line[:-1]) else "it is not a record"
-                return Fault(file, number, f"{about}, where record {found.last.seq + 1:,} is expected")
+                return BrokenLine(file, number, f"{about}, where record {found.last.seq + 1:,} is expected")
             elif is_last and may_be_unfinished(line):
                 found.unfinished = len(line)
             else:
-                return Fault(file, number, "something else follows the last record")
+                return BrokenLine(file, number, "something else follows the last record")
     return None
 
 
-def _misplaced(record: Record, found: Verification, given: Mapping[int, Head]) -> str:
+def _misplaced(record: Record, found: LogVerification, given: Mapping[int, Head]) -> str:
     """Return why a record does not follow the last one, or an empty string."""
     seq, last = record.head.seq, found.last
     starts = not found.records and given.get(record.before.seq) == record.before

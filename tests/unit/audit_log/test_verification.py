@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from strongroom.audit_log.log_file import Hasher, Head, LogFile, archives, last_record
-from strongroom.audit_log.verification import Verification, verify
+from strongroom.audit_log.verification import LogVerification, verify
 from support.descriptors import open_descriptors
 
 KEY = bytes(range(32))
@@ -36,7 +36,7 @@ def write(tmp_path: Path, hasher: Hasher) -> Callable[..., Path]:
     return write
 
 
-def place(found: Verification) -> tuple[int, str]:
+def place(found: LogVerification) -> tuple[int, str]:
     """Return the line of the fault, and its reason."""
     assert found.fault is not None
     return found.fault.line, found.fault.reason

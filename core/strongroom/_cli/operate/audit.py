@@ -15,7 +15,7 @@ from strongroom.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from strongroom.audit_log.log_file import Hasher, Head
-    from strongroom.audit_log.verification import Verification
+    from strongroom.audit_log.verification import LogVerification
     from strongroom.secret import Value
 
 _T = TypeVar("_T")
@@ -115,7 +115,7 @@ def _on_log(
         return operation(file, Hasher(read_key(config, create=False)))
 
 
-def _document(found: Verification) -> dict[str, Value]:
+def _document(found: LogVerification) -> dict[str, Value]:
     fault = found.fault
     return {
         "ok": found.ok,
@@ -131,7 +131,7 @@ def _document(found: Verification) -> dict[str, Value]:
     }
 
 
-def _lines(found: Verification) -> list[str]:
+def _lines(found: LogVerification) -> list[str]:
     """Return the result in words, the verdict last."""
     lines = []
     if found.repaired:
