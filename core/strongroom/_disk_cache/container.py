@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import quote
 
-from strongroom._disk_cache.entry import Row
+from strongroom._disk_cache.entry import SealedEntry
 from strongroom._disk_cache.keys import KeyRing, Keys, check_file
 from strongroom.private_file import create_once, lock, open_file
 from strongroom.store import remaining
@@ -78,7 +78,7 @@ class View(NamedTuple):
         marks: digest of the path -> its state before a read that begins; empty for another one.
     """
 
-    rows: dict[bytes, Row]
+    rows: dict[bytes, SealedEntry]
     latest: float
     marks: dict[bytes, Mark]
 
@@ -130,7 +130,7 @@ class Container:
             latest = newest / 1e6 if isinstance(newest, int) else 0.0
             return View(rows, latest, _marks(database, [place.path for place in places]) if create else {})
 
-    def rows(self, keys: Keys) -> list[Row | None]:
+    def rows(self, keys: Keys) -> list[SealedEntry | None]:
         """Return every row; None for one that has impossible content."""
         with self._connected(keys) as database:
             if database is None:
@@ -154,7 +154,7 @@ class Container:
             ).fetchone()
         return count, ended
 
-    def add(self, keys: Keys, rows: Iterable[tuple[Row, Mark]]) -> None:
+    def add(self, keys: Keys, rows: Iterable[tuple[SealedEntry, Mark]]) -> None:
         """Add rows, each unless a write has come since its mark, or a newer row is there."""
         with self._changing(keys) as database:
             database.execute("PRAGMA synchronous = OFF")  # a crash of the machine may lose entries, and no write's mark
@@ -273,9 +273,9 @@ def _transaction(database: sqlite3.Connection) -> Iterator[None]:
     database.execute("COMMIT")
 
 
-def _parts(rows: Iterable[tuple[Row, Mark]], most_bytes: int) -> Iterator[list[tuple[Row, Mark]]]:
+def _parts(rows: Iterable[tuple[SealedEntry, Mark]], most_bytes: int) -> Iterator[list[tuple[SealedEntry, Mark]]]:
     """Yield the rows in parts of at most `most_bytes`; a larger row is left out."""
-    part: list[tuple[Row, Mark]] = []
+    part: list[tuple[SealedEntry, Mark]] = []
     size = 0
     for row, before in rows:
         if len(row.sealed) > most_bytes:
@@ -288,7 +288,7 @@ def _parts(rows: Iterable[tuple[Row, Mark]], most_bytes: int) -> Iterator[list[t
     yield part
 
 
-def _add(database: sqlite3.Connection, rows: Collection[tuple[Row, Mark]]) -> None:
+def _add(database: sqlite3.Connection, rows: Collection[tuple[SealedEntry, Mark]]) -> None:
     with _transaction(database):
         # Since the clock ran ahead, the age of no entry is certain, and a newer one would never take its place.
         ahead = int((time.time() + _CLOCK_TOLERANCE) * 1e6)
@@ -322,14 +322,14 @@ def _in(database: sqlite3.Connection, query: str, values: Sequence[bytes]) -> It
         yield from database.execute(f"{query} IN ({', '.join('?' * len(part))})", part)
 
 
-def _row(columns: tuple[object, ...]) -> Row:
+def _row(columns: tuple[object, ...]) -> SealedEntry:
     row = _row_or_none(columns)
     if row is None:
         raise DamagedError
     return row
 
 
-def _row_or_none(found: tuple[object, ...]) -> Row | None:
+def _row_or_none(found: tuple[object, ...]) -> SealedEntry | None:
     """Return the row if its content has the right types and sizes: a damaged file may hold anything."""
     name, path, asked, ends, sealed = found
     if (
@@ -340,7 +340,7 @@ def _row_or_none(found: tuple[object, ...]) -> Row | None:
         and isinstance(ends, int)
         and isinstance(sealed, bytes)
     ):
-        return Row(name, path, asked, ends, sealed)
+        return SealedEntry(name, path, asked, ends, sealed)
     return None
 
 

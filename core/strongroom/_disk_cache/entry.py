@@ -54,7 +54,7 @@ def _boot_id() -> str:
         return ""
 
 
-class Entry(NamedTuple):
+class CacheEntry(NamedTuple):
     """A store's answer. `data` is None for a confirmed absence, with its `reason`.
 
     Attributes:
@@ -119,7 +119,7 @@ class Entry(NamedTuple):
         return cls(path, Moment(*asked), ttl, lifetime, expires, data, version, made, reason)
 
 
-class Row(NamedTuple):
+class SealedEntry(NamedTuple):
     """An entry as it lies on disk. All but `sealed` are authenticated with it.
 
     Attributes:
@@ -141,7 +141,7 @@ class Row(NamedTuple):
         return _FORMAT + struct.pack(">32s32sqq", self.name, self.path, self.asked, self.ends)
 
     @classmethod
-    def seal(cls, keys: Keys, name: bytes, path: bytes, entry: Entry) -> Self:
+    def seal(cls, keys: Keys, name: bytes, path: bytes, entry: CacheEntry) -> Self:
         """Return the row of an entry, sealed under a key of its own."""
         asked, ends = round(entry.asked.wall * 1e6), int(entry.asked.wall + entry.lifetime) + 1
         row = cls(name, path, asked, ends, b"")
@@ -150,7 +150,7 @@ class Row(NamedTuple):
         ciphertext = _cipher(keys, salt).encrypt(nonce, text, row._bound())  # of this class
         return row._replace(sealed=salt + nonce + ciphertext)
 
-    def open(self, keys: Keys) -> Entry | None:
+    def open(self, keys: Keys) -> CacheEntry | None:
         """Return the entry; None if anything in the row was changed, or was sealed under another key."""
         from cryptography.exceptions import InvalidTag
 
@@ -162,7 +162,7 @@ class Row(NamedTuple):
             text = _cipher(keys, salt).decrypt(nonce, ciphertext, self._bound())
         except InvalidTag:
             return None
-        return Entry.of_text(SensitiveStr(text, "utf-8"))
+        return CacheEntry.of_text(SensitiveStr(text, "utf-8"))
 
 
 def _cipher(keys: Keys, salt: bytes) -> Any:  # an AESGCM: imported at first use

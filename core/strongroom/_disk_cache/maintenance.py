@@ -29,7 +29,7 @@ _PATTERNS = (
 """The files of a cache. Files of others in its folder are never touched."""
 
 
-class Status(NamedTuple):
+class DiskCacheStatus(NamedTuple):
     """The state of a disk cache.
 
     Attributes:
@@ -55,7 +55,7 @@ class Status(NamedTuple):
     other_files: int = 0
 
 
-class Verification(NamedTuple):
+class CacheVerification(NamedTuple):
     """The result of `verify`: the numbers of all entries and of damaged ones, and what else is wrong with the file."""
 
     entries: int
@@ -68,9 +68,9 @@ class Verification(NamedTuple):
         return not self.damaged and not self.faults
 
 
-def inspect(folder: Path) -> Status:
+def inspect(folder: Path) -> DiskCacheStatus:
     """Return the state of a cache. Raises nothing, and creates nothing."""
-    status = Status(folder)
+    status = DiskCacheStatus(folder)
     try:
         about = folder.lstat()
         status = status._replace(exists=True, mode=f"{stat.S_IMODE(about.st_mode):04o}", owner=about.st_uid)
@@ -91,7 +91,7 @@ def inspect(folder: Path) -> Status:
         return status._replace(fault=fault_of(error))
 
 
-def verify(folder: Path) -> Verification:
+def verify(folder: Path) -> CacheVerification:
     """Open every entry of a cache.
 
     Raises:
@@ -100,14 +100,14 @@ def verify(folder: Path) -> Verification:
     container = Container(folder, _ANY_SIZE)
     keys = container.keys()
     if keys is None:
-        return Verification(0, 0, ())
+        return CacheVerification(0, 0, ())
     try:
         rows = container.rows(keys)
         faults = container.check(keys)
     except (sqlite3.Error, DamagedError) as error:
-        return Verification(0, 0, (fault_of(error),))
+        return CacheVerification(0, 0, (fault_of(error),))
     damaged = sum(row is None or row.open(keys) is None for row in rows)
-    return Verification(len(rows), damaged, tuple(faults))
+    return CacheVerification(len(rows), damaged, tuple(faults))
 
 
 def clear(folder: Path) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 from strongroom._digest import Digester
 from strongroom._disk_cache.container import EVERYTHING, Container, DamagedError, Mark, Place, fault_of
-from strongroom._disk_cache.entry import Entry, Moment, Row
+from strongroom._disk_cache.entry import CacheEntry, Moment, SealedEntry
 from strongroom._disk_cache.keys import Keys
 from strongroom.errors import SecretNotFoundError, StrongroomError
 from strongroom.secret import AgedAbsence, AgedSecret, Secret, SensitiveDict, Value
@@ -35,9 +35,9 @@ _LONGEST_READ = 60.0
 
 
 class _Found(NamedTuple):
-    """An entry, its age in seconds, and whether the age is certain: see `Entry.age`."""
+    """An entry, its age in seconds, and whether the age is certain: see `CacheEntry.age`."""
 
-    entry: Entry
+    entry: CacheEntry
     age: float
     certain: bool
 
@@ -259,25 +259,25 @@ class StoreCache:
         """Add the answers of a read that are secrets or confirmed absences, unless a write came between."""
         if look is None or time.monotonic() - look.started > _LONGEST_READ:
             return
-        rows: list[tuple[Row, Mark]] = []
+        rows: list[tuple[SealedEntry, Mark]] = []
         for path, answer in answers.items():
             if path not in look.places or not isinstance(answer, Secret | SecretNotFoundError):
                 continue
             entry, place = self._made(path, look.asked, answer), look.places[path]
             if entry.lifetime > 0:
-                rows.append((Row.seal(look.keys, *place, entry), look.marks[place.path]))
+                rows.append((SealedEntry.seal(look.keys, *place, entry), look.marks[place.path]))
         if rows:
             self._attempt(partial(self._container.add, look.keys, rows))
 
-    def _made(self, path: str, asked: Moment, answer: Secret | SecretNotFoundError) -> Entry:
+    def _made(self, path: str, asked: Moment, answer: Secret | SecretNotFoundError) -> CacheEntry:
         if isinstance(answer, SecretNotFoundError):
             ttl = min(self._config.ttl, self._config.missing_ttl)
-            return Entry(path, asked, ttl, ttl, reason=answer.reason)
+            return CacheEntry(path, asked, ttl, ttl, reason=answer.reason)
         ttl, lifetime = self._config.ttl, self._config.ttl + self._config.max_stale
         if answer.ttl is not None:
             ttl, lifetime = min(ttl, answer.ttl), min(lifetime, answer.ttl)
         data = SensitiveDict(answer.data)
-        return Entry(path, asked, ttl, lifetime, answer.ttl, data, answer.version, answer.created)
+        return CacheEntry(path, asked, ttl, lifetime, answer.ttl, data, answer.version, answer.created)
 
     # --- forgetting ---------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from strongroom.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from strongroom._config import Config
-    from strongroom._disk_cache.maintenance import Status
+    from strongroom._disk_cache.maintenance import DiskCacheStatus
     from strongroom.secret import Value
 
 _T = TypeVar("_T")
@@ -114,7 +114,7 @@ def _maintained(invocation: Invocation, operation: Callable[[Path], _T]) -> tupl
         return folder, operation(folder)
 
 
-def inspected(config: Config) -> Status:
+def inspected(config: Config) -> DiskCacheStatus:
     """Return the state of the cache on disk, whether it is enabled or not.
 
     Raises:
@@ -126,7 +126,7 @@ def inspected(config: Config) -> Status:
     return inspect(cache_folder(config))
 
 
-def described(status: Status) -> dict[str, Value]:
+def described(status: DiskCacheStatus) -> dict[str, Value]:
     """Return a status for JSON; times are in seconds, sizes in bytes."""
     return {
         **status._asdict(),
@@ -136,7 +136,7 @@ def described(status: Status) -> dict[str, Value]:
     }
 
 
-def summary(status: Status) -> str:
+def summary(status: DiskCacheStatus) -> str:
     """Return a status in one line."""
     if status.fault or status.key_age is None:
         return status.fault or f"empty: {status.folder}"
@@ -145,7 +145,7 @@ def summary(status: Status) -> str:
     return f"{entries}, {status.size:,} bytes, mode {status.mode}, owner {status.owner}, {key}"
 
 
-def _rows(status: Status) -> list[tuple[str, str]]:
+def _rows(status: DiskCacheStatus) -> list[tuple[str, str]]:
     rows = [("folder", str(status.folder))]
     if status.fault:
         rows.append(("fault", status.fault))

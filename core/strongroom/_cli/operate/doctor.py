@@ -20,7 +20,7 @@ from strongroom.store import require_paths
 
 if TYPE_CHECKING:
     from strongroom._config import Config
-    from strongroom._disk_cache.maintenance import Status
+    from strongroom._disk_cache.maintenance import DiskCacheStatus
     from strongroom.store import Health, SecretStore
 
 _OK = CheckState.OK.value
@@ -98,7 +98,7 @@ def _opener(config: Config, store: str) -> Opener:
     return fail
 
 
-def _rows(config: Config, found: Mapping[str, Health], cache: Status | None) -> Iterator[tuple[str, ...]]:
+def _rows(config: Config, found: Mapping[str, Health], cache: DiskCacheStatus | None) -> Iterator[tuple[str, ...]]:
     """Yield store, check, state, duration, details and hint; the row of a store comes before those of its checks.
 
     The last row is that of the cache on disk. Its fault is a warning: every read is a miss, and asks the store.

@@ -15,7 +15,7 @@ from strongroom.status import ProcessReport
 
 if TYPE_CHECKING:
     from strongroom._cli.operate.status.migrations import MigrationStatus
-    from strongroom._disk_cache.maintenance import Status as DiskCacheStatus
+    from strongroom._disk_cache.maintenance import DiskCacheStatus
     from strongroom.rotate.rotations import RotationStatus
 
 CHECKING = "checking"
