@@ -16,7 +16,7 @@ from typing import Any
 import asyncpg
 
 from strongroom._manager import SecretsManager
-from strongroom.integrations.credentials import CredentialSource, Login
+from strongroom.integrations.credentials import CredentialSource, ServerLogin
 from strongroom.integrations.database import account, is_refusal, url
 
 _SCHEME = "postgresql"
@@ -49,7 +49,7 @@ class _Connect:
         self._source = source
 
     async def __call__(self, dsn: str | None = None, **options: Any) -> asyncpg.Connection:
-        async def open_(login: Login) -> asyncpg.Connection:
+        async def open_(login: ServerLogin) -> asyncpg.Connection:
             whole = url(login, _SCHEME)
             if whole is None:
                 return await asyncpg.connect(dsn, **{**options, **account(login)})

@@ -18,7 +18,7 @@ from botocore.session import Session  # type: ignore[import-untyped]
 from strongroom._manager import SecretsManager
 from strongroom.encoding import as_text
 from strongroom.errors import InvalidDataError
-from strongroom.integrations.credentials import CredentialSource, Login, Reading
+from strongroom.integrations.credentials import CredentialSource, Reread, ServerLogin
 
 _NAMES = {
     "access_key": ("access_key", "aws_access_key_id", "AWS_ACCESS_KEY_ID"),
@@ -88,7 +88,7 @@ class _ChainCredentials(Credentials):
         return f"{type(self).__name__}({self._source.path!r})"
 
 
-def _frozen(login: Login) -> ReadOnlyCredentials:
+def _frozen(login: ServerLogin) -> ReadOnlyCredentials:
     found = {
         name: as_text(login.data[key], login.path, key).reveal()
         for name, keys in _NAMES.items()
@@ -112,4 +112,4 @@ class _Renewal:
         if code not in _REFUSALS or attempts > 1:
             return None
         before = self._source.current()
-        return 0.0 if self._source.after_refusal(Reading.FRESH) != before else None
+        return 0.0 if self._source.after_refusal(Reread.FRESH) != before else None

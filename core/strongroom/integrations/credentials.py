@@ -33,7 +33,7 @@ FRESH_READ_PAUSE = 1.0
 """The shortest time between two reads of one path past the cache, in seconds."""
 
 
-class Reading(Enum):
+class Reread(Enum):
     """A way to read the credential after the server refused the current one. They are tried in this order."""
 
     FRESH = "past the cache"
@@ -41,7 +41,7 @@ class Reading(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Login:
+class ServerLogin:
     """A credential as it was read at one time. Two are equal if their data are."""
 
     path: str
@@ -59,22 +59,22 @@ class CredentialSource:
     def __init__(self, path: str, manager: SecretsManager | None = None) -> None:
         self.path = path
         self._manager = manager
-        self._latest: Login | None = None
+        self._latest: ServerLogin | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._accepted: Login | None = None  # a pending credential that opened a connection since the last change
+        self._accepted: ServerLogin | None = None  # a pending credential that opened a connection since the last change
 
     @property
     def manager(self) -> SecretsManager:
         """The manager that reads the credential."""
         return default_manager() if self._manager is None else self._manager
 
-    def is_current(self, login: Login | None) -> bool:
+    def is_current(self, login: ServerLogin | None) -> bool:
         """Return False if a later read of this source brought other data. Nothing is read."""
         return login is not None and login in (self._latest, self._accepted)
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
-    def current(self) -> Login:
+    def current(self) -> ServerLogin:
         """Return the credential from the cache of the chain, or from its stores.
 
         Raises:
@@ -82,12 +82,12 @@ class CredentialSource:
         """
         return self._noted(self.manager.resolve(self.path).value)
 
-    async def acurrent(self) -> Login:
+    async def acurrent(self) -> ServerLogin:
         """`current`. A cached credential is returned without a thread."""
         self._loop = asyncio.get_running_loop()
         return self._noted((await self.manager.aresolve(self.path)).value)
 
-    def after_refusal(self, reading: Reading) -> Login | None:
+    def after_refusal(self, way: Reread) -> ServerLogin | None:
         """Return the credential past the cache. A `PENDING` one may be None: no rotation is under way.
 
         Raises:
@@ -95,17 +95,17 @@ class CredentialSource:
         """
         manager = self.manager
         refusals = _refusals.setdefault(manager, {}).setdefault(self.path, _Refusals())
-        if reading is Reading.FRESH:
+        if way is Reread.FRESH:
             return self._noted(refusals.fresh(manager, self.path))
         pending = refusals.pending(manager, self.path)
-        return None if pending is None else Login(self.path, pending)
+        return None if pending is None else ServerLogin(self.path, pending)
 
-    async def aafter_refusal(self, reading: Reading) -> Login | None:
+    async def aafter_refusal(self, way: Reread) -> ServerLogin | None:
         """`after_refusal`, off the event loop."""
-        return await asyncio.to_thread(self.after_refusal, reading)
+        return await asyncio.to_thread(self.after_refusal, way)
 
-    def _noted(self, data: object) -> Login:
-        login = Login(self.path, cast("SensitiveDict", data))
+    def _noted(self, data: object) -> ServerLogin:
+        login = ServerLogin(self.path, cast("SensitiveDict", data))
         if login != self._latest:
             self._latest, self._accepted = login, None
         return login
@@ -114,10 +114,10 @@ class CredentialSource:
 
     def connect(
         self,
-        open_: Callable[[Login], _T],
+        open_: Callable[[ServerLogin], _T],
         refuses: Callable[[Exception], bool],
         wait: Callable[[Awaitable[Any]], Any] | None = None,
-    ) -> tuple[_T, Login]:
+    ) -> tuple[_T, ServerLogin]:
         """Return a new connection, and the credential that opened it.
 
         Args:
@@ -131,15 +131,15 @@ class CredentialSource:
             StrongroomError: the chain has no credential.
             Exception: the first one of `open_`, if no credential was accepted.
         """
-        login: Login = self.current() if wait is None else wait(self.acurrent())
+        login: ServerLogin = self.current() if wait is None else wait(self.acurrent())
         try:
             return open_(login), login
         except Exception as error:  # noqa: BLE001  # of a driver
             failure = _frameless(error)
-        for reading in Reading if refuses(failure) else ():
-            other: Login | None = None
+        for way in Reread if refuses(failure) else ():
+            other: ServerLogin | None = None
             with suppress(StrongroomError):  # the refusal says more
-                other = self.after_refusal(reading) if wait is None else wait(self.aafter_refusal(reading))
+                other = self.after_refusal(way) if wait is None else wait(self.aafter_refusal(way))
             if other is not None and other != login:
                 with suppress(Exception):  # likewise
                     connection = open_(other)
@@ -148,18 +148,18 @@ class CredentialSource:
         raise failure
 
     async def aconnect(
-        self, open_: Callable[[Login], Awaitable[_T]], refuses: Callable[[Exception], bool]
-    ) -> tuple[_T, Login]:
+        self, open_: Callable[[ServerLogin], Awaitable[_T]], refuses: Callable[[Exception], bool]
+    ) -> tuple[_T, ServerLogin]:
         """`connect`, for an asynchronous driver."""
         login = await self.acurrent()
         try:
             return await open_(login), login
         except Exception as error:  # noqa: BLE001
             failure = _frameless(error)
-        for reading in Reading if refuses(failure) else ():
+        for way in Reread if refuses(failure) else ():
             other = None
             with suppress(StrongroomError):
-                other = await self.aafter_refusal(reading)
+                other = await self.aafter_refusal(way)
             if other is not None and other != login:
                 with suppress(Exception):
                     connection = await open_(other)

@@ -8,7 +8,7 @@ from strongroom._chain.answer import Missing
 from strongroom._database_url import WANTED, database_url, user_key_of
 from strongroom.encoding import as_unicode
 from strongroom.errors import InvalidDataError
-from strongroom.integrations.credentials import Login
+from strongroom.integrations.credentials import ServerLogin
 from strongroom.secret import SensitiveStr
 
 _ACCESS_DENIED = frozenset({1044, 1045, 1698, 3118, 3159, 4151})
@@ -20,7 +20,7 @@ _HOST = r"(?:\[[0-9A-Fa-f:.]+\]|[^\[\]:,\s]*)(?::[0-9]*)?"
 _HOSTS = re.compile(rf"{_HOST}(?:,{_HOST})*")
 
 
-def url(login: Login, scheme: str | None = None) -> SensitiveStr | None:
+def url(login: ServerLogin, scheme: str | None = None) -> SensitiveStr | None:
     """Return the secret's `url`, or one composed of its parts: see `SecretsManager.get_database_url`.
 
     None means that it holds only an account: see `account`.
@@ -50,7 +50,7 @@ def _is_well_formed(whole: str) -> bool:
     return not re.search(r"[@\s\[\]]", user) and not re.search(r"%(?![0-9A-Fa-f]{2})", whole)
 
 
-def account(login: Login) -> dict[str, str]:
+def account(login: ServerLogin) -> dict[str, str]:
     """Return `user` and `password` of a secret that does not name a server, such as the leased users of Vault.
 
     Raises:

@@ -16,7 +16,7 @@ import psycopg
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from strongroom._manager import SecretsManager
-from strongroom.integrations.credentials import CredentialSource, Login
+from strongroom.integrations.credentials import CredentialSource, ServerLogin
 from strongroom.integrations.database import account, is_refusal, url
 
 _SCHEME = "postgresql"
@@ -34,12 +34,12 @@ def create_pool(path: str, *, manager: SecretsManager | None = None, **pool_opti
     source = CredentialSource(path, manager)
     base: type[psycopg.Connection[Any]] = pool_options.pop("connection_class", psycopg.Connection)
 
-    class Connection(base):  # type: ignore[valid-type, misc]  # a class that the caller chose
+    class PooledConnection(base):  # type: ignore[valid-type, misc]  # a class that the caller chose
         @classmethod
         def connect(cls, conninfo: str = "", **options: Any) -> psycopg.Connection[Any]:
-            def open_(login: Login) -> psycopg.Connection[Any]:
+            def open_(login: ServerLogin) -> psycopg.Connection[Any]:
                 address, credential = _arguments(login, conninfo)
-                return super(Connection, cls).connect(address, **options, **credential)  # type: ignore[no-any-return]
+                return super(PooledConnection, cls).connect(address, **options, **credential)  # type: ignore[no-any-return]
 
             while True:  # a change that comes while a connection is opened would not drain it
                 connection, login = source.connect(open_, is_refusal)
@@ -47,7 +47,7 @@ def create_pool(path: str, *, manager: SecretsManager | None = None, **pool_opti
                     return connection
                 connection.close()
 
-    pool: ConnectionPool[Any] = ConnectionPool(connection_class=Connection, **{"open": True, **pool_options})
+    pool: ConnectionPool[Any] = ConnectionPool(connection_class=PooledConnection, **{"open": True, **pool_options})
     source.drain_on_change(pool, ConnectionPool.drain)
     return pool
 
@@ -59,12 +59,12 @@ def create_async_pool(
     source = CredentialSource(path, manager)
     base: type[psycopg.AsyncConnection[Any]] = pool_options.pop("connection_class", psycopg.AsyncConnection)
 
-    class Connection(base):  # type: ignore[valid-type, misc]  # a class that the caller chose
+    class AsyncPooledConnection(base):  # type: ignore[valid-type, misc]  # a class that the caller chose
         @classmethod
         async def connect(cls, conninfo: str = "", **options: Any) -> psycopg.AsyncConnection[Any]:
-            async def open_(login: Login) -> psycopg.AsyncConnection[Any]:
+            async def open_(login: ServerLogin) -> psycopg.AsyncConnection[Any]:
                 address, credential = _arguments(login, conninfo)
-                return await super(Connection, cls).connect(address, **options, **credential)  # type: ignore[no-any-return]
+                return await super(AsyncPooledConnection, cls).connect(address, **options, **credential)  # type: ignore[no-any-return]
 
             while True:
                 connection, login = await source.aconnect(open_, is_refusal)
@@ -72,12 +72,14 @@ def create_async_pool(
                     return connection
                 await connection.close()
 
-    pool: AsyncConnectionPool[Any] = AsyncConnectionPool(connection_class=Connection, **{"open": False, **pool_options})
+    pool: AsyncConnectionPool[Any] = AsyncConnectionPool(
+        connection_class=AsyncPooledConnection, **{"open": False, **pool_options}
+    )
     source.drain_in_loop(pool, AsyncConnectionPool.drain)
     return pool
 
 
-def _arguments(login: Login, conninfo: str) -> tuple[str, dict[str, str]]:
+def _arguments(login: ServerLogin, conninfo: str) -> tuple[str, dict[str, str]]:
     """Return where to connect, and the credential if the address does not have it."""
     whole = url(login, _SCHEME)
     return (conninfo, account(login)) if whole is None else (whole.reveal(), {})

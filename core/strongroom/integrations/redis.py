@@ -23,7 +23,7 @@ from strongroom._database_url import user_key_of
 from strongroom._manager import SecretsManager
 from strongroom.encoding import as_unicode
 from strongroom.errors import InvalidDataError
-from strongroom.integrations.credentials import CredentialSource, Login
+from strongroom.integrations.credentials import CredentialSource, ServerLogin
 
 
 class CredentialProvider(_CredentialProvider):
@@ -52,7 +52,7 @@ class CredentialProvider(_CredentialProvider):
 class _Attempt(_CredentialProvider):
     """One credential, for one attempt to connect."""
 
-    def __init__(self, login: Login) -> None:
+    def __init__(self, login: ServerLogin) -> None:
         self._login = login
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
@@ -62,7 +62,7 @@ class _Attempt(_CredentialProvider):
         return _pair(self._login)
 
 
-def _pair(login: Login) -> tuple[str] | tuple[str, str]:
+def _pair(login: ServerLogin) -> tuple[str] | tuple[str, str]:
     """Return (user, password), or (password,) for the user `default`."""
     if "password" not in login.data:
         raise InvalidDataError(login.path, "it has no key 'password'")
@@ -87,7 +87,7 @@ def create_client(path: str, *, manager: SecretsManager | None = None, **options
     connections: weakref.WeakSet[redis.Connection] = weakref.WeakSet()
 
     def connect(connection: redis.Connection) -> None:
-        def open_(login: Login) -> None:
+        def open_(login: ServerLogin) -> None:
             connection.credential_provider = _Attempt(login)
             connection.on_connect()  # type: ignore[no-untyped-call]
 
@@ -114,7 +114,7 @@ def create_async_client(path: str, *, manager: SecretsManager | None = None, **o
     connections: weakref.WeakSet[redis.asyncio.Connection] = weakref.WeakSet()
 
     async def connect(connection: redis.asyncio.Connection) -> None:
-        async def open_(login: Login) -> None:
+        async def open_(login: ServerLogin) -> None:
             connection.credential_provider = _Attempt(login)
             await connection.on_connect()
 

@@ -22,7 +22,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 from strongroom._manager import SecretsManager
 from strongroom.errors import ConfigurationError
 from strongroom.integrations import database
-from strongroom.integrations.credentials import CredentialSource, Login
+from strongroom.integrations.credentials import CredentialSource, ServerLogin
 
 if TYPE_CHECKING:  # it needs greenlet, which only `sqlalchemy[asyncio]` installs everywhere
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -107,10 +107,10 @@ def _idle(engine: Engine) -> int:
     return engine.pool.checkedin() if isinstance(engine.pool, QueuePool) else 0
 
 
-def _completion(drivername: str | None, url: str | URL | None) -> Callable[[Login], URL]:
+def _completion(drivername: str | None, url: str | URL | None) -> Callable[[ServerLogin], URL]:
     """Return a function that returns the whole URL for a credential."""
 
-    def complete(login: Login) -> URL:
+    def complete(login: ServerLogin) -> URL:
         whole = database.url(login)
         if whole is None:
             if url is None:
@@ -123,7 +123,7 @@ def _completion(drivername: str | None, url: str | URL | None) -> Callable[[Logi
     return complete
 
 
-def _address(source: CredentialSource, complete: Callable[[Login], URL]) -> URL:
+def _address(source: CredentialSource, complete: Callable[[ServerLogin], URL]) -> URL:
     """Return the URL without the credential, for the engine's own use."""
     whole = complete(source.current())  # its `set` leaves out a part that is None
     return URL.create(whole.drivername, host=whole.host, port=whole.port, database=whole.database, query=whole.query)
@@ -132,7 +132,7 @@ def _address(source: CredentialSource, complete: Callable[[Login], URL]) -> URL:
 def _serve(
     engine: Engine,
     source: CredentialSource,
-    complete: Callable[[Login], URL],
+    complete: Callable[[ServerLogin], URL],
     connect_args: dict[str, Any],
     wait: Callable[[Awaitable[Any]], Any] | None = None,
 ) -> None:
@@ -140,7 +140,7 @@ def _serve(
 
     @event.listens_for(engine, "do_connect")
     def connect(dialect: Dialect, record: ConnectionPoolEntry, _cargs: list[Any], cparams: dict[str, Any]) -> object:
-        def open_(login: Login) -> object:
+        def open_(login: ServerLogin) -> object:
             arguments, options = dialect.create_connect_args(complete(login))
             return dialect.connect(*arguments, **{**cparams, **options, **connect_args})
 

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from strongroom._manager import SecretsManager
 from strongroom.encoding import as_text
 from strongroom.errors import InvalidDataError
-from strongroom.integrations.credentials import CredentialSource, Login
+from strongroom.integrations.credentials import CredentialSource, ServerLogin
 
 _CERTIFICATE = ("certificate", "tls.crt", "cert")
 _CHAIN = ("ca_chain", "issuing_ca")
@@ -56,7 +56,7 @@ def create_server_context(path: str, *, manager: SecretsManager | None = None) -
     return context
 
 
-def _loaded(login: Login) -> ssl.SSLContext:
+def _loaded(login: ServerLogin) -> ssl.SSLContext:
     """Return a server context with the pair of a secret."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)  # without the key log of SSLKEYLOGFILE
     try:
@@ -72,7 +72,7 @@ def _loaded(login: Login) -> ssl.SSLContext:
 
 
 @contextmanager
-def _pem_file(login: Login) -> Iterator[str]:
+def _pem_file(login: ServerLogin) -> Iterator[str]:
     """Yield the name of a file with key and certificates. `ssl` reads only files: this one is in memory on Linux."""
     pem = "\n".join((_pem(login, _KEY), _pem(login, _CERTIFICATE), _pem(login, _CHAIN, required=False)))
     if hasattr(os, "memfd_create"):
@@ -88,7 +88,7 @@ def _pem_file(login: Login) -> Iterator[str]:
             yield file.name
 
 
-def _pem(login: Login, keys: tuple[str, ...], *, required: bool = True) -> str:
+def _pem(login: ServerLogin, keys: tuple[str, ...], *, required: bool = True) -> str:
     for key in keys:
         value = login.data.get(key)
         if isinstance(value, list):

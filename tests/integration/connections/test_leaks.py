@@ -127,11 +127,11 @@ def test_an_account_that_is_not_unicode_is_refused(connect, key, monkeypatch):
     ],
 )
 def test_a_valid_url_is_passed_on(url):
-    from strongroom.integrations.credentials import Login
+    from strongroom.integrations.credentials import ServerLogin
     from strongroom.integrations.database import url as url_of
     from strongroom.secret import SensitiveDict
 
-    assert url_of(Login(PATH, SensitiveDict(url=url))) == url
+    assert url_of(ServerLogin(PATH, SensitiveDict(url=url))) == url
 
 
 def test_the_engine_keeps_no_credential(closed_port):

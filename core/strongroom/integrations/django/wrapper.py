@@ -11,7 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db.utils import Error
 
 from strongroom._manager import SecretsManager
-from strongroom.integrations.credentials import CredentialSource, Login
+from strongroom.integrations.credentials import CredentialSource, ServerLogin
 from strongroom.integrations.database import account, is_refusal, url
 from strongroom.secrets_manager import default_manager
 from strongroom.store import reentrant_lock
@@ -37,7 +37,7 @@ class CredentialWrapper(_Wrapper):
     a close by the watch has ended, and then find no connection and open one.
     """
 
-    login: Login | None = None
+    login: ServerLogin | None = None
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -68,7 +68,7 @@ class CredentialWrapper(_Wrapper):
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         """Return a new connection with the current credential."""
 
-        def open_(login: Login) -> Any:
+        def open_(login: ServerLogin) -> Any:
             found = {key: value for key, value in _parameters(login).items() if key != "name" and value is not None}
             return super(CredentialWrapper, self).get_new_connection({**conn_params, **found})
 
@@ -117,7 +117,7 @@ class CredentialWrapper(_Wrapper):
                     self.dec_thread_sharing()
 
 
-def _parameters(login: Login) -> dict[str, Any]:
+def _parameters(login: ServerLogin) -> dict[str, Any]:
     """Return the credential as the parameters of a driver."""
     whole = url(login)
     if whole is None:

@@ -7,5 +7,5 @@ from django.db.backends.mysql.base import DatabaseWrapper as _DatabaseWrapper
 from strongroom.integrations.django.wrapper import CredentialWrapper
 
 
-class DatabaseWrapper(CredentialWrapper, _DatabaseWrapper):
+class DatabaseWrapper(CredentialWrapper, _DatabaseWrapper):  # Django requires this name
     """The wrapper of one connection."""
