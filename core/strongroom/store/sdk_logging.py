@@ -31,6 +31,6 @@ def silenced_logs(*packages: str) -> Iterator[None]:
 
 def silence_new_loggers(*packages: str) -> None:
     """Let `silenced_logs` drop the records of loggers that exist by now: an SDK loads modules late, each with one."""
-    for name in list(logging.root.manager.loggerDict):
+    for name in list(logging.root.manager.loggerDict):  # `Logger.getChildren` came with Python 3.12
         if name.partition(".")[0] in packages:
             logging.getLogger(name).addFilter(_filter)
