@@ -91,9 +91,10 @@ class EnvironmentMapping:
         self._places: dict[str, tuple[str, str]] = {}
         self._by_path: dict[str, dict[str, str]] = {}
         places = set(secrets.values())
-        for variable, place in TABLE.items():
-            if variable not in secrets and place not in places:
-                self._add(variable, place)
+        for variable, (path, key) in TABLE.items():
+            if variable not in secrets and (path, key) not in places:
+                self._places[variable] = path, key
+                self._by_path.setdefault(path, {})[key] = variable
         for variable, place in secrets.items():
             self._add(variable, place)
 
@@ -101,6 +102,7 @@ class EnvironmentMapping:
         return f"EnvironmentMapping({len(self._places)} variables, derive={self._derive})"
 
     def _add(self, variable: str, place: tuple[str, str]) -> None:
+        """Check and add a row of the application."""
         path, key = place
         if not (variable.isascii() and variable.isidentifier()):
             raise ConfigurationError(

@@ -227,6 +227,11 @@ class TestOpenRule:
         assert EnvironmentMapping().variable(path, key) is None
 
 
+def test_built_in_rows_pass_the_checks_of_rows_of_the_application():
+    """No mapping checks them again."""
+    assert EnvironmentMapping(TABLE).rows() == TABLE == EnvironmentMapping().rows()
+
+
 class TestLaws:
     @given(rows)
     def test_table_is_a_bijection(self, secrets):
