@@ -160,6 +160,12 @@ class LinkConfig(NamedTuple):
     disk: bool = True
     origins: Mapping[str, str] = {}
 
+    @classmethod
+    def default(cls, store: str, *, production: bool) -> Self:
+        """Return a link without settings. In production only a confirmed absence makes a read query the next link."""
+        strict: OnAnswer = "fail" if production else "next"
+        return cls(store, on_unavailable=strict, on_missing_key=strict)
+
     def covers(self, path: str) -> bool:
         """Return True if this link serves `path`."""
         return not self.paths or any(fnmatchcase(path, pattern) for pattern in self.paths)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from strongroom._config import DOTENV, Ambient, Config, Rank
-from strongroom._config.file import FileConfig, read_file
+from strongroom._config.file import FileConfig, no_file, read_file
 from strongroom._config.merge import Arguments, build
 from strongroom._config.trust import FoundFiles, not_trusted, writer_fault
 from strongroom._config.variables import PREFIX, Variables, read_variables
@@ -180,7 +180,7 @@ def _file(
     selected = environment or variables.environment
     # A dangling link is an error, not a missing file.
     if place.kind == "found" and not os.path.lexists(place.path):
-        return read_file({}, place.source, environment=selected), []
+        return no_file(place.source, environment=selected), []
     file = read_file(
         _document(place, inspection),
         place.source,

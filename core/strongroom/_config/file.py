@@ -67,8 +67,7 @@ def read_file(
         top.fail("version", f"{version} is a newer format than this Strongroom reads ({FORMAT_VERSION}): upgrade it")
     environment = environment or top.text("environment")
     top.take("environment")
-    if environment is not None and not NAME.fullmatch(environment):
-        raise ConfigurationError(f"The environment {shown_key(environment)} is not a valid name: {NAME_RULE}")
+    _check_environment(environment)
     secrets = _secrets(top)
     environments = {name: _level(table, folder) for name, table in top.tables("environments").items()}
     _check_selected(environment, environments, source)
@@ -94,6 +93,25 @@ def read_file(
         heeds_environment=bool(environments) or has_placeholder(document.get("stores")),
         origins={**base.origins, **level.origins},
     )
+
+
+def no_file(source: str, *, environment: str | None = None) -> FileConfig:
+    """Return the settings of a file that does not exist: all have their defaults.
+
+    Args:
+        source: the file's name, for messages.
+        environment: the environment that an argument or a variable selects.
+
+    Raises:
+        ConfigurationError: the environment is not a valid name.
+    """
+    _check_environment(environment)
+    return FileConfig(environment=environment, source=source)
+
+
+def _check_environment(name: str | None) -> None:
+    if name is not None and not NAME.fullmatch(name):
+        raise ConfigurationError(f"The environment {shown_key(name)} is not a valid name: {NAME_RULE}")
 
 
 def _secrets(top: Table) -> Mapping[str, SecretConfig]:

@@ -158,8 +158,7 @@ def _chain(
         or any(source.values.get(name) for source in ambient for name in VAULT_ADDRESSES)
     )
     names = [VAULT] * has_vault + [name for name in FALLBACKS if not (file.production and name == DOTENV)]
-    links = read_chain(names, Table({}, "the default chain"), production=file.production)
-    return tuple(link._replace(origins={}) for link in links)
+    return tuple(LinkConfig.default(name, production=file.production) for name in names)
 
 
 def _stores(
