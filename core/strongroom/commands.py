@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from strongroom._cli.process.child_process import run_command
     from strongroom._cli.terminal.confirmation import confirm
     from strongroom._cli.terminal.output import Cell, say, write_document, write_lines, write_rows, write_table
-    from strongroom._config import VAULT, Config, OptionValue, Rank, StoreConfig
+    from strongroom._config import VAULT, Config, Rank, Setting, StoreConfig
     from strongroom._config.discovery import FILE_NAME as CONFIG_FILE_NAME
     from strongroom._config.discovery import environments as config_environments
     from strongroom._config.discovery import load as load_config
@@ -46,7 +46,7 @@ _NAMES = {
     "_cli.process.child_process": "run_command",
     "_cli.terminal.confirmation": "confirm",
     "_cli.terminal.output": "Cell say write_document write_lines write_rows write_table",
-    "_config": "Config OptionValue Rank StoreConfig VAULT",
+    "_config": "Config Rank Setting StoreConfig VAULT",
     "_config.discovery": (
         "CONFIG_FILE_NAME=FILE_NAME config_environments=environments expand_config_file=named_file load_config=load"
     ),
@@ -69,10 +69,10 @@ __all__ = [
     "Config",
     "ExitCode",
     "Invocation",
-    "OptionValue",
     "Rank",
     "Resolution",
     "SecretsManager",
+    "Setting",
     "StoreConfig",
     "config_environments",
     "confirm",

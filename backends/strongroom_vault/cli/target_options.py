@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from strongroom import commands
-from strongroom.commands import VAULT, Config, OptionValue, Rank, StoreConfig
+from strongroom.commands import VAULT, Config, Rank, Setting, StoreConfig
 from strongroom.errors import ConfigurationError, shown
 from strongroom.paths import check_path, check_prefix
 from strongroom.secret import SensitiveDict
@@ -98,15 +98,13 @@ def find_location(config: Config, store: str | None, overrides: Mapping[str, str
     given = _given(overrides)
     chosen = _store(config, store, has_address=True)
     options = {name: value for name, value in chosen.options.items() if name in _LOCATION} | given
-    options["url"] = OptionValue(_UNUSED_URL, "", Rank.ARGUMENT)
+    options["url"] = Setting(_UNUSED_URL, "", Rank.ARGUMENT)
     settings = commands.store_settings(config.with_store(chosen._replace(options=options)), chosen.name)
     return Target(chosen.name, *_location({name: setting.value for name, setting in settings.items()}))
 
 
-def _given(overrides: Mapping[str, str | None]) -> dict[str, OptionValue]:
-    return {
-        name: OptionValue(value, f"--{name}", Rank.ARGUMENT) for name, value in overrides.items() if value is not None
-    }
+def _given(overrides: Mapping[str, str | None]) -> dict[str, Setting]:
+    return {name: Setting(value, f"--{name}", Rank.ARGUMENT) for name, value in overrides.items() if value is not None}
 
 
 def _is_operator_token(value: object) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, NoReturn, Self, TypeAlias
 
 from strongroom.env_names import EnvironmentMapping
-from strongroom.secret import Value
+from strongroom.secret import REDACTED, Value
 from strongroom.store import DEFAULT_TIMEOUT
 
 VAULT = "vault"
@@ -50,16 +50,21 @@ def _unpicklable() -> TypeError:
     return TypeError("A configuration that holds credentials is not pickled: load it again in the other process")
 
 
-class OptionValue(NamedTuple):
-    """The value of an option in one source, before conversion to the type of the option.
+class Setting(NamedTuple):
+    """A value and its origin: of an option, in one source or resolved, or of a setting that belongs to no store.
 
     Attributes:
-        value: the raw value; references `{ env = … }` and `{ file = … }` are not resolved yet.
+        value: the value. That of a `StoreConfig` is raw: not of the option's type yet, and its references
+            `{ env = … }` and `{ file = … }` are not followed.
         origin: the source, for messages: a file with table and key, a variable, an argument.
         rank: the precedence of the source.
         found_file: the file, if it was found in the working directory rather than named. Its author is the author of
             that folder, so its address never gets a token from another source.
         folder: the base of relative paths; None is the working directory.
+        declared: as `found_file`, for the file whose reference says where the value comes from.
+        secret: the value is never shown.
+        address: it is the URL of a service, or a list of them.
+        locates: it locates the store's secrets other than by an address.
     """
 
     value: object
@@ -67,9 +72,13 @@ class OptionValue(NamedTuple):
     rank: Rank
     found_file: str = ""
     folder: Path | None = None
+    declared: str = ""
+    secret: bool = True
+    address: bool = False
+    locates: bool = False
 
     def __repr__(self) -> str:
-        return f"OptionValue(origin={self.origin!r}, rank={self.rank!r})"
+        return f"Setting({REDACTED if self.secret else repr(self.value)}, origin={self.origin!r})"
 
     def __reduce__(self) -> NoReturn:
         raise _unpicklable()
@@ -84,7 +93,7 @@ class Ambient(NamedTuple):
     Attributes:
         values: the variables.
         rank: PROCESS or DOTENV.
-        found_file: as in `OptionValue`.
+        found_file: as in `Setting`.
     """
 
     values: Mapping[str, str]
@@ -118,14 +127,14 @@ class StoreConfig(NamedTuple):
     name: str
     plugin: str
     origin: str
-    options: Mapping[str, OptionValue] = {}
+    options: Mapping[str, Setting] = {}
 
     @classmethod
     def bare(cls, name: str) -> Self:
         """Return a store without configuration: the plugin of that name, without options."""
         return cls(name, name, f"The store {name}")
 
-    def with_options(self, options: Mapping[str, OptionValue]) -> Self:
+    def with_options(self, options: Mapping[str, Setting]) -> Self:
         """Return the store with these options added; they replace options of the same name."""
         return self._replace(options={**self.options, **options})
 

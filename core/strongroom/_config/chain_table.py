@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from strongroom._config import LINK_TIMEOUT, WATCH_INTERVAL, LinkConfig, OnAnswer, OptionValue, Rank, StoreConfig
+from strongroom._config import LINK_TIMEOUT, WATCH_INTERVAL, LinkConfig, OnAnswer, Rank, Setting, StoreConfig
 from strongroom._config.document import Table, kind, shown_key
 from strongroom.errors import ConfigurationError
 from strongroom.secret import SensitiveDict, SensitiveStr, conceal
@@ -109,9 +109,9 @@ class OptionReader(NamedTuple):
     found_file: str
     folder: Path | None
 
-    def given(self, table: Table, key: str, value: object, rank: Rank) -> OptionValue:
+    def given(self, table: Table, key: str, value: object, rank: Rank) -> Setting:
         """Return the value of one option."""
-        return OptionValue(self._filled(table, key, value), table.where(key), rank, self.found_file, self.folder)
+        return Setting(self._filled(table, key, value), table.where(key), rank, self.found_file, self.folder)
 
     def _filled(self, table: Table, key: str, value: Any) -> Any:  # any TOML value
         """Replace `{environment}` in the value at any depth."""
@@ -140,7 +140,7 @@ def read_store(name: str, tables: list[tuple[Table, Rank]], reader: OptionReader
     if not NAME.fullmatch(name):
         raise ConfigurationError(f"{last.source}: [stores] {shown_key(name)}: is not a store name: {NAME_RULE}")
     plugin = name
-    options: dict[str, OptionValue] = {}
+    options: dict[str, Setting] = {}
     for table, rank in tables:
         plugin = table.text("plugin") or plugin
         options |= {key: reader.given(table, key, value, rank) for key, value in table.rest().items()}

@@ -15,8 +15,8 @@ from strongroom._config import (
     CacheConfig,
     Config,
     LinkConfig,
-    OptionValue,
     Rank,
+    Setting,
     StoreConfig,
 )
 from strongroom._config.chain_table import OptionReader, read_chain, read_store, split_entry
@@ -56,11 +56,11 @@ class Arguments(NamedTuple):
     def _audit(self) -> Mapping[str, object]:
         return self.audit if isinstance(self.audit, Mapping) else {"file": self.audit}
 
-    def options(self) -> dict[str, OptionValue]:
+    def options(self) -> dict[str, Setting]:
         """Return the options of a Vault store."""
         named = {"url": ("vault_url", self.vault_url), "token": ("vault_token", self.vault_token)}
         return {
-            option: OptionValue(value, f"the argument {name}", Rank.ARGUMENT)
+            option: Setting(value, f"the argument {name}", Rank.ARGUMENT)
             for option, (name, value) in named.items()
             if value is not None
         }
@@ -178,7 +178,7 @@ def _stores(
             continue
         stores.setdefault(name, StoreConfig.bare(name))
         given = {
-            option: OptionValue(text, f"the environment variable {variable}", Rank.VARIABLE)
+            option: Setting(text, f"the environment variable {variable}", Rank.VARIABLE)
             for option, (variable, text) in options.items()
         }
         stores[name] = stores[name].with_options(given)

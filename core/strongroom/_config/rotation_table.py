@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from strongroom._config import OptionValue, Rank, RotationConfig, StoreConfig, Window
+from strongroom._config import Rank, RotationConfig, Setting, StoreConfig, Window
 from strongroom._config.chain_table import OptionReader
 from strongroom._config.document import Table
 from strongroom.errors import InvalidPathError
@@ -38,7 +38,7 @@ def read_rotation(path: str, tables: list[tuple[Table, Rank]], reader: OptionRea
     if fault:
         last.fail("", fault)
     settings: dict[str, Any] = {}
-    options: dict[str, OptionValue] = {}
+    options: dict[str, Setting] = {}
     for table, rank in tables:
         found = {
             "rotator": table.text("rotator"),

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, overload
 
 from strongroom._boundary.containment import contained, is_interrupt
-from strongroom._config import Config, Rank, StoreConfig
+from strongroom._config import Config, Rank, Setting, StoreConfig
 from strongroom._plugins.distributions import by_name, described, entry_point, entry_points, missing
-from strongroom._plugins.option_schema import Schema, Setting, read_schema
+from strongroom._plugins.option_schema import Schema, read_schema
 from strongroom._plugins.resolution import check_written, resolve
 from strongroom.bounded_file import read_text
 from strongroom.errors import Check, ConfigurationError, PluginError

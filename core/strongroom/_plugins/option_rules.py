@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from strongroom._config import DOTENV, StoreConfig
+from strongroom._config import DOTENV, Setting, StoreConfig
 from strongroom._config.trust import not_trusted
-from strongroom._plugins.option_schema import OptionSchema, Schema, Setting
+from strongroom._plugins.option_schema import OptionSchema, Schema
 from strongroom.errors import ConfigurationError
 from strongroom.store.option import is_loopback
 

@@ -21,11 +21,9 @@ from typing import (
 )
 
 from strongroom._boundary.containment import is_interrupt
-from strongroom._config import Rank
 from strongroom._plugins.coercion import members
 from strongroom.env_names import EnvironmentMapping
 from strongroom.errors import PluginError
-from strongroom.secret import REDACTED
 from strongroom.store import Option, SecretStore
 from strongroom.store.plugin_calls import plugin_code
 from strongroom.store.protocols import capabilities_of, traits_of
@@ -287,30 +285,3 @@ def _type_name(hint: Any) -> str:
             of = _PLURALS.get(get_origin(item) or item)
             return f"{words} of {of}" if of else words
     return " or ".join(_type_name(member) for member in members(hint) if member is not type(None))
-
-
-class Setting(NamedTuple):
-    """An option's value and its origin.
-
-    Attributes:
-        value: the value that the plugin gets.
-        origin: the source in words.
-        secret: whether the value is never shown.
-        rank: the source's place in the order of precedence.
-        declared: as `found_file`, for the file that says where the value comes from.
-        found_file: the file that gave it, where that was found in the working directory and nobody named it.
-        address: whether it holds the URL of a service, or a list of them.
-        locates: whether it locates the store's secrets other than by an address.
-    """
-
-    value: object
-    origin: str
-    secret: bool
-    rank: Rank
-    found_file: str = ""
-    address: bool = False
-    locates: bool = False
-    declared: str = ""
-
-    def __repr__(self) -> str:
-        return f"Setting({REDACTED if self.secret else repr(self.value)}, origin={self.origin!r})"

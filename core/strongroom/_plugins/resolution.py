@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, get_origin
 
-from strongroom._config import Ambient, Config, OptionValue, Rank, StoreConfig
+from strongroom._config import Ambient, Config, Rank, Setting, StoreConfig
 from strongroom._config.document import kind, suggest
 from strongroom._config.trust import not_trusted
 from strongroom._plugins.coercion import MISMATCH, members, read_json, read_value
 from strongroom._plugins.option_rules import check
-from strongroom._plugins.option_schema import OptionSchema, Schema, Setting
+from strongroom._plugins.option_schema import OptionSchema, Schema
 from strongroom.errors import ConfigurationError, MissingFileError
 from strongroom.secret import SensitiveDict, SensitiveStr, protect
 
@@ -70,7 +70,7 @@ def _check_known(store: StoreConfig, schema: Schema) -> None:
             )
 
 
-def _chosen(store: StoreConfig, schema: Schema) -> Iterator[tuple[str, OptionValue]]:
+def _chosen(store: StoreConfig, schema: Schema) -> Iterator[tuple[str, Setting]]:
     """Yield the configured options; of `auth` and the credentials beside it, only the higher source."""
     said = store.options
     credentials = {name for name in said if _is_credential(schema.options[name])}
@@ -95,12 +95,12 @@ def _ambient(option: OptionSchema, sources: Sequence[Ambient]) -> Setting | None
             if text := source.values.get(name):
                 value = read_json(text) if option.takes_json else text
                 return _setting(
-                    option, value, OptionValue(text, source.origin(name), source.rank, source.found_file), text=True
+                    option, value, Setting(text, source.origin(name), source.rank, source.found_file), text=True
                 )
     return None
 
 
-def _given(option: OptionSchema, given: OptionValue, sources: Sequence[Ambient], read_file: ReadFile) -> Setting:
+def _given(option: OptionSchema, given: Setting, sources: Sequence[Ambient], read_file: ReadFile) -> Setting:
     value, found, text = given.value, given.found_file, given.rank is Rank.VARIABLE
     if text and option.takes_json and isinstance(value, str):
         value = read_json(value)
@@ -113,11 +113,11 @@ def _given(option: OptionSchema, given: OptionValue, sources: Sequence[Ambient],
         value = read_json(value) if option.takes_json else value
     else:
         found = found or references.found_file  # one address of a list can come from ./.env
-    origin = OptionValue(value, references.origin, given.rank, found, given.folder)
-    return _setting(option, value, origin, text=text, secret=whole)._replace(declared=given.found_file)
+    followed = given._replace(origin=references.origin, found_file=found, declared=given.found_file)
+    return _setting(option, value, followed, text=text, secret=whole)
 
 
-def _setting(option: OptionSchema, value: object, given: OptionValue, *, text: bool, secret: bool = False) -> Setting:
+def _setting(option: OptionSchema, value: object, given: Setting, *, text: bool, secret: bool = False) -> Setting:
     """The value read as the option's type; text that came through a reference is as secret as the option can be."""
     read = read_value(value, option.hint, text=text, folder=given.folder)
     if read is MISMATCH:
@@ -130,7 +130,7 @@ def _setting(option: OptionSchema, value: object, given: OptionValue, *, text: b
     secret = secret or about.secret or (about.address and _may_hold_password(read))
     shielded = _shielded(read, secret=secret)
     locates = about.locates or about.location
-    return Setting(shielded, given.origin, secret, given.rank, given.found_file, about.address, locates)
+    return given._replace(value=shielded, secret=secret, address=about.address, locates=locates)
 
 
 def _parted(address: object, hint: Any) -> object:
@@ -184,7 +184,7 @@ def _has_reference(value: object) -> bool:
 class _References:
     """Follows the references in one option. Afterwards `origin` and `found_file` say where their targets come from."""
 
-    def __init__(self, given: OptionValue, sources: Sequence[Ambient], read_file: ReadFile, *, whole: bool) -> None:
+    def __init__(self, given: Setting, sources: Sequence[Ambient], read_file: ReadFile, *, whole: bool) -> None:
         self._given = given
         self._whole = whole
         self._sources = sources

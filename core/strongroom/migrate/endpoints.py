@@ -18,7 +18,7 @@ from typing import NamedTuple, Self, TypeAlias, TypeVar
 from strongroom import _plugins as plugins
 from strongroom._boundary.enforcement import Boundary, open_plugin
 from strongroom._boundary.validation import ValidatedStore
-from strongroom._config import Config, OptionValue, Rank, StoreConfig
+from strongroom._config import Config, Rank, Setting, StoreConfig
 from strongroom._plugins.inventory import KINDS
 from strongroom._plugins.option_schema import OptionSchema, Schema
 from strongroom.errors import (
@@ -85,7 +85,7 @@ def placed(config: Config, spec: Spec, schema: Schema) -> Config:
         ConfigurationError: the plugin takes no location.
     """
     about = named(config, spec)
-    options: dict[str, OptionValue] = dict(about.options)
+    options: dict[str, Setting] = dict(about.options)
     if spec.location is not None:
         origin = f"The store {shown(spec.text)}"
         locating = [name for name, option in schema.options.items() if option.option.location]
@@ -93,7 +93,7 @@ def placed(config: Config, spec: Spec, schema: Schema) -> Config:
             raise ConfigurationError(f"{origin}: the plugin {about.plugin} takes no LOCATION after a colon")
         options = {name: given for name, given in options.items() if name not in locating}
         parts = spec.location.split("/", len(locating) - 1)
-        options |= {name: OptionValue(part, origin, Rank.ARGUMENT) for name, part in zip(locating, parts, strict=False)}
+        options |= {name: Setting(part, origin, Rank.ARGUMENT) for name, part in zip(locating, parts, strict=False)}
     return config.with_store(StoreConfig(spec.text, about.plugin, f"The store {shown(spec.text)}", options))
 
 
@@ -126,7 +126,7 @@ def with_recipients(config: Config, store: str, recipients: Sequence[str]) -> Co
     if _ENCRYPT_TO not in plugins.schema(config, store, plugin_group(plugins.EXPORTERS, about.plugin)).options:
         reason = f"{about.plugin} cannot encrypt to recipients. Only files can: leave --encrypt-to out"
         raise ConfigurationError(f"The store {shown(store)}: {reason}")
-    given = OptionValue(list(recipients), "--encrypt-to", Rank.ARGUMENT)
+    given = Setting(list(recipients), "--encrypt-to", Rank.ARGUMENT)
     return config.with_store(about.with_options({_ENCRYPT_TO: given}))
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from strongroom import _plugins as plugins
 from strongroom._cli.operate import completion
-from strongroom._config import OptionValue, Rank, discovery
+from strongroom._config import Rank, Setting, discovery
 from strongroom.errors import ConfigurationError
 from support.clock import LONG
 
@@ -96,7 +96,7 @@ def test_encrypt_to_of_an_untrusted_file_alone_is_refused():
     """Its recipients could read all that a write adds."""
     write('[stores.json]\nencrypt_to = ["age1theirs"]\n')
     config = discovery.load(require_trust=True)
-    store = config.store("json").with_options({"file": OptionValue("a.json", "argument", Rank.ARGUMENT)})
+    store = config.store("json").with_options({"file": Setting("a.json", "argument", Rank.ARGUMENT)})
     with pytest.raises(ConfigurationError, match="it sets encrypt_to of store json"):
         plugins.settings(config.with_store(store), "json")
 

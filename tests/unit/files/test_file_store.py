@@ -18,7 +18,7 @@ import pytest
 from strongroom import _plugins as plugins
 from strongroom import private_file
 from strongroom._boundary.validation import ValidatedStore
-from strongroom._config import OptionValue, Rank, StoreConfig
+from strongroom._config import Rank, Setting, StoreConfig
 from strongroom._config.discovery import load
 from strongroom._files import file_store
 from strongroom._files.file_store import FileStore
@@ -470,7 +470,7 @@ def test_the_traceback_of_a_refusal_shows_no_value(file):
 def test_a_source_that_is_not_there_is_a_mistake(tmp_path, plugin):
     """Where a target is made. A migration of nothing would look as if it were done."""
     config = load(chain=[{"store": "memory"}], folder=tmp_path)
-    given = OptionValue(str(tmp_path / "none"), "a test", Rank.ARGUMENT)
+    given = Setting(str(tmp_path / "none"), "a test", Rank.ARGUMENT)
     config = replace(config, stores={"file": StoreConfig("file", plugin, "The store file", {"file": given})})
     with pytest.raises(ConfigurationError, match="The store file: There is no"):
         endpoints.open_endpoint(config, "file", plugins.IMPORTERS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from strongroom import _plugins as plugins
-from strongroom._config import Config, OptionValue, Rank, StoreConfig
+from strongroom._config import Config, Rank, Setting, StoreConfig
 from strongroom.errors import ConfigurationError
 from strongroom.migrate.endpoints import Endpoints, Spec, parse_spec, placed
 
@@ -16,7 +16,7 @@ CONFIGURED = Config(
             "vault",
             "strongroom.toml: [stores.prod]",
             {
-                name: OptionValue(value, "strongroom.toml", Rank.FILE)
+                name: Setting(value, "strongroom.toml", Rank.FILE)
                 for name, value in {"url": "https://vault.example", "mount": "kv", "prefix": "billing"}.items()
             },
         )

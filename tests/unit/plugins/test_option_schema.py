@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom._config import Ambient, Config, Rank
+from strongroom._config import Ambient, Config, Rank, Setting
 from strongroom._config.file import read_file
 from strongroom._config.merge import Arguments, build
 from strongroom._config.variables import read_variables
 from strongroom._plugins.coercion import MISMATCH, read_json, read_value
-from strongroom._plugins.option_schema import Setting, read_schema
+from strongroom._plugins.option_schema import read_schema
 from strongroom._plugins.resolution import check_written, resolve
 from strongroom.env_names import EnvironmentMapping
 from strongroom.errors import ConfigurationError, PluginError

@@ -20,7 +20,7 @@ from strongroom._cli.options import Invocation, complete, current, json_option
 from strongroom._cli.terminal import output, progress
 from strongroom._cli.terminal.confirmation import describe_store
 from strongroom._cli.terminal.output import Cell
-from strongroom._config import Config, OptionValue, Rank
+from strongroom._config import Config, Rank, Setting
 from strongroom._diff import Change
 from strongroom.bounded_file import read_bytes
 from strongroom.errors import ConfigurationError, shown
@@ -213,7 +213,7 @@ def with_mapping(config: Config, sources: tuple[str, ...], file: Path | None) ->
         if not plugins.offers(plugins.IMPORTERS, about.plugin):
             continue
         if MAPPING_FILE in plugins.schema(config, about.plugin, plugins.IMPORTERS).options:
-            given = OptionValue(str(file.absolute()), "--mapping-file", Rank.ARGUMENT)
+            given = Setting(str(file.absolute()), "--mapping-file", Rank.ARGUMENT)
             stores[name] = about.with_options({MAPPING_FILE: given})
     if stores == dict(config.stores):
         raise click.UsageError("--mapping-file only applies to variables: no source is env, dotenv or the like")
@@ -253,11 +253,11 @@ def with_operator_token(config: Config, store: str, *, ask: bool, is_source: boo
         return config
     # Whoever types a token for this store means its address, which the same file may give.
     given = {
-        other: OptionValue(setting.value, setting.origin, Rank.ARGUMENT)
+        other: Setting(setting.value, setting.origin, Rank.ARGUMENT)
         for other, setting in settings.items()
         if setting.address and setting.value
     }
-    given[option] = OptionValue(typed, "the prompt", Rank.ARGUMENT)
+    given[option] = Setting(typed, "the prompt", Rank.ARGUMENT)
     return config.with_store(config.store(name).with_options(given))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from strongroom._boundary.containment import contained
-from strongroom._config import Config, OptionValue, Rank, StoreConfig
+from strongroom._config import Config, Rank, Setting, StoreConfig
 from strongroom._config.variables import option_variable
 from strongroom._plugins.coercion import read_json
 from strongroom._plugins.option_schema import OptionSchema, Schema
@@ -82,7 +82,7 @@ def _references(config: Config, schemas: Schemas) -> Iterator[str]:
                 yield from _names(_value(given))
 
 
-def _value(given: OptionValue) -> object:
+def _value(given: Setting) -> object:
     return read_json(given.value) if given.rank is Rank.VARIABLE and isinstance(given.value, str) else given.value
 
 

@@ -14,9 +14,8 @@ from strongroom.errors import shown
 
 if TYPE_CHECKING:
     from strongroom._chain.resolution import WriteTarget
-    from strongroom._config import Config
+    from strongroom._config import Config, Setting
     from strongroom._manager import SecretsManager
-    from strongroom._plugins.option_schema import Setting
 
 
 def announce(secrets: SecretsManager, target: WriteTarget, what: str) -> None:

@@ -11,7 +11,7 @@ import hashlib
 from pathlib import Path
 
 from strongroom import private_file
-from strongroom._config import Config, OptionValue, Rank
+from strongroom._config import Config, Rank, Setting
 from strongroom.bounded_file import read_text
 from strongroom.errors import ConfigurationError, MissingFileError, shown
 from strongroom.migrate.plans.mapping_file import MappingFile, as_json, as_toml, as_toml_tables, parse_json, parse_toml
@@ -99,7 +99,7 @@ def with_mapping(config: Config, store: str, mapping: PlannedMapping) -> Config:
     about = config.store(store)
     given = about.options.get(MAPPING_FILE)
     if given is None or given.rank < Rank.ARGUMENT:
-        given = OptionValue(mapping.file, f"The mapping file {shown(mapping.file)} of the plan", Rank.ARGUMENT)
+        given = Setting(mapping.file, f"The mapping file {shown(mapping.file)} of the plan", Rank.ARGUMENT)
     file, fault = Path(str(given.value)), ""
     try:
         if _digest(file) != mapping.digest:

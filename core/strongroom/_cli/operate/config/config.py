@@ -14,8 +14,7 @@ from strongroom._cli.exit_codes import code_of_all
 from strongroom._cli.operate.config.init import init_command
 from strongroom._cli.options import Invocation, current, json_option
 from strongroom._cli.terminal import output
-from strongroom._config import Rank, StoreConfig
-from strongroom._plugins.option_schema import Setting
+from strongroom._config import Rank, Setting, StoreConfig
 from strongroom.errors import ConfigurationError, PluginError, StrongroomError
 from strongroom.secret import REDACTED, Value
 
@@ -183,7 +182,7 @@ def _origin(store: StoreConfig) -> str:
 def _defaults(schema: Mapping[str, OptionSchema], given: Mapping[str, Setting]) -> dict[str, Setting]:
     return {
         name: Setting(
-            option.default, DEFAULT_OF_PLUGIN, option.option.secret and option.default is not None, Rank.DOTENV
+            option.default, DEFAULT_OF_PLUGIN, Rank.DOTENV, secret=option.option.secret and option.default is not None
         )
         for name, option in schema.items()
         if name not in given
