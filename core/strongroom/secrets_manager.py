@@ -1,17 +1,16 @@
-"""The module-level functions: `SecretsManager`'s methods on one default manager, made at first use."""
+"""The functions of the module: `SecretsManager`'s methods on one default manager, which the first call creates."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar, overload
+import inspect
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from strongroom._chain.answer import MISSING
 from strongroom._chain.resolution import Resolution
 from strongroom._manager import SecretsManager
-from strongroom._manager.batch import SecretBatch
 from strongroom.errors import SecretNotFoundError
-from strongroom.secret import SensitiveDict, SensitiveStr, Value, Version, conceal
-from strongroom.store import Health, call_at_exit, reentrant_lock
+from strongroom.store import call_at_exit, reentrant_lock
 
 __all__ = [
     "Resolution",
@@ -48,8 +47,8 @@ __all__ = [
     "set_secret",
 ]
 
-_T = TypeVar("_T")
-_D = TypeVar("_D")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 _default: SecretsManager | None = None
 _making = reentrant_lock()
@@ -101,172 +100,74 @@ def _close_at_exit() -> None:
         manager.close()
 
 
-@overload
-def get_secret(path: str, key: None = None, *, fresh: bool = False) -> SensitiveDict: ...
-@overload
-def get_secret(path: str, key: None = None, *, default: _D, fresh: bool = False) -> SensitiveDict | _D: ...
-@overload
-def get_secret(path: str, key: str, *, fresh: bool = False) -> SensitiveStr: ...
-@overload
-def get_secret(path: str, key: str, *, default: _D, fresh: bool = False) -> SensitiveStr | _D: ...
-@overload
-def get_secret(path: str, key: str | None = None, *, as_: type[_T], fresh: bool = False) -> _T: ...
-@overload
-def get_secret(path: str, key: str | None = None, *, as_: type[_T], default: _D, fresh: bool = False) -> _T | _D: ...
-def get_secret(
-    path: str, key: str | None = None, *, as_: type[Any] | None = None, default: Any = MISSING, fresh: bool = False
-) -> Any:
-    """Return a secret, or one key of it: `SecretsManager.get_secret` on the default manager."""
-    get: Any = default_manager().get_secret
-    return get(path, key, as_=as_, default=default, fresh=fresh)
+def _on_default(method: Callable[Concatenate[SecretsManager, _P], _R]) -> Callable[_P, _R]:
+    """Return a method of the manager as a function that calls it on the default manager.
+
+    Type checkers keep all overloads of the method.
+    """
+
+    @wraps(method)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            result: _R = getattr(default_manager(), call.__name__)(*args, **kwargs)
+            return result
+        finally:
+            del args, kwargs  # a traceback that prints local variables would show them
+
+    _place(call, method)
+    return call
 
 
-@overload
-async def aget_secret(path: str, key: None = None, *, fresh: bool = False) -> SensitiveDict: ...
-@overload
-async def aget_secret(path: str, key: None = None, *, default: _D, fresh: bool = False) -> SensitiveDict | _D: ...
-@overload
-async def aget_secret(path: str, key: str, *, fresh: bool = False) -> SensitiveStr: ...
-@overload
-async def aget_secret(path: str, key: str, *, default: _D, fresh: bool = False) -> SensitiveStr | _D: ...
-@overload
-async def aget_secret(path: str, key: str | None = None, *, as_: type[_T], fresh: bool = False) -> _T: ...
-@overload
-async def aget_secret(
-    path: str, key: str | None = None, *, as_: type[_T], default: _D, fresh: bool = False
-) -> _T | _D: ...
-async def aget_secret(
-    path: str, key: str | None = None, *, as_: type[Any] | None = None, default: Any = MISSING, fresh: bool = False
-) -> Any:
-    """`SecretsManager.aget_secret` on the default manager."""
-    get: Any = default_manager().aget_secret
-    return await get(path, key, as_=as_, default=default, fresh=fresh)
+def _off_loop_on_default(
+    method: Callable[Concatenate[SecretsManager, _P], _R],
+) -> Callable[_P, Coroutine[Any, Any, _R]]:
+    """Return the asynchronous form of a method as a coroutine function that calls it on the default manager.
+
+    It takes the blocking method: pyright keeps overloads only of a method that is written out.
+    """
+
+    @wraps(method)
+    async def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            begun: Coroutine[Any, Any, _R] = getattr(default_manager(), call.__name__)(*args, **kwargs)
+        finally:
+            del args, kwargs
+        return await begun
+
+    call.__name__ = f"a{method.__name__}"
+    _place(call, method)
+    return call
 
 
-def set_secret(
-    path: str, data: Mapping[str, Value], *, store: str | None = None, replace: bool = False
-) -> Version | None:
-    """Set keys of a secret and keep the others: `SecretsManager.set_secret` on the default manager."""
-    data = conceal(data)
-    return default_manager().set_secret(path, data, store=store, replace=replace)
+def _place(call: Any, method: Callable[..., Any]) -> None:
+    """Give a function its name in this module, for `pickle`, and the method's signature without `self`, for `help`."""
+    signature = inspect.signature(method)
+    call.__module__, call.__qualname__ = __name__, call.__name__
+    call.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])
 
 
-async def aset_secret(
-    path: str, data: Mapping[str, Value], *, store: str | None = None, replace: bool = False
-) -> Version | None:
-    """`SecretsManager.aset_secret` on the default manager."""
-    data = conceal(data)
-    return await default_manager().aset_secret(path, data, store=store, replace=replace)
-
-
-@overload
-def interpolate(value: str, *, fresh: bool = False) -> str: ...
-@overload
-def interpolate(value: Mapping[str, Any], *, fresh: bool = False) -> dict[str, Any]: ...
-def interpolate(value: Any, *, fresh: bool = False) -> Any:
-    """Return text or a mapping with its references resolved: `SecretsManager.interpolate` on the default manager."""
-    return default_manager().interpolate(value, fresh=fresh)
-
-
-@overload
-async def ainterpolate(value: str, *, fresh: bool = False) -> str: ...
-@overload
-async def ainterpolate(value: Mapping[str, Any], *, fresh: bool = False) -> dict[str, Any]: ...
-async def ainterpolate(value: Any, *, fresh: bool = False) -> Any:
-    """`SecretsManager.ainterpolate` on the default manager."""
-    return await default_manager().ainterpolate(value, fresh=fresh)
-
-
-def list_secrets(prefix: str = "", *, recursive: bool = False) -> list[str]:
-    """Return the names below a prefix: `SecretsManager.list_secrets` on the default manager."""
-    return default_manager().list_secrets(prefix, recursive=recursive)
-
-
-async def alist_secrets(prefix: str = "", *, recursive: bool = False) -> list[str]:
-    """`SecretsManager.alist_secrets` on the default manager."""
-    return await default_manager().alist_secrets(prefix, recursive=recursive)
-
-
-def delete_secret(path: str, *, store: str | None = None) -> None:
-    """Remove a secret from one store: `SecretsManager.delete_secret` on the default manager."""
-    default_manager().delete_secret(path, store=store)
-
-
-async def adelete_secret(path: str, *, store: str | None = None) -> None:
-    """`SecretsManager.adelete_secret` on the default manager."""
-    await default_manager().adelete_secret(path, store=store)
-
-
-def get_secrets(paths: Iterable[str], *, strict: bool = False, fresh: bool = False) -> SecretBatch:
-    """Return many secrets at once: `SecretsManager.get_secrets` on the default manager."""
-    return default_manager().get_secrets(paths, strict=strict, fresh=fresh)
-
-
-async def aget_secrets(paths: Iterable[str], *, strict: bool = False, fresh: bool = False) -> SecretBatch:
-    """`SecretsManager.aget_secrets` on the default manager."""
-    return await default_manager().aget_secrets(paths, strict=strict, fresh=fresh)
-
-
-def preload(prefix: str = "", *, strict: bool = False) -> SecretBatch:
-    """Read every secret below a prefix into the cache: `SecretsManager.preload` on the default manager."""
-    return default_manager().preload(prefix, strict=strict)
-
-
-async def apreload(prefix: str = "", *, strict: bool = False) -> SecretBatch:
-    """`SecretsManager.apreload` on the default manager."""
-    return await default_manager().apreload(prefix, strict=strict)
-
-
-def resolve(path: str, key: str | None = None, *, fresh: bool = False, allow_dynamic: bool = True) -> Resolution:
-    """Return a secret with its provenance: `SecretsManager.resolve` on the default manager."""
-    return default_manager().resolve(path, key, fresh=fresh, allow_dynamic=allow_dynamic)
-
-
-async def aresolve(path: str, key: str | None = None, *, fresh: bool = False, allow_dynamic: bool = True) -> Resolution:
-    """`SecretsManager.aresolve` on the default manager."""
-    return await default_manager().aresolve(path, key, fresh=fresh, allow_dynamic=allow_dynamic)
-
-
-def invalidate(path: str | None = None) -> None:
-    """Empty the cache: `SecretsManager.invalidate` on the default manager."""
-    default_manager().invalidate(path)
-
-
-def health() -> dict[str, Health]:
-    """Return each store's health: `SecretsManager.health` on the default manager."""
-    return default_manager().health()
-
-
-async def ahealth() -> dict[str, Health]:
-    """`SecretsManager.ahealth` on the default manager."""
-    return await default_manager().ahealth()
-
-
-def get_database_url(*, scheme: str | None = None) -> SensitiveStr:
-    """Return the database's URL: `SecretsManager.get_database_url` on the default manager."""
-    return default_manager().get_database_url(scheme=scheme)
-
-
-async def aget_database_url(*, scheme: str | None = None) -> SensitiveStr:
-    """`SecretsManager.aget_database_url` on the default manager."""
-    return await default_manager().aget_database_url(scheme=scheme)
-
-
-def get_api_key(service: str) -> SensitiveStr:
-    """Return a service's API key: `SecretsManager.get_api_key` on the default manager."""
-    return default_manager().get_api_key(service)
-
-
-async def aget_api_key(service: str) -> SensitiveStr:
-    """`SecretsManager.aget_api_key` on the default manager."""
-    return await default_manager().aget_api_key(service)
-
-
-def get_jwt_secret() -> SensitiveStr:
-    """Return the secret that signs tokens: `SecretsManager.get_jwt_secret` on the default manager."""
-    return default_manager().get_jwt_secret()
-
-
-async def aget_jwt_secret() -> SensitiveStr:
-    """`SecretsManager.aget_jwt_secret` on the default manager."""
-    return await default_manager().aget_jwt_secret()
+get_secret = _on_default(SecretsManager.get_secret)
+aget_secret = _off_loop_on_default(SecretsManager.get_secret)
+set_secret = _on_default(SecretsManager.set_secret)
+aset_secret = _off_loop_on_default(SecretsManager.set_secret)
+interpolate = _on_default(SecretsManager.interpolate)
+ainterpolate = _off_loop_on_default(SecretsManager.interpolate)
+list_secrets = _on_default(SecretsManager.list_secrets)
+alist_secrets = _off_loop_on_default(SecretsManager.list_secrets)
+delete_secret = _on_default(SecretsManager.delete_secret)
+adelete_secret = _off_loop_on_default(SecretsManager.delete_secret)
+get_secrets = _on_default(SecretsManager.get_secrets)
+aget_secrets = _off_loop_on_default(SecretsManager.get_secrets)
+preload = _on_default(SecretsManager.preload)
+apreload = _off_loop_on_default(SecretsManager.preload)
+resolve = _on_default(SecretsManager.resolve)
+aresolve = _off_loop_on_default(SecretsManager.resolve)
+invalidate = _on_default(SecretsManager.invalidate)
+health = _on_default(SecretsManager.health)
+ahealth = _off_loop_on_default(SecretsManager.health)
+get_database_url = _on_default(SecretsManager.get_database_url)
+aget_database_url = _off_loop_on_default(SecretsManager.get_database_url)
+get_api_key = _on_default(SecretsManager.get_api_key)
+aget_api_key = _off_loop_on_default(SecretsManager.get_api_key)
+get_jwt_secret = _on_default(SecretsManager.get_jwt_secret)
+aget_jwt_secret = _off_loop_on_default(SecretsManager.get_jwt_secret)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pickle
 import re
 import typing
 from collections.abc import Iterator
@@ -96,3 +97,28 @@ def test_every_name_is_there():
     assert types == {"Value", "Version"}
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = strongroom.nothing
+
+
+METHODS = sorted(
+    name
+    for name in strongroom.__all__
+    if inspect.isfunction(getattr(strongroom, name))
+    and name not in {"default_manager", "set_default_manager", "close", "aclose"}
+)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_function_has_the_parameters_and_the_help_of_its_method(name):
+    """`help(strongroom.get_secret)` tells arguments and errors."""
+    function, method = getattr(strongroom, name), getattr(strongroom.SecretsManager, name.removeprefix("a"))
+    parameters = list(inspect.signature(method).parameters.values())
+    assert list(inspect.signature(function).parameters.values()) == parameters[1:]
+    assert inspect.getdoc(function) == inspect.getdoc(method)
+    assert (function.__module__, function.__name__, function.__qualname__) == ("strongroom.secrets_manager", name, name)
+
+
+@pytest.mark.parametrize("name", strongroom.__all__)
+def test_a_public_name_can_be_pickled(name):
+    """Such as a function that a pool of processes calls."""
+    exported = getattr(strongroom, name)
+    assert pickle.loads(pickle.dumps(exported)) == exported
