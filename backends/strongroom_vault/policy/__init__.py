@@ -1,1 +1,1 @@
-"""Vault policies, written from configured paths or from an audit log."""
+"""Vault policies, written from configured paths."""

@@ -1,13 +1,12 @@
-"""`strongroom vault policy`: the least that is needed, and the least that was used; a real server takes it."""
+"""`strongroom vault policy`: the least that is needed; a real server takes it."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from strongroom.errors import InvalidPathError, PermissionDeniedError, SecretNotFoundError
-from strongroom_vault.plugin import open_vault
-from strongroom_vault.policy import audit_log, document
+from strongroom.errors import InvalidPathError
+from strongroom_vault.policy import document
 from support.command_line import Caller
 
 CONFIGURATION = """
@@ -158,7 +157,7 @@ def test_the_least_for_version_1_is_enough_on_a_real_server(openbao, kv1, print_
 
 
 def test_what_there_is_no_policy_for_is_an_error(print_policy):
-    """No row, no store, a store of another kind; and options that go with an audit log."""
+    """No row, no store, a store of another kind."""
     Path("strongroom.toml").write_text('chain = ["env"]\n')
     assert print_policy().code == 7
     Path("strongroom.toml").write_text('chain = ["env", "vault"]\n')
@@ -166,132 +165,3 @@ def test_what_there_is_no_policy_for_is_an_error(print_policy):
     assert done.code == 7
     assert "[secrets]" in done.err
     assert print_policy("--store", "env").code == 7
-    assert print_policy("--who", "x").code == 2
-    assert print_policy("--store", "vault", "--from-audit", "x").code == 2
-
-
-# --- what was used ----------------------------------------------------------------------------------------------------
-
-
-def entry(path, operation="read", **more):
-    """A line of an audit log."""
-    request = {"operation": operation, "path": path, "mount_type": "kv", "namespace": {"id": "root"}}
-    auth = {"display_name": "approle", "metadata": {"role_name": "app"}, "policy_results": {"allowed": True}}
-    return {"type": "response", "auth": auth, "request": request, **more}
-
-
-def lines(*entries):
-    return [json.dumps(each).encode() + b"\n" for each in entries]
-
-
-def test_a_policy_of_what_was_used_allows_the_same_again(own_openbao, tmp_path, print_policy):
-    """From a real server's own log: reads, writes, lists and an absence, and nothing that was denied."""
-    server = own_openbao
-    server.put("a/old", {"k": 1})
-    rules = {"secret/data/a/*": ["create", "read", "update", "delete"], "secret/metadata/a/*": ["read", "list", "scan"]}
-    token = server.issue_token(rules)
-
-    def use(token):
-        store = open_vault(url=server.url, token=token)
-        assert store.read("a/old").data == {"k": 1}
-        store.write("a/new", {"k": 2})
-        store.write("a/new", {"k": 3})
-        assert set(store.walk("a")) == {"a/old", "a/new"}
-        assert list(store.list_entries("a"))
-        with pytest.raises(SecretNotFoundError):
-            store.read("a/missing")
-        for path in ("elsewhere", "b/x"):
-            with pytest.raises(PermissionDeniedError):
-                store.read(path)
-        store.close()
-
-    use(token)
-    done = print_policy("--from-audit", tmp_path / "audit.log", "--who", "token", "--mount", "secret")
-    assert done.code == 0
-    assert token not in done.out + done.err
-    assert "elsewhere" not in done.out
-    server.call("DELETE", "secret/metadata/a/new")
-    server.put("a/old", {"k": 1})
-    use(holder(server, done.out))
-
-
-def test_only_what_succeeded_and_took_a_policy_counts():
-    """A request is counted by its response; what the policy `default` allows needs no other."""
-    usage = audit_log.summarize(
-        lines(
-            {**entry("secret/data/asked"), "type": "request"},
-            entry("secret/data/failed", error="1 error occurred"),
-            entry("secret/data/denied", auth={"policy_results": {"allowed": False}}),
-            entry("auth/approle/login", "update", auth={}),
-            entry("auth/token/renew-self", "update"),
-            entry("sys/internal/ui/mounts/secret"),
-            entry("secret/data/read"),
-            entry("secret/data/read"),
-            entry("secret/data/read", "update"),
-            entry("database/creds/app", "renew"),
-            entry("transit/sign/app", "update"),
-        )
-    )
-    assert usage.rules == {"": {"secret/data/read": {"read", "update"}, "transit/sign/app": {"update"}}}
-    assert (usage.lines, usage.malformed, usage.unknown_operations, usage.paths) == (11, 0, 1, 2)
-
-
-def test_what_is_no_entry_is_counted_and_left_out(print_policy):
-    """A cut line, another format, JSON of another shape; a prefix of the device's is none."""
-    good = json.dumps(entry("secret/data/a"))
-    text = "\n".join((good, good[:40], "", "[]", '{"type": "response"}', f"@cee: {good}", "\x00\xff", "9" * 5000))
-    Path("audit.log").write_text(text, "utf-8")
-    done = print_policy("--from-audit", "audit.log")
-    assert done.code == 0
-    assert done.out.count("path ") == 1
-    assert "not JSON entries of an audit device: 6" in done.err
-    assert print_policy("--from-audit", "nowhere").code == 7
-    assert print_policy("--from-audit", "-", piped=f"{good}\n").out == done.out
-
-
-def test_an_odd_line_is_no_line_of_the_policy(print_policy):
-    """What a log has in it is quoted, in comments too: it may come from somebody else. It moves no cursor either."""
-    namespace = {"path": 'x\npath "*" {\n  capabilities = ["sudo"]\n}\n'}
-    log = lines(
-        entry("kv/data/a", request={"operation": "read", "path": "kv/data/a", "namespace": namespace}),
-        entry('kv/data/"] }\npath "+/*" {\x9b2J\u202e'),
-        entry("kv/data/half\ud800"),
-        entry("kv/data/b", auth={"display_name": [], "metadata": {"role_name": {}}, "policy_results": {"allowed": {}}}),
-        entry("kv/data/c", auth={"display_name": [], "metadata": {"role_name": {}}, "policy_results": {"allowed": 1}}),
-    )
-    Path("odd.log").write_bytes(b"".join(log))
-    done = print_policy("--from-audit", "odd.log")
-    assert done.code == 0
-    assert [line for line in done.out.splitlines() if line.startswith("path ")] == [
-        'path "kv/data/\\"] }\\npath \\"+/*\\" {\\u009b2J\\u202e" {',
-        'path "kv/data/c" {',
-        'path "kv/data/a" {',
-    ]
-    assert "not JSON entries of an audit device: 1" in done.err
-    assert print_policy("--from-audit", "odd.log", "--who", "app").code == 0
-
-
-def test_who_and_where_narrow_it():
-    """A display name or a role's name; a mount by its whole segments."""
-    other = {"display_name": "token-ci", "policy_results": {"allowed": True}}
-    log = lines(entry("kv/data/a"), entry("kv2/data/b"), entry("kv/data/c", auth=other))
-    assert set(audit_log.summarize(log, mounts=["kv/"]).rules[""]) == {"kv/data/a", "kv/data/c"}
-    assert set(audit_log.summarize(log, who="app").rules[""]) == {"kv/data/a", "kv2/data/b"}
-    assert set(audit_log.summarize(log, who="token-ci").rules[""]) == {"kv/data/c"}
-
-
-def test_each_namespace_has_its_own_part(print_policy):
-    """Policies are a namespace's; it is said that there is more than one."""
-    team = entry("secret/data/b")
-    team["request"]["namespace"] = {"id": "x", "path": "team/"}
-    Path("audit.log").write_bytes(b"".join(lines(entry("secret/data/a"), team)))
-    done = print_policy("--from-audit", "audit.log")
-    assert done.out.index("# Requests in the audit log.") < done.out.index(
-        "# Requests in the audit log in the namespace team."
-    )
-    assert "several namespaces" in done.err
-    document = json.loads(print_policy("--from-audit", "audit.log", "--json").out)
-    assert document["policies"] == [
-        {"namespace": namespace, "path": {path: {"capabilities": ["read"]}}}
-        for namespace, path in (("", "secret/data/a"), ("team", "secret/data/b"))
-    ]
