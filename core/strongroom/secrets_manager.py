@@ -88,8 +88,7 @@ def default_manager() -> SecretsManager:
     if _default is None:
         with _making:
             if _default is None:
-                made = SecretsManager()
-                _default = _current() or made  # a signal handler may have made one meanwhile
+                _default = SecretsManager()
                 call_at_exit(_close_at_exit)
     return _default
 

@@ -141,7 +141,7 @@ class _Publication:
         self._name, self._paths, self._interval = name, paths, interval
         self._started = datetime.now(UTC)
         self._pid = os.getpid()
-        self._ended = ReentrantEvent()  # a signal handler may call `end`
+        self._ended = ReentrantEvent()
         self._lock = reentrant_lock()
         self._file = folder() / f"{self._pid}-{random_names.token_hex(4)}.json"
 
@@ -179,8 +179,6 @@ class _Publication:
             with self._lock:
                 if not self._ended.is_set():
                     private_file.replace(self._file, content)
-                if self._ended.is_set():  # a signal handler called `end` meanwhile
-                    self._file.unlink(missing_ok=True)
         except OSError as error:
             logger.warning("No status report: %s: %s", self._file, error.strerror)
             return False

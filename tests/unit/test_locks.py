@@ -1,56 +1,45 @@
-"""Locks that a signal handler and a fork's child can take: every lock of the sources, in one table."""
+"""Locks that a fork's child can take, in one table."""
 
 from __future__ import annotations
 
-import ast
 import gc
 import os
 import signal
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import pytest
 
-import strongroom
-import strongroom_aws
-import strongroom_env
-import strongroom_local
-import strongroom_vault
 from strongroom import dotenv, secrets_manager
 from strongroom._boundary.validation import ValidatedStore
-from strongroom._chain import merge as merge_module
 from strongroom._chain.link import Link
 from strongroom._config import CacheConfig, LinkConfig
-from strongroom._files import file_store as file_store_module
 from strongroom._files.file_store import FileStore
 from strongroom._files.json_codec import JsonCodec
 from strongroom.env_names import EnvironmentMapping
-from strongroom.errors import StoreError, StoreUnavailableError, StrongroomError
+from strongroom.errors import StrongroomError
 from strongroom.private_file import lock_folder
 from strongroom.secret import SensitiveDict, SensitiveStr
-from strongroom.store import ReentrantEvent, is_held_here, locks, reentrant_lock, remaining, time_limit
+from strongroom.store import ReentrantEvent, is_held_here, locks, reentrant_lock, time_limit
 from strongroom.store.memory import MemoryStore
 from strongroom_env.variables import VariableStore
 from strongroom_vault.auth import Grant, wrapping
 from strongroom_vault.dynamic.dynamic_store import VaultDynamic
-from strongroom_vault.http.drivers.urllib3_driver import _Queue
 from strongroom_vault.http.messages import Reply
 from strongroom_vault.http.rate_limit import RequestRate
-from strongroom_vault.session import tokens as tokens_module
 from strongroom_vault.session.background import Background
 from strongroom_vault.session.login_backoff import LoginBackoff
 from strongroom_vault.session.token_check import TokenCheck
 from strongroom_vault.session.tokens import ActiveToken, Tokens
 from support.clock import LONG
-from support.signals import signalled_at
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX signals and fork")
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 
 # --- the table --------------------------------------------------------------------------------------------------------
@@ -229,11 +218,6 @@ def dynamic_role(tmp_path: Path) -> Held:
     return Held(store._roles["a"].lock, store.close)
 
 
-def connection_queue(tmp_path: Path) -> Held:
-    queue = _Queue(1)
-    return Held(queue.mutex, lambda: (queue.put(None, block=False), queue.get(block=False)))
-
-
 def driver_closed(tmp_path: Path) -> Held:
     event = ReentrantEvent()
     return Held(event._changed, event.set)
@@ -259,46 +243,11 @@ TABLE = [
     unwrapping,
     dynamic_close,
     dynamic_role,
-    connection_queue,
     driver_closed,
 ]
 
 
-# --- any lock ---------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def handling(handler: Callable[[], object]) -> Iterator[None]:
-    """Handle SIGUSR1, and fail instead of waiting for a lock that is never released."""
-
-    def too_long(*_: object) -> None:
-        raise AssertionError("deadlock")
-
-    before = signal.signal(signal.SIGUSR1, lambda *_: handler()), signal.signal(signal.SIGALRM, too_long)
-    signal.setitimer(signal.ITIMER_REAL, LONG)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGUSR1, before[0])
-        signal.signal(signal.SIGALRM, before[1])
-
-
-@pytest.mark.parametrize("make", TABLE)
-def test_a_handler_never_waits_for_a_lock_of_its_own_thread(make: Callable[[Path], Held], tmp_path: Path) -> None:
-    """It gets an answer, or an error at once."""
-    held = make(tmp_path)
-    took: list[float] = []
-
-    def handler() -> None:
-        began = time.monotonic()
-        with time_limit(LONG / 2), suppress(StrongroomError):
-            held.operation()
-        took.append(time.monotonic() - began)
-
-    with handling(handler), held.lock:
-        signal.raise_signal(signal.SIGUSR1)
-    assert took[0] < LONG / 4
+# --- forks ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("make", TABLE)
@@ -350,156 +299,6 @@ def test_locks_that_nobody_has_are_forgotten() -> None:
     del lock
     gc.collect()
     assert gone() is None
-
-
-PLAIN = {"Lock", "Event", "Semaphore", "BoundedSemaphore", "Barrier", "Queue", "LifoQueue", "PriorityQueue"}
-
-NOT_IN_A_HANDLER = {
-    "strongroom/_cli/operate/status/monitor.py": "the command `status` alone has it, and forks no child",
-    "strongroom/_cli/operate/status/server.py": "the command `ui` alone has it, and forks no child",
-    "strongroom/testing/faulty_services.py": "tests",
-    "strongroom/testing/overrides.py": "tests",
-    "strongroom_aws/service.py": "only daemon threads hold it, and another process has another one",
-    "strongroom_vault/dev/server.py": "the server of `dev` is started by one thread, once",
-    "strongroom_vault/http/drivers/urllib3_driver.py": "the subclass of LifoQueue has a reentrant lock",
-    "strongroom_vault/testing/server.py": "tests",
-}
-
-
-def test_the_sources_have_no_other_lock() -> None:
-    """A plain lock can hang a signal handler or a child: `reentrant_lock` cannot, and belongs into the table."""
-    found = set()
-    for package in (strongroom, strongroom_aws, strongroom_env, strongroom_local, strongroom_vault):
-        root = Path(str(package.__file__)).parent
-        for file in root.rglob("*.py"):
-            for node in ast.walk(ast.parse(file.read_text())):
-                names: set[str] = set()
-                if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") in {"threading", "queue"}:
-                    names = {node.attr}
-                elif isinstance(node, ast.ImportFrom) and node.module in {"threading", "queue"}:
-                    names = {alias.name for alias in node.names}
-                if names & PLAIN:
-                    found.add(f"{root.name}/{file.relative_to(root).as_posix()}")
-    assert found <= NOT_IN_A_HANDLER.keys()
-
-
-# --- at any line of an operation --------------------------------------------------------------------------------------
-
-
-Prepared: TypeAlias = "tuple[Callable[[], object], Callable[[], object], Callable[[], None]]"
-"""A call, the signal handler, and the check after both."""
-
-
-def each_line(source: str, prepare: Callable[[], Prepared]) -> None:
-    for line in range(1, 2000):
-        call, handler, check = prepare()
-        with handling(handler):
-            inside = signalled_at(line, {source}, call)
-        check()
-        if not inside:
-            assert line > 5
-            return
-    pytest.fail("the call has no end")
-
-
-def test_a_login_in_a_handler_leaves_no_token_alive() -> None:
-    """At any line of a login, which then continues: `close` revokes both tokens."""
-
-    def prepare() -> Prepared:
-        tokens, auth, sender = new_tokens()
-
-        def check() -> None:
-            tokens.close()
-            assert sorted(sender.revoked) == sorted(auth.made)
-
-        send = sender.send
-        return lambda: tokens.current(send), lambda: tokens.replacement(send, tokens.active), check
-
-    each_line(str(tokens_module.__file__), prepare)
-
-
-def test_a_close_in_a_handler_leaves_no_token_alive() -> None:
-    """At any line of a login, which is then refused."""
-
-    def prepare() -> Prepared:
-        tokens, auth, sender = new_tokens()
-
-        def call() -> None:
-            with suppress(StoreError):
-                tokens.current(sender.send)
-
-        def check() -> None:
-            tokens.close()
-            assert sorted(sender.revoked) == sorted(auth.made)
-
-        return call, tokens.close, check
-
-    each_line(str(tokens_module.__file__), prepare)
-
-
-def test_an_interrupt_at_any_line_of_a_login_leaves_no_login_to_wait_for() -> None:
-    def interrupt() -> None:
-        raise KeyboardInterrupt
-
-    def prepare() -> Prepared:
-        tokens, _, sender = new_tokens()
-
-        def call() -> None:
-            with suppress(KeyboardInterrupt):
-                tokens.current(sender.send)
-
-        def check() -> None:
-            with time_limit(LONG / 2):
-                tokens.current(sender.send)
-                assert remaining() > LONG / 4
-
-        return call, interrupt, check
-
-    each_line(str(tokens_module.__file__), prepare)
-
-
-def test_a_write_in_a_handler_is_refused_or_kept(tmp_path: Path) -> None:
-    """At any line of another write to the file: none of both is lost without an error."""
-
-    def prepare() -> Prepared:
-        for file in tmp_path.iterdir():
-            file.unlink()
-        store = new_file_store(tmp_path)
-        written: dict[str, str] = {}
-
-        def write(path: str) -> None:
-            with suppress(StoreUnavailableError):
-                store.write(path, {"k": path})
-                written[path] = path
-
-        def check() -> None:
-            assert written["a"] == "a"
-            assert {path: store.read(path).data["k"] for path in store.walk("")} == written
-
-        return lambda: write("a"), lambda: write("b"), check
-
-    each_line(str(file_store_module.__file__), prepare)
-
-
-def test_a_merge_in_a_handler_is_refused_or_kept() -> None:
-    """At any line of another merge into the same secret."""
-
-    def prepare() -> Prepared:
-        link = new_link()
-        written: dict[str, str] = {}
-
-        def merge(key: str) -> None:
-            with suppress(StoreUnavailableError):
-                link.merge("a", SensitiveDict({key: key}), unchecked)
-                written[key] = key
-
-        def check() -> None:
-            assert written["x"] == "x"
-            assert dict(link.read("a").data) == written
-
-        return lambda: merge("x"), lambda: merge("y"), check
-
-    each_line(str(merge_module.__file__), prepare)
 
 
 def test_a_child_that_is_forked_during_a_write_does_not_keep_the_lock_of_the_folder(tmp_path: Path) -> None:

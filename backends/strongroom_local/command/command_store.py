@@ -20,7 +20,7 @@ from strongroom.errors import (
 )
 from strongroom.paths import check_path, entries_below
 from strongroom.secret import Secret, Value
-from strongroom.store import Finished, Health, is_held_here, reentrant_lock, remaining, run_program
+from strongroom.store import Finished, Health, reentrant_lock, remaining, run_program
 from strongroom_local.command.output import entry_of, names_of
 from strongroom_local.command.profiles import Profile
 from strongroom_local.content import decode, encode
@@ -142,8 +142,6 @@ class CommandStore:
     @contextmanager
     def _exclusive(self, path: str) -> Iterator[None]:
         """Wait until no write of this store is under way, within the deadline of the call."""
-        if is_held_here(self._lock):
-            raise StoreUnavailableError(path, "a write is under way in the code that this signal handler interrupted")
         if not self._lock.acquire(timeout=remaining()):
             raise StoreUnavailableError(path, "another write of this process has not ended in time")
         try:

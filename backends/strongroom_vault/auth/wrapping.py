@@ -13,7 +13,7 @@ import re
 
 from strongroom.errors import StoreUnavailableError, WriteOutcomeUnknownError, shown
 from strongroom.secret import SensitiveStr
-from strongroom.store import is_held_here, reentrant_lock, remaining
+from strongroom.store import reentrant_lock, remaining
 from strongroom_vault.auth import Send
 from strongroom_vault.auth.token import is_token
 from strongroom_vault.errors import VaultAuthenticationError
@@ -60,8 +60,6 @@ def unwrap_secret_id(
     spent: VaultAuthenticationError
     if (known := _unwrapped.get(digest)) is not None:
         return known
-    if is_held_here(_lock):  # the token is spent, and its reply is read after this signal handler
-        raise StoreUnavailableError(reason="the code that this signal handler interrupted is unwrapping a secret_id")
     if not _lock.acquire(timeout=remaining()):
         raise StoreUnavailableError(reason="no time is left to unwrap the secret_id")
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import RLock
 from typing import Annotated, Unpack
@@ -248,10 +247,7 @@ class VaultDynamic:
         """Remember the lease, which `close` revokes."""
         with self._lock:
             at = self._clock()
-            self._leased.append(created)
-            for old in [old for old in self._leased if at >= old.ends]:
-                with suppress(ValueError):  # a signal handler removed it
-                    self._leased.remove(old)
+            self._leased = [leased for leased in (*self._leased, created) if at < leased.ends]
             closed = self._closed
         self._session.close_at_exit(self.close)
         if closed:

@@ -47,13 +47,10 @@ class Background:
                 return
             thread = threading.Thread(target=_run, args=(self._work, shared), name=self._name, daemon=True)
             try:
-                self._thread, shared.running = thread, True  # first: a signal handler starts no second thread
                 thread.start()
-            except BaseException as error:
-                self._thread, shared.running = None, False
-                # An interpreter that is shutting down starts no more threads, and needs none.
-                if not isinstance(error, RuntimeError):
-                    raise
+            except RuntimeError:  # an interpreter that is shutting down starts no more threads, and needs none
+                return
+            self._thread, shared.running = thread, True
 
     def stop(self, timeout: float) -> None:
         """End the thread, and wait at most `timeout` seconds for a call that is under way."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
@@ -69,13 +68,11 @@ class _Flight(Future["ActiveToken | StrongroomError | None"]):
     """A login that all threads wait for.
 
     Attributes:
-        leader: the thread that logs in.
         outcome: the result for the others; None if the leader's time was over, or it was interrupted.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.leader = threading.get_ident()
         self.outcome: ActiveToken | StrongroomError | None = None
 
 
@@ -200,9 +197,8 @@ class Tokens:
                     if self._flight is None:
                         self._backoff.check()
                         self._flight = own
-                    elif self._flight.leader != own.leader:
+                    else:
                         flight = self._flight
-                    # A signal handler logs in itself: the login of its own thread goes on after it.
                 outcome = self._log_in(send, own, active) if flight is own else self._join(flight)
             finally:
                 self._end(own)
@@ -260,7 +256,7 @@ class Tokens:
             outstanding.add(self)
         with self._lock:
             replaced, self._active = self._active, new
-            closed = self._closed  # last: a signal handler that closes it afterward finds the token
+            closed = self._closed
         if closed:
             self._active = None
             self._revoke(new)
@@ -281,7 +277,7 @@ class Tokens:
             flight = self._flight
             self._ending = [*self._retired, *([] if self._active is None else [self._active])]
             self._active, self._retired = None, []
-        if flight is not None and flight.leader != threading.get_ident():
+        if flight is not None:
             self._join(flight)
         for token in self._ending:
             self._revoke(token)

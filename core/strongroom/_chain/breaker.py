@@ -29,7 +29,7 @@ class Breaker:
     def __init__(self, probe_limit: float, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._probe_limit = probe_limit
         self._clock = clock
-        self._lock = threading.RLock()  # a signal handler may run while its thread holds it
+        self._lock = threading.RLock()
         self.outage: StoreUnavailableError | None = None
         self._began = 0.0
         self._interval = 0.0

@@ -30,16 +30,11 @@ _Field: TypeAlias = "tuple[float, Callable[[bytes, bytes, bytes], bytes], bytes,
 
 
 class Flight:
-    """A read in progress, which other threads may join.
+    """A read in progress, which other threads may join."""
 
-    Attributes:
-        thread: the thread that reads. A signal handler that runs in it cannot wait for this flight.
-    """
-
-    __slots__ = ("_result", "thread")
+    __slots__ = ("_result",)
 
     def __init__(self) -> None:
-        self.thread = threading.get_ident()
         self._result: Future[Secret] | None = None  # few reads are joined, and to make one takes long
 
     def join(self) -> Future[Secret]:
@@ -120,9 +115,6 @@ class _Share:
         self.snapshots.clear()
         self._bytes = 0
 
-    def recount(self) -> None:
-        self._bytes = sum(snapshot.size for snapshot in self.snapshots.values())
-
 
 class CacheUsage(NamedTuple):
     """Size of a cache in memory: the numbers of secrets and absences, and the bytes of both."""
@@ -136,8 +128,7 @@ class MemoryCache:
     """The secrets that a link has read, each field sealed separately.
 
     Cached reads take no lock: they are dictionary lookups. The lock guards changes that belong together: a
-    snapshot with its fields, a flight with the snapshot that it fills. A signal handler may call any method, also while
-    its own thread holds the lock.
+    snapshot with its fields, a flight with the snapshot that it fills.
 
     Args:
         owner: the link's name; every seal is bound to it.
@@ -155,7 +146,7 @@ class MemoryCache:
 
     def reset(self) -> None:
         """Empty the cache and make a new key: the child of a fork has its parent's key."""
-        self._lock = threading.RLock()  # a signal handler may run while its thread holds it
+        self._lock = threading.RLock()
         self._sealer = Sealer()
         absent_bytes = self._config.max_bytes // _ABSENT_SHARE
         self._secrets = _Share(self._config.max_entries, self._config.max_bytes - absent_bytes)
@@ -292,7 +283,7 @@ class MemoryCache:
         """
         with self._lock:
             in_progress = None if fresh else self._flights.get(path)
-            if in_progress is not None and in_progress.thread != flight.thread:
+            if in_progress is not None:
                 return in_progress.join()
             self._flights[path] = flight
             return None
@@ -333,8 +324,7 @@ class MemoryCache:
                 if snapshot is not None and self._config.ttl > 0:
                     self._keep(path, snapshot)
             finally:
-                if self._flights.pop(path, None) is not flight and snapshot is not None:
-                    self._undo_keep(path)
+                self._flights.pop(path, None)
 
     def _keep(self, path: str, snapshot: Snapshot) -> None:
         share = self._absences if snapshot.fields is None else self._secrets
@@ -358,12 +348,6 @@ class MemoryCache:
             }
         else:
             self._fields.pop(path, None)
-
-    def _undo_keep(self, path: str) -> None:
-        """Drop a snapshot that a signal handler forgot while it was being kept."""
-        self._discard(path)
-        self._secrets.recount()
-        self._absences.recount()
 
     def _discard(self, path: str) -> None:
         self._fields.pop(path, None)  # first: a field without its snapshot would never be dropped

@@ -67,7 +67,6 @@ class Connection:
     def reset(self) -> None:
         """Drop the store without closing it: in the child of a fork its connections are the parent's."""
         self._opening = threading.RLock()
-        self._is_opening = False
         self.store: GuardedStore | None = None
         self.breaker = Breaker(self._timeout)
         self._path_breakers: dict[str | None, Breaker] = {}
@@ -254,7 +253,9 @@ class Connection:
             try:
                 store = self.store
                 if store is None and not self._closed:
-                    store = self._open()
+                    from strongroom._boundary.guard import GuardedStore  # a hit in the disk cache opens nothing
+
+                    store = self.store = GuardedStore.open(self._opener, self._name)
             finally:
                 self._opening.release()
         if self._closed or store is None:
@@ -264,20 +265,6 @@ class Connection:
                 store.close()
             raise StoreError(None, "the manager is closed", store=self._name, hint="Make a new one")
         return store
-
-    def _open(self) -> GuardedStore | None:
-        """Open the store, and return it, or None if a signal handler closed it meanwhile."""
-        if self._is_opening:  # the caller is a signal handler: the thread that it interrupted cannot go on
-            raise StoreUnavailableError(None, "it is still being opened", store=self._name)
-        self._is_opening = True
-        try:
-            if self.store is None:  # otherwise a signal handler has just opened it
-                from strongroom._boundary.guard import GuardedStore  # a hit in the disk cache opens nothing
-
-                self.store = GuardedStore.open(self._opener, self._name)
-            return self.store
-        finally:
-            self._is_opening = False
 
     def _note_outage(self, outage: StoreUnavailableError, given: float, *, late: bool) -> None:
         """Record an outage of a store that had `given` seconds to answer; `late` if it took them all."""

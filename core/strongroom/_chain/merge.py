@@ -6,13 +6,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import RLock
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from strongroom.errors import ConflictError, StoreUnavailableError
 from strongroom.secret import Secret, SensitiveDict, Version
-from strongroom.store import is_held_here, random_factor, reentrant_lock, remaining
+from strongroom.store import random_factor, remaining
 
 if TYPE_CHECKING:
     from strongroom._chain.link import Link
@@ -30,8 +29,8 @@ class Merges:
 
     def reset(self) -> None:
         """Drop the locks of merges in progress: the child of a fork has none of them."""
-        self._path_locks: WeakValueDictionary[str, RLock] = WeakValueDictionary()
-        self._path_locks_lock = threading.RLock()  # a signal handler may run while its thread holds it
+        self._path_locks: WeakValueDictionary[str, threading.RLock] = WeakValueDictionary()
+        self._path_locks_lock = threading.RLock()
 
     def merge(
         self, path: str, data: SensitiveDict, check: Callable[[Secret | None, SensitiveDict], None]
@@ -68,9 +67,7 @@ class Merges:
     def _turn(self, path: str) -> Iterator[None]:
         """Wait for the turn of this thread to merge into a path: only other processes are rivals for check-and-set."""
         with self._path_locks_lock:
-            lock = self._path_locks.setdefault(path, reentrant_lock())
-        if is_held_here(lock):  # by the merge that a signal handler interrupted: this one would be undone
-            raise StoreUnavailableError(path, "this thread is writing it already", store=self._link.name)
+            lock = self._path_locks.setdefault(path, threading.RLock())
         if not lock.acquire(timeout=remaining()):
             raise StoreUnavailableError(path, "earlier writes to it took all the time", store=self._link.name)
         try:

@@ -22,7 +22,7 @@ from strongroom.errors import (
 from strongroom.paths import entries_below
 from strongroom.private_file import FolderLock, SymbolicLinkError, lock_folder
 from strongroom.secret import Secret, SensitiveDict, Value, Version, protect_data, same
-from strongroom.store import Health, Items, Traits, is_held_here, reentrant_lock, remaining
+from strongroom.store import Health, Items, Traits, reentrant_lock, remaining
 
 MAX_SIZE = 1 << 26
 """The largest file that is read or written, in bytes: 64 MiB."""
@@ -195,10 +195,6 @@ class FileStore:
     def _change(self, path: str | None, change: Callable[[_Secrets], None]) -> None:
         """Apply a change to the secrets and replace the file."""
         failure: StoreError | None = None
-        if is_held_here(self._lock):  # the change that was interrupted would undo this one
-            raise StoreUnavailableError(
-                path, f"{self._file} is in use by the code that this signal handler interrupted"
-            )
         try:
             with self._lock, lock_folder(self._file.parent, remaining()) as folder:
                 self._replace(path, folder, change)

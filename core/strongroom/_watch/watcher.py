@@ -60,7 +60,7 @@ class Watcher:
 
     def _clear(self) -> None:
         self._thread: threading.Thread | None = None
-        self._changed = threading.Condition()  # of an RLock: a signal handler may run while its thread holds it
+        self._changed = threading.Condition()
         self._looks: dict[float, float] = {}
         self._intervals: dict[tuple[str, str], float] = {}
 

@@ -1,4 +1,4 @@
-"""Signal handlers and Ctrl-C at every line of a read, and forks during a first read."""
+"""An exception of a signal handler at every line of a read, and forks during a first read."""
 
 from __future__ import annotations
 
@@ -7,84 +7,27 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 import pytest
 
-from strongroom import secrets_manager
 from strongroom._chain import breaker as breaker_module
 from strongroom._chain import cache as cache_module
 from strongroom._chain import connection as connection_module
 from strongroom._chain import link as link_module
 from strongroom._chain.cache import Flight, MemoryCache
-from strongroom._chain.chain import Chain
 from strongroom._chain.link import Link
 from strongroom._config import CacheConfig, LinkConfig
-from strongroom.errors import SecretNotFoundError, StoreError, StoreUnavailableError
 from strongroom.secret import Secret
 from strongroom.store import Traits
 from support.clock import LONG
-from support.signals import signalled_at
+from support.signals import handling, signalled_at
 from support.stores import Clock
 
 SOURCES = frozenset(str(module.__file__) for module in (breaker_module, cache_module, link_module, connection_module))
 MOST_LINES = 2000
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="needs POSIX signals")
-
-
-@contextmanager
-def handling(handler: Callable[[], None]) -> Iterator[None]:
-    """Handle SIGUSR1, and fail instead of waiting for a lock that is never released."""
-
-    def too_long(*_: object) -> None:
-        raise AssertionError("deadlock")
-
-    before = signal.signal(signal.SIGUSR1, lambda *_: handler()), signal.signal(signal.SIGALRM, too_long)
-    signal.setitimer(signal.ITIMER_REAL, LONG)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGUSR1, before[0])
-        signal.signal(signal.SIGALRM, before[1])
-
-
-def consistent(cache: MemoryCache) -> None:
-    """Every field belongs to a snapshot, no read is in progress, and the bytes add up."""
-    secrets = cache._secrets.snapshots
-    assert cache._fields.keys() <= secrets.keys()
-    assert cache._flights == {}
-    for share in (cache._secrets, cache._absences):
-        assert share._bytes == sum(snapshot.size for snapshot in share.snapshots.values())
-
-
-def test_a_handler_that_invalidates_at_any_line_of_a_read_never_waits() -> None:
-    """And what had been read before it is not served after it."""
-    for line in range(1, MOST_LINES):
-        cache = MemoryCache("vault", CacheConfig(max_entries=2), clock=Clock())
-        events: list[str] = []
-        for path in ("x", "y"):
-            cache.fetch(path, lambda path=path: Secret(path=path, data={"k": "v"}))  # type: ignore[misc]
-
-        def load(events: list[str] = events) -> Secret:
-            events.append("load")
-            return Secret(path="a", data={"one": "1", "two": "2"})
-
-        def handler(cache: MemoryCache = cache, events: list[str] = events) -> None:
-            events.append("forget")
-            cache.forget()
-
-        with handling(handler):
-            inside = signalled_at(line, SOURCES, lambda: cache.fetch("a", load))  # noqa: B023
-        consistent(cache)
-        if events == ["load", "forget"]:
-            assert (len(cache), cache.text("a", "one")) == (0, None), line
-        if not inside:
-            assert cache.text("a", "one") == "1"
-            return
-    pytest.fail("the read has no end")
 
 
 def test_an_interrupt_at_any_line_of_a_read_is_raised_as_itself() -> None:
@@ -116,71 +59,15 @@ def test_an_interrupt_at_any_line_of_a_read_is_raised_as_itself() -> None:
 
 
 class Store:
-    """Answers three paths: a secret, an absence, and an outage of the store."""
+    """Has a secret at each path."""
 
     traits = Traits()
 
     def read(self, path: str) -> Secret:
-        if path == "absent":
-            raise SecretNotFoundError(path)
-        if path == "out":
-            raise StoreUnavailableError(path, "refused")
         return Secret(path=path, data={"k": "v"})
 
     def close(self) -> None:
         pass
-
-
-@pytest.mark.parametrize("path", ["a", "absent", "out"])
-def test_a_handler_that_reads_and_invalidates_at_any_line_never_waits(path: str) -> None:
-    """Neither for the cache, nor the breaker, nor the opening of the store, nor the read that it interrupted."""
-
-    def read(chain: Chain) -> None:
-        with suppress(SecretNotFoundError, StoreUnavailableError):
-            chain.resolve(path)
-
-    for line in range(1, MOST_LINES):
-        link = Link(LinkConfig("vault"), Store, CacheConfig())
-        chain = Chain([link])
-
-        def handler(chain: Chain = chain) -> None:
-            read(chain)
-            chain.forget()
-
-        with handling(handler):
-            inside = signalled_at(line, SOURCES, lambda: read(chain))  # noqa: B023
-        consistent(link._cache)
-        if not inside:
-            return
-    pytest.fail("the read has no end")
-
-
-def test_a_handler_that_reads_at_any_line_leaves_no_store_open() -> None:
-    """A store that a handler opened is the link's store, or is closed: it may have logged in."""
-    for line in range(1, MOST_LINES):
-        opened: list[Store] = []
-        closed: list[Store] = []
-
-        class Counted(Store):
-            def __init__(self, opened: list[Store] = opened) -> None:
-                opened.append(self)
-
-            def close(self, closed: list[Store] = closed) -> None:
-                closed.append(self)
-
-        chain = Chain([Link(LinkConfig("vault"), Counted, CacheConfig())])
-
-        def read(chain: Chain = chain) -> None:
-            with suppress(StoreError):
-                chain.resolve("a")
-
-        with handling(read):
-            inside = signalled_at(line, SOURCES, read)
-        chain.close()
-        assert opened == closed, line
-        if not inside:
-            return
-    pytest.fail("the read has no end")
 
 
 def test_an_interrupted_batch_leaves_no_flight() -> None:
@@ -198,31 +85,6 @@ def test_an_interrupted_batch_leaves_no_flight() -> None:
         if not inside:
             return
     pytest.fail("the batch has no end")
-
-
-def test_a_handler_that_invalidates_while_the_default_manager_is_made_never_waits(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """There is one default manager then, and it is the one that the handler made."""
-    made: list[object] = []
-
-    class Manager:
-        def __init__(self) -> None:
-            made.append(self)
-            if len(made) == 1:
-                signal.raise_signal(signal.SIGUSR1)
-
-        def invalidate(self, path: str | None = None) -> None:
-            pass
-
-        close = invalidate
-
-    monkeypatch.setattr(secrets_manager, "SecretsManager", Manager)
-    monkeypatch.setattr(secrets_manager, "_default", None)
-    with handling(secrets_manager.invalidate):
-        secrets_manager.invalidate()
-    assert len(made) == 2
-    assert secrets_manager._default is made[1]
 
 
 # --- forks ------------------------------------------------------------------------------------------------------------
@@ -285,10 +147,6 @@ def test_a_signal_during_a_wait_for_another_thread_does_not_end_it() -> None:
         assert go.wait(LONG)
         return Secret(path="a", data={"k": "v"})
 
-    def handler() -> None:
-        handled.set()
-        cache.forget("b")
-
     def send() -> None:
         flight = cache.join_or_lead("a", Flight())
         while flight is not None and not flight._condition._waiters:  # type: ignore[attr-defined]
@@ -302,7 +160,7 @@ def test_a_signal_during_a_wait_for_another_thread_does_not_end_it() -> None:
     leader.start()
     assert begun.wait(LONG)
     sender = threading.Thread(target=send)
-    with handling(handler):
+    with handling(handled.set):
         sender.start()
         assert cache.fetch("a", load).data == {"k": "v"}
     sender.join()

@@ -7,9 +7,8 @@ import ssl
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from http.client import HTTPException, HTTPResponse
-from queue import Empty, LifoQueue, SimpleQueue
-from threading import Condition
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -26,7 +25,7 @@ from urllib3.exceptions import (
 from urllib3.util import parse_url
 
 from strongroom.errors import StoreError
-from strongroom.store import in_daemon, reentrant_lock, remaining, time_limit
+from strongroom.store import in_daemon, remaining, time_limit
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers.bulk import run_many
 from strongroom_vault.http.drivers.deadline_sockets import DeadlineSocket, DeadlineTLSSocket, connect, connect_unix
@@ -102,17 +101,7 @@ class _TLSConnection(HTTPSConnection):
         """Record the certificate of the server."""
 
 
-class _Queue(LifoQueue[Any]):  # of connections, and None
-    """The free connections of a pool. A signal handler may send a request while its thread takes one."""
-
-    def __init__(self, maxsize: int = 0) -> None:
-        super().__init__(maxsize)
-        self.mutex = reentrant_lock()  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
-        self.not_empty, self.not_full, self.all_tasks_done = (Condition(self.mutex) for _ in range(3))
-
-
 class _Pool(HTTPConnectionPool):
-    QueueCls = _Queue
     ConnectionCls = _Connection  # pyright: ignore[reportAssignmentType]  # urllib3's own fails its protocol too
     socket_file: str | None = None
 
@@ -123,7 +112,6 @@ class _Pool(HTTPConnectionPool):
 
 
 class _TLSPool(HTTPSConnectionPool):
-    QueueCls = _Queue
     ConnectionCls = _TLSConnection  # pyright: ignore[reportAssignmentType]  # urllib3's own fails its protocol too
     certificate: bytes | None = None
 

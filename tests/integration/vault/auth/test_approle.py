@@ -298,13 +298,6 @@ def test_lock_is_not_waited_for_beyond_the_deadline(tell, answered):
         thread.join()
 
 
-def test_handler_does_not_unwrap_a_token_that_its_thread_is_unwrapping(tell, answered):
-    """The token would be spent, and the alarm a false one."""
-    auth = AppRole(role_id="r", wrapping_token="s.same-thread")
-    with wrapping._lock, pytest.raises(StoreUnavailableError, match="this signal handler interrupted"):
-        auth.login(tell(answered(200, {})))
-
-
 # --- what no real server does -----------------------------------------------------------------------------------------
 
 
