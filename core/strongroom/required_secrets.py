@@ -31,7 +31,7 @@ Resolve: TypeAlias = Callable[[str, str], Resolution]
 """Path and key -> the resolution: `SecretsManager.resolve`."""
 
 
-class State(StrEnum):
+class RequirementState(StrEnum):
     """State of a row."""
 
     FOUND = "found"
@@ -50,8 +50,8 @@ class State(StrEnum):
     """A store creates it on every read, and the read did not allow that."""
 
 
-_MET = frozenset({State.FOUND, State.DEFAULT, State.ABSENT, State.DYNAMIC})
-_TRANSIENT = frozenset({State.MISSING, State.UNAVAILABLE, State.DENIED})
+_MET = frozenset({RequirementState.FOUND, RequirementState.DEFAULT, RequirementState.ABSENT, RequirementState.DYNAMIC})
+_TRANSIENT = frozenset({RequirementState.MISSING, RequirementState.UNAVAILABLE, RequirementState.DENIED})
 
 _FIRST_PAUSE = 0.5
 _LAST_PAUSE = 5.0
@@ -72,7 +72,7 @@ class Requirement:
 
     variable: str
     secret: SecretConfig
-    state: State
+    state: RequirementState
     resolution: Resolution | None = None
     error: StrongroomError | None = None
 
@@ -123,7 +123,7 @@ def _resolved(variable: str, secret: SecretConfig, read: Resolve) -> Requirement
     except StrongroomError as error:
         # A copy has no frames: the error is kept, and frames may hold values.
         return Requirement(variable, secret, _state(error, secret), error=error.copy())
-    state = State.DEFAULT if found.store == DEFAULT_STORE else State.FOUND
+    state = RequirementState.DEFAULT if found.store == DEFAULT_STORE else RequirementState.FOUND
     return Requirement(variable, secret, state, found)
 
 
@@ -153,13 +153,13 @@ class Rounds:
         return pause
 
 
-def _state(error: StrongroomError, secret: SecretConfig) -> State:
+def _state(error: StrongroomError, secret: SecretConfig) -> RequirementState:
     if isinstance(error, SecretNotFoundError):
-        return State.MISSING if secret.required else State.ABSENT
+        return RequirementState.MISSING if secret.required else RequirementState.ABSENT
     if isinstance(error, StoreUnavailableError):
-        return State.UNAVAILABLE
+        return RequirementState.UNAVAILABLE
     if isinstance(error, AuthenticationError | PermissionDeniedError):
-        return State.DENIED
+        return RequirementState.DENIED
     if isinstance(error, StoreError) and error.attempts and error.attempts[-1].answer is Answer.NOT_ASKED:
-        return State.DYNAMIC
-    return State.FAILED
+        return RequirementState.DYNAMIC
+    return RequirementState.FAILED

@@ -14,7 +14,7 @@ from strongroom import (
 from strongroom._chain.resolution import DEFAULT_STORE
 from strongroom._config import Config, LinkConfig, SecretConfig
 from strongroom.errors import InvalidDataError
-from strongroom.required_secrets import State
+from strongroom.required_secrets import RequirementState
 from support.stores import RemoteStore
 
 CANARY = "canary-5e1f"
@@ -32,14 +32,14 @@ def raising(error):
 @pytest.mark.parametrize(
     ("error", "row", "state", "met", "is_transient"),
     [
-        (SecretNotFoundError("a"), ROW, State.MISSING, False, True),
-        (SecretNotFoundError("a"), OPTIONAL, State.ABSENT, True, False),
-        (StoreUnavailableError("a"), ROW, State.UNAVAILABLE, False, True),
-        (StoreUnavailableError("a"), OPTIONAL, State.UNAVAILABLE, False, True),
-        (PermissionDeniedError("a"), OPTIONAL, State.DENIED, False, True),
-        (AuthenticationError("a"), ROW, State.DENIED, False, True),
-        (InvalidDataError("a"), ROW, State.FAILED, False, False),
-        (ConfigurationError("wrong"), OPTIONAL, State.FAILED, False, False),
+        (SecretNotFoundError("a"), ROW, RequirementState.MISSING, False, True),
+        (SecretNotFoundError("a"), OPTIONAL, RequirementState.ABSENT, True, False),
+        (StoreUnavailableError("a"), ROW, RequirementState.UNAVAILABLE, False, True),
+        (StoreUnavailableError("a"), OPTIONAL, RequirementState.UNAVAILABLE, False, True),
+        (PermissionDeniedError("a"), OPTIONAL, RequirementState.DENIED, False, True),
+        (AuthenticationError("a"), ROW, RequirementState.DENIED, False, True),
+        (InvalidDataError("a"), ROW, RequirementState.FAILED, False, False),
+        (ConfigurationError("wrong"), OPTIONAL, RequirementState.FAILED, False, False),
     ],
 )
 def test_only_a_confirmed_absence_lets_a_row_do_without(error, row, state, met, is_transient):
@@ -58,7 +58,7 @@ def test_every_row_is_asked_in_order_and_a_path_once():
     with SecretsManager(chain=[store]) as secrets:
         answers = required_secrets.resolve(rows, secrets.resolve)
     assert [(row.variable, row.state) for row in answers] == [
-        ("ONE", State.FOUND), ("NONE", State.MISSING), ("TWO", State.FOUND),
+        ("ONE", RequirementState.FOUND), ("NONE", RequirementState.MISSING), ("TWO", RequirementState.FOUND),
     ]  # fmt: skip
     assert store.reads == ["a", "none"]
     assert answers[0].resolution.value == CANARY
@@ -74,7 +74,7 @@ def test_a_default_is_told_from_a_value():
     config = Config(chain=(LinkConfig("memory"),), secrets=rows)
     with SecretsManager.from_config(config) as secrets:
         (row,) = required_secrets.resolve(config.secrets, secrets.resolve)
-    assert (row.state, row.met, row.resolution.store) == (State.DEFAULT, True, DEFAULT_STORE)
+    assert (row.state, row.met, row.resolution.store) == (RequirementState.DEFAULT, True, DEFAULT_STORE)
     assert CANARY not in repr(row)
 
 

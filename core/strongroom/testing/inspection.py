@@ -32,7 +32,7 @@ _SHORTEST_VALUE = 8
 """Shorter values, such as `5432`, are in many a log line by chance."""
 
 
-class State(StrEnum):
+class InspectionState(StrEnum):
     """The outcome of one check."""
 
     OK = "ok"
@@ -52,7 +52,7 @@ class Result(NamedTuple):
     """
 
     name: str
-    state: State
+    state: InspectionState
     detail: str = ""
     seconds: float = 0.0
     error: StrongroomError | None = None
@@ -105,16 +105,16 @@ class Inspection:
 
     def _outcome(self, name: str, check: Callable[[], str]) -> Result:
         began = time.monotonic()
-        state, error = State.OK, None
+        state, error = InspectionState.OK, None
         try:
             with time_limit(self._seconds):
                 detail = check()
         except _Skip as reason:
-            state, detail = State.SKIPPED, str(reason)
+            state, detail = InspectionState.SKIPPED, str(reason)
         except _ViolationError as fault:
-            state, detail = State.FAILED, str(fault)
+            state, detail = InspectionState.FAILED, str(fault)
         except StrongroomError as fault:
-            state, detail = State.FAILED, str(fault)
+            state, detail = InspectionState.FAILED, str(fault)
             # The guard raises a plain StoreError for an answer or an exception that no store may give.
             error = None if type(fault) is StoreError else fault.copy()
         return Result(name, state, detail, time.monotonic() - began, error)

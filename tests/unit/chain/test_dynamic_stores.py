@@ -202,6 +202,6 @@ def test_a_row_that_is_made_at_use_is_met_and_not_asked() -> None:
     manager = SecretsManager(chain=[database])
     rows = {"DB_USER": SecretConfig("database/app", "username")}
     (row,) = required_secrets.resolve(rows, lambda path, key: manager.resolve(path, key, allow_dynamic=False))
-    assert (row.state, row.met, database.made) == (required_secrets.State.DYNAMIC, True, 0)
+    assert (row.state, row.met, database.made) == (required_secrets.RequirementState.DYNAMIC, True, 0)
     (row,) = required_secrets.resolve(rows, manager.resolve)
-    assert (row.state, database.made) == (required_secrets.State.FOUND, 1)
+    assert (row.state, database.made) == (required_secrets.RequirementState.FOUND, 1)

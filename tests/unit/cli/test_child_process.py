@@ -15,7 +15,7 @@ from strongroom._cli.process import child_process
 from strongroom._cli.read import lease_keeper
 from strongroom._config import SecretConfig
 from strongroom.errors import StoreUnavailableError
-from strongroom.required_secrets import Requirement, State
+from strongroom.required_secrets import Requirement, RequirementState
 from support.clock import LONG
 
 PARENT = """
@@ -186,7 +186,7 @@ def found(value: str = "canary-1", ttl: float | None = 0.0) -> Resolution:
 
 
 FOUND = found()
-ROW = Requirement("DB_PASSWORD", SecretConfig("database/app", "password"), State.FOUND, FOUND)
+ROW = Requirement("DB_PASSWORD", SecretConfig("database/app", "password"), RequirementState.FOUND, FOUND)
 LASTING = replace(ROW, variable="API_KEY", resolution=found(ttl=None))
 
 
@@ -218,7 +218,7 @@ def keeper():
 
 def test_what_does_not_end_is_not_kept():
     """The command takes the place of the process then."""
-    absent = replace(ROW, state=State.ABSENT, resolution=None)
+    absent = replace(ROW, state=RequirementState.ABSENT, resolution=None)
     assert lease_keeper.leased([LASTING, ROW, absent]) == [ROW]
 
 

@@ -19,7 +19,7 @@ from strongroom._cli.process import child_process
 from strongroom._cli.read.supervisor import Supervisor, read_action
 from strongroom._cli.read.variable_watch import Reaction, Rows
 from strongroom._config import SecretConfig
-from strongroom.required_secrets import Requirement, State
+from strongroom.required_secrets import Requirement, RequirementState
 from strongroom.store.memory import MemoryStore
 from support.clock import LONG
 from support.scenarios.load import wait_until
@@ -204,7 +204,7 @@ def test_a_lease_that_ends_with_a_new_value_counts_as_a_change():
         reads.append(path)
         return first if len(reads) < 4 else second
 
-    row = Requirement("DB_USER", SecretConfig("db", "user"), State.FOUND, first)
+    row = Requirement("DB_USER", SecretConfig("db", "user"), RequirementState.FOUND, first)
     with SecretsManager(chain=[MemoryStore()]) as secrets:
         supervisor = Supervisor(
             ["sleep", str(LONG)],

@@ -9,7 +9,7 @@ from strongroom._boundary.validation import ValidatedStore
 from strongroom.errors import PermissionDeniedError, SecretNotFoundError, StoreError, StoreUnavailableError
 from strongroom.secret import Secret
 from strongroom.store.memory import MemoryStore
-from strongroom.testing.inspection import Inspection, State
+from strongroom.testing.inspection import Inspection, InspectionState
 
 CANARY = "canary-71d2"
 CONTENTS = {path: {"password": f"{CANARY}-{path}"} for path in ("top", "app/one", "app/two")}
@@ -96,7 +96,7 @@ def test_store_that_keeps_the_contract_has_no_fault(capsys):
     """And nothing of it is written, printed, or left in the settings of the loggers."""
     level, store = logging.getLogger().level, filled(MemoryStore)
     found = results(store)
-    assert {result.state for result in found.values()} <= {State.OK, State.SKIPPED}
+    assert {result.state for result in found.values()} <= {InspectionState.OK, InspectionState.SKIPPED}
     assert found["secrets are read"].detail == "3 read"
     assert CANARY not in repr(found)
     assert capsys.readouterr().out == ""
@@ -107,7 +107,7 @@ def test_store_that_keeps_the_contract_has_no_fault(capsys):
 def test_broken_store_fails_the_check_that_is_about_its_fault(kind, capsys):
     """With a detail that names the path, and no value."""
     found = results(filled(kind))
-    assert found[BROKEN[kind]].state is State.FAILED
+    assert found[BROKEN[kind]].state is InspectionState.FAILED
     assert found[BROKEN[kind]].detail
     assert found[BROKEN[kind]].error is None
     assert CANARY not in repr(found)
@@ -123,9 +123,9 @@ def test_error_of_the_store_is_the_result_of_its_check(raised):
             raise raised
 
     found = results(filled(Fails), known=["top"])
-    assert found["names are listed once"].state is State.FAILED
+    assert found["names are listed once"].state is InspectionState.FAILED
     assert isinstance(found["names are listed once"].error, StoreError) is isinstance(raised, StoreError)
-    assert found["absence is confirmed"].state is State.OK
+    assert found["absence is confirmed"].state is InspectionState.OK
     assert CANARY not in repr(found)
 
 
@@ -144,7 +144,7 @@ def test_known_paths_are_read_from_a_store_that_cannot_be_listed():
     found = results(ValidatedStore(Blind(), "corp"), known=["top", "denied", "none"])
     assert found["secrets are read"].detail == "1 read, 1 absent, 1 denied"
     assert found["names are listed once"] == found["names are listed once"]._replace(
-        state=State.SKIPPED, detail="the store is not listable"
+        state=InspectionState.SKIPPED, detail="the store is not listable"
     )
 
 
@@ -171,7 +171,7 @@ def test_write_of_another_program_is_no_fault():
             pass
 
     found = results(ValidatedStore(Shared(), "corp"))
-    assert {name for name, result in found.items() if result.state is State.FAILED} == set()
+    assert {name for name, result in found.items() if result.state is InspectionState.FAILED} == set()
 
 
 def test_no_credential_is_created():
@@ -185,5 +185,5 @@ def test_no_credential_is_created():
             raise AssertionError("it was read")
 
     found = results(filled(Dynamic))
-    assert found["secrets are read"].state is State.SKIPPED
-    assert found["absence is confirmed"].state is State.SKIPPED
+    assert found["secrets are read"].state is InspectionState.SKIPPED
+    assert found["absence is confirmed"].state is InspectionState.SKIPPED

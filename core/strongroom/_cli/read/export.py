@@ -154,11 +154,11 @@ def _exportable_rows(invocation: Invocation) -> tuple[Requirement, ...]:
 
 
 def _require_exportable(answers: Sequence[Requirement]) -> None:
-    from strongroom.required_secrets import State
+    from strongroom.required_secrets import RequirementState
 
     secret_variables.require(answers, "Nothing was exported")
     for answer in answers:
-        if answer.state is State.DYNAMIC:
+        if answer.state is RequirementState.DYNAMIC:
             raise UnsupportedOperationError(
                 answer.secret.path,
                 f"cannot export {answer.variable}: it would be revoked when this command ends",

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from strongroom._cli import secret_variables
 from strongroom.dotenv import UNWRITABLE, dotenv_line
 from strongroom.encoding import to_json_text
-from strongroom.required_secrets import Requirement, State
+from strongroom.required_secrets import Requirement, RequirementState
 from strongroom.secret import SensitiveDict, SensitiveStr, Value
 
 _GITHUB_RESERVED = re.compile(r"NODE_OPTIONS|(GITHUB|RUNNER)_.*", re.IGNORECASE)
@@ -57,7 +57,7 @@ def as_github_masks(answers: Sequence[Requirement]) -> str:
     also masks each line of a value, and cannot mask blank values:
     https://github.com/actions/runner/blob/v2.315.0/src/Runner.Worker/ActionCommandManager.cs#L384
     """
-    secret = (_text(answer, nul=False) for answer in _resolved(answers) if answer.state is not State.DEFAULT)
+    secret = (_text(answer, nul=False) for answer in _resolved(answers) if answer.state is not RequirementState.DEFAULT)
     return "".join(f"::add-mask::{_escaped(value)}\n" for value in secret if value.strip())
 
 
