@@ -2,6 +2,7 @@
 terminal as it was.
 """
 
+import graphlib
 import json
 import re
 import subprocess
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import grimp
 import pexpect
 import pytest
 
@@ -291,3 +293,10 @@ def test_a_message_on_a_terminal_is_wrapped_between_words(script):
     piped = subprocess.run(message.split(), capture_output=True, text=True, check=False, timeout=60).stderr
     assert " ".join(screen.split()) == " ".join(piped.split())
     assert piped.count("\n") == 1
+
+
+def test_no_module_of_the_command_line_imports_itself_through_another():
+    """An import within a function counts too: such modules can only be understood together."""
+    graph = grimp.build_graph("strongroom", exclude_type_checking_imports=True, cache_dir=None)
+    modules = [name for name in graph.modules if name.startswith("strongroom._cli")]
+    graphlib.TopologicalSorter({name: graph.find_modules_directly_imported_by(name) for name in modules}).prepare()

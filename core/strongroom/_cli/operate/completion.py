@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
 
-from strongroom._cli.options import Invocation
 from strongroom._cli.terminal import output
 from strongroom.errors import ConfigurationError, StrongroomError
 from strongroom.store import time_limit
@@ -176,8 +175,12 @@ def environments(ctx: click.Context, incomplete: str) -> list[str]:
 
 
 def _config(ctx: click.Context) -> Config:
+    from strongroom._config import discovery
+
     options = ctx.find_root().params
-    config = Invocation(options.get("config_file"), options.get("environment")).load()
+    config = discovery.load(
+        config_file=options.get("config_file"), environment=options.get("environment"), require_trust=True
+    )
     if config.untrusted:  # a key press must not use a stranger's file at all
         raise ConfigurationError(f"{', '.join(config.untrusted)} is not trusted")
     return config

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from strongroom import durations
 from strongroom._cli.exit_codes import ExitCode, code_of_all
 from strongroom._cli.options import Invocation
+from strongroom._cli.rotate.rotation_status import condition, described, needs_attention, statuses
 from strongroom._cli.terminal import output
-from strongroom.errors import Check, CheckState, StrongroomError, shown
+from strongroom.errors import Check, CheckState, shown
 
 if TYPE_CHECKING:
     from strongroom._config import Config, SecretConfig
     from strongroom.rotate.rotations import RotationStatus
-    from strongroom.secrets_manager import SecretsManager
 
 _DAY = 86_400
 _WARNED_DAYS = 30
@@ -27,12 +25,10 @@ def report(invocation: Invocation, within: float, *, as_json: bool) -> ExitCode:
     with invocation.open() as secrets:
         found, errors = statuses(secrets)
         ending = _ending(secrets.config, now, within)
-    expiring = [status for status in found if _needs_attention(status, now + timedelta(seconds=within))]
+    expiring = [status for status in found if needs_attention(status, now + timedelta(seconds=within))]
     for error in errors:
         output.say(str(error))
     if as_json:
-        from strongroom._cli.rotate.rotate import described
-
         output.write_document(
             {
                 "ok": not (expiring or ending or errors),
@@ -45,7 +41,7 @@ def report(invocation: Invocation, within: float, *, as_json: bool) -> ExitCode:
         )
     else:
         rows = [(variable, output.state("warning", expiry), "") for variable, _, expiry in ending]
-        rows += [(status.path, output.state("warning", words(status, now)), status.rotator) for status in expiring]
+        rows += [(status.path, output.state("warning", condition(status, now)), status.rotator) for status in expiring]
         output.write_listing(("secret", "rotation", "rotator"), rows)
     if errors:
         return code_of_all(errors)
@@ -74,18 +70,6 @@ def warnings(config: Config) -> list[str]:
     return [f"{variable} {expiry}" for variable, _, expiry in ending]
 
 
-def statuses(secrets: SecretsManager, paths: Sequence[str] = ()) -> tuple[list[RotationStatus], list[StrongroomError]]:
-    """Return the status of each rotation, or of these, and the errors of those that could not be read."""
-    found: list[RotationStatus] = []
-    errors: list[StrongroomError] = []
-    for path in paths or secrets.rotations.paths:
-        try:
-            found += secrets.rotations.status([path])
-        except StrongroomError as error:
-            errors.append(error.copy())
-    return found, errors
-
-
 def checks(config: Config) -> list[tuple[str, Check]]:
     """Return store and check of each rotation that is overdue or unfinished, for `doctor`."""
     if not config.rotations:
@@ -95,27 +79,11 @@ def checks(config: Config) -> list[tuple[str, Check]]:
     now = datetime.now(UTC)
     with SecretsManager.from_config(config) as secrets:
         found, _ = statuses(secrets)  # a store that cannot be read fails its own checks
-    return [(status.store, _check(status, now)) for status in found if _needs_attention(status, now)]
+    return [(status.store, _check(status, now)) for status in found if needs_attention(status, now)]
 
 
 def _check(status: RotationStatus, now: datetime) -> Check:
     path = shown(status.path)
     command = "undo" if status.state == "undoing" else "resume"
     hint = f"Run strongroom rotate {f'{command} ' if status.unfinished else ''}{path}, or the scheduler"
-    return Check(f"rotation of {path}", CheckState.WARNING, words(status, now), hint)
-
-
-def _needs_attention(status: RotationStatus, until: datetime) -> bool:
-    if status.unfinished and status.grace_end is None:
-        return True
-    return status.due is not None and status.due <= until
-
-
-def words(status: RotationStatus, now: datetime) -> str:
-    """Return the condition of a rotation: unfinished, overdue, or when it is due."""
-    if status.unfinished and status.grace_end is None:
-        return f"unfinished: {status.state}"
-    if status.due is None:
-        return status.state
-    distance = durations.format_duration(abs((status.due - now).total_seconds()))
-    return f"overdue by {distance}" if status.due < now else f"due in {distance}"
+    return Check(f"rotation of {path}", CheckState.WARNING, condition(status, now), hint)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from strongroom._cli import options
 from strongroom._cli.exit_codes import code_of_all
-from strongroom._cli.operate import expiry
 from strongroom._cli.options import Invocation, complete, current, json_option, path_argument, yes_option
 from strongroom._cli.process.signals import until_ended
+from strongroom._cli.rotate.rotation_status import described, statuses
 from strongroom._cli.terminal import output
 from strongroom._cli.terminal.confirmation import confirm, production_reasons
 from strongroom.errors import ConfigurationError, shown
@@ -121,7 +120,7 @@ def status_command(invocation: Invocation, paths: tuple[str, ...], *, as_json: b
     Example: strongroom rotate status
     """
     with invocation.open() as secrets:
-        found, errors = expiry.statuses(secrets, paths)
+        found, errors = statuses(secrets, paths)
     for error in errors:
         output.say(str(error))
     if as_json:
@@ -193,11 +192,6 @@ def run_command(invocation: Invocation, *, once: bool, interval: float, as_json:
             }
         )
     click.get_current_context().exit(code_of_all(outcome.error for outcome in outcomes if outcome.error is not None))
-
-
-def described(status: RotationStatus) -> dict[str, Any]:
-    """Return the JSON object of a status."""
-    return {name: field for name, field in asdict(status).items() if name != "changed"}
 
 
 @contextmanager

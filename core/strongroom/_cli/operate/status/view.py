@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from rich.filesize import decimal
 
 from strongroom._cli.operate.doctor import advised
-from strongroom._cli.operate.expiry import words
 from strongroom._cli.operate.status.migrations import MigrationStatus
 from strongroom._cli.operate.status.model import LinkStatus, RotationRow, Status
+from strongroom._cli.rotate.rotation_status import condition
 from strongroom._cli.terminal.output import Cell, counted, joined, state
 from strongroom.durations import format_duration
 from strongroom.errors import CheckState, shown
@@ -104,7 +104,7 @@ def _next(status: RotationStatus, now: datetime) -> str:
     if status.grace_end is not None:
         left = (status.grace_end - now).total_seconds()
         return f"revokes in {format_duration(_rounded(left))}" if left >= 1 else "revocation is due"
-    text = words(status, now)
+    text = condition(status, now)
     return "" if text == status.state else text
 
 
