@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
 from strongroom._cli import secret_variables
-from strongroom._cli.operate import expiry
+from strongroom._cli.exit_codes import ExitCode, code_of_all
+from strongroom._cli.operate import examination
 from strongroom._cli.options import Invocation, current, json_option, read_duration
+from strongroom._cli.rotate.rotation_status import condition, described
 from strongroom._cli.terminal import output
 from strongroom.errors import MissingFileError, StoreError
 from strongroom.required_secrets import Rounds
@@ -42,19 +45,19 @@ def check_command(invocation: Invocation, wait: float | None, expiring: float | 
 
     Example, in an init container: strongroom check --wait 60s
     """
-    config = invocation.load()
     if expiring is not None:
         if wait is not None:
             raise click.UsageError("--wait and --expiring exclude each other")
-        click.get_current_context().exit(expiry.report(invocation, expiring, as_json=as_json))
-    answers = poll(lambda: secret_variables.resolve_rows(config, allow_dynamic=False), wait or 0.0)
+        click.get_current_context().exit(_report_ending(invocation, expiring, as_json=as_json))
+    config = invocation.load()
+    answers = poll(lambda: examination.required_secrets(config), wait or 0.0)
     unmet = [answer for answer in answers if not answer.met]
     if as_json:
         output.write_document(_described(answers))
     else:
         output.write_listing(("variable", "secret", "need", "status"), _cells(answers), map(_fields, answers))
-    for warning in expiry.warnings(config):
-        output.say(f"warning: {warning}")
+    for ending in examination.ending_secrets(config):
+        output.say(f"warning: {ending.variable} {ending.expiry}")
     if unmet:
         names = ", ".join(answer.variable for answer in unmet)
         output.say(f"{len(unmet)} of {output.counted(len(answers), 'variable')} did not resolve: {names}")
@@ -100,6 +103,34 @@ def poll(
             printed = waiting
             output.say(f"Waiting: {waiting}")
         sleep(pause)
+
+
+def _report_ending(invocation: Invocation, within: float, *, as_json: bool) -> ExitCode:
+    """Print the secrets and rotations that need attention within `within` seconds, and return the exit code."""
+    now = datetime.now(UTC)
+    with invocation.open() as secrets:
+        rotations, errors = examination.pending_rotations(secrets, within)
+        ending = examination.ending_secrets(secrets.config, within)
+    for error in errors:
+        output.say(str(error))
+    if as_json:
+        output.write_document(
+            {
+                "ok": not (rotations or ending or errors),
+                "rotations": list(map(described, rotations)),
+                "secrets": [
+                    {"variable": variable, "path": row.path, "key": row.key, "expires": str(row.expires)}
+                    for variable, row, _ in ending
+                ],
+            }
+        )
+    else:
+        rows = [(variable, output.state("warning", expiry), "") for variable, _, expiry in ending]
+        rows += [(status.path, output.state("warning", condition(status, now)), status.rotator) for status in rotations]
+        output.write_listing(("secret", "rotation", "rotator"), rows)
+    if errors:
+        return code_of_all(errors)
+    return ExitCode.DIFFERENT if rotations or ending else ExitCode.DONE
 
 
 def _described(answers: Sequence[Requirement]) -> dict[str, Value]:

@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from strongroom._chain.chain import Chain
-from strongroom._chain.connection import Opener
-from strongroom._chain.link import Link
-from strongroom._cli.exit_codes import ExitCode, code_of, code_of_all
+from strongroom._cli.exit_codes import code_of_all
+from strongroom._cli.operate import examination
 from strongroom._cli.operate.cache import described, inspected, summary
 from strongroom._cli.options import Invocation, current, json_option
-from strongroom._cli.terminal import confirmation, output
-from strongroom.errors import CheckState, StrongroomError
-from strongroom.store import require_paths
+from strongroom._cli.terminal import output
+from strongroom.errors import CheckState
 
 if TYPE_CHECKING:
     from strongroom._config import Config
     from strongroom._disk_cache.maintenance import DiskCacheStatus
-    from strongroom.store import Health, SecretStore
-
-_OK = CheckState.OK.value
-_STATES = {
-    ExitCode.DENIED: "denied",
-    ExitCode.UNAVAILABLE: "unavailable",
-    ExitCode.CONFIGURATION: "misconfigured",
-}
-_FAILED = "failed"
-"""State for every other exit code."""
+    from strongroom.store import Health
 
 
 @click.command("doctor")
@@ -46,7 +33,7 @@ def doctor_command(invocation: Invocation, *, as_json: bool) -> None:
     Example: strongroom --environment prod doctor
     """
     config = invocation.load()
-    found = examine(config)
+    found = examination.health(config)
     cache = inspected(config) if config.cache.disk else None
     if config.sources and not as_json:
         output.say(config.sources)
@@ -61,43 +48,6 @@ def doctor_command(invocation: Invocation, *, as_json: bool) -> None:
     click.get_current_context().exit(code_of_all(health.error for health in found.values() if health.error is not None))
 
 
-def examine(config: Config) -> Mapping[str, Health]:
-    """Return the health of each store in chain order. The stores are opened for this, and closed again."""
-    paths = dict.fromkeys(secret.path for secret in config.secrets.values())
-    with closing(chain_of(config)) as chain, require_paths(paths):
-        found = chain.health()
-    if not config.rotations or not any(health.ok for health in found.values()):
-        return found
-    from strongroom._cli.operate import expiry
-
-    rotations = expiry.checks(config)
-    return {
-        name: health._replace(checks=(*health.checks, *(check for store, check in rotations if store == name)))
-        for name, health in found.items()
-    }
-
-
-def chain_of(config: Config) -> Chain:
-    """Return the configured chain. A store whose options are invalid raises the error when it is used, and not here."""
-    links = [Link(link, _opener(config, link.store), config.cache) for link in config.chain]
-    return Chain(links, timeout=config.timeout)
-
-
-def _opener(config: Config, store: str) -> Opener:
-    """Return the opener of a store, which raises any error in its options, so that the others are still checked."""
-    from strongroom import _plugins as plugins
-
-    try:
-        return plugins.prepare(config, store)
-    except StrongroomError as error:
-        fault = error.copy()
-
-    def fail() -> SecretStore:
-        raise fault
-
-    return fail
-
-
 def _rows(config: Config, found: Mapping[str, Health], cache: DiskCacheStatus | None) -> Iterator[tuple[str, ...]]:
     """Yield store, check, state, duration, details and hint; the row of a store comes before those of its checks.
 
@@ -105,8 +55,8 @@ def _rows(config: Config, found: Mapping[str, Health], cache: DiskCacheStatus | 
     """
     for name, health in found.items():
         took = f"{health.seconds * 1000:.1f} ms"
-        details = location_of(config, name) or (health.detail if health.ok else "")
-        yield tuple(map(output.one_line, (name, "", state_of(health), took, details, "")))
+        details = examination.location_of(config, name) or (health.detail if health.ok else "")
+        yield tuple(map(output.one_line, (name, "", examination.state_of(health), took, details, "")))
         for check in health.checks:
             yield tuple(map(output.one_line, (name, check.name, check.state, "", check.detail, check.hint)))
     if cache is not None:
@@ -134,8 +84,8 @@ def _described(config: Config, found: Mapping[str, Health]) -> dict[str, Any]:
         "stores": [
             {
                 "store": name,
-                "state": state_of(health),
-                "place": location_of(config, name),
+                "state": examination.state_of(health),
+                "place": examination.location_of(config, name),
                 "seconds": health.seconds,
                 "detail": health.detail,
                 "facts": {name: str(fact) for name, fact in health.facts.items()},
@@ -144,18 +94,3 @@ def _described(config: Config, found: Mapping[str, Health]) -> dict[str, Any]:
             for name, health in found.items()
         ],
     }
-
-
-def state_of(health: Health) -> str:
-    """Return the state of a store in one word: `ok`, or its fault, such as `unavailable`."""
-    return _OK if health.error is None else _STATES.get(code_of(health.error), _FAILED)
-
-
-def location_of(config: Config, store: str) -> str:
-    """Return the location of the store, or an empty string if its options are invalid."""
-    from strongroom import _plugins as plugins
-
-    try:
-        return confirmation.describe_location(plugins.settings(config, store))
-    except StrongroomError:
-        return ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,6 +11,7 @@ import click
 
 from strongroom import _plugins as plugins
 from strongroom._cli.exit_codes import code_of_all
+from strongroom._cli.operate import examination
 from strongroom._cli.operate.config.init import init_command
 from strongroom._cli.options import Invocation, current, json_option
 from strongroom._cli.terminal import output
@@ -99,7 +100,7 @@ def check_command(invocation: Invocation, *, as_json: bool) -> None:
 
     Example, in CI: strongroom --environment prod config check
     """
-    faults = _faults(invocation)
+    faults = examination.faults(invocation)
     if as_json:
         output.write_document({"ok": not faults, "faults": [str(fault) for fault in faults]})
     for fault in faults:
@@ -135,29 +136,6 @@ def _plain(setting: Value | Path) -> Value:
     if isinstance(setting, Path):
         return str(setting)
     return list(setting) if isinstance(setting, tuple) else setting
-
-
-def _faults(invocation: Invocation) -> list[StrongroomError]:
-    """Return the error in the configuration itself, or one error for each faulty store."""
-    try:
-        config, others = invocation.load(), invocation.load_others()
-    except ConfigurationError as error:
-        return [error]
-    checks: list[tuple[Callable[[Config, str], None], Config, str]] = [
-        (plugins.check, config, link.store) for link in config.chain
-    ]
-    if config.rotations:
-        from strongroom.rotate.rotations import check_rotation
-
-        checks += [(check_rotation, config, path) for path in config.rotations]
-    checks += [(plugins.check_elsewhere, other, link.store) for other in others for link in other.chain]
-    found: dict[str, StrongroomError] = {}
-    for check, configuration, store in checks:
-        try:
-            check(configuration, store)
-        except StrongroomError as error:
-            found.setdefault(str(error), error)  # report a fault that environments share once
-    return list(found.values())
 
 
 def _stores(config: Config) -> dict[str, Options]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 from strongroom import status as reports
 from strongroom._chain.threads import Threads
 from strongroom._cli.operate.cache import inspected
-from strongroom._cli.operate.doctor import chain_of, location_of, state_of
+from strongroom._cli.operate.examination import chain_of, location_of, state_of
 from strongroom._cli.operate.status.migrations import Migrations
 from strongroom._cli.operate.status.model import LinkStatus, RotationRow, Status
 from strongroom.errors import StoreError, StrongroomError
