@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pexpect
@@ -181,21 +180,6 @@ def test_no_colour_where_none_is_wanted(terminal, script, monkeypatch, options, 
     code, screen = terminal(script, *options, "check").ended()
     assert code == 0
     assert "\x1b" not in screen
-
-
-def test_reading_one_value_pays_for_none_of_it():
-    """Nor for `run` and `export`, which share its logic."""
-    configure(ROWS)
-    program = (
-        "import sys; from strongroom._cli.app import run; run(['get', 'database/connection#url']);"
-        "print('', *sys.modules, sep='\\n')"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
-    loaded = set(done.stdout.split())
-    assert "strongroom._cli.read.get" in loaded
-    modules = {"requirements", "cli.needs", "cli.credentials", "cli.formats"}
-    modules |= {f"cli.commands.{name}" for name in ("checking", "running", "exporting")}
-    assert loaded & {f"strongroom.{name}" for name in modules} == set()
 
 
 def test_waiting_for_the_file_of_an_option(script):

@@ -1,8 +1,6 @@
 """`strongroom doctor`: how each store of the chain is, the next step, and the exit code."""
 
 import json
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -214,16 +212,3 @@ def test_no_color_is_heard(terminal, script, monkeypatch):
     code, screen = terminal(script, "doctor").ended()
     assert code == 0
     assert "\x1b" not in screen
-
-
-def test_a_read_pays_for_none_of_it():
-    """What asks the stores how they are is imported when they are asked."""
-    configure('chain = ["env"]')
-    program = (
-        "import sys; from strongroom._cli.app import run; run(['get', 'database/connection#url']);"
-        "print('', *sys.modules, sep='\\n')"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
-    loaded = set(done.stdout.split())
-    assert "strongroom._cli.read.get" in loaded
-    assert not {"strongroom._chain.probe", "strongroom._cli.operate.doctor"} & loaded

@@ -1,8 +1,6 @@
 """`strongroom explain`: every store's answer, which is served, and whether the others hold the same."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -198,14 +196,3 @@ def test_no_value_is_in_a_repr():
     attempt = Attempt("first", Answer.FOUND)
     found = LinkAnswer(attempt, found=True, value=CANARY)
     assert CANARY not in repr(Explanation((LinkAnswer(attempt, found=True, value=CANARY),), served=found))
-
-
-def test_reading_one_value_pays_for_none_of_it():
-    """`get` imports neither module."""
-    Path("strongroom.toml").write_text(CHAIN, "utf-8")
-    program = (
-        "import sys; from strongroom._cli.app import run; run(['get', 'database/connection#port']);"
-        "print('', *sys.modules, sep='\\n')"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
-    assert not {"strongroom._chain.explanation", "strongroom._cli.read.explain"} & set(done.stdout.split())
