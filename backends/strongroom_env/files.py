@@ -20,7 +20,7 @@ from typing import Annotated
 from strongroom.errors import InvalidDataError, SecretNotFoundError, StoreError
 from strongroom.secret import Secret, Value
 from strongroom.store import Health, Option, Traits
-from strongroom_env.folder import MAX_SIZE, Entry, Folder, Found, Kind, read_root
+from strongroom_env.folder import MAX_SIZE, EntryKind, Folder, FolderEntry, Found, read_root
 
 FLAT_KEY = "value"
 """The key of a secret that is a file directly in the root."""
@@ -91,18 +91,18 @@ def _contents(folder: Folder, names: tuple[str, ...], path: str) -> dict[str, by
     found = folder.find(names)
     if found is None:
         return {}
-    if found.kind is Kind.FOLDER:
+    if found.kind is EntryKind.FOLDER:
         entries = folder.entries(found.place)
     elif len(names) == 1:
-        entries = [Entry(FLAT_KEY, found.kind, found.place)]
+        entries = [FolderEntry(FLAT_KEY, found.kind, found.place)]
     else:
         return {}
     contents: dict[str, bytes] = {}
     left = MAX_SIZE
     for entry in entries:
-        if entry.kind is Kind.OTHER:
+        if entry.kind is EntryKind.OTHER:
             raise InvalidDataError(path, f"{entry.name} is neither a file nor a folder", hint="Remove it")
-        if entry.kind is Kind.FILE:
+        if entry.kind is EntryKind.FILE:
             contents[entry.name] = folder.content(entry.place, left)
             left -= len(contents[entry.name])
     return contents
@@ -110,21 +110,21 @@ def _contents(folder: Folder, names: tuple[str, ...], path: str) -> dict[str, by
 
 def _below(folder: Folder, names: tuple[str, ...], prefix: str) -> Iterator[str]:
     found = folder.find(names)
-    if found is None or found.kind is not Kind.FOLDER:
+    if found is None or found.kind is not EntryKind.FOLDER:
         return
     for entry in folder.entries(found.place):
-        if entry.kind is Kind.FILE and not names:
+        if entry.kind is EntryKind.FILE and not names:
             yield entry.name
-        elif entry.kind is Kind.FOLDER:
+        elif entry.kind is EntryKind.FOLDER:
             _refuse_loop(entry, found, prefix)
             kinds = {inner.kind for inner in folder.entries(entry.place)}
-            if Kind.FILE in kinds:
+            if EntryKind.FILE in kinds:
                 yield entry.name
-            if Kind.FOLDER in kinds:
+            if EntryKind.FOLDER in kinds:
                 yield f"{entry.name}/"
 
 
-def _refuse_loop(entry: Entry, found: Found, prefix: str) -> None:
+def _refuse_loop(entry: FolderEntry, found: Found, prefix: str) -> None:
     if entry.place in found.passed:
         raise StoreError(
             prefix or None, f"the link {entry.name} leads back to a folder above it", hint="Remove the link"

@@ -42,7 +42,7 @@ Place: TypeAlias = tuple[str, ...]
 _T = TypeVar("_T")
 
 
-class Kind(Enum):
+class EntryKind(Enum):
     """The type of an entry. OTHER is a pipe, a socket or a device."""
 
     FILE = "file"
@@ -50,18 +50,18 @@ class Kind(Enum):
     OTHER = "other"
 
 
-class Entry(NamedTuple):
+class FolderEntry(NamedTuple):
     """One name in a folder, its type, and its place without links."""
 
     name: str
-    kind: Kind
+    kind: EntryKind
     place: Place
 
 
 class Found(NamedTuple):
     """The target of a path, and the folders that lead to it, the root first."""
 
-    kind: Kind
+    kind: EntryKind
     place: Place
     passed: tuple[Place, ...]
 
@@ -128,10 +128,10 @@ class Folder:
     def find(self, names: Place) -> Found | None:
         """Return the target of these names, or None."""
         place: Place = ()
-        kind = Kind.FOLDER
+        kind = EntryKind.FOLDER
         passed: list[Place] = [()]
         for name in names:
-            if kind is not Kind.FOLDER or name.startswith(HIDDEN):
+            if kind is not EntryKind.FOLDER or name.startswith(HIDDEN):
                 return None
             below = self._resolve((*self._snapshot(place), name))
             if below is None:
@@ -140,7 +140,7 @@ class Folder:
             passed.append(place)
         return Found(kind, place, tuple(passed))
 
-    def entries(self, place: Place) -> list[Entry]:
+    def entries(self, place: Place) -> list[FolderEntry]:
         """Return the sorted entries of a folder without hidden names; of its `..data` if it has one.
 
         Raises:
@@ -163,7 +163,7 @@ class Folder:
             raise SecretTooLargeError(self._path, f"more than {MAX_SIZE:,} bytes")
         return content
 
-    def _entry(self, folder: Place, name: str, descriptor: int) -> Entry:
+    def _entry(self, folder: Place, name: str, descriptor: int) -> FolderEntry:
         try:
             check_path(name)
         except InvalidPathError:
@@ -171,11 +171,11 @@ class Folder:
             raise InvalidPathError(self._path, reason, hint="Rename the file") from None
         mode = os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode
         if not stat.S_ISLNK(mode):
-            return Entry(name, _kind(mode), (*folder, name))
+            return FolderEntry(name, _kind(mode), (*folder, name))
         place = self._resolve((*folder, name))
         if place is None:
             raise FileNotFoundError(errno.ENOENT, "it has been removed")
-        return Entry(name, self._kind(place), place)
+        return FolderEntry(name, self._kind(place), place)
 
     def _resolve(self, place: Place) -> Place | None:
         """Return the place without links, or None if it does not exist. Raise OSError for a dangling link."""
@@ -207,9 +207,9 @@ class Folder:
             self._snapshots[place] = found
         return self._snapshots[place]
 
-    def _kind(self, place: Place) -> Kind:
+    def _kind(self, place: Place) -> EntryKind:
         if not place:
-            return Kind.FOLDER
+            return EntryKind.FOLDER
         with self._opened(place[:-1]) as folder:
             mode = os.stat(place[-1], dir_fd=folder, follow_symlinks=False).st_mode
         if stat.S_ISLNK(mode):
@@ -229,5 +229,5 @@ class Folder:
             os.close(descriptor)
 
 
-def _kind(mode: int) -> Kind:
-    return Kind.FOLDER if stat.S_ISDIR(mode) else Kind.FILE if stat.S_ISREG(mode) else Kind.OTHER
+def _kind(mode: int) -> EntryKind:
+    return EntryKind.FOLDER if stat.S_ISDIR(mode) else EntryKind.FILE if stat.S_ISREG(mode) else EntryKind.OTHER

@@ -45,7 +45,7 @@ _SERVICES = (b"kms:", b"gcp_kms:", b"azure_kv:", b"hc_vault:", b"hckms:", b'kms"
 """Names in the metadata of a file whose key a service keeps."""
 
 
-class Change(NamedTuple):
+class SopsEdit(NamedTuple):
     """A value that is set, or removed if `removed`. `names` lead to it from the top of the file."""
 
     names: tuple[str, ...]
@@ -100,7 +100,7 @@ class Sops:
         arguments = [*rules, "encrypt", *keys, *types, "--filename-override", str(file), "/dev/stdin"]
         return self._run(arguments, b"", to_json_text(tree).encode())
 
-    def edit(self, content: bytes, changes: Sequence[Change]) -> bytes:
+    def edit(self, content: bytes, changes: Sequence[SopsEdit]) -> bytes:
         """Return the content after the changes, in their order. What they do not name stays as it is."""
         types = ["--input-type", self._kind, "--output-type", self._kind]
         with _scratch(content) as (name, descriptor):

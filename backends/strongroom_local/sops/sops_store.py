@@ -21,7 +21,7 @@ from strongroom.private_file import SymbolicLinkError, lock_folder
 from strongroom.secret import Secret, SensitiveDict, Value, same
 from strongroom.store import Health, Traits, remaining
 from strongroom.strict_json import has_large_integer
-from strongroom_local.sops.sops_program import MAX_SIZE, Change, Sops
+from strongroom_local.sops.sops_program import MAX_SIZE, Sops, SopsEdit
 
 KEY = "value"
 """The key of a top-level value that is not a mapping."""
@@ -139,7 +139,7 @@ class SopsStore:
         def edit(content: bytes | None, tree: dict[str, Any]) -> bytes:
             if content is None or path not in tree:
                 raise SecretNotFoundError(path, f"{self._file} has no such name")
-            return self._sops.edit(content, [Change((path,), removed=True)])
+            return self._sops.edit(content, [SopsEdit((path,), removed=True)])
 
         self._replace(path, edit, None)
 
@@ -209,15 +209,17 @@ def _data(value: Any) -> SensitiveDict:
     return SensitiveDict((key, from_json(item)) for key, item in keys.items())
 
 
-def _changes(path: str, before: Any, data: Mapping[str, Value]) -> list[Change]:
+def _changes(path: str, before: Any, data: Mapping[str, Value]) -> list[SopsEdit]:
     """Return the changes that lead to `data`: of single keys, if the secret exists and each key can be an index."""
     if before is not None and not isinstance(before, dict) and set(data) == {KEY}:
-        return [Change((path,), data[KEY])]
+        return [SopsEdit((path,), data[KEY])]
     if not isinstance(before, dict) or not before or any("[" in key for key in {*before, *data}):
-        return [Change((path,), data)]
+        return [SopsEdit((path,), data)]
     old = _data(before)
-    removed = [Change((path, key), removed=True) for key in old if key not in data]
-    changed = [Change((path, key), value) for key, value in data.items() if key not in old or not same(old[key], value)]
+    removed = [SopsEdit((path, key), removed=True) for key in old if key not in data]
+    changed = [
+        SopsEdit((path, key), value) for key, value in data.items() if key not in old or not same(old[key], value)
+    ]
     return [*changed, *removed]
 
 
