@@ -16,7 +16,7 @@ from strongroom.secret import Value
 class Digester:
     """Computes digests of secrets with HMAC-SHA256.
 
-    Two secrets have the same digest if `strongroom._diff.same` holds for all their keys; numbers compare by value.
+    Two secrets have the same digest if `strongroom.secret.same` holds for all their keys; numbers compare by value.
 
     Args:
         key: random bytes that never leave this machine.

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom._config import Config
-from strongroom._diff import Change
 from strongroom.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -35,6 +34,7 @@ from strongroom.migrate import (
     dump_plan,
     parse_plan,
 )
+from strongroom.migrate.key_changes import KeyChange
 from strongroom.migrate.plans.document import parse_lines, plan_lines
 from strongroom.migrate.spi import Failure
 from strongroom.secret import Secret
@@ -112,11 +112,11 @@ def test_an_item_names_keys_and_sizes_and_versions(home):
     target = memory({"s": {"same": None, "own": "long value"}})
     (item,) = plan("s", "t", stores={"s": source, "t": target}, state_folder=home).items
     assert item.keys == (
-        PlannedKey("bytes", Change.ADDED, 3),
-        PlannedKey("number", Change.ADDED, 2),
-        PlannedKey("own", Change.REMOVED, 0),
-        PlannedKey("same", Change.SAME, 4),
-        PlannedKey("text", Change.ADDED, 2),
+        PlannedKey("bytes", KeyChange.ADDED, 3),
+        PlannedKey("number", KeyChange.ADDED, 2),
+        PlannedKey("own", KeyChange.REMOVED, 0),
+        PlannedKey("same", KeyChange.SAME, 4),
+        PlannedKey("text", KeyChange.ADDED, 2),
     )
     assert (item.source_version, item.target_version) == (1, 1)
 
@@ -477,7 +477,7 @@ items = st.builds(
     texts,
     st.sampled_from(PlannedState),
     texts,
-    st.lists(st.builds(PlannedKey, texts, st.sampled_from(Change), st.integers(0)), max_size=3).map(tuple),
+    st.lists(st.builds(PlannedKey, texts, st.sampled_from(KeyChange), st.integers(0)), max_size=3).map(tuple),
     versions,
     versions,
     st.lists(texts, max_size=2).map(tuple),

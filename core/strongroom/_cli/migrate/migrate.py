@@ -18,8 +18,8 @@ from strongroom._cli.migrate import runs
 from strongroom._cli.options import Invocation, complete, current, json_option, path_argument, yes_option
 from strongroom._cli.terminal import output
 from strongroom._cli.terminal.confirmation import confirm, describe_store, production_reasons
-from strongroom._diff import Change
 from strongroom.errors import ConflictError, MigrationError, shown
+from strongroom.migrate.key_changes import KeyChange
 from strongroom.migrate.plans.comparison import HAS_ALL
 from strongroom.migrate.plans.plan import OnConflict, Plan, PlannedState
 from strongroom.migrate.report import ItemResult, ItemState, Report
@@ -292,7 +292,7 @@ def _check_conflict(plan: Plan) -> None:
     """Raise ConflictError if the target has another value and the policy is to fail."""
     [item] = plan.items
     if plan.is_blocked:
-        keys = ", ".join(shown(key.name) for key in item.keys if key.change is Change.CHANGED)
+        keys = ", ".join(shown(key.name) for key in item.keys if key.change is KeyChange.CHANGED)
         hint = "Choose a policy with --on-conflict"
         raise ConflictError(item.path, f"the target has another value for {keys}", store=plan.target, hint=hint)
 
@@ -334,15 +334,17 @@ def _document(
     [item] = plan.items
     changes = {key.change for key in item.keys}
     if plan.on_conflict is not OnConflict.OVERWRITE:
-        changes.discard(Change.CHANGED)
+        changes.discard(KeyChange.CHANGED)
     done = result is not None and result.state is ItemState.DONE
-    count = history.written if history is not None else int(done and bool(changes & {Change.ADDED, Change.CHANGED}))
+    count = (
+        history.written if history is not None else int(done and bool(changes & {KeyChange.ADDED, KeyChange.CHANGED}))
+    )
     version = item.target_version if result is None or not done else result.version
     reason = item.reason or HAS_ALL if result is None or done else result.reason
     return {
         "written": count > 0,
         "reason": "" if count else reason,
-        "keys": [key.name for key in item.keys if key.change is not Change.REMOVED],
+        "keys": [key.name for key in item.keys if key.change is not KeyChange.REMOVED],
         "labels": list(item.labels) if labelled else [],
         "secret_version": version if history is None else history.newest,
         "versions_written": count,

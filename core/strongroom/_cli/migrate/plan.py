@@ -21,9 +21,9 @@ from strongroom._cli.terminal import output, progress
 from strongroom._cli.terminal.confirmation import describe_store
 from strongroom._cli.terminal.output import Cell
 from strongroom._config import Config, Rank, Setting
-from strongroom._diff import Change
 from strongroom.bounded_file import read_bytes
 from strongroom.errors import ConfigurationError, shown
+from strongroom.migrate.key_changes import KeyChange
 from strongroom.migrate.plans.document import dump_plan, parse_plan, plan_fields
 from strongroom.migrate.plans.plan import Item, OnConflict, Plan, PlannedKey, PlannedState
 from strongroom.secret import SensitiveStr, Value
@@ -38,10 +38,10 @@ _MAX_PLAN = 1 << 28
 
 _KILO = 1024
 _PREFIXES = {
-    Change.CHANGED: "differs:",
-    Change.ADDED: "adds:",
-    Change.SAME: "same:",
-    Change.REMOVED: "only at the target:",
+    KeyChange.CHANGED: "differs:",
+    KeyChange.ADDED: "adds:",
+    KeyChange.SAME: "same:",
+    KeyChange.REMOVED: "only at the target:",
 }
 _CHANGES = {
     OnConflict.FAIL: "fails",
@@ -419,7 +419,7 @@ def _labels(item: Item) -> str:
 
 
 def _sized(key: PlannedKey) -> str:
-    return "" if key.change is Change.REMOVED else f"{size(key.size)} "
+    return "" if key.change is KeyChange.REMOVED else f"{size(key.size)} "
 
 
 def _keys(item: Item) -> str:

@@ -15,7 +15,7 @@ from strongroom._cli.terminal.confirmation import announce, confirm, reasons
 from strongroom.errors import SecretNotFoundError, StrongroomError, shown
 
 if TYPE_CHECKING:
-    from strongroom._diff import Change
+    from strongroom.migrate.key_changes import KeyChange
     from strongroom.secret import Secret, Value, Version
     from strongroom.store import VersionInfo
 
@@ -80,13 +80,13 @@ def compare_versions(
     reveal: bool,
 ) -> NoReturn:
     """Print the change of each key between two versions, and exit with DIFFERENT or DONE."""
-    from strongroom._diff import Change, changes
+    from strongroom.migrate.key_changes import KeyChange, changes
 
     with invocation.open() as secrets:
         store = store or secrets.write_target(path).store
         old, new = (secrets.versions.read(path, version, store=store) for version in versions)
     found = changes(old.data, new.data)
-    different = any(change is not Change.SAME for change in found.values())
+    different = any(change is not KeyChange.SAME for change in found.values())
     if as_json:
         output.write_document(
             {
@@ -210,13 +210,13 @@ def _state(info: VersionInfo, versions: Sequence[VersionInfo]) -> str:
     return "current" if info is versions[-1] else "readable"
 
 
-def _described(key: str, change: Change, old: Secret, new: Secret, *, reveal: bool) -> Mapping[str, Value]:
+def _described(key: str, change: KeyChange, old: Secret, new: Secret, *, reveal: bool) -> Mapping[str, Value]:
     types: dict[str, Value] = {f"{side}_type": _kind(key, secret) or None for side, secret in _sides(old, new)}
     values = {side: secret.data[key] for side, secret in _sides(old, new) if reveal and key in secret.data}
     return {"key": key, "change": change.value, **types, **values}
 
 
-def _row(key: str, change: Change, old: Secret, new: Secret, *, reveal: bool) -> tuple[str, ...]:
+def _row(key: str, change: KeyChange, old: Secret, new: Secret, *, reveal: bool) -> tuple[str, ...]:
     kinds = dict.fromkeys(filter(None, (_kind(key, old), _kind(key, new))))
     values = [cell(secret.data[key]) if key in secret.data else "" for _, secret in _sides(old, new) if reveal]
     return (change.value, shown(key), " -> ".join(kinds), *values)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
 
-from strongroom._diff import Change, changes
 from strongroom.errors import (
     InvalidPathError,
     SecretNotFoundError,
@@ -16,6 +15,7 @@ from strongroom.errors import (
     UnsupportedOperationError,
 )
 from strongroom.migrate.execution.parallel import in_threads
+from strongroom.migrate.key_changes import KeyChange, changes
 from strongroom.migrate.plans.labels import own
 from strongroom.migrate.sources import Listing, Selection, Source, known_labels
 from strongroom.secret import Secret, same
@@ -47,8 +47,8 @@ class Difference:
 
     path: str
     state: Drift
-    keys: Mapping[str, Change] = field(default_factory=dict)
-    labels: Mapping[str, Change] = field(default_factory=dict)
+    keys: Mapping[str, KeyChange] = field(default_factory=dict)
+    labels: Mapping[str, KeyChange] = field(default_factory=dict)
     history: tuple[int, int] | None = None
     error: StrongroomError | None = None
 
@@ -97,9 +97,9 @@ class _Comparison:
                 return Difference(path, Drift.UNKNOWN, error=answer)
         if not isinstance(left, Secret) or not isinstance(right, Secret):
             if isinstance(left, Secret):
-                return Difference(path, Drift.ONLY_FIRST, dict.fromkeys(sorted(left.data), Change.REMOVED))
+                return Difference(path, Drift.ONLY_FIRST, dict.fromkeys(sorted(left.data), KeyChange.REMOVED))
             if isinstance(right, Secret):
-                return Difference(path, Drift.ONLY_SECOND, dict.fromkeys(sorted(right.data), Change.ADDED))
+                return Difference(path, Drift.ONLY_SECOND, dict.fromkeys(sorted(right.data), KeyChange.ADDED))
             return None
         try:
             labels = self._compared_labels(left, right)
@@ -107,10 +107,12 @@ class _Comparison:
         except StoreError as error:
             return Difference(path, Drift.UNKNOWN, error=error)
         keys = changes(left.data, right.data)
-        differs = history is not None or any(change is not Change.SAME for change in (*keys.values(), *labels.values()))
+        differs = history is not None or any(
+            change is not KeyChange.SAME for change in (*keys.values(), *labels.values())
+        )
         return Difference(path, Drift.DIFFERENT if differs else Drift.SAME, keys, labels, history)
 
-    def _compared_labels(self, left: Secret, right: Secret) -> dict[str, Change]:
+    def _compared_labels(self, left: Secret, right: Secret) -> dict[str, KeyChange]:
         if not self._labels:
             return {}
         both = zip(self._sources, (left, right), strict=True)

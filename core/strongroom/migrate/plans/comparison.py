@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import NamedTuple
 
-from strongroom._diff import Change, changes
 from strongroom.encoding import to_json_text
+from strongroom.migrate.key_changes import KeyChange, changes
 from strongroom.migrate.plans.plan import Item, OnConflict, PlannedKey, PlannedState
 from strongroom.secret import Secret, SensitiveDict, Value, protect_data
 
@@ -57,14 +57,14 @@ def state_of(source: Secret, target: Secret | None) -> PlannedState:
     if target is None:
         return PlannedState.CREATE
     found = set(changes(target.data, source.data).values())
-    if Change.CHANGED in found:
+    if KeyChange.CHANGED in found:
         return PlannedState.CONFLICT
-    return PlannedState.CHANGE if Change.ADDED in found else PlannedState.EQUAL
+    return PlannedState.CHANGE if KeyChange.ADDED in found else PlannedState.EQUAL
 
 
 def differing(target: Mapping[str, Value], source: Mapping[str, Value]) -> list[str]:
     """Return the source's keys that the target lacks or has with another value."""
-    return [key for key, change in changes(target, source).items() if change in {Change.ADDED, Change.CHANGED}]
+    return [key for key, change in changes(target, source).items() if change in {KeyChange.ADDED, KeyChange.CHANGED}]
 
 
 def source_changed(item: Item, source: Secret, *, same: bool | None) -> bool:
@@ -76,7 +76,7 @@ def source_changed(item: Item, source: Secret, *, same: bool | None) -> bool:
         return not same
     if item.source_version is not None and item.source_version != source.version:
         return True
-    planned = {key.name: key.size for key in item.keys if key.change is not Change.REMOVED}
+    planned = {key.name: key.size for key in item.keys if key.change is not KeyChange.REMOVED}
     return planned != {name: size(value) for name, value in source.data.items()}
 
 
@@ -98,17 +98,17 @@ def decide(source: Secret, target: Secret | None, on_conflict: OnConflict, *, ch
     """Decide what to do with a secret. `changed` is `target_changed`."""
     there: Mapping[str, Value] = {} if target is None else target.data
     found = set(changes(there, source.data).values())
-    if target is not None and not found & {Change.ADDED, Change.CHANGED}:
+    if target is not None and not found & {KeyChange.ADDED, KeyChange.CHANGED}:
         return Decision(Do.KEEP, HAS_ALL)
     conflict = TARGET_CHANGED if changed else ""
-    if Change.CHANGED in found:
+    if KeyChange.CHANGED in found:
         conflict = conflict or "the target has another value for a key of it"
     if conflict and on_conflict in {OnConflict.FAIL, OnConflict.SKIP}:
         return Decision(Do.CONFLICT if on_conflict is OnConflict.FAIL else Do.LEAVE, conflict)
     if changed and on_conflict is OnConflict.OVERWRITE:  # the plan did not show what would be lost
         return Decision(Do.CONFLICT, TARGET_CHANGED)
     if on_conflict is OnConflict.MERGE:
-        if target is not None and Change.ADDED not in found:
+        if target is not None and KeyChange.ADDED not in found:
             return Decision(Do.KEEP, "the target has all of its keys, and keeps its values")
         return Decision(Do.WRITE, data=protect_data({**source.data, **there}))
     return Decision(Do.WRITE, data=protect_data({**there, **source.data}))

@@ -9,8 +9,8 @@ from dataclasses import fields
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from strongroom._diff import Change
 from strongroom.errors import ConfigurationError, shown
+from strongroom.migrate.key_changes import KeyChange
 from strongroom.migrate.plans.plan import Item, OnConflict, Plan, PlannedKey, PlannedMapping, PlannedState
 
 FORMAT = "strongroom-migration-plan"
@@ -115,7 +115,7 @@ class _PlanReader:
         """Return the key or item of a table, or any other table unchanged."""
         if value.keys() == set(_KEY):
             key = _Object(value, f"{self._where}, item {self._count + 1}", _KEY)
-            return self._share(PlannedKey(key.get("name", str), key.one_of("change", Change), key.size("size")))
+            return self._share(PlannedKey(key.get("name", str), key.one_of("change", KeyChange), key.size("size")))
         if value.keys() == set(_ITEM):
             self._count += 1
             return self._item(_Object(value, f"{self._where}, item {self._count}", _ITEM))

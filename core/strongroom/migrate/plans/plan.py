@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-from strongroom._diff import Change
+from strongroom.migrate.key_changes import KeyChange
 from strongroom.secret import Version
 
 
@@ -54,7 +54,7 @@ class PlannedKey(NamedTuple):
     """
 
     name: str
-    change: Change
+    change: KeyChange
     size: int
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom._diff import Change, changes
+from strongroom.migrate.key_changes import KeyChange, changes
 from strongroom.secret import kind, same
 
 VALUES = st.recursive(
@@ -25,10 +25,10 @@ def test_each_key_is_one_of_four():
     old = {"same": "v", "gone": "v", "other": "v"}
     new = {"same": "v", "other": "w", "fresh": "v"}
     assert list(changes(old, new).items()) == [
-        ("fresh", Change.ADDED),
-        ("gone", Change.REMOVED),
-        ("other", Change.CHANGED),
-        ("same", Change.SAME),
+        ("fresh", KeyChange.ADDED),
+        ("gone", KeyChange.REMOVED),
+        ("other", KeyChange.CHANGED),
+        ("same", KeyChange.SAME),
     ]
 
 
@@ -38,22 +38,22 @@ def test_each_key_is_one_of_four():
 )
 def test_types_count(old, new):
     """An application that reads the value by its type would notice."""
-    assert changes({"key": old}, {"key": new}) == {"key": Change.CHANGED}
+    assert changes({"key": old}, {"key": new}) == {"key": KeyChange.CHANGED}
 
 
 def test_numbers_count_by_value_and_mappings_by_their_keys():
     """What JSON makes of a value is the same value."""
-    assert changes({"key": [1, {"a": 1, "b": 2}]}, {"key": (1.0, {"b": 2, "a": 1})}) == {"key": Change.SAME}
+    assert changes({"key": [1, {"a": 1, "b": 2}]}, {"key": (1.0, {"b": 2, "a": 1})}) == {"key": KeyChange.SAME}
 
 
 @given(DATA, DATA)
 def test_backwards_it_is_the_opposite(old, new):
     """And every key of both is there."""
-    opposite = {Change.ADDED: Change.REMOVED, Change.REMOVED: Change.ADDED}
+    opposite = {KeyChange.ADDED: KeyChange.REMOVED, KeyChange.REMOVED: KeyChange.ADDED}
     forth, back = changes(old, new), changes(new, old)
     assert forth == {key: opposite.get(change, change) for key, change in back.items()}
     assert forth.keys() == old.keys() | new.keys()
-    assert all(change is Change.SAME for change in changes(old, old).values())
+    assert all(change is KeyChange.SAME for change in changes(old, old).values())
 
 
 @given(VALUES, VALUES)
