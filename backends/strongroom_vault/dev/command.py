@@ -91,7 +91,7 @@ def redirections(configs: Sequence[Config], url: str, token: str) -> dict[str, s
 
 
 def _set_up(server: DevServer, mounts: Mapping[str, None]) -> None:
-    """Mount a KV version 2 engine at each mount, and write the guide's policies for the first one."""
+    """Mount a KV version 2 engine at each mount, and write the policies of `vault setup` for the first one."""
     from strongroom_vault.setup import structure
     from strongroom_vault.setup.steps import prepared
 

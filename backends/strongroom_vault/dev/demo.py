@@ -47,7 +47,7 @@ def run_demo(*, color: bool = True) -> None:
 
 
 def _set_up(server: DevServer, console: Console) -> str:
-    """Mount an engine, write the guide's policies, and return a token with one of them."""
+    """Mount an engine, write the policies of `strongroom vault setup`, and return a token with one of them."""
     from strongroom_vault.setup import credential, structure
     from strongroom_vault.setup.steps import prepared
 

@@ -1,6 +1,6 @@
 """The paths that `strongroom vault setup` creates, and the policies for them. Pure.
 
-A separate file because it is data: the guide's list of secrets and policies, which an operator may want to read.
+A separate file because it is data: a list of secrets and policies that an operator may want to read.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ class ConfiguredManager:
         vault_url: str | Sequence[str] | None = None,
         vault_token: str | None = None,
         cache_ttl: float | None = None,
-        enable_fallback: bool = True,  # noqa: FBT001, FBT002  # the guide's signature
+        enable_fallback: bool = True,  # noqa: FBT001, FBT002  # callers pass it by position
         *,
         chain: Sequence[ChainEntry] | None = None,
         environment: str | None = None,
