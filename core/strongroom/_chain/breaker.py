@@ -42,7 +42,6 @@ class Breaker:
         return self._interval > 0
 
     def would_admit(self) -> bool:
-        """Return True if `admit` would."""
         return not self.is_open or self._clock() >= self._probe_at
 
     def admit(self) -> bool:

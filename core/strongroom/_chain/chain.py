@@ -419,7 +419,6 @@ class Chain:
         return probe_all({link.name: link.health for link in self._links}, self._timeout)
 
     def usage(self) -> dict[str, tuple[CacheUsage, bool]]:
-        """Return `Link.usage` of each store."""
         return {link.name: link.usage() for link in self._links}
 
     def forget(self, path: str | None = None) -> None:

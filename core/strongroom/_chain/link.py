@@ -118,7 +118,6 @@ class Link:
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def query(self, path: str, key: str | None, request: Request) -> Result:
-        """Read, and judge the answer."""
         started = time.monotonic()
         if not request.allow_dynamic and self.creates(path):
             return not_queried(path, self.name)
@@ -441,17 +440,14 @@ class Link:
     # --- writing ------------------------------------------------------------------------------------------------------
 
     def write(self, path: str, data: SensitiveDict) -> Version | None:
-        """Replace the whole secret."""
         return self.at_store(path, lambda store: store.write(path, data), changes="write")
 
     def delete(self, path: str) -> None:
-        """Remove the secret."""
         self.at_store(path, methodcaller("delete", path), changes="delete")
 
     def merge(
         self, path: str, data: SensitiveDict, check: Callable[[Secret | None, SensitiveDict], None]
     ) -> Version | None:
-        """Set the keys of `data` and keep the others: see `Merges.merge`."""
         return self._merges.merge(path, data, check)
 
     def roll_back(self, path: str, to: Version) -> Version | None:

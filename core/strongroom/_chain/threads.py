@@ -297,7 +297,6 @@ class _Outcome(Generic[_R]):
             self.error = error
 
     def get(self) -> _R:
-        """Return the result, or raise the error."""
         if self.error is not None:
             raise self.error
         return self._result
