@@ -36,7 +36,6 @@ class Moment(NamedTuple):
 
     @classmethod
     def now(cls) -> Self:
-        """Return the present moment."""
         return cls(time.time(), boot_time(), _boot_id())
 
     def seconds_until(self, later: "Moment") -> float | None:
@@ -103,7 +102,6 @@ class CacheEntry(NamedTuple):
     # --- the sealed form ----------------------------------------------------------------------------------------------
 
     def to_text(self) -> str:
-        """Return the entry as JSON."""
         data = None if self.data is None else {key: to_json(value) for key, value in self.data.items()}
         created = None if self.created is None else self.created.isoformat()
         lives = self.ttl, self.lifetime, self.expires
@@ -111,7 +109,6 @@ class CacheEntry(NamedTuple):
 
     @classmethod
     def of_text(cls, text: str) -> Self:
-        """Return the entry that `to_text` wrote."""
         content: Any = json.loads(text)
         path, asked, (ttl, lifetime, expires), fields, version, created, reason = content
         data = None if fields is None else SensitiveDict((key, from_json(value)) for key, value in fields.items())

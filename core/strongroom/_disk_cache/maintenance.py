@@ -64,7 +64,6 @@ class CacheVerification(NamedTuple):
 
     @property
     def ok(self) -> bool:
-        """Nothing is wrong."""
         return not self.damaged and not self.faults
 
 

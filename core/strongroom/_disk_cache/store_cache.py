@@ -82,7 +82,6 @@ class StoreCache:
         return f"StoreCache({self._store!r})"
 
     def covers(self, path: str) -> bool:
-        """Return True if the cache may hold this path."""
         if self._disabled or any(fnmatchcase(path, pattern) for pattern in self._config.never):
             return False
         return self._identified() is not None

@@ -33,12 +33,10 @@ class Encryption:
 
     @property
     def encrypts(self) -> bool:
-        """Return True if written content is encrypted."""
         return bool(self._recipients)
 
     @property
     def decrypts(self) -> bool:
-        """Return True if there is an identity to decrypt with."""
         return bool(self._identities)
 
     def encrypt(self, content: bytes) -> bytes:

@@ -42,7 +42,6 @@ class DotenvCodec:
         return set_values(text, values).encode()
 
     def vet(self, path: str, data: Mapping[str, Value]) -> None:
-        """Refuse a value without a variable, and one that is not text, is empty, or cannot be written."""
         for key, value in data.items():
             fault = ""
             name = self._variable(path, key)

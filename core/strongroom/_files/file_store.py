@@ -65,21 +65,18 @@ class FileStore:
         return f"FileStore({str(self._file)!r}, {self._codec.name})"
 
     def close(self) -> None:
-        """Forget the parsed content."""
         with self._lock:
             self._snapshot = None
 
     # --- read ---------------------------------------------------------------------------------------------------------
 
     def read(self, path: str) -> Secret:
-        """Return the secret from the current file."""
         secrets = self._read(path)
         if path not in secrets:
             raise SecretNotFoundError(path, f"{self._file} has no secret at this path")
         return Secret(path, secrets[path])
 
     def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
-        """Yield each path with its secret or its own error."""
         for path in paths:
             yield path, answers.outcome(self.read, path)
 
@@ -107,7 +104,6 @@ class FileStore:
     # --- write --------------------------------------------------------------------------------------------------------
 
     def vet(self, path: str, data: Mapping[str, Value]) -> None:
-        """Check that the format can hold the secret."""
         self._codec.vet(path, data)
 
     def write(self, path: str, data: Mapping[str, Value]) -> None:

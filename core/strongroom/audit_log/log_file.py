@@ -84,7 +84,6 @@ class Hasher:
         self._key = key
 
     def record(self, before: Head, fields: Fields) -> Record:
-        """Return the record with these fields after that place."""
         content = {"seq": before.seq + 1, **fields, "prev": before.hash}
         body = json.dumps(content, separators=(",", ":")).encode("ascii")[:-1]
         own = self._digest(body)

@@ -62,7 +62,6 @@ class LogVerification:
 
     @property
     def ok(self) -> bool:
-        """The chain is not broken."""
         return self.fault is None
 
     def add(self, record: Record) -> None:
