@@ -190,7 +190,6 @@ class StoreSource:
         return [self._front.read_version(path, version) for version in kept], len(found) - len(kept)
 
     def cautions(self, path: str) -> tuple[str, ...]:
-        """Return cautions about properties that a copy would lose."""
         return self._front.cautions(path)
 
     def delete_many(self, paths: Sequence[str]) -> Iterator[tuple[str, StoreError | None]]:
@@ -237,7 +236,6 @@ class ImporterSource:
         self._boundary = Boundary(importer, name, "importer", limit)
 
     def items(self, selection: Selection) -> Iterator[Secret | Failure]:
-        """Yield every selected secret and every failure."""
         absent = set(selection.paths)
         for item in self._items():
             name = item.name if isinstance(item, Failure) else item.path
@@ -250,7 +248,6 @@ class ImporterSource:
             yield Failure(path, SecretNotFoundError(path, store=self.name))
 
     def rotated(self) -> Iterator[tuple[str, StoreError | None]]:
-        """Yield nothing: importers have no rotations."""
         return iter(())
 
     def read_again(self, paths: Sequence[str]) -> Iterator[tuple[str, Secret | StrongroomError]]:
@@ -277,24 +274,19 @@ class ImporterSource:
         )
 
     def labels(self, secret: Secret) -> dict[str, str]:
-        """Return the labels that came with the secret."""
         return dict(secret.metadata)
 
     def history(self, path: str) -> NoReturn:
-        """Raise UnsupportedOperationError: importers have no versions."""
         raise UnsupportedOperationError(path, "it has no versions", store=self.name)
 
     def cautions(self, path: str) -> tuple[str, ...]:
-        """Return nothing: importers state none."""
         del path
         return ()
 
     def delete_many(self, paths: Sequence[str]) -> Iterator[tuple[str, StoreError | None]]:
-        """Refuse: importers are read-only."""
         return ((path, UnsupportedOperationError(path, "it is read-only", store=self.name)) for path in paths)
 
     def close(self) -> None:
-        """Close the importer."""
         self._boundary.close()
 
     def _items(self) -> Iterator[Secret | Failure]:
@@ -330,23 +322,19 @@ class ExporterStore:
         return ValidatedStore(cls(exporter), name, Boundary(exporter, name, "exporter", limit))
 
     def read(self, path: str) -> NoReturn:
-        """Raise SecretNotFoundError."""
         raise SecretNotFoundError(path, UNREADABLE)
 
     def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
-        """Yield SecretNotFoundError for each path."""
         for path in paths:
             yield path, SecretNotFoundError(path, UNREADABLE)
 
     def write(self, path: str, data: Mapping[str, Value]) -> Version | None:
-        """Write one secret."""
         outcome = next(self.write_many([(path, data)]), (path, StoreError(path, "the exporter reported no result")))[1]
         if isinstance(outcome, StoreError):
             raise outcome
         return outcome
 
     def write_many(self, items: Items) -> Iterator[tuple[str, Version | StoreError | None]]:
-        """Write all secrets in one call of the exporter."""
         written = self._exporter.write(Secret(path, data) for path, data in items)
         for outcome in map(check_outcome, answers.as_iterator(written, "write")):
             error = outcome.error
@@ -355,11 +343,9 @@ class ExporterStore:
             yield outcome.path, outcome.version if error is None else error
 
     def delete(self, path: str) -> NoReturn:
-        """Raise UnsupportedOperationError."""
         raise UnsupportedOperationError(path, "an exporter cannot delete")
 
     def close(self) -> None:
-        """Close the exporter."""
         self._exporter.close()
 
 

@@ -71,7 +71,7 @@ class VariablesImporter:
         return f"VariablesImporter({self._origin!r})"
 
     def close(self) -> None:
-        """Do nothing."""
+        pass
 
     def items(self) -> Iterator[Secret | Failure]:
         """Yield every secret, in the order of its first variable, then every failure.

@@ -52,7 +52,6 @@ class Results:
         version: Version | None = None,
         error: StrongroomError | None = None,
     ) -> None:
-        """Set the result of a processed item."""
         self._retries.keep(index, None)
         result = self._results[index]._replace(state=state, reason=reason, version=version, error=error)
         self._results[index] = result
@@ -64,7 +63,6 @@ class Results:
         emit(Event(EventKind.MIGRATION, store, path, seconds=seconds, step=step, outcome=state.value, error=name))
 
     def fail(self, index: int, error: StrongroomError) -> None:
-        """Set a processed item to failed."""
         self.put(index, ItemState.FAILED, str(error), error=error)
 
     @contextmanager

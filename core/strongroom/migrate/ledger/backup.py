@@ -38,7 +38,6 @@ class Backup:
         self._dirty = False
 
     def close(self) -> None:
-        """Close the file."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

@@ -117,7 +117,6 @@ class Journal:
         self._lines.append(json.dumps({"t": "labels", "i": index, "k": place}))
 
     def done(self, index: int, version: Version | None) -> None:
-        """Record that the target holds the item."""
         self._lines.append(json.dumps({"t": "done", "i": index, "v": version}))
 
     def refused(self, index: int) -> None:

@@ -44,7 +44,6 @@ class PlanDigests:
         self._descriptor = private_file.open_file(file, os.O_RDONLY)
 
     def close(self) -> None:
-        """Close the file."""
         os.close(self._descriptor)
 
     def get(self, index: int, item: Item) -> tuple[bytes | None, bytes | None]:

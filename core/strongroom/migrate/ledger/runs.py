@@ -71,7 +71,6 @@ class Run:
 
     @property
     def journal(self) -> Path:
-        """The file of its journal."""
         return self.folder / _JOURNAL
 
     @property
@@ -231,7 +230,6 @@ class RunLedger:
         return _run(self.folder, name)
 
     def finish(self, run: Run) -> None:
-        """Mark the run as finished."""
         with suppress(OSError):  # then `resume` finds nothing to do
             private_file.create(run.folder / _FINISHED, [])
 

@@ -122,7 +122,6 @@ class _PlanReader:
         return value
 
     def plan(self, head: dict[str, Any], items: object) -> Plan:
-        """Return the plan with this head and these items."""
         if head.get("version") != FORMAT_VERSION:
             version = head.get("version")
             raise ConfigurationError(
