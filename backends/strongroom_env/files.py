@@ -74,7 +74,7 @@ class FilesStore:
         return Health(ok=True, detail=f"the folder {self._root}")
 
     def close(self) -> None:
-        """Do nothing: no resource is held."""
+        pass  # no resource is held
 
     def _value(self, content: bytes) -> Value:
         try:

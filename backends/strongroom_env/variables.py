@@ -83,7 +83,7 @@ class VariableStore(ABC):
         yield from sorted(entries_below(set_ones, prefix))
 
     def close(self) -> None:  # noqa: B027  # subclasses hold no resource
-        """Do nothing: no resource is held."""
+        pass  # no resource is held
 
     def _usable(self, name: str, variables: Mapping[str, str]) -> Value | None:
         value = variables.get(name)

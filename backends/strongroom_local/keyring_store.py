@@ -82,7 +82,7 @@ class KeyringStore:
         return f"KeyringStore({self._service!r})"
 
     def close(self) -> None:
-        """Do nothing: each call opens and closes a connection."""
+        pass  # each call opens and closes a connection
 
     def read(self, path: str) -> Secret:
         """Return the password.
@@ -115,13 +115,10 @@ class KeyringStore:
         return iter(sorted(names))
 
     def write(self, path: str, data: Mapping[str, Value]) -> None:
-        """Replace the password."""
         content = SensitiveStr(encode(data, self._key, line=False).decode())
         self._call(path, lambda keyring: keyring.set_password(self._service, path, content.reveal()), writes=True)
 
     def delete(self, path: str) -> None:
-        """Delete the password."""
-
         def delete(keyring: KeyringBackend) -> bool:
             found = keyring.get_password(self._service, path) is not None
             if found:

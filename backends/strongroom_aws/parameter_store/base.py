@@ -63,7 +63,6 @@ class Parameters(ABC):
         """Yield the path of every secret below `prefix`."""
 
     def list_entries(self, prefix: str) -> Iterator[str]:
-        """Yield the names directly below `prefix`; folders end in `/`."""
         yield from entries_below(self.walk(prefix), prefix)
 
     def probe(self) -> Health:
@@ -71,7 +70,6 @@ class Parameters(ABC):
         return health(self._service, "describe_parameters", "Parameter Store")
 
     def close(self) -> None:
-        """Close the connections."""
         self._service.close()
 
     # --- for the layouts ----------------------------------------------------------------------------------------------

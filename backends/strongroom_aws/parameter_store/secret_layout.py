@@ -153,7 +153,6 @@ class ParameterSecrets(Parameters):
         yield from map_concurrently(self._allowed_labels, self.walk(prefix))
 
     def vet_labels(self, path: str, labels: Mapping[str, str]) -> None:
-        """Check that the labels are valid tags."""
         self._tags.of(labels, path)
 
     def write_metadata(self, path: str, metadata: Mapping[str, str]) -> None:

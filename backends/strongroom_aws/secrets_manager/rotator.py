@@ -62,13 +62,12 @@ class SecretsManagerRotator:
         return started is None or started in _versions(secret)
 
     def last_rotation(self, store: SecretStore, path: str) -> datetime | None:
-        """Return the time of the last rotation."""
         secret = _requests(store, path).describe(path)
         self._replaced[path] = _version_with(secret, "AWSCURRENT")
         return moment(secret.get("LastRotatedDate"))
 
     def close(self) -> None:
-        """Do nothing: the store closes its clients."""
+        pass  # the store closes its clients
 
 
 def _requests(store: SecretStore, path: str) -> SecretRequests:

@@ -134,7 +134,6 @@ class SecretsManagerStore:
         return health(self._requests.service, "list_secrets", "Secrets Manager")
 
     def close(self) -> None:
-        """Close the connections."""
         self._requests.service.close()
 
     # --- writing ------------------------------------------------------------------------------------------------------

@@ -89,7 +89,6 @@ class VersionedSecretsManagerStore(SecretsManagerStore):
             yield path, self._tags.labels(entry.get("Tags", ()), path)
 
     def vet_labels(self, path: str, labels: Mapping[str, str]) -> None:
-        """Whether they would do as tags."""
         self._tags.of(labels, path)
 
     def write_metadata(self, path: str, metadata: Mapping[str, str]) -> None:

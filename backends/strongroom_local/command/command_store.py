@@ -88,7 +88,7 @@ class CommandStore:
         return Health(ok=True, detail=f"secrets listed by {self._profile.program}: {len(self._names(None)):,}")
 
     def close(self) -> None:
-        """Do nothing: no program stays."""
+        pass  # no program stays
 
     # --- for subclasses -----------------------------------------------------------------------------------------------
 

@@ -49,7 +49,7 @@ class SopsStore:
         return f"SopsStore({str(self._file)!r})"
 
     def close(self) -> None:
-        """Do nothing: nothing stays decrypted."""
+        pass  # nothing stays decrypted
 
     # --- read ---------------------------------------------------------------------------------------------------------
 
