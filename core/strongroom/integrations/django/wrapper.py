@@ -66,8 +66,6 @@ class CredentialWrapper(_Wrapper):
         return parameters
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
-        """Return a new connection with the current credential."""
-
         def open_(login: ServerLogin) -> Any:
             found = {key: value for key, value in _parameters(login).items() if key != "name" and value is not None}
             return super(CredentialWrapper, self).get_new_connection({**conn_params, **found})
