@@ -80,12 +80,11 @@ class UserRotator:
         return self._made(current, self._login(current).user)
 
     def prove(self, credentials: Credentials) -> None:
-        """Log in with the new credential."""
         with self._connected(credentials.new, self._login(credentials.new)):
             pass
 
     def close(self) -> None:
-        """Do nothing: no connection stays open."""
+        pass  # no connection stays open
 
     def _login(self, secret: SensitiveDict) -> Login:
         known = with_url_parts(secret)

@@ -40,16 +40,13 @@ class GuardedRotator:
         return self._boundary.is_overdue
 
     def create(self, current: SensitiveDict) -> Mapping[str, Value]:
-        """Return the keys that change."""
         with time_limit(STEP_LIMIT):
             return self._boundary.call(self._path, lambda: answers.as_data(self._rotator.create(current), "create"))
 
     def apply(self, credentials: Credentials) -> None:
-        """Make the service accept the new credential."""
         self._perform("apply", credentials, changes=True)
 
     def prove(self, credentials: Credentials) -> None:
-        """Return if the service accepts the new credential."""
         self._perform("prove", credentials)
 
     def ensure_accepted(self, credentials: Credentials) -> None:
@@ -93,7 +90,6 @@ class GuardedRotator:
             )
 
     def close(self) -> None:
-        """Close the rotator."""
         self._boundary.close()
 
     def _perform(self, method: str, credentials: Credentials, *, changes: bool = False) -> None:
@@ -117,15 +113,12 @@ class GuardedServiceRotator:
         self._boundary.call(path, lambda: answers.as_nothing(start(store, path), "start"), changes=True)
 
     def finished(self, store: SecretStore, path: str) -> bool:
-        """Return True if no rotation is in progress."""
         return self._boundary.call(path, lambda: _as_flag(self._rotator.finished(store, path)))
 
     def last_rotation(self, store: SecretStore, path: str) -> datetime | None:
-        """Return the time of the last rotation that succeeded."""
         return self._boundary.call(path, lambda: _as_time(self._rotator.last_rotation(store, path)))
 
     def close(self) -> None:
-        """Close the rotator."""
         self._boundary.close()
 
 

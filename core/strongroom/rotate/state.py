@@ -148,7 +148,6 @@ class State:
         return replace(self, owner=owner, lease_until=now + LEASE)
 
     def released(self) -> State:
-        """Return the state without an owner."""
         return replace(self, owner="", lease_until=None)
 
     def after(self, step: Step, now: datetime) -> State:

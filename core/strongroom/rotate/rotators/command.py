@@ -64,11 +64,9 @@ class CommandRotator:
         raise InvalidDataError(None, "the program of create did not write a JSON object")
 
     def apply(self, credentials: Credentials) -> None:
-        """Run the program of `apply`."""
         self._step("apply", credentials)
 
     def prove(self, credentials: Credentials) -> None:
-        """Run the program of `prove`."""
         self._step("prove", credentials)
 
     def revoke(self, credentials: Credentials) -> Sequence[str]:
@@ -77,7 +75,7 @@ class CommandRotator:
         return ()
 
     def close(self) -> None:
-        """Do nothing: no program stays."""
+        pass  # no program stays
 
     def _step(self, step: str, credentials: Credentials) -> None:
         if (program := self._programs[step]) is not None:

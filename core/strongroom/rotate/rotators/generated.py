@@ -42,10 +42,9 @@ class GeneratedRotator:
         return made
 
     def apply(self, credentials: Credentials) -> None:
-        """Do nothing: the store alone holds the value."""
+        pass  # the store alone holds the value
 
     def prove(self, credentials: Credentials) -> None:
-        """Check that there is a value."""
         if not isinstance(credentials.new.get(self._key), str):
             raise AuthenticationError(None, f"the key {self._key!r} has no value")
 
@@ -55,7 +54,7 @@ class GeneratedRotator:
         return [self._previous_key] if self._previous_key else []
 
     def close(self) -> None:
-        """Do nothing."""
+        pass
 
 
 def open_password(

@@ -44,7 +44,7 @@ class JwtKeyRotator:
         return {**made, **{_PREVIOUS + name: current[name] for name in self._names if name in current}}
 
     def apply(self, credentials: Credentials) -> None:
-        """Do nothing: those who sign and verify read the store."""
+        pass  # those who sign and verify read the store
 
     def prove(self, credentials: Credentials) -> None:
         """Check that the key signs and that its public key verifies.
@@ -62,7 +62,7 @@ class JwtKeyRotator:
         return [_PREVIOUS + name for name in self._names]
 
     def close(self) -> None:
-        """Do nothing."""
+        pass
 
 
 def _private_key(algorithm: str) -> PrivateKeyTypes:
