@@ -127,7 +127,6 @@ class Certificate:
     repeatable: ClassVar[bool] = True
 
     def login(self, send: Send) -> Grant:
-        """Return a new token."""
         return log_in(
             send,
             requests().cert.login(self.name, mount_point=quote(self.mount)),  # hvac does not encode this mount

@@ -98,7 +98,6 @@ class LoopbackServer:
 
     @property
     def pid(self) -> int:
-        """Process id of the server."""
         if self._process is None:
             raise StoreUnavailableError(None, f"the {self.title} is not running")
         return self._process.pid
@@ -134,7 +133,6 @@ class LoopbackServer:
                 pipe.close()
 
     def wait(self) -> None:
-        """Wait until the server exits."""
         if self._process is not None:
             self._process.wait()
 
@@ -144,7 +142,6 @@ class LoopbackServer:
         os.waitpid(self.pid, os.WUNTRACED)  # returns when all of its threads have stopped
 
     def resume(self) -> None:
-        """Continue a paused server."""
         os.kill(self.pid, signal.SIGCONT)
 
     # --- the API ------------------------------------------------------------------------------------------------------

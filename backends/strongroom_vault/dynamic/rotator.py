@@ -59,7 +59,7 @@ class VaultDatabaseRotator:
             return None
 
     def close(self) -> None:
-        """Do nothing: the store closes its session."""
+        pass  # the store closes its session
 
     def _rotation(self) -> ApiRequest:
         database = requests().database

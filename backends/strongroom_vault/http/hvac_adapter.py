@@ -116,7 +116,6 @@ class RequestAdapter:
     list = partialmethod(request, "LIST")
 
     def login(self, url: str, use_token: bool = True, **kwargs: Any) -> ApiRequest:  # noqa: ARG002, FBT001, FBT002  # hvac's signature
-        """Return the request of a login."""
         return self.request("POST", url, **kwargs)
 
 

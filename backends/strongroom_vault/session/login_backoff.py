@@ -43,14 +43,12 @@ class LoginBackoff:
             raise self._last.copy()
 
     def failed(self, error: StrongroomError) -> None:
-        """Record a failed login."""
         first, longest = _OUTAGE if isinstance(error, StoreUnavailableError) else _REFUSAL
         self._last = error.copy()
         self.until = self._clock() + min(longest, first * 2.0 ** min(self._failures, 10))
         self._failures += 1
 
     def succeeded(self) -> None:
-        """Record a login that gave a token."""
         self._failures, self._last, self.until = 0, None, 0.0
 
 

@@ -286,16 +286,13 @@ class Tokens:
 
     @property
     def is_dropped(self) -> bool:
-        """Whether the session is gone without `close`."""
         return self.owner is None or self.owner() is None
 
     @property
     def unanswered(self) -> list[ActiveToken]:
-        """The tokens that `close` could not revoke, because the server did not answer."""
         return [token for token in self._ending if token.revocable and not token.ended and not token.refused]
 
     def settle(self) -> None:
-        """Close the session, or revoke the tokens of one that was dropped."""
         close = None if self.owner is None else self.owner()
         (close or self.close)()
 

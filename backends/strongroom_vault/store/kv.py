@@ -77,7 +77,6 @@ class VaultKV(ABC):
         return self._session
 
     def read(self, path: str) -> Secret:
-        """Return the newest version of the secret at `path`."""
         return self._parse_secret(path, self._get(path))
 
     def list_entries(self, prefix: str) -> Iterator[str]:
@@ -132,7 +131,6 @@ class VaultKV(ABC):
         return health(self._session, [unquote(target.partition("?")[0]).removeprefix("/v1/") for target in targets])
 
     def close(self) -> None:
-        """Close the session."""
         self._session.close()
 
     def _get(self, path: str) -> Reply:

@@ -66,7 +66,6 @@ class CurlDriver(Driver):
         self._idle_batches: list[Transfers[Any]] = []
 
     def run_many(self, items: Iterable[tuple[_K, Start]]) -> Iterator[tuple[_K, Reply | StoreError]]:
-        """Yield the result of each exchange, in any order: see `bulk.run_many`."""
         self._check_open()
         try:
             transfers: Transfers[tuple[_K, Steps]] = self._idle_batches.pop()
@@ -75,11 +74,9 @@ class CurlDriver(Driver):
         yield from run_many(_Batch(transfers, self._give_back_batch), items)
 
     def certificates(self) -> dict[str, bytes]:
-        """Return address -> DER certificate of each https server that it has connected to."""
         return dict(self._handles.certificates)
 
     def close(self) -> None:
-        """Close the connections, and end the waits of exchanges under way."""
         self._closed.set()
         while self._idle:
             self._idle.pop().close()
@@ -87,7 +84,6 @@ class CurlDriver(Driver):
             self._idle_batches.pop().close()
 
     def reset(self) -> None:
-        """Drop the connections of a fork's parent without a word to the server."""
         _kept.update(self._idle, self._idle_batches)
         self._renew_event()
         self._open_pool()

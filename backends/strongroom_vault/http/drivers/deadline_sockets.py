@@ -47,7 +47,6 @@ class DeadlineTLSSocket(ssl.SSLSocket):
     """A TLS socket with a deadline, which includes the handshake."""
 
     def recv_into(self, buffer: WriteableBuffer, nbytes: int | None = None, flags: int = 0) -> int:
-        """Receive until the deadline."""
         self.settimeout(_left())
         return super().recv_into(buffer, nbytes, flags)
 

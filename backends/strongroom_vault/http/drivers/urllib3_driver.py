@@ -142,23 +142,19 @@ class Urllib3Driver(Driver):
         return {address: _pool(address, self._context, self._server_name, self._proxy) for address in self._addresses}
 
     def run_many(self, items: Iterable[tuple[_K, Start]]) -> Iterator[tuple[_K, Reply | StoreError]]:
-        """Yield the result of each exchange, in any order: see `bulk.run_many`."""
         self._check_open()
         yield from run_many(_Batch[_K](self.run), items)
 
     def certificates(self) -> dict[str, bytes]:
-        """Return address -> DER certificate of each https server that it has connected to."""
         pools = {str(address): pool for address, pool in self._pools.items() if isinstance(pool, _TLSPool)}
         return {address: pool.certificate for address, pool in pools.items() if pool.certificate}
 
     def close(self) -> None:
-        """Close the connections, and end the waits of exchanges under way."""
         self._closed.set()
         for pool in self._pools.values():
             pool.close()
 
     def reset(self) -> None:
-        """Drop the connections of a fork's parent without a word to the server."""
         self._renew_event()
         self._pools = self._new_pools()
 
