@@ -137,7 +137,6 @@ class GuardedStore:
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def read(self, path: str) -> Secret:
-        """Return the whole secret at `path`."""
         self._boundary.check_open(path)
         if plugin_calls.watched or not self._direct:
             return self._boundary.call(path, lambda: answers.as_secret(self._store.read(path), path))
@@ -237,7 +236,6 @@ class GuardedStore:
     # --- writing ------------------------------------------------------------------------------------------------------
 
     def write(self, path: str, data: Mapping[str, Value]) -> Version | None:
-        """Replace the whole secret."""
         return self.call(
             WritableStore, path, lambda store: answers.as_version(store.write(path, data), "write"), changes=True
         )
@@ -274,7 +272,6 @@ class GuardedStore:
             )
 
     def delete(self, path: str) -> None:
-        """Delete the secret."""
         self.call(WritableStore, path, lambda store: store.delete(path), changes=True)
 
     def delete_many(self, paths: Iterable[str]) -> Iterator[tuple[str, StoreError | None]]:
@@ -294,7 +291,6 @@ class GuardedStore:
     # --- versions -----------------------------------------------------------------------------------------------------
 
     def versions(self, path: str) -> list[VersionInfo]:
-        """Return every version, oldest first."""
         return self.call(VersionedStore, path, lambda store: answers.as_versions(store.versions(path)))
 
     def newest_versions(self, paths: Iterable[str]) -> Iterator[tuple[str, VersionInfo | StoreError]]:
@@ -303,7 +299,6 @@ class GuardedStore:
             yield from self._many("newest_versions", newest, paths, lambda path: path, answers.as_newest)
 
     def read_version(self, path: str, version: Version) -> Secret:
-        """Return one version of a secret."""
         return self.call(
             VersionedStore, path, lambda store: answers.as_secret_of(store.read_version(path, version), path, version)
         )
@@ -315,19 +310,15 @@ class GuardedStore:
         return self.call(VersionedStore, path, lambda store: answers.as_count(store.kept_versions(path)))
 
     def undelete(self, path: str, version: Version) -> None:
-        """Make a deleted version readable again."""
         self.call(VersionedStore, path, lambda store: store.undelete(path, version), changes=True)
 
     def destroy(self, path: str, version: Version) -> None:
-        """Remove one version for good."""
         self.call(VersionedStore, path, lambda store: store.destroy(path, version), changes=True)
 
     def read_metadata(self, path: str) -> dict[str, str]:
-        """Return the secret's labels."""
         return self.call(VersionedStore, path, lambda store: answers.as_labels(store.read_metadata(path)))
 
     def write_metadata(self, path: str, metadata: Mapping[str, str]) -> None:
-        """Replace the secret's labels."""
         self.call(VersionedStore, path, lambda store: store.write_metadata(path, metadata), changes=True)
 
     # --- hints for migrations (`strongroom.migrate.spi.MigrationHints`) -----------------------------------------------
@@ -343,7 +334,6 @@ class GuardedStore:
             self._boundary.call(path, lambda: vet_labels(path, labels))
 
     def cautions(self, path: str) -> tuple[str, ...]:
-        """Return the features that a copy of the secret would lack, in words."""
         cautions = self._optional("cautions")
         return () if cautions is None else self._boundary.call(path, lambda: answers.as_cautions(cautions(path)))
 

@@ -86,7 +86,6 @@ class AsyncSecretStore(ABC):
         """Close the connections of the store. Called once, if the store was used."""
 
     def read(self, path: str) -> Secret:
-        """Return the result of `aread`."""
         return self._loop.begin(partial(self.aread, path)).result()
 
     def read_each(self, paths: Iterable[str]) -> Iterator[tuple[str, Callable[[], Secret]]]:

@@ -37,7 +37,6 @@ class ReentrantEvent:
         self._set = False
 
     def is_set(self) -> bool:
-        """Return True if it is set."""
         return self._set
 
     def set(self) -> None:
@@ -47,7 +46,6 @@ class ReentrantEvent:
             self._changed.notify_all()
 
     def clear(self) -> None:
-        """Reset it."""
         self._set = False
 
     def wait(self, seconds: float | None = None) -> bool:
