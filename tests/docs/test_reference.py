@@ -118,7 +118,7 @@ def test_every_option_of_every_authentication_method_is_described(options):
     assert re.findall(r"^`(\w+)`\n: (?:A string|A file's path)", text, re.MULTILINE) == []
 
 
-NOT_SETTINGS = {"path", "key", "origin", "origins", "found_file"}
+NOT_SETTINGS = {"path", "key", "origin", "settings", "found_file"}
 """Fields that the place of a table gives, or that tell of it."""
 
 TABLES = [config.CacheConfig, config.LinkConfig, config.SecretConfig, config.RotationConfig]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from strongroom._config import chain_table
+from strongroom import _config
 from strongroom.store import deadline
 
 if TYPE_CHECKING:  # the servers need drivers, which few tests import
@@ -29,7 +29,7 @@ def _long_limits(clean_environment, monkeypatch) -> None:
     """
     monkeypatch.setenv("STRONGROOM_TIMEOUT", str(_LIMIT))
     monkeypatch.setattr(deadline, "DEFAULT_TIMEOUT", _LIMIT)
-    monkeypatch.setattr(chain_table, "LINK_TIMEOUT", _LIMIT)
+    monkeypatch.setattr(_config, "LINK_TIMEOUT", _LIMIT)
 
 
 @pytest.fixture

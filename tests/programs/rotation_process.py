@@ -16,7 +16,6 @@ import psycopg  # noqa: F401
 import stevedore.driver  # noqa: F401
 
 import strongroom._config.discovery
-import strongroom._config.rotation_table
 import strongroom.rotate.rotations  # noqa: F401
 import strongroom_rotators.postgres  # noqa: F401
 import strongroom_vault.plugin

@@ -7,8 +7,10 @@ from datetime import date
 from enum import IntEnum
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal, NamedTuple, NoReturn, Self, TypeAlias
+from typing import Annotated, Any, Literal, NamedTuple, NoReturn, Self, TypeAlias
 
+from strongroom._config.hints import Count, FileSize, Limit, Parser, PositiveSeconds, Seconds, Text, declared
+from strongroom._config.window import WINDOW_FORMAT, Window, parse_window
 from strongroom.env_names import EnvironmentMapping
 from strongroom.secret import REDACTED, Value
 from strongroom.store import DEFAULT_TIMEOUT
@@ -26,17 +28,20 @@ FALLBACKS = ("env", DOTENV)
 """The plugins that `enable_fallback=False` removes, and that follow Vault in the default chain."""
 
 LINK_TIMEOUT = 3.0
-WATCH_INTERVAL = 30.0
+
+LEAST_PERIOD = 60.0
+"""The shortest `every` of a rotation, in seconds."""
 
 OnAnswer: TypeAlias = Literal["next", "fail"]
 
-# Named tuples with evaluated annotations: each process compiles the methods of a dataclass, and annotations that are
-# text, when it starts.
+# The fields and their types are the schema of the file: see `document.Table.read`. Named tuples with evaluated
+# annotations: each process compiles the methods of a dataclass, and annotations that are text, when it starts.
 
 
 class Rank(IntEnum):
     """The precedence of the sources of an option: the highest counts."""
 
+    DEFAULT = 0
     DOTENV = 1
     PROCESS = 2
     FILE = 3
@@ -156,24 +161,24 @@ class LinkConfig(NamedTuple):
         on_missing_key: the policy for a secret that lacks the key.
         watch_interval: seconds between two looks at watched secrets.
         disk: False keeps the answers of this link out of the cache on disk.
-        origins: setting to its source, for messages; a setting with its default is not in it.
+        settings: those of these settings that are configured, by name.
     """
 
     store: str
-    paths: tuple[str, ...] = ()
-    timeout: float = LINK_TIMEOUT
+    paths: tuple[Text, ...] = ()
+    timeout: PositiveSeconds = LINK_TIMEOUT
     on_unavailable: OnAnswer = "next"
     on_denied: OnAnswer = "fail"
     on_missing_key: OnAnswer = "next"
-    watch_interval: float = WATCH_INTERVAL
+    watch_interval: PositiveSeconds = 30.0
     disk: bool = True
-    origins: Mapping[str, str] = {}
+    settings: Mapping[str, Setting] = {}
 
     @classmethod
     def default(cls, store: str, *, production: bool) -> Self:
         """Return a link without settings. In production only a confirmed absence makes a read query the next link."""
         strict: OnAnswer = "fail" if production else "next"
-        return cls(store, on_unavailable=strict, on_missing_key=strict)
+        return cls(store, timeout=LINK_TIMEOUT, on_unavailable=strict, on_missing_key=strict)
 
     def covers(self, path: str) -> bool:
         """Return True if this link serves `path`."""
@@ -241,19 +246,6 @@ class SecretConfig(NamedTuple):
         return f"SecretConfig(path={self.path!r}, key={self.key!r})"
 
 
-class Window(NamedTuple):
-    """The hours in which a rotation may start, in UTC.
-
-    Attributes:
-        start, end: seconds since midnight. The window crosses midnight if `end` is not later than `start`.
-        days: weekdays on which it opens, where Monday is 0.
-    """
-
-    start: int
-    end: int
-    days: frozenset[int] = frozenset(range(7))
-
-
 class RotationConfig(NamedTuple):
     """The rotation of one secret: a table of `[rotation]`.
 
@@ -269,11 +261,11 @@ class RotationConfig(NamedTuple):
 
     path: str
     rotator: StoreConfig
-    store: str | None = None
-    every: float | None = None
-    window: Window | None = None
-    jitter: float = 0.0
-    grace: float = 0.0
+    store: Text | None = None
+    every: Annotated[Seconds, Limit(lambda every: every >= LEAST_PERIOD, "at least one minute")] | None = None
+    window: Annotated[Window, Parser(parse_window, WINDOW_FORMAT)] | None = None
+    jitter: Seconds = 0.0
+    grace: Seconds = 0.0
 
 
 class CacheConfig(NamedTuple):
@@ -290,14 +282,14 @@ class CacheConfig(NamedTuple):
         never: shell patterns of paths that the cache on disk never holds.
     """
 
-    ttl: float = 300.0
-    max_stale: float = 3600.0
-    missing_ttl: float = 30.0
-    max_entries: int = 10_000
-    max_bytes: int = 64 * 1024 * 1024
+    ttl: Seconds = 300.0
+    max_stale: Seconds = 3600.0
+    missing_ttl: Seconds = 30.0
+    max_entries: Count = 10_000
+    max_bytes: Count = 64 * 1024 * 1024
     disk: bool = False
     folder: Path | None = None
-    never: tuple[str, ...] = ()
+    never: tuple[Text, ...] = ()
 
 
 class AuditConfig(NamedTuple):
@@ -314,9 +306,9 @@ class AuditConfig(NamedTuple):
 
     file: Path | None = None
     key_file: Path | None = None
-    application: str = ""
+    application: Text = ""
     on_failure: Literal["fail", "warn"] = "fail"
-    max_size: int | None = None
+    max_size: FileSize | None = None
     sync: Literal["changes", "always", "never"] = "changes"
 
 
@@ -336,17 +328,17 @@ class Config:
         audit: the settings of the audit log.
         mapping: the names of variables for paths and keys.
         ambient: sources of options that the configuration of a store lacks, highest first.
-        origins: setting to its source, for messages, with names as in the file, such as `cache.ttl`; a setting with its
-            default is not in it.
+        settings: those of `environment`, `production`, `timeout`, `[cache]` and `[audit]` that are configured, with
+            names as in the file, such as `cache.ttl`.
         untrusted: files that were found in the working directory and are not trusted, as messages name them: see
             `trust`. Only the command line has any.
         files: the files that were read: strongroom.toml and `./.env`, as absolute paths.
         folder: the folder in which they were looked for; None if the configuration was made in code.
     """
 
-    environment: str | None = None
+    environment: Text | None = None
     production: bool = False
-    timeout: float = DEFAULT_TIMEOUT
+    timeout: PositiveSeconds = DEFAULT_TIMEOUT
     chain: tuple[LinkConfig, ...] = ()
     stores: Mapping[str, StoreConfig] = field(default_factory=dict)
     secrets: Mapping[str, SecretConfig] = field(default_factory=dict)
@@ -355,7 +347,7 @@ class Config:
     audit: AuditConfig = field(default_factory=AuditConfig)
     mapping: EnvironmentMapping = field(default_factory=EnvironmentMapping)
     ambient: tuple[Ambient, ...] = ()
-    origins: Mapping[str, str] = field(default_factory=dict, repr=False)
+    settings: Mapping[str, Setting] = field(default_factory=dict, repr=False)
     untrusted: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
     folder: Path | None = None
@@ -374,6 +366,15 @@ class Config:
     def with_store(self, store: StoreConfig) -> Self:
         """Return the configuration with this store added; it replaces a store of the same name."""
         return replace(self, stores={**self.stores, store.name: store})
+
+
+_TABLES: Mapping[str, type] = {"": Config, "cache": CacheConfig, "audit": AuditConfig}
+
+
+def setting_hint(name: str) -> Any:
+    """Return the type of a setting, such as `cache.ttl`."""
+    table, _, key = name.rpartition(".")
+    return declared(_TABLES[table], key)[key]
 
 
 def _one_line(path: Path) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NoReturn
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn, cast
 
-from strongroom import durations
+from strongroom._config import Rank, Setting
+from strongroom._config.hints import Text, convert, kind
 from strongroom.errors import ConfigurationError
 
 BARE_KEY = r"[A-Za-z0-9_-]+"
@@ -16,19 +18,35 @@ _SHOWN = 1024
 _LISTED = 40
 
 
+class Document(NamedTuple):
+    """The document of a table.
+
+    Attributes:
+        name: its name, for messages: a file or an argument.
+        rank: the precedence of its settings.
+        found_file: as in `Setting`.
+        folder: the base of relative paths.
+    """
+
+    name: str
+    rank: Rank = Rank.FILE
+    found_file: str = ""
+    folder: Path | None = None
+
+
 class Table:
     """One table, read key by key. `close` refuses keys that were not read.
 
     Args:
         values: the table as a TOML parser gives it.
-        source: the name of the document, for messages: a file or an argument.
+        document: the document of the table.
         name: the table's dotted name; the top table has none.
     """
 
-    def __init__(self, values: Mapping[str, object], source: str, name: str = "") -> None:
+    def __init__(self, values: Mapping[str, object], document: Document, name: str = "") -> None:
         self._values = values
         self._read: dict[str, None] = {}
-        self.source = source
+        self.document = document
         self.name = name
 
     def __repr__(self) -> str:
@@ -39,62 +57,43 @@ class Table:
 
     def where(self, key: str = "") -> str:
         """Return the file, the table and the key, for a message."""
-        return " ".join(part for part in (f"{self.source}:", self.name and f"[{self.name}]", shown_key(key)) if part)
+        named = f"{self.document.name}:", self.name and f"[{self.name}]", shown_key(key)
+        return " ".join(part for part in named if part)
 
     def fail(self, key: str, message: str) -> NoReturn:
         """Raise a ConfigurationError about a key."""
         raise ConfigurationError(f"{self.where(key).removesuffix(':')}: {message}")
-
-    def origins(self) -> dict[str, str]:
-        """Return the place of each key, for messages."""
-        return {key: self.where(key) for key in self._values}
 
     def take(self, key: str) -> object:
         """Return the raw value of a key; None if it is missing."""
         self._read[key] = None
         return self._values.get(key)
 
+    def setting(self, key: str, value: object) -> Setting:
+        """Return the value of a key with its origin."""
+        _, rank, found_file, folder = self.document
+        return Setting(value, self.where(key), rank, found_file, folder)
+
+    def read(self, hints: Mapping[str, Any]) -> dict[str, Setting]:
+        """Return the settings with these hints that the table has, in plain types.
+
+        Raises:
+            ConfigurationError: a value is not of its hint. Names the file, the table, the key and the hint.
+        """
+        found: dict[str, Setting] = {}
+        for key, hint in hints.items():
+            if (value := self.take(key)) is not None:
+                read = convert(value, hint, f"{self.where(key)}:", folder=self.document.folder)
+                found[key] = self.setting(key, _plain(read))
+        return found
+
+    def values(self, hints: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values of `read` without their origins."""
+        return {key: setting.value for key, setting in self.read(hints).items()}
+
     def text(self, key: str) -> str | None:
         """Return a non-empty string, or None."""
-        value = self.take(key)
-        if value is None or (isinstance(value, str) and value):
-            return value if value is None else str(value)
-        return self.fail(key, f"must be a string that is not empty, not {kind(value)}")
-
-    def flag(self, key: str) -> bool | None:
-        """Return a boolean, or None."""
-        value = self.take(key)
-        if value is None or isinstance(value, bool):
-            return value
-        return self.fail(key, f"must be true or false, not {kind(value)}")
-
-    def integer(self, key: str, least: int) -> int | None:
-        """Return an integer, `least` or more, or None."""
-        value = self.take(key)
-        if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= least):
-            return value
-        return self.fail(key, f"must be a whole number, {least} or more")
-
-    def seconds(self, key: str, *, positive: bool = False) -> float | None:
-        """Return a duration in seconds, or None."""
-        value = self.take(key)
-        if value is None:
-            return None
-        duration = durations.parse_duration(value)
-        if duration is None:
-            self.fail(key, f"must be {durations.ALLOWED}")
-        if positive and duration == 0:
-            self.fail(key, "must be more than zero")
-        return duration
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        """Return a list of non-empty strings, empty if the key is missing."""
-        value = self.take(key)
-        if value is None:
-            return ()
-        if not isinstance(value, list | tuple) or not all(isinstance(item, str) and item for item in value):
-            self.fail(key, "must be a list of strings")
-        return tuple(map(str, value))
+        return cast("str | None", self.values({key: Text}).get(key))
 
     def table(self, key: str) -> Table:
         """Return a table, empty if the key is missing."""
@@ -103,12 +102,16 @@ class Table:
             value = {}
         if not isinstance(value, Mapping):
             self.fail(key, f"must be a table, not {kind(value)}")
-        return Table(value, self.source, f"{self.name}.{shown_key(key)}" if self.name else shown_key(key))
+        return Table(value, self.document, f"{self.name}.{shown_key(key)}" if self.name else shown_key(key))
 
     def tables(self, key: str) -> dict[str, Table]:
         """Return a table of tables, by name."""
         outer = self.table(key)
         return {name: outer.table(name) for name in outer.rest()}
+
+    def ranked(self, rank: Rank) -> Table:
+        """Return the table, unread, with this rank of its settings."""
+        return Table(self._values, self.document._replace(rank=rank), self.name)
 
     def rest(self) -> dict[str, object]:
         """Return the keys that were not read so far, and mark them as read."""
@@ -121,18 +124,11 @@ class Table:
                 self.fail(key, f"unknown key; {suggest(key, self._read)}")
 
 
-def kind(value: object) -> str:
-    """Return the type of a value in TOML's terms, never the value."""
-    if isinstance(value, bool):
-        return "true or false"
-    names: tuple[tuple[type | tuple[type, ...], str], ...] = (
-        (str, "a string" if value else "an empty string"),
-        (int, "an integer"),
-        (float, "a number"),
-        (Mapping, "a table"),
-        ((list, tuple), "a list"),
-    )
-    return next((name for types, name in names if isinstance(value, types)), type(value).__name__)
+def _plain(value: Any) -> Any:  # any type of a setting
+    """Return a value without redacted types: no setting is secret."""
+    if isinstance(value, tuple):
+        return tuple(map(_plain, value)) if type(value) is tuple else value
+    return str(value) if isinstance(value, str) else value
 
 
 def shown_key(key: str) -> str:

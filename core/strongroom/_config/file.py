@@ -3,17 +3,26 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
-from strongroom._config import LinkConfig, Rank, RotationConfig, SecretConfig, StoreConfig
-from strongroom._config.chain_table import NAME, NAME_RULE, OptionReader, has_placeholder, read_chain, read_store
-from strongroom._config.document import Table, listed, shown_key, suggest
+from strongroom._config import (
+    AuditConfig,
+    CacheConfig,
+    Config,
+    LinkConfig,
+    Rank,
+    RotationConfig,
+    SecretConfig,
+    Setting,
+    StoreConfig,
+)
+from strongroom._config.document import Document, Table, listed, shown_key, suggest
+from strongroom._config.hints import Count, declared
+from strongroom._config.tables import NAME, NAME_RULE, has_placeholder, read_chain, read_rotation, read_store
 from strongroom.errors import ConfigurationError
 
 FORMAT_VERSION = 1
 """The newest supported `version` of the file, and the default."""
-
-_DURATIONS = ("ttl", "max_stale", "missing_ttl")
 
 
 class FileConfig(NamedTuple):
@@ -23,14 +32,11 @@ class FileConfig(NamedTuple):
         other_stores: the stores with a table in any environment.
         source: the file's name, for messages.
         heeds_environment: it has environments, or `{environment}` in its stores.
-        origins: setting to its place in the file; see `Config.origins`.
     """
 
     environment: str | None = None
     production: bool = False
-    timeout: float | None = None
-    cache: Mapping[str, Any] = MappingProxyType({})
-    audit: Mapping[str, Any] = MappingProxyType({})
+    settings: Mapping[str, Setting] = MappingProxyType({})
     secrets: Mapping[str, SecretConfig] = MappingProxyType({})
     stores: Mapping[str, StoreConfig] = MappingProxyType({})
     rotations: Mapping[str, RotationConfig] = MappingProxyType({})
@@ -38,7 +44,6 @@ class FileConfig(NamedTuple):
     other_stores: frozenset[str] = frozenset()
     source: str = ""
     heeds_environment: bool = False
-    origins: Mapping[str, str] = MappingProxyType({})
 
 
 def read_file(
@@ -61,37 +66,37 @@ def read_file(
     Raises:
         ConfigurationError: names the file, the table and the key.
     """
-    top = Table(document, source)
-    version = top.integer("version", 1)
-    if version is not None and version > FORMAT_VERSION:
-        top.fail("version", f"{version} is a newer format than this Strongroom reads ({FORMAT_VERSION}): upgrade it")
+    top = Table(document, Document(source, found_file=source if found else "", folder=folder))
+    version = top.read({"version": Count}).get("version")
+    if version is not None and version.value != FORMAT_VERSION:
+        newer = f"{version.value} is a newer format than this Strongroom reads ({FORMAT_VERSION}): upgrade it"
+        top.fail("version", newer)
+    own = top.read(declared(Config, "environment"))
     environment = environment or top.text("environment")
-    top.take("environment")
     _check_environment(environment)
     secrets = _secrets(top)
-    environments = {name: _level(table, folder) for name, table in top.tables("environments").items()}
+    environments = {
+        name: _level(table.ranked(Rank.FILE_ENVIRONMENT)) for name, table in top.tables("environments").items()
+    }
     _check_selected(environment, environments, source)
-    base = _level(top, folder)
+    base = _level(top)
     # The other environments are read too, so that a mistake in production's table shows in development.
     for other in environments.values():
         if other.chain is not None:  # that at the top is read below, once
             _chain(base, other)
-    level = environments.get(environment or "") or _level(Table({}, source), folder)
-    reader = OptionReader(environment, source if found else "", folder)
+    level = environments.get(environment or "", _Level(top))
+    stores, rotations = _merged(base.stores, level.stores), _merged(base.rotations, level.rotations)
     return FileConfig(
         environment=environment,
         production=_is_production(base, level),
-        timeout=base.timeout if level.timeout is None else level.timeout,
-        cache={**base.cache, **level.cache},
-        audit={**base.audit, **level.audit},
+        settings={**own, **base.settings, **level.settings},
         secrets=secrets,
-        stores={name: read_store(name, tables, reader) for name, tables in _merged(base, level, "stores")},
-        rotations=_rotations(base, level, reader),
+        stores={name: read_store(name, tables, environment) for name, tables in stores},
+        rotations={path: read_rotation(path, tables, environment) for path, tables in rotations},
         chain=_chain(base, level),
         other_stores=frozenset(name for other in environments.values() for name in other.stores),
         source=source,
         heeds_environment=bool(environments) or has_placeholder(document.get("stores")),
-        origins={**base.origins, **level.origins},
     )
 
 
@@ -123,38 +128,29 @@ def _secrets(top: Table) -> Mapping[str, SecretConfig]:
 
 
 class _Level(NamedTuple):
-    """The settings that are allowed at the top and in an environment. None is not set."""
+    """The settings that are allowed at the top and in an environment."""
 
     table: Table
-    production: bool | None
-    timeout: float | None
-    cache: Mapping[str, Any]
-    audit: Mapping[str, Any]
-    chain: object
-    stores: Mapping[str, Table]
-    rotations: Mapping[str, Table]
-    origins: Mapping[str, str]
+    settings: Mapping[str, Setting] = {}
+    chain: object = None
+    stores: Mapping[str, Table] = {}
+    rotations: Mapping[str, Table] = {}
 
 
-def _level(table: Table, folder: Path | None) -> _Level:
-    cache, audit = table.table("cache"), table.table("audit")
-    level = _Level(
-        table=table,
-        production=table.flag("production"),
-        timeout=table.seconds("timeout", positive=True),
-        cache=_cache(cache, folder),
-        audit=read_audit(audit, folder),
-        chain=table.take("chain"),
-        stores=table.tables("stores"),
-        rotations=table.tables("rotation"),
-        origins={**table.origins(), **_origins("cache", cache), **_origins("audit", audit)},
-    )
+def _level(table: Table) -> _Level:
+    settings = table.read(declared(Config, "production", "timeout"))
+    for name, schema in (("cache", CacheConfig), ("audit", AuditConfig)):
+        settings |= read_settings(name, table.table(name), schema)
+    level = _Level(table, settings, table.take("chain"), table.tables("stores"), table.tables("rotation"))
     table.close()
     return level
 
 
-def _origins(name: str, table: Table) -> dict[str, str]:
-    return {f"{name}.{key}": where for key, where in table.origins().items()}
+def read_settings(name: str, table: Table, schema: type) -> dict[str, Setting]:
+    """Return the settings of `[cache]` or `[audit]` by their names in `Config.settings`."""
+    found = table.read(declared(schema))
+    table.close()
+    return {f"{name}.{key}": setting for key, setting in found.items()}
 
 
 def _check_selected(environment: str | None, environments: Mapping[str, object], source: str) -> None:
@@ -169,7 +165,8 @@ def _check_selected(environment: str | None, environments: Mapping[str, object],
 
 
 def _is_production(base: _Level, level: _Level) -> bool:
-    return bool(base.production if level.production is None else level.production)
+    production = {**base.settings, **level.settings}.get("production")
+    return production is not None and production.value is True
 
 
 def _chain(base: _Level, level: _Level) -> tuple[LinkConfig, ...] | None:
@@ -180,61 +177,7 @@ def _chain(base: _Level, level: _Level) -> tuple[LinkConfig, ...] | None:
     return read_chain(owner.chain, owner.table, production=_is_production(base, level))
 
 
-def _rotations(base: _Level, level: _Level, reader: OptionReader) -> dict[str, RotationConfig]:
-    tables = dict(_merged(base, level, "rotations"))
-    if not tables:
-        return {}
-    from strongroom._config.rotation_table import read_rotation
-
-    return {path: read_rotation(path, tables[path], reader) for path in tables}
-
-
-def _merged(
-    base: _Level, level: _Level, name: Literal["stores", "rotations"]
-) -> Iterator[tuple[str, list[tuple[Table, Rank]]]]:
+def _merged(base: Mapping[str, Table], level: Mapping[str, Table]) -> Iterator[tuple[str, list[Table]]]:
     """Yield the tables of each store or rotation: that at the top, then that of the environment."""
-    below: Mapping[str, Table] = getattr(base, name)
-    above: Mapping[str, Table] = getattr(level, name)
-    ranked = (below, Rank.FILE), (above, Rank.FILE_ENVIRONMENT)
-    for key in {**below, **above}:
-        yield key, [(tables[key], rank) for tables, rank in ranked if key in tables]
-
-
-def _cache(table: Table, folder: Path | None) -> dict[str, Any]:
-    """Return the settings by their names in `CacheConfig`."""
-    found: dict[str, Any] = {key: table.seconds(key) for key in _DURATIONS}
-    found |= {key: table.integer(key, 1) for key in ("max_entries", "max_bytes")}
-    found |= {"disk": table.flag("disk"), "never": table.texts("never") or None}
-    found["folder"] = _path(table, "folder", folder)
-    table.close()
-    return {key: value for key, value in found.items() if value is not None}
-
-
-def read_audit(table: Table, folder: Path | None) -> dict[str, Any]:
-    """Return the settings of `[audit]` by their names in `AuditConfig`."""
-    found: dict[str, Any] = {"application": table.text("application"), "max_size": table.integer("max_size", 1 << 16)}
-    found |= {key: _path(table, key, folder) for key in ("file", "key_file")}
-    for key, allowed in (("on_failure", ("fail", "warn")), ("sync", ("changes", "always", "never"))):
-        found[key] = table.text(key)
-        if found[key] not in {None, *allowed}:
-            table.fail(key, f"must be {' or '.join(map(repr, allowed))}")
-    table.close()
-    return {key: value for key, value in found.items() if value is not None}
-
-
-def _path(table: Table, key: str, folder: Path | None) -> Path | None:
-    named = table.text(key)
-    return None if named is None else Path(folder or "", expand_home(named, table.where(key)))
-
-
-def expand_home(text: str, where: str) -> Path:
-    """Return the file or folder that a setting names.
-
-    Raises:
-        ConfigurationError: it is below the home folder of an unknown user.
-    """
-    try:
-        return Path(text).expanduser()
-    except RuntimeError:
-        pass
-    raise ConfigurationError(f"{where.removesuffix(':')}: the home folder is not known")
+    for name in {**base, **level}:
+        yield name, [tables[name] for tables in (base, level) if name in tables]

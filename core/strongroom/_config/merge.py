@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from strongroom._config import (
     DOTENV,
@@ -18,14 +18,17 @@ from strongroom._config import (
     Rank,
     Setting,
     StoreConfig,
+    setting_hint,
 )
-from strongroom._config.chain_table import OptionReader, read_chain, read_store, split_entry
-from strongroom._config.document import Table
-from strongroom._config.file import FileConfig, expand_home, read_audit
+from strongroom._config.document import Document, Table
+from strongroom._config.file import FileConfig, read_settings
+from strongroom._config.hints import convert
+from strongroom._config.tables import read_chain, read_store, split_entry
 from strongroom._config.variables import Variables, option_variable
-from strongroom.durations import parse_duration
 from strongroom.env_names import EnvironmentMapping
 from strongroom.errors import ConfigurationError
+
+_CHAIN = Document("the argument chain", Rank.ARGUMENT)
 
 
 class Arguments(NamedTuple):
@@ -43,18 +46,31 @@ class Arguments(NamedTuple):
     def __repr__(self) -> str:
         return f"Arguments(environment={self.environment!r})"
 
-    def origins(self) -> dict[str, str]:
-        """Return setting to argument, for messages; see `Config.origins`."""
-        named = {
-            "environment": ("environment", self.environment),
-            "cache.ttl": ("cache_ttl", self.cache_ttl),
-            "cache.disk": ("disk_cache", self.disk_cache),
-            **{f"audit.{name}": ("audit", value) for name, value in self._audit().items()},
-        }
-        return {setting: f"the argument {name}" for setting, (name, value) in named.items() if value is not None}
+    def settings(self) -> dict[str, Setting]:
+        """Return the settings that belong to no store: see `Config.settings`.
 
-    def _audit(self) -> Mapping[str, object]:
-        return self.audit if isinstance(self.audit, Mapping) else {"file": self.audit}
+        Raises:
+            ConfigurationError: one is not of its type.
+        """
+        found: dict[str, Setting] = {}
+        audit: object = self.audit
+        if isinstance(audit, Mapping):
+            table = Table(audit, Document("the argument audit", Rank.ARGUMENT))
+            found, audit = read_settings("audit", table, AuditConfig), None
+        elif audit is not None:
+            if not isinstance(audit, str | PathLike) or not os.fspath(audit):
+                raise ConfigurationError("The argument audit must be a file, or a mapping as [audit] has it")
+            audit = str(audit)
+        for setting, name, value in (
+            ("environment", "environment", self.environment),
+            ("cache.ttl", "cache_ttl", self.cache_ttl),
+            ("cache.disk", "disk_cache", self.disk_cache),
+            ("audit.file", "audit", audit),
+        ):
+            if value is not None:
+                read = convert(value, setting_hint(setting), f"The argument {name}")
+                found[setting] = Setting(read, f"the argument {name}", Rank.ARGUMENT)
+        return found
 
     def options(self) -> dict[str, Setting]:
         """Return the options of a Vault store."""
@@ -72,11 +88,10 @@ class Arguments(NamedTuple):
     def stores(self, environment: str | None) -> dict[str, StoreConfig]:
         """Return the stores with a plugin or options in the chain."""
         found: dict[str, StoreConfig] = {}
-        reader = OptionReader(environment, "", None)
         for number, (link, options) in enumerate(self._entries()):
             if options and isinstance(link, Mapping) and isinstance(name := link.get("store"), str):
-                table = Table(options, "the argument chain", f"chain[{number}]")
-                found[name] = read_store(name, [(table, Rank.ARGUMENT)], reader)
+                table = Table(options, _CHAIN, f"chain[{number}]")
+                found[name] = read_store(name, [table], environment)
         return found
 
     def _entries(self) -> Iterator[tuple[object, Mapping[str, object]]]:
@@ -128,19 +143,20 @@ def build(
             raise ConfigurationError(
                 "enable_fallback=False leaves no store in the chain: configure one, or set VAULT_ADDR"
             )
+    settings = {**file.settings, **variables.settings, **arguments.settings()}
     return Config(
         environment=file.environment,
         production=file.production,
-        timeout=variables.timeout or file.timeout or Config.timeout,
+        timeout=_values(settings, "").get("timeout", Config.timeout),
         chain=chain,
         stores=stores,
         secrets=file.secrets,
         rotations=file.rotations,
-        cache=_cache(arguments, variables, file),
-        audit=_audit(arguments.audit, variables, file),
+        cache=CacheConfig(**_values(settings, "cache.")),
+        audit=AuditConfig(**_values(settings, "audit.")),
         mapping=_mapping(file),
         ambient=tuple(ambient),
-        origins={**file.origins, **variables.origins, **arguments.origins()},
+        settings=settings,
     )
 
 
@@ -148,7 +164,7 @@ def _chain(
     arguments: Arguments, variables: Variables, file: FileConfig, ambient: Sequence[Ambient]
 ) -> tuple[LinkConfig, ...]:
     if arguments.chain is not None:
-        return read_chain(arguments.links(), Table({}, "the argument chain"), production=file.production)
+        return read_chain(arguments.links(), Table({}, _CHAIN), production=file.production)
     if file.chain is not None:
         return file.chain
     has_vault = (
@@ -168,8 +184,8 @@ def _stores(
     stores = dict(file.stores)
     for link in chain:
         bare = StoreConfig.bare(link.store)
-        where = link.origins.get("store")
-        stores.setdefault(link.store, bare._replace(origin=f"{where} {link.store}") if where else bare)
+        named = link.settings.get("store")
+        stores.setdefault(link.store, bare._replace(origin=f"{named.origin} {link.store}") if named else bare)
     for name in (VAULT, *FALLBACKS):
         stores.setdefault(name, StoreConfig.bare(name))
     # A variable for a store of another environment is allowed, and ignored here.
@@ -185,27 +201,9 @@ def _stores(
     return stores
 
 
-def _cache(arguments: Arguments, variables: Variables, file: FileConfig) -> CacheConfig:
-    settings = {**file.cache, **variables.cache}
-    if arguments.cache_ttl is not None:
-        ttl = parse_duration(arguments.cache_ttl)
-        if ttl is None:
-            raise ConfigurationError("The argument cache_ttl must be a number of seconds, zero or more")
-        settings["ttl"] = ttl
-    if arguments.disk_cache is not None:
-        settings["disk"] = arguments.disk_cache
-    return CacheConfig()._replace(**settings)
-
-
-def _audit(argument: object, variables: Variables, file: FileConfig) -> AuditConfig:
-    settings = {**file.audit, **variables.audit}
-    if isinstance(argument, Mapping):
-        settings |= read_audit(Table(argument, "the argument audit"), None)
-    elif argument is not None:
-        if not isinstance(argument, str | PathLike) or not os.fspath(argument):
-            raise ConfigurationError("The argument audit must be a file, or a mapping as [audit] has it")
-        settings["file"] = expand_home(str(argument), "The argument audit")
-    return AuditConfig()._replace(**settings)
+def _values(settings: Mapping[str, Setting], prefix: str) -> dict[str, Any]:
+    """Return the values of the settings whose names begin with the prefix, by the rest of their names."""
+    return {name.removeprefix(prefix): setting.value for name, setting in settings.items() if name.startswith(prefix)}
 
 
 def _mapping(file: FileConfig) -> EnvironmentMapping:

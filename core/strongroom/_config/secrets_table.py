@@ -5,9 +5,11 @@ from __future__ import annotations
 import string
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime
+from typing import Annotated, Any
 
 from strongroom._config import Composition, Generation, SecretConfig
-from strongroom._config.document import Table, kind
+from strongroom._config.document import Table
+from strongroom._config.hints import Limit, Parser, Text, at_least, kind
 from strongroom.errors import InvalidDataError, InvalidPathError
 from strongroom.paths import check_key, check_path, parse_reference
 from strongroom.secret import Value, check_data
@@ -21,8 +23,30 @@ TYPES = (
 GENERATORS = ("password", "token", "hex")
 """The kinds of generated values: letters and digits, URL-safe text, hexadecimal digits."""
 
-_SHORTEST, _LONGEST = 16, 4096
-"""Bounds of the `length` of a generated value: characters of a password, random bytes of the others."""
+_LONGEST = 4096
+"""The largest `length` of a generated value: characters of a password, random bytes of the others."""
+
+
+def _date(value: object) -> date | None:
+    """Return a date, or None for other values."""
+    if isinstance(value, str):
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            return None
+    return value if isinstance(value, date) and not isinstance(value, datetime) else None
+
+
+_ROW: Mapping[str, Any] = {
+    "at": Text,
+    "required": bool,
+    "type": Annotated[str, Limit(TYPES.__contains__, f"one of {', '.join(TYPES)}")],
+    "description": Text,
+    "expires": Annotated[date, Parser(_date, "a date such as 2027-01-31")],
+}
+_KINDS = f"one of {', '.join(GENERATORS)}, or a table with `kind` and `length`"
+_KIND: Any = Annotated[str, Limit(GENERATORS.__contains__, _KINDS)]
+_LENGTH: Any = Annotated[int, at_least(16), Limit(lambda length: length <= _LONGEST, f"at most {_LONGEST:,}")]
 
 
 def read_secrets(table: Table) -> dict[str, SecretConfig]:
@@ -50,24 +74,20 @@ def read_secrets(table: Table) -> dict[str, SecretConfig]:
 
 
 def _row(row: Table, table: Table, variable: str) -> SecretConfig:
-    reference = row.text("at")
-    if reference is None:
+    given, default = row.values(_ROW), _default(row)
+    if "at" not in given:
         row.fail("at", 'is missing: it names the secret as "PATH#KEY"')
-    default, required = _default(row), row.flag("required")
-    if required and default is not None:
+    if given.get("required") and default is not None:
         row.fail("required", "must not be true beside `default`, which replaces a missing secret")
     if default is not None and "compose" in row:
         row.fail("compose", "must not stand beside `default`: both replace a missing secret")
-    path, key = _place(reference, table, variable)
+    path, key = _place(given.pop("at"), table, variable)
     found = SecretConfig(
+        **{"required": default is None, **given},
         path=path,
         key=key,
         default=default,
-        required=default is None if required is None else required,
-        type=_type(row),
-        description=row.text("description") or "",
         generate=_generation(row),
-        expires=_expires(row),
         origin=row.where(),
     )
     row.close()
@@ -85,38 +105,16 @@ def _default(row: Table) -> Value:
     return row.fail("default", fault)
 
 
-def _type(row: Table) -> str | None:
-    name = row.text("type")
-    if name is not None and name not in TYPES:
-        row.fail("type", f"must be one of {', '.join(TYPES)}")
-    return name
-
-
-def _expires(row: Table) -> date | None:
-    value = row.take("expires")
-    if isinstance(value, str):
-        try:
-            value = date.fromisoformat(value)
-        except ValueError:
-            value = ""
-    if value is None or (isinstance(value, date) and not isinstance(value, datetime)):
-        return value
-    return row.fail("expires", "must be a date such as 2027-01-31")
-
-
 def _generation(row: Table) -> Generation | None:
-    value = row.take("generate")
-    if value is None:
-        return None
-    table = Table({"kind": value}, row.source, row.name) if isinstance(value, str) else row.table("generate")
-    name = table.text("kind")
-    length = table.integer("length", _SHORTEST)
+    if not isinstance(row.take("generate"), Mapping):
+        named = row.values({"generate": _KIND})
+        return Generation(named["generate"], 32) if named else None
+    table = row.table("generate")
+    given = table.values({"kind": _KIND, "length": _LENGTH})
     table.close()
-    if name not in GENERATORS:
-        row.fail("generate", f"must be one of {', '.join(GENERATORS)}, or a table with `kind` and `length`")
-    if length is not None and length > _LONGEST:
-        row.fail("generate", f"length must be at most {_LONGEST:,}")
-    return Generation(name, length or 32)
+    if "kind" not in given:
+        row.fail("generate", f"must be {_KINDS}")
+    return Generation(given["kind"], given.get("length", 32))
 
 
 def _parts(row: Table, template: str) -> Iterator[tuple[str, str | None]]:

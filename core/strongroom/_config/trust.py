@@ -66,10 +66,9 @@ class FoundFiles:
 
 def require_trusted_origin(config: Config, setting: str, reason: str) -> None:
     """Raise ConfigurationError if a file that is not trusted gives the setting; `reason` names its effect."""
-    origin = config.origins.get(setting, "")
-    for file in config.untrusted:
-        if origin.startswith(f"{file}:"):
-            raise not_trusted([file], reason)
+    given = config.settings.get(setting)
+    if given is not None and given.found_file in config.untrusted:
+        raise not_trusted([given.found_file], reason)
 
 
 def not_trusted(files: Sequence[str], reason: str) -> ConfigurationError:

@@ -2,33 +2,26 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from strongroom import durations
+from strongroom._config import Rank, Setting, setting_hint
 from strongroom._config.document import suggest
-from strongroom._config.file import expand_home
+from strongroom._config.hints import convert
 from strongroom._config.trust import TRUSTED_PATHS
-from strongroom.encoding import read_boolean
 from strongroom.errors import ConfigurationError
 from strongroom.secret import SensitiveStr
 
 PREFIX = "STRONGROOM_"
 _STORES = "STRONGROOM_STORES_"
-_CACHE = {
-    "STRONGROOM_CACHE_TTL": "ttl",
-    "STRONGROOM_CACHE_MAX_STALE": "max_stale",
-    "STRONGROOM_CACHE_MISSING_TTL": "missing_ttl",
-}
-_DISK = "STRONGROOM_CACHE_DISK"
-_FOLDER = "STRONGROOM_CACHE_FOLDER"
-_AUDIT_FILE = "STRONGROOM_AUDIT_FILE"
 _SETTINGS = {
     "STRONGROOM_ENVIRONMENT": "environment",
     "STRONGROOM_TIMEOUT": "timeout",
-    **{name: f"cache.{setting}" for name, setting in _CACHE.items()},
-    _DISK: "cache.disk",
-    _FOLDER: "cache.folder",
-    _AUDIT_FILE: "audit.file",
+    "STRONGROOM_CACHE_TTL": "cache.ttl",
+    "STRONGROOM_CACHE_MAX_STALE": "cache.max_stale",
+    "STRONGROOM_CACHE_MISSING_TTL": "cache.missing_ttl",
+    "STRONGROOM_CACHE_DISK": "cache.disk",
+    "STRONGROOM_CACHE_FOLDER": "cache.folder",
+    "STRONGROOM_AUDIT_FILE": "audit.file",
 }
 _NAMES = ("STRONGROOM_CONFIG", TRUSTED_PATHS, *_SETTINGS)
 
@@ -38,17 +31,15 @@ class Variables(NamedTuple):
 
     Attributes:
         config: the configuration file to read.
+        environment: the environment to select.
+        settings: see `Config.settings`.
         stores: each STRONGROOM_STORES_<NAME>_<OPTION> with its text, redacted.
-        origins: setting to its variable, for messages; see `Config.origins`.
     """
 
     config: str | None = None
     environment: str | None = None
-    timeout: float | None = None
-    cache: Mapping[str, Any] = MappingProxyType({})
-    audit: Mapping[str, Any] = MappingProxyType({})
+    settings: Mapping[str, Setting] = MappingProxyType({})
     stores: Mapping[str, str] = MappingProxyType({})
-    origins: Mapping[str, str] = MappingProxyType({})
 
     def options(
         self, stores: Iterable[str], plugins: Callable[[], Iterable[str]] = tuple
@@ -110,7 +101,7 @@ def read_variables(environ: Mapping[str, str]) -> Variables:
     """Read the STRONGROOM_* variables of an environment.
 
     Raises:
-        ConfigurationError: a variable is unknown, or its duration is malformed.
+        ConfigurationError: a variable is unknown, or its text is not of the type of its setting.
     """
     ours = {name: value for name, value in environ.items() if name.startswith(PREFIX) and value}
     for name in ours:
@@ -120,43 +111,20 @@ def read_variables(environ: Mapping[str, str]) -> Variables:
     return Variables(
         config=_name(ours, "STRONGROOM_CONFIG"),
         environment=_name(ours, "STRONGROOM_ENVIRONMENT"),
-        timeout=_seconds(ours, "STRONGROOM_TIMEOUT", positive=True),
-        cache=_cache(ours),
-        audit=_audit(ours),
+        settings={_SETTINGS[name]: _setting(name, text) for name, text in ours.items() if name in _SETTINGS},
         stores={name: SensitiveStr(value) for name, value in ours.items() if name.startswith(_STORES)},
-        origins={_SETTINGS[name]: f"the environment variable {name}" for name in ours if name in _SETTINGS},
     )
 
 
-def _cache(ours: Mapping[str, str]) -> dict[str, Any]:
-    found: dict[str, Any] = {setting: _seconds(ours, name, positive=False) for name, setting in _CACHE.items()}
-    if _DISK in ours:
-        found["disk"] = read_boolean(ours[_DISK])
-        if found["disk"] is None:
-            raise ConfigurationError(f"The environment variable {_DISK} must be true or false")
-    if _FOLDER in ours:
-        found["folder"] = expand_home(str(ours[_FOLDER]), f"The environment variable {_FOLDER}")
-    return {setting: value for setting, value in found.items() if value is not None}
-
-
-def _audit(ours: Mapping[str, str]) -> dict[str, Any]:
-    if _AUDIT_FILE not in ours:
-        return {}
-    return {"file": expand_home(str(ours[_AUDIT_FILE]), f"The environment variable {_AUDIT_FILE}")}
+def _setting(name: str, text: str) -> Setting:
+    origin = f"The environment variable {name}"
+    value = convert(str(text), setting_hint(_SETTINGS[name]), origin, text=True)
+    return Setting(value, origin.replace("The", "the", 1), Rank.VARIABLE)
 
 
 def _name(ours: Mapping[str, str], name: str) -> str | None:
     """Return a variable as plain text, not redacted: these two names are not secret."""
     return str(ours[name]) if name in ours else None
-
-
-def _seconds(ours: Mapping[str, str], name: str, *, positive: bool) -> float | None:
-    if name not in ours:
-        return None
-    duration = durations.parse_duration(ours[name])
-    if duration is None or (positive and duration == 0):
-        raise ConfigurationError(f"The environment variable {name} must be {durations.ALLOWED}")
-    return duration
 
 
 def _upper(store: str) -> str:

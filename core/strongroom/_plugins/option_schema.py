@@ -5,7 +5,6 @@ import re
 import types
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import (
     Annotated,
     Any,
@@ -21,31 +20,12 @@ from typing import (
 )
 
 from strongroom._boundary.containment import is_interrupt
-from strongroom._plugins.coercion import members
+from strongroom._config.hints import SCALARS, members, type_name
 from strongroom.env_names import EnvironmentMapping
 from strongroom.errors import PluginError
 from strongroom.store import Option, SecretStore
 from strongroom.store.plugin_calls import plugin_code
 from strongroom.store.protocols import capabilities_of, traits_of
-
-_SCALARS: Mapping[object, str] = {
-    str: "a string",
-    int: "an integer",
-    float: "a number",
-    bool: "true or false",
-    Path: "a file's path",
-    type(None): "nothing",
-}
-_PLURALS: Mapping[object, str] = {
-    str: "strings",
-    int: "integers",
-    float: "numbers",
-    bool: "booleans",
-    Path: "paths",
-    dict: "tables",
-    list: "lists",
-}
-
 
 RESERVED = frozenset({"plugin"})
 """Keys of a store's table with another meaning than an option."""
@@ -76,7 +56,7 @@ class OptionSchema(NamedTuple):
     @property
     def type_name(self) -> str:
         """Its type in words."""
-        return _type_name(self.hint)
+        return type_name(self.hint)
 
     @property
     def takes_json(self) -> bool:
@@ -264,7 +244,7 @@ def _is_scheme(scheme: object) -> bool:
 def _is_readable(hint: Any) -> bool:
     if hint in {object, Any}:
         return False
-    if hint in _SCALARS or hint in {list, dict} or get_origin(hint) is Literal:
+    if hint in SCALARS or hint in {list, dict} or get_origin(hint) is Literal:
         return True
     if get_origin(hint) is list:
         return all(map(_is_readable, get_args(hint)))
@@ -272,16 +252,3 @@ def _is_readable(hint: Any) -> bool:
         name, item = get_args(hint)
         return name is str and (item in {object, Any} or _is_readable(item))
     return len(members(hint)) > 1 and all(map(_is_readable, members(hint)))
-
-
-def _type_name(hint: Any) -> str:
-    if hint in _SCALARS:
-        return _SCALARS[hint]
-    if get_origin(hint) is Literal:
-        return "one of " + ", ".join(f'"{item}"' if isinstance(item, str) else str(item) for item in get_args(hint))
-    for container, words in ((list, "a list"), (dict, "a table")):
-        if container in {hint, get_origin(hint)}:
-            item = (get_args(hint) or (None,))[-1]
-            of = _PLURALS.get(get_origin(item) or item)
-            return f"{words} of {of}" if of else words
-    return " or ".join(_type_name(member) for member in members(hint) if member is not type(None))

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, TypeAlias, get_origin
 
 from strongroom._config import Ambient, Config, Rank, Setting, StoreConfig
-from strongroom._config.document import kind, suggest
+from strongroom._config.document import suggest
+from strongroom._config.hints import convert, members, read_json, read_value
 from strongroom._config.trust import not_trusted
-from strongroom._plugins.coercion import MISMATCH, members, read_json, read_value
 from strongroom._plugins.option_rules import check
 from strongroom._plugins.option_schema import OptionSchema, Schema
 from strongroom.errors import ConfigurationError, MissingFileError
@@ -119,10 +119,7 @@ def _given(option: OptionSchema, given: Setting, sources: Sequence[Ambient], rea
 
 def _setting(option: OptionSchema, value: object, given: Setting, *, text: bool, secret: bool = False) -> Setting:
     """The value read as the option's type; text that came through a reference is as secret as the option can be."""
-    read = read_value(value, option.hint, text=text, folder=given.folder)
-    if read is MISMATCH:
-        what = "this text" if text else kind(value)
-        raise ConfigurationError(f"{given.origin}: the option {option.name} must be {option.type_name}, not {what}")
+    read = convert(value, option.hint, f"{given.origin}: the option {option.name}", text=text, folder=given.folder)
     if option.option.address:
         read = _parted(read, option.hint)
     # An address with a password in it is refused, by a check whose frames may be printed.

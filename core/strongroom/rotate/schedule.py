@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 from datetime import UTC, datetime, timedelta
 
-from strongroom._config import RotationConfig, Window
+from strongroom._config import RotationConfig
+from strongroom._config.window import Window
 from strongroom.rotate.state import State
 
 _DAY = 86_400

@@ -314,18 +314,21 @@ def test_a_variable_and_a_file_turn_it_on(tmp_path, monkeypatch):
     monkeypatch.setenv("STRONGROOM_AUDIT_FILE", "/var/log/x")
     assert discovery.load(config_file=config).audit.file == Path("/var/log/x")
     assert discovery.load(config_file=config, audit="y").audit.file == Path("y")
-    assert discovery.load(config_file=config).origins["audit.file"] == "the environment variable STRONGROOM_AUDIT_FILE"
-    origins = discovery.load(config_file=config, audit={"sync": "always"}).origins
-    assert origins["audit.sync"] == "the argument audit"
-    assert origins["audit.file"] == "the environment variable STRONGROOM_AUDIT_FILE"
+    assert (
+        discovery.load(config_file=config).settings["audit.file"].origin
+        == "the environment variable STRONGROOM_AUDIT_FILE"
+    )
+    settings = discovery.load(config_file=config, audit={"sync": "always"}).settings
+    assert settings["audit.sync"].origin == "the argument audit: sync"
+    assert settings["audit.file"].origin == "the environment variable STRONGROOM_AUDIT_FILE"
 
 
 @pytest.mark.parametrize(
     ("settings", "fault"),
     [
         ({"fil": "x"}, "unknown key"),
-        ({"on_failure": "ignore"}, "must be 'fail' or 'warn'"),
-        ({"sync": "sometimes"}, "must be 'changes' or 'always' or 'never'"),
+        ({"on_failure": "ignore"}, 'must be one of "fail", "warn"'),
+        ({"sync": "sometimes"}, 'must be one of "changes", "always", "never"'),
         ({"max_size": 100}, "65536 or more"),
         (7, "must be a file"),
         ("", "must be a file"),

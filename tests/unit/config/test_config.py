@@ -2,12 +2,13 @@
 
 import time
 import tomllib
+from collections.abc import Mapping
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom._config import Ambient, CacheConfig, Config, LinkConfig, Rank, SecretConfig
+from strongroom._config import Ambient, CacheConfig, Config, LinkConfig, Rank, SecretConfig, Setting
 from strongroom._config.file import FileConfig, read_file
 from strongroom._config.merge import Arguments, build
 from strongroom._config.variables import Variables, option_variable, read_variables
@@ -80,7 +81,11 @@ def configured(
 
 def policies(config: Config) -> tuple[LinkConfig, ...]:
     """The links, without the origins of their settings."""
-    return tuple(link._replace(origins={}) for link in config.chain)
+    return tuple(link._replace(settings={}) for link in config.chain)
+
+
+def origins_of(settings: Mapping[str, Setting]) -> dict[str, str]:
+    return {name: setting.origin for name, setting in settings.items()}
 
 
 def refusal(text: str = "", **said) -> str:
@@ -165,7 +170,10 @@ class TestFile:
             ('chain = ["a b"]', ["[chain[0]] store: is not a store name"]),
             ('chain = [{ store = "env", timeout = 0 }]', ["[chain[0]] timeout: must be more than zero"]),
             ('chain = [{ store = "env", paths = "a/*" }]', ["[chain[0]] paths: must be a list of strings"]),
-            ('chain = [{ store = "env", on_denied = "skip" }]', ['[chain[0]] on_denied: must be "next" or "fail"']),
+            (
+                'chain = [{ store = "env", on_denied = "skip" }]',
+                ['[chain[0]] on_denied: must be one of "next", "fail"'],
+            ),
             ('chain = [{ store = "env", on_deny = "next" }]', ["[chain[0]] on_deny: unknown key", '"on_denied"?']),
             ('timeout = "10 parsecs"', ["app.toml: timeout: must be a duration"]),
             ("timeout = true", ["app.toml: timeout: must be a duration"]),
@@ -175,6 +183,9 @@ class TestFile:
             ("[cache]\nttls = 1", ["app.toml: [cache] ttls: unknown key", 'did you mean "ttl"?']),
             ("[cache]\nmax_entries = 0", ["app.toml: [cache] max_entries: must be a whole number, 1 or more"]),
             ("[cache]\nmax_bytes = 1.5", ["app.toml: [cache] max_bytes: must be a whole number, 1 or more"]),
+            ("[cache]\nnever = ['a', '']", ["app.toml: [cache] never: must be a list of strings"]),
+            ("[audit]\nfile = ''", ["app.toml: [audit] file: must be a file's path, not an empty string"]),
+            ("[audit]\nfile = '~nobody-of-that-name/x'", ["app.toml: [audit] file: ", "home folder is not known"]),
             ("cache = 5", ["app.toml: cache: must be a table, not an integer"]),
             ("[stores]\nvault = 5", ["app.toml: [stores] vault: must be a table"]),
             ("[stores.'a b']", ['app.toml: [stores] "a b": is not a store name']),
@@ -282,7 +293,7 @@ class TestPrecedence:
         environ = {"STRONGROOM_ENVIRONMENT": "prod", "STRONGROOM_CACHE_TTL": "7m", "STRONGROOM_TIMEOUT": "4s"}
         top = 'timeout = "9s"\n[cache]\nmax_stale = "1h"\nttl = "1m"\n[environments]\ndev = {}\n[environments.prod]\n'
         file = f'{top}production = true\nchain = ["env", {{ store = "files", timeout = 1 }}]\n'
-        origins = configured(file, environ=environ).origins
+        origins = origins_of(configured(file, environ=environ).settings)
         assert origins["environment"] == "the environment variable STRONGROOM_ENVIRONMENT"
         assert origins["timeout"] == "the environment variable STRONGROOM_TIMEOUT"
         assert origins["cache.ttl"] == "the environment variable STRONGROOM_CACHE_TTL"
@@ -290,9 +301,9 @@ class TestPrecedence:
         assert origins["production"] == "app.toml: [environments.prod] production"
         assert "cache.missing_ttl" not in origins
         config = configured(file, environ=environ, environment="prod", cache_ttl=600)
-        assert config.origins["environment"] == "the argument environment"
-        assert config.origins["cache.ttl"] == "the argument cache_ttl"
-        assert [dict(link.origins) for link in config.chain] == [
+        assert config.settings["environment"].origin == "the argument environment"
+        assert config.settings["cache.ttl"].origin == "the argument cache_ttl"
+        assert [origins_of(link.settings) for link in config.chain] == [
             {"store": "app.toml: [environments.prod.chain[0]] store"},
             {
                 "store": "app.toml: [environments.prod.chain[1]] store",
@@ -300,8 +311,8 @@ class TestPrecedence:
             },
         ]
         (link,) = configured(chain=["env"]).chain
-        assert link.origins == {"store": "the argument chain: [chain[0]] store"}
-        assert all(link.origins == {} for link in configured().chain)
+        assert origins_of(link.settings) == {"store": "the argument chain: [chain[0]] store"}
+        assert all(link.settings == {} for link in configured().chain)
 
     def test_an_empty_variable_says_nothing(self):
         """Some CI systems set what is absent to the empty string."""
@@ -340,7 +351,7 @@ class TestPrecedence:
         [
             ({"STRONGROOM_CASH_TTL": CANARY}, "STRONGROOM_CASH_TTL is unknown"),
             ({"STRONGROOM_CACHE_TTL": CANARY}, "STRONGROOM_CACHE_TTL must be a duration"),
-            ({"STRONGROOM_TIMEOUT": "0"}, "STRONGROOM_TIMEOUT must be a duration"),
+            ({"STRONGROOM_TIMEOUT": "0"}, "STRONGROOM_TIMEOUT must be more than zero"),
             ({"STRONGROOM_CACHE_DISK": CANARY}, "STRONGROOM_CACHE_DISK must be true or false"),
             ({"STRONGROOM_STORES_VALUT_URL": CANARY}, "STRONGROOM_STORES_VALUT_URL names no store"),
             ({"STRONGROOM_STORES_VAULT_": CANARY}, "STRONGROOM_STORES_VAULT_ names no store"),
@@ -447,7 +458,7 @@ class TestArguments:
     def test_a_ttl_that_is_none_is_refused(self):
         """Negative, or not finite."""
         for ttl in (-1, float("inf"), float("nan"), True):
-            assert "cache_ttl must be a number of seconds" in refusal(cache_ttl=ttl)
+            assert "The argument cache_ttl must be a duration" in refusal(cache_ttl=ttl)
 
 
 def test_a_store_that_is_not_configured_is_the_plugin_of_its_name():

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from strongroom._config import Ambient, Config, Rank, Setting
 from strongroom._config.file import read_file
+from strongroom._config.hints import MISMATCH, Count, Seconds, Text, read_json, read_value
 from strongroom._config.merge import Arguments, build
 from strongroom._config.variables import read_variables
-from strongroom._plugins.coercion import MISMATCH, read_json, read_value
 from strongroom._plugins.option_schema import read_schema
 from strongroom._plugins.resolution import check_written, resolve
 from strongroom.env_names import EnvironmentMapping
@@ -314,6 +314,8 @@ class TestReading:
             ("a", str | list[str], "a"),
             (["a"], str | list[str], ["a"]),
             (2, Literal["auto", 1, 2], 2),
+            (["a", "b"], tuple[Text, ...], ("a", "b")),
+            ("5m", Seconds, 300.0),
         ],
     )
     def test_a_value_of_the_type(self, value, hint, expected):
@@ -343,6 +345,11 @@ class TestReading:
             ("3", Literal["auto", 3]),
             (None, str),
             (b"x", list[str]),
+            ("a", tuple[Text, ...]),
+            (["a", ""], tuple[Text, ...]),
+            (-1, Seconds),
+            (0, Count),
+            (True, Count),
         ],
     )
     def test_a_value_of_another_type(self, value, hint):

@@ -7,8 +7,8 @@ from typing import TypeAlias
 
 from strongroom._boundary.containment import contained
 from strongroom._config import Config, Rank, Setting, StoreConfig
+from strongroom._config.hints import read_json
 from strongroom._config.variables import option_variable
-from strongroom._plugins.coercion import read_json
 from strongroom._plugins.option_schema import OptionSchema, Schema
 from strongroom.store.protocols import traits_of
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
@@ -29,13 +28,6 @@ DEFAULT_OF_PLUGIN = "the plugin's default"
 """Origins of settings and options that are not configured."""
 
 _DEFAULTS = frozenset({DEFAULT, DEFAULT_IN_PRODUCTION, DEFAULT_OF_PLUGIN})
-
-
-class Entry(NamedTuple):
-    """Value and origin of a setting that belongs to no store."""
-
-    value: Value
-    origin: str
 
 
 class Options(NamedTuple):
@@ -108,7 +100,7 @@ def check_command(invocation: Invocation, *, as_json: bool) -> None:
     click.get_current_context().exit(code_of_all(faults))
 
 
-def settings(config: Config) -> dict[str, Entry]:
+def settings(config: Config) -> dict[str, Setting]:
     """Return the settings that belong to no store by their names in the configuration file; times are in seconds.
 
     Links of the chain count from zero, as in messages about the file.
@@ -120,22 +112,18 @@ def settings(config: Config) -> dict[str, Entry]:
         "timeout": config.timeout,
         **{f"{table}.{name}": value for table, fields in tables.items() for name, value in fields.items()},
     }
-    found = {name: Entry(_plain(value), config.origins.get(name, DEFAULT)) for name, value in plain.items()}
+    found = {
+        name: config.settings.get(name, Setting(value, DEFAULT, Rank.DEFAULT))._replace(secret=False)
+        for name, value in plain.items()
+    }
     for number, link in enumerate(config.chain):
         policy = link._asdict()
-        del policy["origins"]
+        del policy["settings"]
         for name, value in policy.items():
             stricter = config.production and name in {"on_unavailable", "on_missing_key"}
-            origin = link.origins.get(name, DEFAULT_IN_PRODUCTION if stricter else DEFAULT)
-            found[f"chain[{number}].{name}"] = Entry(_plain(value), origin)
+            default = Setting(value, DEFAULT_IN_PRODUCTION if stricter else DEFAULT, Rank.DEFAULT)
+            found[f"chain[{number}].{name}"] = link.settings.get(name, default)._replace(secret=False)
     return found
-
-
-def _plain(setting: Value | Path) -> Value:
-    """Return a setting in a type of JSON."""
-    if isinstance(setting, Path):
-        return str(setting)
-    return list(setting) if isinstance(setting, tuple) else setting
 
 
 def _stores(config: Config) -> dict[str, Options]:
@@ -160,7 +148,7 @@ def _origin(store: StoreConfig) -> str:
 def _defaults(schema: Mapping[str, OptionSchema], given: Mapping[str, Setting]) -> dict[str, Setting]:
     return {
         name: Setting(
-            option.default, DEFAULT_OF_PLUGIN, Rank.DOTENV, secret=option.option.secret and option.default is not None
+            option.default, DEFAULT_OF_PLUGIN, Rank.DEFAULT, secret=option.option.secret and option.default is not None
         )
         for name, option in schema.items()
         if name not in given
@@ -170,7 +158,7 @@ def _defaults(schema: Mapping[str, OptionSchema], given: Mapping[str, Setting]) 
 def _rows(config: Config, stores: Mapping[str, Options]) -> Iterator[tuple[str, str, str]]:
     """Yield setting, value and origin."""
     for name, setting in settings(config).items():
-        yield name, _text(setting.value), setting.origin
+        yield name, _text(_shown(setting)), setting.origin
     for variable, secret in config.secrets.items():
         need = "" if secret.required else ", with a default" if secret.default is not None else ", optional"
         yield f"secrets.{variable}", f"{secret.path}#{secret.key}{need}", secret.origin
@@ -184,11 +172,11 @@ def _rows(config: Config, stores: Mapping[str, Options]) -> Iterator[tuple[str, 
 
 
 def _shown(setting: Setting) -> Value:
-    """Return the value of an option, redacted if it may be secret."""
+    """Return the value in a type of JSON, redacted if it may be secret."""
     value = setting.value
     if setting.secret or isinstance(value, Mapping):
         return REDACTED
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [item if isinstance(item, str | int | float | bool) else str(item) for item in value]
     return value if value is None or isinstance(value, str | int | float | bool) else str(value)
 
@@ -202,7 +190,9 @@ def _text(value: Value) -> str:
 def _described(config: Config, stores: Mapping[str, Options]) -> dict[str, Value]:
     chain = {link.store for link in config.chain}
     return {
-        "settings": {name: setting._asdict() for name, setting in settings(config).items()},
+        "settings": {
+            name: {"value": _shown(setting), "origin": setting.origin} for name, setting in settings(config).items()
+        },
         "secrets": {
             variable: {
                 "path": secret.path,

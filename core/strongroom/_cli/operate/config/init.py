@@ -13,8 +13,8 @@ from strongroom import private_file
 from strongroom._cli.operate.trust import trust_file
 from strongroom._cli.terminal import output
 from strongroom._config import discovery
+from strongroom._config.hints import members
 from strongroom._config.toml_text import parse_toml, toml_key, toml_string
-from strongroom._plugins.coercion import members
 from strongroom._plugins.option_schema import OptionSchema, Schema
 from strongroom.errors import ConfigurationError, StrongroomError
 
@@ -106,14 +106,14 @@ def _ask(option: OptionSchema, before: str = "") -> str:
 
 def _ask_rows() -> Iterator[str]:
     """Ask for rows of `[secrets]` until an empty line."""
-    from strongroom._config.document import Table
+    from strongroom._config.document import Document, Table
     from strongroom._config.secrets_table import read_secrets
 
     question = "A secret that the application needs, as VARIABLE=PATH#KEY, empty to finish"
     while text := click.prompt(question, default="", show_default=False, err=True):
         variable, _, reference = text.partition("=")
         try:
-            read_secrets(Table({variable.strip(): reference.strip()}, "the answer", "secrets"))
+            read_secrets(Table({variable.strip(): reference.strip()}, Document("the answer"), "secrets"))
         except StrongroomError as error:
             output.say(str(error))
             continue
