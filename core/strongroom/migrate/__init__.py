@@ -16,61 +16,42 @@ Store names are those of the command line: a store of the configuration or a plu
 opened stores by name with `stores={"name": store}`.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from strongroom._lazy_names import lazy_names
 
 # Import each name at first use (PEP 562), so that a plugin that imports `strongroom.migrate.spi` loads nothing else.
 if TYPE_CHECKING:
-    from strongroom.migrate.execution.history import CopiedHistory
-    from strongroom.migrate.ledger.runs import Run, runs
-    from strongroom.migrate.migrator import Migrator
-    from strongroom.migrate.plans.document import dump_plan, parse_plan
-    from strongroom.migrate.plans.plan import Item, OnConflict, Plan, PlannedKey, PlannedMapping, PlannedState
-    from strongroom.migrate.report import Action, ItemResult, ItemState, OnProgress, Progress, Report, html_report
-    from strongroom.migrate.sources import Selection
-
-_NAMES = {
-    "execution.history": "CopiedHistory",
-    "sources": "Selection",
-    "ledger.runs": "Run runs",
-    "migrator": "Migrator",
-    "plans.document": "dump_plan parse_plan",
-    "plans.plan": "Item OnConflict Plan PlannedKey PlannedMapping PlannedState",
-    "report": "Action ItemResult ItemState OnProgress Progress Report html_report",
-}
-_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
-
-__all__ = [
-    "Action",
-    "CopiedHistory",
-    "Item",
-    "ItemResult",
-    "ItemState",
-    "Migrator",
-    "OnConflict",
-    "OnProgress",
-    "Plan",
-    "PlannedKey",
-    "PlannedMapping",
-    "PlannedState",
-    "Progress",
-    "Report",
-    "Run",
-    "Selection",
-    "dump_plan",
-    "html_report",
-    "parse_plan",
-    "runs",
-]
-
-
-def __getattr__(name: str) -> object:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(f"strongroom.migrate.{_MODULES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    from strongroom.migrate.execution.history import CopiedHistory as CopiedHistory
+    from strongroom.migrate.ledger.runs import Run as Run
+    from strongroom.migrate.ledger.runs import runs as runs
+    from strongroom.migrate.migrator import Migrator as Migrator
+    from strongroom.migrate.plans.document import dump_plan as dump_plan
+    from strongroom.migrate.plans.document import parse_plan as parse_plan
+    from strongroom.migrate.plans.plan import Item as Item
+    from strongroom.migrate.plans.plan import OnConflict as OnConflict
+    from strongroom.migrate.plans.plan import Plan as Plan
+    from strongroom.migrate.plans.plan import PlannedKey as PlannedKey
+    from strongroom.migrate.plans.plan import PlannedMapping as PlannedMapping
+    from strongroom.migrate.plans.plan import PlannedState as PlannedState
+    from strongroom.migrate.report import Action as Action
+    from strongroom.migrate.report import ItemResult as ItemResult
+    from strongroom.migrate.report import ItemState as ItemState
+    from strongroom.migrate.report import OnProgress as OnProgress
+    from strongroom.migrate.report import Progress as Progress
+    from strongroom.migrate.report import Report as Report
+    from strongroom.migrate.report import html_report as html_report
+    from strongroom.migrate.sources import Selection as Selection
+else:
+    __getattr__, __dir__, __all__ = lazy_names(
+        __name__,
+        {
+            "strongroom.migrate.execution.history": "CopiedHistory",
+            "strongroom.migrate.ledger.runs": "Run runs",
+            "strongroom.migrate.migrator": "Migrator",
+            "strongroom.migrate.plans.document": "dump_plan parse_plan",
+            "strongroom.migrate.plans.plan": "Item OnConflict Plan PlannedKey PlannedMapping PlannedState",
+            "strongroom.migrate.report": "Action ItemResult ItemState OnProgress Progress Report html_report",
+            "strongroom.migrate.sources": "Selection",
+        },
+    )

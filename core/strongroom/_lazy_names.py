@@ -1,0 +1,31 @@
+"""Names of a package that are imported at their first use (PEP 562), so that importing it loads little."""
+
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+
+
+def lazy_names(
+    package: str, modules: Mapping[str, str]
+) -> tuple[Callable[[str], object], Callable[[], list[str]], list[str]]:
+    """Return `__getattr__`, `__dir__` and `__all__` of a package. Type checkers read its imports for them instead.
+
+    Args:
+        package: the `__name__` of the package.
+        modules: the names that each module provides, with spaces between them; NEW=OLD provides OLD as NEW.
+    """
+    sources = {
+        name.partition("=")[0]: (module, name.rpartition("=")[2])
+        for module, names in modules.items()
+        for name in names.split()
+    }
+
+    def attribute(name: str) -> object:
+        if name not in sources:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        module, original = sources[name]
+        value: object = getattr(import_module(module), original)
+        setattr(sys.modules[package], name, value)
+        return value
+
+    return attribute, lambda: sorted({*vars(sys.modules[package]), *sources}), sorted(sources)
