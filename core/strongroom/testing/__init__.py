@@ -3,66 +3,52 @@
 Each name is imported at its first use, so that `override` works without pytest and costs nothing until it is used.
 """
 
-from __future__ import annotations
-
-from importlib import import_module
 from typing import TYPE_CHECKING
 
+from strongroom._lazy_names import lazy_names
+
 if TYPE_CHECKING:
-    from strongroom.testing.cases import CANARY, CASES, NON_TEXT_CASES, Case
-    from strongroom.testing.faulty_services import DroppingProxy, dripping_server, dropping_proxy, silent_server
-    from strongroom.testing.migration_contract import ExporterContract, ImporterContract
-    from strongroom.testing.overrides import OverrideValue, SimulatedFailure, Slow, override
-    from strongroom.testing.plugin_contract import PluginContract
-    from strongroom.testing.rotator_contract import RotatorContract
-    from strongroom.testing.store_contract.async_stores import AsyncStoreContract
-    from strongroom.testing.store_contract.contract import StoreContract
+    from strongroom.testing.cases import CANARY as CANARY
+    from strongroom.testing.cases import CASES as CASES
+    from strongroom.testing.cases import NON_TEXT_CASES as NON_TEXT_CASES
+    from strongroom.testing.cases import Case as Case
+    from strongroom.testing.faulty_services import DroppingProxy as DroppingProxy
+    from strongroom.testing.faulty_services import dripping_server as dripping_server
+    from strongroom.testing.faulty_services import dropping_proxy as dropping_proxy
+    from strongroom.testing.faulty_services import silent_server as silent_server
+    from strongroom.testing.migration_contract import ExporterContract as ExporterContract
+    from strongroom.testing.migration_contract import ImporterContract as ImporterContract
+    from strongroom.testing.overrides import OverrideValue as OverrideValue
+    from strongroom.testing.overrides import SimulatedFailure as SimulatedFailure
+    from strongroom.testing.overrides import Slow as Slow
+    from strongroom.testing.overrides import override as override
+    from strongroom.testing.plugin_contract import PluginContract as PluginContract
+    from strongroom.testing.rotator_contract import RotatorContract as RotatorContract
+    from strongroom.testing.store_contract.async_stores import AsyncStoreContract as AsyncStoreContract
+    from strongroom.testing.store_contract.contract import StoreContract as StoreContract
+else:
+    # No name here is also a module's name: importing the module would replace the name.
+    _import, __dir__, __all__ = lazy_names(
+        __name__,
+        {
+            "strongroom.testing.cases": "CANARY CASES NON_TEXT_CASES Case",
+            "strongroom.testing.faulty_services": "DroppingProxy dripping_server dropping_proxy silent_server",
+            "strongroom.testing.migration_contract": "ExporterContract ImporterContract",
+            "strongroom.testing.overrides": "OverrideValue SimulatedFailure Slow override",
+            "strongroom.testing.plugin_contract": "PluginContract",
+            "strongroom.testing.rotator_contract": "RotatorContract",
+            "strongroom.testing.store_contract.async_stores": "AsyncStoreContract",
+            "strongroom.testing.store_contract.contract": "StoreContract",
+        },
+    )
 
-__all__ = [
-    "CANARY",
-    "CASES",
-    "NON_TEXT_CASES",
-    "AsyncStoreContract",
-    "Case",
-    "DroppingProxy",
-    "ExporterContract",
-    "ImporterContract",
-    "OverrideValue",
-    "PluginContract",
-    "RotatorContract",
-    "SimulatedFailure",
-    "Slow",
-    "StoreContract",
-    "dripping_server",
-    "dropping_proxy",
-    "override",
-    "silent_server",
-]
-
-# No name here is also a module's name: importing the module would replace the name.
-_NAMES = {
-    "store_contract.async_stores": "AsyncStoreContract",
-    "cases": "CANARY CASES NON_TEXT_CASES Case",
-    "store_contract.contract": "StoreContract",
-    "faulty_services": "DroppingProxy dripping_server dropping_proxy silent_server",
-    "migration_contract": "ExporterContract ImporterContract",
-    "overrides": "OverrideValue SimulatedFailure Slow override",
-    "rotator_contract": "RotatorContract",
-    "plugin_contract": "PluginContract",
-}
-_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name.endswith("Contract"):
-        try:
-            import pytest
-        except ModuleNotFoundError:
-            message = f'{name} needs pytest, which is not installed: pip install "strongroom[testing]"'
-            raise ModuleNotFoundError(message, name="pytest") from None
-        parts = {module.partition(".")[0] for each, module in _MODULES.items() if each.endswith("Contract")}
-        pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in parts))
-    found = globals()[name] = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-    return found
+    def __getattr__(name: str) -> object:
+        if name.endswith("Contract") and name in __all__:
+            try:
+                import pytest
+            except ModuleNotFoundError:
+                message = f'{name} needs pytest, which is not installed: pip install "strongroom[testing]"'
+                raise ModuleNotFoundError(message, name="pytest") from None
+            parts = "store_contract", "migration_contract", "plugin_contract", "rotator_contract"
+            pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in parts))
+        return _import(name)
