@@ -75,6 +75,17 @@ def complete(kind: str) -> Callable[[click.Context, click.Parameter, str], list[
     return callback
 
 
+def combined(*given: Callable[[_F], _F]) -> Callable[[_F], _F]:
+    """Return one decorator for several options."""
+
+    def decorate(function: _F) -> _F:
+        for option in reversed(given):
+            function = option(function)
+        return function
+
+    return decorate
+
+
 def json_option(text: str = "Print a JSON object.") -> Callable[[_F], _F]:
     """Return the option `--json`, with this help."""
     return click.option("--json", "as_json", is_flag=True, help=text)

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 
 @click.group("migrate", invoke_without_command=True, subcommand_metavar="[COMMAND [ARGS]...]")
-@plans.decorated(*plans.planning_options, runs.rate)
+@plans.planning_options
+@runs.rate
 @click.option("--dry-run", is_flag=True, help="Show the plan and write nothing.")
 @yes_option()
 @json_option()

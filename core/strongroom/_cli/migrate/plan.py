@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import getpass
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from strongroom import private_file
 from strongroom._cli.exit_codes import ExitCode
 from strongroom._cli.migrate.report import FILE, reason
-from strongroom._cli.options import Invocation, complete, current, json_option
+from strongroom._cli.options import Invocation, combined, complete, current, json_option
 from strongroom._cli.terminal import output, progress
 from strongroom._cli.terminal.confirmation import describe_store
 from strongroom._cli.terminal.output import Cell
@@ -30,8 +30,6 @@ from strongroom.secret import SensitiveStr, Value
 
 if TYPE_CHECKING:
     from strongroom.migrate import Migrator
-
-_F = TypeVar("_F", bound=Callable[..., object])
 
 _MAX_PLAN = 1 << 28
 """The largest plan that is read, in bytes: about 500,000 secrets."""
@@ -71,7 +69,7 @@ encrypt_to = click.option(
     multiple=True,
     help="Encrypt the written file to this age recipient. Repeatable.",
 )
-planning_options = (
+planning_options = combined(
     click.option(
         "--from",
         "sources",
@@ -112,22 +110,11 @@ planning_options = (
 )
 
 
-def decorated(*decorators: Callable[[_F], _F]) -> Callable[[_F], _F]:
-    """Return one decorator for several options."""
-
-    def decorate(function: _F) -> _F:
-        for option in reversed(decorators):
-            function = option(function)
-        return function
-
-    return decorate
-
-
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
 @click.command("plan")
-@decorated(*planning_options)
+@planning_options
 @click.option("-o", "--output", "file", metavar="FILE", type=FILE, help="Write the plan to this file, for `apply`.")
 @json_option()
 @current

@@ -13,7 +13,7 @@ import click
 from strongroom import private_file
 from strongroom._cli.migrate import plan as plans
 from strongroom._cli.migrate import report as reports
-from strongroom._cli.options import Invocation, current, json_option, yes_option
+from strongroom._cli.options import Invocation, combined, current, json_option, yes_option
 from strongroom._cli.terminal import output, progress
 from strongroom._cli.terminal.confirmation import confirm, describe_store, production_reasons
 from strongroom.errors import ConfigurationError, MigrationError, shown
@@ -46,11 +46,13 @@ rate = click.option(
 )
 
 
+_report_options = combined(json_option(), reports.html)
+_writing_options = combined(plans.mapping_file, plans.encrypt_to, rate, yes_option(), _report_options)
+
+
 @click.command("apply")
 @click.argument("file", type=reports.FILE)
-@plans.mapping_file
-@plans.encrypt_to
-@plans.decorated(rate, yes_option(), json_option(), reports.html)
+@_writing_options
 @current
 def apply_command(
     invocation: Invocation,
@@ -93,12 +95,7 @@ def apply_command(
 
 @click.command("resume")
 @reports.run_argument
-@plans.mapping_file
-@plans.encrypt_to
-@rate
-@yes_option()
-@json_option()
-@reports.html
+@_writing_options
 @current
 def resume_command(
     invocation: Invocation,
@@ -135,8 +132,7 @@ def resume_command(
 @click.command("verify")
 @reports.run_argument
 @plans.mapping_file
-@json_option()
-@reports.html
+@_report_options
 @current
 def verify_command(
     invocation: Invocation, run: str | None, *, mapping_file: Path | None, as_json: bool, html: Path | None
@@ -162,8 +158,7 @@ def verify_command(
 @click.command("undo")
 @reports.run_argument
 @yes_option()
-@json_option()
-@reports.html
+@_report_options
 @current
 def undo_command(invocation: Invocation, run: str | None, *, yes: bool, as_json: bool, html: Path | None) -> None:
     """Restore the target to its state before a migration.
@@ -191,8 +186,7 @@ def undo_command(invocation: Invocation, run: str | None, *, yes: bool, as_json:
 @reports.run_argument
 @plans.mapping_file
 @yes_option()
-@json_option()
-@reports.html
+@_report_options
 @current
 def delete_source_command(
     invocation: Invocation, run: str | None, *, mapping_file: Path | None, yes: bool, as_json: bool, html: Path | None

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from strongroom._cli.exit_codes import ExitCode
-from strongroom._cli.options import Invocation, complete, current, json_option, path_argument, store_option, yes_option
+from strongroom._cli.options import (
+    Invocation,
+    combined,
+    complete,
+    current,
+    json_option,
+    path_argument,
+    store_option,
+    yes_option,
+)
 from strongroom._cli.read.get import cell
 from strongroom._cli.terminal import output
 from strongroom._cli.terminal.confirmation import announce, confirm, reasons
@@ -20,7 +29,6 @@ if TYPE_CHECKING:
     from strongroom.store import VersionInfo
 
 _store = store_option("Use")
-_yes = yes_option("Do not ask for confirmation in production.")
 
 
 def as_version(word: str) -> Version:
@@ -28,7 +36,13 @@ def as_version(word: str) -> Version:
     return int(word) if word.isascii() and word.isdigit() else word
 
 
-_version = click.argument("version", type=as_version, shell_complete=complete("versions"))
+_changing_options = combined(
+    path_argument,
+    click.argument("version", type=as_version, shell_complete=complete("versions")),
+    _store,
+    yes_option("Do not ask for confirmation in production."),
+    json_option(),
+)
 
 
 @click.command("history")
@@ -108,11 +122,7 @@ def compare_versions(
 
 
 @click.command("rollback")
-@path_argument
-@_version
-@_store
-@_yes
-@json_option()
+@_changing_options
 @current
 def rollback_command(
     invocation: Invocation, path: str, version: Version, *, store: str | None, yes: bool, as_json: bool
@@ -136,11 +146,7 @@ def rollback_command(
 
 
 @click.command("undelete")
-@path_argument
-@_version
-@_store
-@_yes
-@json_option()
+@_changing_options
 @current
 def undelete_command(
     invocation: Invocation, path: str, version: Version, *, store: str | None, yes: bool, as_json: bool
