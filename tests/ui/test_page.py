@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from strongroom._cli.operate.status.migrations import MigrationStatus
-from strongroom._cli.operate.status.model import LinkStatus, RotationRow, Status, document
+from strongroom._cli.operate.status.model import ChainStatus, LinkStatus, RotationRow, document
 from strongroom._cli.operate.status.server import StatusServer
 from strongroom._config import CacheConfig, LinkConfig
 from strongroom.errors import Check, CheckState
@@ -21,12 +21,12 @@ HOSTILE = "<img src=x onerror=\"document.title='owned'\">"
 LONG = "a-store-with-a-name-that-is-much-longer-than-a-telephone-is-wide-" * 2
 
 
-def scene(*, done=87, store="vault") -> Status:
+def scene(*, done=87, store="vault") -> ChainStatus:
     """A migration that runs, a store that is out, a rotation in its grace time, two applications."""
     now = datetime.now(UTC)
     ok = LinkConfig("env", paths=("database/*",))
     refused = Check("reachable", CheckState.FAILED, "https://vault.eu.example: Connection refused", "Check the network")
-    return Status(
+    return ChainStatus(
         time=now,
         probed=now,
         environment="staging",

@@ -14,7 +14,7 @@ from rich.console import Console
 from strongroom import SecretsManager, events
 from strongroom import status as reports
 from strongroom._cli.operate.status.migrations import Migrations
-from strongroom._cli.operate.status.model import LinkStatus, Status
+from strongroom._cli.operate.status.model import ChainStatus, LinkStatus
 from strongroom._cli.operate.status.status import _screen
 from strongroom._cli.operate.status.view import _next
 from strongroom._config import CacheConfig, LinkConfig, discovery
@@ -176,7 +176,7 @@ def test_watch_needs_a_terminal(command):
 def test_a_small_screen_tells_how_much_it_leaves_out():
     """Each line is on the screen, or counted in its last line."""
     links = tuple(LinkStatus(LinkConfig(f"store-{number}"), "env", "") for number in range(30))
-    status = Status(datetime.now(UTC), None, None, False, links, CacheConfig(), None, (), (), ())
+    status = ChainStatus(datetime.now(UTC), None, None, False, links, CacheConfig(), None, (), (), ())
 
     def lines(height: int) -> list[str]:
         screen = StringIO()

@@ -15,7 +15,7 @@ _TYPES = {"number": "int", "integer": "int", "port": "int", "boolean": "bool"}
 _GENERATORS = {"password": "password", "hex": "hex", "base64": "token"}
 
 
-class Row(NamedTuple):
+class DeclaredSecret(NamedTuple):
     """One secret.
 
     Attributes:
@@ -29,7 +29,7 @@ class Row(NamedTuple):
     settings: Mapping[str, Any] = {}
 
 
-class Declared(NamedTuple):
+class Declarations(NamedTuple):
     """The secrets of a file.
 
     Attributes:
@@ -38,12 +38,12 @@ class Declared(NamedTuple):
         notes: parts without a counterpart, each with its reason.
     """
 
-    rows: list[Row]
+    rows: list[DeclaredSecret]
     project: str = ""
     notes: tuple[str, ...] = ()
 
 
-def read_secretspec(document: Mapping[str, Any], profile: str) -> Declared:
+def read_secretspec(document: Mapping[str, Any], profile: str) -> Declarations:
     """Return the secrets of a profile of secretspec.toml, laid over the profile `default`.
 
     Raises:
@@ -58,8 +58,10 @@ def read_secretspec(document: Mapping[str, Any], profile: str) -> Declared:
             if isinstance(about, Mapping):
                 found[variable] = {**found.get(variable, {}), **about}
     notes: list[str] = []
-    rows = [Row(variable, None, _secretspec_row(variable, about, notes)) for variable, about in found.items()]
-    return Declared(rows, str(_mapping(document.get("project")).get("name") or ""), tuple(notes))
+    rows = [
+        DeclaredSecret(variable, None, _secretspec_row(variable, about, notes)) for variable, about in found.items()
+    ]
+    return Declarations(rows, str(_mapping(document.get("project")).get("name") or ""), tuple(notes))
 
 
 def _secretspec_row(variable: str, about: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
@@ -79,10 +81,10 @@ def _secretspec_row(variable: str, about: Mapping[str, Any], notes: list[str]) -
     return settings
 
 
-def read_env_schema(text: str) -> Declared:
+def read_env_schema(text: str) -> Declarations:
     """Return the sensitive items of a .env.schema. By default all are, and all are required."""
     sensitive, required = True, True
-    rows: list[Row] = []
+    rows: list[DeclaredSecret] = []
     notes: list[str] = []
     words: list[str] = []
     decorators: dict[str, str] = {}
@@ -100,7 +102,7 @@ def read_env_schema(text: str) -> Declared:
         elif item := _ITEM.fullmatch(line):
             if _is(decorators, "sensitive", "public", default=sensitive):
                 needed = _is(decorators, "required", "optional", default=required)
-                rows.append(Row(item[1], None, _schema_row(words, decorators, required=needed)))
+                rows.append(DeclaredSecret(item[1], None, _schema_row(words, decorators, required=needed)))
                 if item[2].strip():
                     notes.append(f"{item[1]}: its value is not copied")
             else:
@@ -108,7 +110,7 @@ def read_env_schema(text: str) -> Declared:
             words, decorators = [], {}
         else:
             words, decorators = [], {}
-    return Declared(rows, notes=tuple(notes))
+    return Declarations(rows, notes=tuple(notes))
 
 
 def _is(decorators: Mapping[str, str], name: str, opposite: str, *, default: bool) -> bool:
@@ -126,30 +128,30 @@ def _schema_row(words: list[str], decorators: Mapping[str, str], *, required: bo
     return settings
 
 
-def read_teller(document: Mapping[str, Any]) -> Declared:
+def read_teller(document: Mapping[str, Any]) -> Declarations:
     """Return the secrets that a .teller.yml maps one by one, in its format of version 1 or 2."""
-    rows: dict[str, Row] = {}
+    rows: dict[str, DeclaredSecret] = {}
     notes: list[str] = []
     for name, provider in _mapping(document.get("providers")).items():
         about = _mapping(provider)
         for variable, place in _mapping(about.get("env")).items():
             at = _mapping(place)
-            rows[variable] = Row(variable, (_teller_path(at), str(at.get("field") or variable)))
+            rows[variable] = DeclaredSecret(variable, (_teller_path(at), str(at.get("field") or variable)))
         maps = about.get("maps")
         for place in maps if isinstance(maps, list) else ():
             rows |= {row.variable: row for row in _teller_rows(_mapping(place), name, notes)}
         if about.get("env_sync"):
             notes.append(f"{name}: env_sync names no keys, so its secrets have to be listed by hand")
-    return Declared(list(rows.values()), str(document.get("project") or ""), tuple(notes))
+    return Declarations(list(rows.values()), str(document.get("project") or ""), tuple(notes))
 
 
-def _teller_rows(place: Mapping[str, Any], provider: str, notes: list[str]) -> Iterator[Row]:
+def _teller_rows(place: Mapping[str, Any], provider: str, notes: list[str]) -> Iterator[DeclaredSecret]:
     path = _teller_path(place)
     keys = _mapping(place.get("keys"))
     if not keys:
         notes.append(f"{provider}: {path} names no keys, so its secrets have to be listed by hand")
     for key, variable in keys.items():
-        yield Row(key if variable == "==" else str(variable), (path, key))
+        yield DeclaredSecret(key if variable == "==" else str(variable), (path, key))
 
 
 def _teller_path(place: Mapping[str, Any]) -> str:

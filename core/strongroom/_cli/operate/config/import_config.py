@@ -10,7 +10,13 @@ from typing import Any
 
 import click
 
-from strongroom._cli.operate.config.declarations import Declared, Row, read_env_schema, read_secretspec, read_teller
+from strongroom._cli.operate.config.declarations import (
+    Declarations,
+    DeclaredSecret,
+    read_env_schema,
+    read_secretspec,
+    read_teller,
+)
 from strongroom._cli.terminal import output
 from strongroom._config.discovery import MAX_FILE_SIZE
 from strongroom._config.file import read_file
@@ -45,7 +51,7 @@ def import_command(file: Path, profile: str, folder: str | None) -> None:
         output.say(f"note: {note}")
 
 
-def _read(file: Path, profile: str) -> Declared:
+def _read(file: Path, profile: str) -> Declarations:
     text = read_text(file, "The file to import", MAX_FILE_SIZE)
     if file.name.endswith(".toml"):
         try:
@@ -81,7 +87,7 @@ def _path(text: str) -> str:
         raise click.UsageError(f"--path: {error.reason}") from None
 
 
-def _lines(rows: list[Row], path: str) -> Iterator[str]:
+def _lines(rows: list[DeclaredSecret], path: str) -> Iterator[str]:
     mapping = EnvironmentMapping()
     for row in rows:
         place = row.reference or mapping.locate(row.variable) or (path, row.variable.lower())

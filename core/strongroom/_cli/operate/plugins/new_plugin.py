@@ -26,7 +26,7 @@ _LONGEST_NAME = 20
 _HERE = "strongroom._cli.operate.plugins"
 
 
-class Kind(NamedTuple):
+class PluginKind(NamedTuple):
     """One kind of plugin.
 
     Attributes:
@@ -46,32 +46,32 @@ class Kind(NamedTuple):
     owner: str = _HERE
 
 
-KINDS: Mapping[str, Kind] = {
-    "store": Kind(
+KINDS: Mapping[str, PluginKind] = {
+    "store": PluginKind(
         "strongroom.stores",
         "open_$identifier",
         "The store $name for Strongroom",
         'Name it in `strongroom.toml`:\n\n```toml\nchain = ["$name"]\nstores.$name.root = "secrets"\n```',
     ),
-    "importer": Kind(
+    "importer": PluginKind(
         "strongroom.importers",
         "import_$identifier",
         "The importer $name for Strongroom",
         "Name it as the source of a migration:\n\n```bash\nstrongroom migrate --from $name:FILE --to STORE\n```",
     ),
-    "exporter": Kind(
+    "exporter": PluginKind(
         "strongroom.exporters",
         "export_$identifier",
         "The exporter $name for Strongroom",
         "Name it as the target of a migration:\n\n```bash\nstrongroom migrate --from STORE --to $name:FOLDER\n```",
     ),
-    "command": Kind(
+    "command": PluginKind(
         "strongroom.commands",
         "$identifier",
         "The command $name for Strongroom",
         "```bash\nstrongroom $name --help\n```",
     ),
-    "auth": Kind(
+    "auth": PluginKind(
         "strongroom_vault.auth",
         "${class_name}Auth",
         "The authentication method $name for the store vault of Strongroom",

@@ -57,7 +57,7 @@ class RotationRow:
 
 
 @dataclass(frozen=True)
-class Status:
+class ChainStatus:
     """The whole status at one time. The cache on disk is None if it is disabled; migrations are newest first."""
 
     time: datetime
@@ -77,7 +77,7 @@ class Status:
         return all(link.ok for link in self.links)
 
 
-def document(status: Status, *, paths: bool) -> dict[str, Any]:
+def document(status: ChainStatus, *, paths: bool) -> dict[str, Any]:
     """Return the status as a JSON object. Durations are seconds, sizes are bytes."""
     cache = status.cache
     return {

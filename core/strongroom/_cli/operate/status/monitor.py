@@ -13,7 +13,7 @@ from strongroom._chain.threads import Threads
 from strongroom._cli.operate.cache import inspected
 from strongroom._cli.operate.examination import chain_of, location_of, state_of
 from strongroom._cli.operate.status.migrations import Migrations
-from strongroom._cli.operate.status.model import LinkStatus, RotationRow, Status
+from strongroom._cli.operate.status.model import ChainStatus, LinkStatus, RotationRow
 from strongroom.errors import StoreError, StrongroomError
 from strongroom.store import require_paths
 
@@ -79,7 +79,7 @@ class Monitor:
         with self._lock:
             return [health.error for health in self._health.values() if health.error is not None]
 
-    def status(self) -> Status:
+    def status(self) -> ChainStatus:
         """Return the status: stores and rotations as of the last probe, everything on this machine as of now.
 
         Raises:
@@ -88,7 +88,7 @@ class Monitor:
         with self._lock:
             links = tuple(map(self._link, self._config.chain))
             rotations, probed = self._rotations, self._probed
-        return Status(
+        return ChainStatus(
             time=datetime.now(UTC),
             probed=probed,
             environment=self._config.environment,

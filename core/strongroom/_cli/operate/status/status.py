@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.segment import SegmentLines
 
-    from strongroom._cli.operate.status.model import Status
+    from strongroom._cli.operate.status.model import ChainStatus
 
 _FRAME = 0.5
 """Seconds between two frames of `--watch`."""
@@ -73,7 +73,7 @@ def _watch(monitor: Monitor, interval: float, *, paths: bool) -> None:
         return
 
 
-def _screen(console: Console, status: Status, *, paths: bool) -> SegmentLines:
+def _screen(console: Console, status: ChainStatus, *, paths: bool) -> SegmentLines:
     """Return the lines that fit on the screen. If there are more, the last one tells how many."""
     from rich.console import Group
     from rich.segment import Segment, SegmentLines

@@ -10,7 +10,7 @@ from rich.filesize import decimal
 
 from strongroom._cli.operate.doctor import advised
 from strongroom._cli.operate.status.migrations import MigrationStatus
-from strongroom._cli.operate.status.model import LinkStatus, RotationRow, Status
+from strongroom._cli.operate.status.model import ChainStatus, LinkStatus, RotationRow
 from strongroom._cli.rotate.rotation_status import condition
 from strongroom._cli.terminal.output import Cell, counted, joined, state
 from strongroom.durations import format_duration
@@ -31,7 +31,7 @@ class Section(NamedTuple):
     rows: Sequence[tuple[Cell | str, ...]]
 
 
-def sections(status: Status, *, paths: bool) -> Iterator[Section]:
+def sections(status: ChainStatus, *, paths: bool) -> Iterator[Section]:
     """Yield the sections that have something to show, the most important first: a small screen cuts the rest."""
     now = status.time
     yield Section("chain", ("link", "status", "took", "details"), [*_links(status)])
@@ -47,7 +47,7 @@ def sections(status: Status, *, paths: bool) -> Iterator[Section]:
         yield Section("watch", ("process", "watches", "secrets"), watches)
 
 
-def _links(status: Status) -> Iterator[tuple[Cell | str, ...]]:
+def _links(status: ChainStatus) -> Iterator[tuple[Cell | str, ...]]:
     for number, link in enumerate(status.links, 1):
         took = "" if link.seconds is None else f"{link.seconds * 1000:.0f} ms"
         details = link.location or link.detail if link.ok else link.detail
@@ -61,7 +61,7 @@ def _checks(link: LinkStatus) -> Iterator[tuple[Cell | str, ...]]:
             yield f"  {check.name}", state(check.state.value), "", advised(check.detail, check.hint)
 
 
-def _caches(status: Status) -> Iterator[tuple[Cell | str, ...]]:
+def _caches(status: ChainStatus) -> Iterator[tuple[Cell | str, ...]]:
     if (disk := status.disk_cache) is not None:
         holds = disk.fault or f"{counted(disk.entries, 'entry', 'entries')}, {decimal(disk.size)}"
         yield "on disk", state("warning" if disk.fault else "ok", "disk"), holds, ""
@@ -75,7 +75,7 @@ def _caches(status: Status) -> Iterator[tuple[Cell | str, ...]]:
             yield _process(report, status.time), named, kept, f"{cache.hits:,}"
 
 
-def _watches(status: Status, *, paths: bool) -> Iterator[tuple[Cell | str, ...]]:
+def _watches(status: ChainStatus, *, paths: bool) -> Iterator[tuple[Cell | str, ...]]:
     for report in status.processes:
         if report.watches:
             total = sum(watch.secrets for watch in report.watches)
