@@ -93,7 +93,7 @@ Result: TypeAlias = "tuple[Attempt, Reading | StrongroomError]"
 """One link's attempt, with the reading that has the requested value, or with the error."""
 
 
-class Request(NamedTuple):
+class ReadRequest(NamedTuple):
     """The arguments of a read that all links share: see `Chain.resolve`. `wanted` names the value in messages."""
 
     extract: Extract
@@ -117,7 +117,7 @@ class Request(NamedTuple):
         return cls(extract, wanted or ("" if key is None else f"key {key!r}"), fresh, allow_dynamic)
 
 
-def value_of(request: Request, reading: Reading) -> Value:
+def value_of(request: ReadRequest, reading: Reading) -> Value:
     """Return the requested value of a reading that has it."""
     value = request.extract(reading.data)
     if isinstance(value, SensitiveDict):
@@ -143,7 +143,7 @@ def not_queried(path: str, store: str) -> Result:
     return Attempt(store, Answer.NOT_ASKED, reason), error
 
 
-def judged(path: str, store: str, reading: Reading, request: Request, started: float) -> Result:
+def judged(path: str, store: str, reading: Reading, request: ReadRequest, started: float) -> Result:
     """Return the result of a read that began then, and brought this reading."""
     if reading.outage is not None and request.extract(reading.data) is MISSING:
         return failed(reading.outage, store, started)  # the store may have the key by now

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from strongroom import events
-from strongroom._chain.answer import Extract, Reading, Request, Result, value_of
+from strongroom._chain.answer import Extract, Reading, ReadRequest, Result, value_of
 from strongroom._chain.link import Link
 from strongroom._chain.read_log import ReadLog
 from strongroom._chain.resolution import DEFAULT_STORE, Resolution, WriteTarget
@@ -108,7 +108,7 @@ class Chain:
         """
         path = check_path(path)
         key = None if key is None else check_key(key, path)
-        request = Request.of(key, extract, wanted, fresh=fresh, allow_dynamic=allow_dynamic)
+        request = ReadRequest.of(key, extract, wanted, fresh=fresh, allow_dynamic=allow_dynamic)
         results: list[tuple[Link, Result]] = []
         with time_limit(self._timeout):
             for link in self._links:
@@ -128,7 +128,7 @@ class Chain:
         """
         if events.auditors:
             return None
-        request = Request.of(key)
+        request = ReadRequest.of(key)
         for link in self._links:
             if link.covers(path):
                 if (result := link.query_cached(path, key, request)) is None:
@@ -154,7 +154,7 @@ class Chain:
 
         path = check_path(path)
         key = None if key is None else check_key(key, path)
-        request = Request.of(key, fresh=True, allow_dynamic=False)
+        request = ReadRequest.of(key, fresh=True, allow_dynamic=False)
         results, ages = query_each(self._links, path, key, request)
         self._note(path, key, results)
         read = partial(self.resolve, fresh=True, allow_dynamic=False)
@@ -171,7 +171,7 @@ class Chain:
             self._reads.note(path, key, link, result)
 
     def _conclude_or_compose(
-        self, path: str, key: str | None, request: Request, results: Sequence[tuple[Link, Result]], read: Read
+        self, path: str, key: str | None, request: ReadRequest, results: Sequence[tuple[Link, Result]], read: Read
     ) -> Resolution:
         """Return the resolution of `_conclude`; for an absence, that of the value's composition, if it has one."""
         composition = None if key is None else self._composed.get((path, key))
@@ -185,7 +185,7 @@ class Chain:
         return compose(path, key, composition, read)
 
     def _conclude(
-        self, path: str, key: str | None, request: Request, results: Sequence[tuple[Link, Result]]
+        self, path: str, key: str | None, request: ReadRequest, results: Sequence[tuple[Link, Result]]
     ) -> Resolution:
         """Return the resolution that follows from the links' results, or raise the error."""
         attempts: list[Attempt] = []
@@ -223,7 +223,7 @@ class Chain:
                 results[check_path(path)] = []
             except StrongroomError as error:
                 outcomes[path] = error
-        request = Request.of(None, fresh=fresh, allow_dynamic=allow_dynamic)
+        request = ReadRequest.of(None, fresh=fresh, allow_dynamic=allow_dynamic)
         with time_limit(self._timeout):
             waiting = dict.fromkeys(results)
             for link in self._links:

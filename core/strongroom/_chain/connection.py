@@ -42,7 +42,7 @@ _MOST_PATHS = 1000
 """The outages of this many single paths are remembered; beyond them the oldest is forgotten."""
 
 
-class Connection:
+class StoreConnection:
     """The way to one store of a chain.
 
     Args:

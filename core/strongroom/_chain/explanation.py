@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from strongroom._chain.answer import Request, Result, value_of
+from strongroom._chain.answer import ReadRequest, Result, value_of
 from strongroom._chain.connection import SHARE
 from strongroom.encoding import to_json, to_json_text
 from strongroom.errors import Answer, Attempt, StoreError, StrongroomError
@@ -73,7 +73,7 @@ class Explanation:
 
 
 def query_each(
-    links: Sequence[Link], path: str, key: str | None, request: Request
+    links: Sequence[Link], path: str, key: str | None, request: ReadRequest
 ) -> tuple[list[tuple[Link, Result]], list[float | None]]:
     """Query every link that covers the path, each within its own `timeout`.
 
@@ -91,7 +91,7 @@ def query_each(
 
 def explained(
     links: Sequence[Link],
-    request: Request,
+    request: ReadRequest,
     results: Sequence[tuple[Link, Result]],
     ages: Sequence[float | None],
     conclusion: Resolution | StrongroomError,
@@ -109,7 +109,7 @@ def explained(
     return Explanation(answers, passed_over, next((answer for answer in answers if answer.attempt is last), default))
 
 
-def _answer(request: Request, result: Result, age: float | None) -> LinkAnswer:
+def _answer(request: ReadRequest, result: Result, age: float | None) -> LinkAnswer:
     attempt, found = result
     if isinstance(found, StrongroomError):
         return LinkAnswer(attempt, disk_age=age)

@@ -10,9 +10,9 @@ from functools import partial
 from operator import methodcaller
 from typing import TYPE_CHECKING, TypeVar
 
-from strongroom._chain.answer import MISSING, Reading, Request, Result, failed, judged, not_queried
+from strongroom._chain.answer import MISSING, Reading, ReadRequest, Result, failed, judged, not_queried
 from strongroom._chain.cache import CacheUsage, Flight, MemoryCache, Snapshot
-from strongroom._chain.connection import Connection, Opener
+from strongroom._chain.connection import Opener, StoreConnection
 from strongroom._chain.merge import Merges
 from strongroom.errors import (
     Answer,
@@ -72,7 +72,7 @@ class Link:
         self.missing_ttl = cache.missing_ttl
         self.ttl = cache.ttl
         self.forgotten = 0
-        self.connection = Connection(self.name, opener, config.timeout)
+        self.connection = StoreConnection(self.name, opener, config.timeout)
         self._cache = MemoryCache(self.name, cache)
         self._disk = disk
         self._followers: tuple[Link, ...] = ()
@@ -117,7 +117,7 @@ class Link:
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
-    def query(self, path: str, key: str | None, request: Request) -> Result:
+    def query(self, path: str, key: str | None, request: ReadRequest) -> Result:
         started = time.monotonic()
         if not request.allow_dynamic and self.creates(path):
             return not_queried(path, self.name)
@@ -129,7 +129,7 @@ class Link:
             return failed(error, self.name, started)
         return judged(path, self.name, reading, request, started)
 
-    def query_cached(self, path: str, key: str | None, request: Request) -> Result | None:
+    def query_cached(self, path: str, key: str | None, request: ReadRequest) -> Result | None:
         """Return the result of `query` if the cache in memory has the value, and it is current; else None.
 
         The store is neither opened nor queried.
@@ -145,7 +145,7 @@ class Link:
             return None
         return judged(path, self.name, reading, request, started)
 
-    def query_many(self, paths: Sequence[str], request: Request) -> Iterator[tuple[str, Result]]:
+    def query_many(self, paths: Sequence[str], request: ReadRequest) -> Iterator[tuple[str, Result]]:
         """Yield the result of `query` for each path, read as one batch."""
         started = time.monotonic()
         if not request.allow_dynamic:
@@ -172,7 +172,7 @@ class Link:
             return Attempt(self.name, Answer.NOT_FOUND, "it has no such version", seconds), secret
         return Attempt(self.name, Answer.FOUND, f"found, version {secret.version}", seconds), secret
 
-    def _missing_key_expired(self, reading: Reading, request: Request) -> bool:
+    def _missing_key_expired(self, reading: Reading, request: ReadRequest) -> bool:
         """Return True if the cached secret lacks the value and is older than `missing_ttl`: query the store again."""
         expired = reading.cached and not reading.stale and reading.age >= self.missing_ttl
         return expired and request.extract(reading.data) is MISSING

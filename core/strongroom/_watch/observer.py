@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple, TypeAlias
 
-from strongroom._chain.answer import Reading, Request
+from strongroom._chain.answer import Reading, ReadRequest
 from strongroom._chain.link import Link
 from strongroom._digest import Digester
 from strongroom._watch.change import Change
@@ -155,7 +155,7 @@ class Observer:
         others = [path for path in known if path not in set(dynamic)]
         sightings: dict[str, Sighting] = {}
         for paths, is_fresh in ((dynamic, False), (others, fresh)):
-            request = Request.of(None, fresh=is_fresh)
+            request = ReadRequest.of(None, fresh=is_fresh)
             for path, (attempt, found) in link.query_many(paths, request) if paths else ():
                 sightings[path] = self._sighting(attempt.answer, found, known[path])
         return sightings
