@@ -348,6 +348,13 @@ def off_loop_untimed(
     return _derived(method, lambda threads, call, _: threads.run(call))
 
 
+def off_loop_to_the_end(
+    method: Callable[Concatenate[_S, _P], _R],
+) -> Callable[Concatenate[_S, _P], Coroutine[Any, Any, _R]]:
+    """Return a coroutine function for a method of several calls that must not be cut off: see `Threads.write`."""
+    return _derived(method, lambda threads, call, _: threads.write(call))
+
+
 def in_loop(
     method: Callable[..., Any],
 ) -> Callable[[Callable[_P, Coroutine[Any, Any, _R]]], Callable[_P, Coroutine[Any, Any, _R]]]:

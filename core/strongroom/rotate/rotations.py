@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from strongroom import _plugins as plugins
 from strongroom._boundary.enforcement import open_plugin
+from strongroom._chain.threads import off_loop_to_the_end, off_loop_untimed
 from strongroom._config import Config, RotationConfig
 from strongroom._config.document import listed
 from strongroom._config.trust import not_trusted
@@ -236,29 +237,12 @@ class Rotations:
 
     # --- off the event loop -------------------------------------------------------------------------------------------
 
-    async def arotate(self, path: str) -> RotationStatus:
-        """`rotate`, off the event loop."""
-        return await self._threads.write(self.rotate, path)
-
-    async def arotate_if_due(self, path: str) -> RotationStatus | None:
-        """`rotate_if_due`, off the event loop."""
-        return await self._threads.write(self.rotate_if_due, path)
-
-    async def aresume(self, path: str, *, take_over: bool = False, now: bool = False) -> RotationStatus:
-        """`resume`, off the event loop."""
-        return await self._threads.write(self.resume, path, take_over=take_over, now=now)
-
-    async def aundo(self, path: str, *, take_over: bool = False) -> RotationStatus:
-        """`undo`, off the event loop."""
-        return await self._threads.write(self.undo, path, take_over=take_over)
-
-    async def astatus(self, paths: Iterable[str] | None = None) -> list[RotationStatus]:
-        """`status`, off the event loop."""
-        return await self._threads.run(self.status, paths)
-
-    async def ahistory(self, path: str) -> list[RotatedVersion]:
-        """`history`, off the event loop."""
-        return await self._threads.run(self.history, path)
+    arotate = off_loop_to_the_end(rotate)
+    arotate_if_due = off_loop_to_the_end(rotate_if_due)
+    aresume = off_loop_to_the_end(resume)
+    aundo = off_loop_to_the_end(undo)
+    astatus = off_loop_untimed(status)
+    ahistory = off_loop_untimed(history)
 
     # --- parts --------------------------------------------------------------------------------------------------------
 

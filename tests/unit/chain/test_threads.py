@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from strongroom import Resolution, SecretsManager, Versions
+from strongroom import Resolution, Rotations, SecretsManager, Versions
 from strongroom._chain import threads as threads_module
 from strongroom._chain.threads import Threads
 from strongroom.errors import SecretNotFoundError, StoreUnavailableError
@@ -413,7 +413,12 @@ def test_a_failed_call_of_a_task_that_was_cancelled_is_not_logged(caplog) -> Non
 
 # --- methods as coroutine functions -----------------------------------------------------------------------------------
 
-DERIVED = [(SecretsManager, "aget_secret"), (SecretsManager, "aset_secret"), (Versions, "arollback")]
+DERIVED = [
+    (SecretsManager, "aget_secret"),
+    (SecretsManager, "aset_secret"),
+    (Versions, "arollback"),
+    (Rotations, "arotate"),
+]
 
 
 @pytest.mark.parametrize(("owner", "name"), DERIVED)
