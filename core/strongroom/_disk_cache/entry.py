@@ -93,7 +93,7 @@ class CacheEntry(NamedTuple):
         return now.wall - self.asked.wall, False
 
     def answer(self, age: float) -> AgedSecret | AgedAbsence:
-        """Return what the store answered that long ago, as a secret or as an error to raise."""
+        """Return the store's answer, which is `age` seconds old, as a secret or as an error to raise."""
         if self.data is None:
             return AgedAbsence(self.path, self.reason).aged(age)
         left = None if self.expires is None else max(0.0, self.expires - age)
@@ -139,7 +139,7 @@ class SealedEntry(NamedTuple):
 
     @classmethod
     def seal(cls, keys: Keys, name: bytes, path: bytes, entry: CacheEntry) -> Self:
-        """Return the row of an entry, sealed under a key of its own."""
+        """Return the row of an entry, sealed under a separate key."""
         asked, ends = round(entry.asked.wall * 1e6), int(entry.asked.wall + entry.lifetime) + 1
         row = cls(name, path, asked, ends, b"")
         salt, nonce = os.urandom(_SALT_SIZE), os.urandom(_NONCE_SIZE)

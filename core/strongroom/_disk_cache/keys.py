@@ -29,7 +29,7 @@ _FORMAT = b"strongroom disk cache 1"
 
 
 class Keys(NamedTuple):
-    """What is derived from the root key.
+    """The keys that are derived from the root key.
 
     Attributes:
         ident: names the file of entries, so that another machine or another root key has another file.

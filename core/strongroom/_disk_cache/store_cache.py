@@ -113,7 +113,7 @@ class StoreCache:
         return look.found[path].age if look is not None and path in look.found else None
 
     def fetch(self, path: str, load: Callable[[], Secret], *, fresh: bool = False) -> Secret:
-        """Return the secret at a path: from the cache if it is current there, else from `load`.
+        """Return the secret at a path: from the cache if it is current there, otherwise from `load`.
 
         Of several processes that have a miss, one calls `load`; the others wait for its entry, for half of the time
         that the call has.

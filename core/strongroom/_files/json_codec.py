@@ -1,6 +1,6 @@
 """JSON: an object of paths, each an object of keys. Bytes are `{"strongroom:bytes": "<base64>"}`, as everywhere.
 
-A module of its own, as each format has, so that none loads the library of another.
+Each format has a separate module, so that none loads the library of another.
 """
 
 from __future__ import annotations
