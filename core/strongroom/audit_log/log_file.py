@@ -169,14 +169,14 @@ class LogFile:
             last, content = record.head, content + record.line + b"\n"
         # A removed line is recorded in the file that had it.
         if self._max_size is not None and size and size + len(content) > self._max_size and not lost:
-            os.fsync(descriptor)
+            os.fsync(descriptor)  # a power failure must not leave a gap before the next file
             _archive(self._file, begin)
             return False
         _write_all(descriptor, content, size)
-        if sync or not size:
+        if sync:
             os.fsync(descriptor)
-        if not size:
-            private_file.sync_folder(self._file.parent)
+            if not size:
+                private_file.sync_folder(self._file.parent)
         self._known = status.st_ino, size + len(content), last
         return True
 
