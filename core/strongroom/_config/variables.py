@@ -57,6 +57,8 @@ class Variables(NamedTuple):
             ConfigurationError: a variable matches neither a store nor a plugin, or two of them with the same upper-case
                 name.
         """
+        if not self.stores:
+            return {}
         stores = list(stores)
         names = _by_upper_name(stores)
         unknown = [variable for variable in self.stores if _fitting(variable, names) is None]

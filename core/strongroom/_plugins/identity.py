@@ -31,7 +31,7 @@ def identity(config: Config, store: str) -> Mapping[str, Value] | None:
     known = schema(config, store)
     if not known.stores or not all(_is_kept(kind, store) for kind in known.stores):
         return None
-    found = {name: setting.value for name, setting in settings(config, store, known=known).items()}
+    found = {name: setting.value for name, setting in settings(config, store).items()}
     options = {name: _plain(value) for name, value in found.items()}
     named: dict[str, Value] = {}
     for name, option in known.options.items():

@@ -14,10 +14,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias, overload
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast, overload
 
 from strongroom._boundary.containment import contained, is_interrupt
-from strongroom._config import Config, Rank, Setting, StoreConfig
+from strongroom._config import Config, Rank, Setting
 from strongroom._plugins.distributions import by_name, described, entry_point, entry_points, missing
 from strongroom._plugins.option_schema import Schema, read_schema
 from strongroom._plugins.resolution import check_written, resolve
@@ -67,6 +67,78 @@ class Plugin(NamedTuple):
         return " and ".join(map(described, self.points))
 
 
+class _ConfiguredPlugin:
+    """The plugin of a store with its options. They are resolved once, unless one is in a file, which may be replaced.
+
+    Raises:
+        PluginError: the plugin is not installed, is claimed by two distributions, or is broken.
+    """
+
+    def __init__(self, config: Config, store: str, group: str = STORES) -> None:
+        self._config = config
+        self._group = group
+        self._about = config.store(store)
+        self.target = load(group, self._about.plugin, self._about.origin)
+        self.schema = read_schema(self.target, self._about.plugin)
+        self._settings: Mapping[str, Setting] | None = None
+
+    def settings(self) -> Mapping[str, Setting]:
+        """Return the options, each with its origin.
+
+        Raises:
+            ConfigurationError: an option is wrong: see `resolution.resolve`.
+        """
+        if self._settings is not None:
+            return self._settings
+        files: list[Path] = []
+
+        def read_file(file: Path, where: str) -> str:
+            files.append(file)
+            return read_text(file, where, MAX_REFERENCE_SIZE)
+
+        found = resolve(self._about, self.schema, self._config, read_file)
+        if not files:
+            self._settings = found
+        return found
+
+    def open(self) -> object:
+        mapping = {} if self.schema.mapping is None else {self.schema.mapping: self._config.mapping}
+        opened = self.call(partial(self.target, **mapping))
+        if self._group == STORES and not isinstance(opened, SecretStore):
+            raise broken(self._about.plugin, opened, "store")
+        return opened
+
+    def call(self, function: Opener) -> object:
+        """Call the plugin's opener or check with the options. A ConfigurationError names their origin."""
+        given = self.settings()
+        fault = wrong = ""
+        checks: tuple[Check, ...] = ()
+        opened: object = None
+        try:
+            opened = function(**{name: setting.value for name, setting in given.items()})
+        except ImportError as error:
+            fault = missing(entry_point(self._group, self._about.plugin), error)
+        except FileNotFoundError:
+            if not _is_working_directory_gone():
+                raise
+            gone = "the working directory is gone: start in one that is there, or give whole paths"
+            wrong = f"{self._about.origin}: {gone}"
+        except ConfigurationError as error:
+            wrong, checks = f"{self._origin(str(error), given)}: {error}", error.checks
+        if fault:
+            raise PluginError(fault)
+        if wrong:
+            raise ConfigurationError(wrong).copy(checks=checks)
+        return opened
+
+    def _origin(self, fault: str, given: Mapping[str, Setting]) -> str:
+        """Return the origin of the option that a plugin's message begins with: the plugin does not know the origin."""
+        setting = given.get(re.split("[.:]", fault, maxsplit=1)[0])
+        if setting is None or setting.rank in {Rank.FILE, Rank.FILE_ENVIRONMENT}:
+            return self._about.origin
+        return setting.origin
+
+
 @overload
 def opener(config: Config, store: str) -> Callable[[], SecretStore]: ...
 
@@ -78,8 +150,8 @@ def opener(config: Config, store: str, group: str) -> Callable[[], object]: ...
 def opener(config: Config, store: str, group: str = STORES) -> Callable[[], object]:
     """Load the plugin of a store, and return the function that opens it.
 
-    The function may be called more than once. Each call resolves the options, so that it reads a file which was
-    replaced in the meantime. It raises the plugin's own errors; a ConfigurationError names the store.
+    The function may be called more than once. It reads a file that an option names at each call, because it may have
+    been replaced. It raises the plugin's own errors; a ConfigurationError names the store.
 
     Args:
         config: the configuration.
@@ -91,18 +163,7 @@ def opener(config: Config, store: str, group: str = STORES) -> Callable[[], obje
             a dependency is missing, or that the plugin did not return a store.
         ConfigurationError: when called: an option is wrong (see `resolution.resolve`), or the plugin refuses one.
     """
-    about = config.store(store)
-    target = load(group, about.plugin, about.origin)
-    known = read_schema(target, about.plugin)
-
-    def open_plugin() -> object:
-        mapping = {} if known.mapping is None else {known.mapping: config.mapping}
-        opened = _called(partial(target, **mapping), group, about, resolve(about, known, config, _read_file))
-        if group == STORES and not isinstance(opened, SecretStore):
-            raise broken(about.plugin, opened, "store")
-        return opened
-
-    return open_plugin
+    return _ConfiguredPlugin(config, store, group).open
 
 
 def prepare(config: Config, store: str) -> Callable[[], SecretStore]:
@@ -111,9 +172,9 @@ def prepare(config: Config, store: str) -> Callable[[], SecretStore]:
     Raises:
         PluginError, ConfigurationError: see `opener`.
     """
-    prepared = opener(config, store)
-    settings(config, store)
-    return prepared
+    plugin = _ConfiguredPlugin(config, store)
+    plugin.settings()
+    return cast("Callable[[], SecretStore]", plugin.open)
 
 
 def check(config: Config, store: str) -> None:
@@ -124,13 +185,12 @@ def check(config: Config, store: str) -> None:
         ConfigurationError: see `opener`; also if the opener's `check` refuses an option.
         StoreError: the opener's `check` raised another exception.
     """
-    about = config.store(store)
-    target = load(STORES, about.plugin, about.origin)
-    given = resolve(about, read_schema(target, about.plugin), config, _read_file)
+    plugin = _ConfiguredPlugin(config, store)
+    plugin.settings()
 
     def validate() -> None:
-        if (check_options := getattr(target, "check", None)) is not None:
-            _called(check_options, STORES, about, given)
+        if (check_options := getattr(plugin.target, "check", None)) is not None:
+            plugin.call(check_options)
 
     contained(validate, store)
 
@@ -145,19 +205,13 @@ def offers(group: str, plugin: str) -> bool:
     return plugin in by_name(group)
 
 
-def settings(config: Config, store: str, group: str = STORES, *, known: Schema | None = None) -> Mapping[str, Setting]:
+def settings(config: Config, store: str, group: str = STORES) -> Mapping[str, Setting]:
     """Return the options of a store as resolved now, each with its origin in words.
-
-    Args:
-        config: the configuration.
-        store: the store's name.
-        group: the group of its plugin.
-        known: the schema of its plugin, if the caller has read it.
 
     Raises:
         PluginError, ConfigurationError: see `opener`.
     """
-    return resolve(config.store(store), known or schema(config, store, group), config, _read_file)
+    return _ConfiguredPlugin(config, store, group).settings()
 
 
 def schema(config: Config, store: str, group: str = STORES) -> Schema:
@@ -166,8 +220,7 @@ def schema(config: Config, store: str, group: str = STORES) -> Schema:
     Raises:
         PluginError: see `opener`.
     """
-    about = config.store(store)
-    return read_schema(load(group, about.plugin, about.origin), about.plugin)
+    return _ConfiguredPlugin(config, store, group).schema
 
 
 def schemas() -> dict[str, list[Schema]]:
@@ -249,10 +302,6 @@ def _is_working_directory_gone() -> bool:
     return False
 
 
-def _read_file(file: Path, where: str) -> str:
-    return read_text(file, where, MAX_REFERENCE_SIZE)
-
-
 def check_elsewhere(config: Config, store: str) -> None:
     """Validate the options of a store as they are written, for use in another environment.
 
@@ -261,33 +310,3 @@ def check_elsewhere(config: Config, store: str) -> None:
         ConfigurationError: an option is wrong: see `resolution.check_written`.
     """
     check_written(config.store(store), schema(config, store), production=config.production)
-
-
-def _called(opener: Opener, group: str, about: StoreConfig, given: Mapping[str, Setting]) -> object:
-    """Call the plugin's opener or check with these options. A ConfigurationError names their origin."""
-    fault = wrong = ""
-    checks: tuple[Check, ...] = ()
-    opened: object = None
-    try:
-        opened = opener(**{name: setting.value for name, setting in given.items()})
-    except ImportError as error:
-        fault = missing(entry_point(group, about.plugin), error)
-    except FileNotFoundError:
-        if not _is_working_directory_gone():
-            raise
-        wrong = f"{about.origin}: the working directory is gone: start in one that is there, or give whole paths"
-    except ConfigurationError as error:
-        wrong, checks = f"{_origin(str(error), about, given)}: {error}", error.checks
-    if fault:
-        raise PluginError(fault)
-    if wrong:
-        raise ConfigurationError(wrong).copy(checks=checks)
-    return opened
-
-
-def _origin(fault: str, about: StoreConfig, given: Mapping[str, Setting]) -> str:
-    """Return the origin of the option that a plugin's message begins with: the plugin does not know the origin."""
-    setting = given.get(re.split("[.:]", fault, maxsplit=1)[0])
-    if setting is None or setting.rank in {Rank.FILE, Rank.FILE_ENVIRONMENT}:
-        return about.origin
-    return setting.origin
