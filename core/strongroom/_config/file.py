@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import NamedTuple
 
 from strongroom._config import (
@@ -36,10 +35,10 @@ class FileConfig(NamedTuple):
 
     environment: str | None = None
     production: bool = False
-    settings: Mapping[str, Setting] = MappingProxyType({})
-    secrets: Mapping[str, SecretConfig] = MappingProxyType({})
-    stores: Mapping[str, StoreConfig] = MappingProxyType({})
-    rotations: Mapping[str, RotationConfig] = MappingProxyType({})
+    settings: Mapping[str, Setting] = {}
+    secrets: Mapping[str, SecretConfig] = {}
+    stores: Mapping[str, StoreConfig] = {}
+    rotations: Mapping[str, RotationConfig] = {}
     chain: tuple[LinkConfig, ...] | None = None
     other_stores: frozenset[str] = frozenset()
     source: str = ""
