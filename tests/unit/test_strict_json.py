@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom._config.toml_text import parse_toml
+from strongroom._config.document import parse_toml
 from strongroom._files.plugin import open_csv, open_json, open_kubernetes, open_yaml
 from strongroom.encoding import convert
 from strongroom.errors import ConfigurationError, InvalidDataError

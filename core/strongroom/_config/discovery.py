@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from strongroom._config import DOTENV, Ambient, Config, Rank
+from strongroom._config.document import parse_toml
 from strongroom._config.file import FileConfig, no_file, read_file
 from strongroom._config.merge import Arguments, build
 from strongroom._config.trust import FoundFiles, not_trusted, writer_fault
@@ -241,8 +242,6 @@ def _installed(environ: Mapping[str, str]) -> list[Path]:
 
 
 def _document(place: _Place, inspection: FoundFiles) -> SensitiveDict:
-    from strongroom._config.toml_text import parse_toml  # variables alone configure many processes
-
     inspect = None
     if place.kind == "found":
         inspect = inspection.inspect(place.path, place.source)

@@ -21,9 +21,8 @@ from strongroom._config import (
     setting_hint,
 )
 from strongroom._config.document import Document, Table
-from strongroom._config.file import FileConfig, read_settings
+from strongroom._config.file import FileConfig, read_chain, read_settings, read_store, split_entry
 from strongroom._config.hints import convert
-from strongroom._config.tables import read_chain, read_store, split_entry
 from strongroom._config.variables import Variables, option_variable
 from strongroom.env_names import EnvironmentMapping
 from strongroom.errors import ConfigurationError

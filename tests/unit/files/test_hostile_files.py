@@ -12,7 +12,7 @@ import pytest
 
 from strongroom import strict_json
 from strongroom._config.discovery import MAX_FILE_SIZE
-from strongroom._config.toml_text import parse_toml
+from strongroom._config.document import parse_toml
 from strongroom._files import csv_codec, yaml_codec
 from strongroom._files.csv_codec import CsvCodec
 from strongroom._files.dotenv_codec import DotenvCodec

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from strongroom._config import toml_text
+from strongroom._config import document as toml
 from strongroom.env_names import EnvironmentMapping
 from strongroom.errors import ConfigurationError, InvalidDataError, InvalidPathError
 from strongroom.paths import check_path, parse_reference
@@ -163,7 +163,7 @@ def parse_toml(text: str, source: str) -> MappingFile:
     Raises:
         ConfigurationError: see `parse_json`.
     """
-    return _mapping(toml_text.parse_toml(text, source), source)
+    return _mapping(toml.parse_toml(text, source), source)
 
 
 def _mapping(document: Any, source: str) -> MappingFile:
@@ -250,8 +250,8 @@ def as_toml_tables(entries: Iterable[MappingEntry]) -> str:
     """Return the tables of the entries, to append to an existing file."""
     lines: list[str] = []
     for entry in entries:
-        lines.append(f"\n[variables.{toml_text.toml_key(entry.variable)}]\n")
-        lines += (f"{name} = {toml_text.toml_string(value)}\n" for name, value in _fields(entry))
+        lines.append(f"\n[variables.{toml.toml_key(entry.variable)}]\n")
+        lines += (f"{name} = {toml.toml_string(value)}\n" for name, value in _fields(entry))
     return "".join(lines)
 
 

@@ -19,8 +19,8 @@ from strongroom._cli.operate.config.declarations import (
 )
 from strongroom._cli.terminal import output
 from strongroom._config.discovery import MAX_FILE_SIZE
+from strongroom._config.document import parse_toml, toml_key, toml_string
 from strongroom._config.file import read_file
-from strongroom._config.toml_text import parse_toml, toml_key, toml_string
 from strongroom.bounded_file import read_text
 from strongroom.env_names import EnvironmentMapping
 from strongroom.errors import ConfigurationError, InvalidPathError
