@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 from strongroom._boundary.containment import AnswerError, contained
+from strongroom._plugins import Opener, load
 from strongroom._plugins.distributions import by_name, described, entry_point, missing
-from strongroom._plugins.loader import Opener, load
 from strongroom.errors import PluginError
 from strongroom.store.plugin_calls import plugin_code
 

@@ -1,43 +1,312 @@
-"""Plugins: discovery, option schemas, and opening."""
+"""Plugins: list the installed ones, load them with stevedore, read their options, and open the configured one.
 
-from strongroom._plugins.loader import (
-    COMMANDS,
-    EXPORTERS,
-    IMPORTERS,
-    MAX_REFERENCE_SIZE,
-    ROTATORS,
-    STORES,
-    Plugin,
-    broken,
-    check,
-    check_elsewhere,
-    commands,
-    installed,
-    offers,
-    opener,
-    prepare,
-    schema,
-    schemas,
-    settings,
-)
+A store plugin is an entry point of the group `strongroom.stores`: a callable with keyword-only, type-hinted options
+that returns a store. Those of `strongroom.importers` and `strongroom.exporters` return the source or the target of a
+migration, and those of `strongroom.rotators` a rotator. An opener *may* have an attribute `check`: a callable that
+takes the same options and validates them without opening anything.
 
-__all__ = [
-    "COMMANDS",
-    "EXPORTERS",
-    "IMPORTERS",
-    "MAX_REFERENCE_SIZE",
-    "ROTATORS",
-    "STORES",
-    "Plugin",
-    "broken",
-    "check",
-    "check_elsewhere",
-    "commands",
-    "installed",
-    "offers",
-    "opener",
-    "prepare",
-    "schema",
-    "schemas",
-    "settings",
-]
+Entry points are checked before any code of a plugin runs: a name that two distributions claim is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast, overload
+
+from strongroom._boundary.containment import contained, is_interrupt
+from strongroom._config import Config, Rank, Setting
+from strongroom._plugins.distributions import by_name, described, entry_point, entry_points, missing
+from strongroom._plugins.option_schema import Schema, read_schema
+from strongroom._plugins.resolution import check_written, resolve
+from strongroom.bounded_file import read_text
+from strongroom.errors import Check, ConfigurationError, PluginError
+from strongroom.store import SecretStore
+from strongroom.store.plugin_calls import plugin_code
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+STORES = "strongroom.stores"
+IMPORTERS = "strongroom.importers"
+EXPORTERS = "strongroom.exporters"
+COMMANDS = "strongroom.commands"
+ROTATORS = "strongroom.rotators"
+
+_CONFIGURED = (STORES, IMPORTERS, EXPORTERS, ROTATORS)
+"""The groups whose plugins have options."""
+
+MAX_REFERENCE_SIZE = 1 << 16
+"""The largest file that `{ file = … }` reads, in bytes."""
+
+Opener: TypeAlias = Callable[..., object]
+
+
+class Plugin(NamedTuple):
+    """An installed plugin.
+
+    Attributes:
+        name: the name that `plugin = …` selects.
+        points: its entry point; one of each distribution if several claim the name.
+        target: the object that the entry point names; None if it cannot be loaded.
+        schema: its options.
+        fault: the reason if it cannot be used, or the empty string.
+    """
+
+    name: str
+    points: Sequence[EntryPoint]
+    target: Opener | None = None
+    schema: Schema = Schema({})
+    fault: str = ""
+
+    @property
+    def distribution(self) -> str:
+        """The name and version of its distribution; of each, if several claim the name."""
+        return " and ".join(map(described, self.points))
+
+
+class _ConfiguredPlugin:
+    """The plugin of a store with its options. They are resolved once, unless one is in a file, which may be replaced.
+
+    Raises:
+        PluginError: the plugin is not installed, is claimed by two distributions, or is broken.
+    """
+
+    def __init__(self, config: Config, store: str, group: str = STORES) -> None:
+        self._config = config
+        self._group = group
+        self._about = config.store(store)
+        self.target = load(group, self._about.plugin, self._about.origin)
+        self.schema = read_schema(self.target, self._about.plugin)
+        self._settings: Mapping[str, Setting] | None = None
+
+    def settings(self) -> Mapping[str, Setting]:
+        """Return the options, each with its origin.
+
+        Raises:
+            ConfigurationError: an option is wrong: see `resolution.resolve`.
+        """
+        if self._settings is not None:
+            return self._settings
+        files: list[Path] = []
+
+        def read_file(file: Path, where: str) -> str:
+            files.append(file)
+            return read_text(file, where, MAX_REFERENCE_SIZE)
+
+        found = resolve(self._about, self.schema, self._config, read_file)
+        if not files:
+            self._settings = found
+        return found
+
+    def open(self) -> object:
+        mapping = {} if self.schema.mapping is None else {self.schema.mapping: self._config.mapping}
+        opened = self.call(partial(self.target, **mapping))
+        if self._group == STORES and not isinstance(opened, SecretStore):
+            raise broken(self._about.plugin, opened, "store")
+        return opened
+
+    def call(self, function: Opener) -> object:
+        """Call the plugin's opener or check with the options. A ConfigurationError names their origin."""
+        given = self.settings()
+        fault = wrong = ""
+        checks: tuple[Check, ...] = ()
+        opened: object = None
+        try:
+            opened = function(**{name: setting.value for name, setting in given.items()})
+        except ImportError as error:
+            fault = missing(entry_point(self._group, self._about.plugin), error)
+        except FileNotFoundError:
+            if not _is_working_directory_gone():
+                raise
+            gone = "the working directory is gone: start in one that is there, or give whole paths"
+            wrong = f"{self._about.origin}: {gone}"
+        except ConfigurationError as error:
+            wrong, checks = f"{self._origin(str(error), given)}: {error}", error.checks
+        if fault:
+            raise PluginError(fault)
+        if wrong:
+            raise ConfigurationError(wrong).copy(checks=checks)
+        return opened
+
+    def _origin(self, fault: str, given: Mapping[str, Setting]) -> str:
+        """Return the origin of the option that a plugin's message begins with: the plugin does not know the origin."""
+        setting = given.get(re.split("[.:]", fault, maxsplit=1)[0])
+        if setting is None or setting.rank in {Rank.FILE, Rank.FILE_ENVIRONMENT}:
+            return self._about.origin
+        return setting.origin
+
+
+@overload
+def opener(config: Config, store: str) -> Callable[[], SecretStore]: ...
+
+
+@overload
+def opener(config: Config, store: str, group: str) -> Callable[[], object]: ...
+
+
+def opener(config: Config, store: str, group: str = STORES) -> Callable[[], object]:
+    """Load the plugin of a store, and return the function that opens it.
+
+    The function may be called more than once. It reads a file that an option names at each call, because it may have
+    been replaced. It raises the plugin's own errors; a ConfigurationError names the store.
+
+    Args:
+        config: the configuration.
+        store: the name of the store.
+        group: the entry-point group of its plugin. In other groups than `STORES` the caller examines the result.
+
+    Raises:
+        PluginError: the plugin is not installed, is claimed by two distributions, or is broken; when called, also that
+            a dependency is missing, or that the plugin did not return a store.
+        ConfigurationError: when called: an option is wrong (see `resolution.resolve`), or the plugin refuses one.
+    """
+    return _ConfiguredPlugin(config, store, group).open
+
+
+def prepare(config: Config, store: str) -> Callable[[], SecretStore]:
+    """Return `opener` after a check of the options: a wrong configuration stops an application when it starts.
+
+    Raises:
+        PluginError, ConfigurationError: see `opener`.
+    """
+    plugin = _ConfiguredPlugin(config, store)
+    plugin.settings()
+    return cast("Callable[[], SecretStore]", plugin.open)
+
+
+def check(config: Config, store: str) -> None:
+    """Validate the options of a store without opening it.
+
+    Raises:
+        PluginError: see `opener`; also if a dependency is missing.
+        ConfigurationError: see `opener`; also if the opener's `check` refuses an option.
+        StoreError: the opener's `check` raised another exception.
+    """
+    plugin = _ConfiguredPlugin(config, store)
+    plugin.settings()
+
+    def validate() -> None:
+        if (check_options := getattr(plugin.target, "check", None)) is not None:
+            plugin.call(check_options)
+
+    contained(validate, store)
+
+
+def broken(plugin: str, opened: object, wanted: str) -> PluginError:
+    """Return the error for a plugin that returned an object of the wrong kind."""
+    return PluginError(f"The plugin {plugin} is broken: it returned {type(opened).__name__}, which is no {wanted}")
+
+
+def offers(group: str, plugin: str) -> bool:
+    """Return True if a plugin of that name is installed in the group."""
+    return plugin in by_name(group)
+
+
+def settings(config: Config, store: str, group: str = STORES) -> Mapping[str, Setting]:
+    """Return the options of a store as resolved now, each with its origin in words.
+
+    Raises:
+        PluginError, ConfigurationError: see `opener`.
+    """
+    return _ConfiguredPlugin(config, store, group).settings()
+
+
+def schema(config: Config, store: str, group: str = STORES) -> Schema:
+    """Return the options of the plugin of a store.
+
+    Raises:
+        PluginError: see `opener`.
+    """
+    return _ConfiguredPlugin(config, store, group).schema
+
+
+def schemas() -> dict[str, list[Schema]]:
+    """Return the options of all installed stores, importers, exporters and rotators that can be used, by name."""
+    found: dict[str, list[Schema]] = {}
+    for group in _CONFIGURED:
+        for plugin in installed(group):
+            if not plugin.fault:
+                found.setdefault(plugin.name, []).append(plugin.schema)
+    return found
+
+
+def installed(group: str = STORES) -> list[Plugin]:
+    """Return the installed plugins of a group by name, including those that cannot be used. No SDK is imported."""
+    found: list[Plugin] = []
+    for name, points in sorted(by_name(group).items()):
+        try:
+            target = load(group, name)
+            known = read_schema(target, name) if group in _CONFIGURED else Schema({})
+        except PluginError as error:
+            found.append(Plugin(name, points, fault=str(error)))
+        else:
+            found.append(Plugin(name, points, target, known))
+    return found
+
+
+def commands() -> Mapping[str, Callable[[], object]]:
+    """Return the commands that plugins add to the command line: name -> a function that loads the click command.
+
+    The function raises PluginError: see `load`.
+    """
+    return {name: partial(load, COMMANDS, name) for name in sorted(by_name(COMMANDS))}
+
+
+def load(group: str, name: str, origin: str = "The configuration") -> Opener:
+    """Return the object that the entry point of a plugin names.
+
+    Args:
+        group: the group of the entry point.
+        name: the name of the plugin.
+        origin: what asks for the plugin, for the message.
+
+    Raises:
+        PluginError: the plugin is not installed, is claimed by two distributions, or cannot be loaded.
+    """
+    point = entry_point(group, name, origin)  # before any code of a plugin runs
+    message = fault = ""
+    try:
+        with plugin_code():
+            target = _driver(point)
+    except ImportError as error:
+        message = missing(point, error)
+    except BaseException as error:
+        if is_interrupt(error):
+            raise
+        fault = f"loading it raised {type(error).__name__}"
+    else:
+        if callable(target):
+            return target
+        fault = f"{point.value} is not callable"
+    raise PluginError(message or f"The plugin {name} of {described(point)} is broken: {fault}")
+
+
+def _driver(point: EntryPoint) -> object:
+    """Return the object that an entry point names. Errors of its module pass through."""
+    from stevedore import DriverManager, ExtensionManager
+
+    # stevedore's own list is a file in the user's cache folder, which counts as current for two minutes after a change.
+    # It can miss a new plugin, or have an old target, so stevedore loads from the list that was examined.
+    ExtensionManager.ENTRY_POINT_CACHE[point.group] = list(entry_points(point.group))
+    return DriverManager[object](point.group, point.name).driver
+
+
+def _is_working_directory_gone() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False
+
+
+def check_elsewhere(config: Config, store: str) -> None:
+    """Validate the options of a store as they are written, for use in another environment.
+
+    Raises:
+        PluginError: the plugin is not installed, is claimed by two distributions, or is broken.
+        ConfigurationError: an option is wrong: see `resolution.check_written`.
+    """
+    check_written(config.store(store), schema(config, store), production=config.production)

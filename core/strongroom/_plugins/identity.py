@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from strongroom._config import Config
+from strongroom._plugins import STORES, schema, settings
 from strongroom._plugins.distributions import entry_point, metadata_text
-from strongroom._plugins.loader import STORES, schema, settings
 from strongroom.secret import SensitiveDict, Value
 from strongroom.store import DynamicStore, KeyedStore, named_contents
 from strongroom.store.protocols import traits_of
@@ -25,7 +25,7 @@ def identity(config: Config, store: str) -> Mapping[str, Value] | None:
     return have to allow it in their traits, and an option may leave open who reads. The store is not opened.
 
     Raises:
-        PluginError, ConfigurationError: see `loader.settings`.
+        PluginError, ConfigurationError: see `settings`.
     """
     about = config.store(store)
     known = schema(config, store)

@@ -1,6 +1,6 @@
 """Everything that is installed: each entry point of every group, with its distribution and its fault.
 
-Separate from `loader`, which knows the groups of the core alone.
+Separate from the package, which knows the groups of the core alone.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from strongroom._config.document import suggest
+from strongroom._plugins import COMMANDS, EXPORTERS, IMPORTERS, ROTATORS, STORES, Plugin, installed
 from strongroom._plugins.distributions import by_name, groups
-from strongroom._plugins.loader import COMMANDS, EXPORTERS, IMPORTERS, ROTATORS, STORES, Plugin, installed
 from strongroom.store.protocols import traits_of
 
 KINDS: Mapping[str, str] = {
