@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, cast
 
 from strongroom._config import Rank, Setting
-from strongroom._config.hints import Text, convert, kind
+from strongroom._config.hints import Text, convert, kind, plain
 from strongroom.errors import ConfigurationError
 from strongroom.secret import SensitiveDict, protect_data
 
@@ -20,7 +20,6 @@ BARE_KEY = r"[A-Za-z0-9_-]+"
 _SHOWN = 1024
 """The longest name that a message shows in full, in characters: that of a path."""
 _LISTED = 40
-
 
 MAX_DOTS = 100
 """The longest dotted key. The parser's time grows with the square of it."""
@@ -100,7 +99,7 @@ class Table:
         for key, hint in hints.items():
             if (value := self.take(key)) is not None:
                 read = convert(value, hint, f"{self.where(key)}:", folder=self.document.folder)
-                found[key] = self.setting(key, _plain(read))
+                found[key] = self.setting(key, plain(read))
         return found
 
     def values(self, hints: Mapping[str, Any]) -> dict[str, Any]:
@@ -138,13 +137,6 @@ class Table:
         for key in self._values:
             if key not in self._read:
                 self.fail(key, f"unknown key; {suggest(key, self._read)}")
-
-
-def _plain(value: Any) -> Any:  # any type of a setting
-    """Return a value without redacted types: no setting is secret."""
-    if isinstance(value, tuple):
-        return tuple(map(_plain, value)) if type(value) is tuple else value
-    return str(value) if isinstance(value, str) else value
 
 
 def toml_key(name: str) -> str:

@@ -166,6 +166,13 @@ def read_value(value: object, hint: Any, *, text: bool, folder: Path | None = No
     return _single(value, hint, text=text, folder=folder)
 
 
+def plain(value: Any) -> Any:  # any type of a setting
+    """Return a value without redacted types: no setting is secret."""
+    if isinstance(value, tuple):
+        return tuple(map(plain, value)) if type(value) is tuple else value
+    return str(value) if isinstance(value, str) else value
+
+
 def _before_limits(value: object, hint: Any, *, text: bool, folder: Path | None) -> object:
     for rule in hint.__metadata__:
         if isinstance(rule, Parser):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from strongroom._config import Rank, Setting, setting_hint
 from strongroom._config.document import suggest
-from strongroom._config.hints import convert
+from strongroom._config.hints import convert, plain
 from strongroom._config.trust import TRUSTED_PATHS
 from strongroom.errors import ConfigurationError
 from strongroom.secret import SensitiveStr
@@ -120,7 +120,7 @@ def read_variables(environ: Mapping[str, str]) -> Variables:
 
 def _setting(name: str, text: str) -> Setting:
     origin = f"The environment variable {name}"
-    value = convert(str(text), setting_hint(_SETTINGS[name]), origin, text=True)
+    value = plain(convert(text, setting_hint(_SETTINGS[name]), origin, text=True))
     return Setting(value, origin.replace("The", "the", 1), Rank.VARIABLE)
 
 

@@ -2,6 +2,7 @@
 
 import time
 import tomllib
+import traceback
 from collections.abc import Mapping
 
 import pytest
@@ -14,6 +15,7 @@ from strongroom._config.merge import Arguments, build
 from strongroom._config.variables import Variables, option_variable, read_variables
 from strongroom.durations import parse_duration
 from strongroom.errors import ConfigurationError
+from strongroom.secret import SensitiveStr
 
 CANARY = "canary-1f7c"
 
@@ -362,6 +364,14 @@ class TestPrecedence:
         message = refusal(environ=environ)
         assert words in message
         assert CANARY not in message
+
+    def test_the_text_of_a_wrong_variable_is_in_no_frame_of_the_error(self):
+        """It may be a credential in the wrong variable, and error reports show the local variables of each frame."""
+        with pytest.raises(ConfigurationError) as caught:
+            read_variables({"STRONGROOM_CACHE_TTL": SensitiveStr(CANARY)})
+        frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)][1:]
+        assert len(frames) > 1
+        assert CANARY not in "".join(repr(frame.f_locals) for frame in frames)
 
     def test_a_variable_that_fits_two_stores_is_an_error(self):
         """`a-b` and `a_b` are alike in upper case."""
