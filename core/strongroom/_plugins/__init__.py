@@ -67,7 +67,7 @@ class Plugin(NamedTuple):
         return " and ".join(map(described, self.points))
 
 
-class _ConfiguredPlugin:
+class ConfiguredPlugin:
     """The plugin of a store with its options. They are resolved once, unless one is in a file, which may be replaced.
 
     Raises:
@@ -102,6 +102,7 @@ class _ConfiguredPlugin:
         return found
 
     def open(self) -> object:
+        """Return what the plugin's opener returns: see `opener`."""
         mapping = {} if self.schema.mapping is None else {self.schema.mapping: self._config.mapping}
         opened = self.call(partial(self.target, **mapping))
         if self._group == STORES and not isinstance(opened, SecretStore):
@@ -163,7 +164,7 @@ def opener(config: Config, store: str, group: str = STORES) -> Callable[[], obje
             a dependency is missing, or that the plugin did not return a store.
         ConfigurationError: when called: an option is wrong (see `resolution.resolve`), or the plugin refuses one.
     """
-    return _ConfiguredPlugin(config, store, group).open
+    return ConfiguredPlugin(config, store, group).open
 
 
 def prepare(config: Config, store: str) -> Callable[[], SecretStore]:
@@ -172,7 +173,7 @@ def prepare(config: Config, store: str) -> Callable[[], SecretStore]:
     Raises:
         PluginError, ConfigurationError: see `opener`.
     """
-    plugin = _ConfiguredPlugin(config, store)
+    plugin = ConfiguredPlugin(config, store)
     plugin.settings()
     return cast("Callable[[], SecretStore]", plugin.open)
 
@@ -185,7 +186,7 @@ def check(config: Config, store: str) -> None:
         ConfigurationError: see `opener`; also if the opener's `check` refuses an option.
         StoreError: the opener's `check` raised another exception.
     """
-    plugin = _ConfiguredPlugin(config, store)
+    plugin = ConfiguredPlugin(config, store)
     plugin.settings()
 
     def validate() -> None:
@@ -211,7 +212,7 @@ def settings(config: Config, store: str, group: str = STORES) -> Mapping[str, Se
     Raises:
         PluginError, ConfigurationError: see `opener`.
     """
-    return _ConfiguredPlugin(config, store, group).settings()
+    return ConfiguredPlugin(config, store, group).settings()
 
 
 def schema(config: Config, store: str, group: str = STORES) -> Schema:
@@ -220,7 +221,7 @@ def schema(config: Config, store: str, group: str = STORES) -> Schema:
     Raises:
         PluginError: see `opener`.
     """
-    return _ConfiguredPlugin(config, store, group).schema
+    return ConfiguredPlugin(config, store, group).schema
 
 
 def schemas() -> dict[str, list[Schema]]:

@@ -1,4 +1,7 @@
-"""The identity of a store for the disk cache: what decides which secret a path is, and who reads it."""
+"""The identity of a store for the disk cache: what decides which secret a path is, and who reads it.
+
+Separate from the package: it is imported with `disk = true` alone.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from strongroom._config import Config
-from strongroom._plugins import STORES, schema, settings
+from strongroom._plugins import STORES, ConfiguredPlugin
 from strongroom._plugins.distributions import entry_point, metadata_text
 from strongroom.secret import SensitiveDict, Value
 from strongroom.store import DynamicStore, KeyedStore, named_contents
@@ -25,13 +28,14 @@ def identity(config: Config, store: str) -> Mapping[str, Value] | None:
     return have to allow it in their traits, and an option may leave open who reads. The store is not opened.
 
     Raises:
-        PluginError, ConfigurationError: see `settings`.
+        PluginError, ConfigurationError: see `opener`.
     """
     about = config.store(store)
-    known = schema(config, store)
+    plugin = ConfiguredPlugin(config, store)
+    known = plugin.schema
     if not known.stores or not all(_is_kept(kind, store) for kind in known.stores):
         return None
-    found = {name: setting.value for name, setting in settings(config, store).items()}
+    found = {name: setting.value for name, setting in plugin.settings().items()}
     options = {name: _plain(value) for name, value in found.items()}
     named: dict[str, Value] = {}
     for name, option in known.options.items():
