@@ -368,13 +368,14 @@ class Config:
         return replace(self, stores={**self.stores, store.name: store})
 
 
-_TABLES: Mapping[str, type] = {"": Config, "cache": CacheConfig, "audit": AuditConfig}
+TABLES: Mapping[str, type] = {"cache": CacheConfig, "audit": AuditConfig}
+"""The tables of `Config.settings`, with their schemas."""
 
 
 def setting_hint(name: str) -> Any:
     """Return the type of a setting, such as `cache.ttl`."""
     table, _, key = name.rpartition(".")
-    return declared(_TABLES[table], key)[key]
+    return declared(TABLES.get(table, Config), key)[key]
 
 
 def _one_line(path: Path) -> str:

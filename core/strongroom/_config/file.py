@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from strongroom._config import (
-    AuditConfig,
-    CacheConfig,
+    TABLES,
     Config,
     LinkConfig,
     Rank,
@@ -148,16 +147,16 @@ class _Level(NamedTuple):
 
 def _level(table: Table) -> _Level:
     settings = table.read(declared(Config, "production", "timeout"))
-    for name, schema in (("cache", CacheConfig), ("audit", AuditConfig)):
-        settings |= read_settings(name, table.table(name), schema)
+    for name in TABLES:
+        settings |= read_settings(name, table.table(name))
     level = _Level(table, settings, table.take("chain"), table.tables("stores"), table.tables("rotation"))
     table.close()
     return level
 
 
-def read_settings(name: str, table: Table, schema: type) -> dict[str, Setting]:
-    """Return the settings of `[cache]` or `[audit]` by their names in `Config.settings`."""
-    found = table.read(declared(schema))
+def read_settings(name: str, table: Table) -> dict[str, Setting]:
+    """Return the settings of one of the `TABLES` by their names in `Config.settings`."""
+    found = table.read(declared(TABLES[name]))
     table.close()
     return {f"{name}.{key}": setting for key, setting in found.items()}
 

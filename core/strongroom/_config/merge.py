@@ -55,7 +55,7 @@ class Arguments(NamedTuple):
         audit: object = self.audit
         if isinstance(audit, Mapping):
             table = Table(audit, Document("the argument audit", Rank.ARGUMENT))
-            found, audit = read_settings("audit", table, AuditConfig), None
+            found, audit = read_settings("audit", table), None
         elif audit is not None:
             if not isinstance(audit, str | PathLike) or not os.fspath(audit):
                 raise ConfigurationError("The argument audit must be a file, or a mapping as [audit] has it")

@@ -12,6 +12,8 @@ from strongroom.errors import ConfigurationError
 from strongroom.secret import SensitiveStr
 
 PREFIX = "STRONGROOM_"
+"""Beginning of the environment variables that configure Strongroom itself."""
+
 _STORES = "STRONGROOM_STORES_"
 _SETTINGS = {
     "STRONGROOM_ENVIRONMENT": "environment",

@@ -21,6 +21,7 @@ from typing import (
 
 from strongroom._boundary.containment import is_interrupt
 from strongroom._config.hints import SCALARS, members, type_name
+from strongroom._config.variables import PREFIX
 from strongroom.env_names import EnvironmentMapping
 from strongroom.errors import PluginError
 from strongroom.store import Option, SecretStore
@@ -29,9 +30,6 @@ from strongroom.store.protocols import capabilities_of, traits_of
 
 RESERVED = frozenset({"plugin"})
 """Keys of a store's table with another meaning than an option."""
-
-OWN_VARIABLES = "STRONGROOM_"
-"""Beginning of the environment variables that configure Strongroom itself."""
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 
@@ -232,8 +230,8 @@ def _ambient_fault(ambient: object) -> str:
     for name in ambient:
         if not (name.isascii() and name.isidentifier()):
             return f"ambient variable {name!r} is not the name of an environment variable"
-        if name.startswith(OWN_VARIABLES):
-            return f"ambient variable {name} is reserved: names that begin with {OWN_VARIABLES} configure Strongroom"
+        if name.startswith(PREFIX):
+            return f"ambient variable {name} is reserved: names that begin with {PREFIX} configure Strongroom"
     return ""
 
 
