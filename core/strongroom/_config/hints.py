@@ -125,7 +125,8 @@ def convert(value: object, hint: Any, where: str, *, text: bool = False, folder:
 
 def _wanted(value: object, hint: Any, *, text: bool) -> str:
     """Return the values of a hint in words, for a message about a value that is none of them."""
-    hint = next((member for member in members(hint) if type(None) in members(hint) != (member,)), hint)
+    others = [member for member in members(hint) if member is not type(None)]
+    hint = others[0] if len(others) == 1 else hint
     if get_origin(hint) is Annotated:
         read = _before_limits(value, hint, text=text, folder=None)
         wanted = Parser if read is MISMATCH else Limit

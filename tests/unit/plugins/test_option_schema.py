@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from strongroom._config import Ambient, Config, Rank, Setting
 from strongroom._config.file import read_file
-from strongroom._config.hints import MISMATCH, Count, Seconds, Text, read_json, read_value
+from strongroom._config.hints import MISMATCH, Count, PositiveSeconds, Seconds, Text, convert, read_json, read_value
 from strongroom._config.merge import Arguments, build
 from strongroom._config.variables import read_variables
 from strongroom._plugins.option_schema import read_schema
@@ -379,6 +379,21 @@ class TestReading:
     def test_text_is_read_as_the_type_that_is_asked_for(self, text, hint, expected):
         """A variable has no type of its own."""
         assert read_value(text, hint, text=True) == expected
+
+    @pytest.mark.parametrize(
+        ("value", "hint", "words"),
+        [
+            (1.5, str | int | None, "a string or an integer, not a number"),
+            (5, Text | None, "a string, not an integer"),
+            ("", Text | None, "a string that is not empty"),
+            ("soon", Seconds | None, 'a duration such as "30s", "5m", "1h", or a number of seconds'),
+            (0, PositiveSeconds, "more than zero"),
+        ],
+    )
+    def test_a_message_names_all_types_of_a_hint_or_the_rule_that_is_broken(self, value, hint, words):
+        with pytest.raises(ConfigurationError) as caught:
+            convert(value, hint, "The setting")
+        assert str(caught.value) == f"The setting must be {words}"
 
     @given(st.integers() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False))
     def test_text_of_a_value_is_the_value(self, value):
