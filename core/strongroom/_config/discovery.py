@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 from strongroom._config import DOTENV, Ambient, Config, Rank
 from strongroom._config.document import parse_toml
 from strongroom._config.file import FileConfig, no_file, read_file
-from strongroom._config.merge import Arguments, build
+from strongroom._config.precedence import Arguments, build
 from strongroom._config.trust import FoundFiles, not_trusted, writer_fault
 from strongroom._config.variables import PREFIX, Variables, read_variables
 from strongroom.bounded_file import read_text

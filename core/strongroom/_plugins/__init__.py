@@ -20,7 +20,7 @@ from strongroom._boundary.containment import contained, is_interrupt
 from strongroom._config import Config, Rank, Setting
 from strongroom._plugins.distributions import by_name, described, entry_point, entry_points, missing
 from strongroom._plugins.option_schema import Schema, read_schema
-from strongroom._plugins.resolution import check_written, resolve
+from strongroom._plugins.option_values import check_written, resolve
 from strongroom.bounded_file import read_text
 from strongroom.errors import Check, ConfigurationError, PluginError
 from strongroom.store import SecretStore
@@ -86,7 +86,7 @@ class ConfiguredPlugin:
         """Return the options, each with its origin.
 
         Raises:
-            ConfigurationError: an option is wrong: see `resolution.resolve`.
+            ConfigurationError: an option is wrong: see `option_values.resolve`.
         """
         if self._settings is not None:
             return self._settings
@@ -162,7 +162,7 @@ def opener(config: Config, store: str, group: str = STORES) -> Callable[[], obje
     Raises:
         PluginError: the plugin is not installed, is claimed by two distributions, or is broken; when called, also that
             a dependency is missing, or that the plugin did not return a store.
-        ConfigurationError: when called: an option is wrong (see `resolution.resolve`), or the plugin refuses one.
+        ConfigurationError: when called: an option is wrong (see `option_values.resolve`), or the plugin refuses one.
     """
     return ConfiguredPlugin(config, store, group).open
 
@@ -308,6 +308,6 @@ def check_elsewhere(config: Config, store: str) -> None:
 
     Raises:
         PluginError: the plugin is not installed, is claimed by two distributions, or is broken.
-        ConfigurationError: an option is wrong: see `resolution.check_written`.
+        ConfigurationError: an option is wrong: see `option_values.check_written`.
     """
     check_written(config.store(store), schema(config, store), production=config.production)

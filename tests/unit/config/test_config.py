@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from strongroom._config import Ambient, CacheConfig, Config, LinkConfig, Rank, SecretConfig, Setting
 from strongroom._config.file import FileConfig, read_file
-from strongroom._config.merge import Arguments, build
+from strongroom._config.precedence import Arguments, build
 from strongroom._config.variables import Variables, option_variable, read_variables
 from strongroom.durations import parse_duration
 from strongroom.errors import ConfigurationError

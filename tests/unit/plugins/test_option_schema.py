@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from strongroom._config import Ambient, Config, Rank, Setting
 from strongroom._config.file import read_file
 from strongroom._config.hints import MISMATCH, Count, PositiveSeconds, Seconds, Text, convert, read_json, read_value
-from strongroom._config.merge import Arguments, build
+from strongroom._config.precedence import Arguments, build
 from strongroom._config.variables import read_variables
 from strongroom._plugins.option_schema import read_schema
-from strongroom._plugins.resolution import check_written, resolve
+from strongroom._plugins.option_values import check_written, resolve
 from strongroom.env_names import EnvironmentMapping
 from strongroom.errors import ConfigurationError, PluginError
 from strongroom.secret import SensitiveStr, protect_data
