@@ -13,6 +13,7 @@ from strongroom import SecretsManager
 from strongroom.events import cache_hits
 from strongroom.integrations.metrics.prometheus import StrongroomCollector
 from strongroom.secret import SensitiveStr
+from strongroom.testing import parts_of
 from support.stores import RemoteStore
 
 READS = 1_000_000
@@ -45,13 +46,13 @@ def test_cached_reads_with_metrics(manager: SecretsManager, pytestconfig: pytest
     timed = pytestconfig.getoption("benchmark_enable")
     rounds = READS // ROUND if timed else 1
     without, with_metrics = 0.0, 0.0
-    cache = manager._chain._links[0]._cache
+    cache = parts_of(manager).chain._links[0]._cache
     registry = CollectorRegistry()
     before = cache_hits()["remote"]
     for _ in range(rounds):
-        manager._peek = uncounted(cache)
+        parts_of(manager).peek = uncounted(cache)
         without += seconds(manager, ROUND)
-        manager._peek = manager._chain.peek
+        parts_of(manager).peek = parts_of(manager).chain.peek
         registry.register(collector := StrongroomCollector())
         with_metrics += seconds(manager, ROUND)
         generate_latest(registry)

@@ -2,6 +2,8 @@
 
 import time
 
+from strongroom.testing import parts_of
+
 SOON = 8.0
 """Seconds that a call with a short time limit takes at most on a busy machine; without its limit, ten or more."""
 
@@ -19,7 +21,7 @@ class Clock:
     def of(cls, manager):
         """Puts a clock into every link of the manager's chain, and returns it."""
         clock = cls()
-        for link in manager._chain._links:
+        for link in parts_of(manager).chain._links:
             link._cache._clock = link.connection.breaker._clock = clock
         return clock
 

@@ -11,6 +11,8 @@ import pytest
 from strongroom import InvalidDataError, SecretNotFoundError, SecretsManager, StoreUnavailableError
 from strongroom._config import Config, LinkConfig
 from strongroom._config.file import read_file
+from strongroom._manager.assembly import assemble
+from strongroom._manager.manager import manager_of
 from strongroom.secret import Secret
 from strongroom.store.memory import MemoryStore
 from strongroom.testing.overrides import OverrideStore, SimulatedFailure
@@ -20,9 +22,7 @@ def manager(rows: dict[str, Any], *stores: MemoryStore) -> SecretsManager:
     """A manager of these stores with these rows of `[secrets]`."""
     file = read_file({"secrets": rows}, "strongroom.toml")
     named = {f"store-{number}": store for number, store in enumerate(stores, 1)}
-    made = SecretsManager.__new__(SecretsManager)
-    made._build(Config(chain=tuple(map(LinkConfig, named)), secrets=file.secrets), named)
-    return made
+    return manager_of(assemble(Config(chain=tuple(map(LinkConfig, named)), secrets=file.secrets), named))
 
 
 def store(**secrets: dict[str, Any]) -> MemoryStore:

@@ -24,6 +24,7 @@ from strongroom.rotate.boundary import GuardedServiceRotator
 from strongroom.rotate.service import ServiceRotation
 from strongroom.rotate.transaction import now_utc
 from strongroom.store.memory import MemoryStore
+from strongroom.testing import parts_of
 from support.clock import Clock
 from support.scenarios import migrations, pages
 from support.scenarios.rotating import OUTAGE, Rotating
@@ -94,7 +95,7 @@ def rotate_in_service(manager: SecretsManager, fault: StoreError | None = None) 
     """Let a service rotate the secret. The store is not named, so that the chain decides."""
     rotator = GuardedServiceRotator(Engine(fault), "engine")
     with suppress(StrongroomError):
-        ServiceRotation(manager._chain, RotationConfig("app", "engine"), rotator, now_utc).rotate()
+        ServiceRotation(parts_of(manager).chain, RotationConfig("app", "engine"), rotator, now_utc).rotate()
 
 
 class Parts(NamedTuple):

@@ -39,10 +39,13 @@ from strongroom._chain.link import Link
 from strongroom._chain.threads import Threads
 from strongroom._config import CacheConfig, Config, LinkConfig
 from strongroom._database_url import database_url
+from strongroom._manager.assembly import Parts
+from strongroom._manager.manager import manager_of
 from strongroom.errors import UnsupportedOperationError
 from strongroom.secret import Secret, SensitiveDict, SensitiveStr, Value
 from strongroom.store import remaining
 from strongroom.store.memory import MemoryStore
+from strongroom.testing import parts_of
 from support.clock import LONG, Clock
 from support.stores import RemoteStore
 
@@ -469,7 +472,7 @@ def test_an_outage_is_answered_to_tasks_too(
     manager.get_secret("types", "pi")
     store.fault = StoreUnavailableError("types", "refused")
     manager.get_secret("local/only", "key")
-    cache = manager._chain._links[0]._cache
+    cache = parts_of(manager).chain._links[0]._cache
     cache._secrets.snapshots["types"] = cache._secrets.snapshots["types"]._replace(until=time.monotonic())
     assert asyncio.run(manager.aresolve("types", "pi")).stale
     assert asyncio.run(manager.aget_secret("local/only", "key")) == "local"
@@ -566,7 +569,7 @@ def test_a_call_that_waits_for_a_thread_ends_with_its_deadline() -> None:
     async def use() -> list[object]:
         async with SecretsManager(chain=[Hanging()]) as manager:
             manager.get_secret("a", "key", default=None)  # opens the store
-            manager._threads._limit = 0.4
+            parts_of(manager).threads._limit = 0.4
             reads = [asyncio.create_task(manager.aget_secret(f"a/{number % 50}", "key")) for number in range(100)]
             await asyncio.sleep(0)  # each has begun
             await asyncio.sleep(0.5)  # and its time is over
@@ -625,46 +628,36 @@ def in_child(check: Callable[[], bool]) -> bool:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_the_child_of_a_fork_has_a_store_and_a_key_of_its_own() -> None:
+def test_the_child_of_a_fork_has_a_store_and_a_cache_of_its_own() -> None:
     openings: list[int] = []
-
-    import strongroom._manager.construction as manager_module
-    from strongroom._chain.chain import Chain
-    from strongroom._chain.link import Link
-    from strongroom._config import CacheConfig, LinkConfig
 
     def opener() -> RemoteStore:
         openings.append(os.getpid())
         return RemoteStore({"a": {"k": "v"}})
 
-    manager = SecretsManager(chain=[MemoryStore()])
-    manager._chain = Chain([Link(LinkConfig("remote"), opener, CacheConfig())])
-    manager._peek = manager._chain.peek
-    manager_module._forked.add(manager._chain)
+    manager = manager_of(Parts(Config(), [Link(LinkConfig("remote"), opener, CacheConfig())]))
     manager.get_secret("a", "k")
-    sealer = manager._chain._links[0]._cache._sealer
+    peek = parts_of(manager).peek
 
     def check() -> bool:
-        fresh_cache = manager._chain.peek("a", "k") is None
-        other_key = manager._chain._links[0]._cache._sealer is not sealer
+        fresh_cache = peek("a", "k") is None
         answers = manager.get_secret("a", "k") == "v"
-        return fresh_cache and other_key and answers and openings == [os.getppid(), os.getpid()]
+        return fresh_cache and answers and openings == [os.getppid(), os.getpid()]
 
     assert in_child(check)
-    assert manager._chain.peek("a", "k") == "v"
+    assert peek("a", "k") == "v"
     assert openings == [os.getpid()]
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_the_child_of_a_fork_has_a_key_of_its_own_if_the_manager_is_gone() -> None:
+def test_the_child_of_a_fork_has_a_cache_of_its_own_if_the_manager_is_gone() -> None:
     """An object that outlives the manager still uses its chain."""
     manager = SecretsManager(chain=[RemoteStore({"a": {"k": "v"}})])
     manager.get_secret("a", "k")
-    versions, peek = manager.versions, manager._peek
-    sealer = versions._chain._links[0]._cache._sealer
+    versions, peek = manager.versions, parts_of(manager).peek
     del manager
     gc.collect()
-    assert in_child(lambda: peek("a", "k") is None and versions._chain._links[0]._cache._sealer is not sealer)
+    assert in_child(lambda: versions is not None and peek("a", "k") is None)
 
 
 @pytest.mark.parametrize("made", [copy.copy, copy.deepcopy, pickle.dumps])
@@ -702,7 +695,11 @@ def test_a_fork_while_a_lock_is_held_does_not_hang_the_child(store: RemoteStore)
     manager = SecretsManager(chain=[store])
     store.gate.clear()
     reader = threading.Thread(target=manager.get_secret, args=("auth/jwt", "secret"))
-    with manager._chain._links[0]._cache._lock, manager._chain._links[0].connection._opening, secrets_manager._making:
+    with (
+        parts_of(manager).chain._links[0]._cache._lock,
+        parts_of(manager).chain._links[0].connection._opening,
+        secrets_manager._making,
+    ):
         reader.start()
 
         def check() -> bool:
@@ -905,12 +902,10 @@ def test_a_configured_default_is_the_databases_url_where_no_store_has_one(
         def read(self, path: str) -> Secret:
             raise StoreUnavailableError(path)
 
-    with SecretsManager.from_config(file) as manager:
-        manager._chain = Chain(
-            [Link(LinkConfig("out"), Out, CacheConfig())], defaults={("database/connection", "url"): "sqlite://"}
-        )
-        with pytest.raises(StoreUnavailableError):
-            manager.get_database_url()
+    config = SecretsManager.from_config(file).config
+    out = Link(LinkConfig("out"), Out, CacheConfig())
+    with manager_of(Parts(config, [out])) as manager, pytest.raises(StoreUnavailableError):
+        manager.get_database_url()
 
 
 def test_open_stores_are_named_after_their_class() -> None:

@@ -1,11 +1,15 @@
-"""Arguments of the methods of the manager, shared by its blocking and its asynchronous half."""
+"""Arguments of the manager."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
+from strongroom.errors import ConfigurationError
 from strongroom.paths import check_path, parse_reference
+from strongroom.store import SecretStore
+
+ChainEntry: TypeAlias = "str | Mapping[str, object] | SecretStore"
 
 
 def api_key_path(service: str) -> str:
@@ -35,3 +39,30 @@ def check_flag(name: str, value: object) -> None:
     """Refuse a flag that is not a bool: text from a variable, such as "false", would count as true."""
     if not isinstance(value, bool):
         raise TypeError(f"{name} is True or False, not {type(value).__name__}")
+
+
+# --- the argument `chain`, which may have open stores ----------------------------------------------------------------
+
+
+def open_stores(chain: Sequence[ChainEntry]) -> dict[str, SecretStore]:
+    """Return the open stores in a chain, by names made of their classes."""
+    stores: dict[str, SecretStore] = {}
+    for place, entry in enumerate(chain, 1):
+        if not isinstance(entry, str | Mapping):
+            _check_store(entry, f"The argument chain: entry {place}")
+            base = type(entry).__name__.removesuffix("Store").lower() or "store"
+            count = sum(name.partition("-")[0] == base for name in stores)
+            stores[f"{base}-{count + 1}" if count else base] = entry
+    return stores
+
+
+def _check_store(entry: object, place: str) -> None:
+    if isinstance(entry, type) or not isinstance(entry, SecretStore):
+        given = f"the class {entry.__name__}" if isinstance(entry, type) else f"of type {type(entry).__name__}"
+        raise ConfigurationError(f"{place} is not a store but {given}: give a name, a table or an open store")
+
+
+def chain_entries(chain: Sequence[ChainEntry], stores: Mapping[str, SecretStore]) -> list[str | Mapping[str, object]]:
+    """Return the argument as a configuration file has it: open stores by their names."""
+    names = {id(store): name for name, store in stores.items()}
+    return [entry if isinstance(entry, str | Mapping) else names[id(entry)] for entry in chain]

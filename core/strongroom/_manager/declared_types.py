@@ -7,6 +7,7 @@ from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from strongroom._chain.resolution import Resolution
+from strongroom.encoding import as_text
 from strongroom.errors import StrongroomError
 from strongroom.secret import SensitiveDict
 
@@ -53,6 +54,20 @@ class DeclaredTypes:
         converted = copy(found)
         converted.value = data
         return converted
+
+    def requested(self, found: Resolution, as_: Any) -> object:
+        """Return the value as the type that the caller asked for, or that `[secrets]` declares."""
+        if as_ is None:
+            if found.key is None:
+                return self.apply(found).value
+            return as_text(found.value, found.path, found.key)
+        from strongroom._manager.conversion import convert
+
+        if as_ is object:
+            as_ = self.of(found.path, found.key) or as_
+        if as_ is object or as_ is dict:  # a model declares types
+            found = self.apply(found)
+        return convert(found.value, as_, found.path, found.key, found.store)
 
     def apply_to_all(
         self, outcomes: Mapping[str, Resolution | StrongroomError]

@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+import os
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, overload
 
 from strongroom._chain.answer import MISSING
 from strongroom._chain.resolution import Resolution, WriteTarget
 from strongroom._chain.threads import in_loop, off_loop, off_loop_in_turn, off_loop_untimed
 from strongroom._database_url import DATABASE_PATH, WANTED, check_scheme, database_url, with_scheme
-from strongroom._manager.arguments import api_key_path, check_flag, requested_key, strings
+from strongroom._manager.arguments import (
+    ChainEntry,
+    api_key_path,
+    chain_entries,
+    check_flag,
+    open_stores,
+    requested_key,
+    strings,
+)
+from strongroom._manager.assembly import Parts, assemble
 from strongroom._manager.batch import SecretBatch
-from strongroom._manager.construction import ConfiguredManager
 from strongroom._watch.watches import Watch
 from strongroom.encoding import as_text
 from strongroom.errors import SecretNotFoundError, StrongroomError
 from strongroom.paths import check_key, check_path
-from strongroom.secret import SensitiveDict, SensitiveStr, Value, Version, conceal
+from strongroom.secret import SensitiveDict, SensitiveStr, Value, Version, conceal, conceal_deeply
 from strongroom.store import Health, in_daemon
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from strongroom._chain.cache import CacheUsage
     from strongroom._chain.explanation import Explanation
+    from strongroom._chain.threads import Threads
+    from strongroom._config import Config
     from strongroom._manager.versions import Versions
     from strongroom._watch.change import Change
     from strongroom.rotate.rotations import Rotations, RotationStatus
@@ -31,7 +44,7 @@ _T = TypeVar("_T")
 _D = TypeVar("_D")
 
 
-class SecretsManager(ConfiguredManager):
+class SecretsManager:
     """Secrets by path and key, from a chain of stores.
 
     Nothing is opened before the first use. One manager serves all threads and tasks of a process, and its children
@@ -57,6 +70,80 @@ class SecretsManager(ConfiguredManager):
         PluginError: a store of the chain is not installed, or installed twice.
     """
 
+    def __init__(
+        self,
+        vault_url: str | Sequence[str] | None = None,
+        vault_token: str | None = None,
+        cache_ttl: float | None = None,
+        enable_fallback: bool = True,  # noqa: FBT001, FBT002  # callers pass it by position
+        *,
+        chain: Sequence[ChainEntry] | None = None,
+        environment: str | None = None,
+        disk_cache: bool | None = None,
+        audit: str | os.PathLike[str] | Mapping[str, object] | None = None,
+    ) -> None:
+        # From here on no frame holds the token, or a password in an address, in a type whose repr would show it.
+        vault_url, vault_token = conceal(vault_url), conceal(vault_token)
+        if isinstance(chain, list | tuple):
+            chain = [conceal_deeply(entry) if isinstance(entry, Mapping) else entry for entry in chain]
+        from strongroom._config import discovery
+
+        check_flag("enable_fallback", enable_fallback)
+        if disk_cache is not None:
+            check_flag("disk_cache", disk_cache)
+        stores = open_stores(chain or ())
+        config = discovery.load(
+            environment=environment,
+            vault_url=vault_url,
+            vault_token=vault_token,
+            cache_ttl=cache_ttl,
+            disk_cache=disk_cache,
+            audit=audit,
+            enable_fallback=enable_fallback,
+            chain=chain if chain is None or isinstance(chain, str) else chain_entries(chain, stores),
+        )
+        self._parts = assemble(config, stores, sources="" if chain else config.sources)
+
+    @classmethod
+    def from_config(
+        cls, config: Config | Mapping[str, object] | Path | str | None = None, *, environment: str | None = None
+    ) -> Self:
+        """Return a manager for a configuration, a file, or the configuration that the process finds.
+
+        Args:
+            config: a `Config`, the path of a file, or the content of one as a mapping. None looks in the usual places.
+            environment: the environment of the file.
+
+        Raises:
+            ConfigurationError: the file or a variable is wrong.
+        """
+        from pathlib import Path
+
+        from strongroom._config import Config, discovery
+
+        if isinstance(config, Mapping):
+            config = discovery.load(document=conceal_deeply(config), environment=environment)
+        elif not isinstance(config, Config):
+            file = None if config is None else Path(config)
+            config = discovery.load(config_file=file, environment=environment)
+        manager = cls.__new__(cls)
+        manager._parts = assemble(config, {}, sources=config.sources)  # noqa: SLF001  # the other constructor
+        return manager
+
+    def __repr__(self) -> str:
+        parts = getattr(self, "_parts", None)  # a traceback may show a manager that was not made
+        return f"SecretsManager({'' if parts is None else parts.chain!r})"
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse `copy` and `pickle`: the copy would have the same connections, locks and key."""
+        raise TypeError("A SecretsManager cannot be copied or pickled: share it, or make another one")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -64,6 +151,28 @@ class SecretsManager(ConfiguredManager):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.aclose()
+
+    @property
+    def config(self) -> Config:
+        """The configuration of this manager."""
+        return self._parts.config
+
+    def close(self) -> None:
+        """End every watch, close every store and empty the cache. Every later call is refused.
+
+        Writes of async functions that are in progress are made before.
+        """
+        self._parts.close()
+
+    async def aclose(self) -> None:
+        """`close`, off the event loop. It continues if the task is cancelled."""
+        import asyncio
+
+        await asyncio.wrap_future(in_daemon(self.close, "strongroom close"))
+
+    @property
+    def _threads(self) -> Threads:
+        return self._parts.threads
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -112,19 +221,19 @@ class SecretsManager(ConfiguredManager):
         """
         try:
             if key is not None and (as_ is None or as_ is str) and not fresh:
-                peek = self._peek  # Python 3.11 looks a method up slowly if it is an attribute of the object
+                peek = self._parts.peek  # Python 3.11 looks a method up slowly if it is an attribute of the object
                 if (text := peek(path, key)) is not None:
                     return text
         except TypeError:  # a list as the path or the key: the read below names the fault
             pass
         try:
             path, key = requested_key(path, key, as_)
-            found = self._chain.resolve(path, key, fresh=fresh)
+            found = self._parts.chain.resolve(path, key, fresh=fresh)
         except SecretNotFoundError:
             if default is MISSING:
                 raise
             return default
-        return self._requested(found, as_)
+        return self._parts.types.requested(found, as_)
 
     aget_secret = off_loop(get_secret)
 
@@ -143,7 +252,7 @@ class SecretsManager(ConfiguredManager):
                 key is not None
                 and (as_ is None or as_ is str)
                 and not fresh
-                and (text := self._peek(path, key)) is not None
+                and (text := self._parts.peek(path, key)) is not None
             ):
                 return text
         except TypeError:  # as above
@@ -155,7 +264,7 @@ class SecretsManager(ConfiguredManager):
             if default is MISSING:
                 raise
             return default
-        return self._requested(found, as_)
+        return self._parts.types.requested(found, as_)
 
     def get_secrets(self, paths: Iterable[str], *, strict: bool = False, fresh: bool = False) -> SecretBatch:
         """Return many secrets at once. Each store is queried with one batch.
@@ -172,7 +281,7 @@ class SecretsManager(ConfiguredManager):
             StrongroomError: only if `strict`: the error of the first path that was not read.
             InvalidPathError: a path is not a string.
         """
-        return self._batch(self._chain.resolve_many(strings(paths), fresh=fresh), strict=strict)
+        return self._batch(self._parts.chain.resolve_many(strings(paths), fresh=fresh), strict=strict)
 
     aget_secrets = off_loop(get_secrets)
 
@@ -209,7 +318,7 @@ class SecretsManager(ConfiguredManager):
                 `attempts` is `Answer.NOT_ASKED`.
             SecretNotFoundError, StoreError: see `get_secret`.
         """
-        return self._chain.resolve(path, key, fresh=fresh, allow_dynamic=allow_dynamic)
+        return self._parts.chain.resolve(path, key, fresh=fresh, allow_dynamic=allow_dynamic)
 
     aresolve = off_loop(resolve)
 
@@ -217,7 +326,7 @@ class SecretsManager(ConfiguredManager):
     async def _aresolve(
         self, path: str, key: str | None = None, *, fresh: bool = False, allow_dynamic: bool = True
     ) -> Resolution:
-        chain, path, key = self._chain, check_path(path), None if key is None else check_key(key, path)
+        chain, path, key = self._parts.chain, check_path(path), None if key is None else check_key(key, path)
         if not fresh and (cached := chain.cached(path, key)) is not None:
             return cached
         if fresh or not allow_dynamic:
@@ -232,7 +341,7 @@ class SecretsManager(ConfiguredManager):
         Raises:
             InvalidPathError: the path can never name a secret.
         """
-        return self._chain.explain(path, key)
+        return self._parts.chain.explain(path, key)
 
     aexplain = off_loop_untimed(explain)
 
@@ -266,7 +375,7 @@ class SecretsManager(ConfiguredManager):
         Raises:
             StoreError: a store of the chain could not be listed. The list is never incomplete.
         """
-        return self._chain.list_secrets(prefix, recursive=recursive)
+        return self._parts.chain.list_secrets(prefix, recursive=recursive)
 
     alist_secrets = off_loop(list_secrets)
 
@@ -287,13 +396,13 @@ class SecretsManager(ConfiguredManager):
         """
         check_scheme(scheme)
         try:
-            url = self._chain.resolve(
+            url = self._parts.chain.resolve(
                 DATABASE_PATH, extract=lambda data: database_url(data, scheme), wanted=WANTED
             ).value
         except SecretNotFoundError:
-            if (DATABASE_PATH, "url") not in self._replacements:
+            if (DATABASE_PATH, "url") not in self._parts.replacements:
                 raise
-            url = self._chain.resolve(DATABASE_PATH, "url").value
+            url = self._parts.chain.resolve(DATABASE_PATH, "url").value
             url = with_scheme(as_text(url, DATABASE_PATH, "url"), scheme)
         return as_text(url, DATABASE_PATH, "url")
 
@@ -316,29 +425,15 @@ class SecretsManager(ConfiguredManager):
         return await self.aget_secret("auth/jwt", "secret")
 
     def _preloaded(self, paths: Iterable[str], *, strict: bool) -> SecretBatch:
-        outcomes = self._chain.resolve_many(paths, allow_dynamic=False)
+        outcomes = self._parts.chain.resolve_many(paths, allow_dynamic=False)
         found = {path: one for path, one in outcomes.items() if not isinstance(one, SecretNotFoundError)}
         return self._batch(found, strict=strict)
 
     def _batch(self, outcomes: Mapping[str, Resolution | StrongroomError], *, strict: bool) -> SecretBatch:
-        batch = SecretBatch(self._types.apply_to_all(outcomes))
+        batch = SecretBatch(self._parts.types.apply_to_all(outcomes))
         if strict:
             batch.raise_first_error()
         return batch
-
-    def _requested(self, found: Resolution, as_: Any) -> object:
-        """Return the value as the type that the caller asked for, or that `[secrets]` declares."""
-        if as_ is None:
-            if found.key is None:
-                return self._types.apply(found).value
-            return as_text(found.value, found.path, found.key)
-        from strongroom._manager.conversion import convert
-
-        if as_ is object:
-            as_ = self._types.of(found.path, found.key) or as_
-        if as_ is object or as_ is dict:  # a model declares types
-            found = self._types.apply(found)
-        return convert(found.value, as_, found.path, found.key, found.store)
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
@@ -357,8 +452,8 @@ class SecretsManager(ConfiguredManager):
         from strongroom._manager.generation import generate_missing
 
         if store is not None:
-            self._chain.check_store(store)
-        return generate_missing(self._chain, self._config.secrets, store)
+            self._parts.chain.check_store(store)
+        return generate_missing(self._parts.chain, self._parts.config.secrets, store)
 
     agenerate_missing = off_loop_untimed(generate_missing)
 
@@ -390,7 +485,7 @@ class SecretsManager(ConfiguredManager):
         """
         data = conceal(data)
         check_flag("replace", replace)
-        return self._chain.write(path, data, store=store, replace=replace)
+        return self._parts.chain.write(path, data, store=store, replace=replace)
 
     aset_secret = off_loop_in_turn(set_secret)
 
@@ -400,7 +495,7 @@ class SecretsManager(ConfiguredManager):
         Raises:
             SecretNotFoundError: that store has none.
         """
-        self._chain.delete(path, store=store)
+        self._parts.chain.delete(path, store=store)
 
     adelete_secret = off_loop_in_turn(delete_secret)
 
@@ -411,21 +506,21 @@ class SecretsManager(ConfiguredManager):
             ConfigurationError: the chain has no store of that name.
             UnsupportedOperationError: no store of the chain, or not that one, can be written, or is read for this path.
         """
-        return self._chain.write_target(path, store=store)
+        return self._parts.chain.write_target(path, store=store)
 
     @property
     def versions(self) -> Versions:
         """Version history and labels of the secrets in the store that writes go to."""
         from strongroom._manager.versions import Versions
 
-        return Versions(self._chain, self._threads)
+        return Versions(self._parts.chain, self._threads)
 
     @property
     def rotations(self) -> Rotations:
         """Rotation of the secrets that have a table `[rotation."PATH"]` in the configuration."""
         from strongroom.rotate.rotations import Rotations
 
-        return Rotations(self._chain, self._threads, self._config)
+        return Rotations(self._parts.chain, self._threads, self._parts.config)
 
     async def rotate(self, path: str) -> RotationStatus:
         """Rotate the secret now, off the event loop. `rotations.rotate(path)` is the blocking form."""
@@ -453,35 +548,41 @@ class SecretsManager(ConfiguredManager):
             InvalidPathError: a path can never name a secret.
             ValueError: `interval` is not above zero.
         """
-        return self._watcher.watch(strings(paths), callback, interval)
+        return self._parts.watcher.watch(strings(paths), callback, interval)
 
     def awatch(self, paths: Iterable[str], *, interval: float | None = None) -> AsyncGenerator[Change, None]:
         """Yield a `Change` whenever one of these secrets has changed: see `watch`. Closing the generator ends it."""
-        return self._watcher.changes(strings(paths), interval, self._threads)
+        return self._parts.watcher.changes(strings(paths), interval, self._threads)
 
     # --- maintenance --------------------------------------------------------------------------------------------------
 
     def invalidate(self, path: str | None = None) -> None:
         """Drop `path`, or everything, from the cache; the next read is fresh."""
-        self._chain.forget(None if path is None else check_path(path))
+        self._parts.chain.forget(None if path is None else check_path(path))
 
     def health(self) -> dict[str, Health]:
         """Return each store's health, probed now. An unhealthy store is reported, not raised."""
-        return self._chain.health()
+        return self._parts.chain.health()
 
     ahealth = off_loop_untimed(health)
 
-    async def aclose(self) -> None:
-        """`close`, off the event loop. It continues if the task is cancelled."""
-        import asyncio
 
-        await asyncio.wrap_future(in_daemon(self.close, "strongroom close"))
+def manager_of(parts: Parts) -> SecretsManager:
+    """Return a manager with these parts."""
+    manager = SecretsManager.__new__(SecretsManager)
+    manager._parts = parts  # noqa: SLF001  # of this module's class
+    return manager
+
+
+def parts_of(manager: SecretsManager) -> Parts:
+    """Return the parts of a manager."""
+    return manager._parts  # noqa: SLF001  # of this module's class
 
 
 def preloaded_with_records(manager: SecretsManager) -> SecretBatch:
     """Return the result of a strict `preload` together with the records of rotations, which `scan` looks into."""
-    listed = manager._chain.list_secrets(recursive=True, records=True)  # noqa: SLF001  # of this module's class
-    return manager._preloaded(listed, strict=True)  # noqa: SLF001  # likewise
+    listed = parts_of(manager).chain.list_secrets(recursive=True, records=True)
+    return manager._preloaded(listed, strict=True)  # noqa: SLF001  # of this module's class
 
 
 def usage_of(manager: SecretsManager) -> tuple[dict[str, tuple[CacheUsage, bool]], tuple[Watch, ...]]:
@@ -489,4 +590,5 @@ def usage_of(manager: SecretsManager) -> tuple[dict[str, tuple[CacheUsage, bool]
 
     The result has no value. No store is queried. `strongroom.status.publish` writes it for `strongroom status`.
     """
-    return manager._chain.usage(), manager._watcher.watches  # noqa: SLF001  # of this module's class
+    parts = parts_of(manager)
+    return parts.chain.usage(), parts.watcher.watches

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from strongroom.testing.faulty_services import dripping_server as dripping_server
     from strongroom.testing.faulty_services import dropping_proxy as dropping_proxy
     from strongroom.testing.faulty_services import silent_server as silent_server
+    from strongroom.testing.managers import parts_of as parts_of
     from strongroom.testing.migration_contract import ExporterContract as ExporterContract
     from strongroom.testing.migration_contract import ImporterContract as ImporterContract
     from strongroom.testing.overrides import OverrideValue as OverrideValue
@@ -33,6 +34,7 @@ else:
         {
             "strongroom.testing.cases": "CANARY CASES NON_TEXT_CASES Case",
             "strongroom.testing.faulty_services": "DroppingProxy dripping_server dropping_proxy silent_server",
+            "strongroom.testing.managers": "parts_of",
             "strongroom.testing.migration_contract": "ExporterContract ImporterContract",
             "strongroom.testing.overrides": "OverrideValue SimulatedFailure Slow override",
             "strongroom.testing.plugin_contract": "PluginContract",

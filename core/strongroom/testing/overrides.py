@@ -11,7 +11,8 @@ from enum import Enum
 from typing import Any, TypeAlias, TypeVar
 
 from strongroom._config import Config, LinkConfig
-from strongroom._manager import substitution
+from strongroom._manager.assembly import assemble, end_substitute, substitute
+from strongroom._manager.manager import manager_of
 from strongroom.errors import (
     InvalidDataError,
     PermissionDeniedError,
@@ -106,14 +107,16 @@ class override:  # noqa: N801  # it is used as a function, like those of context
         stores: dict[str, SecretStore] = {"override": OverrideStore(self._held, self._failures, self._slow)}
         if self._slow:
             stores["slow"] = SlowStore(self._slow)
-        manager = _manager(stores)
+        # `SecretsManager(chain=…)` would read the configuration of this folder.
+        parts = assemble(Config(chain=tuple(map(LinkConfig, stores))), stores)
+        manager = manager_of(parts)
         self._blocks.append((manager, set_default_manager(manager)))
-        substitution.push(manager)
+        substitute(parts)
         return manager
 
     def __exit__(self, *_: object) -> None:
         manager, before = self._blocks.pop()
-        substitution.pop()
+        end_substitute()
         set_default_manager(before)
         manager.close()
 
@@ -161,13 +164,6 @@ class override:  # noqa: N801  # it is used as a function, like those of context
                 return await function(*args, **options)
 
         return wrapped  # type: ignore[return-value]  # it has the function's signature
-
-
-def _manager(stores: Mapping[str, SecretStore]) -> SecretsManager:
-    """Return a manager of only these stores: `SecretsManager(chain=…)` would read the configuration of this folder."""
-    manager = SecretsManager.__new__(SecretsManager)
-    manager._build(Config(chain=tuple(map(LinkConfig, stores))), stores)  # noqa: SLF001  # as its constructors do
-    return manager
 
 
 class OverrideStore(MemoryStore):

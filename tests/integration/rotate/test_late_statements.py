@@ -19,6 +19,7 @@ from strongroom.rotate.rotations import Rotations
 from strongroom.rotate.spi import Credentials
 from strongroom.rotate.state import KEY, pending_path
 from strongroom.secret import SensitiveDict, SensitiveStr
+from strongroom.testing import parts_of
 from strongroom_rotators.database_user import Login
 from strongroom_rotators.mysql import wait_for_earlier_changes
 from strongroom_rotators.postgres import PostgresServer
@@ -237,7 +238,7 @@ def test_a_user_that_changes_its_own_password_goes_on_with_either_credential(con
     with SecretsManager.from_config(there.config) as manager:
         if command == "rotate":
             time.move(minutes=10)
-            Rotations(manager._chain, manager._threads, manager.config, clock=time).rotate(PATH)
+            Rotations(parts_of(manager).chain, parts_of(manager).threads, manager.config, clock=time).rotate(PATH)
         else:
             manager.rotations.resume(PATH, take_over=True)
     assert there.read(PATH)["password"] == pending["password"]

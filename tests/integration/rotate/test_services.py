@@ -25,6 +25,7 @@ from strongroom.rotate.rotations import Rotations
 from strongroom.rotate.runner import Runner
 from strongroom.rotate.service import Lease
 from strongroom.rotate.state import State, Step, pending_path
+from strongroom.testing import parts_of
 from strongroom_aws.plugin import open_secrets_manager
 from strongroom_aws.secrets_manager.rotator import open_secrets_manager_rotator
 from strongroom_vault.dynamic.rotator import VaultDatabaseRotator
@@ -116,7 +117,7 @@ def test_the_root_credential_of_a_connection_is_rotated(engine):
 
 def scheduler(manager, time):
     """A scheduler whose clock is moved by hand."""
-    return Runner(Rotations(manager._chain, manager._threads, manager.config, clock=time))
+    return Runner(Rotations(parts_of(manager).chain, parts_of(manager).threads, manager.config, clock=time))
 
 
 @pytest.mark.parametrize("settings", ['role = "app"\n', 'root = "pg"\n'], ids=["static role", "root"])
@@ -157,7 +158,7 @@ def test_a_rotation_by_hand_waits_for_the_lease_of_another_process(engine):
         state = State("r1", "vault-database", Step.CREATED, time(), time(), last_success=time()).owned(
             "another", time()
         )
-        Ledger(manager._chain, PATH, "kv").save(state, {}, None)
+        Ledger(parts_of(manager).chain, PATH, "kv").save(state, {}, None)
         with pytest.raises(ConflictError, match="another process is rotating it"):
             rotations.rotate(PATH)
         assert engine.rotations == 0

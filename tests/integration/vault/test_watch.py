@@ -11,6 +11,7 @@ from strongroom import SecretsManager
 from strongroom._boundary.validation import ValidatedStore
 from strongroom.errors import SecretNotFoundError, UnsupportedOperationError
 from strongroom.store import VersionInfo
+from strongroom.testing import parts_of
 from strongroom_vault.plugin import open_vault
 from strongroom_vault.setup.structure import APP_READ, DATABASE_READ, DATABASE_WRITE, policies
 from support.clock import LONG
@@ -141,7 +142,7 @@ def test_an_empty_folder_confirms_no_absence(openbao, kv2, opened):
 def test_five_hundred_unchanged_secrets_cost_one_request_a_look(openbao, kv2, audited):
     paths = [f"app/{number}" for number in range(500)]
     with _manager(openbao, kv2) as manager:
-        store = manager._chain._links[0].connection.open()
+        store = parts_of(manager).chain._links[0].connection.open()
         for path, error in store.write_many((path, {"k": "v"}) for path in paths):
             assert error == 1, path
         look, changes = Looks(manager), []

@@ -14,6 +14,7 @@ from strongroom.rotate.password import generate
 from strongroom.rotate.state import pending_path, pending_secret
 from strongroom.rotate.transaction import Transaction
 from strongroom.store.memory import MemoryStore
+from strongroom.testing import parts_of
 
 PATH = "database/app"
 FIRST = {"username": "app", "password": "first-password", "host": "db.example"}
@@ -146,7 +147,7 @@ class Rotating:
     def transaction(self, *, rotator=None, grace=0):
         """Return a new transaction, as another process would make one."""
         return Transaction(
-            Ledger(self.manager._chain, PATH),
+            Ledger(parts_of(self.manager).chain, PATH),
             GuardedRotator(rotator or self.rotator, "service", PATH),
             grace=timedelta(seconds=grace),
             read=self.manager.get_secret,

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from strongroom import SecretsManager
 from strongroom.errors import SecretNotFoundError, StoreError
 from strongroom.store import VersionInfo
+from strongroom.testing import parts_of
 from support.stores import RemoteStore
 
 
@@ -36,7 +37,7 @@ class Looks:
     """Lets the manager's watches look when the test calls it, and never by themselves."""
 
     def __init__(self, manager: SecretsManager) -> None:
-        self._watcher = manager._watcher
+        self._watcher = parts_of(manager).watcher
         self._watcher._draw = lambda: math.inf
 
     def __call__(self, interval: float | None = None) -> None:

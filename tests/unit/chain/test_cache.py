@@ -125,6 +125,15 @@ def test_two_sealers_have_two_keys() -> None:
         other.open(one.seal(CANARY, "v", "a", "k"))
 
 
+def test_a_reset_makes_a_new_key(cache: MemoryCache) -> None:
+    """The child of a fork has its parent's key until then."""
+    put(cache, "a", k="v")
+    snapshot = cache.current("a")
+    assert snapshot is not None
+    cache.reset()
+    assert cache.open(snapshot.fields or {}) is None
+
+
 def test_a_key_is_changed_before_its_nonces_run_out(cache: MemoryCache, monkeypatch: pytest.MonkeyPatch) -> None:
     """After as many seals as one key may make, what it sealed is forgotten and a new key takes over."""
     monkeypatch.setattr(seal_module, "_SEALS_PER_KEY", 2)

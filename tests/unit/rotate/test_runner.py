@@ -14,6 +14,7 @@ from strongroom.rotate.runner import Runner
 from strongroom.rotate.state import pending_path
 from strongroom.secret import Secret
 from strongroom.store.memory import MemoryStore
+from strongroom.testing import parts_of
 from support.scenarios.rotating import Time
 
 DAYS = 60 if "TEST_ROTATION_KILLS" in os.environ else 20
@@ -60,7 +61,7 @@ def replica(store, time, tables=DAILY + WEEKLY):
     """The scheduler of one replica."""
     Path("strongroom.toml").write_text(tables)
     manager = SecretsManager(chain=[store])
-    return Runner(Rotations(manager._chain, manager._threads, manager.config, clock=time))
+    return Runner(Rotations(parts_of(manager).chain, parts_of(manager).threads, manager.config, clock=time))
 
 
 def test_two_schedulers_rotate_each_secret_once_when_it_is_due(store, time):

@@ -20,6 +20,7 @@ from strongroom.rotate.ledger import Ledger
 from strongroom.rotate.rotators.generated import open_password
 from strongroom.rotate.state import KEY, LEASE, SKEW, Step, pending_path
 from strongroom.store.memory import MemoryStore
+from strongroom.testing import parts_of
 from support.scenarios.rotating import (
     FIRST,
     OUTAGE,
@@ -385,7 +386,7 @@ def test_a_rotator_that_changes_nothing_is_refused(rotating):
     with pytest.raises(InvalidDataError, match="changes no key"):
         rotating.transaction().rotate()
     with pytest.raises(SecretNotFoundError):
-        Ledger(rotating.manager._chain, pending_path(PATH)).secret()
+        Ledger(parts_of(rotating.manager).chain, pending_path(PATH)).secret()
 
 
 def test_each_step_is_an_audit_event_without_a_value(rotating, caplog):

@@ -20,6 +20,7 @@ from strongroom.rotate.transaction import Transaction
 from strongroom.secret import SensitiveDict
 from strongroom.store import Traits
 from strongroom.store.memory import MemoryStore
+from strongroom.testing import parts_of
 from strongroom_rotators.database_user import DatabaseUserRotator
 from strongroom_rotators.redis_acl import RedisAclRotator
 from support.scenarios.rotating import FIRST, PATH, Killed, Time
@@ -51,7 +52,7 @@ class World:
         """Let a new process run one command of the rotation, and return the state."""
         self.proofs = set()
         transaction = Transaction(
-            Ledger(self.manager._chain, PATH),
+            Ledger(parts_of(self.manager).chain, PATH),
             GuardedRotator(self.rotator, "service", PATH),
             grace=timedelta(seconds=grace),
             read={"admin": ADMIN}.__getitem__,

@@ -3,6 +3,7 @@
 import pytest
 
 from strongroom import SecretsManager
+from strongroom.testing import parts_of
 
 
 @pytest.fixture
@@ -12,7 +13,7 @@ def managed():
 
     def manage(*stores, **options):
         managers.append(SecretsManager(chain=list(stores), **options))
-        for link in managers[-1]._chain._links:
+        for link in parts_of(managers[-1]).chain._links:
             link.connection.open()
         return managers[-1]
 

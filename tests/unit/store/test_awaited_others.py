@@ -15,6 +15,7 @@ from strongroom.errors import (
 )
 from strongroom.store import VersionInfo, asynchronous, time_limit
 from strongroom.store.protocols import capabilities_of
+from strongroom.testing import parts_of
 from support.clock import LONG
 from support.plugins.awaited_stores import Checked, Store, Versioned, hang
 
@@ -276,7 +277,7 @@ def test_a_failure_to_close_is_logged_and_hides_no_other_store(managed, caplog, 
     manager = managed(*stores)
 
     async def main():
-        for link in manager._chain._links:
+        for link in parts_of(manager).chain._links:
             link.read("a/b")
         await manager.aclose()
 
@@ -300,7 +301,7 @@ def test_a_cancelled_close_continues(managed):
 
     async def main():
         first.faults["aclose"], second.faults["aclose"] = wait, note
-        for link in manager._chain._links:
+        for link in parts_of(manager).chain._links:
             link.read("a/b")
         task = asyncio.create_task(manager.aclose())
         while ("aclose", "") not in first.calls:  # noqa: ASYNC110  # of another loop

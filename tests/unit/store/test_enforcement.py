@@ -19,6 +19,7 @@ from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import SecretNotFoundError, StoreError, StoreUnavailableError, WriteOutcomeUnknownError
 from strongroom.store import Traits, daemon, remaining, time_limit, within_deadline
 from strongroom.store.memory import MemoryStore
+from strongroom.testing import parts_of
 from support.clock import LONG
 from support.stores import Clock
 
@@ -316,7 +317,7 @@ def test_event_loop_goes_on_while_a_store_hangs():
     async def main():
         beside = asyncio.create_task(turn())
         async with SecretsManager(chain=[store, "env"]) as manager:
-            manager._chain._links[0].connection._timeout = LIMIT
+            parts_of(manager).chain._links[0].connection._timeout = LIMIT
             with pytest.raises(StoreUnavailableError):
                 await manager.aget_secret("a/b", "key")
         beside.cancel()

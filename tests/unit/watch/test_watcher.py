@@ -14,6 +14,7 @@ import pytest
 from strongroom import SecretsManager, Watch
 from strongroom._watch.watcher import Watcher
 from strongroom.errors import InvalidPathError, StoreUnavailableError
+from strongroom.testing import parts_of
 from support.clock import LONG
 from support.descriptors import open_descriptors
 from support.scenarios.watching import ListedStore, Looks
@@ -226,7 +227,7 @@ def test_a_cancelled_loop_leaves_no_watch(monkeypatch, moment, threads) -> None:
     with SecretsManager(chain=[store]) as manager:
         asyncio.run(run())
         assert moment == "before" or over.wait(LONG)
-        assert manager._watcher.watches == ()
+        assert parts_of(manager).watcher.watches == ()
         assert threads() == []
 
 
@@ -238,8 +239,8 @@ def test_the_child_of_a_fork_watches_in_a_thread_of_its_own() -> None:
         look = Looks(manager)
         watch = manager.watch(["a"], changes.put)
         store.write("a", {"k": "2"})
-        manager._watcher._draw = lambda: 0.0  # the child's first look is at once
-        with manager._watcher._changed:
+        parts_of(manager).watcher._draw = lambda: 0.0  # the child's first look is at once
+        with parts_of(manager).watcher._changed:
             child = _forked()
             if child == 0:
                 _in_child(manager, changes, watch)
@@ -252,7 +253,7 @@ def test_the_child_of_a_fork_watches_in_a_thread_of_its_own() -> None:
 def _in_child(manager: SecretsManager, changes: queue.SimpleQueue, watch: Watch) -> None:
     code = 1
     try:
-        thread = manager._watcher._thread
+        thread = parts_of(manager).watcher._thread
         assert thread.is_alive()
         assert changes.get(timeout=LONG).new_version == 2
         watch.close()
@@ -268,12 +269,12 @@ def test_the_childs_thread_starts_after_the_chain_was_reset(monkeypatch) -> None
     order = []
     with SecretsManager(chain=[ListedStore({"a": {"k": "1"}})]) as manager:
         manager.watch(["a"], print)
-        reset, follow = manager._chain.reset, manager._watcher._follow
-        monkeypatch.setattr(manager._chain, "reset", lambda: (reset(), order.append("reset")))
-        monkeypatch.setattr(manager._watcher, "_follow", lambda: (order.append("thread"), follow())[1])
+        reset, follow = parts_of(manager).chain.reset, parts_of(manager).watcher._follow
+        monkeypatch.setattr(parts_of(manager).chain, "reset", lambda: (reset(), order.append("reset")))
+        monkeypatch.setattr(parts_of(manager).watcher, "_follow", lambda: (order.append("thread"), follow())[1])
         child = _forked()
         if child == 0:
-            os._exit(0 if order == ["reset", "thread"] and manager._watcher._thread.is_alive() else 1)
+            os._exit(0 if order == ["reset", "thread"] and parts_of(manager).watcher._thread.is_alive() else 1)
         assert _exit_code(child) == 0
 
 
@@ -291,10 +292,16 @@ def test_the_child_of_a_fork_drops_the_watches_of_the_parents_loop(on_begun) -> 
 
         task = asyncio.create_task(collect())
         assert await asyncio.to_thread(ready.wait, LONG)
-        (watch,) = manager._watcher.watches
+        (watch,) = parts_of(manager).watcher.watches
         child = _forked()
         if child == 0:
-            os._exit(0 if manager._watcher.watches == () and watch.closed and manager._watcher._thread is None else 1)
+            os._exit(
+                0
+                if parts_of(manager).watcher.watches == ()
+                and watch.closed
+                and parts_of(manager).watcher._thread is None
+                else 1
+            )
         task.cancel()
         return await asyncio.to_thread(_exit_code, child)
 

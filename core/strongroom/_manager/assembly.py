@@ -1,0 +1,158 @@
+"""The parts of a manager: made from its configuration, replaced by those of a substitute, reset after a fork."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+from weakref import WeakSet, finalize
+
+from strongroom._chain.chain import Chain
+from strongroom._chain.link import Link
+from strongroom._chain.threads import Threads
+from strongroom._manager.declared_types import DeclaredTypes
+from strongroom._watch.watcher import Watcher
+from strongroom.store import SecretStore
+
+if TYPE_CHECKING:
+    from strongroom._config import Config
+    from strongroom._disk_cache.store_cache import StoreCache
+
+_forked: WeakSet[Chain | Threads] = WeakSet()
+"""Reset in the child of a fork. Not the managers: `Versions`, for one, uses these and may outlive its manager."""
+
+
+class Parts:
+    """The parts of a manager.
+
+    Attributes:
+        config: its configuration.
+        chain: the chain that answers its reads and takes its writes. That of a substitute, while there is one.
+        watcher: the watches of that chain.
+        peek: `Chain.peek` of that chain.
+        threads: the threads in which its calls run for tasks.
+        types: the types that `[secrets]` declares.
+        replacements: path and key of each value that has a default or is composed.
+    """
+
+    def __init__(self, config: Config, links: list[Link], *, sources: str = "") -> None:
+        rows = config.secrets.values()
+        defaults = {(row.path, row.key): row.default for row in rows if row.default is not None}
+        composed = {(row.path, row.key): row.compose for row in rows if row.compose is not None}
+        self.config = config
+        self.types = DeclaredTypes(rows)
+        self.replacements = defaults.keys() | composed.keys()
+        chain = Chain(links, timeout=config.timeout, defaults=defaults, composed=composed, sources=sources)
+        self._own = chain, Watcher(links, config.timeout)
+        self.threads = Threads(config.timeout)
+        self._end_audit = _audited(config, self)
+        _forked.update((chain, self.threads))
+        _all.add(self)
+        self.answer_like(_substitutes[-1] if _substitutes else self)
+
+    def answer_like(self, other: Parts) -> None:
+        """Read, write and watch through the chain of these parts."""
+        self.chain, self.watcher = other._own  # another of this class
+        self.peek = self.chain.peek
+
+    def close(self) -> None:
+        """End the watches, close the stores and empty the cache, after the writes of tasks that are in progress."""
+        chain, watcher = self._own
+        self.threads.finish_writes()
+        watcher.close()
+        chain.close()
+        self.threads.close()
+        self._end_audit()
+
+
+def assemble(config: Config, stores: Mapping[str, SecretStore], *, sources: str = "") -> Parts:
+    """Return the parts of a manager with this configuration.
+
+    Args:
+        config: the configuration.
+        stores: stores of the chain that are open already, by name.
+        sources: the files that define the chain, in words.
+
+    Raises:
+        ConfigurationError, PluginError: a store of the chain is not installed, or its settings are wrong.
+    """
+    disk = _disk_caches(config, stores)
+    links = [
+        Link(link, _opener(config, link.store, stores), config.cache, disk.get(link.store)) for link in config.chain
+    ]
+    return Parts(config, links, sources=sources)
+
+
+# --- substitution -----------------------------------------------------------------------------------------------------
+
+_all: WeakSet[Parts] = WeakSet()
+_substitutes: list[Parts] = []
+"""The substitutes of nested blocks. The last one counts."""
+
+
+def substitute(parts: Parts) -> None:
+    """Let every manager of the process answer like these parts, until `end_substitute`.
+
+    An application may create its managers anywhere: at import, in a factory, in the code under test. All that are
+    alive, and all that are made meanwhile, read and write through the chain of the substitute.
+    """
+    _substitutes.append(parts)
+    for each in list(_all):
+        each.answer_like(parts)
+
+
+def end_substitute() -> None:
+    """End the last substitution: the one before it counts again."""
+    _substitutes.pop()
+    for each in list(_all):
+        each.answer_like(_substitutes[-1] if _substitutes else each)
+
+
+# --- stores -----------------------------------------------------------------------------------------------------------
+
+
+def _opener(config: Config, name: str, stores: Mapping[str, SecretStore]) -> Callable[[], SecretStore]:
+    """Return the function that opens a store of the chain: see `plugins.prepare`. An open store is there already.
+
+    While there is a substitute, its settings are resolved when it is opened, which a test does not need: a machine
+    for tests may lack the credentials.
+    """
+    if name in stores:
+        return lambda: stores[name]
+    from strongroom import _plugins as plugins
+
+    def prepare_and_open() -> SecretStore:
+        return plugins.prepare(config, name)()
+
+    return prepare_and_open if _substitutes else plugins.prepare(config, name)
+
+
+# --- disk cache, audit log, fork --------------------------------------------------------------------------------------
+
+
+def _disk_caches(config: Config, stores: Mapping[str, SecretStore]) -> Mapping[str, StoreCache]:
+    if not config.cache.disk or config.cache.ttl <= 0:
+        return {}
+    from strongroom._manager.disk import disk_caches
+
+    return disk_caches(config, stores)
+
+
+def _audited(config: Config, parts: Parts) -> Callable[[], object]:
+    """Begin the audit log that is configured; return the function that ends it. So does the end of the parts."""
+    if config.audit.file is None:
+        return lambda: None
+    from strongroom.audit_log.subscription import begin
+
+    end = finalize(parts, begin(config))
+    end.atexit = False
+    return end
+
+
+def _reset_in_child() -> None:
+    for part in list(_forked):
+        part.reset()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reset_in_child)
