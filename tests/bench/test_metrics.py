@@ -46,7 +46,7 @@ def test_cached_reads_with_metrics(manager: SecretsManager, pytestconfig: pytest
     timed = pytestconfig.getoption("benchmark_enable")
     rounds = READS // ROUND if timed else 1
     without, with_metrics = 0.0, 0.0
-    cache = parts_of(manager).chain._links[0]._cache
+    cache = parts_of(manager).chain.links[0].cache
     registry = CollectorRegistry()
     before = cache_hits()["remote"]
     for _ in range(rounds):
@@ -73,7 +73,7 @@ def uncounted(cache: Any) -> Callable[[str, str], SensitiveStr | None]:
                 until, decrypt, nonce, ciphertext, bound = self._fields[path][key]
             except KeyError:
                 return None
-            if until <= self._clock():
+            if until <= self.clock():
                 return None
             try:
                 text = SensitiveStr(decrypt(nonce, ciphertext, bound), "utf-8")

@@ -50,7 +50,7 @@ def clock(secrets):
 
 def limit(secrets, seconds):
     """Set how long the server may take for an answer. The limits of all other tests are those of a busy machine."""
-    parts_of(secrets).chain._links[0].connection._timeout = seconds
+    parts_of(secrets).chain.links[0].connection._timeout = seconds
 
 
 def answers(resolution):
@@ -127,7 +127,7 @@ def test_a_stale_secret_is_read_again_when_the_server_is_back(server, secrets, c
     server.put("api-keys/openai", {"key": "rotated-meanwhile"})
     clock.move(FIRST_PROBE)
     secrets.resolve(*READ)  # stale, unless the probe answers at once
-    assert wait([parts_of(secrets).chain._links[0].connection._probe], LONG).done
+    assert wait([parts_of(secrets).chain.links[0].connection.last_probe], LONG).done
     resolution = secrets.resolve(*READ)
     assert (resolution.value, resolution.cached, resolution.stale) == ("rotated-meanwhile", True, False)
 

@@ -2,7 +2,7 @@
 
 import time
 
-from strongroom.testing import parts_of
+from strongroom.testing import use_clock
 
 SOON = 8.0
 """Seconds that a call with a short time limit takes at most on a busy machine; without its limit, ten or more."""
@@ -21,8 +21,7 @@ class Clock:
     def of(cls, manager):
         """Puts a clock into every link of the manager's chain, and returns it."""
         clock = cls()
-        for link in parts_of(manager).chain._links:
-            link._cache._clock = link.connection.breaker._clock = clock
+        use_clock(manager, clock)
         return clock
 
     def __call__(self):

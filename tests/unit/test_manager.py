@@ -10,7 +10,6 @@ import json
 import os
 import pickle
 import threading
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from inspect import signature
@@ -471,9 +470,8 @@ def test_an_outage_is_answered_to_tasks_too(
     monkeypatch.setenv("LOCAL_ONLY_KEY", "local")
     manager.get_secret("types", "pi")
     store.fault = StoreUnavailableError("types", "refused")
+    Clock.of(manager).move(301)
     manager.get_secret("local/only", "key")
-    cache = parts_of(manager).chain._links[0]._cache
-    cache._secrets.snapshots["types"] = cache._secrets.snapshots["types"]._replace(until=time.monotonic())
     assert asyncio.run(manager.aresolve("types", "pi")).stale
     assert asyncio.run(manager.aget_secret("local/only", "key")) == "local"
 
@@ -500,14 +498,14 @@ def test_tasks_wait_for_another_readers_flight_in_one_thread(
     reader.start()
     assert store.entered.acquire(timeout=LONG)
 
-    begun: list[object] = []
-    begin = Threads._begin
-    monkeypatch.setattr(Threads, "_begin", lambda *args: (begun.append(args), begin(*args))[1])
+    before = set(threading.enumerate())
+    begun: set[str] = set()
 
     async def use() -> None:
         tasks = [asyncio.create_task(manager.aget_secret("auth/jwt", "secret")) for _ in range(20)]
         await asyncio.sleep(0)
         tasks[0].cancel()
+        begun.update(repr(thread) for thread in set(threading.enumerate()) - before)
         store.gate.set()
         answers = await asyncio.gather(*tasks, return_exceptions=True)
         assert isinstance(answers[0], asyncio.CancelledError)
@@ -569,7 +567,7 @@ def test_a_call_that_waits_for_a_thread_ends_with_its_deadline() -> None:
     async def use() -> list[object]:
         async with SecretsManager(chain=[Hanging()]) as manager:
             manager.get_secret("a", "key", default=None)  # opens the store
-            parts_of(manager).threads._limit = 0.4
+            parts_of(manager).threads.limit = 0.4
             reads = [asyncio.create_task(manager.aget_secret(f"a/{number % 50}", "key")) for number in range(100)]
             await asyncio.sleep(0)  # each has begun
             await asyncio.sleep(0.5)  # and its time is over
@@ -635,12 +633,14 @@ def test_the_child_of_a_fork_has_a_store_and_a_cache_of_its_own() -> None:
         openings.append(os.getpid())
         return RemoteStore({"a": {"k": "v"}})
 
-    manager = manager_of(Parts(Config(), [Link(LinkConfig("remote"), opener, CacheConfig())]))
+    link = Link(LinkConfig("remote"), opener, CacheConfig())
+    manager = manager_of(Parts(Config(), [link]))
     manager.get_secret("a", "k")
-    peek = parts_of(manager).peek
+    peek, snapshot = parts_of(manager).peek, link.cache.current("a")
+    assert snapshot is not None
 
     def check() -> bool:
-        fresh_cache = peek("a", "k") is None
+        fresh_cache = peek("a", "k") is None and link.cache.open(snapshot.fields or {}) is None  # by its new key
         answers = manager.get_secret("a", "k") == "v"
         return fresh_cache and answers and openings == [os.getppid(), os.getpid()]
 
@@ -695,11 +695,8 @@ def test_a_fork_while_a_lock_is_held_does_not_hang_the_child(store: RemoteStore)
     manager = SecretsManager(chain=[store])
     store.gate.clear()
     reader = threading.Thread(target=manager.get_secret, args=("auth/jwt", "secret"))
-    with (
-        parts_of(manager).chain._links[0]._cache._lock,
-        parts_of(manager).chain._links[0].connection._opening,
-        secrets_manager._making,
-    ):
+    link = parts_of(manager).chain.links[0]
+    with link.cache._lock, link.connection._opening, secrets_manager._making:  # no public call holds one for long
         reader.start()
 
         def check() -> bool:
@@ -748,12 +745,10 @@ def test_the_default_manager_is_made_at_first_use(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("JWT_SECRET_KEY", "from the environment")
     before = strongroom.set_default_manager(None)
     try:
-        assert secrets_manager._default is None
+        assert strongroom.set_default_manager(None) is None
         assert strongroom.get_jwt_secret() == "from the environment"
-        made = secrets_manager._default
-        assert made is not None
+        made = strongroom.default_manager()
         assert strongroom.get_jwt_secret() == "from the environment"
-        assert secrets_manager._default is made
         assert strongroom.set_default_manager(None) is made
     finally:
         strongroom.set_default_manager(before)
@@ -767,8 +762,7 @@ def test_closing_the_default_manager(monkeypatch: pytest.MonkeyPatch) -> None:
         strongroom.close()
         for close in (strongroom.close, lambda: asyncio.run(strongroom.aclose())):
             assert strongroom.get_jwt_secret() == "from the environment"
-            closed = secrets_manager._default
-            assert closed is not None
+            closed = strongroom.default_manager()
             close()
             with pytest.raises(StoreError, match="closed"):
                 closed.get_jwt_secret()

@@ -28,7 +28,7 @@ class Breaker:
 
     def __init__(self, probe_limit: float, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._probe_limit = probe_limit
-        self._clock = clock
+        self.clock = clock
         self._lock = threading.RLock()
         self.outage: StoreUnavailableError | None = None
         self._began = 0.0
@@ -42,7 +42,7 @@ class Breaker:
         return self._interval > 0
 
     def would_admit(self) -> bool:
-        return not self.is_open or self._clock() >= self._probe_at
+        return not self.is_open or self.clock() >= self._probe_at
 
     def admit(self) -> bool:
         """Return True if the caller may query the store: always while closed; while open, one caller for each probe."""
@@ -52,7 +52,7 @@ class Breaker:
             if not self.would_admit():
                 return False
             self._probing = True
-            self._probe_at = self._clock() + self._probe_limit
+            self._probe_at = self.clock() + self._probe_limit
             return True
 
     def succeeded(self) -> float | None:
@@ -60,7 +60,7 @@ class Breaker:
         if not self.is_open:
             return None
         with self._lock:
-            lasted = self._clock() - self._began if self._interval > 0 else None
+            lasted = self.clock() - self._began if self._interval > 0 else None
             self._interval = 0.0
             self._probing = False
             return lasted
@@ -74,7 +74,7 @@ class Breaker:
                 return False  # a call that began before the outage was known: it says nothing new
             self._probing = False
             if begins:
-                self._began = self._clock()
+                self._began = self.clock()
             self._interval = FIRST_PROBE if begins else min(self._interval * 2, LAST_PROBE)
-            self._probe_at = self._clock() + self._interval * random_factor(0.8, 1.0)
+            self._probe_at = self.clock() + self._interval * random_factor(0.8, 1.0)
             return begins

@@ -141,7 +141,7 @@ class MemoryCache:
         self._owner = owner
         self._hits = hit_counter(owner)
         self._config = config
-        self._clock = clock
+        self.clock = clock
         self.reset()
 
     def reset(self) -> None:
@@ -178,7 +178,7 @@ class MemoryCache:
             until, decrypt, nonce, ciphertext, bound = self._fields[path][key]
         except KeyError:
             return None
-        clock = self._clock  # Python 3.11 looks a method up slowly if it is an attribute of the object
+        clock = self.clock  # Python 3.11 looks a method up slowly if it is an attribute of the object
         if until <= clock():
             return None
         try:
@@ -191,7 +191,7 @@ class MemoryCache:
     def current(self, path: str, key: str | None = None) -> Snapshot | None:
         """Return the snapshot if it is current for the path and for `key`."""
         snapshot = self._secrets.snapshots.get(path) or self._absences.snapshots.get(path)
-        now = self._clock()
+        now = self.clock()
         if snapshot is None or snapshot.until <= now:
             return None
         if snapshot.fields is not None and key is not None and key not in snapshot.fields:
@@ -203,15 +203,15 @@ class MemoryCache:
         snapshot = self._secrets.snapshots.get(path)
         if snapshot is None:
             return None
-        return snapshot if self._clock() < min(snapshot.until + self._config.max_stale, snapshot.ends) else None
+        return snapshot if self.clock() < min(snapshot.until + self._config.max_stale, snapshot.ends) else None
 
     def age(self, snapshot: Snapshot) -> float:
         """Return the seconds since the store answered."""
-        return max(0.0, self._clock() - snapshot.fetched)
+        return max(0.0, self.clock() - snapshot.fetched)
 
     def ttl(self, snapshot: Snapshot) -> float | None:
         """Return the remaining lifetime in seconds; None if the secret does not expire."""
-        return max(0.0, snapshot.ends - self._clock()) if math.isfinite(snapshot.ends) else None
+        return max(0.0, snapshot.ends - self.clock()) if math.isfinite(snapshot.ends) else None
 
     def open(self, fields: Mapping[str, Sealed]) -> SensitiveDict | None:
         """Return the fields, unsealed into a new mapping; None if a seal is broken, which is a miss."""
@@ -243,7 +243,7 @@ class MemoryCache:
             before = share.snapshots.get(path)
             if before is None or (before.version, before.created) != (version, created):
                 return False
-            until = self._clock() + ttl * _shortened()
+            until = self.clock() + ttl * _shortened()
             if until > min(before.fetched + ttl + self._config.max_stale, before.ends):
                 return False
             self._add(path, share, before._replace(until=until))
@@ -374,7 +374,7 @@ class MemoryCache:
 
     def _asked(self, answer: Secret | SecretNotFoundError) -> float:
         """Return the time at which the store answered: an answer from the disk cache has an age."""
-        now, age = self._clock(), age_of(answer)
+        now, age = self.clock(), age_of(answer)
         return now - age if age else now  # `now - 0.0` would be another object in memory for each snapshot
 
     # --- forgetting ---------------------------------------------------------------------------------------------------

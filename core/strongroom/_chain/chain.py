@@ -51,6 +51,7 @@ class Chain:
         sources: the files that define the chain, in words: the last sentence of an absence's hint.
 
     Attributes:
+        links: its links.
         peek: `Link.peek` of the first link: no other link could answer before it.
     """
 
@@ -65,18 +66,18 @@ class Chain:
     ) -> None:
         if not links:
             raise ConfigurationError("the chain is empty: name at least one store in `chain`")
-        self._links = tuple(links)
-        for link in self._links:
-            link.join(self._links)
+        self.links = tuple(links)
+        for link in self.links:
+            link.join(self.links)
         self._timeout = timeout
         self._sources = sources
         self._defaults = {place: protect(value) for place, value in (defaults or {}).items()}
         self._composed = composed or {}
         self._reads = ReadLog({*self._defaults, *self._composed})
-        self.peek = self._links[0].peek
+        self.peek = self.links[0].peek
 
     def __repr__(self) -> str:
-        return f"Chain({', '.join(link.name for link in self._links)})"
+        return f"Chain({', '.join(link.name for link in self.links)})"
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -111,7 +112,7 @@ class Chain:
         request = ReadRequest.of(key, extract, wanted, fresh=fresh, allow_dynamic=allow_dynamic)
         results: list[tuple[Link, Result]] = []
         with time_limit(self._timeout):
-            for link in self._links:
+            for link in self.links:
                 if link.covers(path):
                     result = link.query(path, key, request)
                     results.append((link, result))
@@ -129,7 +130,7 @@ class Chain:
         if events.auditors:
             return None
         request = ReadRequest.of(key)
-        for link in self._links:
+        for link in self.links:
             if link.covers(path):
                 if (result := link.query_cached(path, key, request)) is None:
                     return None
@@ -140,7 +141,7 @@ class Chain:
     @property
     def forgotten(self) -> int:
         """How often a cache has dropped something, as before and after each write: an older read may be outdated."""
-        return sum(link.forgotten for link in self._links)
+        return sum(link.forgotten for link in self.links)
 
     def explain(self, path: str, key: str | None = None) -> Explanation:
         """Return the result of `resolve`, and the answer of every link, including those that it would not query.
@@ -155,7 +156,7 @@ class Chain:
         path = check_path(path)
         key = None if key is None else check_key(key, path)
         request = ReadRequest.of(key, fresh=True, allow_dynamic=False)
-        results, ages = query_each(self._links, path, key, request)
+        results, ages = query_each(self.links, path, key, request)
         self._note(path, key, results)
         read = partial(self.resolve, fresh=True, allow_dynamic=False)
         conclusion: Resolution | StrongroomError
@@ -163,7 +164,7 @@ class Chain:
             conclusion = self._conclude_or_compose(path, key, request, results, read)
         except StrongroomError as error:
             conclusion = error.copy()  # without frames: it is kept
-        return explained(self._links, request, results, ages, conclusion)
+        return explained(self.links, request, results, ages, conclusion)
 
     def _note(self, path: str, key: str | None, results: Sequence[tuple[Link, Result]]) -> None:
         """Log and tell each link's result, before a value is returned."""
@@ -226,7 +227,7 @@ class Chain:
         request = ReadRequest.of(None, fresh=fresh, allow_dynamic=allow_dynamic)
         with time_limit(self._timeout):
             waiting = dict.fromkeys(results)
-            for link in self._links:
+            for link in self.links:
                 batch = [path for path in waiting if link.covers(path)]
                 for path, result in link.query_many(batch, request):
                     results[path].append((link, result))
@@ -255,7 +256,7 @@ class Chain:
         prefix = check_prefix(prefix)
         names: set[str] = set()
         with time_limit(self._timeout):
-            asked = [link for link in self._links if link.policy.may_cover_below(prefix)]
+            asked = [link for link in self.links if link.policy.may_cover_below(prefix)]
             listable = [link for link in asked if link.opened().listable]
             if not listable:
                 raise UnsupportedOperationError(prefix or None, "no store of the chain can be listed")
@@ -371,7 +372,7 @@ class Chain:
             if not link.covers(path):
                 raise UnsupportedOperationError(path, "its `paths` do not cover this path", store=store)
             return link
-        for link in self._links:
+        for link in self.links:
             if link.covers(path) and link.opened().writable:
                 return link
         raise UnsupportedOperationError(path, "no store of the chain can be written")
@@ -382,11 +383,11 @@ class Chain:
         Raises:
             ConfigurationError: the chain lacks it.
         """
-        for link in self._links:
+        for link in self.links:
             if link.name == store:
                 return link
         named = repr(store) if isinstance(store, str) else f"of type {type(store).__name__}"
-        names = ", ".join(link.name for link in self._links)
+        names = ", ".join(link.name for link in self.links)
         raise ConfigurationError(f"no store {named} in the chain: it has {names}")
 
     def _refuse_to_hide(self, path: str, merged: SensitiveDict, target: Link) -> None:
@@ -395,7 +396,7 @@ class Chain:
         Raises:
             ConflictError: it would hide some.
         """
-        for link in self._links[self._links.index(target) + 1 :]:
+        for link in self.links[self.links.index(target) + 1 :]:
             if not link.covers(path):
                 continue
             if link.creates(path):
@@ -416,24 +417,24 @@ class Chain:
         """Return each store's health. All are probed now, at the same time."""
         from strongroom._chain.probe import probe_all  # a read does not need it
 
-        return probe_all({link.name: link.health for link in self._links}, self._timeout)
+        return probe_all({link.name: link.health for link in self.links}, self._timeout)
 
     def usage(self) -> dict[str, tuple[CacheUsage, bool]]:
-        return {link.name: link.usage() for link in self._links}
+        return {link.name: link.usage() for link in self.links}
 
     def forget(self, path: str | None = None) -> None:
         """Drop `path`, or everything, from the caches; the next read is fresh."""
-        for link in self._links:
+        for link in self.links:
             link.forget(path)
 
     def reset(self) -> None:
         """Prepare for use in the child of a fork: see `Link.reset`."""
-        for link in self._links:
+        for link in self.links:
             link.reset()
 
     def close(self) -> None:
         """Close every store. Every later call is refused."""
-        for link in self._links:
+        for link in self.links:
             link.close()
 
 

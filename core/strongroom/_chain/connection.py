@@ -73,6 +73,21 @@ class StoreConnection:
         self._probe: Future[object] | None = None
         self._probe_lock = threading.RLock()
 
+    def set_clock(self, clock: Callable[[], float]) -> None:
+        """Take the time of the circuit breakers from this clock, in seconds."""
+        for breaker in (self.breaker, *self._path_breakers.values()):
+            breaker.clock = clock
+
+    @property
+    def last_probe(self) -> Future[object] | None:
+        """The last probe in the background."""
+        return self._probe
+
+    @property
+    def path_outages(self) -> tuple[str | None, ...]:
+        """The paths that alone are unavailable, oldest first."""
+        return tuple(self._path_breakers)
+
     def close(self) -> None:
         """Close the store, and wait for a probe in the background. Every later call is refused."""
         self._closed = True
@@ -294,7 +309,7 @@ class StoreConnection:
 
     def _note_path_outage(self, path: str | None, outage: StoreUnavailableError) -> None:
         if outage.path_only:
-            breaker = self._path_breakers.setdefault(path, Breaker(self._timeout))
+            breaker = self._path_breakers.setdefault(path, Breaker(self._timeout, clock=self.breaker.clock))
             breaker.failed(outage.copy(attempts=(), checks=()))
             while len(self._path_breakers) > _MOST_PATHS:
                 self._path_breakers.pop(next(iter(self._path_breakers), path), None)

@@ -59,6 +59,7 @@ class Link:
         missing_ttl: for how many seconds a confirmed absence counts.
         ttl: for how many seconds a secret is served from the cache.
         forgotten: how often `forget` was called.
+        cache: its cache in memory.
         connection: the way to the store.
         covers: path -> whether this link is queried for it.
         peek: path and key -> the field as text, if it is cached and current; else None. It is the cache's own method: a
@@ -73,12 +74,12 @@ class Link:
         self.ttl = cache.ttl
         self.forgotten = 0
         self.connection = StoreConnection(self.name, opener, config.timeout)
-        self._cache = MemoryCache(self.name, cache)
+        self.cache = MemoryCache(self.name, cache)
         self._disk = disk
         self._followers: tuple[Link, ...] = ()
         self.covers = config.covers
         self._merges = Merges(self)
-        self.peek = self._cache.text
+        self.peek = self.cache.text
 
     def __repr__(self) -> str:
         return f"Link({self.name!r})"
@@ -88,9 +89,14 @@ class Link:
 
         The store is not closed: its connections are the parent's, and closing them would end the parent's TLS sessions.
         """
-        self._cache.reset()
+        self.cache.reset()
         self.connection.reset()
         self._merges.reset()
+
+    def set_clock(self, clock: Callable[[], float]) -> None:
+        """Take the time of the cache and of the circuit breakers from this clock, in seconds."""
+        self.cache.clock = clock
+        self.connection.set_clock(clock)
 
     def join(self, links: Sequence[Link]) -> None:
         """Note the position in these links of a chain.
@@ -201,7 +207,7 @@ class Link:
                 if key is not None and keyed:
                     value = self.connection.call(path, lambda store: store.read_key(path, key), reads=True)
                     return Reading(SensitiveDict({key: value}))
-                return Reading.of(self._cache.fetch(path, self._load(path, fresh=fresh), fresh=fresh))
+                return Reading.of(self.cache.fetch(path, self._load(path, fresh=fresh), fresh=fresh))
         except StoreUnavailableError as error:
             outage = error
         except (PermissionDeniedError, AuthenticationError):
@@ -224,7 +230,7 @@ class Link:
 
     def _has_fallback(self, path: str, *, fresh: bool) -> bool:
         """Return True if another link or a stale secret can answer when the store is unavailable."""
-        return self._is_followed(path) or (not fresh and self._cache.stale(path) is not None)
+        return self._is_followed(path) or (not fresh and self.cache.stale(path) is not None)
 
     def _load(self, path: str, *, fresh: bool = False) -> Callable[[], Secret]:
         """Return the call that reads the secret, through the disk cache if there is one."""
@@ -261,7 +267,7 @@ class Link:
         """Read the path into the cache, in the background. Every failure has been noted where it was raised."""
         try:
             with fail_fast():
-                self._cache.fetch(path, self._load(path))
+                self.cache.fetch(path, self._load(path))
         except (PermissionDeniedError, AuthenticationError):
             self._forget_denied(path)
         except StrongroomError:
@@ -290,24 +296,24 @@ class Link:
         try:
             for path in unknown:
                 flight = led[path] = Flight()
-                result = self._cache.join_or_lead(path, flight, fresh=fresh)
+                result = self.cache.join_or_lead(path, flight, fresh=fresh)
                 if result is not None:
                     joined[path] = result
                     del led[path]
-            with fail_fast(not fresh and all(self._cache.stale(path) for path in led)):
+            with fail_fast(not fresh and all(self.cache.stale(path) for path in led)):
                 for path, answer in self._read_each(list(led), fresh=fresh):
                     results[path] = self._complete(path, led[path], answer, fresh=fresh)
                     del led[path]
         finally:
             for path, flight in led.items():  # after an interrupt: threads that joined these flights must not hang
-                self._cache.fail(path, flight, StoreUnavailableError(path, "the batch was given up"))
+                self.cache.fail(path, flight, StoreUnavailableError(path, "the batch was given up"))
         results |= {path: self._landed(path, flight, fresh=fresh) for path, flight in joined.items()}
         return results
 
     def _landed(self, path: str, flight: Future[Secret], *, fresh: bool) -> Reading | StrongroomError:
         """Return the result of a read that somebody else leads: see `MemoryCache.wait`."""
         try:
-            return Reading.of(self._cache.wait(path, flight))
+            return Reading.of(self.cache.wait(path, flight))
         except StrongroomError as error:
             return self._failed(error, path, fresh=fresh)
 
@@ -329,9 +335,9 @@ class Link:
     ) -> Reading | StrongroomError:
         """End a flight of the batch with the store's answer."""
         if isinstance(answer, Secret):
-            self._cache.complete(path, flight, answer)
+            self.cache.complete(path, flight, answer)
             return Reading.of(answer)
-        self._cache.fail(path, flight, answer)
+        self.cache.fail(path, flight, answer)
         return self._failed(answer, path, fresh=fresh)
 
     def _failed(self, error: StrongroomError, path: str, *, fresh: bool) -> Reading | StrongroomError:
@@ -346,27 +352,27 @@ class Link:
         return error if stale is None else stale
 
     def _cached(self, path: str, key: str | None, *, keyed: bool) -> Reading | None:
-        snapshot = self._cache.current(path, key)
+        snapshot = self.cache.current(path, key)
         if snapshot is None:
             return None
         if keyed and key not in (snapshot.fields or {}):
             return None  # a whole read cannot know every key of this store
         if snapshot.fields is None:
-            raise AgedAbsence(path, snapshot.reason, store=self.name).aged(self._cache.age(snapshot))
+            raise AgedAbsence(path, snapshot.reason, store=self.name).aged(self.cache.age(snapshot))
         return self._unsealed(snapshot)
 
     def _stale(self, path: str, outage: StoreUnavailableError, *, on_disk: bool = True) -> Reading | None:
-        snapshot = self._cache.stale(path)
+        snapshot = self.cache.stale(path)
         if snapshot is not None:
             return self._unsealed(snapshot, outage)
         secret = self._disk.stale(path) if on_disk and self._disk is not None else None
         return None if secret is None else Reading.of(secret)._replace(outage=outage)
 
     def _unsealed(self, snapshot: Snapshot, outage: StoreUnavailableError | None = None) -> Reading | None:
-        data = self._cache.open(snapshot.fields or {})
+        data = self.cache.open(snapshot.fields or {})
         if data is None:
             return None
-        age, ttl = self._cache.age(snapshot), self._cache.ttl(snapshot)
+        age, ttl = self.cache.age(snapshot), self.cache.ttl(snapshot)
         return Reading(data, snapshot.version, snapshot.created, age, cached=True, outage=outage, ttl=ttl)
 
     def list_entries(self, prefix: str) -> list[str]:
@@ -409,7 +415,7 @@ class Link:
 
     def confirm(self, path: str, version: Version | None, created: datetime | None) -> bool:
         """Note that the store has just confirmed this version, or with None an absence, of a secret: see the cache."""
-        return self._cache.confirm(path, version, created)
+        return self.cache.confirm(path, version, created)
 
     def disk_age(self, path: str) -> float | None:
         """Return the age of what the disk cache has at `path`, in seconds; None if it has nothing."""
@@ -428,7 +434,7 @@ class Link:
 
     def usage(self) -> tuple[CacheUsage, bool]:
         """Return the size of the cache in memory, and True during a known outage. Does not query the store."""
-        return self._cache.usage(), self.connection.breaker.is_open
+        return self.cache.usage(), self.connection.breaker.is_open
 
     def health(self) -> Health:
         """Probe the store, past cache and breaker, and measure the duration."""
@@ -489,18 +495,18 @@ class Link:
         self.forgotten += 1
         if self._disk is not None:
             self._disk.forget(path)
-        self._cache.forget(path)
+        self.cache.forget(path)
 
     def _forget_denied(self, path: str) -> None:
         """Drop `path` from the caches of this login: a later outage must not serve a secret that was denied."""
         if self._disk is not None:
             self._disk.forget(path, denied=True)
-        self._cache.forget(path)
+        self.cache.forget(path)
 
     def close(self) -> None:
         """Close the store and empty the cache. Every later call is refused."""
         self.connection.close()
-        self._cache.forget()
+        self.cache.forget()
 
 
 def _read_local(store: GuardedStore, path: str, key: str | None) -> Reading:

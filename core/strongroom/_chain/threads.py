@@ -47,7 +47,7 @@ class Threads:
     """
 
     def __init__(self, limit: float) -> None:
-        self._limit = limit
+        self.limit = limit
         self.reset()
 
     def reset(self) -> None:
@@ -84,7 +84,7 @@ class Threads:
         """`run`, within the time of one call, which begins before the call waits for a thread."""
         held = _Held(call, args, kwargs)
         del args, kwargs
-        with time_limit(self._limit):
+        with time_limit(self.limit):
             return await _result(self._begin(held))
 
     async def write(self, call: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
@@ -100,7 +100,7 @@ class Threads:
         """
         held = _Held(call, args, kwargs)
         del args, kwargs
-        with time_limit(self._limit):
+        with time_limit(self.limit):
             await self._take_turn(check_path(path))
             try:
                 begun = self._begin_write(held)
@@ -120,7 +120,7 @@ class Threads:
 
         if events.auditors:
             return await self.run_in_time(chain.resolve, path, key)
-        with time_limit(self._limit):
+        with time_limit(self.limit):
             for place in (path, (path, key)):
                 read, leads = self._join_or_lead(place, chain, path, key)
                 if leads:

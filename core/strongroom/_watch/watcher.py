@@ -50,7 +50,7 @@ class Watcher:
         self._links = links
         self._timeout = timeout
         self._clock = clock
-        self._draw = draw
+        self.draw = draw
         self._observer: Observer | None = None
         self._watches: list[Watch] = []
         self._subjects: dict[str, Subject] = {}
@@ -73,10 +73,21 @@ class Watcher:
         with self._changed:
             return tuple(self._watches)
 
+    @property
+    def thread(self) -> threading.Thread | None:
+        """The thread, while there is a watch."""
+        return self._thread
+
+    @property
+    def intervals(self) -> frozenset[float]:
+        """The seconds between two looks, of each secret at each link."""
+        with self._changed:
+            return frozenset(self._intervals.values())
+
     def watch(self, paths: Iterable[str], callback: Callable[[Change], object], interval: float | None) -> Watch:
         """Read these paths, and register a callback for their changes."""
         watch = self._new(paths, callback, interval)
-        self._begin(watch)
+        self.begin(watch)
         return watch
 
     async def changes(
@@ -94,7 +105,7 @@ class Watcher:
 
         watch = self._new(paths, put, interval, put)
         try:
-            await threads.run(self._begin, watch)
+            await threads.run(self.begin, watch)
             while (change := await queue.get()) is not None:
                 yield change
         finally:
@@ -149,7 +160,7 @@ class Watcher:
             raise ValueError("interval must be a number of seconds above zero")
         return Watch(self, checked, callback, interval, ended)
 
-    def _begin(self, watch: Watch) -> None:
+    def begin(self, watch: Watch) -> None:
         """Read the paths of a watch, and register it. It is closed afterwards if the manager was closed meanwhile."""
         from strongroom._watch.observer import Observer  # only a watch needs digests
 
@@ -189,7 +200,7 @@ class Watcher:
         self._intervals = intervals
         now = self._clock()
         self._looks = {
-            interval: self._looks.get(interval) or first_look(now, interval, self._draw())
+            interval: self._looks.get(interval) or first_look(now, interval, self.draw())
             for interval in sorted(set(intervals.values()))
         }
         return self._follow()

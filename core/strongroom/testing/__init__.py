@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from strongroom.testing.faulty_services import dropping_proxy as dropping_proxy
     from strongroom.testing.faulty_services import silent_server as silent_server
     from strongroom.testing.managers import parts_of as parts_of
+    from strongroom.testing.managers import use_clock as use_clock
     from strongroom.testing.migration_contract import ExporterContract as ExporterContract
     from strongroom.testing.migration_contract import ImporterContract as ImporterContract
     from strongroom.testing.overrides import OverrideValue as OverrideValue
@@ -34,7 +35,7 @@ else:
         {
             "strongroom.testing.cases": "CANARY CASES NON_TEXT_CASES Case",
             "strongroom.testing.faulty_services": "DroppingProxy dripping_server dropping_proxy silent_server",
-            "strongroom.testing.managers": "parts_of",
+            "strongroom.testing.managers": "parts_of use_clock",
             "strongroom.testing.migration_contract": "ExporterContract ImporterContract",
             "strongroom.testing.overrides": "OverrideValue SimulatedFailure Slow override",
             "strongroom.testing.plugin_contract": "PluginContract",

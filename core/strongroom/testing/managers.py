@@ -2,6 +2,19 @@
 
 from __future__ import annotations
 
-from strongroom._manager.manager import parts_of
+from collections.abc import Callable
 
-__all__ = ["parts_of"]
+from strongroom._manager.manager import parts_of
+from strongroom.secrets_manager import SecretsManager
+
+__all__ = ["parts_of", "use_clock"]
+
+
+def use_clock(manager: SecretsManager, clock: Callable[[], float]) -> None:
+    """Let the caches and the circuit breakers of a manager take the time from `clock`, in seconds.
+
+    A test that moves the clock sees what happens when a secret expires, or when a store is asked again after an outage.
+    The deadlines of calls stay in real time.
+    """
+    for link in parts_of(manager).chain.links:
+        link.set_clock(clock)

@@ -142,7 +142,7 @@ def test_an_empty_folder_confirms_no_absence(openbao, kv2, opened):
 def test_five_hundred_unchanged_secrets_cost_one_request_a_look(openbao, kv2, audited):
     paths = [f"app/{number}" for number in range(500)]
     with _manager(openbao, kv2) as manager:
-        store = parts_of(manager).chain._links[0].connection.open()
+        store = parts_of(manager).chain.links[0].connection.open()
         for path, error in store.write_many((path, {"k": "v"}) for path in paths):
             assert error == 1, path
         look, changes = Looks(manager), []

@@ -38,8 +38,8 @@ class Looks:
 
     def __init__(self, manager: SecretsManager) -> None:
         self._watcher = parts_of(manager).watcher
-        self._watcher._draw = lambda: math.inf
+        self._watcher.draw = lambda: math.inf
 
     def __call__(self, interval: float | None = None) -> None:
         watcher = self._watcher
-        watcher.look(frozenset(watcher._looks if interval is None else [interval]))
+        watcher.look(watcher.intervals if interval is None else frozenset([interval]))

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 
 from strongroom._chain import connection
-from strongroom._chain.breaker import Breaker
+from strongroom._chain.breaker import LAST_PROBE, Breaker
 from support.stores import Clock
 
 
@@ -15,3 +15,13 @@ def breaker_clock(monkeypatch):
     clock = Clock()
     monkeypatch.setattr(connection, "Breaker", partial(Breaker, clock=clock))
     return clock
+
+
+@pytest.fixture
+def make_probe_due(breaker_clock):
+    """Return a function that lets so much time pass that the next probe of every outage is due."""
+
+    def move() -> None:
+        breaker_clock.now += LAST_PROBE
+
+    return move

@@ -77,7 +77,7 @@ def chain(first: BulkRemote, second: BulkRemote) -> Chain:
 def aging(store: SecretStore) -> tuple[Chain, Clock]:
     """A chain of one store, and the clock of its cache."""
     only, clock = link("first", store, cache=CacheConfig(ttl=300, max_stale=60)), Clock()
-    only._cache._clock = clock
+    only.cache.clock = clock
     return Chain([only]), clock
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import threading
 import tracemalloc
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom._chain import seal as seal_module
-from strongroom._chain.cache import Flight, MemoryCache
+from strongroom._chain.cache import CacheUsage, Flight, MemoryCache
 from strongroom._chain.seal import Sealer
 from strongroom._config import CacheConfig
 from strongroom.errors import (
@@ -38,9 +38,26 @@ def clock() -> Clock:
     return Clock()
 
 
+class JoinedCache(MemoryCache):
+    """A cache that tells how many threads have joined a flight."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._joined = threading.Semaphore(0)
+
+    def wait(self, path: str, joined: Future[Secret]) -> Secret:
+        self._joined.release()
+        return super().wait(path, joined)
+
+    def wait_for_joined(self, count: int) -> None:
+        """Wait until this many threads have joined."""
+        for _ in range(count):
+            assert self._joined.acquire(timeout=LONG)
+
+
 @pytest.fixture
-def cache(clock: Clock) -> MemoryCache:
-    return MemoryCache("vault", CacheConfig(ttl=300, missing_ttl=30, max_stale=3600, max_entries=3), clock=clock)
+def cache(clock: Clock) -> JoinedCache:
+    return JoinedCache("vault", CacheConfig(ttl=300, missing_ttl=30, max_stale=3600, max_entries=3), clock=clock)
 
 
 def put(cache: MemoryCache, path: str, **data: Value) -> None:
@@ -288,20 +305,30 @@ def test_the_oldest_secrets_make_room_for_the_bytes_of_a_new_one(clock: Clock) -
     assert cache.text("small/4500", "k") == "v"
 
 
+def usage_with(fill: Callable[[MemoryCache], object]) -> CacheUsage:
+    """Return the size of a new cache after `fill`."""
+    other = MemoryCache("vault", CacheConfig())
+    fill(other)
+    return other.usage()
+
+
+def absent_at(cache: MemoryCache, path: str) -> None:
+    with contextlib.suppress(SecretNotFoundError):
+        cache.fetch(path, lambda: absent(path), fresh=True)
+
+
 def test_bytes_are_counted_once_for_each_path(cache: MemoryCache) -> None:
     """A secret that is read again and again, grows, shrinks, is dropped or becomes absent leaves nothing behind."""
     for number in range(50):
         put(cache, "a", k="v" * number)
         put(cache, "b", k="v")
         cache.forget("b")
-        with contextlib.suppress(SecretNotFoundError):
-            cache.fetch("a", lambda: absent("a"), fresh=True)
-    assert (cache._secrets._bytes, cache._secrets.snapshots) == (0, {})
-    assert cache._absences._bytes == sum(snapshot.size for snapshot in cache._absences.snapshots.values())
+        absent_at(cache, "a")
+    assert cache.usage() == usage_with(lambda other: absent_at(other, "a"))
     put(cache, "a", k="v")
-    assert (cache._absences._bytes, cache._absences.snapshots) == (0, {})
+    assert cache.usage() == usage_with(lambda other: put(other, "a", k="v"))
     cache.forget()
-    assert cache._secrets._bytes == 0
+    assert cache.usage() == (0, 0, 0)
 
 
 def test_a_secret_above_the_whole_cache_displaces_nothing(clock: Clock) -> None:
@@ -346,12 +373,15 @@ def test_a_lifetime_of_zero_caches_nothing(clock: Clock) -> None:
 
 def test_a_broken_seal_is_a_miss(cache: MemoryCache) -> None:
     put(cache, "a", k="v")
-    until, decrypt, nonce, ciphertext, bound = cache._fields["a"]["k"]
-    changed = ciphertext[:-1] + bytes([ciphertext[-1] ^ 1])
+    snapshot = cache.current("a")
+    assert snapshot is not None
+    assert snapshot.fields is not None
+    sealed = snapshot.fields["k"]
+    changed = sealed.ciphertext[:-1] + bytes([sealed.ciphertext[-1] ^ 1])
+    assert cache.open({"k": sealed._replace(ciphertext=changed)}) is None
+    until, decrypt, nonce, _, bound = cache._fields["a"]["k"]  # nothing public damages what is held
     cache._fields["a"]["k"] = (until, decrypt, nonce, changed, bound)
     assert cache.text("a", "k") is None
-    cache._sealer = Sealer()
-    assert opened(cache, "a") is None
 
 
 def test_each_reading_is_its_own(cache: MemoryCache) -> None:
@@ -387,28 +417,17 @@ def pool() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def joined(cache: MemoryCache, count: int) -> None:
-    """Waits until `count` threads wait for the flight, on the future's own condition."""
-    flight = cache.join_or_lead("a", Flight())
-    assert flight is not None
-    while True:
-        with flight._condition:
-            if len(flight._condition._waiters) >= count:
-                return
-        threading.Event().wait(0.001)
-
-
-def test_a_cold_stampede_is_one_read(cache: MemoryCache, pool: ThreadPoolExecutor) -> None:
+def test_a_cold_stampede_is_one_read(cache: JoinedCache, pool: ThreadPoolExecutor) -> None:
     load = Load(k="v")
     reads = [pool.submit(cache.fetch, "a", load) for _ in range(16)]
     assert load.begun.wait(LONG)
-    joined(cache, 15)
+    cache.wait_for_joined(15)
     load.go.set()
     assert [read.result().data["k"] for read in reads] == ["v"] * 16
     assert load.count == 1
 
 
-def test_those_who_wait_get_the_readers_error_as_their_own(cache: MemoryCache, pool: ThreadPoolExecutor) -> None:
+def test_those_who_wait_get_the_readers_error_as_their_own(cache: JoinedCache, pool: ThreadPoolExecutor) -> None:
     """The class and the words are the same; the object is not, since raising one writes to it."""
     begun, go = threading.Event(), threading.Event()
 
@@ -419,7 +438,7 @@ def test_those_who_wait_get_the_readers_error_as_their_own(cache: MemoryCache, p
 
     reads = [pool.submit(cache.fetch, "a", fails) for _ in range(4)]
     assert begun.wait(LONG)
-    joined(cache, 3)
+    cache.wait_for_joined(3)
     go.set()
     errors = [read.exception() for read in reads]
     assert {(type(error), str(error)) for error in errors} == {(PermissionDeniedError, str(errors[0]))}
@@ -428,7 +447,7 @@ def test_those_who_wait_get_the_readers_error_as_their_own(cache: MemoryCache, p
 
 @pytest.mark.parametrize("stray", [KeyboardInterrupt, ZeroDivisionError])
 def test_a_reader_that_is_interrupted_leaves_nobody_waiting(
-    cache: MemoryCache, pool: ThreadPoolExecutor, stray: type[BaseException]
+    cache: JoinedCache, pool: ThreadPoolExecutor, stray: type[BaseException]
 ) -> None:
     begun, go = threading.Event(), threading.Event()
 
@@ -440,7 +459,7 @@ def test_a_reader_that_is_interrupted_leaves_nobody_waiting(
     leader = pool.submit(cache.fetch, "a", dies)
     assert begun.wait(LONG)
     waiter = pool.submit(cache.fetch, "a", dies)
-    joined(cache, 1)
+    cache.wait_for_joined(1)
     go.set()
     assert isinstance(leader.exception(), stray)
     assert isinstance(waiter.exception(), StoreUnavailableError)
@@ -586,6 +605,7 @@ def test_a_refresh_leaves_no_moment_without_the_secret(cache: MemoryCache) -> No
     def look() -> None:
         seen.add((cache.text("a", "k"), cache.current("a") is not None))
 
+    # Between two steps of one call there is no public place to look from.
     cache._fields, cache._secrets.snapshots = Watching(cache._fields), Watching(cache._secrets.snapshots)
     put(cache, "a", k="new")
     assert seen == {("old", True), ("new", True)}

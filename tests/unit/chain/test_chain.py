@@ -220,7 +220,7 @@ def test_a_path_that_no_link_covers_says_so(vault: RemoteStore) -> None:
 
 
 def test_a_default_of_the_configuration_answers_an_absence(chain: Chain) -> None:
-    with_default = Chain(list(chain._links), defaults={("db", "size"): 5})
+    with_default = Chain(chain.links, defaults={("db", "size"): 5})
     resolution = with_default.resolve("db", "size")
     assert (resolution.value, resolution.store) == (5, "default")
 
@@ -228,7 +228,7 @@ def test_a_default_of_the_configuration_answers_an_absence(chain: Chain) -> None
 def test_a_default_of_the_configuration_never_answers_an_outage(chain: Chain, vault: RemoteStore) -> None:
     vault.fault = StoreUnavailableError("db", "refused")
     with pytest.raises(StoreUnavailableError):
-        Chain(list(chain._links), defaults={("db", "size"): 5}).resolve("db", "size")
+        Chain(chain.links, defaults={("db", "size"): 5}).resolve("db", "size")
 
 
 def test_an_empty_chain_is_refused() -> None:
@@ -285,7 +285,7 @@ def test_a_lower_links_entry_never_outlives_the_outage(vault: RemoteStore) -> No
     assert chain.resolve("x", "k").store == "lower"
     vault.fault = None
     vault.write("x", {"k": "upper"})
-    chain._links[0].connection.breaker.succeeded()
+    chain.links[0].connection.breaker.succeeded()
     assert chain.resolve("x", "k").value == "upper"
 
 
@@ -400,14 +400,14 @@ def test_forgetting_makes_the_next_read_fresh(chain: Chain, vault: RemoteStore) 
 
 
 def test_an_outage_is_said_once_and_so_is_its_end(
-    chain: Chain, vault: RemoteStore, caplog: pytest.LogCaptureFixture
+    make_probe_due: Callable[[], None], chain: Chain, vault: RemoteStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, LOGGER)
     vault.fault = StoreUnavailableError("db", "refused")
     for _ in range(5):
         chain.resolve("only/env", "key")
     vault.fault = None
-    chain._links[0].connection.breaker._probe_at = 0
+    make_probe_due()
     for _ in range(5):
         chain.resolve("db", "url")
     assert [record.message for record in caplog.records] == [
@@ -450,7 +450,7 @@ def test_a_failed_write_says_nothing_against_reads(
         with pytest.raises(StoreUnavailableError):
             writes[change]()
         assert chain.resolve("db", "host", fresh=True).store == "vault"
-        assert not chain._links[0].connection.breaker.is_open
+        assert not chain.links[0].connection.breaker.is_open
         with pytest.raises(SecretNotFoundError, match="vault: secret not found"):
             chain.resolve("other", "host")
 
@@ -534,7 +534,7 @@ def test_a_caller_without_time_says_nothing_of_the_store(vault: RemoteStore, cal
     vault.read = read
     with pytest.raises(StoreUnavailableError):
         chain.resolve("db", "url")
-    assert not chain._links[0].connection.breaker.is_open
+    assert not chain.links[0].connection.breaker.is_open
 
 
 class Hanging(RemoteStore):
@@ -604,7 +604,7 @@ def test_an_outage_is_known_of_a_store_that_hangs_for_the_whole_of_a_short_call(
         chain.resolve_many(["db", "app"])
     else:
         chain.resolve("db", "url")
-    assert chain._links[0].connection.breaker.is_open
+    assert chain.links[0].connection.breaker.is_open
     started = call_time.monotonic()
     assert chain.resolve("db", "url").stale
     assert call_time.monotonic() - started < 0.3
@@ -626,7 +626,7 @@ def test_a_batch_that_the_call_has_no_time_for_says_nothing_of_the_store(call_ti
     chain = Chain([link("vault", Steady({name: {"k": "v"} for name in names}))], timeout=0.6)
     batch = chain.resolve_many(names)
     assert [name for name in names if isinstance(batch[name], Resolution)] == ["s0", "s1"]
-    assert not chain._links[0].connection.breaker.is_open
+    assert not chain.links[0].connection.breaker.is_open
 
 
 @pytest.mark.usefixtures("call_time")
@@ -652,7 +652,9 @@ def test_a_link_gets_its_share_of_the_time_and_no_more(vault: RemoteStore) -> No
     assert shares == [3.0, 10.0]
 
 
-def test_opening_is_part_of_the_first_read_and_an_outage_there_is_an_outage() -> None:
+def test_opening_is_part_of_the_first_read_and_an_outage_there_is_an_outage(
+    make_probe_due: Callable[[], None],
+) -> None:
     openings = []
 
     def opener() -> SecretStore:
@@ -661,11 +663,10 @@ def test_opening_is_part_of_the_first_read_and_an_outage_there_is_an_outage() ->
             raise ConnectionRefusedError
         return RemoteStore({"db": {"url": "v"}})
 
-    first = link("vault", opener)
-    chain = Chain([first, link("env", local({"db": {"url": "e"}}))])
+    chain = Chain([link("vault", opener), link("env", local({"db": {"url": "e"}}))])
     assert openings == []
     assert chain.resolve("db", "url").store == "env"
-    first.connection.breaker._probe_at = 0
+    make_probe_due()
     assert chain.resolve("db", "url").store == "vault"
     assert len(openings) == 2
 
@@ -887,7 +888,7 @@ def test_a_write_that_nobody_took_is_an_error_and_goes_to_no_other_store(chain: 
     with pytest.raises(StoreUnavailableError):
         chain.write("db", {"url": "x"}, replace=True)
     vault.fault = None
-    assert chain._links[1].connection.open().read("db").data["url"] == "from env"
+    assert chain.links[1].connection.open().read("db").data["url"] == "from env"
 
 
 def test_a_store_that_cannot_be_opened_is_not_passed_over_for_a_write() -> None:
@@ -901,7 +902,7 @@ def test_a_store_that_cannot_be_opened_is_not_passed_over_for_a_write() -> None:
 
 
 def test_what_a_store_can_do_says_nothing_of_an_outage(
-    chain: Chain, vault: RemoteStore, caplog: pytest.LogCaptureFixture
+    make_probe_due: Callable[[], None], chain: Chain, vault: RemoteStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is known without asking the store: the outage goes on, and the probe is kept for a call that asks it."""
     caplog.set_level(logging.INFO, LOGGER)
@@ -909,7 +910,7 @@ def test_what_a_store_can_do_says_nothing_of_an_outage(
     vault.fault = StoreUnavailableError("db", "refused")
     with pytest.raises(StoreUnavailableError):
         chain.write("db", {"url": "x"})
-    chain._links[0].connection.breaker._probe_at = 0
+    make_probe_due()
     assert "writable" in chain.write_target("db").capabilities
     with pytest.raises(StoreUnavailableError):
         chain.write("db", {"url": "x"})
@@ -968,7 +969,7 @@ def test_no_failure_shows_a_value(vault: RemoteStore, fault: Exception, caplog: 
     chain = Chain([link("vault", vault)])
     chain.write("db", {"password": CANARY})
     chain.resolve("db", "password")
-    chain._timeout = 0.1  # a merge is repeated until then
+    chain = Chain(chain.links, timeout=0.1)  # a merge is repeated until then
     vault.fault = fault
     operations: list[Callable[[], object]] = [
         lambda: chain.write("db", {"password": CANARY}),
@@ -985,7 +986,7 @@ def test_no_failure_shows_a_value(vault: RemoteStore, fault: Exception, caplog: 
         shown = traceback.TracebackException(type(error), error, ours, capture_locals=True)
         text = "".join(shown.format()) + repr(error) + repr(vars(error)) + repr(error.__context__)
         assert CANARY not in text
-        chain._links[0].connection.breaker.succeeded()
+        chain.links[0].connection.breaker.succeeded()
     assert CANARY not in caplog.text
 
 
@@ -1068,5 +1069,5 @@ def test_a_store_that_is_being_opened_while_its_chain_is_closed_is_closed_too(va
 def test_print_shows_names_only(chain: Chain) -> None:
     chain.resolve("db", "url")
     out = io.StringIO()
-    print(chain, chain._links, vars(chain._links[0]), file=out)
+    print(chain, chain.links, vars(chain.links[0]), file=out)
     assert "from vault" not in out.getvalue()

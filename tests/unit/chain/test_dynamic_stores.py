@@ -51,7 +51,7 @@ def chain_of(*stores: object, cache: CacheConfig | None = None) -> tuple[Chain, 
     clock, links = Clock(), []
     for number, store in enumerate(stores):
         link = Link(LinkConfig(f"s{number}"), lambda store=store: store, cache or CacheConfig())  # type: ignore[misc]
-        link._cache._clock = link.connection.breaker._clock = clock
+        link.set_clock(clock)
         links.append(link)
     return Chain(links), clock
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing, suppress
 
@@ -46,8 +46,13 @@ def store() -> Iterator[OutageStore]:
 
 @pytest.fixture
 def link(store: OutageStore) -> Link:
-    """A link whose cached secrets are stale at once, within their `max_stale`."""
-    return Link(LinkConfig("vault"), lambda: store, CacheConfig(ttl=1e-9))
+    """A link whose cached secrets are stale at once, within their `max_stale`. A forked child has its own store."""
+    parent = os.getpid()
+
+    def opener() -> RemoteStore:
+        return store if os.getpid() == parent else RemoteStore({"db": {"url": "child"}})
+
+    return Link(LinkConfig("vault"), opener, CacheConfig(ttl=1e-9))
 
 
 @pytest.fixture
@@ -66,23 +71,19 @@ def chain(link: Link, store: OutageStore) -> Iterator[Chain]:
     chain.close()
 
 
-def make_probe_due(link: Link) -> None:
-    link.connection.breaker._probe_at = 0.0
-    for breaker in link.connection._path_breakers.values():
-        breaker._probe_at = 0.0
-
-
 def probe_ended(link: Link) -> None:
-    probe = link.connection._probe
+    probe = link.connection.last_probe
     assert probe is not None
     assert wait([probe], LONG).done
 
 
-def test_stale_is_served_at_once_while_one_probe_hangs(chain: Chain, link: Link, store: OutageStore) -> None:
+def test_stale_is_served_at_once_while_one_probe_hangs(
+    make_probe_due: Callable[[], None], chain: Chain, link: Link, store: OutageStore
+) -> None:
     """All readers have their answer before the store has given any."""
     store.write("db", {"url": "new"})
     store.gate.clear()
-    make_probe_due(link)
+    make_probe_due()
     with ThreadPoolExecutor(READERS) as pool:
         reads = [pool.submit(chain.resolve, "db", "url") for _ in range(READERS)]
         done, _ = wait(reads, LONG)
@@ -98,7 +99,9 @@ def test_stale_is_served_at_once_while_one_probe_hangs(chain: Chain, link: Link,
     assert chain.resolve("db", "url").value == "new"
 
 
-def test_a_probe_has_the_whole_timeout_of_the_store(link: Link, store: OutageStore, chain: Chain) -> None:
+def test_a_probe_has_the_whole_timeout_of_the_store(
+    make_probe_due: Callable[[], None], link: Link, store: OutageStore, chain: Chain
+) -> None:
     """The caller's time may be almost over."""
     given = []
     read = store.read
@@ -110,27 +113,26 @@ def test_a_probe_has_the_whole_timeout_of_the_store(link: Link, store: OutageSto
         return read(path)
 
     store.read = timed
-    make_probe_due(link)
-    chain._timeout = 0.2
-    assert chain.resolve("db", "url").stale
+    make_probe_due()
+    assert Chain(chain.links, timeout=0.2).resolve("db", "url").stale
     probe_ended(link)
     assert 0.2 < given[0] <= 3
 
 
 @pytest.mark.parametrize("answer", ["new", "denied", "gone"])
 def test_the_first_read_after_an_outage_is_not_stale(
-    store: OutageStore, monkeypatch: pytest.MonkeyPatch, answer: str
+    make_probe_due: Callable[[], None], store: OutageStore, monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
     """The reader that begins the probe gets its answer, if that comes within a moment."""
     monkeypatch.setattr(link_module, "PROBE_PATIENCE", 10.0)
     link = Link(LinkConfig("vault"), lambda: store, CacheConfig(ttl=60))
-    clock = link._cache._clock = Clock()
+    clock = link.cache.clock = Clock()
     with closing(Chain([link])) as chain:
         chain.resolve("db")
         clock.now += 61
         store.fault = StoreUnavailableError("db", "refused")
         assert chain.resolve("db", "url").stale
-        make_probe_due(link)
+        make_probe_due()
         store.fault = PermissionDeniedError("db") if answer == "denied" else None
         if answer == "gone":
             store.delete("db")
@@ -143,20 +145,27 @@ def test_the_first_read_after_an_outage_is_not_stale(
             chain.resolve("db", "url")
 
 
-def test_a_probe_that_fails_keeps_the_outage(chain: Chain, link: Link, store: OutageStore) -> None:
+def test_a_probe_that_fails_keeps_the_outage(
+    breaker_clock: Clock, make_probe_due: Callable[[], None], chain: Chain, link: Link, store: OutageStore
+) -> None:
     store.fault = StoreUnavailableError("db", "refused")
-    make_probe_due(link)
+    make_probe_due()
     assert chain.resolve("db", "url").stale
     probe_ended(link)
     assert link.connection.breaker.is_open
-    assert link.connection.breaker._interval == 2.0
+    breaker_clock.now += 1.5  # the next probe is due after two seconds, less a fifth
+    assert not link.connection.breaker.would_admit()
+    breaker_clock.now += 0.5
+    assert link.connection.breaker.would_admit()
     assert chain.resolve("db", "url").stale
 
 
-def test_a_probe_that_is_denied_ends_the_stale_answers(chain: Chain, link: Link, store: OutageStore) -> None:
+def test_a_probe_that_is_denied_ends_the_stale_answers(
+    make_probe_due: Callable[[], None], chain: Chain, link: Link, store: OutageStore
+) -> None:
     """A revoked permission takes effect with the first probe."""
     store.fault = PermissionDeniedError("db")
-    make_probe_due(link)
+    make_probe_due()
     with suppress(PermissionDeniedError):  # if the probe's answer is there at once
         assert chain.resolve("db", "url").stale
     probe_ended(link)
@@ -164,16 +173,20 @@ def test_a_probe_that_is_denied_ends_the_stale_answers(chain: Chain, link: Link,
         chain.resolve("db", "url")
 
 
-def test_a_fresh_read_probes_in_the_foreground(chain: Chain, link: Link, store: OutageStore) -> None:
+def test_a_fresh_read_probes_in_the_foreground(
+    make_probe_due: Callable[[], None], chain: Chain, link: Link, store: OutageStore
+) -> None:
     store.write("db", {"url": "new"})
-    make_probe_due(link)
+    make_probe_due()
     assert chain.resolve("db", "url", fresh=True).value == "new"
 
 
-def test_a_close_leaves_no_probe_and_no_secret(chain: Chain, link: Link, store: OutageStore) -> None:
+def test_a_close_leaves_no_probe_and_no_secret(
+    make_probe_due: Callable[[], None], chain: Chain, link: Link, store: OutageStore
+) -> None:
     """It waits for the probe, whose answer is not cached; the next read is refused, and starts no other."""
     store.gate.clear()
-    make_probe_due(link)
+    make_probe_due()
     assert chain.resolve("db", "url").stale
     assert store.entered.acquire(timeout=LONG)
     with ThreadPoolExecutor(1) as pool:
@@ -183,24 +196,23 @@ def test_a_close_leaves_no_probe_and_no_secret(chain: Chain, link: Link, store: 
         assert not closing.done()
         store.gate.set()
         closing.result(LONG)
-    probe = link.connection._probe
+    probe = link.connection.last_probe
     assert probe is not None
     assert probe.done()
-    assert len(link._cache) == 0
-    make_probe_due(link)
+    assert len(link.cache) == 0
+    make_probe_due()
     with pytest.raises(StrongroomError, match="closed"):
         chain.resolve("db", "url")
     assert store.requests == ["db"]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_the_child_of_a_fork_has_no_probe_of_its_parent(chain: Chain, link: Link, store: OutageStore) -> None:
+def test_the_child_of_a_fork_has_no_probe_of_its_parent(
+    make_probe_due: Callable[[], None], chain: Chain, link: Link, store: OutageStore
+) -> None:
     """The thread does not exist there: the child opens its own store, and waits for nothing."""
-    child_store = RemoteStore({"db": {"url": "child"}})
-    link.connection._opener = lambda: store if os.getpid() == parent else child_store
-    parent = os.getpid()
     store.gate.clear()
-    make_probe_due(link)
+    make_probe_due()
     assert chain.resolve("db", "url").stale
     assert store.entered.acquire(timeout=LONG)
     pid = os.fork()
@@ -242,21 +254,21 @@ def test_a_path_that_is_unavailable_is_not_requested_for_each_read(path_outage: 
     assert isinstance(batch["db"], StoreUnavailableError)
     assert not isinstance(batch["app"], StrongroomError)
     assert store.requests == ["app"]
-    assert not path_outage._links[0].connection.breaker.is_open
+    assert not path_outage.links[0].connection.breaker.is_open
 
 
 @pytest.mark.parametrize("answer", ["secret", "absent"])
 def test_a_path_that_answers_again_is_known_to_at_once(
-    path_outage: Chain, link: Link, store: OutageStore, answer: str
+    make_probe_due: Callable[[], None], path_outage: Chain, link: Link, store: OutageStore, answer: str
 ) -> None:
     del store.path_faults["db"]
     if answer == "absent":
         store.delete("db")
-    make_probe_due(link)
+    make_probe_due()
     with suppress(SecretNotFoundError):  # if the probe's answer is there at once
         assert path_outage.resolve("db", "url").stale
     probe_ended(link)
-    assert link.connection._path_breakers == {}
+    assert link.connection.path_outages == ()
     if answer == "secret":
         assert not path_outage.resolve("db", "url").stale
     else:
@@ -279,4 +291,4 @@ def test_the_outages_of_single_paths_are_bounded(
         store.path_faults[path] = StoreUnavailableError(path, "HTTP 500").copy(path_only=True)
         with pytest.raises(StoreUnavailableError):
             path_outage.resolve(path, "k")
-    assert list(link.connection._path_breakers) == ["p2", "p3", "p4"]
+    assert link.connection.path_outages == ("p2", "p3", "p4")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pytest
 
@@ -94,15 +94,15 @@ def test_a_write_is_patient_whatever_follows(store: Watched) -> None:
     assert list(map(patient, store.calls)) == [True]
 
 
-def test_a_probe_in_the_background_fails_fast(store: Watched) -> None:
+def test_a_probe_in_the_background_fails_fast(make_probe_due: Callable[[], None], store: Watched) -> None:
     single = chain(store, followed=False, cache=STALE_AT_ONCE)
     single.resolve("db", "url")
-    handle = single._links[0].connection
-    handle.breaker.failed()
-    handle.breaker._probe_at = 0.0
+    connection = single.links[0].connection
+    connection.breaker.failed()
+    make_probe_due()
     assert single.resolve("db", "url").stale
-    assert handle._probe is not None
-    handle._probe.result(LONG)
+    assert connection.last_probe is not None
+    connection.last_probe.result(LONG)
     assert patient(store.calls[-1]) is False
 
 
@@ -119,14 +119,14 @@ def test_a_known_outage_refuses_only_reads_that_fail_fast(store: Watched) -> Non
         followed.resolve("db", "url")
     assert store.calls == []
     assert single.resolve("db", "url").value == "v"
-    assert not single._links[0].connection.breaker.is_open
+    assert not single.links[0].connection.breaker.is_open
 
 
 def test_a_read_in_a_known_outage_has_the_links_time(store: Watched) -> None:
     """Threads must not pile up behind a store that hangs."""
     single = chain(store, followed=False)
     single.resolve("db", "url")
-    single._links[0].connection.breaker.failed()
+    single.links[0].connection.breaker.failed()
     single.resolve("db", "url", fresh=True)
     fast, limit = store.calls[-1]
     assert (fast, 0 < limit <= 3) == (False, True)

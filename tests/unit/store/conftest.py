@@ -13,7 +13,7 @@ def managed():
 
     def manage(*stores, **options):
         managers.append(SecretsManager(chain=list(stores), **options))
-        for link in parts_of(managers[-1]).chain._links:
+        for link in parts_of(managers[-1]).chain.links:
             link.connection.open()
         return managers[-1]
 

@@ -277,7 +277,7 @@ def test_a_failure_to_close_is_logged_and_hides_no_other_store(managed, caplog, 
     manager = managed(*stores)
 
     async def main():
-        for link in parts_of(manager).chain._links:
+        for link in parts_of(manager).chain.links:
             link.read("a/b")
         await manager.aclose()
 
@@ -301,7 +301,7 @@ def test_a_cancelled_close_continues(managed):
 
     async def main():
         first.faults["aclose"], second.faults["aclose"] = wait, note
-        for link in parts_of(manager).chain._links:
+        for link in parts_of(manager).chain.links:
             link.read("a/b")
         task = asyncio.create_task(manager.aclose())
         while ("aclose", "") not in first.calls:  # noqa: ASYNC110  # of another loop

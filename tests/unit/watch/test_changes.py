@@ -270,7 +270,7 @@ def test_each_link_has_its_interval() -> None:
     manager = SecretsManager(chain=[vault, local], cache_ttl=1000)
     look, changes = Looks(manager), []
     with manager:
-        for link, interval in zip(parts_of(manager).chain._links, (60.0, 5.0), strict=True):
+        for link, interval in zip(parts_of(manager).chain.links, (60.0, 5.0), strict=True):
             link.policy = link.policy._replace(watch_interval=interval)
         manager.watch(["a", "b"], changes.append)
         vault.write("a", {"k": "2"})
@@ -299,7 +299,7 @@ def test_a_watch_may_have_its_own_interval() -> None:
 
 def _end_outage(manager: SecretsManager) -> None:
     """Let the breakers admit the next call at once."""
-    for link in parts_of(manager).chain._links:
+    for link in parts_of(manager).chain.links:
         link.connection.breaker.succeeded()
 
 
@@ -312,7 +312,7 @@ def test_no_caller_waits_for_a_store_that_is_well(kind, ttl, interval) -> None:
     look, changes, clock = Looks(manager), [], Clock.of(manager)
     with manager:
         manager.watch(["db", "other"], changes.append, interval=interval)
-        step = parts_of(manager).watcher._intervals[manager.config.chain[0].store, "db"]
+        (step,) = parts_of(manager).watcher.intervals
         assert step <= interval
         for number in range(int(7200 / step)):
             clock.move(step)

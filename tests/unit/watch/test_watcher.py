@@ -132,13 +132,13 @@ def on_begun(monkeypatch):
     """Return a function that registers a callback for the start of watches. It is called in a thread."""
 
     def note(call) -> None:
-        begin = Watcher._begin
+        begin = Watcher.begin
 
         def noted(watcher, watch):
             begin(watcher, watch)
             call()
 
-        monkeypatch.setattr(Watcher, "_begin", noted)
+        monkeypatch.setattr(Watcher, "begin", noted)
 
     return note
 
@@ -198,7 +198,7 @@ def test_a_cancelled_loop_leaves_no_watch(monkeypatch, moment, threads) -> None:
 
     async def run() -> None:
         begun, go = asyncio.Event(), threading.Event()
-        begin, loop = Watcher._begin, asyncio.get_running_loop()
+        begin, loop = Watcher.begin, asyncio.get_running_loop()
 
         def slow(watcher: Watcher, watch: Watch) -> None:
             if moment == "after":
@@ -214,7 +214,7 @@ def test_a_cancelled_loop_leaves_no_watch(monkeypatch, moment, threads) -> None:
             async for _ in manager.awatch(["a"], interval=0.01):
                 pass
 
-        monkeypatch.setattr(Watcher, "_begin", slow)
+        monkeypatch.setattr(Watcher, "begin", slow)
         task = asyncio.create_task(collect())
         if moment != "before":
             await asyncio.wait_for(begun.wait(), LONG)
@@ -239,8 +239,8 @@ def test_the_child_of_a_fork_watches_in_a_thread_of_its_own() -> None:
         look = Looks(manager)
         watch = manager.watch(["a"], changes.put)
         store.write("a", {"k": "2"})
-        parts_of(manager).watcher._draw = lambda: 0.0  # the child's first look is at once
-        with parts_of(manager).watcher._changed:
+        parts_of(manager).watcher.draw = lambda: 0.0  # the child's first look is at once
+        with parts_of(manager).watcher._changed:  # no public call holds the lock for long
             child = _forked()
             if child == 0:
                 _in_child(manager, changes, watch)
@@ -253,7 +253,7 @@ def test_the_child_of_a_fork_watches_in_a_thread_of_its_own() -> None:
 def _in_child(manager: SecretsManager, changes: queue.SimpleQueue, watch: Watch) -> None:
     code = 1
     try:
-        thread = parts_of(manager).watcher._thread
+        thread = parts_of(manager).watcher.thread
         assert thread.is_alive()
         assert changes.get(timeout=LONG).new_version == 2
         watch.close()
@@ -267,14 +267,21 @@ def _in_child(manager: SecretsManager, changes: queue.SimpleQueue, watch: Watch)
 def test_the_childs_thread_starts_after_the_chain_was_reset(monkeypatch) -> None:
     """Otherwise it could use a connection of the parent. The fork also resets the managers of other tests."""
     order = []
+    start = threading.Thread.start
+
+    def started(thread: threading.Thread) -> None:
+        order.append(thread.name)
+        start(thread)
+
     with SecretsManager(chain=[ListedStore({"a": {"k": "1"}})]) as manager:
+        parts = parts_of(manager)
         manager.watch(["a"], print)
-        reset, follow = parts_of(manager).chain.reset, parts_of(manager).watcher._follow
-        monkeypatch.setattr(parts_of(manager).chain, "reset", lambda: (reset(), order.append("reset")))
-        monkeypatch.setattr(parts_of(manager).watcher, "_follow", lambda: (order.append("thread"), follow())[1])
+        reset = parts.chain.reset
+        monkeypatch.setattr(parts.chain, "reset", lambda: (reset(), order.append("reset")))
+        monkeypatch.setattr(threading.Thread, "start", started)
         child = _forked()
         if child == 0:
-            os._exit(0 if order == ["reset", "thread"] and parts_of(manager).watcher._thread.is_alive() else 1)
+            os._exit(0 if order == ["reset", "strongroom watch"] and parts.watcher.thread.is_alive() else 1)
         assert _exit_code(child) == 0
 
 
@@ -292,16 +299,11 @@ def test_the_child_of_a_fork_drops_the_watches_of_the_parents_loop(on_begun) -> 
 
         task = asyncio.create_task(collect())
         assert await asyncio.to_thread(ready.wait, LONG)
-        (watch,) = parts_of(manager).watcher.watches
+        watcher = parts_of(manager).watcher
+        (watch,) = watcher.watches
         child = _forked()
         if child == 0:
-            os._exit(
-                0
-                if parts_of(manager).watcher.watches == ()
-                and watch.closed
-                and parts_of(manager).watcher._thread is None
-                else 1
-            )
+            os._exit(0 if watcher.watches == () and watch.closed and watcher.thread is None else 1)
         task.cancel()
         return await asyncio.to_thread(_exit_code, child)
 
