@@ -11,6 +11,7 @@ import click
 if TYPE_CHECKING:
     from strongroom._config import Config
     from strongroom._manager import SecretsManager
+    from strongroom.secret import Version
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -131,6 +132,11 @@ def interval_option(default: str, text: str) -> Callable[[_F], _F]:
         return interval
 
     return click.option("--interval", default=default, show_default=True, metavar="DURATION", callback=read, help=text)
+
+
+def as_version(word: str) -> Version:
+    """Convert a version from the command line: digits to a number, as in Vault; anything else stays text."""
+    return int(word) if word.isascii() and word.isdigit() else word
 
 
 current = click.make_pass_decorator(Invocation)

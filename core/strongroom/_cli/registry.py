@@ -18,7 +18,7 @@ _PACKAGE = "strongroom._cli"
 GROUPS: Mapping[str, Mapping[str, str]] = {
     "Read": {
         "get": "read.get:get_command",
-        "list": "read.get:list_command",
+        "list": "read.list:list_command",
         "explain": "read.explain:explain_command",
         "run": "read.run:run_command",
         "inject": "read.inject:inject_command",
@@ -26,7 +26,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
     },
     "Write": {
         "set": "write.set:set_command",
-        "delete": "write.set:delete_command",
+        "delete": "write.delete:delete_command",
         "generate": "write.generate:generate_command",
     },
     "Versions": {
@@ -41,12 +41,12 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
     },
     "Migrate": {
         "migrate": "migrate.migrate:migrate_command",
-        "copy": "migrate.migrate:copy_command",
-        "mapping": "migrate.migrate:mapping_command",
+        "copy": "migrate.copy:copy_command",
+        "mapping": "migrate.mapping:mapping_command",
     },
     "Operate": {
         "check": "operate.check:check_command",
-        "types": "write.generate:types_command",
+        "types": "operate.types:types_command",
         "doctor": "operate.doctor:doctor_command",
         "status": "operate.status.status:status_command",
         "ui": "operate.status.ui:ui_command",

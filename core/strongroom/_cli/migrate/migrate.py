@@ -1,10 +1,8 @@
-"""`strongroom migrate`, a whole migration; `strongroom copy`, one of a single secret; `strongroom mapping`."""
+"""`strongroom migrate`: a whole migration."""
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,19 +13,16 @@ from strongroom._cli.exit_codes import ExitCode
 from strongroom._cli.migrate import plan as plans
 from strongroom._cli.migrate import report as reports
 from strongroom._cli.migrate import runs
-from strongroom._cli.options import Invocation, complete, current, json_option, path_argument, yes_option
+from strongroom._cli.migrate.mapping import export_mapping
+from strongroom._cli.options import Invocation, json_option, yes_option
 from strongroom._cli.terminal import output
-from strongroom._cli.terminal.confirmation import confirm, describe_store, production_reasons
-from strongroom.errors import ConflictError, MigrationError, shown
-from strongroom.migrate.key_changes import KeyChange
-from strongroom.migrate.plans.comparison import HAS_ALL
-from strongroom.migrate.plans.plan import OnConflict, Plan, PlannedState
-from strongroom.migrate.report import ItemResult, ItemState, Report
+from strongroom._cli.terminal.confirmation import confirm, production_reasons
+from strongroom.errors import shown
+from strongroom.migrate.plans.plan import Plan
 
 if TYPE_CHECKING:
     from strongroom._config import Config
     from strongroom.migrate import Migrator
-    from strongroom.migrate.execution.history import CopiedHistory
 
 
 @click.group("migrate", invoke_without_command=True, subcommand_metavar="[COMMAND [ARGS]...]")
@@ -137,217 +132,3 @@ def _refuse_beside(ctx: click.Context, used: list[str], allowed: set[str]) -> No
 
 def _option(ctx: click.Context, name: str) -> str:
     return next(parameter.opts[-1] for parameter in ctx.command.params if parameter.name == name)
-
-
-# --- mapping ----------------------------------------------------------------------------------------------------------
-
-
-@click.group("mapping")
-def mapping_command() -> None:
-    """Manage the mapping of variables to paths and keys for `strongroom migrate`.
-
-    Example: strongroom mapping export env_mapping.json --env-file .env
-    """
-
-
-@mapping_command.command("export")
-@click.argument("file", type=reports.FILE)
-@click.option(
-    "--env-file", "env_files", metavar="FILE", multiple=True, help="Add an entry for each variable of this .env file."
-)
-@click.option("--update", is_flag=True, help="Add missing entries, and keep yours.")
-@json_option()
-@current
-def export_command(
-    invocation: Invocation, file: Path, *, env_files: tuple[str, ...], update: bool, as_json: bool
-) -> None:
-    """Write the path and key of each variable to FILE: TOML if it ends in .toml, otherwise JSON.
-
-    The entries are the rows of [secrets] and the variables of the environment that have a known name. With --env-file
-    each variable of that file gets an entry, empty if you must fill it in. An existing file needs --update. The file
-    has no values, and no credentials of stores (VAULT_* and the like).
-
-    Example: strongroom mapping export env_mapping.json --env-file .env
-    """
-    export_mapping(invocation, file, env_files, update=update, as_json=as_json)
-
-
-def export_mapping(
-    invocation: Invocation, file: Path, env_files: Sequence[str], *, update: bool, as_json: bool
-) -> None:
-    """Write or update the mapping file, and list the entries to fill in.
-
-    Raises:
-        ConfigurationError: the file exists and `update` is False, is not a mapping, or cannot be written.
-    """
-    from strongroom.migrate.plans.mapping_export import read_mapping, update_mapping, write_mapping
-    from strongroom.migrate.plans.mapping_file import current as current_mapping
-    from strongroom.migrate.variables import read_variables
-
-    mapping = invocation.load().mapping
-    if env_files:
-        names = [name for each in env_files for name in read_variables(Path(each).absolute())]
-    else:
-        # Other variables belong to the shell. A plan lists them anyway.
-        names = [name for name in os.environ if mapping.locate(name) is not None]
-    found = current_mapping(mapping, names)
-    added = len(found.entries)
-    if update:
-        added = update_mapping(file, found)
-        output.say(f"added {added:,} {'entry' if added == 1 else 'entries'} to {shown(str(file))}")
-    else:
-        write_mapping(file, found)
-        output.say(f"wrote {added:,} {'entry' if added == 1 else 'entries'} to {shown(str(file))}")
-    empty = [entry.variable for entry in read_mapping(file).entries if not entry.to]
-    if empty:
-        output.say(f"not migrated until filled in: {', '.join(empty)}")
-    if as_json:
-        output.write_document({"file": str(file), "added": added, "to_be_filled_in": empty})
-
-
-# --- copy -------------------------------------------------------------------------------------------------------------
-
-
-@click.command("copy")
-@path_argument
-@click.option(
-    "--from",
-    "source",
-    metavar="STORE",
-    required=True,
-    shell_complete=complete("ends"),
-    help="Read it here: NAME, or PLUGIN:LOCATION.",
-)
-@click.option("--to", "target", metavar="STORE", required=True, shell_complete=complete("ends"), help="Write it here.")
-@click.option("--as", "new_path", metavar="PATH", help="Use another path at the target.")
-@click.option("--versions", is_flag=True, help="Also copy its history, if both stores keep versions.")
-@plans.on_conflict
-@plans.encrypt_to
-@yes_option()
-@json_option()
-@current
-def copy_command(
-    invocation: Invocation,
-    path: str,
-    *,
-    source: str,
-    target: str,
-    new_path: str | None,
-    versions: bool,
-    on_conflict: str,
-    encrypt_to: tuple[str, ...],
-    yes: bool,
-    as_json: bool,
-) -> None:
-    """Copy one secret from a store to another, with its labels.
-
-    A migration of one secret: it has a journal, and can be undone. Prints the target first. Asks for confirmation in
-    production, and before it overwrites data in a store without versions. Keys that only the target has are kept. With
-    --versions every readable version is written, oldest first, to a path that is new at the target.
-
-    Example: strongroom copy database/connection --from vault --to aws-secretsmanager:billing
-    """
-    from strongroom.migrate import Migrator, Selection
-
-    config, to = invocation.load(), new_path or path
-    renamed = f" as {shown(to)}" if to != path else ""
-    output.say(f"copying {shown(path)} from {shown(source)}{renamed} to {describe_store(config, target)}")
-    given: dict[str, Any] = {
-        "selection": Selection(rename={path: to}, paths=(path,)),
-        "on_conflict": OnConflict(on_conflict),
-        "encrypt_to": encrypt_to,
-    }
-    with Migrator(config) as migrator:
-        plan = migrator.plan(source, target, **given)
-        if not versions:
-            _check_conflict(plan)
-        confirm([*production_reasons(config), *_losses(plan)], yes=yes)
-        history = migrator.copy_history(plan) if versions else None
-        fault = "" if history is None or history.error is None else str(history.error)
-        if history is not None and not fault:
-            plan = migrator.plan(source, target, **given)  # its labels are left
-        report = _apply(migrator, plan) if plan.pending and not fault else None
-    result = None if report is None else report.results[0]
-    labelled = result is not None and result.state is ItemState.DONE
-    if result is not None and labelled and result.reason:
-        labelled, fault = False, result.reason  # labels need another permission, which is optional
-    copied = _document(plan, result, history, labelled=labelled)
-    labels = f", with the labels {', '.join(map(shown, copied['labels']))}" if copied["labels"] else ""
-    if copied["written"]:
-        numbered = "" if copied["secret_version"] is None else f", version {copied['secret_version']}"
-        many = f" in {copied['versions_written']:,} versions" if versions else ""
-        back = f". To roll back: `strongroom migrate undo {report.run}`" if report is not None and not versions else ""
-        output.say(f"copied {', '.join(map(shown, copied['keys']))} to {shown(to)}{many}{numbered}{labels}{back}")
-    else:
-        output.say(f"{shown(to)} was not written: {copied['reason']}{labels}")
-    for lost in copied["lost"]:
-        output.say(f"not copied: {lost}")
-    if fault:
-        output.say(f"copied in part: {fault}")
-    if as_json:
-        output.write_document({"from": source, "path": path, "to": target, "new_path": to, **copied})
-    raise click.exceptions.Exit(ExitCode.DONE if not fault else ExitCode.PARTIAL)
-
-
-def _check_conflict(plan: Plan) -> None:
-    """Raise ConflictError if the target has another value and the policy is to fail."""
-    [item] = plan.items
-    if plan.is_blocked:
-        keys = ", ".join(shown(key.name) for key in item.keys if key.change is KeyChange.CHANGED)
-        hint = "Choose a policy with --on-conflict"
-        raise ConflictError(item.path, f"the target has another value for {keys}", store=plan.target, hint=hint)
-
-
-def _losses(plan: Plan) -> list[str]:
-    """Return why the copy needs confirmation even outside production."""
-    [item] = plan.items
-    overwrites = item.state is PlannedState.CONFLICT and plan.on_conflict is OnConflict.OVERWRITE
-    if overwrites and item.target_version is None:
-        return [f"this overwrites {shown(item.path)} in store {shown(plan.target)}, which keeps no versions"]
-    return []
-
-
-def _apply(migrator: Migrator, plan: Plan) -> Report:
-    """Apply the plan of one secret.
-
-    Raises:
-        StrongroomError: the secret was not copied, for this reason.
-    """
-    report = runs.step(lambda _: migrator.apply(plan), again="resume")  # a bar for one secret would only flicker
-    [result] = report.results
-    if result.state in {ItemState.DONE, ItemState.SKIPPED}:
-        return report
-    in_part = result.state is ItemState.FAILED and result.reason != str(result.error)  # the data, without its labels
-    if in_part:
-        output.say(f"copied in part: {result.reason}")
-    output.say(f"Fix the cause, then continue: `strongroom migrate resume {report.run}`")
-    if in_part:
-        raise click.exceptions.Exit(ExitCode.PARTIAL)
-    if result.state is ItemState.CONFLICT and result.error is None:
-        raise ConflictError(result.path, result.reason, store=plan.target)
-    raise result.error or MigrationError(report.stopped, report)
-
-
-def _document(
-    plan: Plan, result: ItemResult | None, history: CopiedHistory | None, *, labelled: bool
-) -> dict[str, Any]:
-    """Return the result for `--json`."""
-    [item] = plan.items
-    changes = {key.change for key in item.keys}
-    if plan.on_conflict is not OnConflict.OVERWRITE:
-        changes.discard(KeyChange.CHANGED)
-    done = result is not None and result.state is ItemState.DONE
-    count = (
-        history.written if history is not None else int(done and bool(changes & {KeyChange.ADDED, KeyChange.CHANGED}))
-    )
-    version = item.target_version if result is None or not done else result.version
-    reason = item.reason or HAS_ALL if result is None or done else result.reason
-    return {
-        "written": count > 0,
-        "reason": "" if count else reason,
-        "keys": [key.name for key in item.keys if key.change is not KeyChange.REMOVED],
-        "labels": list(item.labels) if labelled else [],
-        "secret_version": version if history is None else history.newest,
-        "versions_written": count,
-        "lost": [*item.cautions, *(() if history is None else history.lost)],
-    }

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from strongroom._cli.exit_codes import ExitCode, code_of_all
-from strongroom._cli.options import Invocation, complete, current, json_option, store_option
+from strongroom._cli.options import Invocation, as_version, complete, current, json_option, store_option
+from strongroom._cli.read.get import cell
 from strongroom._cli.terminal import output
-from strongroom._cli.versions.history import as_version, compare_versions
 from strongroom.errors import shown
 
 if TYPE_CHECKING:
     from strongroom.migrate.execution.drift import Difference
+    from strongroom.migrate.key_changes import KeyChange
     from strongroom.migrate.spi import Failure
-    from strongroom.secret import Value, Version
+    from strongroom.secret import Secret, Value, Version
 
 _VERSION_OPTIONS = ("store", "reveal")
 _STORE_OPTIONS = ("history", "prefix", "include", "exclude")
@@ -68,7 +69,7 @@ def diff_command(
     if versions is not None and len(words) == 1:
         _refuse(context, _STORE_OPTIONS, "two stores")
         store, reveal = given["store"], given["reveal"]
-        compare_versions(invocation, words[0], versions, store=store, as_json=as_json, reveal=reveal)
+        _compare_versions(invocation, words[0], versions, store=store, as_json=as_json, reveal=reveal)
     if versions is not None or len(words) != 2:
         raise click.UsageError("Give two stores (STORE_A STORE_B), or two versions (PATH --versions OLD NEW)")
     _refuse(context, _VERSION_OPTIONS, "versions")
@@ -79,6 +80,65 @@ def _refuse(context: click.Context, names: Iterable[str], comparison: str) -> No
     for name in names:
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
             raise click.UsageError(f"--{name} only applies to a comparison of {comparison}")
+
+
+def _compare_versions(
+    invocation: Invocation,
+    path: str,
+    versions: tuple[Version, Version],
+    *,
+    store: str | None,
+    as_json: bool,
+    reveal: bool,
+) -> NoReturn:
+    """Print the change of each key between two versions, and exit with DIFFERENT or DONE."""
+    from strongroom.migrate.key_changes import KeyChange, changes
+
+    with invocation.open() as secrets:
+        store = store or secrets.write_target(path).store
+        old, new = (secrets.versions.read(path, version, store=store) for version in versions)
+    found = changes(old.data, new.data)
+    different = any(change is not KeyChange.SAME for change in found.values())
+    if as_json:
+        output.write_document(
+            {
+                "path": path,
+                "store": store,
+                "old_version": old.version,
+                "new_version": new.version,
+                "different": different,
+                "keys": [_described_key(key, change, old, new, reveal=reveal) for key, change in found.items()],
+            }
+        )
+    else:
+        columns = ("change", "key", "type", *(("old", "new") if reveal else ()))
+        rows = [_key_row(key, change, old, new, reveal=reveal) for key, change in found.items()]
+        hint = "" if reveal else "; --reveal shows the values"
+        caption = f"{shown(path)} from {store}, version {old.version} to {new.version}{hint}"
+        output.write_listing(columns, rows, caption=caption)
+    raise click.exceptions.Exit(ExitCode.DIFFERENT if different else ExitCode.DONE)
+
+
+def _described_key(key: str, change: KeyChange, old: Secret, new: Secret, *, reveal: bool) -> Mapping[str, Value]:
+    types: dict[str, Value] = {f"{side}_type": _kind(key, secret) or None for side, secret in _sides(old, new)}
+    values = {side: secret.data[key] for side, secret in _sides(old, new) if reveal and key in secret.data}
+    return {"key": key, "change": change.value, **types, **values}
+
+
+def _key_row(key: str, change: KeyChange, old: Secret, new: Secret, *, reveal: bool) -> tuple[str, ...]:
+    kinds = dict.fromkeys(filter(None, (_kind(key, old), _kind(key, new))))
+    values = [cell(secret.data[key]) if key in secret.data else "" for _, secret in _sides(old, new) if reveal]
+    return (change.value, shown(key), " -> ".join(kinds), *values)
+
+
+def _sides(old: Secret, new: Secret) -> Iterable[tuple[str, Secret]]:
+    return ("old", old), ("new", new)
+
+
+def _kind(key: str, secret: Secret) -> str:
+    from strongroom.secret import kind
+
+    return kind(secret.data[key]) if key in secret.data else ""
 
 
 def _compare_stores(

@@ -1,15 +1,16 @@
-"""`strongroom history`, `rollback`, `undelete` and `destroy`, and the comparison of versions for `diff`."""
+"""`strongroom history`, `rollback`, `undelete` and `destroy`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from strongroom._cli.exit_codes import ExitCode
 from strongroom._cli.options import (
     Invocation,
+    as_version,
     combined,
     complete,
     current,
@@ -18,24 +19,15 @@ from strongroom._cli.options import (
     store_option,
     yes_option,
 )
-from strongroom._cli.read.get import cell
 from strongroom._cli.terminal import output
 from strongroom._cli.terminal.confirmation import announce, confirm, reasons
 from strongroom.errors import SecretNotFoundError, StrongroomError, shown
 
 if TYPE_CHECKING:
-    from strongroom.migrate.key_changes import KeyChange
-    from strongroom.secret import Secret, Value, Version
+    from strongroom.secret import Version
     from strongroom.store import VersionInfo
 
 _store = store_option("Use")
-
-
-def as_version(word: str) -> Version:
-    """Convert a version from the command line: digits to a number, as in Vault; anything else stays text."""
-    return int(word) if word.isascii() and word.isdigit() else word
-
-
 _changing_options = combined(
     path_argument,
     click.argument("version", type=as_version, shell_complete=complete("versions")),
@@ -82,43 +74,6 @@ def history_command(invocation: Invocation, path: str, *, store: str | None, as_
         label_text = "".join(f", {name}={label}" for name, label in labels.items())
         caption = f"{shown(path)} from {store}{label_text}"
         output.write_listing(("version", "written", "status", "deleted"), rows, caption=caption)
-
-
-def compare_versions(
-    invocation: Invocation,
-    path: str,
-    versions: tuple[Version, Version],
-    *,
-    store: str | None,
-    as_json: bool,
-    reveal: bool,
-) -> NoReturn:
-    """Print the change of each key between two versions, and exit with DIFFERENT or DONE."""
-    from strongroom.migrate.key_changes import KeyChange, changes
-
-    with invocation.open() as secrets:
-        store = store or secrets.write_target(path).store
-        old, new = (secrets.versions.read(path, version, store=store) for version in versions)
-    found = changes(old.data, new.data)
-    different = any(change is not KeyChange.SAME for change in found.values())
-    if as_json:
-        output.write_document(
-            {
-                "path": path,
-                "store": store,
-                "old_version": old.version,
-                "new_version": new.version,
-                "different": different,
-                "keys": [_described(key, change, old, new, reveal=reveal) for key, change in found.items()],
-            }
-        )
-    else:
-        columns = ("change", "key", "type", *(("old", "new") if reveal else ()))
-        rows = [_row(key, change, old, new, reveal=reveal) for key, change in found.items()]
-        hint = "" if reveal else "; --reveal shows the values"
-        caption = f"{shown(path)} from {store}, version {old.version} to {new.version}{hint}"
-        output.write_listing(columns, rows, caption=caption)
-    raise click.exceptions.Exit(ExitCode.DIFFERENT if different else ExitCode.DONE)
 
 
 @click.command("rollback")
@@ -214,25 +169,3 @@ def _state(info: VersionInfo, versions: Sequence[VersionInfo]) -> str:
     if info.destroyed or info.deleted:
         return "destroyed" if info.destroyed else "deleted"
     return "current" if info is versions[-1] else "readable"
-
-
-def _described(key: str, change: KeyChange, old: Secret, new: Secret, *, reveal: bool) -> Mapping[str, Value]:
-    types: dict[str, Value] = {f"{side}_type": _kind(key, secret) or None for side, secret in _sides(old, new)}
-    values = {side: secret.data[key] for side, secret in _sides(old, new) if reveal and key in secret.data}
-    return {"key": key, "change": change.value, **types, **values}
-
-
-def _row(key: str, change: KeyChange, old: Secret, new: Secret, *, reveal: bool) -> tuple[str, ...]:
-    kinds = dict.fromkeys(filter(None, (_kind(key, old), _kind(key, new))))
-    values = [cell(secret.data[key]) if key in secret.data else "" for _, secret in _sides(old, new) if reveal]
-    return (change.value, shown(key), " -> ".join(kinds), *values)
-
-
-def _sides(old: Secret, new: Secret) -> Iterable[tuple[str, Secret]]:
-    return ("old", old), ("new", new)
-
-
-def _kind(key: str, secret: Secret) -> str:
-    from strongroom.secret import kind
-
-    return kind(secret.data[key]) if key in secret.data else ""
