@@ -81,7 +81,7 @@ def test_an_interrupted_batch_leaves_no_flight() -> None:
         inside = True
         with handling(interrupt), suppress(KeyboardInterrupt):
             inside = signalled_at(line, SOURCES, lambda: link.read_many(["a", "b"]))  # noqa: B023
-        assert link._cache._flights == {}, line
+        assert link.cache._flights == {}, line
         if not inside:
             return
     pytest.fail("the batch has no end")
