@@ -9,7 +9,6 @@ import click
 
 from strongroom._cli.options import Invocation, complete, current, json_option
 from strongroom._cli.terminal import output
-from strongroom.encoding import to_json_text
 from strongroom.paths import parse_reference
 from strongroom.secret import REDACTED, Value
 
@@ -62,18 +61,7 @@ def _described(found: Resolution) -> dict[str, Value]:
 
 def _show(found: Resolution, *, reveal: bool) -> None:
     data = found.value if isinstance(found.value, Mapping) else {}
-    rows = [(cell(key), cell(value) if reveal else REDACTED) for key, value in data.items()]
+    rows = [(output.value_text(key), output.value_text(value) if reveal else REDACTED) for key, value in data.items()]
     version = "" if found.version is None else f", version {found.version}"
     hint = "" if reveal else "; --reveal shows the values"
     output.write_table(("key", "value"), rows, caption=f"{found.path} from {found.store}{version}{hint}")
-
-
-def cell(value: Value) -> str:
-    """Return a value as one line for a table."""
-    text = value if isinstance(value, str) else to_json_text(value)
-    if text.isprintable():
-        return text
-    import json
-
-    # A control character could move the cursor. `get PATH KEY` prints the exact value.
-    return json.dumps(text)

@@ -9,7 +9,7 @@ import click
 
 from strongroom._cli.options import Invocation, current
 from strongroom._cli.terminal import output
-from strongroom._cli.write.values import read_file, read_stdin
+from strongroom._cli.terminal.input import read_file, read_stdin
 from strongroom.secret import SensitiveStr
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from strongroom._cli.options import Invocation, complete, current, json_option
-from strongroom._cli.read.get import cell
 from strongroom._cli.terminal import output
 
 
@@ -26,4 +25,4 @@ def list_command(invocation: Invocation, prefix: str, *, recursive: bool, as_jso
     if as_json:
         output.write_document({"prefix": prefix, "recursive": recursive, "names": names})
     else:
-        output.write_lines(map(cell, names))  # a control character of a name is escaped in a pipe too
+        output.write_lines(map(output.value_text, names))  # a control character of a name is escaped in a pipe too

@@ -12,7 +12,7 @@ from strongroom._cli import options
 from strongroom._cli.exit_codes import code_of_all
 from strongroom._cli.options import Invocation, complete, current, json_option, path_argument, yes_option
 from strongroom._cli.process.signals import until_ended
-from strongroom._cli.rotate.rotation_status import described, statuses
+from strongroom._cli.rotation_status import described, statuses
 from strongroom._cli.terminal import output
 from strongroom._cli.terminal.confirmation import confirm, production_reasons
 from strongroom.errors import ConfigurationError, shown

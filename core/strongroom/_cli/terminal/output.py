@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from strongroom._cli.terminal import streams
-from strongroom.encoding import as_text, to_json
+from strongroom.encoding import as_text, to_json, to_json_text
 from strongroom.errors import ConfigurationError, InvalidDataError, shown
 from strongroom.secret import Value
 
@@ -158,6 +158,17 @@ def second(moment: datetime | None) -> str:
 def one_line(text: str) -> str:
     """Return the text with a space for each control character, so that it stays one field of one line."""
     return "".join(character if character.isprintable() else " " for character in text)
+
+
+def value_text(value: Value) -> str:
+    """Return a value as one line for a table."""
+    text = value if isinstance(value, str) else to_json_text(value)
+    if text.isprintable():
+        return text
+    import json
+
+    # A control character could move the cursor. `get PATH KEY` prints the exact value.
+    return json.dumps(text)
 
 
 class Cell(NamedTuple):

@@ -9,7 +9,6 @@ import click
 
 from strongroom._cli.exit_codes import ExitCode, code_of_all
 from strongroom._cli.options import Invocation, as_version, complete, current, json_option, store_option
-from strongroom._cli.read.get import cell
 from strongroom._cli.terminal import output
 from strongroom.errors import shown
 
@@ -127,7 +126,9 @@ def _described_key(key: str, change: KeyChange, old: Secret, new: Secret, *, rev
 
 def _key_row(key: str, change: KeyChange, old: Secret, new: Secret, *, reveal: bool) -> tuple[str, ...]:
     kinds = dict.fromkeys(filter(None, (_kind(key, old), _kind(key, new))))
-    values = [cell(secret.data[key]) if key in secret.data else "" for _, secret in _sides(old, new) if reveal]
+    values = [
+        output.value_text(secret.data[key]) if key in secret.data else "" for _, secret in _sides(old, new) if reveal
+    ]
     return (change.value, shown(key), " -> ".join(kinds), *values)
 
 

@@ -9,6 +9,7 @@ import click
 from strongroom._cli.options import Invocation, complete, current, store_option, yes_option
 from strongroom._cli.terminal import output, usage_errors
 from strongroom._cli.terminal.confirmation import announce, confirm, reasons
+from strongroom._cli.terminal.input import read_file, read_stdin
 from strongroom._cli.write import values
 from strongroom.errors import shown
 from strongroom.secret import SensitiveDict
@@ -61,7 +62,7 @@ def set_command(
     """
     request = values.parse_words(words) if document is None else values.parse_path(words)
     if document not in {None, "-"}:
-        data = values.read_document(values.read_file(str(document), "the document of --json"))
+        data = values.read_document(read_file(str(document), "the document of --json"))
     else:
         data = values.read_files(request.files, empty=empty)
     with invocation.open() as secrets:
@@ -71,7 +72,7 @@ def set_command(
         confirm(reasons(target, secrets.config, drops=replace), yes=yes)
         interactive = sys.stdin.isatty()
         if document == "-":
-            content = values.read_typed_document(request.path) if interactive else values.read_stdin()
+            content = values.read_typed_document(request.path) if interactive else read_stdin()
             data = values.read_document(content)
         elif request.key is not None:
             value = (

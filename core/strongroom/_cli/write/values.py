@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import click
 
 from strongroom._cli.terminal import prompt
-from strongroom.bounded_file import read_bytes
+from strongroom._cli.terminal.input import read_file, read_stdin
 from strongroom.encoding import from_json
 from strongroom.errors import InvalidDataError, shown
 from strongroom.paths import check_key, check_path, parse_reference
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, protect
 from strongroom.strict_json import read_json
-
-MAX_SIZE = 32 << 20
-"""Size limit of a file and of stdin, in bytes: Vault's default limit for one request."""
 
 _ENVELOPE = frozenset({"version", "path", "key", "store", "secret_version"})
 """Fields that identify a document of `get --json`."""
@@ -100,22 +95,6 @@ def read_files(files: Mapping[str, str], *, empty: bool) -> SensitiveDict:
     return data
 
 
-def read_file(name: str, source: str) -> bytes:
-    """Return the content of a file. Messages name the file as `source`.
-
-    Raises:
-        click.UsageError: the file cannot be read, or is too large.
-    """
-    fault, content = "", b""
-    try:
-        content, _ = read_bytes(Path(name).expanduser(), MAX_SIZE)
-    except (OSError, ValueError, RuntimeError) as error:
-        fault = (error.strerror if isinstance(error, OSError) else None) or "invalid file name"
-    if fault:
-        raise click.UsageError(f"{source} cannot be read: {fault}")
-    return _check_size(content, source)
-
-
 def read_document(content: bytes) -> SensitiveDict:
     """Return the keys and values of a JSON object, in which bytes are `{"strongroom:bytes": "<base64>"}`.
 
@@ -164,15 +143,6 @@ def read_typed_document(path: str) -> bytes:
     return prompt.read_lines(f"Document of {path}, then Ctrl-D: ")
 
 
-def read_stdin() -> bytes:
-    """Return all of stdin.
-
-    Raises:
-        click.UsageError: it is too large.
-    """
-    return _check_size(sys.stdin.buffer.read(MAX_SIZE + 1), "Stdin")
-
-
 def read_piped(*, empty: bool) -> Value:
     """Return all of stdin, without one trailing newline if it is text.
 
@@ -191,12 +161,6 @@ def decode(content: bytes) -> Value:
         return SensitiveStr(content.decode())
     except UnicodeDecodeError:
         return protect(content)
-
-
-def _check_size(content: bytes, source: str) -> bytes:
-    if len(content) > MAX_SIZE:
-        raise click.UsageError(f"{source} is larger than {MAX_SIZE:,} bytes")
-    return content
 
 
 def _check_empty(value: Value, source: str, *, empty: bool) -> Value:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from strongroom._cli.operate.cache import described as described_disk_cache
-from strongroom._cli.rotate.rotation_status import described as described_rotation
+from strongroom._cli.rotation_status import described as described_rotation
 from strongroom._config import CacheConfig, LinkConfig
 from strongroom.errors import Check
 from strongroom.status import ProcessReport

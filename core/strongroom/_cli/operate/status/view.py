@@ -11,7 +11,7 @@ from rich.filesize import decimal
 from strongroom._cli.operate.doctor import advised
 from strongroom._cli.operate.status.migrations import MigrationStatus
 from strongroom._cli.operate.status.model import ChainStatus, LinkStatus, RotationRow
-from strongroom._cli.rotate.rotation_status import condition
+from strongroom._cli.rotation_status import condition
 from strongroom._cli.terminal.output import Cell, counted, joined, state
 from strongroom.durations import format_duration
 from strongroom.errors import CheckState, shown
