@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Literal
 
 import click
 
@@ -11,7 +10,7 @@ from strongroom import commands
 from strongroom.commands import Config
 from strongroom.errors import ConfigurationError, shown
 from strongroom_vault.cli import target_options
-from strongroom_vault.policy import document
+from strongroom_vault.setup import hcl
 from strongroom_vault.setup.command import setup
 
 
@@ -28,13 +27,10 @@ vault.add_command(setup)
 
 @vault.command("policy")
 @click.option("--store", metavar="NAME", help="Vault store to print the policy for. Default: the first of the chain.")
-@click.option("--mount", metavar="PATH", help="Mount of the engine. Default: the store's.")
 @click.option("--kv", type=click.Choice(("1", "2")), default="2", show_default=True, help="Version of the engine.")
 @click.option("--json", "as_json", is_flag=True, help="Print the policy as a JSON object.")
 @commands.current
-def policy_command(
-    invocation: commands.Invocation, *, store: str | None, mount: str | None, kv: str, as_json: bool
-) -> None:
+def policy(invocation: commands.Invocation, *, store: str | None, kv: str, as_json: bool) -> None:
     """Print the smallest policy that the application needs.
 
     It allows to read the paths in [secrets] that the chain reads from its Vault store, and nothing else: no listing, no
@@ -43,19 +39,19 @@ def policy_command(
     Example: strongroom vault policy | bao policy write billing -
     """
     config = invocation.load()
-    target = target_options.find_location(config, store, {"mount": mount})
+    target = target_options.find_location(config, store)
     paths = sorted(_paths(config, target.store))
     if not paths:
         raise ConfigurationError(f"[secrets] has no row that the chain reads from the store {target.store}")
-    version: Literal[1, 2] = 1 if kv == "1" else 2
-    rules = document.read_rules(paths, mount=target.mount, prefix=target.prefix, version=version)
+    below = "/".join(part for part in (target.mount, "data" if kv == "2" else "", target.prefix) if part)
+    rules = {f"{below}/{path}": ("read",) for path in paths}
     if as_json:
-        policies = [{"namespace": target.namespace, **document.to_document(rules)}]
+        policies = [{"namespace": target.namespace, **hcl.to_document(rules)}]
         click.echo(json.dumps({"version": 1, "policies": policies}, ensure_ascii=False, indent=2))
         return
     namespace = f", namespace {shown(target.namespace)}" if target.namespace else ""
     click.echo(f"# Read access for [secrets] in the store {shown(target.store)}{namespace}.\n")
-    click.echo(document.to_hcl(rules), nl=False)
+    click.echo(hcl.to_hcl(rules), nl=False)
 
 
 def _paths(config: Config, store: str) -> set[str]:

@@ -1,4 +1,4 @@
-"""The server, mount and token of a command, from the command line or from a store of the configuration."""
+"""The server, mount and token of a command, from a store of the configuration."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from strongroom.secret import SensitiveDict
 _TOKENS = ("BAO_TOKEN", "VAULT_TOKEN")
 _CREDENTIALS = frozenset({"token", "auth"})
 _LOCATION = frozenset({"namespace", "mount", "prefix"})
-_UNUSED_URL = "https://vault.invalid"
+_UNUSED_URL = Setting("https://vault.invalid", "", Rank.ARGUMENT)
 _DEFAULT_MOUNT = "secret"
 
 
 @dataclass(frozen=True)
 class Target:
-    """A Vault store of the configuration, with the overrides of the command line.
+    """A Vault store of the configuration.
 
     Attributes:
         store: name of the store.
@@ -32,7 +32,6 @@ class Target:
         addresses: addresses of its server.
         options: the options that open a session.
         token_origin: source of the token, for messages; empty if there is no token yet.
-        moved: the mount comes from the command line and differs from the configured one.
     """
 
     store: str
@@ -42,10 +41,9 @@ class Target:
     addresses: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     token_origin: str = ""
-    moved: bool = False
 
 
-def find_target(config: Config, store: str | None, overrides: Mapping[str, str | None]) -> Target:
+def find_target(config: Config, store: str | None) -> Target:
     """Return the store to set up, with the operator's token for it.
 
     An operator's token differs from the application's: BAO_TOKEN or VAULT_TOKEN of this process takes precedence over
@@ -54,15 +52,13 @@ def find_target(config: Config, store: str | None, overrides: Mapping[str, str |
     Args:
         config: the configuration.
         store: name of the store; None for the first Vault store of the chain.
-        overrides: options from the command line; None for one that was not given.
 
     Raises:
         ConfigurationError: there is no such store, or an option is invalid.
         PluginError: the plugin cannot be loaded.
     """
-    given = _given(overrides)
-    chosen = _store(config, store, has_address="url" in given)
-    options = {**chosen.options, **given}
+    chosen = _store(config, store)
+    options = dict(chosen.options)
     if any(os.environ.get(name) for name in _TOKENS):
         # An option that refers to the same variable stays: it allows a file's address to receive that token.
         options = {
@@ -74,37 +70,26 @@ def find_target(config: Config, store: str | None, overrides: Mapping[str, str |
     values: dict[str, Any] = {name: setting.value for name, setting in settings.items()}
     url = values["url"]
     credential = settings.get("auth") or settings.get("token")
-    configured = chosen.options.get("mount")
-    mount, prefix, namespace = _location(values)
     return Target(
         chosen.name,
-        mount,
-        prefix,
-        namespace,
+        *_location(values),
         addresses=tuple(map(str, url)) if isinstance(url, list) else (str(url),),
         options=SensitiveDict((name, value) for name, value in values.items() if name != "prefix"),
         token_origin="" if credential is None or not credential.value else credential.origin,
-        moved=mount != (str(configured.value).strip("/") if configured else _DEFAULT_MOUNT),
     )
 
 
-def find_location(config: Config, store: str | None, overrides: Mapping[str, str | None]) -> Target:
+def find_location(config: Config, store: str | None) -> Target:
     """Return the mount, prefix and namespace of a store, without its address and credentials.
 
     Raises:
         ConfigurationError: there is no such store, or an option is invalid.
         PluginError: the plugin cannot be loaded.
     """
-    given = _given(overrides)
-    chosen = _store(config, store, has_address=True)
-    options = {name: value for name, value in chosen.options.items() if name in _LOCATION} | given
-    options["url"] = Setting(_UNUSED_URL, "", Rank.ARGUMENT)
+    chosen = _store(config, store)
+    options = {name: value for name, value in chosen.options.items() if name in _LOCATION} | {"url": _UNUSED_URL}
     settings = commands.store_settings(config.with_store(chosen._replace(options=options)), chosen.name)
     return Target(chosen.name, *_location({name: setting.value for name, setting in settings.items()}))
-
-
-def _given(overrides: Mapping[str, str | None]) -> dict[str, Setting]:
-    return {name: Setting(value, f"--{name}", Rank.ARGUMENT) for name, value in overrides.items() if value is not None}
 
 
 def _is_operator_token(value: object) -> bool:
@@ -114,12 +99,13 @@ def _is_operator_token(value: object) -> bool:
     return value.get("env") in _TOKENS or _is_operator_token(value.get("token"))
 
 
-def _store(config: Config, name: str | None, *, has_address: bool) -> StoreConfig:
+def _store(config: Config, name: str | None) -> StoreConfig:
+    """Return the store of this name, or the first Vault store of the chain."""
     if name is None:
         first = next((link for link in config.chain if config.store(link.store).plugin == VAULT), None)
-        if first is None and not has_address:
-            raise ConfigurationError("The chain has no Vault store: set VAULT_ADDR, or give --url")
-        return config.store(VAULT if first is None else first.store)
+        if first is None:
+            raise ConfigurationError("The chain has no Vault store: set VAULT_ADDR")
+        return config.store(first.store)
     chosen = config.stores.get(name) or (StoreConfig.bare(name) if name == VAULT else None)
     if chosen is None or chosen.plugin != VAULT:
         raise ConfigurationError(f"--store {shown(name)}: no store of this name uses the plugin {VAULT}")

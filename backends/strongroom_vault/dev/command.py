@@ -7,6 +7,7 @@ import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 import click
 
@@ -93,12 +94,11 @@ def redirections(configs: Sequence[Config], url: str, token: str) -> dict[str, s
 def _set_up(server: DevServer, mounts: Mapping[str, None]) -> None:
     """Mount a KV version 2 engine at each mount, and write the policies of `vault setup` for the first one."""
     from strongroom_vault.setup import structure
-    from strongroom_vault.setup.steps import prepared
 
     for mount in mounts:
-        policies = structure.policies(mount, "") if mount == DEFAULT_MOUNT else {}
-        with prepared(mount, policies, url=server.url, token=server.token):
-            pass
+        server.mount(quote(mount))
+    for name, (*_, text) in structure.policies(DEFAULT_MOUNT, "").items():
+        server.call("PUT", f"sys/policies/acl/{name}", {"policy": text})
 
 
 def _mounts(configs: Sequence[Config]) -> Iterator[str]:

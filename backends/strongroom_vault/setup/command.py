@@ -16,49 +16,36 @@ from typing import Any
 import click
 
 from strongroom import commands
-from strongroom.errors import InvalidPathError, shown
-from strongroom.paths import check_path
+from strongroom.errors import shown
 from strongroom.secret import SensitiveDict, SensitiveStr
 from strongroom_vault.cli import target_options
 from strongroom_vault.cli.target_options import Target
-from strongroom_vault.session.session import Session
 from strongroom_vault.setup import credential, structure
 from strongroom_vault.setup.credential import ADDRESS, NAMESPACE, TOKEN, Credential
-from strongroom_vault.setup.server import Role, Server, State, Step, connect
-from strongroom_vault.setup.steps import plan
+from strongroom_vault.setup.server import SetupServer, SetupStep, StepState, connect
+from strongroom_vault.setup.steps import Role, plan
 
 _FILE = click.Path(path_type=Path)
 _POLICIES = click.Choice((structure.APP_READ, structure.DATABASE_READ, structure.DATABASE_WRITE))
 
-_NAME = re.compile(r"\w([\w.-]*\w)?", re.ASCII)
-"""The names that a server accepts in the API path of a role."""
+_NAME = re.compile(r"\w[\w.-]*", re.ASCII)
+"""A name that can be a segment of an API path."""
 
 _TTL, _MAX_TTL = 3600, 4 * 3600
 """Lifetime of a login's token, and its maximum, in seconds."""
 
-_DRY_RUN = {State.EXISTS: "exists", State.MISSING: "would be created", State.DIFFERS: "would be replaced"}
-_DONE = {State.EXISTS: "exists", State.MISSING: "created", State.DIFFERS: "replaced"}
-
-
-def _duration(_: click.Context, parameter: click.Parameter, value: str) -> int:
-    seconds = commands.parse_duration(value)
-    if seconds is None or seconds != int(seconds):
-        raise click.BadParameter(f"{value!r} is not {commands.DURATION_FORMAT}", param=parameter)
-    return int(seconds)
+_DRY_RUN = {
+    StepState.EXISTS: "exists",
+    StepState.MISSING: "would be created",
+    StepState.DIFFERS: "would be replaced",
+}
+_DONE = {StepState.EXISTS: "exists", StepState.MISSING: "created", StepState.DIFFERS: "replaced"}
 
 
 def _name(_: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    if value and not _NAME.fullmatch(f"{value}x" if parameter.name == "policy_prefix" else value):
-        raise click.BadParameter("use letters, digits and '_', with '-' and '.' between them only", param=parameter)
+    if value and not _NAME.fullmatch(value):
+        raise click.BadParameter("use letters, digits, '_', '-' and '.'", param=parameter)
     return value
-
-
-def _auth_mount(_: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    try:
-        return None if value is None else str(check_path(value.strip("/").removeprefix("auth/")))
-    except InvalidPathError as error:
-        fault = error.reason
-    raise click.BadParameter(fault, param=parameter)
 
 
 def _role(given: SimpleNamespace, policies: list[str]) -> Role | None:
@@ -77,7 +64,6 @@ def _role(given: SimpleNamespace, policies: list[str]) -> Role | None:
         (given.secret_id_file and not given.approle, "--secret-id-file needs --approle"),
         (given.auth_mount and not role, "--auth-mount needs --approle or --kubernetes-role"),
         (given.env_file and role, "--env-file is for a token; the settings for a role are printed"),
-        (given.token_ttl < 1, "--token-ttl must be one second or more"),
     ):
         if wrong:
             raise click.UsageError(message)
@@ -93,9 +79,6 @@ def _role(given: SimpleNamespace, policies: list[str]) -> Role | None:
 
 @click.command("setup")
 @click.option("--store", metavar="NAME", help="Vault store to set up. Default: the first of the chain.")
-@click.option("--url", metavar="URL", help="Address of the server. Default: the store's.")
-@click.option("--mount", metavar="PATH", help="Mount of the key-value engine. Default: the store's.")
-@click.option("--namespace", metavar="NAME", help="Namespace. Default: the store's.")
 @click.option("--dry-run", is_flag=True, help="Change nothing. The exit code is 10 if anything would change.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.option(
@@ -108,31 +91,16 @@ def _role(given: SimpleNamespace, policies: list[str]) -> Role | None:
     help="Policy of the application; repeatable. Default: app-read and database-read.",
 )
 @click.option("--env-file", metavar="FILE", type=_FILE, help="Write the address and a token for the application here.")
-@click.option(
-    "--token-ttl",
-    metavar="DURATION",
-    default="7d",
-    callback=_duration,
-    show_default=True,
-    help="Lifetime of the token after each renewal.",
-)
 @click.option("--approle", metavar="NAME", callback=_name, help="Create this AppRole for the application.")
-@click.option("--secret-id-file", metavar="FILE", type=_FILE, help="Write a secret_id of the AppRole to this file.")
 @click.option(
-    "--wrap-ttl",
-    metavar="DURATION",
-    default="10m",
-    callback=_duration,
-    show_default=True,
-    help="Lifetime of the token that wraps the secret_id; 0 writes it unwrapped.",
+    "--secret-id-file", metavar="FILE", type=_FILE, help="Write a wrapped secret_id of the AppRole to this file."
 )
 @click.option(
     "--kubernetes-role", metavar="NAME", callback=_name, help="Create this Kubernetes role for the application."
 )
 @click.option("--service-account", metavar="NS/NAME", help="Service account that may use the Kubernetes role.")
 @click.option("--audience", metavar="NAME", help="Audience that the service account's tokens must have.")
-@click.option("--auth-mount", metavar="PATH", callback=_auth_mount, help="Mount of the auth method. Default: its type.")
-@click.option("--reveal", is_flag=True, help="Print the new token or secret_id to stdout.")
+@click.option("--auth-mount", metavar="NAME", callback=_name, help="Mount of the auth method. Default: its type.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as a JSON object.")
 @commands.current
 def setup(invocation: commands.Invocation, /, **options: Any) -> None:
@@ -143,9 +111,8 @@ def setup(invocation: commands.Invocation, /, **options: Any) -> None:
     or --kubernetes-role it creates a role for the application to log in with. It changes no secret and keeps what
     exists; it asks before it replaces a policy, a role or a token that differs.
 
-    The operator's token comes from BAO_TOKEN or VAULT_TOKEN, from the store's configuration, or from a prompt. Missing
-    rights are listed before anything is changed. In production, every change needs confirmation, or --yes without a
-    terminal.
+    The operator's token comes from BAO_TOKEN or VAULT_TOKEN, from the store's configuration, or from a prompt. In
+    production, every change needs confirmation, or --yes without a terminal.
 
     Example: strongroom vault setup --env-file .env
     """
@@ -153,11 +120,10 @@ def setup(invocation: commands.Invocation, /, **options: Any) -> None:
     granted = [f"{given.policy_prefix}{name}" for name in dict.fromkeys(given.grant or structure.DEFAULT_GRANTS)]
     role = _role(given, granted)
     config = invocation.load()
-    overrides = {"url": given.url, "mount": given.mount, "namespace": given.namespace}
-    target = _with_token(target_options.find_target(config, given.store, overrides))
+    target = _with_token(target_options.find_target(config, given.store))
     policies = structure.policies(target.mount, target.prefix)
     with closing(connect(**target.options)) as session:
-        server = Server(session)
+        server = SetupServer(session, target.token_origin)
         steps = plan(
             server,
             target.mount,
@@ -166,9 +132,12 @@ def setup(invocation: commands.Invocation, /, **options: Any) -> None:
             structure=structure.STRUCTURE,
             role=role,
         )
-        wanted = _credential(given, target, role, granted, session)
+        wanted: Credential | None = None
+        if given.env_file is not None:
+            wanted = credential.token(server, given.env_file, granted, _environment(target))
+        elif given.secret_id_file is not None and role is not None:
+            wanted = credential.secret_id(server, given.secret_id_file, role)
         every = [*steps, wanted.step] if wanted else steps
-        server.check_rights(every, origin=target.token_origin)
         pending = [step for step in every if step.pending]
         if given.dry_run:
             for step in every:
@@ -178,20 +147,20 @@ def setup(invocation: commands.Invocation, /, **options: Any) -> None:
             click.get_current_context().exit(commands.ExitCode.DIFFERENT if pending else commands.ExitCode.DONE)
         _announce(target, pending, "production" if config.production else config.environment)
         why = ["this is production"] if config.production and pending else []
-        why += [shown(f"the {step.name} exists and differs") for step in pending if step.state is State.DIFFERS]
+        why += [shown(f"the {step.name} exists and differs") for step in pending if step.state is StepState.DIFFERS]
         commands.confirm(why, yes=given.yes)
         for step in steps:
             server.perform(step)
-            hint = f": {step.detail}" if step.detail and step.state is State.MISSING else ""
+            hint = f": {step.detail}" if step.detail and step.state is StepState.MISSING else ""
             commands.say(f"{_DONE[step.state]}: {step.name}{hint}")
-        role_id = credential.role_id(session, role) if role is not None and role.method == "approle" else None
+        role_id = credential.role_id(server, role) if role is not None and role.method == "approle" else None
         # Last, so that no failure comes between the creation of a credential and its delivery.
-        revealed = _deliver(wanted, target) if wanted is not None else None
+        if wanted is not None:
+            _deliver(wanted, target)
     if given.as_json:
-        secret = {} if revealed is None else {"token" if role is None else "secret_id": str(revealed)}
-        commands.write_document(_document(target, every, _DONE) | {"pending": 0, "role_id": role_id} | secret)
+        commands.write_document(_document(target, every, _DONE) | {"pending": 0, "role_id": role_id})
         return
-    for line in _settings(given, target, role, role_id, revealed):
+    for line in _settings(given, target, role, role_id):
         click.echo(line)
 
 
@@ -210,44 +179,19 @@ def _with_token(target: Target) -> Target:
     return replace(target, options=options, token_origin="the prompt")  # noqa: S106  # its origin
 
 
-def _credential(
-    given: SimpleNamespace, target: Target, role: Role | None, policies: list[str], session: Session
-) -> Credential | None:
-    """Return the application's credential, if it has a destination. Every reader of a log could use it there."""
-    if role is not None:
-        if role.method == "kubernetes" or not (given.secret_id_file or given.reveal):
-            return None
-        return credential.secret_id(session, given.secret_id_file, role, given.wrap_ttl)
-    if not (given.env_file or given.reveal):
-        return None
-    return credential.token(
-        session,
-        given.env_file,
-        policies=policies,
-        period=given.token_ttl,
-        environment=_environment(target),
-        open_session=lambda token: connect(**{**target.options, "auth": None, "token": token}),
-    )
-
-
-def _deliver(wanted: Credential, target: Target) -> SensitiveStr | None:
-    """Deliver a credential that is pending; return it if it has no file."""
-    file, name = wanted.file, wanted.step.name
+def _deliver(wanted: Credential, target: Target) -> None:
+    """Create a credential that is pending, and write it into its file."""
     if not wanted.step.pending:
-        commands.say(f"exists: {name}")
-        return None
-    if file is None:
-        commands.say(f"created: {name}")
-        return wanted.create()
-    before = credential.read_text(file, wanted.option)
+        commands.say(f"exists: {wanted.step.name}")
+        return
+    before = credential.read_text(wanted.file, wanted.option)
     what = "a secret_id"
-    note = "; only its owner can read it now" if wanted.write(file) else ""
+    note = "; only its owner can read it now" if wanted.write() else ""
     if wanted.option == "--env-file":
         what = ", ".join([*_environment(target), TOKEN])
-        if not credential.trust_env_file(file, before):
-            note += f". It has other settings of Vault: review it, then run strongroom trust {file}"
-    commands.say(f"wrote {what} to {file}{note}")
-    return None
+        if not credential.trust_env_file(wanted.file, before):
+            note += f". It has other settings of Vault: review it, then run strongroom trust {wanted.file}"
+    commands.say(f"wrote {what} to {wanted.file}{note}")
 
 
 # --- output: each step on stderr, and the settings for the application on stdout --------------------------------------
@@ -258,7 +202,7 @@ def _environment(target: Target) -> dict[str, str]:
     return {ADDRESS: ",".join(target.addresses), **({NAMESPACE: target.namespace} if target.namespace else {})}
 
 
-def _announce(target: Target, pending: list[Step], environment: str | None) -> None:
+def _announce(target: Target, pending: list[SetupStep], environment: str | None) -> None:
     """Print one line before the first change: the number of changes, and where. Then list the replacements."""
     if not pending:
         commands.say("nothing to do")
@@ -269,17 +213,17 @@ def _announce(target: Target, pending: list[Step], environment: str | None) -> N
     where += [f"environment {shown(environment)}"] if environment else []
     commands.say(f"{len(pending)} change{'s' if len(pending) > 1 else ''} at {', '.join(where)}")
     for step in pending:
-        if step.state is State.DIFFERS:
+        if step.state is StepState.DIFFERS:
             _print(step, "differs")
 
 
-def _print(step: Step, outcome: str) -> None:
+def _print(step: SetupStep, outcome: str) -> None:
     commands.say(f"{outcome}: {step.name}{f': {step.detail}' if step.pending and step.detail else ''}")
     for line in step.difference:
         click.echo(f"  {shown(line)}", err=True)
 
 
-def _document(target: Target, steps: list[Step], outcomes: Mapping[State, str]) -> dict[str, Any]:
+def _document(target: Target, steps: list[SetupStep], outcomes: Mapping[StepState, str]) -> dict[str, Any]:
     described = [
         {
             "what": step.name,
@@ -292,34 +236,22 @@ def _document(target: Target, steps: list[Step], outcomes: Mapping[State, str]) 
     return {"steps": described, "environment": _environment(target)}
 
 
-def _settings(
-    given: SimpleNamespace, target: Target, role: Role | None, role_id: str | None, revealed: SensitiveStr | None
-) -> Iterator[str]:
-    """Yield the lines for `.env` and strongroom.toml. A credential is among them only if --reveal requested it."""
-    environment = [] if given.env_file else [f"{name}={value}" for name, value in _environment(target).items()]
-    if role is None and revealed is not None:
-        environment.append(f"{TOKEN}={revealed!s}")
-    elif environment and role is None:
-        commands.say("add this to .env. With --env-file .env, setup does that and adds a token for the application")
-    yield from environment
-    if role is None and not target.moved:
+def _settings(given: SimpleNamespace, target: Target, role: Role | None, role_id: str | None) -> Iterator[str]:
+    """Yield the lines for `.env` and strongroom.toml. No credential is among them."""
+    if given.env_file is not None:
         return
-    yield from [""] if environment else []
-    yield f"# strongroom.toml, [stores.{target.store}]"
-    if target.moved:
-        yield f"mount = {json.dumps(target.mount)}"
+    yield from (f"{name}={value}" for name, value in _environment(target).items())
     if role is None:
+        commands.say("add this to .env. With --env-file .env, setup does that and adds a token for the application")
         return
     options = {"method": role.method} | ({} if role.mount == role.method else {"mount": role.mount})
     if role.method == "kubernetes":
         options["role"] = role.name
     else:
-        options |= {"role_id": role_id or ""} | ({"role": role.name} if given.wrap_ttl else {})
         file = "…" if given.secret_id_file is None else str(given.secret_id_file.absolute())
-        options["wrapping_token_file" if given.wrap_ttl else "secret_id_file"] = file
+        options |= {"role_id": role_id or "", "role": role.name, "wrapping_token_file": file}
+    yield ""
+    yield f"# strongroom.toml, [stores.{target.store}]"
     yield f"auth = {{ {', '.join(f'{name} = {json.dumps(value)}' for name, value in options.items())} }}"
-    if revealed is not None:
-        yield ""
-        yield f"{'wrapping_token' if given.wrap_ttl else 'secret_id'} = {revealed!s}"
-    elif role.method == "approle" and given.secret_id_file is None:
+    if role.method == "approle" and given.secret_id_file is None:
         commands.say("no secret_id was created. --secret-id-file FILE writes a wrapped one for the application")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import types
 from collections.abc import Mapping
 
-from strongroom_vault.policy.document import to_hcl
+from strongroom_vault.setup.hcl import to_hcl
 
 STRUCTURE: Mapping[str, str] = types.MappingProxyType(
     {
@@ -62,10 +62,7 @@ def policies(mount: str, prefix: str) -> dict[str, tuple[str, str]]:
         DATABASE_READ: {f"{data}{_DATABASE}/*": ("read",), **browse},
         DATABASE_WRITE: {f"{data}{_DATABASE}/*": _CHANGE, **browse},
     }
-    return {
-        name: (to_hcl(allowed, exact=False), to_hcl(_without_scan(allowed), exact=False))
-        for name, allowed in rules.items()
-    }
+    return {name: (to_hcl(allowed), to_hcl(_without_scan(allowed))) for name, allowed in rules.items()}
 
 
 def _without_scan(rules: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:

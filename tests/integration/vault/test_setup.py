@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import io
 import json
 import os
 import re
@@ -16,17 +15,17 @@ import pytest
 from dotenv import dotenv_values
 
 from strongroom import SecretsManager
-from strongroom.errors import ConfigurationError, PermissionDeniedError, SecretNotFoundError, StoreError
+from strongroom.errors import PermissionDeniedError, SecretNotFoundError, StoreError
 from strongroom.private_file import Replacement
-from strongroom_vault.http.hvac_adapter import ApiRequest
-from strongroom_vault.plugin import open_session, open_vault
+from strongroom_vault.plugin import open_vault
 from strongroom_vault.setup import structure
-from strongroom_vault.setup.server import Server, State, Step
 from support.command_line import Caller
 
 STRONGROOM = [sys.executable, "-c", "from strongroom._cli.main import main; main()"]
 POLICIES = ("app-read", "database-read", "database-write")
 CHANGES = {"create", "update", "delete", "patch"}
+MOUNT = "STRONGROOM_STORES_VAULT_MOUNT"
+WEEK = 7 * 24 * 3600
 
 
 @pytest.fixture
@@ -63,7 +62,7 @@ def unchanged(server):
     """Check that the block changes nothing on the server. Some POST requests only ask."""
     before = len(audited(server))
     yield
-    asks = re.compile(r"sys/(capabilities-self|wrapping/lookup)|auth/approle/role/[^/]+/secret-id/lookup")
+    asks = re.compile(r"sys/wrapping/lookup")
     since = [(operation, path) for operation, path in audited(server)[before:] if operation in CHANGES]
     assert [path for _, path in since if not asks.fullmatch(path)] == []
 
@@ -136,10 +135,12 @@ def test_the_stores_mount_and_prefix_are_set_up(server, setup):
     assert setup("--policy-prefix", "billing-", "--env-file", "token.env", "--dry-run").code == 0
 
 
-def test_a_namespace_is_set_up_by_itself(server, setup):
+def test_a_namespace_is_set_up_by_itself(server, setup, monkeypatch):
     """The root namespace stays unchanged, and the .env file names the namespace."""
     server.call("POST", "sys/namespaces/team", {})
-    done = setup("--namespace", "team", "--mount", "kv", "--env-file", ".env")
+    monkeypatch.setenv("VAULT_NAMESPACE", "team")
+    monkeypatch.setenv(MOUNT, "kv")
+    done = setup("--env-file", ".env")
     assert done.code == 0
     assert "VAULT_NAMESPACE=team\n" in Path(".env").read_text()
     assert server.call("GET", "team/sys/policies/acl/app-read")["data"]["name"] == "app-read"
@@ -150,14 +151,15 @@ def test_a_namespace_is_set_up_by_itself(server, setup):
 
 
 def test_without_a_chain_an_address_is_enough(server, setup, monkeypatch):
-    """Without a chain and an address, the error names the missing option."""
+    """Without a chain and an address, the error names the missing variable."""
     monkeypatch.delenv("VAULT_ADDR")
     done = setup()
     assert (done.code, done.out) == (7, "")
-    assert "--url" in done.err
-    done = setup("--url", server.url, "--mount", "kv")
+    assert "set VAULT_ADDR" in done.err
+    monkeypatch.setenv("VAULT_ADDR", server.url)
+    done = setup()
     assert done.code == 0
-    assert done.out == f'VAULT_ADDR={server.url}\n\n# strongroom.toml, [stores.vault]\nmount = "kv"\n'
+    assert done.out == f"VAULT_ADDR={server.url}\n"
 
 
 def test_a_missing_package_is_named_with_its_extra(setup, monkeypatch):
@@ -208,25 +210,14 @@ def test_no_value_is_written_and_none_overwritten(server, setup):
     assert metadata["current_version"] == 1
 
 
-def test_a_mount_that_is_in_the_way_is_hinted_at(server, setup):
+def test_a_mount_that_is_in_the_way_is_hinted_at(server, setup, monkeypatch):
     """The server refuses a mount above another one; the message names the path and a likely cause."""
     server.call("POST", "sys/mounts/team/kv", {"type": "kv", "options": {"version": "2"}})
-    done = setup("--mount", "team")
+    monkeypatch.setenv(MOUNT, "team")
+    done = setup()
     assert done.code == 1
     assert "sys/mounts/team" in done.err
-    assert "Another engine may be mounted at that path or below it: choose another --mount" in done.err
-
-
-def test_a_step_without_an_api_names_its_path(openbao):
-    step = Step(
-        "thing", State.MISSING, requests=(ApiRequest("POST", "/v1/sys/none", {}),), rights={"sys/none": frozenset()}
-    )
-    session = open_session(url=openbao.url, token=openbao.token)
-    with (
-        contextlib.closing(session),
-        pytest.raises(ConfigurationError, match="has no sys/none, so thing cannot be created"),
-    ):
-        Server(session).perform(step)
+    assert "Another engine may be mounted at that path or below it: choose another `mount`" in done.err
 
 
 def test_a_mount_that_demands_check_and_set_is_set_up(server, setup):
@@ -236,21 +227,32 @@ def test_a_mount_that_demands_check_and_set_is_set_up(server, setup):
     assert set(outcomes(setup("--json")).values()) == {"exists"}
 
 
-def test_a_mount_of_version_1_is_refused(server, setup):
+def test_a_mount_of_version_1_is_refused(server, setup, monkeypatch):
     """It is never upgraded to version 2; the message names the choices."""
     server.mount("old", version=1)
     server.call("PUT", "old/database/connection", {"url": "mine"})
+    monkeypatch.setenv(MOUNT, "old")
     with unchanged(server):
-        done = setup("--mount", "old", "--yes")
+        done = setup("--yes")
     assert (done.code, done.out) == (7, "")
     assert "version 1" in done.err
     assert server.call("GET", "sys/mounts/old")["data"]["options"] == {"version": "1"}
-    assert setup("--mount", "transit", "--url", server.url).code == 0
+
+
+def test_a_mount_of_another_engine_is_refused(server, setup, monkeypatch):
     server.call("POST", "sys/mounts/totp", {"type": "totp"})
-    assert setup("--mount", "totp").code == 7
-    below = setup("--mount", "secret/below")
-    assert below.code == 7
-    assert "below the mount 'secret/'" in below.err
+    monkeypatch.setenv(MOUNT, "totp")
+    with unchanged(server):
+        done = setup()
+    assert done.code == 7
+    assert "is not a key-value engine" in done.err
+
+
+def test_a_path_below_another_mount_is_refused(server, setup, monkeypatch):
+    monkeypatch.setenv(MOUNT, "secret/below")
+    done = setup()
+    assert done.code == 7
+    assert "below the mount 'secret/'" in done.err
 
 
 def test_a_policy_that_differs_is_replaced_only_after_confirmation(server, setup):
@@ -271,6 +273,14 @@ def test_a_policy_that_differs_is_replaced_only_after_confirmation(server, setup
     assert setup("--dry-run").code == 0
 
 
+@pytest.mark.parametrize("arguments", [("--env-file",), ("--approle", "app", "--secret-id-file")])
+def test_a_missing_folder_is_reported_before_anything_is_created(server, setup, arguments):
+    with unchanged(server):
+        done = setup(*arguments, "no/such/file")
+    assert done.code == 7
+    assert f"{arguments[-1]} no/such/file: its folder does not exist" in done.err
+
+
 def test_the_question_is_whole(server, setup):
     """It is not cut, even if several policies differ."""
     for name in POLICIES:
@@ -282,22 +292,12 @@ def test_the_question_is_whole(server, setup):
     assert "database-write exists and differs: without a terminal this needs --yes" in done.err
 
 
-@pytest.mark.parametrize("arguments", [("--env-file",), ("--approle", "app", "--secret-id-file")])
-def test_a_missing_folder_is_reported_before_anything_is_created(server, setup, arguments):
-    with unchanged(server):
-        done = setup(*arguments, "no/such/file")
-    assert done.code == 7
-    assert f"{arguments[-1]} no/such/file: its folder does not exist" in done.err
-
-
-def test_comments_and_the_lack_of_scan_are_no_difference(server, setup):
-    """An operator's comments in a policy stay, and so does the variant for Vault."""
+def test_the_policy_for_vault_is_no_difference(server, setup):
+    """Vault refuses the capability `scan`, so its policies lack it."""
     openbaos, vaults = structure.policies("secret", "")["database-read"]
-    server.call("PUT", "sys/policies/acl/database-read", {"policy": "# ours\n" + vaults.replace("\n", "\n\n")})
-    server.call("PUT", "sys/policies/acl/app-read", {"policy": structure.policies("secret", "")["app-read"][0]})
-    done = setup("--json")
-    assert outcomes(done)["policy database-read"] == outcomes(done)["policy app-read"] == "exists"
     assert openbaos != vaults
+    server.call("PUT", "sys/policies/acl/database-read", {"policy": vaults})
+    assert outcomes(setup("--json"))["policy database-read"] == "exists"
 
 
 def test_production_asks(server, setup, monkeypatch):
@@ -352,26 +352,9 @@ def test_the_env_file_is_all_that_an_application_needs(server, setup, command, m
     monkeypatch.delenv("VAULT_TOKEN")
     assert command("get", "database/connection", "url").out == "postgres://"
     assert command("list", "api-keys").out.split() == ["anthropic", "google", "openai"]
-    done = setup("--mount", "other", "--yes")
+    done = setup("--yes")
     assert done.code == 4
     assert "VAULT_TOKEN in ./.env" in done.err
-
-
-@pytest.mark.parametrize("arguments", [["--env-file", ".env"], [], ["--approle", "app", "--secret-id-file", "wrapped"]])
-def test_a_mount_that_differs_from_the_stores_is_printed(server, setup, command, monkeypatch, arguments):
-    """No variable of Vault's own clients names the mount."""
-    done = setup("--mount", "kv", *arguments)
-    assert done.code == 0
-    environment, _, table = done.out.partition("# strongroom.toml, [stores.vault]\n")
-    assert ("VAULT_ADDR=" in environment) is (arguments[:1] != ["--env-file"])
-    assert table.startswith('mount = "kv"\n')
-    server.put("database/connection", {"url": "postgres://"}, mount="kv")
-    Path("strongroom.toml").write_text(f'[stores.vault]\nurl = "{server.url}"\n{table}')
-    if arguments:
-        monkeypatch.delenv("VAULT_TOKEN")
-        monkeypatch.delenv("VAULT_ADDR")
-    assert command("--config", "strongroom.toml", "get", "database/connection", "url").out == "postgres://"
-    assert "mount" not in setup("--yes", *arguments).out
 
 
 def test_an_application_that_rotates_the_database_is_granted_it(server, setup):
@@ -386,11 +369,11 @@ def test_an_application_that_rotates_the_database_is_granted_it(server, setup):
 
 def test_the_token_lives_on_by_itself(server, setup):
     """It outlives the operator's token, has no maximum lifetime, and may renew itself."""
-    setup("--env-file", ".env", "--token-ttl", "2h")
+    setup("--env-file", ".env")
     data = server.call("GET", "auth/token/lookup-self", token=token_of())["data"]
-    assert (data["orphan"], data["period"], data["renewable"], data["explicit_max_ttl"]) == (True, 7200, True, 0)
+    assert (data["orphan"], data["period"], data["renewable"], data["explicit_max_ttl"]) == (True, WEEK, True, 0)
     assert data["policies"] == ["app-read", "database-read", "default"]
-    assert server.call("POST", "auth/token/renew-self", {}, token=token_of())["auth"]["lease_duration"] == 7200
+    assert server.call("POST", "auth/token/renew-self", {}, token=token_of())["auth"]["lease_duration"] == WEEK
 
 
 @pytest.mark.usefixtures("server")
@@ -498,14 +481,13 @@ def test_no_secret_is_in_a_log(server, command):
     for arguments in (
         ("--env-file", ".env"),
         ("--approle", "a", "--secret-id-file", "wrapped"),
-        ("--approle", "b", "--secret-id-file", "bare", "--wrap-ttl", "0"),
         ("--env-file", ".env", "--json"),
         ("--approle", "a"),
     ):
         done = command("--verbose", "vault", "setup", *arguments)
         assert done.code == 0
         every.append(done.out + done.err)
-    secrets = [server.token, token_of(), Path("wrapped").read_text().strip(), Path("bare").read_text().strip()]
+    secrets = [server.token, token_of(), Path("wrapped").read_text().strip()]
     assert all(len(secret) > 8 for secret in secrets)
     for said in every:
         assert not [secret for secret in secrets if secret in said]
@@ -517,16 +499,6 @@ def test_without_a_destination_no_token_is_created(server, setup):
     assert done.out == f"VAULT_ADDR={server.url}\n"
     assert "--env-file" in done.err
     assert not server.requests("auth/token/create-orphan", operation="update")
-
-
-def test_reveal_prints_the_token(server, setup):
-    """It goes to stdout only, as lines of a .env file or in the JSON document."""
-    done = setup("--reveal")
-    found = dotenv_values(stream=io.StringIO(done.out))
-    assert found["VAULT_ADDR"] == server.url
-    assert server.call("GET", "auth/token/lookup-self", token=found["VAULT_TOKEN"])["data"]["orphan"]
-    assert found["VAULT_TOKEN"] not in done.err
-    assert json.loads(setup("--reveal", "--json").out)["token"]
 
 
 def test_no_option_takes_a_token(server, setup):
@@ -567,25 +539,6 @@ def test_an_approle_logs_in_with_its_wrapped_secret_id(server, setup, command, m
         "--dry-run",
     )
     assert done.code == 10
-
-
-def test_a_bare_secret_id_is_found_again(server, setup):
-    """It is found until it is destroyed."""
-    arguments = ("--approle", "myapp", "--secret-id-file", "bare", "--wrap-ttl", "0")
-    done = setup(*arguments)
-    assert "secret_id_file" in done.out
-    secret_id = Path("bare").read_text().strip()
-    role_id = json.loads(setup("--approle", "myapp", "--json").out)["role_id"]
-    login = {"role_id": role_id, "secret_id": secret_id}
-    assert server.call("POST", "auth/approle/login", login)["auth"]["policies"] == [
-        "app-read",
-        "database-read",
-        "default",
-    ]
-    with unchanged(server):
-        assert setup(*arguments).code == 0
-    server.call("POST", "auth/approle/role/myapp/secret-id/destroy", {"secret_id": secret_id})
-    assert setup(*arguments, "--dry-run").code == 10
 
 
 def test_a_role_that_differs_is_named_field_by_field(server, setup):
@@ -630,10 +583,8 @@ def test_a_role_of_kubernetes_is_bound_to_one_service_account(server, setup):
         ("--auth-mount", "m"),
         ("--approle", "../../sys/mounts"),
         ("--approle", "My App"),
-        ("--approle", "app."),
         ("--kubernetes-role", "my role", "--service-account", "c/d"),
         ("--approle", "a", "--env-file", ".env"),
-        ("--token-ttl", "soon"),
         ("--policy-prefix", "../"),
     ],
 )
@@ -648,7 +599,6 @@ def test_contradicting_options_are_refused(setup, monkeypatch, arguments):
 # --- rights -----------------------------------------------------------------------------------------------------------
 
 OPERATOR = {
-    "sys/capabilities-self": ["update"],
     "sys/mounts/secret": ["read", "update"],
     "sys/policies/acl/app-read": ["read", "update"],
     "sys/policies/acl/database-read": ["read", "update"],
@@ -677,14 +627,12 @@ ROLES = {
 
 
 def test_an_operator_of_an_approle_needs_no_more_than_this(server, setup, monkeypatch):
-    """The right to read the role_id is checked before the role is created, too."""
     rules = {path: names for path, names in OPERATOR.items() if not path.startswith("auth/")}
     arguments = ("--approle", "myapp", "--secret-id-file", "wrapped")
     for lacking in ROLES:
         some = {path: names for path, names in ROLES.items() if path != lacking}
         monkeypatch.setenv("VAULT_TOKEN", server.issue_token(rules | some))
-        with unchanged(server):
-            done = setup(*arguments)
+        done = setup(*arguments)
         assert done.code == 4
         assert lacking in done.err
     monkeypatch.setenv("VAULT_TOKEN", server.issue_token(rules | ROLES))
@@ -693,16 +641,19 @@ def test_an_operator_of_an_approle_needs_no_more_than_this(server, setup, monkey
 
 
 @pytest.mark.parametrize("lacking", sorted(OPERATOR))
-def test_missing_rights_are_named_before_anything_is_changed(server, setup, monkeypatch, lacking):
-    """The exit code is 4, and the message has path and capability."""
+def test_a_missing_right_is_named(server, setup, monkeypatch, lacking):
+    """The exit code is 4, and the message has the path and the source of the token. The next run continues."""
     server.call("DELETE", "sys/mounts/secret")
     rules = {path: names for path, names in OPERATOR.items() if path != lacking}
+    rules["auth/token/lookup-self"] = ["read"]  # as the policy `default` allows
     monkeypatch.setenv("VAULT_TOKEN", server.issue_token(rules))
-    with unchanged(server):
-        done = setup("--env-file", ".env")
+    done = setup("--env-file", ".env")
     assert (done.code, done.out) == (4, "")
     assert lacking.removesuffix("*") in done.err
+    assert "comes from the environment variable VAULT_TOKEN" in done.err
     assert not Path(".env").exists()
+    monkeypatch.setenv("VAULT_TOKEN", server.token)
+    assert setup("--env-file", ".env").code == 0
 
 
 def test_a_token_without_rights_and_one_that_is_wrong_are_told_apart(server, setup, monkeypatch):
@@ -711,7 +662,7 @@ def test_a_token_without_rights_and_one_that_is_wrong_are_told_apart(server, set
     monkeypatch.setenv("VAULT_TOKEN", weak)
     done = setup()
     assert done.code == 4
-    assert "The token lacks" in done.err
+    assert "Permission denied: sys/policies/acl/app-read" in done.err
     monkeypatch.setenv("VAULT_TOKEN", "s.canary-7f3a")
     done = setup()
     assert done.code == 4
@@ -730,8 +681,8 @@ def test_the_operators_token_goes_before_the_applications(server, setup, monkeyp
     Path("strongroom.toml").write_text(f'chain = ["vault"]\n[stores.vault]\n{table}\n')
     assert setup().code == 0
     monkeypatch.delenv("VAULT_TOKEN")
-    done = setup("--mount", "other")
-    assert done.code == 4
+    monkeypatch.setenv(MOUNT, "other")
+    assert setup().code == 4
 
 
 def test_an_ambient_token_never_goes_to_an_address_that_a_found_file_gives(server, setup):

@@ -1,1 +1,0 @@
-"""Vault policies, written from configured paths."""
