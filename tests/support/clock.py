@@ -1,5 +1,6 @@
 """Time that a test moves by hand: of a manager's caches and breakers, and of the deadline of a call."""
 
+import math
 import time
 
 from strongroom.testing import use_clock
@@ -12,24 +13,24 @@ LONG = 60.0
 
 
 class Clock:
-    """Seconds since some moment: the real ones, and those that a test has moved on."""
+    """Seconds that a test moves: `now`, from the present on. A whole number, so that sums are exact."""
 
     def __init__(self):
-        self._moved = 0.0
+        self.now = float(math.ceil(time.monotonic()))
 
     @classmethod
     def of(cls, manager):
-        """Puts a clock into every link of the manager's chain, and returns it."""
+        """Puts a clock into the caches and the circuit breakers of a manager, and returns it."""
         clock = cls()
         use_clock(manager, clock)
         return clock
 
     def __call__(self):
-        return time.monotonic() + self._moved
+        return self.now
 
     def move(self, seconds):
         """Lets this much time pass at once."""
-        self._moved += seconds
+        self.now += seconds
 
 
 class CallTime:

@@ -53,13 +53,3 @@ class RemoteStore(MemoryStore):
     def _fail(self) -> None:
         if self.fault is not None:
             raise self.fault
-
-
-class Clock:
-    """Seconds that pass when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now

@@ -6,7 +6,7 @@ import pytest
 
 from strongroom._chain import connection
 from strongroom._chain.breaker import LAST_PROBE, Breaker
-from support.stores import Clock
+from support.clock import Clock
 
 
 @pytest.fixture(autouse=True)

@@ -25,8 +25,8 @@ from strongroom.errors import (
 from strongroom.secret import Secret, Value
 from strongroom.store import SecretStore, remaining
 from strongroom.store.memory import MemoryStore
-from support.clock import CallTime
-from support.stores import Clock, RemoteStore
+from support.clock import CallTime, Clock
+from support.stores import RemoteStore
 
 CANARY = "canary-77b0-value"
 

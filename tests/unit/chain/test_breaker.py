@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from strongroom._chain.breaker import Breaker
-from support.stores import Clock
+from support.clock import Clock
 
 
 @pytest.fixture

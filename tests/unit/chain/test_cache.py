@@ -27,8 +27,7 @@ from strongroom.errors import (
 )
 from strongroom.secret import Secret, Value
 from strongroom.store import time_limit
-from support.clock import LONG
-from support.stores import Clock
+from support.clock import LONG, Clock
 
 CANARY = "canary-b7e1-value"
 
@@ -379,7 +378,7 @@ def test_a_broken_seal_is_a_miss(cache: MemoryCache) -> None:
     sealed = snapshot.fields["k"]
     changed = sealed.ciphertext[:-1] + bytes([sealed.ciphertext[-1] ^ 1])
     assert cache.open({"k": sealed._replace(ciphertext=changed)}) is None
-    until, decrypt, nonce, _, bound = cache._fields["a"]["k"]  # nothing public damages what is held
+    until, decrypt, nonce, _, bound = cache._fields["a"]["k"]  # no public call damages an entry
     cache._fields["a"]["k"] = (until, decrypt, nonce, changed, bound)
     assert cache.text("a", "k") is None
 
@@ -605,7 +604,7 @@ def test_a_refresh_leaves_no_moment_without_the_secret(cache: MemoryCache) -> No
     def look() -> None:
         seen.add((cache.text("a", "k"), cache.current("a") is not None))
 
-    # Between two steps of one call there is no public place to look from.
+    # No public call looks between two steps of another one.
     cache._fields, cache._secrets.snapshots = Watching(cache._fields), Watching(cache._secrets.snapshots)
     put(cache, "a", k="new")
     assert seen == {("old", True), ("new", True)}

@@ -21,7 +21,8 @@ from strongroom.errors import (
     UnsupportedOperationError,
 )
 from strongroom.secret import Secret
-from support.stores import Clock, RemoteStore
+from support.clock import Clock
+from support.stores import RemoteStore
 
 
 class Database:

@@ -20,9 +20,8 @@ from strongroom._chain.link import Link
 from strongroom._config import CacheConfig, LinkConfig
 from strongroom.secret import Secret
 from strongroom.store import Traits
-from support.clock import LONG
+from support.clock import LONG, Clock
 from support.signals import handling, signalled_at
-from support.stores import Clock
 
 SOURCES = frozenset(str(module.__file__) for module in (breaker_module, cache_module, link_module, connection_module))
 MOST_LINES = 2000

@@ -16,8 +16,8 @@ from strongroom._chain.link import Link
 from strongroom._config import CacheConfig, LinkConfig
 from strongroom.errors import PermissionDeniedError, SecretNotFoundError, StoreUnavailableError, StrongroomError
 from strongroom.secret import Secret
-from support.clock import LONG
-from support.stores import Clock, RemoteStore
+from support.clock import LONG, Clock
+from support.stores import RemoteStore
 
 READERS = 20
 

@@ -42,9 +42,8 @@ from strongroom.migrate.spi import Outcome
 from strongroom.secret import Secret
 from strongroom.store import Traits
 from strongroom.store.memory import MemoryStore
-from support.clock import LONG
+from support.clock import LONG, Clock
 from support.scenarios.migrations import apply, failed, plan, resume, states, undo, verify
-from support.stores import Clock
 
 SOURCE = {"new": {"k": 1}, "less": {"k": 1, "more": 2}, "equal": {"k": 1}, "other": {"k": 1, "more": 2}}
 TARGET = {"less": {"k": 1, "own": 3}, "equal": {"k": 1, "own": 3}, "other": {"k": 9, "own": 3}}

@@ -20,8 +20,7 @@ from strongroom.errors import SecretNotFoundError, StoreError, StoreUnavailableE
 from strongroom.store import Traits, daemon, remaining, time_limit, within_deadline
 from strongroom.store.memory import MemoryStore
 from strongroom.testing import parts_of
-from support.clock import LONG
-from support.stores import Clock
+from support.clock import LONG, Clock
 
 LIMIT = 0.05
 SECRET = {"key": "value"}
