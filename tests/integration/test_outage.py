@@ -50,7 +50,7 @@ def clock(secrets):
 
 def limit(secrets, seconds):
     """Set how long the server may take for an answer. The limits of all other tests are those of a busy machine."""
-    parts_of(secrets).chain.links[0].connection._timeout = seconds
+    parts_of(secrets).chain.links[0].connection.timeout = seconds
 
 
 def answers(resolution):

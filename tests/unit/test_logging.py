@@ -21,7 +21,7 @@ VALUE = "canary-for-logs-91ab"
 
 def forget() -> None:
     fingerprints.cache_clear()
-    secret._observers.clear()
+    secret._observers.clear()  # nothing public ends an observer
 
 
 @pytest.fixture(autouse=True)

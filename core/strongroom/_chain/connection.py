@@ -54,12 +54,13 @@ class StoreConnection:
         breaker: whether an outage of the store is known. A path that alone is unavailable has a breaker of its own.
         position: the position of the store in the chain, from 1, for events.
         store: the store, if it is open.
+        timeout: how long one answer may take, in seconds, if something else can answer.
     """
 
     def __init__(self, name: str, opener: Opener, timeout: float) -> None:
         self._name = name
         self._opener = opener
-        self._timeout = timeout
+        self.timeout = timeout
         self._closed = False
         self.position: int | None = None
         self.reset()
@@ -68,7 +69,7 @@ class StoreConnection:
         """Drop the store without closing it: in the child of a fork its connections are the parent's."""
         self._opening = threading.RLock()
         self.store: GuardedStore | None = None
-        self.breaker = Breaker(self._timeout)
+        self.breaker = Breaker(self.timeout)
         self._path_breakers: dict[str | None, Breaker] = {}
         self._probe: Future[object] | None = None
         self._probe_lock = threading.RLock()
@@ -97,7 +98,7 @@ class StoreConnection:
         with self._probe_lock:
             probe = self._probe
         if probe is not None and not probe.done():
-            wait([probe], min(self._timeout, remaining()))
+            wait([probe], min(self.timeout, remaining()))
 
     def call(
         self,
@@ -175,8 +176,8 @@ class StoreConnection:
         an application do not pile up behind a store that hangs.
         """
         if fails_fast():
-            return min(self._timeout, remaining() * SHARE)
-        return self._timeout if self.breaker.is_open and not changes else remaining()
+            return min(self.timeout, remaining() * SHARE)
+        return self.timeout if self.breaker.is_open and not changes else remaining()
 
     def read_each(self, paths: Sequence[str]) -> Iterator[tuple[str, Secret | StrongroomError]]:
         """Yield the store's answer for each path, read as one batch. The usual share of the time is for each answer.
@@ -190,7 +191,7 @@ class StoreConnection:
         if not paths:
             return
         share = self._share()
-        ends = time.monotonic() + (share if share < self._timeout else remaining())
+        ends = time.monotonic() + (share if share < self.timeout else remaining())
         waiting, outages, given = dict.fromkeys(paths), 0, min(share, remaining())
         enough = min(len(paths), _OUTAGES_IN_A_ROW)
         late = StoreUnavailableError(reason="the batch took all the time")
@@ -283,7 +284,7 @@ class StoreConnection:
 
     def _note_outage(self, outage: StoreUnavailableError, given: float, *, late: bool) -> None:
         """Record an outage of a store that had `given` seconds to answer; `late` if it took them all."""
-        if late and given < min(self._timeout, _SHORTEST_TEST):
+        if late and given < min(self.timeout, _SHORTEST_TEST):
             return
         if self.breaker.failed(outage.copy(attempts=(), checks=())):
             logger.warning("Store %s is unavailable: %s", self._name, outage.reason or outage)
@@ -309,7 +310,7 @@ class StoreConnection:
 
     def _note_path_outage(self, path: str | None, outage: StoreUnavailableError) -> None:
         if outage.path_only:
-            breaker = self._path_breakers.setdefault(path, Breaker(self._timeout, clock=self.breaker.clock))
+            breaker = self._path_breakers.setdefault(path, Breaker(self.timeout, clock=self.breaker.clock))
             breaker.failed(outage.copy(attempts=(), checks=()))
             while len(self._path_breakers) > _MOST_PATHS:
                 self._path_breakers.pop(next(iter(self._path_breakers), path), None)

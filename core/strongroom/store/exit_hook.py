@@ -40,10 +40,11 @@ def call_at_exit(call: Callable[[], object]) -> None:
     is_child = process is not None and process.parent_process() is not None
     # `multiprocessing` drops the finalizers of the parent when a child starts.
     if is_child and (_finalizer is None or not _finalizer.still_active()):
-        _finalizer = sys.modules["multiprocessing.util"].Finalize(None, _run, exitpriority=0)
+        _finalizer = sys.modules["multiprocessing.util"].Finalize(None, run_calls, exitpriority=0)
 
 
-def _run() -> None:
+def run_calls() -> None:
+    """Call the functions, the last registered one first."""
     with time_limit(_LIMIT):
         while _calls and _process == os.getpid():
             call, _ = _calls.popitem()
@@ -62,4 +63,4 @@ if hasattr(os, "register_at_fork"):
 # Hooks run in reverse order. Ours, of an early import, runs after those of the application, which may read secrets. The
 # hook of `weakref`, by which urllib3 drops its connections, is registered before ours, which still needs one.
 weakref.finalize(call_at_exit, bool)
-atexit.register(_run)
+atexit.register(run_calls)

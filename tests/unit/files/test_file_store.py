@@ -22,6 +22,7 @@ from strongroom._config import Rank, Setting, StoreConfig
 from strongroom._config.discovery import load
 from strongroom._files import file_store
 from strongroom._files.file_store import FileStore
+from strongroom._files.json_codec import JsonCodec
 from strongroom._files.plugin import open_csv, open_dotenv, open_json, open_kubernetes, open_yaml
 from strongroom.env_names import EnvironmentMapping
 from strongroom.errors import (
@@ -173,12 +174,12 @@ def test_a_large_file_is_refused_and_never_half_read(file, monkeypatch):
         front.read("a")
 
 
-def test_a_format_that_would_not_read_back_is_not_written(file):
+def test_a_format_that_would_not_read_back_is_not_written(file, monkeypatch):
     """The last guard: whatever is wrong with a format, the file stays."""
     json_store = open_json(file=file)
     json_store.write("a", {"k": "v"})
-    encode = json_store._codec.encode
-    json_store._codec.encode = lambda contents, before: encode(contents, before).replace(b'"new"', b'"other"')
+    encode = JsonCodec.encode
+    monkeypatch.setattr(JsonCodec, "encode", lambda *args: encode(*args).replace(b'"new"', b'"other"'))
     with pytest.raises(StoreError, match="JSON would not read back as it was written"):
         json_store.write("a", {"k": "new"})
     assert json_store.read("a").data == {"k": "v"}
@@ -286,8 +287,8 @@ def test_a_file_that_stays_is_parsed_once(file, monkeypatch):
     monkeypatch.setattr(time, "time_ns", lambda: long_ago() + 5_000_000_000)
     json_store = open_json(file=file)
     parsed = []
-    decode = json_store._codec.decode
-    json_store._codec.decode = lambda content: parsed.append(1) or decode(content)
+    decode = JsonCodec.decode
+    monkeypatch.setattr(JsonCodec, "decode", lambda *args: parsed.append(1) or decode(*args))
     assert [json_store.read(path).data["k"] for path in ("a", "b", "a")] == ["v", "w", "v"]
     assert len(parsed) == 1
     json_store.close()
@@ -482,12 +483,14 @@ def test_a_source_that_is_not_there_is_a_mistake(tmp_path, plugin):
     assert source.read("a").data == {"k": "v"}
 
 
-def test_writes_in_steps_parse_the_file_once(file):
+def test_writes_in_steps_parse_the_file_once(file, monkeypatch):
     """As a migration writes: a few secrets at a time, each time into the whole file."""
     json_store = open_json(file=file)
     parsed = []
-    decode = json_store._codec.decode
-    json_store._codec.decode = lambda content: parsed.append(len(content)) or decode(content)
+    decode = JsonCodec.decode
+    monkeypatch.setattr(
+        JsonCodec, "decode", lambda codec, content: parsed.append(len(content)) or decode(codec, content)
+    )
     for step in range(20):
         list(json_store.write_many((f"a/{step}/{n}", {"k": "v" * 100}) for n in range(10)))
         json_store.read(f"a/{step}/0")

@@ -316,7 +316,7 @@ def test_event_loop_goes_on_while_a_store_hangs():
     async def main():
         beside = asyncio.create_task(turn())
         async with SecretsManager(chain=[store, "env"]) as manager:
-            parts_of(manager).chain.links[0].connection._timeout = LIMIT
+            parts_of(manager).chain.links[0].connection.timeout = LIMIT
             with pytest.raises(StoreUnavailableError):
                 await manager.aget_secret("a/b", "key")
         beside.cancel()

@@ -33,8 +33,8 @@ def test_calls_are_made_once_in_reverse_order_whatever_they_raise() -> None:
 
     for call in (second, first, second):
         call_at_exit(call)
-    exit_hook._run()
-    exit_hook._run()
+    exit_hook.run_calls()
+    exit_hook.run_calls()
     assert made == ["second", "first"]
 
 
@@ -44,9 +44,9 @@ from strongroom.store import call_at_exit, exit_hook
 
 call_at_exit(lambda: os.write(1, b"parent "))
 if (child := {fork}()) == 0:
-    exit_hook._run()
+    exit_hook.run_calls()
     call_at_exit(lambda: os.write(1, b"child"))
-    exit_hook._run()
+    exit_hook.run_calls()
     os._exit(0)
 os.waitpid(child, 0)
 os._exit(0)
