@@ -52,7 +52,7 @@ Url: TypeAlias = Annotated[
 ]
 
 
-class Connection(TypedDict, total=False):
+class VaultOptions(TypedDict, total=False):
     """Credentials, TLS and request settings: the options that all stores of this backend have."""
 
     token: Annotated[str | None, Option("the client token", _both("TOKEN"), secret=True, sent_to="url")]

@@ -11,7 +11,7 @@ from strongroom.errors import ConfigurationError, StrongroomError, shown
 from strongroom.paths import check_option, check_prefix
 from strongroom.secret import SensitiveStr
 from strongroom.store import Option, checked_by
-from strongroom_vault.options import Connection, Url
+from strongroom_vault.options import Url, VaultOptions
 from strongroom_vault.store.kv1 import VaultKV1
 from strongroom_vault.store.kv2 import VaultKV2
 
@@ -31,7 +31,7 @@ _OWN_HEADERS = frozenset({
 
 
 def check_vault(
-    *, url: str | Sequence[str], mount: str = "secret", prefix: str = "", **connection: Unpack[Connection]
+    *, url: str | Sequence[str], mount: str = "secret", prefix: str = "", **connection: Unpack[VaultOptions]
 ) -> None:
     """Check the options of `open_vault`. Nothing is sent, and a token is not required.
 
@@ -50,7 +50,7 @@ def open_vault(
     url: Url,
     mount: Annotated[str, Option("the mount path of the key-value engine", location=True)] = "secret",
     prefix: Annotated[str, Option("the folder of all paths", location=True)] = "",
-    **connection: Unpack[Connection],
+    **connection: Unpack[VaultOptions],
 ) -> VaultKV1 | VaultKV2:
     """Open a store on a key-value engine of HashiCorp Vault or OpenBao.
 
@@ -74,14 +74,14 @@ def open_vault(
     raise failure.copy()
 
 
-def open_session(*, url: str | Sequence[str], mount: str = "secret", **connection: Unpack[Connection]) -> Session:
+def open_session(*, url: str | Sequence[str], mount: str = "secret", **connection: Unpack[VaultOptions]) -> Session:
     """Open a session with the options of `open_vault`, for any engine at the mount. Nothing is sent yet.
 
     Raises:
         ConfigurationError: an option is wrong.
         ImportError, PluginError: as `open_vault` does.
     """
-    if unknown := connection.keys() - Connection.__annotations__.keys():
+    if unknown := connection.keys() - VaultOptions.__annotations__.keys():
         raise TypeError(f"unexpected keyword argument {min(unknown)!r}")
     try:
         return _session(url, mount, connection)
@@ -91,7 +91,7 @@ def open_session(*, url: str | Sequence[str], mount: str = "secret", **connectio
     raise failure.copy()
 
 
-def _session(url: str | Sequence[str], mount: str, options: Connection) -> Session:
+def _session(url: str | Sequence[str], mount: str, options: VaultOptions) -> Session:
     from strongroom_vault.auth.methods import check_namespace
     from strongroom_vault.http.drivers import new_driver
     from strongroom_vault.http.tls import TLSSettings
@@ -140,7 +140,7 @@ def _open(session: Session, prefix: str) -> VaultKV1 | VaultKV2:
         raise
 
 
-def _cluster(url: str | Sequence[str], options: Connection) -> Cluster:
+def _cluster(url: str | Sequence[str], options: VaultOptions) -> Cluster:
     from strongroom_vault.http.address import Address
     from strongroom_vault.http.nodes import Cluster
     from strongroom_vault.http.rate_limit import RequestRate

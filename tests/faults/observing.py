@@ -8,7 +8,7 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
-from strongroom_vault.http.messages import Fault, FaultKind
+from strongroom_vault.http.messages import FaultKind, HttpFault
 from strongroom_vault.http.request_policy import exchange
 from strongroom_vault.session import session
 
@@ -32,7 +32,7 @@ class Requests:
         step = next(steps)
         while True:
             came = yield step
-            reached = not (isinstance(came, Fault) and came.kind is FaultKind.UNREACHABLE)
+            reached = not (isinstance(came, HttpFault) and came.kind is FaultKind.UNREACHABLE)
             if came is not None and reached and not 300 <= getattr(came, "status", 0) < 400:
                 self.sent.append((request.method, request.target, request.headers.get("X-Vault-Token")))
             try:

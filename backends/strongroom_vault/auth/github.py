@@ -15,7 +15,7 @@ from strongroom_vault.auth.token import is_token
 from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers import new_driver
-from strongroom_vault.http.messages import Fault, Reply, Request, Send, Steps
+from strongroom_vault.http.messages import HttpFault, HttpRequest, Reply, SendStep, Steps
 from strongroom_vault.http.tls import TLSSettings
 from strongroom_vault.responses import document
 
@@ -38,7 +38,7 @@ def request_token(audience: str | None) -> SensitiveStr:
     if not is_token(bearer):
         raise VaultAuthenticationError(reason=f"{BEARER} holds no token", hint=_HINT)
     authorization = SensitiveStr(f"Bearer {bearer}")
-    request = Request("GET", target, {"Authorization": authorization, "Accept": "application/json"})
+    request = HttpRequest("GET", target, {"Authorization": authorization, "Accept": "application/json"})
     driver = new_driver((address,), TLSSettings())
     try:
         reply = driver.run(_once(request, address))
@@ -68,10 +68,10 @@ def _split(url: SensitiveStr) -> tuple[SplitResult, Address | None]:
         return SplitResult("", "", "", "", ""), None
 
 
-def _once(request: Request, address: Address) -> Steps:
+def _once(request: HttpRequest, address: Address) -> Steps:
     """Send the request once. A redirect is not followed."""
-    result = yield Send(request, address, remaining())
-    if isinstance(result, Fault):
+    result = yield SendStep(request, address, remaining())
+    if isinstance(result, HttpFault):
         raise StoreUnavailableError(reason=f"GitHub gave no JWT: {address}: {result.reason}", hint="Try again")
     assert result is not None, "a Send is answered with a Reply or a Fault"  # noqa: S101  # the driver's contract
     return result

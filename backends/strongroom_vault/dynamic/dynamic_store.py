@@ -30,9 +30,9 @@ from strongroom.store import (
     time_limit,
 )
 from strongroom_vault.dynamic.lease_client import LeaseClient
-from strongroom_vault.dynamic.leases import Credentials
+from strongroom_vault.dynamic.leases import IssuedCredentials
 from strongroom_vault.http.hvac_adapter import requests
-from strongroom_vault.options import Connection, Url
+from strongroom_vault.options import Url, VaultOptions
 from strongroom_vault.plugin import check_vault, open_session
 from strongroom_vault.session.background import Background
 from strongroom_vault.session.lifetime import LEAST_PAUSE
@@ -48,7 +48,7 @@ _CLOSE_LIMIT = 5.0
 
 
 def check_vault_dynamic(
-    *, url: str | Sequence[str], paths: Mapping[str, str], mount: str = "database", **connection: Unpack[Connection]
+    *, url: str | Sequence[str], paths: Mapping[str, str], mount: str = "database", **connection: Unpack[VaultOptions]
 ) -> None:
     """Check the options of `open_vault_dynamic` without a request; see `check_vault`."""
     _checked_paths(paths)
@@ -64,7 +64,7 @@ def open_vault_dynamic(
         Option('path -> role of the engine: { "database/app" = "creds/app" }'),
     ],
     mount: Annotated[str, Option("the mount path of the database engine", locates=True)] = "database",
-    **connection: Unpack[Connection],
+    **connection: Unpack[VaultOptions],
 ) -> VaultDynamic:
     """Open a store of credentials that a database engine of HashiCorp Vault or OpenBao creates.
 
@@ -101,7 +101,7 @@ class _Role:
     path: str
     backoff: LoginBackoff
     lock: RLock = field(default_factory=reentrant_lock)
-    credentials: Credentials | None = None
+    credentials: IssuedCredentials | None = None
 
 
 class VaultDynamic:
@@ -148,7 +148,7 @@ class VaultDynamic:
     def _clear(self) -> None:
         self._lock = reentrant_lock()
         self._roles = {path: _Role(role_path, LoginBackoff(self._clock)) for path, role_path in self._paths.items()}
-        self._leased: list[Credentials] = []
+        self._leased: list[IssuedCredentials] = []
 
     def reset(self) -> None:
         """Prepare for a fork's child, which has no credentials and not the threads that held the locks."""
@@ -193,25 +193,25 @@ class VaultDynamic:
         finally:
             role.lock.release()
 
-    def _secret(self, path: str, credentials: Credentials) -> Secret:
+    def _secret(self, path: str, credentials: IssuedCredentials) -> Secret:
         credentials.used = at = self._clock()
         due = credentials.renewal(at)
         if due is not None and due <= at:  # unused until now, and therefore not renewed
             self._renewer.wake()
         return Secret(path, credentials.data, ttl=max(0.0, credentials.serves_until - at))
 
-    def _living(self, role: _Role) -> Credentials | None:
+    def _living(self, role: _Role) -> IssuedCredentials | None:
         """Return the credentials in use, if they work as far as is known."""
         current = role.credentials
         good = current is not None and current.token is self._session.active_token and self._clock() < current.ends
         return current if good else None
 
-    def _serving(self, role: _Role) -> Credentials | None:
+    def _serving(self, role: _Role) -> IssuedCredentials | None:
         """Return the credentials in use, if they may serve reads."""
         current = self._living(role)
         return current if current is not None and self._clock() < current.serves_until else None
 
-    def _replacement(self, path: str, role: _Role) -> Credentials:
+    def _replacement(self, path: str, role: _Role) -> IssuedCredentials:
         """Return new credentials, or those in use if none can be created."""
         try:
             role.backoff.check()
@@ -243,7 +243,7 @@ class VaultDynamic:
         )
         return current
 
-    def _keep(self, path: str, created: Credentials) -> None:
+    def _keep(self, path: str, created: IssuedCredentials) -> None:
         """Remember the lease, which `close` revokes."""
         with self._lock:
             at = self._clock()

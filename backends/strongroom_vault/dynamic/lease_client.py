@@ -10,7 +10,7 @@ from urllib.parse import quote
 from strongroom.errors import ConfigurationError, StoreError, StoreUnavailableError, StrongroomError
 from strongroom.secret import SensitiveDict
 from strongroom.store import fail_fast, random_factor, time_limit
-from strongroom_vault.dynamic.leases import Credentials
+from strongroom_vault.dynamic.leases import IssuedCredentials
 from strongroom_vault.http.hvac_adapter import ApiRequest, requests
 from strongroom_vault.http.messages import Reply
 from strongroom_vault.responses import document, is_seconds, malformed, member
@@ -33,7 +33,7 @@ class LeaseClient:
         self._draw = draw
         self._renewals_denied = False
 
-    def create(self, path: str, role_path: str) -> Credentials:
+    def create(self, path: str, role_path: str) -> IssuedCredentials:
         """Return new credentials.
 
         Args:
@@ -65,7 +65,7 @@ class LeaseClient:
         token = token or self._session.active_token
         # `new_lease` takes 0 for a life without end. Here it is over.
         lease = new_lease(began, max(ttl, _OVER), self._draw(), renewable=renewable, repeatable=True)
-        return Credentials(lease_id, SensitiveDict(data), lease, token, used=began)
+        return IssuedCredentials(lease_id, SensitiveDict(data), lease, token, used=began)
 
     def _credentials_request(self, role_path: str) -> ApiRequest:
         kind, _, role = role_path.partition("/")
@@ -97,7 +97,7 @@ class LeaseClient:
 
     # --- renewal ------------------------------------------------------------------------------------------------------
 
-    def renew(self, path: str, credentials: Credentials) -> bool:
+    def renew(self, path: str, credentials: IssuedCredentials) -> bool:
         """Renew the lease, or log why that failed. Return False if the server no longer knows the lease."""
         began = self._clock()
         try:
@@ -118,7 +118,7 @@ class LeaseClient:
             self._take(path, credentials, reply, began)
         return True
 
-    def _take(self, path: str, credentials: Credentials, reply: Reply, began: float) -> None:
+    def _take(self, path: str, credentials: IssuedCredentials, reply: Reply, began: float) -> None:
         answer = document(reply) or SensitiveDict()
         ttl = answer.get("lease_duration")
         if reply.status == 200 and is_seconds(ttl):
@@ -128,13 +128,13 @@ class LeaseClient:
             reason = "the reply is not Vault's" if reply.status == 200 else f"HTTP {reply.status}"
             self._failed(path, credentials, reason)
 
-    def _failed(self, path: str, credentials: Credentials, reason: str) -> None:
+    def _failed(self, path: str, credentials: IssuedCredentials, reason: str) -> None:
         at = self._clock()
         credentials.renewal_failed(at)
         left = max(0.0, credentials.ends - at)
         logger.warning("The credentials at %s were not renewed: %s. They end in %.0f s", path, reason, left)
 
-    def _denied(self, credentials: Credentials) -> None:
+    def _denied(self, credentials: IssuedCredentials) -> None:
         credentials.end_renewals()
         if not self._renewals_denied:
             self._renewals_denied = True
@@ -146,7 +146,7 @@ class LeaseClient:
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
-    def revoke(self, leased: Sequence[Credentials]) -> list[Credentials]:
+    def revoke(self, leased: Sequence[IssuedCredentials]) -> list[IssuedCredentials]:
         """Revoke the leases that are not over, and log those that remain and why.
 
         The server revokes at once, and retries if the database does not answer.
@@ -155,7 +155,7 @@ class LeaseClient:
             Credentials whose revocation was denied, and which end with a token that `Session.close` revokes.
         """
         living = [credentials for credentials in leased if credentials.lease_id and self._clock() < credentials.ends]
-        dependent: list[Credentials] = []
+        dependent: list[IssuedCredentials] = []
         with time_limit(_REVOKE_LIMIT), fail_fast():
             for number, credentials in enumerate(living):
                 reason = self._revoke(credentials)
@@ -166,7 +166,7 @@ class LeaseClient:
                     break
         return dependent
 
-    def _revoke(self, credentials: Credentials) -> str:
+    def _revoke(self, credentials: IssuedCredentials) -> str:
         """Revoke one lease. Return the reason for a failure, or the empty string."""
         try:
             reply = self._session.request(requests().system.revoke_lease(credentials.lease_id))
@@ -176,7 +176,7 @@ class LeaseClient:
             return _DENIED
         return "" if reply.status in {200, 204} else f"HTTP {reply.status}"
 
-    def check_ended(self, dependent: Sequence[Credentials]) -> None:
+    def check_ended(self, dependent: Sequence[IssuedCredentials]) -> None:
         """Log the credentials that did not end with their token when the session was closed."""
         left = [
             credentials for credentials in dependent if credentials.token is not None and not credentials.token.ended
@@ -184,7 +184,7 @@ class LeaseClient:
         if left:
             self._warn_unrevoked(left, f"{_DENIED}, and the token was not revoked either")
 
-    def _warn_unrevoked(self, left: Sequence[Credentials], reason: str) -> None:
+    def _warn_unrevoked(self, left: Sequence[IssuedCredentials], reason: str) -> None:
         logger.warning(
             "Leases at %s were not revoked: %s. There are %d, and the last ends in %.0f s",
             self._session.location,

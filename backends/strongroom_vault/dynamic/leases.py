@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, field, replace
 
 from strongroom.secret import SensitiveDict
-from strongroom_vault.session.lifetime import Lease, Step, after_failure, next_step, renewed_lease
+from strongroom_vault.session.lifetime import LeaseStep, TokenLease, after_failure, next_step, renewed_lease
 from strongroom_vault.session.tokens import ActiveToken
 
 _ROUNDING = 0.5
@@ -17,7 +17,7 @@ _ROUNDING = 0.5
 
 
 @dataclass(slots=True, eq=False)
-class Credentials:
+class IssuedCredentials:
     """Credentials for one path. Times are in a clock's seconds.
 
     Attributes:
@@ -30,7 +30,7 @@ class Credentials:
 
     lease_id: str = field(repr=False)
     data: SensitiveDict = field(repr=False)
-    lease: Lease
+    lease: TokenLease
     token: ActiveToken | None = field(repr=False)
     used: float
     _renewals_failed: int = 0
@@ -54,8 +54,8 @@ class Credentials:
         """
         if not self.lease_id:
             return self.ends
-        step, at = next_step(self.lease) or (Step.WARN, math.inf)
-        due = at if step is Step.LOGIN else self.lease.ends - self.lease.grace
+        step, at = next_step(self.lease) or (LeaseStep.WARN, math.inf)
+        due = at if step is LeaseStep.LOGIN else self.lease.ends - self.lease.grace
         return min(self.ends, max(self.lease.began if self._renewals_failed else due, self._replace_after))
 
     def is_used(self, now: float) -> bool:
@@ -65,7 +65,7 @@ class Credentials:
     def renewal(self, now: float) -> float | None:
         """Return when to renew, which may be past; None if they are over or not renewable."""
         step = next_step(self.lease)
-        if step is None or step[0] is not Step.RENEW or now >= self.ends:
+        if step is None or step[0] is not LeaseStep.RENEW or now >= self.ends:
             return None
         return max(step[1], self._renew_after)
 
@@ -77,8 +77,8 @@ class Credentials:
     def renewal_failed(self, now: float) -> None:
         """Record a failed renewal. It is tried again if there is time; a read before that creates new credentials."""
         self._renewals_failed += 1
-        step, at = after_failure(self.lease, Step.RENEW, now, self._renewals_failed) or (Step.LOGIN, now)
-        if step is Step.LOGIN:
+        step, at = after_failure(self.lease, LeaseStep.RENEW, now, self._renewals_failed) or (LeaseStep.LOGIN, now)
+        if step is LeaseStep.LOGIN:
             self.end_renewals()
         self._renew_after = at
 
@@ -89,5 +89,5 @@ class Credentials:
     def replacement_failed(self, now: float) -> None:
         """Record that no new credentials could be created. These go on to serve reads, until the next attempt."""
         self._replacements_failed += 1
-        following = after_failure(self.lease, Step.LOGIN, now, self._replacements_failed)
+        following = after_failure(self.lease, LeaseStep.LOGIN, now, self._replacements_failed)
         self._replace_after = self.ends if following is None else following[1]

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from strongroom.secret import SensitiveStr
 from strongroom.store import fails_fast
-from strongroom_vault.http.messages import Request
+from strongroom_vault.http.messages import HttpRequest
 from strongroom_vault.http.read_after_write import FORWARD, INCONSISTENT, INDEX
 
 _CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -48,7 +48,7 @@ class ApiRequest(NamedTuple):
         state: str | None = None,
         idempotent: bool = False,
         batched: bool = False,
-    ) -> Request:
+    ) -> HttpRequest:
         """Return the HTTP request. No frame that an error can pass through keeps the body in a variable.
 
         Args:
@@ -67,7 +67,7 @@ class ApiRequest(NamedTuple):
             headers["X-Vault-Wrap-TTL"] = self.wrap_ttl
         if state is not None:
             headers[INDEX], headers[INCONSISTENT] = state, FORWARD
-        return Request(
+        return HttpRequest(
             self.method,
             self.target,
             headers,

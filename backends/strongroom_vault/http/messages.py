@@ -24,7 +24,7 @@ _READS = frozenset({"GET", "LIST", "SCAN"})
 
 
 @dataclass(slots=True)
-class Request:
+class HttpRequest:
     """An HTTP request. The target is the path and query below the address, percent-encoded.
 
     Attributes:
@@ -66,7 +66,7 @@ class Request:
 
 @dataclass(slots=True)
 class Reply:
-    """A whole reply: header names in lower case, at most `Request.longest_reply` bytes of body.
+    """A whole reply: header names in lower case, at most `HttpRequest.longest_reply` bytes of body.
 
     Attributes:
         repeats: it refuses a change of which an earlier attempt may have been applied.
@@ -101,7 +101,7 @@ class FaultKind(Enum):
 
 
 @dataclass(slots=True)
-class Fault:
+class HttpFault:
     """No whole reply. The reason contains no text of the server."""
 
     kind: FaultKind
@@ -109,10 +109,10 @@ class Fault:
 
 
 @dataclass(slots=True)
-class Send:
+class SendStep:
     """Send the request to that address and read the whole reply, within `timeout` seconds in total."""
 
-    request: Request
+    request: HttpRequest
     address: Address
     timeout: float
 
@@ -124,7 +124,7 @@ class Wait:
     seconds: float
 
 
-Steps: TypeAlias = Generator[Send | Wait, Reply | Fault | None, Reply]
+Steps: TypeAlias = Generator[SendStep | Wait, Reply | HttpFault | None, Reply]
 
 Start: TypeAlias = Callable[[Callable[[], float]], Steps]
 """Begins an exchange, from a function that returns the seconds left."""

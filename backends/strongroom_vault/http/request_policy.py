@@ -1,7 +1,7 @@
 """The policy of one request, as a pure generator: retries, redirects, the deadline. No I/O, no clock.
 
-`exchange` yields a `Send` or a `Wait`, and receives the result of the `Send`; a driver executes them. So the policy is
-tested without a server and without waiting, and all drivers share it.
+`exchange` yields a `SendStep` or a `Wait`, and receives the result of the `SendStep`; a driver executes them. So the
+policy is tested without a server and without waiting, and all drivers share it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from strongroom.errors import SecretTooLargeError, StoreError, StoreUnavailableE
 from strongroom.store import random_factor
 from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.http.address import Address
-from strongroom_vault.http.messages import FAILED, Fault, FaultKind, Reply, Request, Send, Steps, Wait
+from strongroom_vault.http.messages import FAILED, FaultKind, HttpFault, HttpRequest, Reply, SendStep, Steps, Wait
 from strongroom_vault.http.nodes import Cluster
 
 # The server did nothing: it is behind the state asked for (412), over a limit (429), or a standby (472, 473).
@@ -52,12 +52,12 @@ _TLS_HINTS = {
 }
 
 
-_ALIVE = Request("GET", "/v1/sys/seal-status", {})
+_ALIVE = HttpRequest("GET", "/v1/sys/seal-status", {})
 """Any node answers it at once: also a standby that forwards other requests to a leader that hangs."""
 
 
 def exchange(
-    request: Request,
+    request: HttpRequest,
     addresses: Sequence[Address],
     remaining: Callable[[], float],
     jitter: Callable[[], float] = random_factor,
@@ -90,7 +90,7 @@ def exchange(
         StoreUnavailableError: a redirect that is not followed, or leads to a node that cannot be reached; or the
             option rate_limit does not allow the request in time. Any outage of a read is `path_only` if a node has
             answered other requests meanwhile: the cluster is not out.
-        SecretTooLargeError: the reply is longer than `Request.longest_reply`.
+        SecretTooLargeError: the reply is longer than `HttpRequest.longest_reply`.
     """
     cluster = Cluster.of(addresses)
     if cluster.timeout is not None:
@@ -106,13 +106,13 @@ def exchange(
     progress, answers = _Progress(request, cluster, left), cluster.answers
     while True:
         while (node := progress.next(left)) is not None:
-            result = yield Send(request, node, share := progress.share(node, left))
-            assert result is not None, "a Send is answered with a Reply or a Fault"  # noqa: S101  # the driver's contract
+            result = yield SendStep(request, node, share := progress.share(node, left))
+            assert result is not None, "a SendStep is answered with a Reply or an HttpFault"  # noqa: S101  # the driver's contract
             before, left = left, remaining()
             if (reply := progress.record(node, result, left, before - left, share)) is not None:
                 return progress.final(reply)
         while (node := progress.next_probe(left)) is not None:
-            progress.probed(node, (yield Send(alive, node, min(_SILENT_SHARE, left))))
+            progress.probed(node, (yield SendStep(alive, node, min(_SILENT_SHARE, left))))
             left = remaining()
         pause = progress.pause(left, jitter())
         if pause is None:
@@ -131,7 +131,7 @@ def _within(timeout: float, remaining: Callable[[], float]) -> Callable[[], floa
 class _Progress:
     """Progress of one exchange. Moments are numbers of seconds left: later ones are smaller."""
 
-    def __init__(self, request: Request, cluster: Cluster, left: float) -> None:
+    def __init__(self, request: HttpRequest, cluster: Cluster, left: float) -> None:
         self._failure: Reply | StoreError | None = None
         self._request = request
         self._cluster = cluster
@@ -198,7 +198,7 @@ class _Progress:
             self._probes = list(self._cluster.order(reads=self._request.reads)[:_MOST_PROBES])
         return self._probes.pop(0) if self._probes and left > 0 else None
 
-    def probed(self, node: Address, result: Reply | Fault | None) -> None:
+    def probed(self, node: Address, result: Reply | HttpFault | None) -> None:
         """Take the result of a probe: after any reply, the outage is not a real one."""
         if isinstance(result, Reply):
             self._alive, self._are_alive = node, True
@@ -220,13 +220,13 @@ class _Progress:
         self._silent_rounds += self._is_silent_round
         return pause if pause + (_LAST_CHANGE if self._request.changes else _LAST_CHANCE) < left else None
 
-    def record(self, node: Address, result: Reply | Fault, left: float, took: float, share: float) -> Reply | None:
+    def record(self, node: Address, result: Reply | HttpFault, left: float, took: float, share: float) -> Reply | None:
         """Return a final reply. Otherwise return None: another node or another round follows, or the end.
 
         The attempt took `took` of the `share` seconds that it had, and now there are `left` seconds.
         """
         hopped, self._hop = self._hop is not None, None
-        if isinstance(result, Fault):
+        if isinstance(result, HttpFault):
             hung = took >= share * _NEARLY
             tested = took >= _NEARLY * (_SILENT_SHARE if self._request.is_quick else _REFUSED)
             self._cluster.lost(node, silent=hung and tested)
@@ -273,7 +273,7 @@ class _Progress:
     def _is_limited(self, node: Address, left: float) -> bool:
         return bool(self._limited) and left > self._limited.get(node, left)
 
-    def _take_fault(self, node: Address, fault: Fault, left: float, *, hopped: bool, hung: bool) -> None:
+    def _take_fault(self, node: Address, fault: HttpFault, left: float, *, hopped: bool, hung: bool) -> None:
         failure = _failure(fault, self._request, node)
         if self._failure is None or isinstance(self._failure, VaultConnectionError) or self._heard - left >= _REFUSED:
             self._failure = failure  # a reply says more
@@ -329,7 +329,7 @@ class _Progress:
         return False
 
 
-def _worth_repeating(reply: Reply, request: Request) -> bool:
+def _worth_repeating(reply: Reply, request: HttpRequest) -> bool:
     if reply.status in _NOT_APPLIED:
         return True
     if request.changes:
@@ -339,7 +339,7 @@ def _worth_repeating(reply: Reply, request: Request) -> bool:
     return starting or reply.status in FAILED
 
 
-def _failure(fault: Fault, request: Request, node: Address) -> StoreError:
+def _failure(fault: HttpFault, request: HttpRequest, node: Address) -> StoreError:
     """Return the error for a fault after which another node may be tried; raise any other."""
     where = f"{node}: {fault.reason}"
     if (hint := _TLS_HINTS.get(fault.kind)) is not None:
@@ -351,7 +351,7 @@ def _failure(fault: Fault, request: Request, node: Address) -> StoreError:
     return VaultConnectionError(reason=where)
 
 
-def _target(reply: Reply, request: Request, here: Address, cluster: Cluster) -> Address | StoreError:
+def _target(reply: Reply, request: HttpRequest, here: Address, cluster: Cluster) -> Address | StoreError:
     """Return the configured address that a redirect names. Its path is never followed.
 
     If a standby's redirect (307) names an unknown address, return the error, because the standby may answer soon. The

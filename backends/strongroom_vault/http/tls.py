@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from strongroom.errors import Check, CheckState, ConfigurationError
-from strongroom_vault.http.messages import Fault, FaultKind
+from strongroom_vault.http.messages import FaultKind, HttpFault
 
 _NO_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG"}
 """Reasons that OpenSSL versions give for a plain HTTP answer."""
@@ -148,18 +148,18 @@ def _path(name: str | None) -> Path | None:
     return None if name is None else Path(name)
 
 
-def tls_fault(reason: str | None) -> Fault:
+def tls_fault(reason: str | None) -> HttpFault:
     """Return the fault of a failed handshake, from OpenSSL's reason, such as `TLSV1_ALERT_UNKNOWN_CA`."""
     if reason in _NO_TLS:
-        return Fault(FaultKind.NO_TLS, "it does not speak TLS")
+        return HttpFault(FaultKind.NO_TLS, "it does not speak TLS")
     if reason is None or reason in _ENDED:
-        return Fault(FaultKind.UNREACHABLE, "the connection ended within the TLS handshake")
-    return Fault(FaultKind.UNTRUSTED, f"TLS failed: {reason}")
+        return HttpFault(FaultKind.UNREACHABLE, "the connection ended within the TLS handshake")
+    return HttpFault(FaultKind.UNTRUSTED, f"TLS failed: {reason}")
 
 
-def untrusted(reason: str) -> Fault:
+def untrusted(reason: str) -> HttpFault:
     """Return the fault of a certificate that is not trusted."""
-    return Fault(FaultKind.UNTRUSTED, f"its certificate is not trusted: {reason}")
+    return HttpFault(FaultKind.UNTRUSTED, f"its certificate is not trusted: {reason}")
 
 
 def is_refusal(reason: str | None) -> bool:

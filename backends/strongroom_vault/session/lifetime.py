@@ -23,7 +23,7 @@ _LATE_IN_LIFE = 0.8
 _ROUNDING = 1.0  # a server rounds the length of a capped lease to seconds
 
 
-class Step(Enum):
+class LeaseStep(Enum):
     """The next step for a token."""
 
     LOOK_UP = "look up its life"
@@ -33,7 +33,7 @@ class Step(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Lease:
+class TokenLease:
     """The life of a token, as far as it is known. Times are in a clock's seconds, lengths in seconds.
 
     Attributes:
@@ -67,7 +67,7 @@ class Lease:
 
 def new_lease(
     began: float, ttl: float, draw: float, *, renewable: bool, repeatable: bool, full_ttl: float | None = None
-) -> Lease:
+) -> TokenLease:
     """Return the lease of a token after a login or a lookup.
 
     Args:
@@ -80,10 +80,10 @@ def new_lease(
     """
     full_ttl = max(ttl, full_ttl or 0.0)
     lasts = ttl if ttl > 0 else math.inf
-    return Lease(began, lasts, full_ttl or math.inf, _grace(lasts, draw), renewable and ttl > 0, repeatable)
+    return TokenLease(began, lasts, full_ttl or math.inf, _grace(lasts, draw), renewable and ttl > 0, repeatable)
 
 
-def renewed_lease(lease: Lease, began: float, ttl: float, draw: float, *, renewable: bool) -> Lease:
+def renewed_lease(lease: TokenLease, began: float, ttl: float, draw: float, *, renewable: bool) -> TokenLease:
     """Return the lease after a renewal.
 
     A renewal that brought less than a full lease has met the token's maximum age, and the next would bring even less.
@@ -108,16 +108,16 @@ def renewed_lease(lease: Lease, began: float, ttl: float, draw: float, *, renewa
     )
 
 
-def next_step(lease: Lease) -> tuple[Step, float] | None:
+def next_step(lease: TokenLease) -> tuple[LeaseStep, float] | None:
     """Return the next step and its time, which may be past; None if no step is needed or possible."""
     if not math.isfinite(lease.ttl):
         return None
     early = lease.began + max(LEAST_PAUSE, lease.ttl * 2 / 3 + lease.grace / 3)
     if lease.renewable:
-        return Step.RENEW, min(early, lease.began + HOUR)
+        return LeaseStep.RENEW, min(early, lease.began + HOUR)
     if lease.repeatable:
-        return Step.LOGIN, lease.began if lease.capped else early
-    return Step.WARN, lease.ends - lease.full_ttl * (1 - _LATE_IN_LIFE)
+        return LeaseStep.LOGIN, lease.began if lease.capped else early
+    return LeaseStep.WARN, lease.ends - lease.full_ttl * (1 - _LATE_IN_LIFE)
 
 
 def retry_pause(failures: int) -> float:
@@ -125,7 +125,7 @@ def retry_pause(failures: int) -> float:
     return min(_FIRST_RETRY * 2.0 ** min(failures - 1, 10), _LAST_RETRY)
 
 
-def after_failure(lease: Lease, step: Step, at: float, failures: int) -> tuple[Step, float] | None:
+def after_failure(lease: TokenLease, step: LeaseStep, at: float, failures: int) -> tuple[LeaseStep, float] | None:
     """Return the step after a renewal or login that failed, and its time; None once the lease is over.
 
     The step is repeated after `retry_pause`, or sooner if little of the lease is left. Within the grace, a login
@@ -135,9 +135,9 @@ def after_failure(lease: Lease, step: Step, at: float, failures: int) -> tuple[S
     if left <= 0:
         return None
     pause = retry_pause(failures)
-    if step is Step.RENEW and lease.repeatable:
+    if step is LeaseStep.RENEW and lease.repeatable:
         until_grace = max(LEAST_PAUSE, left - lease.grace)
-        return (step, at + pause) if pause < until_grace else (Step.LOGIN, at + until_grace)
+        return (step, at + pause) if pause < until_grace else (LeaseStep.LOGIN, at + until_grace)
     return step, at + max(LEAST_PAUSE, min(pause, left / 2))
 
 

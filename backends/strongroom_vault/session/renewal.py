@@ -14,8 +14,8 @@ from strongroom_vault.http.hvac_adapter import requests
 from strongroom_vault.responses import document, member, renewed_life
 from strongroom_vault.session.lifetime import (
     LEAST_PAUSE,
-    Lease,
-    Step,
+    LeaseStep,
+    TokenLease,
     after_failure,
     new_lease,
     next_step,
@@ -57,7 +57,7 @@ class Renewal:
         self._clock = clock
         self._draw = draw
         self._active: ActiveToken | None = None
-        self._next: tuple[Step, float] | None = None
+        self._next: tuple[LeaseStep, float] | None = None
         self._failures = 0
         self._denied = False
 
@@ -86,11 +86,11 @@ class Renewal:
     def _begin(self, active: ActiveToken) -> None:
         self._active, self._failures = active, 0
         if active.lease is None:
-            self._next = Step.LOOK_UP, active.requested_at + _FIRST_LOOKUP
+            self._next = LeaseStep.LOOK_UP, active.requested_at + _FIRST_LOOKUP
         else:
             self._follow(active, active.lease)
 
-    def _follow(self, active: ActiveToken, lease: Lease, why: str = "") -> None:
+    def _follow(self, active: ActiveToken, lease: TokenLease, why: str = "") -> None:
         """Record the token's lease, and plan the next step. `why` is the reason if the server does not renew it."""
         if self._denied and lease.renewable:
             lease = replace(lease, renewable=False)
@@ -102,16 +102,16 @@ class Renewal:
             logger.warning("The token of %s is replaced, and not renewed, since %s", self._location, why)
         self._next = next_step(lease)
 
-    def _take(self, send: Send, step: Step, active: ActiveToken) -> None:
+    def _take(self, send: Send, step: LeaseStep, active: ActiveToken) -> None:
         try:
             match step:
-                case Step.LOOK_UP:
+                case LeaseStep.LOOK_UP:
                     self._look_up(send, active)
-                case Step.RENEW:
+                case LeaseStep.RENEW:
                     self._renew(send, active)
-                case Step.LOGIN:
+                case LeaseStep.LOGIN:
                     self._log_in(send, active)
-                case Step.WARN:
+                case LeaseStep.WARN:
                     if active.lease is not None:
                         self._warn("is at the end of its life", active.lease)
         except StoreError as error:
@@ -127,16 +127,16 @@ class Renewal:
         if reply.status == 200:
             life = member(document(reply), "data")
             if life is None:
-                self._failed(Step.LOOK_UP, active, "the reply is not Vault's")
+                self._failed(LeaseStep.LOOK_UP, active, "the reply is not Vault's")
             else:
                 self._follow(active, self._looked_up(life, began))
         elif reply.status == 403 and self._token_check.is_good(send, active, _LOOKUP):
             # A policy may allow renewal without lookup, and a renewal tells the life that it gives.
             self._renew(send, active)
         elif reply.status != 403:
-            self._failed(Step.LOOK_UP, active, f"HTTP {reply.status}")
+            self._failed(LeaseStep.LOOK_UP, active, f"HTTP {reply.status}")
 
-    def _looked_up(self, life: Mapping[str, Any], began: float) -> Lease:
+    def _looked_up(self, life: Mapping[str, Any], began: float) -> TokenLease:
         left, full_ttl, period = (_seconds(life.get(name)) for name in ("ttl", "creation_ttl", "period"))
         if life.get("expire_time") is not None:
             left = max(left, 1.0)  # 0 would stand for a token that never expires
@@ -157,7 +157,7 @@ class Renewal:
         if reply.status == 200:
             life = renewed_life(reply)
             if life is None:
-                self._failed(Step.RENEW, active, "the reply is not Vault's")
+                self._failed(LeaseStep.RENEW, active, "the reply is not Vault's")
                 return
             ttl, renewable = life
             if lease is None:
@@ -172,7 +172,7 @@ class Renewal:
         elif reply.status in {400, 403}:
             self._unrenewable(active, denied=reply.status == 403)
         else:
-            self._failed(Step.RENEW, active, f"HTTP {reply.status}")
+            self._failed(LeaseStep.RENEW, active, f"HTTP {reply.status}")
 
     def _unrenewable(self, active: ActiveToken, *, denied: bool) -> None:
         """Record that this token is not renewable, or that its policies do not allow it."""
@@ -187,7 +187,7 @@ class Renewal:
 
     def _dead(self) -> None:
         if self._tokens.repeatable:
-            self._next = Step.LOGIN, self._clock()
+            self._next = LeaseStep.LOGIN, self._clock()
         else:
             logger.warning(
                 "The token of %s was not renewed: the server does not accept it any more. Give the store a new one",
@@ -200,11 +200,11 @@ class Renewal:
             logger.debug("The token of %s was replaced by a new login's", self._location)
             self._begin(new)
         else:
-            self._failed(Step.LOGIN, active, "a login gives the same token again")
+            self._failed(LeaseStep.LOGIN, active, "a login gives the same token again")
 
     # --- failures ---
 
-    def _failed(self, step: Step, active: ActiveToken, reason: str) -> None:
+    def _failed(self, step: LeaseStep, active: ActiveToken, reason: str) -> None:
         self._failures += 1
         at, lease = self._clock(), active.lease
         if lease is None:
@@ -215,12 +215,12 @@ class Renewal:
         if following is not None:
             following = following[0], max(following[1], self._tokens.backoff_until)
         self._next = following
-        what = "renewed" if step is Step.RENEW else "replaced by a new login"
+        what = "renewed" if step is LeaseStep.RENEW else "replaced by a new login"
         logger.warning(
             "The token of %s was not %s: %s. %s", self._location, what, reason, _outlook(lease.ends - at, following, at)
         )
 
-    def _warn(self, what: str, lease: Lease) -> None:
+    def _warn(self, what: str, lease: TokenLease) -> None:
         logger.warning(
             "The token of %s %s: it expires in %.0f s. Give the store a new one, or an auth method that can log in",
             self._location,
@@ -229,7 +229,7 @@ class Renewal:
         )
 
 
-def _outlook(left: float, following: tuple[Step, float] | None, at: float) -> str:
+def _outlook(left: float, following: tuple[LeaseStep, float] | None, at: float) -> str:
     if left <= 0:
         return "It has expired"
     if following is None:

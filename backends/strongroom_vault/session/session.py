@@ -19,7 +19,7 @@ from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers.driver import Driver
 from strongroom_vault.http.hvac_adapter import ApiRequest, requests
-from strongroom_vault.http.messages import Reply, Request, Start, Steps
+from strongroom_vault.http.messages import HttpRequest, Reply, Start, Steps
 from strongroom_vault.http.nodes import Cluster
 from strongroom_vault.http.read_after_write import FORWARD, INCONSISTENT, INDEX, States, is_from_active_node
 from strongroom_vault.http.request_policy import exchange
@@ -197,7 +197,7 @@ class Session:
         settled: bool = False,
         counted: bool = False,
     ) -> Reply:
-        """Return the reply to one request that brings its own token, or none: see `Send`.
+        """Return the reply to one request that brings its own token, or none: see `SendStep`.
 
         Args:
             request: what to send.
@@ -316,7 +316,7 @@ class Session:
     def _renew(self) -> float | None:
         return self._renewal.turn(self.send)
 
-    def _steps(self, request: Request, remaining: Callable[[], float], *, counted: bool) -> Steps:
+    def _steps(self, request: HttpRequest, remaining: Callable[[], float], *, counted: bool) -> Steps:
         """Return the steps of `exchange`. After a 404, the active node is asked too, since it has the newest state.
 
         A standby may not know yet that another process has just written a secret. With its 404, the chain would return

@@ -15,7 +15,7 @@ from strongroom_vault.auth import Auth, Grant, Send
 from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.http.messages import Reply
 from strongroom_vault.session import outstanding
-from strongroom_vault.session.lifetime import Lease, new_lease
+from strongroom_vault.session.lifetime import TokenLease, new_lease
 from strongroom_vault.session.login_backoff import LoginBackoff
 
 logger = logging.getLogger("strongroom.vault")
@@ -56,7 +56,7 @@ class ActiveToken:
     token: SensitiveStr | None = field(repr=False)
     revocable: bool
     requested_at: float
-    lease: Lease | None
+    lease: TokenLease | None
     accepted: bool = False
     uses: int | None = None
     ended: bool = False

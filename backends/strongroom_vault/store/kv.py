@@ -32,7 +32,7 @@ _BATCH = 32
 """The number of secrets of a batch that are read before they are written."""
 
 
-class Item(NamedTuple):
+class PendingWrite(NamedTuple):
     """A secret to write over `follows`, which was read before; None if the token may not read it."""
 
     path: str
@@ -106,16 +106,16 @@ class VaultKV(ABC):
         read writes all the same: then an unknown outcome is reported.
         """
         prepared(path, data)
-        item = self._following(Item(path, data), self._get(path))
+        item = self._following(PendingWrite(path, data), self._get(path))
         return self._resolve_write(item, send_change(self._session, self._write_request(item)))
 
     def write_many(self, items: Items) -> Iterator[tuple[str, Version | StoreError | None]]:
         """Yield each path with the result of `write`, in any order; a dozen are read or written at a time."""
-        unread = (Item(*item) for item in items)
+        unread = (PendingWrite(*item) for item in items)
         while batch := list(islice(unread, _BATCH)):
             read = list(self._many(batch, lambda item: self._read_request(item.path), self._following))
             yield from ((item.path, outcome) for item, outcome in read if isinstance(outcome, StoreError))
-            following = (outcome for _, outcome in read if isinstance(outcome, Item))
+            following = (outcome for _, outcome in read if isinstance(outcome, PendingWrite))
             yield from self._write_each(following, self._write_request, self._resolve_write)
 
     def vet(self, path: str, data: Mapping[str, Value]) -> None:
@@ -145,15 +145,15 @@ class VaultKV(ABC):
         """Return the secret in the reply to it."""
 
     @abstractmethod
-    def _following(self, item: Item, reply: Reply, /) -> Item:
+    def _following(self, item: PendingWrite, reply: Reply, /) -> PendingWrite:
         """Return the item with the secret that it replaces, which is in the reply to a read."""
 
     @abstractmethod
-    def _write_request(self, item: Item, /) -> ApiRequest:
+    def _write_request(self, item: PendingWrite, /) -> ApiRequest:
         """Return the request that replaces the secret."""
 
     @abstractmethod
-    def _resolve_write(self, item: Item, outcome: Outcome, /) -> Version | None:
+    def _resolve_write(self, item: PendingWrite, outcome: Outcome, /) -> Version | None:
         """Return the new version, after further requests if the outcome needs them."""
 
     def _write_each(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from strongroom.errors import InvalidDataError
 from strongroom.secret import Secret, same
 from strongroom_vault.responses import is_absent
-from strongroom_vault.store.kv import Item, VaultKV
+from strongroom_vault.store.kv import PendingWrite, VaultKV
 from strongroom_vault.store.payload import prepared, restored
 from strongroom_vault.store.write_reconciliation import Newest, Outcome, confirm, send_change
 
@@ -45,19 +45,19 @@ class VaultKV1(VaultKV):
     def _parse_secret(self, path: str, reply: Reply) -> Secret:
         return Secret(path, restored(self._content(reply, path)))
 
-    def _write_request(self, item: Item) -> ApiRequest:
+    def _write_request(self, item: PendingWrite) -> ApiRequest:
         # POST creates and replaces. Without a method, hvac would first read the secret to choose one.
         secret = prepared(item.path, item.data)
         return self._api.create_or_update_secret(secret=secret, method="POST", **self._at(item.path))
 
-    def _following(self, item: Item, reply: Reply) -> Item:
+    def _following(self, item: PendingWrite, reply: Reply) -> PendingWrite:
         if reply.status in {400, 403}:
             return item
         with suppress(InvalidDataError):
             return item._replace(follows=self._newest(item.path, reply))
         return item
 
-    def _resolve_write(self, item: Item, outcome: Outcome) -> None:
+    def _resolve_write(self, item: PendingWrite, outcome: Outcome) -> None:
         path, form = item.path, prepared(item.path, item.data)
 
         def made() -> bool | None:

@@ -17,7 +17,7 @@ from strongroom.errors import (
 from strongroom.secret import Secret, SensitiveDict, Value, Version
 from strongroom.store import CheckedItems
 from strongroom_vault.responses import is_absent, malformed, version_gone, version_in
-from strongroom_vault.store.kv import Item
+from strongroom_vault.store.kv import PendingWrite
 from strongroom_vault.store.kv2_versions import VaultKV2Metadata, labels, moment
 from strongroom_vault.store.payload import prepared, restored, stored_number
 from strongroom_vault.store.write_reconciliation import (
@@ -104,7 +104,7 @@ class VaultKV2(VaultKV2Metadata):
         created = moment(metadata.get("created_time"))
         return Secret(path, restored(data), version=version, created=created, metadata=labels(metadata))
 
-    def _following(self, item: Item, reply: Reply) -> Item:
+    def _following(self, item: PendingWrite, reply: Reply) -> PendingWrite:
         if reply.status in {400, 403}:
             return item
         with suppress(InvalidDataError):
@@ -119,10 +119,10 @@ class VaultKV2(VaultKV2Metadata):
     def _read_request(self, path: str, version: int | None = None) -> ApiRequest:
         return self._api.read_secret_version(version=version, raise_on_deleted_version=False, **self._at(path))
 
-    def _write_request(self, item: Item) -> ApiRequest:
+    def _write_request(self, item: PendingWrite) -> ApiRequest:
         return self._post_request(item.path, prepared(item.path, item.data), _number(item.follows))
 
-    def _resolve_write(self, item: Item, outcome: Outcome) -> int:
+    def _resolve_write(self, item: PendingWrite, outcome: Outcome) -> int:
         # A mount or a secret may require check-and-set. Then any newest version is accepted.
         return self._resolve(item, outcome, _number(item.follows), lambda _: True)
 
@@ -138,7 +138,11 @@ class VaultKV2(VaultKV2Metadata):
         return self._resolve(item, outcome, int(item.expected or 0), accepts)
 
     def _resolve(
-        self, item: Item | _CheckedItem, outcome: Outcome, follows: int | None, accepts: Callable[[Newest], bool]
+        self,
+        item: PendingWrite | _CheckedItem,
+        outcome: Outcome,
+        follows: int | None,
+        accepts: Callable[[Newest], bool],
     ) -> int:
         if (version := written_version(outcome)) is not None:
             return version  # nearly always, so nothing is prepared for the other case

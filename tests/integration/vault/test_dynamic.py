@@ -148,13 +148,13 @@ def passwords(monkeypatch, caplog):
     """Every password that was made. None of them is in a log, at whatever level, nor is a lease's name."""
     from strongroom_vault.dynamic import lease_client
 
-    seen, kind = [], lease_client.Credentials
+    seen, kind = [], lease_client.IssuedCredentials
 
     def noted(lease_id, data, *rest, **more):
         seen.extend(filter(None, (str(data["password"]), lease_id)))
         return kind(lease_id, data, *rest, **more)
 
-    monkeypatch.setattr(lease_client, "Credentials", noted)
+    monkeypatch.setattr(lease_client, "IssuedCredentials", noted)
     caplog.set_level(logging.DEBUG)
     yield seen
     for record in [*caplog.get_records("setup"), *caplog.get_records("call")]:

@@ -12,12 +12,12 @@ from strongroom.store import time_limit
 from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers import curl_driver, urllib3_driver
-from strongroom_vault.http.messages import Request
+from strongroom_vault.http.messages import HttpRequest
 from strongroom_vault.http.request_policy import exchange
 from strongroom_vault.http.tls import TLSSettings
 from support.clock import LONG
 
-REQUEST = Request("GET", "/v1/secret/data/app", {})
+REQUEST = HttpRequest("GET", "/v1/secret/data/app", {})
 
 
 @pytest.fixture

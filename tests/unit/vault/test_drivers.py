@@ -22,13 +22,13 @@ from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers import new_driver
 from strongroom_vault.http.drivers.curl_driver import CurlDriver
 from strongroom_vault.http.drivers.urllib3_driver import Urllib3Driver
-from strongroom_vault.http.messages import FaultKind, Reply, Request, Send
+from strongroom_vault.http.messages import FaultKind, HttpRequest, Reply, SendStep
 from strongroom_vault.http.request_policy import exchange
 from strongroom_vault.http.tls import TLSSettings
 from support.clock import LONG
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
-READ = Request("GET", "/v1/secret/data/app", {})
+READ = HttpRequest("GET", "/v1/secret/data/app", {})
 MANY = 1100
 
 
@@ -103,7 +103,7 @@ def opened(kind):
 
 
 def send(driver, address, request, seconds=LONG):
-    return driver._send(Send(request, address, seconds))
+    return driver._send(SendStep(request, address, seconds))
 
 
 def always(answer=OK):
@@ -115,9 +115,9 @@ def always(answer=OK):
 # --- connections that break -------------------------------------------------------------------------------------------
 
 CHANGES = {
-    "POST": Request("POST", "/v1/secret/data/app", {}, b'{"data":{}}', changes=True),
-    "POST without a body": Request("POST", "/v1/auth/token/revoke-self", {}, changes=True),
-    "DELETE": Request("DELETE", "/v1/secret/data/app", {}, changes=True),
+    "POST": HttpRequest("POST", "/v1/secret/data/app", {}, b'{"data":{}}', changes=True),
+    "POST without a body": HttpRequest("POST", "/v1/auth/token/revoke-self", {}, changes=True),
+    "DELETE": HttpRequest("DELETE", "/v1/secret/data/app", {}, changes=True),
 }
 
 
@@ -190,7 +190,7 @@ def many_descriptors():
 def test_a_process_with_many_open_files_can_read_and_write(many_descriptors, server, opened):
     upstream = server(again=always())
     driver = opened(upstream.address)
-    long = Request("POST", "/v1/secret/data/app", {}, b" " * 1_000_000, changes=True)
+    long = HttpRequest("POST", "/v1/secret/data/app", {}, b" " * 1_000_000, changes=True)
     assert [send(driver, upstream.address, request).status for request in (READ, long, READ)] == [200] * 3
     batch = driver.run_many((n, partial(exchange, READ, [upstream.address])) for n in range(20))
     assert {reply.status for _, reply in batch} == {200}
@@ -327,11 +327,11 @@ import os, sys
 if sys.argv[1] == "used before": import pycurl
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers import new_driver
-from strongroom_vault.http.messages import Request, Send
+from strongroom_vault.http.messages import HttpRequest, SendStep
 from strongroom_vault.http.tls import TLSSettings
 address = Address("https", "127.0.0.1", int(sys.argv[2]))
 driver = new_driver([address], TLSSettings(skip_verify=True))
-assert driver._send(Send(Request("GET", "/", {}), address, 20)).status == 200
+assert driver._send(SendStep(HttpRequest("GET", "/", {}), address, 20)).status == 200
 assert os.environ["SSLKEYLOGFILE"]
 print(type(driver).__name__)
 """
@@ -368,14 +368,14 @@ names.bind(("127.0.0.1", 53))
 from functools import partial
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers.curl_driver import CurlDriver
-from strongroom_vault.http.messages import Request, Send
+from strongroom_vault.http.messages import HttpRequest, SendStep
 from strongroom_vault.http.request_policy import exchange
 from strongroom_vault.http.tls import TLSSettings
 from strongroom.store import time_limit
-address, request = Address("http", "vault.example", 8200), Request("GET", "/", {})
+address, request = Address("http", "vault.example", 8200), HttpRequest("GET", "/", {})
 driver = CurlDriver([address], TLSSettings())
 began = time.monotonic()
-print(driver._send(Send(request, address, 0.3)).reason)
+print(driver._send(SendStep(request, address, 0.3)).reason)
 with time_limit(0.3):
     ((_, error),) = driver.run_many([("a", partial(exchange, request, [address]))])
 print(error.reason)
@@ -383,7 +383,7 @@ def stop(*_): raise KeyboardInterrupt
 signal.signal(signal.SIGALRM, stop)
 signal.setitimer(signal.ITIMER_REAL, 0.3)
 try:
-    driver._send(Send(request, address, 20))
+    driver._send(SendStep(request, address, 20))
 except KeyboardInterrupt:
     print("interrupted")
 driver.close()

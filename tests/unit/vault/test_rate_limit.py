@@ -4,13 +4,13 @@ import pytest
 
 from strongroom.errors import StoreUnavailableError
 from strongroom_vault.http.address import Address
-from strongroom_vault.http.messages import Reply, Request, Send, Wait
+from strongroom_vault.http.messages import HttpRequest, Reply, SendStep, Wait
 from strongroom_vault.http.nodes import Cluster
 from strongroom_vault.http.rate_limit import RequestRate
 from strongroom_vault.http.request_policy import exchange
 
 ONE = Address.parse("https://one:8200")
-READ = Request("GET", "/v1/x", {})
+READ = HttpRequest("GET", "/v1/x", {})
 
 
 class Clock:
@@ -34,7 +34,7 @@ def test_so_many_at_once_and_so_many_a_second(text, at_once, after_a_second):
 
 def test_a_request_waits_for_its_turn():
     cluster = Cluster((ONE,), rate=RequestRate(2.0, 1, lambda: 0.0))
-    assert isinstance(next(exchange(READ, cluster, lambda: 10.0)), Send)
+    assert isinstance(next(exchange(READ, cluster, lambda: 10.0)), SendStep)
     assert next(exchange(READ, cluster, lambda: 10.0)) == Wait(0.5)
     with pytest.raises(StoreUnavailableError, match="rate_limit"):
         next(exchange(READ, cluster, lambda: 0.9))
@@ -45,12 +45,12 @@ def test_a_request_takes_no_longer_than_was_configured():
     left = [10.0]
     steps = exchange(READ, Cluster((ONE,), timeout=2.0), lambda: left[0])
     step = next(steps)
-    assert isinstance(step, Send)
+    assert isinstance(step, SendStep)
     assert step.timeout == 2.0
     left[0] -= 1.96
     with pytest.raises(StopIteration) as ended:  # no time for a pause
         steps.send(Reply(503, {}, b""))
     assert ended.value.value.status == 503
     step = next(exchange(READ, Cluster((ONE,), timeout=20.0), lambda: 1.5))
-    assert isinstance(step, Send)
+    assert isinstance(step, SendStep)
     assert step.timeout == 1.5

@@ -8,17 +8,17 @@ import pytest
 from strongroom.errors import SecretTooLargeError, StoreUnavailableError, WriteOutcomeUnknownError
 from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.http.address import Address
-from strongroom_vault.http.messages import Fault, FaultKind, Reply, Request, Send, Wait
+from strongroom_vault.http.messages import FaultKind, HttpFault, HttpRequest, Reply, SendStep, Wait
 from strongroom_vault.http.nodes import Cluster
 from strongroom_vault.http.request_policy import exchange
 
 ONE, TWO, THREE = (Address.parse(f"https://{name}:8200") for name in ("one", "two", "three"))
 ALL = (ONE, TWO, THREE)
 PLAIN = Address.parse("http://one:8200")
-READ = Request("GET", "/v1/secret/data/app", {"X-Vault-Token": "t"})
-WRITE = Request("POST", "/v1/secret/data/app", {"X-Vault-Token": "t"}, b"{}", changes=True)
-LOGIN = Request("POST", "/v1/auth/approle/login", {})
-CREATE = Request("GET", "/v1/database/creds/app", {}, creates=True)
+READ = HttpRequest("GET", "/v1/secret/data/app", {"X-Vault-Token": "t"})
+WRITE = HttpRequest("POST", "/v1/secret/data/app", {"X-Vault-Token": "t"}, b"{}", changes=True)
+LOGIN = HttpRequest("POST", "/v1/auth/approle/login", {})
+CREATE = HttpRequest("GET", "/v1/database/creds/app", {}, creates=True)
 OK = Reply(200, {}, b"{}")
 PAUSE = 0.125
 """Between 0.05 and 0.2 s, with the jitter of these tests."""
@@ -38,7 +38,7 @@ class Run:
         step = next(steps)
         try:
             while True:
-                if isinstance(step, Send):
+                if isinstance(step, SendStep):
                     if step.request is request:
                         self.asked.append(step.address)
                         self.shares.append(round(step.timeout, 3))
@@ -46,7 +46,7 @@ class Run:
                         self.probed.append(step.address)
                         assert "X-Vault-Token" not in step.request.headers
                     came = answer(step.address, left - self.left)
-                    if isinstance(came, Fault) and came.reason == "hangs":
+                    if isinstance(came, HttpFault) and came.reason == "hangs":
                         self.left -= step.timeout
                     step = steps.send(came)
                 else:
@@ -74,7 +74,7 @@ def status(code, body=b"", **headers):
 
 
 def fault(kind):
-    return Fault(kind, "because")
+    return HttpFault(kind, "because")
 
 
 def hasty(request):
@@ -82,7 +82,7 @@ def hasty(request):
     return dataclasses.replace(request, patient=False)
 
 
-REFUSED, RESET, HANGS = fault(FaultKind.UNREACHABLE), fault(FaultKind.LOST), Fault(FaultKind.LOST, "hangs")
+REFUSED, RESET, HANGS = fault(FaultKind.UNREACHABLE), fault(FaultKind.LOST), HttpFault(FaultKind.LOST, "hangs")
 
 
 @pytest.mark.parametrize("code", [200, 204, 403, 404, 405, 413, 501])
@@ -286,7 +286,7 @@ def test_a_mount_that_is_being_made_is_asked_again_where_it_is():
 
 def test_what_the_server_refuses_of_its_own_api_is_not_asked_again():
     """It is no mount that may be starting: 400 is how it says that there is no such mount."""
-    run = Run(Request("GET", "/v1/sys/mounts/secret", {}), [status(400)], addresses=(ONE, TWO))
+    run = Run(HttpRequest("GET", "/v1/sys/mounts/secret", {}), [status(400)], addresses=(ONE, TWO))
     assert (run.asked, run.reply.status) == ([ONE], 400)
 
 
@@ -345,7 +345,7 @@ def test_a_node_of_its_own_gets_all_the_time():
     """There is nobody else to ask. A change leaves some of it to find out whether it was made."""
     assert Run(READ, [OK], left=2.0).shares == [2.0]
     assert Run(WRITE, [OK], left=2.0).shares == [1.5]
-    listing = Request("LIST", "/v1/secret/metadata/", {})
+    listing = HttpRequest("LIST", "/v1/secret/metadata/", {})
     assert Run(listing, [OK], left=10.0).shares == [10.0]
     assert Run(listing, [REFUSED, REFUSED, OK], addresses=ALL, left=10.0).shares[-1] == 10.0
 
@@ -519,8 +519,8 @@ def test_redirect_that_would_turn_a_write_into_a_read_is_refused(code):
 
 def test_nothing_secret_is_in_the_reprs():
     """Frames hold requests and replies while errors pass."""
-    request = Request("POST", "/v1/x", {"X-Vault-Token": "canary"}, b"canary")
-    assert "canary" not in repr(Send(request, ONE, 1.0))
+    request = HttpRequest("POST", "/v1/x", {"X-Vault-Token": "canary"}, b"canary")
+    assert "canary" not in repr(SendStep(request, ONE, 1.0))
     assert "canary" not in repr(Reply(200, {"x": "canary"}, b"canary"))
 
 

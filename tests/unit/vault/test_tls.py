@@ -11,7 +11,7 @@ import trustme
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers.curl_driver import CurlDriver
 from strongroom_vault.http.drivers.urllib3_driver import Urllib3Driver
-from strongroom_vault.http.messages import Fault, FaultKind, Request, Send
+from strongroom_vault.http.messages import FaultKind, HttpFault, HttpRequest, SendStep
 from strongroom_vault.http.tls import TLSSettings, is_refusal
 from support.clock import LONG
 
@@ -64,8 +64,8 @@ def send(request, authority):
             server.start()
             address = Address("https", "127.0.0.1", listener.getsockname()[1])
             driver = request.param([address], tls)
-            write = Request("POST", "/v1/secret/data/app", {}, b"{}", changes=True)
-            outcome = driver._send(Send(write, address, LONG))
+            write = HttpRequest("POST", "/v1/secret/data/app", {}, b"{}", changes=True)
+            outcome = driver._send(SendStep(write, address, LONG))
             driver.close()
             server.join()
         return outcome
@@ -124,4 +124,4 @@ def test_a_client_certificate_that_is_required_is_a_refusal(authority, send):
     context = _server_context(authority)
     context.verify_mode = ssl.CERT_REQUIRED
     outcome = send(context, None)
-    assert outcome == Fault(FaultKind.UNTRUSTED, "TLS failed: TLSV13_ALERT_CERTIFICATE_REQUIRED")
+    assert outcome == HttpFault(FaultKind.UNTRUSTED, "TLS failed: TLSV13_ALERT_CERTIFICATE_REQUIRED")

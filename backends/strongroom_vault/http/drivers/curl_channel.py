@@ -9,7 +9,7 @@ import pycurl
 
 from strongroom.store import in_daemon
 from strongroom_vault.http.drivers.curl_handles import LONGEST_POLL, Handles, Transfer
-from strongroom_vault.http.messages import Fault, Reply, Send
+from strongroom_vault.http.messages import HttpFault, Reply, SendStep
 
 _BLIND_POLL = 0.01
 """The longest wait, in seconds, without knowing what libcurl waits for: the lookup of a name, a high descriptor."""
@@ -30,7 +30,7 @@ class Channel:
         """Return True if no call was interrupted, and no lookup of a name may hang."""
         return not (self._is_stuck or self._is_acting)
 
-    def send(self, send: Send, ends: float) -> Reply | Fault:
+    def send(self, send: SendStep, ends: float) -> Reply | HttpFault:
         """Return the reply to a request, or its fault. It may take until `ends`, on the clock of `time.monotonic`."""
         self._is_acting = True
         transfer, multi = self._transfer, self._multi

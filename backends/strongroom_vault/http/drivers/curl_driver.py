@@ -18,7 +18,7 @@ from strongroom.store import reentrant_lock
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers.bulk import AT_ONCE, run_many
 from strongroom_vault.http.drivers.driver import Driver
-from strongroom_vault.http.messages import Fault, FaultKind, Reply, Send, Start, Steps
+from strongroom_vault.http.messages import FaultKind, HttpFault, Reply, SendStep, Start, Steps
 from strongroom_vault.http.tls import TLSSettings
 
 if "pycurl" in sys.modules and os.environ.get("SSLKEYLOGFILE"):
@@ -71,7 +71,7 @@ class CurlDriver(Driver):
             transfers: Transfers[tuple[_K, Steps]] = self._idle_batches.pop()
         except IndexError:
             transfers = Transfers(self._handles, AT_ONCE)
-        yield from run_many(_Batch(transfers, self._give_back_batch), items)
+        yield from run_many(_CurlBatch(transfers, self._give_back_batch), items)
 
     def certificates(self) -> dict[str, bytes]:
         return dict(self._handles.certificates)
@@ -88,11 +88,11 @@ class CurlDriver(Driver):
         self._renew_event()
         self._open_pool()
 
-    def _send(self, step: Send) -> Reply | Fault:
+    def _send(self, step: SendStep) -> Reply | HttpFault:
         ends = time.monotonic() + step.timeout
         channel = self._taken(step.timeout)
         if channel is None:
-            return Fault(FaultKind.UNREACHABLE, "no connection was free in time")
+            return HttpFault(FaultKind.UNREACHABLE, "no connection was free in time")
         try:
             return channel.send(step, ends)
         finally:
@@ -147,7 +147,7 @@ the TLS sessions of the parent.
 ctypes.pythonapi.Py_IncRef(ctypes.py_object(_kept))  # so that the end of the process does not close them either
 
 
-class _Batch(Generic[_K]):
+class _CurlBatch(Generic[_K]):
     """The exchanges of one batch, on connections of its own; see `bulk.Batch`."""
 
     def __init__(self, transfers: Transfers[tuple[_K, Steps]], give_back: Callable[[Transfers[Any]], None]) -> None:
@@ -181,7 +181,7 @@ class _Batch(Generic[_K]):
         ready, self._ready = self._ready, []
         return ready
 
-    def _advance(self, name: _K, steps: Steps, result: Reply | Fault | None) -> None:
+    def _advance(self, name: _K, steps: Steps, result: Reply | HttpFault | None) -> None:
         try:
             step = steps.send(result)
         except StopIteration as done:
@@ -189,7 +189,7 @@ class _Batch(Generic[_K]):
         except StoreError as error:
             self._ready.append((name, error))
         else:
-            if isinstance(step, Send):
+            if isinstance(step, SendStep):
                 self._transfers.start((name, steps), step)
             else:
                 due = time.monotonic() + step.seconds

@@ -7,7 +7,7 @@ import re
 
 import pycurl
 
-from strongroom_vault.http.messages import Fault, FaultKind, Send
+from strongroom_vault.http.messages import FaultKind, HttpFault, SendStep
 from strongroom_vault.http.tls import is_refusal, tls_fault, untrusted
 
 BROKEN = "the connection broke before the reply was whole"
@@ -22,7 +22,7 @@ _OWN_SETTINGS = {
 }
 
 
-def fault(easy: pycurl.Curl, code: int, text: str, send: Send, *, proxied: bool) -> Fault:  # one for each kind
+def fault(easy: pycurl.Curl, code: int, text: str, send: SendStep, *, proxied: bool) -> HttpFault:  # one for each kind
     """Return the fault for a failed request.
 
     Args:
@@ -33,7 +33,7 @@ def fault(easy: pycurl.Curl, code: int, text: str, send: Send, *, proxied: bool)
         proxied: a proxy was to connect to the server.
     """
     if code == pycurl.E_FILESIZE_EXCEEDED:
-        return Fault(FaultKind.TOO_LARGE, f"a reply of more than {send.request.longest_reply:,} bytes")
+        return HttpFault(FaultKind.TOO_LARGE, f"a reply of more than {send.request.longest_reply:,} bytes")
     # Bytes of the request that left, also on a first connection that broke. A tunnel's own request does not count.
     if easy.getinfo(pycurl.REQUEST_SIZE):
         return _lost(code, _openssl_reason(text))
@@ -41,16 +41,16 @@ def fault(easy: pycurl.Curl, code: int, text: str, send: Send, *, proxied: bool)
         found = _PROBLEM.match(text)
         return untrusted(found[1] if found else "it is for another name")
     if code in _OWN_SETTINGS:
-        return Fault(FaultKind.UNTRUSTED, f"TLS failed: {_OWN_SETTINGS[code]}")
+        return HttpFault(FaultKind.UNTRUSTED, f"TLS failed: {_OWN_SETTINGS[code]}")
     if code == pycurl.E_SSL_CONNECT_ERROR:
         return tls_fault(_openssl_reason(text))
-    return Fault(FaultKind.UNREACHABLE, _obstacle(easy, code, proxied=proxied))
+    return HttpFault(FaultKind.UNREACHABLE, _obstacle(easy, code, proxied=proxied))
 
 
-def _lost(code: int, reason: str | None) -> Fault:
+def _lost(code: int, reason: str | None) -> HttpFault:
     if is_refusal(reason):
         return tls_fault(reason)
-    return Fault(FaultKind.LOST, "no whole reply in time" if code == pycurl.E_OPERATION_TIMEDOUT else BROKEN)
+    return HttpFault(FaultKind.LOST, "no whole reply in time" if code == pycurl.E_OPERATION_TIMEDOUT else BROKEN)
 
 
 def _obstacle(easy: pycurl.Curl, code: int, *, proxied: bool) -> str:

@@ -11,7 +11,7 @@ import pycurl
 
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers.curl_faults import BROKEN, fault
-from strongroom_vault.http.messages import Fault, FaultKind, Reply, Request, Send
+from strongroom_vault.http.messages import FaultKind, HttpFault, HttpRequest, Reply, SendStep
 from strongroom_vault.http.tls import Authorities, TLSSettings
 
 LONGEST_POLL = 0.2
@@ -96,7 +96,7 @@ class Transfer:
     __slots__ = ("_base", "_body", "_handles", "_head", "_http_version", "_reply", "_shape", "_socket", "easy", "send")
 
     def __init__(self, handles: Handles, http_version: int) -> None:
-        self.send: Send | None = None
+        self.send: SendStep | None = None
         self._handles = handles
         self._http_version = http_version
         self._head: list[bytes] = []
@@ -115,7 +115,7 @@ class Transfer:
         easy.setopt(pycurl.WRITEFUNCTION, self._reply.append)
         easy.setopt(pycurl.READFUNCTION, self._body.read)
 
-    def prepare(self, send: Send, seconds: float) -> None:
+    def prepare(self, send: SendStep, seconds: float) -> None:
         """Set the handle up for this request, which may take `seconds` in total."""
         request, address = send.request, send.address
         if address.socket != self._socket:
@@ -133,7 +133,7 @@ class Transfer:
             easy.setopt(pycurl.POSTFIELDSIZE, len(request.body))
             self._body.seek(0)
 
-    def _set(self, request: Request, address: Address) -> None:
+    def _set(self, request: HttpRequest, address: Address) -> None:
         """Set the options that most requests share with the one before."""
         easy, posts = self.easy, bool(request.body) or request.method in _WITH_BODY
         name = self._handles.server_name if address.scheme == "https" else None
@@ -152,7 +152,7 @@ class Transfer:
             lines.append(_line("Host", address.authority))
         easy.setopt(pycurl.HTTPHEADER, [*lines, *(_line(name, value) for name, value in request.headers.items())])
 
-    def result(self, code: int, text: str) -> Reply | Fault:
+    def result(self, code: int, text: str) -> Reply | HttpFault:
         """Return the reply, or the fault for libcurl's error, and forget the request.
 
         Args:
@@ -165,11 +165,11 @@ class Transfer:
         if address.scheme == "https" and easy.getinfo(pycurl.NUM_CONNECTS):
             self._note_certificate(address)
         if code:
-            result: Reply | Fault = fault(easy, code, text, send, proxied=self._handles.proxy is not None)
+            result: Reply | HttpFault = fault(easy, code, text, send, proxied=self._handles.proxy is not None)
         else:
             headers = _headers(self._head)
             if headers is None:
-                result = Fault(FaultKind.LOST, BROKEN)
+                result = HttpFault(FaultKind.LOST, BROKEN)
             else:
                 result = Reply(easy.getinfo(pycurl.RESPONSE_CODE), headers, b"".join(self._reply))
         self._head.clear()

@@ -13,7 +13,7 @@ import pycurl
 
 from strongroom.store import in_daemon
 from strongroom_vault.http.drivers.curl_handles import LONGEST_POLL, Handles, Transfer
-from strongroom_vault.http.messages import Fault, Reply, Send
+from strongroom_vault.http.messages import HttpFault, Reply, SendStep
 
 _K = TypeVar("_K")
 
@@ -77,7 +77,7 @@ class Transfers(Generic[_K]):
         """The number of requests under way."""
         return len(self._running)
 
-    def start(self, name: _K, send: Send) -> None:
+    def start(self, name: _K, send: SendStep) -> None:
         """Start a request, which may take `send.timeout` seconds in total."""
         self._is_acting = True
         transfer = self._idle.pop()
@@ -87,7 +87,7 @@ class Transfers(Generic[_K]):
         self._note()
         self._is_acting = False
 
-    def turn(self, limit: float) -> list[tuple[_K, Reply | Fault]]:
+    def turn(self, limit: float) -> list[tuple[_K, Reply | HttpFault]]:
         """Wait for progress, at most `limit` seconds, and return the results that are there."""
         self._is_acting = True
         wait = min(limit, LONGEST_POLL)
@@ -144,7 +144,7 @@ class Transfers(Generic[_K]):
                 events = select.POLLIN if what & pycurl.POLL_IN else 0
                 self._poll.register(descriptor, events | (select.POLLOUT if what & pycurl.POLL_OUT else 0))
 
-    def _results(self) -> list[tuple[_K, Reply | Fault]]:
+    def _results(self) -> list[tuple[_K, Reply | HttpFault]]:
         _, done, failed = self._multi.info_read()
         results = [self._ended(easy, 0, "") for easy in done]
         results += [self._ended(*failure) for failure in failed]
@@ -152,7 +152,7 @@ class Transfers(Generic[_K]):
             self._note()
         return results
 
-    def _ended(self, easy: pycurl.Curl, code: int, text: str) -> tuple[_K, Reply | Fault]:
+    def _ended(self, easy: pycurl.Curl, code: int, text: str) -> tuple[_K, Reply | HttpFault]:
         name, transfer = self._running.pop(easy)
         self._is_stuck |= code == pycurl.E_OPERATION_TIMEDOUT and transfer.has_no_socket
         result = transfer.result(code, text)

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from strongroom.errors import StoreError
 from strongroom.store import ReentrantEvent
-from strongroom_vault.http.messages import Fault, Reply, Send, Start, Steps
+from strongroom_vault.http.messages import HttpFault, Reply, SendStep, Start, Steps
 
 _K = TypeVar("_K")
 
@@ -32,7 +32,7 @@ class Driver(ABC):
         while True:
             self._check_open()
             result = None
-            if isinstance(step, Send):
+            if isinstance(step, SendStep):
                 result = self._send(step)
             else:
                 self._closed.wait(step.seconds)
@@ -64,7 +64,7 @@ class Driver(ABC):
         """Drop the connections without a word to the server: in a fork's child they are the parent's."""
 
     @abstractmethod
-    def _send(self, step: Send) -> Reply | Fault:
+    def _send(self, step: SendStep) -> Reply | HttpFault:
         """Send one request and return its whole reply, or the fault."""
 
     def _check_open(self) -> None:

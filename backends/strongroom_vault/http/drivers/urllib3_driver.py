@@ -30,7 +30,7 @@ from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers.bulk import run_many
 from strongroom_vault.http.drivers.deadline_sockets import DeadlineSocket, DeadlineTLSSocket, connect, connect_unix
 from strongroom_vault.http.drivers.driver import Driver
-from strongroom_vault.http.messages import Fault, FaultKind, Reply, Request, Send, Start, Steps
+from strongroom_vault.http.messages import FaultKind, HttpFault, HttpRequest, Reply, SendStep, Start, Steps
 from strongroom_vault.http.tls import TLSSettings, is_refusal, tls_fault, untrusted
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class Urllib3Driver(Driver):
 
     def run_many(self, items: Iterable[tuple[_K, Start]]) -> Iterator[tuple[_K, Reply | StoreError]]:
         self._check_open()
-        yield from run_many(_Batch[_K](self.run), items)
+        yield from run_many(_Urllib3Batch[_K](self.run), items)
 
     def certificates(self) -> dict[str, bytes]:
         pools = {str(address): pool for address, pool in self._pools.items() if isinstance(pool, _TLSPool)}
@@ -158,11 +158,11 @@ class Urllib3Driver(Driver):
         self._renew_event()
         self._pools = self._new_pools()
 
-    def _is_proxied(self, step: Send) -> bool:
+    def _is_proxied(self, step: SendStep) -> bool:
         """Return True if a proxy sends the request itself, as it does without TLS."""
         return self._proxy is not None and step.address.scheme == "http"
 
-    def _send(self, step: Send) -> Reply | Fault:
+    def _send(self, step: SendStep) -> Reply | HttpFault:
         try:
             with time_limit(step.timeout):
                 base = str(step.address) if self._is_proxied(step) else step.address.base
@@ -170,13 +170,13 @@ class Urllib3Driver(Driver):
         except HTTPError as error:
             fault = _fault(error)
             if fault.kind is FaultKind.UNREACHABLE and self._is_proxied(step):
-                return Fault(FaultKind.UNREACHABLE, _NO_PROXY)
+                return HttpFault(FaultKind.UNREACHABLE, _NO_PROXY)
             return fault
         except OSError as error:
-            return Fault(FaultKind.LOST, type(error).__name__)
+            return HttpFault(FaultKind.LOST, type(error).__name__)
 
 
-class _Batch(Generic[_K]):
+class _Urllib3Batch(Generic[_K]):
     """The exchanges of one batch, each on a thread; see `bulk.Batch`."""
 
     def __init__(self, run: Callable[[Steps], Reply]) -> None:
@@ -232,7 +232,7 @@ def _pool(
     )
 
 
-def _whole(pool: HTTPConnectionPool, target: str, request: Request) -> Reply | Fault:
+def _whole(pool: HTTPConnectionPool, target: str, request: HttpRequest) -> Reply | HttpFault:
     """Send one request and read its whole reply, without retries and redirects of urllib3."""
     response = pool.urlopen(
         request.method,
@@ -254,36 +254,36 @@ def _whole(pool: HTTPConnectionPool, target: str, request: Request) -> Reply | F
         response.close()  # the connection cannot be used again
     response.release_conn()
     if too_large:
-        return Fault(FaultKind.TOO_LARGE, f"a reply of more than {longest:,} bytes")
+        return HttpFault(FaultKind.TOO_LARGE, f"a reply of more than {longest:,} bytes")
     if response.length_remaining:
-        return Fault(FaultKind.LOST, _BROKEN)
+        return HttpFault(FaultKind.LOST, _BROKEN)
     return Reply(response.status, response.headers, content)
 
 
-def _fault(error: HTTPError) -> Fault:  # noqa: PLR0911  # one for each kind
+def _fault(error: HTTPError) -> HttpFault:  # noqa: PLR0911  # one for each kind
     """Return the fault for an exception of urllib3's, whose own text may quote the server."""
     match error:
         case EmptyPoolError():
-            return Fault(FaultKind.UNREACHABLE, "no connection was free in time")
+            return HttpFault(FaultKind.UNREACHABLE, "no connection was free in time")
         case ProxyError():
-            return Fault(FaultKind.UNREACHABLE, _NO_PROXY)
+            return HttpFault(FaultKind.UNREACHABLE, _NO_PROXY)
         case NameResolutionError():
-            return Fault(FaultKind.UNREACHABLE, "the name has no address")
+            return HttpFault(FaultKind.UNREACHABLE, "the name has no address")
         case NewConnectionError(__cause__=ssl.SSLError() as cause):
             return _handshake_fault(cause)
         case NewConnectionError(__cause__=OSError(strerror=str(words))):
-            return Fault(FaultKind.UNREACHABLE, words)
+            return HttpFault(FaultKind.UNREACHABLE, words)
         case NewConnectionError() | ConnectTimeoutError():
-            return Fault(FaultKind.UNREACHABLE, "no connection in time")
+            return HttpFault(FaultKind.UNREACHABLE, "no connection in time")
         case SSLError(args=(ssl.SSLError() as cause, *_)) if is_refusal(cause.reason):
             return tls_fault(cause.reason)
         case ReadTimeoutError():
-            return Fault(FaultKind.LOST, "no whole reply in time")
+            return HttpFault(FaultKind.LOST, "no whole reply in time")
         case _:
-            return Fault(FaultKind.LOST, _BROKEN)
+            return HttpFault(FaultKind.LOST, _BROKEN)
 
 
-def _handshake_fault(error: ssl.SSLError) -> Fault:
+def _handshake_fault(error: ssl.SSLError) -> HttpFault:
     match error:
         case ssl.SSLCertVerificationError(verify_message=words):
             return untrusted(words)
