@@ -26,8 +26,8 @@ TOO_DEEP = "it is nested too deeply to be read"
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))  # `json.dumps` would make one for each secret
 
-# The server escapes these for HTML: `<` takes six bytes as \u003c, and each line separator six instead of three.
-_ESCAPED = {"<": 5, ">": 5, "&": 5, "\u2028": 3, "\u2029": 3}
+_ESCAPED = str.maketrans({character: f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"})
+"""Characters that the server escapes, for HTML and for JavaScript."""
 
 
 def prepared(path: str, data: Mapping[str, Value]) -> SensitiveDict:
@@ -73,5 +73,4 @@ def stored_number(digits: str) -> float:
 
 
 def _size(form: Mapping[str, Any]) -> int:
-    text = _ENCODER.encode(form)
-    return len(text.encode()) + sum(text.count(character) * more for character, more in _ESCAPED.items())
+    return len(_ENCODER.encode(form).translate(_ESCAPED).encode())
