@@ -109,12 +109,12 @@ def _session(url: str | Sequence[str], mount: str, options: VaultOptions) -> Ses
     cluster = _cluster(url, options)
     auth = _auth(options.get("token"), options.get("auth"), tls)
     proxy = _proxy(options.get("proxy"))
-    if proxy is not None and any(address.socket is not None for address in cluster):
+    if proxy is not None and any(address.socket is not None for address in cluster.addresses):
         raise ConfigurationError("proxy: no proxy connects to a Unix socket. Leave it out, or use another `url`")
-    encrypted = any(address.scheme == "https" for address in cluster)
+    encrypted = any(address.scheme == "https" for address in cluster.addresses)
     namespace = check_namespace(options.get("namespace") or "", "namespace") or None
     session = Session(
-        new_driver(cluster, tls, proxy),
+        new_driver(cluster.addresses, tls, proxy),
         cluster,
         auth,
         namespace=namespace,

@@ -12,6 +12,7 @@ from strongroom_vault.auth.approle import AppRole
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers import new_driver
 from strongroom_vault.http.hvac_adapter import ApiRequest
+from strongroom_vault.http.nodes import Cluster
 from strongroom_vault.http.tls import TLSSettings
 from strongroom_vault.plugin import open_vault
 from strongroom_vault.session.session import Session
@@ -220,7 +221,7 @@ class Renew(Operation):
         self.later = 0.0
         self.session = Session(
             new_driver(addresses, TLSSettings(options["ca_cert"])),
-            addresses,
+            Cluster(addresses),
             AppRole(**given),
             namespace=None,
             mount="secret",

@@ -73,7 +73,7 @@ def _once(request: HttpRequest, address: Address) -> Steps:
     result = yield SendStep(request, address, remaining())
     if isinstance(result, HttpFault):
         raise StoreUnavailableError(reason=f"GitHub gave no JWT: {address}: {result.reason}", hint="Try again")
-    assert result is not None, "a Send is answered with a Reply or a Fault"  # noqa: S101  # the driver's contract
+    assert result is not None, "a SendStep is answered with a Reply or an HttpFault"  # noqa: S101  # the driver's contract
     return result
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import overload
+from collections.abc import Callable, Mapping, Sequence
 
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.rate_limit import RequestRate
@@ -17,12 +16,12 @@ _DRIFT = 1.1
 """How much slower than the fastest known answer the next one may count, so that an outdated one is forgotten."""
 
 
-class Cluster(Sequence[Address]):
+class Cluster:
     """The configured addresses, and the settings of requests to them.
 
     Reads and changes have separate orders, since any node answers reads, and the leader makes changes. In each, the
     node that answered last is tried first, so that a dead one does not cost each request its time; a node that failed
-    is tried last. As a sequence it holds the addresses in the order of the configuration.
+    is tried last.
 
     Args:
         addresses: the nodes; at least one.
@@ -34,6 +33,7 @@ class Cluster(Sequence[Address]):
         clock: seconds that never go back.
 
     Attributes:
+        addresses: the nodes in the order of the configuration.
         fastest: about the shortest time that a read has taken lately, in seconds: the least that the network takes.
         answers: the number of requests that a healthy node has answered, for comparisons.
     """
@@ -57,30 +57,12 @@ class Cluster(Sequence[Address]):
         self.fastest = 0.0
         self.answers = 0
         self._clock = clock
-        self._addresses = tuple(dict.fromkeys(addresses))
-        self._read_order = self._change_order = self._addresses
+        self.addresses = tuple(dict.fromkeys(addresses))
+        self._read_order = self._change_order = self.addresses
         self._silences: dict[Address, tuple[float, float]] = {}  # node -> when it fell silent, and was last so
 
-    @classmethod
-    def of(cls, addresses: Sequence[Address]) -> Cluster:
-        """Return a cluster of these addresses, or the cluster itself."""
-        return addresses if isinstance(addresses, Cluster) else cls(addresses)
-
     def __repr__(self) -> str:
-        return f"Cluster({', '.join(map(str, self._addresses))})"
-
-    def __len__(self) -> int:
-        return len(self._addresses)
-
-    def __iter__(self) -> Iterator[Address]:
-        return iter(self._addresses)
-
-    @overload
-    def __getitem__(self, index: int) -> Address: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Address, ...]: ...
-    def __getitem__(self, index: int | slice) -> Address | tuple[Address, ...]:
-        return self._addresses[index]
+        return f"Cluster({', '.join(map(str, self.addresses))})"
 
     def order(self, *, reads: bool) -> tuple[Address, ...]:
         """Return the nodes, the one to try first in front: for reads, or for requests that the leader must answer."""

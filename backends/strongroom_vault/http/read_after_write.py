@@ -64,14 +64,15 @@ class States:
         self._unknown: dict[str, object] = {}  # secret, or other target -> mark of its last change of unknown outcome
         self._lock = reentrant_lock()
 
-    def needed(self, method: str, target: str) -> str | None:
-        """Return the state from which a node must answer this request, if any."""
+    def needed(self, method: str, target: str) -> tuple[str | None, object | None]:
+        """Return the state from which a node must answer this request, if any, and the mark that `unknown` returns."""
+        unknown = None if not self._unknown else self.unknown(target)
         written = self._of_all
         if written is not None and method == "GET" and (secret := self._secret(target)) is not None:
             written = later(self._of_secret.get(secret), self._of_others)
         if written is None and self._any is None:
-            return None  # a server without standbys names no state
-        return required(written, self._any, newest=self.unknown(target) is not None)
+            return None, unknown  # a server without standbys names no state
+        return required(written, self._any, newest=unknown is not None), unknown
 
     def newest(self) -> str | None:
         """Return what only the active node has reached; None if that is not known, or cannot be expressed."""
@@ -79,7 +80,7 @@ class States:
 
     def unknown(self, target: str) -> object | None:
         """Return the mark of the last change to this secret whose outcome is unknown, if there is one."""
-        return self._unknown.get(self._secret(target) or target) if self._unknown else None
+        return self._unknown.get(self._secret(target) or target)
 
     def doubt(self, target: str) -> None:
         """Note a change whose outcome is unknown: the active node must answer the next read."""

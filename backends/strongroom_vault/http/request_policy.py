@@ -6,7 +6,7 @@ policy is tested without a server and without waiting, and all drivers share it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 from strongroom.errors import SecretTooLargeError, StoreError, StoreUnavailableError, WriteOutcomeUnknownError
@@ -58,7 +58,7 @@ _ALIVE = HttpRequest("GET", "/v1/sys/seal-status", {})
 
 def exchange(
     request: HttpRequest,
-    addresses: Sequence[Address],
+    cluster: Cluster,
     remaining: Callable[[], float],
     jitter: Callable[[], float] = random_factor,
 ) -> Steps:
@@ -77,7 +77,7 @@ def exchange(
 
     Args:
         request: what to send.
-        addresses: the nodes of one cluster; a `Cluster` remembers which of them are healthy, and which one leads.
+        cluster: the nodes; it remembers which of them are healthy, and which one leads.
         remaining: returns the seconds left, in total.
         jitter: returns a number from 0 to 1.
 
@@ -92,7 +92,6 @@ def exchange(
             answered other requests meanwhile: the cluster is not out.
         SecretTooLargeError: the reply is longer than `HttpRequest.longest_reply`.
     """
-    cluster = Cluster.of(addresses)
     if cluster.timeout is not None:
         remaining = _within(cluster.timeout, remaining)
     alive = _ALIVE
@@ -134,6 +133,7 @@ class _Progress:
     def __init__(self, request: HttpRequest, cluster: Cluster, left: float) -> None:
         self._failure: Reply | StoreError | None = None
         self._request = request
+        self._reads, self._is_quick = request.reads, request.is_quick
         self._cluster = cluster
         self._attempts = 0
         self._starting = 0
@@ -154,11 +154,13 @@ class _Progress:
 
     def restart(self, left: float) -> None:
         """Begin a round. A node that is silent gets no change while there is another: it might make it much later."""
-        due = [node for node in self._cluster.order(reads=self._request.reads) if not self._is_limited(node, left)]
+        due = list(self._cluster.order(reads=self._reads))
+        if self._limited:
+            due = [node for node in due if not self._is_limited(node, left)]
         self._is_silent_round = True
         if self._request.changes:
             due = [node for node in due if not self._cluster.is_silent(node)] or due
-        if self._silent_rounds and self._request.reads:
+        if self._silent_rounds and self._reads:
             # The last one to fall silent may only be slow. The others are dead, or hold requests during an election.
             due.sort(key=self._cluster.silent_since, reverse=True)
         if self._alive is not None:
@@ -177,9 +179,9 @@ class _Progress:
         if self._attempts == self._cluster.retries:
             return most  # the last one
         until_probe = min(most, max(self._until_probe(left), _SHORTEST_PAUSE))
-        if request.is_quick or request.changes:
+        if self._is_quick or request.changes:
             most = until_probe
-        if all(other in self._unreachable for other in self._cluster if other != node):
+        if self._unreachable.issuperset(other for other in self._cluster.addresses if other != node):
             return most
         if not self._are_alive:
             most = until_probe
@@ -187,7 +189,7 @@ class _Progress:
             most = min(most, left / 2)
         if self._cluster.is_silent(node) and not request.changes and self._silent_rounds == 0:
             return min(_SILENT_SHARE, most)
-        first = max(_READ_SHARE, _TIMES_FASTEST * self._cluster.fastest) if request.is_quick else _SHARE
+        first = max(_READ_SHARE, _TIMES_FASTEST * self._cluster.fastest) if self._is_quick else _SHARE
         return min(first * float(_GROWTH**self._silent_rounds), most)
 
     def next_probe(self, left: float) -> Address | None:
@@ -195,7 +197,7 @@ class _Progress:
         if self._alive is not None or not (self._hung and self._request.patient and self._is_silent_round):
             return None
         if self._probes is None and self._until_probe(left) <= 0:
-            self._probes = list(self._cluster.order(reads=self._request.reads)[:_MOST_PROBES])
+            self._probes = list(self._cluster.order(reads=self._reads)[:_MOST_PROBES])
         return self._probes.pop(0) if self._probes and left > 0 else None
 
     def probed(self, node: Address, result: Reply | HttpFault | None) -> None:
@@ -205,7 +207,7 @@ class _Progress:
 
     def _until_probe(self, left: float) -> float:
         """Return the seconds until the nodes are asked if they are alive, so that the answers are there in time."""
-        probes = _SILENT_SHARE * min(len(self._cluster), _MOST_PROBES) if self._request.patient else 0.0
+        probes = _SILENT_SHARE * min(len(self._cluster.addresses), _MOST_PROBES) if self._request.patient else 0.0
         return _SILENCE - probes - (self._heard - left)
 
     def pause(self, left: float, jitter: float) -> float | None:
@@ -215,7 +217,7 @@ class _Progress:
         if self._alive is not None:
             self._heard = left
         pause = _SHORTEST_PAUSE + (_LONGEST_PAUSE - _SHORTEST_PAUSE) * jitter
-        if all(self._is_limited(node, left) for node in self._cluster):
+        if all(self._is_limited(node, left) for node in self._cluster.addresses):
             pause = left - max(self._limited.values()) + jitter / 2
         self._silent_rounds += self._is_silent_round
         return pause if pause + (_LAST_CHANGE if self._request.changes else _LAST_CHANCE) < left else None
@@ -228,7 +230,7 @@ class _Progress:
         hopped, self._hop = self._hop is not None, None
         if isinstance(result, HttpFault):
             hung = took >= share * _NEARLY
-            tested = took >= _NEARLY * (_SILENT_SHARE if self._request.is_quick else _REFUSED)
+            tested = took >= _NEARLY * (_SILENT_SHARE if self._is_quick else _REFUSED)
             self._cluster.lost(node, silent=hung and tested)
             self._take_fault(node, result, left, hopped=hopped, hung=hung)
             return None
@@ -248,7 +250,7 @@ class _Progress:
         """
         end = reply or self._failure
         if end is None:
-            node = self._cluster.order(reads=self._request.reads)[0]
+            node = self._cluster.order(reads=self._reads)[0]
             end = VaultConnectionError(reason=f"no time is left for a request to {node}")
         if isinstance(end, Reply):
             return replace(end, repeats=True) if self._redirected and end.status >= 300 else end
@@ -263,7 +265,7 @@ class _Progress:
 
     def _is_outage(self, left: float) -> bool:
         """Return True at the end of a round if nobody answers, and nobody is about to."""
-        limited = any(self._is_limited(node, left) for node in self._cluster)
+        limited = any(self._is_limited(node, left) for node in self._cluster.addresses)
         if not self._is_silent_round or limited or self._alive is not None:
             return False
         if self._hung:
@@ -283,7 +285,7 @@ class _Progress:
             self._attempts += hopped
             return
         self._attempts += 1
-        if len(self._cluster) == 1 and not (hung or self._reconnected):
+        if len(self._cluster.addresses) == 1 and not (hung or self._reconnected):
             # The connection was closed just before its use, or the server stopped. Both are found out at once.
             self._reconnected = True
             self._due.append(node)
@@ -292,7 +294,7 @@ class _Progress:
         target = _target(reply, self._request, node, self._cluster)
         self._redirected = self._request.changes
         if isinstance(target, StoreError):
-            self._cluster.failed(node, reads=self._request.reads)
+            self._cluster.failed(node, reads=self._reads)
             self._failure = target
             self._attempts += 1
             return
@@ -308,11 +310,10 @@ class _Progress:
 
     def _take_reply(self, node: Address, reply: Reply, left: float, took: float) -> bool:
         """Return True if the reply is final."""
-        reads = self._request.reads
         if reply.status in _UNHEALTHY:
-            self._cluster.failed(node, reads=reads)
+            self._cluster.failed(node, reads=self._reads)
         else:
-            self._cluster.answered(node, reads=reads, seconds=took if self._request.is_quick else None)
+            self._cluster.answered(node, reads=self._reads, seconds=took if self._is_quick else None)
         if not _worth_repeating(reply, self._request):
             return True
         self._failure = reply
@@ -323,7 +324,7 @@ class _Progress:
             # make a credential does so for every node, and a login may have spent a use of its secret_id.
             self._starting += reply.status == 400
             self._due = []
-            self._limited = dict.fromkeys(self._cluster, left - (requested or 0.0) - _LIMIT_PAUSE)
+            self._limited = dict.fromkeys(self._cluster.addresses, left - (requested or 0.0) - _LIMIT_PAUSE)
         elif requested is not None or reply.status == 429:
             self._limited[node] = left - (requested or 0.0) - _LIMIT_PAUSE
         return False
@@ -361,7 +362,7 @@ def _target(reply: Reply, request: HttpRequest, here: Address, cluster: Cluster)
     named = Address.of_location(reply.headers.get("location", ""), here)
     where = f"{here} redirects to {named or 'nowhere'}"
     hint = "Add that address to `url` if it is a node of the cluster"
-    same = next((address for address in cluster if named is not None and address.same_origin(named)), None)
+    same = next((address for address in cluster.addresses if named is not None and address.same_origin(named)), None)
     if same is None:
         fault = "which is not one of the configured addresses"
     elif same == here:

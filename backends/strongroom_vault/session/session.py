@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Protocol, TypeVar
@@ -16,7 +16,6 @@ from strongroom.store import boot_time, fail_fast, reentrant_lock, remaining, ti
 from strongroom_vault.auth import Auth
 from strongroom_vault.auth.credential import exposed
 from strongroom_vault.errors import VaultAuthenticationError
-from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers.driver import Driver
 from strongroom_vault.http.hvac_adapter import ApiRequest, requests
 from strongroom_vault.http.messages import HttpRequest, Reply, Start, Steps
@@ -50,7 +49,7 @@ class Session:
 
     Args:
         driver: runs the exchanges.
-        addresses: the nodes of one cluster.
+        cluster: the nodes.
         auth: how to log in.
         namespace: the namespace's path, or None for the root.
         mount: the engine's mount path.
@@ -65,7 +64,7 @@ class Session:
     def __init__(
         self,
         driver: Driver,
-        addresses: Sequence[Address],
+        cluster: Cluster,
         auth: Auth,
         *,
         namespace: str | None,
@@ -78,13 +77,13 @@ class Session:
         self._auth = auth
         self._clock = clock
         self._driver = driver
-        self._cluster = Cluster.of(addresses)
+        self._cluster = cluster
         self._namespace = namespace
         self._states = States(mount)
         within = f"in namespace '{namespace}' " if namespace else ""
-        location = f"{within}at {', '.join(map(str, self._cluster))}"
+        location = f"{within}at {', '.join(map(str, cluster.addresses))}"
         self.location = f"mount '{mount}' {location}"
-        backoff = login_backoff((auth, tuple(addresses), namespace), clock)
+        backoff = login_backoff((auth, cluster.addresses, namespace), clock)
         revoke = partial(_revoke, driver, self._cluster, namespace)
         self._tokens = Tokens(auth, revoke, backoff, location, clock=clock)
         self._tokens.owner = WeakMethod(self.close)
@@ -210,8 +209,7 @@ class Session:
         Raises:
             StoreError: as `exchange` and the driver do.
         """
-        unknown = self._states.unknown(request.target)
-        state = self._states.needed(request.method, request.target)
+        state, unknown = self._states.needed(request.method, request.target)
         namespace = self._namespace if namespace is None else namespace
         http_request = request.over_http(namespace, token, state=state, idempotent=idempotent)
         try:
@@ -245,7 +243,7 @@ class Session:
         def exchanges() -> Iterator[tuple[tuple[_K, ActiveToken, ApiRequest], Start]]:
             for name, request in many:
                 active = self._current(request)
-                state = self._states.needed(request.method, request.target)
+                state, _ = self._states.needed(request.method, request.target)
                 http_request = request.over_http(self._namespace, active.token, state=state, batched=True)
                 yield (name, active, request), partial(self._steps, http_request, counted=active.uses is not None)
 
@@ -280,12 +278,14 @@ class Session:
         """
         reset_if_forked(self)
         # An expired token is checked as it is: the check of another one would be no answer.
-        active = self._tokens.active or self._tokens.current(self.send, counted=False)
+        active = self._tokens.active or self._tokens.current(self.send)
         return self._token_check.is_good(self.send, active, refused or "")
 
     def _current(self, request: ApiRequest) -> ActiveToken:
         """Return the token to send with this request."""
-        active = self._tokens.current(self.send, counted=spends_a_use(request.target))
+        active = self._tokens.current(self.send)
+        while active.uses is not None and spends_a_use(request.target) and not self._tokens.spend(active):
+            active = self._tokens.current(self.send)
         if active is not self._watched:
             self._watched = active
             if self._renewal.has_work(active):

@@ -132,25 +132,22 @@ class Tokens:
         """When the backoff after a failed login ends; in the past if the last login succeeded."""
         return self._backoff.until
 
-    def current(self, send: Send, *, counted: bool = True) -> ActiveToken:
-        """Return the token for one request, after a login if there is none or the one in use is over.
+    def current(self, send: Send) -> ActiveToken:
+        """Return the token in use, after a login if there is none or it is over.
 
         Args:
             send: sends the requests of a login.
-            counted: whether the request spends one of the token's uses.
 
         Raises:
             VaultAuthenticationError, ConfigurationError, StoreUnavailableError: see `Auth.login`.
             StoreError: the session is closed.
         """
-        while True:
-            active = self._active
-            if active is None or self.is_over(active):
-                active = self.replacement(send, active)
-            if not counted or active.uses is None or self._spend(active):
-                return active
+        active = self._active
+        if active is None or self.is_over(active):
+            return self.replacement(send, active)
+        return active
 
-    def _spend(self, active: ActiveToken) -> bool:
+    def spend(self, active: ActiveToken) -> bool:
         """Count one use; return False if none was left."""
         with self._lock:
             if active.uses is not None:

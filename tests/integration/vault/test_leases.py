@@ -15,6 +15,7 @@ from strongroom_vault.auth.token import StaticToken
 from strongroom_vault.dynamic.dynamic_store import VaultDynamic
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers import new_driver
+from strongroom_vault.http.nodes import Cluster
 from strongroom_vault.http.tls import TLSSettings
 from strongroom_vault.session.session import Session
 
@@ -73,7 +74,9 @@ def opened(fault_server, monkeypatch):
     addresses = [Address.parse(fault_server.url)]
     tell = lambda: clock.time  # noqa: E731
     driver = new_driver(addresses, TLSSettings())
-    session = Session(driver, addresses, StaticToken("s.canary-token"), namespace=None, mount="database", clock=tell)
+    session = Session(
+        driver, Cluster(addresses), StaticToken("s.canary-token"), namespace=None, mount="database", clock=tell
+    )
     store = VaultDynamic(session, {PATH: PLACE}, clock=tell, draw=lambda: 0.5)
     woken = []
     monkeypatch.setattr(store._renewer, "wake", lambda: woken.append(clock.time))

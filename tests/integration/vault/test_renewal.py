@@ -19,6 +19,7 @@ from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers import new_driver
 from strongroom_vault.http.hvac_adapter import requests
+from strongroom_vault.http.nodes import Cluster
 from strongroom_vault.http.tls import TLSSettings
 from strongroom_vault.session.login_backoff import LoginBackoff
 from strongroom_vault.session.renewal import Renewal
@@ -83,7 +84,7 @@ def keep(fault_server):
         addresses = [Address.parse(fault_server.url)]
         driver = new_driver(addresses, TLSSettings())
         drivers.append(driver)
-        send, tell = Session(driver, addresses, auth, namespace=None, mount="secret").send, lambda: clock.time
+        send, tell = Session(driver, Cluster(addresses), auth, namespace=None, mount="secret").send, lambda: clock.time
         revoke = partial(send, requests().token.revoke_self(), idempotent=True)
         tokens = Tokens(
             auth, lambda token: revoke(token=token), LoginBackoff(tell), "here", clock=tell, draw=lambda: 0.5

@@ -13,6 +13,7 @@ from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers import curl_driver, urllib3_driver
 from strongroom_vault.http.messages import HttpRequest
+from strongroom_vault.http.nodes import Cluster
 from strongroom_vault.http.request_policy import exchange
 from strongroom_vault.http.tls import TLSSettings
 from support.clock import LONG
@@ -77,7 +78,7 @@ def opened(request, slow, monkeypatch):
 def read(driver, address, seconds):
     ends = time.monotonic() + seconds
     with time_limit(seconds):
-        return driver.run(exchange(REQUEST, [address], lambda: max(0.0, ends - time.monotonic())))
+        return driver.run(exchange(REQUEST, Cluster([address]), lambda: max(0.0, ends - time.monotonic())))
 
 
 def test_readers_of_a_slow_server_share_a_bounded_number_of_connections(slow, opened):

@@ -23,6 +23,7 @@ from strongroom_vault.http.drivers import new_driver
 from strongroom_vault.http.drivers.curl_driver import CurlDriver
 from strongroom_vault.http.drivers.urllib3_driver import Urllib3Driver
 from strongroom_vault.http.messages import FaultKind, HttpRequest, Reply, SendStep
+from strongroom_vault.http.nodes import Cluster
 from strongroom_vault.http.request_policy import exchange
 from strongroom_vault.http.tls import TLSSettings
 from support.clock import LONG
@@ -192,7 +193,7 @@ def test_a_process_with_many_open_files_can_read_and_write(many_descriptors, ser
     driver = opened(upstream.address)
     long = HttpRequest("POST", "/v1/secret/data/app", {}, b" " * 1_000_000, changes=True)
     assert [send(driver, upstream.address, request).status for request in (READ, long, READ)] == [200] * 3
-    batch = driver.run_many((n, partial(exchange, READ, [upstream.address])) for n in range(20))
+    batch = driver.run_many((n, partial(exchange, READ, Cluster([upstream.address]))) for n in range(20))
     assert {reply.status for _, reply in batch} == {200}
 
 
@@ -215,7 +216,7 @@ def test_a_signal_ends_a_wait(server, opened, stop, batch):
 
     def wait():
         if batch:
-            list(driver.run_many([("a", partial(exchange, READ, [upstream.address]))]))
+            list(driver.run_many([("a", partial(exchange, READ, Cluster([upstream.address])))]))
         else:
             send(driver, upstream.address, READ)
 
@@ -255,7 +256,7 @@ def test_no_exception_of_a_signal_handler_is_lost(server, stop, capfd):
         while time.monotonic() < until:
             assert send(driver, upstream.address, READ).status == 200
             assert send(driver, upstream.address, CHANGES["POST"]).status == 200
-            batch = driver.run_many((n, partial(exchange, READ, [upstream.address])) for n in range(20))
+            batch = driver.run_many((n, partial(exchange, READ, Cluster([upstream.address]))) for n in range(20))
             assert all(isinstance(reply, Reply) for _, reply in batch)
         raise AssertionError("the exception of the handler was lost")
 
@@ -369,6 +370,7 @@ from functools import partial
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers.curl_driver import CurlDriver
 from strongroom_vault.http.messages import HttpRequest, SendStep
+from strongroom_vault.http.nodes import Cluster
 from strongroom_vault.http.request_policy import exchange
 from strongroom_vault.http.tls import TLSSettings
 from strongroom.store import time_limit
@@ -377,7 +379,7 @@ driver = CurlDriver([address], TLSSettings())
 began = time.monotonic()
 print(driver._send(SendStep(request, address, 0.3)).reason)
 with time_limit(0.3):
-    ((_, error),) = driver.run_many([("a", partial(exchange, request, [address]))])
+    ((_, error),) = driver.run_many([("a", partial(exchange, request, Cluster([address])))])
 print(error.reason)
 def stop(*_): raise KeyboardInterrupt
 signal.signal(signal.SIGALRM, stop)

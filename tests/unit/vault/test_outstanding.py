@@ -13,6 +13,7 @@ from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers import new_driver
 from strongroom_vault.http.messages import Reply
+from strongroom_vault.http.nodes import Cluster
 from strongroom_vault.http.tls import TLSSettings
 from strongroom_vault.session import outstanding
 from strongroom_vault.session.login_backoff import LoginBackoff
@@ -75,7 +76,9 @@ def test_only_the_newest_dropped_sessions_are_kept(own: dict[Tokens, int]) -> No
 def test_a_session_that_nobody_holds_ends_and_its_token_stays(own: dict[Tokens, int]) -> None:
     """Its thread and its connections end with it, and the end of the process revokes the token."""
     address = Address.parse("http://127.0.0.1:1")
-    session = VaultSession(new_driver([address], TLSSettings()), [address], Login(), namespace=None, mount="secret")
+    session = VaultSession(
+        new_driver([address], TLSSettings()), Cluster([address]), Login(), namespace=None, mount="secret"
+    )
     session._tokens.current(session.send)
     tokens, reference = session._tokens, ref(session)
     del session

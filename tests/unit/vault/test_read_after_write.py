@@ -51,7 +51,7 @@ def number(state):
 
 
 def needed(states, target, method="GET"):
-    return number(states.needed(method, target))
+    return number(states.needed(method, target)[0])
 
 
 def test_a_secret_needs_the_state_after_its_own_last_write(states):

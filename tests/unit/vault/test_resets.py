@@ -9,6 +9,7 @@ import pytest
 from strongroom_vault.auth.token import StaticToken
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers import new_driver
+from strongroom_vault.http.nodes import Cluster
 from strongroom_vault.http.tls import TLSSettings
 from strongroom_vault.session import session as session_module
 from strongroom_vault.session.session import Session, reset_after_fork, reset_if_forked
@@ -44,7 +45,9 @@ def test_the_hook_of_a_fork_resets_what_the_child_has_not_used_before(*, used_be
 
 def test_a_session_is_the_childs_when_its_reset_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another thread of the child would use a connection of the parent."""
-    session = Session(new_driver([ADDRESS], TLSSettings()), [ADDRESS], StaticToken("t"), namespace=None, mount="secret")
+    session = Session(
+        new_driver([ADDRESS], TLSSettings()), Cluster([ADDRESS]), StaticToken("t"), namespace=None, mount="secret"
+    )
     session.process = PARENT
     reset, seen = session._renewer.reset, []
     monkeypatch.setattr(session._renewer, "reset", lambda: (reset(), seen.append(session.process)))
