@@ -33,7 +33,6 @@ from weakref import ref
 from strongroom import events, private_file
 from strongroom._manager.manager import SecretsManager, usage_of
 from strongroom.bounded_file import read_bytes
-from strongroom.store import ReentrantEvent, reentrant_lock
 
 logger = logging.getLogger("strongroom.status")
 
@@ -141,8 +140,8 @@ class _Publication:
         self._name, self._paths, self._interval = name, paths, interval
         self._started = datetime.now(UTC)
         self._pid = os.getpid()
-        self._ended = ReentrantEvent()
-        self._lock = reentrant_lock()
+        self._ended = threading.Event()
+        self._lock = threading.RLock()
         self._file = folder() / f"{self._pid}-{random_names.token_hex(4)}.json"
 
     def start(self) -> None:
@@ -157,8 +156,8 @@ class _Publication:
 
     def end(self) -> None:
         """Remove the report. Harmless when called twice, and in the child of a fork, whose parent has the report."""
-        self._ended.set()
         if os.getpid() == self._pid:
+            self._ended.set()
             with self._lock, suppress(OSError):
                 self._file.unlink()
 

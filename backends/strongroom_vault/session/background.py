@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from weakref import WeakMethod
-
-from strongroom.store import ReentrantEvent, reentrant_lock
 
 _LONGEST_WAIT = 60.0
 """The longest single wait, in seconds: a wait does not notice that the machine slept."""
 
 
 class _Shared:
-    """State that the thread and its owner share."""
+    """State that the thread and its owner share.
+
+    Attributes:
+        wakes: one item for each wake. The collector may add one in any thread, at any line: `put` alone allows that.
+    """
 
     def __init__(self) -> None:
-        self.lock = reentrant_lock()
-        self.wake = ReentrantEvent()
+        self.lock = threading.RLock()
+        self.wakes: SimpleQueue[None] = SimpleQueue()
         self.running = False
         self.stopped = False
 
@@ -35,14 +39,14 @@ class Background:
     def __init__(self, work: Callable[[], float | None], name: str) -> None:
         self._name = name
         self._shared = shared = _Shared()
-        self._work: WeakMethod[Callable[[], float | None]] = WeakMethod(work, lambda _: shared.wake.set())
+        self._work: WeakMethod[Callable[[], float | None]] = WeakMethod(work, lambda _: shared.wakes.put(None))
         self._thread: threading.Thread | None = None
 
     def wake(self) -> None:
         """Call the method soon, in a new thread if none is running. Does nothing after `stop`."""
         shared = self._shared
         with shared.lock:
-            shared.wake.set()
+            shared.wakes.put(None)
             if shared.running or shared.stopped:
                 return
             thread = threading.Thread(target=_run, args=(self._work, shared), name=self._name, daemon=True)
@@ -56,7 +60,7 @@ class Background:
         """End the thread, and wait at most `timeout` seconds for a call that is under way."""
         with self._shared.lock:
             self._shared.stopped = True
-            self._shared.wake.set()
+            self._shared.wakes.put(None)
             thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
@@ -67,21 +71,24 @@ class Background:
         shared.stopped = self._shared.stopped
         work = self._work()
         if work is not None:
-            self._work = WeakMethod(work, lambda _: shared.wake.set())
+            self._work = WeakMethod(work, lambda _: shared.wakes.put(None))
         self._shared, self._thread = shared, None
 
 
 def _run(reference: WeakMethod[Callable[[], float | None]], shared: _Shared) -> None:
     while True:
-        shared.wake.clear()
+        with suppress(Empty):
+            while True:
+                shared.wakes.get_nowait()
         work = reference()
         pause = None if work is None or shared.stopped else work()
         del work
         if pause is not None:
-            shared.wake.wait(min(pause, _LONGEST_WAIT))
+            with suppress(Empty):
+                shared.wakes.get(timeout=min(pause, _LONGEST_WAIT))
             continue
         with shared.lock:
             # A caller that woke the thread meanwhile saw it running, and relies on it.
-            if shared.stopped or not shared.wake.is_set() or reference() is None:
+            if shared.stopped or shared.wakes.empty() or reference() is None:
                 shared.running = False
                 return

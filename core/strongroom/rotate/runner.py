@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from strongroom.errors import ConflictError, StrongroomError
 from strongroom.rotate.rotations import Rotations, RotationStatus
-from strongroom.store import ReentrantEvent, random_factor
+from strongroom.store import random_factor
 
 logger = logging.getLogger("strongroom.secrets_manager")
 
@@ -21,6 +21,18 @@ INTERVAL = 60.0
 
 _SPREAD = 0.1
 """Share of the interval by which a pause varies, so that replicas do not look at the same moment."""
+
+
+class Stop(Protocol):
+    """An event that ends a runner, such as a `threading.Event`."""
+
+    def is_set(self) -> bool:
+        """Return True if it is set."""
+        ...
+
+    def wait(self, seconds: float, /) -> bool:
+        """Wait until it is set, at most `seconds`. Return whether it is."""
+        ...
 
 
 class Outcome(NamedTuple):
@@ -50,7 +62,7 @@ class Runner:
         self._interval = interval
         self._report = report
 
-    def run_once(self, stop: ReentrantEvent | None = None) -> list[Outcome]:
+    def run_once(self, stop: Stop | None = None) -> list[Outcome]:
         """Finish unfinished rotations, rotate the secrets that are due, and return the outcomes.
 
         A rotation that another replica has just begun is not an error. No error ends the round.
@@ -78,7 +90,7 @@ class Runner:
                 self._report(outcome)
         return outcomes
 
-    def run(self, stop: ReentrantEvent) -> None:
+    def run(self, stop: Stop) -> None:
         """`run_once` at each interval, until `stop` is set. A rotation that is under way then is finished first."""
         while not stop.is_set():
             self.run_once(stop)

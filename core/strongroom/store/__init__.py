@@ -17,7 +17,7 @@ from strongroom.store.deadline import (
 )
 from strongroom.store.exit_hook import call_at_exit
 from strongroom.store.load_spread import random_factor
-from strongroom.store.locks import ReentrantEvent, is_held_here, reentrant_lock
+from strongroom.store.locks import reentrant_lock
 from strongroom.store.option import Option, checked_by, is_loopback
 from strongroom.store.protocols import *  # noqa: F403  # a new capability touches that module alone
 from strongroom.store.surroundings import botocore_contents, named_contents
@@ -32,7 +32,6 @@ __all__ = [
     "AsyncSecretStore",
     "Finished",
     "Option",
-    "ReentrantEvent",
     "boot_time",
     "botocore_contents",
     "call_at_exit",
@@ -40,7 +39,6 @@ __all__ = [
     "fail_fast",
     "fails_fast",
     "in_daemon",
-    "is_held_here",
     "is_loopback",
     "named_contents",
     "random_factor",

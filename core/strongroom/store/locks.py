@@ -7,7 +7,7 @@ that this thread holds, and so would a fork's child for one that another thread 
 from __future__ import annotations
 
 import os
-from threading import Condition, RLock
+from threading import RLock
 from weakref import WeakSet
 
 _locks: WeakSet[RLock] = WeakSet()
@@ -22,36 +22,6 @@ def reentrant_lock() -> RLock:
     lock = RLock()
     _locks.add(lock)
     return lock
-
-
-def is_held_here(lock: RLock) -> bool:
-    """Return True if this thread holds the lock: a signal handler, whose thread cannot go on before it returns."""
-    return lock._is_owned()  # type: ignore[attr-defined,no-any-return]  # noqa: SLF001  # `Condition` calls it too
-
-
-class ReentrantEvent:
-    """An event like `threading.Event`, whose plain lock a signal handler would wait for."""
-
-    def __init__(self) -> None:
-        self._changed = Condition(reentrant_lock())
-        self._set = False
-
-    def is_set(self) -> bool:
-        return self._set
-
-    def set(self) -> None:
-        """Set it, and wake every thread that waits for it."""
-        with self._changed:
-            self._set = True
-            self._changed.notify_all()
-
-    def clear(self) -> None:
-        self._set = False
-
-    def wait(self, seconds: float | None = None) -> bool:
-        """Wait until it is set, at most `seconds`. Return whether it is."""
-        with self._changed:
-            return self._changed.wait_for(self.is_set, seconds)
 
 
 def _free_in_child() -> None:

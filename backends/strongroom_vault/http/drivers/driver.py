@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
+from threading import Event
 from typing import TypeVar
 
 from strongroom.errors import StoreError
-from strongroom.store import ReentrantEvent
 from strongroom_vault.http.messages import HttpFault, Reply, SendStep, Start, Steps
 
 _K = TypeVar("_K")
@@ -20,7 +20,7 @@ class Driver(ABC):
     """
 
     def __init__(self) -> None:
-        self._closed = ReentrantEvent()
+        self._closed = Event()
 
     def run(self, steps: Steps) -> Reply:
         """Return the reply that an exchange ends with, or raise its error.
@@ -74,6 +74,6 @@ class Driver(ABC):
 
     def _renew_event(self) -> None:
         """Replace the event in a fork's child: a thread of the parent may have held its lock."""
-        closed, self._closed = self._closed.is_set(), ReentrantEvent()
+        closed, self._closed = self._closed.is_set(), Event()
         if closed:
             self._closed.set()

@@ -9,12 +9,12 @@ import contextlib
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
 from strongroom._cli.process.signals import SignalArrival, handled
 from strongroom._cli.terminal import output
-from strongroom.store import ReentrantEvent, reentrant_lock
 
 _TERMINAL_SIGNALS = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGWINCH})
 """Signals that a terminal sends to its whole foreground process group, including the child."""
@@ -66,8 +66,8 @@ class Child:
         self._command = command
         self._process: subprocess.Popen[bytes] | None = None
         self._early: list[int] = []
-        self._lock = reentrant_lock()  # a signal handler may run while its thread holds it
-        self._gone = ReentrantEvent()
+        self._lock = threading.RLock()  # `forward`, a signal handler, may run while its thread holds it
+        self._gone = threading.Event()
         self._next: Mapping[bytes, bytes] | None = None
         self._asked_to_end = False
 
@@ -137,7 +137,7 @@ class Child:
         """Start the command with all inherited file descriptors, such as a socket."""
         with self._lock:
             self._process = None
-            self._gone = ReentrantEvent()  # not cleared: somebody may still wait for the last child's end
+            self._gone = threading.Event()  # not cleared: somebody may still wait for the last child's end
             self._process = subprocess.Popen(self._command, env=variables, close_fds=False)  # noqa: S603  # the user's own command
             early, self._early = self._early, []
         for number in early:

@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 from typing import Self, TypeAlias
 
-from strongroom.store import ReentrantEvent
-
 Handler: TypeAlias = Callable[[int, FrameType | None], object] | signal.Handlers
 
 
@@ -69,15 +67,23 @@ class SignalArrival:
             os.read(self._reader, 4096)
 
 
-class End(ReentrantEvent):
-    """Set by SIGTERM, and by SIGINT, which is an interruption. The main thread waits for it."""
+class End:
+    """Set by SIGTERM, and by SIGINT, which is an interruption. The main thread waits for it.
+
+    Unlike a `threading.Event` it has no lock, which its handler could wait for while the same thread holds it.
+    """
 
     interrupted = False
+    _set = False
 
     def handle(self, number: int, _: FrameType | None) -> None:
         """Handle the signal."""
         self.interrupted = number == signal.SIGINT
-        self.set()
+        self._set = True
+
+    def is_set(self) -> bool:
+        """Return True after the signal."""
+        return self._set
 
     def wait(self, seconds: float | None = None) -> bool:
         """Wait until it is set, at most `seconds`. Return whether it is."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from strongroom._cli.terminal import output
 from strongroom.errors import StrongroomError
-from strongroom.store import ReentrantEvent, boot_time
+from strongroom.store import boot_time
 
 if TYPE_CHECKING:
     from strongroom.required_secrets import Requirement, Resolve
@@ -47,7 +47,7 @@ def renewal(
         replaced: is called once for each row of which the store returns a new value, which a running command cannot
             receive.
     """
-    stop = ReentrantEvent()
+    stop = threading.Event()
     work = leased(answers), resolve, replaced, stop
     threading.Thread(target=_renew, args=work, name="strongroom-renewal", daemon=True).start()
     try:
@@ -60,7 +60,7 @@ def _renew(
     answers: Sequence[Requirement],
     resolve: Resolve,
     replaced: Callable[[Requirement], object],
-    stop: ReentrantEvent,
+    stop: threading.Event,
 ) -> None:
     now = boot_time()
     due = {answer.variable: now + _ttl(answer) for answer in answers}

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from strongroom.required_secrets import Requirement, Resolve, resolve
-from strongroom.store import ReentrantEvent
 
 if TYPE_CHECKING:
     from strongroom._manager import SecretsManager
@@ -35,7 +34,7 @@ class Reaction:
         self._react = react
         self._quiet = quiet
         self._retry = retry
-        self._changed = ReentrantEvent()
+        self._changed = threading.Event()
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="strongroom reaction", daemon=True)
 
