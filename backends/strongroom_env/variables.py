@@ -10,7 +10,7 @@ from strongroom.env_names import EnvironmentMapping, is_service_link, variable_v
 from strongroom.errors import SecretNotFoundError
 from strongroom.paths import entries_below
 from strongroom.secret import Secret, Value, protect
-from strongroom.store import Traits, reentrant_lock
+from strongroom.store import Traits, fork_safe_lock
 
 logger = logging.getLogger("strongroom.env")
 
@@ -34,7 +34,7 @@ class VariableStore(ABC):
         self._mapping = mapping
         self._origin = origin
         self._warned: set[str] = set()
-        self._warning = reentrant_lock()
+        self._warning = fork_safe_lock(self, "_warning")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._origin!r})"

@@ -19,7 +19,7 @@ from strongroom.errors import (
 )
 from strongroom.paths import check_path, entries_below
 from strongroom.secret import Secret, SensitiveStr, Value
-from strongroom.store import Health, Option, Traits, in_daemon, reentrant_lock, remaining, silenced_logs
+from strongroom.store import Health, Option, Traits, fork_safe_lock, in_daemon, remaining, silenced_logs
 from strongroom_local.content import decode, encode
 
 if TYPE_CHECKING:
@@ -53,12 +53,12 @@ class _Turns:
     """
 
     def __init__(self) -> None:
-        self.now = reentrant_lock()
+        self.now = fork_safe_lock(self, "now")
 
     def give_up(self, turn: RLock) -> None:
         """Replace the lock if it is still this one, which a call that was given up holds."""
         if self.now is turn:
-            self.now = reentrant_lock()
+            self.now = fork_safe_lock(self, "now")
 
 
 _turns = _Turns()

@@ -21,6 +21,7 @@ import errno
 import io
 import logging
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -28,7 +29,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from strongroom.bounded_file import Inspect, read_bytes
 from strongroom.errors import ConfigurationError, InvalidDataError
 from strongroom.secret import SensitiveDict, SensitiveStr
-from strongroom.store import reentrant_lock
+from strongroom.store import fork_safe_lock
 
 if TYPE_CHECKING:
     from dotenv.parser import Binding
@@ -63,7 +64,7 @@ _BARE = re.compile(r"[A-Za-z0-9_./:@%+,=-]*")
 _COMMENT = re.compile(r"[^\S\r\n]+#")
 
 _logged: set[tuple[str, str]] = set()
-_logging = reentrant_lock()
+_logging = fork_safe_lock(sys.modules[__name__], "_logging")
 
 
 class Dotenv(NamedTuple):

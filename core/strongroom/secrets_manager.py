@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -10,7 +11,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from strongroom._chain.resolution import Resolution
 from strongroom._manager import SecretsManager
 from strongroom.errors import SecretNotFoundError
-from strongroom.store import call_at_exit, reentrant_lock
+from strongroom.store import call_at_exit, fork_safe_lock
 
 __all__ = [
     "Resolution",
@@ -51,7 +52,7 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 _default: SecretsManager | None = None
-_making = reentrant_lock()
+_making = fork_safe_lock(sys.modules[__name__], "_making")
 
 
 def set_default_manager(manager: SecretsManager | None) -> SecretsManager | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import signal
 import threading
 import time
@@ -16,17 +17,20 @@ from typing import Any, NamedTuple
 
 import pytest
 
+import strongroom
+import strongroom_aws
+import strongroom_env
+import strongroom_local
+import strongroom_vault
 from strongroom import dotenv, secrets_manager
 from strongroom._boundary.validation import ValidatedStore
-from strongroom._chain.link import Link
-from strongroom._config import CacheConfig, LinkConfig
 from strongroom._files.file_store import FileStore
 from strongroom._files.json_codec import JsonCodec
 from strongroom.env_names import EnvironmentMapping
 from strongroom.errors import StrongroomError
 from strongroom.private_file import lock_folder
-from strongroom.secret import SensitiveDict, SensitiveStr
-from strongroom.store import locks, reentrant_lock, time_limit
+from strongroom.secret import SensitiveStr
+from strongroom.store import fork_safe_lock, locks, time_limit
 from strongroom.store.memory import MemoryStore
 from strongroom_env.variables import VariableStore
 from strongroom_vault.auth import Grant, wrapping
@@ -95,10 +99,6 @@ def new_file_store(tmp_path: Path) -> FileStore:
     return FileStore(tmp_path / "secrets.json", JsonCodec())
 
 
-def new_link() -> Link:
-    return Link(LinkConfig("memory"), MemoryStore, CacheConfig())
-
-
 def new_dynamic() -> VaultDynamic:
     session = SimpleNamespace(location="nowhere", active_token=None, close=lambda: None)
     return VaultDynamic(session, {"a": "creds/a"})  # type: ignore[arg-type]
@@ -129,16 +129,6 @@ def file_write(tmp_path: Path) -> Held:
 def file_close(tmp_path: Path) -> Held:
     store = new_file_store(tmp_path)
     return Held(store._lock, store.close)
-
-
-def unchecked(*_: object) -> None:
-    """Refuse no merge."""
-
-
-def link_merge(tmp_path: Path) -> Held:
-    link = new_link()
-    lock = link._merges._path_locks["a"] = reentrant_lock()
-    return Held(lock, lambda: link.merge("a", SensitiveDict({"k": "v"}), unchecked))
 
 
 def default_manager(tmp_path: Path) -> Held:
@@ -201,7 +191,6 @@ TABLE = [
     file_read,
     file_write,
     file_close,
-    link_merge,
     default_manager,
     variable_warning,
     dotenv_warning,
@@ -259,24 +248,47 @@ def is_free(lock: Any) -> bool:
     return taken[0]
 
 
+class Owner:
+    def __init__(self) -> None:
+        self.lock = fork_safe_lock(self, "lock")
+
+
 def test_a_child_releases_a_lock_that_it_forked_under() -> None:
-    lock = reentrant_lock()
-    with lock:
+    owner = Owner()
+    with owner.lock:
         pid = os.fork()
         if pid == 0:
-            lock.release()
-            os._exit(0 if is_free(lock) else 1)
+            owner.lock.release()
+            os._exit(0 if is_free(owner.lock) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    assert is_free(lock)
+    assert is_free(owner.lock)
 
 
 def test_locks_that_nobody_has_are_forgotten() -> None:
-    lock = reentrant_lock()
-    assert lock in locks._locks
-    gone = weakref.ref(lock)
-    del lock
+    owner = Owner()
+    assert owner.lock in locks._owners
+    gone = weakref.ref(owner), weakref.ref(owner.lock)
+    del owner
     gc.collect()
-    assert gone() is None
+    assert [reference() for reference in gone] == [None, None]
+
+
+NAMED = re.compile(r"(?:(self)\.)?(\w+) = fork_safe_lock\((self|sys\.modules\[__name__\]), \"(\w+)\"\)")
+
+
+def test_each_lock_is_renewed_under_its_own_name() -> None:
+    """A misspelled name would leave the child with the lock of its parent."""
+    found = []
+    for package in (strongroom, strongroom_aws, strongroom_env, strongroom_local, strongroom_vault):
+        for file in Path(str(package.__file__)).parent.rglob("*.py"):
+            for line in file.read_text().splitlines():
+                if "= fork_safe_lock(" in line:
+                    match = NAMED.fullmatch(line.strip())
+                    assert match is not None, line
+                    assert match[2] == match[4], line
+                    assert bool(match[1]) == (match[3] == "self"), line
+                    found.append(line)
+    assert found
 
 
 def test_a_child_that_is_forked_during_a_write_does_not_keep_the_lock_of_the_folder(tmp_path: Path) -> None:

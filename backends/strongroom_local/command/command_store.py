@@ -20,7 +20,7 @@ from strongroom.errors import (
 )
 from strongroom.paths import check_path, entries_below
 from strongroom.secret import Secret, Value
-from strongroom.store import Finished, Health, reentrant_lock, remaining, run_program
+from strongroom.store import Finished, Health, fork_safe_lock, remaining, run_program
 from strongroom_local.command.output import entry_of, names_of
 from strongroom_local.command.profiles import Profile
 from strongroom_local.content import decode, encode
@@ -50,7 +50,7 @@ class CommandStore:
         self._key = key
         self._location = location
         self._variables = (*profile.variables, *profile.credentials, *variables)
-        self._lock = reentrant_lock()
+        self._lock = fork_safe_lock(self, "_lock")
         self._writes = 0
         self._ended = 0
 

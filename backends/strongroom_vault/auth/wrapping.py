@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 
 from strongroom.errors import StoreUnavailableError, WriteOutcomeUnknownError, shown
 from strongroom.secret import SensitiveStr
-from strongroom.store import reentrant_lock, remaining
+from strongroom.store import fork_safe_lock, remaining
 from strongroom_vault.auth import Send
 from strongroom_vault.auth.token import is_token
 from strongroom_vault.errors import VaultAuthenticationError
@@ -26,7 +27,7 @@ _ALARM = "It may have been intercepted: find out who else had it, destroy the se
 _LOST = "Deliver a new one, and destroy the secret_id that was in it"
 
 
-_lock = reentrant_lock()
+_lock = fork_safe_lock(sys.modules[__name__], "_lock")
 
 _unwrapped: dict[bytes, SensitiveStr] = {}
 """The secret_ids that this process has unwrapped, by a digest of token, mount, role and namespace.

@@ -25,7 +25,6 @@ from strongroom.store import (
     checked_by,
     fail_fast,
     random_factor,
-    reentrant_lock,
     remaining,
     time_limit,
 )
@@ -100,7 +99,7 @@ class _Role:
 
     path: str
     backoff: LoginBackoff
-    lock: RLock = field(default_factory=reentrant_lock)
+    lock: RLock = field(default_factory=RLock)
     credentials: IssuedCredentials | None = None
 
 
@@ -146,7 +145,7 @@ class VaultDynamic:
         return self._session
 
     def _clear(self) -> None:
-        self._lock = reentrant_lock()
+        self._lock = RLock()
         self._roles = {path: _Role(role_path, LoginBackoff(self._clock)) for path, role_path in self._paths.items()}
         self._leased: list[IssuedCredentials] = []
 

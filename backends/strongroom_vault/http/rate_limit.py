@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from strongroom.errors import ConfigurationError
-from strongroom.store import reentrant_lock
+from strongroom.store import fork_safe_lock
 
 _RATE = re.compile(r"(\d+(?:\.\d+)?)(?::(\d+))?")
 
@@ -26,7 +26,7 @@ class RequestRate:
         self._ahead = (max(burst, 1) - 1) * self._interval
         self._clock = clock
         self._due = clock()
-        self._lock = reentrant_lock()
+        self._lock = fork_safe_lock(self, "_lock")
 
     @classmethod
     def parse(cls, text: str) -> RequestRate:

@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from typing import Final
 from urllib.parse import quote
 
-from strongroom.store import reentrant_lock
+from strongroom.store import fork_safe_lock
 
 INDEX: Final = "X-Vault-Index"
 INCONSISTENT: Final = "X-Vault-Inconsistent"
@@ -62,7 +62,7 @@ class States:
         self._of_all: str | None = None
         self._any: str | None = None
         self._unknown: dict[str, object] = {}  # secret, or other target -> mark of its last change of unknown outcome
-        self._lock = reentrant_lock()
+        self._lock = fork_safe_lock(self, "_lock")
 
     def needed(self, method: str, target: str) -> tuple[str | None, object | None]:
         """Return the state from which a node must answer this request, if any, and the mark that `unknown` returns."""

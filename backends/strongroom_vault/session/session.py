@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -12,7 +13,7 @@ from weakref import WeakMethod, WeakSet
 
 from strongroom.errors import PermissionDeniedError, StoreError, StrongroomError, WriteOutcomeUnknownError
 from strongroom.secret import SensitiveStr
-from strongroom.store import boot_time, fail_fast, reentrant_lock, remaining, time_limit
+from strongroom.store import boot_time, fail_fast, fork_safe_lock, remaining, time_limit
 from strongroom_vault.auth import Auth
 from strongroom_vault.auth.credential import exposed
 from strongroom_vault.errors import VaultAuthenticationError
@@ -360,7 +361,7 @@ class _Forkable(Protocol):
 
 
 _forkable: WeakSet[_Forkable] = WeakSet()
-_resetting = reentrant_lock()
+_resetting = fork_safe_lock(sys.modules[__name__], "_resetting")
 
 
 def reset_after_fork(part: _Forkable) -> None:

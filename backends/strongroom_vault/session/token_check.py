@@ -6,7 +6,7 @@ from collections.abc import Callable
 from urllib.parse import quote
 
 from strongroom.errors import StoreUnavailableError
-from strongroom.store import reentrant_lock, remaining
+from strongroom.store import fork_safe_lock, remaining
 from strongroom_vault.auth import Send
 from strongroom_vault.http.hvac_adapter import ApiRequest, requests
 from strongroom_vault.responses import failure
@@ -47,7 +47,7 @@ class TokenCheck:
         self._good = False
         self._checked_at = 0.0
         self._final: dict[str, float] = {}
-        self._lock = reentrant_lock()
+        self._lock = fork_safe_lock(self, "_lock")
 
     def is_good(self, send: Send, active: ActiveToken, refused: str) -> bool:
         """Return True if the server accepts this token, although it refused the request `refused`.

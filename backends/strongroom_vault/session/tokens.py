@@ -10,7 +10,7 @@ from weakref import WeakMethod
 
 from strongroom.errors import StoreError, StoreUnavailableError, StrongroomError, WriteOutcomeUnknownError
 from strongroom.secret import SensitiveStr
-from strongroom.store import fail_fast, random_factor, reentrant_lock, remaining, time_limit
+from strongroom.store import fail_fast, fork_safe_lock, random_factor, remaining, time_limit
 from strongroom_vault.auth import Auth, Grant, Send
 from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.http.messages import Reply
@@ -114,7 +114,7 @@ class Tokens:
         self._last_login: float | None = None
         self._ending: list[ActiveToken] = []
         self._closed = False
-        self._lock = reentrant_lock()
+        self._lock = fork_safe_lock(self, "_lock")
         self._flight: _Flight | None = None
 
     @property

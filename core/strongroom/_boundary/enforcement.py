@@ -29,7 +29,7 @@ from strongroom.store.deadline import (
     set_deadline,
     time_limit,
 )
-from strongroom.store.locks import reentrant_lock
+from strongroom.store.locks import fork_safe_lock
 from strongroom.store.plugin_calls import plugin_code
 from strongroom.store.protocols import Health, traits_of
 
@@ -100,7 +100,7 @@ class Boundary:
         self.closed = False
         self._enforcer = None if direct else Enforcer(name, kind)
         self._plugin = plugin
-        self._closing = reentrant_lock()
+        self._closing = fork_safe_lock(self, "_closing")
 
     @property
     def is_overdue(self) -> bool:

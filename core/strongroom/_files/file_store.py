@@ -22,7 +22,7 @@ from strongroom.errors import (
 from strongroom.paths import entries_below
 from strongroom.private_file import FolderLock, SymbolicLinkError, lock_folder
 from strongroom.secret import Secret, SensitiveDict, Value, Version, protect_data, same
-from strongroom.store import Health, Items, Traits, reentrant_lock, remaining
+from strongroom.store import Health, Items, Traits, fork_safe_lock, remaining
 
 MAX_SIZE = 1 << 26
 """The largest file that is read or written, in bytes: 64 MiB."""
@@ -59,7 +59,7 @@ class FileStore:
         self._codec = codec
         self._encryption = encryption or Encryption()
         self._snapshot: _Snapshot | None = None
-        self._lock = reentrant_lock()
+        self._lock = fork_safe_lock(self, "_lock")
 
     def __repr__(self) -> str:
         return f"FileStore({str(self._file)!r}, {self._codec.name})"

@@ -27,7 +27,7 @@ from strongroom.audit_log.log_file import Hasher, LogFile
 from strongroom.errors import AuditError, ConfigurationError
 from strongroom.events import Event, EventKind, audit
 from strongroom.secret import SensitiveStr
-from strongroom.store import reentrant_lock
+from strongroom.store import fork_safe_lock
 
 logger = logging.getLogger("strongroom.audit_log")
 
@@ -87,7 +87,7 @@ class AuditLog:
             self._process["application"] = config.application
         self._lost = 0
         self._warned = False
-        self._lock = reentrant_lock()
+        self._lock = fork_safe_lock(self, "_lock")
 
     def __call__(self, event: Event) -> None:
         """Record an event.
@@ -176,7 +176,7 @@ def _user() -> str:
 # --- the logs of this process -----------------------------------------------------------------------------------------
 
 _open: WeakValueDictionary[tuple[Path, AuditConfig], AuditLog] = WeakValueDictionary()
-_lock = reentrant_lock()
+_lock = fork_safe_lock(sys.modules[__name__], "_lock")
 
 
 def begin(config: Config) -> Callable[[], None]:

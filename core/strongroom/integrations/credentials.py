@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from math import inf
+from threading import RLock
 from time import monotonic
 from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
@@ -24,7 +25,6 @@ from strongroom.errors import SecretNotFoundError, StrongroomError
 from strongroom.rotate.state import pending_path, pending_secret
 from strongroom.secret import SensitiveDict, protect_data
 from strongroom.secrets_manager import default_manager
-from strongroom.store import reentrant_lock
 
 _T = TypeVar("_T")
 _O = TypeVar("_O")
@@ -210,7 +210,7 @@ class _Refusals:
     """The reads of one path after refusals: one at a time, and one of each kind in `FRESH_READ_PAUSE` seconds."""
 
     def __init__(self) -> None:
-        self._lock = reentrant_lock()
+        self._lock = RLock()
         self._fresh_at = self._pending_at = -inf
         self._pending: SensitiveDict | None = None
 

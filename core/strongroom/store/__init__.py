@@ -17,7 +17,7 @@ from strongroom.store.deadline import (
 )
 from strongroom.store.exit_hook import call_at_exit
 from strongroom.store.load_spread import random_factor
-from strongroom.store.locks import reentrant_lock
+from strongroom.store.locks import fork_safe_lock
 from strongroom.store.option import Option, checked_by, is_loopback
 from strongroom.store.protocols import *  # noqa: F403  # a new capability touches that module alone
 from strongroom.store.surroundings import botocore_contents, named_contents
@@ -38,11 +38,11 @@ __all__ = [
     "checked_by",
     "fail_fast",
     "fails_fast",
+    "fork_safe_lock",
     "in_daemon",
     "is_loopback",
     "named_contents",
     "random_factor",
-    "reentrant_lock",
     "remaining",
     "require_paths",
     "required_paths",

@@ -20,7 +20,7 @@ from strongroom.errors import StoreUnavailableError
 from strongroom.secret import Secret
 from strongroom.store.daemon import CLOSE_LIMIT, GRACE, overrun, throw
 from strongroom.store.deadline import remaining, time_limit
-from strongroom.store.locks import reentrant_lock
+from strongroom.store.locks import fork_safe_lock
 from strongroom.store.plugin_calls import plugin_code
 from strongroom.store.protocols import Traits
 
@@ -120,7 +120,7 @@ class _StoreLoop:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._lock = reentrant_lock()
+        self._lock = fork_safe_lock(self, "_lock")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process = 0
         self._calls: set[Future[Any]] = set()

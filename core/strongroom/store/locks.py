@@ -1,36 +1,36 @@
-"""Locks for signal handlers and forks. A separate module, since the core and every backend use it.
-
-A signal handler runs in the main thread between any two of its instructions. It would wait for ever for a plain lock
-that this thread holds, and so would a fork's child for one that another thread of its parent held.
-"""
+"""Locks that are free in a fork's child. A separate module, since the core and every backend use it."""
 
 from __future__ import annotations
 
 import os
 from threading import RLock
-from weakref import WeakSet
+from weakref import ReferenceType, WeakKeyDictionary, ref
 
-_locks: WeakSet[RLock] = WeakSet()
+_owners: WeakKeyDictionary[RLock, tuple[ReferenceType[object], str]] = WeakKeyDictionary()
 
 
-def reentrant_lock() -> RLock:
-    """Return an RLock that is free in a fork's child, unless the thread that forks holds it.
+def fork_safe_lock(owner: object, attribute: str) -> RLock:
+    """Return an RLock for this attribute of an object or a module, which has another one in a fork's child.
 
-    A signal handler may take it while its thread holds it. So each step of a block under this lock must leave the
-    guarded data consistent, or the block must note that it is under way, and refuse to begin again.
+    For a lock of data that the child continues to use. A thread of the parent may hold the old lock, and is not there
+    to release it. A lock that the forking thread holds stays, and so does one that is free.
+
+    Args:
+        owner: the object that has the lock, such as `self`.
+        attribute: the name under which it has it.
     """
     lock = RLock()
-    _locks.add(lock)
+    _owners[lock] = ref(owner), attribute
     return lock
 
 
-def _free_in_child() -> None:
-    for lock in list(_locks):
+def _renew_in_child() -> None:
+    for lock, (owner, attribute) in list(_owners.items()):
         if lock.acquire(blocking=False):  # it was free, or this thread will release it
             lock.release()
-        else:
-            lock._at_fork_reinit()  # type: ignore[attr-defined]  # noqa: SLF001  # `logging` calls it too
+        elif (living := owner()) is not None:
+            setattr(living, attribute, fork_safe_lock(living, attribute))
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_free_in_child)
+    os.register_at_fork(after_in_child=_renew_in_child)

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 from strongroom.errors import ConflictError, SecretNotFoundError, StoreError
 from strongroom.paths import check_path, entries_below
 from strongroom.secret import Secret, Value, Version, check_data, protect_data
-from strongroom.store import Health, Items, Option, Traits, VersionInfo, reentrant_lock
+from strongroom.store import Health, Items, Option, Traits, VersionInfo, fork_safe_lock
 
 
 @dataclass
@@ -47,7 +47,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._histories: dict[str, _History] = {}
-        self._lock = reentrant_lock()
+        self._lock = fork_safe_lock(self, "_lock")
 
     def close(self) -> None:
         """Drop all secrets."""

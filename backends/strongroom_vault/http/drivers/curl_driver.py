@@ -14,7 +14,6 @@ from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
 from strongroom.errors import StoreError
-from strongroom.store import reentrant_lock
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers.bulk import AT_ONCE, run_many
 from strongroom_vault.http.drivers.driver import Driver
@@ -59,7 +58,7 @@ class CurlDriver(Driver):
         self._open_pool()
 
     def _open_pool(self) -> None:
-        self._changed = Condition(reentrant_lock())
+        self._changed = Condition()
         self._waiting = 0
         self._open: WeakSet[Channel] = WeakSet()  # one that an interrupted call lost does not count
         self._idle: list[Channel] = []

@@ -14,7 +14,7 @@ from strongroom._manager import SecretsManager
 from strongroom.integrations.credentials import CredentialSource, ServerLogin
 from strongroom.integrations.database import account, is_refusal, url
 from strongroom.secrets_manager import default_manager
-from strongroom.store import reentrant_lock
+from strongroom.store import fork_safe_lock
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper as _Wrapper
@@ -41,7 +41,7 @@ class CredentialWrapper(_Wrapper):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._closing = reentrant_lock()
+        self._closing = fork_safe_lock(self, "_closing")
         self._is_idle = False
         self._watched: CredentialSource | None = None
 

@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from strongroom.events import Event, EventKind, cache_hits, listen
-from strongroom.store import reentrant_lock
+from strongroom.store import fork_safe_lock
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, inf)
 """Upper bounds of the histogram, in seconds."""
@@ -36,7 +36,7 @@ class StrongroomCollector(Collector):
     """
 
     def __init__(self) -> None:
-        self._lock = reentrant_lock()
+        self._lock = fork_safe_lock(self, "_lock")
         self._events: Counter[tuple[str, str, str]] = Counter()
         self._buckets: dict[tuple[str, str], Counter[float]] = {}
         self._sums: Counter[tuple[str, str]] = Counter()
