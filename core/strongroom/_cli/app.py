@@ -200,11 +200,11 @@ class _StderrHandler(logging.Handler):
         self._printed.clear()
 
 
-_log_handler = _StderrHandler()
+log_handler = _StderrHandler()
 
 
 def _is_verbose() -> bool:
-    return _log_handler.level <= logging.DEBUG
+    return log_handler.level <= logging.DEBUG
 
 
 def _start_logging(*, verbose: bool, color: bool) -> None:
@@ -213,7 +213,7 @@ def _start_logging(*, verbose: bool, color: bool) -> None:
     Other libraries stay at warnings: their debug output may hold the body of a response.
     """
     level = logging.DEBUG if verbose else logging.WARNING
-    _log_handler.start(level, color=color)
-    logging.getLogger().addHandler(_log_handler)
+    log_handler.start(level, color=color)
+    logging.getLogger().addHandler(log_handler)
     for package in registry.packages() if verbose else ():
         logging.getLogger(package).setLevel(level)

@@ -86,7 +86,7 @@ def test_signals_go_on_to_the_command():
 def test_a_signal_that_comes_before_the_command_starts_is_passed_on():
     """It arrives while the command is being started."""
     child = child_process.Child(["sleep", "60"])
-    with child_process._signal_forwarding(child):
+    with child_process.signal_forwarding(child):
         os.kill(os.getpid(), signal.SIGTERM)
         assert child.run(dict(os.environb)) == 128 + signal.SIGTERM
 
@@ -133,10 +133,10 @@ def test_on_a_terminal_the_command_has_the_keyboard_and_ctrl_c_once():
 @pytest.mark.parametrize(("foreground", "passed"), [(True, []), (False, [signal.SIGINT, signal.SIGQUIT])])
 def test_what_the_terminal_sends_to_all_is_not_passed_on(monkeypatch, foreground, passed):
     """The command has it already. Without a terminal, or behind one, it comes from somebody who knows us alone."""
-    monkeypatch.setattr(child_process, "_is_in_foreground", lambda: foreground)
+    monkeypatch.setattr(child_process, "is_in_foreground", lambda: foreground)
     child, got = child_process.Child(["true"]), []
     child.signal = got.append
-    with child_process._signal_forwarding(child):
+    with child_process.signal_forwarding(child):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGQUIT)
         signal.raise_signal(signal.SIGTERM)
@@ -148,7 +148,7 @@ def test_who_is_in_the_foreground_of_a_terminal():
     asks = [
         sys.executable,
         "-c",
-        "from strongroom._cli.process import child_process; print(child_process._is_in_foreground())",
+        "from strongroom._cli.process import child_process; print(child_process.is_in_foreground())",
     ]
     assert pexpect.run(" ".join((asks[0], "-c", f"'{asks[2]}'")), timeout=60).strip() == b"True"
     alone = subprocess.run(asks, capture_output=True, check=True, start_new_session=True, timeout=60)

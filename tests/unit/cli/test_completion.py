@@ -65,7 +65,7 @@ def offered_in(printed: str, shell: str) -> list[str]:
 def tab(capsys, monkeypatch):
     """What each shell is offered for the words before the cursor, the last of which is not yet whole."""
     monkeypatch.setattr(completion, "CHAIN_TIME", 60)  # of a busy machine
-    logging.getLogger().removeHandler(app._log_handler)  # of an earlier command in this process
+    logging.getLogger().removeHandler(app.log_handler)  # of an earlier command in this process
 
     def press(*words: str, shell: str = "bash") -> list[str]:
         with monkeypatch.context() as patched:

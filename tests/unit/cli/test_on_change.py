@@ -290,7 +290,7 @@ def test_changes_within_a_moment_are_one_reaction():
     assert done.wait(LONG)
     reaction.stop()
     assert len(calls) == 2
-    assert not reaction._thread.is_alive()
+    assert "strongroom reaction" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_a_reaction_that_fails_is_repeated():
@@ -314,7 +314,7 @@ def test_without_a_change_there_is_no_reaction():
     reaction = Reaction(lambda: pytest.fail("it was called"), quiet=0.0)
     reaction.start()
     reaction.stop()
-    assert not reaction._thread.is_alive()
+    assert "strongroom reaction" not in {thread.name for thread in threading.enumerate()}
 
 
 # --- export -----------------------------------------------------------------------------------------------------------

@@ -2,23 +2,23 @@
 
 import pytest
 
-from strongroom._cli.read.redacted_output import _LONGEST_LINE, _OVERLAP, complete
+from strongroom._cli.read.redacted_output import LONGEST_LINE, OVERLAP, complete
 from strongroom._fingerprints import Fingerprints
 
 VALUE = b"canary-real-value-77"
-SIZE = _LONGEST_LINE + _OVERLAP
+SIZE = LONGEST_LINE + OVERLAP
 
 
 @pytest.mark.parametrize("offset", [-len(VALUE), -len(VALUE) + 1, -10, -1, 0, 1])
 def test_a_value_at_the_cut_of_a_very_long_line_is_masked(offset):
     known = Fingerprints(binary=True)
     known.add(VALUE)
-    start = _LONGEST_LINE + offset
+    start = LONGEST_LINE + offset
     held = b"x" * start + VALUE + b"x" * (SIZE - start - len(VALUE))
     end = complete(known, held)
     parts = (known.mask(part.decode("latin-1")) for part in (held[:end], held[end:]))
     shown = "".join(parts)
-    assert end >= _LONGEST_LINE
+    assert end >= LONGEST_LINE
     assert (shown.count("[redacted]"), len(shown)) == (1, SIZE - len(VALUE) + len("[redacted]"))
 
 

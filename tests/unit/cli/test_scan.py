@@ -193,8 +193,8 @@ def test_a_store_that_cannot_be_read_fails_the_scan(command):
 
 
 def test_a_value_across_two_blocks_is_found_once_on_its_line(monkeypatch):
-    monkeypatch.setattr(files, "_BLOCK", 64)
-    monkeypatch.setattr(files, "_OVERLAP", 32)
+    monkeypatch.setattr(files, "BLOCK", 64)
+    monkeypatch.setattr(files, "OVERLAP", 32)
     known = Fingerprints(binary=True)
     known.add(VALUE, "a#b")
     for offset in range(130):

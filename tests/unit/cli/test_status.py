@@ -15,8 +15,8 @@ from strongroom import SecretsManager, events
 from strongroom import status as reports
 from strongroom._cli.operate.status.migrations import Migrations
 from strongroom._cli.operate.status.model import ChainStatus, LinkStatus
-from strongroom._cli.operate.status.status import _screen
-from strongroom._cli.operate.status.view import _next
+from strongroom._cli.operate.status.status import screen
+from strongroom._cli.operate.status.view import next_event
 from strongroom._config import CacheConfig, LinkConfig, discovery
 from strongroom.migrate import Migrator
 from strongroom.rotate.rotations import RotationStatus
@@ -179,10 +179,10 @@ def test_a_small_screen_tells_how_much_it_leaves_out():
     status = ChainStatus(datetime.now(UTC), None, None, False, links, CacheConfig(), None, (), (), ())
 
     def lines(height: int) -> list[str]:
-        screen = StringIO()
-        console = Console(file=screen, width=80, height=height)
-        console.print(_screen(console, status, paths=False), end="")
-        return screen.getvalue().splitlines()
+        text = StringIO()
+        console = Console(file=text, width=80, height=height)
+        console.print(screen(console, status, paths=False), end="")
+        return text.getvalue().splitlines()
 
     whole, small = lines(100), lines(12)
     assert "30 store-29" in whole[-1]
@@ -195,10 +195,10 @@ def test_a_rotation_in_its_grace_time_is_revoked_next():
     now = datetime(2026, 1, 1, tzinfo=UTC)
     week = now + timedelta(days=7)
     found = RotationStatus("app", "password", "vault", "promoted", unfinished=True, due=week)
-    assert _next(replace(found, grace_end=now + timedelta(hours=2)), now) == "revokes in 2 h"
-    assert _next(replace(found, grace_end=now), now) == "revocation is due"
-    assert _next(replace(found, state="done", unfinished=False), now) == "due in 7 d"
-    assert _next(replace(found, state="absent", unfinished=False, due=None), now) == ""
+    assert next_event(replace(found, grace_end=now + timedelta(hours=2)), now) == "revokes in 2 h"
+    assert next_event(replace(found, grace_end=now), now) == "revocation is due"
+    assert next_event(replace(found, state="done", unfinished=False), now) == "due in 7 d"
+    assert next_event(replace(found, state="absent", unfinished=False, due=None), now) == ""
 
 
 def test_watch_ends_with_ctrl_c(terminal, script):

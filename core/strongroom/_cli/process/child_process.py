@@ -86,7 +86,7 @@ class Child:
         """
         following: Mapping[bytes, bytes] | None = variables
         code = 0
-        with SignalArrival() as arrival, _signal_forwarding(self):
+        with SignalArrival() as arrival, signal_forwarding(self):
             while following is not None:
                 self._start(following)
                 code = self._wait(arrival)
@@ -99,7 +99,7 @@ class Child:
         with self._lock:
             if number in _ENDING:
                 self._asked_to_end, self._next = True, None
-            if number not in _TERMINAL_SIGNALS or not _is_in_foreground():
+            if number not in _TERMINAL_SIGNALS or not is_in_foreground():
                 self.signal(number)
 
     def signal(self, number: int) -> None:
@@ -159,14 +159,14 @@ class Child:
                 os.kill(os.getpid(), signal.SIGSTOP)
 
 
-def _signal_forwarding(child: Child) -> AbstractContextManager[None]:
+def signal_forwarding(child: Child) -> AbstractContextManager[None]:
     """Forward signals to the child while the block runs, instead of handling them."""
     # An ignored signal stays ignored in the child, as `nohup` expects; a handler would not be inherited.
     wanted = [number for number in _FORWARDED if signal.getsignal(number) is not signal.SIG_IGN]
     return handled(wanted, lambda number, _: child.forward(number))
 
 
-def _is_in_foreground() -> bool:
+def is_in_foreground() -> bool:
     """Return True if this process group is in the foreground of its terminal."""
     try:
         terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)

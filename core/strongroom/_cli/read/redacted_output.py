@@ -11,10 +11,10 @@ from contextlib import contextmanager, suppress
 from strongroom._fingerprints import Fingerprints
 
 _READ_SIZE = 1 << 16
-_LONGEST_LINE = 1 << 20
+LONGEST_LINE = 1 << 20
 """Bytes of a line that are held back until its end comes."""
 
-_OVERLAP = 1 << 16
+OVERLAP = 1 << 16
 """Bytes of a longer line that stay held back, because a value may begin in them."""
 
 
@@ -43,9 +43,9 @@ def complete(known: Fingerprints, held: bytes) -> int:
     """Return how many of these bytes can be written: whole lines, or of a very long line what no value runs over."""
     if end := held.rfind(b"\n") + 1:
         return end
-    if len(held) <= _LONGEST_LINE:
+    if len(held) <= LONGEST_LINE:
         return 0
-    end = len(held) - _OVERLAP
+    end = len(held) - OVERLAP
     for match in known.find(held.decode("latin-1")):
         if match.start >= end:
             break

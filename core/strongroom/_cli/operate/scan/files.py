@@ -18,10 +18,10 @@ from typing import IO, NamedTuple, TypeAlias
 from strongroom._fingerprints import Fingerprints
 from strongroom.errors import ConfigurationError
 
-_BLOCK = 1 << 22
+BLOCK = 1 << 22
 """Bytes that are searched at once."""
 
-_OVERLAP = 1 << 16
+OVERLAP = 1 << 16
 """Bytes that are searched again with the next block: longer than nearly every form of a value."""
 
 _LARGEST = 1 << 30
@@ -71,14 +71,14 @@ def search(known: Fingerprints, stream: IO[bytes] | io.BufferedIOBase, place: st
     left = _LARGEST
     decoder: codecs.IncrementalDecoder | None = None
     while left > 0:
-        block = stream.read(min(_BLOCK, left))
+        block = stream.read(min(BLOCK, left))
         if left == _LARGEST and block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             decoder = codecs.getincrementaldecoder("utf-16")("replace")
         left -= len(block)
         end = not block or left <= 0
         content = block if decoder is None else decoder.decode(block, end).encode("utf-8", "replace")
         text = (held + content).decode("latin-1")
-        limit = len(text) if end else max(len(text) - _OVERLAP, 0)
+        limit = len(text) if end else max(len(text) - OVERLAP, 0)
         counted = 0
         for match in known.find(text):
             if match.start >= limit:

@@ -67,13 +67,13 @@ def _watch(monitor: Monitor, interval: float, *, paths: bool) -> None:
     try:
         with Live(console=console, screen=True, auto_refresh=False) as live:
             while True:
-                live.update(_screen(console, monitor.status(), paths=paths), refresh=True)
+                live.update(screen(console, monitor.status(), paths=paths), refresh=True)
                 time.sleep(_FRAME)
     except KeyboardInterrupt:
         return
 
 
-def _screen(console: Console, status: ChainStatus, *, paths: bool) -> SegmentLines:
+def screen(console: Console, status: ChainStatus, *, paths: bool) -> SegmentLines:
     """Return the lines that fit on the screen. If there are more, the last one tells how many."""
     from rich.console import Group
     from rich.segment import Segment, SegmentLines

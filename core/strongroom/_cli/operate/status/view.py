@@ -96,10 +96,10 @@ def _rotation(row: RotationRow, number: int, now: datetime, *, paths: bool) -> t
         return name, state("warning", "unknown"), row.fault, row.rotator, row.store
     found = row.status
     style = "warning" if found.overdue or found.unfinished else found.state
-    return name, state(style, found.state), _next(found, now), found.rotator, found.store
+    return name, state(style, found.state), next_event(found, now), found.rotator, found.store
 
 
-def _next(status: RotationStatus, now: datetime) -> str:
+def next_event(status: RotationStatus, now: datetime) -> str:
     """Return what happens next to a rotation, and when; an empty string if its state says it all."""
     if status.grace_end is not None:
         left = (status.grace_end - now).total_seconds()
