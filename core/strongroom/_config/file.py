@@ -194,8 +194,23 @@ def _merged(base: Mapping[str, Table], level: Mapping[str, Table]) -> Iterator[t
 # --- tables of a chain, of stores and of rotations --------------------------------------------------------------------
 
 
-def read_chain(chain: object, table: Table, *, production: bool) -> tuple[LinkConfig, ...]:
+def read_chain(
+    chain: object,
+    table: Table,
+    *,
+    production: bool,
+    environment: str | None = None,
+    stores: dict[str, StoreConfig] | None = None,
+) -> tuple[LinkConfig, ...]:
     """Parse a chain: a list of store names, and of tables with a store name and the policy of the link.
+
+    Args:
+        chain: the list.
+        table: the table that has it.
+        production: the rules of production apply.
+        environment: as in `read_store`.
+        stores: for the argument `chain`, whose tables may have the plugin and options of a store: a mapping that these
+            are added to. With None such keys are refused.
 
     Raises:
         ConfigurationError: a link is malformed, or a store is in the chain twice. Names the link.
@@ -209,18 +224,15 @@ def read_chain(chain: object, table: Table, *, production: bool) -> tuple[LinkCo
         name = f"{table.name}.chain[{number}]" if table.name else f"chain[{number}]"
         if not isinstance(values, Mapping):
             raise ConfigurationError(f"{source}: {name} must be a store's name or a table, not {kind(values)}")
-        link = _link(Table(values, table.document, name), production=production)
+        own = Table(conceal(values), table.document, name)
+        link = _link(own, production=production)
         if link.store in links:
             raise ConfigurationError(f"{source}: {name}: the store {link.store} is in the chain already")
         links[link.store] = link
+        if stores is not None:
+            stores[link.store] = read_store(link.store, [own], environment)
+        own.close()
     return tuple(links.values())
-
-
-def split_entry(entry: Mapping[str, object]) -> tuple[dict[str, object], dict[str, object]]:
-    """Return the settings of the link, and the plugin and options of its store, of an entry of the argument `chain`."""
-    keys = {"store", *declared(LinkConfig)}
-    link = {key: value for key, value in entry.items() if key in keys}
-    return link, conceal({key: value for key, value in entry.items() if key not in keys})
 
 
 def _link(table: Table, *, production: bool) -> LinkConfig:
@@ -230,7 +242,6 @@ def _link(table: Table, *, production: bool) -> LinkConfig:
     if not NAME.fullmatch(store):
         table.fail("store", f"is not a store name: {NAME_RULE}")
     settings = {"store": table.setting("store", store), **table.read(declared(LinkConfig))}
-    table.close()
     values: dict[str, Any] = {name: setting.value for name, setting in settings.items()}
     return LinkConfig.default(store, production=production)._replace(**values, settings=settings)
 

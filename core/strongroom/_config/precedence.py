@@ -1,7 +1,7 @@
 """Merging of the sources of a configuration: arguments, variables, the file, ambient variables. Pure."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from typing import Any, NamedTuple
 
@@ -21,13 +21,11 @@ from strongroom._config import (
     setting_hint,
 )
 from strongroom._config.document import Document, Table
-from strongroom._config.file import FileConfig, read_chain, read_settings, read_store, split_entry
+from strongroom._config.file import FileConfig, read_chain, read_settings
 from strongroom._config.hints import convert
 from strongroom._config.variables import Variables, option_variable
 from strongroom.env_names import EnvironmentMapping
 from strongroom.errors import ConfigurationError
-
-_CHAIN = Document("the argument chain", Rank.ARGUMENT)
 
 
 class Arguments(NamedTuple):
@@ -80,24 +78,6 @@ class Arguments(NamedTuple):
             if value is not None
         }
 
-    def links(self) -> object:
-        """Return the chain without the options of its stores; `read_chain` refuses one that is not a list."""
-        return [link for link, _ in self._entries()] if isinstance(self.chain, list | tuple) else self.chain
-
-    def stores(self, environment: str | None) -> dict[str, StoreConfig]:
-        """Return the stores with a plugin or options in the chain."""
-        found: dict[str, StoreConfig] = {}
-        for number, (link, options) in enumerate(self._entries()):
-            if options and isinstance(link, Mapping) and isinstance(name := link.get("store"), str):
-                table = Table(options, _CHAIN, f"chain[{number}]")
-                found[name] = read_store(name, [table], environment)
-        return found
-
-    def _entries(self) -> Iterator[tuple[object, Mapping[str, object]]]:
-        """Yield each link of the chain, and the plugin and options of its store."""
-        for entry in self.chain if isinstance(self.chain, list | tuple) else ():
-            yield split_entry(entry) if isinstance(entry, Mapping) else (entry, {})
-
 
 def build(
     arguments: Arguments,
@@ -125,9 +105,10 @@ def build(
             f"The environment {file.environment} is selected, and {file.source} is not there, or has neither "
             "environments nor {environment} nor production = true"
         )
-    chain = _chain(arguments, variables, file, ambient)
+    argument_stores: dict[str, StoreConfig] = {}
+    chain = _chain(arguments, variables, file, ambient, argument_stores)
     stores = _stores(chain, variables, file, plugins)
-    for name, given in arguments.stores(file.environment).items():
+    for name, given in argument_stores.items():
         own = stores[name] if given.plugin in {name, stores[name].plugin} else given
         stores[name] = own.with_options(given.options)
     if argument_options := arguments.options():
@@ -160,10 +141,17 @@ def build(
 
 
 def _chain(
-    arguments: Arguments, variables: Variables, file: FileConfig, ambient: Sequence[Ambient]
+    arguments: Arguments,
+    variables: Variables,
+    file: FileConfig,
+    ambient: Sequence[Ambient],
+    stores: dict[str, StoreConfig],
 ) -> tuple[LinkConfig, ...]:
+    """Return the links, and add the stores of the argument `chain` to `stores`."""
     if arguments.chain is not None:
-        return read_chain(arguments.links(), Table({}, _CHAIN), production=file.production)
+        table = Table({}, Document("the argument chain", Rank.ARGUMENT))
+        production, environment = file.production, file.environment
+        return read_chain(arguments.chain, table, production=production, environment=environment, stores=stores)
     if file.chain is not None:
         return file.chain
     has_vault = (
