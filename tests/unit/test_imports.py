@@ -1,14 +1,18 @@
 """What importing Strongroom loads, and what it offers."""
 
 import ast
+import itertools
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 
 import strongroom
+
+ROOT = Path(__file__).parents[2]
 
 HEAVY = {
     "hvac",
@@ -148,9 +152,8 @@ def test_every_public_name_is_there():
 
 def test_a_backend_imports_published_modules_only():
     """As a third party's package does: a module of the top level without an underscore, or an `spi`."""
-    root = Path(__file__).parents[2]
     folders = ("backends", "docs/examples", "docs/how-to")
-    files = [file for folder in folders for file in (root / folder).rglob("*.py")]
+    files = [file for folder in folders for file in (ROOT / folder).rglob("*.py")]
     private = []
     for file in files:
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
@@ -163,3 +166,132 @@ def test_a_backend_imports_published_modules_only():
             private += [f"{file.name}: {name}" for name in names if name.startswith("strongroom.") and "._" in name]
     assert len(files) > 80
     assert private == []
+
+
+# --- circles ----------------------------------------------------------------------------------------------------------
+
+
+def sources() -> dict[str, ast.Module]:
+    """Return the modules of the core and of the backends by name, parsed."""
+    modules = {}
+    for folder in (ROOT / "core", ROOT / "backends"):
+        for file in folder.rglob("*.py"):
+            name = ".".join(file.relative_to(folder).with_suffix("").parts).removesuffix(".__init__")
+            modules[name] = ast.parse(file.read_text("utf-8"))
+    return modules
+
+
+def for_type_checkers(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
+def imported(module: ast.Module) -> Iterator[tuple[str, str]]:
+    """Yield module and name of each import, in functions too, but not those for a type checker alone."""
+    nodes: list[ast.AST] = [module]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+        if isinstance(node, ast.ImportFrom):
+            yield from ((node.module or "", alias.name) for alias in node.names)
+        children = node.orelse if isinstance(node, ast.If) and for_type_checkers(node) else ast.iter_child_nodes(node)
+        blocks = ast.stmt | ast.ExceptHandler | ast.match_case
+        nodes.extend(child for child in children if isinstance(child, blocks))
+
+
+def lazy_names(module: ast.Module) -> dict[str, tuple[str, str]]:
+    """Return the names that a type checker finds in a module: if others import one, it comes at its first use."""
+    found: dict[str, tuple[str, str]] = {}
+    for block in filter(for_type_checkers, module.body):
+        for node in block.body:
+            if isinstance(node, ast.ImportFrom):
+                found |= {alias.asname or alias.name: (node.module or "", alias.name) for alias in node.names}
+            elif isinstance(node, ast.Assign):  # such as `parse = module.parse`
+                origin = ast.unparse(node.value).partition(".")[0]
+                found |= {ast.unparse(target): found[origin] for target in node.targets if origin in found}
+    return found
+
+
+def import_graph(modules: Mapping[str, ast.Module]) -> dict[str, set[str]]:
+    """Return the modules that each module imports."""
+    lazy = {name: lazy_names(module) for name, module in modules.items()}
+
+    def targets(origin: str, name: str) -> Iterator[str]:
+        if f"{origin}.{name}" in modules:
+            yield f"{origin}.{name}"
+            return
+        yield origin
+        if name in lazy.get(origin, {}):
+            yield from targets(*lazy[origin][name])
+
+    return {
+        module: {target for origin, name in imported(tree) for target in targets(origin, name)}
+        & modules.keys() - {module}
+        for module, tree in modules.items()
+    }
+
+
+def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
+    """Return the sets of modules that reach each other, by Tarjan's algorithm."""
+    index: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    stack: list[str] = []
+    found = []
+    numbers = itertools.count()
+
+    def visit(module: str) -> None:
+        index[module] = lowest[module] = next(numbers)
+        stack.append(module)
+        for target in graph[module]:
+            if target not in index:
+                visit(target)
+            if target in stack:
+                lowest[module] = min(lowest[module], lowest[target])
+        if lowest[module] == index[module]:
+            start = stack.index(module)
+            found.append(sorted(stack[start:]))
+            del stack[start:]
+
+    for module in graph:
+        if module not in index:
+            visit(module)
+    return [circle for circle in found if len(circle) > 1]
+
+
+def test_no_modules_import_each_other():
+    """Neither directly nor through others, nor in a function, which would hide the circle from Python.
+
+    An import of a package's name counts as one of the package, whose `__init__` runs then. If the package imports the
+    name at its first use, by a `__getattr__` of the module, it counts as one of the module that has the name, too. That
+    a module's own packages run before it does not count, nor does an import for a type checker alone.
+    """
+    graph = import_graph(sources())
+    assert len(graph) > 300
+    assert "strongroom._manager" in graph["strongroom.secrets_manager"]
+    assert circles(graph) == []
+
+
+LAZY = "if TYPE_CHECKING:\n    from b import name\n    from package import b as c\n    other = c.other"
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("import b", "import a"),
+        ("from b import name", "def later():\n    from a import other"),
+        ("try:\n    import c\nexcept ImportError: ...", "if True:\n    import a"),
+        ("from package import name", "import a"),
+        ("from package import other", "..."),
+    ],
+    ids=["at the top", "in a function", "through a third", "of a lazy name", "of another lazy name"],
+)
+def test_a_circle_is_found(first, second):
+    texts = {"a": first, "b": second, "c": "from b import name", "package": LAZY, "package.b": "from a import x"}
+    (circle,) = circles(import_graph({name: ast.parse(text) for name, text in texts.items()}))
+    assert "a" in circle
+    assert "b" in circle or "package.b" in circle
+
+
+def test_an_import_for_a_type_checker_is_no_circle():
+    texts = {"a": "import b", "b": "if TYPE_CHECKING:\n    import a"}
+    assert circles(import_graph({name: ast.parse(text) for name, text in texts.items()})) == []
