@@ -184,8 +184,8 @@ class StoreConnection:
 
         After a row of outages, or when the call's own time is over, the remaining paths are not requested.
         """
-        refused = {path: self._path_breakers[path] for path in paths if path in self._path_breakers}
-        refused = {path: breaker for path, breaker in refused.items() if not breaker.admit()}
+        known = ((path, self._path_breakers.get(path)) for path in paths)  # another thread may drop one
+        refused = {path: breaker for path, breaker in known if breaker is not None and not breaker.admit()}
         yield from ((path, _known_outage(breaker, path, self._name)) for path, breaker in refused.items())
         paths = [path for path in paths if path not in refused]
         if not paths:
@@ -312,8 +312,8 @@ class StoreConnection:
         if outage.path_only:
             breaker = self._path_breakers.setdefault(path, Breaker(self.timeout, clock=self.breaker.clock))
             breaker.failed(outage.copy(attempts=(), checks=()))
-            while len(self._path_breakers) > _MOST_PATHS:
-                self._path_breakers.pop(next(iter(self._path_breakers), path), None)
+            for oldest in list(self._path_breakers)[:-_MOST_PATHS]:
+                self._path_breakers.pop(oldest, None)
 
 
 def _known_outage(breaker: Breaker, path: str | None, store: str) -> StoreUnavailableError:
