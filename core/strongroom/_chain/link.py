@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from datetime import datetime
 from functools import partial
@@ -302,20 +302,30 @@ class Link:
                     del led[path]
             with fail_fast(not fresh and all(self.cache.stale(path) for path in led)):
                 for path, answer in self._read_each(list(led), fresh=fresh):
-                    results[path] = self._complete(path, led[path], answer, fresh=fresh)
+                    results[path] = self._complete(path, led[path], answer)
                     del led[path]
         finally:
             for path, flight in led.items():  # after an interrupt: threads that joined these flights must not hang
                 self.cache.fail(path, flight, StoreUnavailableError(path, "the batch was given up"))
-        results |= {path: self._landed(path, flight, fresh=fresh) for path, flight in joined.items()}
+        results |= {path: self._landed(path, flight) for path, flight in joined.items()}
+        if not fresh:
+            results.update(self._stale_for(results))
         return results
 
-    def _landed(self, path: str, flight: Future[Secret], *, fresh: bool) -> Reading | StrongroomError:
+    def _stale_for(self, results: Mapping[str, Reading | StrongroomError]) -> dict[str, Reading]:
+        """Return the stale secrets that there are in the place of outages. One look finds all those on disk."""
+        outages = {path: result for path, result in results.items() if isinstance(result, StoreUnavailableError)}
+        found = {path: stale for path, outage in outages.items() if (stale := self._stale(path, outage, on_disk=False))}
+        others = [path for path in outages if path not in found]
+        on_disk = self._disk.stale_many(others) if self._disk is not None and others else {}
+        return found | {path: _stale_reading(secret, outages[path]) for path, secret in on_disk.items()}
+
+    def _landed(self, path: str, flight: Future[Secret]) -> Reading | StrongroomError:
         """Return the result of a read that somebody else leads: see `MemoryCache.wait`."""
         try:
             return Reading.of(self.cache.wait(path, flight))
         except StrongroomError as error:
-            return self._failed(error, path, fresh=fresh)
+            return self._failed(error, path)
 
     def _read_each(self, paths: list[str], *, fresh: bool) -> Iterable[tuple[str, Secret | StrongroomError]]:
         ask = self.connection.read_each
@@ -328,28 +338,21 @@ class Link:
                 return _read_local(store, path, None)
             return None if fresh else self._cached_or_stale(path, None, patient=False)
         except StrongroomError as error:
-            return self._stale_or(error, path, fresh=fresh)
+            return error
 
-    def _complete(
-        self, path: str, flight: Flight, answer: Secret | StrongroomError, *, fresh: bool
-    ) -> Reading | StrongroomError:
+    def _complete(self, path: str, flight: Flight, answer: Secret | StrongroomError) -> Reading | StrongroomError:
         """End a flight of the batch with the store's answer."""
         if isinstance(answer, Secret):
             self.cache.complete(path, flight, answer)
             return Reading.of(answer)
         self.cache.fail(path, flight, answer)
-        return self._failed(answer, path, fresh=fresh)
+        return self._failed(answer, path)
 
-    def _failed(self, error: StrongroomError, path: str, *, fresh: bool) -> Reading | StrongroomError:
-        """Return the result of a path that the store did not answer with a secret."""
+    def _failed(self, error: StrongroomError, path: str) -> StrongroomError:
+        """Return the error of a path that the store did not answer with a secret."""
         if isinstance(error, PermissionDeniedError | AuthenticationError):
             self._forget_denied(path)
-        return self._stale_or(error, path, fresh=fresh)
-
-    def _stale_or(self, error: StrongroomError, path: str, *, fresh: bool) -> Reading | StrongroomError:
-        """Return the stale secret if the error is an outage and there is one; else the error."""
-        stale = self._stale(path, error) if isinstance(error, StoreUnavailableError) and not fresh else None
-        return error if stale is None else stale
+        return error
 
     def _cached(self, path: str, key: str | None, *, keyed: bool) -> Reading | None:
         snapshot = self.cache.current(path, key)
@@ -366,7 +369,7 @@ class Link:
         if snapshot is not None:
             return self._unsealed(snapshot, outage)
         secret = self._disk.stale(path) if on_disk and self._disk is not None else None
-        return None if secret is None else Reading.of(secret)._replace(outage=outage)
+        return None if secret is None else _stale_reading(secret, outage)
 
     def _unsealed(self, snapshot: Snapshot, outage: StoreUnavailableError | None = None) -> Reading | None:
         data = self.cache.open(snapshot.fields or {})
@@ -513,3 +516,7 @@ def _read_local(store: GuardedStore, path: str, key: str | None) -> Reading:
     if key is not None and store.keyed:
         return Reading(SensitiveDict({key: store.read_key(path, key)}))
     return Reading.of(store.read(path))
+
+
+def _stale_reading(secret: Secret, outage: StoreUnavailableError) -> Reading:
+    return Reading.of(secret)._replace(outage=outage)

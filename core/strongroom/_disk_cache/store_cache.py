@@ -104,8 +104,12 @@ class StoreCache:
 
     def stale(self, path: str) -> AgedSecret | None:
         """Return the secret at a path if an outage may still serve it. An absence is never served in an outage."""
-        look = self._look([path])
-        return None if look is None else self._stale_in(look, path)
+        return self.stale_many([path]).get(path)
+
+    def stale_many(self, paths: Sequence[str]) -> dict[str, AgedSecret]:
+        """Return `stale` of each path that has one, from one look."""
+        look = self._look(paths)
+        return {} if look is None else {path: secret for path in paths if (secret := self._stale_in(look, path))}
 
     def age(self, path: str) -> float | None:
         """Return the age of the entry of a path in seconds, current or not; None if there is none."""

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from strongroom._config import CacheConfig
+from strongroom._chain.link import Link
+from strongroom._config import CacheConfig, LinkConfig
 from strongroom._disk_cache import entry as entry_module
 from strongroom._disk_cache import keys as keys_module
 from strongroom._disk_cache.container import Container
@@ -307,6 +308,22 @@ def test_a_batch_opens_the_file_as_often_as_one_path(folder, monkeypatch):
             opened.clear()
     assert counts[:2] == [2, 1]  # nothing lies there before the first read, which looks and adds
     assert counts[2:] == [3, 1]
+
+
+def test_a_batch_in_an_outage_opens_the_file_as_often_as_one_path(folder, clocks, monkeypatch):
+    paths = [f"b/{number}" for number in range(50)]
+    read_all(folder, paths)
+    clocks.pass_by(400)
+    opened, connect = [], sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *args, **options: opened.append(1) or connect(*args, **options))
+    counts = []
+    for asked in (paths[:1], paths):
+        link = Link(LinkConfig("vault"), unavailable, CacheConfig(), disk=Cache(folder))
+        readings = link.read_many(asked)
+        assert all(reading.outage is not None for reading in readings.values())
+        counts.append(len(opened))
+        opened.clear()
+    assert counts[0] == counts[1]
 
 
 def test_a_batch_that_is_given_up_keeps_the_answers_that_it_has(folder):
