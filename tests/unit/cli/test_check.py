@@ -1,7 +1,6 @@
 """`strongroom check`: what it says of each row of `[secrets]`, its exit codes, and waiting."""
 
 import json
-import os
 import subprocess
 from pathlib import Path
 
@@ -297,16 +296,6 @@ def test_the_code_is_that_of_what_needs_the_most_doing():
     answers = resolve(rows, read)
     assert [int(exit_code(answers[first:])) for first in range(len(kinds))] == [7, 1, 6, 4, 3, 5]
     assert exit_code(()) == 0
-
-
-def test_a_closed_pipe_is_silent(script):
-    """As for every command."""
-    configure(ROWS)
-    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-    process = subprocess.Popen([script, "check"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=buffered)
-    process.stdout.close()
-    _, err = process.communicate(timeout=LONG)
-    assert (process.returncode, err) == (141, b"")
 
 
 def test_a_reason_that_rows_share_is_shown_once(script):

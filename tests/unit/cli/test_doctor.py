@@ -200,15 +200,3 @@ def test_json_has_a_version_and_an_object_for_each_store(command, strangers):
         ],
         "disk_cache": None,
     }  # fmt: skip
-
-
-# --- a terminal -------------------------------------------------------------------------------------------------------
-
-
-def test_no_color_is_heard(terminal, script, monkeypatch):
-    """As for every command."""
-    configure('chain = ["env"]')
-    monkeypatch.setenv("NO_COLOR", "1")
-    code, screen = terminal(script, "doctor").ended()
-    assert code == 0
-    assert "\x1b" not in screen

@@ -281,17 +281,6 @@ def test_an_interruption_while_modules_are_imported_is_silent_too(monkeypatch, c
 
 
 @pytest.mark.usefixtures("configured")
-def test_ctrl_c_at_the_prompt_is_silent_too(terminal, script, monkeypatch):
-    """Nothing was stored, and no traceback says so."""
-    monkeypatch.setenv("TERM", "dumb")  # which is not told to mark pastes
-    screen = terminal(script, "set", "app/config", "password")
-    screen.waits_for("Value of app/config#password: ")
-    screen.interrupts()
-    code, rest = screen.ended()
-    assert (code, rest.strip()) == (130, "")
-
-
-@pytest.mark.usefixtures("configured")
 @pytest.mark.parametrize("arguments", [("get", "odd/values"), ("list", "-r"), ("stores",), ("--help",)])
 def test_a_closed_pipe_is_silent(script, arguments):
     """As in `strongroom list | head -1`: the code says SIGPIPE, and nothing else is said."""
