@@ -79,10 +79,6 @@ async def aclose() -> None:
         await manager.aclose()
 
 
-def _current() -> SecretsManager | None:
-    return _default
-
-
 def default_manager() -> SecretsManager:
     """Return the manager that the functions of this module use. The first call creates it from the configuration."""
     global _default  # noqa: PLW0603
@@ -96,7 +92,7 @@ def default_manager() -> SecretsManager:
 
 def _close_at_exit() -> None:
     """Close the default manager: not only a token of Vault is a session that a server would keep."""
-    if (manager := _current()) is not None:
+    if (manager := _default) is not None:
         manager.close()
 
 
