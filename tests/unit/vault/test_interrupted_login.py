@@ -5,9 +5,11 @@ from __future__ import annotations
 import signal
 import time
 from contextlib import suppress
+from typing import ClassVar
 
 import pytest
 
+from strongroom.secret import SensitiveStr
 from strongroom.store import remaining, time_limit
 from strongroom_vault.auth import Grant
 from strongroom_vault.http.messages import Reply
@@ -25,10 +27,10 @@ pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="needs PO
 class Login:
     """Gives a token at each login."""
 
-    repeatable = True
+    repeatable: ClassVar[bool] = True
 
     def login(self, send: object) -> Grant:
-        return Grant("token", 1000.0, renewable=True, revocable=True)
+        return Grant(SensitiveStr("token"), 1000.0, renewable=True, revocable=True)
 
 
 def send(*_: object, **__: object) -> Reply:
