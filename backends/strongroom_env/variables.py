@@ -10,7 +10,7 @@ from strongroom.env_names import EnvironmentMapping, is_service_link, variable_v
 from strongroom.errors import SecretNotFoundError
 from strongroom.paths import entries_below
 from strongroom.secret import Secret, Value, protect
-from strongroom.store import Traits, fork_safe_lock
+from strongroom.store import Traits
 
 logger = logging.getLogger("strongroom.env")
 
@@ -33,8 +33,7 @@ class VariableStore(ABC):
     def __init__(self, mapping: EnvironmentMapping, origin: str) -> None:
         self._mapping = mapping
         self._origin = origin
-        self._warned: set[str] = set()
-        self._warning = fork_safe_lock(self, "_warning")
+        self._warned: dict[str, object] = {}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._origin!r})"
@@ -90,10 +89,8 @@ class VariableStore(ABC):
         if not value:
             return None
         if is_service_link(name, value):
-            with self._warning:
-                first = name not in self._warned
-                self._warned.add(name)
-            if first:
+            mark = object()
+            if self._warned.setdefault(name, mark) is mark:  # the first thread
                 logger.warning("%s in %s is skipped: it holds a Kubernetes service link", name, self._origin)
             return None
         return protect(variable_value(value))

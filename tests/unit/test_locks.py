@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,13 +26,11 @@ from strongroom import dotenv, secrets_manager
 from strongroom._boundary.validation import ValidatedStore
 from strongroom._files.file_store import FileStore
 from strongroom._files.json_codec import JsonCodec
-from strongroom.env_names import EnvironmentMapping
 from strongroom.errors import StrongroomError
 from strongroom.private_file import lock_folder
 from strongroom.secret import SensitiveStr
 from strongroom.store import fork_safe_lock, locks, time_limit
 from strongroom.store.memory import MemoryStore
-from strongroom_env.variables import VariableStore
 from strongroom_vault.auth import Grant, wrapping
 from strongroom_vault.dynamic.dynamic_store import VaultDynamic
 from strongroom_vault.http.messages import Reply
@@ -53,14 +51,6 @@ class Held(NamedTuple):
 
     lock: Any
     operation: Callable[[], object]
-
-
-class Variables(VariableStore):
-    def variables(self, path: str | None) -> Mapping[str, str]:
-        return {"REDIS_PORT": "tcp://10.0.0.1:6379"}
-
-    def close(self) -> None:
-        pass
 
 
 class Auth:
@@ -135,11 +125,6 @@ def default_manager(tmp_path: Path) -> Held:
     return Held(secrets_manager._making, lambda: secrets_manager.set_default_manager(None))
 
 
-def variable_warning(tmp_path: Path) -> Held:
-    store = Variables(EnvironmentMapping({}), "the environment")
-    return Held(store._warning, lambda: store._usable("REDIS_PORT", store.variables(None)))
-
-
 def dotenv_warning(tmp_path: Path) -> Held:
     return Held(dotenv._logging, lambda: dotenv.log_once(tmp_path / ".env", "note"))
 
@@ -192,7 +177,6 @@ TABLE = [
     file_write,
     file_close,
     default_manager,
-    variable_warning,
     dotenv_warning,
     request_rate,
     token_login,
