@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom_vault.plugin import open_vault
 from support.vault.cluster import TestCluster
 from support.vault.proxy import FaultProxy
@@ -45,8 +45,8 @@ def open_guarded(cluster) -> Iterator:
     """A function that opens a front on the store at these addresses, the cluster's where none are given."""
     with contextlib.ExitStack() as stack:
 
-        def open_(*urls: str, **options: object) -> ValidatedStore:
+        def open_(*urls: str, **options: object) -> GuardedStore:
             given = {"url": list(urls) or cluster.urls, "token": cluster.token, **options}
-            return stack.enter_context(contextlib.closing(ValidatedStore(open_vault(**given), "vault")))
+            return stack.enter_context(contextlib.closing(GuardedStore(open_vault(**given), "vault")))
 
         yield open_

@@ -5,7 +5,7 @@ import logging
 import secrets
 from typing import ClassVar
 
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import StoreError, WriteOutcomeUnknownError
 from strongroom.store import boot_time
 from strongroom_vault.auth.approle import AppRole
@@ -47,7 +47,7 @@ class Operation:
 
     def open(self):
         """Opens the client, before the fault strikes. Every node has what the cluster was given."""
-        self.front = ValidatedStore(open_vault(**self.options), "vault")
+        self.front = GuardedStore(open_vault(**self.options), "vault")
 
     @property
     def session(self):
@@ -198,7 +198,7 @@ class Login(Operation):
 
     def run(self):
         self.close()
-        self.front = ValidatedStore(open_vault(**self.options), "vault")
+        self.front = GuardedStore(open_vault(**self.options), "vault")
         return ANSWER
 
     def close(self):

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from strongroom import SecretsManager, StoreUnavailableError
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom_vault.plugin import open_vault
 from support.vault.cluster import TestCluster
 
@@ -121,7 +121,7 @@ def read(secrets, ledger, readings, whole, stopping):
 
 def write(cluster, ledger, stopping):
     """Writes the next number of each path in turn, each as often as it takes until it is acknowledged."""
-    front = ValidatedStore(open_vault(url=cluster.urls, token=cluster.token), "vault")
+    front = GuardedStore(open_vault(url=cluster.urls, token=cluster.token), "vault")
     turn = 0
     while not stopping.wait(WRITE_EVERY):
         number = ledger.begin(turn % PATHS)

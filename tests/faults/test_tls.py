@@ -8,7 +8,7 @@ import threading
 import pytest
 import trustme
 
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import WriteOutcomeUnknownError
 from strongroom.store import time_limit
 from strongroom_vault.errors import VaultConnectionError
@@ -39,7 +39,7 @@ def secure_front(openbao, authority, secure_proxy, tmp_path):
         def open_(*before, **options):
             urls = [*before, secure_proxy.url]
             given = {"url": urls, "token": openbao.token, "ca_cert": tmp_path / "ca.pem", **options}
-            return stack.enter_context(contextlib.closing(ValidatedStore(open_vault(**given), "vault")))
+            return stack.enter_context(contextlib.closing(GuardedStore(open_vault(**given), "vault")))
 
         yield open_
 

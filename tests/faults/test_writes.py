@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import ConflictError, SecretNotFoundError, WriteOutcomeUnknownError
 from strongroom.secret import same
 from strongroom.store import time_limit
@@ -57,7 +57,7 @@ def open_through(openbao, proxy):
 
         def open_(mount, token=openbao.token):
             store = open_vault(url=proxy.url, token=token, mount=mount)
-            return stack.enter_context(contextlib.closing(ValidatedStore(store, "vault")))
+            return stack.enter_context(contextlib.closing(GuardedStore(store, "vault")))
 
         yield open_
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom._config import Config
 from strongroom.errors import (
     MigrationError,
@@ -55,7 +55,7 @@ def mount(openbao):
     fronts = []
 
     def open_(name, *, token=openbao.token, url=openbao.url):
-        fronts.append(ValidatedStore(open_vault(url=url, token=token, mount=name, max_retries=5), f"vault:{name}"))
+        fronts.append(GuardedStore(open_vault(url=url, token=token, mount=name, max_retries=5), f"vault:{name}"))
         return fronts[-1]
 
     yield open_

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from programs.migration_process import Killable
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom.migrate import ItemState, OnConflict, dump_plan, parse_plan, runs
 from strongroom.migrate.endpoints import Endpoints
 from strongroom.secret import Secret
@@ -34,7 +34,7 @@ def target(request, openbao, tmp_path, monkeypatch):
     mount = request.getfixturevalue(request.param)
     monkeypatch.setenv("VAULT_ADDR", openbao.url)
     monkeypatch.setenv("VAULT_TOKEN", openbao.token)
-    front = ValidatedStore(open_vault(url=openbao.url, token=openbao.token, mount=mount), f"vault:{mount}")
+    front = GuardedStore(open_vault(url=openbao.url, token=openbao.token, mount=mount), f"vault:{mount}")
     for path in ("app/s03", "app/s04", "app/s17"):
         front.write(path, {"user": SECRETS[path]["user"], "own": "kept"})
     front.write("app/s05", SECRETS["app/s05"])
@@ -50,7 +50,7 @@ def target(request, openbao, tmp_path, monkeypatch):
 def planned(openbao, target, tmp_path):
     """A plan that overwrites, from a source with labels, as a file."""
     mount = openbao.fresh_mount(version=2)
-    source = ValidatedStore(open_vault(url=openbao.url, token=openbao.token, mount=mount), "source")
+    source = GuardedStore(open_vault(url=openbao.url, token=openbao.token, mount=mount), "source")
     for path, data in SECRETS.items():
         source.write(path, data)
     for path, labels in LABELS.items():

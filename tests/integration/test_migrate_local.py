@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom.migrate import ItemState, OnConflict, PlannedState, runs
 from strongroom.secret import Secret, same
 from strongroom.store.memory import open_memory
@@ -33,7 +33,7 @@ def local(request, tmp_path):
 
 def held(store):
     """All secrets of a store."""
-    guarded = ValidatedStore(store, "local")
+    guarded = GuardedStore(store, "local")
     return {path: secret.data for path, secret in guarded.read_many(guarded.walk()) if isinstance(secret, Secret)}
 
 

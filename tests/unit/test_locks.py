@@ -23,7 +23,7 @@ import strongroom_env
 import strongroom_local
 import strongroom_vault
 from strongroom import dotenv, secrets_manager
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom._files.file_store import FileStore
 from strongroom._files.json_codec import JsonCodec
 from strongroom.errors import StrongroomError
@@ -95,7 +95,7 @@ def new_dynamic() -> VaultDynamic:
 
 
 def guard_close(tmp_path: Path) -> Held:
-    store = ValidatedStore(MemoryStore(), "memory")
+    store = GuardedStore(MemoryStore(), "memory")
     return Held(store._boundary._closing, store.close)
 
 

@@ -1,21 +1,16 @@
-"""Paths, keys and data are validated where they enter: once, and by every entry."""
+"""Paths, keys and data are validated by every entry."""
 
 import asyncio
 import inspect
-import sys
-from collections import Counter
-from types import FrameType
 
 import pytest
 
-from strongroom import SecretsManager, paths, secret
+from strongroom import SecretsManager
 from strongroom._boundary.guard import GuardedStore
-from strongroom._boundary.validation import ValidatedStore
 from strongroom._chain.chain import Chain
 from strongroom._manager.versions import Versions
 from strongroom.errors import InvalidDataError, InvalidPathError, StrongroomError
 from strongroom.rotate.rotations import Rotations
-from strongroom.store.memory import MemoryStore
 from support.stores import RemoteStore
 
 BAD_PATHS = ["", "/a", "a/", "a//b", "a/../b", ".", "a\nb", "a\\b", "a\u2028", "\ud800", "x" * 1025, 5, None, ["a"]]
@@ -129,9 +124,8 @@ def call(owner: object, name: str, **given: object) -> object:
 DROPS_ONLY_FROM_THE_CACHE = frozenset({"invalidate"})
 MANAGER = entries(SecretsManager, "path", but=DROPS_ONLY_FROM_THE_CACHE)
 CHAIN = entries(Chain, "path", but=frozenset({"forget"}))
-GUARD = entries(
-    GuardedStore, "path", but=frozenset({"call", "makes"})
-)  # `call` gets an operation, `makes` only reads names
+GUARD = entries(GuardedStore, "path", but=frozenset({"call", "makes", "unwrapped"}))
+"""All but the generic one, one whose answer to an error is True, and one whose path is for messages."""
 
 
 def test_the_entries_are_found():
@@ -150,7 +144,7 @@ def test_every_entry_refuses_a_bad_path(manager, store, path):
     owners = [(manager, name) for name in MANAGER]
     owners += [(manager.versions, name) for name in entries(Versions, "path")]
     owners += [(manager.rotations, name) for name in entries(Rotations, "path")]
-    owners += [(ValidatedStore(store, "store"), name) for name in GUARD]
+    owners += [(GuardedStore(store, "store"), name) for name in GUARD]
     store.called.clear()
     for owner, name in owners:
         with pytest.raises(InvalidPathError):
@@ -166,7 +160,7 @@ def test_a_collection_refuses_each_bad_path_alone(manager, store, path):
         assert (list(batch), list(batch.errors)) == (["a/b"], [path])
     with pytest.raises(InvalidPathError):
         manager.watch(["a/b", path], print)
-    valid = ValidatedStore(store, "store")
+    valid = GuardedStore(store, "store")
     for results in (
         valid.read_many(["a/b", path]),
         valid.write_many([("a/b", {"k": "v"}), (path, {"k": "v"})]),
@@ -183,7 +177,7 @@ def test_a_collection_refuses_each_bad_path_alone(manager, store, path):
 @pytest.mark.parametrize("prefix", [path for path in BAD_PATHS if path not in ("", "a/")], ids=repr)
 def test_every_listing_refuses_a_bad_prefix(manager, store, prefix):
     """A folder may end in a slash, and the empty one is the top."""
-    valid = ValidatedStore(store, "store")
+    valid = GuardedStore(store, "store")
     for owner, kind in ((manager, SecretsManager), (valid, GuardedStore)):
         for name in entries(kind, "prefix"):
             with pytest.raises(InvalidPathError):
@@ -195,13 +189,13 @@ def test_every_listing_refuses_a_bad_prefix(manager, store, prefix):
 def test_every_write_refuses_bad_data(manager, store, data):
     """Before the store is asked anything."""
     owners = [(manager, name) for name in entries(SecretsManager, "data")]
-    owners += [(ValidatedStore(store, "store"), name) for name in entries(GuardedStore, "data")]
+    owners += [(GuardedStore(store, "store"), name) for name in entries(GuardedStore, "data")]
     assert {"set_secret", "aset_secret", "write", "write_if", "vet", "write_formed"} == {name for _, name in owners}
     for owner, name in owners:
         with pytest.raises((InvalidDataError, InvalidPathError)):
             call(owner, name, data=data)
         assert store.called == [], name
-    outcomes = dict(ValidatedStore(store, "store").write_many([("a", data), ("b", {"k": "v"})]))
+    outcomes = dict(GuardedStore(store, "store").write_many([("a", data), ("b", {"k": "v"})]))
     assert isinstance(outcomes["a"], StrongroomError)
     assert isinstance(outcomes["b"], int)
 
@@ -210,55 +204,8 @@ def test_every_write_refuses_bad_data(manager, store, data):
 def test_every_entry_refuses_a_bad_version(manager, store, version):
     """A version of another type would be another version to some stores."""
     owners = [(manager.versions, name) for name in entries(Versions, "version")]
-    owners += [(ValidatedStore(store, "store"), name) for name in entries(GuardedStore, "version")]
+    owners += [(GuardedStore(store, "store"), name) for name in entries(GuardedStore, "version")]
     for owner, name in owners:
         with pytest.raises(InvalidPathError):
             call(owner, name, version=version)
         assert store.called == [], name
-
-
-def validations(operation, *arguments, **options) -> dict[str, int]:
-    """How often each check is made, and data is put into redacted types, in a call and its threads' own."""
-    checks = {check.__code__: check.__name__ for check in (paths.check_path, paths.check_key, secret.check_data)}
-    counted: Counter[str] = Counter()
-
-    def note(frame: FrameType, event: str, _: object) -> None:
-        if event == "call" and frame.f_code in checks:
-            counted[checks[frame.f_code]] += 1
-
-    sys.setprofile(note)
-    try:
-        operation(*arguments, **options)
-    finally:
-        sys.setprofile(None)
-    return dict(counted)
-
-
-def test_a_read_validates_once(manager):
-    """Also one that opens the store, and one that the cache answers."""
-    for _ in range(2):
-        assert validations(manager.get_secret, "a/b") == {"check_path": 1}
-        assert validations(manager.resolve, "a/b", "k", fresh=True) == {"check_path": 1, "check_key": 1}
-    assert validations(manager.get_secrets, ["a/b", "a/c"]) == {"check_path": 2}
-    assert validations(manager.get_secret, "a/b", "k") == {}  # a cached field is found under a valid name
-
-
-@pytest.mark.parametrize("kind", [RemoteStore, MemoryStore])
-@pytest.mark.parametrize("replace", [False, True])
-def test_a_write_validates_once(kind, replace):
-    """A merge reads the secret and writes what the data is merged into."""
-    with SecretsManager(chain=[kind()]) as manager:
-        for _ in range(2):
-            counted = validations(manager.set_secret, "a/b", {"k": "v", "n": 1}, replace=replace)
-            assert counted == {"check_path": 1, "check_data": 1, "check_key": 2}  # each key is a part of the data
-        assert validations(manager.delete_secret, "a/b") == {"check_path": 1}
-
-
-def test_a_migration_validates_once_for_each_call(store):
-    """Its paths come from listings and plans, so the store that it uses validates them."""
-    valid = ValidatedStore(store, "store")
-    assert validations(valid.read, "a/b") == {"check_path": 1}
-    assert validations(lambda: list(valid.read_many(["a/b", "a/c"]))) == {"check_path": 2}
-    assert validations(valid.write, "a/b", {"k": "v"}) == {"check_path": 1, "check_data": 1, "check_key": 1}
-    items = [("a/b", {"k": "v"}), ("a/c", {"k": "v"})]
-    assert validations(lambda: list(valid.write_many(items))) == {"check_path": 2, "check_data": 2, "check_key": 2}

@@ -6,7 +6,7 @@ import traceback
 import pytest
 
 from strongroom import SecretsManager
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import (
     ConfigurationError,
     ConflictError,
@@ -258,7 +258,7 @@ BAD_VERSIONS = [True, 1.5, None, b"1", "", "a\nb", "x" * 1025, "\ud800"]
 @pytest.mark.parametrize("version", BAD_VERSIONS, ids=ascii)
 def test_what_can_name_no_version_is_refused_before_the_store_sees_it(store, version):
     """In one line, which does not repeat it."""
-    front = ValidatedStore(store, "store")
+    front = GuardedStore(store, "store")
     for operation in (front.read_version, front.undelete, front.destroy):
         with pytest.raises(InvalidPathError, match="a version") as caught:
             operation("app", version)
@@ -272,7 +272,7 @@ def test_what_can_name_no_version_is_refused_before_the_store_sees_it(store, ver
 def test_labels_that_are_none_are_refused_before_the_store_sees_them(store, labels):
     """Names and texts, and nothing else."""
     with pytest.raises((InvalidDataError, InvalidPathError)):
-        ValidatedStore(store, "store").write_metadata("app", labels)
+        GuardedStore(store, "store").write_metadata("app", labels)
     assert store.read_metadata("app") == {}
 
 
@@ -283,7 +283,7 @@ def test_labels_are_copied():
         def write_metadata(self, path, metadata):
             self._history(path).labels = metadata
 
-    front, labels = ValidatedStore(Sharing(), "store"), {"owner": "billing"}
+    front, labels = GuardedStore(Sharing(), "store"), {"owner": "billing"}
     front.write("app", {"own": "1"})
     front.write_metadata("app", labels)
     labels.clear()
@@ -310,7 +310,7 @@ def test_labels_are_copied():
 def test_an_answer_that_is_none_is_the_plugins_fault(store, method, answer):
     """Another version is never taken for the one that was asked for, nor a wrong type for an empty history."""
     setattr(store, method, lambda *_: answer)
-    front = ValidatedStore(store, "store")
+    front = GuardedStore(store, "store")
     arguments = ("app", 1) if method == "read_version" else ("app",)
     with pytest.raises(StoreError, match="bug in the store's plugin") as caught:
         getattr(front, method)(*arguments)

@@ -28,8 +28,8 @@ def unexpected(method: str, answer: object, expected: str, part: str = "") -> An
     return AnswerError(f"{method}() returned {f'{part} of type {kind}' if part else kind}, expected {expected}")
 
 
-def as_secret(answer: Any, path: str, method: str = "read") -> Secret:
-    """Return the answer to a read of `path`."""
+def as_secret(answer: Any, method: str, path: str, *_: object) -> Secret:
+    """Return the secret at `path`."""
     if not isinstance(answer, Secret):
         raise unexpected(method, answer, "Secret")
     if answer.path != path:  # a mixed-up connection, or an alias
@@ -50,25 +50,31 @@ def as_secret(answer: Any, path: str, method: str = "read") -> Secret:
     return answer
 
 
-def as_value(answer: Any) -> Value:
-    """Return the answer to `read_key`."""
+def as_value(answer: Any, method: str, *_: object) -> Value:
+    """Return the value of a key."""
     if is_value(answer):
         value: Value = answer
         return value
-    raise unexpected("read_key", _stray(answer), "text, bytes, number, boolean, null, list or mapping")
+    raise unexpected(method, _stray(answer), "text, bytes, number, boolean, null, list or mapping")
 
 
-def as_version(answer: object, method: str) -> Version | None:
+def as_version(answer: object, method: str, *_: object) -> Version | None:
     """Return the answer to a write."""
     if answer is None or (isinstance(answer, int | str) and _is_version(answer)):
         return answer
     raise unexpected(method, answer, "int, str or None; the secret may have been written")
 
 
-def as_nothing(answer: object, method: str, doubt: str = "") -> None:
-    """Check the answer to a call that returns nothing. `doubt` names a change that it may have made."""
+def as_nothing(answer: object, method: str) -> None:
+    """Check the answer to a call that returns nothing."""
     if answer is not None:
-        raise unexpected(method, answer, f"None{doubt and f'; {doubt}'}")
+        raise unexpected(method, answer, "None")
+
+
+def as_deletion(answer: object, method: str, *_: object) -> None:
+    """Check the answer to a delete of `delete_many`."""
+    if answer is not None:
+        raise unexpected(method, answer, "None; the secret may have been deleted")
 
 
 def as_data(answer: Any, method: str) -> Mapping[str, Value]:
@@ -80,26 +86,22 @@ def as_data(answer: Any, method: str) -> Mapping[str, Value]:
     return answer
 
 
-def as_names(answer: object, method: str) -> tuple[str, ...]:
+def as_names(answer: object, method: str, *_: object) -> tuple[str, ...]:
     """Return a sequence of names."""
-    return tuple(as_text(method, name) for name in as_iterator(answer, method))
+    return tuple(as_text(name, method) for name in as_iterator(answer, method))
 
 
-def as_versions(answer: object, method: str = "versions") -> list[VersionInfo]:
+def as_versions(answer: object, method: str, *_: object) -> list[VersionInfo]:
     """Return the answer to `versions`."""
     if not isinstance(answer, Sequence):
         raise unexpected(method, answer, "a list of VersionInfo")
     if not answer:
         raise AnswerError(f"{method}() returned no version, expected SecretNotFoundError")
-    return [_version_info(info, method) for info in answer]
+    return [as_version_info(info, method) for info in answer]
 
 
-def as_newest(answer: object, _: str) -> VersionInfo:
-    """Return an answer of `newest_versions`."""
-    return _version_info(answer, "newest_versions")
-
-
-def _version_info(info: object, method: str) -> VersionInfo:
+def as_version_info(info: object, method: str, *_: object) -> VersionInfo:
+    """Return the description of one version."""
     if not isinstance(info, VersionInfo):
         raise unexpected(method, info, "VersionInfo", "an item")
     if not _is_version(info.version):
@@ -112,17 +114,17 @@ def _version_info(info: object, method: str) -> VersionInfo:
     return info
 
 
-def as_count(answer: object) -> int:
-    """Return the answer to `kept_versions`."""
+def as_count(answer: object, method: str, *_: object) -> int:
+    """Return a number that is at least 1."""
     if isinstance(answer, bool) or not isinstance(answer, int):
-        raise unexpected("kept_versions", answer, "int")
+        raise unexpected(method, answer, "int")
     if answer < 1:
-        raise AnswerError("kept_versions() returned less than 1")
+        raise AnswerError(f"{method}() returned less than 1")
     return answer
 
 
-def as_labels(answer: object, method: str = "read_metadata") -> dict[str, str]:
-    """Return the answer to `read_metadata`, or the labels of another answer."""
+def as_labels(answer: object, method: str, *_: object) -> dict[str, str]:
+    """Return the labels of a secret."""
     if not isinstance(answer, Mapping):
         raise unexpected(method, answer, "a mapping of str to str", "labels")
     for part in (part for label in answer.items() for part in label):
@@ -131,15 +133,15 @@ def as_labels(answer: object, method: str = "read_metadata") -> dict[str, str]:
     return dict(answer)
 
 
-def as_secret_of(answer: object, path: str, version: Version, method: str = "read_version") -> Secret:
-    """Return the answer to `read_version`."""
-    secret = as_secret(answer, path, method)
+def as_secret_of(answer: object, method: str, path: str, version: Version) -> Secret:
+    """Return one version of the secret at `path`."""
+    secret = as_secret(answer, method, path)
     if secret.version != version:
         raise AnswerError(f"{method}() returned another version")
     return secret
 
 
-def as_health(answer: object) -> Health:
+def as_health(answer: object, *_: object) -> Health:
     """Return the answer to `probe`."""
     if not isinstance(answer, Health):
         raise unexpected("probe", answer, "Health")
@@ -170,11 +172,6 @@ def _check_check(check: object) -> None:
         raise unexpected("probe", check.state, "CheckState", "a check with a state")
 
 
-def as_cautions(answer: object) -> tuple[str, ...]:
-    """Return the answer to `cautions`."""
-    return as_names(answer, "cautions")
-
-
 def as_iterator(answer: Any, method: str) -> Iterator[Any]:
     """Return an iterator over a list that a store returned."""
     if isinstance(answer, str | bytes) or not isinstance(answer, Iterable):
@@ -193,17 +190,22 @@ def outcome(operation: Callable[..., _R], *arguments: object) -> _R | StoreError
 def as_outcome(answer: object, method: str) -> tuple[str, Any]:
     """Return an item of a bulk operation, a path and its outcome."""
     if isinstance(answer, tuple) and len(answer) == 2:
-        return as_text(method, answer[0]), answer[1]
+        return as_text(answer[0], method), answer[1]
     raise unexpected(method, answer, "a path and its outcome", "an item")
 
 
-def as_labeled(answer: object) -> tuple[str, dict[str, str]]:
+def as_labeled(answer: object, method: str, *_: object) -> tuple[str, dict[str, str]]:
     """Return an item of `walk_labels`, a path and its labels."""
-    path, labels = as_outcome(answer, "walk_labels")
-    return path, as_labels(labels, "walk_labels")
+    path, labels = as_outcome(answer, method)
+    return path, as_labels(labels, method)
 
 
-def as_text(method: str, answer: object) -> str:
+def as_anything(answer: object, *_: object) -> object:
+    """Return an answer that nothing depends on."""
+    return answer
+
+
+def as_text(answer: object, method: str, *_: object) -> str:
     """Return an item that is a text. A listed name or path may be invalid."""
     if isinstance(answer, str):
         return answer
@@ -274,3 +276,25 @@ def _stray(value: object) -> object:
     if isinstance(value, list | tuple):
         return next((_stray(part) for part in value if not is_value(part)), value)
     return value
+
+
+CHECKS: Mapping[str, Callable[..., Any]] = {
+    "any": as_anything,
+    "cautions": as_names,
+    "count": as_count,
+    "deletion": as_deletion,
+    "health": as_health,
+    "labels": as_labels,
+    "labels of a path": as_labeled,
+    "newest version": as_version_info,
+    "secret": as_secret,
+    "secret of a version": as_secret_of,
+    "text": as_text,
+    "value": as_value,
+    "version": as_version,
+    "versions": as_versions,
+}
+"""Kind of answer, as `strongroom.store.operations` names it -> its check.
+
+A check takes the answer, the name of the method, and the arguments of the call.
+"""

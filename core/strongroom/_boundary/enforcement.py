@@ -30,6 +30,7 @@ from strongroom.store.deadline import (
     time_limit,
 )
 from strongroom.store.locks import fork_safe_lock
+from strongroom.store.operations import OPERATIONS
 from strongroom.store.plugin_calls import plugin_code
 from strongroom.store.protocols import Health, traits_of
 
@@ -38,7 +39,7 @@ _S = TypeVar("_S")
 MOST_OVERDUE = 32
 """With this many calls of one store that are still running past their deadlines, no further one is begun."""
 
-_METHODS = ("read", "list_entries", "write", "delete", "items", "create", "apply", "prove", "revoke", "close")
+_METHODS = (*OPERATIONS, "items", "create", "apply", "prove", "revoke", "close")
 """Methods of plugins that must be blocking."""
 
 _END: Final = object()
@@ -76,7 +77,7 @@ class Boundary:
     Attributes:
         traits: static facts about it.
         asynchronous: the plugin, if it is an asynchronous store, whose blocking methods keep the deadline themselves.
-        enforced: whether each call runs in a separate thread, and is given up at its deadline.
+        direct: whether a call needs no thread and no deadline of its own.
         limit: as given.
         bug: the hint of an error that only a bug can cause.
         closed: whether it is closed. Every later call is refused.
@@ -95,10 +96,10 @@ class Boundary:
         self.bug = bug_of(kind, self.type)
         _check_is_synchronous(plugin, name, kind)
         self.asynchronous = plugin if isinstance(plugin, AsyncSecretStore) else None
-        direct = self.asynchronous is not None or self.traits.local is True or self.traits.honors_deadline is True
-        self.enforced = not direct
+        punctual = self.asynchronous is not None or self.traits.local is True or self.traits.honors_deadline is True
+        self.direct = punctual and limit is None
         self.closed = False
-        self._enforcer = None if direct else Enforcer(name, kind)
+        self._enforcer = None if punctual else Enforcer(name, kind)
         self._plugin = plugin
         self._closing = fork_safe_lock(self, "_closing")
 

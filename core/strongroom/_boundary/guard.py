@@ -1,13 +1,11 @@
 """Wrapper that contains a store: everything but the store's author uses a store through it."""
 
-# Capabilities are protocols: passed around as classes, never instantiated.
-# mypy: disable-error-code="type-abstract"
-
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any, NoReturn, Self, TypeVar, cast
+from typing import Any, Self, cast, final
 
 from strongroom._boundary import answers, containment
 from strongroom._boundary.containment import AnswerError, translated
@@ -20,33 +18,32 @@ from strongroom.errors import (
     UnsupportedOperationError,
     WriteOutcomeUnknownError,
 )
-from strongroom.secret import Secret, Value, Version, observed, protect
-from strongroom.store import plugin_calls
-from strongroom.store.protocols import (
-    CAPABILITIES,
-    OPTIONAL_METHODS,
-    BulkStore,
-    CheckedItems,
-    CheckedStore,
-    DynamicStore,
-    Health,
-    Items,
-    KeyedStore,
-    ListableStore,
-    ProbedStore,
-    SecretStore,
-    VersionedStore,
-    VersionInfo,
-    WritableStore,
-    capabilities_of,
+from strongroom.paths import check_key, check_path, check_prefix
+from strongroom.secret import (
+    Secret,
+    Value,
+    Version,
+    check_data,
+    check_labels,
+    check_version,
+    conceal,
+    observed,
+    protect,
 )
+from strongroom.store import plugin_calls
+from strongroom.store.operations import CAPABILITIES, OPERATIONS, Operation, capabilities_of, operations_of
+from strongroom.store.protocols import CheckedItems, Health, Items, SecretStore, VersionInfo
 
-_R = TypeVar("_R")
-_C = TypeVar("_C")
-_READS = frozenset({"read_many", "newest_versions"})
-"""Bulk operations that change nothing. They yield each path once."""
+_ARGUMENTS: Mapping[str, Callable[[str, Any], object]] = {
+    "key": lambda path, key: check_key(key, path),
+    "data": check_data,
+    "version": check_version,
+    "labels": check_labels,
+}
+"""Kind of an argument, as the table of operations names it -> path and argument -> the argument, checked."""
 
 
+@final
 class GuardedStore:
     """Wrapper that contains a store.
 
@@ -56,9 +53,9 @@ class GuardedStore:
 
     A call of a store that does not declare to honor deadlines runs in a daemon thread, and is given up at its deadline.
 
-    Its caller has validated the paths and data. The chain has; everybody else uses a `validation.ValidatedStore`.
-
-    A listed name that is not a path, such as `..`, is yielded, and every operation refuses it: it hides no other name.
+    Paths, keys, data, versions and labels are validated before the store sees them. A bulk operation yields an invalid
+    item with its error. A listed name that is not a path, such as `..`, is yielded, and every operation refuses it: it
+    hides no other name.
 
     Args:
         store: any `SecretStore`.
@@ -68,12 +65,7 @@ class GuardedStore:
     Attributes:
         traits: static facts about the store.
         capabilities: names of the store's capabilities beyond reading.
-        optional: names of its methods that are found by name, such as `walk` or the migration hint `vet`.
-        enforced: whether Strongroom enforces the deadline of each call.
-        local, keyed, listable, writable, checked: whether the store has this capability.
-        bulk_reads, bulk_writes, bulk_checked, bulk_deletes: whether the store itself reads, writes, writes with
-            check-and-set, or deletes many secrets faster than one by one.
-        formed: whether the store can hold the same data in more than one form.
+        operations: names of the operations that the store itself has, such as `walk` or `write_many`.
 
     Raises:
         PluginError: the store needs a newer store protocol.
@@ -85,20 +77,7 @@ class GuardedStore:
         self._boundary = boundary or Boundary(store, name)
         self.traits = self._boundary.traits
         self.capabilities = capabilities_of(store)
-        self.optional = frozenset(name for name in OPTIONAL_METHODS if hasattr(store, name))
-        self._missing = {row.protocol: row.feature for row in CAPABILITIES if row.name not in self.capabilities}
-        self.local = self.traits.local is True and self._boundary.asynchronous is None
-        self.enforced = self._boundary.enforced
-        self._direct = not self.enforced and self._boundary.limit is None
-        self.keyed = "keyed" in self.capabilities
-        self.listable = "listable" in self.capabilities
-        self.writable = "writable" in self.capabilities
-        self.checked = "checked" in self.capabilities
-        self.bulk_reads = "bulk" in self.capabilities
-        self.bulk_writes = "write_many" in self.optional
-        self.bulk_checked = "write_many_if" in self.optional
-        self.bulk_deletes = "delete_many" in self.optional
-        self.formed = "write_formed" in self.optional
+        self.operations = operations_of(store)
 
     @classmethod
     def open(cls, opener: Callable[[], SecretStore], name: str) -> Self:
@@ -117,33 +96,41 @@ class GuardedStore:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, {type(self._store).__name__})"
 
-    def call(
-        self, capability: type[_C], path: str | None, operation: Callable[[_C], _R], *, changes: bool = False
-    ) -> _R:
-        """Return the result of an operation of a capability, such as `call(WritableStore, path, delete, changes=True)`.
+    def call(self, method: str, path: str, *given: Any) -> Any:
+        """Return the checked answer of an operation on one secret.
 
         Args:
-            capability: the protocol.
-            path: the path that errors name.
-            operation: takes the store.
-            changes: True for a write: if it overruns, its outcome is unknown.
+            method: the operation's name in the table. The other methods have its types.
+            path: the secret's path.
+            given: its other arguments. Data is concealed.
 
         Raises:
             UnsupportedOperationError: the store lacks the capability.
         """
-        store = self._require(capability, path)
-        return self._boundary.call(path, lambda: operation(store), changes=changes)
+        operation = OPERATIONS[method]
+        arguments = _checked(operation, path, *given)
+        self._require(operation, path)
+        check = answers.CHECKS[operation.answer]
+        call = getattr(self._store, method)
+        return self._boundary.call(path, lambda: check(call(*arguments), method, *arguments), changes=operation.changes)
+
+    def unwrapped(self, path: str) -> SecretStore:
+        """Return the store itself, for a plugin of its backend. Refuse if it is closed."""
+        self._boundary.check_open(path)
+        return cast("SecretStore", self._store)
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def read(self, path: str) -> Secret:
-        self._boundary.check_open(path)
-        if plugin_calls.watched or not self._direct:
-            return self._boundary.call(path, lambda: answers.as_secret(self._store.read(path), path))
+        """Return the whole secret at `path`."""
+        check_path(path)
+        boundary = self._boundary
+        if plugin_calls.watched or not boundary.direct or boundary.closed:
+            return boundary.call(path, lambda: answers.as_secret(self._store.read(path), "read", path))
         try:  # `contained` in place: every read of an application goes through here
-            return answers.as_secret(self._store.read(path), path)
+            return answers.as_secret(self._store.read(path), "read", path)
         except BaseException as error:  # noqa: BLE001  # as in `contained`
-            failure = translated(error, path, self.name, self._boundary.bug, type(self._store))
+            failure = translated(error, path, self.name, boundary.bug, type(self._store))
         raise failure
 
     def makes(self, path: str) -> bool:
@@ -152,13 +139,13 @@ class GuardedStore:
             return False
         self._boundary.check_open(path)
         try:
-            return self.call(DynamicStore, path, lambda store: store.makes(path)) is not False
+            return self.call("makes", path) is not False
         except StrongroomError:
             return True
 
     def read_key(self, path: str, key: str) -> Value:
         """Return one key, from a store with single-key reads."""
-        value = protect(self.call(KeyedStore, path, lambda store: answers.as_value(store.read_key(path, key))))
+        value = protect(self.call("read_key", path, key))
         observed(path, {key: value})
         return value
 
@@ -167,47 +154,40 @@ class GuardedStore:
 
         Of an asynchronous store several are read at a time.
         """
-        if not self.bulk_reads and (asynchronous := self._boundary.asynchronous) is not None:
-            self._boundary.check_open(None)
-            for path, result in asynchronous.read_each(paths):
-                yield path, answers.outcome(self._read_of, path, result)
+        items = ((path,) for path in paths)
+        asynchronous = self._boundary.asynchronous
+        if asynchronous is None or "read_many" in self.operations:
+            yield from self._many("read_many", items)
             return
-        if not self.bulk_reads:
-            yield from ((path, answers.outcome(GuardedStore.read, self, path)) for path in paths)
-            return
-        bulk = self._require(BulkStore, None)
-        yield from self._many(
-            "read_many",
-            bulk.read_many,
-            paths,
-            lambda path: path,
-            lambda answer, path: answers.as_secret(answer, path, "read_many"),
-        )
+        self._boundary.check_open(None)
+        refused: deque[tuple[str, StoreError]] = deque()
+        valid = (path for (path,) in _valid(OPERATIONS["read"], items, refused))
+        for path, result in asynchronous.read_each(valid):
+            yield path, answers.outcome(self._read_in_loop, path, result)
+        yield from refused
 
-    def _read_of(self, path: str, result: Callable[[], object]) -> Secret:
-        return self._boundary.call(path, lambda: answers.as_secret(result(), path, "aread"))
+    def _read_in_loop(self, path: str, result: Callable[[], object]) -> Secret:
+        return self._boundary.call(path, lambda: answers.as_secret(result(), "aread", path))
 
     def list_entries(self, prefix: str = "") -> Iterator[str]:
         """Yield the names directly below `prefix`, folders ending in `/`. At the end refuse any with a slash inside."""
-        listable = self._require(ListableStore, prefix or None)
-        yield from self._listed(
-            self._stream(
-                prefix, "list_entries", lambda: listable.list_entries(prefix), partial(answers.as_text, "list_entries")
-            ),
-            lambda name: answers.entry_error(name, prefix),
-        )
+        prefix = check_prefix(prefix)
+        names: Iterator[str] = self._stream("list_entries", prefix)
+        return self._listed(names, lambda name: answers.entry_error(name, prefix))
 
     def walk(self, prefix: str = "") -> Iterator[str]:
         """Yield the path of every secret below `prefix`. At the end refuse those that are not below it."""
-        walk = self._optional("walk") if self.listable else None
-        if walk is not None:
-            paths = self._stream(prefix, "walk", lambda: walk(prefix), partial(answers.as_text, "walk"))
-            yield from self._listed(paths, lambda path: answers.path_error(path, prefix))
-            return
+        prefix = check_prefix(prefix)
+        if not {"walk", "list_entries"} <= self.operations:
+            return self._walk_folders(prefix)
+        paths: Iterator[str] = self._stream("walk", prefix)
+        return self._listed(paths, lambda path: answers.path_error(path, prefix))
+
+    def _walk_folders(self, prefix: str) -> Iterator[str]:
         folders = [prefix]
         while folders:
             folder = folders.pop()
-            for name in GuardedStore.list_entries(self, folder):
+            for name in self.list_entries(folder):
                 path = f"{folder}/{name}" if folder else name
                 if (below := answers.subfolder(path, name)) is None:
                     yield path
@@ -230,136 +210,125 @@ class GuardedStore:
         self._boundary.check_open(None)
         if "probed" not in self.capabilities:
             return Health(ok=True, detail="open")
-        health = self.call(ProbedStore, None, lambda store: answers.as_health(store.probe()))
+        health = self._boundary.call(None, lambda: answers.as_health(self._store.probe()))
         return self._boundary.with_own_error(health)
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
     def write(self, path: str, data: Mapping[str, Value]) -> Version | None:
-        return self.call(
-            WritableStore, path, lambda store: answers.as_version(store.write(path, data), "write"), changes=True
-        )
+        """Replace the whole secret."""
+        data = conceal(data)
+        version: Version | None = self.call("write", path, data)
+        return version
 
     def write_if(self, path: str, data: Mapping[str, Value], expected: Version | None) -> Version | None:
         """Replace the whole secret if its newest version is `expected`; None expects that it does not exist."""
-        return self.call(
-            CheckedStore,
-            path,
-            lambda store: answers.as_version(store.write_if(path, data, expected), "write_if"),
-            changes=True,
-        )
+        data = conceal(data)
+        version: Version | None = self.call("write_if", path, data, expected)
+        return version
 
     def write_many(self, items: Items) -> Iterator[tuple[str, Version | StoreError | None]]:
         """Yield each path with its new version or its own error; one by one if the store has no bulk writes."""
-        return self._write_each("write_many", GuardedStore.write, items)
+        return self._many("write_many", map(_concealed, items))
 
     def write_many_if(self, items: CheckedItems) -> Iterator[tuple[str, Version | StoreError | None]]:
         """Yield each path with the result of `write_if`; one by one if the store has no bulk check-and-set."""
-        return self._write_each("write_many_if", GuardedStore.write_if, items)
-
-    def _write_each(
-        self, method: str, write: Callable[..., Version | None], items: Iterable[tuple[Any, ...]]
-    ) -> Iterator[tuple[str, Version | StoreError | None]]:
-        if (bulk := self._optional(method)) is None:
-            yield from ((item[0], answers.outcome(write, self, *item)) for item in items)
-        else:
-            yield from self._many(
-                method,
-                bulk,
-                items,
-                lambda item: item[0],
-                lambda answer, _: answers.as_version(answer, method),
-            )
+        return self._many("write_many_if", map(_concealed, items))
 
     def delete(self, path: str) -> None:
-        self.call(WritableStore, path, lambda store: store.delete(path), changes=True)
+        """Delete the secret."""
+        self.call("delete", path)
 
     def delete_many(self, paths: Iterable[str]) -> Iterator[tuple[str, StoreError | None]]:
         """Yield each path with None or its own error; one by one if the store has no bulk deletes."""
-        delete_many = self._optional("delete_many")
-        if delete_many is None:
-            yield from ((path, answers.outcome(GuardedStore.delete, self, path)) for path in paths)
-        else:
-            yield from self._many(
-                "delete_many",
-                delete_many,
-                paths,
-                lambda path: path,
-                lambda answer, _: answers.as_nothing(answer, "delete_many", "the secret may have been deleted"),
-            )
+        return self._many("delete_many", ((path,) for path in paths))
 
     # --- versions -----------------------------------------------------------------------------------------------------
 
     def versions(self, path: str) -> list[VersionInfo]:
-        return self.call(VersionedStore, path, lambda store: answers.as_versions(store.versions(path)))
+        """Return every version, oldest first."""
+        found: list[VersionInfo] = self.call("versions", path)
+        return found
 
     def newest_versions(self, paths: Iterable[str]) -> Iterator[tuple[str, VersionInfo | StoreError]]:
         """Yield each path once, with its newest version or its own error; nothing if the store has no such method."""
-        if (newest := self._optional("newest_versions")) is not None:
-            yield from self._many("newest_versions", newest, paths, lambda path: path, answers.as_newest)
+        if "newest_versions" not in self.operations:
+            return iter(())
+        return self._many("newest_versions", ((path,) for path in paths))
 
     def read_version(self, path: str, version: Version) -> Secret:
-        return self.call(
-            VersionedStore, path, lambda store: answers.as_secret_of(store.read_version(path, version), path, version)
-        )
+        """Return one version of a secret."""
+        secret: Secret = self.call("read_version", path, version)
+        return secret
 
     def kept_versions(self, path: str) -> int:
         """Return how many versions are guaranteed to survive further writes; one if the store keeps none."""
         if "versioned" not in self.capabilities:
             return 1
-        return self.call(VersionedStore, path, lambda store: answers.as_count(store.kept_versions(path)))
+        count: int = self.call("kept_versions", path)
+        return count
 
     def undelete(self, path: str, version: Version) -> None:
-        self.call(VersionedStore, path, lambda store: store.undelete(path, version), changes=True)
+        """Make a deleted version readable again."""
+        self.call("undelete", path, version)
 
     def destroy(self, path: str, version: Version) -> None:
-        self.call(VersionedStore, path, lambda store: store.destroy(path, version), changes=True)
+        self.call("destroy", path, version)
 
     def read_metadata(self, path: str) -> dict[str, str]:
-        return self.call(VersionedStore, path, lambda store: answers.as_labels(store.read_metadata(path)))
+        labels: dict[str, str] = self.call("read_metadata", path)
+        return labels
 
     def write_metadata(self, path: str, metadata: Mapping[str, str]) -> None:
-        self.call(VersionedStore, path, lambda store: store.write_metadata(path, metadata), changes=True)
+        self.call("write_metadata", path, metadata)
 
     # --- hints for migrations (`strongroom.migrate.spi.MigrationHints`) -----------------------------------------------
 
     def vet(self, path: str, data: Mapping[str, Value]) -> None:
         """Raise the error that a write would raise, as far as the store can know without writing."""
-        if (vet := self._optional("vet")) is not None:
-            self._boundary.call(path, lambda: vet(path, data))
+        data = conceal(data)
+        self._hint("vet", path, data)
 
     def vet_labels(self, path: str, labels: Mapping[str, str]) -> None:
         """Raise the error that `write_metadata` would raise, as far as the store can know without writing."""
-        if (vet_labels := self._optional("vet_labels")) is not None:
-            self._boundary.call(path, lambda: vet_labels(path, labels))
+        self._hint("vet_labels", path, labels)
 
     def cautions(self, path: str) -> tuple[str, ...]:
-        cautions = self._optional("cautions")
-        return () if cautions is None else self._boundary.call(path, lambda: answers.as_cautions(cautions(path)))
+        """Return the features that a copy of the secret would lack, in words."""
+        found: tuple[str, ...] | None = self._hint("cautions", path)
+        return found or ()
 
     def write_formed(self, path: str, data: Mapping[str, Value], form: Mapping[str, str]) -> Version | None:
         """Replace the whole secret, in the form that these labels name."""
-        write_formed = self._optional("write_formed") or self._unsupported("forms", path)
-        return self._boundary.call(
-            path, lambda: answers.as_version(write_formed(path, data, form), "write_formed"), changes=True
-        )
+        data = conceal(data)
+        version: Version | None = self.call("write_formed", path, data, form)
+        return version
 
     def walk_labels(self, prefix: str = "") -> Iterator[tuple[str, Mapping[str, str]]]:
         """Yield what `walk` yields, with those labels that `read` does not return."""
-        walk_labels = self._optional("walk_labels")
-        if walk_labels is None:
-            none: Mapping[str, str] = {}
-            yield from ((path, none) for path in self.walk(prefix))
-            return
+        prefix = check_prefix(prefix)
+        none: Mapping[str, str] = {}
+        if "walk_labels" not in self.operations:
+            return ((path, none) for path in self.walk(prefix))
+        return self._walk_labels(prefix)
+
+    def _walk_labels(self, prefix: str) -> Iterator[tuple[str, Mapping[str, str]]]:
         labeled: dict[str, Mapping[str, str]] = {}
 
         def paths() -> Iterator[str]:
-            for path, labels in self._stream(prefix, "walk_labels", lambda: walk_labels(prefix), answers.as_labeled):
+            for path, labels in self._stream("walk_labels", prefix):
                 labeled[path] = labels
                 yield path
 
         for path in self._listed(paths(), lambda path: answers.path_error(path, prefix)):
             yield path, labeled.pop(path)
+
+    def _hint(self, method: str, path: str, *given: Any) -> Any:
+        """Return the checked answer of a hint about one secret; None if the store lacks it."""
+        if method in self.operations:
+            return self.call(method, path, *given)
+        _checked(OPERATIONS[method], path, *given)
+        return None
 
     def close(self) -> None:
         """Close the store once. Every later call is refused."""
@@ -367,68 +336,94 @@ class GuardedStore:
 
     # --- the boundary -------------------------------------------------------------------------------------------------
 
-    def _optional(self, method: str) -> Callable[..., Any] | None:
-        """Return an optional method of the store, which is found by name; None if the store lacks it."""
-        return getattr(self._store, method, None)
+    def _require(self, operation: Operation, path: str | None) -> None:
+        """Refuse an operation that the store lacks.
 
-    def _require(self, capability: type[_C], path: str | None) -> _C:
-        """Return the store, typed as one that has the capability."""
-        if (feature := self._missing.get(capability)) is not None:
-            self._unsupported(feature, path)
-        return self._store  # type: ignore[no-any-return]  # detected when the store was wrapped
+        Raises:
+            UnsupportedOperationError: it lacks the capability, or the method if that belongs to no capability.
+        """
+        capability, name = operation.capability, operation.name
+        if capability not in self.capabilities if capability else name not in self.operations:
+            raise UnsupportedOperationError(path, f"it has no {CAPABILITIES.get(capability, name)}", store=self.name)
 
-    def _unsupported(self, feature: str, path: str | None) -> NoReturn:
-        raise UnsupportedOperationError(path, f"it has no {feature}", store=self.name)
+    def _stream(self, method: str, prefix: str) -> Iterator[Any]:
+        """Yield the checked items of a listing: see `Boundary.stream`."""
+        operation = OPERATIONS[method]
+        self._require(operation, prefix or None)
+        call, check = getattr(self._store, method), answers.CHECKS[operation.answer]
+        return self._boundary.stream(prefix or None, method, lambda: call(prefix), lambda item: check(item, method))
 
-    def _stream(
-        self,
-        prefix: str | None,
-        method: str,
-        operation: Callable[..., Iterator[Any]],
-        check: Callable[[Any], _R],
-        *given: Iterator[object],
-    ) -> Iterator[_R]:
-        """Yield the checked items of an operation: see `Boundary.stream`."""
-        changes = method not in _READS and bool(given)
-        return self._boundary.stream(prefix or None, method, operation, check, *given, changes=changes)
+    def _many(self, method: str, items: Iterable[tuple[Any, ...]]) -> Iterator[tuple[str, Any]]:
+        """Yield each path of a bulk operation, a path that is read once, with its result or its own error.
 
-    def _many(
-        self,
-        method: str,
-        operation: Callable[[Iterator[_C]], Iterator[tuple[str, Any]]],
-        items: Iterable[_C],
-        path_of: Callable[[_C], str],
-        as_result: Callable[[Any, str], _R],
-    ) -> Iterator[tuple[str, _R | StoreError]]:
-        """Yield each path of a bulk operation, a path that is read once, with its result or its own error."""
+        One by one if the store lacks the operation.
+        """
+        operation = OPERATIONS[method]
+        if method not in self.operations:
+            one = getattr(self, operation.one)
+            yield from ((item[0], answers.outcome(one, *item)) for item in items)
+            return
         asked: dict[str, int] = {}
+        refused: deque[tuple[str, StoreError]] = deque()
 
-        def given() -> Iterator[_C]:
-            for item in items:
-                path = path_of(item)
-                asked[path] = 1 if method in _READS else asked.get(path, 0) + 1
-                yield item
+        def given() -> Iterator[object]:
+            for item in _valid(operation, items, refused):
+                asked[item[0]] = asked.get(item[0], 0) + 1 if operation.changes else 1
+                yield item if len(item) > 1 else item[0]
 
         left = given()
-        outcome = partial(self._as_outcome, method, as_result)
-        for path, result in self._stream(None, method, operation, outcome, left):
+        call, outcome = getattr(self._store, method), partial(self._as_outcome, operation)
+        for path, result in self._boundary.stream(None, method, call, outcome, left, changes=operation.changes):
+            while refused:
+                yield refused.popleft()
             if asked.get(path):
                 asked[path] -= 1
                 yield path, result
         for _ in left:  # a store may end early
             pass
+        yield from refused
         for path in (path for path, count in asked.items() for _ in range(count)):
-            kind = StoreError if method in _READS else WriteOutcomeUnknownError
+            kind = WriteOutcomeUnknownError if operation.changes else StoreError
             yield path, kind(path, f"{method}() left it out", store=self.name, hint=self._boundary.bug)
 
-    def _as_outcome(
-        self, method: str, as_result: Callable[[Any, str], _R], item: object
-    ) -> tuple[str, _R | StoreError]:
+    def _as_outcome(self, operation: Operation, item: object) -> tuple[str, object]:
         """Return an item of a bulk operation: its path, and its checked result or its error without frames."""
-        path, answer = answers.as_outcome(item, method)
+        path, answer = answers.as_outcome(item, operation.name)
         try:
             if not isinstance(answer, StoreError):
-                return path, as_result(answer, path)
+                return path, answers.CHECKS[operation.answer](answer, operation.name, path)
         except AnswerError as error:
             answer = error
-        return path, cast("StoreError", translated(answer, path, self.name, self._boundary.bug, type(self._store)))
+        return path, translated(answer, path, self.name, self._boundary.bug, type(self._store))
+
+
+def _checked(operation: Operation, path: str, *given: Any) -> tuple[Any, ...]:
+    """Return the arguments of an operation.
+
+    Raises:
+        StoreError: one is invalid.
+    """
+    checked: list[object] = [check_path(path)]
+    for kind, argument in zip(operation.takes[1:], given, strict=True):
+        check = _ARGUMENTS.get(kind)
+        checked.append(argument if check is None else check(path, argument))
+    return tuple(checked)
+
+
+def _valid(
+    operation: Operation, items: Iterable[tuple[Any, ...]], refused: deque[tuple[str, StoreError]]
+) -> Iterator[tuple[Any, ...]]:
+    """Yield the valid items of a bulk operation, and add each other one to `refused`, with its error."""
+    for item in items:
+        try:
+            checked = _checked(operation, *item)
+        except StoreError as error:
+            refused.append((item[0], error))
+            continue
+        yield checked
+
+
+def _concealed(item: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return an item of a bulk write with its data concealed: no frame keeps the caller's values."""
+    path, data, *rest = item
+    return path, conceal(data), *rest

@@ -257,7 +257,7 @@ class Chain:
         names: set[str] = set()
         with time_limit(self._timeout):
             asked = [link for link in self.links if link.policy.may_cover_below(prefix)]
-            listable = [link for link in asked if link.opened().listable]
+            listable = [link for link in asked if "listable" in link.opened().capabilities]
             if not listable:
                 raise UnsupportedOperationError(prefix or None, "no store of the chain can be listed")
             for link in listable:
@@ -373,7 +373,7 @@ class Chain:
                 raise UnsupportedOperationError(path, "its `paths` do not cover this path", store=store)
             return link
         for link in self.links:
-            if link.covers(path) and link.opened().writable:
+            if link.covers(path) and "writable" in link.opened().capabilities:
                 return link
         raise UnsupportedOperationError(path, "no store of the chain can be written")
 

@@ -144,7 +144,9 @@ class Link:
         if store is None and not self._is_on_disk(path):
             return None
         try:
-            reading = self._cached(path, key, keyed=key is not None and store is not None and store.keyed)
+            reading = self._cached(
+                path, key, keyed=key is not None and store is not None and "keyed" in store.capabilities
+            )
         except AgedAbsence:
             return None
         if reading is None or request.extract(reading.data) is MISSING:
@@ -197,9 +199,9 @@ class Link:
         keyed = False
         if not self._is_on_disk(path):  # else the store stays closed until something has to be asked
             store = self._opened(path)
-            if store.local:
+            if "local" in store.capabilities:
                 return _read_local(store, path, key)
-            keyed = key is not None and store.keyed
+            keyed = key is not None and "keyed" in store.capabilities
         try:
             if not fresh and (known := self._cached_or_stale(path, key, keyed=keyed)) is not None:
                 return known
@@ -334,7 +336,7 @@ class Link:
     def _without_io(self, path: str, *, fresh: bool) -> Reading | StrongroomError | None:
         """Return the result of a read that needs no service; None if the service has to be queried."""
         try:
-            if not self._is_on_disk(path) and (store := self._opened(path)).local:
+            if not self._is_on_disk(path) and "local" in (store := self._opened(path)).capabilities:
                 return _read_local(store, path, None)
             return None if fresh else self._cached_or_stale(path, None, patient=False)
         except StrongroomError as error:
@@ -399,11 +401,13 @@ class Link:
         An outage of the store is an error of each path.
         """
         store = self.connection.store
-        if store is not None and "newest_versions" not in store.optional:
+        if store is not None and "newest_versions" not in store.operations:
             return {}
 
         def newest(store: GuardedStore) -> dict[str, VersionInfo | StrongroomError]:
-            found: dict[str, VersionInfo | StrongroomError] = {} if store.local else dict(store.newest_versions(paths))
+            found: dict[str, VersionInfo | StrongroomError] = (
+                {} if "local" in store.capabilities else dict(store.newest_versions(paths))
+            )
             outages = [error for error in found.values() if isinstance(error, StoreUnavailableError)]
             if outages and len(outages) == len(found):
                 raise outages[0]
@@ -513,7 +517,7 @@ class Link:
 
 
 def _read_local(store: GuardedStore, path: str, key: str | None) -> Reading:
-    if key is not None and store.keyed:
+    if key is not None and "keyed" in store.capabilities:
         return Reading(SensitiveDict({key: store.read_key(path, key)}))
     return Reading.of(store.read(path))
 

@@ -76,7 +76,7 @@ class Merges:
             lock.release()
 
     def _write_after(self, path: str, before: Secret | None, merged: SensitiveDict) -> Version | None:
-        if self._link.connection.opened(path).checked:  # it is open: the secret before comes from it
+        if "checked" in self._link.connection.opened(path).capabilities:  # it is open: the secret before comes from it
             expected = None if before is None else before.version
             return self._link.at_store(path, lambda store: store.write_if(path, merged, expected), changes="write")
         if self._link.current(path) != before:

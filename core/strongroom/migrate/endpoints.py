@@ -17,7 +17,7 @@ from typing import NamedTuple, Self, TypeAlias, TypeVar
 
 from strongroom import _plugins as plugins
 from strongroom._boundary.enforcement import Boundary, open_plugin
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom._config import Config, Rank, Setting, StoreConfig
 from strongroom._plugins.inventory import KINDS
 from strongroom._plugins.option_schema import OptionSchema, Schema
@@ -33,10 +33,10 @@ from strongroom.migrate.sources import UNREADABLE, ExporterStore, ImporterSource
 from strongroom.migrate.spi import Exporter, Importer
 from strongroom.store import SecretStore, time_limit
 
-Endpoint: TypeAlias = SecretStore | ValidatedStore | Importer | Exporter
+Endpoint: TypeAlias = SecretStore | GuardedStore | Importer | Exporter
 """An opened store, importer or exporter that a caller passes for a name. The caller closes it."""
 
-_T = TypeVar("_T", bound="ImporterSource | ValidatedStore")
+_T = TypeVar("_T", bound="ImporterSource | GuardedStore")
 
 _SHORT_NAMES: Mapping[str, str] = {"k8s": "kubernetes"}
 """Other names of plugins on a command line."""
@@ -171,7 +171,7 @@ class Endpoints:
         self._mapping = mapping
         self._encrypt_to = encrypt_to
         self._sources: dict[str, Source] = {}
-        self._targets: dict[str, ValidatedStore] = {}
+        self._targets: dict[str, GuardedStore] = {}
         self._exporters: set[str] = set()
         self._stack = ExitStack()
         self._audited = False
@@ -188,7 +188,7 @@ class Endpoints:
 
                 forget_everything(self._config)
 
-    def open(self, sources: Iterable[str], target: str) -> ValidatedStore:
+    def open(self, sources: Iterable[str], target: str) -> GuardedStore:
         """Open the sources, then the target, and return the target. An error here comes before the first write.
 
         Raises:
@@ -210,7 +210,7 @@ class Endpoints:
         if name not in self._sources:
             opened, plugin = self._opened(name, plugins.IMPORTERS)
             # Ask for a store first: a store can have the methods of an importer or an exporter too.
-            if isinstance(opened, ValidatedStore | SecretStore):
+            if isinstance(opened, GuardedStore | SecretStore):
                 self._sources[name] = StoreSource(self._kept(name, _guarded(opened, name, self._limit)), name)
             elif isinstance(opened, Importer):
                 self._sources[name] = self._kept(name, ImporterSource(opened, name, self._limit))
@@ -218,7 +218,7 @@ class Endpoints:
                 raise plugins.broken(plugin, opened, "importer and no store")
         return self._sources[name]
 
-    def restorable(self, name: str) -> ValidatedStore:
+    def restorable(self, name: str) -> GuardedStore:
         """Return the target of that name if it can be read back and restored.
 
         Raises:
@@ -230,7 +230,7 @@ class Endpoints:
             raise UnsupportedOperationError(None, f"{UNREADABLE}, so its writes cannot be undone", store=name)
         return target
 
-    def target(self, name: str) -> ValidatedStore:
+    def target(self, name: str) -> GuardedStore:
         """Return the target of that name.
 
         Raises:
@@ -245,9 +245,9 @@ class Endpoints:
             elif self._encrypt_to:
                 raise ConfigurationError(f"The store {shown(name)} is already open, so it takes no recipients")
             opened, plugin = self._opened(name, plugins.EXPORTERS)
-            if isinstance(opened, ValidatedStore | SecretStore):
+            if isinstance(opened, GuardedStore | SecretStore):
                 target = self._kept(name, _guarded(opened, name, self._limit))
-                if not target.writable:
+                if "writable" not in target.capabilities:
                     raise UnsupportedOperationError(None, "it cannot be written", store=target.name)
                 self._targets[name] = target
             elif isinstance(opened, Exporter):
@@ -259,7 +259,7 @@ class Endpoints:
 
     def reopen_local(self, name: str) -> None:
         """Open a local target anew at its next use. A file store serves its own writes from memory; its file counts."""
-        if name not in self._given and name in self._targets and self._targets[name].local:
+        if name not in self._given and name in self._targets and "local" in self._targets[name].capabilities:
             del self._targets[name]
 
     def identity(self, name: str, group: str = plugins.EXPORTERS) -> str:
@@ -406,10 +406,10 @@ class Locations(NamedTuple):
                 )
 
 
-def _guarded(store: ValidatedStore | SecretStore, name: str, limit: float | None) -> ValidatedStore:
-    if isinstance(store, ValidatedStore):
+def _guarded(store: GuardedStore | SecretStore, name: str, limit: float | None) -> GuardedStore:
+    if isinstance(store, GuardedStore):
         return store
-    return ValidatedStore(store, name, Boundary(store, name, limit=limit))
+    return GuardedStore(store, name, Boundary(store, name, limit=limit))
 
 
 def _normal(value: object) -> list[str]:

@@ -10,7 +10,7 @@ from typing import NamedTuple, NoReturn, TypeAlias
 
 from strongroom._boundary import answers
 from strongroom._boundary.enforcement import Boundary
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import (
     ConflictError,
     InvalidPathError,
@@ -122,12 +122,12 @@ class StoreSource:
 
     unmapped: Sequence[Failure] = ()
 
-    def __init__(self, front: ValidatedStore, name: str) -> None:
+    def __init__(self, front: GuardedStore, name: str) -> None:
         if "dynamic" in front.capabilities:
             reason = "it creates a new credential on every read, so it cannot be migrated"
             raise UnsupportedOperationError(None, reason, store=front.name)
         self.name = name
-        self.local = front.local
+        self.local = "local" in front.capabilities
         self.versioned = "versioned" in front.capabilities
         self._front = front
         self._records: list[str] = []
@@ -204,7 +204,7 @@ class StoreSource:
                 self._records += map(pending_path, taken)
             yield from taken
             return
-        if not self._front.listable:
+        if "listable" not in self._front.capabilities:
             raise UnsupportedOperationError(None, "it cannot be listed", store=self._front.name)
         for path, listed in self._front.walk_labels(selection.from_prefix):
             if selection.takes(path):
@@ -313,13 +313,13 @@ class ExporterStore:
         self._exporter = exporter
 
     @classmethod
-    def guarded(cls, exporter: Exporter, name: str, limit: float | None = None) -> ValidatedStore:
+    def guarded(cls, exporter: Exporter, name: str, limit: float | None = None) -> GuardedStore:
         """Return an exporter as a contained store, whose errors name the exporter. It has `limit` seconds for a call.
 
         Raises:
             PluginError: the exporter needs a newer protocol.
         """
-        return ValidatedStore(cls(exporter), name, Boundary(exporter, name, "exporter", limit))
+        return GuardedStore(cls(exporter), name, Boundary(exporter, name, "exporter", limit))
 
     def read(self, path: str) -> NoReturn:
         raise SecretNotFoundError(path, UNREADABLE)
@@ -376,7 +376,7 @@ def check_item(item: object) -> Secret | Failure:
         check_path(item.path)
         check_data(item.path, item.data)
         check_labels(item.path, item.metadata)
-        return answers.as_secret(item, item.path, "items")
+        return answers.as_secret(item, "items", item.path)
     if not isinstance(item, Failure):
         raise answers.unexpected("items", item, "Secret or Failure", "an item")
     for name, part, kind in (("name", item.name, str), ("error", item.error, StrongroomError)):
@@ -401,7 +401,7 @@ def known_labels(source: Source, secret: Secret) -> dict[str, str]:
         return {}
 
 
-def labels_of(front: ValidatedStore, secret: Secret) -> dict[str, str]:
+def labels_of(front: GuardedStore, secret: Secret) -> dict[str, str]:
     """Return the labels that came with a secret of this store, or fetch them if none came.
 
     Raises:

@@ -205,8 +205,7 @@ class ServiceRotation:
         path = self._about.path
 
         def at_object(guarded: GuardedStore) -> _R:
-            store = guarded.call(SecretStore, path, lambda store: store)  # type: ignore[type-abstract]  # all have it
-            return operation(store)
+            return operation(guarded.unwrapped(path))
 
         return self._chain.at_target(path, self._about.store, at_object, changes=changes)
 

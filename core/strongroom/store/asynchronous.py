@@ -21,6 +21,7 @@ from strongroom.secret import Secret
 from strongroom.store.daemon import CLOSE_LIMIT, GRACE, overrun, throw
 from strongroom.store.deadline import remaining, time_limit
 from strongroom.store.locks import fork_safe_lock
+from strongroom.store.operations import OPERATIONS, Operation
 from strongroom.store.plugin_calls import plugin_code
 from strongroom.store.protocols import Traits
 
@@ -36,10 +37,6 @@ _END = object()
 _AT_ONCE = 16
 """How many reads of one batch are in progress at a time."""
 
-_CHANGES = frozenset({"write", "delete", "write_if", "undelete", "destroy", "write_metadata"})
-_OPTIONAL = _CHANGES | {"list_entries", "probe", "versions", "read_version", "kept_versions", "read_metadata"}
-"""The optional blocking methods, and those that change something. `write` stands for `awrite`, and so on."""
-
 
 class AsyncSecretStore(ABC):
     """A store whose client is asynchronous.
@@ -48,14 +45,9 @@ class AsyncSecretStore(ABC):
     rotations. So a client and its connections may belong to the loop in which they are first used. The deadline is
     kept: a coroutine that overruns is cancelled and given up. The child of a fork has a separate loop.
 
-    A subclass *may* have these methods too, and then has the capability of the blocking method:
-
-    - `alist_entries(prefix)`, an asynchronous generator: `list_entries`;
-    - `awrite(path, data)` and `adelete(path)`: `write` and `delete`;
-    - `awrite_if(path, data, expected)`: `write_if`;
-    - `aprobe()`: `probe`;
-    - `aversions`, `aread_version`, `akept_versions`, `aundelete`, `adestroy`, `aread_metadata` and `awrite_metadata`:
-      those of `VersionedStore`.
+    A subclass *may* have `a…` methods of the other blocking methods too, such as `awrite(path, data)`, and then has
+    these, with their capabilities. `alist_entries(prefix)` and `awalk(prefix)` are asynchronous generators. There is
+    none for bulk operations: several secrets are read at a time as it is.
 
     Each does what `strongroom.store` says about the blocking method. It *must not* block the event loop: every other
     call of the store waits meanwhile. The constructor *must not* need a loop.
@@ -67,9 +59,9 @@ class AsyncSecretStore(ABC):
     def __init_subclass__(cls, **options: Any) -> None:
         """Add the blocking methods of the asynchronous ones."""
         super().__init_subclass__(**options)
-        for name in _OPTIONAL:
-            if hasattr(cls, f"a{name}") and not hasattr(cls, name):
-                setattr(cls, name, _blocking(name))
+        for operation in OPERATIONS.values():
+            if not operation.many and hasattr(cls, f"a{operation.name}") and not hasattr(cls, operation.name):
+                setattr(cls, operation.name, _blocking(operation))
 
     def __new__(cls, *_: object, **__: object) -> Self:
         """Make the store. A subclass need not call `super().__init__`."""
@@ -215,9 +207,9 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
             loop.close()
 
 
-def _blocking(name: str) -> Callable[..., Any]:
+def _blocking(operation: Operation) -> Callable[..., Any]:
     """Return the blocking method of an asynchronous one."""
-    method, changes = f"a{name}", name in _CHANGES
+    method, changes = f"a{operation.name}", operation.changes
 
     def call(store: AsyncSecretStore, *arguments: object) -> object:
         begun = store._loop.begin(partial(getattr(store, method), *arguments), changes=changes)  # noqa: SLF001
@@ -242,6 +234,6 @@ def _blocking(name: str) -> Callable[..., Any]:
                 with suppress(StoreUnavailableError):
                     store._loop.begin(close).result()  # noqa: SLF001
 
-    made = iterate if name == "list_entries" else call
-    made.__name__, made.__doc__ = name, f"Return the result of `{method}`."
+    made = iterate if operation.takes == ("prefix",) else call
+    made.__name__, made.__doc__ = operation.name, f"Return the result of `{method}`."
     return made

@@ -1,8 +1,8 @@
 """The store protocol: the methods that a plugin implements, and everything that Strongroom knows about a store.
 
 A store *must* have `read` and `close`. Each other capability is a protocol with its own method names, and a store has
-the capability if it has the methods. Static facts about a store are its class attribute `traits`. `CAPABILITIES` and
-`Traits` are the only list of capabilities: the guard, `strongroom stores` and the loader derive theirs from it.
+the capability if it has the methods. Static facts about a store are its class attribute `traits`. The table of all
+methods is `strongroom.store.operations`.
 `strongroom.testing.StoreContract` checks each sentence here that says *must*.
 
 Rules for every method:
@@ -24,10 +24,8 @@ from strongroom.errors import Check, PluginError, StoreError, StrongroomError
 from strongroom.secret import Secret, Value, Version
 
 __all__ = [
-    "CAPABILITIES",
     "PROTOCOL_VERSION",
     "BulkStore",
-    "Capability",
     "CheckedItems",
     "CheckedStore",
     "DynamicStore",
@@ -316,57 +314,6 @@ class ProbedStore(Protocol):
     def probe(self) -> Health:
         """Return the store's health. *May* raise what `read` would raise instead of returning a failure."""
         ...
-
-
-class Capability(NamedTuple):
-    """Something that a store can do beyond reading.
-
-    Attributes:
-        name: its name in `capabilities`, in `strongroom stores` and in a `StoreContract`.
-        protocol: a store has the capability if it has the methods of this protocol.
-        feature: the words for it in the error of a store that lacks it.
-    """
-
-    name: str
-    protocol: type[object]
-    feature: str
-
-
-_HINTS = ("vet", "vet_labels", "cautions", "write_formed", "walk_labels")
-"""The methods of `strongroom.migrate.spi.MigrationHints`."""
-
-CAPABILITIES = (
-    Capability("keyed", KeyedStore, "single-key reads"),
-    Capability("listable", ListableStore, "listing"),
-    Capability("writable", WritableStore, "writes"),
-    Capability("checked", CheckedStore, "check-and-set"),
-    Capability("versioned", VersionedStore, "versions"),
-    Capability("bulk", BulkStore, "bulk reads"),
-    Capability("probed", ProbedStore, "health probe"),
-    Capability("dynamic", DynamicStore, "dynamic secrets"),
-)
-"""Every capability that a store's methods show. Each true field of `Traits` is a capability as well, except
-`honors_deadline` and `disk_cache`.
-
-To add a capability, add its protocol and its row here. The guard then detects it and calls it (`GuardedStore.call`).
-"""
-
-
-OPTIONAL_METHODS = frozenset({"walk", "newest_versions", "write_many", "write_many_if", "delete_many", *_HINTS})
-"""Methods that belong to no protocol of the guard. Each is found by its name."""
-
-
-_NO_CAPABILITY = frozenset({"honors_deadline", "disk_cache"})
-"""Traits that say how a store is called and cached, and nothing about what it can do."""
-
-
-def capabilities_of(store: object) -> frozenset[str]:
-    """Return the names of the capabilities of a store or of a class of stores."""
-    has_methods = issubclass if isinstance(store, type) else isinstance
-    methods = {name for name, protocol, _ in CAPABILITIES if has_methods(store, protocol)}  # type: ignore[arg-type]
-    traits = getattr(store, "traits", None)
-    facts = set(Traits._fields) - _NO_CAPABILITY if isinstance(traits, Traits) else set()
-    return frozenset(methods | {name for name in facts if getattr(traits, name) is True})
 
 
 def traits_of(store: object, owner: str) -> Traits:

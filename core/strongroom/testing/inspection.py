@@ -17,7 +17,7 @@ from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom._fingerprints import leaves
 from strongroom.errors import PermissionDeniedError, SecretNotFoundError, StoreError, StrongroomError
 from strongroom.secret import Secret, same
@@ -75,7 +75,7 @@ class Inspection:
         seconds: the time limit of each check.
     """
 
-    def __init__(self, store: ValidatedStore, known: Sequence[str] = (), seconds: float = 10.0) -> None:
+    def __init__(self, store: GuardedStore, known: Sequence[str] = (), seconds: float = 10.0) -> None:
         self._store = store
         self._known = known
         self._seconds = seconds
@@ -189,7 +189,7 @@ class Inspection:
 
     def _read(self) -> str:
         paths = list(dict.fromkeys(self._known))
-        if self._store.listable:
+        if "listable" in self._store.capabilities:
             paths += islice((path for path in self._store.walk("") if path not in self._known), _MOST_SECRETS)
         if "dynamic" in self._store.capabilities:
             paths = [path for path in paths if not self._store.makes(path)]

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import (
     ConflictError,
     InvalidPathError,
@@ -54,12 +54,12 @@ def test_there_and_back_is_identical(aws, openbao, tmp_path, kind):
         held = {path: data for path, data in held.items() if all(key.isascii() and key.isalnum() for key in data)}
     mounts = [openbao.fresh_mount(version=2) for _ in range(2)]
     first, last = (
-        ValidatedStore(open_vault(url=openbao.url, token=openbao.token, mount=mount), "vault") for mount in mounts
+        GuardedStore(open_vault(url=openbao.url, token=openbao.token, mount=mount), "vault") for mount in mounts
     )
     for path, data in held.items():
         first.write(path, data)
     store = aws.open_secrets() if kind == "secretsmanager" else aws.open_parameters(kind.split()[1])
-    there = ValidatedStore(store, "aws")
+    there = GuardedStore(store, "aws")
     assert len(moved(first, there, tmp_path / "there")) == len(held)
     back = moved(there, last, tmp_path / "back")
     assert back.keys() == held.keys()
@@ -70,7 +70,7 @@ def test_there_and_back_is_identical(aws, openbao, tmp_path, kind):
 
 def test_what_was_undone_is_applied_again(aws, tmp_path):
     """A deleted secret is kept for some days, and refuses to be made anew: it is brought back, and undone once more."""
-    ends = {"source": MemoryStore(), "target": ValidatedStore(aws.open_secrets(), "aws")}
+    ends = {"source": MemoryStore(), "target": GuardedStore(aws.open_secrets(), "aws")}
     for path in ("new", "theirs"):
         ends["source"].write(path, {"a": "1"})
     options = {"stores": ends, "state_folder": tmp_path / "home"}
@@ -96,7 +96,7 @@ def test_what_was_undone_is_applied_again(aws, tmp_path):
 @pytest.mark.parametrize("goes_on", [True, False])
 def test_parameters_that_are_half_written_are_resumed_and_undone(aws, tmp_path, goes_on):
     """One key of three was refused, of a secret that was there and of a new one."""
-    ends = {"source": MemoryStore(), "target": ValidatedStore(aws.open_parameters(), "aws")}
+    ends = {"source": MemoryStore(), "target": GuardedStore(aws.open_parameters(), "aws")}
     for path in ("new", "there"):
         ends["source"].write(path, {"a": "1", "b": "2", "c": "3"})
     ends["target"].write("there", {"a": "0", "own": "5"})
@@ -123,11 +123,11 @@ def test_labels_go_there_and_back_as_tags(aws, openbao, tmp_path, kind):
     """Vault → AWS → Vault: also of a secret that is one text, whose form is a label of ours."""
     mounts = [openbao.fresh_mount(version=2) for _ in range(2)]
     first, last = (
-        ValidatedStore(open_vault(url=openbao.url, token=openbao.token, mount=mount), "vault") for mount in mounts
+        GuardedStore(open_vault(url=openbao.url, token=openbao.token, mount=mount), "vault") for mount in mounts
     )
     how = {"restore": True} if kind == "secretsmanager" else {"layout": "secrets"}
     opener = aws.open_secrets if kind == "secretsmanager" else aws.open_parameters
-    there = ValidatedStore(opener(fold="plain", **how), "aws")
+    there = GuardedStore(opener(fold="plain", **how), "aws")
     held = {"one": {"value": "text"}, "several": {"a": 1, "b": 2}, "without": {"k": 1}}
     labels = {"one": {"owner": "billing", "empty": "x y"}, "several": {"owner": "Zahlungen"}, "without": {}}
     for path, data in held.items():
@@ -174,7 +174,7 @@ def test_what_others_wrote_comes_back_as_they_wrote_it(aws, openbao, kv2, tmp_pa
     opener, layout = aws.open_parameters, {"layout": "secrets"}
     if kind == "secretsmanager":
         opener, layout = aws.open_secrets, {}
-    first, last = (ValidatedStore(opener(prefix=f"{aws.prefix}/{name}", **layout), "aws") for name in ("first", "last"))
+    first, last = (GuardedStore(opener(prefix=f"{aws.prefix}/{name}", **layout), "aws") for name in ("first", "last"))
     held = {"text": "hunter2", "json": '{"value":"v"}', "keys": '{"a":1}', "odd": '{"a":1,"a":2}'}
     for name, text in held.items():
         if kind == "secretsmanager":
@@ -184,7 +184,7 @@ def test_what_others_wrote_comes_back_as_they_wrote_it(aws, openbao, kv2, tmp_pa
     if kind == "secretsmanager":
         held["binary"] = b"\x00\xff"
         aws.secrets.create_secret(Name=f"{aws.prefix}/first/binary", SecretBinary=held["binary"])
-    vault = ValidatedStore(open_vault(url=openbao.url, token=openbao.token, mount=kv2), "vault")
+    vault = GuardedStore(open_vault(url=openbao.url, token=openbao.token, mount=kv2), "vault")
     for source, target, name in ((first, vault, "there"), (vault, last, "back")):
         moved(source, target, tmp_path / name)
     assert contents(aws, kind, "first", held) == contents(aws, kind, "last", held) == held
@@ -296,11 +296,11 @@ def test_plan_says_what_aws_would_refuse(aws):
 
 def test_name_that_is_no_path_is_in_the_plan(aws, tmp_path):
     """It cannot go along, which is said: nothing stays behind without a word. The others go."""
-    source = ValidatedStore(aws.open_secrets(), "aws")
+    source = GuardedStore(aws.open_secrets(), "aws")
     odd = ["/app/db", "app//db", "app/db/", "app/../db"]
     for path in [*odd, "app/db"]:
         aws.secrets.create_secret(Name=aws.name(path), SecretString='{"k":"v"}')
-    ends = {"source": source, "target": ValidatedStore(MemoryStore(), "memory")}
+    ends = {"source": source, "target": GuardedStore(MemoryStore(), "memory")}
     planned = plan("source", "target", stores=ends, state_folder=tmp_path)
     states = {item.source_path: item.state for item in planned.items}
     assert states == {**dict.fromkeys(odd, PlannedState.IMPOSSIBLE), "app/db": PlannedState.CREATE}
@@ -408,7 +408,7 @@ def test_what_a_copy_of_a_parameter_would_lack_is_told(aws, layout, name):
 def test_deleting_at_a_source_that_is_the_target_gives_back_what_it_deleted(aws, tmp_path):
     """Scheduled for deletion, it would take no write: it is restored, with its versions."""
     store, other = aws.open_secrets(), aws.open_secrets()
-    ends = {"source": ValidatedStore(store, "source"), "target": ValidatedStore(other, "target")}
+    ends = {"source": GuardedStore(store, "source"), "target": GuardedStore(other, "target")}
     for number in (1, 2):
         ends["source"].write("app/one-place", {"k": number})
     before = [info.version for info in ends["target"].versions("app/one-place")]  # moto's times are those of the call

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import (
     ConfigurationError,
     ConflictError,
@@ -187,7 +187,7 @@ def test_history_has_numbers_and_labels(aws):
     numbers = [store.write("app", {"k": str(number)}) for number in range(3)]
     assert numbers == [1, 2, 3]
     assert [info.version for info in store.versions("app")] == numbers
-    front = ValidatedStore(store, "aws")
+    front = GuardedStore(store, "aws")
     assert dict(front.read_version("app", 2).data) == {"k": "1"}
     aws.ssm.label_parameter_version(Name=f"/{aws.name('app')}", ParameterVersion=1, Labels=["stable"])
     assert dict(front.read_version("app", "stable").data) == {"k": "0"}
@@ -261,7 +261,7 @@ def test_another_version_than_was_asked_for_is_no_answer(aws):
 def test_nothing_is_there_to_undelete_or_to_destroy(aws):
     """Parameter Store deletes versions all at once, and none alone; nor has it a check for a rollback."""
     store = aws.open_parameters("secrets")
-    front = ValidatedStore(store, "aws")
+    front = GuardedStore(store, "aws")
     for number in range(2):
         front.write("app", {"k": f"canary-{number}"})
     front.undelete("app", 1)
@@ -282,8 +282,8 @@ def test_nothing_is_there_to_undelete_or_to_destroy(aws):
 def test_delete_takes_all_versions_and_labels(aws):
     """So that whoever deletes is asked first, which a store that keeps versions need not do."""
     store = aws.open_parameters("secrets")
-    assert ValidatedStore(store, "aws").capabilities >= {"versioned", "final_deletes"}
-    assert not ValidatedStore(aws.open_parameters(), "aws").capabilities & {"versioned", "final_deletes"}
+    assert GuardedStore(store, "aws").capabilities >= {"versioned", "final_deletes"}
+    assert not GuardedStore(aws.open_parameters(), "aws").capabilities & {"versioned", "final_deletes"}
     store.write("app", {"k": "v"})
     store.write("app", {"k": "w"})
     store.write_metadata("app", {"owner": "billing"})
@@ -403,7 +403,7 @@ def test_batch_takes_ten_a_request(aws):
     paths = [f"app{number}" for number in range(20)]
     assert all(version == 1 for _, version in store.write_many((path, {"k": path}) for path in paths))
     aws.forget()
-    outcomes = dict(ValidatedStore(store, "aws").read_many([*paths, "absent"]))
+    outcomes = dict(GuardedStore(store, "aws").read_many([*paths, "absent"]))
     assert aws.asked == ["GetParameters"] * 3
     assert isinstance(outcomes.pop("absent"), SecretNotFoundError)
     assert all(dict(outcomes[path].data) == {"k": path} for path in paths)

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from strongroom import SecretsManager
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import (
     ConfigurationError,
     ConflictError,
@@ -226,7 +226,7 @@ def test_batch_takes_twenty_a_request_with_an_outcome_for_each(aws):
     store.write("going", {"k": "v"})
     store.delete("going")
     aws.forget()
-    outcomes = dict(ValidatedStore(store, "aws").read_many([*paths, "absent", "going", "two words"]))
+    outcomes = dict(GuardedStore(store, "aws").read_many([*paths, "absent", "going", "two words"]))
     assert aws.asked.count("BatchGetSecretValue") == 3
     assert all(dict(outcomes.pop(path).data) == {"k": path} for path in paths)
     assert {path: type(error) for path, error in outcomes.items() if path != "two words"} == {
@@ -311,7 +311,7 @@ def test_listing_leaves_out_what_is_beside_the_prefix_alone(aws):
     store = aws.open_secrets(prefix=f"{aws.prefix}/p")
     for name in ("p/a", "p/b/c", "px/d", "p//e", "p/f/", "p/", "P/g"):
         aws.secrets.create_secret(Name=aws.name(name), SecretString="v")
-    front = ValidatedStore(store, "aws")
+    front = GuardedStore(store, "aws")
     assert sorted(front.walk()) == sorted(path for path, _ in front.walk_labels()) == ["", "/e", "a", "b/c", "f/"]
     assert sorted(front.list_entries()) == ["", "/", "a", "b/", "f/"]
     assert {type(path) for path in front.walk()} == {str}  # as a message shows it
@@ -345,7 +345,7 @@ def test_version_is_read_by_its_staging_label(aws):
     store = aws.open_secrets()
     first = store.write("app", {"k": "1"})
     store.write("app", {"k": "2"})
-    front = ValidatedStore(store, "aws")
+    front = GuardedStore(store, "aws")
     assert dict(front.read_version("app", "AWSPREVIOUS").data) == {"k": "1"}
     assert dict(front.read_version("app", "AWSCURRENT").data) == {"k": "2"}
     aws.secrets.update_secret_version_stage(SecretId=aws.name("app"), VersionStage="blue", MoveToVersionId=first)
@@ -371,8 +371,8 @@ def test_history_is_oldest_first_and_whole(aws):
 
 def test_who_deletes_for_good_is_asked_first(aws):
     """Where AWS keeps what is deleted nobody need be; with `force_delete` there are no versions to count on."""
-    assert "versioned" in ValidatedStore(aws.open_secrets(), "aws").capabilities
-    forced = ValidatedStore(aws.open_secrets(force_delete=True), "aws").capabilities
+    assert "versioned" in GuardedStore(aws.open_secrets(), "aws").capabilities
+    forced = GuardedStore(aws.open_secrets(force_delete=True), "aws").capabilities
     assert not forced & {"versioned", "recoverable"}
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from support.cli_fixtures import patient_script
 from support.vault.engines import open_engine
 
@@ -137,7 +137,7 @@ def faulty(fault_server):
     def open_(*answers, **options):
         fault_server.answers[:] = answers
         given = {"url": fault_server.url, "token": "s.token", **options}
-        fronts.append(ValidatedStore(open_engine(2, **given), "vault"))
+        fronts.append(GuardedStore(open_engine(2, **given), "vault"))
         return fronts[-1]
 
     yield open_

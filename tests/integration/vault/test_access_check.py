@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import CheckState
 from strongroom.store import require_paths, required_paths
 from strongroom_vault.http.tls import check_certificates
@@ -153,7 +153,7 @@ def test_the_certificate_of_the_server_is_looked_at(start_server, answered, tmp_
     server = start_server(context)
     state_of_server = {"initialized": True, "sealed": False, "standby": False, "version": "1.0.0"}
     server.answers[:] = [answered(200, state_of_server), answered(200, {"data": {"ttl": 0}})]
-    front = ValidatedStore(open_engine(2, url=server.url, token="t", ca_cert=tmp_path / "ca.pem"), "vault")
+    front = GuardedStore(open_engine(2, url=server.url, token="t", ca_cert=tmp_path / "ca.pem"), "vault")
     (check,) = (each for each in front.probe().checks if each.name == "certificate")
     front.close()
     assert check.state is state
@@ -161,6 +161,6 @@ def test_the_certificate_of_the_server_is_looked_at(start_server, answered, tmp_
 
 def test_without_tls_there_is_no_certificate(openbao, kv2):
     """Nor a check of one."""
-    front = ValidatedStore(open_engine(2, url=openbao.url, token=openbao.token, mount=kv2), "vault")
+    front = GuardedStore(open_engine(2, url=openbao.url, token=openbao.token, mount=kv2), "vault")
     assert "certificate" not in {check.name for check in front.probe().checks}
     front.close()

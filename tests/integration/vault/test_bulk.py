@@ -15,7 +15,7 @@ import pytest
 import trustme
 
 from strongroom import SecretsManager
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom._chain.chain import Chain
 from strongroom._chain.link import Link
 from strongroom._config import CacheConfig, LinkConfig
@@ -76,7 +76,7 @@ def opened(openbao):
 
         def open_(mount, *, url=openbao.url, token=openbao.token, **options):
             store = open_vault(url=url, token=token, mount=mount, **options)
-            return stack.enter_context(contextlib.closing(ValidatedStore(store, "vault")))
+            return stack.enter_context(contextlib.closing(GuardedStore(store, "vault")))
 
         yield open_
 

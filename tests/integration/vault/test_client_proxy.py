@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 import trustme
 
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.plugin import open_vault
 from support.vault.proxy import FaultProxy
@@ -81,7 +81,7 @@ def test_what_is_encrypted_goes_through_a_tunnel(openbao, kv2, web_proxy, tmp_pa
     options = {"token": openbao.token, "mount": kv2, "ca_cert": tmp_path / "ca.pem", "proxy": web_proxy.url}
     with (
         FaultProxy(openbao.url, context=context) as server,
-        closing(ValidatedStore(open_vault(url=server.url, **options), "vault")) as front,
+        closing(GuardedStore(open_vault(url=server.url, **options), "vault")) as front,
     ):
         front.write("app", {"k": "v"})
         assert front.read("app").data == {"k": "v"}
@@ -93,7 +93,7 @@ def test_what_is_encrypted_goes_through_a_tunnel(openbao, kv2, web_proxy, tmp_pa
 def test_what_is_not_encrypted_is_passed_on(openbao, kv2, web_proxy):
     """With the whole URL in the request line."""
     options = {"token": openbao.token, "mount": kv2, "proxy": web_proxy.url}
-    with closing(ValidatedStore(open_vault(url=openbao.url, **options), "vault")) as front:
+    with closing(GuardedStore(open_vault(url=openbao.url, **options), "vault")) as front:
         front.write("app", {"k": "v"})
         assert front.read("app").data == {"k": "v"}
         assert list(front.list_entries("")) == ["app"]

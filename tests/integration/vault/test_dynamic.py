@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from strongroom import SecretsManager
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom._cli.app import run
 from strongroom.errors import (
     ConfigurationError,
@@ -111,7 +111,7 @@ def opened(engine):
     fronts = []
 
     def open_(**options):
-        fronts.append(ValidatedStore(open_vault_dynamic(**engine.options(**options)), "db"))
+        fronts.append(GuardedStore(open_vault_dynamic(**engine.options(**options)), "db"))
         return fronts[-1]
 
     yield open_
@@ -464,7 +464,7 @@ def test_a_database_that_is_down_is_an_outage(openbao):
         engine = Engine(openbao, postgres)
         engine.role()
         postgres.stop()
-        front = ValidatedStore(open_vault_dynamic(**engine.options(max_retries=1)), "db")
+        front = GuardedStore(open_vault_dynamic(**engine.options(max_retries=1)), "db")
         with pytest.raises(StoreUnavailableError, match="or the database behind it did") as failed:
             front.read(PATH)
         failed_at = time.monotonic()
@@ -498,7 +498,7 @@ def test_a_sealed_server_is_an_outage_and_what_lives_is_served(own_openbao, post
     """It is not asked for what is good."""
     engine = Engine(own_openbao, postgres)
     engine.role()
-    front = ValidatedStore(open_vault_dynamic(**engine.options(paths={PATH: PLACE, "database/b": "creds/app"})), "db")
+    front = GuardedStore(open_vault_dynamic(**engine.options(paths={PATH: PLACE, "database/b": "creds/app"})), "db")
     data = front.read(PATH).data
     own_openbao.call("PUT", "sys/seal")
     assert front.read(PATH).data == data

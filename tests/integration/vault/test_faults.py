@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import trustme
 
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import (
     ConfigurationError,
     InvalidDataError,
@@ -62,7 +62,7 @@ def opened():
 
         def open_(url, **options):
             store = open_engine(2, url=url, token="t", **options)
-            return stack.enter_context(contextlib.closing(ValidatedStore(store, "vault")))
+            return stack.enter_context(contextlib.closing(GuardedStore(store, "vault")))
 
         yield open_
 
@@ -286,7 +286,7 @@ def test_token_follows_a_redirect_to_another_node_of_the_cluster(fault_server, s
     active = start_server()
     active.answers[:] = [stored(k="v")]
     fault_server.answers[:] = [answered(307, b"", [f"Location: {active.url}/v1/sys/raw?list=true"])]
-    front = ValidatedStore(open_engine(2, url=[fault_server.url, active.url], token="t"), "vault")
+    front = GuardedStore(open_engine(2, url=[fault_server.url, active.url], token="t"), "vault")
     assert front.read("app").data == {"k": "v"}
     assert [request.target for request in active.requests] == ["/v1/secret/data/app"]
     front.close()
@@ -433,7 +433,7 @@ def ca_file(authority, tmp_path):
 
 
 def read_by(server, **options):
-    front = ValidatedStore(open_engine(2, url=server.url, token="t", **options), "vault")
+    front = GuardedStore(open_engine(2, url=server.url, token="t", **options), "vault")
     try:
         return dict(front.read("app").data)
     finally:
@@ -490,7 +490,7 @@ def test_any_certificate_is_trusted_when_told_to(secure, caplog):
 
 def test_doctor_warns_of_any_certificate(secure, answered):
     """The store is well today."""
-    front = ValidatedStore(open_engine(2, url=secure.url, token="t", skip_verify=True), "vault")
+    front = GuardedStore(open_engine(2, url=secure.url, token="t", skip_verify=True), "vault")
     told = {"initialized": True, "sealed": False, "version": "9.9"}
     secure.answers[:] = [answered(200, told), answered(200, {"data": {"ttl": 0}})]
     health = front.probe()

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import CheckState, ConfigurationError, StoreUnavailableError
 from strongroom_vault.errors import VaultAuthenticationError, VaultConnectionError
 from strongroom_vault.plugin import open_vault
@@ -19,7 +19,7 @@ def probe(openbao, kv2):
     fronts = []
 
     def ask(token):
-        fronts.append(ValidatedStore(open_vault(url=openbao.url, token=token, mount=kv2), "vault"))
+        fronts.append(GuardedStore(open_vault(url=openbao.url, token=token, mount=kv2), "vault"))
         return fronts[-1].probe()
 
     yield ask
@@ -94,7 +94,7 @@ def test_a_token_that_may_not_look_itself_up_is_good_all_the_same(openbao, probe
 
 def test_a_server_that_was_sealed_while_the_store_was_open(own_openbao):
     """A read would be an outage, and the next step is another than after a dead server."""
-    front = ValidatedStore(open_vault(url=own_openbao.url, token=own_openbao.token), "vault")
+    front = GuardedStore(open_vault(url=own_openbao.url, token=own_openbao.token), "vault")
     own_openbao.call("PUT", "sys/seal")
     health = front.probe()
     assert not health.ok
@@ -109,7 +109,7 @@ def test_a_server_that_was_sealed_while_the_store_was_open(own_openbao):
 def test_a_token_that_ended_while_the_store_was_open(openbao, kv2):
     """The server is well, and nobody is authenticated."""
     token = openbao.issue_token({f"{kv2}/data/*": ["read"]})
-    front = ValidatedStore(open_vault(url=openbao.url, token=token, mount=kv2), "vault")
+    front = GuardedStore(open_vault(url=openbao.url, token=token, mount=kv2), "vault")
     openbao.call("POST", "auth/token/revoke", {"token": token})
     health = front.probe()
     assert not health.ok
@@ -133,7 +133,7 @@ def role(openbao, kv2):
 
 def test_a_token_that_a_login_replaces_is_no_worry(openbao, kv2, role):
     """However soon it ends; what is left of it is known from the login, where it may not look itself up."""
-    front = ValidatedStore(open_vault(url=openbao.url, auth=role, mount=kv2), "vault")
+    front = GuardedStore(open_vault(url=openbao.url, auth=role, mount=kv2), "vault")
     health = front.probe()
     assert health.ok
     assert check(health, "token life").state is CheckState.OK

@@ -10,7 +10,7 @@ import urllib3
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import (
     ConfigurationError,
     ConflictError,
@@ -33,7 +33,7 @@ def open_guarded(openbao):
 
     def open_(mount, rules=None, **options):
         token = openbao.token if rules is None else openbao.issue_token(rules)
-        fronts.append(ValidatedStore(open_vault(url=openbao.url, token=token, mount=mount, **options), "vault"))
+        fronts.append(GuardedStore(open_vault(url=openbao.url, token=token, mount=mount, **options), "vault"))
         return fronts[-1]
 
     yield open_
@@ -136,7 +136,7 @@ def test_secret_that_somebody_wrote_as_null_is_one_without_a_key(openbao, open_g
 @pytest.mark.parametrize("levels", [70, 400, 600, 5000])
 def test_secret_that_is_nested_too_deeply_is_invalid_data_and_no_outage(own_openbao, levels):
     """The engine takes it. It can be written over and deleted, and the rest of a batch is read."""
-    front = ValidatedStore(open_vault(url=own_openbao.url, token=own_openbao.token), "vault")
+    front = GuardedStore(open_vault(url=own_openbao.url, token=own_openbao.token), "vault")
     front.write("app", {"k": "v"})
     body = b'{"data":{"k":' + b"[" * levels + b"]" * levels + b"}}"
     for undo in (lambda: front.delete("deep"), lambda: front.write("deep", {"k": "v"})):
@@ -238,7 +238,7 @@ def test_name_that_the_server_refuses_is_an_invalid_path(open_guarded, kv2, path
 def test_size_is_counted_as_the_server_stores_it(own_raft, version, filling):
     """What passes the check is stored by Raft; a little more is refused before it is sent. Raft's limit is 1 MiB."""
     mount = own_raft.fresh_mount(version=version)
-    front = ValidatedStore(open_vault(url=own_raft.url, token=own_raft.token, mount=mount), "vault")
+    front = GuardedStore(open_vault(url=own_raft.url, token=own_raft.token, mount=mount), "vault")
     width = {"x": 1, "é": 2, "<": 6, "\u2028": 6, "\x01": 6, '"': 2}[filling]
     most = (1024 * 1024 - 512 - len('{"k":""}')) // width
     front.write("app", {"k": filling * most})
@@ -285,7 +285,7 @@ def test_what_is_no_key_value_engine_is_said_to_be_none(openbao, mount):
 def test_revoked_token_is_not_authenticated(openbao, kv2):
     """What was good at opening is found out at the first refusal."""
     token = openbao.issue_token({f"{kv2}/data/*": ["read"]})
-    front = ValidatedStore(open_vault(url=openbao.url, token=token, mount=kv2), "vault")
+    front = GuardedStore(open_vault(url=openbao.url, token=token, mount=kv2), "vault")
     with pytest.raises(SecretNotFoundError):
         front.read("app")
     openbao.call("POST", "auth/token/revoke", {"token": token})
@@ -303,7 +303,7 @@ def test_refusals_cost_no_use_of_the_token(openbao, kv2):
     grant = {"policies": [rules], "num_uses": 4, "no_default_policy": True}
     token = openbao.call("POST", "auth/token/create", grant)["auth"]["client_token"]
     openbao.put("mine", {"k": "v"}, mount=kv2)
-    front = ValidatedStore(open_vault(url=openbao.url, token=token, mount=kv2), "vault")
+    front = GuardedStore(open_vault(url=openbao.url, token=token, mount=kv2), "vault")
     with pytest.raises(PermissionDeniedError):
         front.read("other")
     assert [front.read("mine").data["k"] for _ in range(3)] == ["v"] * 3
@@ -351,7 +351,7 @@ def test_namespace_is_where_the_secrets_are(openbao, open_guarded):
 
 def test_engine_that_changed_its_version_is_a_configuration_error(openbao, kv2):
     """A version 1 path on a version 2 mount answers 404 too."""
-    front = ValidatedStore(open_engine(1, url=openbao.url, token=openbao.token, mount=kv2), "vault")
+    front = GuardedStore(open_engine(1, url=openbao.url, token=openbao.token, mount=kv2), "vault")
     with pytest.raises(ConfigurationError):
         front.read("app")
 
@@ -376,7 +376,7 @@ def test_health_has_the_version_and_what_is_left_of_the_token(openbao, open_guar
 
 def test_sealed_server_is_not_well(own_openbao):
     """It answers, and says what it is."""
-    front = ValidatedStore(open_vault(url=own_openbao.url, token=own_openbao.token, mount="secret"), "vault")
+    front = GuardedStore(open_vault(url=own_openbao.url, token=own_openbao.token, mount="secret"), "vault")
     own_openbao.call("PUT", "sys/seal")
     health = front.probe()
     assert (health.ok, health.detail) == (False, "it is sealed")

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from strongroom import SecretsManager
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import PermissionDeniedError, StoreError, StoreUnavailableError, StrongroomError
 from strongroom.store import time_limit
 from strongroom_vault.errors import VaultAuthenticationError, VaultConnectionError
@@ -109,7 +109,7 @@ def opened():
     fronts = []
 
     def open_(role):
-        fronts.append(ValidatedStore(role.open(), "vault"))
+        fronts.append(GuardedStore(role.open(), "vault"))
         return fronts[-1]
 
     yield open_
@@ -168,7 +168,7 @@ def test_periodic_token_outlives_its_period(fresh_openbao, caplog):
     policy = fresh_openbao.write_policy({"secret/data/mine/*": ["read"]})
     given = {"policies": [policy], "period": f"{PERIOD}s"}
     token = fresh_openbao.call("POST", "auth/token/create", given)["auth"]["client_token"]
-    front, began = ValidatedStore(open_vault(url=fresh_openbao.url, token=token), "vault"), time.monotonic()
+    front, began = GuardedStore(open_vault(url=fresh_openbao.url, token=token), "vault"), time.monotonic()
     while time.monotonic() - began < PERIOD + 1:
         assert front.read("mine/app").data["k"] == "v"
         time.sleep(0.05)
@@ -186,7 +186,7 @@ def test_token_that_cannot_be_renewed_is_warned_of(openbao, caplog):
     policy = openbao.write_policy({"secret/data/mine/*": ["read"]})
     given = {"policies": [policy], "ttl": "5s", "renewable": False}
     token = openbao.call("POST", "auth/token/create", given)["auth"]["client_token"]
-    front = ValidatedStore(open_vault(url=openbao.url, token=token), "vault")
+    front = GuardedStore(open_vault(url=openbao.url, token=token), "vault")
     assert eventually(lambda: sum("cannot be renewed" in text for text in caplog.messages) == 1)
     assert eventually(lambda: sum("end of its life" in text for text in caplog.messages) == 1)
     assert eventually(lambda: not renewers())
@@ -197,7 +197,7 @@ def test_token_that_cannot_be_renewed_is_warned_of(openbao, caplog):
 def test_short_use_of_a_given_token_asks_nothing_about_it(fresh_openbao):
     """No lookup, no renewal, and no use of it spent."""
     role, token = Role(fresh_openbao), fresh_openbao.issue_token({"secret/data/*": ["read"]})
-    front = ValidatedStore(open_vault(url=fresh_openbao.url, token=token), "vault")
+    front = GuardedStore(open_vault(url=fresh_openbao.url, token=token), "vault")
     front.read("mine/app")
     front.close()
     assert (role.lookups, role.renewals) == (0, 0)
@@ -360,7 +360,7 @@ def test_login_that_finds_no_server_is_an_outage(own_openbao):
             role.open()
     own_openbao.start()
     role = Role(own_openbao, token_ttl="1h")
-    front = ValidatedStore(role.open(), "vault")
+    front = GuardedStore(role.open(), "vault")
     assert front.read("mine/app").data["k"] == "v"
     front.close()
 
@@ -368,7 +368,7 @@ def test_login_that_finds_no_server_is_an_outage(own_openbao):
 def test_waiting_for_a_login_ends_at_the_callers_deadline(own_openbao):
     """Whoever logs in."""
     role = Role(own_openbao, token_ttl="1h")
-    front = ValidatedStore(role.open(), "vault")
+    front = GuardedStore(role.open(), "vault")
     front._store._session._tokens.reset()
     own_openbao.pause()
 
@@ -414,7 +414,7 @@ def test_nothing_is_left_after_close(fresh_openbao):
     role = Role(fresh_openbao, token_ttl="1h")
     fresh_openbao.issue_token({"secret/data/x": ["read"]})  # a list of nothing would be a 404
     store = role.open()
-    front = ValidatedStore(store, "vault")
+    front = GuardedStore(store, "vault")
     front.read("mine/app")
     assert len(role.accessors) == len(renewers()) == 1
     assert connections_to(fresh_openbao.url) > 0

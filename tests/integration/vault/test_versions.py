@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from strongroom import SecretsManager
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import (
     ConfigurationError,
     ConflictError,
@@ -32,7 +32,7 @@ def open_guarded(openbao):
 
     def open_(mount, rules=None, **options):
         token = openbao.token if rules is None else openbao.issue_token(rules)
-        fronts.append(ValidatedStore(open_vault(url=openbao.url, token=token, mount=mount, **options), "vault"))
+        fronts.append(GuardedStore(open_vault(url=openbao.url, token=token, mount=mount, **options), "vault"))
         return fronts[-1]
 
     yield open_

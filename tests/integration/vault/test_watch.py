@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from strongroom import SecretsManager
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import SecretNotFoundError, UnsupportedOperationError
 from strongroom.store import VersionInfo
 from strongroom.testing import parts_of
@@ -62,7 +62,7 @@ def opened(openbao, kv2):
 
     def opener(rules=None, prefix=""):
         token = openbao.token if rules is None else openbao.issue_token(rules)
-        stores.append(ValidatedStore(open_vault(url=openbao.url, token=token, mount=kv2, prefix=prefix), "vault"))
+        stores.append(GuardedStore(open_vault(url=openbao.url, token=token, mount=kv2, prefix=prefix), "vault"))
         return stores[-1]
 
     yield opener

@@ -1014,7 +1014,7 @@ class DeniedIsAbsent(WrongInTrouble):
 
 
 class DeniedListsNothing(WrongInTrouble):
-    caught_by = "test_denied_is_denied[list]"
+    caught_by = "test_denied_is_denied[list_entries]"
     caught_with = "DID NOT RAISE any of (PermissionDeniedError"
 
     @pytest.fixture

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import pytest
 
 from strongroom import SecretsManager, required_secrets
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom._chain.chain import Chain
 from strongroom._chain.link import Link
 from strongroom._chain.resolution import Resolution
@@ -100,8 +100,8 @@ def test_a_long_life_is_cached_like_any_other() -> None:
 
 
 def test_a_store_says_that_it_makes_secrets() -> None:
-    assert ValidatedStore(Database(), "db").capabilities == {"dynamic"}
-    assert "dynamic" not in ValidatedStore(RemoteStore(), "kv").capabilities
+    assert GuardedStore(Database(), "db").capabilities == {"dynamic"}
+    assert "dynamic" not in GuardedStore(RemoteStore(), "kv").capabilities
 
 
 def test_looking_makes_nothing() -> None:

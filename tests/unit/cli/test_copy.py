@@ -7,7 +7,7 @@ from pathlib import Path
 import pyrage
 import pytest
 
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import PermissionDeniedError, StoreError, StoreUnavailableError
 from strongroom.migrate import runs
 from strongroom.migrate.endpoints import Endpoints
@@ -39,8 +39,8 @@ def two(monkeypatch):
     Path("strongroom.toml").write_text(
         'chain = ["env"]\n[stores.left]\nplugin = "memory"\n[stores.right]\nplugin = "memory"\n', "utf-8"
     )
-    monkeypatch.setattr(Endpoints, "source", lambda self, name: StoreSource(ValidatedStore(stores[name], name), name))
-    monkeypatch.setattr(Endpoints, "target", lambda self, name: ValidatedStore(stores[name], name))
+    monkeypatch.setattr(Endpoints, "source", lambda self, name: StoreSource(GuardedStore(stores[name], name), name))
+    monkeypatch.setattr(Endpoints, "target", lambda self, name: GuardedStore(stores[name], name))
     return stores["left"], stores["right"]
 
 

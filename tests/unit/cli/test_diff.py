@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import InvalidPathError, PermissionDeniedError, StoreUnavailableError
 from strongroom.migrate import Selection
 from strongroom.migrate.execution.drift import Drift, drift
@@ -145,7 +145,7 @@ def two():
 
 def compared(two, **options):
     """The only difference that there is."""
-    left, right = (StoreSource(ValidatedStore(store, name), name) for store, name in zip(two, NAMES, strict=True))
+    left, right = (StoreSource(GuardedStore(store, name), name) for store, name in zip(two, NAMES, strict=True))
     (found,) = drift(left, right, Selection(), **options)
     return found
 

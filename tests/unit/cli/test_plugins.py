@@ -6,7 +6,7 @@ import click
 import pytest
 
 from strongroom import _plugins as plugins
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom._plugins.option_schema import Schema
 from strongroom.env_names import EnvironmentMapping
 from strongroom.errors import ConflictError, PluginError
@@ -108,7 +108,7 @@ def test_what_depends_on_the_service_is_told_apart():
 @pytest.mark.parametrize("store", [MemoryStore(), EnvironmentStore(EnvironmentMapping())])
 def test_a_class_tells_what_its_store_can_do(store):
     """The same that the front finds once it is opened."""
-    assert Schema({}, stores=(type(store),)).capabilities() == (ValidatedStore(store, "a").capabilities, frozenset())
+    assert Schema({}, stores=(type(store),)).capabilities() == (GuardedStore(store, "a").capabilities, frozenset())
 
 
 @pytest.mark.parametrize("kinds", [(), (SecretStore,), (MemoryStore, int)])

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom import SecretsManager, secret
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom._cli.options import Invocation
 from strongroom.errors import ConflictError, PermissionDeniedError, UnsupportedOperationError
 from strongroom.logging import fingerprints, masked
@@ -146,7 +146,7 @@ def planned_paths(store):
 
 def compared(store):
     stores = {"first": store, "second": MemoryStore()}
-    sources = [StoreSource(ValidatedStore(store, name), name) for name, store in stores.items()]
+    sources = [StoreSource(GuardedStore(store, name), name) for name, store in stores.items()]
     return [difference.path for difference in drift(*sources, Selection())]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from strongroom import dotenv
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom.env_names import EnvironmentMapping
 from strongroom.errors import (
     ConfigurationError,
@@ -47,7 +47,7 @@ def test_reads_by_the_mapping(store, file):
     )
     assert store.read("database/connection").data == {"host": "db.example", "password": "${DB_HOST}#x"}
     assert store.read_key("app/x", "y") == "1"
-    assert list(ValidatedStore(store, "dotenv").walk()) == ["database/connection"]
+    assert list(GuardedStore(store, "dotenv").walk()) == ["database/connection"]
 
 
 def test_the_environment_is_not_asked(store, monkeypatch):
@@ -132,7 +132,7 @@ class TestFailures:
     def test_open_quote(self, store, file):
         """A line that cannot be read stops every read, with file and line, though other lines could be read."""
         file.write_text(f'DB_HOST=x\nDATABASE_URL="{CANARY}\n')
-        front = ValidatedStore(store, "dotenv")
+        front = GuardedStore(store, "dotenv")
         for call in (lambda: front.read_key(*URL), lambda: front.read(URL[0]), lambda: list(front.list_entries(""))):
             with pytest.raises(ConfigurationError, match=f"{file}, line 2: ") as caught:
                 call()

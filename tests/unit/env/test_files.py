@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import (
     ConfigurationError,
     InvalidDataError,
@@ -181,7 +181,7 @@ class TestListing:
             put(root, name)
         assert list(store.list_entries("")) == ["a", "b/", "d", "d/", "flat"]
         assert list(store.list_entries("d")) == ["e"]
-        assert list(ValidatedStore(store, "files").walk()) == ["a", "d", "flat", "d/e", "b/c"]
+        assert list(GuardedStore(store, "files").walk()) == ["a", "d", "flat", "d/e", "b/c"]
 
     @pytest.mark.parametrize("prefix", ["none", "flat", "a/key", "..hidden"])
     def test_nothing_below(self, store, root, prefix):
@@ -195,7 +195,7 @@ class TestListing:
         put(root, "a/b/key")
         (root / "a/b/again").symlink_to("../../a")
         with pytest.raises(StoreError, match="leads back"):
-            list(ValidatedStore(store, "files").walk())
+            list(GuardedStore(store, "files").walk())
         assert store.read("a/b").data == {"key": "x"}
 
 
@@ -262,7 +262,7 @@ class TestKubernetes:
         Volume(root / "db").publish({"user": "app", "tls/crt": "pem"})
         assert store.read("db").data == {"user": "app"}
         assert store.read("db/tls").data == {"crt": "pem"}
-        assert list(ValidatedStore(store, "files").walk()) == ["db", "db/tls"]
+        assert list(GuardedStore(store, "files").walk()) == ["db", "db/tls"]
         for path in ("db/..data", "db/..2024_1", "..data"):
             with pytest.raises(SecretNotFoundError):
                 store.read(path)

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom.env_names import EnvironmentMapping
 from strongroom.errors import InvalidDataError, SecretNotFoundError, StoreUnavailableError
 from strongroom.store import KeyedStore, ListableStore, WritableStore
@@ -147,7 +147,7 @@ class TestListing:
         assert list(store.list_entries("database")) == ["connection", "pool"]
         assert list(store.list_entries("data")) == []
         assert list(store.list_entries("database/connection")) == []
-        front = ValidatedStore(store, "env")
+        front = GuardedStore(store, "env")
         walked = list(front.walk())
         assert set(walked) == {"database/connection", "database/pool", "api-keys/openai", "api-keys/stripe"}
         assert all(front.read(path) for path in walked)

@@ -17,7 +17,7 @@ import pytest
 
 from strongroom import _plugins as plugins
 from strongroom import private_file
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom._config import Rank, Setting, StoreConfig
 from strongroom._config.discovery import load
 from strongroom._files import file_store
@@ -46,7 +46,7 @@ def file(tmp_path):
 
 
 def opened(file, **options):
-    return ValidatedStore(open_json(file=file, **options), "file")
+    return GuardedStore(open_json(file=file, **options), "file")
 
 
 def beside(file):
@@ -416,9 +416,9 @@ def test_every_format_round_trips_through_every_other(opener, tmp_path):
     data = {
         "a/b": {"text": "x\n", "count": 5, "ratio": 0.5, "on": True, "none": None, "raw": b"\xff", "list": [1, "a"]}
     }
-    first = ValidatedStore(open_yaml(file=tmp_path / "first"), "first")
+    first = GuardedStore(open_yaml(file=tmp_path / "first"), "first")
     assert set(dict(first.write_many(data.items())).values()) == {None}
-    second = ValidatedStore(opener(file=tmp_path / "second"), "second")
+    second = GuardedStore(opener(file=tmp_path / "second"), "second")
     assert set(dict(second.write_many((path, first.read(path).data) for path in first.walk())).values()) == {None}
     read = second.read("a/b").data
     assert read == data["a/b"]
@@ -436,11 +436,11 @@ def test_a_dotenv_file_is_written_by_the_mapping(tmp_path):
 
     file = tmp_path / ".env"
     mapping = EnvironmentMapping({"SENTRY_DSN": ("monitoring/sentry", "dsn")})
-    front = ValidatedStore(open_dotenv(mapping=mapping, file=file), "dotenv")
+    front = GuardedStore(open_dotenv(mapping=mapping, file=file), "dotenv")
     front.write("monitoring/sentry", {"dsn": "https://key@sentry/1"})
     front.write("api-keys/acme", {"key": "it's a secret"})
     assert file.read_text() == 'SENTRY_DSN=https://key@sentry/1\nACME_API_KEY="it\'s a secret"\n'
-    link = ValidatedStore(open_link(mapping=mapping, file=file), "link")
+    link = GuardedStore(open_link(mapping=mapping, file=file), "link")
     assert sorted(link.walk()) == ["api-keys/acme", "monitoring/sentry"]
     assert link.read("api-keys/acme").data == {"key": "it's a secret"}
 

@@ -14,7 +14,7 @@ from strongroom.errors import (
     WriteOutcomeUnknownError,
 )
 from strongroom.store import VersionInfo, asynchronous, time_limit
-from strongroom.store.protocols import capabilities_of
+from strongroom.store.operations import capabilities_of
 from strongroom.testing import parts_of
 from support.clock import LONG
 from support.plugins.awaited_stores import Checked, Store, Versioned, hang

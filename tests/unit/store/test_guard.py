@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 import pytest
 
 from strongroom._boundary.guard import GuardedStore
-from strongroom._boundary.validation import ValidatedStore
 from strongroom._plugins.option_schema import Schema
 from strongroom.errors import (
     Check,
@@ -117,7 +116,7 @@ def test_no_store_sees_a_path_that_names_nothing(operation, path):
     """Each operation refuses an invalid path without calling the store or showing a value."""
     store = KeyedRecorder()
     with pytest.raises(InvalidPathError) as caught:
-        PATH_OPERATIONS[operation](ValidatedStore(store, "s"), path)
+        PATH_OPERATIONS[operation](GuardedStore(store, "s"), path)
     assert store.calls == []
     assert CANARY not in everywhere(caught.value)
 
@@ -126,7 +125,7 @@ def test_no_store_sees_a_path_that_names_nothing(operation, path):
 def test_no_store_sees_a_prefix_that_names_nothing(prefix):
     """Listing and walking validate their prefix."""
     store = Recorder()
-    for listing in (ValidatedStore(store, "s").list_entries, ValidatedStore(store, "s").walk):
+    for listing in (GuardedStore(store, "s").list_entries, GuardedStore(store, "s").walk):
         with pytest.raises(InvalidPathError):
             list(listing(prefix))
     assert store.calls == []
@@ -137,7 +136,7 @@ def test_no_store_sees_an_impossible_key():
     store = KeyedRecorder()
     for key in ("", "a\x00", "\ud800", None):
         with pytest.raises(InvalidPathError):
-            ValidatedStore(store, "s").read_key("a", key)
+            GuardedStore(store, "s").read_key("a", key)
     assert store.calls == []
 
 
@@ -160,7 +159,7 @@ BAD_DATA = {
 def test_no_store_sees_data_that_cannot_be_kept(data):
     """Invalid data is refused without calling the store, and no frame of the error shows it."""
     store = Recorder()
-    guarded = ValidatedStore(store, "s")
+    guarded = GuardedStore(store, "s")
     for write in (lambda: guarded.write("a", data), lambda: guarded.write_if("a", data, None)):
         with pytest.raises((InvalidDataError, InvalidPathError)) as caught:
             write()
@@ -182,7 +181,7 @@ def test_store_gets_a_copy_that_shows_nothing():
 
     inner = ["one"]
     data = {"password": CANARY, "inner": inner}
-    ValidatedStore(Store(), "s").write("a", data)
+    GuardedStore(Store(), "s").write("a", data)
     inner.append("two")
     assert isinstance(got[0], SensitiveDict)
     assert CANARY not in repr(got[0])
@@ -196,8 +195,8 @@ def test_single_key_is_redacted():
         def read_key(self, path, key):
             return {"text": CANARY, "list": [CANARY]}[key]
 
-    assert type(ValidatedStore(Store(), "s").read_key("a", "text")) is SensitiveStr
-    assert CANARY not in repr(ValidatedStore(Store(), "s").read_key("a", "list"))
+    assert type(GuardedStore(Store(), "s").read_key("a", "text")) is SensitiveStr
+    assert CANARY not in repr(GuardedStore(Store(), "s").read_key("a", "list"))
 
 
 # --- capabilities -----------------------------------------------------------------------------------------------------
@@ -205,11 +204,12 @@ def test_single_key_is_redacted():
 
 def test_capabilities_are_asked_once():
     """Capabilities are detected when a store is wrapped."""
-    guarded = ValidatedStore(open_memory(), "s")
+    guarded = GuardedStore(open_memory(), "s")
     assert guarded.capabilities == {"listable", "writable", "checked", "versioned", "bulk", "probed", "local"}
-    assert (guarded.listable, guarded.writable, guarded.checked, guarded.keyed) == (True, True, True, False)
-    assert ValidatedStore(ReadOnly(), "s").capabilities == frozenset()
-    assert ValidatedStore(KeyedRecorder(), "s").keyed
+    assert guarded.operations >= {"read", "read_many", "write_if"}
+    assert "walk" not in guarded.operations
+    assert GuardedStore(ReadOnly(), "s").capabilities == frozenset()
+    assert "keyed" in GuardedStore(KeyedRecorder(), "s").capabilities
 
 
 @pytest.mark.parametrize("name", ["final_deletes", "piecewise", "recoverable", "local"])
@@ -217,7 +217,7 @@ def test_trait_is_a_capability_when_it_is_true(name):
     """On the store and on its class, which the list of plugins uses."""
     for says, has in ((True, {name}), (False, set()), ("yes", set())):
         kind = type("Store", (ReadOnly,), {"traits": Traits(**{name: says})})
-        assert ValidatedStore(kind(), "s").capabilities == has
+        assert GuardedStore(kind(), "s").capabilities == has
         assert Schema({}, stores=(kind,)).capabilities() == (has, set())
 
 
@@ -225,7 +225,7 @@ def test_trait_is_a_capability_when_it_is_true(name):
 def test_missing_capability_names_the_store(operation):
     """An operation that the store lacks is refused, and the error names the store."""
     with pytest.raises(UnsupportedOperationError, match="store s") as caught:
-        PATH_OPERATIONS[operation](ValidatedStore(ReadOnly(), "s"), "a")
+        PATH_OPERATIONS[operation](GuardedStore(ReadOnly(), "s"), "a")
     assert caught.value.store == "s"
     assert CANARY not in everywhere(caught.value)
 
@@ -234,7 +234,7 @@ def test_missing_capability_names_the_store(operation):
 def test_missing_listing_is_refused(listing):
     """A store that cannot list is neither listed nor walked."""
     with pytest.raises(UnsupportedOperationError, match="store s"):
-        list(getattr(ValidatedStore(ReadOnly(), "s"), listing)())
+        list(getattr(GuardedStore(ReadOnly(), "s"), listing)())
 
 
 def test_local_must_be_true_and_not_just_there():
@@ -246,13 +246,13 @@ def test_local_must_be_true_and_not_just_there():
     class Local(ReadOnly):
         traits = Traits(local=True)
 
-    assert not ValidatedStore(Remote(), "s").local
-    assert ValidatedStore(Local(), "s").local
+    assert "local" not in GuardedStore(Remote(), "s").capabilities
+    assert "local" in GuardedStore(Local(), "s").capabilities
 
 
 def test_store_that_cannot_say_how_it_is_is_well_while_open():
     """A store without `probe` is healthy while it is open. A closed one is refused."""
-    guarded = ValidatedStore(ReadOnly(), "s")
+    guarded = GuardedStore(ReadOnly(), "s")
     assert guarded.probe().ok
     guarded.close()
     with pytest.raises(StoreError, match="closed"):
@@ -283,7 +283,7 @@ STRAYS = {
 def test_stray_exception_becomes_one_of_the_tree(stray, kind):
     """An outage stays an outage, and another exception is fatal and never an absence. Neither shows its message."""
     with pytest.raises(StoreError) as caught:
-        ValidatedStore(ReadOnly(stray), "s").read("a/b")
+        GuardedStore(ReadOnly(stray), "s").read("a/b")
     error = caught.value
     assert type(error) is kind
     assert (error.store, error.path) == ("s", "a/b")
@@ -313,7 +313,7 @@ def test_write_that_loses_its_connection_may_have_been_made(stray, kind):
         def read(self, path):
             raise stray
 
-    store = ValidatedStore(Store(), "s")
+    store = GuardedStore(Store(), "s")
     for call in (lambda: store.delete("a"), lambda: list(store.write_many([("a", {"k": "v"})]))):
         with pytest.raises(StoreError) as caught:
             call()
@@ -339,7 +339,7 @@ def test_error_of_the_tree_keeps_its_class_and_loses_its_frames(kind):
                 raise kind(reason="as it is") from error
 
     with pytest.raises(kind) as caught:
-        ValidatedStore(Store(), "s").read("a/b")
+        GuardedStore(Store(), "s").read("a/b")
     error = caught.value
     assert type(error) is kind
     assert (error.path, error.store, error.reason) == ("a/b", "s", "as it is")
@@ -351,7 +351,7 @@ def test_error_of_the_tree_keeps_its_class_and_loses_its_frames(kind):
 def test_error_keeps_the_path_and_store_that_it_names():
     """A path and a store name that the store set are kept."""
     with pytest.raises(SecretNotFoundError) as caught:
-        ValidatedStore(ReadOnly(SecretNotFoundError("other", store="inner")), "s").read("a")
+        GuardedStore(ReadOnly(SecretNotFoundError("other", store="inner")), "s").read("a")
     assert (caught.value.path, caught.value.store) == ("other", "inner")
 
 
@@ -366,19 +366,19 @@ def test_asynchronous_read_is_a_bug_of_the_plugin():
             return read(path)
 
     with pytest.raises(StoreError, match=r"read\(\) returned coroutine, expected Secret"):
-        ValidatedStore(Store(), "s").read("a")
+        GuardedStore(Store(), "s").read("a")
 
 
 def test_error_outside_the_store_tree_goes_through():
     """A configuration error of a read stays a configuration error."""
     with pytest.raises(ConfigurationError, match="mount"):
-        ValidatedStore(ReadOnly(ConfigurationError("no such mount")), "s").read("a")
+        GuardedStore(ReadOnly(ConfigurationError("no such mount")), "s").read("a")
 
 
 def test_interrupt_is_nobodys_error():
     """Ctrl-C is not turned into a store error."""
     with pytest.raises(KeyboardInterrupt):
-        ValidatedStore(ReadOnly(KeyboardInterrupt()), "s").read("a")
+        GuardedStore(ReadOnly(KeyboardInterrupt()), "s").read("a")
 
 
 class Interrupted(MemoryStore):
@@ -399,15 +399,15 @@ class Interrupted(MemoryStore):
 
 
 INTERRUPTED = {
-    "open": lambda store: ValidatedStore.open(store.close, "s"),
-    "read": lambda store: ValidatedStore(store, "s").read("a"),
-    "write": lambda store: ValidatedStore(store, "s").write("a", DATA),
-    "write_if": lambda store: ValidatedStore(store, "s").write_if("a", DATA, None),
-    "delete": lambda store: ValidatedStore(store, "s").delete("a"),
-    "list_entries": lambda store: list(ValidatedStore(store, "s").list_entries()),
-    "read_many": lambda store: list(ValidatedStore(store, "s").read_many(["a"])),
-    "probe": lambda store: ValidatedStore(store, "s").probe(),
-    "close": lambda store: ValidatedStore(store, "s").close(),
+    "open": lambda store: GuardedStore.open(store.close, "s"),
+    "read": lambda store: GuardedStore(store, "s").read("a"),
+    "write": lambda store: GuardedStore(store, "s").write("a", DATA),
+    "write_if": lambda store: GuardedStore(store, "s").write_if("a", DATA, None),
+    "delete": lambda store: GuardedStore(store, "s").delete("a"),
+    "list_entries": lambda store: list(GuardedStore(store, "s").list_entries()),
+    "read_many": lambda store: list(GuardedStore(store, "s").read_many(["a"])),
+    "probe": lambda store: GuardedStore(store, "s").probe(),
+    "close": lambda store: GuardedStore(store, "s").close(),
 }
 
 
@@ -441,7 +441,7 @@ def test_plugin_cannot_end_its_host(operation, kind):
 
 def test_plugin_that_exits_while_it_closes_is_logged(caplog):
     """Closing never raises."""
-    ValidatedStore(Interrupted(SystemExit(CANARY)), "s").close()
+    GuardedStore(Interrupted(SystemExit(CANARY)), "s").close()
     assert "Closing store s failed: SystemExit" in caplog.text
 
 
@@ -495,7 +495,7 @@ def test_exception_of_a_signal_handler_is_not_the_store_s(handler, kind):
     before = signal.signal(signal.SIGUSR1, handler)
     try:
         with pytest.raises(kind) as caught:
-            ValidatedStore(Killed(), "s").read("a")
+            GuardedStore(Killed(), "s").read("a")
     finally:
         signal.signal(signal.SIGUSR1, before)
     assert CANARY not in everywhere(caught.value)
@@ -507,7 +507,7 @@ def test_handler_in_the_callers_frames_excuses_no_plugin():
 
     def handler(number, frame):
         try:
-            ValidatedStore(Interrupted(SystemExit(0)), "s").read("a")
+            GuardedStore(Interrupted(SystemExit(0)), "s").read("a")
         except StoreError as error:
             caught.append(error)
 
@@ -570,7 +570,7 @@ def test_nothing_is_left_of_a_value_when_a_store_breaks(operation, caplog):
     """No message, frame, context or DEBUG record of a failed read or write shows a value."""
     caplog.set_level(logging.DEBUG)
     with pytest.raises(StoreError, match="it raised RuntimeError") as caught:
-        operation(ValidatedStore(Breaks(), "s"), DATA)
+        operation(GuardedStore(Breaks(), "s"), DATA)
     error = caught.value.with_traceback(caught.value.__traceback__.tb_next)  # the lambda's frame is the caller's
     assert CANARY not in everywhere(error)
     assert CANARY not in caplog.text
@@ -626,7 +626,7 @@ def test_answer_that_is_no_secret_is_a_bug_of_the_plugin(operation, answer, reas
     store.read_many = lambda paths: [(path, answer) for path in paths]
     if operation != "read_many":
         setattr(store, operation, lambda *_: answer)
-    guarded = ValidatedStore(store, "wrong")
+    guarded = GuardedStore(store, "wrong")
     error = outcome_of(
         {
             "read": lambda: guarded.read("app/db"),
@@ -762,7 +762,7 @@ def test_malformed_answer_is_a_bug_of_the_plugin(method, call, answer, reason):
     """Whatever a store returns is checked where it enters, and the message names the method and the type."""
     store = KeyedRecorder()
     object.__setattr__(store, method, lambda *_: answer)
-    error = outcome_of(lambda: call(ValidatedStore(store, "wrong")))
+    error = outcome_of(lambda: call(GuardedStore(store, "wrong")))
     assert type(error) is StoreError
     assert f"store wrong: {reason}" in str(error)
 
@@ -771,7 +771,7 @@ def test_left_out_write_may_have_been_made():
     """A bulk write that reports nothing for a path does not pass for a success."""
     store = open_memory()
     store.write_many = lambda items: iter([(path, 1) for path, _ in items][:1])
-    outcomes = dict(ValidatedStore(store, "s").write_many([("a", DATA), ("b", DATA)]))
+    outcomes = dict(GuardedStore(store, "s").write_many([("a", DATA), ("b", DATA)]))
     assert outcomes["a"] == 1
     assert type(outcomes["b"]) is WriteOutcomeUnknownError
 
@@ -781,7 +781,7 @@ def test_path_that_a_bulk_read_does_not_look_at_has_an_outcome():
     store = open_memory(secrets={"a": DATA, "b": DATA})
     real = store.read_many
     store.read_many = lambda paths: real([next(paths)])
-    outcomes = dict(ValidatedStore(store, "s").read_many(["a", "b", "c//"]))
+    outcomes = dict(GuardedStore(store, "s").read_many(["a", "b", "c//"]))
     assert {path: type(outcome) for path, outcome in outcomes.items()} == {
         "a": Secret,
         "b": StoreError,
@@ -801,7 +801,7 @@ def test_error_of_many_has_the_store_s_name_and_no_frames():
                     raise error
                 yield path, error
 
-    ((_, error),) = ValidatedStore(Store(), "s").read_many(["a"])
+    ((_, error),) = GuardedStore(Store(), "s").read_many(["a"])
     assert (type(error), error.store, error.__traceback__) == (PermissionDeniedError, "s", None)
 
 
@@ -828,7 +828,7 @@ class ExitingError(ConfigurationError):
 def test_malformed_error_is_a_bug_of_the_plugin(error):
     """An error that cannot be copied or printed is replaced, so that it does not fail where it is shown."""
     with pytest.raises(StoreError, match=r"store s: it raised a malformed \w+\)") as caught:
-        ValidatedStore(ReadOnly(error), "s").read("a")
+        GuardedStore(ReadOnly(error), "s").read("a")
     assert CANARY not in str(caught.value)
 
 
@@ -846,7 +846,7 @@ def test_invalid_name_is_an_error_of_that_name(name):
             assert prefix == "app"
             return iter([name, "z"])
 
-    guarded = ValidatedStore(Store(), "s")
+    guarded = GuardedStore(Store(), "s")
     assert list(guarded.list_entries("app")) == [name, "z"]
     assert list(guarded.walk("app")) == [f"app/{name}", "app/z"]
     outcomes = dict(guarded.read_many(guarded.walk("app")))
@@ -859,7 +859,7 @@ def test_name_with_a_slash_inside_ends_the_list_with_an_error(name):
     """It would stand for a path in another folder. The valid names come first."""
     store = open_memory()
     store.list_entries = lambda prefix: iter([name, "z"])
-    names = ValidatedStore(store, "s").list_entries("app")
+    names = GuardedStore(store, "s").list_entries("app")
     assert next(names) == "z"
     with pytest.raises(InvalidPathError, match=r"store s: it lists this name, and it has a slash inside\)"):
         next(names)
@@ -871,7 +871,7 @@ def test_path_outside_the_folder_ends_the_list_with_an_error(path):
     store = open_memory()
     store.walk = lambda prefix: iter([path, "app/z"])
     store.walk_labels = lambda prefix: iter([(path, {}), ("app/z", {"a": "b"})])
-    guarded = ValidatedStore(store, "s")
+    guarded = GuardedStore(store, "s")
     for listed, valid in ((guarded.walk("app"), "app/z"), (guarded.walk_labels("app"), ("app/z", {"a": "b"}))):
         assert next(listed) == valid
         with pytest.raises(InvalidPathError, match="it lists this name, and it is not in the listed folder"):
@@ -888,9 +888,9 @@ def test_store_that_cannot_tell_if_a_read_creates_counts_as_if_it_does(answer):
                 raise answer
             return answer
 
-    assert ValidatedStore(Store(), "s").makes("a")
+    assert GuardedStore(Store(), "s").makes("a")
     answer = False
-    assert not ValidatedStore(Store(), "s").makes("a")
+    assert not GuardedStore(Store(), "s").makes("a")
 
 
 @pytest.mark.parametrize("operation", ["read", "read_version"])
@@ -898,7 +898,7 @@ def test_another_paths_secret_is_never_served(operation):
     """A secret of another path is an error: the plugin has mixed up its connections."""
     store = KeyedRecorder()
     setattr(store, operation, lambda *_: Secret("app/other", {"key": CANARY}))
-    guarded = ValidatedStore(store, "wrong")
+    guarded = GuardedStore(store, "wrong")
     calls = {"read": lambda: guarded.read("app/db"), "read_version": lambda: guarded.read_version("app/db", 1)}
     call = calls[operation]
     with pytest.raises(StoreError, match=r"app/db \(store wrong: \w+\(\) returned the secret of another") as caught:
@@ -910,7 +910,7 @@ def test_debug_log_says_where_a_plugin_failed(caplog):
     """The DEBUG log names the line that raised, since the frames are dropped."""
     caplog.set_level(logging.DEBUG)
     with pytest.raises(StoreError):
-        ValidatedStore(Breaks(), "s").write("a", DATA)
+        GuardedStore(Breaks(), "s").write("a", DATA)
     assert "test_guard.py:" in caplog.text
 
 
@@ -922,7 +922,7 @@ def test_what_cannot_be_iterated_is_a_bug_of_the_plugin():
             return None
 
     with pytest.raises(StoreError, match=r"list_entries\(\) returned NoneType, expected an iterator"):
-        list(ValidatedStore(Store(), "s").list_entries(""))
+        list(GuardedStore(Store(), "s").list_entries(""))
 
 
 def test_opening_fails_as_reading_does():
@@ -932,7 +932,7 @@ def test_opening_fails_as_reading_does():
         raise ConnectionError(CANARY)
 
     with pytest.raises(StoreUnavailableError) as caught:
-        ValidatedStore.open(refuse, "s")
+        GuardedStore.open(refuse, "s")
     assert caught.value.store == "s"
     assert CANARY not in everywhere(caught.value)
 
@@ -952,7 +952,7 @@ class OneByOne(ReadOnly):
 @pytest.mark.parametrize("store", [OneByOne, lambda: open_memory(secrets={"there": DATA})], ids=["single", "bulk"])
 def test_each_read_of_many_has_its_own_outcome(store):
     """An absent or invalid path does not end a bulk read."""
-    outcomes = dict(ValidatedStore(store(), "s").read_many(["a//b", "absent", "there", "c/"]))
+    outcomes = dict(GuardedStore(store(), "s").read_many(["a//b", "absent", "there", "c/"]))
     assert {path: type(outcome) for path, outcome in outcomes.items()} == {
         "a//b": InvalidPathError,
         "absent": SecretNotFoundError,
@@ -964,7 +964,7 @@ def test_each_read_of_many_has_its_own_outcome(store):
 @pytest.mark.parametrize("store", [OneByOne, lambda: open_memory(secrets={"there": DATA})], ids=["single", "bulk"])
 def test_each_write_of_many_has_its_own_outcome(store):
     """Invalid data is refused for its own path, and the others are written."""
-    guarded = ValidatedStore(store(), "s")
+    guarded = GuardedStore(store(), "s")
     items = [("a", {"n": float("inf")}), ("b", DATA), ("c//", DATA), ("there", {"n": 1}), ("d", {})]
     outcomes = dict(guarded.write_many(items))
     assert {path: type(outcome) for path, outcome in outcomes.items()} == {
@@ -987,7 +987,7 @@ def test_source_that_fails_shows_no_value():
 
     for store in (OneByOne(), open_memory()):
         with pytest.raises((LookupError, StoreError)) as caught:
-            list(ValidatedStore(store, "s").write_many(items()))
+            list(GuardedStore(store, "s").write_many(items()))
         assert CANARY not in everywhere(caught.value)
 
 
@@ -997,7 +997,7 @@ def test_source_that_fails_shows_no_value():
 def test_closed_front_refuses_everything_and_closes_once():
     """A store is closed once, even by several threads, and later calls are refused."""
     store = ReadOnly()
-    guarded = ValidatedStore(store, "s")
+    guarded = GuardedStore(store, "s")
     threads = [threading.Thread(target=guarded.close) for _ in range(8)]
     for thread in threads:
         thread.start()
@@ -1011,7 +1011,7 @@ def test_closed_front_refuses_everything_and_closes_once():
 @pytest.mark.parametrize("operation", [name for name in PATH_OPERATIONS if name != "read_key"])
 def test_closed_front_refuses_each_operation(operation):
     """No operation calls a closed store."""
-    guarded = ValidatedStore(open_memory(secrets={"a": DATA}), "s")
+    guarded = GuardedStore(open_memory(secrets={"a": DATA}), "s")
     guarded.close()
     with pytest.raises(StoreError, match="it is closed"):
         PATH_OPERATIONS[operation](guarded, "a")
@@ -1019,7 +1019,7 @@ def test_closed_front_refuses_each_operation(operation):
 
 def test_listing_stops_when_the_front_is_closed():
     """A running list stops when its store is closed."""
-    guarded = ValidatedStore(open_memory(secrets={"a": DATA, "b": DATA}), "s")
+    guarded = GuardedStore(open_memory(secrets={"a": DATA, "b": DATA}), "s")
     entries = guarded.list_entries()
     assert next(entries) == "a"
     guarded.close()
@@ -1034,11 +1034,11 @@ def test_store_that_fails_to_close_is_logged(caplog):
         def close(self):
             raise RuntimeError(CANARY)
 
-    ValidatedStore(Store(), "s").close()
+    GuardedStore(Store(), "s").close()
     assert "Closing store s failed: RuntimeError" in caplog.text
     assert CANARY not in caplog.text
 
 
 def test_repr_says_the_store_and_nothing_it_holds():
     """For logs and debuggers."""
-    assert repr(ValidatedStore(open_memory(secrets={"a": DATA}), "s")) == "ValidatedStore('s', MemoryStore)"
+    assert repr(GuardedStore(open_memory(secrets={"a": DATA}), "s")) == "GuardedStore('s', MemoryStore)"

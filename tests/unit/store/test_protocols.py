@@ -2,23 +2,23 @@
 
 import asyncio
 import contextvars
+import inspect
 import threading
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import pytest
 
 from strongroom import Secret, SecretsManager, store
 from strongroom._boundary import guard
 from strongroom._plugins.option_schema import Schema, read_schema
-from strongroom.errors import PluginError, UnsupportedOperationError
+from strongroom.errors import InvalidPathError, PluginError, UnsupportedOperationError
 from strongroom.migrate.spi import MigrationHints
 from strongroom.store import (
-    CAPABILITIES,
     DEFAULT_TIMEOUT,
     PROTOCOL_VERSION,
     BulkStore,
-    Capability,
     CheckedStore,
+    DynamicStore,
     KeyedStore,
     ListableStore,
     ProbedStore,
@@ -32,6 +32,20 @@ from strongroom.store import (
     time_limit,
 )
 from strongroom.store.memory import MemoryStore
+from strongroom.store.operations import CAPABILITIES, OPERATIONS, Operation
+
+PROTOCOLS = {
+    "": SecretStore,
+    "keyed": KeyedStore,
+    "listable": ListableStore,
+    "writable": WritableStore,
+    "checked": CheckedStore,
+    "versioned": VersionedStore,
+    "bulk": BulkStore,
+    "probed": ProbedStore,
+    "dynamic": DynamicStore,
+}
+"""The protocol of each capability. Every store has those of the empty name."""
 
 
 @pytest.fixture
@@ -124,7 +138,7 @@ def test_no_two_capabilities_share_a_method():
     """Two protocols with one method name could be confused."""
     own = [
         {name for name in vars(protocol) if not name.startswith("_")}
-        for protocol in (SecretStore, MigrationHints, *(row.protocol for row in CAPABILITIES))
+        for protocol in (MigrationHints, *PROTOCOLS.values())
     ]
     assert sum(map(len, own)) == len(set().union(*own))
 
@@ -138,29 +152,45 @@ def test_at_most_ten_concepts():
 def test_public_names_are_all_there():
     """`strongroom.store` exports what its `__all__` names, and every protocol."""
     assert all(hasattr(store, name) for name in store.__all__)
-    assert {row.protocol.__name__ for row in CAPABILITIES} <= set(store.__all__)
+    assert {protocol.__name__ for protocol in PROTOCOLS.values()} <= set(store.__all__)
+
+
+def methods_of(protocol):
+    """Return name -> number of arguments."""
+    methods = inspect.getmembers(protocol, inspect.isfunction)
+    return {name: len(inspect.signature(method).parameters) - 1 for name, method in methods if name[0] != "_"}
+
+
+def test_the_table_has_each_method_of_the_protocols():
+    """With its capability and its arguments."""
+    assert PROTOCOLS.keys() - {""} == CAPABILITIES.keys()
+    hints = methods_of(MigrationHints)
+    for capability, protocol in PROTOCOLS.items():
+        rows = [row for row in OPERATIONS.values() if row.capability == capability and row.name not in hints]
+        required = {row.name: 1 if row.many else len(row.takes) for row in rows if not row.optional}
+        methods = methods_of(protocol)
+        methods.pop("close", None)
+        assert required == methods
+    assert {name: len(OPERATIONS[name].takes) for name in hints} == hints
 
 
 def test_a_new_capability_is_detected_refused_and_called(monkeypatch):
-    """The guard and the list of plugins need only a row of the table."""
-
-    @runtime_checkable
-    class RenamableStore(Protocol):
-        def rename(self, path: str, to: str) -> str: ...
+    """The guard and the list of plugins need only a name and a row of the table."""
 
     class Renamable(MemoryStore):
         def rename(self, path, to):
             return f"{path} to {to}"
 
-    rows = (*CAPABILITIES, Capability("renamable", RenamableStore, "renaming"))
-    for module in (protocols, guard):
-        monkeypatch.setattr(module, "CAPABILITIES", rows)
+    monkeypatch.setitem(CAPABILITIES, "renamable", "renaming")
+    monkeypatch.setitem(OPERATIONS, "rename", Operation("rename", "renamable", ("path", "key"), "text", changes=True))
     able, unable = guard.GuardedStore(Renamable(), "able"), guard.GuardedStore(MemoryStore(), "unable")
     assert able.capabilities - unable.capabilities == {"renamable"}
     assert Schema({}, stores=(Renamable, MemoryStore)).capabilities() == (unable.capabilities, {"renamable"})
-    assert able.call(RenamableStore, "a", lambda store: store.rename("a", "b")) == "a to b"
+    assert able.call("rename", "a", "b") == "a to b"
+    with pytest.raises(InvalidPathError):
+        able.call("rename", "a", "")
     with pytest.raises(UnsupportedOperationError, match=r"store unable: it has no renaming"):
-        unable.call(RenamableStore, "a", lambda store: store.rename("a", "b"))
+        unable.call("rename", "a", "b")
 
 
 class Plugin:

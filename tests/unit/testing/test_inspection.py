@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import PermissionDeniedError, SecretNotFoundError, StoreError, StoreUnavailableError
 from strongroom.secret import Secret
 from strongroom.store.memory import MemoryStore
@@ -81,14 +81,14 @@ BROKEN = {
 }
 
 
-def filled(kind: type[MemoryStore]) -> ValidatedStore:
+def filled(kind: type[MemoryStore]) -> GuardedStore:
     store = kind()
     for path, data in CONTENTS.items():
         store.write(path, data)
-    return ValidatedStore(store, "corp")
+    return GuardedStore(store, "corp")
 
 
-def results(store: ValidatedStore, known=()):
+def results(store: GuardedStore, known=()):
     return {result.name: result for result in Inspection(store, known).results()}
 
 
@@ -141,7 +141,7 @@ def test_known_paths_are_read_from_a_store_that_cannot_be_listed():
         def close(self):
             pass
 
-    found = results(ValidatedStore(Blind(), "corp"), known=["top", "denied", "none"])
+    found = results(GuardedStore(Blind(), "corp"), known=["top", "denied", "none"])
     assert found["secrets are read"].detail == "1 read, 1 absent, 1 denied"
     assert found["names are listed once"] == found["names are listed once"]._replace(
         state=InspectionState.SKIPPED, detail="the store is not listable"
@@ -170,7 +170,7 @@ def test_write_of_another_program_is_no_fault():
         def close(self):
             pass
 
-    found = results(ValidatedStore(Shared(), "corp"))
+    found = results(GuardedStore(Shared(), "corp"))
     assert {name for name, result in found.items() if result.state is InspectionState.FAILED} == set()
 
 

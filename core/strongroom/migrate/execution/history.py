@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import ConflictError, SecretNotFoundError, StrongroomError
 from strongroom.events import Event, EventKind, emit, emit_to_auditors
 from strongroom.migrate.execution.parallel import SecretWrite, write_one
@@ -33,7 +33,7 @@ class CopiedHistory(NamedTuple):
     error: StrongroomError | None = None
 
 
-def copy_history(source: Source, path: str, target: ValidatedStore, to: str) -> CopiedHistory:
+def copy_history(source: Source, path: str, target: GuardedStore, to: str) -> CopiedHistory:
     """Write every readable version, oldest first.
 
     Raises:
@@ -49,7 +49,7 @@ def copy_history(source: Source, path: str, target: ValidatedStore, to: str) -> 
     try:
         for secret in versions:
             write = SecretWrite(to, secret.data, newest, form_of(secret.metadata) or None)
-            newest = target.write_if(*write[:3]) if target.checked else write_one(target, write)
+            newest = target.write_if(*write[:3]) if "checked" in target.capabilities else write_one(target, write)
             written += 1
         dropped = written - len(target.versions(to))
     except StrongroomError as failure:
@@ -66,7 +66,7 @@ def copy_history(source: Source, path: str, target: ValidatedStore, to: str) -> 
     return CopiedHistory(written, newest, tuple(lost), error)
 
 
-def _require_empty(target: ValidatedStore, path: str) -> None:
+def _require_empty(target: GuardedStore, path: str) -> None:
     """Raise if the target has any version, even a deleted one: the history would follow another."""
     try:
         target.versions(path)

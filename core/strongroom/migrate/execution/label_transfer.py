@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from strongroom._boundary import answers
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import ConflictError, PermissionDeniedError, SecretNotFoundError, StoreError
 from strongroom.migrate.execution.parallel import in_threads
 from strongroom.migrate.ledger.runs import OpenRun
@@ -21,7 +21,7 @@ class LabelTransfer:
     Each write is in the journal before it is sent, with the target's earlier labels in the backup.
     """
 
-    def __init__(self, run: OpenRun, target: ValidatedStore) -> None:
+    def __init__(self, run: OpenRun, target: GuardedStore) -> None:
         self._plan, self._journal, self._backup = run.plan, run.journal, run.backup
         self._target = target
         self._recorded: dict[int, int] = {}
@@ -73,7 +73,7 @@ class LabelTransfer:
         self._target.write_metadata(self._plan.items[index].path, labels)
 
 
-def restore_labels(target: ValidatedStore, path: str, record: LabelChanges) -> None:
+def restore_labels(target: GuardedStore, path: str, record: LabelChanges) -> None:
     """Restore the labels that the target had before a run. A deleted secret has none.
 
     Raises:

@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, NamedTuple, TypeVar
 
 from strongroom._boundary import answers
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import (
     AuthenticationError,
     SecretNotFoundError,
@@ -89,7 +89,7 @@ class Retries(Generic[_K]):
 
 
 def read_each(
-    front: ValidatedStore, paths: Iterable[str], watch: OutageWatch
+    front: GuardedStore, paths: Iterable[str], watch: OutageWatch
 ) -> Iterator[tuple[str, Secret | StoreError]]:
     """Yield each path with its secret or its error, in any order. Transient failures are retried, and come last.
 
@@ -110,37 +110,40 @@ def read_each(
             yield path, error
 
 
-def _read_once(front: ValidatedStore, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
-    if front.local or front.bulk_reads:
+def _read_once(front: GuardedStore, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
+    if _is_batched(front, "read_many"):
         return front.read_many(paths)
     return in_threads(lambda path: (path, answers.outcome(front.read, path)), paths)
 
 
-def write_each(
-    front: ValidatedStore, writes: Iterable[SecretWrite]
-) -> Iterator[tuple[str, Version | StoreError | None]]:
+def _is_batched(front: GuardedStore, method: str) -> bool:
+    """Return True if threads do not help: the store is local, or has the bulk operation itself."""
+    return "local" in front.capabilities or method in front.operations
+
+
+def write_each(front: GuardedStore, writes: Iterable[SecretWrite]) -> Iterator[tuple[str, Version | StoreError | None]]:
     """Yield each path with its new version or error, in any order. Uses check-and-set if the store has it."""
-    if front.checked:
-        if front.local or front.bulk_checked:
+    if "checked" in front.capabilities:
+        if _is_batched(front, "write_many_if"):
             return front.write_many_if(write[:3] for write in writes)
         return in_threads(
             lambda write: (write.path, answers.outcome(front.write_if, write.path, write.data, write.expected)), writes
         )
-    if not front.formed and (front.local or front.bulk_writes):
+    if "write_formed" not in front.operations and _is_batched(front, "write_many"):
         return front.write_many((write.path, write.data) for write in writes)
     return in_threads(lambda write: (write.path, answers.outcome(write_one, front, write)), writes)
 
 
-def write_one(front: ValidatedStore, write: SecretWrite) -> Version | None:
+def write_one(front: GuardedStore, write: SecretWrite) -> Version | None:
     """Write without check-and-set, and return the new version."""
-    if write.form is None or not front.formed:
+    if write.form is None or "write_formed" not in front.operations:
         return front.write(write.path, write.data)
     return front.write_formed(write.path, write.data, write.form)
 
 
-def delete_each(front: ValidatedStore, paths: Iterable[str]) -> Iterator[tuple[str, StoreError | None]]:
+def delete_each(front: GuardedStore, paths: Iterable[str]) -> Iterator[tuple[str, StoreError | None]]:
     """Yield each path with None or its error, in any order. A secret that is already absent counts as deleted."""
-    if front.local or front.bulk_deletes:
+    if _is_batched(front, "delete_many"):
         outcomes = front.delete_many(paths)
     else:
         outcomes = in_threads(lambda path: (path, answers.outcome(front.delete, path)), paths)

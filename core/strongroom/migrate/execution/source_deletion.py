@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import (
     MigrationError,
     PermissionDeniedError,
@@ -42,7 +42,7 @@ def migrated_items(run: OpenRun) -> list[int]:
 class SourceDeletion:
     """Deletes the migrated secrets of one source."""
 
-    def __init__(self, run: OpenRun, source: Source, target: ValidatedStore, results: Results) -> None:
+    def __init__(self, run: OpenRun, source: Source, target: GuardedStore, results: Results) -> None:
         self._plan, self._journal = run.plan, run.journal
         self._source, self._target, self._results = source, target, results
         self._separate = False
@@ -147,7 +147,7 @@ class SourceDeletion:
         )
 
 
-def _restore(target: ValidatedStore, secret: Secret) -> None:
+def _restore(target: GuardedStore, secret: Secret) -> None:
     """Restore a secret deleted at the target: undelete its version if possible, otherwise write its data."""
     if "versioned" in target.capabilities and secret.version is not None:
         with suppress(StoreError):  # destroyed, deleted with the secret, or denied: write it

@@ -10,7 +10,7 @@ from contextlib import closing, suppress
 from enum import Enum
 from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar
 
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import ConflictError, PermissionDeniedError, SecretNotFoundError, StoreError, StrongroomError
 from strongroom.migrate.execution.label_transfer import LabelTransfer
 from strongroom.migrate.execution.parallel import OutageWatch, SecretWrite, read_each, write_each
@@ -60,12 +60,12 @@ class PlanTransfer:
     `rate` is the most writes a second, on the average of each second; None is unlimited.
     """
 
-    def __init__(self, run: OpenRun, target: ValidatedStore, results: Results, rate: float | None) -> None:
+    def __init__(self, run: OpenRun, target: GuardedStore, results: Results, rate: float | None) -> None:
         self._run, self._plan, self._journal = run, run.plan, run.journal
         self._target, self._results, self._rate = target, results, rate
         self._free = time.monotonic()
         self._labels = any(item.labels for item in run.plan.items)
-        self._size = _GROUP if target.checked and not self._labels else _GROUP_UNCHECKED
+        self._size = _GROUP if "checked" in target.capabilities and not self._labels else _GROUP_UNCHECKED
         if rate is not None:
             self._size = max(1, min(self._size, int(rate)))
         self._begun = {index: entry for index, entry in run.journal.entries.items() if not entry.done}
@@ -182,7 +182,10 @@ class PlanTransfer:
         asked = {
             items[index].path: index
             for index, _ in group
-            if again or not self._target.checked or index in begun or items[index].state is not PlannedState.CREATE
+            if again
+            or "checked" not in self._target.capabilities
+            or index in begun
+            or items[index].state is not PlannedState.CREATE
         }
         found: dict[int, Secret | StrongroomError] = {}
         for path, outcome in read_each(self._target, list(asked), OutageWatch()):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from strongroom._boundary import answers
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import ConflictError, MigrationError, SecretNotFoundError, StoreError, StrongroomError
 from strongroom.migrate.execution.label_transfer import restore_labels
 from strongroom.migrate.execution.parallel import (
@@ -41,7 +41,7 @@ class _UndoStep(NamedTuple):
 class Undo:
     """Restores the secrets of one run."""
 
-    def __init__(self, run: OpenRun, target: ValidatedStore, results: Results) -> None:
+    def __init__(self, run: OpenRun, target: GuardedStore, results: Results) -> None:
         self._plan, self._journal, self._backup, self._digester = run.plan, run.journal, run.backup, run.digester
         self._target, self._results = target, results
         self._watch = OutageWatch()
@@ -58,7 +58,7 @@ class Undo:
             if entries[index].source_deleted:
                 self._results.put(index, ItemState.CONFLICT, _ONLY_COPY)
         indices = sorted((index for index in entries if not entries[index].source_deleted), reverse=True)
-        for group in groups(indices, local=self._target.local):
+        for group in groups(indices, local="local" in self._target.capabilities):
             with self._results.retries() as rounds:
                 self._undo(group)
                 for failed in rounds:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import PermissionDeniedError, SecretNotFoundError, StoreError, StrongroomError, shown
 from strongroom.migrate.execution.parallel import OutageWatch, read_each
 from strongroom.migrate.execution.results import Results
@@ -21,7 +21,7 @@ from strongroom.secret import Secret
 class TargetVerification:
     """Compares the target with the sources."""
 
-    def __init__(self, run: OpenRun, target: ValidatedStore, results: Results) -> None:
+    def __init__(self, run: OpenRun, target: GuardedStore, results: Results) -> None:
         self._plan, self._entries, self._digester = run.plan, run.journal.entries, run.digester
         self._target, self._results = target, results
         self._waiting: dict[str, tuple[int, Secret | StrongroomError]] = {}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom._digest import Digester
 from strongroom.errors import (
     ConflictError,
@@ -33,13 +33,13 @@ _MOST_LISTED = 20_000
 RECORD_STAYS = "the record of its rotations, which stays at the source"
 
 
-def _list_target(target: ValidatedStore, selection: Selection) -> frozenset[str] | None:
+def _list_target(target: GuardedStore, selection: Selection) -> frozenset[str] | None:
     """Return the paths that the target lists, so that absent secrets need no read, or None if that is not possible.
 
     A store lists all its paths, including unreadable ones, or raises. Only targets with check-and-set qualify, since
     their writes refuse a secret that came later. None also stands for a listing that fails or is too long.
     """
-    if selection.paths or target.local or not (target.checked and target.listable):
+    if selection.paths or "local" in target.capabilities or not {"checked", "listable"} <= target.capabilities:
         return None
     prefix = "" if selection.rename else selection.to_prefix
     try:
@@ -54,7 +54,7 @@ class Planner:
 
     def __init__(
         self,
-        target: ValidatedStore,
+        target: GuardedStore,
         selection: Selection,
         on_conflict: OnConflict,
         digester: Digester | None,
@@ -182,7 +182,7 @@ class Planner:
             self._digests[index] = digest_record(self._digester, item, secret.data, data)
         reasons = ["the target has another value for a key of it"] if item.state is PlannedState.CONFLICT else []
         writes_data = item.state is not PlannedState.EQUAL
-        if labels := carried(secret.metadata, formed=self._target.formed):
+        if labels := carried(secret.metadata, formed="write_formed" in self._target.operations):
             item = self._with_labels(item, labels, there)
         try:
             if writes_data:

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import SecretNotFoundError, StoreError
 from strongroom.store import AsyncSecretStore, time_limit
 from strongroom.testing.store_contract.base import NAME, PATH, Holding, examine, in_state, secret_data
@@ -35,7 +35,7 @@ class AsyncStoreContract(StoreContract):
     def test_tasks_get_their_own_answers(self, holding: Holding) -> None:
         """Many reads at a time in one loop, of secrets that exist and one that does not."""
         paths = [f"contract/{number}" for number in range(20)]
-        guarded = ValidatedStore(holding({path: secret_data(own=path) for path in paths}), NAME)
+        guarded = GuardedStore(holding({path: secret_data(own=path) for path in paths}), NAME)
         answers = dict(guarded.read_many([*paths, "contract/absent"]))
         absence = answers.pop("contract/absent")
         assert isinstance(absence, SecretNotFoundError)

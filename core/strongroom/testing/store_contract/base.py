@@ -21,16 +21,17 @@ from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import pytest
 
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import SecretNotFoundError, StoreError, UnsupportedOperationError
 from strongroom.secret import Value, Version, same
 from strongroom.store import SecretStore, WritableStore
+from strongroom.store.operations import OPERATIONS
 from strongroom.testing.cases import CANARY
 
 Contents: TypeAlias = Mapping[str, Mapping[str, Value]]
 Holding: TypeAlias = Callable[[Contents], SecretStore]
 Restarted: TypeAlias = Callable[[Contents], tuple[SecretStore, Callable[[], object]]]
-Opened: TypeAlias = Callable[..., ValidatedStore]
+Opened: TypeAlias = Callable[..., GuardedStore]
 
 _SUITE = __name__.removesuffix("store_contract.base")
 """The package of the contracts."""
@@ -113,7 +114,7 @@ class ContractBase(Supervised):
     """
 
     capabilities: ClassVar[AbstractSet[str]] = frozenset()
-    """Names of the store's capabilities, of `strongroom.store.CAPABILITIES`, and of its traits that are True."""
+    """Names of its capabilities (`strongroom.store.operations.CAPABILITIES`), and of its traits that are True."""
 
     cannot_hold: ClassVar[AbstractSet[str]] = frozenset()
     """Names of the hard inputs (`strongroom.testing.CASES`) that the store refuses. All others must survive."""
@@ -209,10 +210,10 @@ class ContractBase(Supervised):
     @pytest.fixture
     def opened(self, holding: Holding) -> Iterator[Opened]:
         """Return a function that takes path -> data and returns a guarded store with exactly these contents."""
-        opened_stores: list[ValidatedStore] = []
+        opened_stores: list[GuardedStore] = []
 
-        def open_(contents: Contents | None = None) -> ValidatedStore:
-            opened_stores.append(ValidatedStore(holding(contents or {}), NAME))
+        def open_(contents: Contents | None = None) -> GuardedStore:
+            opened_stores.append(GuardedStore(holding(contents or {}), NAME))
             return opened_stores[-1]
 
         yield open_
@@ -299,31 +300,46 @@ def left_after(before: AbstractSet[str], seconds: float) -> set[str]:
     return left
 
 
-def holds(guarded: ValidatedStore, own: str, version: Version | None) -> None:
+def holds(guarded: GuardedStore, own: str, version: Version | None) -> None:
     """Assert that the secret at `PATH` has `own` as its key `own`, all other keys, and this version."""
     read = guarded.read(PATH)
     assert same(read.data, secret_data(own=own))
     assert read.version == version
 
 
-OPERATIONS: Mapping[str, tuple[str, Callable[[ValidatedStore], Any]]] = {
-    "read": ("", lambda guarded: guarded.read(PATH)),
-    "read_key": ("keyed", lambda guarded: guarded.read_key(PATH, "user")),
-    "read_many": ("", lambda guarded: _only(guarded.read_many([PATH]))),
-    "list": ("listable", lambda guarded: list(guarded.list_entries("contract"))),
-    "write": ("writable", lambda guarded: guarded.write(PATH, secret_data())),
-    "write_if": ("checked", lambda guarded: guarded.write_if(PATH, secret_data(), None)),
-    "write_many": ("writable", lambda guarded: _only(guarded.write_many([(PATH, secret_data())]))),
-    "delete": ("writable", lambda guarded: guarded.delete(PATH)),
-    "delete_many": ("writable", lambda guarded: _only(guarded.delete_many([PATH]))),
-    "versions": ("versioned", lambda guarded: guarded.versions(PATH)),
-    "read_version": ("versioned", lambda guarded: guarded.read_version(PATH, 1)),
-    "undelete": ("versioned", lambda guarded: guarded.undelete(PATH, 1)),
-    "destroy": ("versioned", lambda guarded: guarded.destroy(PATH, 1)),
-    "read_metadata": ("versioned", lambda guarded: guarded.read_metadata(PATH)),
-    "write_metadata": ("versioned", lambda guarded: guarded.write_metadata(PATH, {"owner": "billing"})),
+_ARGUMENTS: Mapping[str, Any] = {
+    "path": PATH,
+    "key": "user",
+    "prefix": "contract",
+    "data": secret_data(),
+    "version": 1,
+    "expected": None,
+    "labels": {"owner": "billing"},
 }
-"""Each operation with the capability that it needs; it is empty if every store has the operation."""
+"""An argument of each kind that the table of operations names."""
+
+_NEVER_FAIL = frozenset({"makes", "kept_versions", "probe", "walk_labels"})
+"""Operations that need no request, report the failure, or may yield less."""
+
+REQUESTS: Mapping[str, str] = {
+    name: OPERATIONS[operation.one].capability if operation.one else operation.capability
+    for name, operation in OPERATIONS.items()
+    if name not in _NEVER_FAIL and (operation.one or not operation.optional)
+}
+"""Each operation that fails if its service does, with the capability that it needs; empty if every store has it."""
+
+
+def perform(guarded: GuardedStore, name: str) -> None:
+    """Perform an operation to its end. The error of the one item of a bulk call is raised."""
+    operation = OPERATIONS[name]
+    given = [_ARGUMENTS[kind] for kind in operation.takes]
+    method = getattr(guarded, name)
+    if operation.many:
+        _only(method([tuple(given) if len(given) > 1 else given[0]]))
+    elif operation.takes == ("prefix",):
+        list(method(*given))
+    else:
+        method(*given)
 
 
 def _only(outcomes: Iterator[tuple[str, object]]) -> None:
@@ -333,9 +349,9 @@ def _only(outcomes: Iterator[tuple[str, object]]) -> None:
         raise outcome
 
 
-def refuses(guarded: ValidatedStore, capability: str) -> None:
+def refuses(guarded: GuardedStore, capability: str) -> None:
     """Assert that every operation of a capability that the store lacks is refused."""
-    for needed, operation in OPERATIONS.values():
+    for name, needed in REQUESTS.items():
         if needed == capability:
             with fails(UnsupportedOperationError):
-                operation(guarded)
+                perform(guarded, name)

@@ -11,13 +11,13 @@ from typing import Any, ClassVar
 
 import pytest
 
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import AuthenticationError, PermissionDeniedError, StoreUnavailableError
 from strongroom.store import SecretStore, time_limit
 from strongroom.testing.store_contract.base import (
     NAME,
-    OPERATIONS,
     PATH,
+    REQUESTS,
     STATES,
     ContractBase,
     Holding,
@@ -26,6 +26,7 @@ from strongroom.testing.store_contract.base import (
     in_state,
     left_after,
     needs,
+    perform,
     resources,
     secret_data,
 )
@@ -57,7 +58,7 @@ class FailureContract(ContractBase):
         if "operation" in metafunc.fixturenames:
             state = next(state for state in STATES if state in metafunc.function.__name__)
             skip = pytest.mark.skip(reason=f"{state!r} is declared impossible")
-            operations = [name for name, (needed, _) in OPERATIONS.items() if needed in {"", *self.capabilities}]
+            operations = [name for name, needed in REQUESTS.items() if needed in {"", *self.capabilities}]
             metafunc.parametrize(
                 "operation", [pytest.param("read", marks=skip)] if state in self.impossible else operations
             )
@@ -74,20 +75,20 @@ class FailureContract(ContractBase):
 
     def test_denied_is_denied(self, request: pytest.FixtureRequest, operation: str) -> None:
         """A denial is never an absence, an empty list or an outage."""
-        guarded = ValidatedStore(request.getfixturevalue("denied"), NAME)
+        guarded = GuardedStore(request.getfixturevalue("denied"), NAME)
         with fails(PermissionDeniedError, AuthenticationError):
-            OPERATIONS[operation][1](guarded)
+            perform(guarded, operation)
 
     def test_unreachable_is_unavailable_in_time(self, request: pytest.FixtureRequest, operation: str) -> None:
         """An outage is never an absence, and is reported within the time that the call has."""
-        guarded = ValidatedStore(request.getfixturevalue("unreachable"), NAME)
+        guarded = GuardedStore(request.getfixturevalue("unreachable"), NAME)
         for _ in _until_in_time():
             with time_limit(_LIMIT), fails(StoreUnavailableError):
-                OPERATIONS[operation][1](guarded)
+                perform(guarded, operation)
 
     def test_dripping_service_is_unavailable_in_time(self, dripping: SecretStore) -> None:
         """A service that sends single bytes for ever is an outage, within the time that the call has."""
-        guarded = ValidatedStore(dripping, NAME)
+        guarded = GuardedStore(dripping, NAME)
         for _ in _until_in_time():
             with time_limit(_LIMIT), fails(StoreUnavailableError):
                 guarded.read(PATH)
@@ -95,7 +96,7 @@ class FailureContract(ContractBase):
     def test_connection_that_was_closed_while_idle_is_replaced(self, restarted: Restarted) -> None:
         """The next read returns the secret. An outage here would turn into the value of a fallback."""
         store, restart = restarted({PATH: secret_data(own="0")})
-        guarded = ValidatedStore(store, NAME)
+        guarded = GuardedStore(store, NAME)
         for _ in range(2):
             assert guarded.read(PATH).data["own"] == "0"
             restart()
@@ -126,7 +127,7 @@ class FailureContract(ContractBase):
     @needs("probed")
     def test_unreachable_store_is_not_well(self, request: pytest.FixtureRequest) -> None:
         """A probe of an unreachable store reports the outage in time."""
-        guarded = ValidatedStore(in_state(request, "unreachable", self.impossible), NAME)
+        guarded = GuardedStore(in_state(request, "unreachable", self.impossible), NAME)
         for _ in _until_in_time():
             with time_limit(_LIMIT), suppress(StoreUnavailableError):
                 assert not guarded.probe().ok

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import (
     ConflictError,
     InvalidDataError,
@@ -88,7 +88,7 @@ class MigrationTargetContract(ContractBase):
     def test_secret_written_in_a_form_is_the_same_secret(self, opened: Opened) -> None:
         """The data is intact in its own form, without a form and in an unknown form. No form is kept as a label."""
         guarded = opened()
-        if not guarded.formed:
+        if "write_formed" not in guarded.operations:
             with fails(UnsupportedOperationError):
                 guarded.write_formed(PATH, secret_data(), {})
         _require_hint(guarded, "write_formed")
@@ -105,8 +105,8 @@ class MigrationTargetContract(ContractBase):
                 assert not _form(guarded.read_metadata(PATH))
 
 
-def _require_hint(guarded: ValidatedStore, hint: str) -> None:
-    if hint not in guarded.optional:
+def _require_hint(guarded: GuardedStore, hint: str) -> None:
+    if hint not in guarded.operations:
         pytest.skip(f"the store has no migration hint {hint!r}")
 
 

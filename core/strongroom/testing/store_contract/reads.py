@@ -7,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from strongroom._boundary.validation import ValidatedStore
+from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import InvalidDataError, InvalidPathError, SecretNotFoundError, SecretTooLargeError, StoreError
 from strongroom.secret import Secret, same
-from strongroom.store import CAPABILITIES, SecretStore
+from strongroom.store import SecretStore
+from strongroom.store.operations import CAPABILITIES
 from strongroom.testing.cases import CANARY, CASES, Case
 from strongroom.testing.store_contract.base import (
     NAME,
@@ -36,7 +37,7 @@ class ReadContract(ContractBase):
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Parametrize with the capabilities that the store does not declare."""
         if "lacking" in metafunc.fixturenames:
-            metafunc.parametrize("lacking", [row.name for row in CAPABILITIES if row.name not in self.capabilities])
+            metafunc.parametrize("lacking", [name for name in CAPABILITIES if name not in self.capabilities])
         super().pytest_generate_tests(metafunc)
 
     def test_undeclared_capability_is_refused(self, opened: Opened, lacking: str) -> None:
@@ -208,12 +209,12 @@ class ReadContract(ContractBase):
 
     def test_entry_of_another_program_is_an_error_of_its_own(self, foreign: SecretStore) -> None:
         """An entry that is no secret is never an absence, and leaves the secrets beside it alone."""
-        guarded = ValidatedStore(foreign, NAME)
+        guarded = GuardedStore(foreign, NAME)
         outcomes = dict(guarded.read_many([_FOREIGN, PATH]))
         assert isinstance(outcomes[_FOREIGN], StoreError)
         assert not isinstance(outcomes[_FOREIGN], SecretNotFoundError), "an entry of another program is not an absence"
         assert isinstance(outcomes[PATH], Secret)
-        if guarded.listable:
+        if "listable" in guarded.capabilities:
             assert PATH.rpartition("/")[2] in list(guarded.list_entries("contract"))
         guarded.close()
 

@@ -32,7 +32,7 @@ class VersionContract(ContractBase):
         """The optional `newest_versions` agrees with `versions` and `read`, also for deleted and absent secrets."""
         paths = [f"contract/newest/{number}" for number in range(4)]
         guarded = opened({path: secret_data() for path in paths})
-        if "newest_versions" not in guarded.optional:
+        if "newest_versions" not in guarded.operations:
             pytest.skip("the store has no newest_versions")
         guarded.write(paths[1], secret_data(own="1"))
         guarded.delete(paths[2])
@@ -160,8 +160,8 @@ class VersionContract(ContractBase):
         """`read` or `walk_labels` returns the labels. `walk_labels` has the same paths as `walk`."""
         guarded = opened({PATH: secret_data(), "contract/other": secret_data()})
         guarded.write_metadata(PATH, {"owner": "billing"})
-        listed = dict(guarded.walk_labels()) if guarded.listable else {PATH: {}}
-        assert not guarded.listable or sorted(listed) == sorted(guarded.walk())
+        listed = dict(guarded.walk_labels()) if "listable" in guarded.capabilities else {PATH: {}}
+        assert "listable" not in guarded.capabilities or sorted(listed) == sorted(guarded.walk())
         assert {**guarded.read(PATH).metadata, **listed[PATH]}["owner"] == "billing"
 
     @needs("versioned", unless="final_deletes")

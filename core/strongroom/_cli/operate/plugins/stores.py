@@ -63,7 +63,7 @@ def _check(invocation: Invocation, name: str, *, as_json: bool) -> NoReturn:
         StoreError: it cannot be opened.
     """
     from strongroom import _plugins as plugins
-    from strongroom._boundary.validation import ValidatedStore
+    from strongroom._boundary.guard import GuardedStore
     from strongroom.migrate.endpoints import located
     from strongroom.store import time_limit
     from strongroom.testing.inspection import Inspection
@@ -71,7 +71,7 @@ def _check(invocation: Invocation, name: str, *, as_json: bool) -> NoReturn:
     config, _ = located(invocation.load(), name, plugins.STORES)
     known = [secret.path for secret in config.secrets.values()]
     with time_limit(config.timeout):
-        store = ValidatedStore.open(plugins.opener(config, name), name)
+        store = GuardedStore.open(plugins.opener(config, name), name)
     results = list(Inspection(store, known, config.timeout).results())
     failed = [result for result in results if result.state == "failed"]
     if as_json:
