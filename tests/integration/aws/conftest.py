@@ -4,6 +4,7 @@ import uuid
 from functools import cached_property
 
 import pytest
+from boto3.session import Session
 
 from strongroom_aws.plugin import open_parameter_store, open_secrets_manager
 from support.services.aws import operation_of
@@ -67,3 +68,16 @@ def aws(moto, monkeypatch):
     moto.use(monkeypatch)
     with FaultProxy(moto.url) as proxy:
         yield AWS(moto, proxy)
+
+
+@pytest.fixture
+def clients(aws, monkeypatch):
+    """The clients of boto3's that stores create, in order."""
+    create, created = Session.client, []
+
+    def client(session, *args, **kwargs):
+        created.append(create(session, *args, **kwargs))
+        return created[-1]
+
+    monkeypatch.setattr(Session, "client", client)
+    return created

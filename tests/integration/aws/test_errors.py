@@ -56,7 +56,7 @@ def test_code_says_what_happened(aws, monkeypatch, code, status, kind, words):
         assert "SomethingNew" not in str(caught.value)
 
 
-def test_throttled_request_is_repeated(aws):
+def test_throttled_request_is_repeated(aws, clients):
     """Twice more, by botocore's adaptive mode, which slows down what comes after."""
     store = aws.open_secrets()
     store.write("app", {"k": "v"})
@@ -64,7 +64,8 @@ def test_throttled_request_is_repeated(aws):
     aws.forget()
     assert dict(store.read("app").data) == {"k": "v"}
     assert aws.asked == ["GetSecretValue"] * 3
-    assert store._requests.service._clients.made["secretsmanager"].meta.config.retries["mode"] == "adaptive"
+    (client,) = clients
+    assert client.meta.config.retries["mode"] == "adaptive"
 
 
 def test_number_of_attempts_is_boto3s(aws, monkeypatch):
@@ -161,13 +162,14 @@ def test_prefix_is_checked(aws):
             open_store(prefix="a//b")
 
 
-def test_region_and_profile_are_boto3s(aws, monkeypatch, tmp_path):
+def test_region_and_profile_are_boto3s(clients, monkeypatch, tmp_path):
     """The option first, then the variable, then the profile."""
     config = tmp_path / "config"
     config.write_text("[profile eu]\nregion = eu-north-1\n")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
-    assert open_secrets_manager(region="us-east-2")._requests.service.region == "us-east-2"
+    open_secrets_manager(region="us-east-2")
     monkeypatch.delenv("AWS_DEFAULT_REGION")
-    assert open_secrets_manager(profile="eu")._requests.service.region == "eu-north-1"
+    open_secrets_manager(profile="eu")
     monkeypatch.setenv("AWS_PROFILE", "eu")
-    assert open_parameter_store()._service.region == "eu-north-1"
+    open_parameter_store()
+    assert [client.meta.region_name for client in clients] == ["us-east-2", "eu-north-1", "eu-north-1"]

@@ -46,7 +46,7 @@ def test_clock_that_is_off_is_a_warning(aws, ahead, words):
     import time
 
     store = aws.open_secrets()
-    found = health(store._requests.service, "list_secrets", "Secrets Manager", clock=lambda: round(time.time()) + ahead)
+    found = health(store.requests.service, "list_secrets", "Secrets Manager", clock=lambda: round(time.time()) + ahead)
     check = checks(found)["clock"]
     assert check.state is CheckState.WARNING
     assert check.detail.split(" ", 2)[2] == words.split(" ", 2)[2] + " this machine's"

@@ -149,7 +149,7 @@ def test_success_shows_nothing(aws):
     store = aws.open_secrets()
     secret = store.read("app")
     assert secret.data["k"] == VALUE
-    assert not seen_in(f"{store!r} {secret!r} {vars(store)!r} {vars(store._requests.service)!r}")
+    assert not seen_in(f"{store!r} {secret!r} {vars(store)!r} {vars(store.requests.service)!r}")
 
 
 def test_refused_data_shows_nothing(aws):
