@@ -61,8 +61,10 @@ class Operation:
 
     def ask_first(self, url):
         """From now on the client asks this node first, as if that had answered last."""
-        cluster = self.session._cluster if self.session else ()
-        for address in [address for address in cluster if str(address) == url]:
+        if not self.session:
+            return
+        cluster = self.session._cluster
+        for address in [address for address in cluster.addresses if str(address) == url]:
             for reads in (True, False):
                 cluster.answered(address, reads=reads)
 

@@ -47,9 +47,9 @@ def test_what_was_written_is_read_from_any_node(cluster, open_guarded):
     order = front._store._session._cluster
     stale = 0
     for number in range(500):
-        order.answered(order[number % 3], reads=False)
+        order.answered(order.addresses[number % 3], reads=False)
         front.write("pair", {"n": number})
-        order.answered(order[(number + 1) % 3], reads=True)
+        order.answered(order.addresses[(number + 1) % 3], reads=True)
         stale += front.read("pair").data["n"] != number
     assert stale == 0
 
