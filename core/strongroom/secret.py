@@ -451,7 +451,10 @@ def is_value(value: object) -> bool:
     if type(value) in _AS_THEY_ARE:
         return True
     if isinstance(value, Mapping):
-        return all(isinstance(key, str) and is_value(item) for key, item in value.items())
+        for key, item in value.items():  # no call for nearly every value, as in `protect_data`
+            if not isinstance(key, str) or not (type(item) in _AS_THEY_ARE or is_value(item)):
+                return False
+        return True
     if isinstance(value, list | tuple):
         return all(map(is_value, value))
     return value is None or isinstance(value, str | bytes | int | float)

@@ -42,7 +42,7 @@ from strongroom._manager.assembly import Parts
 from strongroom._manager.manager import manager_of
 from strongroom.errors import UnsupportedOperationError
 from strongroom.secret import Secret, SensitiveDict, SensitiveStr, Value
-from strongroom.store import remaining
+from strongroom.store import Traits, remaining
 from strongroom.store.memory import MemoryStore
 from strongroom.testing import parts_of
 from support.clock import LONG, Clock
@@ -109,6 +109,24 @@ def test_a_whole_secret_is_a_real_dict_that_shows_nothing(manager: SecretsManage
 def test_a_dict_that_was_given_out_is_the_callers_own(manager: SecretsManager) -> None:
     manager.get_secret("types")["map"]["a"] = 2
     assert manager.get_secret("types")["map"] == {"a": 1}
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_a_store_may_return_one_secret_twice(local: bool) -> None:
+    class Store:
+        traits = Traits(local=local)
+        secret = Secret("a", {"map": {"b": 1}})
+
+        def read(self, path: str) -> Secret:
+            return self.secret
+
+        def close(self) -> None: ...
+
+    with SecretsManager(chain=[Store()]) as manager:
+        manager.get_secret("a", fresh=True)["map"]["b"] = 2
+        manager.get_secret("a", fresh=True)["c"] = 2
+        manager.get_secret("a", "map", as_=dict, fresh=True)["b"] = 2
+        assert manager.get_secret("a", fresh=True) == Store.secret.data == {"map": {"b": 1}}
 
 
 @pytest.mark.parametrize(

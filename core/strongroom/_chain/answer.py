@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 from enum import Enum
-from typing import Final, NamedTuple, Self, TypeAlias
+from typing import Final, NamedTuple, Self, TypeAlias, cast
 
 from strongroom.errors import (
     Answer,
@@ -29,7 +29,6 @@ from strongroom.secret import (
     Version,
     age_of,
     protect,
-    protect_data,
 )
 
 KINDS = {
@@ -64,6 +63,8 @@ Extract: TypeAlias = Callable[[SensitiveDict], "Value | Missing"]
 class Reading(NamedTuple):
     """A secret's data as a link has it, and where the data comes from. `age` and `ttl` are in seconds.
 
+    `data` may be that of a `Secret` that others hold too, so nobody changes it: see `value_of`.
+
     `outage` is set if the data is stale: the error for which the store could not be queried. A key that a stale reading
     lacks is unknown, not missing. `on_disk` is True if the data comes from the disk cache.
     """
@@ -85,7 +86,7 @@ class Reading(NamedTuple):
     @classmethod
     def of(cls, secret: Secret) -> Self:
         """Return the reading of a secret that has just been read, or that comes from the disk cache."""
-        data, cached = protect_data(secret.data), isinstance(secret, AgedSecret)
+        data, cached = cast("SensitiveDict", secret.data), isinstance(secret, AgedSecret)  # `Secret` made it redacting
         return cls(data, secret.version, secret.created, age_of(secret), cached, ttl=secret.ttl, on_disk=cached)
 
 
@@ -118,10 +119,14 @@ class ReadRequest(NamedTuple):
 
 
 def value_of(request: ReadRequest, reading: Reading) -> Value:
-    """Return the requested value of a reading that has it."""
+    """Return the requested value of a reading that has it.
+
+    A mapping or a list is a copy, since a plugin may return one `Secret` twice, and readers that wait for each other
+    share it. What the cache in memory has unsealed is this call's own.
+    """
     value = request.extract(reading.data)
-    if isinstance(value, SensitiveDict):
-        return value  # the reading's data is this call's own
+    if isinstance(value, SensitiveDict) and reading.cached and not reading.on_disk:
+        return value
     return None if isinstance(value, Missing) else protect(value)
 
 
