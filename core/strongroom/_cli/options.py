@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from strongroom._config import Config
     from strongroom._manager import SecretsManager
     from strongroom.secret import Version
@@ -64,13 +66,13 @@ class Invocation(NamedTuple):
         return list(discovery.load_others(config_file=self.config_file, environment=self.environment))
 
 
-def complete(kind: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+def complete(kind: str) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem] | list[str]]:
     """Return a `shell_complete=` callback that calls this function of `completion`, which is imported on Tab only."""
 
-    def callback(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    def callback(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem] | list[str]:
         from strongroom._cli.operate import completion
 
-        words: list[str] = getattr(completion, kind)(ctx, incomplete)
+        words: list[CompletionItem] | list[str] = getattr(completion, kind)(ctx, incomplete)
         return words
 
     return callback

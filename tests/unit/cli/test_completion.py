@@ -2,8 +2,6 @@
 
 import logging
 import os
-import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -81,13 +79,9 @@ def tab(capsys, monkeypatch):
 
 
 @pytest.fixture
-def configured(monkeypatch) -> None:
-    """`./strongroom.toml` with secrets in memory, some under names that a shell would run, and programs in PATH."""
+def configured() -> None:
+    """`./strongroom.toml` with secrets in memory, some under names that a shell would run."""
     Path("strongroom.toml").write_text(MEMORY, "utf-8")
-    Path("bin").mkdir()
-    for name, permission in {"strongroom-a": 0o755, "strongroom-b": 0o755, "strongroom-c": 0o644}.items():
-        (Path("bin") / name).touch(permission)
-    monkeypatch.setenv("PATH", f"{Path('bin').absolute()}{os.pathsep}/none{os.pathsep}{os.environ['PATH']}")
 
 
 @pytest.fixture
@@ -141,10 +135,6 @@ def process_tab(script):
         (("copy", "database/connection", "--to", "js"), ["json"]),
         (("migrate", "un"), ["undo"]),
         (("migrate", "undo", ""), []),
-        (("run", "--", "strongroom-"), ["strongroom-a", "strongroom-b"]),
-        (("run", "strongroom-"), ["strongroom-a", "strongroom-b"]),
-        (("run", "--", "strongroom-a", "strongroom.t"), ["strongroom.toml"]),
-        (("run", "--", "bin/strongroom-c"), ["bin/strongroom-c"]),
         (("get", "nothing/like/this"), []),
         (("get", "../"), []),
         (("get", "a//"), []),
@@ -156,65 +146,22 @@ def test_what_is_offered(tab, shell, words, offered):
     assert tab(*words, shell=shell) == offered
 
 
+@pytest.mark.parametrize("word", ["strongroom.t", ""])
+def test_the_shell_completes_the_words_of_run(tab, capsys, monkeypatch, word):
+    """As files: click marks the word for it."""
+    for name, text in environ_of(("run", "--", "sh", word), "bash").items():
+        monkeypatch.setenv(name, text)
+    with pytest.raises(SystemExit):
+        strongroom.main([], prog_name="strongroom", complete_var=completion.VARIABLE)
+    assert capsys.readouterr().out == f"file,{word}\n"
+
+
 @pytest.mark.usefixtures("configured")
 @pytest.mark.parametrize("shell", SHELLS)
 def test_a_process_offers_the_same(process_tab, shell):
     """What is above is offered by the process of the test."""
     assert process_tab("get", "app/config#", shell=shell) == ["app/config#--yes", "app/config#password"]
     assert process_tab("undelete", "services/none", "", shell=shell) == []
-
-
-@pytest.fixture
-def certificates() -> None:
-    """Files here and in folders, some under names that a shell would run."""
-    for name in ("web.crt", "web.key", ".hidden", "certs/api.crt", "certs/api.key", "only/one/it.pem", "$(id)", "a b"):
-        Path(name).parent.mkdir(parents=True, exist_ok=True)
-        Path(name).write_text(CANARY, "utf-8")
-    Path("empty").mkdir()
-
-
-@pytest.mark.usefixtures("certificates")
-@pytest.mark.parametrize(
-    ("typed", "offered"),
-    [
-        ("we", ["web.crt", "web.key"]),
-        ("certs/", ["certs/api.crt", "certs/api.key"]),
-        ("ce", ["certs/api.crt", "certs/api.key"]),
-        ("o", ["only/one/it.pem"]),
-        ("", ["certs/", "empty/", "only/", "web.crt", "web.key"]),
-        (".h", [".hidden"]),
-        ("em", ["empty/"]),
-        ("none/x", []),
-        ("../none\0", []),
-    ],
-)
-def test_a_file_is_offered_after_key_and_at(typed, offered):
-    """One folder at a time, and nothing that a shell would run."""
-    assert completion.files(typed) == offered
-
-
-@pytest.mark.usefixtures("certificates")
-@pytest.mark.parametrize("shell", SHELLS)
-@pytest.mark.parametrize("before", [("services/web", "a=@x"), ("services/web",), ()])
-def test_the_file_is_a_part_of_the_word(tab, shell, before):
-    """For bash of a word that begins at the @, while =@ is one of its own."""
-    word = "key=@web.k" if before else "services/web#key=@web.k"
-    whole = f"{word}ey"
-    if shell != "bash":
-        assert tab("set", *before, word, shell=shell) == [whole]
-        return
-    head, _, tail = word.partition("=@")
-    divided = [part for each in before for part in re.split("(=@)", each)]
-    assert tab("set", *divided, head, "=@", tail) == ["@web.key"]
-    assert "@web.key" in tab("set", *divided, head, "=@")
-
-
-def test_the_folder_of_the_user_is_one_too(monkeypatch):
-    """The tilde stays as it is typed: `set` reads it."""
-    monkeypatch.setenv("HOME", str(Path("home").absolute()))
-    Path("home").mkdir()
-    Path("home/web.crt").touch()
-    assert completion.files("~/w") == ["~/web.crt"]
 
 
 def test_a_server_that_is_gone_or_silent_costs_a_moment_and_no_word(tab, monkeypatch):
@@ -281,35 +228,3 @@ def test_in_a_real_bash_a_tab_completes_a_path_and_a_key(script):
         bash.expect_exact("6432")
     finally:
         bash.close(force=True)
-
-
-START = {
-    "bash": ("bash", "--norc", "--noprofile", "-i"),
-    "zsh": ("zsh", "-f", "-i"),
-    "fish": ("fish", "--no-config", "-i"),
-}
-LOAD = {
-    "bash": 'eval "$(strongroom completion bash)"',
-    "zsh": 'autoload -Uz compinit; compinit -D; eval "$(strongroom completion zsh)"',
-    "fish": "strongroom completion fish | source",
-}
-
-
-@pytest.mark.usefixtures("configured", "certificates")
-@pytest.mark.parametrize("shell", SHELLS)
-def test_in_a_real_shell_a_tab_completes_a_file(shell, script, monkeypatch):
-    """Typed at a terminal, after a key of the command line that the shell then runs."""
-    if shutil.which(shell) is None:
-        pytest.skip(f"{shell} is not here")
-    monkeypatch.setenv("HOME", str(Path("only").absolute()))
-    environ = {**os.environ, "PATH": f"{Path(script).parent}:{os.environ['PATH']}", "TERM": "dumb"}
-    person = pexpect.spawn(START[shell][0], list(START[shell][1:]), env=environ, encoding="utf-8", timeout=LONG)
-    try:
-        person.sendline(f'{LOAD[shell]}; echo loa""ded')
-        person.expect_exact("loaded")
-        person.send("strongroom set services/web cert=@web.c\t")
-        person.expect_exact("web.crt")
-        person.sendline("")
-        person.expect_exact("Stored cert at services/web")
-    finally:
-        person.close(force=True)

@@ -11,8 +11,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
@@ -22,6 +21,8 @@ from strongroom.errors import ConfigurationError, StrongroomError
 from strongroom.store import time_limit
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from strongroom._config import Config
     from strongroom._manager import SecretsManager
 
@@ -89,7 +90,13 @@ def references(ctx: click.Context, incomplete: str) -> list[str]:
 def paths(ctx: click.Context, incomplete: str) -> list[str]:
     """Complete paths, one folder at a time. A folder with a single entry is entered."""
     with _opened(ctx) as (secrets, config):
-        return _deepest(incomplete, lambda typed: _words(typed, _below(secrets, config, typed)))
+        found = _words(incomplete, _below(secrets, config, incomplete))
+        while len(found) == 1 and found[0].endswith("/"):
+            deeper = _words(found[0], _below(secrets, config, found[0]))
+            if not deeper:
+                break
+            found = deeper
+    return found
 
 
 def folders(ctx: click.Context, incomplete: str) -> list[str]:
@@ -104,14 +111,8 @@ def keys(ctx: click.Context, incomplete: str) -> list[str]:
 
 
 def path_then_keys(ctx: click.Context, incomplete: str) -> list[str]:
-    """Complete the words of `set`: a path, then keys, and files after KEY=@."""
+    """Complete the words of `set`: a path, then keys."""
     before = ctx.params.get("words") or ()
-    key, mark, file = incomplete.partition("=@")
-    if mark and key:
-        return [f"{key}{mark}{name}" for name in files(file)]
-    # In bash =@ is a separate word (COMP_WORDBREAKS), but readline completes from the @ (rl_special_prefixes).
-    if mark or (before and before[-1] == "=@"):
-        return [f"@{name}" for name in files(file if mark else incomplete)]
     return _words(incomplete, _keys(ctx, str(before[0]))) if before else references(ctx, incomplete)
 
 
@@ -121,11 +122,6 @@ def versions(ctx: click.Context, incomplete: str) -> list[str]:
     path, store = str(ctx.params.get("path") or next(iter(ctx.args), "")), ctx.params.get("store")
     with _opened(ctx) as (secrets, _):
         return _words(incomplete, (str(info.version) for info in secrets.versions.history(path, store=store)))
-
-
-def files(incomplete: str) -> list[str]:
-    """Complete file names, one folder at a time; hidden files only after a dot."""
-    return _deepest(incomplete, _files)
 
 
 def stores(ctx: click.Context, incomplete: str) -> list[str]:
@@ -157,11 +153,11 @@ def migrations(_: click.Context, incomplete: str) -> list[str]:
     return _words(incomplete, (run.name for run in runs()))
 
 
-def command(ctx: click.Context, incomplete: str) -> list[str]:
-    """Complete the words of `run`: a program on PATH, then file names."""
-    if ctx.params.get("command") or "/" in incomplete or not incomplete:
-        return files(incomplete)
-    return _words(incomplete, _programs())
+def files(_: click.Context, incomplete: str) -> list[CompletionItem]:
+    """Let the shell complete files."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="file")]
 
 
 def environments(ctx: click.Context, incomplete: str) -> list[str]:
@@ -215,35 +211,6 @@ def _keys(ctx: click.Context, path: str) -> set[str]:
             value = secrets.resolve(path, allow_dynamic=False).value
             found |= value.keys() if isinstance(value, Mapping) else set()
         return found
-
-
-def _deepest(incomplete: str, below: Callable[[str], list[str]]) -> list[str]:
-    """Return the completions; a folder that is the only one is replaced by its entries."""
-    found = below(incomplete)
-    while len(found) == 1 and found[0].endswith("/"):
-        deeper = below(found[0])
-        if not deeper:
-            break
-        found = deeper
-    return found
-
-
-def _files(typed: str) -> list[str]:
-    folder, slash, name = typed.rpartition("/")
-    above = folder + slash
-    try:
-        entries = [*os.scandir(Path(above).expanduser())]
-    except (OSError, ValueError, RuntimeError):
-        return []
-    names = (f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries)
-    return [above + each for each in _words(name, names) if name or not each.startswith(".")]
-
-
-def _programs() -> Iterator[str]:
-    """Yield the executables on PATH."""
-    for folder in filter(None, os.environ.get("PATH", "").split(os.pathsep)):
-        with contextlib.suppress(OSError), os.scandir(folder) as entries:
-            yield from (entry.name for entry in entries if entry.is_file() and os.access(entry.path, os.X_OK))
 
 
 def _words(incomplete: str, found: Iterable[str]) -> list[str]:

@@ -66,7 +66,7 @@ _LOCALES = {"C.UTF-8", "C.utf8", "UTF-8"}
     required=True,
     type=click.UNPROCESSED,
     metavar="COMMAND...",
-    shell_complete=complete("command"),
+    shell_complete=complete("files"),
 )
 @current
 def run_command(
