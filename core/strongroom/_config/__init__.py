@@ -114,9 +114,12 @@ class Ambient(NamedTuple):
     def __deepcopy__(self, memo: object) -> Self:
         return self
 
-    def origin(self, name: str) -> str:
-        """Return the origin of a variable, for messages."""
-        return f"{name} in {self.found_file}" if self.found_file else f"the environment variable {name}"
+    def setting(self, name: str) -> Setting | None:
+        """Return the text of a variable; None if it is not set, or is empty."""
+        if not (text := self.values.get(name)):
+            return None
+        origin = f"{name} in {self.found_file}" if self.found_file else f"the environment variable {name}"
+        return Setting(text, origin, self.rank, self.found_file)
 
 
 class StoreConfig(NamedTuple):

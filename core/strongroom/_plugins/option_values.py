@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias, get_origin
+from typing import Any, TypeAlias, cast, get_origin
 
 from strongroom._config import Ambient, Config, Rank, Setting, StoreConfig
 from strongroom._config.document import suggest
@@ -58,7 +58,7 @@ def check_written(store: StoreConfig, schema: Schema, *, production: bool) -> No
     """
     _check_known(store, schema)
     written = {name: given for name, given in store.options.items() if not _has_reference(given.value)}
-    settings = {name: _setting(schema.options[name], given.value, given, text=False) for name, given in written.items()}
+    settings = {name: _setting(schema.options[name], given, text=False) for name, given in written.items()}
     check(store, schema, settings, production=production)
 
 
@@ -92,34 +92,35 @@ def _is_credential(option: OptionSchema) -> bool:
 def _ambient(option: OptionSchema, sources: Sequence[Ambient]) -> Setting | None:
     for source in sources:
         for name in option.option.ambient:
-            if text := source.values.get(name):
-                value = read_json(text) if option.takes_json else text
-                return _setting(
-                    option, value, Setting(text, source.origin(name), source.rank, source.found_file), text=True
-                )
+            if (found := source.setting(name)) is not None:
+                return _setting(option, _with_json(option, found), text=True)
     return None
 
 
+def _with_json(option: OptionSchema, given: Setting) -> Setting:
+    """Return text with the list or table that it is as JSON, if the option takes one."""
+    return given._replace(value=read_json(given.value)) if option.takes_json and isinstance(given.value, str) else given
+
+
 def _given(option: OptionSchema, given: Setting, sources: Sequence[Ambient], read_file: ReadFile) -> Setting:
-    value, found, text = given.value, given.found_file, given.rank is Rank.VARIABLE
-    if text and option.takes_json and isinstance(value, str):
-        value = read_json(value)
-    whole = _reference(value) is not None
+    text = given.rank is Rank.VARIABLE
+    given = _with_json(option, given) if text else given
+    whole = _reference(given.value) is not None
     references = _References(given, sources, read_file, whole=whole)
-    value = references.follow(value)
+    value = references.follow(given.value)  # before the origin, which it finds
+    followed = given._replace(value=value, origin=references.origin, declared=given.found_file)
     if whole:
         # What a file names is not what the file says: an address in a variable of the process is the process's own.
-        found, text = references.found_file, True
-        value = read_json(value) if option.takes_json else value
-    else:
-        found = found or references.found_file  # one address of a list can come from ./.env
-    followed = given._replace(origin=references.origin, found_file=found, declared=given.found_file)
-    return _setting(option, value, followed, text=text, secret=whole)
+        followed = _with_json(option, followed._replace(found_file=references.found_file))
+    else:  # one address of a list can come from ./.env
+        followed = followed._replace(found_file=given.found_file or references.found_file)
+    return _setting(option, followed, text=text or whole, secret=whole)
 
 
-def _setting(option: OptionSchema, value: object, given: Setting, *, text: bool, secret: bool = False) -> Setting:
+def _setting(option: OptionSchema, given: Setting, *, text: bool, secret: bool = False) -> Setting:
     """The value read as the option's type; text that came through a reference is as secret as the option can be."""
-    read = convert(value, option.hint, f"{given.origin}: the option {option.name}", text=text, folder=given.folder)
+    where = f"{given.origin}: the option {option.name}"
+    read = convert(given.value, option.hint, where, text=text, folder=given.folder)
     if option.option.address:
         read = _parted(read, option.hint)
     # An address with a password in it is refused, by a check whose frames may be printed.
@@ -202,10 +203,10 @@ class _References:
 
     def _variable(self, name: str) -> str:
         for source in self._sources:
-            if text := source.values.get(name):
-                self.origin = f"{self._given.origin}, from {source.origin(name)}"
-                self.found_file = source.found_file if self._whole else self.found_file or source.found_file
-                return text
+            if (found := source.setting(name)) is not None:
+                self.origin = f"{self._given.origin}, from {found.origin}"
+                self.found_file = found.found_file if self._whole else self.found_file or found.found_file
+                return cast("str", found.value)
         raise ConfigurationError(f"{self._given.origin}: the environment variable {name} is not set, or is empty")
 
     def _file(self, name: str) -> str:
