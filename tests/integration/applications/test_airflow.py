@@ -70,6 +70,7 @@ def test_a_task_reads_both(monkeypatch):
     backend = StrongroomBackend()
     from airflow.sdk import Connection
 
+    # Airflow calls these itself: there is no public way in without a running task.
     backend._set_connection_class(Connection)
     monkeypatch.setattr(supervisor, "ensure_secrets_backend_loaded", lambda: [backend])
     assert context._get_connection("uri").password == "s3cret"

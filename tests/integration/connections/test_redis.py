@@ -24,24 +24,24 @@ class Account:
     def __init__(self, server, store):
         self.name = f"app-{secrets.token_hex(4)}"
         self.address = {"host": "127.0.0.1", "port": server.port}
-        self._admin = server.client()
+        self.admin = server.client()
         self._store = store
-        self._password = ""
+        self.password = ""
         self.rotate()
 
     def rotate(self):
         """Give the user a new password beside the one it has, and store it."""
-        self._previous, self._password = self._password, secrets.token_hex(8)
-        self._admin.execute_command("ACL", "SETUSER", self.name, "on", f">{self._password}", "+@all", "~*")
-        self._store.write(PATH, {"username": self.name, "password": self._password})
+        self._previous, self.password = self.password, secrets.token_hex(8)
+        self.admin.execute_command("ACL", "SETUSER", self.name, "on", f">{self.password}", "+@all", "~*")
+        self._store.write(PATH, {"username": self.name, "password": self.password})
 
     def revoke_previous(self):
         """End the password before the newest one."""
-        self._admin.execute_command("ACL", "SETUSER", self.name, f"<{self._previous}")
+        self.admin.execute_command("ACL", "SETUSER", self.name, f"<{self._previous}")
 
     def opened(self):
         """Return the ids of the connections of this user."""
-        return {client["id"] for client in self._admin.client_list() if client["user"] == self.name}
+        return {client["id"] for client in self.admin.client_list() if client["user"] == self.name}
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
@@ -84,13 +84,13 @@ def test_an_asynchronous_client_reads_a_refused_password_anew(account, manager):
 
 def test_a_password_that_the_store_does_not_have_either_is_refused(account, manager):
     """The error is redis-py's own, and holds no value."""
-    account._admin.execute_command("ACL", "SETUSER", account.name, "resetpass")
+    account.admin.execute_command("ACL", "SETUSER", account.name, "resetpass")
     with (
         create_client(PATH, manager=manager, **account.address) as client,
         pytest.raises(redis.AuthenticationError) as caught,
     ):
         client.ping()
-    assert account._password not in str(caught.value)
+    assert account.password not in str(caught.value)
 
 
 def test_a_provider_gives_each_new_connection_the_current_password(account, manager):
