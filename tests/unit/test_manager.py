@@ -426,7 +426,7 @@ def test_the_async_twins_answer_alike(store: RemoteStore) -> None:
     asyncio.run(use())
 
 
-def test_the_async_twins_and_the_functions_take_the_same() -> None:
+def test_the_async_twins_take_the_same() -> None:
     """Every method that asks a store, but for what commands alone use, and `watch`, whose twin has no callback.
 
     `rotate` has its blocking form in `rotations`.
@@ -443,8 +443,6 @@ def test_the_async_twins_and_the_functions_take_the_same() -> None:
     for name in twins:
         taken = parameters(getattr(SecretsManager, name))
         assert parameters(getattr(SecretsManager, f"a{name}")) == taken
-        for function in {name, f"a{name}"} & set(strongroom.__all__):
-            assert parameters(getattr(strongroom, function)) == taken
 
 
 def test_what_is_cached_is_answered_on_the_event_loop(manager: SecretsManager, monkeypatch: pytest.MonkeyPatch) -> None:
