@@ -165,7 +165,7 @@ class Write:
         It goes on until the time is over: while a cluster elects a leader, neither a read nor another attempt may tell.
 
         Args:
-            outcome: the result of the first request.
+            outcome: the result of the first request, which does not name the new version.
             follows: the version that it named.
             accepts: returns True if the write may follow this version.
 
@@ -174,8 +174,6 @@ class Write:
             WriteOutcomeUnknownError: the outcome stays unknown.
             StrongroomError: the write was refused.
         """
-        if (version := written_version(outcome)) is not None:
-            return version
         with _doubted(self._session, self._write_request(follows)):
             return self._resolve(outcome, follows, accepts)
 
