@@ -376,18 +376,17 @@ def check_data(path: str, data: Mapping[str, Value]) -> SensitiveDict:
         InvalidDataError: names the key, never the value: a type that is not a `Value`, a number that is not finite, a
             lone surrogate, a key that is not a string, or more than `MAX_DEPTH` levels.
     """
-    # The message names the built-in base of a redacting class.
-    kind = next(base.__name__ for base in type(data).__mro__ if base.__module__ != __name__)
-    data = conceal(data)
+    given, data = type(data), conceal(data)
     if not isinstance(data, Mapping):
+        # The message names the built-in base of a redacting class.
+        kind = next(base.__name__ for base in given.__mro__ if base.__module__ != __name__)
         raise InvalidDataError(path, f"a secret is a mapping of keys to values, not {kind}")
     if not data:
         raise InvalidDataError(path, "a secret has at least one key")
-    for key in data:
+    for key in data:  # no variable of this frame holds a value: a traceback may show it
         check_key(key, path)
-    fault = next((f"key {key!r}: {fault}" for key, value in data.items() if (fault := _fault(value, MAX_DEPTH))), None)
-    if fault:
-        raise InvalidDataError(path, fault)
+        if fault := _fault(data[key], MAX_DEPTH):
+            raise InvalidDataError(path, f"key {key!r}: {fault}")
     return protect_data(data)
 
 
