@@ -6,7 +6,8 @@ from typing import Annotated, Literal, TypeAlias
 
 from strongroom.errors import ConfigurationError
 from strongroom.paths import check_option, check_prefix
-from strongroom.store import Option, botocore_contents, checked_by
+from strongroom.store import Option, checked_by
+from strongroom_aws.credential_contents import credential_contents
 from strongroom_aws.parameter_store.key_layout import ParameterKeys
 from strongroom_aws.parameter_store.secret_layout import ParameterSecrets
 from strongroom_aws.secrets_manager.store import SecretsManagerStore, WriteOptions
@@ -23,7 +24,7 @@ Profile: TypeAlias = Annotated[
         "the profile of ~/.aws/config; defaults to AWS_PROFILE",
         locates=True,
         sent_to="endpoint_url",
-        identity=lambda _: botocore_contents(),
+        identity=lambda _: credential_contents(),
     ),
 ]
 EndpointUrl: TypeAlias = Annotated[

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 
 from strongroom.errors import StoreError, StoreUnavailableError, StrongroomError, WriteOutcomeUnknownError
 from strongroom.secret import Value, Version, protect_data
-from strongroom.store import Items, in_daemon, remaining, silence_new_loggers, silenced_logs, time_limit
+from strongroom.store import Items, in_daemon, remaining, time_limit
+from strongroom.store.sdk_logging import silence_new_loggers, silenced_logs
 from strongroom_aws.errors import malformed, may_have_reached_aws, misconfigured, translate
 
 CONNECT_TIMEOUT = 5.0

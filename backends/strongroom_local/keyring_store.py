@@ -19,7 +19,8 @@ from strongroom.errors import (
 )
 from strongroom.paths import check_path, entries_below
 from strongroom.secret import Secret, SensitiveStr, Value
-from strongroom.store import Health, Option, Traits, fork_safe_lock, in_daemon, remaining, silenced_logs
+from strongroom.store import Health, Option, Traits, fork_safe_lock, in_daemon, remaining
+from strongroom.store.sdk_logging import silenced_logs
 from strongroom_local.content import decode, encode
 
 if TYPE_CHECKING:

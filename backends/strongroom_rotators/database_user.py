@@ -10,7 +10,8 @@ from urllib.parse import quote, unquote, urlsplit
 from strongroom.errors import AuthenticationError, ConfigurationError, InvalidDataError
 from strongroom.rotate.spi import Credentials, PasswordRules, generate, required_text, user_key_of
 from strongroom.secret import SensitiveDict, SensitiveStr, Value
-from strongroom.store import Option, is_loopback
+from strongroom.store import Option
+from strongroom.store.option import is_loopback
 
 Users = Annotated[
     list[str] | None,

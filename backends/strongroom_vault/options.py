@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Annotated, TypeAlias, TypedDict
 
 from strongroom.secret import Value
-from strongroom.store import Option, botocore_contents, named_contents
+from strongroom.store import Option
+from strongroom.store.option import named_contents
 
 
 def _credential_variables(auth: object) -> tuple[str, ...]:
@@ -32,7 +33,9 @@ def _login_contents(auth: object) -> Mapping[str, Value] | None:
     if not isinstance(auth, dict) or auth.get("method") in _TOLD:
         return found
     if auth.get("method") == "aws":
-        ambient = botocore_contents()
+        from strongroom_vault.auth.aws import credential_contents
+
+        ambient = credential_contents()
         return None if ambient is None else {**found, **ambient}
     return found | {name: os.environ.get(name) for name in _credential_variables(auth)}
 

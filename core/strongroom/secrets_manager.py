@@ -11,7 +11,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from strongroom._chain.resolution import Resolution
 from strongroom._manager import SecretsManager
 from strongroom.errors import SecretNotFoundError
-from strongroom.store import call_at_exit, fork_safe_lock
+from strongroom.store import fork_safe_lock
+from strongroom.store.exit_hook import call_at_exit
 
 __all__ = [
     "Resolution",

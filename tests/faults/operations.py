@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import StoreError, WriteOutcomeUnknownError
-from strongroom.store import boot_time
+from strongroom.store.deadline import boot_time
 from strongroom_vault.auth.approle import AppRole
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers import new_driver

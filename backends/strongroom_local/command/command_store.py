@@ -20,7 +20,8 @@ from strongroom.errors import (
 )
 from strongroom.paths import check_path, entries_below
 from strongroom.secret import Secret, Value
-from strongroom.store import Finished, Health, fork_safe_lock, remaining, run_program
+from strongroom.store import Health, fork_safe_lock, remaining
+from strongroom.store.program import Finished, run_program
 from strongroom_local.command.output import entry_of, names_of
 from strongroom_local.command.profiles import Profile
 from strongroom_local.content import decode, encode

@@ -21,7 +21,7 @@ from strongroom.errors import (
     StrongroomError,
 )
 from strongroom.secret import Value
-from strongroom.store import run_program
+from strongroom.store.program import run_program
 from strongroom.strict_json import read_json
 
 MAX_SIZE = 1 << 24

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,8 +12,10 @@ from typing import ClassVar
 from urllib.parse import quote
 
 from strongroom.errors import ConfigurationError, PluginError, StoreUnavailableError, StrongroomError
-from strongroom.secret import SensitiveStr
-from strongroom.store import in_daemon, remaining, silenced_logs
+from strongroom.secret import SensitiveStr, Value
+from strongroom.store import in_daemon, remaining
+from strongroom.store.option import named_contents
+from strongroom.store.sdk_logging import silenced_logs
 from strongroom_vault.auth import Grant, Send
 from strongroom_vault.auth.login import log_in
 from strongroom_vault.errors import VaultAuthenticationError
@@ -33,7 +36,18 @@ CREDENTIAL_VARIABLES = (
 )
 """The variables in which botocore finds a credential itself."""
 
+_FILES = (("AWS_CONFIG_FILE", "~/.aws/config"), ("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"))
+
 _NO_CREDENTIALS = "Check that botocore finds credentials here: `aws sts get-caller-identity` with the same profile"
+
+
+def credential_contents() -> dict[str, Value] | None:
+    """Return the AWS_* variables and the files that decide who logs in; None if a program gives the credentials."""
+    found: dict[str, Value] = {name: text for name, text in os.environ.items() if name.startswith("AWS_")}
+    found |= named_contents([os.environ.get(variable) or usual for variable, usual in _FILES])
+    if any(isinstance(content, bytes) and b"credential_process" in content for content in found.values()):
+        return None
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

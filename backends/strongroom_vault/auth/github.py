@@ -9,7 +9,8 @@ from urllib.parse import SplitResult, quote, urlsplit
 
 from strongroom.errors import ConfigurationError, StoreUnavailableError
 from strongroom.secret import SensitiveStr, protect_data
-from strongroom.store import is_loopback, remaining
+from strongroom.store import remaining
+from strongroom.store.option import is_loopback
 from strongroom_vault.auth.credential import checked, from_variable
 from strongroom_vault.auth.token import is_token
 from strongroom_vault.errors import VaultAuthenticationError

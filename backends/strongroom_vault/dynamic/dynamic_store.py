@@ -17,17 +17,9 @@ from strongroom.errors import (
 )
 from strongroom.paths import check_option
 from strongroom.secret import Secret
-from strongroom.store import (
-    Health,
-    Option,
-    Traits,
-    boot_time,
-    checked_by,
-    fail_fast,
-    random_factor,
-    remaining,
-    time_limit,
-)
+from strongroom.store import Health, Option, Traits, checked_by, remaining, time_limit
+from strongroom.store.deadline import boot_time, fail_fast
+from strongroom.store.jitter import random_factor
 from strongroom_vault.dynamic.lease_client import LeaseClient
 from strongroom_vault.dynamic.leases import IssuedCredentials
 from strongroom_vault.http.hvac_adapter import requests

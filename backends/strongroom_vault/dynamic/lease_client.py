@@ -9,7 +9,9 @@ from urllib.parse import quote
 
 from strongroom.errors import ConfigurationError, StoreError, StoreUnavailableError, StrongroomError
 from strongroom.secret import SensitiveDict
-from strongroom.store import fail_fast, random_factor, time_limit
+from strongroom.store import time_limit
+from strongroom.store.deadline import fail_fast
+from strongroom.store.jitter import random_factor
 from strongroom_vault.dynamic.leases import IssuedCredentials
 from strongroom_vault.http.hvac_adapter import ApiRequest, requests
 from strongroom_vault.http.messages import Reply

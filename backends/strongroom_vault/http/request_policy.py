@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from strongroom.errors import SecretTooLargeError, StoreError, StoreUnavailableError, WriteOutcomeUnknownError
-from strongroom.store import random_factor
+from strongroom.store.jitter import random_factor
 from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.messages import FAILED, FaultKind, HttpFault, HttpRequest, Reply, SendStep, Steps, Wait

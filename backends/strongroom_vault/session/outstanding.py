@@ -10,7 +10,8 @@ from concurrent.futures import Future, wait
 from contextlib import suppress
 from typing import Protocol
 
-from strongroom.store import call_at_exit, in_daemon, remaining
+from strongroom.store import in_daemon, remaining
+from strongroom.store.exit_hook import call_at_exit
 
 logger = logging.getLogger("strongroom.vault")
 

@@ -13,7 +13,8 @@ from weakref import WeakMethod, WeakSet
 
 from strongroom.errors import PermissionDeniedError, StoreError, StrongroomError, WriteOutcomeUnknownError
 from strongroom.secret import SensitiveStr
-from strongroom.store import boot_time, fail_fast, fork_safe_lock, remaining, time_limit
+from strongroom.store import fork_safe_lock, remaining, time_limit
+from strongroom.store.deadline import boot_time, fail_fast
 from strongroom_vault.auth import Auth
 from strongroom_vault.auth.credential import exposed
 from strongroom_vault.errors import VaultAuthenticationError

@@ -10,7 +10,9 @@ from weakref import WeakMethod
 
 from strongroom.errors import StoreError, StoreUnavailableError, StrongroomError, WriteOutcomeUnknownError
 from strongroom.secret import SensitiveStr
-from strongroom.store import fail_fast, fork_safe_lock, random_factor, remaining, time_limit
+from strongroom.store import fork_safe_lock, remaining, time_limit
+from strongroom.store.deadline import fail_fast
+from strongroom.store.jitter import random_factor
 from strongroom_vault.auth import Auth, Grant, Send
 from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.http.messages import Reply

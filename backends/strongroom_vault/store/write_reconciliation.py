@@ -22,7 +22,8 @@ from strongroom.errors import (
     WriteOutcomeUnknownError,
 )
 from strongroom.secret import SensitiveDict, same
-from strongroom.store import random_factor, remaining
+from strongroom.store import remaining
+from strongroom.store.jitter import random_factor
 from strongroom_vault.http.read_after_write import reads_from_active_node
 from strongroom_vault.responses import document, is_absent, member, version_gone, version_in
 from strongroom_vault.store.payload import stored_number

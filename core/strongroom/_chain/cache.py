@@ -13,7 +13,9 @@ from strongroom._chain.seal import Sealed, Sealer
 from strongroom.errors import SecretNotFoundError, StoreError, StoreUnavailableError
 from strongroom.events import auditors, hit_counter
 from strongroom.secret import Secret, SensitiveDict, SensitiveStr, Version, age_of
-from strongroom.store import boot_time, random_factor, remaining
+from strongroom.store import remaining
+from strongroom.store.deadline import boot_time
+from strongroom.store.jitter import random_factor
 
 if TYPE_CHECKING:
     from strongroom._config import CacheConfig

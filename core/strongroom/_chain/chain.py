@@ -23,7 +23,8 @@ from strongroom.errors import (
 )
 from strongroom.paths import check_key, check_path, check_prefix, is_rotation_record
 from strongroom.secret import Secret, SensitiveDict, Value, Version, check_data, protect
-from strongroom.store import DEFAULT_TIMEOUT, Health, time_limit
+from strongroom.store import Health, time_limit
+from strongroom.store.deadline import DEFAULT_TIMEOUT
 
 if TYPE_CHECKING:
     from strongroom._boundary.guard import GuardedStore

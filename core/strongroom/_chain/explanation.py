@@ -14,7 +14,8 @@ from strongroom._chain.connection import SHARE
 from strongroom.encoding import to_json, to_json_text
 from strongroom.errors import Answer, Attempt, StoreError, StrongroomError
 from strongroom.secret import Value, Version
-from strongroom.store import fail_fast, time_limit
+from strongroom.store import time_limit
+from strongroom.store.deadline import fail_fast
 
 if TYPE_CHECKING:
     from strongroom._chain.link import Link

@@ -24,15 +24,8 @@ from strongroom.errors import (
     StrongroomError,
 )
 from strongroom.secret import AgedAbsence, Secret, SensitiveDict, Version
-from strongroom.store import (
-    Health,
-    VersionInfo,
-    fail_fast,
-    remaining,
-    require_paths,
-    required_paths,
-    time_limit,
-)
+from strongroom.store import Health, VersionInfo, remaining, required_paths, time_limit
+from strongroom.store.deadline import fail_fast, require_paths
 
 if TYPE_CHECKING:
     from strongroom._boundary.guard import GuardedStore

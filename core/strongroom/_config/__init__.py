@@ -13,7 +13,7 @@ from strongroom._config.hints import Count, FileSize, Limit, Parser, PositiveSec
 from strongroom._config.window import WINDOW_FORMAT, Window, parse_window
 from strongroom.env_names import EnvironmentMapping
 from strongroom.secret import REDACTED, Value
-from strongroom.store import DEFAULT_TIMEOUT
+from strongroom.store.deadline import DEFAULT_TIMEOUT
 
 VAULT = "vault"
 """The plugin that `vault_url` and `vault_token` configure, and the first link of the default chain."""

@@ -11,7 +11,7 @@ from strongroom._disk_cache.keys import Keys, entry_key
 from strongroom.bounded_file import read_bytes
 from strongroom.encoding import from_json, to_json
 from strongroom.secret import AgedAbsence, AgedSecret, SensitiveDict, SensitiveStr, Version
-from strongroom.store import boot_time
+from strongroom.store.deadline import boot_time
 
 _SALT_SIZE = 16
 _NONCE_SIZE = 12

@@ -15,7 +15,8 @@ from strongroom._disk_cache.entry import CacheEntry, Moment, SealedEntry
 from strongroom._disk_cache.keys import Keys
 from strongroom.errors import SecretNotFoundError, StrongroomError
 from strongroom.secret import AgedAbsence, AgedSecret, Secret, SensitiveDict, Value
-from strongroom.store import fail_fast, remaining
+from strongroom.store import remaining
+from strongroom.store.deadline import fail_fast
 
 if TYPE_CHECKING:
     from strongroom._config import CacheConfig

@@ -13,7 +13,8 @@ from strongroom._config import Config
 from strongroom._plugins import STORES, ConfiguredPlugin
 from strongroom._plugins.distributions import entry_point, metadata_text
 from strongroom.secret import SensitiveDict, Value
-from strongroom.store import DynamicStore, KeyedStore, named_contents
+from strongroom.store import DynamicStore, KeyedStore
+from strongroom.store.option import named_contents
 from strongroom.store.protocols import traits_of
 
 _OTHER_READS = (DynamicStore, KeyedStore)

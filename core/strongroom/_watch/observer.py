@@ -14,7 +14,8 @@ from strongroom._digest import Digester
 from strongroom._watch.change import Change
 from strongroom.errors import Answer, SecretNotFoundError, StoreUnavailableError, StrongroomError
 from strongroom.secret import Version
-from strongroom.store import VersionInfo, fail_fast, time_limit
+from strongroom.store import VersionInfo, time_limit
+from strongroom.store.deadline import fail_fast
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 

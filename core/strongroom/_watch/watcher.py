@@ -16,7 +16,8 @@ from weakref import WeakSet
 from strongroom._watch.schedule import effective_interval, first_look, next_look
 from strongroom._watch.watches import Watch, logger
 from strongroom.paths import check_path
-from strongroom.store import random_factor, remaining
+from strongroom.store import remaining
+from strongroom.store.jitter import random_factor
 
 if TYPE_CHECKING:
     from strongroom._chain.link import Link

@@ -1,7 +1,16 @@
-"""Annotations for the options of a plugin's opener. Separate from the protocols: stores do not need it."""
+"""Annotations for the options of a plugin's opener, and what they need. Separate from the protocols: stores do not."""
 
+from __future__ import annotations
+
+import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
+
+from strongroom.secret import Value
+
+_LARGEST_FILE = 1 << 16
+_VARIABLE = r"[A-Z][A-Z0-9_]+"
 
 _O = TypeVar("_O", bound=Callable[..., object])
 
@@ -80,3 +89,33 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host.lower() == "localhost"
+
+
+def named_contents(value: Any) -> dict[str, Value]:
+    """Return the contents of the files and variables that an option's value names, for `Option.identity`.
+
+    Args:
+        value: a value of the configuration, with texts in the place of paths.
+    """
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list):
+        return {name: content for item in value for name, content in named_contents(item).items()}
+    if not isinstance(value, str):
+        return {}
+    if re.fullmatch(_VARIABLE, value) and value in os.environ:
+        return {value: os.environ[value]}
+    return _file_contents(value)  # a relative file too: services with equal options run in different folders
+
+
+def _file_contents(name: str) -> dict[str, Value]:
+    """Return the path of the file with its content; nothing if it cannot be read."""
+    from pathlib import Path  # here, since every import of Strongroom loads this module
+
+    from strongroom.bounded_file import read_bytes
+
+    try:
+        file = Path(name).expanduser()
+        return {str(file): read_bytes(file, _LARGEST_FILE)[0]}
+    except (OSError, ValueError, RuntimeError):
+        return {}

@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import CheckState
-from strongroom.store import require_paths, required_paths
+from strongroom.store import required_paths
+from strongroom.store.deadline import require_paths
 from strongroom_vault.http.tls import check_certificates
 from support.command_line import Caller
 from support.vault.engines import open_engine

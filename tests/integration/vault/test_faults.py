@@ -25,7 +25,8 @@ from strongroom.errors import (
     UnsupportedOperationError,
     WriteOutcomeUnknownError,
 )
-from strongroom.store import fail_fast, time_limit
+from strongroom.store import time_limit
+from strongroom.store.deadline import fail_fast
 from strongroom.testing import silent_server
 from strongroom_vault.errors import VaultAuthenticationError, VaultConnectionError
 from strongroom_vault.http.drivers.deadline_sockets import connect

@@ -11,7 +11,8 @@ import pytest
 
 from strongroom.errors import StoreError, StoreUnavailableError
 from strongroom.secret import SensitiveStr
-from strongroom.store import fail_fast, time_limit
+from strongroom.store import time_limit
+from strongroom.store.deadline import fail_fast
 from strongroom_vault.auth import Grant
 from strongroom_vault.auth.approle import AppRole
 from strongroom_vault.auth.token import StaticToken, TokenFile

@@ -11,7 +11,8 @@ from strongroom._chain.link import Link
 from strongroom._config import CacheConfig, LinkConfig
 from strongroom.errors import StoreUnavailableError
 from strongroom.secret import Secret, Value
-from strongroom.store import fail_fast, fails_fast, remaining
+from strongroom.store import fails_fast, remaining
+from strongroom.store.deadline import fail_fast
 from support.clock import LONG
 from support.stores import RemoteStore
 

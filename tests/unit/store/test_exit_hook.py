@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from strongroom.store import call_at_exit, exit_hook, remaining
+from strongroom.store import exit_hook, remaining
+from strongroom.store.exit_hook import call_at_exit
 from support.clock import LONG
 
 
@@ -40,7 +41,8 @@ def test_calls_are_made_once_in_reverse_order_whatever_they_raise() -> None:
 
 FORK = """
 import ctypes, os
-from strongroom.store import call_at_exit, exit_hook
+from strongroom.store import exit_hook
+from strongroom.store.exit_hook import call_at_exit
 
 call_at_exit(lambda: os.write(1, b"parent "))
 if (child := {fork}()) == 0:

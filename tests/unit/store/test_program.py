@@ -2,7 +2,8 @@
 
 import sys
 
-from strongroom.store import run_program, time_limit
+from strongroom.store import time_limit
+from strongroom.store.program import run_program
 
 LARGE = 1 << 20
 

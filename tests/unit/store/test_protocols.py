@@ -14,7 +14,6 @@ from strongroom._plugins.option_schema import Schema, read_schema
 from strongroom.errors import InvalidPathError, PluginError, UnsupportedOperationError
 from strongroom.migrate.spi import MigrationHints
 from strongroom.store import (
-    DEFAULT_TIMEOUT,
     PROTOCOL_VERSION,
     BulkStore,
     CheckedStore,
@@ -31,6 +30,7 @@ from strongroom.store import (
     remaining,
     time_limit,
 )
+from strongroom.store.deadline import DEFAULT_TIMEOUT
 from strongroom.store.memory import MemoryStore
 from strongroom.store.operations import CAPABILITIES, OPERATIONS, Operation
 

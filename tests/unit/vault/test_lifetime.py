@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from strongroom.store import boot_time
+from strongroom.store.deadline import boot_time
 from strongroom_vault.session.lifetime import (
     HOUR,
     LEAST_PAUSE,

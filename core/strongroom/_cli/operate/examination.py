@@ -103,7 +103,7 @@ def health(config: Config) -> Mapping[str, Health]:
 
     A rotation that is overdue or unfinished is a warning of its store.
     """
-    from strongroom.store import require_paths
+    from strongroom.store.deadline import require_paths
 
     paths = dict.fromkeys(secret.path for secret in config.secrets.values())
     with closing(chain_of(config)) as chain, require_paths(paths):

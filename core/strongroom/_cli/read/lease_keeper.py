@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from strongroom._cli.terminal import output
 from strongroom.errors import StrongroomError
-from strongroom.store import boot_time
+from strongroom.store.deadline import boot_time
 
 if TYPE_CHECKING:
     from strongroom.required_secrets import Requirement, Resolve

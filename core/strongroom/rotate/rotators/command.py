@@ -18,7 +18,8 @@ from strongroom.errors import (
 from strongroom.rotate.password import LETTERS_AND_DIGITS, PasswordRules, generate
 from strongroom.rotate.spi import Credentials
 from strongroom.secret import SensitiveDict, Value
-from strongroom.store import Option, run_program
+from strongroom.store import Option
+from strongroom.store.program import run_program
 
 Program = Annotated[list[str] | None, Option("a program and its arguments")]
 

@@ -15,7 +15,7 @@ from strongroom._cli.operate.examination import chain_of, location_of, state_of
 from strongroom._cli.operate.status.migrations import Migrations
 from strongroom._cli.operate.status.model import ChainStatus, LinkStatus, RotationRow
 from strongroom.errors import StoreError, StrongroomError
-from strongroom.store import require_paths
+from strongroom.store.deadline import require_paths
 
 if TYPE_CHECKING:
     from strongroom._config import Config, LinkConfig, RotationConfig

@@ -2,7 +2,7 @@
 
 import random
 
-from strongroom.store import random_factor
+from strongroom.store.jitter import random_factor
 
 
 def test_a_seed_of_the_application_neither_repeats_nor_loses_numbers():
