@@ -66,7 +66,7 @@ class Setting(NamedTuple):
         found_file: the file, if it was found in the working directory rather than named. Its author is the author of
             that folder, so its address never gets a token from another source.
         folder: the base of relative paths; None is the working directory.
-        declared: as `found_file`, for the file whose reference says where the value comes from.
+        declared: as `found_file`, for the file whose reference names the source of the value.
         secret: the value is never shown.
         address: it is the URL of a service, or a list of them.
         locates: it locates the store's secrets other than by an address.

@@ -112,7 +112,7 @@ def read_json(text: str) -> object:
 
 
 def convert(value: object, hint: Any, where: str, *, text: bool = False, folder: Path | None = None) -> Any:
-    """Return the value as `read_value` does.
+    """Return the value as the type of its hint.
 
     Raises:
         ConfigurationError: the value is not of the type. The message begins with `where`, and does not show the value.
@@ -124,7 +124,7 @@ def convert(value: object, hint: Any, where: str, *, text: bool = False, folder:
 
 
 def _wanted(value: object, hint: Any, *, text: bool) -> str:
-    """Return the values of a hint in words, for a message about a value that is none of them."""
+    """Return the allowed values of a hint in words, for a message about another value."""
     others = [member for member in members(hint) if member is not type(None)]
     hint = others[0] if len(others) == 1 else hint
     if get_origin(hint) is Annotated:
@@ -139,7 +139,7 @@ def _wanted(value: object, hint: Any, *, text: bool) -> str:
 
 
 def read_value(value: object, hint: Any, *, text: bool, folder: Path | None = None) -> object:
-    """Return the value as the type of an option, or `MISMATCH`.
+    """Return the value as the type of its hint, or `MISMATCH`.
 
     Args:
         value: from TOML or from an argument; or text, of a variable or a file.

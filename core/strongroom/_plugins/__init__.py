@@ -102,7 +102,7 @@ class ConfiguredPlugin:
         return found
 
     def open(self) -> object:
-        """Return what the plugin's opener returns: see `opener`."""
+        """Open the store, or the other object of the plugin: see `opener`."""
         mapping = {} if self.schema.mapping is None else {self.schema.mapping: self._config.mapping}
         opened = self.call(partial(self.target, **mapping))
         if self._group == STORES and not isinstance(opened, SecretStore):
