@@ -327,3 +327,14 @@ def _listening_on(port):
                     if listens and f"socket:[{fields[9]}]" in inodes:
                         return int(process.name)
     raise AssertionError(f"nobody listens on port {port}")
+
+
+def test_the_secrets_of_an_env_file_are_migrated_to_the_server():
+    """Each at its path below the configured mount and prefix, where the next command finds it."""
+    Path("strongroom.toml").write_text(CONFIGURATION, "utf-8")
+    Path("seed.env").touch(0o600)
+    Path("seed.env").write_text("DATABASE_URL=postgresql://app:canary-7f3a@db.example/app\n", "utf-8")
+    script = f"{IN_A_SHELL} migrate --env-file seed.env --yes >&2 && {IN_A_SHELL} get database/connection#url"
+    called = run("dev", "--", "sh", "-c", script)
+    assert (called.returncode, called.stdout) == (0, "postgresql://app:canary-7f3a@db.example/app"), called.stderr
+    assert "canary" not in called.stderr

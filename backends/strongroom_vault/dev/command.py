@@ -14,7 +14,6 @@ import click
 from strongroom import commands
 from strongroom.commands import VAULT, Config, Rank
 from strongroom.errors import StoreUnavailableError
-from strongroom_vault.dev.seed import plan_seed, read_seed, write_seed
 from strongroom_vault.dev.server import DevServer
 
 DEFAULT_MOUNT = "secret"
@@ -25,36 +24,26 @@ _LOCATION = frozenset({"mount", "prefix"})
 
 @click.command(context_settings={"allow_interspersed_args": False})
 @click.option("--demo", is_flag=True, help="Show the chain at work while its server is stopped.")
-@click.option(
-    "--seed",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="First write the variables of this .env file to the server.",
-)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @commands.current
-def dev(invocation: commands.Invocation, command: tuple[str, ...], *, demo: bool, seed: Path | None) -> None:
+def dev(invocation: commands.Invocation, command: tuple[str, ...], *, demo: bool) -> None:
     """Start a real OpenBao server on loopback, for development.
 
     With COMMAND, the server runs as long as the command. Every Vault store that the command opens uses this server
     instead of the configured one, with the configured mounts and prefixes. Without COMMAND, the server runs until
     Ctrl-C, and the output points a shell to it. All data is in memory and is lost at the end.
 
-    --seed writes the variables that the mapping of environment names covers, and lists the others. It never writes the
-    credentials of a store, such as VAULT_TOKEN.
-
-    Example: strongroom dev --seed .env -- pytest
+    Example: strongroom dev -- pytest
     """
     if demo:
-        if command or seed:
-            raise click.UsageError("--demo takes no command and no --seed")
+        if command:
+            raise click.UsageError("--demo takes no command")
         from strongroom_vault.dev.demo import run_demo
 
         run_demo(color=not invocation.no_color)
         return
     file = _configuration_file(invocation.config_file)
     configs = _configurations(file, invocation.environment)
-    variables = None if seed is None else read_seed(seed)
     with DevServer() as server:
         _set_up(server, dict.fromkeys((DEFAULT_MOUNT, *_mounts(configs))))
         settings = redirections(configs, server.url, server.token)
@@ -63,12 +52,6 @@ def dev(invocation: commands.Invocation, command: tuple[str, ...], *, demo: bool
         if invocation.environment:
             settings["STRONGROOM_ENVIRONMENT"] = invocation.environment
         environment = {**_inherited(configs), **settings}
-        if variables is not None:
-            config = commands.load_config(environ=environment)
-            seeded = plan_seed(variables, config.mapping)
-            write_seed(seeded, config)
-            for line in seeded.summary():
-                commands.say(line)
         if command:
             exact = {os.fsencode(name): os.fsencode(value) for name, value in environment.items()}
             click.get_current_context().exit(commands.run_command(command, exact))
