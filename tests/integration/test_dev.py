@@ -330,7 +330,7 @@ def _listening_on(port):
 
 
 def test_the_secrets_of_an_env_file_are_migrated_to_the_server():
-    """Each at its path below the configured mount and prefix, where the next command finds it."""
+    """The next command finds each at its path below the configured mount and prefix."""
     Path("strongroom.toml").write_text(CONFIGURATION, "utf-8")
     Path("seed.env").touch(0o600)
     Path("seed.env").write_text("DATABASE_URL=postgresql://app:canary-7f3a@db.example/app\n", "utf-8")

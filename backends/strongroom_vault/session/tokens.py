@@ -135,7 +135,7 @@ class Tokens:
         return self._backoff.until
 
     def current(self, send: Send) -> ActiveToken:
-        """Return the token in use, after a login if there is none or it is over.
+        """Return the token in use. Log in first if the session has no token, or if its token is over.
 
         Args:
             send: sends the requests of a login.

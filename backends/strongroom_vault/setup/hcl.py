@@ -1,4 +1,7 @@
-"""Policies as HCL or JSON. Pure."""
+"""Policies as HCL or JSON. Pure.
+
+A separate file because `strongroom vault policy` writes rules of its own, without the policies of setup.
+"""
 
 from __future__ import annotations
 
