@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
-from strongroom._boundary.containment import AnswerError, contained
+from strongroom._boundary.translation import AnswerError, contained
 from strongroom._plugins import Opener, load
 from strongroom._plugins.distributions import by_name, described, entry_point, missing
 from strongroom.errors import PluginError

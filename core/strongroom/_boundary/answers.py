@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from types import CoroutineType
 from typing import Any, TypeVar
 
-from strongroom._boundary.containment import PLUGIN_BUG, AnswerError
+from strongroom._boundary.translation import PLUGIN_BUG, AnswerError
 from strongroom.errors import Check, CheckState, InvalidPathError, StoreError, StrongroomError
 from strongroom.paths import check_path
 from strongroom.secret import Secret, Value, Version, check_version, is_value

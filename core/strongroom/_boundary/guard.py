@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, Self, cast, final
 
-from strongroom._boundary import answers, containment
-from strongroom._boundary.containment import AnswerError, translated
-from strongroom._boundary.enforcement import Boundary, open_plugin
+from strongroom._boundary import answers, translation
+from strongroom._boundary.translation import AnswerError, translated
+from strongroom._boundary.watchdog import Boundary, open_plugin
 from strongroom.errors import (
     InvalidPathError,
     PluginError,
@@ -90,7 +90,7 @@ class GuardedStore:
         try:
             return cls(store, name)
         except PluginError:
-            containment.close_quietly(store.close, name)
+            translation.close_quietly(store.close, name)
             raise
 
     def __repr__(self) -> str:

@@ -19,7 +19,7 @@ from typing import (
     get_type_hints,
 )
 
-from strongroom._boundary.containment import is_interrupt
+from strongroom._boundary.translation import is_interrupt
 from strongroom._config.hints import SCALARS, members, type_name
 from strongroom._config.variables import PREFIX
 from strongroom.env_names import EnvironmentMapping

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import NamedTuple, Self, TypeAlias, TypeVar
 
 from strongroom import _plugins as plugins
-from strongroom._boundary.enforcement import Boundary, open_plugin
 from strongroom._boundary.guard import GuardedStore
+from strongroom._boundary.watchdog import Boundary, open_plugin
 from strongroom._config import Config, Rank, Setting, StoreConfig
 from strongroom._plugins.inventory import KINDS
 from strongroom._plugins.option_schema import OptionSchema, Schema

@@ -9,8 +9,8 @@ from functools import partial
 from typing import NamedTuple, NoReturn, TypeAlias
 
 from strongroom._boundary import answers
-from strongroom._boundary.enforcement import Boundary
 from strongroom._boundary.guard import GuardedStore
+from strongroom._boundary.watchdog import Boundary
 from strongroom.errors import (
     ConflictError,
     InvalidPathError,

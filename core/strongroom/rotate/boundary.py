@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from strongroom._boundary import answers
-from strongroom._boundary.enforcement import Boundary
+from strongroom._boundary.watchdog import Boundary
 from strongroom.errors import AuthenticationError, PermissionDeniedError, StrongroomError
 from strongroom.rotate.spi import Credentials, Rotator, ServiceRotator
 from strongroom.secret import SensitiveDict, Value

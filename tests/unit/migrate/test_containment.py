@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from strongroom._boundary import enforcement
+from strongroom._boundary import watchdog
 from strongroom._config import discovery
 from strongroom.errors import (
     InvalidDataError,
@@ -58,7 +58,7 @@ class Exporter(Plugin):
 
 @pytest.fixture(autouse=True)
 def _no_grace(monkeypatch):
-    monkeypatch.setattr(enforcement, "GRACE", 0.0)
+    monkeypatch.setattr(watchdog, "GRACE", 0.0)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from strongroom._boundary import enforcement
+from strongroom._boundary import watchdog
 from strongroom.errors import (
     ConflictError,
     PluginError,
@@ -37,7 +37,7 @@ CALLS = {
 
 @pytest.fixture(autouse=True)
 def _no_grace(monkeypatch):
-    monkeypatch.setattr(enforcement, "GRACE", 0.0)
+    monkeypatch.setattr(watchdog, "GRACE", 0.0)
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_a_rotator_that_hangs_is_given_up(method):
 
 def test_threads_and_log_lines_name_the_rotator(caplog, monkeypatch):
     """Each has the kind of the plugin: a store may have the same name."""
-    monkeypatch.setattr(enforcement, "CLOSE_LIMIT", LONG)
+    monkeypatch.setattr(watchdog, "CLOSE_LIMIT", LONG)
     threads = []
 
     def fail():

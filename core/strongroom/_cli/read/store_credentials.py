@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
-from strongroom._boundary.containment import contained
+from strongroom._boundary.translation import contained
 from strongroom._config import Config, Rank, Setting, StoreConfig
 from strongroom._config.hints import read_json
 from strongroom._config.variables import option_variable

@@ -1,4 +1,4 @@
-"""The boundary of a plugin: failures are contained, and deadlines hold for any plugin.
+"""Watchdog of a plugin: its failures are contained, and deadlines hold for any plugin.
 
 Its calls run in daemon threads, and one that overruns is given up, unless `Traits` says that it honors its deadline.
 Separate from the guard, since importers, exporters and rotators are plugins too.
@@ -18,7 +18,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Final, Protocol, TypeVar, cast
 
 from strongroom._boundary import answers
-from strongroom._boundary.containment import close_quietly, contained, translated
+from strongroom._boundary.translation import close_quietly, contained, translated
 from strongroom.errors import PluginError, StoreError, StoreUnavailableError, StrongroomError
 from strongroom.store.asynchronous import AsyncSecretStore
 from strongroom.store.daemon import CLOSE_LIMIT, GRACE, in_daemon, outcome_of, overrun

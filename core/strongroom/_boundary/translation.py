@@ -1,4 +1,4 @@
-"""Containment of plugin code: its exceptions become errors of the tree, and its output does not count as ours.
+"""Translation of failures: the exceptions of plugin code become errors of the tree, without frames that hold values.
 
 Separate from the guard, since the loading of plugins and migrations run plugin code too.
 """

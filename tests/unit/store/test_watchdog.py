@@ -13,9 +13,9 @@ import pytest
 
 from programs.hanging_process import output_of
 from strongroom import Secret, SecretsManager
-from strongroom._boundary import enforcement
-from strongroom._boundary.enforcement import MOST_OVERDUE
+from strongroom._boundary import watchdog
 from strongroom._boundary.guard import GuardedStore
+from strongroom._boundary.watchdog import MOST_OVERDUE
 from strongroom.errors import SecretNotFoundError, StoreError, StoreUnavailableError, WriteOutcomeUnknownError
 from strongroom.store import Traits, daemon, remaining, time_limit, within_deadline
 from strongroom.store.memory import MemoryStore
@@ -104,7 +104,7 @@ WRITES = {
 
 @pytest.fixture(autouse=True)
 def _no_grace(monkeypatch):
-    monkeypatch.setattr(enforcement, "GRACE", 0.0)
+    monkeypatch.setattr(watchdog, "GRACE", 0.0)
 
 
 @pytest.fixture
@@ -201,7 +201,7 @@ def test_iterator_of_a_store_has_one_thread(hanging):
 def test_items_of_a_bulk_call_come_from_the_caller(hanging, monkeypatch):
     """They are made in the caller's thread, which may hold locks, and their time does not count as the store's."""
     makers, clock = set(), Clock()
-    monkeypatch.setattr(enforcement, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(watchdog, "time", SimpleNamespace(monotonic=lambda: clock.now))
 
     def items():
         for number in range(3):
@@ -249,7 +249,7 @@ class LastMoment(Future):
 
 def test_answer_of_the_last_moment_counts(hanging, monkeypatch):
     """A write that was made is never reported as an outage, nor an error as one."""
-    for module in (daemon, enforcement):
+    for module in (daemon, watchdog):
         monkeypatch.setattr(module, "Future", LastMoment)
     store = hanging()
     assert store.write("a/0", SECRET) == 2
