@@ -89,17 +89,15 @@ def confirm(reasons: Sequence[str], *, yes: bool) -> None:
     text = f"{text[0].upper()}{text[1:]}"
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise click.UsageError(f"{text}: without a terminal this needs --yes")
-    # Not `click.confirm`, which writes a space to stdout.
-    click.echo(f"strongroom: {text}. Continue? [y/N] ", nl=False, err=True)
-    answer = sys.stdin.readline()
-    if answer.strip().lower() in {"y", "yes"}:
-        return
-    if not answer.endswith("\n"):  # Ctrl-D leaves the cursor beside the question
-        click.echo(err=True)
+    try:
+        confirmed = click.confirm(f"strongroom: {text}. Continue?", prompt_suffix=" ", err=True)
+    except click.Abort:
+        click.echo(err=True)  # the cursor is beside the question
         output.say("Nothing was changed")
-        raise click.Abort
-    output.say("Nothing was changed")
-    raise click.exceptions.Exit(ExitCode.FAILED)
+        raise
+    if not confirmed:
+        output.say("Nothing was changed")
+        raise click.exceptions.Exit(ExitCode.FAILED)
 
 
 def _location_parts(settings: Mapping[str, Setting]) -> Iterator[str]:
