@@ -369,7 +369,7 @@ class GuardedStore:
         def given() -> Iterator[object]:
             for item in _valid(operation, items, refused):
                 asked[item[0]] = asked.get(item[0], 0) + 1 if operation.changes else 1
-                yield item if len(item) > 1 else item[0]
+                yield item[0] if operation.takes == ("path",) else item
 
         left = given()
         call, outcome = getattr(self._store, method), partial(self._as_outcome, operation)
