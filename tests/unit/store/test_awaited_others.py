@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from contextlib import closing
 
 import pytest
 
@@ -104,6 +105,26 @@ def test_blocking_callers_have_the_versions_too(managed):
     assert [info.version for info in manager.versions.history("a/b")] == [1]
     assert manager.versions.rollback("a/b", 1) == 2
     assert store.threads != {threading.current_thread()}
+
+
+def test_each_method_but_the_bulk_ones_may_be_asynchronous():
+    """A listing is an asynchronous generator."""
+
+    class Walking(Store):
+        async def awalk(self, prefix):
+            yield "a/b"
+
+        async def acautions(self, path):
+            return ["a rotation"]
+
+        async def aread_many(self, paths):
+            raise NotImplementedError
+
+    store = Walking()
+    with closing(store):
+        assert list(store.walk("")) == ["a/b"]
+        assert store.cautions("a/b") == ["a rotation"]
+        assert not hasattr(store, "read_many")
 
 
 def test_a_store_without_versions_says_so(managed):
