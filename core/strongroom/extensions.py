@@ -13,7 +13,7 @@ from strongroom._boundary.translation import AnswerError, contained
 from strongroom._plugins import Opener, load
 from strongroom._plugins.distributions import by_name, described, entry_point, missing
 from strongroom.errors import PluginError
-from strongroom.store.plugin_calls import plugin_code
+from strongroom.store._plugin_calls import plugin_code
 
 _R = TypeVar("_R")
 _OWN = "strongroom"

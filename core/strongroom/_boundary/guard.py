@@ -30,7 +30,7 @@ from strongroom.secret import (
     observed,
     protect,
 )
-from strongroom.store import plugin_calls
+from strongroom.store import _plugin_calls as plugin_calls
 from strongroom.store.operations import CAPABILITIES, OPERATIONS, Operation, capabilities_of, operations_of
 from strongroom.store.protocols import CheckedItems, Health, Items, SecretStore, VersionInfo
 

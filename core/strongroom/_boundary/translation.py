@@ -14,7 +14,7 @@ from types import CodeType, CoroutineType, FrameType
 from typing import TypeVar
 
 from strongroom.errors import StoreError, StoreUnavailableError, StrongroomError, WriteOutcomeUnknownError
-from strongroom.store.plugin_calls import depth, plugin_code
+from strongroom.store._plugin_calls import depth, plugin_code
 
 logger = logging.getLogger("strongroom.secrets_manager")
 

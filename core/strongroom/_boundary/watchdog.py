@@ -20,6 +20,7 @@ from typing import Any, Final, Protocol, TypeVar, cast
 from strongroom._boundary import answers
 from strongroom._boundary.translation import close_quietly, contained, translated
 from strongroom.errors import PluginError, StoreError, StoreUnavailableError, StrongroomError
+from strongroom.store._plugin_calls import plugin_code
 from strongroom.store.asynchronous import AsyncSecretStore
 from strongroom.store.daemon import CLOSE_LIMIT, GRACE, in_daemon, outcome_of, overrun
 from strongroom.store.deadline import (
@@ -31,7 +32,6 @@ from strongroom.store.deadline import (
 )
 from strongroom.store.locks import fork_safe_lock
 from strongroom.store.operations import OPERATIONS
-from strongroom.store.plugin_calls import plugin_code
 from strongroom.store.protocols import Health, traits_of
 
 _R = TypeVar("_R")

@@ -24,7 +24,7 @@ from strongroom._plugins.option_values import check_written, resolve
 from strongroom.bounded_file import read_text
 from strongroom.errors import Check, ConfigurationError, PluginError
 from strongroom.store import SecretStore
-from strongroom.store.plugin_calls import plugin_code
+from strongroom.store._plugin_calls import plugin_code
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint

@@ -25,8 +25,8 @@ from strongroom._config.variables import PREFIX
 from strongroom.env_names import EnvironmentMapping
 from strongroom.errors import PluginError
 from strongroom.store import Option, SecretStore
+from strongroom.store._plugin_calls import plugin_code
 from strongroom.store.operations import capabilities_of
-from strongroom.store.plugin_calls import plugin_code
 from strongroom.store.protocols import traits_of
 
 RESERVED = frozenset({"plugin"})

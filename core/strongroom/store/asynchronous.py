@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from strongroom.errors import StoreUnavailableError
 from strongroom.secret import Secret
+from strongroom.store._plugin_calls import plugin_code
 from strongroom.store.daemon import CLOSE_LIMIT, GRACE, overrun, throw
 from strongroom.store.deadline import remaining, time_limit
 from strongroom.store.locks import fork_safe_lock
 from strongroom.store.operations import OPERATIONS, Operation
-from strongroom.store.plugin_calls import plugin_code
 from strongroom.store.protocols import Traits
 
 if TYPE_CHECKING:
