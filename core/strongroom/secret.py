@@ -377,7 +377,7 @@ def check_data(path: str, data: Mapping[str, Value]) -> SensitiveDict:
             lone surrogate, a key that is not a string, or more than `MAX_DEPTH` levels.
     """
     given, data = type(data), conceal(data)
-    if not isinstance(data, Mapping):
+    if not isinstance(data, SensitiveDict):
         # The message names the built-in base of a redacting class.
         kind = next(base.__name__ for base in given.__mro__ if base.__module__ != __name__)
         raise InvalidDataError(path, f"a secret is a mapping of keys to values, not {kind}")
@@ -426,12 +426,16 @@ def check_labels(path: str, labels: Mapping[str, str]) -> dict[str, str]:
     return dict(labels)
 
 
+_SURVIVE = (int, bytes)
+"""Types whose every value can be stored exactly."""
+
+
 def _fault(value: object, depth: int) -> str | None:  # noqa: PLR0911  # one for each kind of value
     """Return the reason why a value cannot be stored exactly, or None."""
-    if value is None or isinstance(value, bool | int | bytes):
-        return None
     if isinstance(value, str):
-        return "a string with a lone surrogate" if re.search(_SURROGATE, value) else None
+        return "a string with a lone surrogate" if not value.isascii() and re.search(_SURROGATE, value) else None
+    if value is None or isinstance(value, _SURVIVE):
+        return None
     if isinstance(value, float):
         return None if math.isfinite(value) else "a number that is not finite"
     if depth == 0:
