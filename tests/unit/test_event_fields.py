@@ -21,8 +21,8 @@ from strongroom import (
 from strongroom._config import RotationConfig
 from strongroom.events import Event, EventKind, audit
 from strongroom.rotate.boundary import GuardedServiceRotator
-from strongroom.rotate.service import ServiceRotation
-from strongroom.rotate.transaction import now_utc
+from strongroom.rotate.service import ServiceLedger, ServiceSteps
+from strongroom.rotate.transaction import Transaction
 from strongroom.store.memory import MemoryStore
 from strongroom.testing import parts_of
 from support.clock import Clock
@@ -93,9 +93,10 @@ class Engine:
 
 def rotate_in_service(manager: SecretsManager, fault: StoreError | None = None) -> None:
     """Let a service rotate the secret. The store is not named, so that the chain decides."""
-    rotator = GuardedServiceRotator(Engine(fault), "engine")
+    rotation = RotationConfig("app", "engine")
+    steps = ServiceSteps(parts_of(manager).chain, rotation, GuardedServiceRotator(Engine(fault), "engine"))
     with suppress(StrongroomError):
-        ServiceRotation(parts_of(manager).chain, RotationConfig("app", "engine"), rotator, now_utc).rotate()
+        Transaction(ServiceLedger(parts_of(manager).chain, rotation, steps), steps, read=manager.get_secret).rotate()
 
 
 class Parts(NamedTuple):
@@ -192,13 +193,13 @@ ROWS = {
         f"{step} of a service": Row(
             EventKind.ROTATION, lambda its: rotate_in_service(its.manager), "link seconds", step, "done", "memory"
         )
-        for step in ("start", "finish")
+        for step in ("create", "apply", "prove")
     },
-    "start of a service fails": Row(
+    "apply of a service fails": Row(
         EventKind.ROTATION,
         lambda its: rotate_in_service(its.manager, OUTAGE),
         "link seconds",
-        "start",
+        "apply",
         "failed",
         "memory",
     ),

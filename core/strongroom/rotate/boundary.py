@@ -5,6 +5,7 @@ Every answer is checked, every failure is an error that names the rotator, and a
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -21,33 +22,34 @@ STEP_LIMIT = 60.0
 """Seconds that one call of a rotator may take: half of a lease."""
 
 
-class GuardedRotator:
-    """A rotator whose calls are contained.
-
-    Raises:
-        PluginError: the rotator needs a newer protocol.
-    """
-
-    def __init__(self, rotator: Rotator, name: str, path: str) -> None:
-        self.name = name
-        self._rotator = rotator
-        self._path = path
-        self._boundary = Boundary(rotator, name, "rotator")
+class RotationSteps(ABC):
+    """The steps of a rotation outside the store."""
 
     @property
+    @abstractmethod
+    def name(self) -> str:
+        """The rotator's plugin."""
+
+    @property
+    @abstractmethod
     def is_overdue(self) -> bool:
         """A call that was given up still runs, and may still change the credential."""
-        return self._boundary.is_overdue
 
+    @abstractmethod
     def create(self, current: SensitiveDict) -> Mapping[str, Value]:
-        with time_limit(STEP_LIMIT):
-            return self._boundary.call(self._path, lambda: answers.as_data(self._rotator.create(current), "create"))
+        """Return the keys that change."""
 
+    @abstractmethod
     def apply(self, credentials: Credentials) -> None:
-        self._perform("apply", credentials, changes=True)
+        """Make the service accept the new credential."""
 
-    def prove(self, credentials: Credentials) -> None:
-        self._perform("prove", credentials)
+    @abstractmethod
+    def prove(self, credentials: Credentials, keep_lease: Callable[[], object] = lambda: None) -> None:
+        """Return if the service accepts the new credential. A step that waits calls `keep_lease` meanwhile."""
+
+    @abstractmethod
+    def revoke(self, credentials: Credentials) -> tuple[str, ...]:
+        """End the old credential, and return the keys that the secret no longer needs."""
 
     def ensure_accepted(self, credentials: Credentials) -> None:
         """Return if the service accepts the new credential; apply it if it does not."""
@@ -82,6 +84,44 @@ class GuardedRotator:
             return True
         return True
 
+
+class GuardedRotator(RotationSteps):
+    """A rotator whose calls are contained.
+
+    Raises:
+        PluginError: the rotator needs a newer protocol.
+    """
+
+    def __init__(self, rotator: Rotator, name: str, path: str) -> None:
+        self._name = name
+        self._rotator = rotator
+        self._path = path
+        self._boundary = Boundary(rotator, name, "rotator")
+
+    @property
+    def name(self) -> str:
+        """The rotator's plugin."""
+        return self._name
+
+    @property
+    def is_overdue(self) -> bool:
+        """A call that was given up still runs, and may still change the credential."""
+        return self._boundary.is_overdue
+
+    def create(self, current: SensitiveDict) -> Mapping[str, Value]:
+        """Return the keys that change."""
+        with time_limit(STEP_LIMIT):
+            return self._boundary.call(self._path, lambda: answers.as_data(self._rotator.create(current), "create"))
+
+    def apply(self, credentials: Credentials) -> None:
+        """Make the service accept the new credential."""
+        self._perform("apply", credentials, changes=True)
+
+    def prove(self, credentials: Credentials, keep_lease: Callable[[], object] = lambda: None) -> None:
+        """Return if the service accepts the new credential."""
+        del keep_lease  # a call takes half of a lease at most
+        self._perform("prove", credentials)
+
     def revoke(self, credentials: Credentials) -> tuple[str, ...]:
         """End the old credential, and return the keys that the secret no longer needs."""
         with time_limit(STEP_LIMIT):
@@ -106,6 +146,11 @@ class GuardedServiceRotator:
         self.starts_once = rotator.starts_once
         self._rotator = rotator
         self._boundary = Boundary(rotator, name, "rotator")
+
+    @property
+    def is_overdue(self) -> bool:
+        """A call that was given up still runs."""
+        return self._boundary.is_overdue
 
     def start(self, store: SecretStore, path: str) -> None:
         """Start a rotation, or join the one in progress."""

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from strongroom._boundary.guard import GuardedStore
 from strongroom._chain.chain import Chain
+from strongroom._chain.resolution import WriteTarget
 from strongroom.errors import ConflictError, SecretNotFoundError, StrongroomError, UnsupportedOperationError, shown
 from strongroom.rotate.state import KEY, State, as_document, parse_document, pending_path
 from strongroom.secret import Secret, Value, Version
@@ -32,19 +33,18 @@ class Ledger:
         store: the store's name.
         link: its position in the chain.
         versioned: True if the store keeps versions and labels.
+        is_recorded: True if the state is stored.
 
     Raises:
         UnsupportedOperationError: the store cannot be written, or has no check-and-set.
     """
 
     def __init__(self, chain: Chain, path: str, store: str | None = None) -> None:
-        target = chain.write_target(path, store=store)
-        if "checked" not in target.capabilities:
-            hint = "Keep it in a store with check-and-set, such as Vault KV version 2, or let its service rotate it"
-            raise UnsupportedOperationError(path, NO_CHECK_AND_SET, store=target.store, hint=hint)
         self.path = path
+        target = self._target(chain, store)
         self.store = target.store
         self.link = target.link
+        self.is_recorded = True
         self.versioned = "versioned" in target.capabilities
         self._chain = chain
 
@@ -130,6 +130,13 @@ class Ledger:
             self._chain.at_target(self.path, self.store, merge, changes="label")
         except StrongroomError as error:  # policies for data alone are common, and the state has the times too
             logger.debug("The labels of %s were not written: %s", self.path, error)
+
+    def _target(self, chain: Chain, store: str | None) -> WriteTarget:
+        target = chain.write_target(self.path, store=store)
+        if "checked" not in target.capabilities:
+            hint = "Keep it in a store with check-and-set, such as Vault KV version 2, or let its service rotate it"
+            raise UnsupportedOperationError(self.path, NO_CHECK_AND_SET, store=target.store, hint=hint)
+        return target
 
     def _written(self, path: str, data: Mapping[str, Value], expected: Version | None) -> Version | None:
         return self._chain.at_target(

@@ -31,9 +31,9 @@ from strongroom.errors import (
 )
 from strongroom.paths import check_path
 from strongroom.rotate import schedule
-from strongroom.rotate.boundary import GuardedRotator, GuardedServiceRotator
+from strongroom.rotate.boundary import GuardedRotator, GuardedServiceRotator, RotationSteps
 from strongroom.rotate.ledger import Ledger
-from strongroom.rotate.service import ServiceRotation
+from strongroom.rotate.service import ServiceLedger, ServiceSteps
 from strongroom.rotate.spi import Rotator, ServiceRotator
 from strongroom.rotate.state import State, Step
 from strongroom.rotate.transaction import Transaction, now_utc
@@ -137,10 +137,6 @@ class Rotations:
             SecretNotFoundError: the secret does not exist.
         """
         with self._opened(path) as (about, rotator):
-            if isinstance(rotator, GuardedServiceRotator):
-                rotation = self._service(about, rotator)
-                rotation.rotate()
-                return self._service_status(about, rotation)
             transaction, ledger = self._transaction(about, rotator)
             return self._ended(about, ledger, transaction.rotate())
 
@@ -156,9 +152,6 @@ class Rotations:
             UnsupportedOperationError: a service rotates the secret, and no store can record that one process starts it.
         """
         with self._opened(path) as (about, rotator):
-            if isinstance(rotator, GuardedServiceRotator):
-                rotation = self._service(about, rotator)
-                return self._service_status(about, rotation) if rotation.rotate_if_due() else None
             transaction, ledger = self._transaction(about, rotator)
             state, _ = ledger.load()
             now = self._clock()
@@ -166,7 +159,10 @@ class Rotations:
                 return None
 
             def wanted(state: State | None, secret: Secret) -> bool:
-                return not schedule.is_paused(state, now) and schedule.is_due(about, _last(state, secret), now)
+                last = _last(state, secret)
+                if last is None and about.every is not None and not ledger.is_recorded:
+                    raise _unknown_age(about)
+                return not schedule.is_paused(state, now) and schedule.is_due(about, last, now)
 
             after = transaction.rotate(wanted)
             return None if after == state else self._ended(about, ledger, after)
@@ -185,7 +181,7 @@ class Rotations:
             RotationError, UnfinishedRotationError: see `rotate`.
         """
         with self._opened(path) as (about, rotator):
-            transaction, ledger = self._transaction(about, _transactional(about, rotator))
+            transaction, ledger = self._transaction(about, rotator)
             return self._ended(about, ledger, transaction.resume(take_over=take_over, revoke_now=now))
 
     def undo(self, path: str, *, take_over: bool = False) -> RotationStatus:
@@ -202,7 +198,7 @@ class Rotations:
             UnfinishedRotationError: the service or the store failed. Undo can be repeated.
         """
         with self._opened(path) as (about, rotator):
-            transaction, ledger = self._transaction(about, _transactional(about, rotator))
+            transaction, ledger = self._transaction(about, rotator)
             return self._ended(about, ledger, transaction.undo(take_over=take_over))
 
     # --- status and history -------------------------------------------------------------------------------------------
@@ -264,16 +260,27 @@ class Rotations:
         finally:
             rotator.close()
 
-    def _transaction(self, about: RotationConfig, rotator: GuardedRotator) -> tuple[Transaction, Ledger]:
-        ledger = Ledger(self._chain, about.path, about.store)
+    def _transaction(
+        self, about: RotationConfig, rotator: GuardedRotator | GuardedServiceRotator
+    ) -> tuple[Transaction, Ledger]:
+        steps: RotationSteps
+        ledger: Ledger
+        if isinstance(rotator, GuardedServiceRotator):
+            steps, ledger = self._at_service(about, rotator)
+        else:
+            steps, ledger = rotator, Ledger(self._chain, about.path, about.store)
         transaction = Transaction(
             ledger,
-            rotator,
+            steps,
             grace=timedelta(seconds=about.grace),
             read=self._read,
             clock=self._clock,
         )
         return transaction, ledger
+
+    def _at_service(self, about: RotationConfig, rotator: GuardedServiceRotator) -> tuple[ServiceSteps, ServiceLedger]:
+        steps = ServiceSteps(self._chain, about, rotator)
+        return steps, ServiceLedger(self._chain, about, steps)
 
     def _read(self, path: str) -> SensitiveDict:
         data = self._chain.resolve(path, fresh=True).value
@@ -340,36 +347,17 @@ class Rotations:
             ledger.label({LAST_LABEL: _text(state.last), DUE_LABEL: _text(schedule.due_date(about, state.last))})
         return status
 
-    # --- rotations that a service carries out -------------------------------------------------------------------------
-
-    def _service(self, about: RotationConfig, rotator: GuardedServiceRotator) -> ServiceRotation:
-        return ServiceRotation(self._chain, about, rotator, self._clock)
-
     def _status_at_service(self, about: RotationConfig) -> RotationStatus | None:
         """Return the status if a service rotates the secret. The rotator is opened, which needs its driver."""
         with self._opened(about.path) as (_, rotator):
-            if isinstance(rotator, GuardedServiceRotator):
-                return self._service_status(about, self._service(about, rotator))
-        return None
-
-    def _service_status(self, about: RotationConfig, rotation: ServiceRotation) -> RotationStatus:
-        state, last, finished = rotation.look()
-        due = None if last is None else schedule.due_date(about, last)
-        found = RotationStatus(
-            about.path,
-            about.store or "",
-            about.rotator.plugin,
-            "done" if finished and last else "never" if finished else "applied",
-            unfinished=not finished,
-            last_success=last,
-            due=due,
-            overdue=due is not None and due < self._clock(),
-        )
-        if state is None:
-            return found
-        return replace(
-            found, owner=state.owner, lease_until=state.lease_until, failures=state.failures, changed=state.changed
-        )
+            if not isinstance(rotator, GuardedServiceRotator):
+                return None
+            steps, ledger = self._at_service(about, rotator)
+            state, _ = ledger.load()
+            found = self._status(about, ledger, state)
+            if found.unfinished or steps.is_finished():
+                return found
+            return replace(found, state=Step.APPLIED.value, unfinished=True)
 
 
 def open_rotator(config: Config, path: str) -> GuardedRotator | GuardedServiceRotator:
@@ -395,11 +383,10 @@ def check_rotation(config: Config, path: str) -> None:
     open_rotator(config, path).close()
 
 
-def _transactional(about: RotationConfig, rotator: GuardedRotator | GuardedServiceRotator) -> GuardedRotator:
-    if isinstance(rotator, GuardedServiceRotator):
-        reason = f"the rotator {about.rotator.plugin!r} leaves the rotation to the service, which finishes it"
-        raise UnsupportedOperationError(about.path, reason, hint="Run strongroom rotate status to see how far it is")
-    return rotator
+def _unknown_age(about: RotationConfig) -> UnsupportedOperationError:
+    reason = "its service does not tell when it last rotated the secret, so no schedule can be kept"
+    hint = f"Leave `every` out, and run by cron: strongroom rotate {shown(about.path)}"
+    return UnsupportedOperationError(about.path, reason, store=about.store, hint=hint)
 
 
 def _last(state: State | None, secret: Secret) -> datetime | None:

@@ -135,6 +135,9 @@ class Rotator(Protocol):
 class ServiceRotator(Protocol):
     """Starts a rotation that the secret's own store carries out, and follows it.
 
+    It is a transaction in which `apply` calls `start`, and `prove` waits for `finished`. The other steps do nothing.
+    It cannot be undone.
+
     The rotator works with the store's connection: `store` is the store's object, as its plugin opened it. Deadlines are
     those of a `Rotator`.
 

@@ -152,6 +152,8 @@ class State:
 
     def after(self, step: Step, now: datetime) -> State:
         """Return the state in which `step` is complete. A state that has ended holds no values."""
+        if step is Step.PROVED and self.of_service:
+            step = Step.DONE
         if step is Step.DONE and self.back:
             step = Step.UNDONE
         state = replace(self, step=step, changed=now)

@@ -28,11 +28,12 @@ from strongroom.errors import (
     shown,
 )
 from strongroom.rotate import audit
-from strongroom.rotate.boundary import GuardedRotator
+from strongroom.rotate.boundary import RotationSteps
 from strongroom.rotate.ledger import Ledger
 from strongroom.rotate.spi import Credentials
 from strongroom.rotate.state import (
     KEY,
+    LEASE,
     SKEW,
     Action,
     State,
@@ -50,6 +51,9 @@ _AFTER = {
     Action.PROMOTE: Step.PROMOTED,
     Action.REVOKE: Step.DONE,
 }
+
+
+_SEE_STATUS = "Run strongroom rotate status to see how far it is"
 
 
 def now_utc() -> datetime:
@@ -73,7 +77,7 @@ class Transaction:
     def __init__(
         self,
         ledger: Ledger,
-        rotator: GuardedRotator,
+        rotator: RotationSteps,
         *,
         grace: timedelta = timedelta(0),
         read: Callable[[str], SensitiveDict],
@@ -148,6 +152,9 @@ class Transaction:
             RotationError: the service refuses the old credential of a rotation that is done. The new one still works.
         """
         loaded = self._load()
+        if loaded is not None and loaded.of_service:
+            reason = f"the rotator {loaded.rotator!r} leaves the rotation to the service, which finishes it"
+            raise UnsupportedOperationError(self._path, reason, hint=_SEE_STATUS)
         if loaded is not None and loaded.step is Step.DONE:
             self._check_rotator(loaded)
             self._grace = timedelta(0)
@@ -165,6 +172,8 @@ class Transaction:
         began = time.monotonic()
         try:
             made = self._rotator.create(protect_data(secret.data))
+            if not made and secret.version is None:  # a service replaces it
+                return made
             if not made or KEY in made:
                 raise InvalidDataError(self._path, "the rotator changes no key, or a reserved one", store=self._plugin)
             return check_data(self._path, made)
@@ -235,15 +244,20 @@ class Transaction:
             raise
 
     def _refreshed(self, state: State) -> State:
-        """Return the state under a lease that has not ended. A process that was suspended asks the store for it."""
-        if state.lease_until is None or self._clock() >= state.lease_until:
+        """Return the state under a lease that lasts for one call. One that was suspended asks the store."""
+        if state.lease_until is None or self._clock() > state.lease_until - LEASE / 2:
             return self._save(state.owned(self._owner, self._clock()))
         return state
+
+    def _keep_lease(self) -> None:
+        """Extend the lease during a step that waits."""
+        if self._state is not None:
+            self._refreshed(self._state)
 
     def _step(self, state: State, action: Action) -> State:
         perform: Mapping[Action, Callable[[State], None]] = {
             Action.APPLY: lambda state: self._rotator.apply(self._credentials(state)),
-            Action.PROVE: lambda state: self._rotator.prove(self._credentials(state)),
+            Action.PROVE: lambda state: self._rotator.prove(self._credentials(state), self._keep_lease),
             Action.PROMOTE: self._promote,
             Action.REVOKE: self._revoke,
         }
@@ -253,7 +267,7 @@ class Transaction:
         except StrongroomError as error:
             failure = error.copy()
         else:
-            repair = action in {Action.APPLY, Action.REVOKE}
+            repair = action in {Action.APPLY, Action.REVOKE} and not state.of_service
             done = self._save(state.after(_AFTER[action], self._clock()), repair=repair)
             self._record(action, began)
             return done
@@ -321,17 +335,25 @@ class Transaction:
             self._record(Action.UNDO, began, error)
             self._release()
             raise self._unfinished_error(Action.UNDO, error, "undo") from None
-        now = self._clock()
-        undone = self._save(replace(state.after(Step.UNDONE, now), failures=state.failures + 1))
+        undone = self._save(self._undone(state))
         self._record(Action.UNDO, began)
         return undone
+
+    def _undone(self, state: State) -> State:
+        """Return the state after a failed attempt."""
+        return replace(state.after(Step.UNDONE, self._clock()), failures=state.failures + 1)
 
     def _fail(self, state: State, action: Action, error: StrongroomError) -> NoReturn:
         """Undo the rotation, and raise the error that tells so.
 
         A failed revocation is resumed instead. So is an `apply` that was given up and still runs: it could follow the
-        undo, and leave a service that accepts the new credential alone.
+        undo, and leave a service that accepts the new credential alone. Of a rotation that a service carries out,
+        nothing has to be undone.
         """
+        if state.of_service:
+            with suppress(StrongroomError):  # the first error says more, and the lease ends by itself
+                self._save(self._undone(state))
+            raise error
         if action is Action.REVOKE or (action is Action.APPLY and self._rotator.is_overdue):
             self._release()
             raise self._unfinished_error(action, error, "resume")
@@ -389,7 +411,7 @@ class Transaction:
 
     def _busy(self, reason: str) -> ConflictError:
         state, _ = self._ledger.load()
-        hint = "Run strongroom rotate status to see how far it is"
+        hint = _SEE_STATUS
         if state is not None and state.unfinished and state.lease_until is not None:
             free = (state.lease_until + SKEW).isoformat(timespec="seconds")
             hint = (
@@ -421,10 +443,10 @@ class Transaction:
                 self._path,
                 "another process has taken the rotation over",
                 store=self._ledger.store,
-                hint="Run strongroom rotate status to see how far it is",
+                hint=_SEE_STATUS,
             ) from None
         except StrongroomError as error:
-            if self._state is None or not self._state.unfinished:  # nothing has begun
+            if self._state is None or not self._state.unfinished or state.of_service:  # no credential has changed
                 raise
             raise self._unfinished_error(f"after {self._state.step}", error, command) from None
         self._state = state
