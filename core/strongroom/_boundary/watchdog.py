@@ -77,7 +77,7 @@ class Boundary:
     Attributes:
         traits: static facts about it.
         asynchronous: the plugin, if it is an asynchronous store, whose blocking methods keep the deadline themselves.
-        direct: whether a call needs no thread and no deadline of its own.
+        direct: whether a call needs neither a thread nor a default deadline.
         limit: as given.
         bug: the hint of an error that only a bug can cause.
         closed: whether it is closed. Every later call is refused.

@@ -122,7 +122,7 @@ def value_of(request: ReadRequest, reading: Reading) -> Value:
     """Return the requested value of a reading that has it.
 
     A mapping or a list is a copy, since a plugin may return one `Secret` twice, and readers that wait for each other
-    share it. What the cache in memory has unsealed is this call's own.
+    share it. Data that the cache in memory has unsealed belongs to this call.
     """
     value = request.extract(reading.data)
     if isinstance(value, SensitiveDict) and reading.cached and not reading.on_disk:

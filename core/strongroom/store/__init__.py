@@ -1,4 +1,4 @@
-"""The store interface: all that most plugins import. Special tools have modules of their own in this package."""
+"""The store interface: all that most plugins import. Special tools have separate modules here."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""The table of operations: each method of a store, with what it takes, how its answer is checked, and its capability.
+"""The table of operations: each method of a store, with its arguments, the check of its answer, and its capability.
 
 The guard, the adapter of asynchronous stores, `strongroom stores` and the contract derive their lists from it. To add
 a capability, add its protocol to `protocols`, its name to `CAPABILITIES`, and a row for each of its methods.
@@ -101,7 +101,7 @@ OPERATIONS = {
 """Every method that a store can have but `close`, by its name."""
 
 _NO_CAPABILITY = frozenset({"honors_deadline", "disk_cache"})
-"""Traits that say how a store is called and cached, and nothing about what it can do."""
+"""Traits about the way in which a store is called and cached. They are no capabilities."""
 
 
 def operations_of(store: object) -> frozenset[str]:

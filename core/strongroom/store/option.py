@@ -1,4 +1,4 @@
-"""Annotations for the options of a plugin's opener, and what they need. Separate from the protocols: stores do not."""
+"""Annotations for the options of a plugin's opener. Separate from the protocols: stores do not need it."""
 
 from __future__ import annotations
 
