@@ -103,17 +103,19 @@ def test_a_process_that_was_suspended_does_not_start_a_second_rotation(transacti
     assert transaction.record().failures == 0
 
 
-@pytest.mark.parametrize("killed_in", ["start", "finished"])
-def test_a_rotation_of_a_killed_process_is_resumed(transaction, engine, time, killed_in, monkeypatch):
-    """It is started again only if the service has not rotated since."""
+@pytest.mark.parametrize("asked", [False, True], ids=["before", "after"])
+def test_a_rotation_of_a_killed_process_is_resumed(transaction, engine, time, asked, monkeypatch):
+    """Killed before or after it has asked the service: it is started again only if the service has not rotated since."""
 
     def die(*_):
+        if asked:
+            engine.started.append(time())
         raise Killed
 
     transaction().rotate()
     time.move(days=31)
     with monkeypatch.context() as patches:
-        patches.setattr(engine, killed_in, die)
+        patches.setattr(engine, "start", die)
         patches.setattr(Transaction, "_release", lambda _transaction: None)
         with pytest.raises(Killed):
             transaction().rotate()
