@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from strongroom.rotate.rotators.command import open_command
-from strongroom.rotate.rotators.generated import open_password, open_token
-from strongroom.rotate.rotators.jwt_key import open_jwt_key
 from strongroom.secret import SensitiveDict
 from strongroom.testing import RotatorContract, silent_server
+from strongroom_rotators.command import open_command
+from strongroom_rotators.generated import open_password, open_token
+from strongroom_rotators.jwt_key import open_jwt_key
 from strongroom_rotators.mysql import open_mysql
 from strongroom_rotators.postgres import open_postgres
 from strongroom_rotators.redis_acl import open_redis_acl

@@ -4,9 +4,9 @@ import pytest
 
 from strongroom.errors import ConfigurationError
 from strongroom.rotate.password import PasswordRules, generate
-from strongroom.rotate.rotators.generated import open_password, open_token
 from strongroom.rotate.spi import Credentials
 from strongroom.secret import SensitiveDict, SensitiveStr
+from strongroom_rotators.generated import open_password, open_token
 
 DIGITS = "0123456789"
 

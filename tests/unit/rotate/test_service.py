@@ -105,7 +105,7 @@ def test_a_process_that_was_suspended_does_not_start_a_second_rotation(transacti
 
 @pytest.mark.parametrize("asked", [False, True], ids=["before", "after"])
 def test_a_rotation_of_a_killed_process_is_resumed(transaction, engine, time, asked, monkeypatch):
-    """Killed before or after it has asked the service: it is started again only if the service has not rotated since."""
+    """Killed before or after its request: it is started again only if the service has not rotated since."""
 
     def die(*_):
         if asked:

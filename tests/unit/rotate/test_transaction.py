@@ -17,10 +17,10 @@ from strongroom.errors import (
     UnsupportedOperationError,
 )
 from strongroom.rotate.ledger import Ledger
-from strongroom.rotate.rotators.generated import open_password
 from strongroom.rotate.state import KEY, LEASE, SKEW, Step, pending_path
 from strongroom.store.memory import MemoryStore
 from strongroom.testing import parts_of
+from strongroom_rotators.generated import open_password
 from support.scenarios.rotating import (
     FIRST,
     OUTAGE,

@@ -3,9 +3,9 @@
 import pytest
 
 from strongroom.errors import ConflictError, PermissionDeniedError, RotationError, UnsupportedOperationError
-from strongroom.rotate.rotators.generated import open_password
 from strongroom.rotate.state import Step
 from strongroom.store.memory import MemoryStore
+from strongroom_rotators.generated import open_password
 from support.scenarios.rotating import FIRST, PATH, WRITES, KillableStore, Killed, Rotating, killed_at_each_write
 
 

@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Literal
 
 from strongroom.errors import AuthenticationError, ConfigurationError
-from strongroom.rotate.password import LETTERS_AND_DIGITS, PasswordRules, generate
-from strongroom.rotate.spi import Credentials
+from strongroom.rotate.spi import Credentials, PasswordRules, generate
 from strongroom.secret import SensitiveDict, SensitiveStr, Value
 from strongroom.store import Option
 
@@ -62,7 +61,7 @@ def open_password(
     key: Key = "password",
     previous_key: PreviousKey = None,
     length: Annotated[int, Option("number of characters")] = 32,
-    alphabet: Annotated[str, Option("the characters that are used")] = LETTERS_AND_DIGITS,
+    alphabet: Annotated[str, Option("the characters that are used")] = PasswordRules.alphabet,
     required: Annotated[list[str] | None, Option("sets of characters, of each of which the password has one")] = None,
 ) -> GeneratedRotator:
     """Return a rotator that generates passwords.

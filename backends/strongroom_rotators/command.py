@@ -15,8 +15,7 @@ from strongroom.errors import (
     StoreUnavailableError,
     StrongroomError,
 )
-from strongroom.rotate.password import LETTERS_AND_DIGITS, PasswordRules, generate
-from strongroom.rotate.spi import Credentials
+from strongroom.rotate.spi import Credentials, PasswordRules, generate
 from strongroom.secret import SensitiveDict, Value
 from strongroom.store import Option
 from strongroom.store.program import run_program
@@ -119,7 +118,7 @@ def open_command(
     revoke: Program = None,
     key: Annotated[str, Option("the key of a generated password, without a program for create")] = "password",
     length: Annotated[int, Option("number of characters of a generated password")] = 32,
-    alphabet: Annotated[str, Option("the characters of a generated password")] = LETTERS_AND_DIGITS,
+    alphabet: Annotated[str, Option("the characters of a generated password")] = PasswordRules.alphabet,
 ) -> CommandRotator:
     """Return a rotator that runs programs.
 
