@@ -32,12 +32,10 @@ class _Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        name = args[0]
-        if not (ctx.resilient_parsing or name.startswith("-")) and self.get_command(ctx, name) is None:
-            match = usage_errors.nearest(name, registry.names())
-            hint = f". Did you mean {match!r}?" if match else ""
-            raise click.UsageError(f"No such command {name!r}{hint}", ctx)
-        return super().resolve_command(ctx, args)
+        try:
+            return super().resolve_command(ctx, args)
+        except click.exceptions.NoSuchCommand as error:  # click knows no command that is not loaded
+            raise click.exceptions.NoSuchCommand(error.command_name, possibilities=registry.names(), ctx=ctx) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups = registry.groups()

@@ -115,7 +115,7 @@ def test_a_wrong_command_line_is_one_line(command, arguments):
 @pytest.mark.parametrize(
     ("arguments", "said", "helped"),
     [
-        (("lst",), "No such command 'lst'. Did you mean 'list'?", ""),
+        (("lst",), "No such command 'lst'. (Did you mean one of: 'list', 'set'?)", ""),
         (("xyzzy",), "No such command 'xyzzy'.", ""),
         (("get", "a", "--jsn"), "No such option '--jsn'. Did you mean '--json'?", " get"),
         (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import click
@@ -50,16 +50,8 @@ def unknown_option(error: click.NoSuchOption, fallback: str) -> click.UsageError
     context, name = error.ctx, error.option_name
     if context is None or _global_option(context, name):
         return error
-    options = (each for each in context.command.get_params(context) if isinstance(each, click.Option))
-    match = nearest(name, (spelling for option in options for spelling in option.opts))
-    return click.UsageError(f"No such option. Did you mean {match!r}?" if match else fallback, context)
-
-
-def nearest(name: str, names: Iterable[str]) -> str | None:
-    """Return the most similar name, or None."""
-    from difflib import get_close_matches
-
-    return next(iter(get_close_matches(name, list(names), n=1)), None)
+    similar = error.possibilities
+    return click.UsageError(f"No such option. Did you mean {similar[0]!r}?" if similar else fallback, context)
 
 
 def _misplaced(name: str, context: click.Context) -> str:
