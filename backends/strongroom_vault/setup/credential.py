@@ -16,6 +16,7 @@ from strongroom_vault.http.hvac_adapter import ApiRequest, requests
 from strongroom_vault.http.messages import Reply
 from strongroom_vault.responses import document, malformed, member
 from strongroom_vault.session.session import Session
+from strongroom_vault.session.token_check import mount_request
 from strongroom_vault.setup.server import SetupServer, SetupStep, StepState, target
 from strongroom_vault.setup.steps import Role
 
@@ -87,9 +88,9 @@ def token(server: SetupServer, file: Path, policies: Sequence[str], environment:
     if found := values.get(TOKEN):
         if values.get(ADDRESS) != environment[ADDRESS]:
             state, detail = StepState.DIFFERS, "the file has a token for another address"
-        elif present := _policies(server.session, found):
+        elif (present := _policies(server.session, found)) is not None:
             state = StepState.EXISTS if present - {_DEFAULT_POLICY} == set(policies) else StepState.DIFFERS
-            detail = f"the file has a valid token with {', '.join(sorted(present))}"
+            detail = f"the file has a valid token with {', '.join(sorted(present)) or 'unknown policies'}"
     return Credential(
         SetupStep(f"token in {file}", state, detail),
         file,
@@ -173,11 +174,13 @@ def _values(text: str, file: Path) -> dict[str, SensitiveStr]:
     return {name: entries.get(name) for name in _OUTRANK.values() if name in entries.values}
 
 
-def _policies(session: Session, found: SensitiveStr) -> set[str]:
-    """Return the policies of a token; none if it is not valid any more, or may not look itself up."""
+def _policies(session: Session, found: SensitiveStr) -> set[str] | None:
+    """Return the policies of a token, an empty set if it may not look itself up; None if it is not valid any more."""
     reply = session.send(requests().token.lookup_self(), token=found)
     if reply.status not in {200, 403}:
         raise session.failure(reply, None)
+    if reply.status == 403 and session.send(mount_request(session.mount), token=found).status != 200:
+        return None
     policies = (member(document(reply), "data") or {}).get("policies")
     return set(map(str, policies if isinstance(policies, list) else ()))
 

@@ -455,6 +455,15 @@ def test_another_valid_token_is_replaced_only_after_confirmation(server, setup):
     assert token_of() != "s.other-server"
 
 
+def test_a_valid_token_that_may_not_look_itself_up_is_replaced_only_after_confirmation(server, setup):
+    token = server.issue_token({"secret/data/x": ["read"]})
+    Path(".env").write_text(f"VAULT_ADDR={server.url}\nVAULT_TOKEN={token}\n")
+    done = setup("--env-file", ".env")
+    assert done.code == 2
+    assert "a valid token with unknown policies" in setup("--env-file", ".env", "--dry-run").err
+    assert token_of() == token
+
+
 @pytest.mark.parametrize("arguments", [("--env-file", ".env"), ("--approle", "a", "--secret-id-file", "wrapped")])
 def test_a_full_disk_is_reported_without_the_credential(setup, monkeypatch, server, arguments):
     """The credential expires by itself, and nobody has it."""
