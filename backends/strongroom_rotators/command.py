@@ -15,7 +15,7 @@ from strongroom.errors import (
     StoreUnavailableError,
     StrongroomError,
 )
-from strongroom.rotate.spi import Credentials, PasswordRules, generate
+from strongroom.rotate.spi import CredentialPair, PasswordRules, generate
 from strongroom.secret import SensitiveDict, Value
 from strongroom.store import Option
 from strongroom.store.program import run_program
@@ -63,13 +63,13 @@ class CommandRotator:
         del output
         raise InvalidDataError(None, "the program of create did not write a JSON object")
 
-    def apply(self, credentials: Credentials) -> None:
+    def apply(self, credentials: CredentialPair) -> None:
         self._step("apply", credentials)
 
-    def prove(self, credentials: Credentials) -> None:
+    def prove(self, credentials: CredentialPair) -> None:
         self._step("prove", credentials)
 
-    def revoke(self, credentials: Credentials) -> Sequence[str]:
+    def revoke(self, credentials: CredentialPair) -> Sequence[str]:
         """Run the program of `revoke`, if there is one."""
         self._step("revoke", credentials)
         return ()
@@ -77,7 +77,7 @@ class CommandRotator:
     def close(self) -> None:
         pass  # no program stays
 
-    def _step(self, step: str, credentials: Credentials) -> None:
+    def _step(self, step: str, credentials: CredentialPair) -> None:
         if (program := self._programs[step]) is not None:
             old, new = to_json(credentials.old), to_json(credentials.new)
             _run(program, step, {"path": credentials.path, "old": old, "new": new})

@@ -8,7 +8,7 @@ from typing import Annotated, Any, NamedTuple, Protocol, TypeAlias
 from urllib.parse import quote, unquote, urlsplit
 
 from strongroom.errors import AuthenticationError, ConfigurationError, InvalidDataError
-from strongroom.rotate.spi import Credentials, PasswordRules, generate, required_text, user_key_of
+from strongroom.rotate.spi import CredentialPair, PasswordRules, generate, required_text, user_key_of
 from strongroom.secret import SensitiveDict, SensitiveStr, Value
 from strongroom.store import Option
 from strongroom.store.option import is_loopback
@@ -40,17 +40,17 @@ Length = Annotated[int, Option("number of characters of a password")]
 URL_KEY = "url"
 
 
-class Login(NamedTuple):
+class UserLogin(NamedTuple):
     """A user and its password."""
 
     user: str
     password: SensitiveStr
 
     def __repr__(self) -> str:
-        return f"Login({self.user!r})"
+        return f"UserLogin({self.user!r})"
 
 
-Connect: TypeAlias = Callable[[Mapping[str, Value], Login], AbstractContextManager[Any]]
+Connect: TypeAlias = Callable[[Mapping[str, Value], UserLogin], AbstractContextManager[Any]]
 """Returns a connection of the driver to the server that the secret names.
 
 It raises AuthenticationError if the server refuses the login, and StoreUnavailableError if it does not answer.
@@ -80,24 +80,24 @@ class UserRotator:
         """Return a new password, and the URL with it if the secret has one."""
         return self._made(current, self._login(current).user)
 
-    def prove(self, credentials: Credentials) -> None:
+    def prove(self, credentials: CredentialPair) -> None:
         with self._connected(credentials.new, self._login(credentials.new)):
             pass
 
     def close(self) -> None:
         pass  # no connection stays open
 
-    def _login(self, secret: SensitiveDict) -> Login:
+    def _login(self, secret: SensitiveDict) -> UserLogin:
         known = with_url_parts(secret)
         user = required_text(known, self._user_key_of(known))
-        return Login(user.reveal(), required_text(known, self._password_key))
+        return UserLogin(user.reveal(), required_text(known, self._password_key))
 
     def _user_key_of(self, secret: Mapping[str, Value]) -> str:
         return self._user_key or user_key_of(secret)
 
     def _made(self, current: SensitiveDict, user: str) -> dict[str, Value]:
         """Return the keys of the secret that hold a password, with a new one for this user."""
-        login = Login(user, generate(self._rules))
+        login = UserLogin(user, generate(self._rules))
         made: dict[str, Value] = {}
         if URL_KEY in current:
             made[URL_KEY] = url_with(required_text(current, URL_KEY), login)
@@ -105,10 +105,10 @@ class UserRotator:
             made[self._password_key] = login.password
         return made
 
-    def _connected(self, secret: SensitiveDict, login: Login) -> AbstractContextManager[Any]:
+    def _connected(self, secret: SensitiveDict, login: UserLogin) -> AbstractContextManager[Any]:
         return self._connect(with_url_parts(secret), login)
 
-    def _accepts(self, secret: SensitiveDict, login: Login) -> bool:
+    def _accepts(self, secret: SensitiveDict, login: UserLogin) -> bool:
         """Return False if the server refuses the login."""
         try:
             with self._connected(secret, login):
@@ -117,14 +117,14 @@ class UserRotator:
             return False
 
 
-class Server(Protocol):
+class DatabaseServer(Protocol):
     """One kind of database server. Its connections are the driver's own."""
 
-    def connect(self, secret: Mapping[str, Value], login: Login) -> AbstractContextManager[Any]:
+    def connect(self, secret: Mapping[str, Value], login: UserLogin) -> AbstractContextManager[Any]:
         """Return a connection: see `Connect`."""
         ...
 
-    def set_password(self, connection: Any, login: Login, *, own: bool) -> None:
+    def set_password(self, connection: Any, login: UserLogin, *, own: bool) -> None:
         """Set the password of a user, without the password in clear text if the server allows that.
 
         Nothing that an earlier call has sent may change it afterwards, even if the process of that call was killed.
@@ -152,7 +152,9 @@ class DatabaseUserRotator(UserRotator):
         admin, options: see `UserRotator`.
     """
 
-    def __init__(self, server: Server, *, users: Sequence[str] | None, admin: str | None, **options: Any) -> None:
+    def __init__(
+        self, server: DatabaseServer, *, users: Sequence[str] | None, admin: str | None, **options: Any
+    ) -> None:
         if users is not None and len(set(users)) != 2:
             raise ConfigurationError("users: must name two users")
         if users is not None and admin is None:
@@ -177,7 +179,7 @@ class DatabaseUserRotator(UserRotator):
             made[key] = other
         return made
 
-    def apply(self, credentials: Credentials) -> None:
+    def apply(self, credentials: CredentialPair) -> None:
         """Set the new password, also if it is set: a late statement of an earlier attempt comes before this one."""
         new = self._login(credentials.new)
         if self._admin is not None:
@@ -195,17 +197,19 @@ class DatabaseUserRotator(UserRotator):
         assert refused is not None  # noqa: S101  # each login was
         raise refused
 
-    def revoke(self, credentials: Credentials) -> Sequence[str]:
+    def revoke(self, credentials: CredentialPair) -> Sequence[str]:
         """Give the old user a password that nobody knows. One user alone has a single password, so nothing is left."""
         old, new = self._login(credentials.old), self._login(credentials.new)
         if self._admin is not None and old.user != new.user:
-            self._set_password_as(self._admin, credentials, Login(old.user, generate(self._rules)))
+            self._set_password_as(self._admin, credentials, UserLogin(old.user, generate(self._rules)))
         return ()
 
-    def _set_password_as(self, admin: str, credentials: Credentials, login: Login) -> None:
+    def _set_password_as(self, admin: str, credentials: CredentialPair, login: UserLogin) -> None:
         """Set the password of a user as the administrator whose secret is at this path."""
         secret = credentials.read(admin)
-        administrator = Login(required_text(secret, user_key_of(secret)).reveal(), required_text(secret, "password"))
+        administrator = UserLogin(
+            required_text(secret, user_key_of(secret)).reveal(), required_text(secret, "password")
+        )
         with self._connected(credentials.new, administrator) as connection:
             self._server.set_password(connection, login, own=False)
 
@@ -241,7 +245,7 @@ def with_url_parts(secret: SensitiveDict) -> SensitiveDict:
     return SensitiveDict({**{key: value for key, value in found.items() if value}, **secret})
 
 
-def url_with(url: SensitiveStr, login: Login) -> SensitiveStr:
+def url_with(url: SensitiveStr, login: UserLogin) -> SensitiveStr:
     """Return the URL with another user and password; one without a password is returned unchanged."""
     parts = urlsplit(url)
     if not parts.password:

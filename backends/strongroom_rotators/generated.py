@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Literal
 
 from strongroom.errors import AuthenticationError, ConfigurationError
-from strongroom.rotate.spi import Credentials, PasswordRules, generate
+from strongroom.rotate.spi import CredentialPair, PasswordRules, generate
 from strongroom.secret import SensitiveDict, SensitiveStr, Value
 from strongroom.store import Option
 
@@ -40,14 +40,14 @@ class GeneratedRotator:
             made[self._previous_key] = current[self._key]
         return made
 
-    def apply(self, credentials: Credentials) -> None:
+    def apply(self, credentials: CredentialPair) -> None:
         pass  # the store alone holds the value
 
-    def prove(self, credentials: Credentials) -> None:
+    def prove(self, credentials: CredentialPair) -> None:
         if not isinstance(credentials.new.get(self._key), str):
             raise AuthenticationError(None, f"the key {self._key!r} has no value")
 
-    def revoke(self, credentials: Credentials) -> Sequence[str]:
+    def revoke(self, credentials: CredentialPair) -> Sequence[str]:
         """Drop the value before."""
         del credentials
         return [self._previous_key] if self._previous_key else []

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from strongroom.errors import AuthenticationError, ConfigurationError
-from strongroom.rotate.spi import Credentials, required_text
+from strongroom.rotate.spi import CredentialPair, required_text
 from strongroom.secret import SensitiveDict, SensitiveStr, Value
 from strongroom.store import Option
 
@@ -43,10 +43,10 @@ class JwtKeyRotator:
         made["kid"] = secrets.token_hex(8)
         return {**made, **{_PREVIOUS + name: current[name] for name in self._names if name in current}}
 
-    def apply(self, credentials: Credentials) -> None:
+    def apply(self, credentials: CredentialPair) -> None:
         pass  # those who sign and verify read the store
 
-    def prove(self, credentials: Credentials) -> None:
+    def prove(self, credentials: CredentialPair) -> None:
         """Check that the key signs and that its public key verifies.
 
         Raises:
@@ -56,7 +56,7 @@ class JwtKeyRotator:
         if self._algorithm not in _HMAC_BYTES and not _is_pair(text, required_text(credentials.new, "public_key")):
             raise AuthenticationError(None, "the private key and the public key do not belong together")
 
-    def revoke(self, credentials: Credentials) -> Sequence[str]:
+    def revoke(self, credentials: CredentialPair) -> Sequence[str]:
         """Drop the previous key."""
         del credentials
         return [_PREVIOUS + name for name in self._names]

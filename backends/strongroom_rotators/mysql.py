@@ -12,7 +12,7 @@ from strongroom.errors import PermissionDeniedError, StoreUnavailableError, Stro
 from strongroom.secret import Value
 from strongroom.store import Option, remaining
 from strongroom_rotators import database_user as shared
-from strongroom_rotators.database_user import DatabaseUserRotator, Login
+from strongroom_rotators.database_user import DatabaseUserRotator, UserLogin
 
 _REFUSED = frozenset({1045, 1698, 1044})
 """Error numbers: access denied."""
@@ -41,7 +41,7 @@ class MySQLServer:
         self._tls = tls
 
     @contextmanager
-    def connect(self, secret: Mapping[str, Value], login: Login) -> Iterator[Any]:
+    def connect(self, secret: Mapping[str, Value], login: UserLogin) -> Iterator[Any]:
         """Connect, and translate PyMySQL's errors by their numbers: messages may hold the statement."""
         import pymysql
 
@@ -69,7 +69,7 @@ class MySQLServer:
         if failure is not None:
             raise failure
 
-    def set_password(self, connection: Any, login: Login, *, own: bool) -> None:
+    def set_password(self, connection: Any, login: UserLogin, *, own: bool) -> None:
         """Set the password. The server itself masks it in its logs.
 
         A server executes a statement even if its client was killed while it waited for a lock. So each change holds a

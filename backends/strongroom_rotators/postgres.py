@@ -15,7 +15,7 @@ from strongroom.errors import (
 from strongroom.secret import Value
 from strongroom.store import Option, remaining
 from strongroom_rotators import database_user as shared
-from strongroom_rotators.database_user import DatabaseUserRotator, Login
+from strongroom_rotators.database_user import DatabaseUserRotator, UserLogin
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -55,7 +55,7 @@ class PostgresServer:
         self._tls = {"sslmode": sslmode, "sslrootcert": sslrootcert}
 
     @contextmanager
-    def connect(self, secret: Mapping[str, Value], login: Login) -> Iterator[Connection[Any]]:
+    def connect(self, secret: Mapping[str, Value], login: UserLogin) -> Iterator[Connection[Any]]:
         """Connect, and translate psycopg's errors, whose messages may hold the connection string."""
         import psycopg
 
@@ -87,7 +87,7 @@ class PostgresServer:
         if failure is not None:
             raise failure
 
-    def set_password(self, connection: Connection[Any], login: Login, *, own: bool) -> None:
+    def set_password(self, connection: Connection[Any], login: UserLogin, *, own: bool) -> None:
         """Send the verifier that libpq makes of the password, so that the server's log never has the password.
 
         A server executes a statement even if its client was killed while it waited for a lock. In a transaction it is

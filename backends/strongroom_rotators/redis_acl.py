@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 from strongroom.errors import PermissionDeniedError, StoreUnavailableError, StrongroomError
-from strongroom.rotate.spi import Credentials, required_text, user_key_of
+from strongroom.rotate.spi import CredentialPair, required_text, user_key_of
 from strongroom.secret import SensitiveDict, Value
 from strongroom.store import Option, remaining
 from strongroom_rotators import database_user as shared
-from strongroom_rotators.database_user import Login, UserRotator
+from strongroom_rotators.database_user import UserLogin, UserRotator
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -33,7 +33,7 @@ class RedisServer:
         self._tls = tls
 
     @contextmanager
-    def connect(self, secret: Mapping[str, Value], login: Login) -> Iterator[Redis]:
+    def connect(self, secret: Mapping[str, Value], login: UserLogin) -> Iterator[Redis]:
         """Yield a client that has logged in, and translate redis-py's errors."""
         import redis
         from redis import exceptions
@@ -89,13 +89,13 @@ class RedisAclRotator(UserRotator):
         super().__init__(server.connect, **options)
         self._save = save
 
-    def apply(self, credentials: Credentials) -> None:
+    def apply(self, credentials: CredentialPair) -> None:
         """Add the new password to the user."""
         new = self._login(credentials.new)
         mark, digest = _mark(new), _digest(new)
         self._set_user(credentials, credentials.old, new.user, [f"#{mark}", f"!{mark}", f"#{digest}"])
 
-    def revoke(self, credentials: Credentials) -> Sequence[str]:
+    def revoke(self, credentials: CredentialPair) -> Sequence[str]:
         """Remove the old password from the user; add it first, since Redis removes only one that is there."""
         old, new = self._login(credentials.old), self._login(credentials.new)
         if old.password != new.password:
@@ -104,12 +104,12 @@ class RedisAclRotator(UserRotator):
             self._set_user(credentials, credentials.new, old.user, [f"#{mark}"], removal)
         return ()
 
-    def _login(self, secret: SensitiveDict) -> Login:
+    def _login(self, secret: SensitiveDict) -> UserLogin:
         known = shared.with_url_parts(secret)
         user = known.get(self._user_key_of(known)) or "default"
-        return Login(str(user), required_text(known, self._password_key))
+        return UserLogin(str(user), required_text(known, self._password_key))
 
-    def _set_user(self, credentials: Credentials, own: SensitiveDict, user: str, *commands: Sequence[str]) -> None:
+    def _set_user(self, credentials: CredentialPair, own: SensitiveDict, user: str, *commands: Sequence[str]) -> None:
         with self._connected(credentials.new, self._administrator(credentials, own)) as client:
             for rules in commands:
                 # Not `acl_setuser`, which would also switch the user on or off.
@@ -117,21 +117,21 @@ class RedisAclRotator(UserRotator):
             if self._save:
                 client.acl_save()
 
-    def _administrator(self, credentials: Credentials, own: SensitiveDict) -> Login:
+    def _administrator(self, credentials: CredentialPair, own: SensitiveDict) -> UserLogin:
         """Return the login that may change the user: the administrator's, or the user's own."""
         if self._admin is not None:
             secret = credentials.read(self._admin)
-            return Login(str(secret.get(user_key_of(secret)) or "default"), required_text(secret, "password"))
+            return UserLogin(str(secret.get(user_key_of(secret)) or "default"), required_text(secret, "password"))
         # If an attempt before has removed one password already, the other one works.
         logins = [self._login(own), self._login(credentials.new), self._login(credentials.old)]
         return next((login for login in logins if self._accepts(credentials.new, login)), logins[0])
 
 
-def _digest(login: Login) -> str:
+def _digest(login: UserLogin) -> str:
     return hashlib.sha256(login.password.encode()).hexdigest()
 
 
-def _mark(login: Login) -> str:
+def _mark(login: UserLogin) -> str:
     """Return the mark of the removal of this password: the form of a hash, but of no known text."""
     return hmac.new(login.password.encode(), b"strongroom rotate", hashlib.sha256).hexdigest()
 

@@ -14,7 +14,7 @@ from typing import Any
 from strongroom._boundary import answers
 from strongroom._boundary.watchdog import Boundary
 from strongroom.errors import AuthenticationError, PermissionDeniedError, StrongroomError
-from strongroom.rotate.spi import Credentials, Rotator, ServiceRotator
+from strongroom.rotate.spi import CredentialPair, Rotator, ServiceRotator
 from strongroom.secret import SensitiveDict, Value
 from strongroom.store import SecretStore, time_limit
 
@@ -22,8 +22,8 @@ STEP_LIMIT = 60.0
 """Seconds that one call of a rotator may take: half of a lease."""
 
 
-class RotationSteps(ABC):
-    """The steps of a rotation outside the store."""
+class TransactionRotator(ABC):
+    """A rotator as a transaction uses it."""
 
     @property
     @abstractmethod
@@ -40,18 +40,18 @@ class RotationSteps(ABC):
         """Return the keys that change."""
 
     @abstractmethod
-    def apply(self, credentials: Credentials) -> None:
+    def apply(self, credentials: CredentialPair) -> None:
         """Make the service accept the new credential."""
 
     @abstractmethod
-    def prove(self, credentials: Credentials, keep_lease: Callable[[], object] = lambda: None) -> None:
+    def prove(self, credentials: CredentialPair, keep_lease: Callable[[], object] = lambda: None) -> None:
         """Return if the service accepts the new credential. A step that waits calls `keep_lease` meanwhile."""
 
     @abstractmethod
-    def revoke(self, credentials: Credentials) -> tuple[str, ...]:
+    def revoke(self, credentials: CredentialPair) -> tuple[str, ...]:
         """End the old credential, and return the keys that the secret no longer needs."""
 
-    def ensure_accepted(self, credentials: Credentials) -> None:
+    def ensure_accepted(self, credentials: CredentialPair) -> None:
         """Return if the service accepts the new credential; apply it if it does not."""
         try:
             self.prove(credentials)
@@ -59,7 +59,7 @@ class RotationSteps(ABC):
             self.apply(credentials)
             self.prove(credentials)
 
-    def reapply(self, credentials: Credentials) -> None:
+    def reapply(self, credentials: CredentialPair) -> None:
         """Apply the new credential, also if the service accepts it, and prove it.
 
         So it follows a late change of a process that was killed. A rotator without the right to that, or
@@ -74,7 +74,7 @@ class RotationSteps(ABC):
             raise
         self.prove(credentials)
 
-    def is_accepted(self, credentials: Credentials) -> bool:
+    def is_accepted(self, credentials: CredentialPair) -> bool:
         """Return False if the service refuses the new credential for sure."""
         try:
             self.prove(credentials)
@@ -85,7 +85,7 @@ class RotationSteps(ABC):
         return True
 
 
-class GuardedRotator(RotationSteps):
+class GuardedRotator(TransactionRotator):
     """A rotator whose calls are contained.
 
     Raises:
@@ -113,16 +113,16 @@ class GuardedRotator(RotationSteps):
         with time_limit(STEP_LIMIT):
             return self._boundary.call(self._path, lambda: answers.as_data(self._rotator.create(current), "create"))
 
-    def apply(self, credentials: Credentials) -> None:
+    def apply(self, credentials: CredentialPair) -> None:
         """Make the service accept the new credential."""
         self._perform("apply", credentials, changes=True)
 
-    def prove(self, credentials: Credentials, keep_lease: Callable[[], object] = lambda: None) -> None:
+    def prove(self, credentials: CredentialPair, keep_lease: Callable[[], object] = lambda: None) -> None:
         """Return if the service accepts the new credential."""
         del keep_lease  # a call takes half of a lease at most
         self._perform("prove", credentials)
 
-    def revoke(self, credentials: Credentials) -> tuple[str, ...]:
+    def revoke(self, credentials: CredentialPair) -> tuple[str, ...]:
         """End the old credential, and return the keys that the secret no longer needs."""
         with time_limit(STEP_LIMIT):
             return self._boundary.call(
@@ -132,7 +132,7 @@ class GuardedRotator(RotationSteps):
     def close(self) -> None:
         self._boundary.close()
 
-    def _perform(self, method: str, credentials: Credentials, *, changes: bool = False) -> None:
+    def _perform(self, method: str, credentials: CredentialPair, *, changes: bool = False) -> None:
         call = getattr(self._rotator, method)
         with time_limit(STEP_LIMIT):
             self._boundary.call(self._path, lambda: answers.as_nothing(call(credentials), method), changes=changes)

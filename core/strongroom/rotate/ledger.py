@@ -10,7 +10,7 @@ from strongroom._boundary.guard import GuardedStore
 from strongroom._chain.chain import Chain
 from strongroom._chain.resolution import WriteTarget
 from strongroom.errors import ConflictError, SecretNotFoundError, StrongroomError, UnsupportedOperationError, shown
-from strongroom.rotate.state import KEY, State, as_document, parse_document, pending_path
+from strongroom.rotate.state import KEY, RotationState, as_document, parse_document, pending_path
 from strongroom.secret import Secret, Value, Version
 
 logger = logging.getLogger("strongroom.secrets_manager")
@@ -93,7 +93,7 @@ class Ledger:
             reason = f"version {version} of the secret, with the old credential, is gone"
         raise UnsupportedOperationError(self.path, reason, store=self.store, hint=hint)
 
-    def load(self) -> tuple[State | None, Version | None]:
+    def load(self) -> tuple[RotationState | None, Version | None]:
         """Return the state and its version; None and None if the secret was never rotated."""
         place = pending_path(self.path)
         try:
@@ -102,7 +102,7 @@ class Ledger:
             return None, None
         return parse_document(found.data, place), found.version
 
-    def save(self, state: State, secret: Mapping[str, Value], expected: Version | None) -> Version:
+    def save(self, state: RotationState, secret: Mapping[str, Value], expected: Version | None) -> Version:
         """Write the state, and return its new version.
 
         Raises:

@@ -31,11 +31,11 @@ from strongroom.errors import (
 )
 from strongroom.paths import check_path
 from strongroom.rotate import schedule
-from strongroom.rotate.boundary import GuardedRotator, GuardedServiceRotator, RotationSteps
+from strongroom.rotate.boundary import GuardedRotator, GuardedServiceRotator, TransactionRotator
 from strongroom.rotate.ledger import Ledger
 from strongroom.rotate.service import ServiceLedger, ServiceSteps
 from strongroom.rotate.spi import Rotator, ServiceRotator
-from strongroom.rotate.state import State, Step
+from strongroom.rotate.state import RotationState, RotationStep
 from strongroom.rotate.transaction import Transaction, now_utc
 from strongroom.secret import Secret, SensitiveDict, Value, Version, same
 
@@ -158,7 +158,7 @@ class Rotations:
             if state is not None and state.unfinished and not self._can_go_on(about, state, now):
                 return None
 
-            def wanted(state: State | None, secret: Secret) -> bool:
+            def wanted(state: RotationState | None, secret: Secret) -> bool:
                 last = _last(state, secret)
                 if last is None and about.every is not None and not ledger.is_recorded:
                     raise _unknown_age(about)
@@ -263,7 +263,7 @@ class Rotations:
     def _transaction(
         self, about: RotationConfig, rotator: GuardedRotator | GuardedServiceRotator
     ) -> tuple[Transaction, Ledger]:
-        steps: RotationSteps
+        steps: TransactionRotator
         ledger: Ledger
         if isinstance(rotator, GuardedServiceRotator):
             steps, ledger = self._at_service(about, rotator)
@@ -287,8 +287,8 @@ class Rotations:
         assert isinstance(data, SensitiveDict)  # noqa: S101  # a whole secret
         return data
 
-    def _can_go_on(self, about: RotationConfig, state: State, now: datetime) -> bool:
-        waits = state.step is Step.PROMOTED and now < state.grace_end(timedelta(seconds=about.grace))
+    def _can_go_on(self, about: RotationConfig, state: RotationState, now: datetime) -> bool:
+        waits = state.step is RotationStep.PROMOTED and now < state.grace_end(timedelta(seconds=about.grace))
         return state.is_free(now) and not waits
 
     def _status_of(self, path: str) -> RotationStatus:
@@ -305,7 +305,7 @@ class Rotations:
             return self._status_at_service(about) or found
         return found
 
-    def _status(self, about: RotationConfig, ledger: Ledger, state: State | None) -> RotationStatus:
+    def _status(self, about: RotationConfig, ledger: Ledger, state: RotationState | None) -> RotationStatus:
         last, absent = state.last if state is not None else None, False
         if last is None:
             try:
@@ -329,7 +329,7 @@ class Rotations:
             unfinished=state.unfinished,
             owner=state.owner,
             lease_until=state.lease_until,
-            grace_end=state.grace_end(timedelta(seconds=about.grace)) if state.step is Step.PROMOTED else None,
+            grace_end=state.grace_end(timedelta(seconds=about.grace)) if state.step is RotationStep.PROMOTED else None,
             failures=state.failures,
             changed=state.changed,
         )
@@ -340,10 +340,10 @@ class Rotations:
             return self._clock()
         return schedule.due_date(about, last)
 
-    def _ended(self, about: RotationConfig, ledger: Ledger, state: State | None) -> RotationStatus:
+    def _ended(self, about: RotationConfig, ledger: Ledger, state: RotationState | None) -> RotationStatus:
         """Return the status after a rotation, and label the secret with the last success and the due date."""
         status = self._status(about, ledger, state)
-        if state is not None and state.step in {Step.PROMOTED, Step.DONE}:
+        if state is not None and state.step in {RotationStep.PROMOTED, RotationStep.DONE}:
             ledger.label({LAST_LABEL: _text(state.last), DUE_LABEL: _text(schedule.due_date(about, state.last))})
         return status
 
@@ -357,7 +357,7 @@ class Rotations:
             found = self._status(about, ledger, state)
             if found.unfinished or steps.is_finished():
                 return found
-            return replace(found, state=Step.APPLIED.value, unfinished=True)
+            return replace(found, state=RotationStep.APPLIED.value, unfinished=True)
 
 
 def open_rotator(config: Config, path: str) -> GuardedRotator | GuardedServiceRotator:
@@ -389,7 +389,7 @@ def _unknown_age(about: RotationConfig) -> UnsupportedOperationError:
     return UnsupportedOperationError(about.path, reason, store=about.store, hint=hint)
 
 
-def _last(state: State | None, secret: Secret) -> datetime | None:
+def _last(state: RotationState | None, secret: Secret) -> datetime | None:
     """Return when the secret was last rotated, or written if it never was."""
     return secret.created if state is None or state.last is None else state.last
 

@@ -35,7 +35,7 @@ class Stop(Protocol):
         ...
 
 
-class Outcome(NamedTuple):
+class RotationOutcome(NamedTuple):
     """Result for one secret: its status after a rotation, or the error of one that failed."""
 
     path: str
@@ -56,13 +56,13 @@ class Runner:
         rotations: Rotations,
         *,
         interval: float = INTERVAL,
-        report: Callable[[Outcome], object] | None = None,
+        report: Callable[[RotationOutcome], object] | None = None,
     ) -> None:
         self._rotations = rotations
         self._interval = interval
         self._report = report
 
-    def run_once(self, stop: Stop | None = None) -> list[Outcome]:
+    def run_once(self, stop: Stop | None = None) -> list[RotationOutcome]:
         """Finish unfinished rotations, rotate the secrets that are due, and return the outcomes.
 
         A rotation that another replica has just begun is not an error. No error ends the round.
@@ -70,7 +70,7 @@ class Runner:
         Args:
             stop: if it is set, no further rotation begins.
         """
-        outcomes: list[Outcome] = []
+        outcomes: list[RotationOutcome] = []
         for path in self._rotations.paths:
             if stop is not None and stop.is_set():
                 break
@@ -80,11 +80,11 @@ class Runner:
                 logger.debug("The rotation of %s is left to another process: %s", path, error)
                 continue
             except StrongroomError as error:
-                outcome = Outcome(path, error=error.copy())  # without frames: it is kept
+                outcome = RotationOutcome(path, error=error.copy())  # without frames: it is kept
             else:
                 if status is None:
                     continue
-                outcome = Outcome(path, status)
+                outcome = RotationOutcome(path, status)
             outcomes.append(outcome)
             if self._report is not None:
                 self._report(outcome)

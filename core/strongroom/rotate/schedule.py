@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from strongroom._config import RotationConfig
 from strongroom._config.window import Window
-from strongroom.rotate.state import State
+from strongroom.rotate.state import RotationState
 
 _DAY = 86_400
 _FIRST_RETRY = timedelta(minutes=1)
@@ -48,7 +48,7 @@ def retry_date(failed: datetime, failures: int) -> datetime:
     return failed + min(_FIRST_RETRY * (1 << doublings), _LAST_RETRY)
 
 
-def is_paused(state: State | None, now: datetime) -> bool:
+def is_paused(state: RotationState | None, now: datetime) -> bool:
     """Return True if the last rotation failed, and a scheduler must not try again yet."""
     return state is not None and state.failures > 0 and now < retry_date(state.changed, state.failures)
 

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from strongroom._config import RotationConfig
 from strongroom.errors import StoreUnavailableError, UnsupportedOperationError, shown
-from strongroom.rotate.boundary import GuardedServiceRotator, RotationSteps
+from strongroom.rotate.boundary import GuardedServiceRotator, TransactionRotator
 from strongroom.rotate.ledger import Ledger
-from strongroom.rotate.spi import Credentials
-from strongroom.rotate.state import State, Step
+from strongroom.rotate.spi import CredentialPair
+from strongroom.rotate.state import RotationState, RotationStep
 from strongroom.secret import Secret, SensitiveDict, Value, Version
 from strongroom.store import SecretStore
 
@@ -36,7 +36,7 @@ _PAUSE = 2.0
 """Seconds to wait for a rotation, and between two questions."""
 
 
-class ServiceSteps(RotationSteps):
+class ServiceSteps(TransactionRotator):
     """The steps of a rotation that the secret's own store carries out."""
 
     def __init__(self, chain: Chain, about: RotationConfig, rotator: GuardedServiceRotator) -> None:
@@ -72,11 +72,11 @@ class ServiceSteps(RotationSteps):
         del current
         return {}
 
-    def apply(self, credentials: Credentials) -> None:
+    def apply(self, credentials: CredentialPair) -> None:
         """Start the rotation."""
         self._at_store(lambda store: self._rotator.start(store, credentials.path), changes="rotate")
 
-    def prove(self, credentials: Credentials, keep_lease: Callable[[], object] = lambda: None) -> None:
+    def prove(self, credentials: CredentialPair, keep_lease: Callable[[], object] = lambda: None) -> None:
         """Wait until the service has finished.
 
         Raises:
@@ -91,7 +91,7 @@ class ServiceSteps(RotationSteps):
             time.sleep(_PAUSE)
             keep_lease()
 
-    def revoke(self, credentials: Credentials) -> tuple[str, ...]:
+    def revoke(self, credentials: CredentialPair) -> tuple[str, ...]:
         """Return no key: the service ends the old credential."""
         del credentials
         return ()
@@ -131,20 +131,22 @@ class ServiceLedger(Ledger):
         del update
         return None
 
-    def load(self) -> tuple[State | None, Version | None]:
+    def load(self) -> tuple[RotationState | None, Version | None]:
         """Return the state, with what the service tells of its last rotation."""
         state, version = self._record.load() if self._record is not None else (None, None)
         last = self._steps.last_rotation()
         if last is None:
             return state, version
         if state is None:
-            state = State("", self._steps.name, Step.DONE, started=last, changed=last, last_success=last)
+            state = RotationState(
+                "", self._steps.name, RotationStep.DONE, started=last, changed=last, last_success=last
+            )
         elif state.last_success is None or last > state.last_success:
             # A process that has died had started the rotation, or somebody else has rotated.
-            state = state.after(Step.APPLIED, last) if state.unfinished else replace(state, last_success=last)
+            state = state.after(RotationStep.APPLIED, last) if state.unfinished else replace(state, last_success=last)
         return state, version
 
-    def save(self, state: State, secret: Mapping[str, Value], expected: Version | None) -> Version:
+    def save(self, state: RotationState, secret: Mapping[str, Value], expected: Version | None) -> Version:
         """Write the record, if there is one."""
         return 0 if self._record is None else self._record.save(state, secret, expected)
 

@@ -49,7 +49,7 @@ from strongroom.secret import SensitiveDict, SensitiveStr, Value
 from strongroom.store import SecretStore
 
 __all__ = [
-    "Credentials",
+    "CredentialPair",
     "PasswordRules",
     "Rotator",
     "ServiceRotator",
@@ -64,7 +64,7 @@ def _no_chain(path: str) -> SensitiveDict:
 
 
 @dataclass(frozen=True)
-class Credentials:
+class CredentialPair:
     """The old and the new credential of a rotation.
 
     Attributes:
@@ -100,7 +100,7 @@ class Rotator(Protocol):
         """
         ...
 
-    def apply(self, credentials: Credentials) -> None:
+    def apply(self, credentials: CredentialPair) -> None:
         """Make the service accept the new credential. *Must* be harmless if it does already.
 
         *Should* set it even then, so that it follows a change that a killed process has sent.
@@ -110,7 +110,7 @@ class Rotator(Protocol):
         """
         ...
 
-    def prove(self, credentials: Credentials) -> None:
+    def prove(self, credentials: CredentialPair) -> None:
         """Return if the service accepts the new credential now, by a login or its like.
 
         Raises:
@@ -119,7 +119,7 @@ class Rotator(Protocol):
         """
         ...
 
-    def revoke(self, credentials: Credentials) -> Sequence[str]:
+    def revoke(self, credentials: CredentialPair) -> Sequence[str]:
         """End the old credential, and return the keys that the secret no longer needs, such as that of a previous key.
 
         *Must not* end the new credential, and *must* be harmless if the old one has ended already.

@@ -42,7 +42,7 @@ def pending_path(path: str) -> str:
     return f"{path}{ROTATION_RECORD}"
 
 
-class Step(StrEnum):
+class RotationStep(StrEnum):
     """The last step of a rotation that is complete."""
 
     CREATED = "created"
@@ -54,7 +54,7 @@ class Step(StrEnum):
     UNDONE = "undone"
 
 
-class Action(StrEnum):
+class RotationAction(StrEnum):
     """The next step."""
 
     APPLY = "apply"
@@ -67,17 +67,17 @@ class Action(StrEnum):
 
 
 _NEXT = {
-    Step.CREATED: Action.APPLY,
-    Step.APPLIED: Action.PROVE,
-    Step.PROVED: Action.PROMOTE,
-    Step.UNDOING: Action.UNDO,
-    Step.DONE: Action.NONE,
-    Step.UNDONE: Action.NONE,
+    RotationStep.CREATED: RotationAction.APPLY,
+    RotationStep.APPLIED: RotationAction.PROVE,
+    RotationStep.PROVED: RotationAction.PROMOTE,
+    RotationStep.UNDOING: RotationAction.UNDO,
+    RotationStep.DONE: RotationAction.NONE,
+    RotationStep.UNDONE: RotationAction.NONE,
 }
 
 
 @dataclass(frozen=True)
-class State:
+class RotationState:
     """The state of the last rotation of a secret.
 
     Attributes:
@@ -98,7 +98,7 @@ class State:
 
     id: str
     rotator: str
-    step: Step
+    step: RotationStep
     started: datetime
     changed: datetime
     owner: str = ""
@@ -120,17 +120,17 @@ class State:
     @property
     def unfinished(self) -> bool:
         """True if the rotation has to be resumed or undone."""
-        return self.step not in {Step.DONE, Step.UNDONE}
+        return self.step not in {RotationStep.DONE, RotationStep.UNDONE}
 
     @property
     def last(self) -> datetime | None:
         """The last rotation that counts: this one once it is promoted, otherwise the one before."""
-        return self.promoted if self.step is Step.PROMOTED and not self.back else self.last_success
+        return self.promoted if self.step is RotationStep.PROMOTED and not self.back else self.last_success
 
-    def next_action(self, now: datetime, grace: timedelta) -> Action:
+    def next_action(self, now: datetime, grace: timedelta) -> RotationAction:
         """Return the next step."""
-        if self.step is Step.PROMOTED:
-            return Action.REVOKE if now >= self.grace_end(grace) else Action.WAIT
+        if self.step is RotationStep.PROMOTED:
+            return RotationAction.REVOKE if now >= self.grace_end(grace) else RotationAction.WAIT
         return _NEXT[self.step]
 
     def grace_end(self, grace: timedelta) -> datetime:
@@ -143,23 +143,23 @@ class State:
             return True
         return now > self.lease_until + SKEW
 
-    def owned(self, owner: str, now: datetime) -> State:
+    def owned(self, owner: str, now: datetime) -> RotationState:
         """Return the state with a new lease of this owner."""
         return replace(self, owner=owner, lease_until=now + LEASE)
 
-    def released(self) -> State:
+    def released(self) -> RotationState:
         return replace(self, owner="", lease_until=None)
 
-    def after(self, step: Step, now: datetime) -> State:
+    def after(self, step: RotationStep, now: datetime) -> RotationState:
         """Return the state in which `step` is complete. A state that has ended holds no values."""
-        if step is Step.PROVED and self.of_service:
-            step = Step.DONE
-        if step is Step.DONE and self.back:
-            step = Step.UNDONE
+        if step is RotationStep.PROVED and self.of_service:
+            step = RotationStep.DONE
+        if step is RotationStep.DONE and self.back:
+            step = RotationStep.UNDONE
         state = replace(self, step=step, changed=now)
-        if step is Step.PROMOTED:
+        if step is RotationStep.PROMOTED:
             state = replace(state, promoted=now)
-        if step is Step.DONE:
+        if step is RotationStep.DONE:
             state = replace(state, last_success=self.promoted or now, failures=0, keys=tuple(self.new))
         if not state.unfinished:
             state = replace(state.released(), new={}, old={})
@@ -177,7 +177,7 @@ class State:
 _TIMES = ("started", "changed", "lease_until", "promoted", "last_success")
 
 
-def as_document(state: State, secret: Mapping[str, Value]) -> SensitiveDict:
+def as_document(state: RotationState, secret: Mapping[str, Value]) -> SensitiveDict:
     """Return the document of a state.
 
     Args:
@@ -195,7 +195,7 @@ def as_document(state: State, secret: Mapping[str, Value]) -> SensitiveDict:
     return protect_data({**secret, KEY: {**fields, "new": dict(state.new), "old": dict(state.old)}})
 
 
-def parse_document(data: Mapping[str, Value], path: str) -> State:
+def parse_document(data: Mapping[str, Value], path: str) -> RotationState:
     """Return the state that a document holds.
 
     Raises:
@@ -215,14 +215,14 @@ def parse_document(data: Mapping[str, Value], path: str) -> State:
     )
 
 
-def _parsed(fields: Mapping[str, Any]) -> State:  # values of a document that we wrote
+def _parsed(fields: Mapping[str, Any]) -> RotationState:  # values of a document that we wrote
     times = {name: datetime.fromisoformat(fields[name]) for name in _TIMES if name in fields}
     if any(moment.tzinfo is None for moment in times.values()):
         raise ValueError("a time without a zone")
-    return State(
+    return RotationState(
         id=str(fields["id"]),
         rotator=str(fields["rotator"]),
-        step=Step(fields["step"]),
+        step=RotationStep(fields["step"]),
         owner=str(fields["owner"]),
         failures=int(fields["failures"]),
         from_version=fields.get("from_version"),

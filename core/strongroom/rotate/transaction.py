@@ -28,16 +28,16 @@ from strongroom.errors import (
     shown,
 )
 from strongroom.rotate import audit
-from strongroom.rotate.boundary import RotationSteps
+from strongroom.rotate.boundary import TransactionRotator
 from strongroom.rotate.ledger import Ledger
-from strongroom.rotate.spi import Credentials
+from strongroom.rotate.spi import CredentialPair
 from strongroom.rotate.state import (
     KEY,
     LEASE,
     SKEW,
-    Action,
-    State,
-    Step,
+    RotationAction,
+    RotationState,
+    RotationStep,
     copied_keys,
     is_promoted,
     is_unchanged,
@@ -46,10 +46,10 @@ from strongroom.rotate.state import (
 from strongroom.secret import Secret, SensitiveDict, Value, Version, check_data, protect_data, same
 
 _AFTER = {
-    Action.APPLY: Step.APPLIED,
-    Action.PROVE: Step.PROVED,
-    Action.PROMOTE: Step.PROMOTED,
-    Action.REVOKE: Step.DONE,
+    RotationAction.APPLY: RotationStep.APPLIED,
+    RotationAction.PROVE: RotationStep.PROVED,
+    RotationAction.PROMOTE: RotationStep.PROMOTED,
+    RotationAction.REVOKE: RotationStep.DONE,
 }
 
 
@@ -77,7 +77,7 @@ class Transaction:
     def __init__(
         self,
         ledger: Ledger,
-        rotator: RotationSteps,
+        rotator: TransactionRotator,
         *,
         grace: timedelta = timedelta(0),
         read: Callable[[str], SensitiveDict],
@@ -91,7 +91,7 @@ class Transaction:
         self._clock = clock
         self._owner = new_owner()
         self._path = ledger.path
-        self._state: State | None = None
+        self._state: RotationState | None = None
         self._version: Version | None = None
         self._secret: Mapping[str, Value] = SensitiveDict()
 
@@ -100,7 +100,9 @@ class Transaction:
 
     # --- entry points -------------------------------------------------------------------------------------------------
 
-    def rotate(self, wanted: Callable[[State | None, Secret], bool] = lambda _, __: True) -> State | None:
+    def rotate(
+        self, wanted: Callable[[RotationState | None, Secret], bool] = lambda _, __: True
+    ) -> RotationState | None:
         """Rotate the secret, or finish the rotation that another process has left.
 
         Args:
@@ -118,7 +120,7 @@ class Transaction:
         if state is not None and state.unfinished:
             began = state.step
             state = self._advance(self._take(state, take_over=False))
-            if began is not Step.PROMOTED:
+            if began is not RotationStep.PROMOTED:
                 return state
             if state.unfinished:
                 end = state.grace_end(self._grace).isoformat(timespec="seconds")
@@ -129,7 +131,7 @@ class Transaction:
             return state
         return self._advance(self._create(state, secret, self._made))
 
-    def resume(self, *, take_over: bool = False, revoke_now: bool = False) -> State:
+    def resume(self, *, take_over: bool = False, revoke_now: bool = False) -> RotationState:
         """Finish the rotation, or its undo, that another process has left.
 
         Args:
@@ -144,7 +146,7 @@ class Transaction:
             self._grace = timedelta(0)
         return self._advance(self._take(state, take_over=take_over))
 
-    def undo(self, *, take_over: bool = False) -> State:
+    def undo(self, *, take_over: bool = False) -> RotationState:
         """Undo the rotation that is under way, or the last one if it is done: the old credential alone works again.
 
         Raises:
@@ -155,13 +157,13 @@ class Transaction:
         if loaded is not None and loaded.of_service:
             reason = f"the rotator {loaded.rotator!r} leaves the rotation to the service, which finishes it"
             raise UnsupportedOperationError(self._path, reason, hint=_SEE_STATUS)
-        if loaded is not None and loaded.step is Step.DONE:
+        if loaded is not None and loaded.step is RotationStep.DONE:
             self._check_rotator(loaded)
             self._grace = timedelta(0)
             secret = self._ledger.secret()
             return self._advance(self._create(loaded, secret, partial(self._former, loaded), back=True))
         state = self._take(self._unfinished(loaded), take_over=take_over)
-        if state.step is not Step.UNDOING:
+        if state.step is not RotationStep.UNDOING:
             state = self._begin_undo(state)
         return self._advance(state)
 
@@ -181,7 +183,7 @@ class Transaction:
             self._record("create", began, error, begun=False)
             raise
 
-    def _former(self, done: State, secret: Secret) -> Mapping[str, Value]:
+    def _former(self, done: RotationState, secret: Secret) -> Mapping[str, Value]:
         """Return the keys that a rotation has changed, with their values from before it."""
         former = self._ledger.former(done.from_version).data
         found = {key: former[key] for key in done.keys if key in former}
@@ -192,12 +194,12 @@ class Transaction:
 
     def _create(
         self,
-        before: State | None,
+        before: RotationState | None,
         secret: Secret,
         make: Callable[[Secret], Mapping[str, Value]],
         *,
         back: bool = False,
-    ) -> State:
+    ) -> RotationState:
         """Store what `make` returns as the pending value. Nothing outside the store changes."""
         began = time.monotonic()
         new = make(secret)
@@ -207,10 +209,10 @@ class Transaction:
             hint = f"Remove {copy!r} from the secret, or use a rotator that changes both"
             raise InvalidDataError(self._path, reason, store=self._ledger.store, hint=hint)
         now = self._clock()
-        state = State(
+        state = RotationState(
             id=secrets.token_hex(8),
             rotator=self._plugin,
-            step=Step.CREATED,
+            step=RotationStep.CREATED,
             started=now,
             changed=now,
             last_success=before.last_success if before else None,
@@ -228,22 +230,22 @@ class Transaction:
         self._record("create", began)
         return state
 
-    def _advance(self, state: State) -> State:
+    def _advance(self, state: RotationState) -> RotationState:
         """Perform one action after the other until the rotation has ended or waits for its grace time."""
         try:
             while True:
                 action = state.next_action(self._clock(), self._grace)
-                if action in {Action.NONE, Action.WAIT}:
+                if action in {RotationAction.NONE, RotationAction.WAIT}:
                     return state
                 state = self._refreshed(state)
-                state = self._finish_undo(state) if action is Action.UNDO else self._step(state, action)
+                state = self._finish_undo(state) if action is RotationAction.UNDO else self._step(state, action)
         except StrongroomError:
             raise
         except BaseException:  # an interrupt: the next process need not wait for the lease
             self._release()
             raise
 
-    def _refreshed(self, state: State) -> State:
+    def _refreshed(self, state: RotationState) -> RotationState:
         """Return the state under a lease that lasts for one call. One that was suspended asks the store."""
         if state.lease_until is None or self._clock() > state.lease_until - LEASE / 2:
             return self._save(state.owned(self._owner, self._clock()))
@@ -254,12 +256,12 @@ class Transaction:
         if self._state is not None:
             self._refreshed(self._state)
 
-    def _step(self, state: State, action: Action) -> State:
-        perform: Mapping[Action, Callable[[State], None]] = {
-            Action.APPLY: lambda state: self._rotator.apply(self._credentials(state)),
-            Action.PROVE: lambda state: self._rotator.prove(self._credentials(state), self._keep_lease),
-            Action.PROMOTE: self._promote,
-            Action.REVOKE: self._revoke,
+    def _step(self, state: RotationState, action: RotationAction) -> RotationState:
+        perform: Mapping[RotationAction, Callable[[RotationState], None]] = {
+            RotationAction.APPLY: lambda state: self._rotator.apply(self._credentials(state)),
+            RotationAction.PROVE: lambda state: self._rotator.prove(self._credentials(state), self._keep_lease),
+            RotationAction.PROMOTE: self._promote,
+            RotationAction.REVOKE: self._revoke,
         }
         began = time.monotonic()
         try:
@@ -267,14 +269,14 @@ class Transaction:
         except StrongroomError as error:
             failure = error.copy()
         else:
-            repair = action in {Action.APPLY, Action.REVOKE} and not state.of_service
+            repair = action in {RotationAction.APPLY, RotationAction.REVOKE} and not state.of_service
             done = self._save(state.after(_AFTER[action], self._clock()), repair=repair)
             self._record(action, began)
             return done
         self._record(action, began, failure)
         return self._fail(state, action, failure)
 
-    def _promote(self, state: State) -> None:
+    def _promote(self, state: RotationState) -> None:
         """Store the new credential. Keys that somebody has changed meanwhile, and that do not rotate, are kept."""
 
         def promoted(data: Mapping[str, Value]) -> Mapping[str, Value] | None:
@@ -287,7 +289,7 @@ class Transaction:
 
         self._ledger.change(promoted)
 
-    def _revoke(self, state: State) -> None:
+    def _revoke(self, state: RotationState) -> None:
         """End the old credential, after one more proof that the new one works."""
         credentials = self._credentials(state)
         self._rotator.ensure_accepted(credentials)
@@ -299,18 +301,18 @@ class Transaction:
         if dropped:
             self._ledger.change(trimmed)
 
-    def _begin_undo(self, state: State) -> State:
+    def _begin_undo(self, state: RotationState) -> RotationState:
         """Record that the rotation is undone. A promotion that was sent, and has not arrived, fails from now on."""
         try:
-            if state.step is Step.PROVED:
+            if state.step is RotationStep.PROVED:
                 self._ledger.change(lambda data: None if is_promoted(data, state.new) else data)
             self._secret = self._ledger.secret().data
         except StrongroomError as error:
             self._release()
-            raise self._unfinished_error(Action.UNDO, error, "undo") from None
-        return self._save(state.after(Step.UNDOING, self._clock()), command="undo")
+            raise self._unfinished_error(RotationAction.UNDO, error, "undo") from None
+        return self._save(state.after(RotationStep.UNDOING, self._clock()), command="undo")
 
-    def _finish_undo(self, state: State) -> State:
+    def _finish_undo(self, state: RotationState) -> RotationState:
         """Make the credential work that is stored, or that was before the promotion; then end the new one.
 
         Each is done even if it seems to be done already, so that it follows a late change of a process that was killed.
@@ -320,7 +322,7 @@ class Transaction:
             stored = self._ledger.secret().data
             promoted = is_promoted(stored, state.new)
             target = state.restored(stored) if promoted else protect_data(stored)
-            credentials = Credentials(self._path, old=state.replaced(stored), new=target, read=self._read)
+            credentials = CredentialPair(self._path, old=state.replaced(stored), new=target, read=self._read)
             self._rotator.reapply(credentials)
             if promoted:
                 self._ledger.change(lambda data: state.restored(data) if is_promoted(data, state.new) else None)
@@ -328,22 +330,22 @@ class Transaction:
                 self._rotator.revoke(credentials)
             except PermissionDeniedError:
                 # A rotator without the right to apply the new credential has not applied it, and cannot revoke it.
-                other = Credentials(self._path, old=target, new=credentials.old, read=self._read)
+                other = CredentialPair(self._path, old=target, new=credentials.old, read=self._read)
                 if self._rotator.is_accepted(other):
                     raise
         except StrongroomError as error:
-            self._record(Action.UNDO, began, error)
+            self._record(RotationAction.UNDO, began, error)
             self._release()
-            raise self._unfinished_error(Action.UNDO, error, "undo") from None
+            raise self._unfinished_error(RotationAction.UNDO, error, "undo") from None
         undone = self._save(self._undone(state))
-        self._record(Action.UNDO, began)
+        self._record(RotationAction.UNDO, began)
         return undone
 
-    def _undone(self, state: State) -> State:
+    def _undone(self, state: RotationState) -> RotationState:
         """Return the state after a failed attempt."""
-        return replace(state.after(Step.UNDONE, self._clock()), failures=state.failures + 1)
+        return replace(state.after(RotationStep.UNDONE, self._clock()), failures=state.failures + 1)
 
-    def _fail(self, state: State, action: Action, error: StrongroomError) -> NoReturn:
+    def _fail(self, state: RotationState, action: RotationAction, error: StrongroomError) -> NoReturn:
         """Undo the rotation, and raise the error that tells so.
 
         A failed revocation is resumed instead. So is an `apply` that was given up and still runs: it could follow the
@@ -354,7 +356,7 @@ class Transaction:
             with suppress(StrongroomError):  # the first error says more, and the lease ends by itself
                 self._save(self._undone(state))
             raise error
-        if action is Action.REVOKE or (action is Action.APPLY and self._rotator.is_overdue):
+        if action is RotationAction.REVOKE or (action is RotationAction.APPLY and self._rotator.is_overdue):
             self._release()
             raise self._unfinished_error(action, error, "resume")
         self._finish_undo(self._begin_undo(state))
@@ -373,11 +375,11 @@ class Transaction:
 
     # --- lease and state ----------------------------------------------------------------------------------------------
 
-    def _load(self) -> State | None:
+    def _load(self) -> RotationState | None:
         self._state, self._version = self._ledger.load()
         return self._state
 
-    def _unfinished(self, state: State | None) -> State:
+    def _unfinished(self, state: RotationState | None) -> RotationState:
         if state is None or not state.unfinished:
             raise UnsupportedOperationError(
                 self._path,
@@ -387,7 +389,7 @@ class Transaction:
             )
         return state
 
-    def _take(self, state: State, *, take_over: bool) -> State:
+    def _take(self, state: RotationState, *, take_over: bool) -> RotationState:
         """Write a lease of this process into the state."""
         began = time.monotonic()
         self._check_rotator(state)
@@ -395,7 +397,7 @@ class Transaction:
         if not take_over and not state.is_free(now, self._owner):
             raise self._busy(f"{state.owner} is rotating it")
         self._secret = self._ledger.secret().data
-        if state.next_action(now, self._grace) is Action.WAIT:
+        if state.next_action(now, self._grace) is RotationAction.WAIT:
             return state
         try:
             state = self._save(state.owned(self._owner, now))
@@ -404,7 +406,7 @@ class Transaction:
         self._record("resume", began)
         return state
 
-    def _check_rotator(self, state: State) -> None:
+    def _check_rotator(self, state: RotationState) -> None:
         if state.rotator != self._plugin:
             reason = f"{state.rotator!r} made the last rotation, and {self._plugin!r} is configured"
             raise ConflictError(self._path, reason, hint="Configure that rotator until it is done or undone")
@@ -420,7 +422,7 @@ class Transaction:
             )
         return ConflictError(self._path, reason, store=self._ledger.store, hint=hint)
 
-    def _save(self, state: State, *, repair: bool = False, command: str = "resume") -> State:
+    def _save(self, state: RotationState, *, repair: bool = False, command: str = "resume") -> RotationState:
         """Write the state over the version that this process knows, with a new lease.
 
         Args:
@@ -432,7 +434,7 @@ class Transaction:
             ConflictError: another process has taken the rotation over.
             UnfinishedRotationError: the store failed in the middle of a rotation.
         """
-        waiting = not state.unfinished or state.next_action(self._clock(), self._grace) is Action.WAIT
+        waiting = not state.unfinished or state.next_action(self._clock(), self._grace) is RotationAction.WAIT
         state = state.released() if waiting else state.owned(self._owner, self._clock())
         try:
             self._version = self._ledger.save(state, self._other_secret(state), self._version)
@@ -452,7 +454,7 @@ class Transaction:
         self._state = state
         return state
 
-    def _repair(self, mine: State) -> None:
+    def _repair(self, mine: RotationState) -> None:
         """Apply the stored credential once more.
 
         This process was suspended in `apply` or `revoke` for longer than its lease, and another one has ended the
@@ -460,10 +462,10 @@ class Transaction:
         one proves its credential before it revokes another.
         """
         theirs, _ = self._ledger.load()
-        if theirs is None or (theirs.unfinished and theirs.step is not Step.UNDOING):
+        if theirs is None or (theirs.unfinished and theirs.step is not RotationStep.UNDOING):
             return
         stored = self._ledger.secret().data
-        credentials = Credentials(self._path, old=mine.replaced(stored), new=protect_data(stored), read=self._read)
+        credentials = CredentialPair(self._path, old=mine.replaced(stored), new=protect_data(stored), read=self._read)
         began = time.monotonic()
         try:
             self._rotator.apply(credentials)
@@ -485,21 +487,21 @@ class Transaction:
                 self._version = self._ledger.save(state.released(), self._other_secret(state), self._version)
                 self._state = state.released()
 
-    def _other_secret(self, state: State) -> SensitiveDict:
+    def _other_secret(self, state: RotationState) -> SensitiveDict:
         """Return the secret that a refused connection should try: the new one, or the old one if the new one is stored.
 
         While a rotation is undone, the service may accept either.
         """
-        undoing_promoted = state.step is Step.UNDOING and is_promoted(self._secret, state.new)
+        undoing_promoted = state.step is RotationStep.UNDOING and is_promoted(self._secret, state.new)
         return state.restored(self._secret) if undoing_promoted else state.replaced(self._secret)
 
     # --- parts --------------------------------------------------------------------------------------------------------
 
-    def _credentials(self, state: State) -> Credentials:
+    def _credentials(self, state: RotationState) -> CredentialPair:
         """Return the credentials of a forward step, over the other keys of the secret as they are now."""
         self._secret = self._ledger.secret().data
         old, new = state.restored(self._secret), state.replaced(self._secret)
-        return Credentials(self._path, old=old, new=new, read=self._read)
+        return CredentialPair(self._path, old=old, new=new, read=self._read)
 
     def _record(self, step: str, began: float, error: StrongroomError | None = None, *, begun: bool = True) -> None:
         """Record a step that began then. The rotation has an ID once it has begun."""

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeAlias
 import pytest
 
 from strongroom.errors import AuthenticationError, InvalidDataError, StoreUnavailableError, StrongroomError
-from strongroom.rotate.spi import Credentials, Rotator
+from strongroom.rotate.spi import CredentialPair, Rotator
 from strongroom.secret import SensitiveDict, Value, check_data, protect_data, same
 from strongroom.store import time_limit
 from strongroom.testing.store_contract.base import Supervised, in_state
@@ -84,7 +84,7 @@ class RotatorContract(Supervised):
     @pytest.fixture
     def read(self) -> Read:
         """Return a function that reads another secret, such as that of an administrator."""
-        return Credentials("", SensitiveDict(), SensitiveDict()).read
+        return CredentialPair("", SensitiveDict(), SensitiveDict()).read
 
     @pytest.fixture
     def unreachable(self) -> tuple[Rotator, Mapping[str, Value]]:
@@ -106,10 +106,10 @@ class RotatorContract(Supervised):
     @pytest.fixture
     def made(
         self, rotator: Rotator, current: Mapping[str, Value], read: Read, _silent_logs: set[str]
-    ) -> Iterator[Credentials]:
+    ) -> Iterator[CredentialPair]:
         """Yield the current and a new credential. Nothing is applied yet."""
         old = protect_data(current)
-        credentials = Credentials(_PATH, old=old, new=protect_data({**old, **rotator.create(old)}), read=read)
+        credentials = CredentialPair(_PATH, old=old, new=protect_data({**old, **rotator.create(old)}), read=read)
         _silent_logs.update(_values(credentials))
         yield credentials
         rotator.close()
@@ -137,7 +137,7 @@ class RotatorContract(Supervised):
         if self.local:
             pytest.skip("no service checks the credential (`local`)")
 
-    def test_create_changes_nothing_outside(self, made: Credentials, accepted: Accepted) -> None:
+    def test_create_changes_nothing_outside(self, made: CredentialPair, accepted: Accepted) -> None:
         """Before `apply` the service accepts the old credential and refuses the new one."""
         assert accepted(made.old), "create ended the old credential"
         assert not accepted(made.new), "create applied the new credential"
@@ -153,7 +153,7 @@ class RotatorContract(Supervised):
     # --- apply and prove ----------------------------------------------------------------------------------------------
 
     def test_the_new_credential_works_once_it_is_applied(
-        self, rotator: Rotator, made: Credentials, accepted: Accepted
+        self, rotator: Rotator, made: CredentialPair, accepted: Accepted
     ) -> None:
         """The service accepts it, and the old one too if it can have two."""
         rotator.apply(made)
@@ -161,14 +161,14 @@ class RotatorContract(Supervised):
         if not self.one_credential:
             assert accepted(made.old), "apply ended the old credential"
 
-    def test_apply_is_idempotent(self, rotator: Rotator, made: Credentials) -> None:
+    def test_apply_is_idempotent(self, rotator: Rotator, made: CredentialPair) -> None:
         """A process may end after `apply`, and another one repeats it."""
         rotator.apply(made)
         rotator.apply(made)
         rotator.prove(made)
 
     def test_prove_tells_a_credential_that_works_from_one_that_does_not(
-        self, rotator: Rotator, made: Credentials
+        self, rotator: Rotator, made: CredentialPair
     ) -> None:
         """Before `apply` it raises AuthenticationError, which shows no value; afterwards it returns."""
         with pytest.raises(AuthenticationError) as caught:
@@ -179,7 +179,7 @@ class RotatorContract(Supervised):
 
     # --- revoke -------------------------------------------------------------------------------------------------------
 
-    def test_revoke_is_idempotent(self, rotator: Rotator, made: Credentials) -> None:
+    def test_revoke_is_idempotent(self, rotator: Rotator, made: CredentialPair) -> None:
         """A second call is harmless. Each returns the keys that the secret no longer needs."""
         rotator.apply(made)
         for _ in range(2):
@@ -189,7 +189,7 @@ class RotatorContract(Supervised):
         rotator.prove(made)
 
     def test_revoke_ends_the_old_credential_alone(
-        self, rotator: Rotator, made: Credentials, accepted: Accepted
+        self, rotator: Rotator, made: CredentialPair, accepted: Accepted
     ) -> None:
         """The service accepts the new credential, and it alone."""
         rotator.apply(made)
@@ -199,14 +199,14 @@ class RotatorContract(Supervised):
 
     @pytest.mark.parametrize("after", ["create", "apply", "revoke"])
     def test_an_undo_brings_the_old_credential_back(
-        self, rotator: Rotator, made: Credentials, after: str, accepted: Accepted
+        self, rotator: Rotator, made: CredentialPair, after: str, accepted: Accepted
     ) -> None:
         """The same calls with `old` and `new` exchanged, after each step that may have been complete."""
         if after != "create":
             rotator.apply(made)
         if after == "revoke":
             rotator.revoke(made)
-        undo = Credentials(made.path, old=made.new, new=made.old, read=made.read)
+        undo = CredentialPair(made.path, old=made.new, new=made.old, read=made.read)
         rotator.apply(undo)
         rotator.prove(undo)
         rotator.revoke(undo)
@@ -222,7 +222,7 @@ class RotatorContract(Supervised):
         """It is a StoreUnavailableError without a value, within the time that the call has."""
         rotator, current = in_state(request, "unreachable", self.impossible)
         old = protect_data(current)
-        credentials = Credentials(_PATH, old=old, new=protect_data({**old, **rotator.create(old)}), read=read)
+        credentials = CredentialPair(_PATH, old=old, new=protect_data({**old, **rotator.create(old)}), read=read)
         began = time.monotonic()
         with time_limit(_LIMIT), pytest.raises(StoreUnavailableError) as caught:
             getattr(rotator, method)(credentials)
@@ -241,7 +241,7 @@ _OF_A_SERVICE = (
 )
 
 
-def _values(credentials: Credentials) -> set[str]:
+def _values(credentials: CredentialPair) -> set[str]:
     """Return the values that differ between the credentials: these are secret for sure."""
     found = set()
     for secret, other in ((credentials.old, credentials.new), (credentials.new, credentials.old)):
@@ -252,7 +252,7 @@ def _values(credentials: Credentials) -> set[str]:
     return found
 
 
-def _examine(error: StrongroomError, credentials: Credentials) -> None:
+def _examine(error: StrongroomError, credentials: CredentialPair) -> None:
     """Assert that the error shows no value."""
     shown = f"{error} {error!r} {error.args!r} {vars(error)!r}"
     assert not any(value in shown for value in _values(credentials)), f"{type(error).__name__} shows a value"

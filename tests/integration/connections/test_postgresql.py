@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from strongroom.rotate.state import State, Step, as_document, pending_path
+from strongroom.rotate.state import RotationState, RotationStep, as_document, pending_path
 from support.scenarios.load import wait_until
 from support.scenarios.pools import PATH, PROVIDERS
 
@@ -46,7 +46,7 @@ def test_the_pending_credential_is_tried_last(open_provider, users, manager, sto
     users.rotate()
     pending = users.credential
     store.write(PATH, current)
-    state = State("r1", "postgres", Step.APPLIED, datetime.now(UTC), datetime.now(UTC))
+    state = RotationState("r1", "postgres", RotationStep.APPLIED, datetime.now(UTC), datetime.now(UTC))
     store.write(pending_path(PATH), as_document(state, pending))
     users.revoke_previous()
     provider = open_provider(manager)

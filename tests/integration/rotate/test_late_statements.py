@@ -16,11 +16,11 @@ from strongroom._manager import SecretsManager
 from strongroom.errors import StoreUnavailableError, UnfinishedRotationError
 from strongroom.rotate import boundary
 from strongroom.rotate.rotations import Rotations
-from strongroom.rotate.spi import Credentials
+from strongroom.rotate.spi import CredentialPair
 from strongroom.rotate.state import KEY, pending_path
 from strongroom.secret import SensitiveDict, SensitiveStr
 from strongroom.testing import parts_of
-from strongroom_rotators.database_user import Login
+from strongroom_rotators.database_user import UserLogin
 from strongroom_rotators.mysql import wait_for_earlier_changes
 from strongroom_rotators.postgres import PostgresServer
 from strongroom_rotators.redis_acl import open_redis_acl
@@ -195,7 +195,7 @@ def test_an_undo_that_cannot_follow_it_yet_keeps_both_credentials(configured, mo
 def test_a_lock_is_no_denial(postgres, fault):
     """An undo that is denied the right goes on if the old credential works; one that could not wait does not."""
     server = PostgresServer("127.0.0.1", postgres.port, None, None, None)
-    login = Login("postgres", SensitiveStr(postgres.password))
+    login = UserLogin("postgres", SensitiveStr(postgres.password))
     with pytest.raises(StoreUnavailableError), server.connect({}, login):
         raise fault
 
@@ -252,7 +252,7 @@ def test_a_removal_that_reaches_redis_after_an_undo_removes_nothing(redis_server
     secret = {"user": user, "host": "127.0.0.1", "port": redis_server.port}
     old, new = (SensitiveDict({**secret, "password": word}) for word in ("first-password", "second-password"))
     rotator = open_redis_acl()
-    rotator.apply(Credentials(PATH, old=old, new=new))
+    rotator.apply(CredentialPair(PATH, old=old, new=new))
     original, late = redis.Redis.execute_command, []
 
     def execute(client, *words, **options):
@@ -264,8 +264,8 @@ def test_a_removal_that_reaches_redis_after_an_undo_removes_nothing(redis_server
     with monkeypatch.context() as patches:
         patches.setattr(redis.Redis, "execute_command", execute)
         with pytest.raises(Killed):
-            rotator.revoke(Credentials(PATH, old=old, new=new))
-    undo = Credentials(PATH, old=new, new=old)
+            rotator.revoke(CredentialPair(PATH, old=old, new=new))
+    undo = CredentialPair(PATH, old=new, new=old)
     rotator.apply(undo)
     rotator.revoke(undo)
     with pytest.raises(redis.ResponseError, match="does not exist"):

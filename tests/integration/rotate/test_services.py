@@ -24,7 +24,7 @@ from strongroom.rotate import service
 from strongroom.rotate.ledger import Ledger
 from strongroom.rotate.rotations import Rotations
 from strongroom.rotate.runner import Runner
-from strongroom.rotate.state import State, Step, pending_path
+from strongroom.rotate.state import RotationState, RotationStep, pending_path
 from strongroom.rotate.transaction import Transaction
 from strongroom.testing import parts_of
 from strongroom_aws.plugin import open_secrets_manager
@@ -157,7 +157,7 @@ def test_a_rotation_by_hand_waits_for_the_lease_of_another_process(engine):
     time = Time(datetime.now(UTC).isoformat())
     with engine.configure('role = "app"\nevery = "30d"\n') as manager:
         rotations = scheduler(manager, time)._rotations
-        state = State("r1", "vault-database", Step.CREATED, time(), time(), last_success=time()).owned(
+        state = RotationState("r1", "vault-database", RotationStep.CREATED, time(), time(), last_success=time()).owned(
             "another", time()
         )
         Ledger(parts_of(manager).chain, PATH, "kv").save(state, {}, None)

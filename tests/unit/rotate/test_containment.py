@@ -19,14 +19,14 @@ from strongroom.errors import (
 )
 from strongroom.rotate import boundary
 from strongroom.rotate.boundary import GuardedRotator, GuardedServiceRotator
-from strongroom.rotate.spi import Credentials
-from strongroom.rotate.state import Step
+from strongroom.rotate.spi import CredentialPair
+from strongroom.rotate.state import RotationStep
 from strongroom.secret import SensitiveDict
 from strongroom.store import Traits, remaining, time_limit
 from support.clock import LONG
 from support.scenarios.rotating import PATH, Rotating, ServiceUserRotator
 
-CREDENTIALS = Credentials(PATH, old=SensitiveDict(), new=SensitiveDict())
+CREDENTIALS = CredentialPair(PATH, old=SensitiveDict(), new=SensitiveDict())
 CALLS = {
     "create": lambda rotator: rotator.create(SensitiveDict()),
     "apply": lambda rotator: rotator.apply(CREDENTIALS),
@@ -173,7 +173,7 @@ def test_an_apply_that_still_runs_is_not_undone(rotating, hurried):
         rotating.transaction().resume()
     rotator.free.set()
     assert rotator.applied.wait(LONG)
-    assert rotating.transaction(rotator=rotator).resume(take_over=True).step is Step.DONE
+    assert rotating.transaction(rotator=rotator).resume(take_over=True).step is RotationStep.DONE
     assert rotating.service.accepted == {rotating.secret["password"].reveal()}
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from strongroom.errors import ConfigurationError
 from strongroom.rotate.password import PasswordRules, generate
-from strongroom.rotate.spi import Credentials
+from strongroom.rotate.spi import CredentialPair
 from strongroom.secret import SensitiveDict, SensitiveStr
 from strongroom_rotators.generated import open_password, open_token
 
@@ -52,7 +52,7 @@ def test_the_value_before_stays_readable_until_it_is_revoked():
     made = rotator.create(current)
     assert made["previous_password"] == "old"
     assert len(made["password"]) == 32
-    credentials = Credentials("app", old=current, new=SensitiveDict({**current, **made}))
+    credentials = CredentialPair("app", old=current, new=SensitiveDict({**current, **made}))
     rotator.apply(credentials)
     rotator.prove(credentials)
     assert rotator.revoke(credentials) == ["previous_password"]

@@ -11,7 +11,7 @@ from strongroom.rotate import service
 from strongroom.rotate.boundary import GuardedServiceRotator
 from strongroom.rotate.ledger import Ledger
 from strongroom.rotate.service import ServiceLedger, ServiceSteps
-from strongroom.rotate.state import LEASE, Step
+from strongroom.rotate.state import LEASE, RotationStep
 from strongroom.rotate.transaction import Transaction
 from strongroom.store.memory import MemoryStore
 from support.scenarios.rotating import PATH, Killed, Time
@@ -83,7 +83,7 @@ def test_the_lease_is_kept_while_the_service_works(transaction, engine, time):
 
     engine.meanwhile = others_wait
     state = transaction().rotate()
-    assert (state.step, state.owner, len(engine.started)) == (Step.DONE, "", 1)
+    assert (state.step, state.owner, len(engine.started)) == (RotationStep.DONE, "", 1)
     assert transaction.record() == state
 
 
@@ -94,7 +94,7 @@ def test_a_process_that_was_suspended_does_not_start_a_second_rotation(transacti
     def suspended():
         engine.meanwhile = lambda: None
         time.move(minutes=10)
-        assert transaction().rotate().step is Step.DONE
+        assert transaction().rotate().step is RotationStep.DONE
 
     engine.meanwhile = suspended
     with pytest.raises(ConflictError, match="taken the rotation over"):
@@ -121,7 +121,7 @@ def test_a_rotation_of_a_killed_process_is_resumed(transaction, engine, time, as
             transaction().rotate()
     with pytest.raises(ConflictError, match="is rotating it"):
         transaction().resume()
-    assert transaction().resume(take_over=True).step is Step.DONE
+    assert transaction().resume(take_over=True).step is RotationStep.DONE
     assert len(engine.started) == 2
 
 
@@ -131,7 +131,7 @@ def test_a_failure_is_raised_as_it_is_and_counted(transaction, engine, time):
     with pytest.raises(StoreUnavailableError, match="the engine does not answer"):
         transaction().rotate()
     state = transaction.record()
-    assert (state.step, state.failures, state.owner, engine.started) == (Step.UNDONE, 1, "", [])
+    assert (state.step, state.failures, state.owner, engine.started) == (RotationStep.UNDONE, 1, "", [])
     engine.fault = None
     assert transaction().rotate().failures == 0
 

@@ -17,7 +17,7 @@ from strongroom.errors import (
     UnsupportedOperationError,
 )
 from strongroom.rotate.ledger import Ledger
-from strongroom.rotate.state import KEY, LEASE, SKEW, Step, pending_path
+from strongroom.rotate.state import KEY, LEASE, SKEW, RotationStep, pending_path
 from strongroom.store.memory import MemoryStore
 from strongroom.testing import parts_of
 from strongroom_rotators.generated import open_password
@@ -40,7 +40,7 @@ def rotating(request):
 
 def test_a_rotation_replaces_the_credential_and_ends_the_old_one(rotating):
     state = rotating.transaction().rotate()
-    assert state.step is Step.DONE
+    assert state.step is RotationStep.DONE
     assert rotating.secret["password"] != FIRST["password"]
     assert {key: rotating.secret[key] for key in ("username", "host")} == {"username": "app", "host": "db.example"}
     assert rotating.service.accepted == {rotating.secret["password"]}
@@ -103,7 +103,7 @@ def test_an_undo_that_fails_too_can_be_repeated(rotating):
         rotating.transaction().rotate()
     assert rotating.works()
     rotating.rotator.faults.clear()
-    assert rotating.transaction().undo().step is Step.UNDONE
+    assert rotating.transaction().undo().step is RotationStep.UNDONE
     assert rotating.secret == FIRST
     assert rotating.service.accepted == {FIRST["password"]}
 
@@ -114,7 +114,7 @@ def test_a_revocation_that_fails_is_resumed(rotating):
         rotating.transaction().rotate()
     assert rotating.service.lets_in(rotating.secret)
     rotating.rotator.faults.clear()
-    assert rotating.transaction().resume().step is Step.DONE
+    assert rotating.transaction().resume().step is RotationStep.DONE
     assert rotating.service.accepted == {rotating.secret["password"]}
 
 
@@ -136,7 +136,7 @@ def test_a_killed_process_leaves_what_another_one_can_finish_or_undo(two, write,
         with pytest.raises(UnsupportedOperationError, match="no rotation is under way"):
             getattr(other, finish)()
     else:
-        assert getattr(other, finish)().step is (Step.DONE if finish == "resume" else Step.UNDONE)
+        assert getattr(other, finish)().step is (RotationStep.DONE if finish == "resume" else RotationStep.UNDONE)
         assert rotating.pending is None
     assert rotating.service.accepted == {rotating.secret["password"]}
     if finish == "undo" and begun:
@@ -153,7 +153,7 @@ def test_an_undo_restores_the_secret_after_its_previous_key_was_dropped():
         rotating.transaction(rotator=rotator).rotate()
     store.left = None
     assert "previous" not in rotating.secret
-    assert rotating.transaction(rotator=rotator).undo(take_over=True).step is Step.UNDONE
+    assert rotating.transaction(rotator=rotator).undo(take_over=True).step is RotationStep.UNDONE
     assert rotating.secret == FIRST
 
 
@@ -212,7 +212,7 @@ def test_nobody_takes_a_rotation_over_before_the_lease_has_ended(rotating):
     with pytest.raises(ConflictError):
         rotating.transaction().resume()
     rotating.time.move(seconds=1)
-    assert rotating.transaction().rotate().step is Step.DONE
+    assert rotating.transaction().rotate().step is RotationStep.DONE
     assert rotating.service.accepted == {rotating.secret["password"]}
 
 
@@ -222,7 +222,7 @@ def test_an_operator_can_take_over_at_once(rotating):
     killed._release = lambda: None
     with pytest.raises(Killed):
         killed.rotate()
-    assert rotating.transaction().undo(take_over=True).step is Step.UNDONE
+    assert rotating.transaction().undo(take_over=True).step is RotationStep.UNDONE
     assert rotating.service.accepted == {FIRST["password"]}
 
 
@@ -230,7 +230,7 @@ def test_an_interrupt_gives_the_lease_up(rotating):
     rotating.rotator.after["apply"] = lambda: (_ for _ in ()).throw(KeyboardInterrupt)
     with pytest.raises(KeyboardInterrupt):
         rotating.transaction().rotate()
-    assert rotating.transaction().resume().step is Step.DONE
+    assert rotating.transaction().resume().step is RotationStep.DONE
 
 
 @pytest.mark.parametrize("ending", ["resume", "undo"])
@@ -276,23 +276,23 @@ def test_two_processes_that_begin_at_once_make_one_rotation(rotating):
 
 def test_the_old_credential_stays_valid_for_the_grace_time():
     rotating = Rotating()
-    assert rotating.transaction(grace=3600).rotate().step is Step.PROMOTED
+    assert rotating.transaction(grace=3600).rotate().step is RotationStep.PROMOTED
     assert rotating.service.accepted == {FIRST["password"], rotating.secret["password"]}
     with pytest.raises(ConflictError, match=r"grace time of the last rotation ends 2026-01-01T01:00:00.*resume --now"):
         rotating.transaction(grace=3600).rotate()
-    assert rotating.transaction(grace=3600).resume().step is Step.PROMOTED
+    assert rotating.transaction(grace=3600).resume().step is RotationStep.PROMOTED
     rotating.time.move(hours=1)
-    assert rotating.transaction(grace=3600).resume().step is Step.DONE
+    assert rotating.transaction(grace=3600).resume().step is RotationStep.DONE
     assert rotating.service.accepted == {rotating.secret["password"]}
 
 
 def test_the_grace_time_can_be_cut_short_and_undone():
     rotating = Rotating()
     rotating.transaction(grace=3600).rotate()
-    assert rotating.transaction(grace=3600).resume(revoke_now=True).step is Step.DONE
+    assert rotating.transaction(grace=3600).resume(revoke_now=True).step is RotationStep.DONE
     before = rotating.secret
     rotating.transaction(grace=3600).rotate()
-    assert rotating.transaction(grace=3600).undo().step is Step.UNDONE
+    assert rotating.transaction(grace=3600).undo().step is RotationStep.UNDONE
     assert rotating.secret == before
     assert rotating.service.accepted == {before["password"]}
 
@@ -323,7 +323,7 @@ def test_a_store_that_fails_in_the_middle_says_how_to_go_on(rotating):
     del rotating.store.write_if
     assert rotating.works()
     rotating.time.move(minutes=10)
-    assert rotating.transaction().resume().step is Step.DONE
+    assert rotating.transaction().resume().step is RotationStep.DONE
 
 
 def test_there_is_nothing_to_resume_or_undo(rotating):

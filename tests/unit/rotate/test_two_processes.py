@@ -15,7 +15,7 @@ from strongroom._manager import SecretsManager
 from strongroom.errors import AuthenticationError, ConflictError, RotationError, StrongroomError
 from strongroom.rotate.boundary import GuardedRotator
 from strongroom.rotate.ledger import Ledger
-from strongroom.rotate.state import Step, pending_path, pending_secret
+from strongroom.rotate.state import RotationStep, pending_path, pending_secret
 from strongroom.rotate.transaction import Transaction
 from strongroom.secret import SensitiveDict
 from strongroom.store import Traits
@@ -250,7 +250,7 @@ def go_on(world, commands, arrival):
     assert not world.broken
     if world.stored()[1] is not None:
         failures.append(None)
-        assert world.run("resume", take_over=True).step in {Step.DONE, Step.UNDONE}
+        assert world.run("resume", take_over=True).step in {RotationStep.DONE, RotationStep.UNDONE}
     secret, pending = world.stored()
     assert world.server.lets_in(secret)
     assert pending is None

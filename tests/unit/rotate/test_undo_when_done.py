@@ -3,7 +3,7 @@
 import pytest
 
 from strongroom.errors import ConflictError, PermissionDeniedError, RotationError, UnsupportedOperationError
-from strongroom.rotate.state import Step
+from strongroom.rotate.state import RotationStep
 from strongroom.store.memory import MemoryStore
 from strongroom_rotators.generated import open_password
 from support.scenarios.rotating import FIRST, PATH, WRITES, KillableStore, Killed, Rotating, killed_at_each_write
@@ -22,7 +22,7 @@ def test_the_former_credential_alone_works_again(rotating):
     rotated = rotating.time.now
     rotating.time.move(days=1)
     state = rotating.transaction(grace=3600).undo()
-    assert (state.step, state.last_success, state.failures) == (Step.UNDONE, rotated, 0)
+    assert (state.step, state.last_success, state.failures) == (RotationStep.UNDONE, rotated, 0)
     assert rotating.secret == FIRST
     assert rotating.service.accepted == {FIRST["password"]}
     assert rotating.pending is None
@@ -58,7 +58,7 @@ def test_a_service_that_refuses_a_former_credential_keeps_the_new_one(rotating):
     assert rotating.secret == secret
     assert rotating.service.accepted == {secret["password"]}
     rotating.rotator.faults.clear()
-    assert rotating.transaction().rotate().step is Step.DONE
+    assert rotating.transaction().rotate().step is RotationStep.DONE
 
 
 @killed_at_each_write
@@ -76,7 +76,7 @@ def test_an_undo_that_is_killed_can_be_finished_or_undone_itself(two, write, aft
     rotating.time.move(minutes=10)
     begun = write > 1 or after
     if begun and not (write == WRITES and after):
-        assert getattr(rotating.transaction(), finish)().step is Step.UNDONE
+        assert getattr(rotating.transaction(), finish)().step is RotationStep.UNDONE
         assert rotating.secret == (FIRST if finish == "resume" else newer)
     assert rotating.pending is None
     assert rotating.service.accepted == {rotating.secret["password"]}

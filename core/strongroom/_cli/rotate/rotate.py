@@ -19,7 +19,7 @@ from strongroom.errors import ConfigurationError, shown
 
 if TYPE_CHECKING:
     from strongroom.rotate.rotations import Rotations, RotationStatus
-    from strongroom.rotate.runner import Outcome
+    from strongroom.rotate.runner import RotationOutcome
 
 _yes = yes_option("Do not ask for confirmation in production.")
 _take_over = click.option(
@@ -211,7 +211,7 @@ def _report(status: RotationStatus, *, as_json: bool) -> None:
         output.write_document(described(status))
 
 
-def _say(outcome: Outcome) -> None:
+def _say(outcome: RotationOutcome) -> None:
     output.say(str(outcome.error) if outcome.status is None else _sentence(outcome.status))
 
 
