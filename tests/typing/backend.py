@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 
 from strongroom import Secret, SecretNotFoundError, SecretsManager
-from strongroom.migrate.spi import Exporter, Failure, Importer, MigrationHints, Outcome
+from strongroom.migrate.spi import Exporter, Failure, Importer, MigrationHints, MigrationOutcome
 from strongroom.secret import Value, Version
 from strongroom.store import (
     CheckedStore,
@@ -79,8 +79,8 @@ class Both:
         yield Secret("a", {"key": "value"})
         yield Failure("b", SecretNotFoundError("b"), unmapped=True)
 
-    def write(self, secrets: Iterable[Secret]) -> Iterator[Outcome]:
-        return (Outcome(secret.path) for secret in secrets)
+    def write(self, secrets: Iterable[Secret]) -> Iterator[MigrationOutcome]:
+        return (MigrationOutcome(secret.path) for secret in secrets)
 
     def close(self) -> None: ...
 

@@ -28,15 +28,15 @@ if TYPE_CHECKING:
     from strongroom.migrate.migrator import Migrator as Migrator
     from strongroom.migrate.plans.document import dump_plan as dump_plan
     from strongroom.migrate.plans.document import parse_plan as parse_plan
-    from strongroom.migrate.plans.plan import Item as Item
     from strongroom.migrate.plans.plan import OnConflict as OnConflict
     from strongroom.migrate.plans.plan import Plan as Plan
+    from strongroom.migrate.plans.plan import PlannedItem as PlannedItem
     from strongroom.migrate.plans.plan import PlannedKey as PlannedKey
     from strongroom.migrate.plans.plan import PlannedMapping as PlannedMapping
     from strongroom.migrate.plans.plan import PlannedState as PlannedState
-    from strongroom.migrate.report import Action as Action
     from strongroom.migrate.report import ItemResult as ItemResult
     from strongroom.migrate.report import ItemState as ItemState
+    from strongroom.migrate.report import MigrationAction as MigrationAction
     from strongroom.migrate.report import OnProgress as OnProgress
     from strongroom.migrate.report import Progress as Progress
     from strongroom.migrate.report import Report as Report
@@ -50,8 +50,8 @@ else:
             "strongroom.migrate.ledger.runs": "Run runs",
             "strongroom.migrate.migrator": "Migrator",
             "strongroom.migrate.plans.document": "dump_plan parse_plan",
-            "strongroom.migrate.plans.plan": "Item OnConflict Plan PlannedKey PlannedMapping PlannedState",
-            "strongroom.migrate.report": "Action ItemResult ItemState OnProgress Progress Report html_report",
+            "strongroom.migrate.plans.plan": "PlannedItem OnConflict Plan PlannedKey PlannedMapping PlannedState",
+            "strongroom.migrate.report": "MigrationAction ItemResult ItemState OnProgress Progress Report html_report",
             "strongroom.migrate.sources": "Selection",
         },
     )

@@ -28,7 +28,7 @@ from strongroom.migrate.ledger.runs import OpenRun, Run, RunLedger, runs
 from strongroom.migrate.plans.mapping_export import planned_mapping
 from strongroom.migrate.plans.plan import OnConflict, Plan, PlannedMapping, PlannedState
 from strongroom.migrate.plans.planner import Planner
-from strongroom.migrate.report import Action, ItemState, OnProgress, Report, progress_counter
+from strongroom.migrate.report import ItemState, MigrationAction, OnProgress, Report, progress_counter
 from strongroom.migrate.sources import Selection, Source
 
 logger = logging.getLogger("strongroom.migrate")
@@ -236,7 +236,7 @@ class Migrator:
             checked = [index for index, item in enumerate(plan.items) if plan.covers(item)]
             endpoints.reopen_local(plan.target)
             target = endpoints.open(dict.fromkeys(plan.items[index].source for index in checked), plan.target)
-            results = Results(Action.VERIFY, opened, len(checked), progress)
+            results = Results(MigrationAction.VERIFY, opened, len(checked), progress)
             for index, item in enumerate(plan.items):
                 if item.state is PlannedState.IMPOSSIBLE:
                     results.settle(index, ItemState.FAILED, item.reason)
@@ -259,7 +259,7 @@ class Migrator:
         """
         with self._continued(run, target_only=True) as (opened, endpoints):
             entries = opened.journal.entries
-            results = Results(Action.UNDO, opened, len(entries), progress)
+            results = Results(MigrationAction.UNDO, opened, len(entries), progress)
             for index in range(len(opened.plan.items)):
                 if index not in entries:
                     results.settle(index, ItemState.SKIPPED, "it was not written, or is already undone")
@@ -286,7 +286,7 @@ class Migrator:
             for name in sources:
                 if endpoints.are_same(name, plan.target):
                     raise MigrationError(f"{shown(name)} and {shown(plan.target)} are one place: nothing was deleted")
-            results = Results(Action.DELETE_SOURCE, opened, len(chosen), progress)
+            results = Results(MigrationAction.DELETE_SOURCE, opened, len(chosen), progress)
             for index in set(range(len(plan.items))) - set(chosen):
                 results.settle(index, ItemState.SKIPPED, "it was not migrated")
 
@@ -333,7 +333,7 @@ class Migrator:
         done = {index for index, entry in entries.items() if entry.done}
         left = [index for index, item in enumerate(plan.items) if plan.writes(item) and index not in done]
         target = endpoints.open(dict.fromkeys(plan.items[index].source for index in left), plan.target)
-        results = Results(Action.APPLY, run, len(left), progress)
+        results = Results(MigrationAction.APPLY, run, len(left), progress)
         report_unwritten(run, results)
         try:
             stopped = _run_sources(endpoints, plan, left, PlanTransfer(run, target, results, rate).run)

@@ -20,7 +20,7 @@ _EVERY = 0.1
 """Seconds between two progress reports. The last one always comes."""
 
 
-class Action(StrEnum):
+class MigrationAction(StrEnum):
     """The step that a report is about."""
 
     APPLY = "apply"
@@ -70,7 +70,7 @@ class Progress(NamedTuple):
     """The progress of a step.
 
     Attributes:
-        action: the value of an `Action`, or "plan".
+        action: the value of a `MigrationAction`, or "plan".
         done: the number of processed secrets, including failures.
         total: the number of secrets, or None if it is unknown.
         seconds_left: the estimated time left, or None if it is unknown.
@@ -122,7 +122,7 @@ class Report:
         stopped: why it ended early, or empty.
     """
 
-    action: Action
+    action: MigrationAction
     run: str
     sources: tuple[str, ...]
     target: str
@@ -182,7 +182,7 @@ class Report:
             ValueError, TypeError, KeyError: it is not a report.
         """
         return cls(
-            Action(document["action"]),
+            MigrationAction(document["action"]),
             document["run"],
             tuple(document["sources"]),
             document["target"],

@@ -23,7 +23,7 @@ from strongroom.errors import (
 )
 from strongroom.migrate.execution.parallel import OutageWatch, delete_each, read_each
 from strongroom.migrate.plans.labels import own
-from strongroom.migrate.spi import Exporter, Failure, Importer, Outcome
+from strongroom.migrate.spi import Exporter, Failure, Importer, MigrationOutcome
 from strongroom.paths import ROTATION_RECORD, check_path, check_prefix, is_rotation_record
 from strongroom.rotate.state import parse_document, pending_path
 from strongroom.secret import Secret, Value, Version, check_data, check_labels
@@ -349,17 +349,19 @@ class ExporterStore:
         self._exporter.close()
 
 
-def check_outcome(answer: object) -> Outcome:
+def check_outcome(answer: object) -> MigrationOutcome:
     """Return an outcome of an exporter, if it is one."""
-    if not isinstance(answer, Outcome):
-        raise answers.unexpected("write", answer, "Outcome", "an item")
+    if not isinstance(answer, MigrationOutcome):
+        raise answers.unexpected("write", answer, "MigrationOutcome", "an item")
     for name, part, kind in (
         ("path", answer.path, str),
         ("version", answer.version, int | str | None),
         ("error", answer.error, StrongroomError | None),
     ):
         if not isinstance(part, kind):
-            raise answers.unexpected("write", part, "the type that Outcome declares", f"an Outcome with {name}")
+            raise answers.unexpected(
+                "write", part, "the type that MigrationOutcome declares", f"a MigrationOutcome with {name}"
+            )
     return answer
 
 

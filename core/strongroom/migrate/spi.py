@@ -20,7 +20,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from strongroom.errors import StrongroomError
 from strongroom.secret import Secret, Value, Version
 
-__all__ = ["Exporter", "Failure", "Importer", "MigrationHints", "Outcome"]
+__all__ = ["Exporter", "Failure", "Importer", "MigrationHints", "MigrationOutcome"]
 
 
 class Failure(NamedTuple):
@@ -38,7 +38,7 @@ class Failure(NamedTuple):
     unmapped: bool = False
 
 
-class Outcome(NamedTuple):
+class MigrationOutcome(NamedTuple):
     """Result of writing one secret: its new version, if the target has versions, or its error."""
 
     path: str
@@ -67,7 +67,7 @@ class Importer(Protocol):
 class Exporter(Protocol):
     """A target of secrets."""
 
-    def write(self, secrets: Iterable[Secret]) -> Iterator[Outcome]:
+    def write(self, secrets: Iterable[Secret]) -> Iterator[MigrationOutcome]:
         """Write each secret whole, and yield one outcome for each, in any order.
 
         *Must not* report a secret as written before the target holds it.

@@ -11,7 +11,7 @@ import pytest
 
 from strongroom.errors import StoreUnavailableError, StrongroomError
 from strongroom.migrate.sources import check_item, check_outcome
-from strongroom.migrate.spi import Exporter, Failure, Importer, Outcome
+from strongroom.migrate.spi import Exporter, Failure, Importer, MigrationOutcome
 from strongroom.paths import check_path
 from strongroom.secret import Secret, Value, check_data, same
 from strongroom.store.protocols import traits_of
@@ -316,7 +316,7 @@ class ExporterContract(_Declared):
         assert isinstance(exporter, Exporter)
         outcomes = exporter.write(iter([Secret("contract/app", secret_data())]))
         assert isinstance(outcomes, Iterator), "write() must return an iterator, so that memory is bounded"
-        assert [type(outcome) for outcome in outcomes] == [Outcome]
+        assert [type(outcome) for outcome in outcomes] == [MigrationOutcome]
 
     def test_each_secret_has_one_outcome(self, exporter: Exporter, held: Held) -> None:
         """Each outcome has its secret's path, and the target then holds exactly these secrets."""
@@ -370,7 +370,7 @@ class ExporterContract(_Declared):
         assert held() == {}
 
     def test_outcomes_have_the_declared_types(self, exporter: Exporter) -> None:
-        """Each is an `Outcome` with a path of text, a version or None, and an error of strongroom.errors or None."""
+        """Each is a `MigrationOutcome` with a path of text, a version or None, and an error of `strongroom.errors`."""
         for outcome in exporter.write(Secret(path, data) for path, data in _SOME.items()):
             check_outcome(outcome)
 
@@ -412,7 +412,7 @@ class ExporterContract(_Declared):
             yield Secret("contract/first", secret_data())
             raise StoreUnavailableError("contract/second", "of the source", store="source")
 
-        outcomes: list[Outcome] = []
+        outcomes: list[MigrationOutcome] = []
         with pytest.raises(StoreUnavailableError, match="of the source"):
             outcomes.extend(exporter.write(secrets()))
         assert {outcome.path for outcome in outcomes} <= held().keys()
@@ -446,5 +446,5 @@ def _secrets(items: Sequence[Secret | Failure]) -> list[Secret]:
     return [item for item in items if isinstance(item, Secret)]
 
 
-def _written(exporter: Exporter, contents: Mapping[str, Mapping[str, Value]]) -> list[Outcome]:
+def _written(exporter: Exporter, contents: Mapping[str, Mapping[str, Value]]) -> list[MigrationOutcome]:
     return list(exporter.write(Secret(path, data) for path, data in contents.items()))

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import pytest
 
 from strongroom.errors import InvalidDataError, SecretTooLargeError, StoreUnavailableError
-from strongroom.migrate.spi import Failure, Outcome
+from strongroom.migrate.spi import Failure, MigrationOutcome
 from strongroom.secret import Secret
 from strongroom.store import Traits
 from strongroom.testing import ExporterContract, ImporterContract
@@ -426,7 +426,7 @@ class SaysItTooEarly(WrongExporter):
     class Exporter(FolderExporter):
         def write(self, secrets):
             kept = list(secrets)
-            yield from (Outcome(secret.path) for secret in kept)
+            yield from (MigrationOutcome(secret.path) for secret in kept)
             list(map(self.failure, kept))
 
 
@@ -498,9 +498,9 @@ class StopsAtARefusal(WrongExporter):
         def write(self, secrets):
             for secret in secrets:
                 if None in secret.data.values():
-                    yield Outcome(secret.path, error=InvalidDataError(secret.path, "null"))
+                    yield MigrationOutcome(secret.path, error=InvalidDataError(secret.path, "null"))
                     return
-                yield Outcome(secret.path, error=self.failure(secret))
+                yield MigrationOutcome(secret.path, error=self.failure(secret))
 
 
 class WritesWhatItCannotHold(WrongExporter):
@@ -527,7 +527,7 @@ class SaysNothingOfAnOutage(WrongExporter):
 
     class Exporter(FolderExporter):
         def write(self, secrets):
-            return (Outcome(outcome.path) for outcome in super().write(secrets))
+            return (MigrationOutcome(outcome.path) for outcome in super().write(secrets))
 
 
 class ShowsWhatItCouldNotWrite(WrongExporter):
@@ -571,7 +571,7 @@ class LogsWhatItWrites(WrongExporter):
 
 class GivesPathsInstead(WrongExporter):
     caught_by = "test_outcomes_have_the_declared_types"
-    caught_with = "write() returned an item of type str, expected Outcome"
+    caught_with = "write() returned an item of type str, expected MigrationOutcome"
 
     class Exporter(FolderExporter):
         def write(self, secrets):
@@ -580,20 +580,20 @@ class GivesPathsInstead(WrongExporter):
 
 class GivesErrorsAsText(WrongExporter):
     caught_by = "test_outcomes_have_the_declared_types"
-    caught_with = "an Outcome with error of type str"
+    caught_with = "a MigrationOutcome with error of type str"
 
     class Exporter(FolderExporter):
         def write(self, secrets):
-            return (Outcome(outcome.path, error="") for outcome in super().write(secrets))
+            return (MigrationOutcome(outcome.path, error="") for outcome in super().write(secrets))
 
 
 class GivesTimesAsVersions(WrongExporter):
     caught_by = "test_outcomes_have_the_declared_types"
-    caught_with = "an Outcome with version of type float"
+    caught_with = "a MigrationOutcome with version of type float"
 
     class Exporter(FolderExporter):
         def write(self, secrets):
-            return (Outcome(outcome.path, 1.5, outcome.error) for outcome in super().write(secrets))
+            return (MigrationOutcome(outcome.path, 1.5, outcome.error) for outcome in super().write(secrets))
 
 
 class MakesOneOfTwo(WrongExporter):

@@ -7,7 +7,7 @@ from urllib.parse import quote, unquote
 
 from strongroom.encoding import from_json, to_json
 from strongroom.errors import InvalidDataError, InvalidPathError, StoreUnavailableError
-from strongroom.migrate.spi import Failure, Outcome
+from strongroom.migrate.spi import Failure, MigrationOutcome
 from strongroom.paths import check_path
 from strongroom.secret import Secret
 
@@ -48,7 +48,7 @@ class FolderExporter:
     def write(self, secrets):
         for secret in secrets:
             error = self.failure(secret)
-            yield Outcome(secret.path, error=error)
+            yield MigrationOutcome(secret.path, error=error)
 
     def failure(self, secret: Secret):
         name = quote(secret.path, safe="").replace(".", "%2E")

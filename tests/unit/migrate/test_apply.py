@@ -24,9 +24,9 @@ from strongroom.errors import (
     UnsupportedOperationError,
 )
 from strongroom.migrate import (
-    Action,
     ItemResult,
     ItemState,
+    MigrationAction,
     OnConflict,
     PlannedState,
     Report,
@@ -38,7 +38,7 @@ from strongroom.migrate.execution import transfer
 from strongroom.migrate.ledger import runs as ledger_runs
 from strongroom.migrate.plans.document import plan_lines
 from strongroom.migrate.report import progress_counter
-from strongroom.migrate.spi import Outcome
+from strongroom.migrate.spi import MigrationOutcome
 from strongroom.secret import Secret
 from strongroom.store import Traits
 from strongroom.store.memory import MemoryStore
@@ -642,10 +642,10 @@ def test_an_exporter_is_a_target(home):
         def write(self, secrets):
             for secret in secrets:
                 if secret.path == "bad":
-                    yield Outcome(secret.path, error=PermissionDeniedError(secret.path))
+                    yield MigrationOutcome(secret.path, error=PermissionDeniedError(secret.path))
                 else:
                     self.written[secret.path] = dict(secret.data)
-                    yield Outcome(secret.path)
+                    yield MigrationOutcome(secret.path)
 
         def close(self):
             pass
@@ -738,7 +738,7 @@ def test_a_page_escapes_everything_and_loads_nothing(stores, home):
     now = apply(
         plan("s", "t", on_conflict=OnConflict.SKIP, stores=stores, state_folder=home), stores=stores, state_folder=home
     ).started
-    page = html_report(Report(Action.APPLY, evil, (evil,), evil, now, now, (result,), evil))
+    page = html_report(Report(MigrationAction.APPLY, evil, (evil,), evil, now, now, (result,), evil))
     assert "<script" not in page
     assert "&lt;script&gt;" in page
     assert not re.search(r"\b(src|href)=|url\(|@import", page)

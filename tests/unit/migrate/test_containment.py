@@ -15,7 +15,7 @@ from strongroom.errors import (
 )
 from strongroom.migrate.endpoints import Endpoints
 from strongroom.migrate.sources import Selection
-from strongroom.migrate.spi import Failure, Outcome
+from strongroom.migrate.spi import Failure, MigrationOutcome
 from strongroom.secret import Secret
 from strongroom.store import Traits, remaining, time_limit
 from strongroom.store.memory import MemoryStore
@@ -162,7 +162,7 @@ def outcomes(then):
 
     def write(plugin, secrets):
         for secret in secrets:
-            yield Outcome(secret.path)
+            yield MigrationOutcome(secret.path)
             yield then(plugin)
 
     return write
@@ -172,15 +172,18 @@ WRONG_OUTCOMES = {
     "exits": (exits, "it raised SystemExit"),
     "exits later": (outcomes(exits), "it raised SystemExit"),
     "nothing": (lambda *_: None, "write() returned NoneType, expected an iterator"),
-    "a path": (outcomes(lambda _: "a/1"), "write() returned an item of type str, expected Outcome"),
-    "no path": (outcomes(lambda _: Outcome(None)), "write() returned an Outcome with path of type NoneType"),
+    "a path": (outcomes(lambda _: "a/1"), "write() returned an item of type str, expected MigrationOutcome"),
+    "no path": (
+        outcomes(lambda _: MigrationOutcome(None)),
+        "write() returned a MigrationOutcome with path of type NoneType",
+    ),
     "an error": (
-        outcomes(lambda _: Outcome("a/2", error=OSError("canary-6f1d"))),
-        "an Outcome with error of type OSError",
+        outcomes(lambda _: MigrationOutcome("a/2", error=OSError("canary-6f1d"))),
+        "a MigrationOutcome with error of type OSError",
     ),
     "a version": (
-        lambda _, secrets: (Outcome(secret.path, version=1.5) for secret in secrets),
-        "write() returned an Outcome with version of type float",
+        lambda _, secrets: (MigrationOutcome(secret.path, version=1.5) for secret in secrets),
+        "write() returned a MigrationOutcome with version of type float",
     ),
 }
 

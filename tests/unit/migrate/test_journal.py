@@ -15,7 +15,7 @@ from strongroom.errors import MigrationError
 from strongroom.migrate.ledger.backup import Backup
 from strongroom.migrate.ledger.journal import Journal, JournalEntry, progress_in
 from strongroom.migrate.ledger.plan_digests import NO_RECORD, PlanDigests, digest_record
-from strongroom.migrate.plans.plan import Item, PlannedState
+from strongroom.migrate.plans.plan import PlannedItem, PlannedState
 from strongroom.secret import same
 from support.descriptors import open_descriptors
 
@@ -174,7 +174,7 @@ def test_numbers_count_by_value_and_types_count(left, right, one):
 def test_what_is_remembered_of_an_item_is_found_by_its_name(tmp_path):
     """Also where the plan has the item at another place than it had."""
     digester = Digester(b"k" * 32)
-    items = [Item("source", str(index), str(index), PlannedState.CREATE) for index in range(4)]
+    items = [PlannedItem("source", str(index), str(index), PlannedState.CREATE) for index in range(4)]
     here, there = [{"value": index} for index in range(4)], [{"value": -index} for index in range(4)]
     records = {i: digest_record(digester, items[i], here[i], None if i == 2 else there[i]) for i in (0, 2, 3)}
     (tmp_path / "plan").write_bytes(b"".join(records.get(index, NO_RECORD) for index in (3, 1, 0, 2)))

@@ -24,9 +24,9 @@ from strongroom.errors import (
     UnsupportedOperationError,
 )
 from strongroom.migrate import (
-    Item,
     OnConflict,
     Plan,
+    PlannedItem,
     PlannedKey,
     PlannedMapping,
     PlannedState,
@@ -471,7 +471,7 @@ def test_a_prefix_is_checked_like_a_path():
 texts = st.text(max_size=8)
 versions = st.none() | st.integers(0) | texts
 items = st.builds(
-    Item,
+    PlannedItem,
     st.sampled_from(["s", "other"]),
     texts,
     texts,
@@ -505,7 +505,7 @@ def test_a_plan_survives_its_document(made):
 
 
 def document(**changes):
-    made = Plan("ab", ("s",), "t", OnConflict.FAIL, (Item("s", "a", "a", PlannedState.CREATE),))
+    made = Plan("ab", ("s",), "t", OnConflict.FAIL, (PlannedItem("s", "a", "a", PlannedState.CREATE),))
     return {**json.loads(dump_plan(made)), **changes}
 
 
@@ -542,8 +542,8 @@ def test_what_is_no_plan_is_refused_and_said_where(changed, said):
 @pytest.mark.parametrize("other", [("s", "a", "b"), ("s", "b", "a"), ("o", "a", "a"), ("s", "a", "a")])
 def test_a_plan_has_each_secret_once(state, other):
     """At the source and at the target: of two, one would be lost. What is only listed may be there twice."""
-    first = Item("s", "a", "a", PlannedState.CREATE)
-    for last in (Item(*other, state), Item(*other, PlannedState.IMPOSSIBLE)):
+    first = PlannedItem("s", "a", "a", PlannedState.CREATE)
+    for last in (PlannedItem(*other, state), PlannedItem(*other, PlannedState.IMPOSSIBLE)):
         made = Plan("ab", ("s", "o"), "t", OnConflict.FAIL, (first, last))
         if last.state is PlannedState.IMPOSSIBLE:
             assert parse_plan(dump_plan(made)) == made
@@ -558,7 +558,7 @@ def test_a_plan_cut_short_is_refused():
         ("s",),
         "t",
         OnConflict.FAIL,
-        (Item("s", "a", "a", PlannedState.CREATE), Item("s", "b", "b", PlannedState.CREATE)),
+        (PlannedItem("s", "a", "a", PlannedState.CREATE), PlannedItem("s", "b", "b", PlannedState.CREATE)),
     )
     with pytest.raises(ConfigurationError, match="is incomplete"):
         parse_lines(list(plan_lines(made))[:-1], "plan")

@@ -25,7 +25,7 @@ from strongroom.bounded_file import read_bytes
 from strongroom.errors import ConfigurationError, shown
 from strongroom.migrate.key_changes import KeyChange
 from strongroom.migrate.plans.document import dump_plan, parse_plan, plan_fields
-from strongroom.migrate.plans.plan import Item, OnConflict, Plan, PlannedKey, PlannedState
+from strongroom.migrate.plans.plan import OnConflict, Plan, PlannedItem, PlannedKey, PlannedState
 from strongroom.secret import SensitiveStr, Value
 
 if TYPE_CHECKING:
@@ -341,7 +341,7 @@ def summary(plan: Plan) -> str:
     return f"plan: {', '.join(counts) or 'no secrets'}{manner if plan.pending else '. Nothing to write'}"
 
 
-def cautions(items: Iterable[Item]) -> Iterator[str]:
+def cautions(items: Iterable[PlannedItem]) -> Iterator[str]:
     """Yield each caution once, with its secrets."""
     about: dict[str, list[str]] = {}
     for item in items:
@@ -377,7 +377,7 @@ def size(count: int) -> str:
     return f"{number:.1f}".removesuffix(".0") + unit
 
 
-def _row(item: Item, *, several: bool) -> Iterator[Cell | str]:
+def _row(item: PlannedItem, *, several: bool) -> Iterator[Cell | str]:
     yield shown(item.path or item.source_path)
     yield output.state(item.state.value)
     if several:
@@ -386,7 +386,7 @@ def _row(item: Item, *, several: bool) -> Iterator[Cell | str]:
     yield keys if keys and item.state is PlannedState.CONFLICT else "\n".join(filter(None, (reason(item), keys)))
 
 
-def _fields(item: Item) -> tuple[str, ...]:
+def _fields(item: PlannedItem) -> tuple[str, ...]:
     """Return the fields of a line: state, target path, source, source path, keys, reason, cautions and labels."""
     keys = ", ".join(f"{shown(key.name)} {_sized(key)}{key.change.value}" for key in item.keys)
     return (
@@ -401,7 +401,7 @@ def _fields(item: Item) -> tuple[str, ...]:
     )
 
 
-def _labels(item: Item) -> str:
+def _labels(item: PlannedItem) -> str:
     return ", ".join(map(shown, item.labels))
 
 
@@ -409,7 +409,7 @@ def _sized(key: PlannedKey) -> str:
     return "" if key.change is KeyChange.REMOVED else f"{size(key.size)} "
 
 
-def _keys(item: Item) -> str:
+def _keys(item: PlannedItem) -> str:
     """Return the keys with their sizes, grouped by change if the target has the secret."""
     if item.state is PlannedState.CREATE:
         return ", ".join(f"{shown(key.name)} {size(key.size)}" for key in item.keys)

@@ -17,10 +17,10 @@ from strongroom._cli.options import complete, json_option
 from strongroom._cli.terminal import output
 from strongroom.errors import ConfigurationError, MigrationError, SecretNotFoundError, shown
 from strongroom.migrate.plans.comparison import HAS_ALL
-from strongroom.migrate.report import Action, ItemResult, ItemState, Report, html_report
+from strongroom.migrate.report import ItemResult, ItemState, MigrationAction, Report, html_report
 
 if TYPE_CHECKING:
-    from strongroom.migrate import Item, Plan, Run
+    from strongroom.migrate import Plan, PlannedItem, Run
 
 FILE = click.Path(path_type=Path)
 """The type of an option that names a file."""
@@ -171,7 +171,7 @@ def finish(
     else:
         write(report)
     name_faults(report, listed=not as_json and output.is_terminal())
-    writes = report.action is Action.APPLY or plan is not None
+    writes = report.action is MigrationAction.APPLY or plan is not None
     name = f" (migration {report.run})"
     if writes and report.count(ItemState.DONE):
         name = f". To roll back: `strongroom migrate undo {report.run}`"
@@ -212,7 +212,7 @@ def exit_code(report: Report) -> ExitCode:
     if report.ok:
         return ExitCode.DONE
     errors = [result.error for result in report.faults if result.error is not None]
-    if report.action is Action.VERIFY and not report.stopped:
+    if report.action is MigrationAction.VERIFY and not report.stopped:
         errors = [error for error in errors if not isinstance(error, SecretNotFoundError)]
         if not errors:
             return ExitCode.DIFFERENT
@@ -263,7 +263,7 @@ def name_faults(report: Report, *, listed: bool) -> None:
         output.say(f"{report.action.value}: {shown(result.path or result.source_path)}: {result.state.value}{why}")
 
 
-def reason(item: ItemResult | Item) -> str:
+def reason(item: ItemResult | PlannedItem) -> str:
     """Return the reason of an item, without the path that is printed beside it."""
     return item.reason.removeprefix(f"{item.source_path}: ")
 

@@ -11,18 +11,18 @@ from strongroom.errors import MigrationError, StoreError, StrongroomError
 from strongroom.events import Event, EventKind, emit, emit_to_auditors
 from strongroom.migrate.execution.parallel import Retries
 from strongroom.migrate.ledger.runs import OpenRun
-from strongroom.migrate.report import Action, ItemResult, ItemState, OnProgress, Report, progress_counter
+from strongroom.migrate.report import ItemResult, ItemState, MigrationAction, OnProgress, Report, progress_counter
 from strongroom.secret import Version
 
 
 class Results:
     """The results of one step. Each item is pending until its result is known."""
 
-    def __init__(self, action: Action, run: OpenRun, total: int, on_progress: OnProgress | None) -> None:
+    def __init__(self, action: MigrationAction, run: OpenRun, total: int, on_progress: OnProgress | None) -> None:
         self._action = action
         self._run, self._plan = run.run.name, run.plan
         self._started = datetime.now(UTC)
-        self._deletes = action is Action.DELETE_SOURCE
+        self._deletes = action is MigrationAction.DELETE_SOURCE
         for store in self._plan.sources if self._deletes else (self._plan.target,):
             emit_to_auditors(Event(EventKind.MIGRATION, store, step=action.value, outcome="started"))
         self._advance = progress_counter(action.value, total, on_progress)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from strongroom import private_file
 from strongroom._digest import Digester
-from strongroom.migrate.plans.plan import Item
+from strongroom.migrate.plans.plan import PlannedItem
 from strongroom.secret import Value
 
 _SIZE = 32
@@ -21,7 +21,7 @@ NO_RECORD = bytes(3 * _SIZE)
 
 
 def digest_record(
-    digester: Digester, item: Item, source: Mapping[str, Value], target: Mapping[str, Value] | None
+    digester: Digester, item: PlannedItem, source: Mapping[str, Value], target: Mapping[str, Value] | None
 ) -> bytes:
     """Return the record of an item: its name, and the digests of its data at the source and at the target."""
     there = _ABSENT if target is None else digester.digest(target)
@@ -46,7 +46,7 @@ class PlanDigests:
     def close(self) -> None:
         os.close(self._descriptor)
 
-    def get(self, index: int, item: Item) -> tuple[bytes | None, bytes | None]:
+    def get(self, index: int, item: PlannedItem) -> tuple[bytes | None, bytes | None]:
         """Return the digests of an item, or None for each that was not kept.
 
         The record is at the item's index, or elsewhere if a person removed items from the plan.

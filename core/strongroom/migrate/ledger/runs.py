@@ -43,7 +43,7 @@ from strongroom.migrate.ledger.journal import Journal, progress_in, steps_in
 from strongroom.migrate.ledger.plan_digests import PlanDigests
 from strongroom.migrate.plans.document import parse_lines, plan_digest, plan_lines
 from strongroom.migrate.plans.plan import Plan
-from strongroom.migrate.report import FORMAT, FORMAT_VERSION, Action, Report
+from strongroom.migrate.report import FORMAT, FORMAT_VERSION, MigrationAction, Report
 
 _PLAN = "plan"
 _LOCATIONS = "locations"
@@ -101,7 +101,7 @@ class Run:
         Raises:
             MigrationError: one cannot be read, or has a later format.
         """
-        files = (self.folder / f"{action.value}.report" for action in Action)
+        files = (self.folder / f"{action.value}.report" for action in MigrationAction)
         return sorted((_read_report(file) for file in files if file.is_file()), key=lambda report: report.finished)
 
 

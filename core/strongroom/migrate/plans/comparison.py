@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from strongroom.encoding import to_json_text
 from strongroom.migrate.key_changes import KeyChange, changes
-from strongroom.migrate.plans.plan import Item, OnConflict, PlannedKey, PlannedState
+from strongroom.migrate.plans.plan import OnConflict, PlannedItem, PlannedKey, PlannedState
 from strongroom.secret import Secret, SensitiveDict, Value, protect_data
 
 TARGET_CHANGED = "the target was changed since the plan"
@@ -67,7 +67,7 @@ def differing(target: Mapping[str, Value], source: Mapping[str, Value]) -> list[
     return [key for key, change in changes(target, source).items() if change in {KeyChange.ADDED, KeyChange.CHANGED}]
 
 
-def source_changed(item: Item, source: Secret, *, same: bool | None) -> bool:
+def source_changed(item: PlannedItem, source: Secret, *, same: bool | None) -> bool:
     """Return True if the source differs from the plan.
 
     `same` is the comparison of the digests, or None if none were kept.
@@ -80,7 +80,7 @@ def source_changed(item: Item, source: Secret, *, same: bool | None) -> bool:
     return planned != {name: size(value) for name, value in source.data.items()}
 
 
-def target_changed(item: Item, source: Secret, target: Secret | None, *, same: bool | None) -> bool:
+def target_changed(item: PlannedItem, source: Secret, target: Secret | None, *, same: bool | None) -> bool:
     """Return True if the target changed since the plan was made.
 
     `same` is the comparison of the digests, or None if none were kept.

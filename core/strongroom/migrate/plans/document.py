@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from strongroom.errors import ConfigurationError, shown
 from strongroom.migrate.key_changes import KeyChange
-from strongroom.migrate.plans.plan import Item, OnConflict, Plan, PlannedKey, PlannedMapping, PlannedState
+from strongroom.migrate.plans.plan import OnConflict, Plan, PlannedItem, PlannedKey, PlannedMapping, PlannedState
 
 FORMAT = "strongroom-migration-plan"
 FORMAT_VERSION = 1
@@ -19,7 +19,7 @@ FORMAT_VERSION = 1
 _E = TypeVar("_E", bound=StrEnum)
 _T = TypeVar("_T")
 
-_ITEM = tuple(field.name for field in fields(Item))
+_ITEM = tuple(field.name for field in fields(PlannedItem))
 _KEY = PlannedKey._fields
 _MAPPING = PlannedMapping._fields
 _PLAN = ("format", "version", *(field.name for field in fields(Plan)))
@@ -134,7 +134,7 @@ class _PlanReader:
             raise table.fault("id")  # it becomes the name of a file
         sources = table.each("sources", str)
         for number, item in enumerate(items, start=1):
-            if not isinstance(item, Item) or item.source not in sources:
+            if not isinstance(item, PlannedItem) or item.source not in sources:
                 raise ConfigurationError(f"{self._where}, item {number}: it is not an item of this plan")
         policy, mapping = table.one_of("on_conflict", OnConflict), self._mapping(table)
         return Plan(
@@ -166,9 +166,9 @@ class _PlanReader:
         table = _Object(head.get("mapping", dict), f"{self._where}, mapping", _MAPPING)
         return PlannedMapping(table.get("file", str), table.get("digest", str))
 
-    def _item(self, table: _Object) -> Item:
+    def _item(self, table: _Object) -> PlannedItem:
         source_path, path = table.get("source_path", str), table.get("path", str)
-        return Item(
+        return PlannedItem(
             source=self._share(table.get("source", str)),
             source_path=source_path,
             path=source_path if path == source_path else path,
@@ -244,6 +244,6 @@ def _head(plan: Plan) -> dict[str, object]:
     }
 
 
-def _item(item: Item) -> dict[str, object]:
+def _item(item: PlannedItem) -> dict[str, object]:
     keys = [{"name": key.name, "change": key.change.value, "size": key.size} for key in item.keys]
     return {name: keys if name == "keys" else getattr(item, name) for name in _ITEM}

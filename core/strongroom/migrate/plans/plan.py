@@ -59,7 +59,7 @@ class PlannedKey(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class PlannedItem:
     """One secret of a plan.
 
     Attributes:
@@ -116,7 +116,7 @@ class Plan:
     sources: tuple[str, ...]
     target: str
     on_conflict: OnConflict
-    items: Sequence[Item] = field(default_factory=tuple)
+    items: Sequence[PlannedItem] = field(default_factory=tuple)
     mapping: PlannedMapping | None = None
     backup: bool = True
     encrypt_to: tuple[str, ...] = ()
@@ -130,15 +130,15 @@ class Plan:
         """True if a conflict and the policy FAIL forbid every write."""
         return self.on_conflict is OnConflict.FAIL and any(item.state is PlannedState.CONFLICT for item in self.items)
 
-    def writes(self, item: Item) -> bool:
+    def writes(self, item: PlannedItem) -> bool:
         """Return True if a run writes that item."""
         return self.on_conflict.writes(item.state)
 
-    def covers(self, item: Item) -> bool:
+    def covers(self, item: PlannedItem) -> bool:
         """Return True if the target holds that item after a run."""
         return self.writes(item) or item.state is PlannedState.EQUAL
 
     @property
-    def pending(self) -> list[Item]:
+    def pending(self) -> list[PlannedItem]:
         """The items that a run writes."""
         return [item for item in self.items if self.writes(item)]

@@ -22,7 +22,7 @@ from strongroom.migrate.execution.parallel import OUTAGES, OutageWatch, read_eac
 from strongroom.migrate.ledger.plan_digests import NO_RECORD, digest_record
 from strongroom.migrate.plans.comparison import planned_keys, state_of
 from strongroom.migrate.plans.labels import LabelChanges, carried, lacking, to_write
-from strongroom.migrate.plans.plan import Item, OnConflict, PlannedKey, PlannedState
+from strongroom.migrate.plans.plan import OnConflict, PlannedItem, PlannedKey, PlannedState
 from strongroom.migrate.sources import RESERVED, Selection, Source, labels_of
 from strongroom.migrate.spi import Failure
 from strongroom.paths import check_path, is_rotation_record
@@ -62,7 +62,7 @@ class Planner:
         *,
         backup: bool,
     ) -> None:
-        self.items: list[Item] = []
+        self.items: list[PlannedItem] = []
         self._target = target
         self._has_labels = "versioned" in target.capabilities
         self._selection = selection
@@ -88,7 +88,7 @@ class Planner:
             self._advance()
         self._judge_rotations(source)
 
-    def result(self, sources: Sequence[str]) -> tuple[tuple[Item, ...], Iterator[bytes]]:
+    def result(self, sources: Sequence[str]) -> tuple[tuple[PlannedItem, ...], Iterator[bytes]]:
         """Return the items, ordered by source and path, and the record of digests of each."""
         rank = {name: number for number, name in enumerate(sources)}
         items = self.items
@@ -109,7 +109,7 @@ class Planner:
                     raise error
                 if index is None:
                     index = len(self.items)
-                    self.items.append(Item(source.name, path, "", PlannedState.IMPOSSIBLE))
+                    self.items.append(PlannedItem(source.name, path, "", PlannedState.IMPOSSIBLE))
                 if isinstance(error, ConflictError):
                     self._refuse(index, f"{error.reason}. {error.hint}")
                 else:
@@ -125,11 +125,13 @@ class Planner:
                 if self._selection.paths:
                     raise found.error
                 state = PlannedState.UNMAPPED if found.unmapped else PlannedState.IMPOSSIBLE
-                self.items.append(Item(source.name, found.name, "", state, _reason(found.error)))
+                self.items.append(PlannedItem(source.name, found.name, "", state, _reason(found.error)))
                 self._advance()
                 continue
             path, index = self._selection.target_path(found.path), len(self.items)
-            self.items.append(Item(source.name, found.path, path, PlannedState.CREATE, source_version=found.version))
+            self.items.append(
+                PlannedItem(source.name, found.path, path, PlannedState.CREATE, source_version=found.version)
+            )
             try:
                 check_path(path)
                 if is_rotation_record(path):
@@ -162,7 +164,7 @@ class Planner:
     def _refuse(self, index: int, fault: str) -> None:
         self.items[index] = replace(self.items[index], state=PlannedState.IMPOSSIBLE, reason=fault)
 
-    def _compare(self, source: Source, index: int, secret: Secret, outcome: Secret | StoreError) -> Item:
+    def _compare(self, source: Source, index: int, secret: Secret, outcome: Secret | StoreError) -> PlannedItem:
         item = self.items[index]
         if isinstance(outcome, Secret):
             there: Secret | None = outcome
@@ -198,13 +200,13 @@ class Planner:
             return replace(item, state=PlannedState.IMPOSSIBLE, reason=fault, labels=())
         return replace(item, reason="; ".join(reasons))
 
-    def _impossible(self, item: Item, error: StoreError, what: str = "") -> Item:
+    def _impossible(self, item: PlannedItem, error: StoreError, what: str = "") -> PlannedItem:
         """Return an item that cannot be migrated, or raise the error if the selection names each secret."""
         if self._selection.paths:
             raise error
         return replace(item, state=PlannedState.IMPOSSIBLE, reason=f"{what}{_reason(error)}", labels=())
 
-    def _irreversible(self, item: Item) -> str:
+    def _irreversible(self, item: PlannedItem) -> str:
         """Return why a write without a backup could not be undone, or an empty text if it could."""
         if not self._on_conflict.writes(item.state):
             return ""
@@ -215,7 +217,7 @@ class Planner:
             return f"without a backup it could not be undone: the number of kept versions is unknown: {_reason(error)}"
         return "" if kept > 1 else "the target keeps too few versions to undo it without a backup"
 
-    def _with_labels(self, item: Item, labels: dict[str, str], there: Secret | None) -> Item:
+    def _with_labels(self, item: PlannedItem, labels: dict[str, str], there: Secret | None) -> PlannedItem:
         """Return the item with the labels to write. An equal item becomes a change if it gets labels."""
         if item.state is PlannedState.CONFLICT and self._on_conflict is OnConflict.SKIP:
             return item
@@ -252,11 +254,11 @@ class Planner:
         return tuple(names)
 
 
-def _with_caution(item: Item, what: str, labels: Iterable[str]) -> Item:
+def _with_caution(item: PlannedItem, what: str, labels: Iterable[str]) -> PlannedItem:
     return replace(item, cautions=(*item.cautions, f"{what}: {', '.join(map(shown, labels))}"))
 
 
-def _origin(item: Item) -> str:
+def _origin(item: PlannedItem) -> str:
     return f"{shown(item.source_path)} of {shown(item.source)}"
 
 
