@@ -22,9 +22,9 @@ import strongroom._files.plugin  # noqa: F401
 import strongroom_vault.plugin
 import strongroom_vault.store.kv2_versions  # noqa: F401
 from strongroom.migrate import parse_plan
-from strongroom.migrate.execution import parallel, transfer
-from strongroom.migrate.execution import undo as undoing
-from strongroom.migrate.ledger import journal
+from strongroom.migrate._execution import parallel, transfer
+from strongroom.migrate._execution import undo as undoing
+from strongroom.migrate._ledger import journal
 from support.scenarios.migrations import apply, delete_source, resume, undo
 
 

@@ -22,18 +22,18 @@ from strongroom._lazy_names import lazy_names
 
 # Import each name at first use (PEP 562), so that a plugin that imports `strongroom.migrate.spi` loads nothing else.
 if TYPE_CHECKING:
-    from strongroom.migrate.execution.history import CopiedHistory as CopiedHistory
-    from strongroom.migrate.ledger.runs import Run as Run
-    from strongroom.migrate.ledger.runs import runs as runs
+    from strongroom.migrate._execution.history import CopiedHistory as CopiedHistory
+    from strongroom.migrate._ledger.runs import Run as Run
+    from strongroom.migrate._ledger.runs import runs as runs
+    from strongroom.migrate._plans.document import dump_plan as dump_plan
+    from strongroom.migrate._plans.document import parse_plan as parse_plan
+    from strongroom.migrate._plans.plan import OnConflict as OnConflict
+    from strongroom.migrate._plans.plan import Plan as Plan
+    from strongroom.migrate._plans.plan import PlannedItem as PlannedItem
+    from strongroom.migrate._plans.plan import PlannedKey as PlannedKey
+    from strongroom.migrate._plans.plan import PlannedMapping as PlannedMapping
+    from strongroom.migrate._plans.plan import PlannedState as PlannedState
     from strongroom.migrate.migrator import Migrator as Migrator
-    from strongroom.migrate.plans.document import dump_plan as dump_plan
-    from strongroom.migrate.plans.document import parse_plan as parse_plan
-    from strongroom.migrate.plans.plan import OnConflict as OnConflict
-    from strongroom.migrate.plans.plan import Plan as Plan
-    from strongroom.migrate.plans.plan import PlannedItem as PlannedItem
-    from strongroom.migrate.plans.plan import PlannedKey as PlannedKey
-    from strongroom.migrate.plans.plan import PlannedMapping as PlannedMapping
-    from strongroom.migrate.plans.plan import PlannedState as PlannedState
     from strongroom.migrate.report import ItemResult as ItemResult
     from strongroom.migrate.report import ItemState as ItemState
     from strongroom.migrate.report import MigrationAction as MigrationAction
@@ -46,11 +46,11 @@ else:
     __getattr__, __dir__, __all__ = lazy_names(
         __name__,
         {
-            "strongroom.migrate.execution.history": "CopiedHistory",
-            "strongroom.migrate.ledger.runs": "Run runs",
+            "strongroom.migrate._execution.history": "CopiedHistory",
+            "strongroom.migrate._ledger.runs": "Run runs",
             "strongroom.migrate.migrator": "Migrator",
-            "strongroom.migrate.plans.document": "dump_plan parse_plan",
-            "strongroom.migrate.plans.plan": "PlannedItem OnConflict Plan PlannedKey PlannedMapping PlannedState",
+            "strongroom.migrate._plans.document": "dump_plan parse_plan",
+            "strongroom.migrate._plans.plan": "PlannedItem OnConflict Plan PlannedKey PlannedMapping PlannedState",
             "strongroom.migrate.report": "MigrationAction ItemResult ItemState OnProgress Progress Report html_report",
             "strongroom.migrate.sources": "Selection",
         },

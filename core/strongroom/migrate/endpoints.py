@@ -27,8 +27,8 @@ from strongroom.errors import (
     UnsupportedOperationError,
     shown,
 )
-from strongroom.migrate.plans.mapping_export import MAPPING_FILE, with_mapping
-from strongroom.migrate.plans.plan import Plan, PlannedMapping
+from strongroom.migrate._plans.mapping_export import MAPPING_FILE, with_mapping
+from strongroom.migrate._plans.plan import Plan, PlannedMapping
 from strongroom.migrate.sources import UNREADABLE, ExporterStore, ImporterSource, Source, StoreSource
 from strongroom.migrate.spi import Exporter, Importer
 from strongroom.store import SecretStore, time_limit

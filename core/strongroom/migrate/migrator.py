@@ -17,17 +17,17 @@ from strongroom.errors import (
     StrongroomError,
     shown,
 )
+from strongroom.migrate._execution.history import CopiedHistory, copy_history
+from strongroom.migrate._execution.results import Results
+from strongroom.migrate._execution.source_deletion import SourceDeletion, migrated_items
+from strongroom.migrate._execution.transfer import PlanTransfer, check_rate, report_unwritten
+from strongroom.migrate._execution.undo import Undo
+from strongroom.migrate._execution.verify import TargetVerification
+from strongroom.migrate._ledger.runs import OpenRun, Run, RunLedger, runs
+from strongroom.migrate._plans.mapping_export import planned_mapping
+from strongroom.migrate._plans.plan import OnConflict, Plan, PlannedMapping, PlannedState
+from strongroom.migrate._plans.planner import Planner
 from strongroom.migrate.endpoints import Endpoint, Endpoints, Locations
-from strongroom.migrate.execution.history import CopiedHistory, copy_history
-from strongroom.migrate.execution.results import Results
-from strongroom.migrate.execution.source_deletion import SourceDeletion, migrated_items
-from strongroom.migrate.execution.transfer import PlanTransfer, check_rate, report_unwritten
-from strongroom.migrate.execution.undo import Undo
-from strongroom.migrate.execution.verify import TargetVerification
-from strongroom.migrate.ledger.runs import OpenRun, Run, RunLedger, runs
-from strongroom.migrate.plans.mapping_export import planned_mapping
-from strongroom.migrate.plans.plan import OnConflict, Plan, PlannedMapping, PlannedState
-from strongroom.migrate.plans.planner import Planner
 from strongroom.migrate.report import ItemState, MigrationAction, OnProgress, Report, progress_counter
 from strongroom.migrate.sources import Selection, Source
 

@@ -21,8 +21,8 @@ from strongroom.errors import (
     UnsupportedOperationError,
     shown,
 )
-from strongroom.migrate.execution.parallel import OutageWatch, delete_each, read_each
-from strongroom.migrate.plans.labels import own
+from strongroom.migrate._execution.parallel import OutageWatch, delete_each, read_each
+from strongroom.migrate._plans.labels import own
 from strongroom.migrate.spi import Exporter, Failure, Importer, MigrationOutcome
 from strongroom.paths import ROTATION_RECORD, check_path, check_prefix, is_rotation_record
 from strongroom.rotate.state import parse_document, pending_path

@@ -23,8 +23,8 @@ from strongroom.errors import (
     StoreUnavailableError,
     StrongroomError,
 )
-from strongroom.migrate.plans.mapping_export import read_mapping
-from strongroom.migrate.plans.mapping_file import Destination, MappingFile
+from strongroom.migrate._plans.mapping_export import read_mapping
+from strongroom.migrate._plans.mapping_file import Destination, MappingFile
 from strongroom.migrate.spi import Failure
 from strongroom.secret import Secret, SensitiveDict, Value, check_data, protect, same
 from strongroom.store import Option, Traits

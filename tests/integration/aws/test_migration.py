@@ -14,7 +14,7 @@ from strongroom.errors import (
     SecretTooLargeError,
 )
 from strongroom.migrate import ItemState, OnConflict, PlannedState, Selection
-from strongroom.migrate.execution.drift import Drift, drift
+from strongroom.migrate._execution.drift import Drift, drift
 from strongroom.migrate.sources import StoreSource
 from strongroom.secret import same
 from strongroom.secrets_manager import SecretsManager

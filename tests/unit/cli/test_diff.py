@@ -8,7 +8,7 @@ import pytest
 from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import InvalidPathError, PermissionDeniedError, StoreUnavailableError
 from strongroom.migrate import Selection
-from strongroom.migrate.execution.drift import Drift, drift
+from strongroom.migrate._execution.drift import Drift, drift
 from strongroom.migrate.sources import StoreSource
 from strongroom.store.memory import MemoryStore
 

@@ -11,7 +11,7 @@ import click
 import pytest
 
 from strongroom._cli.exit_codes import ExitCode
-from strongroom.migrate.execution import parallel
+from strongroom.migrate._execution import parallel
 
 CANARY = "canary-77d1"
 

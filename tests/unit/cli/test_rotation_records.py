@@ -14,7 +14,7 @@ from strongroom._cli.options import Invocation
 from strongroom.errors import ConflictError, PermissionDeniedError, UnsupportedOperationError
 from strongroom.logging import fingerprints, masked
 from strongroom.migrate import Migrator, PlannedState, Selection
-from strongroom.migrate.execution.drift import drift
+from strongroom.migrate._execution.drift import drift
 from strongroom.migrate.sources import StoreSource
 from strongroom.paths import MAX_PATH_LENGTH, is_rotation_record
 from strongroom.rotate.state import KEY, pending_path

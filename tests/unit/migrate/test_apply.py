@@ -34,9 +34,9 @@ from strongroom.migrate import (
     html_report,
     runs,
 )
-from strongroom.migrate.execution import transfer
-from strongroom.migrate.ledger import runs as ledger_runs
-from strongroom.migrate.plans.document import plan_lines
+from strongroom.migrate._execution import transfer
+from strongroom.migrate._ledger import runs as ledger_runs
+from strongroom.migrate._plans.document import plan_lines
 from strongroom.migrate.report import progress_counter
 from strongroom.migrate.spi import MigrationOutcome
 from strongroom.secret import Secret
@@ -361,7 +361,7 @@ def test_a_run_that_was_killed_while_its_plan_was_kept_is_none(home, monkeypatch
         yield from itertools.islice(plan_lines(made), 1)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("strongroom.migrate.ledger.runs.plan_lines", killed)
+    monkeypatch.setattr("strongroom.migrate._ledger.runs.plan_lines", killed)
     with pytest.raises(KeyboardInterrupt):
         apply(plan("s", "t", stores=stores, state_folder=home), stores=stores, state_folder=home)
     assert len(list(home.glob("2*"))) == 2

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from strongroom._digest import Digester
 from strongroom.errors import MigrationError
-from strongroom.migrate.ledger.backup import Backup
-from strongroom.migrate.ledger.journal import Journal, JournalEntry, progress_in
-from strongroom.migrate.ledger.plan_digests import NO_RECORD, PlanDigests, digest_record
-from strongroom.migrate.plans.plan import PlannedItem, PlannedState
+from strongroom.migrate._ledger.backup import Backup
+from strongroom.migrate._ledger.journal import Journal, JournalEntry, progress_in
+from strongroom.migrate._ledger.plan_digests import NO_RECORD, PlanDigests, digest_record
+from strongroom.migrate._plans.plan import PlannedItem, PlannedState
 from strongroom.secret import same
 from support.descriptors import open_descriptors
 

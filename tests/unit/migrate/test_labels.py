@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from strongroom.errors import InvalidDataError, PermissionDeniedError, StoreUnavailableError
 from strongroom.migrate import ItemState, OnConflict, PlannedState, Selection, dump_plan, parse_plan, runs
-from strongroom.migrate.execution import parallel
-from strongroom.migrate.ledger.journal import Journal
-from strongroom.migrate.plans.labels import LabelChange, after, kept, record_of, restored, to_write
+from strongroom.migrate._execution import parallel
+from strongroom.migrate._ledger.journal import Journal
+from strongroom.migrate._plans.labels import LabelChange, after, kept, record_of, restored, to_write
 from strongroom.secret import Secret
 from strongroom.store.memory import MemoryStore
 from support.scenarios.migrations import apply, delete_source, failed, plan, resume, states, undo, verify

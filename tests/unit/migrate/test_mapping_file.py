@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from strongroom.env_names import TABLE, EnvironmentMapping
 from strongroom.errors import ConfigurationError, MissingFileError
-from strongroom.migrate.plans.mapping_export import read_mapping, update_mapping, write_mapping
-from strongroom.migrate.plans.mapping_file import (
+from strongroom.migrate._plans.mapping_export import read_mapping, update_mapping, write_mapping
+from strongroom.migrate._plans.mapping_file import (
     MappingEntry,
     MappingFile,
     as_json,

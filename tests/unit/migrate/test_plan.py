@@ -34,8 +34,8 @@ from strongroom.migrate import (
     dump_plan,
     parse_plan,
 )
+from strongroom.migrate._plans.document import parse_lines, plan_lines
 from strongroom.migrate.key_changes import KeyChange
-from strongroom.migrate.plans.document import parse_lines, plan_lines
 from strongroom.migrate.spi import Failure
 from strongroom.secret import Secret
 from strongroom.store.memory import MemoryStore

@@ -13,7 +13,7 @@ from strongroom.errors import (
     PermissionDeniedError,
     StoreUnavailableError,
 )
-from strongroom.migrate.plans.mapping_file import parse_json
+from strongroom.migrate._plans.mapping_file import parse_json
 from strongroom.migrate.spi import Failure
 from strongroom.migrate.variables import VariablesImporter, open_dotenv, open_env, read_variables
 from strongroom.secret import Secret

@@ -13,14 +13,14 @@ from strongroom._cli.options import Invocation, complete, current, json_option, 
 from strongroom._cli.terminal import output
 from strongroom._cli.terminal.confirmation import confirm, describe_store, production_reasons
 from strongroom.errors import ConflictError, MigrationError, shown
+from strongroom.migrate._plans.comparison import HAS_ALL
+from strongroom.migrate._plans.plan import OnConflict, Plan, PlannedState
 from strongroom.migrate.key_changes import KeyChange
-from strongroom.migrate.plans.comparison import HAS_ALL
-from strongroom.migrate.plans.plan import OnConflict, Plan, PlannedState
 from strongroom.migrate.report import ItemResult, ItemState, Report
 
 if TYPE_CHECKING:
     from strongroom.migrate import Migrator
-    from strongroom.migrate.execution.history import CopiedHistory
+    from strongroom.migrate._execution.history import CopiedHistory
 
 
 @click.command("copy")

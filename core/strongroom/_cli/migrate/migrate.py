@@ -18,7 +18,7 @@ from strongroom._cli.options import Invocation, json_option, yes_option
 from strongroom._cli.terminal import output
 from strongroom._cli.terminal.confirmation import confirm, production_reasons
 from strongroom.errors import shown
-from strongroom.migrate.plans.plan import Plan
+from strongroom.migrate._plans.plan import Plan
 
 if TYPE_CHECKING:
     from strongroom._config import Config

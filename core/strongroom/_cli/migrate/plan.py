@@ -23,9 +23,9 @@ from strongroom._cli.terminal.output import Cell
 from strongroom._config import Config, Rank, Setting
 from strongroom.bounded_file import read_bytes
 from strongroom.errors import ConfigurationError, shown
+from strongroom.migrate._plans.document import dump_plan, parse_plan, plan_fields
+from strongroom.migrate._plans.plan import OnConflict, Plan, PlannedItem, PlannedKey, PlannedState
 from strongroom.migrate.key_changes import KeyChange
-from strongroom.migrate.plans.document import dump_plan, parse_plan, plan_fields
-from strongroom.migrate.plans.plan import OnConflict, Plan, PlannedItem, PlannedKey, PlannedState
 from strongroom.secret import SensitiveStr, Value
 
 if TYPE_CHECKING:
@@ -191,8 +191,8 @@ def with_mapping(config: Config, sources: tuple[str, ...], file: Path | None) ->
     if file is None:
         return config
     from strongroom import _plugins as plugins
+    from strongroom.migrate._plans.mapping_export import MAPPING_FILE
     from strongroom.migrate.endpoints import named, parse_spec
-    from strongroom.migrate.plans.mapping_export import MAPPING_FILE
 
     stores = dict(config.stores)
     for spec in map(parse_spec, sources):
@@ -272,7 +272,7 @@ def read_plan(file: Path) -> bytes:
 
 def doubts(made: Plan) -> list[str]:
     """Return the reasons to doubt a plan."""
-    from strongroom.migrate.ledger.runs import RunLedger
+    from strongroom.migrate._ledger.runs import RunLedger
 
     as_made = RunLedger(None).is_as_made(made)
     if as_made is None:

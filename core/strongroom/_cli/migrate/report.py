@@ -16,7 +16,7 @@ from strongroom._cli.exit_codes import ExitCode, code_of_all
 from strongroom._cli.options import complete, json_option
 from strongroom._cli.terminal import output
 from strongroom.errors import ConfigurationError, MigrationError, SecretNotFoundError, shown
-from strongroom.migrate.plans.comparison import HAS_ALL
+from strongroom.migrate._plans.comparison import HAS_ALL
 from strongroom.migrate.report import ItemResult, ItemState, MigrationAction, Report, html_report
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def report_command(run: str | None, *, listing: bool, as_json: bool, html: Path 
 
 def found_run(name: str | None, *, unfinished: bool = False) -> tuple[Run, Plan]:
     """Return the migration of that name, or the last one, with its plan."""
-    from strongroom.migrate.ledger.runs import RunLedger
+    from strongroom.migrate._ledger.runs import RunLedger
 
     with attempt():
         run = RunLedger(None).find(name, unfinished=unfinished)
@@ -101,7 +101,7 @@ def found_run(name: str | None, *, unfinished: bool = False) -> tuple[Run, Plan]
 
 
 def _list(*, as_json: bool) -> None:
-    from strongroom.migrate.ledger.runs import RunLedger, runs
+    from strongroom.migrate._ledger.runs import RunLedger, runs
 
     found = [(run, run.plan()) for run in runs(RunLedger(None).folder)]
     if as_json:

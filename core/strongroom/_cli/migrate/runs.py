@@ -29,7 +29,7 @@ def rate_option(_: click.Context, __: click.Parameter, rate: float | None) -> fl
     Raises:
         click.BadParameter: the rate is unusable.
     """
-    from strongroom.migrate.execution.transfer import check_rate
+    from strongroom.migrate._execution.transfer import check_rate
 
     try:
         return check_rate(rate)

@@ -13,7 +13,7 @@ from strongroom._cli.terminal import output
 from strongroom.errors import shown
 
 if TYPE_CHECKING:
-    from strongroom.migrate.execution.drift import Difference
+    from strongroom.migrate._execution.drift import Difference
     from strongroom.migrate.key_changes import KeyChange
     from strongroom.migrate.spi import Failure
     from strongroom.secret import Secret, Value, Version
@@ -146,8 +146,8 @@ def _compare_stores(
     invocation: Invocation, left: str, right: str, *, history: bool, as_json: bool, given: dict[str, Any]
 ) -> NoReturn:
     from strongroom.migrate import Selection
+    from strongroom.migrate._execution.drift import Drift, drift
     from strongroom.migrate.endpoints import Endpoints
-    from strongroom.migrate.execution.drift import Drift, drift
 
     config = invocation.load()
     selection = Selection(given["prefix"], "", given["include"], given["exclude"])
@@ -212,7 +212,7 @@ def _words(state: Any, left: str, right: str) -> str:
 
 def _details(each: Difference) -> list[str]:
     """Return one line for each kind of difference."""
-    from strongroom.migrate.execution.drift import Drift
+    from strongroom.migrate._execution.drift import Drift
 
     if each.error is not None:
         return [str(each.error)]

@@ -11,8 +11,8 @@ from functools import cache, lru_cache
 from pathlib import Path
 
 from strongroom.errors import StrongroomError
-from strongroom.migrate.ledger.journal import RunProgress, progress_in
-from strongroom.migrate.ledger.runs import Run, runs
+from strongroom.migrate._ledger.journal import RunProgress, progress_in
+from strongroom.migrate._ledger.runs import Run, runs
 
 _RUNNING = 60.0
 """A migration whose journal has grown within this many seconds counts as running."""

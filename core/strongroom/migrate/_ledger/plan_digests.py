@@ -9,7 +9,7 @@ from pathlib import Path
 
 from strongroom import private_file
 from strongroom._digest import Digester
-from strongroom.migrate.plans.plan import PlannedItem
+from strongroom.migrate._plans.plan import PlannedItem
 from strongroom.secret import Value
 
 _SIZE = 32

@@ -37,12 +37,12 @@ from pathlib import Path
 from strongroom import private_file
 from strongroom._digest import Digester
 from strongroom.errors import MigrationError, shown
+from strongroom.migrate._ledger.backup import Backup
+from strongroom.migrate._ledger.journal import Journal, progress_in, steps_in
+from strongroom.migrate._ledger.plan_digests import PlanDigests
+from strongroom.migrate._plans.document import parse_lines, plan_digest, plan_lines
+from strongroom.migrate._plans.plan import Plan
 from strongroom.migrate.endpoints import Locations
-from strongroom.migrate.ledger.backup import Backup
-from strongroom.migrate.ledger.journal import Journal, progress_in, steps_in
-from strongroom.migrate.ledger.plan_digests import PlanDigests
-from strongroom.migrate.plans.document import parse_lines, plan_digest, plan_lines
-from strongroom.migrate.plans.plan import Plan
 from strongroom.migrate.report import FORMAT, FORMAT_VERSION, MigrationAction, Report
 
 _PLAN = "plan"

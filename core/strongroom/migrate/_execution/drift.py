@@ -14,9 +14,9 @@ from strongroom.errors import (
     StrongroomError,
     UnsupportedOperationError,
 )
-from strongroom.migrate.execution.parallel import in_threads
+from strongroom.migrate._execution.parallel import in_threads
+from strongroom.migrate._plans.labels import own
 from strongroom.migrate.key_changes import KeyChange, changes
-from strongroom.migrate.plans.labels import own
 from strongroom.migrate.sources import Listing, Selection, Source, known_labels
 from strongroom.secret import Secret, same
 

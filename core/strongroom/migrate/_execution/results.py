@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 
 from strongroom.errors import MigrationError, StoreError, StrongroomError
 from strongroom.events import Event, EventKind, emit, emit_to_auditors
-from strongroom.migrate.execution.parallel import Retries
-from strongroom.migrate.ledger.runs import OpenRun
+from strongroom.migrate._execution.parallel import Retries
+from strongroom.migrate._ledger.runs import OpenRun
 from strongroom.migrate.report import ItemResult, ItemState, MigrationAction, OnProgress, Report, progress_counter
 from strongroom.secret import Version
 

@@ -15,12 +15,12 @@ from strongroom.errors import (
     UnsupportedOperationError,
     shown,
 )
-from strongroom.migrate.execution.parallel import OutageWatch, SecretWrite, groups, read_each, write_one
-from strongroom.migrate.execution.results import Results
-from strongroom.migrate.ledger.runs import OpenRun
-from strongroom.migrate.plans.comparison import differing
-from strongroom.migrate.plans.labels import form_of, lacking
-from strongroom.migrate.plans.plan import PlannedState
+from strongroom.migrate._execution.parallel import OutageWatch, SecretWrite, groups, read_each, write_one
+from strongroom.migrate._execution.results import Results
+from strongroom.migrate._ledger.runs import OpenRun
+from strongroom.migrate._plans.comparison import differing
+from strongroom.migrate._plans.labels import form_of, lacking
+from strongroom.migrate._plans.plan import PlannedState
 from strongroom.migrate.report import ItemState
 from strongroom.migrate.sources import Source, labels_of
 from strongroom.secret import Secret

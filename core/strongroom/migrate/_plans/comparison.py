@@ -7,8 +7,8 @@ from enum import Enum
 from typing import NamedTuple
 
 from strongroom.encoding import to_json_text
+from strongroom.migrate._plans.plan import OnConflict, PlannedItem, PlannedKey, PlannedState
 from strongroom.migrate.key_changes import KeyChange, changes
-from strongroom.migrate.plans.plan import OnConflict, PlannedItem, PlannedKey, PlannedState
 from strongroom.secret import Secret, SensitiveDict, Value, protect_data
 
 TARGET_CHANGED = "the target was changed since the plan"

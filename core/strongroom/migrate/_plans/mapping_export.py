@@ -14,8 +14,8 @@ from strongroom import private_file
 from strongroom._config import Config, Rank, Setting
 from strongroom.bounded_file import read_text
 from strongroom.errors import ConfigurationError, MissingFileError, shown
-from strongroom.migrate.plans.mapping_file import MappingFile, as_json, as_toml, as_toml_tables, parse_json, parse_toml
-from strongroom.migrate.plans.plan import PlannedMapping
+from strongroom.migrate._plans.mapping_file import MappingFile, as_json, as_toml, as_toml_tables, parse_json, parse_toml
+from strongroom.migrate._plans.plan import PlannedMapping
 
 MAX_SIZE = 1 << 20
 """The largest mapping file that is read, in bytes."""

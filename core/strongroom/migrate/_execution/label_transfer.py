@@ -8,9 +8,9 @@ from contextlib import suppress
 from strongroom._boundary import answers
 from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import ConflictError, PermissionDeniedError, SecretNotFoundError, StoreError
-from strongroom.migrate.execution.parallel import in_threads
-from strongroom.migrate.ledger.runs import OpenRun
-from strongroom.migrate.plans.labels import LabelChanges, after, kept, record_of, restored, to_write
+from strongroom.migrate._execution.parallel import in_threads
+from strongroom.migrate._ledger.runs import OpenRun
+from strongroom.migrate._plans.labels import LabelChanges, after, kept, record_of, restored, to_write
 from strongroom.migrate.sources import Source
 from strongroom.secret import Secret
 

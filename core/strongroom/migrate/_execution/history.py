@@ -11,8 +11,8 @@ from typing import NamedTuple
 from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import ConflictError, SecretNotFoundError, StrongroomError
 from strongroom.events import Event, EventKind, emit, emit_to_auditors
-from strongroom.migrate.execution.parallel import SecretWrite, write_one
-from strongroom.migrate.plans.labels import form_of
+from strongroom.migrate._execution.parallel import SecretWrite, write_one
+from strongroom.migrate._plans.labels import form_of
 from strongroom.migrate.sources import Source
 from strongroom.secret import Version
 

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import PermissionDeniedError, SecretNotFoundError, StoreError, StrongroomError, shown
-from strongroom.migrate.execution.parallel import OutageWatch, read_each
-from strongroom.migrate.execution.results import Results
-from strongroom.migrate.ledger.journal import JournalEntry
-from strongroom.migrate.ledger.runs import OpenRun
-from strongroom.migrate.plans.comparison import HAS_ALL, differing
-from strongroom.migrate.plans.labels import lacking
-from strongroom.migrate.plans.plan import OnConflict, PlannedState
+from strongroom.migrate._execution.parallel import OutageWatch, read_each
+from strongroom.migrate._execution.results import Results
+from strongroom.migrate._ledger.journal import JournalEntry
+from strongroom.migrate._ledger.runs import OpenRun
+from strongroom.migrate._plans.comparison import HAS_ALL, differing
+from strongroom.migrate._plans.labels import lacking
+from strongroom.migrate._plans.plan import OnConflict, PlannedState
 from strongroom.migrate.report import ItemState
 from strongroom.migrate.sources import Source, labels_of
 from strongroom.secret import Secret

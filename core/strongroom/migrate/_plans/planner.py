@@ -18,11 +18,11 @@ from strongroom.errors import (
     UnsupportedOperationError,
     shown,
 )
-from strongroom.migrate.execution.parallel import OUTAGES, OutageWatch, read_each
-from strongroom.migrate.ledger.plan_digests import NO_RECORD, digest_record
-from strongroom.migrate.plans.comparison import planned_keys, state_of
-from strongroom.migrate.plans.labels import LabelChanges, carried, lacking, to_write
-from strongroom.migrate.plans.plan import OnConflict, PlannedItem, PlannedKey, PlannedState
+from strongroom.migrate._execution.parallel import OUTAGES, OutageWatch, read_each
+from strongroom.migrate._ledger.plan_digests import NO_RECORD, digest_record
+from strongroom.migrate._plans.comparison import planned_keys, state_of
+from strongroom.migrate._plans.labels import LabelChanges, carried, lacking, to_write
+from strongroom.migrate._plans.plan import OnConflict, PlannedItem, PlannedKey, PlannedState
 from strongroom.migrate.sources import RESERVED, Selection, Source, labels_of
 from strongroom.migrate.spi import Failure
 from strongroom.paths import check_path, is_rotation_record

@@ -12,14 +12,14 @@ from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import ConflictError, PermissionDeniedError, SecretNotFoundError, StoreError, StrongroomError
-from strongroom.migrate.execution.label_transfer import LabelTransfer
-from strongroom.migrate.execution.parallel import OutageWatch, SecretWrite, read_each, write_each
-from strongroom.migrate.execution.results import Results
-from strongroom.migrate.ledger.journal import JournalEntry, Part
-from strongroom.migrate.ledger.runs import OpenRun
-from strongroom.migrate.plans.comparison import HAS_ALL, SOURCE_CHANGED, Do, decide, source_changed, target_changed
-from strongroom.migrate.plans.labels import form_of
-from strongroom.migrate.plans.plan import PlannedState
+from strongroom.migrate._execution.label_transfer import LabelTransfer
+from strongroom.migrate._execution.parallel import OutageWatch, SecretWrite, read_each, write_each
+from strongroom.migrate._execution.results import Results
+from strongroom.migrate._ledger.journal import JournalEntry, Part
+from strongroom.migrate._ledger.runs import OpenRun
+from strongroom.migrate._plans.comparison import HAS_ALL, SOURCE_CHANGED, Do, decide, source_changed, target_changed
+from strongroom.migrate._plans.labels import form_of
+from strongroom.migrate._plans.plan import PlannedState
 from strongroom.migrate.report import ItemState
 from strongroom.migrate.sources import Source
 from strongroom.secret import Secret, Value, Version

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, TypeAlias
 
-from strongroom.migrate.plans.plan import OnConflict
+from strongroom.migrate._plans.plan import OnConflict
 from strongroom.secret import Value
 
 _FORM_PREFIX = "strongroom:"

@@ -10,8 +10,8 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from strongroom.errors import ConfigurationError, shown
+from strongroom.migrate._plans.plan import OnConflict, Plan, PlannedItem, PlannedKey, PlannedMapping, PlannedState
 from strongroom.migrate.key_changes import KeyChange
-from strongroom.migrate.plans.plan import OnConflict, Plan, PlannedItem, PlannedKey, PlannedMapping, PlannedState
 
 FORMAT = "strongroom-migration-plan"
 FORMAT_VERSION = 1

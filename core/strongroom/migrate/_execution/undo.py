@@ -8,8 +8,8 @@ from typing import NamedTuple
 from strongroom._boundary import answers
 from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import ConflictError, MigrationError, SecretNotFoundError, StoreError, StrongroomError
-from strongroom.migrate.execution.label_transfer import restore_labels
-from strongroom.migrate.execution.parallel import (
+from strongroom.migrate._execution.label_transfer import restore_labels
+from strongroom.migrate._execution.parallel import (
     OutageWatch,
     SecretWrite,
     delete_each,
@@ -18,10 +18,10 @@ from strongroom.migrate.execution.parallel import (
     read_each,
     write_each,
 )
-from strongroom.migrate.execution.results import Results
-from strongroom.migrate.ledger.journal import JournalEntry
-from strongroom.migrate.ledger.runs import OpenRun
-from strongroom.migrate.plans.labels import LabelChanges, record_of
+from strongroom.migrate._execution.results import Results
+from strongroom.migrate._ledger.journal import JournalEntry
+from strongroom.migrate._ledger.runs import OpenRun
+from strongroom.migrate._plans.labels import LabelChanges, record_of
 from strongroom.migrate.report import ItemState
 from strongroom.secret import Secret, Value, Version
 
