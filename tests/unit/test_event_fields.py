@@ -20,8 +20,7 @@ from strongroom import (
 )
 from strongroom._config import RotationConfig
 from strongroom.events import Event, EventKind, audit
-from strongroom.rotate.boundary import GuardedServiceRotator
-from strongroom.rotate.service import ServiceLedger, ServiceSteps
+from strongroom.rotate.service import GuardedServiceRotator, ServiceLedger
 from strongroom.rotate.transaction import Transaction
 from strongroom.store.memory import MemoryStore
 from strongroom.testing import parts_of
@@ -94,9 +93,9 @@ class Engine:
 def rotate_in_service(manager: SecretsManager, fault: StoreError | None = None) -> None:
     """Let a service rotate the secret. The store is not named, so that the chain decides."""
     rotation = RotationConfig("app", "engine")
-    steps = ServiceSteps(parts_of(manager).chain, rotation, GuardedServiceRotator(Engine(fault), "engine"))
+    rotator = GuardedServiceRotator(Engine(fault), "engine", rotation, parts_of(manager).chain)
     with suppress(StrongroomError):
-        Transaction(ServiceLedger(parts_of(manager).chain, rotation, steps), steps, read=manager.get_secret).rotate()
+        Transaction(ServiceLedger(parts_of(manager).chain, rotation, rotator), rotator, read=manager.get_secret).rotate()
 
 
 class Parts(NamedTuple):

@@ -8,32 +8,38 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from datetime import datetime
-from typing import Any
 
 from strongroom._boundary import answers
 from strongroom._boundary.watchdog import Boundary
 from strongroom.errors import AuthenticationError, PermissionDeniedError, StrongroomError
 from strongroom.rotate.spi import CredentialPair, Rotator, ServiceRotator
 from strongroom.secret import SensitiveDict, Value
-from strongroom.store import SecretStore, time_limit
+from strongroom.store import time_limit
 
 STEP_LIMIT = 60.0
 """Seconds that one call of a rotator may take: half of a lease."""
 
 
 class TransactionRotator(ABC):
-    """A rotator as a transaction uses it."""
+    """A rotator as a transaction uses it. Its calls are contained.
+
+    Raises:
+        PluginError: the rotator needs a newer protocol.
+    """
+
+    def __init__(self, plugin: Rotator | ServiceRotator, name: str, path: str) -> None:
+        self.name = name
+        self._path = path
+        self._boundary = Boundary(plugin, name, "rotator")
 
     @property
-    @abstractmethod
-    def name(self) -> str:
-        """The rotator's plugin."""
-
-    @property
-    @abstractmethod
     def is_overdue(self) -> bool:
         """A call that was given up still runs, and may still change the credential."""
+        return self._boundary.is_overdue
+
+    def close(self) -> None:
+        """Close the rotator."""
+        self._boundary.close()
 
     @abstractmethod
     def create(self, current: SensitiveDict) -> Mapping[str, Value]:
@@ -86,27 +92,11 @@ class TransactionRotator(ABC):
 
 
 class GuardedRotator(TransactionRotator):
-    """A rotator whose calls are contained.
-
-    Raises:
-        PluginError: the rotator needs a newer protocol.
-    """
+    """A rotator of a credential that Strongroom generates."""
 
     def __init__(self, rotator: Rotator, name: str, path: str) -> None:
-        self._name = name
+        super().__init__(rotator, name, path)
         self._rotator = rotator
-        self._path = path
-        self._boundary = Boundary(rotator, name, "rotator")
-
-    @property
-    def name(self) -> str:
-        """The rotator's plugin."""
-        return self._name
-
-    @property
-    def is_overdue(self) -> bool:
-        """A call that was given up still runs, and may still change the credential."""
-        return self._boundary.is_overdue
 
     def create(self, current: SensitiveDict) -> Mapping[str, Value]:
         """Return the keys that change."""
@@ -129,49 +119,7 @@ class GuardedRotator(TransactionRotator):
                 self._path, lambda: answers.as_names(self._rotator.revoke(credentials), "revoke"), changes=True
             )
 
-    def close(self) -> None:
-        self._boundary.close()
-
     def _perform(self, method: str, credentials: CredentialPair, *, changes: bool = False) -> None:
         call = getattr(self._rotator, method)
         with time_limit(STEP_LIMIT):
             self._boundary.call(self._path, lambda: answers.as_nothing(call(credentials), method), changes=changes)
-
-
-class GuardedServiceRotator:
-    """A `ServiceRotator` whose calls are contained."""
-
-    def __init__(self, rotator: ServiceRotator, name: str) -> None:
-        self.name = name
-        self.starts_once = rotator.starts_once
-        self._rotator = rotator
-        self._boundary = Boundary(rotator, name, "rotator")
-
-    @property
-    def is_overdue(self) -> bool:
-        """A call that was given up still runs."""
-        return self._boundary.is_overdue
-
-    def start(self, store: SecretStore, path: str) -> None:
-        """Start a rotation, or join the one in progress."""
-        start: Callable[[SecretStore, str], object] = self._rotator.start  # a plugin may return anything
-        self._boundary.call(path, lambda: answers.as_nothing(start(store, path), "start"), changes=True)
-
-    def finished(self, store: SecretStore, path: str) -> bool:
-        return self._boundary.call(path, lambda: _as_flag(self._rotator.finished(store, path)))
-
-    def last_rotation(self, store: SecretStore, path: str) -> datetime | None:
-        return self._boundary.call(path, lambda: _as_time(self._rotator.last_rotation(store, path)))
-
-    def close(self) -> None:
-        self._boundary.close()
-
-
-def _as_flag(answer: Any) -> bool:
-    if not isinstance(answer, bool):
-        raise answers.unexpected("finished", answer, "bool")
-    return answer
-
-
-def _as_time(answer: Any) -> datetime | None:
-    return None if answer is None else answers.as_time("last_rotation", answer, "a time")

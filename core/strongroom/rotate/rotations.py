@@ -18,7 +18,7 @@ from operator import methodcaller
 from typing import TYPE_CHECKING
 
 from strongroom import _plugins as plugins
-from strongroom._boundary.watchdog import open_plugin
+from strongroom._boundary.watchdog import Boundary, open_plugin
 from strongroom._chain.threads import off_loop_to_the_end, off_loop_untimed
 from strongroom._config import Config, RotationConfig
 from strongroom._config.document import listed
@@ -31,9 +31,9 @@ from strongroom.errors import (
 )
 from strongroom.paths import check_path
 from strongroom.rotate import schedule
-from strongroom.rotate.boundary import GuardedRotator, GuardedServiceRotator, TransactionRotator
+from strongroom.rotate.boundary import GuardedRotator, TransactionRotator
 from strongroom.rotate.ledger import Ledger
-from strongroom.rotate.service import ServiceLedger, ServiceSteps
+from strongroom.rotate.service import GuardedServiceRotator, ServiceLedger
 from strongroom.rotate.spi import Rotator, ServiceRotator
 from strongroom.rotate.state import RotationState, RotationStep
 from strongroom.rotate.transaction import Transaction, now_utc
@@ -252,35 +252,32 @@ class Rotations:
         return about
 
     @contextmanager
-    def _opened(self, path: str) -> Iterator[tuple[RotationConfig, GuardedRotator | GuardedServiceRotator]]:
+    def _opened(self, path: str) -> Iterator[tuple[RotationConfig, TransactionRotator]]:
         about = self._about(path)
-        rotator = open_rotator(self._config, path)
+        opened, plugin = _open_plugin(self._config, path), about.rotator.plugin
+        rotator: TransactionRotator
+        if isinstance(opened, ServiceRotator):
+            rotator = GuardedServiceRotator(opened, plugin, about, self._chain)
+        else:
+            rotator = GuardedRotator(opened, plugin, path)
         try:
             yield about, rotator
         finally:
             rotator.close()
 
-    def _transaction(
-        self, about: RotationConfig, rotator: GuardedRotator | GuardedServiceRotator
-    ) -> tuple[Transaction, Ledger]:
-        steps: TransactionRotator
-        ledger: Ledger
+    def _transaction(self, about: RotationConfig, rotator: TransactionRotator) -> tuple[Transaction, Ledger]:
         if isinstance(rotator, GuardedServiceRotator):
-            steps, ledger = self._at_service(about, rotator)
+            ledger: Ledger = ServiceLedger(self._chain, about, rotator)
         else:
-            steps, ledger = rotator, Ledger(self._chain, about.path, about.store)
+            ledger = Ledger(self._chain, about.path, about.store)
         transaction = Transaction(
             ledger,
-            steps,
+            rotator,
             grace=timedelta(seconds=about.grace),
             read=self._read,
             clock=self._clock,
         )
         return transaction, ledger
-
-    def _at_service(self, about: RotationConfig, rotator: GuardedServiceRotator) -> tuple[ServiceSteps, ServiceLedger]:
-        steps = ServiceSteps(self._chain, about, rotator)
-        return steps, ServiceLedger(self._chain, about, steps)
 
     def _read(self, path: str) -> SensitiveDict:
         data = self._chain.resolve(path, fresh=True).value
@@ -352,16 +349,16 @@ class Rotations:
         with self._opened(about.path) as (_, rotator):
             if not isinstance(rotator, GuardedServiceRotator):
                 return None
-            steps, ledger = self._at_service(about, rotator)
+            ledger = ServiceLedger(self._chain, about, rotator)
             state, _ = ledger.load()
             found = self._status(about, ledger, state)
-            if found.unfinished or steps.is_finished():
+            if found.unfinished or rotator.is_finished():
                 return found
             return replace(found, state=RotationStep.APPLIED.value, unfinished=True)
 
 
-def open_rotator(config: Config, path: str) -> GuardedRotator | GuardedServiceRotator:
-    """Return the rotator of a secret, which is not connected yet.
+def _open_plugin(config: Config, path: str) -> Rotator | ServiceRotator:
+    """Return the rotator of a secret as its plugin returns it, which is not connected yet.
 
     Raises:
         PluginError: the plugin is not installed or broken.
@@ -371,16 +368,14 @@ def open_rotator(config: Config, path: str) -> GuardedRotator | GuardedServiceRo
     about = config.rotations[path].rotator
     opener = plugins.opener(config.with_store(about), path, plugins.ROTATORS)
     opened = open_plugin(opener, about.plugin, "rotator")
-    if isinstance(opened, ServiceRotator):
-        return GuardedServiceRotator(opened, about.plugin)
-    if isinstance(opened, Rotator):
-        return GuardedRotator(opened, about.plugin, path)
+    if isinstance(opened, ServiceRotator | Rotator):
+        return opened
     raise plugins.broken(about.plugin, opened, "rotator")
 
 
 def check_rotation(config: Config, path: str) -> None:
     """Raise the error in the table of a rotation, if it has one. Nothing is connected."""
-    open_rotator(config, path).close()
+    Boundary(_open_plugin(config, path), config.rotations[path].rotator.plugin, "rotator").close()
 
 
 def _unknown_age(about: RotationConfig) -> UnsupportedOperationError:

@@ -13,13 +13,14 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from strongroom._boundary import answers
 from strongroom._config import RotationConfig
 from strongroom.errors import StoreUnavailableError, UnsupportedOperationError, shown
-from strongroom.rotate.boundary import GuardedServiceRotator, TransactionRotator
+from strongroom.rotate.boundary import TransactionRotator
 from strongroom.rotate.ledger import Ledger
-from strongroom.rotate.spi import CredentialPair
+from strongroom.rotate.spi import CredentialPair, ServiceRotator
 from strongroom.rotate.state import RotationState, RotationStep
 from strongroom.secret import Secret, SensitiveDict, Value, Version
 from strongroom.store import SecretStore
@@ -36,36 +37,27 @@ _PAUSE = 2.0
 """Seconds to wait for a rotation, and between two questions."""
 
 
-class ServiceSteps(TransactionRotator):
-    """The steps of a rotation that the secret's own store carries out."""
+class GuardedServiceRotator(TransactionRotator):
+    """A rotator of a secret whose own store carries the rotation out.
 
-    def __init__(self, chain: Chain, about: RotationConfig, rotator: GuardedServiceRotator) -> None:
-        self._chain = chain
-        self._about = about
+    Attributes:
+        starts_once: True if the service joins two requests for one due date.
+    """
+
+    def __init__(self, rotator: ServiceRotator, name: str, about: RotationConfig, chain: Chain) -> None:
+        super().__init__(rotator, name, about.path)
+        self.starts_once = rotator.starts_once
         self._rotator = rotator
-
-    @property
-    def name(self) -> str:
-        """The rotator's plugin."""
-        return self._rotator.name
-
-    @property
-    def is_overdue(self) -> bool:
-        """A call that was given up still runs."""
-        return self._rotator.is_overdue
-
-    @property
-    def starts_once(self) -> bool:
-        """The service joins two requests for one due date."""
-        return self._rotator.starts_once
+        self._store = about.store
+        self._chain = chain
 
     def last_rotation(self) -> datetime | None:
         """Return the time of the last rotation, if the service tells."""
-        return self._at_store(lambda store: self._rotator.last_rotation(store, self._about.path))
+        return self._at_store(lambda store: _as_time(self._rotator.last_rotation(store, self._path)))
 
     def is_finished(self) -> bool:
         """Return True if the service is not rotating the secret."""
-        return self._at_store(lambda store: self._rotator.finished(store, self._about.path), changes="rotate")
+        return self._at_store(lambda store: _as_flag(self._rotator.finished(store, self._path)))
 
     def create(self, current: SensitiveDict) -> Mapping[str, Value]:
         """Return no key: the service makes the new credential."""
@@ -74,7 +66,9 @@ class ServiceSteps(TransactionRotator):
 
     def apply(self, credentials: CredentialPair) -> None:
         """Start the rotation."""
-        self._at_store(lambda store: self._rotator.start(store, credentials.path), changes="rotate")
+        del credentials
+        start: Callable[[SecretStore, str], object] = self._rotator.start  # a plugin may return anything
+        self._at_store(lambda store: answers.as_nothing(start(store, self._path), "start"), changes=True)
 
     def prove(self, credentials: CredentialPair, keep_lease: Callable[[], object] = lambda: None) -> None:
         """Wait until the service has finished.
@@ -82,12 +76,13 @@ class ServiceSteps(TransactionRotator):
         Raises:
             StoreUnavailableError: it does not finish.
         """
+        del credentials
         end = time.monotonic() + _LIMIT
         while not self.is_finished():
             if time.monotonic() >= end:
                 reason = f"its rotation has not finished after {_LIMIT:.0f} s"
                 hint = "Look at the service's own log"
-                raise StoreUnavailableError(credentials.path, reason, store=self._about.store, hint=hint)
+                raise StoreUnavailableError(self._path, reason, store=self._store, hint=hint)
             time.sleep(_PAUSE)
             keep_lease()
 
@@ -96,14 +91,24 @@ class ServiceSteps(TransactionRotator):
         del credentials
         return ()
 
-    def _at_store(self, operation: Callable[[SecretStore], _R], *, changes: str = "") -> _R:
+    def _at_store(self, operation: Callable[[SecretStore], _R], *, changes: bool = False) -> _R:
         """Return the operation's result on the object of the store that serves the path."""
-        path = self._about.path
 
         def at_object(guarded: GuardedStore) -> _R:
-            return operation(guarded.unwrapped(path))
+            store = guarded.unwrapped(self._path)
+            return self._boundary.call(self._path, lambda: operation(store), changes=changes)
 
-        return self._chain.at_target(path, self._about.store, at_object, changes=changes)
+        return self._chain.at_target(self._path, self._store, at_object, changes="rotate" if changes else "")
+
+
+def _as_flag(answer: Any) -> bool:
+    if not isinstance(answer, bool):
+        raise answers.unexpected("finished", answer, "bool")
+    return answer
+
+
+def _as_time(answer: Any) -> datetime | None:
+    return None if answer is None else answers.as_time("last_rotation", answer, "a time")
 
 
 class ServiceLedger(Ledger):
@@ -116,10 +121,10 @@ class ServiceLedger(Ledger):
         UnsupportedOperationError: no store of the chain can record what has to be recorded.
     """
 
-    def __init__(self, chain: Chain, about: RotationConfig, steps: ServiceSteps) -> None:
+    def __init__(self, chain: Chain, about: RotationConfig, rotator: GuardedServiceRotator) -> None:
         super().__init__(chain, about.path, about.store)
-        self._steps = steps
-        self.is_recorded = about.every is not None and not steps.starts_once
+        self._rotator = rotator
+        self.is_recorded = about.every is not None and not rotator.starts_once
         self._record = _record(chain, about) if self.is_recorded else None
 
     def secret(self) -> Secret:
@@ -134,12 +139,12 @@ class ServiceLedger(Ledger):
     def load(self) -> tuple[RotationState | None, Version | None]:
         """Return the state, with what the service tells of its last rotation."""
         state, version = self._record.load() if self._record is not None else (None, None)
-        last = self._steps.last_rotation()
+        last = self._rotator.last_rotation()
         if last is None:
             return state, version
         if state is None:
             state = RotationState(
-                "", self._steps.name, RotationStep.DONE, started=last, changed=last, last_success=last
+                "", self._rotator.name, RotationStep.DONE, started=last, changed=last, last_success=last
             )
         elif state.last_success is None or last > state.last_success:
             # A process that has died had started the rotation, or somebody else has rotated.

@@ -3,11 +3,11 @@
 import threading
 from datetime import UTC, datetime
 from itertools import count
-from types import SimpleNamespace
 
 import pytest
 
 from strongroom._boundary import watchdog
+from strongroom._config import RotationConfig
 from strongroom.errors import (
     ConflictError,
     PluginError,
@@ -18,7 +18,8 @@ from strongroom.errors import (
     WriteOutcomeUnknownError,
 )
 from strongroom.rotate import boundary
-from strongroom.rotate.boundary import GuardedRotator, GuardedServiceRotator
+from strongroom.rotate.boundary import GuardedRotator
+from strongroom.rotate.service import GuardedServiceRotator
 from strongroom.rotate.spi import CredentialPair
 from strongroom.rotate.state import RotationStep
 from strongroom.secret import SensitiveDict
@@ -188,10 +189,14 @@ def test_a_proof_that_still_runs_is_undone(rotating, hurried):
 
 
 SERVICE = {
-    "start": lambda rotator: rotator.start(None, PATH),
-    "finished": lambda rotator: rotator.finished(None, PATH),
-    "last_rotation": lambda rotator: rotator.last_rotation(None, PATH),
+    "start": lambda rotator: rotator.apply(CREDENTIALS),
+    "finished": lambda rotator: rotator.is_finished(),
+    "last_rotation": lambda rotator: rotator.last_rotation(),
 }
+
+
+def at_service(rotating, **does):
+    return GuardedServiceRotator(Rotator(**does), "corp", RotationConfig(PATH, "corp"), rotating.manager._chain)
 
 
 @pytest.mark.parametrize(
@@ -204,17 +209,16 @@ SERVICE = {
         ("last_rotation", returns(datetime(2026, 1, 1)), "a time without a time zone"),  # noqa: DTZ001  # that is wrong
     ],
 )
-def test_a_service_rotator_cannot_break_a_rotation(method, does, says):
+def test_a_service_rotator_cannot_break_a_rotation(rotating, method, does, says):
     """The error names the rotator, not the store."""
     with pytest.raises(StoreError) as caught:
-        SERVICE[method](GuardedServiceRotator(Rotator(**{method: does}), "corp"))
+        SERVICE[method](at_service(rotating, **{method: does}))
     assert says in str(caught.value)
     assert "store corp" in str(caught.value)
 
 
-def test_answers_of_a_service_rotator_are_returned():
+def test_answers_of_a_service_rotator_are_returned(rotating):
     now = datetime.now(UTC)
-    rotator = Rotator(finished=returns(True), last_rotation=returns(now))
-    guarded = GuardedServiceRotator(rotator, "corp")
-    assert guarded.finished(SimpleNamespace(), PATH) is True
-    assert guarded.last_rotation(SimpleNamespace(), PATH) == now
+    rotator = at_service(rotating, finished=returns(True), last_rotation=returns(now))
+    assert rotator.is_finished() is True
+    assert rotator.last_rotation() == now

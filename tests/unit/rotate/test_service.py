@@ -8,9 +8,8 @@ from strongroom._config import RotationConfig
 from strongroom._manager import SecretsManager
 from strongroom.errors import ConflictError, StoreUnavailableError, UnsupportedOperationError
 from strongroom.rotate import service
-from strongroom.rotate.boundary import GuardedServiceRotator
 from strongroom.rotate.ledger import Ledger
-from strongroom.rotate.service import ServiceLedger, ServiceSteps
+from strongroom.rotate.service import GuardedServiceRotator, ServiceLedger
 from strongroom.rotate.state import LEASE, RotationStep
 from strongroom.rotate.transaction import Transaction
 from strongroom.store.memory import MemoryStore
@@ -65,9 +64,9 @@ def transaction(time, engine):
         about = RotationConfig(PATH, "engine", every=timedelta(days=30).total_seconds())
 
         def made():
-            steps = ServiceSteps(manager._chain, about, GuardedServiceRotator(engine, "engine"))
-            ledger = ServiceLedger(manager._chain, about, steps)
-            return Transaction(ledger, steps, read=manager.get_secret, clock=time)
+            rotator = GuardedServiceRotator(engine, "engine", about, manager._chain)
+            ledger = ServiceLedger(manager._chain, about, rotator)
+            return Transaction(ledger, rotator, read=manager.get_secret, clock=time)
 
         made.record = lambda: Ledger(manager._chain, PATH).load()[0]
         yield made
