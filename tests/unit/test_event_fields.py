@@ -95,7 +95,9 @@ def rotate_in_service(manager: SecretsManager, fault: StoreError | None = None) 
     rotation = RotationConfig("app", "engine")
     rotator = GuardedServiceRotator(Engine(fault), "engine", rotation, parts_of(manager).chain)
     with suppress(StrongroomError):
-        Transaction(ServiceLedger(parts_of(manager).chain, rotation, rotator), rotator, read=manager.get_secret).rotate()
+        Transaction(
+            ServiceLedger(parts_of(manager).chain, rotation, rotator), rotator, read=manager.get_secret
+        ).rotate()
 
 
 class Parts(NamedTuple):

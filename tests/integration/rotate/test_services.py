@@ -16,15 +16,13 @@ from botocore.config import Config
 from strongroom import SecretsManager
 from strongroom.errors import (
     ConfigurationError,
-    ConflictError,
     PermissionDeniedError,
     UnsupportedOperationError,
 )
 from strongroom.rotate import service
-from strongroom.rotate.ledger import Ledger
 from strongroom.rotate.rotations import Rotations
 from strongroom.rotate.runner import Runner
-from strongroom.rotate.state import RotationState, RotationStep, pending_path
+from strongroom.rotate.state import pending_path
 from strongroom.rotate.transaction import Transaction
 from strongroom.testing import parts_of
 from strongroom_aws.plugin import open_secrets_manager
@@ -153,29 +151,11 @@ def test_of_two_schedulers_that_look_at_one_moment_one_rotates(engine, settings,
     assert engine.rotations == 2
 
 
-def test_a_rotation_by_hand_waits_for_the_lease_of_another_process(engine):
-    time = Time(datetime.now(UTC).isoformat())
-    with engine.configure('role = "app"\nevery = "30d"\n') as manager:
-        rotations = scheduler(manager, time)._rotations
-        state = RotationState("r1", "vault-database", RotationStep.CREATED, time(), time(), last_success=time()).owned(
-            "another", time()
-        )
-        Ledger(parts_of(manager).chain, PATH, "kv").save(state, {}, None)
-        with pytest.raises(ConflictError, match="another is rotating it"):
-            rotations.rotate(PATH)
-        assert engine.rotations == 0
-        time.move(minutes=3)
-        assert rotations.rotate(PATH).state == "done"
-    assert engine.rotations == 1
-
-
-@pytest.mark.parametrize("asked", [False, True], ids=["before", "after"])
-def test_a_scheduler_that_dies_leaves_the_rotation_to_another(engine, asked, monkeypatch):
-    """Before or after it has asked the engine. The other one waits for its lease, and asks if nobody has."""
+def test_a_scheduler_that_dies_after_its_request_leaves_one_rotation(engine, monkeypatch):
+    """Another one sees in the engine that it has rotated."""
 
     def die(rotator, store, path):
-        if asked:
-            start(rotator, store, path)
+        start(rotator, store, path)
         raise Killed
 
     time = Time(datetime.now(UTC).isoformat())
@@ -189,23 +169,10 @@ def test_a_scheduler_that_dies_leaves_the_rotation_to_another(engine, asked, mon
                 scheduler(manager, time).run_once()
         assert scheduler(manager, time).run_once() == []
         [status] = manager.rotations.status()
-        assert (status.state, status.unfinished) == ("applied" if asked else "created", True)
+        assert (status.state, status.unfinished) == ("applied", True)
         time.move(minutes=3)
         assert [outcome.status.state for outcome in scheduler(manager, time).run_once()] == ["done"]
     assert engine.rotations == 1
-
-
-def test_a_request_that_fails_is_repeated_after_a_pause(engine):
-    time = Time(datetime.now(UTC).isoformat())
-    time.move(days=31)
-    engine.postgres.run(f"DROP ROLE {engine.user}")
-    with engine.configure('role = "app"\nevery = "30d"\n') as manager:
-        [outcome] = scheduler(manager, time).run_once()
-        assert outcome.error is not None
-        assert scheduler(manager, time).run_once() == []
-        engine.postgres.run(f"CREATE ROLE {engine.user} LOGIN")
-        time.move(minutes=1)
-        assert [outcome.status.failures for outcome in scheduler(manager, time).run_once()] == [0]
 
 
 def test_a_policy_for_the_role_and_the_record_is_enough(engine):
