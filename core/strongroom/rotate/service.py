@@ -55,9 +55,13 @@ class GuardedServiceRotator(TransactionRotator):
         """Return the time of the last rotation, if the service tells."""
         return self._at_store(lambda store: _as_time(self._rotator.last_rotation(store, self._path)))
 
-    def is_finished(self) -> bool:
-        """Return True if the service is not rotating the secret."""
-        return self._at_store(lambda store: _as_flag(self._rotator.finished(store, self._path)))
+    def is_finished(self, *, changes: str = "") -> bool:
+        """Return True if the service is not rotating the secret.
+
+        Args:
+            changes: see `Chain.at_target`.
+        """
+        return self._at_store(lambda store: _as_flag(self._rotator.finished(store, self._path)), changes=changes)
 
     def create(self, current: SensitiveDict) -> Mapping[str, Value]:
         """Return no key: the service makes the new credential."""
@@ -68,7 +72,9 @@ class GuardedServiceRotator(TransactionRotator):
         """Start the rotation."""
         del credentials
         start: Callable[[SecretStore, str], object] = self._rotator.start  # a plugin may return anything
-        self._at_store(lambda store: answers.as_nothing(start(store, self._path), "start"), changes=True)
+        self._at_store(
+            lambda store: answers.as_nothing(start(store, self._path), "start"), changes="rotate", starts=True
+        )
 
     def prove(self, credentials: CredentialPair, keep_lease: Callable[[], object] = lambda: None) -> None:
         """Wait until the service has finished.
@@ -78,7 +84,7 @@ class GuardedServiceRotator(TransactionRotator):
         """
         del credentials
         end = time.monotonic() + _LIMIT
-        while not self.is_finished():
+        while not self.is_finished(changes="rotate"):  # the secret changes at the end
             if time.monotonic() >= end:
                 reason = f"its rotation has not finished after {_LIMIT:.0f} s"
                 hint = "Look at the service's own log"
@@ -91,14 +97,14 @@ class GuardedServiceRotator(TransactionRotator):
         del credentials
         return ()
 
-    def _at_store(self, operation: Callable[[SecretStore], _R], *, changes: bool = False) -> _R:
+    def _at_store(self, operation: Callable[[SecretStore], _R], *, changes: str = "", starts: bool = False) -> _R:
         """Return the operation's result on the object of the store that serves the path."""
 
         def at_object(guarded: GuardedStore) -> _R:
             store = guarded.unwrapped(self._path)
-            return self._boundary.call(self._path, lambda: operation(store), changes=changes)
+            return self._boundary.call(self._path, lambda: operation(store), changes=starts)
 
-        return self._chain.at_target(self._path, self._store, at_object, changes="rotate" if changes else "")
+        return self._chain.at_target(self._path, self._store, at_object, changes=changes)
 
 
 def _as_flag(answer: Any) -> bool:

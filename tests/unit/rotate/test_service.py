@@ -14,6 +14,7 @@ from strongroom.rotate.state import LEASE, RotationStep
 from strongroom.rotate.transaction import Transaction
 from strongroom.store.memory import MemoryStore
 from support.scenarios.rotating import PATH, Killed, Time
+from support.stores import RemoteStore
 
 
 class Engine:
@@ -140,3 +141,19 @@ def test_it_cannot_be_undone(transaction, engine, time):
     with pytest.raises(UnsupportedOperationError, match="'engine' leaves the rotation to the service"):
         transaction().undo()
     assert len(engine.started) == 1
+
+
+def test_a_read_while_the_service_works_does_not_keep_the_old_credential(engine):
+    store = RemoteStore({PATH: {"password": "old-password"}})
+    engine.starts_once, engine.questions = True, 1
+    with SecretsManager(chain=[store], cache_ttl=300) as manager:
+
+        def read_and_change():
+            assert manager.get_secret(PATH, "password") == "old-password"
+            store.write(PATH, {"password": "new-password"})
+
+        engine.meanwhile = read_and_change
+        about = RotationConfig(PATH, "engine")
+        rotator = GuardedServiceRotator(engine, "engine", about, manager._chain)
+        Transaction(ServiceLedger(manager._chain, about, rotator), rotator, read=manager.get_secret).rotate()
+        assert manager.get_secret(PATH, "password") == "new-password"
