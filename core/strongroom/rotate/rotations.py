@@ -153,6 +153,8 @@ class Rotations:
         """
         with self._opened(path) as (about, rotator):
             transaction, ledger = self._transaction(about, rotator)
+            if about.every is None and not ledger.is_recorded:  # nothing is due, and nobody has left anything
+                return None
             state, _ = ledger.load()
             now = self._clock()
             if state is not None and state.unfinished and not self._can_go_on(about, state, now):
@@ -160,7 +162,7 @@ class Rotations:
 
             def wanted(state: RotationState | None, secret: Secret) -> bool:
                 last = _last(state, secret)
-                if last is None and about.every is not None and not ledger.is_recorded:
+                if last is None and not ledger.is_recorded:
                     raise _unknown_age(about)
                 return not schedule.is_paused(state, now) and schedule.is_due(about, last, now)
 

@@ -198,6 +198,12 @@ def test_a_schedule_needs_a_store_for_its_record(engine):
     assert engine.rotations == 0
 
 
+def test_without_a_schedule_the_engine_is_not_asked(engine):
+    with engine.configure('role = "app"\n') as manager:
+        assert Runner(manager.rotations).run_once() == []
+    assert engine.openbao.requests(f"{engine.mount}/static-roles/app", operation="read") == 0
+
+
 def test_what_the_engine_refuses_is_named(engine):
     with engine.configure('role = "none"\n') as manager, pytest.raises(ConfigurationError, match="static role 'none'"):
         manager.rotations.rotate(PATH)
