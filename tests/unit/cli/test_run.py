@@ -88,20 +88,6 @@ print(discovery.load().environment, strongroom.get_secret("app/flags", "list"))
 """
 
 
-@pytest.mark.parametrize("locale", [{}, {"LC_CTYPE": "C"}, {"LC_CTYPE": "C.UTF-8"}, {"LANG": "C"}], ids=str)
-def test_the_command_has_no_variable_of_pythons_own(script, locale):
-    """Python puts one in where there is no locale, and its commands would have it."""
-    done = subprocess.run(
-        [script, "run", "env"],
-        env={"PATH": os.environ["PATH"], "STRONGROOM_TRUSTED_PATHS": str(Path.cwd()), **locale},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    names = re.findall(r"^(L\w+)=(.*)$", done.stdout, re.MULTILINE)
-    assert dict(names) == locale
-
-
 def test_the_command_has_the_configuration_that_was_chosen(called, configuration, monkeypatch):
     """What an application reads by itself, it reads from the same file and environment, wherever it goes."""
     monkeypatch.setenv("STRONGROOM_CONFIG", "elsewhere.toml")

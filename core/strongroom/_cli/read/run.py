@@ -27,9 +27,6 @@ from strongroom.secret import observe
 if TYPE_CHECKING:
     from strongroom.required_secrets import Requirement
 
-_LOCALES = {"C.UTF-8", "C.utf8", "UTF-8"}
-"""Values of LC_CTYPE that Python sets itself in the C locale: https://peps.python.org/pep-0538/"""
-
 
 @click.command("run", context_settings={"allow_interspersed_args": False})
 @click.option(
@@ -113,7 +110,7 @@ def run_command(
         redacted_output(known) if redact else contextlib.nullcontext(),
     ):
         secret_variables.require(answers, f"{command[0]} was not started")
-        withheld = without_credentials(_original_environment(), config, plugins.schemas())
+        withheld = without_credentials(os.environ, config, plugins.schemas())
         inherited = {**withheld, **_selection(invocation), **secrets.interpolate(found.texts)}
         variables = environment(inherited, answers)
         code = None
@@ -144,21 +141,6 @@ def environment(inherited: Mapping[str, str], answers: Sequence[Requirement]) ->
     """
     found = {os.fsencode(answer.variable): _content(answer) for answer in answers if answer.resolution is not None}
     return {os.fsencode(name): os.fsencode(value) for name, value in inherited.items()} | found
-
-
-def _original_environment() -> dict[str, str]:
-    """Return the variables that this process was started with, without an LC_CTYPE that Python has set itself."""
-    variables = dict(os.environ)
-    if variables.get("LC_CTYPE") in _LOCALES:
-        try:
-            lines = Path("/proc/self/environ").read_bytes().split(b"\0")
-        except OSError:  # not Linux: LC_CTYPE is harmless, and may be intended
-            return variables
-        del variables["LC_CTYPE"]
-        for name, _, value in (line.partition(b"=") for line in lines):
-            if name == b"LC_CTYPE":
-                variables["LC_CTYPE"] = os.fsdecode(value)
-    return variables
 
 
 def _selection(invocation: Invocation) -> dict[str, str]:
