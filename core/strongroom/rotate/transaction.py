@@ -21,27 +21,23 @@ from strongroom.errors import (
     ConflictError,
     InvalidDataError,
     PermissionDeniedError,
-    RotationError,
     StrongroomError,
-    UnfinishedRotationError,
     UnsupportedOperationError,
     shown,
 )
-from strongroom.rotate import audit
+from strongroom.rotate import audit, failures
 from strongroom.rotate.boundary import TransactionRotator
 from strongroom.rotate.ledger import Ledger
 from strongroom.rotate.spi import CredentialPair
 from strongroom.rotate.state import (
     KEY,
     LEASE,
-    SKEW,
     RotationAction,
     RotationState,
     RotationStep,
     copied_keys,
     is_promoted,
     is_unchanged,
-    pending_path,
 )
 from strongroom.secret import Secret, SensitiveDict, Value, Version, check_data, protect_data, same
 
@@ -51,9 +47,6 @@ _AFTER = {
     RotationAction.PROMOTE: RotationStep.PROMOTED,
     RotationAction.REVOKE: RotationStep.DONE,
 }
-
-
-_SEE_STATUS = "Run strongroom rotate status to see how far it is"
 
 
 def now_utc() -> datetime:
@@ -156,7 +149,7 @@ class Transaction:
         loaded = self._load()
         if loaded is not None and loaded.of_service:
             reason = f"the rotator {loaded.rotator!r} leaves the rotation to the service, which finishes it"
-            raise UnsupportedOperationError(self._path, reason, hint=_SEE_STATUS)
+            raise UnsupportedOperationError(self._path, reason, hint=failures.SEE_STATUS)
         if loaded is not None and loaded.step is RotationStep.DONE:
             self._check_rotator(loaded)
             self._grace = timedelta(0)
@@ -309,7 +302,7 @@ class Transaction:
             self._secret = self._ledger.secret().data
         except StrongroomError as error:
             self._release()
-            raise self._unfinished_error(RotationAction.UNDO, error, "undo") from None
+            raise failures.unfinished(self._path, RotationAction.UNDO, error, "undo") from None
         return self._save(state.after(RotationStep.UNDOING, self._clock()), command="undo")
 
     def _finish_undo(self, state: RotationState) -> RotationState:
@@ -336,7 +329,7 @@ class Transaction:
         except StrongroomError as error:
             self._record(RotationAction.UNDO, began, error)
             self._release()
-            raise self._unfinished_error(RotationAction.UNDO, error, "undo") from None
+            raise failures.unfinished(self._path, RotationAction.UNDO, error, "undo") from None
         undone = self._save(self._undone(state))
         self._record(RotationAction.UNDO, began)
         return undone
@@ -358,20 +351,9 @@ class Transaction:
             raise error
         if action is RotationAction.REVOKE or (action is RotationAction.APPLY and self._rotator.is_overdue):
             self._release()
-            raise self._unfinished_error(action, error, "resume")
+            raise failures.unfinished(self._path, action, error, "resume")
         self._finish_undo(self._begin_undo(state))
-        what, end = "Rotation", "It was undone, and the old credential works. Remove the cause, then"
-        if state.back:
-            what, end = (
-                "Undo of the rotation",
-                "The stored credential works, and the one before does not. To replace it,",
-            )
-        raise RotationError(
-            f"{what} of {shown(self._path)} failed at step {action} ({audit.reason_of(error)}). {end} "
-            f"run: strongroom rotate {shown(self._path)}",
-            self._path,
-            action.value,
-        )
+        raise failures.undone(self._path, action, error, back=state.back)
 
     # --- lease and state ----------------------------------------------------------------------------------------------
 
@@ -413,14 +395,7 @@ class Transaction:
 
     def _busy(self, reason: str) -> ConflictError:
         state, _ = self._ledger.load()
-        hint = _SEE_STATUS
-        if state is not None and state.unfinished and state.lease_until is not None:
-            free = (state.lease_until + SKEW).isoformat(timespec="seconds")
-            hint = (
-                f"It is free at {free}. If that process has ended, run: "
-                f"strongroom rotate resume --take-over {shown(self._path)}"
-            )
-        return ConflictError(self._path, reason, store=self._ledger.store, hint=hint)
+        return failures.busy(self._path, reason, self._ledger.store, state)
 
     def _save(self, state: RotationState, *, repair: bool = False, command: str = "resume") -> RotationState:
         """Write the state over the version that this process knows, with a new lease.
@@ -445,12 +420,12 @@ class Transaction:
                 self._path,
                 "another process has taken the rotation over",
                 store=self._ledger.store,
-                hint=_SEE_STATUS,
+                hint=failures.SEE_STATUS,
             ) from None
         except StrongroomError as error:
             if self._state is None or not self._state.unfinished or state.of_service:  # no credential has changed
                 raise
-            raise self._unfinished_error(f"after {self._state.step}", error, command) from None
+            raise failures.unfinished(self._path, f"after {self._state.step}", error, command) from None
         self._state = state
         return state
 
@@ -515,13 +490,4 @@ class Transaction:
             rotation_id=self._state.id if begun and self._state else "",
             rotator=self._plugin,
             owner=self._owner,
-        )
-
-    def _unfinished_error(self, step: str, error: StrongroomError, command: str) -> UnfinishedRotationError:
-        return UnfinishedRotationError(
-            f"Rotation of {shown(self._path)} stopped at step {step} ({audit.reason_of(error)}). Both credentials stay "
-            f"stored until a login proves one: in the secret, and at {shown(pending_path(self._path))}. "
-            f"Remove the cause, then run: strongroom rotate {command} {shown(self._path)}",
-            self._path,
-            str(step),
         )
