@@ -124,7 +124,7 @@ class ServiceLedger(Ledger):
     knows of its rotations.
 
     Raises:
-        UnsupportedOperationError: no store of the chain can record what has to be recorded.
+        UnsupportedOperationError: the rotations have to be recorded, and no store of the chain can do that.
     """
 
     def __init__(self, chain: Chain, about: RotationConfig, rotator: GuardedServiceRotator) -> None:
@@ -143,7 +143,7 @@ class ServiceLedger(Ledger):
         return None
 
     def load(self) -> tuple[RotationState | None, Version | None]:
-        """Return the state, with what the service tells of its last rotation."""
+        """Return the state, brought up to date by the time of the last rotation in the service."""
         state, version = self._record.load() if self._record is not None else (None, None)
         last = self._rotator.last_rotation()
         if last is None:
