@@ -323,6 +323,20 @@ def test_without_a_rotation_in_aws_nothing_is_started(rotating, moto):
         open_secrets_manager_rotator().start(store, rotating.path)
 
 
+def test_a_schedule_needs_the_time_of_the_last_rotation(rotating, moto, tmp_path):
+    """Without a record, a scheduler would rotate at every look."""
+    file = tmp_path / "strongroom.toml"
+    file.write_text(
+        f'chain = ["aws-secretsmanager"]\n[stores.aws-secretsmanager]\nregion = "{REGION}"\n'
+        f'endpoint_url = "{moto.url}"\n[rotation."{rotating.path}"]\nrotator = "aws-secretsmanager"\nevery = "30d"\n'
+    )
+    with SecretsManager.from_config(file) as manager:
+        [outcome] = Runner(manager.rotations).run_once()
+    assert isinstance(outcome.error, UnsupportedOperationError)
+    assert "does not tell when it last rotated the secret" in str(outcome.error)
+    assert len(rotating.versions()) == 1
+
+
 def test_a_rotation_of_aws_is_started_joined_and_followed(rotating, moto):
     rotating.attach()
     rotating.hold()
