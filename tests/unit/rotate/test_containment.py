@@ -24,6 +24,7 @@ from strongroom.rotate.spi import CredentialPair
 from strongroom.rotate.state import RotationStep
 from strongroom.secret import SensitiveDict
 from strongroom.store import Traits, remaining, time_limit
+from strongroom.testing import parts_of
 from support.clock import LONG
 from support.scenarios.rotating import PATH, Rotating, ServiceUserRotator
 
@@ -196,7 +197,7 @@ SERVICE = {
 
 
 def at_service(rotating, **does):
-    return GuardedServiceRotator(Rotator(**does), "corp", RotationConfig(PATH, "corp"), rotating.manager._chain)
+    return GuardedServiceRotator(Rotator(**does), "corp", RotationConfig(PATH, "corp"), parts_of(rotating.manager).chain)
 
 
 @pytest.mark.parametrize(

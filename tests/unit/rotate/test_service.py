@@ -13,6 +13,7 @@ from strongroom.rotate.service import GuardedServiceRotator, ServiceLedger
 from strongroom.rotate.state import LEASE, RotationStep
 from strongroom.rotate.transaction import Transaction
 from strongroom.store.memory import MemoryStore
+from strongroom.testing import parts_of
 from support.scenarios.rotating import PATH, Killed, Time
 from support.stores import RemoteStore
 
@@ -65,11 +66,11 @@ def transaction(time, engine):
         about = RotationConfig(PATH, "engine", every=timedelta(days=30).total_seconds())
 
         def made():
-            rotator = GuardedServiceRotator(engine, "engine", about, manager._chain)
-            ledger = ServiceLedger(manager._chain, about, rotator)
+            rotator = GuardedServiceRotator(engine, "engine", about, parts_of(manager).chain)
+            ledger = ServiceLedger(parts_of(manager).chain, about, rotator)
             return Transaction(ledger, rotator, read=manager.get_secret, clock=time)
 
-        made.record = lambda: Ledger(manager._chain, PATH).load()[0]
+        made.record = lambda: Ledger(parts_of(manager).chain, PATH).load()[0]
         yield made
 
 
@@ -154,6 +155,6 @@ def test_a_read_while_the_service_works_does_not_keep_the_old_credential(engine)
 
         engine.meanwhile = read_and_change
         about = RotationConfig(PATH, "engine")
-        rotator = GuardedServiceRotator(engine, "engine", about, manager._chain)
-        Transaction(ServiceLedger(manager._chain, about, rotator), rotator, read=manager.get_secret).rotate()
+        rotator = GuardedServiceRotator(engine, "engine", about, parts_of(manager).chain)
+        Transaction(ServiceLedger(parts_of(manager).chain, about, rotator), rotator, read=manager.get_secret).rotate()
         assert manager.get_secret(PATH, "password") == "new-password"
