@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Annotated, Any, NamedTuple, Protocol, TypeAlias
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from strongroom.errors import AuthenticationError, ConfigurationError, InvalidDataError
-from strongroom.rotate.spi import CredentialPair, PasswordRules, generate, required_text, user_key_of
+from strongroom.rotate.spi import CredentialPair, PasswordRules, generate, required_text, url_with, user_key_of
 from strongroom.secret import SensitiveDict, SensitiveStr, Value
 from strongroom.store import Option
 from strongroom.store.option import is_loopback
@@ -100,7 +100,7 @@ class UserRotator:
         login = UserLogin(user, generate(self._rules))
         made: dict[str, Value] = {}
         if URL_KEY in current:
-            made[URL_KEY] = url_with(required_text(current, URL_KEY), login)
+            made[URL_KEY] = url_with(required_text(current, URL_KEY), login.user, login.password)
         if self._password_key in current:
             made[self._password_key] = login.password
         return made
@@ -243,16 +243,6 @@ def with_url_parts(secret: SensitiveDict) -> SensitiveDict:
     if not found:
         raise InvalidDataError(None, f"the key {URL_KEY!r} of the secret is not a URL")
     return SensitiveDict({**{key: value for key, value in found.items() if value}, **secret})
-
-
-def url_with(url: SensitiveStr, login: UserLogin) -> SensitiveStr:
-    """Return the URL with another user and password; one without a password is returned unchanged."""
-    parts = urlsplit(url)
-    if not parts.password:
-        return url
-    place = parts.netloc.rpartition("@")[2]
-    netloc = f"{quote(login.user, safe='')}:{quote(login.password, safe='')}@{place}"
-    return SensitiveStr(parts._replace(netloc=netloc).geturl())
 
 
 def host_of(secret: Mapping[str, Value], configured: str | None) -> str:

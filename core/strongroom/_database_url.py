@@ -1,4 +1,4 @@
-"""The database URL of one secret: the stored one, or one composed of its parts. Pure."""
+"""The database URL of one secret: the stored one, or one composed of its parts, and its user and password. Pure."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ WANTED = "key 'url', nor all of host, user, password and name"
 DEFAULT_SCHEME = "postgresql"
 
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*"  # compiled at first use
+_LOGIN = rf"({_SCHEME}://)([^/?#@:]*)(?::([^/?#]*))?(@[^/?#@]*(?:[/?#].*)?)"
+_OTHER_FORM = r"(?i)(?:^|[?&;\s])password\s*="  # of a query, or of `host=db password=…`
 
 
 def check_scheme(scheme: object) -> None:
@@ -74,6 +76,58 @@ def database_url(data: SensitiveDict, scheme: str | None = None, path: str = DAT
 def user_key_of(data: Mapping[str, Value]) -> str:
     """Return the key that holds the user's name: `user`, or `username` as Vault and AWS write it."""
     return "username" if data.get("username") and not data.get("user") else "user"
+
+
+def changed_url(data: Mapping[str, Value], changes: Mapping[str, Value], path: str) -> dict[str, Value]:
+    """Return the secret's `url` with the user or password of the changes; nothing if it stays, or is one of them.
+
+    Args:
+        data: the secret before.
+        changes: the keys that change.
+        path: the path of the secret, for errors.
+
+    Raises:
+        InvalidDataError: see `url_with`; or the new user or password is not text.
+    """
+    url, user_key = data.get("url"), user_key_of({**data, **changes})
+    if "url" in changes or not isinstance(url, str):
+        return {}
+    user, password = (
+        as_unicode("" if changes[key] is None else changes[key], path, key) if key in changes else None
+        for key in (user_key, "password")
+    )
+    return {} if user is None and password is None else {"url": url_with(SensitiveStr(url), user, password, path)}
+
+
+def url_with(
+    url: SensitiveStr, user: str | None = None, password: str | None = None, path: str | None = None
+) -> SensitiveStr:
+    """Return the URL with another user and password, each only if the URL has one. None keeps its own.
+
+    Args:
+        url: such as `postgresql://app:password@db/name`. A text without a user and password is returned unchanged.
+        user: the new user.
+        password: the new password.
+        path: the path of the secret, for errors.
+
+    Raises:
+        InvalidDataError: the text holds a user or password in another way, such as unencoded or in the query.
+    """
+    from urllib.parse import quote
+
+    found = re.fullmatch(_LOGIN, url, re.DOTALL)
+    is_rewritable = found or "@" not in url
+    if is_rewritable and not re.search(_OTHER_FORM, found[4] if found else url):
+        if found is None:
+            return url
+        start, own_user, own_password, rest = found.groups()
+        login = quote(user, safe="") if user is not None and own_user else own_user
+        if own_password is not None:
+            login += f":{own_password if password is None else quote(password, safe='')}"
+        return SensitiveStr(f"{start}{login}{rest}")
+    del found, is_rewritable, url, password
+    reason = "key 'url' holds a user or password that cannot be replaced"
+    raise InvalidDataError(path, reason, hint="Set 'url' too, as scheme://user:password@host/name, percent-encoded")
 
 
 def _address(host: SensitiveStr, path: str) -> str:

@@ -33,6 +33,7 @@ CONNECTION = {
     "password": "p",
     "name": "app",
 }
+ROTATED = {**CONNECTION, "url": "postgresql://u:rotated@db/app", "password": "rotated"}
 OURS = {"https://vault.company.com": "{url}", "s.abcdef123456": "{token}", "http://localhost:8200": "{url}"}
 """What stands in the guide for the reader's own server."""
 
@@ -185,7 +186,7 @@ def test_an_update_invalidates_the_cache(vault):
 
 
 def test_rotation_sets_the_password_and_keeps_the_other_keys(vault, monkeypatch):
-    """The guide sets only `password` on a secret that also holds the host and the port."""
+    """The guide sets only `password` on a secret that also holds the host, the port and a URL with the password."""
 
     class ThirtyDaysLaterError(Exception):
         pass
@@ -210,9 +211,10 @@ def test_rotation_sets_the_password_and_keeps_the_other_keys(vault, monkeypatch)
         monkeypatch.setitem(made, "asyncio", SimpleNamespace(sleep=sleep))
         with pytest.raises(ThirtyDaysLaterError):
             asyncio.run(made["rotate_database_password"]())
-        assert manager.get_secret("database/connection") == {**CONNECTION, "password": "rotated"}
+        assert manager.get_secret("database/connection") == ROTATED
+        assert manager.get_database_url() == ROTATED["url"]
     assert updated == ["rotated"]
-    assert vault.peek("database/connection") == {**CONNECTION, "password": "rotated"}
+    assert vault.peek("database/connection") == ROTATED
 
 
 def test_the_guides_policies_are_enough_to_read_and_to_rotate(vault):
@@ -222,7 +224,7 @@ def test_the_guides_policies_are_enough_to_read_and_to_rotate(vault):
     with SecretsManager(vault_url=vault.url, vault_token=grant["auth"]["client_token"]) as secrets:
         assert secrets.get_secret("api-keys/openai", "key") == "sk-openai"
         secrets.set_secret("database/connection", {"password": "rotated"})
-        assert secrets.get_secret("database/connection") == {**CONNECTION, "password": "rotated"}
+        assert secrets.get_secret("database/connection") == ROTATED
         with pytest.raises(PermissionDeniedError):
             secrets.set_secret("api-keys/openai", {"key": "x"})
         with pytest.raises(PermissionDeniedError):

@@ -140,6 +140,14 @@ def test_what_is_missing_is_created_once_and_nothing_else_changes():
     assert len(str(first["auth"]["token"])) > 40
 
 
+def test_a_generated_password_leaves_the_url_of_the_secret_alone():
+    """The URL works, and no database knows the generated password."""
+    url = "postgresql://app:known@db/app"
+    with manager({"PASSWORD": GENERATED["PASSWORD"]}, store(db={"url": url})) as secrets:
+        assert secrets.generate_missing() == ["PASSWORD"]
+        assert secrets.get_secret("db", "url") == url
+
+
 class RacedStore(MemoryStore):
     """Has no secret at first; another process creates it between the first look and the write."""
 

@@ -37,7 +37,7 @@ from strongroom._chain.chain import Chain
 from strongroom._chain.link import Link
 from strongroom._chain.threads import Threads
 from strongroom._config import CacheConfig, Config, LinkConfig
-from strongroom._database_url import database_url
+from strongroom._database_url import database_url, url_with
 from strongroom._manager.assembly import Parts
 from strongroom._manager.manager import manager_of
 from strongroom.errors import UnsupportedOperationError
@@ -325,6 +325,80 @@ def test_a_composed_url_gives_back_its_parts(user: str, password: str, name: str
     assert unquote(split.username or "") == user
     assert unquote(split.password or "") == password
     assert unquote(split.path[1:]) == name
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize(
+    ("stored", "data", "url"),
+    [
+        ("postgresql://u:old@db/n?x=a@b", {"password": "n/w"}, "postgresql://u:n%2Fw@db/n?x=a@b"),
+        ("postgresql://u:old@h1,h2:5/n", {"user": "v", "password": "new"}, "postgresql://v:new@h1,h2:5/n"),
+        ("postgresql://u:o@ld@db/n", {"password": "new"}, "postgresql://u:new@db/n"),
+        ("postgresql://u%40x:old@db/n", {"password": "new"}, "postgresql://u%40x:new@db/n"),
+        ("postgresql://u:old@db/n", {"user": "v@x"}, "postgresql://v%40x:old@db/n"),
+        ("postgresql://u:old@db/n", {"password": None}, "postgresql://u:@db/n"),
+        ("postgresql://u@db/n", {"user": "v", "password": "new"}, "postgresql://v@db/n"),
+        ("redis://:old@cache/0", {"user": "v", "password": "new"}, "redis://:new@cache/0"),
+        ("sqlite:///app.db", {"password": "new"}, "sqlite:///app.db"),
+        ("postgresql://u:old@db/n", {"password": "new", "url": "postgresql://w@db/n"}, "postgresql://w@db/n"),
+        ("postgresql://u:old@db/n", {"port": 5433}, "postgresql://u:old@db/n"),
+    ],
+)
+def test_a_merged_user_or_password_replaces_the_one_in_the_url(
+    manager: SecretsManager, store: RemoteStore, stored: str, data: dict[str, Any], url: str, asynchronous: bool
+) -> None:
+    """No reader of the URL gets the old password, and the rest of the URL is kept."""
+    MemoryStore.write(store, "database/connection", {"url": stored, "user": "u", "password": "old"})
+    assert manager.get_database_url() == stored
+    if asynchronous:
+        asyncio.run(manager.aset_secret("database/connection", data))
+    else:
+        manager.set_secret("database/connection", data)
+    assert manager.get_database_url() == url
+    assert manager.get_secret("database/connection") == {"user": "u", "password": "old", **data, "url": url}
+
+
+def test_a_merged_username_replaces_the_user_of_the_url(manager: SecretsManager, store: RemoteStore) -> None:
+    MemoryStore.write(store, "database/connection", {"url": "postgresql://u:old@db/n", "username": "u"})
+    manager.set_secret("database/connection", {"username": "v"})
+    assert manager.get_database_url() == "postgresql://v:old@db/n"
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        "postgresql://u:canary-77aa/value@db/n",
+        "postgresql://db/n?user=u&password=canary-77aa-value",
+        "postgresql://u:old@db/n?password=canary-77aa-value",
+        "host=db password=canary-77aa-value",
+        "u:canary-77aa-value@db/n",
+    ],
+)
+def test_a_password_that_cannot_be_replaced_in_the_url_is_refused(
+    manager: SecretsManager, store: RemoteStore, stored: str
+) -> None:
+    before = {"url": stored, "password": "old"}
+    MemoryStore.write(store, "database/connection", before)
+    with pytest.raises(InvalidDataError, match=r"database/connection.*cannot be replaced.*Set 'url' too") as caught:
+        manager.set_secret("database/connection", {"password": "canary-77aa-new"})
+    assert "canary" not in shown(caught.value)
+    assert MemoryStore.read(store, "database/connection").data == before
+    manager.set_secret("database/connection", {"password": "new", "url": "postgresql://u:new@db/n"})
+    assert manager.get_database_url() == "postgresql://u:new@db/n"
+
+
+def test_a_replaced_secret_is_written_as_it_is(manager: SecretsManager, store: RemoteStore) -> None:
+    MemoryStore.write(store, "database/connection", {"url": "postgresql://u:old@db/n", "password": "old"})
+    data = {"url": "postgresql://u:other@db/n", "password": "new"}
+    manager.set_secret("database/connection", data, replace=True)
+    assert MemoryStore.read(store, "database/connection").data == data
+
+
+@given(user=parts, password=parts)
+def test_a_url_with_another_login_gives_back_its_parts(user: str, password: str) -> None:
+    split = urlsplit(url_with(SensitiveStr("postgresql://u:p@[::1]:5432/n?a=b@c"), user, password))
+    assert (split.hostname, split.port, split.path, split.query) == ("::1", 5432, "/n", "a=b@c")
+    assert (unquote(split.username or ""), unquote(split.password or "")) == (user, password)
 
 
 def test_a_url_that_was_missing_is_looked_for_again_when_an_absence_counts_no_more(

@@ -276,10 +276,12 @@ class Chain:
         store: str | None = None,
         replace: bool = False,
         create: bool = False,
+        follow: Callable[[Mapping[str, Value], Mapping[str, Value], str], Mapping[str, Value]] | None = None,
     ) -> Version | None:
         """Set the keys of `data` in one store and keep the others; `replace` replaces the secret.
 
-        With `create`, a key that the secret has already is a conflict.
+        With `create`, a key that the secret has already is a conflict. `follow` takes the secret's data before, `data`
+        and the path, and returns other keys that change with `data`.
 
         Raises:
             ConflictError: other writers won, or the write would hide keys of a lower link.
@@ -291,13 +293,16 @@ class Chain:
             if replace:
                 return link.write(path, data)
 
-            def check(before: Secret | None, merged: SensitiveDict) -> None:
+            def combine(before: Secret | None) -> SensitiveDict:
                 if before is None:
-                    self._refuse_to_hide(path, merged, link)
-                elif create and before.data.keys() & data.keys():
+                    self._refuse_to_hide(path, data, link)
+                    return data
+                if create and before.data.keys() & data.keys():
                     raise ConflictError(path, "it has the key already", store=link.name)
+                followed = {} if follow is None else follow(before.data, data, path)
+                return SensitiveDict({**before.data, **data, **followed})
 
-            return link.merge(path, data, check)
+            return link.merge(path, combine)
 
     def delete(self, path: str, *, store: str | None = None) -> None:
         """Remove the secret from one store. From then on reads find the secret of a lower link, if it has one."""

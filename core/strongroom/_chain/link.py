@@ -451,10 +451,8 @@ class Link:
     def delete(self, path: str) -> None:
         self.at_store(path, methodcaller("delete", path), changes="delete")
 
-    def merge(
-        self, path: str, data: SensitiveDict, check: Callable[[Secret | None, SensitiveDict], None]
-    ) -> Version | None:
-        return self._merges.merge(path, data, check)
+    def merge(self, path: str, combine: Callable[[Secret | None], SensitiveDict]) -> Version | None:
+        return self._merges.merge(path, combine)
 
     def roll_back(self, path: str, to: Version) -> Version | None:
         """Write the data of an old version, unless another writer comes between."""

@@ -33,18 +33,15 @@ class Merges:
         self._path_locks: WeakValueDictionary[str, threading.RLock] = WeakValueDictionary()
         self._path_locks_lock = threading.RLock()
 
-    def merge(
-        self, path: str, data: SensitiveDict, check: Callable[[Secret | None, SensitiveDict], None]
-    ) -> Version | None:
-        """Set the keys of `data` and keep the others. Repeat after a conflict while there is time.
+    def merge(self, path: str, combine: Callable[[Secret | None], SensitiveDict]) -> Version | None:
+        """Write what `combine` returns for the secret before. Repeat after a conflict while there is time.
 
         If the store has no check-and-set, the secret is read again just before the write: a write of another process
         between the two is lost.
 
         Args:
             path: a checked path.
-            data: the keys to set.
-            check: called with the secret before, or None, and the merged data; raises to refuse.
+            combine: takes the secret before, or None, and returns the whole data to write; raises to refuse.
 
         Raises:
             ConflictError: other writers won until the time was up.
@@ -53,8 +50,7 @@ class Merges:
             pause = _FIRST_PAUSE
             while True:
                 before = self._link.current(path)
-                merged = data if before is None else SensitiveDict({**before.data, **data})
-                check(before, merged)
+                merged = combine(before)
                 try:
                     return self._write_after(path, before, merged)
                 except ConflictError as error:

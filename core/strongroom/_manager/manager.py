@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, overload
 from strongroom._chain.answer import MISSING
 from strongroom._chain.resolution import Resolution, WriteTarget
 from strongroom._chain.threads import in_loop, off_loop, off_loop_in_turn, off_loop_untimed
-from strongroom._database_url import DATABASE_PATH, WANTED, check_scheme, database_url, with_scheme
+from strongroom._database_url import DATABASE_PATH, WANTED, changed_url, check_scheme, database_url, with_scheme
 from strongroom._manager.arguments import (
     ChainEntry,
     api_key_path,
@@ -466,7 +466,8 @@ class SecretsManager:
     ) -> Version | None:
         """Set the keys of `data` and keep the secret's others; `replace=True` replaces the secret.
 
-        A merge runs under check-and-set if the store has it, and is repeated after a conflict.
+        A new user or password replaces the one inside the secret's `url` too, unless `data` has a `url`. A merge runs
+        under check-and-set if the store has it, and is repeated after a conflict.
 
         Args:
             path: such as `database/connection`.
@@ -479,13 +480,14 @@ class SecretsManager:
 
         Raises:
             ConflictError: other writers won, or the new secret would hide keys of a lower store.
-            InvalidPathError, InvalidDataError, SecretTooLargeError: it could not be stored exactly.
+            InvalidPathError, InvalidDataError, SecretTooLargeError: it could not be stored exactly; or the secret's
+                `url` holds the user or password in a form that cannot be replaced.
             UnsupportedOperationError: no store of the chain can be written, or the named one does not cover this path.
             WriteOutcomeUnknownError: the write may or may not have been made.
         """
         data = conceal(data)
         check_flag("replace", replace)
-        return self._parts.chain.write(path, data, store=store, replace=replace)
+        return self._parts.chain.write(path, data, store=store, replace=replace, follow=changed_url)
 
     aset_secret = off_loop_in_turn(set_secret)
 

@@ -42,7 +42,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, runtime_checkable
 
-from strongroom._database_url import user_key_of
+from strongroom._database_url import url_with, user_key_of
 from strongroom.errors import InvalidDataError
 from strongroom.rotate.password import PasswordRules, generate
 from strongroom.secret import SensitiveDict, SensitiveStr, Value
@@ -55,6 +55,7 @@ __all__ = [
     "ServiceRotator",
     "generate",
     "required_text",
+    "url_with",
     "user_key_of",
 ]
 

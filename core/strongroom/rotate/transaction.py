@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import NoReturn
 
+from strongroom._database_url import changed_url
 from strongroom.errors import (
     ConflictError,
     InvalidDataError,
@@ -171,7 +172,8 @@ class Transaction:
                 return made
             if not made or KEY in made:
                 raise InvalidDataError(self._path, "the rotator changes no key, or a reserved one", store=self._plugin)
-            return check_data(self._path, made)
+            made = check_data(self._path, made)
+            return made | changed_url(secret.data, made, self._path)
         except StrongroomError as error:
             self._record("create", began, error, begun=False)
             raise

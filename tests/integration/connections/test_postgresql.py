@@ -40,6 +40,15 @@ def test_a_refused_credential_is_read_anew(open_provider, users, manager):
     assert open_provider(manager)() == users.user
 
 
+def test_a_password_that_is_set_alone_opens_connections_by_the_url(open_provider, users, manager, store):
+    """As the loop of the user's guide sets it, on a secret with `url` and `password`."""
+    where = f"127.0.0.1:{users.server.port}/postgres"
+    store.write(PATH, {"url": f"postgresql://{users.user}:{users.password}@{where}", "password": users.password})
+    users.server.run(f"ALTER ROLE {users.user} PASSWORD 'n/e@w'")
+    manager.set_secret(PATH, {"password": "n/e@w"})
+    assert open_provider(manager)() == users.user
+
+
 def test_the_pending_credential_is_tried_last(open_provider, users, manager, store):
     """A rotation has applied the new credential, and not stored it as the secret yet."""
     current = users.credential

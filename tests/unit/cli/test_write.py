@@ -38,6 +38,12 @@ def test_the_other_keys_stay(command, kept):
     assert kept.read("app/config").data == {"password": "new"}
 
 
+def test_the_url_of_the_secret_follows_a_new_password(command, kept):
+    kept.write("database/connection", {"url": "postgresql://u:old@db/n", "password": "old"})
+    assert command("set", "database/connection", "password", piped=b"new").code == 0
+    assert kept.read("database/connection").data == {"url": "postgresql://u:new@db/n", "password": "new"}
+
+
 def test_a_store_is_named_or_refused(command, kept):
     """A write goes nowhere else than where it was sent."""
     assert command("set", "a", "b", "--store", "memory", piped=b"x").code == 0

@@ -304,6 +304,18 @@ def test_other_keys_that_change_meanwhile_are_kept(rotating):
     assert rotating.service.accepted == {rotating.secret["password"]}
 
 
+def test_the_url_of_the_secret_follows_a_new_password(rotating):
+    """The rotator only returns a password. Its undo restores the URL."""
+    before = {**FIRST, "url": f"postgresql://app:{FIRST['password']}@db.example/app"}
+    rotating.store.write(PATH, before)
+    rotating.transaction().rotate()
+    assert rotating.secret["url"] == f"postgresql://app:{rotating.secret['password']}@db.example/app"
+    assert rotating.secret["password"] != FIRST["password"]
+    rotating.service.accepted.add(FIRST["password"])
+    rotating.transaction().undo()
+    assert rotating.secret == before
+
+
 def test_somebody_elses_credential_wins(rotating):
     """It is what the store says, so it has to work; the rotation is undone."""
     rotating.rotator.after["apply"] = lambda: rotating.store.write(PATH, {**FIRST, "password": "by-hand-and-long"})

@@ -86,6 +86,12 @@ def test_what_was_set_is_seen_and_then_gone():
         get_secret("app")
 
 
+def test_the_url_of_an_overridden_secret_follows_a_new_password():
+    with override({"database/connection": {"url": "postgresql://u:old@db/n", "password": "old"}}):
+        set_secret("database/connection", {"password": "new"})
+        assert strongroom.get_database_url() == "postgresql://u:new@db/n"
+
+
 def test_one_override_is_used_again_and_within_itself():
     """Each block starts with the contents and is independent of the others."""
     contents = {"app": {"key": "v"}}
