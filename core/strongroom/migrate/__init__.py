@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from strongroom.migrate._ledger.runs import runs as runs
     from strongroom.migrate._plans.document import dump_plan as dump_plan
     from strongroom.migrate._plans.document import parse_plan as parse_plan
+    from strongroom.migrate._plans.plan import KeyState as KeyState
     from strongroom.migrate._plans.plan import OnConflict as OnConflict
     from strongroom.migrate._plans.plan import Plan as Plan
     from strongroom.migrate._plans.plan import PlannedItem as PlannedItem
@@ -50,7 +51,9 @@ else:
             "strongroom.migrate._ledger.runs": "Run runs",
             "strongroom.migrate.migrator": "Migrator",
             "strongroom.migrate._plans.document": "dump_plan parse_plan",
-            "strongroom.migrate._plans.plan": "PlannedItem OnConflict Plan PlannedKey PlannedMapping PlannedState",
+            "strongroom.migrate._plans.plan": (
+                "KeyState PlannedItem OnConflict Plan PlannedKey PlannedMapping PlannedState"
+            ),
             "strongroom.migrate.report": "MigrationAction ItemResult ItemState OnProgress Progress Report html_report",
             "strongroom.migrate.sources": "Selection",
         },

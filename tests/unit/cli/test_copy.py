@@ -86,6 +86,8 @@ def test_another_value_at_the_target_is_as_the_policy_says(command, policy, code
     done = command("copy", PATH, "--from", "json:a.json", "--to", "json:b.json", "--on-conflict", policy, "--yes")
     assert (done.code, held("b.json")[PATH]) == (code, after)
     assert ("another value for k)" in done.err) is (policy == "fail")
+    assert ("copied k, n to" in done.err) is (policy == "overwrite")
+    assert ("copied n to" in done.err) is (policy == "merge")
     assert CANARY not in done.err
 
 

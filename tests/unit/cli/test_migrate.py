@@ -113,7 +113,10 @@ def test_dry_run_is_the_plan(command):
     """Nothing is written, and the exit code says that something would be."""
     done = command(*TO_JSON, "--dry-run")
     assert (done.code, Path("out.json").exists()) == (10, False)
-    assert "create\tdatabase/connection\tdotenv:.env\tdatabase/connection\turl 22B added\t\t" in done.out.decode()
+    assert (
+        "create\tdatabase/connection\tdotenv:.env\tdatabase/connection\turl 22B only at the source\t\t"
+        in done.out.decode()
+    )
     assert "plan: create 2, unmapped 3" in done.err
     command(*TO_JSON, "--yes")
     assert command(*TO_JSON, "--dry-run").code == 0
@@ -626,9 +629,22 @@ def test_the_table_is_as_wide_as_the_terminal(terminal, script, monkeypatch, col
     table = [line.rstrip() for line in shown.splitlines() if not line.startswith("strongroom:")]
     assert max(map(len, table)) <= int(columns)
     words = " ".join(shown.split())
-    assert "a conflict differs: k 13B adds: n 1B only at the target: mine c/d create k 11B" in words
+    assert "a conflict differs: k 13B only at the source: n 1B only at the target: mine c/d create k 11B" in words
     assert "plan: create 1, equal 1, conflict 1 (fails)" in words
     assert CANARY not in shown
+
+
+@pytest.mark.parametrize("policy", ["fail", "skip", "merge", "overwrite"])
+def test_a_plan_compares_keys_in_the_same_words_everywhere(command, terminal, script, policy):
+    """A terminal, a pipe and `plan.json` compare, and promise no change that the policy for conflicts does not make."""
+    given = ("migrate", "plan", "--from", "json:old.json", "--to", "json:new.json", "--on-conflict", policy)
+    piped = command(*given, "-o", "plan.json").out.decode().splitlines()[0].split("\t")
+    assert piped[4] == "k 13B differs, mine only at the target, n 1B only at the source"
+    states = {"k": "differs", "mine": "only at the target", "n": "only at the source"}
+    for document in (held("plan.json"), json.loads(command(*given, "--json").out)):
+        assert {key["name"]: key["state"] for key in document["items"][0]["keys"]} == states
+    _, screen = terminal(script, "--no-color", *given).ended()
+    assert "differs: k 13B only at the source: n 1B only at the target: mine" in " ".join(screen.split())
 
 
 def test_the_list_names_migrations_that_were_undone(command):

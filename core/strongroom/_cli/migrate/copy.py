@@ -14,8 +14,7 @@ from strongroom._cli.terminal import output
 from strongroom._cli.terminal.confirmation import confirm, describe_store, production_reasons
 from strongroom.errors import ConflictError, MigrationError, shown
 from strongroom.migrate._plans.comparison import HAS_ALL
-from strongroom.migrate._plans.plan import OnConflict, Plan, PlannedState
-from strongroom.migrate.key_changes import KeyChange
+from strongroom.migrate._plans.plan import KeyState, OnConflict, Plan, PlannedState
 from strongroom.migrate.report import ItemResult, ItemState, Report
 
 if TYPE_CHECKING:
@@ -108,7 +107,7 @@ def _check_conflict(plan: Plan) -> None:
     """Raise ConflictError if the target has another value and the policy is to fail."""
     [item] = plan.items
     if plan.is_blocked:
-        keys = ", ".join(shown(key.name) for key in item.keys if key.change is KeyChange.CHANGED)
+        keys = ", ".join(shown(key.name) for key in item.keys if key.state is KeyState.DIFFERS)
         hint = "Choose a policy with --on-conflict"
         raise ConflictError(item.path, f"the target has another value for {keys}", store=plan.target, hint=hint)
 
@@ -148,19 +147,19 @@ def _document(
 ) -> dict[str, Any]:
     """Return the result for `--json`."""
     [item] = plan.items
-    changes = {key.change for key in item.keys}
-    if plan.on_conflict is not OnConflict.OVERWRITE:
-        changes.discard(KeyChange.CHANGED)
+    keys = [key for key in item.keys if key.state is not KeyState.ONLY_TARGET]
+    if plan.on_conflict is not OnConflict.OVERWRITE:  # the target keeps its own value
+        keys = [key for key in keys if key.state is not KeyState.DIFFERS]
     done = result is not None and result.state is ItemState.DONE
     count = (
-        history.written if history is not None else int(done and bool(changes & {KeyChange.ADDED, KeyChange.CHANGED}))
+        history.written if history is not None else int(done and any(key.state is not KeyState.SAME for key in keys))
     )
     version = item.target_version if result is None or not done else result.version
     reason = item.reason or HAS_ALL if result is None or done else result.reason
     return {
         "written": count > 0,
         "reason": "" if count else reason,
-        "keys": [key.name for key in item.keys if key.change is not KeyChange.REMOVED],
+        "keys": [key.name for key in keys],
         "labels": list(item.labels) if labelled else [],
         "secret_version": version if history is None else history.newest,
         "versions_written": count,

@@ -24,8 +24,7 @@ from strongroom._config import Config, Rank, Setting
 from strongroom.bounded_file import read_bytes
 from strongroom.errors import ConfigurationError, shown
 from strongroom.migrate._plans.document import dump_plan, parse_plan, plan_fields
-from strongroom.migrate._plans.plan import OnConflict, Plan, PlannedItem, PlannedKey, PlannedState
-from strongroom.migrate.key_changes import KeyChange
+from strongroom.migrate._plans.plan import KeyState, OnConflict, Plan, PlannedItem, PlannedKey, PlannedState
 from strongroom.secret import SensitiveStr, Value
 
 if TYPE_CHECKING:
@@ -35,12 +34,6 @@ _MAX_PLAN = 1 << 28
 """The largest plan that is read, in bytes: about 500,000 secrets."""
 
 _KILO = 1024
-_PREFIXES = {
-    KeyChange.CHANGED: "differs:",
-    KeyChange.ADDED: "adds:",
-    KeyChange.SAME: "same:",
-    KeyChange.REMOVED: "only at the target:",
-}
 _CHANGES = {
     OnConflict.FAIL: "fails",
     OnConflict.SKIP: "left as they are",
@@ -388,7 +381,7 @@ def _row(item: PlannedItem, *, several: bool) -> Iterator[Cell | str]:
 
 def _fields(item: PlannedItem) -> tuple[str, ...]:
     """Return the fields of a line: state, target path, source, source path, keys, reason, cautions and labels."""
-    keys = ", ".join(f"{shown(key.name)} {_sized(key)}{key.change.value}" for key in item.keys)
+    keys = ", ".join(f"{shown(key.name)} {_sized(key)}{key.state.value}" for key in item.keys)
     return (
         item.state.value,
         shown(item.path) if item.path else "",
@@ -406,16 +399,16 @@ def _labels(item: PlannedItem) -> str:
 
 
 def _sized(key: PlannedKey) -> str:
-    return "" if key.change is KeyChange.REMOVED else f"{size(key.size)} "
+    return "" if key.state is KeyState.ONLY_TARGET else f"{size(key.size)} "
 
 
 def _keys(item: PlannedItem) -> str:
-    """Return the keys with their sizes, grouped by change if the target has the secret."""
+    """Return the keys with their sizes, grouped by state if the target has the secret."""
     if item.state is PlannedState.CREATE:
         return ", ".join(f"{shown(key.name)} {size(key.size)}" for key in item.keys)
-    groups = {change: [key for key in item.keys if key.change is change] for change in _PREFIXES}
+    groups = {state: [key for key in item.keys if key.state is state] for state in KeyState}
     return "\n".join(
-        f"{_PREFIXES[change]} {', '.join(f'{shown(key.name)} {_sized(key)}'.rstrip() for key in keys)}"
-        for change, keys in groups.items()
+        f"{state.value}: {', '.join(f'{shown(key.name)} {_sized(key)}'.rstrip() for key in keys)}"
+        for state, keys in groups.items()
         if keys
     )

@@ -10,8 +10,15 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from strongroom.errors import ConfigurationError, shown
-from strongroom.migrate._plans.plan import OnConflict, Plan, PlannedItem, PlannedKey, PlannedMapping, PlannedState
-from strongroom.migrate.key_changes import KeyChange
+from strongroom.migrate._plans.plan import (
+    KeyState,
+    OnConflict,
+    Plan,
+    PlannedItem,
+    PlannedKey,
+    PlannedMapping,
+    PlannedState,
+)
 
 FORMAT = "strongroom-migration-plan"
 FORMAT_VERSION = 1
@@ -115,7 +122,7 @@ class _PlanReader:
         """Return the key or item of a table, or any other table unchanged."""
         if value.keys() == set(_KEY):
             key = _Object(value, f"{self._where}, item {self._count + 1}", _KEY)
-            return self._share(PlannedKey(key.get("name", str), key.one_of("change", KeyChange), key.size("size")))
+            return self._share(PlannedKey(key.get("name", str), key.one_of("state", KeyState), key.size("size")))
         if value.keys() == set(_ITEM):
             self._count += 1
             return self._item(_Object(value, f"{self._where}, item {self._count}", _ITEM))
@@ -245,5 +252,5 @@ def _head(plan: Plan) -> dict[str, object]:
 
 
 def _item(item: PlannedItem) -> dict[str, object]:
-    keys = [{"name": key.name, "change": key.change.value, "size": key.size} for key in item.keys]
+    keys = [{"name": key.name, "state": key.state.value, "size": key.size} for key in item.keys]
     return {name: keys if name == "keys" else getattr(item, name) for name in _ITEM}

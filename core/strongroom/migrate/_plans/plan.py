@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-from strongroom.migrate.key_changes import KeyChange
 from strongroom.secret import Version
 
 
@@ -47,14 +46,23 @@ class OnConflict(StrEnum):
         return state in {PlannedState.CREATE, PlannedState.CHANGE}
 
 
+class KeyState(StrEnum):
+    """The comparison of one key in both stores. Whether a run writes it depends on the policy for conflicts."""
+
+    DIFFERS = "differs"
+    ONLY_SOURCE = "only at the source"
+    SAME = "same"
+    ONLY_TARGET = "only at the target"
+
+
 class PlannedKey(NamedTuple):
-    """One key of a planned secret: its change, and the size of the source's value in bytes, as JSON or text.
+    """One key of a planned secret: its state, and the size of the source's value in bytes, as JSON or text.
 
     The size is 0 for a key that only the target has.
     """
 
     name: str
-    change: KeyChange
+    state: KeyState
     size: int
 
 
