@@ -46,7 +46,8 @@ class Migrator:
             run = migrator.apply(plan).run
             migrator.verify(run)
 
-    A run is named by its `Report.run`; None is the last run that wrote something. Methods that continue a run raise
+    A run is named by its `Report.run`; None is the last one that is unfinished or wrote something, and for `undo` the
+    last one that wrote something. Methods that continue a run raise
     `MigrationError` if it does not exist, if another run writes to its target, or if a store has another location than
     when the run began. All methods raise `ConfigurationError`, `PluginError` or `StoreError` if a store cannot be
     opened; nothing is written then. If a step is not complete, it raises `MigrationError` with that `report`.
@@ -257,7 +258,7 @@ class Migrator:
         Raises:
             UnsupportedOperationError: the target is an exporter.
         """
-        with self._continued(run, target_only=True) as (opened, endpoints):
+        with self._continued(run, wrote=True, target_only=True) as (opened, endpoints):
             entries = opened.journal.entries
             results = Results(MigrationAction.UNDO, opened, len(entries), progress)
             for index in range(len(opened.plan.items)):
@@ -313,13 +314,14 @@ class Migrator:
         name: str | None,
         *,
         unfinished: bool = False,
+        wrote: bool = False,
         encrypt_to: Sequence[str] = (),
         target_only: bool = False,
         locked: bool = True,
     ) -> Iterator[tuple[OpenRun, Endpoints]]:
         """Open a run for a later step, after a check of the locations of its stores."""
         ledger = RunLedger(self._state_folder)
-        run = ledger.find(name, unfinished=unfinished)
+        run = ledger.find(name, unfinished=unfinished, wrote=wrote)
         plan = run.plan()
         endpoints = self._endpoints(plan.mapping, encrypt_to or plan.encrypt_to)
         ledger.locations_of(run).check(endpoints, plan, target_only=target_only)

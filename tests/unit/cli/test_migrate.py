@@ -9,7 +9,7 @@ import pyrage
 import pytest
 
 from strongroom._files.file_store import FileStore
-from strongroom.errors import StoreUnavailableError
+from strongroom.errors import PermissionDeniedError, StoreUnavailableError
 from strongroom.migrate import Migrator, runs
 from strongroom.migrate.endpoints import Endpoints
 
@@ -653,6 +653,36 @@ def test_the_list_names_migrations_that_were_undone(command):
     assert command("migrate", "undo", last_run(), "--yes").code == 0
     assert command("migrate", "report", "--list").out.decode().split("\t")[2] == "undone"
     assert json.loads(command("migrate", "report", "--list", "--json").out)["migrations"][0]["undone"] is True
+
+
+def test_the_list_tells_a_migration_that_wrote_from_one_that_failed(command, monkeypatch):
+    """The recipe of the pages takes the one that wrote, and undoing the other one says that nothing was restored."""
+    wrote = run_of(command(*TO_JSON, "--yes"))
+    monkeypatch.setattr(
+        FileStore, "write_many", lambda self, items: iter([(p, PermissionDeniedError(p)) for p, _ in items])
+    )
+    assert command(
+        "migrate", "--from", "json:old.json", "--to", "json:new.json", "--on-conflict", "overwrite", "--yes"
+    ).code
+    failed = last_run()
+    rows = [line.split("\t") for line in command("migrate", "report", "--list").out.decode().splitlines()]
+    assert [(row[0], row[2], row[3]) for row in rows] == [(wrote, "finished", "2"), (failed, "not finished", "0")]
+    listed = json.loads(command("migrate", "report", "--list", "--json").out)["migrations"]
+    assert [migration["wrote"] for migration in listed] == [2, 0]
+    done = command("migrate", "undo", failed, "--yes")
+    assert f"Nothing was restored, skipped 3 (migration {failed})" in done.err
+
+
+def test_the_list_reads_no_item(command):
+    """Only the header of a plan and the recorded progress: a migration may have 100,000 secrets."""
+    run = run_of(command(*TO_JSON, "--yes"))
+    folder = runs()[-1].folder
+    for name, kept in (("plan", 1), ("journal", 0)):
+        lines = (folder / name).read_bytes().splitlines(keepends=True)
+        damaged = b"".join(lines[:kept]) + b"x" * sum(map(len, lines[kept:]))
+        (folder / name).write_bytes(damaged)
+    row = command("migrate", "report", "--list").out.decode().rstrip("\n").split("\t")
+    assert [row[0], *row[2:]] == [run, "finished", "2", "dotenv:.env", "json:out.json"]
 
 
 def test_a_prefix_or_pattern_that_matches_nothing_is_an_error(command):

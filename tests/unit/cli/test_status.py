@@ -150,6 +150,9 @@ def test_the_progress_of_a_migration_is_that_of_its_journal(monkeypatch):
     assert (found.state, found.done, found.total) == ("finished", 4, 4)
     assert (found.sources, found.target, found.run) == (("memory",), "target", report.run)
     folder = Path(os.environ["XDG_STATE_HOME"], "strongroom", "migrations", found.run)
+    header, *items = (folder / "plan").read_bytes().splitlines(keepends=True)
+    (folder / "plan").write_bytes(header + b"x" * sum(map(len, items)))
+    assert Migrations().status() == [found], "the items of a plan are read"
     (folder / "finished").unlink()
     journal = folder / "journal"
     lines = journal.read_bytes().splitlines(keepends=True)

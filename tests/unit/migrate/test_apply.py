@@ -316,6 +316,31 @@ def test_a_run_that_found_nothing_to_write_is_not_the_last_one(home):
     assert held(stores["t"]) == {}
 
 
+def test_undo_takes_the_last_run_that_wrote(home):
+    """A later run that failed for every secret is unfinished, and there is nothing of it to undo."""
+
+    class Denied(MemoryStore):
+        """Refuses every write."""
+
+        write_many_if = None
+
+        def write_if(self, path, data, expected):
+            raise PermissionDeniedError(path)
+
+    stores = {"s": MemoryStore(), "t": MemoryStore(), "denied": Denied()}
+    stores["s"].write("a", {"k": 1})
+    made = plan("s", "denied", stores=stores, state_folder=home)
+    alone = failed(apply, made, stores=stores, state_folder=home)
+    with pytest.raises(MigrationError, match="There is no migration that wrote a secret"):
+        undo(stores=stores, state_folder=home)
+    first = apply(plan("s", "t", stores=stores, state_folder=home), stores=stores, state_folder=home)
+    assert failed(resume, alone.run, stores=stores, state_folder=home).count(ItemState.FAILED) == 1
+    failed(apply, made, stores=stores, state_folder=home)
+    undone = undo(stores=stores, state_folder=home)
+    assert (undone.run, undone.count(ItemState.DONE)) == (first.run, 1)
+    assert [run.progress().wrote for run in runs(home)] == [0, 1, 0]
+
+
 def test_a_run_that_found_the_labels_there_is_not_the_last_one(home):
     """Nor does it count that it looked at them."""
     stores = {"s": MemoryStore(), "t": MemoryStore()}

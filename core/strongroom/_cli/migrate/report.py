@@ -69,7 +69,12 @@ html = html_of("--report", "Also write the report as an HTML page.")
 
 @click.command("report")
 @run_argument
-@click.option("--list", "listing", is_flag=True, help="List the migrations of this machine, oldest first.")
+@click.option(
+    "--list",
+    "listing",
+    is_flag=True,
+    help="List the migrations of this machine and how many secrets each wrote, oldest first.",
+)
 @json_option()
 @html_of("--html", "Also write it as an HTML page.")
 def report_command(run: str | None, *, listing: bool, as_json: bool, html: Path | None) -> None:
@@ -82,8 +87,10 @@ def report_command(run: str | None, *, listing: bool, as_json: bool, html: Path 
     if listing:
         _list(as_json=as_json)
         return
-    found, _ = found_run(run)
+    from strongroom.migrate._ledger.runs import RunLedger
+
     with attempt():
+        found = RunLedger(None).find(run)
         reports = found.reports()
     if not reports:
         words = f"Migration {found.name} has no report yet. To continue it: `strongroom migrate resume`"
@@ -91,19 +98,19 @@ def report_command(run: str | None, *, listing: bool, as_json: bool, html: Path 
     finish(reports[-1], as_json=as_json, html=html, ended=ExitCode.DONE)
 
 
-def found_run(name: str | None, *, unfinished: bool = False) -> tuple[Run, Plan]:
+def found_run(name: str | None, *, unfinished: bool = False, wrote: bool = False) -> tuple[Run, Plan]:
     """Return the migration of that name, or the last one, with its plan."""
     from strongroom.migrate._ledger.runs import RunLedger
 
     with attempt():
-        run = RunLedger(None).find(name, unfinished=unfinished)
+        run = RunLedger(None).find(name, unfinished=unfinished, wrote=wrote)
         return run, run.plan()
 
 
 def _list(*, as_json: bool) -> None:
     from strongroom.migrate._ledger.runs import RunLedger, runs
 
-    found = [(run, run.plan()) for run in runs(RunLedger(None).folder)]
+    found = [(run, run.header(), run.progress()) for run in runs(RunLedger(None).folder)]
     if as_json:
         output.write_document(
             {
@@ -112,11 +119,12 @@ def _list(*, as_json: bool) -> None:
                         "run": run.name,
                         "started": run.started,
                         "finished": run.finished,
-                        "undone": run.undone,
-                        "sources": list(plan.sources),
-                        "target": plan.target,
+                        "undone": progress.undone,
+                        "wrote": progress.wrote,
+                        "sources": list(header.sources),
+                        "target": header.target,
                     }
-                    for run, plan in found
+                    for run, header, progress in found
                 ]
             }
         )
@@ -125,13 +133,14 @@ def _list(*, as_json: bool) -> None:
         (
             run.name,
             output.second(run.started),
-            "undone" if run.undone else "finished" if run.finished else "not finished",
-            output.joined(plan.sources),
-            shown(plan.target),
+            "undone" if progress.undone else "finished" if run.finished else "not finished",
+            "?" if progress.wrote is None else str(progress.wrote),
+            output.joined(header.sources),
+            shown(header.target),
         )
-        for run, plan in found
+        for run, header, progress in found
     ]
-    output.write_listing(("migration", "begun", "status", "from", "to"), rows)
+    output.write_listing(("migration", "begun", "status", "wrote", "from", "to"), rows)
 
 
 @contextmanager
@@ -222,7 +231,7 @@ def exit_code(report: Report) -> ExitCode:
 
 
 def sentence(report: Report, *, migrated: bool = False) -> str:
-    """Return a report in one line, such as `Migrated and verified 41 secrets, skipped 1`.
+    """Return a report in one line, such as `Migrated and verified 41 secrets, skipped 1` or `Nothing was restored`.
 
     Args:
         report: the report.
@@ -238,7 +247,8 @@ def sentence(report: Report, *, migrated: bool = False) -> str:
     }
     rest = "".join(f", {words} {count:,}" for words, count in others.items() if count)
     stopped = f". Stopped early: {report.stopped}" if report.stopped else ""
-    return f"{verb} {done:,} secret{'' if done == 1 else 's'}{rest}{stopped}"
+    result = f"{verb} {done:,} secret{'' if done == 1 else 's'}" if done else f"Nothing was {verb.lower()}"
+    return f"{result}{rest}{stopped}"
 
 
 def write(report: Report) -> None:

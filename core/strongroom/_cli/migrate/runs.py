@@ -163,14 +163,14 @@ def verify_command(
 def undo_command(invocation: Invocation, run: str | None, *, yes: bool, as_json: bool, html: Path | None) -> None:
     """Restore the target to its state before a migration.
 
-    The default is the last migration. Secrets that it created are deleted, and changed ones get their old data. Later
-    changes are kept and reported. Asks for confirmation; without a terminal it needs RUN and --yes.
+    The default is the last migration that wrote. Secrets that it created are deleted, and changed ones get their old
+    data. Later changes are kept and reported. Asks for confirmation; without a terminal it needs RUN and --yes.
 
     Example: strongroom migrate undo
     """
     from strongroom.migrate import Migrator
 
-    found, plan = reports.found_run(run)
+    found, plan = reports.found_run(run, wrote=True)
     _require_name(run, "undo")
     config = invocation.load()
     _announce(config, f"undoing migration {found.name} at", plan)

@@ -11,7 +11,16 @@ from enum import Enum
 from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 from strongroom._boundary.guard import GuardedStore
-from strongroom.errors import ConflictError, PermissionDeniedError, SecretNotFoundError, StoreError, StrongroomError
+from strongroom.errors import (
+    ConflictError,
+    InvalidDataError,
+    InvalidPathError,
+    PermissionDeniedError,
+    SecretNotFoundError,
+    StoreError,
+    StrongroomError,
+    UnsupportedOperationError,
+)
 from strongroom.migrate._execution.label_transfer import LabelTransfer
 from strongroom.migrate._execution.parallel import OutageWatch, SecretWrite, read_each, write_each
 from strongroom.migrate._execution.results import Results
@@ -32,6 +41,9 @@ _GROUP = 256
 _GROUP_UNCHECKED = 32
 """The same without check-and-set, so that little time passes between reading a target and replacing it. Also used with
 labels, which are written after each group."""
+
+_REFUSALS = (PermissionDeniedError, InvalidPathError, InvalidDataError, UnsupportedOperationError)
+"""Errors after which the target certainly does not hold what was sent."""
 
 _SLOWEST = 1 / 86_400
 """The lowest rate, in writes a second: one a day."""
@@ -116,10 +128,17 @@ class PlanTransfer:
                     else:
                         self._results.put(index, ItemState.CONFLICT, outcome.reason, error=outcome)
                 elif isinstance(outcome, StrongroomError):
+                    if isinstance(outcome, _REFUSALS) and not again and self._is_first_attempt(index):
+                        self._journal.refused(index)
+                        self._begun.pop(index, None)
                     self._results.fail_or_retry(index, outcome)
                 else:
                     self._data_written(_HeldItem(index, secret, outcome))
                 watch.observe(outcome)
+
+    def _is_first_attempt(self, index: int) -> bool:
+        """Return True if no earlier attempt and no part of this one can have written anything of the item."""
+        return index not in self._run.journal.entries and not self._target.traits.piecewise
 
     def _undelete(self, index: int, digest: bytes) -> None:
         """Undelete a secret that an undo of this plan deleted, if the service keeps it and refuses a new one.

@@ -229,13 +229,13 @@ class RunProgress(NamedTuple):
         done: the number of secrets that the target holds.
         deleted: the number of secrets that were deleted at the source.
         undone: the run was undone, at least in part, and not resumed since.
-        wrote: the run wrote something, or may have, even if it was undone.
+        wrote: the number of secrets that the run wrote, or may have, even if it was undone; None if that is unknown.
     """
 
     done: int = 0
     deleted: int = 0
     undone: bool = False
-    wrote: bool = False
+    wrote: int | None = 0
 
 
 def progress_in(file: Path) -> RunProgress:
@@ -243,13 +243,14 @@ def progress_in(file: Path) -> RunProgress:
     done: set[int] = set()
     deleted: set[int] = set()
     begun: set[int] = set()
-    undone = wrote = False
+    wrote: set[int] = set()
+    undone = broken = False
     try:
         for record in _records(file):
             kind, index = record["t"], record["i"]
             if kind == "done":
                 done.add(index)
-                wrote = wrote or index in begun
+                wrote |= begun & {index}
             elif kind in {"undone", "refused"}:
                 done.discard(index)
                 begun -= {index} if kind == "refused" else set()
@@ -264,8 +265,8 @@ def progress_in(file: Path) -> RunProgress:
     except FileNotFoundError:
         pass
     except (OSError, ValueError, KeyError, TypeError):  # opening the journal reports the fault
-        wrote = True
-    return RunProgress(len(done), len(deleted), undone, wrote or bool(begun))
+        broken = True
+    return RunProgress(len(done), len(deleted), undone, None if broken else len(wrote | begun))
 
 
 def _hex(digest: bytes | None) -> str | None:

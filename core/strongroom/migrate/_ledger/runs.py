@@ -10,6 +10,7 @@
       RUN/plan              the plan that a run applies
       RUN/locations         where its stores were
       RUN/journal           its intents and their results
+      RUN/progress          how far the run is, for a journal of that size
       RUN/finished          exists once everything in the plan is written
       RUN/backup, RUN/backup.key    the overwritten data, encrypted
       RUN/ACTION.report     the last report of each action
@@ -36,11 +37,11 @@ from pathlib import Path
 
 from strongroom import private_file
 from strongroom._digest import Digester
-from strongroom.errors import MigrationError, shown
+from strongroom.errors import ConfigurationError, MigrationError, shown
 from strongroom.migrate._ledger.backup import Backup
-from strongroom.migrate._ledger.journal import Journal, progress_in, steps_in
+from strongroom.migrate._ledger.journal import Journal, RunProgress, progress_in, steps_in
 from strongroom.migrate._ledger.plan_digests import PlanDigests
-from strongroom.migrate._plans.document import parse_lines, plan_digest, plan_lines
+from strongroom.migrate._plans.document import PlanHeader, parse_header, parse_lines, plan_digest, plan_lines
 from strongroom.migrate._plans.plan import Plan
 from strongroom.migrate.endpoints import Locations
 from strongroom.migrate.report import FORMAT, FORMAT_VERSION, MigrationAction, Report
@@ -48,6 +49,7 @@ from strongroom.migrate.report import FORMAT, FORMAT_VERSION, MigrationAction, R
 _PLAN = "plan"
 _LOCATIONS = "locations"
 _JOURNAL = "journal"
+_PROGRESS = "progress"
 _FINISHED = "finished"
 _NOTHING = "; nothing was written"
 _NAME = re.compile(r"\d{8}T\d{12}-[0-9a-f]{8}")
@@ -76,7 +78,32 @@ class Run:
     @property
     def undone(self) -> bool:
         """True if the run was undone, at least in part, and not resumed since."""
-        return progress_in(self.journal).undone
+        return self.progress().undone
+
+    def progress(self) -> RunProgress:
+        """Return how far it is: as its last step recorded it, or from the journal if a step was killed since."""
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            document = json.loads(private_file.read(self.folder / _PROGRESS))
+            if document["size"] == self.journal.stat().st_size:
+                return RunProgress(*(document[name] for name in RunProgress._fields))
+        return progress_in(self.journal)
+
+    def keep_progress(self) -> None:
+        """Store how far it is, so that nobody has to read the whole journal for it."""
+        with suppress(OSError):
+            document = {"size": self.journal.stat().st_size, **progress_in(self.journal)._asdict()}
+            private_file.replace(self.folder / _PROGRESS, json.dumps(document).encode())
+
+    def header(self) -> PlanHeader:
+        """Return the header of its plan, without reading the items.
+
+        Raises:
+            MigrationError: it cannot be read.
+            ConfigurationError: it is not a plan.
+        """
+        file = self.folder / _PLAN
+        with private_file.faults_as(MigrationError, file), private_file.open_lines(file) as lines:
+            return parse_header(next(lines, b""), str(file))
 
     def plan(self) -> Plan:
         """Return its plan.
@@ -233,8 +260,8 @@ class RunLedger:
         with suppress(OSError):  # then `resume` finds nothing to do
             private_file.create(run.folder / _FINISHED, [])
 
-    def find(self, name: str | None, *, unfinished: bool = False) -> Run:
-        """Return the run of that name; None is the last run, or the last unfinished one.
+    def find(self, name: str | None, *, unfinished: bool = False, wrote: bool = False) -> Run:
+        """Return the run of that name; None is the last run, the last unfinished one, or the last one that wrote.
 
         A finished run that wrote nothing counts as the last one only if no other exists: it has nothing to undo. An
         undone run does count, so that a second undo does not undo an earlier run; `resume` skips it unless it is named.
@@ -246,11 +273,13 @@ class RunLedger:
         if name is None:
             if unfinished:
                 known = [run for run in known if not (run.finished or run.undone)]
-            if not known:
-                what = "no migration to resume" if unfinished else "no migration"
-                raise MigrationError(f"There is {what} in {self.folder}")
-            wrote = (run for run in reversed(known) if not run.finished or progress_in(run.journal).wrote)
-            return next(wrote, known[-1])
+            last = (run for run in reversed(known) if not (wrote or run.finished) or run.progress().wrote != 0)
+            if (found := next(last, None)) is not None:
+                return found
+            if known and not wrote:
+                return known[-1]
+            what = " to resume" if unfinished else " that wrote a secret" if wrote and known else ""
+            raise MigrationError(f"There is no migration{what} in {self.folder}")
         for run in known:
             if run.name == name:
                 return run
@@ -272,9 +301,8 @@ class RunLedger:
     @staticmethod
     def _carries_out(run: Run, plan_id: str) -> bool:
         try:
-            with private_file.open_lines(run.folder / _PLAN) as lines:
-                return bool(json.loads(next(iter(lines)))["id"] == plan_id)
-        except (OSError, ValueError, KeyError, TypeError, StopIteration):  # opening it reports the fault
+            return run.header().id == plan_id
+        except (MigrationError, ConfigurationError):  # opening it reports the fault
             return False
 
     def locations_of(self, run: Run) -> Locations:
@@ -299,6 +327,7 @@ class RunLedger:
             MigrationError: one cannot be read or created, or has a later format.
         """
         with ExitStack() as stack:
+            stack.callback(run.keep_progress)
             journal = stack.enter_context(closing(Journal(run.journal, run.name)))
             backup = stack.enter_context(closing(Backup(run.folder, run.name)))
             if (planned := self.remembered(plan)) is not None:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from strongroom.errors import ConfigurationError, shown
 from strongroom.migrate._plans.plan import (
@@ -30,6 +30,22 @@ _ITEM = tuple(field.name for field in fields(PlannedItem))
 _KEY = PlannedKey._fields
 _MAPPING = PlannedMapping._fields
 _PLAN = ("format", "version", *(field.name for field in fields(Plan)))
+
+
+class PlanHeader(NamedTuple):
+    """The first line of a stored plan.
+
+    Attributes:
+        id: the plan's name.
+        sources: the names of its sources.
+        target: the name of its target.
+        writes: the number of secrets that a run writes.
+    """
+
+    id: str
+    sources: tuple[str, ...]
+    target: str
+    writes: int
 
 
 def dump_plan(plan: Plan) -> str:
@@ -67,9 +83,9 @@ def parse_plan(text: str | bytes, where: str = "The plan") -> Plan:
 
 
 def plan_lines(plan: Plan) -> Iterator[bytes]:
-    """Yield the plan as JSON lines, one for each item, for a run to store and read in bounded memory."""
+    """Yield the plan as JSON lines, a header and one for each item, for a run to store and read in bounded memory."""
     parts = plan_fields(plan)
-    yield f"{json.dumps({**next(parts), 'items': len(plan.items)})}\n".encode()
+    yield f"{json.dumps({**next(parts), 'items': len(plan.items), 'writes': len(plan.pending)})}\n".encode()
     for item in parts:
         yield f"{json.dumps(item)}\n".encode()
 
@@ -86,6 +102,22 @@ def plan_fields(plan: Plan) -> Iterator[dict[str, Any]]:
     """Yield the fields of the plan itself, without its items, and then those of each item, as JSON has them."""
     yield _head(plan)
     yield from map(_item, plan.items)
+
+
+def parse_header(line: bytes, where: str) -> PlanHeader:
+    """Return the header that is the first of `plan_lines`.
+
+    Raises:
+        ConfigurationError: it is not that of a plan.
+    """
+    try:
+        head = json.loads(line)
+    except (ValueError, RecursionError):
+        head = None
+    if not isinstance(head, dict) or head.get("format") != FORMAT:
+        raise ConfigurationError(f"{where}: it is not a migration plan")
+    table = _Object(head, where, (*_PLAN, "writes"))
+    return PlanHeader(table.get("id", str), table.each("sources", str), table.get("target", str), table.size("writes"))
 
 
 def parse_lines(lines: Iterable[bytes], where: str) -> Plan:
@@ -107,7 +139,7 @@ def parse_lines(lines: Iterable[bytes], where: str) -> Plan:
         head = None
     if not isinstance(head, dict) or head.get("format") != FORMAT or head.get("items") != len(items):
         raise ConfigurationError(f"{where}: it is not a migration plan, or is incomplete")
-    return reader.plan(head, items)
+    return reader.plan({name: value for name, value in head.items() if name != "writes"}, items)
 
 
 class _PlanReader:

@@ -8,10 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, lru_cache
-from pathlib import Path
 
 from strongroom.errors import StrongroomError
-from strongroom.migrate._ledger.journal import RunProgress, progress_in
+from strongroom.migrate._ledger.journal import RunProgress
 from strongroom.migrate._ledger.runs import Run, runs
 
 _RUNNING = 60.0
@@ -47,7 +46,7 @@ class Migrations:
     """The migrations of this user on this machine. A journal is read again when its file has grown."""
 
     def __init__(self) -> None:
-        self._plan_of = cache(_plan_of)
+        self._header_of = cache(Run.header)
         self._progress_at = lru_cache(_REMEMBERED)(_progress_at)
 
     def status(self) -> Sequence[MigrationStatus]:
@@ -67,13 +66,13 @@ class Migrations:
 
     def _status_of(self, run: Run) -> MigrationStatus:
         try:
-            sources, target, total = self._plan_of(run)
+            header = self._header_of(run)
         except StrongroomError:
             return MigrationStatus(run.name, (), "", run.started, run.started, "unreadable", 0, 0)
         progress, updated = RunProgress(), run.started
         with suppress(OSError):
             about = run.journal.stat()
-            progress = self._progress_at(run.journal, about.st_size)
+            progress = self._progress_at(run, about.st_size)
             updated = datetime.fromtimestamp(about.st_mtime, UTC)
         if progress.undone:
             state = "undone"
@@ -81,15 +80,9 @@ class Migrations:
             state = "finished"
         else:
             state = "running" if time.time() - updated.timestamp() < _RUNNING else "unfinished"
-        counts = (total, progress.done, progress.deleted)
-        return MigrationStatus(run.name, sources, target, run.started, updated, state, *counts)
+        counts = (header.writes, progress.done, progress.deleted)
+        return MigrationStatus(run.name, header.sources, header.target, run.started, updated, state, *counts)
 
 
-def _plan_of(run: Run) -> tuple[tuple[str, ...], str, int]:
-    """Return the sources and the target of a plan, and the number of secrets that it writes."""
-    plan = run.plan()
-    return plan.sources, plan.target, len(plan.pending)
-
-
-def _progress_at(journal: Path, _size: int) -> RunProgress:
-    return progress_in(journal)
+def _progress_at(run: Run, _size: int) -> RunProgress:
+    return run.progress()
