@@ -29,7 +29,7 @@ from strongroom.migrate._plans.plan import OnConflict, Plan, PlannedMapping, Pla
 from strongroom.migrate._plans.planner import Planner
 from strongroom.migrate.endpoints import Endpoint, Endpoints, Locations
 from strongroom.migrate.report import ItemState, MigrationAction, OnProgress, Report, progress_counter
-from strongroom.migrate.sources import Selection, Source
+from strongroom.migrate.sources import Selection, Source, read_only
 
 logger = logging.getLogger("strongroom.migrate")
 
@@ -267,6 +267,15 @@ class Migrator:
             undo = Undo(opened, endpoints.restorable(opened.plan.target), results)
             return results.report(_stopped(undo.run))
 
+    def check_undoable(self, run: str | None = None) -> None:
+        """Raise an error if the target of a run cannot be restored, before anybody confirms it.
+
+        Raises:
+            UnsupportedOperationError: the target is an exporter.
+        """
+        with self._continued(run, wrote=True, target_only=True) as (opened, endpoints):
+            endpoints.restorable(opened.plan.target)
+
     def delete_source(self, run: str | None = None, *, progress: OnProgress | None = None) -> Report:
         """Delete at the source each secret of a run that the target holds completely.
 
@@ -278,11 +287,12 @@ class Migrator:
 
         Raises:
             MigrationError: source and target are one place.
-            UnsupportedOperationError: a source is read-only.
+            UnsupportedOperationError: every source is read-only.
         """
         with self._continued(run) as (opened, endpoints):
             plan, chosen = opened.plan, migrated_items(opened)
             sources = dict.fromkeys(plan.items[index].source for index in chosen)
+            _deletable(endpoints, sources)
             target = endpoints.open(sources, plan.target)
             for name in sources:
                 if endpoints.are_same(name, plan.target):
@@ -300,6 +310,16 @@ class Migrator:
                 with suppress(MigrationError):  # then the journal has more secrets as deleted than are
                     opened.journal.sync()
             return results.report(stopped)
+
+    def deletable_sources(self, run: str | None = None) -> list[str]:
+        """Return the sources of a run's migrated secrets that can delete them.
+
+        Raises:
+            UnsupportedOperationError: every source is read-only.
+        """
+        with self._continued(run) as (opened, endpoints):
+            plan = opened.plan
+            return _deletable(endpoints, dict.fromkeys(plan.items[index].source for index in migrated_items(opened)))
 
     def _endpoints(self, mapping: PlannedMapping | None, encrypt_to: Sequence[str]) -> Endpoints:
         key = mapping, tuple(encrypt_to)
@@ -360,6 +380,19 @@ def _run_sources(
             step(endpoints.source(name), items)
 
     return _stopped(steps)
+
+
+def _deletable(endpoints: Endpoints, sources: Iterable[str]) -> list[str]:
+    """Return the sources that can delete secrets.
+
+    Raises:
+        UnsupportedOperationError: none can.
+    """
+    names = list(sources)
+    found = [name for name in names if endpoints.source(name).deletable]
+    if names and not found:
+        raise read_only(" and ".join(names))
+    return found
 
 
 def _stopped(operation: Callable[[], None]) -> StrongroomError | None:

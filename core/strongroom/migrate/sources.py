@@ -106,6 +106,15 @@ def rotation_fault(path: str, record: Secret | StoreError, store: str) -> StoreE
     return ConflictError(path, "its rotation is unfinished", store=store, hint=hint)
 
 
+def read_only(store: str, path: str | None = None) -> UnsupportedOperationError:
+    """Return the error of a deletion at a source that cannot delete."""
+    hint = (
+        "Run `strongroom migrate verify`, then delete the secrets by hand: the lines of a .env file, or the variables "
+        "where they are set"
+    )
+    return UnsupportedOperationError(path, "it is read-only", store=store, hint=hint)
+
+
 class Listing(NamedTuple):
     """The paths of a source, and a function that returns the secret or the error of each of some paths."""
 
@@ -129,6 +138,7 @@ class StoreSource:
         self.name = name
         self.local = "local" in front.capabilities
         self.versioned = "versioned" in front.capabilities
+        self.deletable = "writable" in front.capabilities
         self._front = front
         self._records: list[str] = []
 
@@ -231,6 +241,7 @@ class ImporterSource:
         self.name = name
         self.local = False
         self.versioned = False
+        self.deletable = False
         self.unmapped: list[Failure] = []
         self._importer = importer
         self._boundary = Boundary(importer, name, "importer", limit)
@@ -284,7 +295,7 @@ class ImporterSource:
         return ()
 
     def delete_many(self, paths: Sequence[str]) -> Iterator[tuple[str, StoreError | None]]:
-        return ((path, UnsupportedOperationError(path, "it is read-only", store=self.name)) for path in paths)
+        return ((path, read_only(self.name, path)) for path in paths)
 
     def close(self) -> None:
         self._boundary.close()

@@ -553,6 +553,33 @@ def test_delete_source_deletes_what_the_target_has(command):
     assert held("old.json") == {"b": {"k": f"{CANARY}!"}}
 
 
+@pytest.mark.parametrize("source", ["dotenv:.env", "env"])
+def test_delete_source_of_a_read_only_source_is_refused_before_the_prompt(
+    command, terminal, script, monkeypatch, source
+):
+    """The message has the manual way, and nobody confirms a deletion that cannot happen."""
+    monkeypatch.setenv("STRIPE_API_KEY", CANARY)
+    assert command("migrate", "--from", source, "--to", "json:out.json", "--yes").code == 0
+    code, shown = terminal(script, "migrate", "delete-source").ended()
+    assert (code, "Continue?" in shown, "deleting" in shown) == (6, False, False)
+    words = " ".join(shown.split())
+    assert f"{source}: it is read-only" in words
+    assert "migrate verify`, then delete the secrets by hand: the lines of a .env file" in words
+
+
+def test_delete_source_names_only_the_sources_that_can_delete(command):
+    """The secrets of a read-only source beside them are reported with the manual way."""
+    assert (
+        command("migrate", "--from", "json:old.json", "--from", "dotenv:.env", "--to", "json:out.json", "--yes").code
+        == 0
+    )
+    done = command("migrate", "delete-source", last_run(), "--yes")
+    assert (done.code, held("old.json")) == (8, {})
+    assert done.err.splitlines()[0].endswith("from store json:old.json")
+    assert "api-keys/stripe" in done.err
+    assert "delete the secrets by hand" in done.err
+
+
 @pytest.mark.parametrize("step", ["resume", "verify", "undo", "delete-source", "report"])
 def test_a_migration_that_never_was_is_none(command, step):
     """By name or by default: one line."""

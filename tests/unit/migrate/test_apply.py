@@ -27,6 +27,7 @@ from strongroom.migrate import (
     ItemResult,
     ItemState,
     MigrationAction,
+    Migrator,
     OnConflict,
     PlannedState,
     Report,
@@ -682,8 +683,10 @@ def test_an_exporter_is_a_target(home):
     assert states(report) == {"a": ItemState.DONE, "bad": ItemState.FAILED, "c": ItemState.DONE}
     assert stores["e"].written == {"a": {"k": 1}, "c": {"k": 1}}
     assert "cannot be read back" in failed(verify, stores=stores, state_folder=home).faults[0].reason
-    with pytest.raises(UnsupportedOperationError, match="so its writes cannot be undone"):
-        undo(stores=stores, state_folder=home)
+    with Migrator(stores=stores, state_folder=home) as migrator:
+        for step in (migrator.check_undoable, migrator.undo):
+            with pytest.raises(UnsupportedOperationError, match="so its writes cannot be undone"):
+                step()
     assert stores["e"].written == {"a": {"k": 1}, "c": {"k": 1}}
 
 

@@ -173,6 +173,8 @@ def undo_command(invocation: Invocation, run: str | None, *, yes: bool, as_json:
     found, plan = reports.found_run(run, wrote=True)
     _require_name(run, "undo")
     config = invocation.load()
+    with reports.attempt(), Migrator(config) as migrator:
+        migrator.check_undoable(found.name)
     _announce(config, f"undoing migration {found.name} at", plan)
     why = f"this restores the target to its state before migration {found.name}"
     confirm([*production_reasons(config), why], yes=yes)
@@ -194,7 +196,8 @@ def delete_source_command(
     """Delete the migrated secrets at the source.
 
     The default is the last migration. Both stores are read just before: a secret is deleted if the target has all of
-    it, and all others stay. Asks for confirmation; without a terminal it needs RUN and --yes.
+    it, and all others stay. The environment and .env files are read-only: delete their variables by hand. Asks for
+    confirmation; without a terminal it needs RUN and --yes.
 
     Example: strongroom migrate delete-source
     """
@@ -203,7 +206,9 @@ def delete_source_command(
     found, plan = reports.found_run(run)
     _require_name(run, "delete-source")
     config = plans.with_mapping(invocation.load(), plan.sources, mapping_file)
-    sources = " and ".join(describe_store(config, source) for source in plan.sources)
+    with reports.attempt(), Migrator(config) as migrator:
+        deletable = migrator.deletable_sources(found.name)
+    sources = " and ".join(describe_store(config, source) for source in deletable or plan.sources)
     output.say(f"deleting the secrets of migration {found.name} to {shown(plan.target)} from {sources}")
     why = f"this deletes the secrets of migration {found.name} at the source, possibly for good"
     confirm([*production_reasons(config), why], yes=yes)
