@@ -60,6 +60,9 @@ _EXPANDED_BY_DOTENV = "${"
 
 UNWRITABLE = "a .env file cannot hold it so that a shell and python-dotenv read the same"
 
+_OPEN_BACKTICK = re.compile(r"\s*`(?:\\`|[^`])*")
+"""A value without the backtick that ends it. Node's dotenv takes backticks for quotes of a text of several lines."""
+
 _BARE = re.compile(r"[A-Za-z0-9_./:@%+,=-]*")
 _COMMENT = re.compile(r"[^\S\r\n]+#")
 
@@ -102,8 +105,8 @@ def parse_dotenv(text: str, file: str | Path = ".env") -> Dotenv:
     """Parse the text of a `.env` file. Line ends inside quotes become a single newline, as in python-dotenv.
 
     Raises:
-        ConfigurationError: names `file` and the line that is not NAME=value: a quote left open, a name with a space;
-            or the text has more than `MAX_SIZE` characters or `MAX_LINES` lines.
+        ConfigurationError: names `file` and the line that is not NAME=value: a quote or a backtick left open, a name
+            with a space; or the text has more than `MAX_SIZE` characters or `MAX_LINES` lines.
     """
     parsed = _parse(text)
     del text
@@ -169,7 +172,8 @@ def _parse(text: str) -> Dotenv | _Mistake:
     expanded: list[int] = []
     for binding in parse_stream(io.StringIO(text.removeprefix("\ufeff"), newline=None)):
         line = _first_line(binding)
-        if binding.error:
+        written = binding.original.string.partition("=")[2]
+        if binding.error or _OPEN_BACKTICK.fullmatch(written):
             # No part of the line is shown: the text after an open quote is a value.
             return _Mistake(line, "it is not NAME=value: is a quote left open?")
         if binding.key is None:
@@ -184,7 +188,7 @@ def _parse(text: str) -> Dotenv | _Mistake:
             notes.append(f"line {line} sets {name} again, after line {lines[binding.key]}: the last one counts")
         if _ASSIGNMENT.search(binding.value.partition("\n")[2]):
             notes.append(f"the value that starts at line {line} runs over another NAME=: is a quote left open?")
-        if _is_expanded(binding.original.string.partition("=")[2], binding.value):
+        if _is_expanded(written, binding.value):
             expanded.append(line)
         lines[binding.key] = line
         values[binding.key] = SensitiveStr(binding.value)

@@ -102,6 +102,11 @@ class TestNotes:
         found = parse_dotenv(f'A="{CANARY}\nB=2\nC="\n')
         assert found.notes == ("the value that starts at line 1 runs over another NAME=: is a quote left open?",)
 
+    def test_backticks_on_one_line_are_part_of_the_value(self):
+        """As python-dotenv has it. Only one that is left open may be the quote of a text of several lines."""
+        values = {"A": "`a`", "B": "b`c", "C": "`d", "D": "`e`f"}
+        assert plain(parse_dotenv("A=`a`\nB=b`c\nC='`d'\nD=`e`f\n")) == values
+
     def test_a_pem_key_in_quotes_is_nothing_special(self):
         """A value of several lines is no sign of a mistake."""
         pem = "-----BEGIN KEY-----\nMIIB+/x=\nabc==\n-----END KEY-----"
@@ -120,6 +125,8 @@ class TestMistakes:
             (f"={CANARY}\n", 1),
             (f'A="x" {CANARY}\n', 1),
             (f"A=1\nB=\0{CANARY}\n", 2),
+            (f"A=1\nKEY=`-----BEGIN KEY-----\n{CANARY}\n-----END KEY-----`\n", 2),
+            (f"export KEY = `{CANARY}\\`", 1),
         ],
     )
     def test_names_file_and_line_only(self, text, line):
