@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -100,7 +100,7 @@ class Sops:
         arguments = [*rules, "encrypt", *keys, *types, "--filename-override", str(file), "/dev/stdin"]
         return self._run(arguments, b"", to_json_text(tree).encode())
 
-    def edit(self, content: bytes, changes: Sequence[SopsEdit]) -> bytes:
+    def edit(self, content: bytes, changes: Iterable[SopsEdit]) -> bytes:
         """Return the content after the changes, in their order. What they do not name stays as it is."""
         types = ["--input-type", self._kind, "--output-type", self._kind]
         with _scratch(content) as (name, descriptor):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from strongroom.bounded_file import read_store_file
 from strongroom.encoding import from_json
@@ -19,7 +19,7 @@ from strongroom.errors import (
 from strongroom.paths import entries_below
 from strongroom.private_file import SymbolicLinkError, lock_folder
 from strongroom.secret import Secret, SensitiveDict, Value, same
-from strongroom.store import Health, Traits, remaining
+from strongroom.store import Health, Items, Traits, remaining
 from strongroom.strict_json import has_large_integer
 from strongroom_local.sops.sops_program import MAX_SIZE, Sops, SopsEdit
 
@@ -27,6 +27,10 @@ KEY = "value"
 """The key of a top-level value that is not a mapping."""
 
 _METADATA = "sops"
+_UNCHECKED = "sops would not return what was written; nothing was written"
+
+_Wanted: TypeAlias = dict[str, Mapping[str, Value] | None]
+"""The data of each path to write; None removes it."""
 
 
 class SopsStore:
@@ -124,65 +128,115 @@ class SopsStore:
             InvalidDataError: sops would leave a value in plain text, because of a rule in the file such as the suffix
                 `_unencrypted`, or would not return what was written. Nothing was written.
         """
-        self.vet(path, data)
+        for _, failure in self.write_many([(path, data)]):
+            if failure is not None:
+                raise failure
 
-        def edit(content: bytes | None, tree: dict[str, Any]) -> bytes:
-            if content is None:
-                return self._sops.encrypt({path: data}, self._file, self._recipients)
-            return self._sops.edit(content, _changes(path, tree.get(path), data))
-
-        self._replace(path, edit, data)
+    def write_many(self, items: Items) -> Iterator[tuple[str, StoreError | None]]:
+        """Replace the file once with all secrets, or once for each part that fits into the time of a call."""
+        wanted: _Wanted = {}
+        for path, data in items:
+            try:
+                self.vet(path, data)
+            except StoreError as error:
+                yield path, error
+                continue
+            wanted[path] = data
+        yield from self._edit(wanted)
 
     def delete(self, path: str) -> None:
         """Remove the name, and replace the file at once. The file stays, even without secrets."""
+        for _, failure in self.delete_many([path]):
+            if failure is not None:
+                raise failure
 
-        def edit(content: bytes | None, tree: dict[str, Any]) -> bytes:
-            if content is None or path not in tree:
-                raise SecretNotFoundError(path, f"{self._file} has no such name")
-            return self._sops.edit(content, [SopsEdit((path,), removed=True)])
+    def delete_many(self, paths: Iterable[str]) -> Iterator[tuple[str, StoreError | None]]:
+        """Replace the file once without these names, or once for each part that fits into the time of a call."""
+        return self._edit(dict.fromkeys(paths))
 
-        self._replace(path, edit, None)
+    def _edit(self, wanted: _Wanted) -> Iterator[tuple[str, StoreError | None]]:
+        """Yield each path with None or its own error."""
+        while wanted:
+            outcomes: dict[str, StoreError | None]
+            try:
+                outcomes = self._replace(wanted)
+            except StoreError as error:  # of one secret, then the others are edited again, or of the whole file
+                outcomes = {path: error.copy(path=path) for path in wanted if error.path in {None, path}}
+            wanted = {path: data for path, data in wanted.items() if path not in outcomes}
+            yield from outcomes.items()
 
-    def _replace(
-        self, path: str, edit: Callable[[bytes | None, dict[str, Any]], bytes], data: Mapping[str, Value] | None
-    ) -> None:
-        """Edit the file under the lock of its folder, and check the result before it replaces the file."""
+    def _replace(self, wanted: _Wanted) -> dict[str, StoreError | None]:
+        """Edit the file under the lock of its folder, and check the result before it replaces the file.
+
+        Return the outcome of each path that half of the time left was enough for, and of one at least.
+        """
         try:
             with lock_folder(self._file.parent, remaining()) as folder:
                 try:
-                    content: bytes | None = read_store_file(self._file, MAX_SIZE, path)[0]
+                    content: bytes | None = read_store_file(self._file, MAX_SIZE, None)[0]
                 except SecretNotFoundError:
                     content = None
-                tree = {} if content is None else self._decrypted(path, content)
-                edited = edit(content, tree)
-                self._check(path, edited, tree, data)
-                folder.replace(self._file.name, edited)
+                tree = {} if content is None else self._decrypted(None, content)
+                absence = SecretNotFoundError(None, f"{self._file} has no such name")
+                outcomes: dict[str, StoreError | None] = {
+                    path: absence.copy(path=path) for path, data in wanted.items() if data is None and path not in tree
+                }
+                todo = {path: data for path, data in wanted.items() if path not in outcomes}
+                if todo:
+                    made, edited = self._edited(content, tree, todo)
+                    self._check(edited, tree, made)
+                    folder.replace(self._file.name, edited)
+                    outcomes |= dict.fromkeys(made)
         except TimeoutError as error:
-            failure: StoreError = StoreUnavailableError(path, f"{self._file}: {error.strerror}", hint="Try again")
+            failure: StoreError = StoreUnavailableError(None, f"{self._file}: {error.strerror}", hint="Try again")
         except SymbolicLinkError:
-            failure = StoreError(path, f"{self._file} is a symbolic link", hint="Name the file that it leads to")
+            failure = StoreError(None, f"{self._file} is a symbolic link", hint="Name the file that it leads to")
         except PermissionError:
-            failure = PermissionDeniedError(path, f"{self._file} may not be written", hint="Let this user write there")
+            failure = PermissionDeniedError(None, f"{self._file} may not be written", hint="Let this user write there")
         except StoreError as error:
-            failure = error.copy(path=path)
+            failure = error.copy()
         except OSError as error:
-            failure = StoreUnavailableError(path, f"{self._file}: {error.strerror or 'it cannot be written'}")
+            failure = StoreUnavailableError(None, f"{self._file}: {error.strerror or 'it cannot be written'}")
         else:
-            return
+            return outcomes
         raise failure
 
-    def _check(self, path: str, edited: bytes, before: dict[str, Any], data: Mapping[str, Value] | None) -> None:
-        after = self._decrypted(path, edited)
-        written = after.pop(path, None)
-        others = {name: value for name, value in before.items() if name != path}
-        if not same(after, others) or (data is not None and not same(_data(written), data)):
-            raise InvalidDataError(path, "sops would not return what was written; nothing was written")
-        if data is not None and (key := _plain_key(self._sops.names_and_values(edited).get(path), ())):
-            raise InvalidDataError(
-                path,
-                f"by a rule in the file, sops would not encrypt key {key!r}",
-                hint="Rename the key, or change the rule",
-            )
+    def _edited(self, content: bytes | None, tree: dict[str, Any], todo: _Wanted) -> tuple[_Wanted, bytes]:
+        """Return the secrets that were edited, and the new content."""
+        if content is None:
+            data = {path: value for path, value in todo.items() if value is not None}
+            return todo, self._sops.encrypt(data, self._file, self._recipients)
+        made: _Wanted = {}
+        enough = remaining() / 2  # the check runs sops too
+
+        def steps() -> Iterator[SopsEdit]:
+            for path, data in todo.items():
+                if made and remaining() < enough:
+                    return
+                made[path] = data
+                yield from [SopsEdit((path,), removed=True)] if data is None else _changes(path, tree.get(path), data)
+
+        edited = self._sops.edit(content, steps())
+        return made, edited
+
+    def _check(self, edited: bytes, before: dict[str, Any], made: _Wanted) -> None:
+        after = self._decrypted(None, edited)
+        others = {name: value for name, value in before.items() if name not in made}
+        held = {path: after.pop(path) for path in made if path in after}
+        names_and_values = self._sops.names_and_values(edited)
+        for path, data in made.items():
+            if data is None and path not in held:
+                continue
+            if data is None or path not in held or not same(_data(held[path]), data):
+                raise InvalidDataError(path, _UNCHECKED)
+            if key := _plain_key(names_and_values.get(path), ()):
+                raise InvalidDataError(
+                    path,
+                    f"by a rule in the file, sops would not encrypt key {key!r}",
+                    hint="Rename the key, or change the rule",
+                )
+        if not same(after, others):
+            raise InvalidDataError(None, _UNCHECKED)
 
     # --- the file -----------------------------------------------------------------------------------------------------
 

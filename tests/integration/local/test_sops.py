@@ -1,5 +1,6 @@
 """Files of SOPS: what an edit leaves alone, what is never plain text, and the answers without a key."""
 
+import itertools
 import json
 import re
 import stat
@@ -18,6 +19,8 @@ from strongroom.errors import (
     StoreError,
     StoreUnavailableError,
 )
+from strongroom.private_file import FolderLock
+from strongroom_local.sops import sops_store
 from strongroom_local.sops.plugin import check_sops, open_sops
 
 PLAIN = """\
@@ -113,6 +116,53 @@ def test_nothing_is_written_in_plain_text(encrypt, age_key, options):
             opened(file, age_key).write("zoo", data)
         assert "canary" not in str(caught.value)
     assert file.read_bytes() == before
+
+
+@pytest.fixture
+def replaced(monkeypatch):
+    """The names of the replaced files, in order."""
+    names, real = [], FolderLock.replace
+
+    def replace(self, name, content):
+        names.append(name)
+        return real(self, name, content)
+
+    monkeypatch.setattr(FolderLock, "replace", replace)
+    return names
+
+
+def test_many_secrets_are_one_edit(encrypt, age_key, replaced):
+    """Edits side by side would wait for each other's lock until they time out, as sops starts slowly."""
+    store = opened(encrypt(), age_key)
+    assert dict(store.write_many((f"app/{number}", {"k": number}) for number in range(3))) == dict.fromkeys(
+        ("app/0", "app/1", "app/2")
+    )
+    assert [store.read(f"app/{number}").data["k"] for number in range(3)] == [0, 1, 2]
+    outcomes = dict(store.delete_many(["app/0", "none", "app/config", "app/2"]))
+    assert isinstance(outcomes.pop("none"), SecretNotFoundError)
+    assert outcomes == dict.fromkeys(("app/0", "app/config", "app/2"))
+    assert list(store.walk("")) == ["token", "zoo", "app/1"]
+    assert replaced == ["secrets.yaml"] * 2
+
+
+def test_a_secret_that_sops_refuses_does_not_hold_up_the_others(encrypt, age_key, replaced):
+    """It has the error, and the rest is one edit."""
+    store = opened(encrypt(), age_key)
+    outcomes = dict(store.write_many([("a", {"k": 1}), ("b", {"k_unencrypted": "canary-1"}), ("c", {"k": 2})]))
+    assert isinstance(outcomes.pop("b"), InvalidDataError)
+    assert outcomes == {"a": None, "c": None}
+    assert {"a", "c"} <= set(store.walk(""))
+    assert replaced == ["secrets.yaml"]
+
+
+def test_what_does_not_fit_into_the_time_of_a_call_is_another_edit(encrypt, age_key, replaced, monkeypatch):
+    """After half of the time the rest waits for the next call, since the check takes time too."""
+    store = opened(encrypt("".join(f"s{number}: v\n" for number in range(5))), age_key)
+    left = itertools.cycle([10.0, 10.0, 9.0, 4.0])  # for the lock, at the start, and before each further secret
+    monkeypatch.setattr(sops_store, "remaining", lambda: next(left))
+    assert dict(store.delete_many([f"s{number}" for number in range(4)])) == dict.fromkeys(["s0", "s1", "s2", "s3"])
+    assert list(store.walk("")) == ["s4"]
+    assert replaced == ["secrets.yaml"] * 2
 
 
 def test_a_new_file_needs_a_recipient(age_key, tmp_path):
