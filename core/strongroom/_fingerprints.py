@@ -1,25 +1,31 @@
 """Keyed fingerprints of values, which find the values in a text and hold none of them.
 
-A value is found as it is, and in the forms in which programs print it: escaped as JSON or as a Python literal,
-percent-encoded, and in base64, also within longer base64 such as that of `user:password`.
+A value is found as it is, and in the forms in which programs print it: those of `strongroom._escapes`, and in base64,
+also within longer base64 such as that of `user:password`. A number is found as JSON prints it.
 
 Each form is kept as the hash of its first characters, by Python's string hash, which is keyed for each process, and as
 a BLAKE2b digest of the whole under a random key. A scan hashes each window of a text once. Text of less than
-`LEAST_LENGTH` characters, short numbers, and words such as `true` are left out, since they stand in every log.
+`LEAST_LENGTH` characters, numbers of less than `LEAST_DIGITS` digits, and words such as `true` are left out, since they
+stand in every log.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import json
+import re
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
-from urllib.parse import quote, quote_plus
+
+from strongroom._escapes import escaped_forms
+from strongroom.encoding import to_json_text
 
 LEAST_LENGTH = 4
 """The shortest text that is a fingerprint, in characters."""
+
+LEAST_DIGITS = 6
+"""The shortest number that is a fingerprint, also as text, in digits: one more than a port has."""
 
 _LEAST_LINE = 16
 """The shortest line of a longer text that is a fingerprint by itself, such as a line of a PEM key."""
@@ -28,9 +34,13 @@ _LEAST_ENCODED = 6
 """The shortest piece of base64 that is a fingerprint."""
 
 _WIDTHS = (64, 76)
-_LONGEST_NUMBER = 7
 _WINDOW = 8
 _WORDS = frozenset({"true", "false", "none", "null"})
+
+_NUMBER = re.compile(r"-?\d*\.?\d*")
+
+_ALONE = 8
+"""A number of fewer digits counts only if no other digit touches it: a time would hold it by chance."""
 
 
 class Match(NamedTuple):
@@ -39,7 +49,7 @@ class Match(NamedTuple):
     Attributes:
         start, end: its position.
         name: the name that was given to it.
-        form: `plain`, `json`, `python`, `url` or `base64`.
+        form: `plain`, `json`, `python`, `url`, `html` or `base64`.
     """
 
     start: int
@@ -53,6 +63,7 @@ class _Form(NamedTuple):
     digest: bytes
     name: str
     form: str
+    alone: bool
 
 
 class Fingerprints:
@@ -72,7 +83,7 @@ class Fingerprints:
         return f"Fingerprints({len(self._known)} values)"
 
     def add_all(self, data: Mapping[str, Any], path: str = "") -> None:
-        """Add every text and bytes in a secret's data, at every level. The name of each is PATH#KEY."""
+        """Add every text, bytes and number in a secret's data, at every level. The name of each is PATH#KEY."""
         for key, value in data.items():
             for leaf in leaves(value):
                 self.add(leaf, f"{path}#{key}")
@@ -91,7 +102,8 @@ class Fingerprints:
 
     def _add_form(self, text: str, name: str, form: str) -> None:
         window = min(len(text), _WINDOW)
-        made = _Form(len(text), self._digest(_bytes(text)), name, form)
+        alone = form == "plain" and 0 < _digits(text) < _ALONE
+        made = _Form(len(text), self._digest(_bytes(text)), name, form, alone)
         known = self._forms.setdefault(window, {})
         first = hash(text[:window])
         others = known.get(first, ())
@@ -114,9 +126,12 @@ class Fingerprints:
 
     def _match(self, text: str, start: int, form: _Form) -> Match | None:
         part = text[start : start + form.length]
-        if len(part) == form.length and self._digest(_bytes(part)) == form.digest:
-            return Match(start, start + form.length, form.name, form.form)
-        return None
+        if len(part) != form.length or self._digest(_bytes(part)) != form.digest:
+            return None
+        end = start + form.length
+        if form.alone and (text[max(start - 1, 0) : start].isdecimal() or text[end : end + 1].isdecimal()):
+            return None
+        return Match(start, end, form.name, form.form)
 
     def mask(self, text: str, mark: str = "[redacted]") -> str:
         """Return the text with a mark in the place of each value; the same object if it has none."""
@@ -136,9 +151,16 @@ def _bytes(text: str) -> bytes:
 
 
 def leaves(value: Any) -> Iterator[str | bytes]:
-    """Yield each text and bytes in a value, at every level."""
+    """Yield each text and bytes in a value, at every level, and each number as text."""
     if isinstance(value, str | bytes):
         yield value
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        whole = isinstance(value, float) and value.is_integer()
+        try:
+            texts = {to_json_text(value), str(int(value)) if whole else ""}  # some writers know one kind of number
+        except ValueError:  # it has more digits than Python writes
+            return
+        yield from texts - {""}
     elif isinstance(value, Mapping):
         for item in value.values():
             yield from leaves(item)
@@ -152,11 +174,8 @@ def _forms(content: bytes) -> Iterator[tuple[str, str]]:
     text = content.decode("utf-8", "surrogateescape")
     for part in _parts(text):
         yield "plain", part
-        escaped = (json.dumps(part, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False))
-        yield from (("json", form) for form in _others(part, escaped))
-        yield from (("python", form) for form in _others(part, [repr(part)[1:-1]]))
+        yield from escaped_forms(part)
         encoded = part.encode("utf-8", "surrogateescape")
-        yield from (("url", form) for form in _others(part, (quote(encoded, ""), quote(encoded), quote_plus(encoded))))
         yield from (("base64", form) for form in _base64(encoded))
     yield from (("base64", form) for form in _base64_lines(content))
 
@@ -165,18 +184,15 @@ def _parts(text: str) -> Iterator[str]:
     """Yield the text, without its last line end, and its long lines."""
     lines = text.splitlines()
     whole = text.rstrip("\r\n")
-    if len(whole) >= LEAST_LENGTH and whole.lower() not in _WORDS and not _is_short_number(whole):
+    if len(whole) >= LEAST_LENGTH and whole.lower() not in _WORDS and not 0 < _digits(whole) < LEAST_DIGITS:
         yield whole
     if len(lines) > 1:
         yield from (line for line in dict.fromkeys(lines) if len(line) >= _LEAST_LINE and line != whole)
 
 
-def _is_short_number(text: str) -> bool:
-    return len(text) <= _LONGEST_NUMBER and text.replace(".", "", 1).isdecimal()
-
-
-def _others(text: str, forms: Iterable[str]) -> Iterable[str]:
-    return dict.fromkeys(form for form in forms if form != text)
+def _digits(text: str) -> int:
+    """Return how many digits a number has that is text, and 0 for other text."""
+    return sum(map(str.isdecimal, text)) if _NUMBER.fullmatch(text) else 0
 
 
 def _base64_lines(content: bytes) -> Iterator[str]:

@@ -27,7 +27,7 @@ MARK = "[redacted]"
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 """The attributes of a record that `logging` sets itself."""
 
-_PLAIN = frozenset({bool, int, float, type(None)})
+_PLAIN = frozenset({bool, type(None)})
 """Types whose text is never a known value."""
 
 

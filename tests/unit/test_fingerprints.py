@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import pickle
+import re
 import string
 from urllib.parse import quote, quote_plus
 
@@ -33,6 +35,8 @@ def known(*values: str | bytes, binary: bool = False) -> Fingerprints:
         ("url", quote(VALUE, safe="")),
         ("url", quote(VALUE)),
         ("url", quote_plus(VALUE)),
+        ("url", re.sub("%..", lambda found: found[0].lower(), quote(VALUE, safe=""))),
+        ("html", html.escape(VALUE)),
         ("base64", base64.b64encode(VALUE.encode()).decode()),
         ("base64", base64.urlsafe_b64encode(VALUE.encode()).decode().rstrip("=")),
     ],
@@ -44,6 +48,36 @@ def test_a_value_is_found_in_each_form(form, text):
     assert match.start == 1
     assert match.end >= len(text) - 1  # the last character of base64 depends on the next byte
     assert known(VALUE, binary=True).mask(f"<{text}>".encode().decode("latin-1")).startswith("<[redacted]")
+
+
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        ("json", r"p\/s<&>'\"=+~ \u017e\ud83d\udd11"),  # PHP: json_encode
+        ("json", r"p\/s<&>'\"=+~ ž🔑"),  # PHP: JSON_UNESCAPED_UNICODE
+        ("json", r"p\/s\u003C\u0026\u003E\u0027\u0022=+~ \u017e\ud83d\udd11"),  # Symfony
+        ("json", r"p/s\u003c\u0026\u003e'\"=+~ ž🔑"),  # Go
+        ("json", r"p/s\u003c\u0026\u003e\u0027\"\u003d+~ ž🔑"),  # Gson
+        ("json", r"p/s\u003C\u0026\u003E\u0027\u0022=\u002B~ \u017E\uD83D\uDD11"),  # .NET
+        ("json", r"p/s\u003C\u0026\u003E'\"=+~ \u017e\ud83d\udd11"),  # Django: json_script
+        ("url", "p%2fs%3c%26%3e%27%22%3d%2b~%20%c5%be%f0%9f%94%91"),  # .NET, nginx
+        ("url", "p%2Fs%3C%26%3E'%22%3D%2B~%20%C5%BE%F0%9F%94%91"),  # JavaScript: encodeURIComponent
+        ("url", "p/s%3C&%3E'%22=+~%20%C5%BE%F0%9F%94%91"),  # JavaScript: encodeURI
+        ("url", "p%2Fs%3C%26%3E%27%22%3D%2B%7E+%C5%BE%F0%9F%94%91"),  # a form in a browser
+        ("html", "p/s&lt;&amp;&gt;&#x27;&quot;=+~ ž🔑"),  # Python: html.escape
+        ("html", "p/s&lt;&amp;&gt;&#39;&#34;=+~ ž🔑"),  # Jinja
+        ("html", "p/s&lt;&amp;&gt;&#39;&#34;=&#43;~ ž🔑"),  # templates of Go
+        ("html", "p/s&lt;&amp;&gt;&#039;&quot;=+~ ž🔑"),  # PHP: htmlspecialchars
+        ("html", "p/s&lt;&amp;&gt;&apos;&quot;=+~ &#382;&#128273;"),  # XML in ASCII
+        ("html", "p/s&lt;&amp;&gt;'\"=+~ ž🔑"),  # the text of XML
+    ],
+)
+@pytest.mark.parametrize("binary", [False, True])
+def test_a_value_is_found_as_each_common_writer_escapes_it(form, text, binary):
+    """The texts are what these writers print, written down: most of them are not in Python."""
+    written = text.encode().decode("latin-1") if binary else text
+    (match,) = known("p/s<&>'\"=+~ ž🔑", binary=binary).find(f"<{written}>")
+    assert (match.start, match.end, match.form) == (1, len(written) + 1, form)
 
 
 @given(
@@ -68,9 +102,46 @@ def test_each_long_line_of_a_text_is_a_value():
     assert masked == "x [redacted] y short"
 
 
-@pytest.mark.parametrize("value", ["", "abc", "true", "None", "5432", "12.5", "1234567"])
+@pytest.mark.parametrize("value", ["", "abc", "true", "None", "5432", "12.5", "65535", "-12345", "123.45"])
 def test_what_stands_in_every_log_is_no_value(value):
     assert known(value).mask(f"port {value} ok") == f"port {value} ok"
+
+
+@pytest.mark.parametrize("number", [5432, 65535, -1, 0.5, True, None])
+def test_a_short_number_is_no_value(number):
+    made = Fingerprints()
+    made.add_all({"n": number})
+    text = json.dumps(number)
+    assert made.mask(text) is text
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (847261, "847261"),
+        (-847261, "-847261"),
+        (4_000_123_412_341_234, "4000123412341234"),
+        (84.7261, "84.7261"),
+        (847261.0, "847261.0"),
+        (847261.0, "847261"),
+        ([{"pin": 847261}], "847261"),
+        ("847261", "847261"),
+        (847261, base64.b64encode(b"847261").decode()),
+    ],
+)
+def test_a_number_of_six_digits_is_a_value(number, text):
+    made = Fingerprints()
+    made.add_all({"n": number}, "card")
+    assert made.mask(f"pin={text};") == "pin=[redacted];"
+
+
+@pytest.mark.parametrize("value", [847261, "847261"])
+def test_a_short_number_within_a_longer_one_is_no_value(value):
+    """The time of a log would hold it by chance. A number of eight digits is found there too."""
+    made = Fingerprints()
+    made.add_all({"pin": value, "account": 84726155})
+    assert made.mask("at 1847261 847261000 x847261y") == "at 1847261 847261000 x[redacted]y"
+    assert made.mask("184726155") == "1[redacted]"
 
 
 def test_bytes_are_a_value():

@@ -141,6 +141,20 @@ class Client:
         return f"client of {self._text}"
 
 
+def test_a_number_is_masked_in_a_message_and_in_a_field():
+    """A formatter of JSON prints the fields."""
+    RedactingFilter()
+    with SecretsManager(chain=[open_memory(secrets={"a/b": {"pin": 847261, "port": 5432}})]) as secrets:
+        secrets.get_secret("a/b")
+    fields = {"pin": 847261, "port": 5432, "nested": [847261, 847261.0, 5432.5]}
+    record = logging.makeLogRecord({"msg": "pin %d of %d", "args": (847261, 5432), **fields})
+    assert RedactingFilter().filter(record)
+    assert record.getMessage() == "pin [redacted] of 5432"
+    assert [vars(record)[name] for name in fields] == ["[redacted]", 5432, ["[redacted]", "[redacted].0", 5432.5]]
+    event = RedactingProcessor()(None, "info", {"event": "x", "pin": 847261, "port": 5432})
+    assert event == {"event": "x", "pin": "[redacted]", "port": 5432}
+
+
 def test_an_object_that_would_print_a_value_is_masked(value):
     """An exception as a field, for one. Others stay the objects that they are."""
     harmless = Client("nobody", shows=True)

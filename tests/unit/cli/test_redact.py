@@ -19,6 +19,7 @@ DB_PASSWORD = "database/connection#password"
 [stores.memory.secrets]
 "database/connection" = {{ password = "{VALUE}" }}
 "auth/jwt" = {{ secret = "canary-of-an-env-file" }}
+"card/main" = {{ pin = 847261, port = 5432, note = "canary&/" }}
 """
 
 
@@ -63,6 +64,13 @@ def test_values_of_env_files_are_masked_too(script):
     Path("app.env").write_text("TOKEN=Bearer strongroom://auth/jwt#secret\n", "utf-8")
     done = run(script, "import os; print(os.environ['TOKEN'])", "--env-file", "app.env")
     assert (done.stdout, done.stderr) == (b"Bearer [redacted]\n", b"")
+
+
+def test_numbers_and_escapes_are_masked_too(script):
+    Path("app.env").write_text("PIN=strongroom://card/main#pin\n", "utf-8")
+    program = r"print(r'pin 847261 port 5432 html canary&amp;/ go canary\u0026/ php canary&\/ url canary%26%2f')"
+    done = run(script, program, "--env-file", "app.env")
+    assert done.stdout == b"pin [redacted] port 5432 html [redacted] go [redacted] php [redacted] url [redacted]\n"
 
 
 @pytest.mark.parametrize("redact", [True, False])

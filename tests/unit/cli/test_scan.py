@@ -64,6 +64,15 @@ def test_piped_output_has_a_line_of_fields_for_each_leak(command):
     assert "Found 1 leak of 2 secrets" in done.err
 
 
+def test_numbers_are_found_too_but_not_short_ones(command):
+    """A port stands in every configuration."""
+    Path("strongroom.toml").write_text(
+        'chain = ["memory"]\n[stores.memory.secrets."card/main"]\npin = 847261\nport = 5432\n', "utf-8"
+    )
+    Path("tree/x.json").write_text('{"port": 5432,\n"pin": 847261}\n', "utf-8")
+    assert found(command, "tree") == [("tree/x.json", 2, "card/main#pin", "plain")]
+
+
 def test_archives_and_compressed_files_are_searched(command):
     content = f"x\n{VALUE}".encode()
     with zipfile.ZipFile("tree/a.zip", "w", zipfile.ZIP_DEFLATED) as archive:

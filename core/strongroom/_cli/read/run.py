@@ -94,7 +94,7 @@ def run_command(
     [secrets]; other references are resolved when COMMAND starts.
 
     With --redact this process stays too, and masks every value that it has read in the output of COMMAND, also in
-    base64, percent-encoded and in JSON.
+    base64, percent-encoded and as JSON and HTML escape it.
 
     Example: strongroom run -- gunicorn app:application
     """

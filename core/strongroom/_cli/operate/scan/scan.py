@@ -35,9 +35,9 @@ def scan_command(invocation: Invocation, paths: tuple[Path, ...], *, git: bool, 
     """Find the real values of the chain in files, in stdin, or in the history of a git repository.
 
     It reads every secret that the stores of the chain can list, and those of [secrets], and keeps only keyed
-    fingerprints of them. A value is found as it is, in base64, percent-encoded and in JSON, also in archives. The host,
-    port, user and name of a secret with a password are not searched for. Leaks are printed with the path and key of the
-    secret, never with a value. The exit code is 10 if there are any.
+    fingerprints of them. A value is found as it is, in base64, percent-encoded and as JSON and HTML escape it, also in
+    archives. The host, port, user and name of a secret with a password are not searched for. Leaks are printed with the
+    path and key of the secret, never with a value. The exit code is 10 if there are any.
 
     Example, in CI: strongroom scan --git && strongroom scan build/
     """

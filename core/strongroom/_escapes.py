@@ -1,0 +1,119 @@
+"""Escaped forms of a text, as the usual writers of JSON, Python literals, URLs and HTML print it.
+
+One list for everything that finds values: the redaction of logs, `run --redact` and `scan`. A writer is one line of a
+table. A separate file because the tables are long.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+from urllib.parse import quote, quote_plus
+
+
+def escaped_forms(text: str) -> Iterator[tuple[str, str]]:
+    """Yield every escaped form that differs from the text, with its kind: `json`, `python`, `url` or `html`."""
+    if text.isascii() and text.isalnum():
+        return  # no writer escapes it
+    for kind, forms in (
+        ("json", (writer.escape(json.dumps(text, ensure_ascii=False)[1:-1]) for writer in _JSON)),
+        ("python", iter((repr(text)[1:-1],))),
+        ("url", _percent_encoded(text.encode("utf-8", "surrogateescape"))),
+        ("html", (writer.escape(text) for writer in _HTML)),
+    ):
+        yield from ((kind, form) for form in dict.fromkeys(forms) if form != text)
+
+
+class _Writer(NamedTuple):
+    """Replaces characters, and escapes those outside ASCII.
+
+    Attributes:
+        replaced: what is replaced, and by what. In JSON, the quote is in its escaped form already.
+        escape_rest: escapes a character outside ASCII. None leaves it.
+    """
+
+    replaced: Mapping[str, str]
+    escape_rest: Callable[[str], str] | None = None
+
+    def escape(self, text: str) -> str:
+        if self.replaced:
+            pattern = "|".join(map(re.escape, self.replaced))
+            text = re.sub(pattern, lambda found: self.replaced[found[0]], text)
+        if (escape := self.escape_rest) is not None and not text.isascii():
+            text = re.sub("[^\0-\x7f]", lambda found: escape(found[0]), text)
+        return text
+
+
+def _lower(character: str) -> str:
+    r"""Return `\u017e`, and two of them for a character that UTF-16 writes as a pair."""
+    units = character.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[start : start + 4]}" for start in range(0, len(units), 4))
+
+
+def _upper(character: str) -> str:
+    return _lower(character).upper().replace("U", "u")
+
+
+def _all(characters: str, escape: Callable[[str], str]) -> dict[str, str]:
+    return {'\\"' if character == '"' else character: escape(character) for character in characters}
+
+
+_SLASH = {"/": "\\/"}
+_SEPARATORS = "\u2028\u2029"
+
+_JSON = (
+    _Writer({}),  # JavaScript
+    _Writer({}, _lower),  # Python
+    _Writer({}, _upper),  # Jackson, with ESCAPE_NON_ASCII
+    _Writer(_SLASH, _lower),  # PHP
+    _Writer(_SLASH | _all(_SEPARATORS, _lower)),  # PHP, with JSON_UNESCAPED_UNICODE
+    _Writer(_SLASH | _all("<>&'\"", _upper), _lower),  # PHP, as Symfony calls it
+    _Writer(_all("<>&" + _SEPARATORS, _lower)),  # Go, Rails
+    _Writer(_all("<>&'=" + _SEPARATORS, _lower)),  # Gson
+    _Writer(_all("<>&'\"+`", _upper), _upper),  # .NET
+    _Writer(_all("<>&", _upper), _lower),  # Django, in a page
+)
+
+_TEXT = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+_QUOTE, _NUMBERED_QUOTE = {'"': "&quot;"}, {'"': "&#34;"}
+
+
+def _reference(character: str) -> str:
+    return f"&#{ord(character)};"
+
+
+_HTML = tuple(
+    _Writer(replaced, rest)
+    for replaced in (
+        _TEXT,  # the text of XML
+        _TEXT | _QUOTE,  # an attribute of XML
+        _TEXT | _QUOTE | {"'": "&apos;"},  # XML, PHP
+        _TEXT | _QUOTE | {"'": "&#x27;"},  # Python, Django
+        _TEXT | _QUOTE | {"'": "&#39;"},  # JavaScript, Ruby, .NET
+        _TEXT | _QUOTE | {"'": "&#039;"},  # PHP
+        _TEXT | _QUOTE | {"'": "&#39;", "/": "&#x2F;", "`": "&#x60;", "=": "&#x3D;"},  # Mustache
+        _TEXT | _NUMBERED_QUOTE | {"'": "&#39;"},  # Jinja, Go
+        _TEXT | _NUMBERED_QUOTE | {"'": "&#39;", "+": "&#43;"},  # templates of Go
+    )
+    for rest in (None, _reference)
+)
+
+_URL: tuple[tuple[Callable[[bytes, str], str], str], ...] = (
+    (quote, ""),  # Python, PHP
+    (quote, "/"),  # Python: a path
+    (quote_plus, ""),  # a form, in Python and Go
+    (quote_plus, "*"),  # a form, in browsers and Java
+    (quote, "!'()*"),  # JavaScript: encodeURIComponent
+    (quote, "!'()*;,/?:@&=+$#"),  # JavaScript: encodeURI
+    (quote, "$&+=:@"),  # Go: a part of a path
+)
+
+
+def _percent_encoded(content: bytes) -> Iterator[str]:
+    for encode, safe in _URL:
+        form = encode(content, safe)
+        for upper in (form, form.replace("~", "%7E")):  # forms in browsers, Java and PHP escape it
+            yield upper
+            yield re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), upper)
