@@ -4,9 +4,9 @@ A value is found as it is, and in the forms in which programs print it: those of
 also within longer base64 such as that of `user:password`. A number is found as JSON prints it.
 
 Each form is kept as the hash of its first characters, by Python's string hash, which is keyed for each process, and as
-a BLAKE2b digest of the whole under a random key. A scan hashes each window of a text once. Text of less than
-`LEAST_LENGTH` characters, numbers of less than `LEAST_DIGITS` digits, and words such as `true` are left out, since they
-stand in every log.
+a BLAKE2b digest of the whole under a random key. A scan hashes four characters at each position of a text, and more
+only where a value may begin. Text of less than `LEAST_LENGTH` characters, numbers of less than `LEAST_DIGITS` digits,
+and words such as `true` are left out, since they stand in every log.
 """
 
 from __future__ import annotations
@@ -77,6 +77,7 @@ class Fingerprints:
         self._key = secrets.token_bytes(32)
         self._binary = binary
         self._forms: dict[int, dict[int, tuple[_Form, ...]]] = {}
+        self._starts: set[int] = set()
         self._known: set[bytes] = set()
 
     def __repr__(self) -> str:
@@ -105,6 +106,7 @@ class Fingerprints:
         alone = form == "plain" and 0 < _digits(text) < _ALONE
         made = _Form(len(text), self._digest(_bytes(text)), name, form, alone)
         known = self._forms.setdefault(window, {})
+        self._starts.add(hash(text[:LEAST_LENGTH]))
         first = hash(text[:window])
         others = known.get(first, ())
         if not any(other.digest == made.digest for other in others):  # of equal values, the first name counts
@@ -113,16 +115,17 @@ class Fingerprints:
     def find(self, text: str) -> Iterator[Match]:
         """Yield the values in a text, from left to right, the longest at each place, without overlaps."""
         windows = sorted(self._forms.items(), reverse=True)
-        position, last = 0, len(text)
-        while position < last:
+        starts, length, end = self._starts, LEAST_LENGTH, 0
+        for position in (start for start in range(len(text)) if hash(text[start : start + length]) in starts):
+            if position < end:
+                continue
             for window, known in windows:
                 if candidates := known.get(hash(text[position : position + window])):
                     match = next((match for form in candidates if (match := self._match(text, position, form))), None)
                     if match:
                         yield match
-                        position = match.end - 1
+                        end = match.end
                         break
-            position += 1
 
     def _match(self, text: str, start: int, form: _Form) -> Match | None:
         part = text[start : start + form.length]
