@@ -4,6 +4,7 @@ import base64
 import gzip
 import hashlib
 import io
+import itertools
 import json
 import os
 import re
@@ -15,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from strongroom._cli.operate.scan import files
+from strongroom._cli.operate.scan import allowance, files
+from strongroom._cli.operate.scan.allowance import Allowance
 from strongroom._fingerprints import Fingerprints
 
 VALUE = "canary-real-value-77"
@@ -220,7 +222,7 @@ def test_damage_anywhere_in_an_archive_ends_no_scan():
     content = zipped.getvalue()
 
     def found(damaged: bytes) -> list[files.Leak]:
-        return list(files.search_content(Fingerprints(), io.BufferedReader(io.BytesIO(damaged)), "a.zip"))
+        return list(files.search_input(Fingerprints(), io.BufferedReader(io.BytesIO(damaged)), "a.zip", Allowance()))
 
     for position in range(len(content)):
         for byte in (0x00, 0xC3, 0xFF):
@@ -228,3 +230,93 @@ def test_damage_anywhere_in_an_archive_ends_no_scan():
             assert found(damaged) == []
     for length in range(len(content)):
         assert found(content[:length]) == []
+
+
+def zipped(**members: bytes) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return stream.getvalue()
+
+
+def test_a_bomb_is_named_and_searched_to_the_bound(command, monkeypatch):
+    """The files beside it are searched as ever."""
+    monkeypatch.setattr(allowance, "_BYTES", 10_000)
+    Path("tree/a.gz").write_bytes(gzip.compress(b"\0" * 3_000_000))
+    Path("tree/b.gz").write_bytes(gzip.compress(f"x\n{VALUE}".encode()))
+    done = command("scan", "--json", "tree/a.gz")
+    assert (done.code, json.loads(done.out)["unread"]) == (8, ["tree/a.gz"])
+    assert "Not searched to the end: tree/a.gz. It expands to over 100 times" in done.err
+    done = command("scan", "tree")
+    assert (done.code, done.out.decode().split("\t")[0]) == (10, "tree/b.gz!:2")
+    assert "Not searched to the end: tree/a.gz. It" in done.err
+    assert "Not searched" not in command("scan", "tree/b.gz").err
+
+
+@pytest.mark.parametrize("beyond", [False, True])
+def test_a_value_up_to_the_bound_is_found(monkeypatch, beyond):
+    known = Fingerprints(binary=True)
+    known.add(VALUE, "a#b")
+    content = b"\0" * 500_000 + VALUE.encode()
+    packed = gzip.compress(content)
+    monkeypatch.setattr(allowance, "_BYTES", len(content) - 100 * len(packed) - beyond)
+    allowed = Allowance()
+    leaks = list(files.search_input(known, io.BufferedReader(io.BytesIO(packed)), "x.gz", allowed))
+    assert (len(leaks), allowed.unread) == ((0, ["x.gz"]) if beyond else (1, []))
+
+
+def test_archives_within_archives_share_one_bound(monkeypatch):
+    monkeypatch.setattr(allowance, "_BYTES", 1_000_000)
+    layer = zipped(a=b"\0" * 5_000_000)
+    for _ in range(2):
+        layer = zipped(**{f"m{number}": layer for number in range(9)})
+    read = []
+    monkeypatch.setattr(Allowance, "take", counted(Allowance.take, read))
+    allowed = Allowance()
+    assert list(files.search_input(Fingerprints(), io.BufferedReader(io.BytesIO(layer)), "x.zip", allowed)) == []
+    assert allowed.unread == ["x.zip"]
+    assert sum(read) == 1_000_000 + 100 * len(layer)
+
+
+def counted(take, read: list[int]):
+    def counting(*arguments) -> bytes:
+        found = take(*arguments)
+        read.append(len(found))
+        return found
+
+    return counting
+
+
+def test_an_archive_of_many_members_ends_at_the_bound_of_seconds(ticking):
+    """Opening each takes time, and expands to nothing."""
+    packed = zipped(**{f"m{number}": b"" for number in range(1_000)})
+    allowed = Allowance(clock=ticking)
+    assert list(files.search_input(Fingerprints(), io.BufferedReader(io.BytesIO(packed)), "x.zip", allowed)) == []
+    assert allowed.unread == ["x.zip"]
+    assert ticking() < 30
+
+
+@pytest.fixture
+def ticking():
+    """A clock that shows a tenth of a second more at each look."""
+    ticks = itertools.count()
+    return lambda: next(ticks) / 10
+
+
+def test_a_plain_file_has_no_bound(command, monkeypatch):
+    monkeypatch.setattr(allowance, "_BYTES", 0)
+    monkeypatch.setattr(allowance, "_SECONDS", 0)
+    Path("tree/x").write_bytes(b"\0" * 100_000 + VALUE.encode())
+    assert [leak[0] for leak in found(command, "tree")] == ["tree/x"]
+
+
+def test_a_pipe_is_searched(command):
+    """As of the shell's `<(...)`."""
+    reader, writer = os.pipe()
+    os.write(writer, VALUE.encode())
+    os.close(writer)
+    try:
+        assert len(found(command, f"/dev/fd/{reader}")) == 1
+    finally:
+        os.close(reader)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple, TypeAlias
 
+from strongroom._cli.operate.scan.allowance import Allowance
 from strongroom._fingerprints import Fingerprints
 from strongroom.errors import ConfigurationError
 
@@ -23,10 +24,6 @@ BLOCK = 1 << 22
 
 OVERLAP = 1 << 16
 """Bytes that are searched again with the next block: longer than nearly every form of a value."""
-
-_LARGEST = 1 << 30
-"""Bytes of an archive's member, or of a compressed file, that are searched."""
-
 
 _DEEPEST = 4
 """How deep archives within archives are searched, such as the layers of a container image and the packages in them."""
@@ -68,14 +65,13 @@ class Leak(NamedTuple):
 def search(known: Fingerprints, stream: IO[bytes] | io.BufferedIOBase, place: str) -> Iterator[Leak]:
     """Yield the leaks in a stream, block by block. Text in UTF-16 is searched if it begins with a byte order mark."""
     line, skip, held = 1, 0, b""
-    left = _LARGEST
+    first = True
     decoder: codecs.IncrementalDecoder | None = None
-    while left > 0:
-        block = stream.read(min(BLOCK, left))
-        if left == _LARGEST and block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    while True:
+        block = stream.read(BLOCK)
+        if first and block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             decoder = codecs.getincrementaldecoder("utf-16")("replace")
-        left -= len(block)
-        end = not block or left <= 0
+        first, end = False, not block
         content = block if decoder is None else decoder.decode(block, end).encode("utf-8", "replace")
         text = (held + content).decode("latin-1")
         limit = len(text) if end else max(len(text) - OVERLAP, 0)
@@ -95,7 +91,7 @@ def search(known: Fingerprints, stream: IO[bytes] | io.BufferedIOBase, place: st
         skip = max(skip - limit, 0)
 
 
-def search_path(known: Fingerprints, path: Path) -> Iterator[Leak]:
+def search_path(known: Fingerprints, path: Path, allowance: Allowance) -> Iterator[Leak]:
     """Yield the leaks in a file, or in all files below a folder. Symbolic links and `.git` are skipped.
 
     Raises:
@@ -105,7 +101,7 @@ def search_path(known: Fingerprints, path: Path) -> Iterator[Leak]:
     for file in files:
         try:
             with file.open("rb") as stream:
-                yield from search_content(known, stream, str(file))
+                yield from search_input(known, stream, str(file), allowance)
         except OSError as error:
             fault = error.strerror or "it cannot be read"
         else:
@@ -123,8 +119,18 @@ def _files(folder: Path) -> Iterator[Path]:
             yield entry
 
 
-def search_content(known: Fingerprints, stream: _Stream, place: str, depth: int = 0) -> Iterator[Leak]:
+def search_input(known: Fingerprints, stream: _Stream, place: str, allowance: Allowance) -> Iterator[Leak]:
     """Yield the leaks in a file, and in its members if its first bytes are those of an archive."""
+    size = stream.seek(0, io.SEEK_END) if stream.seekable() else 0
+    if size:
+        stream.seek(0)
+    with allowance.input(place, size):
+        yield from _search_content(known, stream, place, allowance)
+
+
+def _search_content(
+    known: Fingerprints, stream: _Stream, place: str, allowance: Allowance, depth: int = 0
+) -> Iterator[Leak]:
     first = stream.peek(_TAR_OFFSET + len(_TAR))
     expand = next((expand for mark, expand in _COMPRESSED.items() if first.startswith(mark)), None)
     is_zip, is_tar = first.startswith(_ZIP), first.startswith(_TAR, _TAR_OFFSET)
@@ -132,13 +138,13 @@ def search_content(known: Fingerprints, stream: _Stream, place: str, depth: int 
         yield from search(known, stream, place)
         return
     if is_zip and depth:
-        stream = io.BufferedReader(io.BytesIO(stream.read(_LARGEST)))  # its index is at its end
+        stream = allowance.limited(io.BytesIO(stream.read()))  # its index is at its end
     try:
         if expand is not None:
             with expand(stream) as expanded:
-                yield from search_content(known, expanded, f"{place}!", depth + 1)
+                yield from _search_content(known, allowance.limited(expanded), f"{place}!", allowance, depth + 1)
         else:
-            yield from (_search_zip if is_zip else _search_tar)(known, stream, place, depth + 1)
+            yield from (_search_zip if is_zip else _search_tar)(known, stream, place, allowance, depth + 1)
     except _DAMAGE:
         whole = False
     else:
@@ -148,21 +154,22 @@ def search_content(known: Fingerprints, stream: _Stream, place: str, depth: int 
         yield from search(known, stream, place)
 
 
-def _search_zip(known: Fingerprints, stream: _Stream, place: str, depth: int) -> Iterator[Leak]:
+def _search_zip(known: Fingerprints, stream: _Stream, place: str, allowance: Allowance, depth: int) -> Iterator[Leak]:
     with zipfile.ZipFile(stream) as archive:
         for member in archive.infolist():
+            if allowance.spent:
+                return
             if not member.is_dir():
                 with archive.open(member) as content:
-                    yield from search_content(known, _peekable(content), f"{place}!{member.filename}", depth)
+                    name = f"{place}!{member.filename}"
+                    yield from _search_content(known, allowance.limited(content), name, allowance, depth)
 
 
-def _search_tar(known: Fingerprints, stream: _Stream, place: str, depth: int) -> Iterator[Leak]:
+def _search_tar(known: Fingerprints, stream: _Stream, place: str, allowance: Allowance, depth: int) -> Iterator[Leak]:
     with tarfile.open(fileobj=stream, mode="r:") as archive:
         for member in archive:
+            if allowance.spent:
+                return
             if member.isfile() and (content := archive.extractfile(member)) is not None:
                 name = f"{place.removesuffix('!')}!{member.name}"
-                yield from search_content(known, _peekable(content), name, depth)
-
-
-def _peekable(content: IO[bytes]) -> io.BufferedReader:
-    return io.BufferedReader(content)  # type: ignore[arg-type]  # members of archives have `readinto`
+                yield from _search_content(known, allowance.limited(content), name, allowance, depth)

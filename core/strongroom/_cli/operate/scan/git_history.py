@@ -7,7 +7,8 @@ import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from strongroom._cli.operate.scan.files import Leak, search, search_content
+from strongroom._cli.operate.scan.allowance import Allowance
+from strongroom._cli.operate.scan.files import Leak, search, search_input
 from strongroom._cli.operate.scan.git_repository import GitRepository, find_folders, opened
 from strongroom._fingerprints import Fingerprints
 from strongroom.errors import ConfigurationError
@@ -18,12 +19,13 @@ _EVERYTHING = ("--all", "--reflog", "--indexed-objects")
 _LFS_POINTER = re.compile(rb"version https://git-lfs\.github\.com/spec/v1\n(?:.*\n)*?oid sha256:([0-9a-f]{64})\n")
 
 
-def search_git(known: Fingerprints, path: Path) -> Iterator[Leak]:
+def search_git(known: Fingerprints, path: Path, allowance: Allowance) -> Iterator[Leak]:
     """Yield the leaks in every version of every file, each content once, and in the messages of commits and tags.
 
     Args:
         known: the values.
         path: a folder in a repository, or a bare repository: see `find_folders`.
+        allowance: bounds what archives expand to.
 
     Raises:
         ConfigurationError: it is not a repository, or git is not installed.
@@ -31,7 +33,7 @@ def search_git(known: Fingerprints, path: Path) -> Iterator[Leak]:
     try:
         for folder in find_folders(path):
             with opened(folder) as repository:
-                yield from _search(known, repository)
+                yield from _search(known, repository, allowance)
     except (ConfigurationError, OSError) as error:
         fault = (error.strerror or "it cannot be read") if isinstance(error, OSError) else str(error)
     else:
@@ -39,7 +41,7 @@ def search_git(known: Fingerprints, path: Path) -> Iterator[Leak]:
     raise ConfigurationError(f"Cannot scan the history of {path}: {fault}")
 
 
-def _search(known: Fingerprints, repository: GitRepository) -> Iterator[Leak]:
+def _search(known: Fingerprints, repository: GitRepository, allowance: Allowance) -> Iterator[Leak]:
     listed = repository.run("rev-list", "--objects", *_EVERYTHING, "--missing=allow-promisor")
     objects = listed.decode("utf-8", "replace").split("\n")  # not `splitlines`: a name may have other line ends
     names = {name: path for name, _, path in (line.partition(" ") for line in objects) if name}
@@ -58,7 +60,8 @@ def _search(known: Fingerprints, repository: GitRepository) -> Iterator[Leak]:
                 continue  # a partial clone lacks it
             content = process.stdout.read(int(size[0]) + 1)[:-1]
             if kind == b"blob":
-                if leaks := list(_search_blob(known, content, path or f"object {name[:12]}", media)):
+                place = path or f"object {name[:12]}"
+                if leaks := list(_search_blob(known, content, place, media, allowance)):
                     found[name] = leaks
             elif kind in {b"commit", b"tag"}:
                 message = content.partition(b"\n\n")[2]
@@ -69,14 +72,14 @@ def _search(known: Fingerprints, repository: GitRepository) -> Iterator[Leak]:
         yield from (leak._replace(place=f"{leak.place} ({place})") for leak in leaks)
 
 
-def _search_blob(known: Fingerprints, content: bytes, place: str, media: Path) -> Iterator[Leak]:
-    yield from search_content(known, io.BufferedReader(io.BytesIO(content)), place)
+def _search_blob(known: Fingerprints, content: bytes, place: str, media: Path, allowance: Allowance) -> Iterator[Leak]:
+    yield from search_input(known, io.BufferedReader(io.BytesIO(content)), place, allowance)
     if (pointer := _LFS_POINTER.match(content)) is not None:
         stored = pointer[1].decode()
         file = media / stored[:2] / stored[2:4] / stored
         if file.is_file():  # it may not be fetched
             with file.open("rb") as stream:
-                yield from search_content(known, stream, place)
+                yield from search_input(known, stream, place, allowance)
 
 
 def _first_commits(repository: GitRepository, blobs: Collection[str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from strongroom._cli.exit_codes import ExitCode
+from strongroom._cli.operate.scan.allowance import Allowance
 from strongroom._cli.operate.scan.files import Leak, search, search_path
 from strongroom._cli.operate.scan.git_history import search_git
 from strongroom._cli.options import Invocation, current, json_option
@@ -24,6 +25,9 @@ from strongroom.secret import SensitiveDict, credential_parts
 _ADDRESS = frozenset({"host", "port", "user", "username", "name", "dbname", "engine"})
 """Keys that are not searched for in a secret with the key `password`: they are its address."""
 
+_MOST_NAMED = 5
+"""Files that a message names."""
+
 
 @click.command("scan")
 @click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path), metavar="[PATH...]")
@@ -37,7 +41,8 @@ def scan_command(invocation: Invocation, paths: tuple[Path, ...], *, git: bool, 
     It reads every secret that the stores of the chain can list, and those of [secrets], and keeps only keyed
     fingerprints of them. A value is found as it is, in base64, percent-encoded and as JSON and HTML escape it, also in
     archives. The host, port, user and name of a secret with a password are not searched for. Leaks are printed with the
-    path and key of the secret, never with a value. The exit code is 10 if there are any.
+    path and key of the secret, never with a value. The exit code is 10 if there are any, and otherwise 8 if an archive
+    was not searched to its end.
 
     Example, in CI: strongroom scan --git && strongroom scan build/
     """
@@ -49,20 +54,35 @@ def scan_command(invocation: Invocation, paths: tuple[Path, ...], *, git: bool, 
         raise ConfigurationError(
             "Nothing to look for: no store of the chain can be listed, and [secrets] found no value"
         )
-    leaks = list(dict.fromkeys(_leaks(known, paths, git=git, stdin=stdin)))
+    allowance = Allowance()
+    leaks = list(dict.fromkeys(_leaks(known, paths, allowance, git=git, stdin=stdin)))
+    unread = list(dict.fromkeys(allowance.unread))
     if as_json:
-        output.write_document({"secrets": count, "leaks": [leak._asdict() for leak in leaks]})
+        output.write_document({"secrets": count, "leaks": [leak._asdict() for leak in leaks], "unread": unread})
     else:
         output.write_rows((f"{leak.place}:{leak.line}", leak.name, leak.form) for leak in leaks)
     output.say(f"Found {output.counted(len(leaks), 'leak')} of {output.counted(count, 'secret')}")
-    click.get_current_context().exit(ExitCode.DIFFERENT if leaks else ExitCode.DONE)
+    if unread:
+        output.say(
+            f"Not searched to the end: {_named(unread)}. It expands to over 100 times its size, or takes too long. "
+            "Unpack it, and scan the folder"
+        )
+    complete = ExitCode.PARTIAL if unread else ExitCode.DONE
+    click.get_current_context().exit(ExitCode.DIFFERENT if leaks else complete)
 
 
-def _leaks(known: Fingerprints, paths: tuple[Path, ...], *, git: bool, stdin: bool) -> Iterator[Leak]:
+def _named(places: list[str]) -> str:
+    named, more = places[:_MOST_NAMED], len(places) - _MOST_NAMED
+    return output.joined([*named, output.counted(more, "other file")] if more > 0 else named)
+
+
+def _leaks(
+    known: Fingerprints, paths: tuple[Path, ...], allowance: Allowance, *, git: bool, stdin: bool
+) -> Iterator[Leak]:
     if stdin:
         yield from search(known, sys.stdin.buffer, "stdin")
     for path in paths or ((Path(),) if git else ()):
-        yield from search_git(known, path) if git else search_path(known, path)
+        yield from (search_git if git else search_path)(known, path, allowance)
 
 
 def _fingerprints(secrets: SecretsManager) -> tuple[Fingerprints, int]:
