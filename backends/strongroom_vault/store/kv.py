@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,6 +16,7 @@ from strongroom.errors import (
     SecretTooLargeError,
     StoreError,
     WriteOutcomeUnknownError,
+    shown,
 )
 from strongroom.secret import Secret, Value, Version
 from strongroom.store import Health, Items, Traits, required_paths
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from strongroom_vault.http.messages import Reply
     from strongroom_vault.session.session import Session
 
+logger = logging.getLogger("strongroom.vault")
 
 _BATCH = 32
 """The number of secrets of a batch that are read before they are written."""
@@ -106,14 +109,14 @@ class VaultKV(ABC):
         read writes all the same: then an unknown outcome is reported.
         """
         prepared(path, data)
-        item = self._following(PendingWrite(path, data), self._get(path))
+        item = self._to_write(PendingWrite(path, data), self._get(path))
         return self._resolve_write(item, send_change(self._session, self._write_request(item)))
 
     def write_many(self, items: Items) -> Iterator[tuple[str, Version | StoreError | None]]:
         """Yield each path with the result of `write`, in any order; a dozen are read or written at a time."""
         unread = (PendingWrite(*item) for item in items)
         while batch := list(islice(unread, _BATCH)):
-            read = list(self._many(batch, lambda item: self._read_request(item.path), self._following))
+            read = list(self._many(batch, lambda item: self._read_request(item.path), self._to_write))
             yield from ((item.path, outcome) for item, outcome in read if isinstance(outcome, StoreError))
             following = (outcome for _, outcome in read if isinstance(outcome, PendingWrite))
             yield from self._write_each(following, self._write_request, self._resolve_write)
@@ -244,6 +247,32 @@ class VaultKV(ABC):
             raise InvalidPathError(path, "it has a character that does not print, which Vault does not take")
         return full_path
 
+    def _absence(self, path: str | None) -> SecretNotFoundError:
+        """Return the error for an absent secret. Its reason says so if the path begins with the mount or the prefix."""
+        if path is None or (inner := self._inner_path(path)) == path:
+            return SecretNotFoundError(path)
+        return SecretNotFoundError(path, f"paths begin after {self._session.mount}/{self._prefix}: try {shown(inner)}")
+
+    def _inner_path(self, path: str) -> str:
+        """Return the path without the mount, the `data/` of the API and the prefix at its start."""
+        inner = path.removeprefix(f"{self._session.mount}/")
+        if inner != path:
+            inner = inner.removeprefix("data/")
+        return inner.removeprefix(self._prefix)
+
+    def _to_write(self, item: PendingWrite, reply: Reply) -> PendingWrite:
+        """Return the item with the secret that it replaces. Warn if the path of a new secret begins with the mount."""
+        item = self._following(item, reply)
+        if item.follows is not None and not item.follows.live:
+            self._warn_of_mount(item.path)
+        return item
+
+    def _warn_of_mount(self, path: str) -> None:
+        """Warn if the path of a new secret begins with the mount or the prefix, which it then has twice."""
+        start, folder = f"{self._session.mount}/{self._prefix}", path.removesuffix(self._inner_path(path))
+        if folder:
+            logger.warning("A secret is created in %s: paths begin after %s", shown(start + folder), start)
+
     def _at(self, path: str) -> dict[str, str]:
         """Return the place of a secret, as arguments of hvac's methods."""
         return {"path": self._full_path(path), "mount_point": self._session.mount}
@@ -253,7 +282,7 @@ class VaultKV(ABC):
     ) -> Mapping[str, Any]:
         """Return the `data` of a reply, or raise the error that the reply stands for."""
         if reply.status != 200:
-            raise SecretNotFoundError(path) if is_absent(reply) else self._session.failure(reply, path)
+            raise self._absence(path) if is_absent(reply) else self._session.failure(reply, path)
         content = member(document(reply, parse_int=parse_int), "data")
         if content is None:
             raise malformed(path, self._session.location)

@@ -129,6 +129,8 @@ class VaultKV2(VaultKV2Metadata):
     def _write_if_request(self, item: _CheckedItem) -> ApiRequest:
         if item.expected is not None and not isinstance(item.expected, int):
             raise ConflictError(item.path, f"it never had a version {item.expected!r}")
+        if item.expected is None:
+            self._warn_of_mount(item.path)
         return self._post_request(item.path, prepared(item.path, item.data), item.expected or 0)
 
     def _resolve_write_if(self, item: _CheckedItem, outcome: Outcome) -> int:

@@ -68,6 +68,41 @@ def test_prefix_is_in_front_of_every_path(openbao, open_guarded, kv2):
     assert list(front.list_entries("")) == ["app"]
 
 
+@pytest.mark.parametrize("prefix", ["", "team/"])
+def test_absence_names_the_path_without_the_mount(open_guarded, kv1, kv2, prefix):
+    """A beginner writes the mount in front of the path, as the commands and the API of the server do."""
+    for mount in (kv1, kv2):
+        front = open_guarded(mount, prefix=prefix)
+        wrong = [f"{mount}/api-keys/openai", f"{mount}/data/api-keys/openai", f"{mount}/{prefix}api-keys/openai"]
+        answers = dict(front.read_many(wrong))
+        for path in wrong:
+            with pytest.raises(SecretNotFoundError, match=f"paths begin after {mount}/{prefix}: try api-keys/openai"):
+                front.read(path)
+            assert answers[path].reason == f"paths begin after {mount}/{prefix}: try api-keys/openai"
+        with pytest.raises(SecretNotFoundError) as plain:
+            front.read("api-keys/openai")
+        assert plain.value.reason == ""
+
+
+def test_new_secret_whose_path_begins_with_the_mount_is_a_warning(open_guarded, kv1, kv2, caplog):
+    """It is written as asked, since a folder may have the mount's name. Further writes to it say nothing."""
+    for mount in (kv1, kv2):
+        front, path = open_guarded(mount), f"{mount}/api-keys/openai"
+        front.write(path, {"key": "1"})
+        assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+            f"A secret is created in {mount}/{mount}/: paths begin after {mount}/"
+        ]
+        caplog.clear()
+        front.write(path, {"key": "2"})
+        front.write("api-keys/openai", {"key": "1"})
+        assert not caplog.records
+        list(front.write_many([(f"{mount}/data/new", {"key": "1"})]))
+        assert f"in {mount}/{mount}/data/: paths" in caplog.text
+        caplog.clear()
+    front.write_if(f"{kv2}/checked", {"key": "1"}, None)
+    assert f"in {kv2}/{kv2}/: paths" in caplog.text
+
+
 def test_checked_write_over_a_deleted_secret(openbao, open_guarded, kv2):
     """The server wants the deleted version's number, which expecting none stands for; no read is spent before."""
     front = open_guarded(kv2)
