@@ -95,6 +95,18 @@ def test_reveal_shows_the_values_on_a_terminal(terminal, script):
     assert "\x1b" not in screen
 
 
+@pytest.mark.parametrize("name", ["get", "explain"])
+def test_path_that_ends_in_a_key_is_answered_with_the_reference(command, name):
+    """A beginner writes the key as one more folder. A path that ends in no key has no such hint."""
+    refused = command(name, "database/connection/password")
+    assert refused.code == 3
+    expected = "password is a key of database/connection: write database/connection#password\n"
+    assert refused.err.endswith(f"(memory: secret not found). {expected}")
+    for other in ("database/connection/user", "database", "nowhere/at/all"):
+        assert "is a key of" not in command(name, other).err
+    assert "is a key of" not in command(name, "database/connection/password", "key").err
+
+
 def test_list_prints_what_is_directly_below(command):
     """Folders end in a slash; the top is listed where no prefix is given."""
     assert command("list").out == b"database/\nodd/\n"

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from strongroom._cli.options import Invocation, complete, current, json_option
+from strongroom._cli.read.get import hinted
 from strongroom._cli.terminal import output
 from strongroom._cli.terminal.output import Cell
 from strongroom.durations import format_duration
+from strongroom.errors import StoreError
 from strongroom.paths import parse_reference
 from strongroom.secret import Value
 
@@ -41,6 +43,9 @@ def explain_command(invocation: Invocation, path: str, key: str | None, *, as_js
     with invocation.open() as secrets:
         explanation = secrets.explain(path, key)
         cache = secrets.config.cache
+        error = explanation.error
+        if isinstance(error, StoreError):
+            error = hinted(error, key, secrets)
     now = datetime.now(UTC)
     if as_json:
         output.write_document(_described(explanation, path, key, now))
@@ -49,8 +54,8 @@ def explain_command(invocation: Invocation, path: str, key: str | None, *, as_js
         output.write_listing(columns, _rows(explanation, now))
     if cache.ttl > 0:
         output.say(_caution(cache))
-    if explanation.error is not None:
-        raise explanation.error
+    if error is not None:
+        raise error
 
 
 def _rows(explanation: Explanation, now: datetime) -> Iterator[tuple[Cell, ...]]:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
 
 from strongroom._cli.options import Invocation, complete, current, json_option
 from strongroom._cli.terminal import output
+from strongroom.errors import PermissionDeniedError, SecretNotFoundError, StoreError, StrongroomError, shown
 from strongroom.paths import parse_reference
 from strongroom.secret import REDACTED, Value
 
 if TYPE_CHECKING:
     from strongroom._chain.resolution import Resolution
+    from strongroom._manager import SecretsManager
 
 
 @click.command("get")
@@ -35,7 +38,10 @@ def get_command(invocation: Invocation, path: str, key: str | None, *, as_json: 
     # With a separate KEY, the path may contain a #.
     path, key = parse_reference(path) if key is None else (path, key)
     with invocation.open() as secrets:
-        found = secrets.resolve(path, key, allow_dynamic=False)  # create no credential: it would end with this command
+        try:
+            found = secrets.resolve(path, key, allow_dynamic=False)  # a new credential would end with this command
+        except StoreError as error:
+            raise hinted(error, key, secrets) from None
     if as_json:
         output.write_document(_described(found))
     elif key is None and not output.is_terminal():
@@ -44,6 +50,16 @@ def get_command(invocation: Invocation, path: str, key: str | None, *, as_json: 
         _show(found, reveal=reveal)
     else:
         output.write_value(found.value, path, key)
+
+
+def hinted(error: StoreError, key: str | None, secrets: SecretsManager) -> StoreError:
+    """Return the error of a read, with the hint at `PATH#KEY` if the end of the path is a key of the secret above."""
+    above, slash, name = (error.path or "").rpartition("/")
+    if key is None and slash and isinstance(error, SecretNotFoundError | PermissionDeniedError):
+        with suppress(StrongroomError):
+            secrets.resolve(above, name, allow_dynamic=False)
+            return error.copy(hint=f"{shown(name)} is a key of {shown(above)}: write {shown(f'{above}#{name}')}")
+    return error
 
 
 def _described(found: Resolution) -> dict[str, Value]:
