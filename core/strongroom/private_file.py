@@ -1,8 +1,8 @@
 """Private files: mode 0600 in folders of mode 0700, replaced whole or not at all, by one writer at a time.
 
 A file is replaced by a synced temporary file beside it that takes its name. A crash leaves the old file or the new one,
-and at most a file `.NAME.….tmp` of mode 0600, which the next writer removes. All functions raise `OSError`, with a
-`strerror` that can be shown.
+and at most a file `.NAME.….tmp` of mode 0600, which the next writer removes. All functions that use a file raise
+`OSError`, with a `strerror` that can be shown.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
-from strongroom.errors import StrongroomError
+from strongroom.errors import ConfigurationError, StrongroomError
 
 FILE_MODE = 0o600
 FOLDER_MODE = 0o700
@@ -47,6 +47,25 @@ def faults_as(kind: Callable[[str], StrongroomError], where: object, after: str 
         yield
     except OSError as error:
         raise kind(f"{where}: {error.strerror or 'it cannot be used'}{after}") from None
+
+
+def user_folder(kind: Literal["cache", "state"]) -> Path:
+    """Return the folder of Strongroom below the user's cache or state folder, whether it exists or not.
+
+    Raises:
+        ConfigurationError: the user has no home folder, as in a container without HOME and without an entry in passwd.
+    """
+    import platformdirs
+
+    try:
+        return (
+            platformdirs.user_cache_path("strongroom")
+            if kind == "cache"
+            else platformdirs.user_state_path("strongroom")
+        )
+    except RuntimeError:
+        pass
+    raise ConfigurationError(f"This user has no home folder. Set HOME or XDG_{kind.upper()}_HOME to an absolute path")
 
 
 # --- replace a file ---------------------------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ from weakref import ref
 from strongroom import events, private_file
 from strongroom._manager.manager import SecretsManager, usage_of
 from strongroom.bounded_file import read_bytes
+from strongroom.errors import ConfigurationError
 
 logger = logging.getLogger("strongroom.status")
 
@@ -142,14 +143,18 @@ class _Publication:
         self._pid = os.getpid()
         self._ended = threading.Event()
         self._lock = threading.RLock()
-        self._file = folder() / f"{self._pid}-{random_names.token_hex(4)}.json"
+        self._file = Path(f"{self._pid}-{random_names.token_hex(4)}.json")
 
     def start(self) -> None:
         try:
+            self._file = folder() / self._file
             private_file.make_folder(self._file.parent)
             _remove_old(self._file.parent)
         except OSError as error:
             logger.warning("No status report: %s: %s", self._file.parent, error.strerror)
+            return
+        except ConfigurationError as error:
+            logger.warning("No status report: %s", error)
             return
         if self._write():
             threading.Thread(target=self._run, name="strongroom status", daemon=True).start()
@@ -202,16 +207,23 @@ def _report(manager: SecretsManager, name: str, started: datetime, interval: flo
 
 
 def folder() -> Path:
-    """Return the folder of this user's reports."""
-    from platformdirs import user_state_path
+    """Return the folder of this user's reports.
 
-    return user_state_path("strongroom") / "status"
+    Raises:
+        ConfigurationError: the user has no home folder.
+    """
+    return private_file.user_folder("state") / "status"
 
 
 def reports() -> list[ProcessReport]:
     """Return the reports of this user's processes on this machine, by name. Other files are skipped."""
     now = datetime.now(UTC)
-    found = (_parsed(file) for file in sorted(folder().glob("*.json")))
+    try:
+        files = sorted(folder().glob("*.json"))
+    except ConfigurationError as error:
+        logger.warning("No status reports: %s", error)
+        return []
+    found = map(_parsed, files)
     present = [report for report in found if report and (now - report.updated).total_seconds() < _LONGEST_SILENCE]
     return sorted(present, key=lambda report: (report.name, report.pid))
 

@@ -215,15 +215,17 @@ class _Place(NamedTuple):
     kind: Literal["named", "found", "installed"]
 
 
-def installed_files(environ: Mapping[str, str]) -> tuple[Path, Path]:
-    """Return the configuration file of the user and that of the system, whether they exist or not.
+def installed_files(environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """Return the configuration file of the user, if the user has a home folder, and that of the system.
 
-    The user's lies below XDG_CONFIG_HOME, which is ~/.config by default. A relative one does not count, as the
-    specification has it: https://specifications.freedesktop.org/basedir-spec/latest/
+    Either may not exist. The user's lies below XDG_CONFIG_HOME, which is ~/.config by default. A relative one does not
+    count, as the specification has it: https://specifications.freedesktop.org/basedir-spec/latest/
     """
     named = Path(environ.get("XDG_CONFIG_HOME", ""))
     home = Path(environ.get("HOME") or os.path.expanduser("~"))  # noqa: PTH111  # Path.expanduser raises without a home
-    return (named if named.is_absolute() else home / ".config") / "strongroom" / FILE_NAME, SYSTEM_FILE
+    folder = named if named.is_absolute() else home / ".config"
+    users = [folder / "strongroom" / FILE_NAME] if folder.is_absolute() else []  # it has no home: "~" stays
+    return (*users, SYSTEM_FILE)
 
 
 def _place(config_file: Path | None, variables: Variables, folder: Path, environ: Mapping[str, str]) -> _Place:

@@ -123,13 +123,17 @@ def in_trusted_path(file: Path, environ: Mapping[str, str]) -> bool:
 
 
 def record_of(file: Path) -> Path:
-    """Return the path of the file in which the trusted content of a configuration file is recorded."""
+    """Return the path of the file in which the trusted content of a configuration file is recorded.
+
+    Raises:
+        ConfigurationError: the user has no home folder.
+    """
     import hashlib
 
-    from platformdirs import user_state_path
+    from strongroom.private_file import user_folder
 
     name = hashlib.sha256(os.fsencode(_absolute(file))).hexdigest()
-    return user_state_path("strongroom") / "trusted" / name
+    return user_folder("state") / "trusted" / name
 
 
 def record_text(file: Path, content: bytes) -> bytes:
@@ -139,13 +143,13 @@ def record_text(file: Path, content: bytes) -> bytes:
 
 def _recorded(file: Path) -> str:
     """Return the recorded digest. A record that somebody else could have written or placed does not count."""
-    record = record_of(file)
     try:
+        record = record_of(file)
         folder = os.lstat(record.parent)
         if not stat.S_ISDIR(folder.st_mode) or folder.st_uid != os.geteuid() or folder.st_mode & 0o077:
             return ""
         content, status = read_bytes(record, _LARGEST_RECORD, follow_links=False)
-    except OSError:
+    except (OSError, ConfigurationError):
         return ""
     if status.st_uid != os.geteuid() or status.st_mode & 0o022:
         return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from functools import partial
 from pathlib import Path
@@ -11,20 +12,33 @@ from strongroom._config.trust import require_trusted_origin
 from strongroom._disk_cache.container import Container
 from strongroom._disk_cache.store_cache import StoreCache
 from strongroom._plugins.identity import identity
+from strongroom.errors import ConfigurationError
+from strongroom.private_file import user_folder
+
+logger = logging.getLogger("strongroom.secrets_manager")
 
 
 def cache_folder(config: Config) -> Path:
     """Return the folder of the disk cache.
 
     Raises:
-        ConfigurationError: a file that is not trusted names it.
+        ConfigurationError: a file that is not trusted names it, or the user has no home folder.
     """
     if config.cache.folder is None:
-        from platformdirs import user_cache_path
-
-        return user_cache_path("strongroom") / "secrets"
+        return user_folder("cache") / "secrets"
     require_trusted_origin(config, "cache.folder", "it names the folder of the disk cache")
     return config.cache.folder.absolute()
+
+
+def _container(config: Config) -> Container | None:
+    """Return the files of the disk cache. Without a home folder there are none, and each read is a miss: warn of it."""
+    try:
+        return Container(cache_folder(config), config.cache.max_bytes)
+    except ConfigurationError as error:
+        if config.cache.folder is not None:
+            raise
+        logger.warning("The disk cache is not used: %s", error)
+        return None
 
 
 def disk_caches(config: Config, opened: Collection[str]) -> dict[str, StoreCache]:
@@ -35,10 +49,11 @@ def disk_caches(config: Config, opened: Collection[str]) -> dict[str, StoreCache
         opened: the stores that the application opened, whose options are not known.
 
     Raises:
-        ConfigurationError: see `cache_folder`.
+        ConfigurationError: a file that is not trusted names the folder.
     """
-    folder = cache_folder(config)
-    container = Container(folder, config.cache.max_bytes)
+    container = _container(config)
+    if container is None:
+        return {}
     return {
         link.store: StoreCache(container, link.store, partial(identity, config, link.store), config.cache)
         for link in config.chain
@@ -51,7 +66,5 @@ def forget_everything(config: Config) -> None:
 
     A failure is logged, as that of any other write: see `StoreCache.forget`.
     """
-    if config.cache.disk:
-        folder = cache_folder(config)
-        container = Container(folder, config.cache.max_bytes)
+    if config.cache.disk and (container := _container(config)) is not None:
         StoreCache(container, "of any name", dict, config.cache).forget()

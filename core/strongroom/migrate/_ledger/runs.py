@@ -156,10 +156,16 @@ class OpenRun:
 
 
 def default_folder() -> Path:
-    """Return the folder of all migrations of this user."""
-    from platformdirs import user_state_path
+    """Return the folder of all migrations of this user.
 
-    return user_state_path("strongroom") / "migrations"
+    Raises:
+        MigrationError: the user has no home folder.
+    """
+    try:
+        return private_file.user_folder("state") / "migrations"
+    except ConfigurationError as error:
+        fault = str(error)
+    raise MigrationError(fault)
 
 
 def runs(state_folder: Path | None = None) -> list[Run]:
@@ -167,6 +173,9 @@ def runs(state_folder: Path | None = None) -> list[Run]:
 
     Args:
         state_folder: the folder of all migrations; by default that of this user.
+
+    Raises:
+        MigrationError: the user has no home folder.
     """
     folder = state_folder or default_folder()
     names = sorted(entry.name for entry in folder.iterdir() if _NAME.fullmatch(entry.name)) if folder.is_dir() else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -9,9 +10,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 
-from strongroom.errors import StrongroomError
+from strongroom.errors import MigrationError, StrongroomError
 from strongroom.migrate._ledger.journal import RunProgress
 from strongroom.migrate._ledger.runs import Run, runs
+
+logger = logging.getLogger("strongroom.status")
 
 _RUNNING = 60.0
 """A migration whose journal has grown within this many seconds counts as running."""
@@ -53,7 +56,12 @@ class Migrations:
         """Return the status of every unfinished migration and of the last five others, newest first."""
         found: list[MigrationStatus] = []
         others = 0
-        for run in reversed(runs()):
+        try:
+            known = runs()
+        except MigrationError as error:
+            logger.warning("No migrations: %s", error)
+            return []
+        for run in reversed(known):
             if run.finished and others >= _SHOWN:
                 continue
             status = self._status_of(run)
