@@ -17,7 +17,7 @@ import asyncpg
 
 from strongroom._manager import SecretsManager
 from strongroom.integrations.credentials import CredentialSource, ServerLogin
-from strongroom.integrations.database import account, is_refusal, url
+from strongroom.integrations.database import account, is_refusal, server, url
 
 _SCHEME = "postgresql"
 _DRAIN_LIMIT = 10.0
@@ -29,9 +29,9 @@ def create_pool(path: str, *, manager: SecretsManager | None = None, **pool_opti
 
     Args:
         path: a secret with the key `url`, or with `host`, `user`, `password`, `name` and perhaps `port`; or with
-            `username` and `password` alone, and then `dsn` or `host` names the server.
+            `username` and `password`, and then `dsn` or `host` names the server.
         manager: None is the default manager of the process.
-        pool_options: those of `asyncpg.create_pool`, without `connect`.
+        pool_options: those of `asyncpg.create_pool`, without `connect`. They win over the secret's server and database.
     """
     source = CredentialSource(path, manager)
     connect = _Connect(source)
@@ -51,9 +51,11 @@ class _Connect:
     async def __call__(self, dsn: str | None = None, **options: Any) -> asyncpg.Connection:
         async def open_(login: ServerLogin) -> asyncpg.Connection:
             whole = url(login, _SCHEME)
-            if whole is None:
-                return await asyncpg.connect(dsn, **{**options, **account(login)})
-            return await asyncpg.connect(whole.reveal(), **options)
+            found: dict[str, Any] = {}
+            if whole is None and dsn is None:
+                found = server(login, "dsn= or host= to create_pool", options)
+            address = dsn or (whole and whole.reveal())
+            return await asyncpg.connect(address, **{**found, **options, **account(login)})
 
         return (await self._source.aconnect(open_, is_refusal))[0]
 

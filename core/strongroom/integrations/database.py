@@ -1,19 +1,30 @@
-"""Database credentials in the forms that drivers take."""
+"""Connections and credentials of a secret in the forms that drivers take.
+
+One rule for every library: server and database come from the secret, an option of the library wins, and user and
+password are the secret's. Without either, nothing is connected: a library's default would show the password to whatever
+listens on this machine.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from strongroom._chain.answer import Missing
 from strongroom._database_url import WANTED, database_url, user_key_of
 from strongroom.encoding import as_unicode
-from strongroom.errors import InvalidDataError
+from strongroom.errors import ConfigurationError, InvalidDataError
 from strongroom.integrations.credentials import ServerLogin
 from strongroom.secret import SensitiveStr
 
 _ACCESS_DENIED = frozenset({1044, 1045, 1698, 3118, 3159, 4151})
 """MySQL's and MariaDB's error numbers for a refused login: unknown user, wrong password, locked account."""
 
+
+_SERVER_OPTIONS = ("host", "hostaddr", "service", "unix_socket", "unix_socket_path")
+"""The options of libraries that name a server."""
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:(?P<user>[^/?#]*)@)?(?P<hosts>[^/?#@]*)(?P<rest>[/?#].*)?", re.DOTALL)
 _HOST = r"(?:\[[0-9A-Fa-f:.]+\]|[^\[\]:,\s]*)(?::[0-9]*)?"
@@ -51,16 +62,52 @@ def _is_well_formed(whole: str) -> bool:
 
 
 def account(login: ServerLogin) -> dict[str, str]:
-    """Return `user` and `password` of a secret that does not name a server, such as the leased users of Vault.
+    """Return `user` and `password` of a secret, for a server that it does not name or that an option replaces.
 
     Raises:
-        InvalidDataError: it has no such keys. So it has no credential, since `url` found none either.
+        InvalidDataError: it has neither such keys nor a `url` with them.
     """
+    if whole := None if not login.data.get("url") else url(login):
+        found = url_parts(whole)
+        return {key: found[key] for key in ("user", "password") if found[key] is not None}
     name = user_key_of(login.data)
     if not (login.data.get(name) and login.data.get("password")):
         raise InvalidDataError(login.path, f"it has no {WANTED}; nor user and password")
     user, password = (as_unicode(login.data[key], login.path, key).reveal() for key in (name, "password"))
     return {"user": user, "password": password}
+
+
+def server(login: ServerLogin, option: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the `host` and `port` that the secret has; nothing if an option names the server.
+
+    Args:
+        login: a secret without a whole URL.
+        option: the library's name of an option for the server, for messages.
+        options: the options of the library.
+
+    Raises:
+        ConfigurationError: neither the secret nor an option names a server.
+    """
+    if any(options.get(key) for key in _SERVER_OPTIONS):
+        return {}
+    found: dict[str, Any] = {
+        key: as_unicode(login.data[key], login.path, key).reveal() for key in ("host", "port") if login.data.get(key)
+    }
+    if "port" in found:
+        if not (found["port"].isascii() and found["port"].isdecimal()):
+            raise InvalidDataError(login.path, "key 'port' does not hold a number")
+        found["port"] = int(found["port"])
+    if "host" not in found:
+        raise ConfigurationError(f"The secret {login.path} names no server: pass {option}")
+    return found
+
+
+def url_parts(whole: SensitiveStr) -> dict[str, Any]:
+    """Return `host`, `port`, `user`, `password` and `name` of a URL that `url` has returned. A missing part is None."""
+    parts = urlsplit(whole.reveal())
+    found = {"host": parts.hostname, "user": parts.username, "password": parts.password}
+    decoded = {key: None if value is None else unquote(value) for key, value in found.items()}
+    return {**decoded, "port": parts.port, "name": unquote(parts.path.removeprefix("/"))}
 
 
 def is_refusal(error: Exception) -> bool:

@@ -17,7 +17,7 @@ from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from strongroom._manager import SecretsManager
 from strongroom.integrations.credentials import CredentialSource, ServerLogin
-from strongroom.integrations.database import account, is_refusal, url
+from strongroom.integrations.database import account, is_refusal, server, url
 
 _SCHEME = "postgresql"
 
@@ -27,9 +27,10 @@ def create_pool(path: str, *, manager: SecretsManager | None = None, **pool_opti
 
     Args:
         path: a secret with the key `url`, or with `host`, `user`, `password`, `name` and perhaps `port`; or with
-            `username` and `password` alone, and then `conninfo` names the server.
+            `username` and `password`, and then `conninfo` names the server.
         manager: None is the default manager of the process.
-        pool_options: those of `psycopg_pool.ConnectionPool`. Its `open` is True by default, as there.
+        pool_options: those of `psycopg_pool.ConnectionPool`. Its `open` is True by default, as there. `conninfo` and
+            `kwargs` win over the secret's server and database.
     """
     source = CredentialSource(path, manager)
     base: type[psycopg.Connection[Any]] = pool_options.pop("connection_class", psycopg.Connection)
@@ -38,8 +39,8 @@ def create_pool(path: str, *, manager: SecretsManager | None = None, **pool_opti
         @classmethod
         def connect(cls, conninfo: str = "", **options: Any) -> psycopg.Connection[Any]:
             def open_(login: ServerLogin) -> psycopg.Connection[Any]:
-                address, credential = _arguments(login, conninfo)
-                return super(PooledConnection, cls).connect(address, **options, **credential)  # type: ignore[no-any-return]
+                address, arguments = _arguments(login, conninfo, options)
+                return super(PooledConnection, cls).connect(address, **arguments)  # type: ignore[no-any-return]
 
             while True:  # a change that comes while a connection is opened would not drain it
                 connection, login = source.connect(open_, is_refusal)
@@ -63,8 +64,8 @@ def create_async_pool(
         @classmethod
         async def connect(cls, conninfo: str = "", **options: Any) -> psycopg.AsyncConnection[Any]:
             async def open_(login: ServerLogin) -> psycopg.AsyncConnection[Any]:
-                address, credential = _arguments(login, conninfo)
-                return await super(AsyncPooledConnection, cls).connect(address, **options, **credential)  # type: ignore[no-any-return]
+                address, arguments = _arguments(login, conninfo, options)
+                return await super(AsyncPooledConnection, cls).connect(address, **arguments)  # type: ignore[no-any-return]
 
             while True:
                 connection, login = await source.aconnect(open_, is_refusal)
@@ -79,7 +80,8 @@ def create_async_pool(
     return pool
 
 
-def _arguments(login: ServerLogin, conninfo: str) -> tuple[str, dict[str, str]]:
-    """Return where to connect, and the credential if the address does not have it."""
+def _arguments(login: ServerLogin, conninfo: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return where to connect, and the options with the credential if the address does not have it."""
     whole = url(login, _SCHEME)
-    return (conninfo, account(login)) if whole is None else (whole.reveal(), {})
+    found = server(login, "conninfo= to create_pool", options) if whole is None and not conninfo else {}
+    return conninfo or (whole.reveal() if whole else ""), {**found, **options, **account(login)}

@@ -4,7 +4,7 @@
 
     from strongroom.integrations.redis import create_client
 
-    client = create_client("cache/redis", host="cache.example.com")
+    client = create_client("cache/redis")
 
 `CredentialProvider` alone is for a client that the application creates itself.
 """
@@ -22,8 +22,9 @@ from redis.exceptions import AuthenticationError
 from strongroom._database_url import user_key_of
 from strongroom._manager import SecretsManager
 from strongroom.encoding import as_unicode
-from strongroom.errors import InvalidDataError
+from strongroom.errors import ConfigurationError, InvalidDataError
 from strongroom.integrations.credentials import CredentialSource, ServerLogin
+from strongroom.integrations.database import server, url
 
 
 class CredentialProvider(_CredentialProvider):
@@ -33,7 +34,7 @@ class CredentialProvider(_CredentialProvider):
     not tell a provider that the server refused its credentials.
 
     Args:
-        path: a secret with the key `password` and perhaps `user`.
+        path: a secret with the key `password` and perhaps `user`, or with `url`.
         manager: None is the default manager of the process.
     """
 
@@ -64,11 +65,41 @@ class _Attempt(_CredentialProvider):
 
 def _pair(login: ServerLogin) -> tuple[str] | tuple[str, str]:
     """Return (user, password), or (password,) for the user `default`."""
+    if login.data.get("url"):
+        found = _url_options(login)
+        if password := found.get("password"):
+            return (found["username"], password) if found.get("username") else (password,)
     if "password" not in login.data:
         raise InvalidDataError(login.path, "it has no key 'password'")
     password = as_unicode(login.data["password"], login.path, "password").reveal()
     key = user_key_of(login.data)
     return (as_unicode(login.data[key], login.path, key).reveal(), password) if login.data.get(key) else (password,)
+
+
+def _with_server(source: CredentialSource, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options with the server of the secret, unless one of them names a server."""
+    if any(options.get(key) for key in ("host", "unix_socket_path", "connection_pool")):
+        return options
+    login = source.current()
+    if not login.data.get("url"):
+        return {**server(login, "host= to create_client", options), **options}
+    found = _url_options(login)
+    if not (found.get("host") or found.get("path")):
+        raise ConfigurationError(f"The secret {login.path} names no server: pass host= to create_client")
+    known: dict[str, Any] = {key: found[key] for key in ("host", "port", "db") if key in found}
+    if "path" in found:
+        known["unix_socket_path"] = found["path"]
+    return {**known, "ssl": found.get("connection_class") is redis.SSLConnection, **options}
+
+
+def _url_options(login: ServerLogin) -> dict[str, Any]:
+    """Return the options of the secret's `url`, such as `rediss://user:password@host:6379/0`."""
+    whole = url(login)
+    try:
+        return {} if whole is None else dict(redis.connection.parse_url(whole.reveal()))  # type: ignore[no-untyped-call]
+    except ValueError:  # its message may have a part of the URL
+        del whole
+    raise InvalidDataError(login.path, "key 'url' is not a URL of Redis")
 
 
 def _is_refusal(error: Exception) -> bool:
@@ -79,11 +110,17 @@ def create_client(path: str, *, manager: SecretsManager | None = None, **options
     """Return a client that reads its credential for each new connection.
 
     Args:
-        path: a secret with the key `password` and perhaps `user`.
+        path: a secret with the key `url`, or with `host`, `password` and perhaps `port` and `user`.
         manager: None is the default manager of the process.
-        options: those of `redis.Redis`, such as `host`, `port` and `ssl`, without the credential.
+        options: those of `redis.Redis`, such as `host`, `port` and `ssl`, without the credential. They win over the
+            secret's; `host` replaces its whole server. Without `host` the secret is read once now.
+
+    Raises:
+        ConfigurationError: neither the secret nor an option names a server.
+        StrongroomError: the secret cannot be read.
     """
     source = CredentialSource(path, manager)
+    options = _with_server(source, options)
     connections: weakref.WeakSet[redis.Connection] = weakref.WeakSet()
 
     def connect(connection: redis.Connection) -> None:
@@ -111,6 +148,7 @@ def create_client(path: str, *, manager: SecretsManager | None = None, **options
 def create_async_client(path: str, *, manager: SecretsManager | None = None, **options: Any) -> redis.asyncio.Redis:
     """`create_client` for asyncio: a `redis.asyncio.Redis`."""
     source = CredentialSource(path, manager)
+    options = _with_server(source, options)
     connections: weakref.WeakSet[redis.asyncio.Connection] = weakref.WeakSet()
 
     async def connect(connection: redis.asyncio.Connection) -> None:

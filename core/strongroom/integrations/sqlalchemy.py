@@ -44,10 +44,10 @@ def create_engine(
 
     Args:
         path: a secret with the key `url`, or with `host`, `user`, `password`, `name` and perhaps `port`; or with
-            `username` and `password` alone.
+            `username` and `password`, and then `url` names the server.
         manager: None is the default manager of the process.
         drivername: dialect and driver, such as `postgresql+psycopg`, in the place of the URL's own.
-        url: driver, server and database, for a secret that holds only an account, such as a leased user.
+        url: driver, server and database, in the place of the secret's own, or for a leased user that has none.
         engine_options: those of `sqlalchemy.create_engine`.
 
     Raises:
@@ -111,12 +111,12 @@ def _completion(drivername: str | None, url: str | URL | None) -> Callable[[Serv
     """Return a function that returns the whole URL for a credential."""
 
     def complete(login: ServerLogin) -> URL:
+        if url is not None:
+            found = database.account(login)
+            return make_url(url).set(username=found.get("user"), password=found.get("password"))
         whole = database.url(login)
         if whole is None:
-            if url is None:
-                raise ConfigurationError(f"The secret {login.path} names no server: pass url= to create_engine")
-            found = database.account(login)
-            return make_url(url).set(username=found["user"], password=found["password"])
+            raise ConfigurationError(f"The secret {login.path} names no server: pass url= to create_engine")
         found_url = make_url(whole.reveal())
         return found_url if drivername is None else found_url.set(drivername=drivername)
 

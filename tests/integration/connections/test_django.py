@@ -8,6 +8,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db.utils import ConnectionHandler
 
 from strongroom import set_default_manager
+from strongroom.errors import ConfigurationError
 from strongroom.integrations.django import database
 from strongroom.integrations.django.postgresql.base import DatabaseWrapper
 from support.scenarios.load import LIMIT, wait_until
@@ -48,6 +49,30 @@ def test_a_connection_ends_after_the_request_in_which_its_credential_was_replace
     assert user(connection) != users.user
     connection.close_if_unusable_or_obsolete()
     assert user(connection) == users.user
+
+
+def test_host_and_port_of_the_settings_win(manager, users, store):
+    store.write(PATH, {**users.credential, "host": "db.invalid", "port": 1})
+    before = set_default_manager(manager)
+    try:
+        settings = database(PATH, HOST="127.0.0.1", PORT=str(users.server.port))
+        connection = ConnectionHandler({"default": settings})["default"]
+        assert user(connection) == users.user
+        connection.close()
+    finally:
+        set_default_manager(before)
+
+
+def test_a_secret_without_a_server_needs_the_setting_host(manager, store):
+    """The driver's default would show the password to whatever listens on this machine."""
+    store.write(PATH, {"username": "u", "password": "p"})
+    before = set_default_manager(manager)
+    try:
+        connection = ConnectionHandler({"default": database(PATH, NAME="app")})["default"]
+        with pytest.raises(ConfigurationError, match="database/connection names no server: pass HOST in DATABASES"):
+            connection.ensure_connection()
+    finally:
+        set_default_manager(before)
 
 
 @pytest.fixture

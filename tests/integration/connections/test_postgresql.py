@@ -1,11 +1,16 @@
 """Pools of real drivers on a real PostgreSQL, while its credential rotates."""
 
+import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
 
+from strongroom.errors import ConfigurationError
+from strongroom.integrations import asyncpg as asyncpg_pools
+from strongroom.integrations import psycopg_pool as psycopg_pools
+from strongroom.integrations import sqlalchemy as engines
 from strongroom.rotate.state import RotationState, RotationStep, as_document, pending_path
 from support.scenarios.load import wait_until
 from support.scenarios.pools import PATH, PROVIDERS
@@ -107,3 +112,48 @@ def failure(provider):
     with pytest.raises(Exception) as caught:  # noqa: PT011  # each driver has its own
         provider()
     return caught.value
+
+
+def test_a_secret_without_a_server_needs_an_option(manager, store):
+    """A library's default would show the password to whatever listens on this machine."""
+    store.write(PATH, {"username": "u", "password": "p"})
+
+    async def open_() -> None:
+        await asyncpg_pools.create_pool(PATH, manager=manager, min_size=1)
+
+    connect = psycopg_pools.create_pool(PATH, manager=manager, open=False).connection_class.connect
+    for attempt in (connect, lambda: asyncio.run(open_())):
+        with pytest.raises(ConfigurationError, match="database/connection names no server: pass"):
+            attempt()
+
+
+def test_an_option_wins_over_the_server_of_the_secret(manager, store, users):
+    """User and password are the secret's."""
+    address = f"127.0.0.1:{users.server.port}/postgres"
+    account = f"{users.user}:{users.password}"
+    for url in ({"url": f"postgresql://{account}@db.invalid:1/other"}, {**users.credential, "host": "db.invalid"}):
+        store.write(PATH, url)
+        manager.invalidate(PATH)
+        engine = engines.create_engine(PATH, manager=manager, url=f"postgresql+psycopg://{address}")
+        with engine.connect() as connection:
+            assert connection.exec_driver_sql("SELECT current_user").scalar_one() == users.user
+        engine.dispose()
+        with psycopg_pools.create_pool(PATH, manager=manager, conninfo=f"postgresql://{address}", min_size=1) as pool:
+            pool.wait()
+            with pool.connection() as connection:
+                assert connection.info.user == users.user
+
+        async def open_() -> str:
+            connection = asyncpg_pools.create_pool(PATH, manager=manager, dsn=f"postgresql://{address}", min_size=0)
+            async with connection as pool:
+                return await pool.fetchval("SELECT current_user")
+
+        assert asyncio.run(open_()) == users.user
+
+
+def test_the_server_of_an_incomplete_secret_is_used(manager, store, users):
+    """Without `name`, which the option gives."""
+    store.write(PATH, {key: value for key, value in users.credential.items() if key != "name"})
+    connect = psycopg_pools.create_pool(PATH, manager=manager, open=False).connection_class.connect
+    with connect(dbname="postgres") as connection:
+        assert connection.info.host == "127.0.0.1"

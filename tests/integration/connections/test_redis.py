@@ -7,6 +7,7 @@ import time
 import pytest
 import redis
 
+from strongroom.errors import ConfigurationError
 from strongroom.integrations.redis import CredentialProvider, create_async_client, create_client
 from support.scenarios.load import ROTATIONS, SECONDS, Load, wait_until
 
@@ -42,6 +43,64 @@ class Account:
     def opened(self):
         """Return the ids of the connections of this user."""
         return {client["id"] for client in self.admin.client_list() if client["user"] == self.name}
+
+
+FORMS = {
+    "parts": lambda host, port, login: {"host": host, "port": str(port), **login},
+    "url": lambda host, port, login: {
+        "url": f"redis://{login['username']}:{login['password']}@{host}:{port}/1",
+    },
+}
+
+
+@pytest.fixture(params=FORMS.values(), ids=FORMS)
+def whole(request, account, redis_server, store):
+    """A secret with the server, and the account that it holds."""
+    login = {"username": account.name, "password": account.password}
+    store.write(PATH, request.param("127.0.0.1", redis_server.port, login))
+    return account
+
+
+def test_the_server_comes_from_the_secret(whole, manager):
+    with create_client(PATH, manager=manager, decode_responses=True) as client:
+        assert client.acl_whoami() == whole.name
+
+
+def test_the_server_of_an_asynchronous_client_comes_from_the_secret(whole, manager):
+    async def whoami():
+        async with create_async_client(PATH, manager=manager, decode_responses=True) as client:
+            return await client.acl_whoami()
+
+    assert asyncio.run(whoami()) == whole.name
+
+
+def test_an_option_wins_over_the_server_of_the_secret(account, manager, store):
+    """The port of the secret belongs to its host, and is not joined to another one."""
+    store.write(PATH, {"host": "cache.invalid", "port": 1, "username": account.name, "password": account.password})
+    with create_client(PATH, manager=manager, **account.address, decode_responses=True) as client:
+        assert client.acl_whoami() == account.name
+    with create_client(PATH, manager=manager, host="127.0.0.1") as client:
+        assert client.connection_pool.connection_kwargs["port"] == 6379
+
+
+@pytest.mark.parametrize("create", [create_client, create_async_client])
+def test_a_secret_without_a_server_needs_an_option(account, manager, create):
+    """The library's default would show the password to whatever listens on localhost."""
+    with pytest.raises(ConfigurationError, match=r"cache/redis names no server: pass host="):
+        create(PATH, manager=manager)
+
+
+@pytest.mark.parametrize(("url", "ssl"), [("rediss://:p@cache.test:7/2", True), ("redis://:p@cache.test:7/2", False)])
+def test_a_url_decides_port_database_and_tls(manager, store, url, ssl):
+    store.write(PATH, {"url": url})
+    with create_client(PATH, manager=manager) as client:
+        pool = client.connection_pool
+        assert {key: pool.connection_kwargs[key] for key in ("host", "port", "db")} == {
+            "host": "cache.test",
+            "port": 7,
+            "db": 2,
+        }
+        assert issubclass(pool.connection_class, redis.SSLConnection) is ssl
 
 
 @pytest.mark.parametrize("protocol", [2, 3])

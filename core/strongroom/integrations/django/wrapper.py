@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 from weakref import WeakKeyDictionary
 
 from django.core.exceptions import ImproperlyConfigured
@@ -12,7 +12,7 @@ from django.db.utils import Error
 
 from strongroom._manager import SecretsManager
 from strongroom.integrations.credentials import CredentialSource, ServerLogin
-from strongroom.integrations.database import account, is_refusal, url
+from strongroom.integrations.database import account, is_refusal, server, url, url_parts
 from strongroom.secrets_manager import default_manager
 from strongroom.store import fork_safe_lock
 
@@ -61,14 +61,19 @@ class CredentialWrapper(_Wrapper):
     def get_connection_params(self) -> dict[str, Any]:
         """Return the parameters without the credential."""
         if self.settings_dict["NAME"] == "":
-            self.settings_dict["NAME"] = _parameters(self.source.current())["name"]
+            options = {**self.settings_dict["OPTIONS"], "host": self.settings_dict["HOST"]}
+            self.settings_dict["NAME"] = _parameters(self.source.current(), options)["name"]
         parameters: dict[str, Any] = super().get_connection_params()
         return parameters
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         def open_(login: ServerLogin) -> Any:
-            found = {key: value for key, value in _parameters(login).items() if key != "name" and value is not None}
-            return super(CredentialWrapper, self).get_new_connection({**conn_params, **found})
+            found = _parameters(login, conn_params)
+            kept = ("user", "password") if conn_params.get("host") else ("host", "port", "user", "password")
+            known = {key: found[key] for key in kept if found.get(key) is not None}
+            if "port" in conn_params:
+                known.pop("port", None)
+            return super(CredentialWrapper, self).get_new_connection({**conn_params, **known})
 
         source = self.source
         if source is not self._watched:
@@ -115,16 +120,9 @@ class CredentialWrapper(_Wrapper):
                     self.dec_thread_sharing()
 
 
-def _parameters(login: ServerLogin) -> dict[str, Any]:
-    """Return the credential as the parameters of a driver."""
+def _parameters(login: ServerLogin, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the connection of the secret as the parameters of a driver. `options` are those of the settings."""
     whole = url(login)
     if whole is None:
-        return {**account(login), "name": ""}
-    parts = urlsplit(whole.reveal())
-    return {
-        "host": None if parts.hostname is None else unquote(parts.hostname),
-        "port": parts.port,
-        "user": None if parts.username is None else unquote(parts.username),
-        "password": None if parts.password is None else unquote(parts.password),
-        "name": unquote(parts.path.removeprefix("/")),
-    }
+        return {**server(login, "HOST in DATABASES", options), **account(login), "name": ""}
+    return url_parts(whole)
