@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -83,13 +84,14 @@ def slow(command, openbao, kv2, monkeypatch):
     return Slow(command, f"vault:{kv2}")
 
 
-def test_ctrl_c_breaks_off_and_resume_goes_on(terminal, script, command, slow):
-    """The bar says how long it will take."""
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_signal_breaks_off_and_resume_goes_on(terminal, script, command, slow, number, code):
+    """Ctrl-C, the end of a job and the end of a terminal. The bar says how long it will take."""
     screen = terminal(script, *slow.arguments)
     screen.waits_for("s left")
-    screen.interrupts()
+    screen.gets(number)
     screen.waits_for("strongroom: Interrupted. To continue: `strongroom migrate resume`")
-    assert screen.ended()[0] == 130
+    assert screen.ended()[0] == code
     count, whole = slow.written()
     assert (0 < count < 20, whole) == (True, False)
     assert command("migrate", "report").code == 1

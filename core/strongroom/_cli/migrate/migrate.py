@@ -96,7 +96,7 @@ def _migrate(ctx: click.Context, migrator: Migrator, config: Config, made: Plan,
     report = runs.step(lambda tell: migrator.apply(made, rate=rate, progress=tell), again="resume")
     code = reports.exit_code(report)
     if not report.stopped:
-        checked = runs.step(lambda tell: migrator.verify(report.run, progress=tell))
+        checked = runs.step(lambda tell: migrator.verify(report.run, progress=tell), again="verify")
         report = reports.verified(report, checked)
     if code is ExitCode.DONE and not report.ok:
         code = ExitCode.PARTIAL

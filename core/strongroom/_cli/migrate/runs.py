@@ -14,6 +14,7 @@ from strongroom import private_file
 from strongroom._cli.migrate import plan as plans
 from strongroom._cli.migrate import report as reports
 from strongroom._cli.options import Invocation, combined, current, json_option, yes_option
+from strongroom._cli.process.signals import Terminated, termination_raised
 from strongroom._cli.terminal import output, progress
 from strongroom._cli.terminal.confirmation import confirm, describe_store, production_reasons
 from strongroom.errors import ConfigurationError, MigrationError, shown
@@ -151,7 +152,7 @@ def verify_command(
     _announce(config, f"verifying migration {found.name} at", plan)
     config = plans.with_operator_token(config, plan.target, ask=True)
     with Migrator(config) as migrator:
-        report = step(lambda tell: migrator.verify(found.name, progress=tell))
+        report = step(lambda tell: migrator.verify(found.name, progress=tell), again="verify")
     reports.finish(report, as_json=as_json, html=html)
 
 
@@ -218,24 +219,25 @@ def delete_source_command(
     reports.finish(report, as_json=as_json, html=html)
 
 
-def step(run: Callable[[OnProgress | None], Report], *, again: str = "") -> Report:
+def step(run: Callable[[OnProgress | None], Report], *, again: str) -> Report:
     """Run a step, store its report beside the run's journal, and return it, even if it is not complete.
 
     Args:
         run: runs the step, with a callback for the progress.
-        again: the command that continues after Ctrl-C, or empty.
+        again: the command that continues after Ctrl-C, SIGTERM or SIGHUP.
     """
     try:
-        with reports.attempt(), progress.bar() as tell:
+        with termination_raised(), reports.attempt(), progress.bar() as tell:
             try:
                 report = run(tell)
             except MigrationError as error:
                 if error.report is None:
                     raise
                 report = error.report
-    except KeyboardInterrupt:
-        if again:
-            output.say(f"Interrupted. To continue: `strongroom migrate {again}`")
+    except KeyboardInterrupt as end:
+        output.say(f"Interrupted. To continue: `strongroom migrate {again}`")
+        if isinstance(end, Terminated):
+            raise click.exceptions.Exit(128 + end.number) from None
         raise
     if (kept := reports.run_of(report)) is not None:
         kept.keep_report(report)

@@ -9,7 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
-from typing import Self, TypeAlias
+from typing import NoReturn, Self, TypeAlias
 
 Handler: TypeAlias = Callable[[int, FrameType | None], object] | signal.Handlers
 
@@ -23,6 +23,25 @@ def handled(numbers: Iterable[int], handler: Handler) -> Iterator[None]:
     finally:
         for number, previous in before.items():
             signal.signal(number, previous)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM or SIGHUP, as Ctrl-C raises it. `number` is that of the signal."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+@contextlib.contextmanager
+def termination_raised() -> Iterator[None]:
+    """Raise `Terminated` in the block for a signal that would end the process. `nohup` ignores SIGHUP."""
+
+    def handle(number: int, _: FrameType | None) -> NoReturn:
+        raise Terminated(number)
+
+    with handled([end for end in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(end) is signal.SIG_DFL], handle):
+        yield
 
 
 class SignalArrival:
