@@ -230,18 +230,35 @@ def test_a_message_that_cannot_be_written_changes_nothing(script, configured, ar
     assert (done.returncode, done.stdout) == (code, out)
 
 
+CLOSED_STDOUT = "strongroom: Cannot write the output to stdout: Bad file descriptor\n"
+WITH_OUTPUT = (
+    "--version",
+    "--help",
+    "get --help",
+    "get odd/values",
+    "get odd/values#text",
+    "get odd/values --json",
+    "list",
+    "stores",
+    "explain odd/values",
+    "completion bash",
+    "status",
+)
+
+
 @pytest.mark.usefixtures("configured")
 @pytest.mark.parametrize(
     ("line", "code", "said"),
     [
-        ("get odd/values#text >&-", 0, ""),
         ("set odd/values text <&-", 2, "strongroom: Stdin is empty: use --empty to allow an empty value. Try "),
         ("get odd/values#none 2>&-", 3, ""),
-        ("get odd/values#text <&- >&- 2>&-", 0, ""),
+        ("delete odd/values >&-", 0, "strongroom: Deleted"),
+        *((f"{line} >&-", 1, CLOSED_STDOUT) for line in WITH_OUTPUT),
+        ("get odd/values#text <&- >&- 2>&-", 1, ""),
     ],
 )
 def test_a_standard_stream_may_be_closed(script, line, code, said):
-    """As under a daemon: it leads nowhere, and is no bug."""
+    """As under a daemon. A command without a result does not need stdout; a result that is lost is an error."""
     shell = ["sh", "-c", f"exec {script} {line}"]
     done = subprocess.run(shell, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stdout) == (code, "")

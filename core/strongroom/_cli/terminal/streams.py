@@ -21,12 +21,14 @@ class UnwritableError(OSError):
 def prepare() -> None:
     """Open closed standard streams on /dev/null, and escape characters that the encoding of stdout lacks.
 
-    Python sets a closed stream to None, and the next file or connection would get its descriptor.
+    Python sets a closed stream to None, and the next file or connection would get its descriptor. A result that is
+    written to a closed stdout is lost, so each write to it fails.
     """
-    for name, mode in {"stdin": "r", "stdout": "w", "stderr": "w"}.items():
+    flags = {"stdin": os.O_RDONLY, "stdout": os.O_RDONLY, "stderr": os.O_WRONLY}
+    for name, flag in flags.items():
         if getattr(sys, name) is None:
-            file = os.open(os.devnull, os.O_RDWR)  # the lowest free number: the closed stream's
-            setattr(sys, name, os.fdopen(file, mode, encoding="utf-8"))
+            file = os.open(os.devnull, flag)  # the lowest free number: the closed stream's
+            setattr(sys, name, os.fdopen(file, "r" if name == "stdin" else "w", encoding="utf-8"))
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in _STRICT:
         sys.stdout.reconfigure(errors="backslashreplace")
 
