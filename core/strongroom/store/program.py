@@ -116,8 +116,11 @@ def _written(sink: IO[bytes], rest: memoryview) -> memoryview:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill the program and its children, if it still runs."""
-    if process.poll() is None:
+    """Kill the program and its children, unless it has been waited for.
+
+    A child can outlive it and hold its output open. Nothing reaps the program before, so its number is still its own.
+    """
+    if process.returncode is None:
         import signal
 
         with suppress(ProcessLookupError, PermissionError):

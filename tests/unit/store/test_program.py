@@ -1,9 +1,14 @@
 """Programs that read and write in an unusual order."""
 
+import os
+import select
 import sys
+
+import pytest
 
 from strongroom.store import time_limit
 from strongroom.store.program import run_program
+from support.clock import LONG
 
 LARGE = 1 << 20
 
@@ -27,3 +32,17 @@ def test_a_program_that_reads_nothing_ends():
 def test_a_program_that_echoes_more_than_a_pipe_holds_does_not_deadlock():
     source = "import shutil, sys; shutil.copyfileobj(sys.stdin.buffer, sys.stdout.buffer)"
     assert run(source, b"x" * LARGE) == (0, b"x" * LARGE)
+
+
+def test_child_that_holds_the_output_of_an_ended_program_is_killed_in_time(tmp_path):
+    """The output has no end while a child could write more. The other end of the FIFO closes when the child is gone."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with time_limit(2), pytest.raises(TimeoutError):
+            run_program(["sh", "-c", f"exec 9>'{fifo}'; sleep 600 &"], b"", variables={})
+        assert select.select([reader], [], [], LONG)[0]
+        assert os.read(reader, 1) == b""
+    finally:
+        os.close(reader)
