@@ -100,6 +100,10 @@ class FaultKind(Enum):
     TOO_LARGE = "the reply is too long"
 
 
+NO_FREE_CONNECTION = "no connection was free in time"
+"""Reason if all connections wait for replies to other requests: the server and its address may be well."""
+
+
 @dataclass(slots=True)
 class HttpFault:
     """No whole reply. The reason contains no text of the server."""

@@ -13,7 +13,17 @@ from strongroom.errors import SecretTooLargeError, StoreError, StoreUnavailableE
 from strongroom.store.jitter import random_factor
 from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.http.address import Address
-from strongroom_vault.http.messages import FAILED, FaultKind, HttpFault, HttpRequest, Reply, SendStep, Steps, Wait
+from strongroom_vault.http.messages import (
+    FAILED,
+    NO_FREE_CONNECTION,
+    FaultKind,
+    HttpFault,
+    HttpRequest,
+    Reply,
+    SendStep,
+    Steps,
+    Wait,
+)
 from strongroom_vault.http.nodes import Cluster
 
 # The server did nothing: it is behind the state asked for (412), over a limit (429), or a standby (472, 473).
@@ -50,6 +60,7 @@ _TLS_HINTS = {
     FaultKind.UNTRUSTED: "Check `ca_cert`, `tls_server_name` and the client certificate of this store",
     FaultKind.NO_TLS: "If the server is meant to speak plain HTTP, start its address with http://",
 }
+_BUSY_HINT = "Read fewer secrets at the same time, or raise the timeout"
 
 
 _ALIVE = HttpRequest("GET", "/v1/sys/seal-status", {})
@@ -349,6 +360,8 @@ def _failure(fault: HttpFault, request: HttpRequest, node: Address) -> StoreErro
         raise WriteOutcomeUnknownError(reason=where)
     if fault.kind is FaultKind.TOO_LARGE:
         raise SecretTooLargeError(reason=where)
+    if fault.reason == NO_FREE_CONNECTION:
+        return VaultConnectionError(reason=where, hint=_BUSY_HINT).copy(summary="Vault is too slow for all requests")
     return VaultConnectionError(reason=where)
 
 

@@ -17,7 +17,7 @@ from strongroom.errors import StoreError
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers.bulk import AT_ONCE, run_many
 from strongroom_vault.http.drivers.driver import Driver
-from strongroom_vault.http.messages import FaultKind, HttpFault, Reply, SendStep, Start, Steps
+from strongroom_vault.http.messages import NO_FREE_CONNECTION, FaultKind, HttpFault, Reply, SendStep, Start, Steps
 from strongroom_vault.http.tls import TLSSettings
 
 if "pycurl" in sys.modules and os.environ.get("SSLKEYLOGFILE"):
@@ -91,7 +91,7 @@ class CurlDriver(Driver):
         ends = time.monotonic() + step.timeout
         channel = self._taken(step.timeout)
         if channel is None:
-            return HttpFault(FaultKind.UNREACHABLE, "no connection was free in time")
+            return HttpFault(FaultKind.UNREACHABLE, NO_FREE_CONNECTION)
         try:
             return channel.send(step, ends)
         finally:

@@ -30,7 +30,16 @@ from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers.bulk import run_many
 from strongroom_vault.http.drivers.deadline_sockets import DeadlineSocket, DeadlineTLSSocket, connect, connect_unix
 from strongroom_vault.http.drivers.driver import Driver
-from strongroom_vault.http.messages import FaultKind, HttpFault, HttpRequest, Reply, SendStep, Start, Steps
+from strongroom_vault.http.messages import (
+    NO_FREE_CONNECTION,
+    FaultKind,
+    HttpFault,
+    HttpRequest,
+    Reply,
+    SendStep,
+    Start,
+    Steps,
+)
 from strongroom_vault.http.tls import TLSSettings, is_refusal, tls_fault, untrusted
 
 if TYPE_CHECKING:
@@ -264,7 +273,7 @@ def _fault(error: HTTPError) -> HttpFault:  # noqa: PLR0911  # one for each kind
     """Return the fault for an exception of urllib3's, whose own text may quote the server."""
     match error:
         case EmptyPoolError():
-            return HttpFault(FaultKind.UNREACHABLE, "no connection was free in time")
+            return HttpFault(FaultKind.UNREACHABLE, NO_FREE_CONNECTION)
         case ProxyError():
             return HttpFault(FaultKind.UNREACHABLE, _NO_PROXY)
         case NameResolutionError():
