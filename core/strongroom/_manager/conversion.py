@@ -116,7 +116,7 @@ def _is_built_in(wanted: object) -> bool:
 
 
 def _name(wanted: object) -> str:
-    return wanted.__qualname__ if isinstance(wanted, type) and not get_args(wanted) else str(wanted)
+    return wanted.__qualname__ if isinstance(wanted, type) and not get_args(wanted) else repr(wanted)
 
 
 def _fitted(value: Value, validate: _Validate, *, whole: bool) -> tuple[Any, list[_Fault]]:
