@@ -227,7 +227,7 @@ class Unsupported:
 
 def test_text_instead_of_a_type_is_shown_in_quotes():
     """`as_="int"` is a name, where `as_=int` would be the type itself."""
-    with manager({"key": "x"}) as secrets, pytest.raises(TypeError, match="^as_='int' is not a supported type"):
+    with manager({"key": "x"}) as secrets, pytest.raises(TypeError, match=r"^as_='int' is not a supported type"):
         secrets.get_secret("database/connection", "key", as_="int")
 
 
