@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 import sys
 from collections.abc import Mapping
@@ -74,8 +75,7 @@ class TLSSettings:
     @property
     def authorities(self) -> Authorities:
         """The trusted authorities; by default the system's, or those of SSL_CERT_FILE and SSL_CERT_DIR."""
-        file = None if self.ca_cert is None or self.ca_cert.is_dir() else self.ca_cert
-        folder = self.ca_cert if self.ca_cert is not None and self.ca_cert.is_dir() else self.ca_path
+        file, folder = (None, self.ca_cert) if _is_folder(self.ca_cert) else (self.ca_cert, self.ca_path)
         if file is None and self.ca_cert_bytes:
             return Authorities(text=self.ca_cert_bytes)
         if file is not None or folder is not None:
@@ -119,7 +119,7 @@ class TLSSettings:
         if self.ca_cert is None and self.ca_path is None and not self.ca_cert_bytes:
             return
         file, folder, text = self.authorities
-        if folder is not None and not folder.is_dir():
+        if folder is not None and not _is_folder(folder):
             raise ConfigurationError(f"ca_path: {folder} is not a folder")
         fault = None
         try:
@@ -142,6 +142,10 @@ class TLSSettings:
             fault = _reason(error, "not a certificate and its key in PEM form, or the key has a passphrase")
         if fault is not None:
             raise ConfigurationError(f"client_cert: {self.client_cert}: {fault}")
+
+
+def _is_folder(path: Path | None) -> bool:
+    return path is not None and os.path.isdir(path)  # noqa: PTH112  # Path.is_dir raises for a name that is too long
 
 
 def _path(name: str | None) -> Path | None:

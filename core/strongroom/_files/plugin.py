@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -80,7 +81,7 @@ def _source(opener: Callable[..., FileStore]) -> Callable[..., FileStore]:
 
     @wraps(opener)
     def open_source(*, file: Path, **options: Any) -> FileStore:
-        if not file.exists():
+        if not os.path.exists(file):  # noqa: PTH110  # Path.exists raises for a name that is too long
             raise MissingFileError(f"There is no {file}")
         return opener(file=file, **options)
 

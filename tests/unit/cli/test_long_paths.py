@@ -116,3 +116,20 @@ def test_a_file_name_of_1000_characters_is_whole_in_an_error(command):
     file = Path("/".join(["folder-with-a-long-name"] * 45), "plan.json")
     done = command("migrate", "apply", str(file))
     assert str(file) in done.err
+
+
+@pytest.mark.usefixtures("configured")
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        ("migrate --export-mapping {}", "File name too long"),
+        ("diff memory json:{}", "There is no {}"),
+        ("copy odd/values --from memory --to json:{}", "File name too long"),
+    ],
+)
+def test_name_of_a_file_that_is_too_long_is_named(command, arguments, fault):
+    """It is no bug of Strongroom, and none of a plugin."""
+    name = "x" * 300
+    refused = command(*arguments.format(name).split())
+    assert refused.code != 0
+    assert fault.format(name) in refused.err

@@ -4,10 +4,12 @@ import contextlib
 import socket
 import ssl
 import threading
+from pathlib import Path
 
 import pytest
 import trustme
 
+from strongroom.errors import ConfigurationError
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers.curl_driver import CurlDriver
 from strongroom_vault.http.drivers.urllib3_driver import Urllib3Driver
@@ -29,6 +31,15 @@ def test_context_verifies_as_the_default_context_of_python_does():
     for name in ("verify_mode", "check_hostname", "verify_flags", "minimum_version", "options", "protocol"):
         assert getattr(context, name) == getattr(default, name)
     assert context.cert_store_stats() == default.cert_store_stats()
+
+
+@pytest.mark.parametrize(
+    ("option", "fault"), [("ca_cert", "File name"), ("ca_path", "is not a folder"), ("client_cert", "File name")]
+)
+def test_name_that_is_too_long_is_a_fault_of_its_option(option, fault):
+    """As any other file that cannot be read, and not a bug of the plugin."""
+    with pytest.raises(ConfigurationError, match=f"^{option}: x+:? {fault}"):
+        TLSSettings(**{option: Path("x" * 300)}).check()
 
 
 @pytest.mark.parametrize("reason", [

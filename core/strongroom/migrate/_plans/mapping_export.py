@@ -8,6 +8,7 @@ needed for positions in errors.
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 from strongroom import private_file
@@ -37,7 +38,7 @@ def write_mapping(file: Path, mapping: MappingFile) -> None:
     Raises:
         ConfigurationError: the file exists, or cannot be written.
     """
-    if file.exists() or file.is_symlink():
+    if os.path.lexists(file):
         raise ConfigurationError(f"{file}: it exists already: --update adds to it and keeps your entries")
     _write(file, as_toml(mapping) if _is_toml(file) else as_json(mapping))
 
