@@ -79,10 +79,12 @@ class override:  # noqa: N801  # it is used as a function, like those of context
         contents: path -> data, `PATH#KEY` -> value, path -> `SimulatedFailure` or `Slow`. Every other path is missing.
 
     Raises:
+        TypeError: `contents` is not a mapping.
         InvalidPathError, InvalidDataError: a path or data is invalid.
     """
 
     def __init__(self, contents: Mapping[str, OverrideValue]) -> None:
+        _check_mapping(contents)
         contents = conceal({reference: conceal(value) for reference, value in contents.items()})
         self._held: dict[str, dict[str, Value]] = {}
         self._slow: dict[str, Slow] = {}
@@ -164,6 +166,13 @@ class override:  # noqa: N801  # it is used as a function, like those of context
                 return await function(*args, **options)
 
         return wrapped  # type: ignore[return-value]  # it has the function's signature
+
+
+def _check_mapping(contents: object) -> None:
+    """Refuse contents that are no mapping. `@override` without contents gets the function."""
+    if not isinstance(contents, Mapping):
+        kind = type(contents).__name__
+        raise TypeError(f'override takes a mapping, such as {{"database/connection": {{"url": "…"}}}}, not {kind}')
 
 
 class OverrideStore(MemoryStore):

@@ -52,6 +52,21 @@ def test_contents_answer_and_nothing_else_does(monkeypatch):
             get_secret("database/connection", "password")
 
 
+@pytest.mark.parametrize("contents", ["database/connection", None, [("a/b", URL)], len])
+def test_contents_that_are_no_mapping_are_refused(contents):
+    """The message shows the shape, and no contents. `@override` without contents passes the function."""
+    with pytest.raises(TypeError) as caught:
+        override(contents)
+    shape = '{"database/connection": {"url": "…"}}'
+    assert str(caught.value) == f"override takes a mapping, such as {shape}, not {type(contents).__name__}"
+
+
+@pytest.mark.parametrize("path", [3, None, ("a", "b")])
+def test_path_of_another_type_is_refused(path):
+    with pytest.raises(InvalidPathError, match=f"a path is a string, not {type(path).__name__}"):
+        override({path: URL})
+
+
 @pytest.mark.parametrize(
     "file",
     [
