@@ -120,7 +120,9 @@ def parse_reference(reference: str) -> tuple[str, str | None]:
     Raises:
         InvalidPathError: see `check_path` and `check_key`.
     """
-    path, mark, key = reference.rpartition("#") if isinstance(reference, str) else ("", "", "")
+    if not isinstance(reference, str):
+        return check_path(reference), None
+    path, mark, key = reference.rpartition("#")
     if not mark:
         return check_path(reference), None
     return check_path(path), check_key(key, path)
