@@ -23,8 +23,8 @@ from strongroom.errors import PermissionDeniedError, SecretNotFoundError, StoreE
 from strongroom.secret import Secret, same
 from strongroom.store import Health, in_daemon, time_limit
 
-MOST_NAMES = 1_000
-"""How many names of a list are looked at."""
+MOST_NAMES = 1_001
+"""How many names of a list are looked at: one more than the usual largest page of a service."""
 
 _MOST_SECRETS = 10
 _MOST_WALKED = 200

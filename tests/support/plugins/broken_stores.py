@@ -476,15 +476,15 @@ class FoldsCase(Wrong):
             return iter({name.lower() for name in super().list_entries(prefix)})
 
 
-class ListsAThousandLess(Wrong):
-    """Its service returns a full page at most, and its loop ends at ten pages."""
+class ListsAThousand(Wrong):
+    """Its service returns pages of a thousand names, and it reads one."""
 
     caught_by = "test_large_folder_is_listed_whole"
-    caught_with = "assert 999 == 1000"
+    caught_with = "assert 1000 == 1001"
 
     class Store(MemoryStore):
         def list_entries(self, prefix):
-            return islice(super().list_entries(prefix), 999)
+            return islice(super().list_entries(prefix), 1_000)
 
 
 class SortsVersionsAsText(Wrong):

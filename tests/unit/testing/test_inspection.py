@@ -114,6 +114,17 @@ def test_broken_store_fails_the_check_that_is_about_its_fault(kind, capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_second_page_of_a_thousand_names_is_looked_at():
+    """A service that ignores where its next page begins returns the first one again."""
+
+    class OnePage(MemoryStore):
+        def list_entries(self, prefix):
+            page = [f"name-{number}" for number in range(1_000)]
+            yield from page + page
+
+    assert results(filled(OnePage))["names are listed once"].state is InspectionState.FAILED
+
+
 @pytest.mark.parametrize("raised", [StoreUnavailableError(None, "down"), KeyError(CANARY), SystemExit(0)])
 def test_error_of_the_store_is_the_result_of_its_check(raised):
     """The other checks run as ever."""

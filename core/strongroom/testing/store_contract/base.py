@@ -122,8 +122,10 @@ class ContractBase(Supervised):
     impossible: ClassVar[AbstractSet[str]] = frozenset()
     """The states that the store is never in: "denied" or "unreachable"."""
 
-    many: ClassVar[int] = 1_000
-    """Number of secrets in the test of a large folder. Lower it if the test's service is slow.
+    many: ClassVar[int] = 1_001
+    """Number of secrets in the test of a large folder: one more than the usual largest page of a service.
+
+    Lower it if the test's service is slow.
 
     A concurrency test repeats its operations 25 times, or `many` / 4 times if that is less.
     """
