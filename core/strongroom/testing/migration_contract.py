@@ -151,7 +151,9 @@ class ImporterContract(_Declared):
 
     def test_import_and_protocol(self, importing: Importing) -> None:
         """Its module is imported quickly and silently, and its traits, if it has any, name a protocol that exists."""
-        self._check_plugin(importing({}))
+        importer = importing({})
+        self._check_plugin(importer)
+        importer.close()
 
     def test_it_is_an_importer(self, importing: Importing) -> None:
         """It has the methods, and `items` returns an iterator."""

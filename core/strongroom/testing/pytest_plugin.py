@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,10 +31,13 @@ def strongroom_override() -> Iterator[Callable[[Mapping[str, OverrideValue]], Se
 def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest
 ) -> Generator[None, object, object]:
-    """Let a store's contract note the open resources before its store is opened."""
+    """Let a contract note the open resources before its store is opened, and close what its fixtures opened."""
     if fixturedef.argname == "store" and (note := getattr(request.instance, "note_resources", None)) is not None:
         note()
-    return (yield)
+    value = yield
+    if (close := getattr(getattr(request, "cls", None), "close_opened", None)) is not None:
+        request.addfinalizer(partial(close, fixturedef.argname, value))
+    return value
 
 
 @pytest.hookimpl(tryfirst=True)

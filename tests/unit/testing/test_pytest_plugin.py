@@ -85,3 +85,91 @@ def test_assertion_about_anything_else_is_explained(pytester):
     """A comparison without secrets has pytest's own explanation."""
     pytester.makepyfile("def test_plain(): assert 'plain one' == 'plain two'")
     pytester.runpytest_subprocess("-q").stdout.fnmatch_lines(["E*- plain two", "E*+ plain one"])
+
+
+OPENING_CONTRACTS = """
+import atexit
+from pathlib import Path
+
+import pytest
+
+from strongroom.errors import AuthenticationError, StoreUnavailableError
+from strongroom.store.memory import MemoryStore
+from strongroom.testing import ExporterContract, RotatorContract, StoreContract
+
+OPEN = []
+atexit.register(lambda: Path("open.txt").write_text(" ".join(OPEN)))
+
+class Opened(MemoryStore):
+    error = None
+
+    def __init__(self, name):
+        super().__init__()
+        self.name = name
+        OPEN.append(name)
+
+    def read(self, path, *_):
+        raise self.error(path)
+
+    list_entries = write = delete = read
+
+    def probe(self):
+        raise self.error(None)
+
+    def close(self):
+        if self.name in OPEN:
+            OPEN.remove(self.name)
+
+class Denied(Opened):
+    error = AuthenticationError
+
+class Unreachable(Opened):
+    error = StoreUnavailableError
+
+class TestStore(StoreContract):
+    capabilities = {"listable", "writable", "probed", "local"}
+
+    @pytest.fixture
+    def denied(self):
+        return Denied("denied")
+
+    @pytest.fixture(scope="class")
+    def unreachable(self):
+        yield (store := Unreachable("unreachable"))
+        assert store.name not in OPEN, "the service ended before its client"
+
+    @pytest.fixture
+    def dripping(self):
+        return Unreachable("dripping")
+
+class TestExporter(ExporterContract):
+    @pytest.fixture
+    def exporter(self):
+        return Unreachable("exporter")  # it fails the test, and is closed too
+
+class TestRotator(RotatorContract):
+    @pytest.fixture
+    def rotator(self):
+        return Unreachable("rotator")
+
+    @pytest.fixture
+    def current(self):
+        return {}
+
+    @pytest.fixture
+    def read(self):
+        return None
+
+    @pytest.fixture
+    def unreachable(self):
+        return Unreachable("unreachable rotator"), {}
+"""
+
+
+def test_contract_closes_what_its_fixtures_opened(pytester):
+    """Whatever its tests did, of whatever scope the fixture is, and before the fixture ends its service."""
+    pytester.makepyfile(test_contracts=OPENING_CONTRACTS)
+    tests = ["denied", "unreachable", "dripping", "itself_raises", "outcomes_have", "create_returns", "does_not_answer"]
+    run = pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider", "-k", " or ".join(tests))
+    assert run.parseoutcomes()["passed"] > 10
+    assert (pytester.path / "open.txt").read_text() == ""

@@ -22,7 +22,8 @@ from typing import Any, ClassVar, TypeAlias, TypeVar
 import pytest
 
 from strongroom._boundary.guard import GuardedStore
-from strongroom.errors import SecretNotFoundError, StoreError, UnsupportedOperationError
+from strongroom._boundary.watchdog import Boundary
+from strongroom.errors import PluginError, SecretNotFoundError, StoreError, UnsupportedOperationError
 from strongroom.secret import Value, Version, same
 from strongroom.store import SecretStore, WritableStore
 from strongroom.store.operations import OPERATIONS
@@ -40,6 +41,18 @@ PATH = "contract/app"
 _LAST_RESORT = 30.0
 """Seconds after `longest_test` at which a process ends that runs C code and takes no signal."""
 STATES = frozenset({"denied", "unreachable"})
+_OPENING = {
+    *STATES,
+    "store",
+    "dripping",
+    "foreign",
+    "unreadable",
+    "partly_unreadable",
+    "misnamed",
+    "exporter",
+    "rotator",
+}
+"""Fixtures that return something open. The contract closes it, whatever its tests did."""
 
 _Test = TypeVar("_Test", bound=Callable[..., None])
 _NEEDS: dict[str, tuple[str, str | None]] = {}
@@ -56,6 +69,17 @@ class Supervised:
 
     longest_test: ClassVar[float] = 60.0
     """Seconds after which a test counts as hung. The failure names it."""
+
+    @staticmethod
+    def close_opened(fixture: str, value: object) -> None:
+        """Close the store, or the other plugin's object, that a fixture returned, while its service still runs.
+
+        It may be closed already, and may be one of a tuple.
+        """
+        for opened in value if isinstance(value, tuple) else (value,):
+            if fixture in _OPENING and hasattr(opened, "close"):
+                with suppress(PluginError):  # a test has reported it
+                    Boundary(opened, NAME, "plugin").close()
 
     @pytest.fixture(autouse=True)
     def _watchdog(self, request: pytest.FixtureRequest) -> Iterator[None]:
