@@ -71,7 +71,7 @@ class FilesStore:
     def probe(self) -> Health:
         """Return whether the root exists and is readable."""
         read_root(self._root, None, lambda folder: folder.find(()))
-        return Health(ok=True, detail=f"the folder {self._root}")
+        return Health(ok=True, detail="open")
 
     def close(self) -> None:
         pass  # no resource is held

@@ -75,7 +75,7 @@ def health(session: Session, needed: Sequence[str] = (), clock: Callable[[], flo
     if needed:
         permitted, denied = check_policies(session, needed)
         checks = (*checks, permitted)
-    detail = f"open: {session.location}" if denied is None else denied.reason
+    detail = "open" if denied is None else denied.reason
     return Health(ok=denied is None, detail=detail, facts=facts, checks=checks, error=denied)
 
 

@@ -50,7 +50,7 @@ def test_a_server_that_is_well(command, openbao, server):
     done = command("--verbose", "doctor")
     assert done.code == 0
     found = lines(done)
-    assert found["vault", ""] == ("ok", f"{openbao.url}, mount {server}", "")
+    assert found["vault", ""] == ("ok", f"{openbao.url}, mount {server}; open", "")
     for name in ("reachable", "clock", "unsealed", "authenticated", "token life"):
         assert found["vault", name][0] == "ok"
     assert found["vault", "token rights"][0] == "warning"

@@ -140,6 +140,13 @@ def test_a_strangers_checks_and_facts_are_shown(command, strangers):
     assert store["facts"] == {"reels": "2"}
 
 
+def test_detail_stands_beside_the_address(command, monkeypatch):
+    """A store with an address has more to tell than where it is."""
+    monkeypatch.setattr(plugins, "prepare", lambda *_: lambda: Strange(Health(ok=True, detail="spinning")))
+    configure('chain = ["files"]\n[stores.files]\nroot = "/run/secrets"\n')
+    assert lines(command("doctor"))["files", ""] == ("ok", "root /run/secrets; spinning", "")
+
+
 def test_the_code_is_that_of_what_needs_the_most_doing(command, strangers):
     """As for `check`: 5 says that trying again is enough, so it is the last."""
     down, refused = Strange(Health(ok=False, detail="down")), Strange(error=AuthenticationError(reason="no"))

@@ -55,7 +55,7 @@ def _rows(config: Config, found: Mapping[str, Health], cache: DiskCacheStatus | 
     """
     for name, health in found.items():
         took = f"{health.seconds * 1000:.1f} ms"
-        details = examination.location_of(config, name) or (health.detail if health.ok else "")
+        details = "; ".join(filter(None, (examination.location_of(config, name), health.detail if health.ok else "")))
         yield tuple(map(output.one_line, (name, "", examination.state_of(health), took, details, "")))
         for check in health.checks:
             yield tuple(map(output.one_line, (name, check.name, check.state, "", check.detail, check.hint)))

@@ -48,7 +48,8 @@ function link(data) {
   const card = make("div", "card", make("div", "head", name, state(data.state), took));
   const plugin = data.plugin === data.store ? "" : `${data.plugin}: `;
   const healthy = isHealthy(data);
-  card.append(make("p", "place", plugin + (data.location || (healthy ? data.detail : "") || "no address")));
+  const about = [data.location, healthy && data.detail].filter(Boolean).join("; ");
+  card.append(make("p", "place", plugin + (about || "no address")));
   const bad = data.checks.filter((check) => check.state !== "ok");
   if (!healthy && !bad.length) card.append(make("p", "fault", data.detail));
   if (bad.length) card.append(make("ul", "checks", ...bad.map(checked)));
