@@ -147,6 +147,17 @@ def test_detail_stands_beside_the_address(command, monkeypatch):
     assert lines(command("doctor"))["files", ""] == ("ok", "root /run/secrets; spinning", "")
 
 
+def test_script_of_a_command_is_not_printed(command):
+    """The program and its words are, up to the argument that is the script."""
+    script = 'set -eu; echo \'{"password": "canary"}\''
+    configure(
+        f'chain = ["pass"]\n[stores.pass]\nplugin = "command"\nread = ["sh", "-c", {json.dumps(script)}, "<path>"]\n'
+    )
+    done = command("doctor")
+    assert lines(done)["pass", ""] == ("ok", "read sh -c …; the program sh", "")
+    assert "canary" not in command("doctor", "--json").out.decode()
+
+
 def test_the_code_is_that_of_what_needs_the_most_doing(command, strangers):
     """As for `check`: 5 says that trying again is enough, so it is the last."""
     down, refused = Strange(Health(ok=False, detail="down")), Strange(error=AuthenticationError(reason="no"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import click
@@ -108,4 +109,11 @@ def _location_parts(settings: Mapping[str, Setting]) -> Iterator[str]:
             urls = setting.value if isinstance(setting.value, list) else [setting.value]
             yield " and ".join(shown(str(url)) for url in urls)
         elif setting.locates:
-            yield f"{name} {shown(str(setting.value))}"
+            value = _words(setting.value) if isinstance(setting.value, list) else str(setting.value)
+            yield f"{name} {shown(value)}"
+
+
+def _words(command: Sequence[object]) -> str:
+    """Return a command line up to its first argument with white space, which may be a whole script."""
+    words = list(takewhile(lambda word: word.split() == [word], map(str, command)))
+    return " ".join(words if len(words) == len(command) else [*words, "…"])
