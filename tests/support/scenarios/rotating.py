@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -57,30 +58,30 @@ class ServiceUserRotator:
         self.closed = 0
 
     def create(self, current):
-        self._called("create")
+        self.called("create")
         return {"password": generate()}
 
     def apply(self, credentials):
-        self._called("apply")
+        self.called("apply")
         new = credentials.new["password"].reveal()
         self.service.accepted = {*self.service.accepted, new} if self.service.two else {new}
         if "apply" in self.after:
             self.after.pop("apply")()
 
     def prove(self, credentials):
-        self._called("prove")
+        self.called("prove")
         if not self.service.lets_in(credentials.new):
             raise AuthenticationError(None, "the service refuses the login")
 
     def revoke(self, credentials):
-        self._called("revoke")
+        self.called("revoke")
         self.service.accepted -= {credentials.old["password"].reveal()} - {credentials.new["password"].reveal()}
         return ()
 
     def close(self):
         self.closed += 1
 
-    def _called(self, method):
+    def called(self, method):
         self.calls.append(method)
         if method in self.faults:
             raise self.faults[method]
@@ -88,6 +89,15 @@ class ServiceUserRotator:
 
 class Killed(KeyboardInterrupt):  # the only kind that passes through plugin code
     """Ends a process in the middle of a step, without a chance to give its lease up."""
+
+
+@contextmanager
+def process_killed():
+    """Expect `Killed` from a transaction, which keeps its lease then: a killed process does not give it up."""
+    with pytest.MonkeyPatch.context() as patches:
+        patches.setattr(Transaction, "_release", lambda _transaction: None)  # any exception in a test would release it
+        with pytest.raises(Killed):
+            yield
 
 
 class KillableStore(MemoryStore):
@@ -144,11 +154,11 @@ class Rotating:
         self.rotator = ServiceUserRotator(self.service)
         self.time = Time()
 
-    def transaction(self, *, rotator=None, grace=0):
+    def transaction(self, *, rotator=None, plugin="service", grace=0):
         """Return a new transaction, as another process would make one."""
         return Transaction(
             Ledger(parts_of(self.manager).chain, PATH),
-            GuardedRotator(rotator or self.rotator, "service", PATH),
+            GuardedRotator(rotator or self.rotator, plugin, PATH),
             grace=timedelta(seconds=grace),
             read=self.manager.get_secret,
             clock=self.time,

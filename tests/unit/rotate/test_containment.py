@@ -142,8 +142,8 @@ class Hanging(ServiceUserRotator):
         super().__init__(service)
         self.free, self.applied = threading.Event(), threading.Event()
 
-    def _called(self, method):
-        super()._called(method)
+    def called(self, method):
+        super().called(method)
         if remaining() < 1:
             self.free.wait()
 
@@ -197,7 +197,9 @@ SERVICE = {
 
 
 def at_service(rotating, **does):
-    return GuardedServiceRotator(Rotator(**does), "corp", RotationConfig(PATH, "corp"), parts_of(rotating.manager).chain)
+    return GuardedServiceRotator(
+        Rotator(**does), "corp", RotationConfig(PATH, "corp"), parts_of(rotating.manager).chain
+    )
 
 
 @pytest.mark.parametrize(

@@ -57,11 +57,15 @@ def store(time):
     return store
 
 
-def replica(store, time, tables=DAILY + WEEKLY):
-    """The scheduler of one replica."""
+def rotations_of(store, time, tables=DAILY + WEEKLY):
     Path("strongroom.toml").write_text(tables)
     manager = SecretsManager(chain=[store])
-    return Runner(Rotations(parts_of(manager).chain, parts_of(manager).threads, manager.config, clock=time))
+    return Rotations(parts_of(manager).chain, parts_of(manager).threads, manager.config, clock=time)
+
+
+def replica(store, time, tables=DAILY + WEEKLY):
+    """The scheduler of one replica."""
+    return Runner(rotations_of(store, time, tables))
 
 
 def test_two_schedulers_rotate_each_secret_once_when_it_is_due(store, time):
@@ -149,17 +153,15 @@ def test_an_error_does_not_end_the_round(store, time):
 
 def test_it_runs_until_it_is_stopped_and_finishes_what_it_has_begun(store, time):
     stop = threading.Event()
-    runner = replica(store, time)
+    runner = Runner(rotations_of(store, time), report=lambda outcome: stop.set())
     time.move(days=30, hours=3)
-    runner._report = lambda outcome: stop.set()
     runner.run(stop)
     assert len(store.dates["daily"]) == 2
     assert len(store.dates["weekly"]) == 1
 
 
 def test_status_tells_what_is_due_and_overdue(store, time):
-    runner = replica(store, time)
-    rotations = runner._rotations
+    rotations = rotations_of(store, time)
     daily, weekly = rotations.status()
     assert (daily.state, daily.due, daily.overdue) == ("never", datetime(2026, 1, 2, tzinfo=UTC), False)
     assert weekly.due.hour in {2, 3}
@@ -167,7 +169,7 @@ def test_status_tells_what_is_due_and_overdue(store, time):
     assert [status.overdue for status in rotations.status()] == [True, False]
     with pytest.raises(ConfigurationError, match=r'add \[rotation\."other"\]; known: daily, weekly'):
         rotations.status(["other"])
-    runner.run_once()
+    Runner(rotations).run_once()
     assert [status.state for status in rotations.status()] == ["done", "never"]
     assert store.read_metadata("daily") == {
         "rotated-at": "2026-01-03T00:00:00+00:00",

@@ -14,7 +14,7 @@ from strongroom.rotate.state import LEASE, RotationStep
 from strongroom.rotate.transaction import Transaction
 from strongroom.store.memory import MemoryStore
 from strongroom.testing import parts_of
-from support.scenarios.rotating import PATH, Killed, Time
+from support.scenarios.rotating import PATH, Killed, Time, process_killed
 from support.stores import RemoteStore
 
 
@@ -117,8 +117,7 @@ def test_a_rotation_of_a_killed_process_is_resumed(transaction, engine, time, as
     time.move(days=31)
     with monkeypatch.context() as patches:
         patches.setattr(engine, "start", die)
-        patches.setattr(Transaction, "_release", lambda _transaction: None)
-        with pytest.raises(Killed):
+        with process_killed():
             transaction().rotate()
     with pytest.raises(ConflictError, match="is rotating it"):
         transaction().resume()

@@ -30,6 +30,7 @@ from support.scenarios.rotating import (
     Killed,
     Rotating,
     killed_at_each_write,
+    process_killed,
 )
 
 
@@ -73,7 +74,7 @@ def test_a_step_that_fails_is_undone_and_the_error_names_it(rotating, step, faul
     """The old credential works, the next command is in the message, and nothing of a plugin's own error is."""
     transaction = rotating.transaction()
     rotating.rotator.faults[step] = fault
-    original = rotating.rotator._called
+    original = rotating.rotator.called
 
     def heal(method):  # the service is well again when the undo comes
         try:
@@ -82,7 +83,7 @@ def test_a_step_that_fails_is_undone_and_the_error_names_it(rotating, step, faul
             if method == step:
                 rotating.rotator.faults.clear()
 
-    rotating.rotator._called = heal
+    rotating.rotator.called = heal
     with pytest.raises(RotationError) as caught:
         transaction.rotate()
     assert not isinstance(caught.value, UnfinishedRotationError)
@@ -201,10 +202,8 @@ def test_a_killed_undo_leaves_a_stored_credential_that_works(two, write, after, 
 
 def test_nobody_takes_a_rotation_over_before_the_lease_has_ended(rotating):
     rotating.rotator.after["apply"] = lambda: (_ for _ in ()).throw(Killed)
-    killed = rotating.transaction()
-    killed._release = lambda: None
-    with pytest.raises(Killed):
-        killed.rotate()
+    with process_killed():
+        rotating.transaction().rotate()
     for name in ("rotate", "resume", "undo"):
         with pytest.raises(ConflictError, match=r"is rotating it.*--take-over"):
             getattr(rotating.transaction(), name)()
@@ -218,10 +217,8 @@ def test_nobody_takes_a_rotation_over_before_the_lease_has_ended(rotating):
 
 def test_an_operator_can_take_over_at_once(rotating):
     rotating.rotator.after["apply"] = lambda: (_ for _ in ()).throw(Killed)
-    killed = rotating.transaction()
-    killed._release = lambda: None
-    with pytest.raises(Killed):
-        killed.rotate()
+    with process_killed():
+        rotating.transaction().rotate()
     assert rotating.transaction().undo(take_over=True).step is RotationStep.UNDONE
     assert rotating.service.accepted == {FIRST["password"]}
 
@@ -387,10 +384,8 @@ def test_a_secret_at_the_reserved_path_is_left_alone(rotating):
 
 def test_a_rotation_of_another_rotator_is_left_alone(rotating):
     rotating.transaction(grace=60).rotate()
-    other = rotating.transaction()
-    other._plugin = "another"
     with pytest.raises(ConflictError, match="'service' made the last rotation"):
-        other.resume()
+        rotating.transaction(plugin="another").resume()
 
 
 def test_a_rotator_that_changes_nothing_is_refused(rotating):

@@ -12,7 +12,7 @@ from datetime import timedelta
 import pytest
 
 from strongroom._manager import SecretsManager
-from strongroom.errors import AuthenticationError, ConflictError, RotationError, StrongroomError
+from strongroom.errors import AuthenticationError, ConflictError, RotationError, SecretNotFoundError, StrongroomError
 from strongroom.rotate.boundary import GuardedRotator
 from strongroom.rotate.ledger import Ledger
 from strongroom.rotate.state import RotationStep, pending_path, pending_secret
@@ -114,9 +114,9 @@ class World:
 
     def stored(self):
         """The secret, and the pending secret."""
-        histories = self.store._histories
-        found = [MemoryStore.read(self.store, path).data for path in (PATH, pending_path(PATH)) if path in histories]
-        return found[0], pending_secret(found[1]) if len(found) > 1 else None
+        found = dict(MemoryStore.read_many(self.store, [PATH, pending_path(PATH)]))
+        secret, record = found[PATH].data, found[pending_path(PATH)]
+        return secret, None if isinstance(record, SecretNotFoundError) else pending_secret(record.data)
 
     def check(self):
         """At this moment a stored credential works. An error raised here would be contained as one of the plugin."""

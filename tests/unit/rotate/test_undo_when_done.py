@@ -115,7 +115,5 @@ def test_a_secret_that_has_the_former_credential_is_left_alone(rotating):
 
 
 def test_another_rotator_does_not_undo_it(rotating):
-    other = rotating.transaction()
-    other._plugin = "another"
     with pytest.raises(ConflictError, match="'service' made the last rotation"):
-        other.undo()
+        rotating.transaction(plugin="another").undo()
