@@ -260,12 +260,12 @@ def set_values(text: str, values: Mapping[str, str | None]) -> SensitiveStr:
     lines: list[str] = []
     for binding in reversed(list(_bindings(text))):
         name = binding.key or ""
-        if name not in values:
+        value = values.get(name)
+        unchanged = before.get(name) == value
+        if name not in values or (unchanged and binding.value is None):  # the value is in an earlier line
             lines.append(binding.original.string)
             continue
-        value = values[name]
         if value is not None and name not in written:
-            unchanged = before.get(name) == value
             lines.append(binding.original.string if unchanged else _replaced(binding.original.string, name, value))
         written.add(name)
     lines.reverse()

@@ -315,6 +315,23 @@ def test_a_dotenv_file_keeps_what_is_not_its_secrets():
 
 
 @pytest.mark.parametrize(
+    ("host", "after"),
+    [
+        ("one", "DB_HOST='one'\nDB_HOST\nDB_PASSWORD=p\n"),
+        ("two", "DB_HOST=two\nDB_PASSWORD=p\n"),
+        (None, "DB_PASSWORD=p\n"),
+    ],
+)
+def test_a_bare_name_does_not_take_the_place_of_the_variable_that_is_set_above_it(host, after):
+    """It counts as not set, so the value is that of the line above."""
+    codec = DotenvCodec(EnvironmentMapping())
+    connection = {"host": host, "password": "p"} if host else {"password": "p"}
+    written = codec.encode({"database/connection": connection}, b"DB_HOST='one'\nDB_HOST\n")
+    assert written.decode() == after
+    assert codec.decode(written) == {"database/connection": connection}
+
+
+@pytest.mark.parametrize(
     ("line", "value", "after"),
     [
         ("DB_HOST=one  # note", "two", "DB_HOST=two  # note\n"),
