@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from strongroom._digest import Digester
 from strongroom.errors import MigrationError
 from strongroom.migrate._ledger.backup import Backup
-from strongroom.migrate._ledger.journal import Journal, JournalEntry, progress_in
+from strongroom.migrate._ledger.journal import Journal, JournalEntry, progress_in, steps_in
 from strongroom.migrate._ledger.plan_digests import NO_RECORD, PlanDigests, digest_record
 from strongroom.migrate._plans.plan import PlannedItem, PlannedState
 from strongroom.secret import same
@@ -76,6 +76,22 @@ def test_a_run_was_undone_while_nothing_was_begun_since(file, torn):
     for lines, undone in steps:
         file.write_bytes(written(file, lines) + torn)
         assert progress_in(file).undone is undone
+
+
+ODD = ("null", "[]", "{}", "1e400", "NaN", "-1", "1.5", "true", '"done"', "[" * 100_000)
+
+
+@pytest.mark.parametrize("line", [
+    *(f'{{"t": {odd}, "i": 0}}' for odd in ODD), *(f'{{"t": "done", "i": {odd}, "v": 1}}' for odd in ODD), *ODD,
+], ids=lambda line: line[:30])  # fmt: skip
+def test_damaged_line_ends_what_is_known_of_a_run_and_no_command(file, line):
+    """`status` and `report` show what stands before it. A run that goes on names the line."""
+    whole = written(file, lambda journal: (journal.intend(0, ENTRY), journal.done(0, 1)))
+    known = progress_in(file), list(steps_in(file))
+    file.write_bytes(whole + line.encode() + b"\n")
+    assert (progress_in(file), list(steps_in(file))[:2]) == known
+    with pytest.raises(MigrationError, match="line 4: unrecognized journal entry"):
+        entries(file)
 
 
 def test_every_length_of_a_torn_end_is_survived(file):

@@ -179,9 +179,8 @@ class Journal:
     def _apply_line(self, line: bytes, number: int, run: str) -> None:
         """Apply a line to the entries."""
         try:
-            record = json.loads(line)
             first = {"t": FORMAT, "version": FORMAT_VERSION, "run": run}
-            known = self._apply(record) if number > 1 else record.items() >= first.items()
+            known = self._apply(_record(line)) if number > 1 else json.loads(line).items() >= first.items()
         except (ValueError, KeyError, TypeError, AttributeError):
             known = False
         if not known:
@@ -212,14 +211,31 @@ class Journal:
 
 def steps_in(file: Path) -> Iterator[tuple[str, int]]:
     """Yield the kind and the item of each line of a journal."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
+    with suppress(OSError, ValueError):
         for record in _records(file):
-            yield record["t"], int(record["i"])
+            yield record["t"], record["i"]
 
 
 def _records(file: Path) -> Iterator[dict[str, Any]]:
     with private_file.open_lines(file) as lines:
-        yield from map(json.loads, islice(lines, 1, None))
+        yield from map(_record, islice(lines, 1, None))
+
+
+def _record(line: bytes) -> dict[str, Any]:
+    """Return a line after the first, with its kind in `t` and its item in `i`.
+
+    Raises:
+        ValueError: it is torn or damaged.
+    """
+    try:
+        record = json.loads(line)
+    except RecursionError:
+        record = None
+    if isinstance(record, dict) and isinstance(record.get("t"), str):
+        index = record.get("i")
+        if type(index) is int and index >= 0:
+            return record
+    raise ValueError("not a line of a journal")
 
 
 class RunProgress(NamedTuple):

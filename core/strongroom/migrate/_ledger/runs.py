@@ -301,10 +301,11 @@ class RunLedger:
             if self._carries_out(run, plan_id):
                 items = run.plan().items  # the run's own plan: a person may have edited the other
                 for kind, index in steps_in(run.journal):
+                    paths = {item.path for item in items[index : index + 1]}  # none if the line is damaged
                     if kind == "undone":
-                        undone.add(items[index].path)
+                        undone |= paths
                     elif kind == "done":
-                        undone.discard(items[index].path)
+                        undone -= paths
         return frozenset(undone)
 
     @staticmethod
