@@ -39,6 +39,10 @@ class SearchPath:
         if str(site) not in sys.path:
             self._monkeypatch.syspath_prepend(site)
 
+    def file(self, module: str, below: str = "site") -> Path:
+        """The source of a module."""
+        return self._folder / below / f"{module}.py"
+
 
 @pytest.fixture
 def search_path(tmp_path, monkeypatch) -> SearchPath:

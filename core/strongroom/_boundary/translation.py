@@ -133,6 +133,16 @@ def _location(error: BaseException, plugin: type | None) -> tuple[CodeType, int]
     return (within[-1][0].f_code, within[-1][1]) if within else None
 
 
+def line_in(error: BaseException, package: str) -> str:
+    """Return the innermost line of a package in an error's traceback, as ` (FILE:LINE)`, or the empty string."""
+    if isinstance(error, SyntaxError) and error.filename and error.lineno:
+        return f" ({error.filename}:{error.lineno})"
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+        if package not in _HOST and str(frame.f_globals.get("__name__")).partition(".")[0] == package:
+            return f" ({frame.f_code.co_filename}:{line})"
+    return ""
+
+
 def is_interrupt(error: BaseException) -> bool:
     """Return True for a KeyboardInterrupt, and for an exception that a Python signal handler raised.
 

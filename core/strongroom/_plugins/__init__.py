@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast, overload
 
-from strongroom._boundary.translation import contained, is_interrupt
+from strongroom._boundary.translation import contained, is_interrupt, line_in
 from strongroom._config import Config, Rank, Setting
 from strongroom._plugins.distributions import by_name, described, entry_point, entry_points, missing
 from strongroom._plugins.option_schema import Schema, read_schema
@@ -277,7 +277,9 @@ def load(group: str, name: str, origin: str = "The configuration") -> Opener:
     except BaseException as error:
         if is_interrupt(error):
             raise
-        fault = f"loading it raised {type(error).__name__}"
+        line = line_in(error, point.module.partition(".")[0])
+        absent = isinstance(error, AttributeError) and not line
+        fault = f"{point.value} does not exist" if absent else f"loading it raised {type(error).__name__}{line}"
     else:
         if callable(target):
             return target

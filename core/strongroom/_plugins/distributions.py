@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
+from strongroom._boundary.translation import line_in
 from strongroom._config.document import suggest
 from strongroom.errors import PluginError
 
@@ -96,10 +98,14 @@ def missing(point: EntryPoint, error: ImportError) -> str:
     Only names from the metadata of the plugin's own distribution are named as things to install. A module's name is
     none: somebody else may have registered it on the package index.
     """
-    module = (error.name or "").partition(".")[0]
-    if not isinstance(error, ModuleNotFoundError) or not module or module == point.module.partition(".")[0]:
+    module, own = (error.name or "").partition(".")[0], point.module.partition(".")[0]
+    if module != own and (absent := _absent_name(error)):
+        about = f"The plugin {point.name} of {described(point)} needs {absent}{line_in(error, own)}"
+        return f"{about}, which {_with_version(module)} does not have. Install versions of both that match"
+    if not isinstance(error, ModuleNotFoundError) or not module or module == own:
         what = f"importing {error.name} raised" if error.name else "it raised"
-        return f"The plugin {point.name} of {described(point)} is broken: {what} {type(error).__name__}"
+        fault = f"{what} {type(error).__name__}{line_in(error, own)}"
+        return f"The plugin {point.name} of {described(point)} is broken: {fault}"
     about = f"The plugin {point.name} needs {module}, which is not installed"
     if point.dist is not None and point.dist.name:
         if extra := _extra_with(point.dist, module, point.name):
@@ -109,14 +115,32 @@ def missing(point: EntryPoint, error: ImportError) -> str:
     return f"{about}. The metadata of {described(point)} does not declare it: ask its author"
 
 
+def _absent_name(error: ImportError) -> str:
+    """Return the module or the name that an installed package lacks; the empty string if the package is missing."""
+    name = error.name or ""
+    if isinstance(error, ModuleNotFoundError):
+        parent = sys.modules.get(name.rpartition(".")[0])
+        return name if getattr(parent, "__file__", None) else ""  # a namespace package has no file
+    found = re.match(r"cannot import name '(\w+)' from ", str(error))
+    return f"{name}.{found[1]}" if name and found else ""
+
+
+def _with_version(module: str) -> str:
+    """Return a top-level module with the version of the distribution of that name, if there is one."""
+    from importlib import metadata
+
+    try:
+        return f"{module} {metadata.version(module)}"
+    except metadata.PackageNotFoundError:
+        return f"the installed {module}"
+
+
 def _extras(distribution: Distribution) -> Sequence[str]:
     return distribution.metadata.get_all("Provides-Extra") or ()
 
 
 def _requirements(distribution: Distribution) -> Iterator[tuple[str, str | None]]:
     """Yield the name of each distribution that is required, with the extra that requires it, or None."""
-    import re
-
     for requirement in distribution.requires or ():
         extra = re.search(r"""extra\s*==\s*['"]([^'"]+)['"]""", requirement)
         if needed := re.match(r"[A-Za-z0-9._-]+", requirement):

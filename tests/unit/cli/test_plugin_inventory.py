@@ -133,7 +133,7 @@ def test_row_in_a_pipe_has_six_fields(search_path, command):
     assert ["memory", "store", "strongroom"] in [row[:3] for row in rows]
     (corp,) = (row for row in rows if row[0] == "corp")
     assert corp[:5] == ["corp", "store", "corp-secrets", "1.2", ""]
-    assert corp[5].endswith("loading it raised KeyError")
+    assert corp[5].endswith(f"loading it raised KeyError ({search_path.file('corp')}:1)")
 
 
 def test_table_fits_into_eighty_columns(search_path, script, tmp_path, monkeypatch):

@@ -202,6 +202,32 @@ class TestMissing:
         message = missing(point, ModuleNotFoundError("No module named 'hvac'", name="hvac"))
         assert message == 'The plugin vault needs hvac, which is not installed: pip install "strongroom[vault]"'
 
+    @pytest.mark.parametrize("when", ["loaded", "opened"])
+    @pytest.mark.parametrize(
+        ("imported", "named"),
+        [
+            ("import strongroom.moved", "needs strongroom.moved ({line}), which strongroom {version} does not have"),
+            ("from strongroom.store import Newer", "needs strongroom.store.Newer ({line}), which strongroom {version}"),
+            ("import click.newer", "needs click.newer ({line}), which click 8."),
+            ("from json import Newer", "needs json.Newer ({line}), which the installed json does not have"),
+        ],
+    )
+    def test_name_that_an_installed_package_lacks(self, search_path, imported, named, when):
+        """The message has the name, the author's line, and does not take the package for missing."""
+        source = {"loaded": f"x = 1\n{imported}\ndef open_corp(): ...", "opened": f"def open_corp():\n    {imported}"}
+        search_path.install("corp-secrets", {"corp": "corp_store:open_corp"}, modules={"corp_store": source[when]})
+        message = refusal("corp")
+        line = f"{search_path.file('corp_store')}:2"
+        assert named.format(line=line, version=metadata.version("strongroom")) in message
+        assert "not installed" not in message
+
+    def test_part_of_a_namespace_package_that_is_missing_is_not_installed(self, search_path, monkeypatch):
+        """Distributions share such a package, so it tells nothing about the one that is missing."""
+        Path("shared_name").mkdir()
+        search_path.install("corp-secrets", {"corp": "c:open_corp"}, modules={"c": "import shared_name.sdk"})
+        monkeypatch.syspath_prepend(Path.cwd())
+        assert "needs shared_name, which is not installed" in refusal("corp")
+
 
 class TestFinders:
     def test_a_plugin_in_a_zip_file(self, search_path, tmp_path, monkeypatch):
@@ -263,11 +289,11 @@ class TestBroken:
         [
             (f"raise RuntimeError('{CANARY}')", "loading it raised RuntimeError"),
             ("import corp_store.nothing", "importing corp_store.nothing raised ModuleNotFoundError"),
-            ("from json import nothing", "importing json raised ImportError"),
+            ("from json import nothing", "needs json.nothing"),
             (f"raise ImportError('{CANARY}')", "it raised ImportError"),
             (f"raise SystemExit('{CANARY}')", "loading it raised SystemExit"),
             ("assert False", "loading it raised AssertionError"),
-            ("", "loading it raised AttributeError"),
+            ("", "corp_store:open_corp does not exist"),
             ("open_corp = 5", "corp_store:open_corp is not callable"),
             ("def open_corp(url: str): ...", "its option url is not keyword-only"),
             ("def open_corp(): return object()", "it returned object, which is no store"),
@@ -280,6 +306,19 @@ class TestBroken:
         message = refusal("corp")
         assert words in message
         assert CANARY not in message
+
+    @pytest.mark.parametrize(
+        ("source", "words"),
+        [
+            ("x = 1\nx.nothing", "loading it raised AttributeError ({file}:2)"),
+            ("import json\n\njson.loads('no')", "loading it raised JSONDecodeError ({file}:3)"),
+            ("x = 1\ndef (", "loading it raised SyntaxError ({file}:2)"),
+        ],
+    )
+    def test_line_of_the_author_is_named(self, search_path, source, words):
+        """That of the plugin, and not of a library that it calls."""
+        search_path.install("corp-secrets", {"corp": "corp_store:open_corp"}, modules={"corp_store": source})
+        assert words.format(file=search_path.file("corp_store")) in refusal("corp")
 
     @pytest.mark.parametrize("kind", ["SystemExit", "ValueError"])
     def test_check_that_raises_is_an_error_of_the_store(self, search_path, kind):
