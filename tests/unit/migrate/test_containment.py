@@ -247,8 +247,11 @@ def test_an_opener_that_hangs_or_exits_ends_a_migration(opened):
 @pytest.fixture
 def stuck(plugin):
     """An importer whose `close` hangs."""
-    importer = plugin(Importer, items=lambda _: iter([FIRST]))
-    importer._close = importer.forever
+
+    def close():
+        importer.forever()
+
+    importer = plugin(Importer, items=lambda _: iter([FIRST]), close=close)
     return importer
 
 

@@ -96,7 +96,7 @@ class Final(MemoryStore):
     def __init__(self, place=None):
         super().__init__()
         if place is not None:
-            self._histories = place._histories
+            vars(self).update(vars(place))
 
 
 @pytest.mark.parametrize("gone", ["deleted", "changed"])
@@ -170,7 +170,7 @@ class Same(MemoryStore):
 
     def __init__(self, place):
         super().__init__()
-        self._histories = place._histories
+        vars(self).update(vars(place))
 
 
 def test_what_is_given_back_is_the_version_that_was_deleted(home):

@@ -68,7 +68,7 @@ class MappingEntry:
         Raises:
             InvalidPathError: the pattern produces an invalid path or key.
         """
-        found = self._matched(variable)
+        found = self.captures(variable)
         if found is None or not self.to:
             return None
         to = _PLACEHOLDER.sub(lambda mark: found[int(mark[1]) - 1].lower(), self.to)
@@ -76,9 +76,9 @@ class MappingEntry:
 
     def matches(self, variable: str) -> bool:
         """Return True if the entry matches the variable, filled in or not."""
-        return self._matched(variable) is not None
+        return self.captures(variable) is not None
 
-    def _matched(self, variable: str) -> list[str] | None:
+    def captures(self, variable: str) -> list[str] | None:
         """Return the text that each `*` matched, the first ones as long as possible; None without a match.
 
         Each piece between two `*` is searched once, from the right: a regular expression would try all combinations.
