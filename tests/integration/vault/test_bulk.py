@@ -37,6 +37,7 @@ from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers import bulk, new_driver
 from strongroom_vault.http.drivers.bulk import AT_ONCE
 from strongroom_vault.http.messages import HttpRequest
+from strongroom_vault.http.nodes import Cluster
 from strongroom_vault.http.request_policy import exchange
 from strongroom_vault.http.tls import TLSSettings
 from strongroom_vault.plugin import open_vault
@@ -264,7 +265,9 @@ def test_a_batch_speaks_tls_and_checks_it(openbao, opened, kv2, tmp_path):
             TLSSettings(ca_cert=tmp_path / "ca.pem", server_name="another.test"),
         ):
             driver = new_driver(addresses, tls)
-            ((_, error),) = driver.run_many([("a", partial(exchange, HttpRequest("GET", "/v1/a", {}), addresses))])
+            ((_, error),) = driver.run_many(
+                [("a", partial(exchange, HttpRequest("GET", "/v1/a", {}), Cluster(addresses)))]
+            )
             driver.close()
             assert isinstance(error, VaultConnectionError)
             assert "not trusted" in str(error)
