@@ -5,11 +5,7 @@ from __future__ import annotations
 import threading
 
 from strongroom_vault.plugin import open_vault
-
-
-def token_of(store):
-    """The token that the store's session holds."""
-    return str(store._session._tokens.active.token)
+from support.vault.sessions import token_of
 
 
 def renewers():

@@ -86,7 +86,7 @@ def _checked_paths(paths: Mapping[str, str]) -> dict[str, str]:
 
 
 @dataclass(eq=False)
-class _Role:
+class Role:
     """One row of `paths`, and its credentials in use: one thread at a time creates new ones, for all."""
 
     path: str
@@ -106,6 +106,11 @@ class VaultDynamic:
         paths: path -> the role's path below the mount: `creds/app`, `static-creds/app`.
         clock: seconds that never go back, and go on while the machine sleeps.
         draw: returns a random number from 0 to 1.
+
+    Attributes:
+        session: sends the requests; a rotator of the same server uses it too.
+        roles: path -> its role, with the credentials in use.
+        renewer: the thread that calls `turn`.
     """
 
     traits = Traits(honors_deadline=True)
@@ -118,38 +123,33 @@ class VaultDynamic:
         clock: Callable[[], float] = boot_time,
         draw: Callable[[], float] = random_factor,
     ) -> None:
-        self._session = session
+        self.session = session
         self._paths = dict(paths)
         self._clock = clock
         self._client = LeaseClient(session, clock, draw)
         self._closed = False
         self._clear()
-        self._renewer = Background(self._turn, "vault leases")
+        self.renewer = Background(self.turn, "vault leases")
         self.process = os.getpid()
         reset_after_fork(self)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._session.location})"
-
-    @property
-    def session(self) -> Session:
-        """The session of this store, for a rotator of the same server."""
-        return self._session
+        return f"{type(self).__name__}({self.session.location})"
 
     def _clear(self) -> None:
         self._lock = RLock()
-        self._roles = {path: _Role(role_path, LoginBackoff(self._clock)) for path, role_path in self._paths.items()}
+        self.roles = {path: Role(role_path, LoginBackoff(self._clock)) for path, role_path in self._paths.items()}
         self._leased: list[IssuedCredentials] = []
 
     def reset(self) -> None:
         """Prepare for a fork's child, which has no credentials and not the threads that held the locks."""
         self._clear()
-        self._renewer.reset()
+        self.renewer.reset()
         self.process = os.getpid()  # last, as in a session
 
     def probe(self) -> Health:
         """Return the health of the server, and whether it accepts the token. No credentials are created."""
-        return health(self._session)
+        return health(self.session)
 
     # --- reads --------------------------------------------------------------------------------------------------------
 
@@ -168,7 +168,7 @@ class VaultDynamic:
             StoreError: as for every read of Vault's. An outage may be the database's.
         """
         reset_if_forked(self)
-        role = self._roles.get(path)
+        role = self.roles.get(path)
         if role is None:
             raise SecretNotFoundError(path, "it is not among the `paths` of the store")
         if (current := self._serving(role)) is not None:
@@ -188,21 +188,21 @@ class VaultDynamic:
         credentials.used = at = self._clock()
         due = credentials.renewal(at)
         if due is not None and due <= at:  # unused until now, and therefore not renewed
-            self._renewer.wake()
+            self.renewer.wake()
         return Secret(path, credentials.data, ttl=max(0.0, credentials.serves_until - at))
 
-    def _living(self, role: _Role) -> IssuedCredentials | None:
+    def _living(self, role: Role) -> IssuedCredentials | None:
         """Return the credentials in use, if they work as far as is known."""
         current = role.credentials
-        good = current is not None and current.token is self._session.active_token and self._clock() < current.ends
+        good = current is not None and current.token is self.session.active_token and self._clock() < current.ends
         return current if good else None
 
-    def _serving(self, role: _Role) -> IssuedCredentials | None:
+    def _serving(self, role: Role) -> IssuedCredentials | None:
         """Return the credentials in use, if they may serve reads."""
         current = self._living(role)
         return current if current is not None and self._clock() < current.serves_until else None
 
-    def _replacement(self, path: str, role: _Role) -> IssuedCredentials:
+    def _replacement(self, path: str, role: Role) -> IssuedCredentials:
         """Return new credentials, or those in use if none can be created."""
         try:
             role.backoff.check()
@@ -223,7 +223,7 @@ class VaultDynamic:
             self._keep(path, created)
             role.credentials = created
             if created.renewal(self._clock()) is not None:
-                self._renewer.wake()
+                self.renewer.wake()
             return created
         current.replacement_failed(at)
         logger.warning(
@@ -240,17 +240,17 @@ class VaultDynamic:
             at = self._clock()
             self._leased = [leased for leased in (*self._leased, created) if at < leased.ends]
             closed = self._closed
-        self._session.close_at_exit(self.close)
+        self.session.close_at_exit(self.close)
         if closed:
             self._client.revoke([created])
             raise StoreError(path, "it is closed", hint="Open a new one")
 
-    def _turn(self) -> float | None:
+    def turn(self) -> float | None:
         """Renew the leases that are due; return the seconds until the next call, None if no renewal will follow."""
         pauses: list[float] = []
-        for path, role in self._roles.items():
+        for path, role in self.roles.items():
             current, at = role.credentials, self._clock()
-            if current is None or current.token is not self._session.active_token:
+            if current is None or current.token is not self.session.active_token:
                 continue
             if (due := current.renewal(at)) is None:
                 continue
@@ -275,13 +275,13 @@ class VaultDynamic:
                 return
             self._closed = True
         with time_limit(min(remaining(), _CLOSE_LIMIT)), fail_fast():
-            self._renewer.stop(remaining())
-            for role in self._roles.values():
+            self.renewer.stop(remaining())
+            for role in self.roles.values():
                 if role.lock.acquire(timeout=remaining()):  # a thread that is creating credentials revokes them
                     role.lock.release()
                 role.credentials = None
             with self._lock:
                 leased, self._leased = self._leased, []
             dependent = self._client.revoke(leased)
-            self._session.close()
+            self.session.close()
             self._client.check_ended(dependent)

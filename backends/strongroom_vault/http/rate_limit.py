@@ -29,7 +29,7 @@ class RequestRate:
         self._lock = fork_safe_lock(self, "_lock")
 
     @classmethod
-    def parse(cls, text: str) -> RequestRate:
+    def parse(cls, text: str, clock: Callable[[], float] = time.monotonic) -> RequestRate:
         """Return the limit in a text such as `10` or `10:20`: requests a second, and the burst.
 
         Raises:
@@ -41,7 +41,7 @@ class RequestRate:
                 "rate_limit: it must be requests a second, or that and a burst, such as 10 or 10:20"
             )
         rate = float(match[1])
-        return cls(rate, int(match[2] or rate))
+        return cls(rate, int(match[2] or rate), clock)
 
     def turn(self) -> float:
         """Take the next turn; return the seconds until it begins."""

@@ -61,6 +61,10 @@ class Session:
     Attributes:
         location: mount, namespace and addresses, for messages.
         process: the process that has the token and the connections.
+        cluster: the nodes.
+        tokens: the token in use, and those that a login replaced.
+        renewal: the steps that keep the token alive.
+        renewer: the thread that takes these steps.
     """
 
     def __init__(
@@ -79,19 +83,19 @@ class Session:
         self._auth = auth
         self._clock = clock
         self._driver = driver
-        self._cluster = cluster
+        self.cluster = cluster
         self._namespace = namespace
         self._states = States(mount)
         within = f"in namespace '{namespace}' " if namespace else ""
         location = f"{within}at {', '.join(map(str, cluster.addresses))}"
         self.location = f"mount '{mount}' {location}"
         backoff = login_backoff((auth, cluster.addresses, namespace), clock)
-        revoke = partial(_revoke, driver, self._cluster, namespace)
-        self._tokens = Tokens(auth, revoke, backoff, location, clock=clock)
-        self._tokens.owner = WeakMethod(self.close)
+        revoke = partial(_revoke, driver, self.cluster, namespace)
+        self.tokens = Tokens(auth, revoke, backoff, location, clock=clock)
+        self.tokens.owner = WeakMethod(self.close)
         self._token_check = TokenCheck(mount, self.location, clock)
-        self._renewal = Renewal(self._tokens, self._token_check, self.location, clock=clock)
-        self._renewer = Background(self._renew, "vault token")
+        self.renewal = Renewal(self.tokens, self._token_check, self.location, clock=clock)
+        self.renewer = Background(self._renew, "vault token")
         self._watched: ActiveToken | None = None
         reset_after_fork(self)
 
@@ -103,7 +107,7 @@ class Session:
     @property
     def active_token(self) -> ActiveToken | None:
         """The token in use, a new object for each token; None before the first request and after `close`."""
-        return self._tokens.active
+        return self.tokens.active
 
     @property
     def certificates(self) -> Mapping[str, bytes]:
@@ -118,13 +122,13 @@ class Session:
     @property
     def seconds_left(self) -> float | None:
         """How long the token lives, in seconds: infinite for ever, None if that is not known yet."""
-        active = self._tokens.active
+        active = self.tokens.active
         return None if active is None or active.lease is None else max(0.0, active.lease.ends - self._clock())
 
     @property
     def is_kept(self) -> bool | None:
         """Whether a renewal or a login follows before the token ends. None if that is not known yet."""
-        active = self._tokens.active
+        active = self.tokens.active
         return None if active is None or active.lease is None else not active.lease.is_final
 
     def close_at_exit(self, close: Callable[[], None]) -> None:
@@ -132,15 +136,15 @@ class Session:
 
         A session that has logged in calls its own `close` there, unless that was called before.
         """
-        self._tokens.owner = WeakMethod(close)
-        outstanding.add(self._tokens)
+        self.tokens.owner = WeakMethod(close)
+        outstanding.add(self.tokens)
 
     def close(self) -> None:
         """End the renewals, revoke the token if a login of this process made it, and close the connections."""
         reset_if_forked(self)
         with time_limit(min(remaining(), _CLOSE_LIMIT)), fail_fast():
-            self._renewer.stop(min(remaining(), _STOP_LIMIT))
-            for active in self._tokens.close():
+            self.renewer.stop(min(remaining(), _STOP_LIMIT))
+            for active in self.tokens.close():
                 self._warn_unrevoked(active)
             self._driver.close()
 
@@ -161,8 +165,8 @@ class Session:
     def reset(self) -> None:
         """Prepare for a fork's child: a connection with two readers gives out another path's secret."""
         self._driver.reset()
-        self._tokens.reset()
-        self._renewer.reset()
+        self.tokens.reset()
+        self.renewer.reset()
         self._watched = None
         self.process = os.getpid()  # last: another thread of the child waits until then
 
@@ -280,18 +284,18 @@ class Session:
         """
         reset_if_forked(self)
         # An expired token is checked as it is: the check of another one would be no answer.
-        active = self._tokens.active or self._tokens.current(self.send)
+        active = self.tokens.active or self.tokens.current(self.send)
         return self._token_check.is_good(self.send, active, refused or "")
 
     def _current(self, request: ApiRequest) -> ActiveToken:
         """Return the token to send with this request."""
-        active = self._tokens.current(self.send)
-        while active.uses is not None and spends_a_use(request.target) and not self._tokens.spend(active):
-            active = self._tokens.current(self.send)
+        active = self.tokens.current(self.send)
+        while active.uses is not None and spends_a_use(request.target) and not self.tokens.spend(active):
+            active = self.tokens.current(self.send)
         if active is not self._watched:
             self._watched = active
-            if self._renewal.has_work(active):
-                self._renewer.wake()
+            if self.renewal.has_work(active):
+                self.renewer.wake()
         return active
 
     def _checked(self, active: ActiveToken, request: ApiRequest, reply: Reply, settled: bool = False) -> Reply:  # noqa: FBT001, FBT002  # as `request` got it
@@ -305,18 +309,18 @@ class Session:
 
     def _is_replaced(self, refused: ActiveToken, target: str) -> bool:
         """Return True if another token than the refused one is in use, after a login if that may give one."""
-        current = self._tokens.active
+        current = self.tokens.active
         if current is not None and current is not refused:
             return True
-        if not self._tokens.may_replace(refused):
+        if not self.tokens.may_replace(refused):
             return False
         # An expired token needs no check, and the last check may be older than its end.
-        if not self._tokens.is_over(refused) and self._token_check.is_good(self.send, refused, target):
+        if not self.tokens.is_over(refused) and self._token_check.is_good(self.send, refused, target):
             return False
-        return self._tokens.replacement(self.send, refused) is not refused
+        return self.tokens.replacement(self.send, refused) is not refused
 
     def _renew(self) -> float | None:
-        return self._renewal.turn(self.send)
+        return self.renewal.turn(self.send)
 
     def _steps(self, request: HttpRequest, remaining: Callable[[], float], *, counted: bool) -> Steps:
         """Return the steps of `exchange`. After a 404, the active node is asked too, since it has the newest state.
@@ -328,14 +332,14 @@ class Session:
         of 100 reads of a new secret from a standby, none was stale, and with another token all were (measured on
         OpenBao 2.7.2). A second request would spend another use.
         """
-        reply = yield from exchange(request, self._cluster, remaining)
+        reply = yield from exchange(request, self.cluster, remaining)
         if reply.status != 404 or counted or not request.reads:
             return reply
         newest = self._states.newest()
         if newest is None or request.headers.get(INDEX) == newest:
             return reply
         headers = {**request.headers, INDEX: newest, INCONSISTENT: FORWARD}
-        return (yield from exchange(replace(request, headers=headers), self._cluster, remaining))
+        return (yield from exchange(replace(request, headers=headers), self.cluster, remaining))
 
     def _note(self, request: ApiRequest, reply: Reply, unknown: object | None) -> None:
         """Keep the state that a change led to, or that the answer after a change of unknown outcome shows."""

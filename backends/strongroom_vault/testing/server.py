@@ -99,7 +99,7 @@ class TestVault(DevServer, Provisioning):
 
     def __init__(self, *, folder: Path | None = None, audit: Path | None = None) -> None:
         super().__init__(folder=folder, audit=audit)
-        self._audit_file = audit
+        self.audit_file = audit
         self._counts = None if audit is None else RequestCounts(audit)
 
     def start(self) -> None:

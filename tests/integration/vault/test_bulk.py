@@ -46,6 +46,7 @@ from support.forks import forked
 from support.scenarios.load import wait_until
 from support.vault import faults
 from support.vault.proxy import FaultProxy
+from support.vault.sessions import session_of, token_of
 
 CANARY = "canary-9c1e-value"
 HARD_NAMES = [
@@ -301,7 +302,7 @@ def test_a_fault_is_the_error_that_a_single_read_has(opened, kv2, proxy, caplog,
             front.read("p3")
     assert kinds(outcomes.items()) == {f"p{n}": Secret for n in range(5)} | {"p3": single.type}
     shown = "".join(traceback.TracebackException.from_exception(outcomes["p3"], capture_locals=True).format())
-    for secret in (CANARY, front._store._session._tokens.active.token):
+    for secret in (CANARY, token_of(front)):
         assert secret not in shown + caplog.text
 
 
@@ -388,7 +389,7 @@ def test_a_lookup_that_hangs_holds_up_neither_a_batch_nor_the_end_of_the_process
     monkeypatch.setattr(socket, "getaddrinfo", lookup)
     front = opened(kv2, url=openbao.url.replace("127.0.0.1", "vault.test"))
     assert kinds(front.read_many(["a"])) == {"a": SecretNotFoundError}
-    front._store._session.reset()  # its connections are gone
+    session_of(front).reset()  # its connections are gone
     hangs, began = True, time.monotonic()
     with time_limit(0.5):
         assert kinds(front.read_many(["a"])) == {"a": VaultConnectionError}
@@ -453,7 +454,7 @@ def test_a_token_that_ends_within_a_batch_is_replaced(openbao, opened, kv2):
     auth = {"method": "approle", "mount": "approle-bulk", "role_id": role, "secret_id": secret}
     front = opened(kv2, token=None, auth=auth)
     list(front.write_many((f"p{n}", {"n": n}) for n in range(50)))
-    tokens = front._store._session._tokens
+    tokens = session_of(front).tokens
     tokens._last_login -= 60  # its login was a while ago: two of them are never close together
     token = tokens.active.token
     openbao.call("POST", "auth/token/revoke", {"token": token})

@@ -79,10 +79,10 @@ def opened(fault_server, monkeypatch):
     )
     store = VaultDynamic(session, {PATH: PLACE}, clock=tell, draw=lambda: 0.5)
     woken = []
-    monkeypatch.setattr(store._renewer, "wake", lambda: woken.append(clock.time))
-    session._renewal.has_work = lambda _: False
-    yield SimpleNamespace(store=store, clock=clock, turn=store._turn, woken=woken)
-    store._leased.clear()
+    monkeypatch.setattr(store.renewer, "wake", lambda: woken.append(clock.time))
+    session.renewal.has_work = lambda _: False
+    yield SimpleNamespace(store=store, clock=clock, turn=store.turn, woken=woken)
+    store._leased.clear()  # the faulty server would not answer their revocation
     store.close()
 
 
@@ -307,7 +307,5 @@ def test_a_reply_that_gives_no_credentials_shows_nothing(server, opened, reply, 
 def test_what_holds_credentials_shows_none(server, opened):
     """However it is printed."""
     user(opened)
-    held = opened.store._roles[PATH].credentials
-    assert (
-        "canary" not in f"{held!r}{opened.store!r}{opened.store._roles!r}{opened.store._leased!r}{vars(opened.store)}"
-    )
+    held = opened.store.roles[PATH].credentials
+    assert "canary" not in f"{held!r}{opened.store!r}{vars(opened.store)}"

@@ -19,8 +19,9 @@ from strongroom_vault.plugin import open_vault
 from strongroom_vault.testing import TestVault
 from support.clock import LONG
 from support.forks import forked
-from support.processes import answer_with, answer_with_own_store, read_and_close, renewers, token_of
+from support.processes import answer_with, answer_with_own_store, read_and_close, renewers
 from support.vault.approle import approle, lives, living
+from support.vault.sessions import token_of
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
 

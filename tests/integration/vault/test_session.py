@@ -28,6 +28,7 @@ from support.clock import LONG, SOON
 from support.vault.approle import CountedRole, lives
 from support.vault.faults import delay
 from support.vault.proxy import FaultProxy
+from support.vault.sessions import session_of, token_of
 
 PERIOD = 8
 """Of a periodic token, in seconds. Its last third is the time to renew it, on a busy machine too."""
@@ -117,10 +118,6 @@ def opened():
         front.close()
 
 
-def token_of(front):
-    return front._store._session._tokens.active.token
-
-
 # --- the life of a token ----------------------------------------------------------------------------------------------
 
 
@@ -206,11 +203,11 @@ def test_short_use_of_a_given_token_asks_nothing_about_it(fresh_openbao):
 
 def test_session_tells_what_it_knows_of_the_token(openbao, opened):
     """How long it lives, and whether something is done about that; nothing of one that was given just now."""
-    session = opened(Role(openbao, token_ttl="1h"))._store._session
+    session = session_of(opened(Role(openbao, token_ttl="1h")))
     assert 3500 < session.seconds_left <= 3600
     assert session.is_kept
     store = open_vault(url=openbao.url, token=openbao.token)
-    assert (store._session.seconds_left, store._session.is_kept) == (None, None)
+    assert (session_of(store).seconds_left, session_of(store).is_kept) == (None, None)
     store.close()
 
 
@@ -220,9 +217,9 @@ def test_session_tells_what_it_knows_of_the_token(openbao, opened):
 def test_one_login_for_many_threads(openbao, opened):
     """At the start, and when all of them find the token revoked."""
     role = Role(openbao, token_ttl="1h")
-    session = opened(role)._store._session
+    session = session_of(opened(role))
     assert role.logins == 1
-    session._tokens.reset()
+    session.tokens.reset()
     barrier = threading.Barrier(32)
 
     def read(_):
@@ -232,7 +229,7 @@ def test_one_login_for_many_threads(openbao, opened):
     with ThreadPoolExecutor(32) as pool:
         assert set(pool.map(read, range(32))) == {200}
         assert role.logins == 2
-        openbao.call("POST", "auth/token/revoke", {"token": session._tokens.active.token})
+        openbao.call("POST", "auth/token/revoke", {"token": session.active_token.token})
         time.sleep(1.1)  # a login is at least so long ago
         assert set(pool.map(read, range(32))) == {200}
     assert role.logins == 3
@@ -256,7 +253,7 @@ def test_token_that_ends_while_a_read_is_on_its_way_is_replaced(openbao, opened,
     monkeypatch.setattr(renewal.Renewal, "has_work", staticmethod(lambda held: False))
     role = Role(openbao, token_ttl="1h", token_no_default_policy=True)
     front = opened(role)
-    session = front._store._session
+    session = session_of(front)
     send = session.send
 
     def late(request, **options):
@@ -280,7 +277,7 @@ def test_token_with_counted_uses_is_replaced_when_they_are_spent(openbao, opened
     for _ in range(10):
         assert front.read("mine/app").data["k"] == "v"
     assert role.logins == 4
-    assert not front._store._session._tokens.active.lease.renewable  # a renewal would spend a use
+    assert not session_of(front).active_token.lease.renewable  # a renewal would spend a use
 
 
 def test_counted_uses_are_shared_by_threads_and_batches(openbao, opened):
@@ -304,7 +301,7 @@ def test_uses_that_are_over_early_are_noticed(openbao, opened):
     front = opened(role)
     front.read("mine/app")
     for _ in range(2):
-        openbao.call("GET", "secret/data/mine/app", token=str(token_of(front)))
+        openbao.call("GET", "secret/data/mine/app", token=token_of(front))
     assert front.read("mine/app").data["k"] == "v"
     assert role.logins == 2
 
@@ -369,7 +366,7 @@ def test_waiting_for_a_login_ends_at_the_callers_deadline(own_openbao):
     """Whoever logs in."""
     role = Role(own_openbao, token_ttl="1h")
     front = GuardedStore(role.open(), "vault")
-    front._store._session._tokens.reset()
+    session_of(front).tokens.reset()
     own_openbao.pause()
 
     def read(seconds):
@@ -474,7 +471,7 @@ def test_abandoned_session_ends_its_thread(openbao):
     role = Role(openbao, token_ttl="1h")
     store = role.open()
     assert len(renewers()) == 1
-    session = weakref.ref(store._session)
+    session = weakref.ref(session_of(store))
     del store
     gc.collect()
     assert session() is None

@@ -11,6 +11,7 @@ from strongroom.secret import check_data
 from strongroom.store import time_limit
 from strongroom_vault.plugin import open_vault
 from support.vault.engines import open_engine
+from support.vault.sessions import session_of
 
 TOKEN, VALUE, NUMBER = "s.canary-token", "canary-value", 987654321123
 CANARIES = ("canary-token", "canary-value", str(NUMBER))
@@ -118,10 +119,10 @@ def test_success_shows_nothing(fault_server, stored, driver):
     store = open_engine(2, url=fault_server.url, token=TOKEN)
     secret = store.read("app")
     assert secret.data["k"] == VALUE
-    shown = f"{store!r} {secret!r} {vars(store)!r} {store._session!r}"
+    shown = f"{store!r} {secret!r} {vars(store)!r} {session_of(store)!r}"
     assert not [canary for canary in CANARIES if canary in shown]
     store.close()
-    assert store._session._tokens.active is None
+    assert session_of(store).active_token is None
 
 
 @pytest.mark.parametrize("version", [1, 2])

@@ -99,11 +99,12 @@ def test_child_of_a_fork_without_hooks_uses_nothing_of_its_parent(openbao):
     program = """
 import ctypes
 from support.forks import forked
-from support.processes import read_and_close, token_of
+from support.processes import read_and_close
+from support.vault.sessions import session_of, token_of
 
 store = read(open_vault(**given))
 mine = token_of(store)
-store._session._renewer.stop(10)
+session_of(store).renewer.stop(10)
 assert threading.active_count() == 1
 value, childs, *_ = forked(lambda: read_and_close(store), fork=ctypes.PyDLL(None).fork)
 print(json.dumps({"value": value, "is_another": childs != mine, "is_kept": token_of(read(store)) == mine}))

@@ -29,7 +29,7 @@ class Audited:
     """The requests of a server's audit file since the last look at it."""
 
     def __init__(self, server):
-        self._file = server._audit_file
+        self._file = server.audit_file
         self._read = self._file.stat().st_size
 
     def requests(self, mount):

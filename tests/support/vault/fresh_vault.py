@@ -28,8 +28,8 @@ class FreshVault(LoopbackServer, Provisioning):
         super().__init__(server.token)
         self._namespace = f"test-{secrets.token_hex(6)}"
         server.call("POST", f"sys/namespaces/{self._namespace}", {})
-        self._audit_file = server._audit_file
-        self._audited_before = self._audit_file.stat().st_size
+        self.audit_file = server.audit_file
+        self._audited_before = self.audit_file.stat().st_size
         self._proxy = FaultProxy(server.url)
         self._proxy.inject(self._enter_namespace)
         self.url = self._proxy.url
@@ -42,7 +42,7 @@ class FreshVault(LoopbackServer, Provisioning):
     def audit_entries(self):
         """Return the entries of the audit log about requests to this namespace, and to those below it."""
         name = self._namespace.encode()
-        with self._audit_file.open("rb") as file:
+        with self.audit_file.open("rb") as file:
             file.seek(self._audited_before)
             *lines, _ = file.read().split(b"\n")  # the server may still be writing the last one
         entries = [json.loads(line) for line in lines if name in line]

@@ -79,8 +79,8 @@ def test_a_session_that_nobody_holds_ends_and_its_token_stays(own: dict[Tokens, 
     session = VaultSession(
         new_driver([address], TLSSettings()), Cluster([address]), Login(), namespace=None, mount="secret"
     )
-    session._tokens.current(session.send)
-    tokens, reference = session._tokens, ref(session)
+    session.tokens.current(session.send)
+    tokens, reference = session.tokens, ref(session)
     del session
     assert reference() is None
     assert tokens.is_dropped
@@ -101,14 +101,14 @@ def test_sessions_are_closed_where_no_thread_can_be_started(monkeypatch: pytest.
 
     monkeypatch.setattr(outstanding, "in_daemon", refuse)
     sessions = [Session(logged_in()) for _ in range(3)]
-    outstanding._settle()
+    outstanding._settle()  # in place of the end of the process, whose hook it is
     assert [session.is_closed for session in sessions] == [True] * 3
 
 
 def test_one_warning_for_each_server_counts_the_tokens_that_are_left(caplog: pytest.LogCaptureFixture) -> None:
     """Those of dropped sessions too."""
     dropped = [logged_in() for _ in range(3)]
-    outstanding._settle()
+    outstanding._settle()  # as above
     (record,) = caplog.records
     assert record.getMessage().startswith(f"Tokens left to expire {LOCATION}")
     assert record.getMessage().endswith(f": {len(dropped)}")

@@ -25,10 +25,9 @@ class Clock:
 )
 def test_so_many_at_once_and_so_many_a_second(text, at_once, after_a_second):
     clock = Clock()
-    limit = RequestRate.parse(text)
-    limit._clock, limit._due = clock, clock()
+    limit = RequestRate.parse(text, clock)
     assert [limit.turn() == 0 for _ in range(at_once + 1)] == [True] * at_once + [False]
-    clock.now += 1.0001 + limit._interval
+    clock.now += 1.0001 + 1 / float(text.partition(":")[0])
     assert sum(limit.turn() == 0 for _ in range(after_a_second + 1)) >= after_a_second
 
 

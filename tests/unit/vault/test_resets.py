@@ -39,7 +39,7 @@ def test_the_hook_of_a_fork_resets_what_the_child_has_not_used_before(*, used_be
     part.process = PARENT
     if used_before:
         reset_if_forked(part)
-    session_module._reset_in_child()
+    session_module._reset_in_child()  # in place of a fork, whose hook it is
     assert part.resets == 1
 
 
@@ -49,7 +49,7 @@ def test_a_session_is_the_childs_when_its_reset_is_over(monkeypatch: pytest.Monk
         new_driver([ADDRESS], TLSSettings()), Cluster([ADDRESS]), StaticToken("t"), namespace=None, mount="secret"
     )
     session.process = PARENT
-    reset, seen = session._renewer.reset, []
-    monkeypatch.setattr(session._renewer, "reset", lambda: (reset(), seen.append(session.process)))
+    reset, seen = session.renewer.reset, []
+    monkeypatch.setattr(session.renewer, "reset", lambda: (reset(), seen.append(session.process)))
     reset_if_forked(session)
     assert (seen, session.process) == ([PARENT], os.getpid())

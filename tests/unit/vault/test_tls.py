@@ -68,6 +68,9 @@ def authority():
 def send(request, authority):
     """A function that sends a write to a server which sends the alert of that function, and returns the outcome."""
 
+    def once(step):
+        return (yield step)
+
     def run(server_context, alert):
         tls = TLSSettings(ca_cert_bytes=authority.cert_pem.bytes().decode())
         with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -76,7 +79,7 @@ def send(request, authority):
             address = Address("https", "127.0.0.1", listener.getsockname()[1])
             driver = request.param([address], tls)
             write = HttpRequest("POST", "/v1/secret/data/app", {}, b"{}", changes=True)
-            outcome = driver._send(SendStep(write, address, LONG))
+            outcome = driver.run(once(SendStep(write, address, LONG)))
             driver.close()
             server.join()
         return outcome
