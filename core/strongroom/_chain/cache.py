@@ -137,6 +137,9 @@ class MemoryCache:
         config: how long entries are current, and how much is held. Jitter shortens `ttl` by up to a tenth, so that
             many processes do not all read at once.
         clock: seconds that go on while the machine is suspended.
+
+    Attributes:
+        flights: path -> the read in progress.
     """
 
     def __init__(self, owner: str, config: "CacheConfig", *, clock: Callable[[], float] = boot_time) -> None:
@@ -154,7 +157,7 @@ class MemoryCache:
         self._secrets = _Share(self._config.max_entries, self._config.max_bytes - absent_bytes)
         self._absences = _Share(self._config.max_entries, absent_bytes)
         self._fields: dict[str, dict[str, _Field]] = {}
-        self._flights: dict[str, Flight] = {}
+        self.flights: dict[str, Flight] = {}
 
     def __repr__(self) -> str:
         return f"MemoryCache({self._owner!r}, {len(self)} entries)"
@@ -284,10 +287,10 @@ class MemoryCache:
         The caller leads a flight that is registered: it ends it with `complete` or `fail`.
         """
         with self._lock:
-            in_progress = None if fresh else self._flights.get(path)
+            in_progress = None if fresh else self.flights.get(path)
             if in_progress is not None:
                 return in_progress.join()
-            self._flights[path] = flight
+            self.flights[path] = flight
             return None
 
     def wait(self, path: str, joined: Future[Secret]) -> Secret:
@@ -320,13 +323,13 @@ class MemoryCache:
 
     def _end(self, path: str, flight: Flight, snapshot: Snapshot | None) -> None:
         with self._lock:
-            if self._flights.get(path) is not flight:
+            if self.flights.get(path) is not flight:
                 return
             try:
                 if snapshot is not None and self._config.ttl > 0:
                     self._keep(path, snapshot)
             finally:
-                self._flights.pop(path, None)
+                self.flights.pop(path, None)
 
     def _keep(self, path: str, snapshot: Snapshot) -> None:
         share = self._absences if snapshot.fields is None else self._secrets
@@ -386,10 +389,10 @@ class MemoryCache:
         with self._lock:
             if path is None:
                 self._clear()
-                self._flights.clear()
+                self.flights.clear()
             else:
                 self._discard(path)
-                self._flights.pop(path, None)
+                self.flights.pop(path, None)
 
     def _clear(self) -> None:
         self._secrets.clear()

@@ -109,13 +109,14 @@ def _no_grace(monkeypatch):
 
 @pytest.fixture
 def hanging():
-    """Return a function that opens a guarded store whose methods of these names hang."""
+    """Return a function that opens a guarded store whose methods of these names hang. `stores` has what it guards."""
     stores = []
 
     def open_(*hangs):
         stores.append(Hanging(*hangs))
         return GuardedStore(stores[-1], "corp")
 
+    open_.stores = stores
     yield open_
     for store in stores:
         store.free.set()
@@ -145,17 +146,18 @@ def test_one_hang_leaves_the_other_calls_alone(hanging):
 def test_store_that_hangs_for_good_gets_no_further_threads(hanging):
     """While 32 calls hang, a call is refused at once. When they have ended, the store is asked again."""
     store = hanging("read")
+    (slow,) = hanging.stores
     for _ in range(MOST_OVERDUE):
         with time_limit(0), pytest.raises(StoreUnavailableError, match="in time"):
             store.read("a/0")
-    while len(store._store.threads) < MOST_OVERDUE:  # each hangs
+    while len(slow.threads) < MOST_OVERDUE:  # each hangs
         time.sleep(0.001)
     for read in (lambda: store.read("a/0"), lambda: list(store.list_entries("a"))):
         with pytest.raises(StoreUnavailableError, match="32 of its calls hang"):
             read()
-    assert len(store._store.threads) == MOST_OVERDUE
-    store._store.free.set()
-    for thread in store._store.threads:
+    assert len(slow.threads) == MOST_OVERDUE
+    slow.free.set()
+    for thread in slow.threads:
         thread.join(LONG)
     assert store.read("a/0").data == SECRET
 
@@ -187,7 +189,7 @@ def test_iterator_of_a_store_has_one_thread(hanging):
         finally:
             ended.append(threading.current_thread())
 
-    store._store.list_entries = entries
+    hanging.stores[0].list_entries = entries
     names = store.list_entries("")
     assert next(names) == "one"
     assert next(names) == "two"
@@ -232,7 +234,7 @@ def test_store_keeps_its_own_errors(hanging):
     def read(path):
         raise TimeoutError
 
-    store._store.read = read
+    hanging.stores[0].read = read
     with pytest.raises(StoreUnavailableError, match="TimeoutError"):
         store.read("a/0")
 
