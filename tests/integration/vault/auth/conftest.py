@@ -9,6 +9,7 @@ import pytest
 from strongroom_vault.auth.token import Agent
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers.curl_driver import CurlDriver
+from strongroom_vault.http.nodes import Cluster
 from strongroom_vault.http.tls import TLSSettings
 from strongroom_vault.plugin import open_vault
 from strongroom_vault.session.session import Session
@@ -33,7 +34,7 @@ class RecordedSession(Session):
     def __init__(self, url, tls=None, namespace=None):
         recorder = Recorder((Address.parse(url),), tls or TLSSettings())
         self.sent = recorder.sent
-        super().__init__(recorder, (Address.parse(url),), Agent(), namespace=namespace, mount="secret")
+        super().__init__(recorder, Cluster((Address.parse(url),)), Agent(), namespace=namespace, mount="secret")
 
     def __call__(self, request, **options):
         return self.send(request, **options)
