@@ -16,6 +16,7 @@ from strongroom_vault.http.nodes import Cluster
 from strongroom_vault.http.tls import TLSSettings
 from strongroom_vault.plugin import open_vault
 from strongroom_vault.session.session import Session
+from support.vault.sessions import session_of
 
 CANARY = f"canary-{secrets.token_hex(8)}"
 """The beginning of each value that is stored, and of each token and secret_id that can be given a name."""
@@ -52,18 +53,18 @@ class Operation:
     @property
     def session(self):
         """What sends the client's requests; None for a client that has not logged in."""
-        return self.front and self.front._store._session
+        return self.front and session_of(self.front)
 
     @property
     def token(self):
         """The token in use; None for a client that has not logged in."""
-        return self.session and self.session._tokens.active.token
+        return self.session and self.session.active_token.token
 
     def ask_first(self, url):
         """From now on the client asks this node first, as if that had answered last."""
         if not self.session:
             return
-        cluster = self.session._cluster
+        cluster = self.session.cluster
         for address in [address for address in cluster.addresses if str(address) == url]:
             for reads in (True, False):
                 cluster.answered(address, reads=reads)
@@ -229,19 +230,17 @@ class Renew(Operation):
             mount="secret",
             clock=lambda: boot_time() + self.later,
         )
-        self.session._renewer.stop(0)  # it is done by `run`, when that is due and not later
+        self.session.renewer.stop(0)  # it is done by `run`, when that is due and not later
         assert self.session.request(ApiRequest("GET", f"/v1/secret/data/{self.path}")).status == 200
 
     def run(self):
-        tokens, renewal = self.session._tokens, self.session._renewal
-        held, lease = tokens.active, tokens.active.lease
-        renewal._begin(held)
-        self.later += max(0.0, renewal._next[1] - renewal._clock())
+        session, turn = self.session, self.session.renewal.turn
+        held, lease = session.active_token, session.active_token.lease
+        self.later += turn(session.send)  # until the renewal is due
         with warnings_of_this_store() as warned:
-            renewal.turn(self.session.send)
-            if renewal._next is not None and renewal._next[1] <= renewal._clock():  # a login, since it was refused
-                renewal.turn(self.session.send)
-        if tokens.active is not held:
+            turn(session.send)
+            turn(session.send)  # a login, if the renewal was refused
+        if session.active_token is not held:
             return REPLACED
         if held.lease is not lease and held.lease.renewable:
             return RENEWED

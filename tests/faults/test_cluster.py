@@ -16,6 +16,7 @@ from strongroom.store import time_limit
 from strongroom_vault.http.hvac_adapter import requests
 from support.vault import faults
 from support.vault.approle import approle_login
+from support.vault.sessions import session_of
 
 GENEROUS = 60.0
 """Seconds in which a cluster comes back on any machine. It takes two to four."""
@@ -44,7 +45,7 @@ def recovers(operation, limit=GENEROUS):
 def test_what_was_written_is_read_from_any_node(cluster, open_guarded):
     """500 pairs of a write and a read, each at another node than the one before: none is stale."""
     front = open_guarded()
-    order = front._store._session._cluster
+    order = session_of(front).cluster
     stale = 0
     for number in range(500):
         order.answered(order.addresses[number % 3], reads=False)
@@ -79,7 +80,7 @@ def test_an_absent_secret_costs_one_use_of_a_token_with_counted_uses(cluster, op
         with pytest.raises(SecretNotFoundError):
             front.read("mine/absent")
     assert isinstance(dict(front.read_many(["mine/absent"]))["mine/absent"], SecretNotFoundError)
-    session = front._store._session
+    session = session_of(front)
     assert session.active_token.uses == 0
     assert session.send(requests().token.lookup_self(), token=session.active_token.token).status == 403
 

@@ -163,7 +163,7 @@ NETWORK = [
 def refused(site, token):
     """Returns when no node accepts this token any more."""
     for node in site.cluster.nodes:
-        while node._exchange("GET", "sys/internal/ui/mounts/secret", None, token)[0] != 403:
+        while node.status("GET", "sys/internal/ui/mounts/secret", token=token) != 403:
             time.sleep(0.05)
 
 
@@ -239,7 +239,7 @@ def rate_limit(retry_after):
         site.cluster.wait_for_standbys()
         for node in site.cluster.nodes:
             for target in ("secret/data/none", "auth/login/login", "auth/token/lookup-self"):
-                while node._exchange("GET", target, None, "none")[0] != 429:
+                while node.status("GET", target, token="none") != 429:
                     pass
         yield
         for number in range(3):
@@ -445,7 +445,7 @@ def cluster_back(site, since):
     while True:
         for node in site.cluster.nodes:
             with contextlib.suppress(OSError):
-                if node.answers and node._exchange("POST", BACK, {"data": {}}, site.cluster.token)[0] == 200:
+                if node.answers and node.status("POST", BACK, {"data": {}}, token=site.cluster.token) == 200:
                     return time.monotonic() - since
         time.sleep(0.05)
 

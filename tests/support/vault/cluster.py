@@ -72,6 +72,10 @@ class Node(LoopbackServer):
             return None
         return self.url if status.get("is_self") else status.get("leader_address") or None
 
+    def status(self, method: str, path: str, body: object = None, *, token: str) -> int:
+        """Return the HTTP status of the reply to a request."""
+        return self._exchange(method, path, body, token)[0]
+
     def has_mount(self, path: str) -> bool:
         """Return True if this node knows a key-value engine there. A standby learns of it later than the leader."""
         status, reply = self._exchange("GET", f"{path}/config", None, self.token)
