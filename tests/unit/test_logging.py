@@ -12,24 +12,20 @@ from collections.abc import Callable, Iterator
 import pytest
 import structlog
 
-from strongroom import SecretsManager, secret
-from strongroom.logging import RedactingFilter, RedactingProcessor, fingerprints, masked
+from strongroom import SecretsManager
+from strongroom.logging import RedactingFilter, RedactingProcessor, masked
 from strongroom.store.memory import open_memory
+from support.scenarios.redaction import forget_values
 
 VALUE = "canary-for-logs-91ab"
-
-
-def forget() -> None:
-    fingerprints.cache_clear()
-    secret._observers.clear()  # nothing public ends an observer
 
 
 @pytest.fixture(autouse=True)
 def forgotten() -> Iterator[None]:
     """Neither the values of other tests are masked, nor those of these tests in others."""
-    forget()
+    forget_values()
     yield
-    forget()
+    forget_values()
 
 
 @pytest.fixture

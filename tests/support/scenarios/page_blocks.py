@@ -22,11 +22,10 @@ from sybil.example import NotEvaluated
 from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser
 
 import strongroom
-from strongroom import secret
 from strongroom._cli import app
-from strongroom.logging import fingerprints
 from strongroom_vault.dev.server import free_port
 from support import command_line
+from support.scenarios.redaction import forget_values
 
 if TYPE_CHECKING:
     from strongroom_vault.testing import TestVault
@@ -171,8 +170,7 @@ def reading(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     if (manager := strongroom.set_default_manager(None)) is not None:
         manager.close()
     # The state that a page leaves in the process would slow later tests.
-    fingerprints.cache_clear()
-    secret._observers.clear()
+    forget_values()
     structlog.reset_defaults()
 
 

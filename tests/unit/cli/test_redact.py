@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom import secret
+from support.scenarios.redaction import forget_values
 
 VALUE = "canary-redact-žluť-1"
 CONFIGURATION = f"""
@@ -27,7 +27,7 @@ DB_PASSWORD = "database/connection#password"
 def forgotten() -> Iterator[None]:
     """Later tests of this process read without fingerprints."""
     yield
-    secret._observers.clear()
+    forget_values()
 
 
 def run(script: str, program: str, *options: str) -> subprocess.CompletedProcess[bytes]:

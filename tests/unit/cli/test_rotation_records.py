@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom import SecretsManager, secret
+from strongroom import SecretsManager
 from strongroom._boundary.guard import GuardedStore
 from strongroom._cli.options import Invocation
 from strongroom.errors import ConflictError, PermissionDeniedError, UnsupportedOperationError
@@ -20,6 +20,7 @@ from strongroom.paths import MAX_PATH_LENGTH, is_rotation_record
 from strongroom.rotate.state import KEY, pending_path
 from strongroom.secret import Secret
 from strongroom.store.memory import MemoryStore
+from support.scenarios.redaction import forget_values
 from support.scenarios.rotating import FIRST, PATH, WRITES, KillableStore, Killed, Rotating
 
 RECORD = pending_path(PATH)
@@ -34,11 +35,9 @@ def home(tmp_path):
 @pytest.fixture
 def known():
     """The redaction of this process, which knows no value yet."""
-    fingerprints.cache_clear()
-    secret._observers.clear()
+    forget_values()
     yield fingerprints()
-    fingerprints.cache_clear()
-    secret._observers.clear()
+    forget_values()
 
 
 @pytest.fixture
