@@ -10,7 +10,7 @@ from strongroom.store import Option
 from strongroom.store.option import named_contents
 
 
-def _credential_variables(auth: object) -> tuple[str, ...]:
+def credential_variables(auth: object) -> tuple[str, ...]:
     """Return the environment variables from which the method of a table `auth` reads credentials."""
     from strongroom_vault.auth import github, methods
 
@@ -37,7 +37,7 @@ def _login_contents(auth: object) -> Mapping[str, Value] | None:
 
         ambient = credential_contents()
         return None if ambient is None else {**found, **ambient}
-    return found | {name: os.environ.get(name) for name in _credential_variables(auth)}
+    return found | {name: os.environ.get(name) for name in credential_variables(auth)}
 
 
 def _both(name: str) -> tuple[str, str]:
@@ -65,7 +65,7 @@ class VaultOptions(TypedDict, total=False):
             'how to authenticate, such as { method = "approle", … }',
             secret=True,
             sent_to="url",
-            credential_variables=_credential_variables,
+            credential_variables=credential_variables,
             identity=_login_contents,
         ),
     ]

@@ -314,7 +314,7 @@ def test_a_command_line_that_is_shown_can_be_typed(shown, arguments):
     """The command, its options and its arguments exist."""
     ctx = strongroom.make_context("strongroom", [*arguments])
     while isinstance(ctx.command, click.Group):
-        rest = [*ctx._protected_args, *ctx.args]
+        rest = [*ctx._protected_args, *ctx.args]  # as click's groups do; the public name is deprecated
         name, command, rest = ctx.command.resolve_command(ctx, rest)
         ctx = command.make_context(name, rest, parent=ctx)
 

@@ -304,7 +304,7 @@ def test_a_server_that_ends_by_itself_is_an_outage():
 def test_every_vault_store_of_every_environment_is_redirected(encoding):
     """Also where an editor has put a byte order mark before them."""
     Path("strongroom.toml").write_text(CONFIGURATION, encoding=encoding)
-    configs = command._configurations(Path("strongroom.toml"), None)
+    configs = command.configurations(Path("strongroom.toml"), None)
     variables = command.redirections(configs, "http://127.0.0.1:1", "dev-token")
     for environment in ("dev", "prod"):
         config = discovery.load(environment=environment, environ=variables)

@@ -38,6 +38,7 @@ def run(
     os.environ.clear()
     os.environ.update(environ)
     os.chdir(folder)
+    # Many groups of few secrets: more boundaries.
     transfer._GROUP = transfer._GROUP_UNCHECKED = parallel._GROUP = parallel._GROUP_LOCAL = 5
     write, undo_step, count = journal.Journal._write, undoing.Undo._step, 0
 
@@ -67,6 +68,7 @@ def run(
         tell()  # the target was read, and is written next
         return undo_step(self, *arguments)
 
+    # A process is killed within one write, and no public call is only one.
     journal.Journal._write = dying
     undoing.Undo._step = first_step
     if step == "apply":

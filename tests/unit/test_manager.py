@@ -527,7 +527,7 @@ def test_what_is_cached_is_answered_on_the_event_loop(manager: SecretsManager, m
 
     async def use() -> None:
         await manager.aget_secret("types", "pi")
-        monkeypatch.setattr(Threads, "_begin", no_thread)
+        monkeypatch.setattr(Threads, "_begin", no_thread)  # every thread of a manager begins there
         assert await manager.aget_secret("types", "pi") == "3.5"
         assert await manager.aget_secret("types", "pi", as_=float) == 3.5
         assert (await manager.aget_secret("types"))["pi"] == 3.5

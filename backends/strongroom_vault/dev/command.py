@@ -43,7 +43,7 @@ def dev(invocation: commands.Invocation, command: tuple[str, ...], *, demo: bool
         run_demo(color=not invocation.no_color)
         return
     file = _configuration_file(invocation.config_file)
-    configs = _configurations(file, invocation.environment)
+    configs = configurations(file, invocation.environment)
     with DevServer() as server:
         _set_up(server, dict.fromkeys((DEFAULT_MOUNT, *_mounts(configs))))
         settings = redirections(configs, server.url, server.token)
@@ -126,7 +126,7 @@ def _configuration_file(given: Path | None) -> Path | None:
     return path.absolute() if given or path.exists() else None
 
 
-def _configurations(file: Path | None, selected: str | None) -> list[Config]:
+def configurations(file: Path | None, selected: str | None) -> list[Config]:
     """Return the configuration of every environment: the command's own code may select any of them."""
     names: list[str | None] = [selected] if selected else []
     names += [name for name in (commands.config_environments(file) if file else ()) if name != selected]

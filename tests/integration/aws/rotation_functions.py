@@ -62,7 +62,7 @@ def _as_aws_rotates(rotate_secret):
     def rotated(self, secret_id, client_request_token=None, rotation_lambda_arn=None, **options):
         if self._is_valid_identifier(secret_id):
             secret = self.secrets[secret_id]
-            stages = secret._form_version_ids_to_stages().values()
+            stages = secret._form_version_ids_to_stages().values()  # inside the service's double
             if any("AWSPENDING" in found and "AWSCURRENT" not in found for found in stages):
                 raise InvalidRequestException("Previous rotation request is still in progress.")
             rotation_lambda_arn = rotation_lambda_arn or secret.rotation_lambda_arn

@@ -147,7 +147,7 @@ def test_a_request_waits_until_the_watch_has_closed_its_connection(open_watched,
     assert user(connection) == users.user
     connection.close_if_unusable_or_obsolete()
     began, asked = threading.Event(), threading.Event()
-    close, claim = DatabaseWrapper._close, DatabaseWrapper._claim
+    close, claim = DatabaseWrapper._close, DatabaseWrapper._claim  # no public call is one of these two steps
 
     def close_slowly(wrapper):
         began.set()

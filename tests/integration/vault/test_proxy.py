@@ -159,4 +159,4 @@ def test_closing_ends_what_hangs_and_leaves_no_thread(openbao):
         sock.sendall(b"GET /v1/sys/health HTTP/1.1\r\nHost: x\r\n\r\n")
         while not proxy.requests:
             time.sleep(0.01)
-    assert not [thread for thread in proxy._threads if thread.is_alive()]
+    assert not [thread for thread in proxy.threads if thread.is_alive()]

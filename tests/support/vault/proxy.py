@@ -54,7 +54,7 @@ class FaultProxy:
         self._rules: list[_Rule] = []
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
-        self._threads: list[threading.Thread] = []
+        self.threads: list[threading.Thread] = []
         self._stopping = threading.Event()
         self._accepting = threading.Event()
         self._parked = threading.Event()
@@ -154,14 +154,14 @@ class FaultProxy:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.cut()
-        for thread in self._threads:
+        for thread in self.threads:
             thread.join()
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
     def _run(self, work: Callable[[], None]) -> None:
         thread = threading.Thread(target=work, name="fault proxy", daemon=True)
-        self._threads.append(thread)
+        self.threads.append(thread)
         thread.start()
 
     def _accept(self) -> None:
@@ -172,7 +172,7 @@ class FaultProxy:
                 return
             with self._lock:
                 self._open.add(connection)
-            self._threads = [thread for thread in self._threads if thread.is_alive()]
+            self.threads = [thread for thread in self.threads if thread.is_alive()]
             self._run(partial(self._serve, connection))
             if not self._accepting.is_set():
                 self._parked.set()

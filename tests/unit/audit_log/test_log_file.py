@@ -230,7 +230,7 @@ def test_a_file_that_is_not_safe_is_refused(file, fault):
 def test_a_file_that_is_archived_while_its_lock_is_awaited_is_opened_again(file, monkeypatch):
     from strongroom.audit_log import log_file
 
-    writer, opened = log(file, max_size=2_000), log_file._open
+    writer, opened = log(file, max_size=2_000), log_file._open  # no public call ends between opening and locking
     append(writer)
 
     def open_early(name: Path) -> int:

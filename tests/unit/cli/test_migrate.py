@@ -188,7 +188,7 @@ def test_what_broke_off_before_the_file_was_written_goes_on_encrypted(command, r
         raise StoreUnavailableError(None, "the disk is gone")
 
     with monkeypatch.context() as broken:
-        broken.setattr(FileStore, "_change", fail)
+        broken.setattr(FileStore, "_change", fail)  # every change of a file
         assert command("migrate", "apply", "plan.json", *applied).code == 5
     assert not Path("sealed.json").exists()
     assert command("migrate", "resume").code == 0

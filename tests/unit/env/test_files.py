@@ -292,7 +292,7 @@ class TestKubernetes:
         """An old folder that is emptied between its opening and its listing is not taken for an absence."""
         volume = Volume(root / "db")
         volume.publish({"password": "old"})
-        opened = folder.Folder._opened
+        opened = folder.Folder._opened  # no public call ends between the opening and the listing
 
         @contextmanager
         def swapping(self, place):

@@ -371,7 +371,7 @@ def test_a_list_that_overruns_is_an_outage(monkeypatch):
             await asyncio.Event().wait()
             yield "never"
 
-    monkeypatch.setattr(asynchronous._Call, "give_up", lambda _: None)
+    monkeypatch.setattr(asynchronous._Call, "give_up", lambda _: None)  # too late, each time
     guarded = GuardedStore(Slow(), "slow")
     with time_limit(0.1), pytest.raises(StoreUnavailableError, match="did not answer in time"):
         list(guarded.list_entries("a"))

@@ -273,7 +273,7 @@ def test_forked_child_has_what_its_parent_unwrapped(sender, openbao, approle, wr
     role = approle()
     options = {"wrapping_token": wrap(f"auth/{role.mount}/role/app/secret-id"), "mount": role.mount}
     AppRole(role_id=role.role_id, **options).login(sender(openbao.url))
-    with wrapping._lock:
+    with wrapping._lock:  # no public call holds it for long
         assert forked(lambda: bool(AppRole(role_id=role.role_id, **options).login(sender(openbao.url)).token))
 
 
@@ -283,7 +283,7 @@ def test_lock_is_not_waited_for_beyond_the_deadline(tell, answered):
     holding, go = threading.Event(), threading.Event()
 
     def hold():
-        with wrapping._lock:
+        with wrapping._lock:  # as above
             holding.set()
             assert go.wait(20)
 

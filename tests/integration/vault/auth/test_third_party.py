@@ -225,7 +225,7 @@ def test_variables_of_a_method_are_withheld_by_run(search_path):
     """Those that its class names."""
     source = "class Method:\n    credential_variables = ('CORP_PASSWORD',)\n"
     search_path.install("corp-auth", {"corp": "corp_auth:Method"}, modules={"corp_auth": source}, group=GROUP)
-    variables = options._credential_variables
+    variables = options.credential_variables
     assert variables({"method": "corp"}) == ("CORP_PASSWORD",)
     assert "AWS_SECRET_ACCESS_KEY" in variables({"method": "aws"})
     assert variables({"method": "approle"}) == variables({"method": CANARY}) == variables(None) == ()
