@@ -1,14 +1,14 @@
-"""The page of each command, which the documentation's build makes, says what the command's `--help` says."""
+"""The page of each command, which an extension of the documentation writes, says what the command's `--help` says."""
 
+import html
 import re
 import shutil
-import subprocess
-import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
 import click
 import pytest
+from markdown_it import MarkdownIt
+from mdit_py_plugins.deflist import deflist_plugin
 
 import command_pages
 from strongroom._cli import registry
@@ -16,17 +16,12 @@ from strongroom._cli.app import strongroom
 from strongroom._cli.exit_codes import ExitCode
 from support.scenarios.pages import DOCS
 
+MARKDOWN = MarkdownIt("commonmark").enable("table").use(deflist_plugin)
 
-class Text(HTMLParser):
-    """What a reader sees of the article in a page."""
 
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.text = ""
-        self.feed(page[page.index("<article") : page.index("</article>")])
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
+def shown(page: Path) -> str:
+    """Return what a reader sees of a page, without its markup."""
+    return html.unescape(re.sub(r"<[^>]+>", "", MARKDOWN.render(page.read_text("utf-8"))))
 
 
 def words(text: str) -> str:
@@ -35,23 +30,14 @@ def words(text: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory) -> Path:
-    """The pages of the commands, built by Sphinx with the project's own settings, where a warning is an error."""
+def made(tmp_path_factory) -> Path:
+    """The pages of the commands, as the extension writes them. `nox -s docs` builds them."""
     folder = tmp_path_factory.mktemp("docs")
-    for name in ("extensions", "static", "reference/command-line"):
-        shutil.copytree(DOCS / name, folder / name)
-    shutil.copy(DOCS / "conf.py", folder)
-    (folder / "reference" / "commands").mkdir()
-    shutil.copy(DOCS / "reference" / "commands" / "index.md", folder / "reference" / "commands")
-    (folder / "index.md").write_text("# Docs\n\n```{toctree}\n:glob:\n\nreference/*/index\n```\n", "utf-8")
-    (folder / "reference" / "commands" / "gone.md").write_text("# A removed command\n", "utf-8")
-    build = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", folder, folder / "html"]
-    # These pages need no other extension, and link to pages that are not here.
-    settings = ("extensions=myst_parser,command_pages", "suppress_warnings=myst.xref_missing")
-    options = [option for setting in settings for option in ("-D", setting)]
-    done = subprocess.run([*build, *options], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return folder / "html" / "reference" / "commands"
+    shutil.copytree(DOCS / "reference" / "command-line", folder / "reference" / "command-line")
+    (folder / command_pages.FOLDER).mkdir()
+    (folder / command_pages.FOLDER / "gone.md").write_text("# A removed command\n", "utf-8")
+    command_pages.write(folder)
+    return folder / command_pages.FOLDER
 
 
 def commands():
@@ -67,9 +53,9 @@ def commands():
 
 
 @pytest.mark.parametrize(("path", "command", "ctx"), [pytest.param(*found, id=found[0]) for found in commands()])
-def test_the_page_of_a_command_says_all_that_its_help_says(path, command, ctx, built):
+def test_the_page_of_a_command_says_all_that_its_help_says(path, command, ctx, made):
     """Every paragraph and every option of it, and how it is used; the page of a group has that of its commands too."""
-    page = words(Text((built / f"{path.split()[1]}.html").read_text("utf-8")).text)
+    page = words(shown(made / f"{path.split()[1]}.md"))
     assert words(" ".join((path, *command.collect_usage_pieces(ctx)))) in page
     for paragraph in command.help.split("\n\n"):
         text = re.sub(r"^(\x08\s*)?Example(, [^:]*:|:|, )", "", paragraph.strip())
@@ -87,24 +73,24 @@ def test_every_command_shows_an_example(command):
     assert command_pages.parts(command).example
 
 
-def test_the_list_has_every_command_and_the_options_before_it(built):
+def test_the_list_has_every_command_and_the_options_before_it(made):
     """What stands before the command is for every one of them."""
-    index = (built / "index.html").read_text("utf-8")
+    listed = (made / command_pages.LIST).read_text("utf-8")
     for name in registry.names():
-        assert f'href="{name}.html"' in index
+        assert f"- [{name}]({name}.md): " in listed
     for option in ("--config", "--environment", "--verbose", "--no-color"):
-        assert words(option) in words(Text(index).text)
+        assert words(option) in words(listed)
 
 
-def test_a_page_leads_to_the_section_that_tells_more(built):
+def test_a_page_leads_to_the_section_that_tells_more(made):
     """The story of a command is on one page with related ones."""
     for name, story in (("get", "read-and-write"), ("set", "read-and-write"), ("config", "diagnose")):
-        assert f'href="../command-line/{story}.html#{name}"' in (built / f"{name}.html").read_text("utf-8")
+        assert f"](../command-line/{story}.md#{name})" in (made / f"{name}.md").read_text("utf-8")
 
 
-def test_the_page_of_a_command_that_is_gone_goes_too(built):
+def test_the_page_of_a_command_that_is_gone_goes_too(made):
     """The pages are made in the sources' folder, where the last build left its own."""
-    assert not (built / "gone.html").exists()
+    assert not (made / "gone.md").exists()
 
 
 @pytest.mark.parametrize(
