@@ -88,6 +88,7 @@ class TestSecretsManager(AWSContract):
 
     capabilities = frozenset({"listable", "writable", "versioned", "bulk", "probed"})
     cannot_hold = NAMES | {"64 KiB"}
+    page_size = 20  # of a batch; tests/integration/aws/test_secrets_manager.py lists more than one page of 100
 
     @staticmethod
     def open(**options):
