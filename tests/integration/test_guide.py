@@ -251,6 +251,31 @@ def test_a_script_leaves_no_token_of_its_login_behind(vault):
     assert vault.call("LIST", "auth/token/accessors")["data"]["keys"] == before
 
 
+def test_an_approle_of_the_shell_works_as_the_message_about_a_missing_token_says(vault, monkeypatch):
+    """The guide ends with its credential in ROLE_ID and SECRET_ID."""
+    vault.call("POST", "sys/auth/approle", {"type": "approle"})
+    policy = vault.write_policy({"secret/data/*": ["read"]})
+    vault.call("POST", "auth/approle/role/myapp", {"token_policies": [policy]})
+    role_id = vault.call("GET", "auth/approle/role/myapp/role-id")["data"]["role_id"]
+    secret_id = vault.call("POST", "auth/approle/role/myapp/secret-id", {})["data"]["secret_id"]
+    monkeypatch.setenv("ROLE_ID", role_id)
+    monkeypatch.setenv("SECRET_ID", secret_id)
+    Path(".env").unlink()
+    with SecretsManager(vault.url) as secrets, pytest.raises(AuthenticationError, match="there is no token") as raised:
+        secrets.get_secret("api-keys/openai", "key")
+    assert role_id not in str(raised.value)
+    assert secret_id not in str(raised.value)
+    (table,) = re.findall(r"auth = \{.*\}", str(raised.value))
+    Path("strongroom.toml").write_text(f'chain = ["vault"]\n[stores.vault]\nurl = "{vault.url}"\n{table}\n')
+    assert get_secret("api-keys/openai", "key") == "sk-openai"
+
+
+def test_the_page_of_the_debug_log_names_the_guides_logger(pytestconfig):
+    page = (pytestconfig.rootpath / "docs" / "reference" / "errors.md").read_text(encoding="utf-8")
+    (name,) = re.findall(r'getLogger\("(.+)"\)', block("Debug Mode", "python"))
+    assert name in page
+
+
 # --- troubleshooting --------------------------------------------------------------------------------------------------
 
 

@@ -12,6 +12,12 @@ from strongroom_vault.auth import Grant, Send
 from strongroom_vault.auth.credential import from_file
 from strongroom_vault.errors import VaultAuthenticationError
 
+_ADVICE = (
+    "Set VAULT_TOKEN. For an AppRole in ROLE_ID and SECRET_ID, add to [stores.vault] in strongroom.toml: "
+    'auth = { method = "approle", role_id = { env = "ROLE_ID" }, secret_id = { env = "SECRET_ID" } }'
+)
+"""No variable but a token's is sent anywhere without configuration: a generic name may be another service's."""
+
 _RULE = "it has a space, a line end or another character that no token has"
 
 
@@ -32,7 +38,7 @@ class StaticToken:
 
     def __post_init__(self) -> None:
         if not self.token:
-            raise VaultAuthenticationError(reason="there is no token")
+            raise VaultAuthenticationError(reason="there is no token", hint=_ADVICE)
         if not is_token(self.token):
             raise ConfigurationError(f"token: {_RULE}")
         object.__setattr__(self, "token", SensitiveStr(self.token))
