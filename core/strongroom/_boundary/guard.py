@@ -289,6 +289,10 @@ class GuardedStore:
         data = conceal(data)
         self._hint("vet", path, data)
 
+    def vet_many(self, items: Items) -> Iterator[tuple[str, StoreError | None]]:
+        """Yield each path with None or the error that writing all these secrets together would raise for it."""
+        return self._many("vet_many", map(_concealed, items))
+
     def vet_labels(self, path: str, labels: Mapping[str, str]) -> None:
         """Raise the error that `write_metadata` would raise, as far as the store can know without writing."""
         self._hint("vet_labels", path, labels)

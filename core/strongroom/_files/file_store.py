@@ -106,6 +106,18 @@ class FileStore:
     def vet(self, path: str, data: Mapping[str, Value]) -> None:
         self._codec.vet(path, data)
 
+    def vet_many(self, items: Items) -> Iterator[tuple[str, StoreError | None]]:
+        """Yield for each path the error with which the file could not be read or written with all these secrets."""
+        wanted = SensitiveDict((path, protect_data(data)) for path, data in items)
+        failure: StoreError | None = None
+        try:
+            with self._lock:
+                self._changed(None, lambda secrets: secrets.update(wanted))  # type: ignore[arg-type]  # each is a secret's data
+        except StoreError as error:
+            failure = error
+        for path in wanted:
+            yield path, None if failure is None else failure.copy(path=path)
+
     def write(self, path: str, data: Mapping[str, Value]) -> None:
         """Replace the secret, and with it the file."""
         self._codec.vet(path, data)
@@ -210,6 +222,12 @@ class FileStore:
             raise failure
 
     def _replace(self, path: str | None, folder: FolderLock, change: Callable[[_Secrets], None]) -> None:
+        content, secrets = self._changed(path, change)
+        written = folder.replace(self._file.name, content)
+        self._snapshot = _Snapshot(_stamp(written), settled=True, secrets=secrets)
+
+    def _changed(self, path: str | None, change: Callable[[_Secrets], None]) -> tuple[bytes, _Secrets]:
+        """Return the new content of the file, which can be read back, and its secrets."""
         before, old = self._now(path)
         secrets = dict(old)
         change(secrets)
@@ -218,8 +236,7 @@ class FileStore:
         content = self._encryption.encrypt(content)
         if len(content) > MAX_SIZE:
             raise SecretTooLargeError(path, f"{self._file} would have more than {MAX_SIZE:,} bytes")
-        written = folder.replace(self._file.name, content)
-        self._snapshot = _Snapshot(_stamp(written), settled=True, secrets=secrets)
+        return content, secrets
 
     def _check(self, path: str | None, content: bytes, secrets: _Secrets, old: _Secrets) -> None:
         """Decode the new content before it is written: all of it, or the changed secrets if they are independent."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from strongroom.errors import StrongroomError
+from strongroom.errors import StoreError, StrongroomError
 from strongroom.secret import Secret, Value, Version
 
 __all__ = ["Exporter", "Failure", "Importer", "MigrationHints", "MigrationOutcome"]
@@ -89,6 +89,14 @@ class MigrationHints(Protocol):
 
         Raises:
             InvalidPathError, InvalidDataError, SecretTooLargeError, ConflictError: as a write would.
+        """
+        ...
+
+    def vet_many(self, items: Iterable[tuple[str, Mapping[str, Value]]]) -> Iterator[tuple[str, StoreError | None]]:
+        """Yield each path with None, or with the error that it would get if all these secrets were written together.
+
+        For a store whose limit is about the secrets together, such as the size of a file. *Must not* write. A secret
+        that `vet` refuses is not among them.
         """
         ...
 

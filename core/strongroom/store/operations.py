@@ -92,6 +92,7 @@ OPERATIONS = {
         Operation("write_metadata", "versioned", ("path", "labels"), "any", changes=True),
         # `strongroom.migrate.spi.MigrationHints`
         Operation("vet", "", ("path", "data"), "any", optional=True),
+        Operation("vet_many", "", ("path", "data"), "any", many=True, optional=True, one="vet"),
         Operation("vet_labels", "", ("path", "labels"), "any", optional=True),
         Operation("cautions", "", ("path",), "cautions", optional=True),
         Operation("write_formed", "", ("path", "data", "form"), "version", changes=True, optional=True),

@@ -8,6 +8,9 @@ from pathlib import Path
 import pyrage
 import pytest
 
+from strongroom._cli.migrate.plan import write as write_plan
+from strongroom._cli.terminal import output
+from strongroom._files import yaml_codec
 from strongroom._files.file_store import FileStore
 from strongroom.errors import PermissionDeniedError, StoreUnavailableError
 from strongroom.migrate import Migrator, runs
@@ -659,6 +662,43 @@ def test_the_table_is_as_wide_as_the_terminal(terminal, script, monkeypatch, col
     assert "a conflict differs: k 13B only at the source: n 1B only at the target: mine c/d create k 11B" in words
     assert "plan: create 1, equal 1, conflict 1 (fails)" in words
     assert CANARY not in shown
+
+
+def test_a_limit_of_the_file_is_in_the_plan_once(command, monkeypatch):
+    """Secrets that the file can hold alone and not together are impossible, and nothing is begun."""
+    monkeypatch.setattr(yaml_codec, "MAX_MARKS", 100)
+    write("old.json", json.dumps({f"app/s{number:02}": {"k": CANARY} for number in range(40)}))
+    given = ("migrate", "--from", "json:old.json", "--to", "yaml:out.yaml")
+    done = command(*given, "--yes")
+    assert (done.code, Path("out.yaml").exists(), runs()) == (6, False, [])
+    assert "plan: impossible 40. Nothing to write" in done.err
+    assert done.out.count(b"the secrets together: invalid data: too many fields: more than 100 of") == 40
+    with Migrator() as migrator:
+        made = migrator.plan("json:old.json", "yaml:out.yaml")
+    monkeypatch.setattr(output, "is_terminal", lambda: True)
+    table = []
+    monkeypatch.setattr(output, "write_table", lambda _, rows: table.extend(rows))
+    write_plan(made)
+    [row] = table
+    assert row[0] == "app/s00, app/s01, app/s02 and 37 more"
+    assert "more than 100 of" in row[-1]
+
+
+def test_failures_of_one_cause_are_one_line(command, monkeypatch):
+    """With the first paths and the number of the others. Another cause is another line."""
+    write("old.json", json.dumps({f"app/s{number:02}": {"k": CANARY} for number in range(40)}))
+
+    def refuse(self, items):
+        for path, _ in list(items):
+            reason = "odd" if path == "app/s07" else "too old"
+            yield path, PermissionDeniedError(path, reason, hint=f"Grant it on data/{path}")
+
+    monkeypatch.setattr(FileStore, "write_many", refuse)
+    done = command("migrate", "--from", "json:old.json", "--to", "json:out.json", "--yes")
+    many, one = (line for line in done.err.splitlines() if "failed: " in line)
+    assert many.startswith("strongroom: verify: app/s00, app/s01, app/s02 and 36 more: failed: ")
+    assert many.endswith("Permission denied: PATH (store json:out.json: too old). Grant it on data/PATH")
+    assert one.startswith("strongroom: verify: app/s07: failed: Permission denied: app/s07 (store json:out.json: odd)")
 
 
 @pytest.mark.parametrize("policy", ["fail", "skip", "merge", "overwrite"])

@@ -15,7 +15,7 @@ import click
 
 from strongroom import private_file
 from strongroom._cli.exit_codes import ExitCode
-from strongroom._cli.migrate.report import FILE, reason
+from strongroom._cli.migrate.report import FILE, by_cause, listed_paths, reason
 from strongroom._cli.options import Invocation, combined, complete, current, json_option
 from strongroom._cli.terminal import output, progress
 from strongroom._cli.terminal.confirmation import describe_store
@@ -315,8 +315,12 @@ def write(plan: Plan) -> None:
     items = [item for item in plan.items if item.state is not PlannedState.EQUAL]
     several = len(plan.sources) > 1 or any(item.path and item.path != item.source_path for item in items)
     columns = ("path", "state", *(("from",) if several else ()), "keys, or reason")
-    if items:
-        output.write_table(columns, (tuple(_row(item, several=several)) for item in items))
+    rows = [tuple(_row(item, several=several)) for item in items if item.state is not PlannedState.IMPOSSIBLE]
+    impossible = by_cause(item for item in items if item.state is PlannedState.IMPOSSIBLE)
+    for paths, item, why in impossible:
+        rows.append((paths, output.state(item.state.value), *((shown(item.source),) if several else ()), why))
+    if rows:
+        output.write_table(columns, rows)
     for line in cautions(plan.items):
         output.say(line)
 
@@ -336,13 +340,12 @@ def summary(plan: Plan) -> str:
 
 def cautions(items: Iterable[PlannedItem]) -> Iterator[str]:
     """Yield each caution once, with its secrets."""
-    about: dict[str, list[str]] = {}
+    about: dict[str, list[PlannedItem]] = {}
     for item in items:
         for caution in item.cautions:
-            about.setdefault(caution, []).append(shown(item.path or item.source_path))
-    for caution, paths in about.items():
-        more = f" and {len(paths) - 3:,} more" if len(paths) > 3 else ""
-        yield f"caution: {', '.join(paths[:3])}{more}: {caution}"
+            about.setdefault(caution, []).append(item)
+    for caution, group in about.items():
+        yield f"caution: {listed_paths(group)}: {caution}"
 
 
 def document(plan: Plan) -> dict[str, Value]:

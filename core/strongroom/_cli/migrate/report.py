@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,10 @@ FILE = click.Path(path_type=Path)
 run_argument = click.argument("run", required=False, shell_complete=complete("migrations"))
 
 _F = TypeVar("_F", bound=Callable[..., object])
+_Item = TypeVar("_Item", "ItemResult", "PlannedItem")
+_LISTED = 3
+"""How many secrets of one cause are named."""
+
 _HTML = b"<!doctype html>"
 _VERBS = {"apply": "Migrated", "verify": "Verified", "undo": "Restored", "delete-source": "Deleted at the source"}
 
@@ -259,18 +264,34 @@ def write(report: Report) -> None:
     told = [one for one in report.results if one.state is not ItemState.DONE or one.reason not in {"", HAS_ALL}]
     if told:
         columns = ("path", report.action.value, "why")
-        rows = [(shown(one.path or one.source_path), output.state(one.state.value), reason(one)) for one in told]
+        rows = [(paths, output.state(one.state.value), why) for paths, one, why in by_cause(told)]
         output.write_table(columns, rows)
 
 
 def name_faults(report: Report, *, listed: bool) -> None:
-    """Print a line on stderr for each secret that was not done, unless the table has listed them."""
+    """Print a line on stderr for each cause for which secrets were not done, unless the table has listed them."""
     faults = report.faults
     if report.stopped:  # the summary has the reason, which is the same for all pending secrets
         faults = [result for result in faults if result.state is not ItemState.PENDING]
-    for result in () if listed else faults:
-        why = f": {reason(result)}" if result.reason else ""
-        output.say(f"{report.action.value}: {shown(result.path or result.source_path)}: {result.state.value}{why}")
+    for paths, result, why in by_cause(() if listed else faults):
+        output.say(f"{report.action.value}: {paths}: {result.state.value}{f': {why}' if why else ''}")
+
+
+def by_cause(items: Iterable[_Item]) -> Iterator[tuple[str, _Item, str]]:
+    """Yield the paths, the first item and the reason of the items that differ in nothing but their paths."""
+    groups: dict[tuple[str, str, str], list[_Item]] = {}
+    for item in items:
+        path = re.escape(shown(item.path or item.source_path))
+        cause = re.sub(rf"(: |/){path}(?![\w/-])", r"\1PATH", reason(item))
+        groups.setdefault((item.source, item.state.value, cause), []).append(item)
+    for (_, _, cause), group in groups.items():
+        yield listed_paths(group), group[0], cause if len(group) > 1 else reason(group[0])
+
+
+def listed_paths(items: Sequence[ItemResult | PlannedItem]) -> str:
+    """Return the first paths of these items, and the number of the others."""
+    more = f" and {len(items) - _LISTED:,} more" if len(items) > _LISTED else ""
+    return f"{', '.join(shown(item.path or item.source_path) for item in items[:_LISTED])}{more}"
 
 
 def reason(item: ItemResult | PlannedItem) -> str:

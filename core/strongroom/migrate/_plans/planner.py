@@ -26,7 +26,7 @@ from strongroom.migrate._plans.plan import OnConflict, PlannedItem, PlannedKey, 
 from strongroom.migrate.sources import RESERVED, Selection, Source, labels_of
 from strongroom.migrate.spi import Failure
 from strongroom.paths import check_path, is_rotation_record
-from strongroom.secret import Secret
+from strongroom.secret import Secret, Value
 
 _MOST_LISTED = 20_000
 
@@ -73,6 +73,7 @@ class Planner:
         self._backup = backup
         self._claims: dict[str, int] = {}
         self._waiting: dict[str, tuple[int, Secret]] = {}
+        self._together: dict[str, tuple[int, Mapping[str, Value]]] = {}
         self._there = _list_target(target, selection)
         self._checks = OutageWatch()
         self._keys: dict[tuple[PlannedKey, ...], tuple[PlannedKey, ...]] = {}
@@ -90,10 +91,20 @@ class Planner:
 
     def result(self, sources: Sequence[str]) -> tuple[tuple[PlannedItem, ...], Iterator[bytes]]:
         """Return the items, ordered by source and path, and the record of digests of each."""
+        self._vet_together()
         rank = {name: number for number, name in enumerate(sources)}
         items = self.items
         order = sorted(range(len(items)), key=lambda index: (rank[items[index].source], items[index].source_path))
         return tuple(items[index] for index in order), (self._digests.get(index, NO_RECORD) for index in order)
+
+    def _vet_together(self) -> None:
+        """Refuse the secrets that the target can hold alone and not together."""
+        items = ((path, data) for path, (_, data) in self._together.items())
+        for path, fault in self._target.vet_many(items):
+            index, item = self._together[path][0], self.items[self._together[path][0]]
+            if fault is not None and self._on_conflict.writes(item.state):
+                self.items[index] = self._impossible(item, fault, "the secrets together: ")
+        self._together.clear()
 
     def _judge_rotations(self, source: Source) -> None:
         """Refuse the secrets of a source whose rotation is unfinished, and caution that other records stay there."""
@@ -188,7 +199,10 @@ class Planner:
             item = self._with_labels(item, labels, there)
         try:
             if writes_data:
-                self._target.vet(item.path, {**({} if there is None else there.data), **secret.data})
+                data = {**({} if there is None else there.data), **secret.data}
+                self._target.vet(item.path, data)
+                if "vet_many" in self._target.operations and self._on_conflict.writes(item.state):
+                    self._together[item.path] = index, data
             item = replace(item, cautions=(*source.cautions(item.source_path), *item.cautions))
             self._checks.observe(item)
         except OUTAGES as error:
