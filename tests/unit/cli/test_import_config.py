@@ -85,6 +85,57 @@ def test_secretspec(command):
     assert "SSH_KEY: generate of the type rsa_private_key has no counterpart" in notes
 
 
+MORE = """
+[project]
+name = "shop"
+extends = ["../shared"]
+
+[providers]
+op = "onepassword://Production"
+
+[profiles.default]
+DB_USER = { description = "User" }
+DB_PASSWORD = { ref = { item = "myapp/config", field = "password", version = "2" }, providers = ["op", "env"] }
+DATABASE_URL = { composed = "postgres://${DB_USER}:${DB_PASSWORD}@db/app?o={x}&p=$$" }
+OTHER = { composed = "${NONE}" }
+TLS_KEY = { as_path = true, required = true }
+PART = { extract = { json = "/a" }, as_path = false }
+TITLE = { ref = { item = "db" } }
+
+[profiles.default.defaults]
+required = false
+"""
+
+
+def test_every_field_of_secretspec_is_translated_or_named(command):
+    """What has a counterpart becomes one; nothing is dropped in silence."""
+    rows, notes = imported(command, "secretspec.toml", MORE)
+    assert rows == {
+        "DB_USER": {"at": "database/connection#user", "description": "User"},
+        "DB_PASSWORD": "myapp/config#password",
+        "DATABASE_URL": {
+            "at": "database/connection#url",
+            "compose": "postgres://{DB_USER}:{DB_PASSWORD}@db/app?o={{x}}&p=$",
+        },
+        "OTHER": "shop#other",
+        "TLS_KEY": "shop#tls_key",
+        "PART": "shop#part",
+        "TITLE": "shop#title",
+    }
+    assert [line.removeprefix("strongroom: note: ") for line in sorted(notes.splitlines())] == [
+        "DATABASE_URL: values in a composed URL are percent-encoded here",
+        "DB_PASSWORD: providers has no counterpart: order the stores in chain, and give a link its paths",
+        "DB_PASSWORD: version of ref has no counterpart",
+        "OTHER: composed has no counterpart unless each ${NAME} is another secret of the profile",
+        "PART: extract has no counterpart: write that part of the value to a key of its own",
+        "TITLE: ref has no counterpart without a path as its item and a key as its field",
+        "TLS_KEY: as_path has no counterpart: the variable has the value, and not the name of a file with it",
+        "[providers] has no counterpart: configure each as [stores.NAME]",
+        "defaults of a profile have no counterpart: write them into each row",
+        "extends: the files that it names are not read. Import them too",
+    ]
+
+
 def test_text_with_a_delete_character_is_escaped(command):
     """TOML forbids it in a string, and JSON does not."""
     text = '[profiles.default]\nPOOL = { description = "of \\u007f", default = "\\u007f" }\n'

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
+
+from strongroom.errors import InvalidPathError
+from strongroom.paths import check_path
 
 _DECORATOR = re.compile(r"@(\w+)(?:=(\"[^\"]*\"|[^\s(]+(?:\([^)]*\))?))?")
 _ITEM = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
@@ -14,6 +17,21 @@ _KV2 = re.compile(r"^/?[^/]+/data/")
 _TYPES = {"number": "int", "integer": "int", "port": "int", "boolean": "bool"}
 _GENERATORS = {"password": "password", "hex": "hex", "base64": "token"}
 
+_FIELDS = {"description", "required", "default", "type", "generate", "composed", "ref"}
+"""The fields of a secret in secretspec.toml that have a counterpart."""
+
+_WITHOUT = {
+    "as_path": "the variable has the value, and not the name of a file with it",
+    "extract": "write that part of the value to a key of its own",
+    "providers": "order the stores in chain, and give a link its paths",
+}
+"""The advice for fields without one."""
+
+_READ = {"project", "profiles"}
+_TABLES = {"providers": "configure each as [stores.NAME]"}
+_REFERENCE = re.compile(r"\$\$|\$\{\{([A-Z][A-Z0-9_]*)\}\}")
+"""`$$` and `${NAME}` of secretspec, after its braces were doubled."""
+
 
 class DeclaredSecret(NamedTuple):
     """One secret.
@@ -21,7 +39,7 @@ class DeclaredSecret(NamedTuple):
     Attributes:
         variable: the name of its environment variable.
         reference: its path and key, if the file has them.
-        settings: `description`, `required`, `default`, `type` and `generate` of `[secrets]`.
+        settings: `description`, `required`, `default`, `type`, `generate` and `compose` of `[secrets]`.
     """
 
     variable: str
@@ -57,20 +75,71 @@ def read_secretspec(document: Mapping[str, Any], profile: str) -> Declarations:
         for variable, about in _mapping(profiles.get(name)).items():
             if isinstance(about, Mapping):
                 found[variable] = {**found.get(variable, {}), **about}
-    notes: list[str] = []
-    rows = [
-        DeclaredSecret(variable, None, _secretspec_row(variable, about, notes)) for variable, about in found.items()
+    project = _mapping(document.get("project"))
+    notes = [
+        f"[{name}] has no counterpart: {_TABLES.get(name, 'it is left out')}"
+        for name in sorted(document.keys() - _READ)
     ]
-    return Declarations(rows, str(_mapping(document.get("project")).get("name") or ""), tuple(notes))
+    if project.get("extends"):
+        notes.append("extends: the files that it names are not read. Import them too")
+    if found.pop("defaults", None) is not None:
+        notes.append("defaults of a profile have no counterpart: write them into each row")
+    rows = [
+        DeclaredSecret(variable, _secretspec_reference(variable, about, notes), _secretspec_row(variable, found, notes))
+        for variable, about in found.items()
+    ]
+    return Declarations(rows, str(project.get("name") or ""), tuple(notes))
 
 
-def _secretspec_row(variable: str, about: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
+def _secretspec_reference(variable: str, about: Mapping[str, Any], notes: list[str]) -> tuple[str, str] | None:
+    """Return the path and key of `ref`, whose other coordinates only some of its providers have."""
+    if not about.get("ref"):
+        return None
+    ref = _mapping(about["ref"])
+    item, field = str(ref.get("item", "")).strip("/"), ref.get("field")
+    try:
+        reference = (check_path(item), str(field))
+    except InvalidPathError:
+        reference = None
+    if reference is None or field is None or "#" in item:
+        notes.append(f"{variable}: ref has no counterpart without a path as its item and a key as its field")
+        return None
+    if others := ref.keys() - {"item", "field"}:
+        notes.append(f"{variable}: {', '.join(sorted(others))} of ref has no counterpart")
+    return reference
+
+
+def _composed(variable: str, template: str, names: Collection[str], notes: list[str]) -> str | None:
+    """Return the template of secretspec with `{NAME}` for `${NAME}`, or None if `compose` cannot have it."""
+    found: list[str] = []
+
+    def put(match: re.Match[str]) -> str:
+        if match[1] is None:
+            return "$"
+        found.append(match[1])
+        return f"{{{match[1]}}}"
+
+    composed = _REFERENCE.sub(put, template.replace("{", "{{").replace("}", "}}"))
+    if not found or not set(found) <= set(names):
+        notes.append(f"{variable}: composed has no counterpart unless each ${{NAME}} is another secret of the profile")
+        return None
+    if "://" in template:
+        notes.append(f"{variable}: values in a composed URL are percent-encoded here")
+    return composed
+
+
+def _secretspec_row(variable: str, found: Mapping[str, Mapping[str, Any]], notes: list[str]) -> dict[str, Any]:
     settings: dict[str, Any] = {}
+    about, compose = found[variable], None
     if about.get("description"):
         settings["description"] = str(about["description"])
-    if "default" in about:
+    if "composed" in about:
+        compose = _composed(variable, str(about["composed"]), found.keys() - {variable}, notes)
+    if compose is not None:
+        settings["compose"] = compose
+    elif "default" in about:
         settings["default"] = about["default"]
-    elif about.get("required") is False:
+    if "default" not in settings and about.get("required") is False:
         settings["required"] = False
     if about.get("generate"):
         kind = str(about.get("type"))
@@ -78,6 +147,11 @@ def _secretspec_row(variable: str, about: Mapping[str, Any], notes: list[str]) -
             settings["generate"] = _GENERATORS[kind]
         else:
             notes.append(f"{variable}: generate of the type {kind} has no counterpart")
+    notes.extend(
+        f"{variable}: {name} has no counterpart: {_WITHOUT.get(name, 'it is left out')}"
+        for name in sorted(about.keys() - _FIELDS)
+        if about[name] not in (None, False)
+    )
     return settings
 
 
