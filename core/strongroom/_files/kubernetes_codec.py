@@ -161,7 +161,7 @@ def _take(places: dict[tuple[str | None, str | None], str], place: tuple[str | N
 def _items(document: Node) -> list[Node]:
     """Return the objects of a List, otherwise the document itself."""
     if isinstance(document, MappingNode):
-        fields = {key.value: value for key, value in document.value if isinstance(key, ScalarNode)}
+        fields = dict(pairs(document))
         kind, items = _plain(fields.get("kind")), fields.get("items")
         if kind in {"List", "SecretList"} and isinstance(items, SequenceNode):
             return list(items.value)

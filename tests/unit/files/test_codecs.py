@@ -297,6 +297,16 @@ def test_a_name_that_is_taken_is_refused():
 # --- .env -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("repeated", ["kind: List", "items: []"])
+def test_a_list_with_a_field_twice_is_refused(repeated):
+    """A parser that takes the last one would lose the Secrets of the first."""
+    text = f"apiVersion: v1\nkind: List\nitems:\n- {MANIFEST.strip().replace(chr(10), chr(10) + '  ')}\n{repeated}\n"
+    codec = KubernetesCodec()
+    assert f"the name '{repeated.split(':')[0]}' appears twice" in refusal(codec, text)
+    with pytest.raises(InvalidDataError, match="appears twice"):
+        codec.encode({"db": {"username": "new"}}, text.encode())
+
+
 def test_a_dotenv_file_keeps_what_is_not_its_secrets():
     """Comments, order, blank lines, other variables, `export`; of duplicates the last one counts, and one is left."""
     before = (
