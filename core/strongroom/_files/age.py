@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ class Encryption:
             )
         pyrage = _pyrage()
         try:
-            decrypted: bytes = pyrage.decrypt(content, self._identities)
+            decrypted: bytes = pyrage.decrypt(_start(content), self._identities)
         except pyrage.DecryptError:
             decrypted = b""
         else:
@@ -74,7 +75,13 @@ class Encryption:
 
 def is_encrypted(content: bytes) -> bool:
     """Return True for the format of age, binary or armored."""
-    return content.startswith((_BINARY, _ARMOR))
+    return _start(content).startswith((_BINARY, _ARMOR))
+
+
+def _start(content: bytes) -> bytes:
+    """Return the content without white space before the armor, which age ignores, or a byte order mark."""
+    start = content.removeprefix(codecs.BOM_UTF8).lstrip()
+    return start if start.startswith(_ARMOR) else content
 
 
 def _pyrage() -> Any:  # it has no type hints

@@ -1,5 +1,6 @@
 """A file of secrets on disk: whole or not at all, for its owner alone, by one writer at a time, and read anew."""
 
+import codecs
 import errno
 import json
 import os
@@ -359,6 +360,19 @@ def test_an_encrypted_file_is_never_rewritten_in_plain(file, key, identity):
     for options in ({}, {"identity": identity}):
         with pytest.raises(StoreError, match=r"would be written in plain.*encrypt_to"):
             opened(file, **options).write("b", {"k": "v"})
+
+
+@pytest.mark.parametrize("before", [b"", b"\n", b" \t\r\n\r\n", codecs.BOM_UTF8])
+def test_white_space_before_the_armor_makes_an_encrypted_file_no_plain_one(file, key, identity, before):
+    """An editor or a heredoc leaves it."""
+    armored = pyrage.encrypt(b'{"a/b": {"k": "hunter2-9c"}}', [key.to_public()], armored=True)
+    file.write_bytes(before + armored)
+    file.chmod(0o600)
+    assert opened(file, identity=identity).read("a/b").data == {"k": "hunter2-9c"}
+    with pytest.raises(AuthenticationError, match="encrypted with age"):
+        opened(file).read("a/b")
+    with pytest.raises(StoreError, match="would be written in plain"):
+        opened(file, identity=identity).write("c", {"k": "v"})
 
 
 def test_whoever_cannot_decrypt_can_still_write_a_new_file(file, key, identity):
