@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from strongroom import InvalidPathError, SecretNotFoundError, SecretsManager, SensitiveDict
+from strongroom import InvalidDataError, InvalidPathError, SecretNotFoundError, SecretsManager, SensitiveDict
 from strongroom.store.memory import open_memory
 
 SECRETS = {
@@ -81,3 +81,13 @@ def test_a_missing_secret_is_an_error(secrets):
 def test_only_text_and_mappings_are_taken(secrets, value):
     with pytest.raises(TypeError, match="text or a mapping"):
         secrets.interpolate(value)
+
+
+def test_a_mapping_that_contains_itself_is_an_error(secrets):
+    """Through a list too. One that is in two places is none."""
+    mapping = {"a": {"b": [{}]}}
+    mapping["a"]["b"][0]["c"] = mapping
+    with pytest.raises(InvalidDataError, match="contains itself"):
+        secrets.interpolate(mapping)
+    shared = {"port": "strongroom://database/connection#port"}
+    assert secrets.interpolate({"a": shared, "b": [shared]}) == {"a": {"port": "5432"}, "b": [{"port": "5432"}]}

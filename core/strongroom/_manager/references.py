@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 from urllib.parse import unquote_to_bytes
 
-from strongroom.errors import InvalidPathError
+from strongroom.errors import InvalidDataError, InvalidPathError
 from strongroom.paths import check_key, check_path
 from strongroom.secret import SensitiveDict, SensitiveList, SensitiveStr
 
@@ -33,6 +33,7 @@ def interpolate(value: Any, read: Read) -> Any:
     Raises:
         TypeError: the value is neither.
         InvalidPathError: `strongroom://` is not followed by PATH#KEY. Shows nothing of the text around it.
+        InvalidDataError: a mapping or list contains itself.
         StrongroomError: the error of `read`.
     """
     if not isinstance(value, str | Mapping):
@@ -40,16 +41,19 @@ def interpolate(value: Any, read: Read) -> Any:
     return _replaced(value, read)
 
 
-def _replaced(value: Any, read: Read) -> Any:
+def _replaced(value: Any, read: Read, around: tuple[Any, ...] = ()) -> Any:
     if isinstance(value, str):
         if SCHEME not in value:
             return value
         return SensitiveStr(_REFERENCE.sub(lambda match: read(*_parsed(match)).reveal(), value))
+    if not isinstance(value, Mapping | list | tuple):
+        return value
+    if any(value is outer for outer in around):
+        raise InvalidDataError(None, "a mapping or list contains itself")
+    around = (*around, value)
     if isinstance(value, Mapping):
-        return SensitiveDict((key, _replaced(item, read)) for key, item in value.items())
-    if isinstance(value, list | tuple):
-        return SensitiveList(_replaced(item, read) for item in value)
-    return value
+        return SensitiveDict((key, _replaced(item, read, around)) for key, item in value.items())
+    return SensitiveList(_replaced(item, read, around) for item in value)
 
 
 def references_in(text: str) -> Iterator[tuple[str, str]]:
