@@ -30,7 +30,7 @@ class _Writer(NamedTuple):
     """Replaces characters, and escapes those outside ASCII.
 
     Attributes:
-        replaced: what is replaced, and by what. In JSON, the quote is in its escaped form already.
+        replaced: texts and their replacements. In JSON, the quote is escaped already.
         escape_rest: escapes a character outside ASCII. None leaves it.
     """
 

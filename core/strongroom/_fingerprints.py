@@ -5,8 +5,8 @@ also within longer base64 such as that of `user:password`. A number is found as 
 
 Each form is kept as the hash of its first characters, by Python's string hash, which is keyed for each process, and as
 a BLAKE2b digest of the whole under a random key. A scan hashes four characters at each position of a text, and more
-only where a value may begin. Text of less than `LEAST_LENGTH` characters, numbers of less than `LEAST_DIGITS` digits,
-and words such as `true` are left out, since they stand in every log.
+only if a value may begin there. Text of less than `LEAST_LENGTH` characters, numbers of less than `LEAST_DIGITS`
+digits, and words such as `true` are left out, since they stand in every log.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ def test_only_text_and_mappings_are_taken(secrets, value):
 
 
 def test_a_mapping_that_contains_itself_is_an_error(secrets):
-    """Through a list too. One that is in two places is none."""
+    """Through a list too. A mapping in two places is replaced in both."""
     mapping = {"a": {"b": [{}]}}
     mapping["a"]["b"][0]["c"] = mapping
     with pytest.raises(InvalidDataError, match="contains itself"):

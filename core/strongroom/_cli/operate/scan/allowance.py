@@ -1,4 +1,4 @@
-"""The bound of a scan: how much its input may expand to, in bytes and seconds.
+"""The bound of a scan: the bytes and seconds for the expansion of its input.
 
 A separate file because archives and the history of git share one allowance.
 """
@@ -12,16 +12,17 @@ from contextlib import contextmanager
 from typing import IO
 
 _BYTES, _RATIO = 4 << 20, 100
-"""Bytes that everything may expand to: so many, and so many for each byte of the input. Logs expand to 20 for each."""
+"""The bytes that the input may expand to: a start, and bytes for each byte of it. A log expands to 20 for each."""
 
 _SECONDS, _RATE = 5.0, 20_000
-"""Seconds that expanding and searching may take: so many, and one for each so many bytes of the input."""
+"""The time to expand and search the input: a start, and a second for each 20,000 bytes of it."""
 
 
 class Allowance:
-    """What the input of a scan may still expand to. Each file and each version of a file in git adds to it.
+    """The bytes and seconds that are left for the expansion of a scan's input.
 
-    So it bounds the scan as a whole, however archives are nested, and an input that expands as usual never meets it.
+    Each file, and each version of a file in git, adds to them. So they bound the whole scan, however archives are
+    nested, and an input that expands as usual never needs more.
 
     Attributes:
         unread: the files that were not searched to their end.
@@ -38,7 +39,7 @@ class Allowance:
 
     @contextmanager
     def input(self, place: str, size: int) -> Iterator[None]:
-        """Add what a file of this size allows. In the block, it is searched."""
+        """Add the bytes and seconds for a file of this size. Search it in the block."""
         self._bytes += _RATIO * size
         self._seconds += size / _RATE
         self._end = self._clock() + self._seconds
@@ -51,7 +52,7 @@ class Allowance:
                 self.unread.append(place)
 
     def limited(self, content: IO[bytes] | io.BufferedIOBase) -> io.BufferedReader:
-        """Return a stream of expanded content that ends where the allowance does."""
+        """Return a stream of expanded content that ends when the allowance is spent."""
         return io.BufferedReader(_Limited(content, self))
 
     def take(self, content: IO[bytes] | io.BufferedIOBase, wanted: int) -> bytes:
