@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -37,6 +38,8 @@ _DOUBTS = frozenset({Answer.UNAVAILABLE, Answer.DENIED})
 """Answers that leave open whether the secret exists."""
 
 _R = TypeVar("_R")
+
+logger = logging.getLogger("strongroom.secrets_manager")
 
 
 class Chain:
@@ -243,7 +246,7 @@ class Chain:
         return {path: outcomes[path] for path in requested}
 
     def list_secrets(self, prefix: str = "", *, recursive: bool = False, records: bool = False) -> list[str]:
-        """Return the names below `prefix` in all listable links, sorted.
+        """Return the names below `prefix` in all listable links, sorted. A name that no read can have is left out.
 
         Args:
             prefix: the folder; the empty string is the top.
@@ -255,6 +258,7 @@ class Chain:
             UnsupportedOperationError: no link can be listed.
         """
         prefix = check_prefix(prefix)
+        start = f"{prefix}/" if prefix and not recursive else ""
         names: set[str] = set()
         with time_limit(self._timeout):
             asked = [link for link in self.links if link.policy.may_cover_below(prefix)]
@@ -262,8 +266,8 @@ class Chain:
             if not listable:
                 raise UnsupportedOperationError(prefix or None, "no store of the chain can be listed")
             for link in listable:
-                names.update(link.walk(prefix) if recursive else link.list_entries(prefix))
-        start = f"{prefix}/" if prefix and not recursive else ""
+                listed = link.walk(prefix) if recursive else link.list_entries(prefix)
+                names.update(_readable(listed, start, link.name))
         return sorted(name for name in names if records or not is_rotation_record(start + name))
 
     # --- writing ------------------------------------------------------------------------------------------------------
@@ -460,6 +464,20 @@ def _resolution(path: str, key: str | None, value: Value, reading: Reading, atte
         attempts=tuple(attempts),
         ttl=reading.ttl,
     )
+
+
+def _readable(names: Iterable[str], start: str, store: str) -> Iterator[str]:
+    """Yield the listed names that are paths below `start`. Warn of others, such as `..` and the empty name."""
+    other: str | None = None
+    for name in names:
+        try:
+            check_path(start + name.removesuffix("/"))
+        except StoreError:
+            other = name
+        else:
+            yield name
+    if other is not None:
+        logger.warning("Store %s lists a name that no secret can have: %s is left out", store, ascii(other))
 
 
 def _not_found(path: str, attempts: Sequence[Attempt]) -> SecretNotFoundError:

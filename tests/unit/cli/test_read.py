@@ -129,6 +129,18 @@ def test_list_as_json_has_a_version(command, options, recursive, names):
     assert document == {"version": 1, "prefix": "odd", "recursive": recursive, "names": names}
 
 
+@pytest.mark.parametrize("odd", ["..", ".", "", "/", "../", "a\\b", "a\nb"])
+@pytest.mark.parametrize("recursive", [False, True])
+def test_name_that_no_secret_can_have_is_left_out_with_a_warning(command, kept, monkeypatch, odd, recursive):
+    """A lying server cannot lead the reader of a list out of a folder."""
+    monkeypatch.setattr(kept, "list_entries", lambda prefix="": iter(["plain", odd]))
+    options = ["-r"] if recursive else []
+    plain, document = command("list", *options), command("list", *options, "--json")
+    assert (plain.out, json.loads(document.out)["names"]) == (b"plain\n", ["plain"])
+    warning = f"strongroom: warning: Store memory lists a name that no secret can have: {odd!a} is left out\n"
+    assert plain.err == document.err == warning
+
+
 @pytest.mark.parametrize("name", ["a\nb", "a\x1b[2Jb", "a\rb"])
 def test_a_name_that_a_store_lists_is_never_raw_in_a_pipe(command, configured, monkeypatch, name):
     """It could begin a line of its own, or move the cursor of whoever looks at it."""
