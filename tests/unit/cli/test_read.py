@@ -112,7 +112,19 @@ def test_list_prints_what_is_directly_below(command):
     assert command("list").out == b"database/\nodd/\n"
     assert command("list", "database").out == b"connection\n"
     assert command("list", "database/").out == b"connection\n"
-    assert command("list", "nowhere") == (0, b"", "")
+
+
+@pytest.mark.parametrize("options", [(), ("-r",), ("--json",)])
+def test_list_of_a_folder_that_does_not_exist_is_an_error(command, options):
+    """A mistyped prefix is no empty folder, which no store has. The JSON document is whole."""
+    refused = command("list", "typo", *options)
+    assert refused.code == 3
+    assert refused.err == "strongroom: Secret not found: typo (nothing is below it). `strongroom list` shows the top\n"
+    assert refused.out == b"" or json.loads(refused.out)["names"] == []
+
+
+def test_list_of_a_chain_without_secrets_is_empty(command, kept):
+    assert command("list") == (0, b"", "")
 
 
 def test_list_recursively_prints_whole_paths(command):

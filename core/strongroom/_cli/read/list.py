@@ -6,6 +6,7 @@ import click
 
 from strongroom._cli.options import Invocation, complete, current, json_option
 from strongroom._cli.terminal import output
+from strongroom.errors import SecretNotFoundError
 
 
 @click.command("list")
@@ -16,7 +17,8 @@ from strongroom._cli.terminal import output
 def list_command(invocation: Invocation, prefix: str, *, recursive: bool, as_json: bool) -> None:
     """List the secrets and folders directly below PREFIX; folders end in a slash.
 
-    The names of all listable stores in the chain are merged. An unavailable store is an error, never a shorter list.
+    The names of all listable stores in the chain are merged. An unavailable store is an error, never a shorter list. So
+    is a PREFIX with nothing below it.
 
     Example: strongroom list --recursive database
     """
@@ -26,3 +28,5 @@ def list_command(invocation: Invocation, prefix: str, *, recursive: bool, as_jso
         output.write_document({"prefix": prefix, "recursive": recursive, "names": names})
     else:
         output.write_lines(map(output.value_text, names))  # a control character of a name is escaped in a pipe too
+    if prefix and not names:
+        raise SecretNotFoundError(prefix, "nothing is below it", hint="`strongroom list` shows the top")
