@@ -78,6 +78,7 @@ def test_verify_finds_damaged_entries(command, folder):
     file.write_bytes(b"x" * 8192)
     done = command("cache", "verify")
     assert (done.code, "it is damaged" in done.err) == (1, True)
+    assert done.err.endswith("strongroom: The entries cannot be read. To remove them: `strongroom cache clear`\n")
 
 
 def test_clear_removes_every_file(command, folder, cache):

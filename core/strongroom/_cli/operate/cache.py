@@ -65,7 +65,10 @@ def verify_command(invocation: Invocation, *, as_json: bool) -> None:
         output.write_document({"ok": found.ok, "entries": found.entries, "damaged": found.damaged, "faults": faults})
     for fault in found.faults:
         output.say(f"{folder}: {fault}")
-    output.say(f"{output.counted(found.entries, 'entry', 'entries')}, {found.damaged} damaged")
+    if found.faults:
+        output.say("The entries cannot be read. To remove them: `strongroom cache clear`")
+    else:
+        output.say(f"{output.counted(found.entries, 'entry', 'entries')}, {found.damaged} damaged")
     click.get_current_context().exit(ExitCode.DONE if found.ok else ExitCode.FAILED)
 
 
