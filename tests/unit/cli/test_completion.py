@@ -25,6 +25,11 @@ environments.dev.chain = ["memory"]
 environments.prod.chain = ["memory"]
 secrets.DSN = "monitoring/sentry#dsn"
 
+[rotation."app/config"]
+rotator = "password"
+[rotation."lone/some/secret"]
+rotator = "password"
+
 [stores.memory.secrets]
 "app/config" = { password = "canary-7f3a", "with space" = "canary-7f3a", "--yes" = "canary-7f3a", "$(id)" = "x" }
 "database/connection" = { host = "canary-7f3a", port = 5432 }
@@ -127,6 +132,8 @@ def process_tab(script):
         (("diff", "services/web", "--versions", ""), ["1"]),
         (("diff", "services/web", "--versions", "1", ""), ["1"]),
         (("list", "s"), ["services/"]),
+        *((("rotate", name, ""), ["app/config", "lone/some/secret"]) for name in ("now", "resume", "undo", "history")),
+        (("rotate", "status", "odd", "a"), ["app/config"]),
         (("--environment", ""), ["dev", "prod"]),
         (("--environment", "dev", "get", "da"), ["database/connection"]),
         (("stores", "me"), ["memory"]),

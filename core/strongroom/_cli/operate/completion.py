@@ -129,6 +129,11 @@ def stores(ctx: click.Context, incomplete: str) -> list[str]:
     return _words(incomplete, (link.store for link in _config(ctx).chain))
 
 
+def rotations(ctx: click.Context, incomplete: str) -> list[str]:
+    """Complete the secrets with a rotation."""
+    return _words(incomplete, _config(ctx).rotations)
+
+
 def plugins(_: click.Context, incomplete: str) -> list[str]:
     """Complete the installed store plugins."""
     from strongroom import _plugins as plugins

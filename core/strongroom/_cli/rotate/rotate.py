@@ -10,7 +10,7 @@ import click
 
 from strongroom._cli import options
 from strongroom._cli.exit_codes import code_of_all
-from strongroom._cli.options import Invocation, complete, current, json_option, path_argument, yes_option
+from strongroom._cli.options import Invocation, complete, current, json_option, yes_option
 from strongroom._cli.process.signals import until_ended
 from strongroom._cli.rotation_status import described, statuses
 from strongroom._cli.terminal import output
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from strongroom.rotate.runner import RotationOutcome
 
 _yes = yes_option("Do not ask for confirmation in production.")
+_path = click.argument("path", shell_complete=complete("rotations"))
 _take_over = click.option(
     "--take-over",
     is_flag=True,
@@ -50,7 +51,7 @@ def rotate_command() -> None:
 
 
 @rotate_command.command("now")
-@path_argument
+@_path
 @_yes
 @json_option()
 @current
@@ -68,7 +69,7 @@ def now_command(invocation: Invocation, path: str, *, yes: bool, as_json: bool) 
 
 
 @rotate_command.command("resume")
-@path_argument
+@_path
 @_take_over
 @click.option("--now", "revoke_now", is_flag=True, help="Revoke the old credential before its grace time is over.")
 @_yes
@@ -89,7 +90,7 @@ def resume_command(
 
 
 @rotate_command.command("undo")
-@path_argument
+@_path
 @_take_over
 @_yes
 @json_option()
@@ -108,7 +109,7 @@ def undo_command(invocation: Invocation, path: str, *, take_over: bool, yes: boo
 
 
 @rotate_command.command("status")
-@click.argument("paths", nargs=-1, metavar="[PATH]...", shell_complete=complete("paths"))
+@click.argument("paths", nargs=-1, metavar="[PATH]...", shell_complete=complete("rotations"))
 @json_option("Print a JSON object with one entry for each rotation.")
 @current
 def status_command(invocation: Invocation, paths: tuple[str, ...], *, as_json: bool) -> None:
@@ -132,7 +133,7 @@ def status_command(invocation: Invocation, paths: tuple[str, ...], *, as_json: b
 
 
 @rotate_command.command("history")
-@path_argument
+@_path
 @json_option("Print a JSON object with one entry for each version.")
 @current
 def history_command(invocation: Invocation, path: str, *, as_json: bool) -> None:
