@@ -64,7 +64,10 @@ def test_an_existing_file_is_never_changed(answered):
 
 
 def test_nothing_is_written_if_the_answers_end(answered):
-    assert answered("env").returncode != 0
+    for lines in ((), ("env",)):
+        done = answered(*lines)
+        said = "strongroom: Stdin ended before the last question, so strongroom.toml is not written. Try"
+        assert (done.returncode, said in done.stderr.splitlines()[-1]) == (2, True)
     assert not Path("strongroom.toml").exists()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,7 +45,13 @@ def init_command(file: Path) -> None:
     """
     if os.path.lexists(file):
         raise ConfigurationError(f"{file} exists already: edit it, and run strongroom config check")
-    text = "\n".join(_document())
+    try:
+        text = "\n".join(_document())
+    except click.Abort:
+        if sys.stdin.isatty():  # Ctrl-C or Ctrl-D
+            raise
+        click.echo(err=True)  # the cursor is beside the question
+        raise click.UsageError(f"Stdin ended before the last question, so {file} is not written") from None
     discovery.load(document=parse_toml(text, str(file)))
     with (
         private_file.faults_as(ConfigurationError, f"Cannot write {file}"),
