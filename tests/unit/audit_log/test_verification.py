@@ -183,3 +183,23 @@ def test_only_a_regular_file_is_read(write, hasher, tmp_path, name):
     with pytest.raises(OSError, match=r"No such|regular|directory|symbolic"):
         verify(tmp_path / name, hasher)
     assert open_descriptors() <= before
+
+
+def test_removal_of_the_whole_log_is_found_as_the_security_page_says(write, hasher):
+    """By the numbers of a process that wrote it and goes on; in a log that another process begins, by a head alone."""
+    file = write(3)
+    writer = LogFile(file, hasher)
+    first = last_record(file, hasher)
+    writer.append([{"event": "read", "path": "app"}], TORN, sync=False)
+    last = last_record(file, hasher)
+    file.unlink()
+    with pytest.raises(FileNotFoundError):
+        verify(file, hasher)
+    writer.append([{"event": "read", "path": "app"}], TORN, sync=False)
+    assert place(verify(file, hasher)) == (1, "the log begins at record 5: those before are missing")
+    assert not verify(file, hasher, [first]).ok
+    assert verify(file, hasher, [last]).ok
+    file.unlink()
+    write(3)
+    assert verify(file, hasher).ok
+    assert not verify(file, hasher, [last]).ok
