@@ -6,6 +6,7 @@ Separate from the guard, since the loading of plugins and migrations run plugin 
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import traceback
 from collections.abc import Callable
@@ -119,7 +120,7 @@ def translated(
 
 
 def _location(error: BaseException, plugin: type | None) -> tuple[CodeType, int] | None:
-    """Return the code and the line to look at: the plugin's innermost, and its method if the answer was wrong.
+    """Return the code and the line to look at: the plugin's innermost, and its method if answer or signature is wrong.
 
     The innermost frame of all is usually one of a library that the plugin called.
     """
@@ -129,6 +130,11 @@ def _location(error: BaseException, plugin: type | None) -> tuple[CodeType, int]
     frames = list(traceback.walk_tb(error.__traceback__))
     packages = [str(frame.f_globals.get("__name__")).partition(".")[0] for frame, _ in frames]
     entered = next((package for package in packages if package not in _HOST), None)
+    if entered is None and type(error) is TypeError and (called := re.search(r"(\w+)\(\)", str(error))):
+        # The call itself failed: the method has another signature than the protocol.
+        code = _code_of(getattr(plugin, called[1], None))
+        if code is not None:
+            return code, code.co_firstlineno
     within = [place for place, package in zip(frames, packages, strict=True) if package == entered] or frames
     return (within[-1][0].f_code, within[-1][1]) if within else None
 

@@ -25,6 +25,7 @@ from strongroom.bounded_file import read_text
 from strongroom.errors import Check, ConfigurationError, PluginError
 from strongroom.store import SecretStore
 from strongroom.store._plugin_calls import plugin_code
+from strongroom.store.protocols import class_title
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -106,7 +107,7 @@ class ConfiguredPlugin:
         mapping = {} if self.schema.mapping is None else {self.schema.mapping: self._config.mapping}
         opened = self.call(partial(self.target, **mapping))
         if self._group == STORES and not isinstance(opened, SecretStore):
-            raise broken(self._about.plugin, opened, "store")
+            raise broken(self._about.plugin, opened, "store", SecretStore)
         return opened
 
     def call(self, function: Opener) -> object:
@@ -196,9 +197,13 @@ def check(config: Config, store: str) -> None:
     contained(validate, store)
 
 
-def broken(plugin: str, opened: object, wanted: str) -> PluginError:
-    """Return the error for a plugin that returned an object of the wrong kind."""
-    return PluginError(f"The plugin {plugin} is broken: it returned {type(opened).__name__}, which is no {wanted}")
+def broken(plugin: str, opened: object, wanted: str, protocol: type) -> PluginError:
+    """Return the error for a plugin that returned an object of the wrong kind, with the methods that it lacks."""
+    title = type(opened).__name__ if type(opened).__module__ == "builtins" else class_title(type(opened))
+    methods = [name for name in vars(protocol) if not name.startswith("_")]
+    lacking = " and ".join(f"{name}()" for name in methods if not callable(getattr(opened, name, None)))
+    fault = f"it returned {title}, which is no {wanted}{lacking and f': it has no {lacking}'}"
+    return PluginError(f"The plugin {plugin} is broken: {fault}")
 
 
 def offers(group: str, plugin: str) -> bool:

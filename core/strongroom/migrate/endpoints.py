@@ -215,7 +215,7 @@ class Endpoints:
             elif isinstance(opened, Importer):
                 self._sources[name] = self._kept(name, ImporterSource(opened, name, self._limit))
             else:
-                raise plugins.broken(plugin, opened, "importer and no store")
+                raise plugins.broken(plugin, opened, "importer and no store", Importer)
         return self._sources[name]
 
     def restorable(self, name: str) -> GuardedStore:
@@ -254,7 +254,7 @@ class Endpoints:
                 self._targets[name] = self._kept(name, ExporterStore.guarded(opened, name, self._limit))
                 self._exporters.add(name)
             else:
-                raise plugins.broken(plugin, opened, "exporter and no store")
+                raise plugins.broken(plugin, opened, "exporter and no store", Exporter)
         return self._targets[name]
 
     def reopen_local(self, name: str) -> None:

@@ -372,7 +372,7 @@ def _open_plugin(config: Config, path: str) -> Rotator | ServiceRotator:
     opened = open_plugin(opener, about.plugin, "rotator")
     if isinstance(opened, ServiceRotator | Rotator):
         return opened
-    raise plugins.broken(about.plugin, opened, "rotator")
+    raise plugins.broken(about.plugin, opened, "rotator", Rotator)
 
 
 def check_rotation(config: Config, path: str) -> None:

@@ -316,6 +316,17 @@ class ProbedStore(Protocol):
         ...
 
 
+def class_title(kind: type) -> str:
+    """Return the class and its author's line, as MODULE.CLASS (FILE:LINE), for messages."""
+    import inspect
+
+    title = f"{kind.__module__}.{kind.__qualname__}"
+    try:
+        return f"{title} ({inspect.getsourcefile(kind)}:{inspect.getsourcelines(kind)[1]})"
+    except (OSError, TypeError):
+        return title
+
+
 def traits_of(store: object, owner: str) -> Traits:
     """Return the traits of a store or of a class of stores, or the defaults if it has none.
 
@@ -328,12 +339,12 @@ def traits_of(store: object, owner: str) -> Traits:
     """
     traits = getattr(store, "traits", Traits())
     kind = store if isinstance(store, type) else type(store)
-    title = f"{kind.__module__}.{kind.__qualname__}"
     if not isinstance(traits, Traits):
-        raise PluginError(f"{owner}: `traits` of {title} must be a strongroom.store.Traits. Fix the plugin")
+        raise PluginError(f"{owner}: `traits` of {class_title(kind)} must be a strongroom.store.Traits. Fix the plugin")
     if traits.protocol > PROTOCOL_VERSION:
+        needs = f"{class_title(kind)} needs store protocol {traits.protocol}"
         raise PluginError(
-            f"{owner}: {title} needs store protocol {traits.protocol}, and this Strongroom has {PROTOCOL_VERSION}. "
+            f"{owner}: {needs}, and this Strongroom has {PROTOCOL_VERSION}. "
             "Upgrade strongroom, or install an older version of the plugin"
         )
     return traits

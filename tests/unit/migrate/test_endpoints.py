@@ -119,8 +119,16 @@ def test_a_name_of_two_distributions_is_refused(install):
 @pytest.mark.parametrize(
     ("end", "group", "says"),
     [
-        ("source", IMPORTERS, "plugin safe is broken: it returned object, which is no importer and no store"),
-        ("target", EXPORTERS, "plugin safe is broken: it returned object, which is no exporter and no store"),
+        (
+            "source",
+            IMPORTERS,
+            "plugin safe is broken: it returned object, which is no importer and no store: it has no items",
+        ),
+        (
+            "target",
+            EXPORTERS,
+            "plugin safe is broken: it returned object, which is no exporter and no store: it has no write",
+        ),
     ],
 )
 def test_a_plugin_that_gives_neither_is_broken(install, end, group, says):

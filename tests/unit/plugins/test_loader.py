@@ -307,6 +307,26 @@ class TestBroken:
         assert words in message
         assert CANARY not in message
 
+    def test_method_that_the_plugin_lacks_is_named(self, search_path):
+        """With the class and its line."""
+        source = "class Corp:\n    def read(self, path): ...\n\ndef open_corp(): return Corp()"
+        search_path.install("corp-secrets", {"corp": "corp_store:open_corp"}, modules={"corp_store": source})
+        title = f"corp_store.Corp ({search_path.file('corp_store')}:1)"
+        assert refusal("corp").endswith(f"it returned {title}, which is no store: it has no close()")
+
+    @pytest.mark.parametrize("traits", ["{'local': True}", "Traits(protocol=99)"])
+    def test_class_with_wrong_traits_is_named_with_its_line(self, search_path, traits):
+        source = f"""\
+            from strongroom.store import Traits
+
+            class Corp:
+                traits = {traits}
+
+            def open_corp() -> Corp: ...
+        """
+        search_path.install("corp-secrets", {"corp": "corp_store:open_corp"}, modules={"corp_store": source})
+        assert f"corp_store.Corp ({search_path.file('corp_store')}:3)" in refusal("corp")
+
     @pytest.mark.parametrize(
         ("source", "words"),
         [
