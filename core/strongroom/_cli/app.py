@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,7 +17,10 @@ from strongroom._cli import registry
 from strongroom._cli.exit_codes import ExitCode, code_of
 from strongroom._cli.options import Invocation, complete
 from strongroom._cli.terminal import output, streams, usage_errors
-from strongroom.errors import PluginError, StrongroomError
+from strongroom.errors import StrongroomError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 
 class _Commands(click.Group):
@@ -42,14 +45,14 @@ class _Commands(click.Group):
         width = max(len(name) for names in groups.values() for name in names)
         for group, names in groups.items():
             with formatter.section(group):
-                formatter.write_dl([(name.ljust(width), self._summary(name)) for name in names])
+                formatter.write_dl([(name.ljust(width), registry.summary(name)) for name in names])
 
-    def _summary(self, name: str) -> str:
-        try:
-            command = registry.load(name)
-        except PluginError as error:
-            return str(error)
-        return command.get_short_help_str() if command else ""
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        names = [name for name in registry.names() if name.startswith(incomplete)]
+        commands = [CompletionItem(name, help=registry.summary(name)) for name in names]
+        return [*commands, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Exit codes"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -69,6 +70,9 @@ PLUGIN_GROUP = "Operate"
 
 _BUILT_IN = {name: target for commands in GROUPS.values() for name, target in commands.items()}
 
+_LONGEST_LOAD = 1.0
+"""Seconds that a list of the commands waits for the module of a plugin."""
+
 _SUMMARY_LENGTH = 100
 """Length limit of a command's summary, in characters."""
 
@@ -107,6 +111,19 @@ def load(name: str) -> click.Command | None:
         raise PluginError(f"The plugin {name} is broken: {type(command).__name__} is not a click command")
     _set_summary(command)
     return command
+
+
+def summary(name: str) -> str:
+    """Return a command's summary for a list, or its fault; the empty string if a plugin takes too long to load."""
+    from strongroom.store import in_daemon
+
+    try:
+        command = load(name) if is_built_in(name) else in_daemon(partial(load, name), name).result(_LONGEST_LOAD)
+    except TimeoutError:
+        return ""
+    except PluginError as error:
+        return str(error)
+    return command.get_short_help_str() if command else ""
 
 
 def _plugin_commands() -> Mapping[str, Callable[[], object]]:

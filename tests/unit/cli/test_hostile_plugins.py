@@ -5,11 +5,15 @@ import os
 import re
 import subprocess
 import sys
+import threading
+import types
 from pathlib import Path
 
 import click
 import pytest
 
+from strongroom._cli import registry
+from strongroom._cli.app import strongroom
 from strongroom._cli.exit_codes import ExitCode
 from strongroom.migrate._execution import parallel
 
@@ -195,6 +199,27 @@ def test_command_ends_although_its_plugin_hangs(search_path, command, name):
     assert done.code != 0
     assert "hostile" in done.err
     assert re.search("in time|all the time", done.err + done.out.decode())
+
+
+@pytest.mark.parametrize("source", ["import held\nheld.end.wait()", "raise ValueError"])
+def test_help_and_completion_list_a_command_that_cannot_be_loaded(search_path, command, monkeypatch, source):
+    """By name, and do not wait for an import that hangs. The other commands have their summaries."""
+    held = types.ModuleType("held")
+    held.end = threading.Event()
+    monkeypatch.setitem(sys.modules, "held", held)
+    monkeypatch.setattr(registry, "_LONGEST_LOAD", 0.1)
+    search_path.install(
+        "hostile", {"fetch": "fetching:fetch"}, group="strongroom.commands", modules={"fetching": source}
+    )
+    try:
+        done = command("--help")
+        completed = {item.value for item in strongroom.shell_complete(click.Context(strongroom), "")}
+    finally:
+        held.end.set()
+    assert done.code == 0
+    assert re.search(r"^  fetch ", done.out.decode(), re.MULTILINE)
+    assert b"Check the health of every store" in done.out
+    assert {"fetch", "get"} <= completed
 
 
 HANGING_PARTS = """
