@@ -93,6 +93,9 @@ class TestVault(DevServer, Provisioning):
     Args:
         folder: keeps the data there; see `DevServer`.
         audit: file of an audit device, which `requests` reads.
+
+    Attributes:
+        audit_file: the same file, or None.
     """
 
     __test__ = False  # not a class of tests, despite its name
