@@ -75,7 +75,7 @@ def close() -> None:
 
 
 async def aclose() -> None:
-    """`close`, off the event loop."""
+    """Close the default manager off the event loop, if there is one. The next call creates another."""
     if (manager := set_default_manager(None)) is not None:
         await manager.aclose()
 

@@ -101,7 +101,6 @@ class CredentialSource:
         return None if pending is None else ServerLogin(self.path, pending)
 
     async def aafter_refusal(self, way: Reread) -> ServerLogin | None:
-        """`after_refusal`, off the event loop."""
         return await asyncio.to_thread(self.after_refusal, way)
 
     def _noted(self, data: object) -> ServerLogin:
@@ -150,7 +149,6 @@ class CredentialSource:
     async def aconnect(
         self, open_: Callable[[ServerLogin], Awaitable[_T]], refuses: Callable[[Exception], bool]
     ) -> tuple[_T, ServerLogin]:
-        """`connect`, for an asynchronous driver."""
         login = await self.acurrent()
         try:
             return await open_(login), login

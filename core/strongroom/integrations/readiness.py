@@ -42,7 +42,7 @@ async def await_ready(
     *,
     timeout: float = 60.0,  # noqa: ASYNC109  # the last round decides which error is raised
 ) -> None:
-    """`wait_ready`, off the event loop."""
+    """Resolve every row of `[secrets]` off the event loop, and again until all resolve. Arguments: see `wait_ready`."""
     wait = _Wait(manager, timeout)
     # No event: a store does not tell that it is back.
     while (pause := await asyncio.wrap_future(in_daemon(wait.resolve, "strongroom readiness"))) is not None:  # noqa: ASYNC110

@@ -140,7 +140,6 @@ def test_token_is_renewed_before_its_lease_ends(server, keep, caplog):
 
 
 def test_long_lease_is_renewed_every_hour(server, keep):
-    """As the guide says."""
     server.logs_in(ttl=30 * 24 * 3600)
     server.renews(ttl=30 * 24 * 3600)
     kept = keep(APPROLE)
