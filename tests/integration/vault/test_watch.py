@@ -139,8 +139,8 @@ def test_an_empty_folder_confirms_no_absence(openbao, kv2, opened):
     assert {type(error) for error in found.values()} == {SecretNotFoundError}
 
 
-def test_five_hundred_unchanged_secrets_cost_one_request_a_look(openbao, kv2, audited):
-    paths = [f"app/{number}" for number in range(500)]
+def test_unchanged_secrets_cost_one_request_a_look(openbao, kv2, audited):
+    paths = [f"app/{number}" for number in range(120)]
     with _manager(openbao, kv2) as manager:
         store = parts_of(manager).chain.links[0].connection.open()
         for path, error in store.write_many((path, {"k": "v"}) for path in paths):
@@ -151,11 +151,11 @@ def test_five_hundred_unchanged_secrets_cost_one_request_a_look(openbao, kv2, au
         for _ in range(3):
             look()
         assert audited.requests(kv2) == [("list", "detailed-metadata/app/")] * 3
-        openbao.put("app/250", {"k": "w"}, mount=kv2)
+        openbao.put("app/100", {"k": "w"}, mount=kv2)
         audited.requests(kv2)
         look()
-        assert audited.requests(kv2) == [("list", "detailed-metadata/app/"), ("read", "data/app/250")]
-    assert [(change.path, change.old_version, change.new_version) for change in changes] == [("app/250", 1, 2)]
+        assert audited.requests(kv2) == [("list", "detailed-metadata/app/"), ("read", "data/app/100")]
+    assert [(change.path, change.old_version, change.new_version) for change in changes] == [("app/100", 1, 2)]
 
 
 def test_a_recreated_secret_with_an_old_number_is_a_change(openbao, kv2):
