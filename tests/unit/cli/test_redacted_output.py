@@ -2,15 +2,18 @@
 
 import pytest
 
-from strongroom._cli.read.redacted_output import LONGEST_LINE, OVERLAP, complete
+from strongroom._cli.read import redacted_output
+from strongroom._cli.read.redacted_output import OVERLAP, complete
 from strongroom._fingerprints import Fingerprints
 
 VALUE = b"canary-real-value-77"
+LONGEST_LINE = 2 * OVERLAP
 SIZE = LONGEST_LINE + OVERLAP
 
 
 @pytest.mark.parametrize("offset", [-len(VALUE), -len(VALUE) + 1, -10, -1, 0, 1])
-def test_a_value_at_the_cut_of_a_very_long_line_is_masked(offset):
+def test_a_value_at_the_cut_of_a_very_long_line_is_masked(monkeypatch, offset):
+    monkeypatch.setattr(redacted_output, "LONGEST_LINE", LONGEST_LINE)
     known = Fingerprints(binary=True)
     known.add(VALUE)
     start = LONGEST_LINE + offset

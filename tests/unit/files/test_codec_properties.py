@@ -105,14 +105,6 @@ def held(codec, secrets):
     return taken
 
 
-@pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.name)
-@given(secrets=contents)
-def test_what_is_encoded_is_decoded(codec, secrets):
-    """All paths, keys, values and types."""
-    taken = held(codec, secrets)
-    assert same(codec.decode(codec.encode(taken, b"")), taken)
-
-
 legal_keys = st.from_regex(r"[-._a-zA-Z0-9]{1,8}", fullmatch=True).filter(lambda key: key not in {".", ".."})
 legal = st.dictionaries(paths, st.dictionaries(legal_keys, scalars, min_size=1, max_size=3), min_size=1, max_size=3)
 
@@ -137,10 +129,12 @@ def test_formats_with_types_hold_every_hard_input(codec, case):
 
 @pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.name)
 @given(before=contents, after=contents)
-def test_a_rewrite_holds_what_it_should_and_no_more(codec, before, after):
-    """What the file held before does not shine through."""
+def test_what_is_encoded_is_decoded(codec, before, after):
+    """All paths, keys, values and types; what the file held before does not shine through."""
     before, after = held(codec, before), held(codec, after)
-    assert same(codec.decode(codec.encode(after, codec.encode(before, b""))), after)
+    first = codec.encode(before, b"")
+    assert same(codec.decode(first), before)
+    assert same(codec.decode(codec.encode(after, first)), after)
 
 
 @pytest.mark.parametrize("codec", CODECS[:4], ids=lambda codec: codec.name)
