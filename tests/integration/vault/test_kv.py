@@ -169,14 +169,14 @@ def test_secret_that_somebody_wrote_as_null_is_one_without_a_key(openbao, open_g
 
 
 @pytest.mark.parametrize("levels", [70, 400, 600, 5000])
-def test_secret_that_is_nested_too_deeply_is_invalid_data_and_no_outage(own_openbao, levels):
+def test_secret_that_is_nested_too_deeply_is_invalid_data_and_no_outage(openbao, kv2, levels):
     """The engine takes it. It can be written over and deleted, and the rest of a batch is read."""
-    front = GuardedStore(open_vault(url=own_openbao.url, token=own_openbao.token), "vault")
+    front = GuardedStore(open_vault(url=openbao.url, token=openbao.token, mount=kv2), "vault")
     front.write("app", {"k": "v"})
     body = b'{"data":{"k":' + b"[" * levels + b"]" * levels + b"}}"
     for undo in (lambda: front.delete("deep"), lambda: front.write("deep", {"k": "v"})):
-        headers = {"X-Vault-Token": own_openbao.token}
-        url = f"{own_openbao.url}/v1/secret/data/deep"
+        headers = {"X-Vault-Token": openbao.token}
+        url = f"{openbao.url}/v1/{kv2}/data/deep"
         assert urllib3.request("POST", url, body=body, headers=headers).status == 200
         with pytest.raises(InvalidDataError, match=r"deep .*nested too deeply"):
             front.read("deep")
