@@ -108,6 +108,14 @@ def renewed_lease(lease: TokenLease, began: float, ttl: float, draw: float, *, r
     )
 
 
+def is_half_gone(lease: TokenLease) -> bool:
+    """Return True if a lease that was just looked up can be renewed, and less than half of its full length is left.
+
+    Each process plans its renewal from its own start. Of processes that all end before, none would renew the token.
+    """
+    return lease.renewable and lease.ttl < lease.full_ttl / 2
+
+
 def next_step(lease: TokenLease) -> tuple[LeaseStep, float] | None:
     """Return the next step and its time, which may be past; None if no step is needed or possible."""
     if not math.isfinite(lease.ttl):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from strongroom.errors import StoreError
-from strongroom.store import time_limit
+from strongroom.store import remaining, time_limit
 from strongroom.store.jitter import random_factor
 from strongroom_vault.auth import Send
 from strongroom_vault.http.hvac_adapter import requests
@@ -18,6 +19,7 @@ from strongroom_vault.session.lifetime import (
     LeaseStep,
     TokenLease,
     after_failure,
+    is_half_gone,
     new_lease,
     next_step,
     renewed_lease,
@@ -34,7 +36,10 @@ _RENEW = "auth/token/renew-self"
 
 _FIRST_LOOKUP = 1.0
 """Seconds from a token's first use to the lookup of its life, if that is unknown. Its lease may be a few seconds long.
-A process that ends sooner need not know, and a lookup spends one of the token's uses if they are counted."""
+A process that ends sooner looks it up at its end."""
+
+_FINISH_LIMIT = 2.0
+"""How long the end of a process may take for its token, in seconds."""
 
 _STEP_LIMIT = 10.0
 """How long one step may take, in seconds: longer than the election of a leader."""
@@ -84,6 +89,22 @@ class Renewal:
             return LEAST_PAUSE  # another thread has logged in meanwhile
         return None if self._next is None else max(LEAST_PAUSE, self._next[1] - self._clock())
 
+    def finish(self, send: Send) -> None:
+        """Renew a token that is used for the last time and was not looked up yet, if less than half of it is left.
+
+        A login tells the life of its token, which is revoked or replaced: only a token that was given is looked up.
+        """
+        active = self._tokens.active
+        if active is None or active.token is None or active.lease is not None or not active.accepted:
+            return
+        with time_limit(min(remaining(), _FINISH_LIMIT)), suppress(StoreError):
+            began = self._clock()
+            reply = send(requests().token.lookup_self(), token=active.token)
+            life = member(document(reply), "data") if reply.status == 200 else None
+            if life is not None and is_half_gone(lease := self._looked_up(life, began)):
+                active.lease = lease
+                self._take(send, LeaseStep.RENEW, active)
+
     def _begin(self, active: ActiveToken) -> None:
         self._active, self._failures = active, 0
         if active.lease is None:
@@ -130,7 +151,10 @@ class Renewal:
             if life is None:
                 self._failed(LeaseStep.LOOK_UP, active, "the reply is not Vault's")
             else:
-                self._follow(active, self._looked_up(life, began))
+                lease = self._looked_up(life, began)
+                self._follow(active, lease)
+                if active.lease is lease and is_half_gone(lease):
+                    self._take(send, LeaseStep.RENEW, active)
         elif reply.status == 403 and self._token_check.is_good(send, active, _LOOKUP):
             # A policy may allow renewal without lookup, and a renewal tells the life that it gives.
             self._renew(send, active)

@@ -15,6 +15,7 @@ from strongroom.errors import PermissionDeniedError, StoreError, StrongroomError
 from strongroom.secret import SensitiveStr
 from strongroom.store import fork_safe_lock, remaining, time_limit
 from strongroom.store.deadline import boot_time, fail_fast
+from strongroom.store.exit_hook import call_at_exit
 from strongroom_vault.auth import Auth
 from strongroom_vault.auth.credential import exposed
 from strongroom_vault.errors import VaultAuthenticationError
@@ -144,9 +145,17 @@ class Session:
         reset_if_forked(self)
         with time_limit(min(remaining(), _CLOSE_LIMIT)), fail_fast():
             self.renewer.stop(min(remaining(), _STOP_LIMIT))
+            self.finish()
             for active in self.tokens.close():
                 self._warn_unrevoked(active)
             self._driver.close()
+
+    def finish(self) -> None:
+        """Renew a token that was given at the end of the process, once, if less than half of its life is left."""
+        if self in _unfinished and self.process == os.getpid():
+            _unfinished.discard(self)
+            with fail_fast():
+                self.renewal.finish(self.send)
 
     def _warn_unrevoked(self, active: ActiveToken) -> None:
         """Warn of a token that the server refused to revoke, unless it is no longer valid."""
@@ -296,6 +305,9 @@ class Session:
             self._watched = active
             if self.renewal.has_work(active):
                 self.renewer.wake()
+                if active.lease is None:
+                    _unfinished.add(self)
+                    call_at_exit(_finish)
         return active
 
     def _checked(self, active: ActiveToken, request: ApiRequest, reply: Reply, settled: bool = False) -> Reply:  # noqa: FBT001, FBT002  # as `request` got it
@@ -357,6 +369,15 @@ def _revoke(driver: Driver, cluster: Cluster, namespace: str | None, token: Sens
     """Revoke a token. The active node does that, so that no state of the cluster is needed."""
     request = requests().token.revoke_self().over_http(namespace, token, idempotent=True)
     return driver.run(exchange(request, cluster, remaining))
+
+
+_unfinished: WeakSet[Session] = WeakSet()
+"""The sessions with a token that was given, and that nobody has closed."""
+
+
+def _finish() -> None:
+    for session in list(_unfinished):
+        session.finish()
 
 
 class _Forkable(Protocol):

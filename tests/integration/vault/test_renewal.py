@@ -2,9 +2,13 @@
 
 import json
 import logging
+import os
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -27,6 +31,7 @@ from strongroom_vault.session.renewal import Renewal
 from strongroom_vault.session.session import Session
 from strongroom_vault.session.token_check import TokenCheck
 from strongroom_vault.session.tokens import Tokens
+from support.clock import LONG
 
 APPROLE = AppRole(role_id="role", secret_id="s3cret")
 
@@ -277,6 +282,73 @@ def test_given_token_is_looked_up_once(server, keep, caplog):
     assert wait_out(kept) == pytest.approx(71.67, abs=0.1)
     assert server.asked == ["lookup-self", "renew-self", "renew-self"]
     assert not warnings_of(caplog)
+
+
+HALF_GONE = {"creation_ttl": 60, "period": 60, "renewable": True, "expire_time": "2026-01-02T03:04:05Z", "num_uses": 0}
+
+
+def test_given_token_with_less_than_half_of_its_period_left_is_renewed_at_once(server, keep):
+    """Each process plans from its own start, and one that ends before its plan would never renew the token."""
+    server.looks_up(ttl=29, **HALF_GONE)
+    server.renews(ttl=60)
+    kept = keep(StaticToken("s.given"))
+    kept.current()
+    assert wait_out(kept) == 1
+    assert server.asked == ["lookup-self", "renew-self"]
+    assert wait_out(kept) == pytest.approx(43, abs=0.1)
+
+
+def test_given_token_whose_renewal_brings_less_than_half_is_not_renewed_again_at_once(server, keep):
+    server.looks_up(ttl=5, **HALF_GONE)
+    server.renews(ttl=20)
+    kept = keep(StaticToken("s.given"))
+    kept.current()
+    wait_out(kept)
+    assert wait_out(kept) == pytest.approx(14.3, abs=0.1)
+    assert server.asked == ["lookup-self", "renew-self", "renew-self"]
+
+
+@pytest.mark.parametrize(
+    ("end", "life", "renewed"),
+    [
+        *[(end, {"ttl": 29}, True) for end in ("close", "exit", "unclosed", "get", "run", "check")],
+        ("exit", {"ttl": 30}, False),
+        ("exit", {"ttl": 29, "renewable": False}, False),
+        ("exit", {"ttl": 29, "num_uses": 3}, False),
+        ("exit", {"ttl": 0, "creation_ttl": 0, "period": None, "expire_time": None}, False),
+    ],
+)
+def test_short_process_renews_a_given_token_at_its_end(server, fault_server, stored, life, renewed, end, tmp_path):
+    """Of a library and of a command. It knows nothing of the token's life before."""
+    fault_server.answers[:] = [server.answer]
+    server.replies["k"] = 200, json.loads(stored(k="v").partition(b"\r\n\r\n")[2])
+    server.replies["secret"] = 200, {"data": {"type": "kv", "path": "secret/", "options": {"version": "2"}}}
+    server.looks_up(**{**HALF_GONE, **life})
+    server.renews(ttl=60)
+    (tmp_path / "strongroom.toml").write_text('chain = ["vault"]\n[secrets]\nK = { at = "app/k#k" }\n')
+    cli = [str(Path(sys.executable).with_name("strongroom")), "--config", "strongroom.toml"]
+    words = {
+        "close": ["-c", "from strongroom import *; assert get_secret('app/k', 'k') == 'v'; close()"],
+        "exit": ["-c", "from strongroom import *; assert get_secret('app/k', 'k') == 'v'"],
+        "unclosed": ["-c", "from strongroom import *; kept = SecretsManager(); kept.get_secret('app/k', 'k')"],
+        "get": [*cli, "get", "app/k", "k"],
+        "run": [*cli, "run", "--", "true"],
+        "check": [*cli, "check"],
+    }[end]
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "VAULT_ADDR": fault_server.url}
+    done = subprocess.run(
+        [sys.executable, *words],
+        cwd=tmp_path,
+        env={**environment, "VAULT_TOKEN": "s.given"},
+        capture_output=True,
+        text=True,
+        timeout=LONG,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert server.asked.count("lookup-self") == 1
+    assert server.asked.count("renew-self") == renewed
+    assert "Traceback" not in done.stderr
 
 
 def test_given_token_without_an_end_is_left_alone(server, keep, caplog):

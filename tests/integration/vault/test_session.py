@@ -191,13 +191,13 @@ def test_token_that_cannot_be_renewed_is_warned_of(openbao, caplog):
     front.close()
 
 
-def test_short_use_of_a_given_token_asks_nothing_about_it(fresh_openbao):
-    """No lookup, no renewal, and no use of it spent."""
+def test_short_use_of_a_given_token_looks_it_up_once_and_renews_no_fresh_one(fresh_openbao):
+    """The lookup tells whether less than half of its period is left."""
     role, token = Role(fresh_openbao), fresh_openbao.issue_token({"secret/data/*": ["read"]})
     front = GuardedStore(open_vault(url=fresh_openbao.url, token=token), "vault")
     front.read("mine/app")
     front.close()
-    assert (role.lookups, role.renewals) == (0, 0)
+    assert (role.lookups, role.renewals) == (1, 0)
     assert not renewers()
 
 
