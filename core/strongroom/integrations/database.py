@@ -23,7 +23,7 @@ _ACCESS_DENIED = frozenset({1044, 1045, 1698, 3118, 3159, 4151})
 """MySQL's and MariaDB's error numbers for a refused login: unknown user, wrong password, locked account."""
 
 
-_SERVER_OPTIONS = ("host", "hostaddr", "service", "unix_socket", "unix_socket_path")
+_SERVER_OPTIONS = ("host", "hostaddr", "service", "unix_socket", "unix_socket_path", "connection_pool")
 """The options of libraries that name a server."""
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:(?P<user>[^/?#]*)@)?(?P<hosts>[^/?#@]*)(?P<rest>[/?#].*)?", re.DOTALL)
@@ -77,6 +77,11 @@ def account(login: ServerLogin) -> dict[str, str]:
     return {"user": user, "password": password}
 
 
+def names_server(options: Mapping[str, Any]) -> bool:
+    """Return True if an option of a library names a server."""
+    return any(options.get(key) for key in _SERVER_OPTIONS)
+
+
 def server(login: ServerLogin, option: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the `host` and `port` that the secret has; nothing if an option names the server.
 
@@ -88,7 +93,7 @@ def server(login: ServerLogin, option: str, options: Mapping[str, Any]) -> dict[
     Raises:
         ConfigurationError: neither the secret nor an option names a server.
     """
-    if any(options.get(key) for key in _SERVER_OPTIONS):
+    if names_server(options):
         return {}
     found: dict[str, Any] = {
         key: as_unicode(login.data[key], login.path, key).reveal() for key in ("host", "port") if login.data.get(key)

@@ -24,7 +24,7 @@ from strongroom._manager import SecretsManager
 from strongroom.encoding import as_unicode
 from strongroom.errors import ConfigurationError, InvalidDataError
 from strongroom.integrations.credentials import CredentialSource, ServerLogin
-from strongroom.integrations.database import server, url
+from strongroom.integrations.database import names_server, server, url
 
 
 class CredentialProvider(_CredentialProvider):
@@ -78,7 +78,7 @@ def _pair(login: ServerLogin) -> tuple[str] | tuple[str, str]:
 
 def _with_server(source: CredentialSource, options: dict[str, Any]) -> dict[str, Any]:
     """Return the options with the server of the secret, unless one of them names a server."""
-    if any(options.get(key) for key in ("host", "unix_socket_path", "connection_pool")):
+    if names_server(options):
         return options
     login = source.current()
     if not login.data.get("url"):

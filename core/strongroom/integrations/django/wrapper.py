@@ -12,7 +12,7 @@ from django.db.utils import Error
 
 from strongroom._manager import SecretsManager
 from strongroom.integrations.credentials import CredentialSource, ServerLogin
-from strongroom.integrations.database import account, is_refusal, server, url, url_parts
+from strongroom.integrations.database import account, is_refusal, names_server, server, url, url_parts
 from strongroom.secrets_manager import default_manager
 from strongroom.store import fork_safe_lock
 
@@ -69,7 +69,7 @@ class CredentialWrapper(_Wrapper):
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         def open_(login: ServerLogin) -> Any:
             found = _parameters(login, conn_params)
-            kept = ("user", "password") if conn_params.get("host") else ("host", "port", "user", "password")
+            kept = ("user", "password") if names_server(conn_params) else ("host", "port", "user", "password")
             known = {key: found[key] for key in kept if found.get(key) is not None}
             if "port" in conn_params:
                 known.pop("port", None)
