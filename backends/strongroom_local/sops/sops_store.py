@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -170,6 +171,7 @@ class SopsStore:
 
         Return the outcome of each path that half of the time left was enough for, and of one at least.
         """
+        until = time.monotonic() + remaining() / 2  # the check runs sops too
         try:
             with lock_folder(self._file.parent, remaining()) as folder:
                 try:
@@ -183,7 +185,7 @@ class SopsStore:
                 }
                 todo = {path: data for path, data in wanted.items() if path not in outcomes}
                 if todo:
-                    made, edited = self._edited(content, tree, todo)
+                    made, edited = self._edited(content, tree, todo, until)
                     self._check(edited, tree, made)
                     folder.replace(self._file.name, edited)
                     outcomes |= dict.fromkeys(made)
@@ -201,17 +203,18 @@ class SopsStore:
             return outcomes
         raise failure
 
-    def _edited(self, content: bytes | None, tree: dict[str, Any], todo: _Wanted) -> tuple[_Wanted, bytes]:
-        """Return the secrets that were edited, and the new content."""
+    def _edited(
+        self, content: bytes | None, tree: dict[str, Any], todo: _Wanted, until: float
+    ) -> tuple[_Wanted, bytes]:
+        """Return the secrets that were edited, none of them begun after `until` but the first, and the new content."""
         if content is None:
             data = {path: value for path, value in todo.items() if value is not None}
             return todo, self._sops.encrypt(data, self._file, self._recipients)
         made: _Wanted = {}
-        enough = remaining() / 2  # the check runs sops too
 
         def steps() -> Iterator[SopsEdit]:
             for path, data in todo.items():
-                if made and remaining() < enough:
+                if made and time.monotonic() > until:
                     return
                 made[path] = data
                 yield from [SopsEdit((path,), removed=True)] if data is None else _changes(path, tree.get(path), data)

