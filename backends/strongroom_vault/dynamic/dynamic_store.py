@@ -86,7 +86,7 @@ def _checked_paths(paths: Mapping[str, str]) -> dict[str, str]:
 
 
 @dataclass(eq=False)
-class Role:
+class DatabaseRole:
     """One row of `paths`, and its credentials in use: one thread at a time creates new ones, for all."""
 
     path: str
@@ -138,7 +138,7 @@ class VaultDynamic:
 
     def _clear(self) -> None:
         self._lock = RLock()
-        self.roles = {path: Role(role_path, LoginBackoff(self._clock)) for path, role_path in self._paths.items()}
+        self.roles = {path: DatabaseRole(role_path, LoginBackoff(self._clock)) for path, role_path in self._paths.items()}
         self._leased: list[IssuedCredentials] = []
 
     def reset(self) -> None:
@@ -191,18 +191,18 @@ class VaultDynamic:
             self.renewer.wake()
         return Secret(path, credentials.data, ttl=max(0.0, credentials.serves_until - at))
 
-    def _living(self, role: Role) -> IssuedCredentials | None:
+    def _living(self, role: DatabaseRole) -> IssuedCredentials | None:
         """Return the credentials in use, if they work as far as is known."""
         current = role.credentials
         good = current is not None and current.token is self.session.active_token and self._clock() < current.ends
         return current if good else None
 
-    def _serving(self, role: Role) -> IssuedCredentials | None:
+    def _serving(self, role: DatabaseRole) -> IssuedCredentials | None:
         """Return the credentials in use, if they may serve reads."""
         current = self._living(role)
         return current if current is not None and self._clock() < current.serves_until else None
 
-    def _replacement(self, path: str, role: Role) -> IssuedCredentials:
+    def _replacement(self, path: str, role: DatabaseRole) -> IssuedCredentials:
         """Return new credentials, or those in use if none can be created."""
         try:
             role.backoff.check()
