@@ -32,7 +32,7 @@ port = 5432
 COMMANDS = [
     ("get", "get --json database/connection"),
     ("get", "get --json database/connection#port"),
-    ("set", "set database/connection --json document.json"),
+    ("set", "set database/connection --from-json document.json --json"),
     ("delete", "delete database/connection --json"),
     ("history", "history database/connection --json"),
     ("diff", "diff database/connection --versions 1 1 --json --reveal"),

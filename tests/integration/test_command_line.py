@@ -106,9 +106,9 @@ CASES = [
         at="written/{own}",
     ),
     Case("set written/{own} password=@value.txt", writes=True, at="written/{own}"),
-    Case("set written/{own} --json document.json", writes=True, at="written/{own}"),
+    Case("set written/{own} --from-json document.json", writes=True, at="written/{own}"),
     Case(
-        "set written/{own} --json -",
+        "set written/{own} --from-json -",
         piped=DOCUMENT,
         asked=("then Ctrl-D: ", f"{DOCUMENT}\n\x04"),
         writes=True,

@@ -101,7 +101,7 @@ def test_a_line_that_the_terminal_may_have_cut_is_refused(prompt):
 def test_a_document_is_typed_without_echo_too(terminal, end):
     """Until Ctrl-D: its values are as secret as one alone."""
     value = "canary" * 500
-    screen = terminal(sys.executable, "-c", PROGRAM, repr({"b": value}), "a", "--json", "-")
+    screen = terminal(sys.executable, "-c", PROGRAM, repr({"b": value}), "a", "--from-json", "-")
     screen.waits_for("Document of a, then Ctrl-D: ")
     assert not screen.echoes()
     screen.presses(f'{{"b":\r"{value}"\r}}'.encode() + end)

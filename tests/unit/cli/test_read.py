@@ -40,7 +40,7 @@ def test_null_has_no_bytes_but_json(command, kept):
 
 
 def test_a_piped_whole_secret_is_one_json_object(command):
-    """Nothing but its keys and values, types kept: what `set --json -` reads."""
+    """Nothing but its keys and values, types kept: what `set --from-json -` reads."""
     piped = command("get", "database/connection")
     assert json.loads(piped.out) == {"host": "db.example", "port": 5432, "password": "canary-7f3a"}
 
@@ -60,7 +60,7 @@ def test_a_secret_as_json_says_where_it_comes_from(command):
 
 
 def test_bytes_are_json_too(command, kept):
-    """In the form that `set --json -` reads."""
+    """In the form that `set --from-json -` reads."""
     kept.write("a", {"der": b"\x00\xff"})
     assert json.loads(command("get", "a#der", "--json").out)["value"] == {"strongroom:bytes": "AP8="}
 

@@ -100,7 +100,7 @@ def test_a_path_and_a_key_may_begin_with_a_hyphen(command, kept):
     assert command("set", "--yes", "--", "b", "-k", piped=b"1").code == 0
     assert command("set", "--", "-c#-k", piped=b"1").code == 0
     assert command("set", "--", "-d", "-k=@file").code == 0
-    assert command("set", "--json", "-", "--", "-e", piped=b'{"-k": "1"}').code == 0
+    assert command("set", "--from-json", "-", "--", "-e", piped=b'{"-k": "1"}').code == 0
     assert {path: kept.read(path).data for path in ("-a/x", "b", "-c", "-d", "-e")} == {
         "-a/x": {"k": "1"}, "b": {"-k": "1"}, "-c": {"-k": "1"}, "-d": {"-k": "1"}, "-e": {"-k": "1"},
     }  # fmt: skip
@@ -137,7 +137,7 @@ def test_an_empty_file_is_refused_unless_it_is_meant(command, kept):
 
 
 @pytest.mark.usefixtures("configured")
-@pytest.mark.parametrize("words", [("a", "b"), ("a", "--json", "-")])
+@pytest.mark.parametrize("words", [("a", "b"), ("a", "--from-json", "-")])
 def test_stdin_has_the_limit_of_a_file(script, words):
     """A wrong redirection must not take the machine's memory."""
     endless = 'ulimit -v 1000000; exec "$0" set "$@" </dev/zero'
@@ -189,12 +189,12 @@ def test_one_key_twice_is_refused(command, kept):
 
 
 def test_a_document_sets_many_keys_in_one_version(command, kept):
-    """What `get` prints where it is piped, `set --json -` takes: every type comes back as it was."""
+    """What `get` prints where it is piped, `set --from-json -` takes: every type comes back as it was."""
     data = {"text": "a\n", "port": 5432, "on": True, "none": None, "list": [1, "two"], "raw": b"\xff"}
     kept.write("a", data)
     printed = command("get", "a").out
     kept.write("b", {"other": "stays"})
-    done = command("set", "b", "--json", "-", piped=printed)
+    done = command("set", "b", "--from-json", "-", "--json", piped=printed)
     assert done.code == 0
     assert json.loads(done.out) == {
         "version": 1, "path": "b", "store": "memory", "keys": list(data), "secret_version": 2,
@@ -202,7 +202,7 @@ def test_a_document_sets_many_keys_in_one_version(command, kept):
     assert kept.read("b").data == {"other": "stays", **data}
     assert kept.read("b").version == 2
     Path("c.json").write_bytes(printed)
-    assert command("set", "c", "--json", "c.json").code == 0
+    assert command("set", "c", "--from-json", "c.json").code == 0
     assert kept.read("c").data == data
 
 
@@ -226,7 +226,7 @@ def test_a_document_that_is_none_is_refused_without_showing_it(command, kept, do
     """On stdin and in a file alike."""
     Path("document.json").write_bytes(document)
     for where, piped in (("-", document), ("document.json", b"")):
-        done = command("set", "a", "--json", where, piped=piped)
+        done = command("set", "a", "--from-json", where, piped=piped)
         assert (done.code, done.out) == (2, b"")
         assert said in done.err
         assert CANARY not in done.err
@@ -240,9 +240,9 @@ def test_what_get_prints_with_json_is_no_secret(command, kept, asked):
     printed = command("get", *asked, "--json").out
     Path("a.json").write_bytes(printed)
     for where, piped in (("-", printed), ("a.json", b"")):
-        done = command("set", "b", "--json", where, piped=piped)
+        done = command("set", "b", "--from-json", where, piped=piped)
         assert (done.code, done.out) == (2, b"")
-        assert "`strongroom get PATH | strongroom set PATH --json -`" in done.err
+        assert "`strongroom get PATH | strongroom set PATH --from-json -`" in done.err
         assert CANARY not in done.err
     assert list(kept.list_entries("")) == ["a"]
 
@@ -250,7 +250,7 @@ def test_what_get_prints_with_json_is_no_secret(command, kept, asked):
 @pytest.mark.parametrize("words", [(), ("a", "b"), ("a", f"b={CANARY}"), ("--nonsense",)])
 def test_a_document_stands_beside_a_path_alone(command, kept, words):
     """It has the keys already."""
-    done = command("set", *words, "--json", "-", piped=b'{"a": 1}')
+    done = command("set", *words, "--from-json", "-", piped=b'{"a": 1}')
     assert (done.code, CANARY in done.err) == (2, False)
     assert list(kept.list_entries("")) == []
 
@@ -270,6 +270,14 @@ def test_delete_removes_the_secret_and_says_from_where(command, kept):
     assert list(kept.list_entries("")) == []
     kept.undelete("app/config", 1)
     assert kept.read("app/config").data == {"password": CANARY}
+
+
+def test_json_is_a_switch_of_set_as_elsewhere(command, kept):
+    """Wherever the values come from."""
+    done = command("set", "a", "b", "--json", piped=b"c")
+    assert (done.code, kept.read("a").data) == (0, {"b": "c"})
+    shown = {"version": 1, "path": "a", "store": "memory", "keys": ["b"], "secret_version": 1}
+    assert json.loads(done.out) == shown
 
 
 def test_delete_as_json_says_what_was_done(command, kept):
@@ -300,7 +308,7 @@ def production(monkeypatch):
 
 
 @pytest.mark.usefixtures("production")
-@pytest.mark.parametrize("arguments", [("set", "a", "b"), ("set", "a", "--json", "-"), ("delete", "a")])
+@pytest.mark.parametrize("arguments", [("set", "a", "b"), ("set", "a", "--from-json", "-"), ("delete", "a")])
 def test_in_production_a_write_without_a_terminal_needs_yes(command, kept, arguments):
     """It says what it would have done, and does nothing."""
     kept.write("a", {"old": "value"})

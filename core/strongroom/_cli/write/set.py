@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from strongroom._cli.options import Invocation, complete, current, store_option, yes_option
+from strongroom._cli.options import Invocation, complete, current, json_option, store_option, yes_option
 from strongroom._cli.terminal import output, usage_errors
 from strongroom._cli.terminal.confirmation import announce, confirm, reasons
 from strongroom._cli.terminal.input import read_file, read_stdin
@@ -28,16 +28,17 @@ class _SetCommand(click.Command):
 @click.command("set", cls=_SetCommand)
 @click.argument("words", nargs=-1, metavar="PATH [KEY | KEY=@FILE...]", shell_complete=complete("path_then_keys"))
 @click.option(
-    "--json",
+    "--from-json",
     "document",
     metavar="FILE",
     type=click.Path(allow_dash=True),
-    help="Set the keys of a JSON object (- reads stdin), and print a JSON object.",
+    help="Set the keys of a JSON object (- reads stdin).",
 )
 @store_option("Write to")
 @click.option("--replace", is_flag=True, help="Remove the secret's other keys.")
 @click.option("--empty", is_flag=True, help="Allow an empty value.")
 @yes_option()
+@json_option()
 @current
 def set_command(
     invocation: Invocation,
@@ -48,12 +49,14 @@ def set_command(
     replace: bool,
     empty: bool,
     yes: bool,
+    as_json: bool,
 ) -> None:
     """Set one or more values of a secret, and keep its other keys.
 
     Values are never passed as arguments, which other processes could read. On a terminal the value is prompted for
     without echo; otherwise it is read from stdin, without one trailing newline. KEY=@FILE stores the exact content of a
-    file, and --json the keys of an object. Content that is not UTF-8 is stored as bytes. PATH#KEY stands for PATH KEY.
+    file, and --from-json the keys of an object. Content that is not UTF-8 is stored as bytes. PATH#KEY stands for PATH
+    KEY.
 
     It asks for confirmation in production, and with --replace if the store keeps no versions. Without a terminal it
     then needs --yes.
@@ -62,7 +65,7 @@ def set_command(
     """
     request = values.parse_words(words) if document is None else values.parse_path(words)
     if document not in {None, "-"}:
-        data = values.read_document(read_file(str(document), "the document of --json"))
+        data = values.read_document(read_file(str(document), "the document of --from-json"))
     else:
         data = values.read_files(request.files, empty=empty)
     with invocation.open() as secrets:
@@ -84,7 +87,7 @@ def set_command(
         version = secrets.set_secret(request.path, data, store=target.store, replace=replace)
     numbered = "" if version is None else f", version {version}"
     output.say(f"Stored {output.joined(data)} at {shown(request.path)}{numbered}")
-    if document is not None:
+    if as_json:
         output.write_document(
             {"path": request.path, "store": target.store, "keys": list(data), "secret_version": version}
         )

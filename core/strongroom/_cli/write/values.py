@@ -77,7 +77,7 @@ def parse_path(words: Sequence[str]) -> WriteRequest:
         click.UsageError: there is not exactly one word.
     """
     if len(words) != 1:
-        raise click.UsageError("With --json, give PATH alone: the document has the keys and values")
+        raise click.UsageError("With --from-json, give PATH alone: the document has the keys and values")
     return WriteRequest(check_path(words[0]))
 
 
@@ -113,13 +113,13 @@ def read_document(content: bytes) -> SensitiveDict:
     if not fault and not isinstance(document, SensitiveDict):
         fault = "not a JSON object of keys and values"
     if fault or not isinstance(document, SensitiveDict):  # outside the `except`: the decoder's error holds the document
-        raise click.UsageError(f"The document of --json: {fault}")
+        raise click.UsageError(f"The document of --from-json: {fault}")
     if not document:
-        raise click.UsageError("The document of --json: no keys")
+        raise click.UsageError("The document of --from-json: no keys")
     if document.keys() >= _ENVELOPE:
         raise click.UsageError(
-            "The document of --json comes from `get --json`, and has more than the keys and values. "
-            "Use `strongroom get PATH | strongroom set PATH --json -`"
+            "The document of --from-json comes from `get --json`, and has more than the keys and values. "
+            "Use `strongroom get PATH | strongroom set PATH --from-json -`"
         )
     return document
 
