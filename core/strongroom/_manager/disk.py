@@ -31,7 +31,7 @@ def cache_folder(config: Config) -> Path:
 
 
 def _container(config: Config) -> Container | None:
-    """Return the files of the disk cache. Without a home folder there are none, and each read is a miss: warn of it."""
+    """Return the files of the disk cache; None with a warning if the user has no home folder: each read is a miss."""
     try:
         return Container(cache_folder(config), config.cache.max_bytes)
     except ConfigurationError as error:

@@ -128,7 +128,7 @@ def test_a_file_name_of_1000_characters_is_whole_in_an_error(command):
     ],
 )
 def test_name_of_a_file_that_is_too_long_is_named(command, arguments, fault):
-    """It is no bug of Strongroom, and none of a plugin."""
+    """Neither Strongroom nor a plugin has a bug."""
     name = "x" * 300
     refused = command(*arguments.format(name).split())
     assert refused.code != 0

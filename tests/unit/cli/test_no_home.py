@@ -51,7 +51,7 @@ def test_manager_reads_without_the_cache_on_disk():
     ],
 )
 def test_command_about_a_file_of_the_user_says_what_to_set(command, arguments, kind):
-    """It cannot know where the file would be."""
+    """The file has no known place."""
     refused = command(*arguments.split())
     assert refused.err.splitlines()[-1] == f"strongroom: {NO_HOME.format(kind)}"
     assert refused.code != 0
@@ -78,7 +78,7 @@ def test_plan_of_a_migration_needs_no_home_and_its_run_does(command):
 
 
 def test_application_without_a_home_publishes_no_status(caplog):
-    """It goes on, with one warning besides that of the cache."""
+    """The application continues, with one warning besides that of the cache."""
     with SecretsManager(chain=[MemoryStore()]) as secrets:
         status.publish(secrets)()
     assert caplog.messages[1:] == [f"No status report: {NO_HOME.format('STATE')}"]

@@ -116,7 +116,7 @@ def test_list_prints_what_is_directly_below(command):
 
 @pytest.mark.parametrize("options", [(), ("-r",), ("--json",)])
 def test_list_of_a_folder_that_does_not_exist_is_an_error(command, options):
-    """A mistyped prefix is no empty folder, which no store has. The JSON document is whole."""
+    """No store has an empty folder, so the prefix is mistyped. The JSON document is whole."""
     refused = command("list", "typo", *options)
     assert refused.code == 3
     assert refused.err == "strongroom: Secret not found: typo (nothing is below it). `strongroom list` shows the top\n"

@@ -85,7 +85,7 @@ ODD = ("null", "[]", "{}", "1e400", "NaN", "-1", "1.5", "true", '"done"', "[" * 
     *(f'{{"t": {odd}, "i": 0}}' for odd in ODD), *(f'{{"t": "done", "i": {odd}, "v": 1}}' for odd in ODD), *ODD,
 ], ids=lambda line: line[:30])  # fmt: skip
 def test_damaged_line_ends_what_is_known_of_a_run_and_no_command(file, line):
-    """`status` and `report` show what stands before it. A run that goes on names the line."""
+    """`status` and `report` show the lines before it. A resumed run names the line."""
     whole = written(file, lambda journal: (journal.intend(0, ENTRY), journal.done(0, 1)))
     known = progress_in(file), list(steps_in(file))
     file.write_bytes(whole + line.encode() + b"\n")
