@@ -248,7 +248,7 @@ class VaultKV(ABC):
         return full_path
 
     def _absence(self, path: str | None) -> SecretNotFoundError:
-        """Return the error for an absent secret, with the other path if this one begins with the mount or the prefix."""
+        """Return the error for an absent secret, with another path if this one begins with the mount or the prefix."""
         if path is None or (inner := self._inner_path(path)) == path:
             return SecretNotFoundError(path)
         return SecretNotFoundError(path, f"paths begin after {self._session.mount}/{self._prefix}: try {shown(inner)}")
