@@ -38,7 +38,7 @@ CORE_TEST_TOOLS = [
 BRINGING = ["age", "aws", "mysql", "postgres", "redis", "sops", "testing", "typed", "vault", "vault-pure", "yaml"]
 NEEDS_TOOLS = ["aws", "vault", "test_packaging.py"]
 CORE_TESTS = ["tests/unit", "-m", "not vault", *(f"--ignore=tests/unit/{name}" for name in NEEDS_TOOLS)]
-PLUGIN_KINDS = ["store", "importer", "exporter", "command", "auth"]  # of `strongroom new-plugin`
+PLUGIN_KINDS = ["store", "async-store", "importer", "exporter", "rotator", "command", "auth"]  # of `new-plugin`
 PARALLEL = ["-n", "auto", "--dist", "loadscope"]  # the default of a run without paths
 
 # The tests of pydantic-settings that fit a source of secrets. Those of the command line, of files and of other

@@ -78,4 +78,4 @@ def test_ci_files_are_workflows(created):
 def test_the_session_of_ci_has_every_kind():
     """It installs a package of each kind beside the wheel."""
     line = next(line for line in (ROOT / "noxfile.py").read_text("utf-8").splitlines() if "PLUGIN_KINDS =" in line)
-    assert set(re.findall(r'"(\w+)"', line)) == set(KINDS)
+    assert set(re.findall(r'"([\w-]+)"', line)) == set(KINDS)

@@ -53,6 +53,12 @@ KINDS: Mapping[str, PluginKind] = {
         "The store $name for Strongroom",
         'Name it in `strongroom.toml`:\n\n```toml\nchain = ["$name"]\nstores.$name.root = "secrets"\n```',
     ),
+    "async-store": PluginKind(
+        "strongroom.stores",
+        "open_$identifier",
+        "The store $name for Strongroom",
+        'Name it in `strongroom.toml`:\n\n```toml\nchain = ["$name"]\nstores.$name.region = "eu"\n```',
+    ),
     "importer": PluginKind(
         "strongroom.importers",
         "import_$identifier",
@@ -64,6 +70,12 @@ KINDS: Mapping[str, PluginKind] = {
         "export_$identifier",
         "The exporter $name for Strongroom",
         "Name it as the target of a migration:\n\n```bash\nstrongroom migrate --from STORE --to $name:FOLDER\n```",
+    ),
+    "rotator": PluginKind(
+        "strongroom.rotators",
+        "rotate_$identifier",
+        "The rotator $name for Strongroom",
+        'Name it in `strongroom.toml`:\n\n```toml\n[rotation."database/app"]\nrotator = "$name"\n```',
     ),
     "command": PluginKind(
         "strongroom.commands",
@@ -133,8 +145,10 @@ def package(name: str, names: Names) -> dict[str, str]:
 @click.command("new-plugin")
 @click.argument("name")
 @click.option("--store", "kind", flag_value="store", help="A store, which can be read, listed and written.")
+@click.option("--async-store", "kind", flag_value="async-store", help="A store whose calls are coroutines.")
 @click.option("--importer", "kind", flag_value="importer", help="A source of migrations that is not a store.")
 @click.option("--exporter", "kind", flag_value="exporter", help="A target of migrations that is not a store.")
+@click.option("--rotator", "kind", flag_value="rotator", help="A rotator, which replaces a credential of a service.")
 @click.option("--command", "kind", flag_value="command", help="A command `strongroom NAME`.")
 @click.option("--auth", "kind", flag_value="auth", help="An authentication method of the store vault.")
 @json_option()
