@@ -67,6 +67,31 @@ def test_every_public_name_is_on_a_page(module):
             assert (thing.__doc__ or "").strip(), name
 
 
+IMPORT = re.compile(
+    r"^ *from (strongroom(?:_vault)?(?!\.integrations)(?:\.[a-z]\w*)*) import (\([^)]*\)|.*)", re.MULTILINE
+)
+SOURCES = [
+    *sorted(pages.DOCS.rglob("how-to/**/*.md")),
+    *sorted(pages.DOCS.rglob("how-to/**/*.py")),
+    *sorted(pages.DOCS.rglob("examples/**/*.py")),
+    *sorted((pages.DOCS.parent / "core").rglob("*.py.tmpl")),
+    *sorted((pages.DOCS.parent / "backends").rglob("*.py.tmpl")),
+]
+"""Pages and example plugins, and the packages that `strongroom new-plugin` writes."""
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=lambda file: "/".join(file.parts[-2:]))
+def test_every_name_that_an_author_is_shown_is_on_a_page(file):
+    """With the module from which a page or a scaffold imports it, or as a name of a module with `__all__`."""
+    texts = "".join(page.read_text("utf-8") for page in (*API, ERRORS))
+    public = [importlib.import_module(module) for module in MODULES]
+    for module, names in IMPORT.findall(file.read_text("utf-8")):
+        for name in re.findall(r"\w+", re.sub(r"#.*| as \w+", "", names)):
+            thing = getattr(importlib.import_module(module), name, None) or importlib.import_module(f"{module}.{name}")
+            there = any(name in place.__all__ and getattr(place, name) is thing for place in public)
+            assert there or f"{module}.{name}" in texts or f"`{module}`" in texts, f"{module}.{name}"
+
+
 def test_every_integration_is_on_a_page():
     """Each module of `strongroom.integrations` that a user imports has a section."""
     text = pages.page("api/integrations.md").read_text("utf-8")
