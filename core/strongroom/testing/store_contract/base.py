@@ -71,7 +71,7 @@ class Supervised:
     """Seconds after which a test counts as hung. The failure names it."""
 
     @staticmethod
-    def close_opened(fixture: str, value: object) -> None:
+    def close_opened(fixture: str, value: Any) -> None:
         """Close the store, or the other plugin's object, that a fixture returned, while its service still runs.
 
         It may be closed already, and may be one of a tuple.
