@@ -15,7 +15,7 @@ from support.services.aws import found_here
 class AWSContract(StoreContract):
     """Shared by the stores of AWS. Each test uses a fresh prefix. A write of moto takes milliseconds."""
 
-    many = 60
+    many = 24
 
     @staticmethod
     def open(**options):
