@@ -55,10 +55,10 @@ def test_the_blocks_of_a_page_run(page):
 
 @pytest.mark.usefixtures("reader")
 @pytest.mark.parametrize("page", pages.that_need("server"), ids=pages.name_of)
-def test_the_blocks_of_a_page_run_on_a_real_server(page, own_openbao, monkeypatch):
+def test_the_blocks_of_a_page_run_on_a_real_server(page, fresh_openbao, monkeypatch):
     """As for a reader who has started one, and a PostgreSQL if the page names one."""
     monkeypatch.setenv("STRONGROOM_TRUSTED_PATHS", str(Path.cwd()))
-    with page_blocks.servers_of(page, own_openbao, monkeypatch):
+    with page_blocks.servers_of(page, fresh_openbao, monkeypatch):
         page_blocks.run_page(page)
 
 
