@@ -1,4 +1,4 @@
-"""The page of each command, which an extension of the documentation writes, says what the command's `--help` says."""
+"""Tests of the page of each command, which an extension of the documentation writes: it has all of `--help`."""
 
 import html
 import re
@@ -20,7 +20,7 @@ MARKDOWN = MarkdownIt("commonmark").enable("table").use(deflist_plugin)
 
 
 def shown(page: Path) -> str:
-    """Return what a reader sees of a page, without its markup."""
+    """Return the text of a page without its markup, as its reader sees it."""
     return html.unescape(re.sub(r"<[^>]+>", "", MARKDOWN.render(page.read_text("utf-8"))))
 
 

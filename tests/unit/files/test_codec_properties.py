@@ -130,7 +130,7 @@ def test_formats_with_types_hold_every_hard_input(codec, case):
 @pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.name)
 @given(before=contents, after=contents)
 def test_what_is_encoded_is_decoded(codec, before, after):
-    """All paths, keys, values and types; what the file held before does not shine through."""
+    """All paths, keys, values and types; nothing that the file held before is left."""
     before, after = held(codec, before), held(codec, after)
     first = codec.encode(before, b"")
     assert same(codec.decode(first), before)
