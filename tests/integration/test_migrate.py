@@ -10,7 +10,7 @@ import resource
 import stat
 import threading
 from collections import Counter
-from itertools import combinations_with_replacement, product
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -74,14 +74,14 @@ def place(kind, vault, tmp_path, stores, name):
 
 
 KINDS = ["memory", "kv1", "kv2", "json", "yaml", "csv"]
-BOTH_ENDS = "TEST_ALL_PAIRS" in os.environ
-THERE_AND_BACK = list(product(KINDS, repeat=2) if BOTH_ENDS else combinations_with_replacement(KINDS, 2))
-"""Of each pair both directions; `nox -s pairs` also begins at either end."""
+ALL = "TEST_ALL_PAIRS" in os.environ
+THERE_AND_BACK = [pair for pair in product(KINDS, repeat=2) if ALL or pair[0] == "kv2" or pair[0] == pair[1]]
+"""Each kind from Vault and back, and with itself; `nox -s pairs` has each pair, from either end."""
 
 
 @pytest.mark.parametrize(("origin", "to"), THERE_AND_BACK)
 def test_hard_values_arrive_exactly_and_go_back_exactly(origin, to, vault, tmp_path, home):
-    """There and back again, through every pair: the same paths, the same keys, the same values, of the same types."""
+    """There and back again: the same paths, the same keys, the same values, of the same types."""
     stores = {}
     there, middle, back = (
         place(kind, vault, tmp_path, stores, name) for kind, name in ((origin, "a"), (to, "b"), (origin, "c"))

@@ -44,7 +44,7 @@ CANNOT_HOLD = {
 """What each kind of store does not hold of the hard values, by the path."""
 
 ALREADY = {"kv1", "kv2", "json", "yaml", "csv"}
-"""Of these, each pair is in `test_migrate.py`, there and back."""
+"""`test_migrate.py` has the pairs of these, there and back."""
 
 PROGRAMS = {"pass", "sops", "keyring"}
 """Stores of other programs, slow ones. The suite has them in `test_migrate_local.py`, there and back and undone."""
