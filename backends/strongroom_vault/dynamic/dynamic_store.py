@@ -138,7 +138,9 @@ class VaultDynamic:
 
     def _clear(self) -> None:
         self._lock = RLock()
-        self.roles = {path: DatabaseRole(role_path, LoginBackoff(self._clock)) for path, role_path in self._paths.items()}
+        self.roles = {
+            path: DatabaseRole(role_path, LoginBackoff(self._clock)) for path, role_path in self._paths.items()
+        }
         self._leased: list[IssuedCredentials] = []
 
     def reset(self) -> None:
