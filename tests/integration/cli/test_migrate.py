@@ -125,7 +125,7 @@ def test_labels_are_named_and_what_they_say_is_never_shown(terminal, script, com
     openbao.call("POST", f"{kv2}/metadata/a", {"custom_metadata": {"owner": CANARY, "tier": CANARY}})
     to = ("--from", f"vault:{kv2}", "--to", f"vault:{openbao.fresh_mount()}")
     line = command("migrate", "plan", *to).out.decode().rstrip("\n")
-    assert line.split("\t") == ["create", "a", f"vault:{kv2}", "a", "k 11B added", "", "", "owner, tier"]
+    assert line.split("\t") == ["create", "a", f"vault:{kv2}", "a", "k 11B only at the source", "", "", "owner, tier"]
     assert json.loads(command("migrate", "plan", *to, "--json").out)["items"][0]["labels"] == ["owner", "tier"]
     none = command("migrate", "plan", "--from", f"vault:{kv2}", "--to", "json:out.json").out.decode().split("\t")
     assert none[6:] == ["labels, which the target does not support: owner, tier", "\n"]
