@@ -344,7 +344,7 @@ _ARGUMENTS: Mapping[str, Any] = {
 }
 """An argument of each kind that the table of operations names."""
 
-_NEVER_FAIL = frozenset({"makes", "kept_versions", "probe", "walk_labels"})
+_NEVER_FAIL = frozenset({"makes", "kept_versions", "probe", "vet_many", "walk_labels"})
 """Operations that need no request, report the failure, or may yield less."""
 
 REQUESTS: Mapping[str, str] = {
