@@ -245,13 +245,16 @@ class Chain:
                     outcomes[path] = error.copy()
         return {path: outcomes[path] for path in requested}
 
-    def list_secrets(self, prefix: str = "", *, recursive: bool = False, records: bool = False) -> list[str]:
-        """Return the names below `prefix` in all listable links, sorted. A name that no read can have is left out.
+    def list_secrets(
+        self, prefix: str = "", *, recursive: bool = False, records: bool = False, readable: bool = False
+    ) -> list[str]:
+        """Return the names below `prefix` in all listable links, sorted.
 
         Args:
             prefix: the folder; the empty string is the top.
             recursive: return every path below it.
             records: include the records of rotations.
+            readable: leave out the names that no read can have, such as `..`, with a warning.
 
         Raises:
             StoreError: a link could not answer. The list is never incomplete.
@@ -267,7 +270,7 @@ class Chain:
                 raise UnsupportedOperationError(prefix or None, "no store of the chain can be listed")
             for link in listable:
                 listed = link.walk(prefix) if recursive else link.list_entries(prefix)
-                names.update(_readable(listed, start, link.name))
+                names.update(_readable(listed, start, link.name) if readable else listed)
         return sorted(name for name in names if records or not is_rotation_record(start + name))
 
     # --- writing ------------------------------------------------------------------------------------------------------

@@ -298,7 +298,7 @@ class SecretsManager:
         Raises:
             StoreError: a store of the chain could not be listed.
         """
-        return self._preloaded(self.list_secrets(prefix, recursive=True), strict=strict)
+        return self._preloaded(self._parts.chain.list_secrets(prefix, recursive=True), strict=strict)
 
     apreload = off_loop_untimed(preload)
 
@@ -372,10 +372,12 @@ class SecretsManager:
     def list_secrets(self, prefix: str = "", *, recursive: bool = False) -> list[str]:
         """Return the names directly below `prefix`, folders ending in `/`; `recursive` returns every path below it.
 
+        A name that no read can have, such as `..`, is left out with a warning. `preload` reports it as an error.
+
         Raises:
             StoreError: a store of the chain could not be listed. The list is never incomplete.
         """
-        return self._parts.chain.list_secrets(prefix, recursive=recursive)
+        return self._parts.chain.list_secrets(prefix, recursive=recursive, readable=True)
 
     alist_secrets = off_loop(list_secrets)
 

@@ -55,7 +55,7 @@ def test_what_a_store_without_versions_cannot_undo_needs_yes(command, vault):
     """KV version 1 has none, version 2 has."""
     for version, needs_yes in ((1, True), (2, False)):
         vault(version)
-        assert command("set", "a", "--json", "-", piped=b'{"b": "1", "c": "2"}').code == 0
+        assert command("set", "a", "--from-json", "-", piped=b'{"b": "1", "c": "2"}').code == 0
         for arguments in (("set", "a", "b", "--replace"), ("delete", "a")):
             done = command(*arguments, piped=b"new")
             assert done.code == (2 if needs_yes else 0), done.err
