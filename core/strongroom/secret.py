@@ -295,6 +295,8 @@ def observe(observer: Callable[[str, Mapping[str, Value]], None]) -> None:
 
 def observed(path: str, data: Mapping[str, Value]) -> None:
     """Tell the observers of values that a store returned other than as a `Secret`."""
+    if not _observers:  # each read of a key comes here
+        return
     for part in credential_parts(path, data):
         for observer in _observers.each():
             observer(path, part)
@@ -323,8 +325,7 @@ class Secret:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data", protect_data(self.data))
-        if _observers:
-            observed(self.path, self.data)
+        observed(self.path, self.data)
 
 
 class AgedSecret(Secret):
