@@ -1,6 +1,6 @@
 """Policies as HCL or JSON. Pure.
 
-A separate file because `strongroom vault policy` writes rules of its own, without the policies of setup.
+A separate file because `strongroom vault policy` writes other rules than the policies of setup.
 """
 
 from __future__ import annotations

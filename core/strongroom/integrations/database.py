@@ -1,8 +1,8 @@
 """Connections and credentials of a secret in the forms that drivers take.
 
 One rule for every library: server and database come from the secret, an option of the library wins, and user and
-password are the secret's. Without either, nothing is connected: a library's default would show the password to whatever
-listens on this machine.
+password are the secret's. If neither names a server, no connection is opened: a library's default would send the
+password to an unknown program on this machine.
 """
 
 from __future__ import annotations

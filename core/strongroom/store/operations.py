@@ -102,7 +102,7 @@ OPERATIONS = {
 """Every method that a store can have but `close`, by its name."""
 
 _NO_CAPABILITY = frozenset({"honors_deadline", "disk_cache"})
-"""Traits about the way in which a store is called and cached. They are no capabilities."""
+"""Traits about the way in which a store is called and cached, not capabilities."""
 
 
 def operations_of(store: object) -> frozenset[str]:

@@ -169,7 +169,7 @@ class override:  # noqa: N801  # it is used as a function, like those of context
 
 
 def _check_mapping(contents: object) -> None:
-    """Refuse contents that are no mapping. `@override` without contents gets the function."""
+    """Refuse contents of another type. `@override` without contents gets the function."""
     if not isinstance(contents, Mapping):
         kind = type(contents).__name__
         raise TypeError(f'override takes a mapping, such as {{"database/connection": {{"url": "…"}}}}, not {kind}')

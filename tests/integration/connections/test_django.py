@@ -64,7 +64,7 @@ def test_host_and_port_of_the_settings_win(manager, users, store):
 
 
 def test_a_secret_without_a_server_needs_the_setting_host(manager, store):
-    """The driver's default would show the password to whatever listens on this machine."""
+    """The driver's default would send the password to an unknown program on this machine."""
     store.write(PATH, {"username": "u", "password": "p"})
     before = set_default_manager(manager)
     try:

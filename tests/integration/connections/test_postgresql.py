@@ -115,7 +115,7 @@ def failure(provider):
 
 
 def test_a_secret_without_a_server_needs_an_option(manager, store):
-    """A library's default would show the password to whatever listens on this machine."""
+    """A library's default would send the password to an unknown program on this machine."""
     store.write(PATH, {"username": "u", "password": "p"})
 
     async def open_() -> None:

@@ -85,7 +85,7 @@ def test_an_option_wins_over_the_server_of_the_secret(account, manager, store):
 
 @pytest.mark.parametrize("create", [create_client, create_async_client])
 def test_a_secret_without_a_server_needs_an_option(account, manager, create):
-    """The library's default would show the password to whatever listens on localhost."""
+    """The library's default would send the password to an unknown program on localhost."""
     with pytest.raises(ConfigurationError, match=r"cache/redis names no server: pass host="):
         create(PATH, manager=manager)
 

@@ -186,7 +186,7 @@ def test_only_a_regular_file_is_read(write, hasher, tmp_path, name):
 
 
 def test_removal_of_the_whole_log_is_found_as_the_security_page_says(write, hasher):
-    """By the numbers of a process that wrote it and goes on; in a log that another process begins, by a head alone."""
+    """By the numbers of the process that wrote it and continues; a log of another process needs a noted head."""
     file = write(3)
     writer = LogFile(file, hasher)
     first = last_record(file, hasher)

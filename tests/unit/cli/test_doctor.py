@@ -141,7 +141,7 @@ def test_a_strangers_checks_and_facts_are_shown(command, strangers):
 
 
 def test_detail_stands_beside_the_address(command, monkeypatch):
-    """A store with an address has more to tell than where it is."""
+    """A store reports other facts than its address too."""
     monkeypatch.setattr(plugins, "prepare", lambda *_: lambda: Strange(Health(ok=True, detail="spinning")))
     configure('chain = ["files"]\n[stores.files]\nroot = "/run/secrets"\n')
     assert lines(command("doctor"))["files", ""] == ("ok", "root /run/secrets; spinning", "")

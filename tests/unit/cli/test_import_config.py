@@ -108,7 +108,7 @@ required = false
 
 
 def test_every_field_of_secretspec_is_translated_or_named(command):
-    """What has a counterpart becomes one; nothing is dropped in silence."""
+    """A field with a counterpart is translated; no field is dropped without a message."""
     rows, notes = imported(command, "secretspec.toml", MORE)
     assert rows == {
         "DB_USER": {"at": "database/connection#user", "description": "User"},

@@ -167,7 +167,7 @@ class TestRotator(RotatorContract):
 
 
 def test_contract_closes_what_its_fixtures_opened(pytester):
-    """Whatever its tests did, of whatever scope the fixture is, and before the fixture ends its service."""
+    """For each result of a test, for each scope of the fixture, and before the fixture ends its service."""
     pytester.makepyfile(test_contracts=OPENING_CONTRACTS)
     tests = ["denied", "unreachable", "dripping", "itself_raises", "outcomes_have", "create_returns", "does_not_answer"]
     run = pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider", "-k", " or ".join(tests))

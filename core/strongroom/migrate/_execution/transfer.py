@@ -43,7 +43,7 @@ _GROUP_UNCHECKED = 32
 labels, which are written after each group."""
 
 _REFUSALS = (PermissionDeniedError, InvalidPathError, InvalidDataError, UnsupportedOperationError)
-"""Errors after which the target certainly does not hold what was sent."""
+"""Errors after which the target certainly does not hold the data that was sent."""
 
 _SLOWEST = 1 / 86_400
 """The lowest rate, in writes a second: one a day."""

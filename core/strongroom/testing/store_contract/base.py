@@ -52,7 +52,7 @@ _OPENING = {
     "exporter",
     "rotator",
 }
-"""Fixtures that return something open. The contract closes it, whatever its tests did."""
+"""Fixtures that return something open. The contract closes it after each test."""
 
 _Test = TypeVar("_Test", bound=Callable[..., None])
 _NEEDS: dict[str, tuple[str, str | None]] = {}
