@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from strongroom import Secret, SecretNotFoundError, SecretsManager
+from strongroom import Secret, SecretNotFoundError, SecretsManager, StoreError
 from strongroom.migrate.spi import Exporter, Failure, Importer, MigrationHints, MigrationOutcome
 from strongroom.secret import Value, Version
 from strongroom.store import (
@@ -58,6 +58,10 @@ probed: ProbedStore = Full()
 
 class Hinting(Full):
     def vet(self, path: str, data: Mapping[str, Value]) -> None: ...
+
+    def vet_many(self, items: Iterable[tuple[str, Mapping[str, Value]]]) -> Iterator[tuple[str, StoreError | None]]:
+        for path, _ in items:
+            yield path, None
 
     def vet_labels(self, path: str, labels: Mapping[str, str]) -> None: ...
 
