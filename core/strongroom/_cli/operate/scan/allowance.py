@@ -15,11 +15,14 @@ _BYTES, _RATIO = 4 << 20, 100
 """The bytes that the input may expand to: a start, and bytes for each byte of it. A log expands to 20 for each."""
 
 _SECONDS, _RATE = 5.0, 20_000
-"""The time to expand and search the input: a start, and a second for each 20,000 bytes of it."""
+"""The processor time to expand and search the input: a start, and a second for each 20,000 bytes of it.
+
+Not the time of day: a busy machine must not leave a file unread.
+"""
 
 
 class Allowance:
-    """The bytes and seconds that are left for the expansion of a scan's input.
+    """The bytes and seconds of processor time that are left for the expansion of a scan's input.
 
     Each file, and each version of a file in git, adds to them. So they bound the whole scan, however archives are
     nested, and an input that expands as usual never needs more.
@@ -29,7 +32,7 @@ class Allowance:
         spent: True if nothing more of this file is expanded.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.process_time) -> None:
         self.unread: list[str] = []
         self.spent = False
         self._clock = clock
