@@ -255,7 +255,7 @@ class Link:
             probe = self.connection.probe(path, partial(self._probe, path))
             if probe is not None and patient:
                 wait([probe], min(PROBE_PATIENCE, remaining()))
-                return self._cached(path, key, keyed=keyed) or self._stale(path, outage)  # it may be denied, or gone
+                return self._cached(path, key, keyed=keyed) or self._stale(path, outage)  # none after a denial
         return stale
 
     def _probe(self, path: str) -> None:
@@ -418,7 +418,7 @@ class Link:
         return self.cache.confirm(path, version, created)
 
     def disk_age(self, path: str) -> float | None:
-        """Return the age of what the disk cache has at `path`, in seconds; None if it has nothing."""
+        """Return the age of the entry at `path` in the disk cache, in seconds, or None without an entry."""
         return None if self._disk is None else self._disk.age(path)
 
     def creates(self, path: str) -> bool:

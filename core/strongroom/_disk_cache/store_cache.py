@@ -113,7 +113,7 @@ class StoreCache:
         return {} if look is None else {path: secret for path in paths if (secret := self._stale_in(look, path))}
 
     def age(self, path: str) -> float | None:
-        """Return the age of the entry of a path in seconds, current or not; None if there is none."""
+        """Return the age of the entry of a path in seconds, current or not, or None without an entry."""
         look = self._look([path])
         return look.found[path].age if look is not None and path in look.found else None
 

@@ -31,7 +31,7 @@ def strongroom_override() -> Iterator[Callable[[Mapping[str, OverrideValue]], Se
 def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest
 ) -> Generator[None, object, object]:
-    """Let a contract note the open resources before its store is opened, and close what its fixtures opened."""
+    """Let a contract note the open resources before its store is opened, and close the resources of its fixtures."""
     if fixturedef.argname == "store" and (note := getattr(request.instance, "note_resources", None)) is not None:
         note()
     value = yield

@@ -189,7 +189,7 @@ def test_numbers_count_by_value_and_types_count(left, right, one):
 
 
 def test_what_is_remembered_of_an_item_is_found_by_its_name(tmp_path):
-    """Also where the plan has the item at another place than it had."""
+    """Also if the item has another position in the plan than before."""
     digester = Digester(b"k" * 32)
     items = [PlannedItem("source", str(index), str(index), PlannedState.CREATE) for index in range(4)]
     here, there = [{"value": index} for index in range(4)], [{"value": -index} for index in range(4)]

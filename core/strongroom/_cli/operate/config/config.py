@@ -172,7 +172,7 @@ def _rows(config: Config, stores: Mapping[str, Options]) -> Iterator[tuple[str, 
 
 
 def _shown(setting: Setting) -> Value:
-    """Return the value in a type of JSON, redacted if it may be secret."""
+    """Return the value in a type of JSON. A secret option, or a table, is redacted."""
     value = setting.value
     if setting.secret or isinstance(value, Mapping):
         return REDACTED
