@@ -35,7 +35,24 @@ CORE_TEST_TOOLS = [
     "pyyaml",
 ]
 # The extras that add packages of others. The tests of `keyring` need a later release of it than the library does.
-BRINGING = ["age", "aws", "mysql", "postgres", "redis", "sops", "testing", "typed", "vault", "vault-pure", "yaml"]
+BRINGING = [
+    "age",
+    "aws",
+    "azure",
+    "etcd",
+    "google",
+    "keepass",
+    "kubernetes-api",
+    "mysql",
+    "postgres",
+    "redis",
+    "sops",
+    "testing",
+    "typed",
+    "vault",
+    "vault-pure",
+    "yaml",
+]
 NEEDS_TOOLS = ["aws", "vault", "test_packaging.py"]
 CORE_TESTS = ["tests/unit", "-m", "not vault", *(f"--ignore=tests/unit/{name}" for name in NEEDS_TOOLS)]
 PLUGIN_KINDS = ["store", "async-store", "importer", "exporter", "rotator", "command", "auth"]  # of `new-plugin`

@@ -15,7 +15,12 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = {
     "strongroom": "core",
     "strongroom_aws": "backends",
+    "strongroom_azure": "backends",
     "strongroom_env": "backends",
+    "strongroom_etcd": "backends",
+    "strongroom_google": "backends",
+    "strongroom_keepass": "backends",
+    "strongroom_kubernetes": "backends",
     "strongroom_local": "backends",
     "strongroom_rotators": "backends",
     "strongroom_vault": "backends",

@@ -1,0 +1,1 @@
+"""A KeePass database as a store."""

@@ -1,0 +1,1 @@
+"""The Secrets and ConfigMaps of a Kubernetes cluster as a store."""
