@@ -309,13 +309,16 @@ class MemoryCache:
         raise failure
 
     def complete(self, path: str, flight: Flight, secret: Secret) -> None:
-        """End a flight with its secret, and cache that unless a write has dropped the flight."""
-        self._end(path, flight, self._snapshot(path, secret))
+        """End a flight with its secret, and cache that unless a write has dropped the flight or `ttl` is 0."""
+        self._end(path, flight, self._snapshot(path, secret) if self._config.ttl > 0 else None)
         flight.end(secret)
 
     def fail(self, path: str, flight: Flight, failure: BaseException) -> None:
         """End a flight with any exception, so that the threads that wait for it do not hang."""
-        self._end(path, flight, self._absence(path, failure) if isinstance(failure, SecretNotFoundError) else None)
+        snapshot = None
+        if self._config.ttl > 0 and isinstance(failure, SecretNotFoundError):
+            snapshot = self._absence(path, failure)
+        self._end(path, flight, snapshot)
         if isinstance(failure, StoreError):
             flight.end(failure.copy())
         else:
@@ -326,7 +329,7 @@ class MemoryCache:
             if self.flights.get(path) is not flight:
                 return
             try:
-                if snapshot is not None and self._config.ttl > 0:
+                if snapshot is not None:
                     self._keep(path, snapshot)
             finally:
                 self.flights.pop(path, None)

@@ -370,6 +370,19 @@ def test_a_lifetime_of_zero_caches_nothing(clock: Clock) -> None:
     assert (cache.current("a"), cache.stale("a"), cache.text("a", "k"), len(cache)) == (None, None, None, 0)
 
 
+def test_a_lifetime_of_zero_seals_nothing(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sealing takes a tenth of a read, and nobody would open the seal. Threads share the read all the same."""
+    sealed: list[str] = []
+    monkeypatch.setattr(Sealer, "seal", lambda _, value, *owner: sealed.append(owner[-1]))
+    cache = MemoryCache("v", CacheConfig(ttl=0), clock=clock)
+    flight = Flight()
+    assert cache.join_or_lead("a", flight) is None
+    joined = cache.join_or_lead("a", Flight())
+    cache.complete("a", flight, Secret("a", {"k": CANARY}))
+    assert joined is not None
+    assert (joined.result(0).data, cache.flights, sealed) == ({"k": CANARY}, {}, [])
+
+
 def test_a_broken_seal_is_a_miss(cache: MemoryCache) -> None:
     put(cache, "a", k="v")
     snapshot = cache.current("a")
