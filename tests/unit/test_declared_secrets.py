@@ -16,6 +16,7 @@ from strongroom._manager.manager import manager_of
 from strongroom.secret import Secret
 from strongroom.store.memory import MemoryStore
 from strongroom.testing.overrides import OverrideStore, SimulatedFailure
+from support.stores import RemoteStore
 
 
 def manager(rows: dict[str, Any], *stores: MemoryStore) -> SecretsManager:
@@ -48,6 +49,13 @@ def test_a_declared_type_is_the_same_from_every_store(size):
         assert secrets.get_secret("pool", as_=dict) == whole
         assert secrets.get_secrets(["pool"])["pool"] == whole
         assert secrets.get_secret("pool", "size") == "5"
+
+
+def test_a_cached_secret_has_its_declared_types_too():
+    with manager(TYPED, RemoteStore({"pool": {"size": "5"}})) as secrets:
+        secrets.get_secret("pool")
+        assert secrets.get_secret("pool") == {"size": 5}
+        assert secrets.resolve("pool").cached
 
 
 def test_a_value_that_does_not_fit_is_an_error_without_the_value():

@@ -553,6 +553,47 @@ def test_cached_text_that_is_asked_for_as_str_is_read_like_text(
         assert isinstance(found, SensitiveStr)
 
 
+def test_a_whole_cached_secret_is_read_past_the_chain(manager: SecretsManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each reader gets a secret of its own, with the types of the store."""
+    stored = manager.get_secret("types")
+    with monkeypatch.context() as patch:
+        patch.setattr(Chain, "resolve", None)
+        patch.setattr(Chain, "cached", None)
+        first, second = manager.get_secret("types"), asyncio.run(manager.aget_secret("types"))
+    for found in (first, second):
+        assert found == stored == TYPES
+        assert [type(value) for value in found.values()] == [type(value) for value in stored.values()]
+    assert first["map"] is not second["map"]
+
+
+@pytest.mark.parametrize("end", ["write", "delete", "invalidate", "time"])
+def test_a_whole_secret_is_cached_no_longer_than_a_key(manager: SecretsManager, store: RemoteStore, end: str) -> None:
+    clock = Clock.of(manager)
+    manager.get_secret("auth/jwt")
+    store.write("auth/jwt", {"secret": "rotated"})
+    assert manager.get_secret("auth/jwt") == {"secret": "jwt"}
+    match end:
+        case "write":
+            manager.set_secret("auth/jwt", {"other": "x"})
+        case "delete":
+            manager.delete_secret("auth/jwt")
+        case "invalidate":
+            manager.invalidate("auth/jwt")
+        case _:
+            clock.move(301)
+    assert manager.get_secret("auth/jwt", default={}).get("secret") == (None if end == "delete" else "rotated")
+
+
+def test_a_cached_path_with_a_number_sign_does_not_hide_the_key_it_names(
+    manager: SecretsManager, store: RemoteStore
+) -> None:
+    """`PATH#KEY` names a key, although a store may have a secret at this path, which a batch reads."""
+    store.write("auth/jwt#secret", {"other": "x"})
+    assert manager.get_secrets(["auth/jwt#secret"])["auth/jwt#secret"] == {"other": "x"}
+    whole: Any = manager.get_secret("auth/jwt#secret")
+    assert (whole, asyncio.run(manager.aget_secret("auth/jwt#secret"))) == ("jwt", "jwt")
+
+
 def test_an_outage_is_answered_to_tasks_too(
     manager: SecretsManager, store: RemoteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,11 +2,11 @@
 
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.encoding import from_json, to_json_text
-from strongroom.secret import SensitiveStr, Value, conceal
+from strongroom.secret import SensitiveDict, SensitiveStr, Value, conceal
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -89,15 +89,19 @@ class Sealer:
             plaintext, has_text = text.encode("utf-8", "surrogatepass"), False
         return Sealed(nonce, self._cipher.encrypt(nonce, plaintext, bound), bound, kind == "string", has_text)
 
-    def open(self, sealed: Sealed) -> Value:
-        """Return the sealed value, in redacted types.
+    def open(self, fields: Mapping[str, Sealed]) -> SensitiveDict:
+        """Return the sealed values in redacted types, as a new mapping.
 
         Raises:
-            broken_seal: it was sealed under another key or for another owner, or it was changed.
+            broken_seal: one was sealed under another key or for another owner, or it was changed.
         """
-        text = self.decrypt(sealed.nonce, sealed.ciphertext, sealed.bound).decode("utf-8", "surrogatepass")
-        if sealed.is_string:
-            return SensitiveStr(text)
-        import json
+        decrypt, data = self.decrypt, SensitiveDict()
+        for name, (nonce, ciphertext, bound, is_string, _) in fields.items():
+            text = SensitiveStr(decrypt(nonce, ciphertext, bound), "utf-8", "surrogatepass")
+            if is_string:
+                data[name] = text
+            else:
+                import json
 
-        return from_json(json.loads(text))
+                data[name] = from_json(json.loads(text))
+        return data

@@ -17,6 +17,7 @@ from strongroom.store import SecretStore
 if TYPE_CHECKING:
     from strongroom._config import Config
     from strongroom._disk_cache.store_cache import StoreCache
+    from strongroom.secret import SensitiveDict
 
 _forked: WeakSet[Chain | Threads] = WeakSet()
 """Reset in the child of a fork. Not the managers: `Versions`, for one, uses these and may outlive its manager."""
@@ -54,6 +55,12 @@ class Parts:
         """Read, write and watch through the chain of these parts."""
         self.chain, self.watcher = other._own  # another of this class
         self.peek = self.chain.peek
+
+    def peek_whole(self, path: str) -> SensitiveDict | None:
+        """Return the result of `get_secret(path)` if the first link has the secret in memory, current; else None."""
+        if "#" in path or self.types.declares(path):  # it names a key, or has values to convert
+            return None
+        return self.chain.links[0].cache.whole(path)
 
     def close(self) -> None:
         """End the watches, close the stores and empty the cache, after the writes of tasks that are in progress."""

@@ -28,6 +28,10 @@ class DeclaredTypes:
             if row.type is not None:
                 self._types.setdefault(row.path, {})[row.key] = row.type
 
+    def declares(self, path: str) -> bool:
+        """Return True if a key of this secret has a declared type."""
+        return path in self._types
+
     def of(self, path: str, key: str | None) -> Any:
         """Return the declared type of a key, or None."""
         name = self._types.get(path, {}).get(key or "")

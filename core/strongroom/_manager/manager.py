@@ -224,6 +224,8 @@ class SecretsManager:
                 peek = self._parts.peek  # Python 3.11 looks a method up slowly if it is an attribute of the object
                 if (text := peek(path, key)) is not None:
                     return text
+            elif key is None and as_ is None and not fresh and (whole := self._parts.peek_whole(path)) is not None:
+                return whole
         except TypeError:  # a list as the path or the key: the read below names the fault
             pass
         try:
@@ -255,6 +257,8 @@ class SecretsManager:
                 and (text := self._parts.peek(path, key)) is not None
             ):
                 return text
+            if key is None and as_ is None and not fresh and (whole := self._parts.peek_whole(path)) is not None:
+                return whole
         except TypeError:  # as above
             pass
         path, key = requested_key(path, key, as_)
