@@ -373,12 +373,12 @@ def _derived(
 ) -> Callable[Concatenate[_S, _P], Coroutine[Any, Any, _R]]:
     @wraps(method)
     async def call(owner: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        path = args[0] if args else kwargs.get("path", "")
         begun: Coroutine[Any, Any, _R]
         try:
             if (function := _in_loop.get(method)) is not None:
                 begun = function(owner, *args, **kwargs)
             else:
+                path = args[0] if args else kwargs.get("path", "")
                 begun = start(owner._threads, _Held(method, (owner, *args), kwargs), path)  # noqa: SLF001  # its part
         finally:
             del args, kwargs  # a traceback that prints local variables would show them

@@ -250,14 +250,11 @@ class SecretsManager:
         fresh: bool = False,
     ) -> Any:
         try:
-            if (
-                key is not None
-                and (as_ is None or as_ is str)
-                and not fresh
-                and (text := self._parts.peek(path, key)) is not None
-            ):
-                return text
-            if key is None and as_ is None and not fresh and (whole := self._parts.peek_whole(path)) is not None:
+            if key is not None and (as_ is None or as_ is str) and not fresh:
+                peek = self._parts.peek
+                if (text := peek(path, key)) is not None:
+                    return text
+            elif key is None and as_ is None and not fresh and (whole := self._parts.peek_whole(path)) is not None:
                 return whole
         except TypeError:  # as above
             pass
