@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 from strongroom_vault.http.messages import FaultKind, HttpFault
-from strongroom_vault.http.request_policy import exchange
+from strongroom_vault.http.request_policy import exchange, first_attempt
 from strongroom_vault.session import session
 
 _TICK = 0.01
@@ -26,15 +26,27 @@ class Requests:
     def __init__(self, monkeypatch):
         self.sent, self._proxy = [], None
         monkeypatch.setattr(session, "exchange", self._watched)
+        monkeypatch.setattr(session, "first_attempt", self._watched_attempt)
 
-    def _watched(self, request, *rest):
-        steps = exchange(request, *rest)
+    def _watched_attempt(self, request, cluster, remaining, send):
+        def watched(step):
+            came = send(step)
+            self._note(request, came)
+            return came
+
+        return first_attempt(request, cluster, remaining, watched)
+
+    def _note(self, request, came):
+        reached = not (isinstance(came, HttpFault) and came.kind is FaultKind.UNREACHABLE)
+        if came is not None and reached and not 300 <= getattr(came, "status", 0) < 400:
+            self.sent.append((request.method, request.target, request.headers.get("X-Vault-Token")))
+
+    def _watched(self, request, *rest, **options):
+        steps = exchange(request, *rest, **options)
         step = next(steps)
         while True:
             came = yield step
-            reached = not (isinstance(came, HttpFault) and came.kind is FaultKind.UNREACHABLE)
-            if came is not None and reached and not 300 <= getattr(came, "status", 0) < 400:
-                self.sent.append((request.method, request.target, request.headers.get("X-Vault-Token")))
+            self._note(request, came)
             try:
                 step = steps.send(came)
             except StopIteration as done:

@@ -88,7 +88,7 @@ class Cluster:
     def answered(self, node: Address, *, reads: bool, seconds: float | None = None) -> None:
         """Try this node first from now on. It took that number of seconds, if that is known."""
         self.answers += 1
-        if self.order(reads=reads)[0] != node:
+        if self.order(reads=reads)[0] is not node:
             self._reorder(reads, lambda order: (node, *(other for other in order if other != node)))
         if reads and seconds is not None:
             self.fastest = min(seconds, self.fastest * _DRIFT) if self.fastest else seconds

@@ -2,6 +2,8 @@
 
 `exchange` yields a `SendStep` or a `Wait`, and receives the result of the `SendStep`; a driver executes them. So the
 policy is tested without a server and without waiting, and all drivers share it.
+
+Nearly always the first reply is final. `first_attempt` returns it, and saves the generator.
 """
 
 from __future__ import annotations
@@ -72,6 +74,7 @@ def exchange(
     cluster: Cluster,
     remaining: Callable[[], float],
     jitter: Callable[[], float] = random_factor,
+    begun: Progress | None = None,
 ) -> Steps:
     """Send one request until there is a final reply, in rounds: each node is tried once, then there is a short pause.
 
@@ -91,6 +94,7 @@ def exchange(
         cluster: the nodes; it remembers which of them are healthy, and which one leads.
         remaining: returns the seconds left, in total.
         jitter: returns a number from 0 to 1.
+        begun: the progress after `first_attempt`, from which it continues.
 
     Returns:
         The first reply that is neither a redirect nor worth a retry, or else the last reply.
@@ -113,7 +117,7 @@ def exchange(
             raise StoreUnavailableError(reason="the option rate_limit does not allow this request in time")
         yield Wait(wait)
     left = remaining()
-    progress, answers = _Progress(request, cluster, left), cluster.answers
+    progress = begun or Progress(request, cluster, left)
     while True:
         while (node := progress.next(left)) is not None:
             result = yield SendStep(request, node, share := progress.share(node, left))
@@ -126,10 +130,37 @@ def exchange(
             left = remaining()
         pause = progress.pause(left, jitter())
         if pause is None:
-            return progress.final(path_only=request.reads and cluster.answers != answers)
+            return progress.final()
         yield Wait(pause)
         left = remaining()
         progress.restart(left)
+
+
+def first_attempt(
+    request: HttpRequest,
+    cluster: Cluster,
+    remaining: Callable[[], float],
+    send: Callable[[SendStep], Reply | HttpFault],
+) -> Reply | Progress | None:
+    """Make the first attempt of an exchange with `send`, as `exchange` would.
+
+    Returns:
+        The reply if it is final. Otherwise the progress from which `exchange` continues; None if it has to begin
+        itself, because an option of the cluster changes or delays the request.
+
+    Raises:
+        StoreError: see `exchange`.
+    """
+    if cluster.rate is not None or cluster.timeout is not None or cluster.headers:
+        return None
+    left = remaining()
+    progress = Progress(request, cluster, left)
+    if (node := progress.next(left)) is None:
+        return progress
+    result = send(SendStep(request, node, share := progress.share(node, left)))
+    before, left = left, remaining()
+    reply = progress.record(node, result, left, before - left, share)
+    return progress if reply is None else progress.final(reply)
 
 
 def _within(timeout: float, remaining: Callable[[], float]) -> Callable[[], float]:
@@ -138,29 +169,29 @@ def _within(timeout: float, remaining: Callable[[], float]) -> Callable[[], floa
     return lambda: remaining() - spare
 
 
-class _Progress:
+class Progress:
     """Progress of one exchange. Moments are numbers of seconds left: later ones are smaller."""
 
+    # The state of nearly every exchange, from its beginning to its end.
+    _failure: Reply | StoreError | None = None
+    _attempts = 0
+    _starting = 0
+    _silent_rounds = 0  # since the last reply
+    _hung = False  # a node did not answer in time since then
+    _reconnected = False
+    _hop: Address | None = None  # the target of a redirect
+    _redirected = False  # a change was, and may have been applied
+    _alive: Address | None = None  # what answered a probe
+    _are_alive = False  # a probe was answered
+
     def __init__(self, request: HttpRequest, cluster: Cluster, left: float) -> None:
-        self._failure: Reply | StoreError | None = None
         self._request = request
         self._reads, self._is_quick = request.reads, request.is_quick
         self._cluster = cluster
-        self._attempts = 0
-        self._starting = 0
+        self._answers = cluster.answers  # before this exchange
         self._heard = left  # when the last reply arrived, or the exchange began
-        self._silent_rounds = 0  # since then
-        self._hung = False  # a node did not answer in time since then
-        self._is_silent_round = True
-        self._probes: list[Address] | None = None  # not asked yet if they are alive
-        self._reconnected = False
         self._unreachable: set[Address] = set()  # in this round or the one before
         self._limited: dict[Address, float] = {}  # node -> moment of its next attempt
-        self._hop: Address | None = None  # the target of a redirect
-        self._redirected = False  # a change was, and may have been applied
-        self._alive: Address | None = None  # what answered a probe
-        self._are_alive = False  # a probe was answered
-        self._due: list[Address] = []  # not tried in this round
         self.restart(left)
 
     def restart(self, left: float) -> None:
@@ -176,7 +207,9 @@ class _Progress:
             due.sort(key=self._cluster.silent_since, reverse=True)
         if self._alive is not None:
             due.sort(key=lambda node: node != self._alive)
-        self._due, self._alive, self._probes = due, None, None
+        self._due = due  # not tried in this round
+        self._alive = None
+        self._probes: list[Address] | None = None  # not asked yet if they are alive
 
     def next(self, left: float) -> Address | None:
         """Return the node for the next attempt of this round, if there is one."""
@@ -192,7 +225,8 @@ class _Progress:
         until_probe = min(most, max(self._until_probe(left), _SHORTEST_PAUSE))
         if self._is_quick or request.changes:
             most = until_probe
-        if self._unreachable.issuperset(other for other in self._cluster.addresses if other != node):
+        addresses = self._cluster.addresses
+        if len(addresses) == 1 or self._unreachable.issuperset(other for other in addresses if other != node):
             return most
         if not self._are_alive:
             most = until_probe
@@ -246,7 +280,8 @@ class _Progress:
             self._take_fault(node, result, left, hopped=hopped, hung=hung)
             return None
         self._cluster.heard(node)
-        self._unreachable.discard(node)
+        if self._unreachable:
+            self._unreachable.discard(node)
         self._heard, self._hung, self._silent_rounds, self._is_silent_round = left, False, 0, False
         if 300 <= result.status < 400:
             self._take_redirect(node, result, hopped=hopped)
@@ -254,8 +289,8 @@ class _Progress:
             return result
         return None
 
-    def final(self, reply: Reply | None = None, *, path_only: bool = False) -> Reply:
-        """Return the final reply, or the last one; raise the last error, `path_only` if others are answered.
+    def final(self, reply: Reply | None = None) -> Reply:
+        """Return the final reply, or the last one; raise the last error, `path_only` if other reads are answered.
 
         A standby also redirects a change if its leader was lost after the standby had forwarded the change.
         """
@@ -267,6 +302,7 @@ class _Progress:
             return replace(end, repeats=True) if self._redirected and end.status >= 300 else end
         if self._redirected:
             raise WriteOutcomeUnknownError(reason=end.reason)
+        path_only = self._reads and self._cluster.answers != self._answers
         raise end.copy(path_only=True) if path_only and isinstance(end, StoreUnavailableError) else end
 
     def _is_over(self, left: float) -> bool:

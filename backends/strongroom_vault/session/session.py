@@ -24,7 +24,7 @@ from strongroom_vault.http.hvac_adapter import ApiRequest, requests
 from strongroom_vault.http.messages import HttpRequest, Reply, Start, Steps
 from strongroom_vault.http.nodes import Cluster
 from strongroom_vault.http.read_after_write import FORWARD, INCONSISTENT, INDEX, States, is_from_active_node
-from strongroom_vault.http.request_policy import exchange
+from strongroom_vault.http.request_policy import Progress, exchange, first_attempt
 from strongroom_vault.responses import failure
 from strongroom_vault.session import outstanding
 from strongroom_vault.session.background import Background
@@ -229,7 +229,11 @@ class Session:
         http_request = request.over_http(namespace, token, state=state, idempotent=idempotent)
         try:
             with time_limit(remaining()):
-                reply = self._driver.run(self._steps(http_request, remaining, counted=counted))
+                begun = first_attempt(http_request, self.cluster, remaining, self._driver.send)
+                if isinstance(begun, Reply) and begun.status != 404:
+                    reply = begun
+                else:
+                    reply = self._driver.run(self._steps(http_request, remaining, counted=counted, begun=begun))
         except WriteOutcomeUnknownError:
             if not settled:
                 self.doubt(request)
@@ -334,8 +338,17 @@ class Session:
     def _renew(self) -> float | None:
         return self.renewal.turn(self.send)
 
-    def _steps(self, request: HttpRequest, remaining: Callable[[], float], *, counted: bool) -> Steps:
-        """Return the steps of `exchange`. After a 404, the active node is asked too, since it has the newest state.
+    def _steps(
+        self,
+        request: HttpRequest,
+        remaining: Callable[[], float],
+        *,
+        counted: bool,
+        begun: Reply | Progress | None = None,
+    ) -> Steps:
+        """Return the steps of `exchange`, after the first attempt that has `begun` it, if any.
+
+        After a 404, the active node is asked too, since it has the newest state.
 
         A standby may not know yet that another process has just written a secret. With its 404, the chain would return
         the value of a fallback, or a default, instead of that secret.
@@ -344,7 +357,9 @@ class Session:
         of 100 reads of a new secret from a standby, none was stale, and with another token all were (measured on
         OpenBao 2.7.2). A second request would spend another use.
         """
-        reply = yield from exchange(request, self.cluster, remaining)
+        reply = (
+            begun if isinstance(begun, Reply) else (yield from exchange(request, self.cluster, remaining, begun=begun))
+        )
         if reply.status != 404 or counted or not request.reads:
             return reply
         newest = self._states.newest()

@@ -1,5 +1,6 @@
 """A session on a real server: tokens that live for seconds, refusals, many threads, and what is left at the end."""
 
+import contextlib
 import gc
 import json
 import logging
@@ -18,7 +19,13 @@ import pytest
 
 from strongroom import SecretsManager
 from strongroom._boundary.guard import GuardedStore
-from strongroom.errors import PermissionDeniedError, StoreError, StoreUnavailableError, StrongroomError
+from strongroom.errors import (
+    PermissionDeniedError,
+    SecretNotFoundError,
+    StoreError,
+    StoreUnavailableError,
+    StrongroomError,
+)
 from strongroom.store import time_limit
 from strongroom_vault.errors import VaultAuthenticationError, VaultConnectionError
 from strongroom_vault.http.hvac_adapter import ApiRequest
@@ -157,6 +164,16 @@ def test_reads_go_on_over_several_lifetimes(fresh_openbao, opened, settings, ren
     assert role.renewals <= 2 + took * 2
     assert (role.renewals >= 2) is renews
     assert role.lookups <= 2 + took
+
+
+def test_a_request_that_succeeds_at_once_needs_no_generator(openbao, kv2, monkeypatch):
+    """Nor does a refusal or an absence, which are final too."""
+    with contextlib.closing(open_vault(url=openbao.url, token=openbao.token, mount=kv2)) as store:
+        monkeypatch.setattr("strongroom_vault.session.session.exchange", None)
+        store.write("app", {"k": "v"})
+        assert store.read("app").data == {"k": "v"}
+        with pytest.raises(SecretNotFoundError):
+            store.read("absent")
 
 
 def test_periodic_token_outlives_its_period(fresh_openbao, caplog):

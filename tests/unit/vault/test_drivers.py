@@ -144,6 +144,18 @@ def test_a_change_may_have_arrived_although_the_server_is_gone_since(server, ope
     assert send(driver, upstream.address, change).kind is FaultKind.LOST
 
 
+def test_an_exchange_may_end_before_it_sends_anything(opened):
+    """As after a first attempt whose reply is final."""
+
+    reply = Reply(404, {}, b"")
+
+    def ended():
+        yield from ()
+        return reply
+
+    assert opened(Address.parse("http://127.0.0.1:9")).run(ended()) is reply
+
+
 def test_changes_share_a_connection(server, opened):
     upstream = server(always())
     driver = opened(upstream.address)

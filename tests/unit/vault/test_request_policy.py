@@ -10,7 +10,8 @@ from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.messages import FaultKind, HttpFault, HttpRequest, Reply, SendStep, Wait
 from strongroom_vault.http.nodes import Cluster
-from strongroom_vault.http.request_policy import exchange
+from strongroom_vault.http.rate_limit import RequestRate
+from strongroom_vault.http.request_policy import exchange, first_attempt
 
 ONE, TWO, THREE = (Address.parse(f"https://{name}:8200") for name in ("one", "two", "three"))
 ALL = (ONE, TWO, THREE)
@@ -30,26 +31,37 @@ class Run:
     `answers` are answers in order, or a function of the address and the seconds since the beginning.
     """
 
+    begins_apart = False
+    """The first attempt is made before there is a generator."""
+
     def __init__(self, request, answers, *, addresses=(ONE,), left=10.0):
         self.asked, self.probed, self.waits, self.shares, self.left, self.reply = [], [], [], [], left, None
         cluster = addresses if isinstance(addresses, Cluster) else Cluster(addresses)
-        steps = exchange(request, cluster, lambda: self.left, lambda: 0.5)
         following = None if callable(answers) else iter(answers)
         answer = answers if following is None else lambda *_: next(following)
-        step = next(steps)
+
+        def send(step):
+            if step.request is request:
+                self.asked.append(step.address)
+                self.shares.append(round(step.timeout, 3))
+            else:
+                self.probed.append(step.address)
+                assert "X-Vault-Token" not in step.request.headers
+            came = answer(step.address, left - self.left)
+            if isinstance(came, HttpFault) and came.reason == "hangs":
+                self.left -= step.timeout
+            return came
+
         try:
+            begun = first_attempt(request, cluster, lambda: self.left, send) if self.begins_apart else None
+            if isinstance(begun, Reply):
+                self.reply = begun
+                return
+            steps = exchange(request, cluster, lambda: self.left, lambda: 0.5, begun)
+            step = next(steps)
             while True:
                 if isinstance(step, SendStep):
-                    if step.request is request:
-                        self.asked.append(step.address)
-                        self.shares.append(round(step.timeout, 3))
-                    else:
-                        self.probed.append(step.address)
-                        assert "X-Vault-Token" not in step.request.headers
-                    came = answer(step.address, left - self.left)
-                    if isinstance(came, HttpFault) and came.reason == "hangs":
-                        self.left -= step.timeout
-                    step = steps.send(came)
+                    step = steps.send(send(step))
                 else:
                     assert isinstance(step, Wait)
                     self.waits.append(step.seconds)
@@ -70,6 +82,12 @@ class Failed(Run):
         self.error = caught.value
 
 
+@pytest.fixture(autouse=True, params=[False, True], ids=["generator", "first-attempt-apart"])
+def _both_ways(request, monkeypatch):
+    """Whether a request begins with `first_attempt` or with the generator changes nothing."""
+    monkeypatch.setattr(Run, "begins_apart", request.param)
+
+
 def status(code, body=b"", **headers):
     return Reply(code, {name.replace("_", "-"): value for name, value in headers.items()}, body)
 
@@ -84,6 +102,18 @@ def hasty(request):
 
 
 REFUSED, RESET, HANGS = fault(FaultKind.UNREACHABLE), fault(FaultKind.LOST), HttpFault(FaultKind.LOST, "hangs")
+
+
+@pytest.mark.parametrize("code", [200, 204, 400, 403, 404, 501])
+def test_a_final_reply_to_the_first_attempt_needs_no_generator(code):
+    cluster = Cluster(ALL)
+    assert first_attempt(WRITE, cluster, lambda: 10.0, lambda _: status(code)).status == code
+    assert cluster.answers == (code < 500)
+
+
+@pytest.mark.parametrize("options", [{"rate": RequestRate(1, 1)}, {"timeout": 5.0}, {"headers": {"X-Tenant": "a"}}])
+def test_an_option_that_changes_or_delays_a_request_is_left_to_the_generator(options):
+    assert first_attempt(READ, Cluster(ALL, **options), lambda: 10.0, None) is None
 
 
 @pytest.mark.parametrize("code", [200, 204, 403, 404, 405, 413, 501])

@@ -28,19 +28,28 @@ class Driver(ABC):
         Raises:
             StoreError: the driver is closed.
         """
-        step = next(steps)
+        result: Reply | HttpFault | None = None
         while True:
-            self._check_open()
-            result = None
-            if isinstance(step, SendStep):
-                result = self._send(step)
-            else:
-                self._closed.wait(step.seconds)
             try:
                 step = steps.send(result)
             except StopIteration as done:
                 reply: Reply = done.value
                 return reply
+            result = None
+            if isinstance(step, SendStep):
+                result = self.send(step)
+            else:
+                self._check_open()
+                self._closed.wait(step.seconds)
+
+    def send(self, step: SendStep) -> Reply | HttpFault:
+        """Return the result of one step.
+
+        Raises:
+            StoreError: the driver is closed.
+        """
+        self._check_open()
+        return self._send(step)
 
     @abstractmethod
     def run_many(self, items: Iterable[tuple[_K, Start]]) -> Iterator[tuple[_K, Reply | StoreError]]:
