@@ -178,6 +178,17 @@ def test_no_more_requests_than_connections_at_a_time(openbao, opened, kv2, proxy
     assert 1 < most <= AT_ONCE
 
 
+def test_two_batches_of_an_application_use_the_same_connections(openbao, kv2, opened, proxy):
+    paths = [f"p{n}" for n in range(20)]
+    list(opened(kv2).write_many((path, {"k": "v"}) for path in paths))
+    with SecretsManager(chain=[open_vault(url=proxy.url, token=openbao.token, mount=kv2)]) as secrets:
+        assert len(secrets.get_secrets(paths, strict=True)) == 20
+        before = proxy.connections
+        secrets.invalidate()
+        assert len(secrets.get_secrets(paths, strict=True)) == 20
+        assert proxy.connections == before
+
+
 def test_nothing_is_left_behind(opened, kv2):
     front = opened(kv2)
     list(front.read_many(["a"]))

@@ -44,6 +44,7 @@ class FaultProxy:
 
     Attributes:
         url: address for clients.
+        connections: number of connections that clients have opened.
         requests: all requests in order, including those with a fault.
     """
 
@@ -60,6 +61,7 @@ class FaultProxy:
         self._parked = threading.Event()
         self._fillers: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
+        self.connections = 0
         self.requests: list[Request] = []
         self.url = f"{'http' if context is None else 'https'}://127.0.0.1:{self._listener.getsockname()[1]}"
         self._accepting.set()
@@ -170,6 +172,7 @@ class FaultProxy:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
+            self.connections += 1
             with self._lock:
                 self._open.add(connection)
             self.threads = [thread for thread in self.threads if thread.is_alive()]

@@ -4,7 +4,9 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import islice
 
 import pytest
 
@@ -17,6 +19,7 @@ from strongroom_vault.http.nodes import Cluster
 from strongroom_vault.http.request_policy import exchange
 from strongroom_vault.http.tls import TLSSettings
 from support.clock import LONG
+from support.scenarios.load import wait_until
 
 REQUEST = HttpRequest("GET", "/v1/secret/data/app", {})
 
@@ -31,6 +34,10 @@ def slow():
         def setup(self):
             self.server.connections += 1
             super().setup()
+
+        def finish(self):
+            super().finish()
+            self.server.closed += 1
 
         def do_GET(self):
             time.sleep(0.05)
@@ -50,7 +57,7 @@ def slow():
             """A client that gives up closes its connection."""
 
     server = Server(("127.0.0.1", 0), Handler)
-    server.connections, server.gate = 0, threading.Event()
+    server.connections, server.closed, server.gate = 0, 0, threading.Event()
     server.gate.set()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
@@ -115,3 +122,24 @@ def test_a_failed_request_gives_its_connection_back(slow, opened):
             read(driver, address, 0.1)
     slow.gate.set()
     assert read(driver, address, LONG).status == 200
+
+
+def batch(driver, address, count):
+    return driver.run_many((number, partial(exchange, REQUEST, Cluster([address]))) for number in range(count))
+
+
+def test_batches_in_a_row_use_the_same_connections(slow, opened):
+    """Each reader stops after its last result, as a batch of the chain does."""
+    driver, address = opened(64)
+    for count in (12, 5, 12):
+        results = batch(driver, address, count)
+        assert {reply.status for _, reply in islice(results, count)} == {200}
+        results.close()
+    assert slow.connections == 12
+
+
+def test_batches_at_the_same_time_keep_a_bounded_number_of_connections(slow, opened):
+    driver, address = opened(4)
+    batches = [batch(driver, address, 4) for _ in range(3)]
+    assert [len(list(results)) for results in zip(*batches, strict=True)] == [3] * 4
+    wait_until(lambda: slow.connections - slow.closed <= 4)

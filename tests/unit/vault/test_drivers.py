@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from strongroom.store import time_limit
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers import new_driver
 from strongroom_vault.http.drivers.curl_driver import CurlDriver
@@ -210,6 +211,20 @@ def test_a_process_with_many_open_files_can_read_and_write(many_descriptors, ser
     assert [send(driver, upstream.address, request).status for request in (READ, long, READ)] == [200] * 3
     batch = driver.run_many((n, partial(exchange, READ, Cluster([upstream.address]))) for n in range(20))
     assert {reply.status for _, reply in batch} == {200}
+
+
+def test_a_connection_without_its_reply_is_not_used_for_the_next_batch(server, opened):
+    upstream = server(always(b""), again=always())  # the first connection gets no answer
+    driver = opened(upstream.address)
+
+    def batch():
+        return driver.run_many((n, partial(exchange, READ, Cluster([upstream.address]))) for n in range(2))
+
+    with time_limit(LONG):
+        abandoned = batch()
+        next(abandoned)
+        abandoned.close()
+        assert {reply.status for _, reply in batch()} == {200}
 
 
 # --- processes and signals --------------------------------------------------------------------------------------------

@@ -47,12 +47,8 @@ class Batch(Protocol[_K]):
         """Wait for progress, at most `limit` seconds, and return the results of exchanges that have ended."""
         ...
 
-    def release(self) -> None:
-        """Give the connections back for another batch, because every exchange has ended."""
-        ...
-
     def close(self) -> None:
-        """Cancel the exchanges under way, and close connections that were not given back."""
+        """Cancel the exchanges under way, and keep connections without one for another batch."""
         ...
 
 
@@ -76,7 +72,6 @@ def run_many(batch: Batch[_K], items: Iterable[tuple[_K, Start]]) -> Iterator[tu
                 # A few at a time: the server would be idle while many requests are built.
                 work.extend(islice(waiting, min(_WINDOW - batch.size - len(work), AT_ONCE)))
             if not work and not batch.size:
-                batch.release()
                 break
             yield from _results(batch, work, remaining())
     yield from ((name, StoreUnavailableError(reason="the batch took all the time")) for name, _ in waiting)

@@ -15,7 +15,7 @@ from weakref import WeakSet
 
 from strongroom.errors import StoreError
 from strongroom_vault.http.address import Address
-from strongroom_vault.http.drivers.bulk import AT_ONCE, run_many
+from strongroom_vault.http.drivers.bulk import run_many
 from strongroom_vault.http.drivers.driver import Driver
 from strongroom_vault.http.messages import NO_FREE_CONNECTION, FaultKind, HttpFault, Reply, SendStep, Start, Steps
 from strongroom_vault.http.tls import TLSSettings
@@ -43,7 +43,10 @@ from strongroom_vault.http.drivers.curl_transfers import Transfers  # noqa: E402
 _K = TypeVar("_K")
 
 MAX_CONNECTIONS = 64
-"""The largest number of connections to one address. Further requests wait for a free one, within their deadline."""
+"""The largest number of connections to one address. Further requests wait for a free one, within their deadline.
+
+Batches have connections of their own, and keep this number of them between batches.
+"""
 
 
 class CurlDriver(Driver):
@@ -69,7 +72,7 @@ class CurlDriver(Driver):
         try:
             transfers: Transfers[tuple[_K, Steps]] = self._idle_batches.pop()
         except IndexError:
-            transfers = Transfers(self._handles, AT_ONCE)
+            transfers = Transfers(self._handles)
         yield from run_many(_CurlBatch(transfers, self._give_back_batch), items)
 
     def certificates(self) -> dict[str, bytes]:
@@ -130,7 +133,8 @@ class CurlDriver(Driver):
                 self._changed.notify()
 
     def _give_back_batch(self, transfers: Transfers[Any]) -> None:
-        if transfers.is_usable and not self._closed.is_set():
+        kept = sum(idle.connections for idle in [*self._idle_batches, transfers])
+        if transfers.is_usable and kept <= MAX_CONNECTIONS and not self._closed.is_set():
             self._idle_batches.append(transfers)
         else:
             transfers.close()
@@ -153,7 +157,6 @@ class _CurlBatch(Generic[_K]):
         _kept.add(transfers)
         self._transfers = transfers
         self._give_back = give_back
-        self._released = False
         self._ready: list[tuple[_K, Reply | StoreError]] = []
         self._pauses: list[tuple[float, int, _K, Steps]] = []
         self._numbers = count()  # no two pauses compare by their names
@@ -194,14 +197,8 @@ class _CurlBatch(Generic[_K]):
                 due = time.monotonic() + step.seconds
                 heapq.heappush(self._pauses, (due, next(self._numbers), name, steps))
 
-    def release(self) -> None:
+    def close(self) -> None:
+        """Give the connections back, or close them in the middle of a request. In a child they stay in use for ever."""
         if self._process == os.getpid():
-            self._released = True
             _kept.discard(self._transfers)
             self._give_back(self._transfers)
-
-    def close(self) -> None:
-        """Close the connections of a batch that its caller has abandoned. In a child they stay in use for ever."""
-        if self._process == os.getpid() and not self._released:
-            _kept.discard(self._transfers)
-            self._transfers.close()

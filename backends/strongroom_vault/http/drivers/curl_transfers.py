@@ -53,11 +53,11 @@ class _SocketEvents:
 class Transfers(Generic[_K]):
     """Requests under way, each with a name. It is used by one thread at a time, and keeps its connections open."""
 
-    def __init__(self, handles: Handles, at_once: int) -> None:
+    def __init__(self, handles: Handles) -> None:
+        self._handles = handles
         self._is_acting = False  # it stays True after an exception
         self._is_stuck = False  # a request ended in the lookup of a name, which may still hang
-        # On one connection, HTTP/2 carries all requests of a batch.
-        self._idle = [Transfer(handles, pycurl.CURL_HTTP_VERSION_2TLS) for _ in range(at_once)]
+        self._idle: list[Transfer] = []
         self._running: dict[pycurl.Curl, tuple[_K, Transfer]] = {}
         self._due: float | None = None
         self._timers: list[int] = []
@@ -77,10 +77,16 @@ class Transfers(Generic[_K]):
         """The number of requests under way."""
         return len(self._running)
 
+    @property
+    def connections(self) -> int:
+        """The largest number of connections that are open."""
+        return len(self._idle) + len(self._running)
+
     def start(self, name: _K, send: SendStep) -> None:
         """Start a request, which may take `send.timeout` seconds in total."""
         self._is_acting = True
-        transfer = self._idle.pop()
+        # On one connection, HTTP/2 carries all requests of a batch.
+        transfer = self._idle.pop() if self._idle else Transfer(self._handles, pycurl.CURL_HTTP_VERSION_2TLS)
         transfer.prepare(send, send.timeout)
         self._running[transfer.easy] = name, transfer
         self._multi.add_handle(transfer.easy)

@@ -207,9 +207,6 @@ class _Urllib3Batch(Generic[_K]):
             raise result
         return [(name, result)]
 
-    def release(self) -> None:
-        """Keep nothing: the pools have the connections."""
-
     def close(self) -> None:
         """Leave the exchanges under way to their threads, which end at their deadlines."""
 
