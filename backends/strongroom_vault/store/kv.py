@@ -90,7 +90,7 @@ class VaultKV(ABC):
         """Yield the path of every secret below `prefix`.
 
         One request is enough if the server has SCAN (OpenBao) and the token has the capability `scan`. Otherwise the
-        folders are listed, a dozen at a time.
+        folders are listed, many at a time.
         """
         try:
             found = self._scanned(prefix)
@@ -99,7 +99,7 @@ class VaultKV(ABC):
         yield from self._walked(prefix) if found is None else found
 
     def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
-        """Yield each path with its secret or its error, in any order; a dozen are read at a time."""
+        """Yield each path with its secret or its error, in any order; many are read at a time."""
         return self._many(paths, self._read_request, self._parse_secret)
 
     def write(self, path: str, data: Mapping[str, Value]) -> Version | None:
@@ -113,7 +113,7 @@ class VaultKV(ABC):
         return self._resolve_write(item, send_change(self._session, self._write_request(item)))
 
     def write_many(self, items: Items) -> Iterator[tuple[str, Version | StoreError | None]]:
-        """Yield each path with the result of `write`, in any order; a dozen are read or written at a time."""
+        """Yield each path with the result of `write`, in any order; many are read or written at a time."""
         unread = (PendingWrite(*item) for item in items)
         while batch := list(islice(unread, _BATCH)):
             read = list(self._many(batch, lambda item: self._read_request(item.path), self._to_write))

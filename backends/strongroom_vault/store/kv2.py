@@ -63,7 +63,7 @@ class VaultKV2(VaultKV2Metadata):
         return self._resolve_write_if(item, send_change(self._session, self._write_if_request(item)))
 
     def write_many_if(self, items: CheckedItems) -> Iterator[tuple[str, Version | StoreError | None]]:
-        """Yield the result of `write_if` for each; a dozen are written at a time."""
+        """Yield the result of `write_if` for each; many are written at a time."""
         writes = map(_CheckedItem._make, items)
         return self._write_each(writes, self._write_if_request, self._resolve_write_if)
 

@@ -73,7 +73,7 @@ class VaultKV2Metadata(VaultKV):
         """Yield each path with its newest version or its error, in any order.
 
         The secrets of one folder take one request if the server has `detailed-metadata` (OpenBao) and the token may
-        list it. Otherwise the metadata of each is read, a dozen at a time. A folder whose metadata is denied is not
+        list it. Otherwise the metadata of each is read, many at a time. A folder whose metadata is denied is not
         requested again for some minutes.
         """
         folders: dict[str, list[str]] = {}

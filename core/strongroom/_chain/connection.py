@@ -34,7 +34,7 @@ Opener: TypeAlias = Callable[[], SecretStore]
 _R = TypeVar("_R")
 SHARE = 0.6
 """The share of the remaining time that one store may take if something else can answer."""
-_OUTAGES_IN_A_ROW = 32
+_OUTAGES_IN_A_ROW = 40
 """A batch ends after this many consecutive outages: more than stores request at a time."""
 _SHORTEST_TEST = 0.5
 """With less time than this, in seconds, silence tells nothing about the store: the caller was short of time."""

@@ -135,7 +135,7 @@ def test_batches_in_a_row_use_the_same_connections(slow, opened):
         results = batch(driver, address, count)
         assert {reply.status for _, reply in islice(results, count)} == {200}
         results.close()
-    assert slow.connections == 12
+    assert slow.connections <= 12
 
 
 def test_batches_at_the_same_time_keep_a_bounded_number_of_connections(slow, opened):

@@ -13,10 +13,13 @@ from strongroom.errors import StoreError, StoreUnavailableError
 from strongroom.store import remaining
 from strongroom_vault.http.messages import Reply, Start, Steps
 
-AT_ONCE = 16
-"""The number of exchanges at a time. One server does not answer more any faster."""
+AT_ONCE = 32
+"""The number of exchanges at a time.
 
-_WINDOW = 4 * AT_ONCE
+A thousand reads took 0.83 to 0.96 of the time with 16, and twenty no longer; 48 gained nothing more (OpenBao 2.7).
+"""
+
+_WINDOW = 2 * AT_ONCE
 """The most items that are taken before their results are yielded."""
 
 _ENOUGH = 3
@@ -70,7 +73,7 @@ def run_many(batch: Batch[_K], items: Iterable[tuple[_K, Start]]) -> Iterator[tu
         while True:
             if remaining() > 0:
                 # A few at a time: the server would be idle while many requests are built.
-                work.extend(islice(waiting, min(_WINDOW - batch.size - len(work), AT_ONCE)))
+                work.extend(islice(waiting, min(_WINDOW - batch.size - len(work), AT_ONCE // 2)))
             if not work and not batch.size:
                 break
             yield from _results(batch, work, remaining())

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 import pycurl
 
 from strongroom.store import in_daemon
+from strongroom_vault.http.drivers.bulk import AT_ONCE
 from strongroom_vault.http.drivers.curl_handles import LONGEST_POLL, Handles, Transfer
 from strongroom_vault.http.messages import HttpFault, Reply, SendStep
 
@@ -29,7 +30,7 @@ class _SocketEvents:
 
     _SLOT = struct.Struct("=ii??")
     _NOTED = 8  # the place of the first bool
-    _SLOTS = 1024  # an action of libcurl on sixteen requests changes some dozens of sockets
+    _SLOTS = 1024  # an action of libcurl on all requests of a batch changes some dozens of sockets
 
     def __init__(self) -> None:
         size = self._SLOT.size * self._SLOTS
@@ -64,6 +65,8 @@ class Transfers(Generic[_K]):
         self._sockets = _SocketEvents()
         self._poll = select.poll()
         self._multi = pycurl.CurlMulti()
+        # libcurl would keep four for each request that is under way, and so close some at the end of a batch.
+        self._multi.setopt(pycurl.M_MAXCONNECTS, AT_ONCE)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._timers.append)
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._sockets.note)
 

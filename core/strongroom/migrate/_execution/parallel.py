@@ -37,7 +37,7 @@ RETRY_DELAYS = (0.1, 0.4, 1.2)
 _MOST_RETRIED = 256
 """How many failed items of one batch are kept for a retry."""
 
-_OUTAGES_IN_A_ROW = 32
+_OUTAGES_IN_A_ROW = 40
 """How many consecutive outages mean that the store is down. It is more than the calls in flight at a time."""
 
 _REJECTIONS_IN_A_ROW = 8
