@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 _R = TypeVar("_R")
 
+_DENIALS = (PermissionDeniedError, AuthenticationError)
+
 PROBE_PATIENCE = 0.02
 """For how many seconds the one reader that begins a probe waits for its answer before it serves a stale secret."""
 
@@ -205,8 +207,8 @@ class Link:
                 return Reading.of(self.cache.fetch(path, self._load(path, fresh=fresh), fresh=fresh))
         except StoreUnavailableError as error:
             outage = error
-        except (PermissionDeniedError, AuthenticationError):
-            self._forget_denied(path)
+        except _DENIALS:
+            self._forget_denied([path])
             raise
         stale = None if fresh else self._stale(path, outage)
         if stale is None:
@@ -263,8 +265,8 @@ class Link:
         try:
             with fail_fast():
                 self.cache.fetch(path, self._load(path))
-        except (PermissionDeniedError, AuthenticationError):
-            self._forget_denied(path)
+        except _DENIALS:
+            self._forget_denied([path])
         except StrongroomError:
             pass
 
@@ -302,7 +304,10 @@ class Link:
         finally:
             for path, flight in led.items():  # after an interrupt: threads that joined these flights must not hang
                 self.cache.fail(path, flight, StoreUnavailableError(path, "the batch was given up"))
-        results |= {path: self._landed(path, flight) for path, flight in joined.items()}
+            self._forget_denied([path for path, result in results.items() if isinstance(result, _DENIALS)])
+        landed = {path: self._landed(path, flight) for path, flight in joined.items()}
+        self._forget_denied([path for path, result in landed.items() if isinstance(result, _DENIALS)])
+        results |= landed
         if not fresh:
             results.update(self._stale_for(results))
         return results
@@ -320,7 +325,7 @@ class Link:
         try:
             return Reading.of(self.cache.wait(path, flight))
         except StrongroomError as error:
-            return self._failed(error, path)
+            return error
 
     def _read_each(self, paths: list[str], *, fresh: bool) -> Iterable[tuple[str, Secret | StrongroomError]]:
         ask = self.connection.read_each
@@ -341,13 +346,7 @@ class Link:
             self.cache.complete(path, flight, answer)
             return Reading.of(answer)
         self.cache.fail(path, flight, answer)
-        return self._failed(answer, path)
-
-    def _failed(self, error: StrongroomError, path: str) -> StrongroomError:
-        """Return the error of a path that the store did not answer with a secret."""
-        if isinstance(error, PermissionDeniedError | AuthenticationError):
-            self._forget_denied(path)
-        return error
+        return answer
 
     def _cached(self, path: str, key: str | None, *, keyed: bool) -> Reading | None:
         snapshot = self.cache.current(path, key)
@@ -495,11 +494,12 @@ class Link:
             self._disk.forget(path)
         self.cache.forget(path)
 
-    def _forget_denied(self, path: str) -> None:
-        """Drop `path` from the caches of this login: a later outage must not serve a secret that was denied."""
+    def _forget_denied(self, paths: Sequence[str]) -> None:
+        """Drop these from the caches of this login: a later outage must not serve a secret that was denied."""
         if self._disk is not None:
-            self._disk.forget(path, denied=True)
-        self.cache.forget(path)
+            self._disk.forget_denied(paths)
+        for path in paths:
+            self.cache.forget(path)
 
     def close(self) -> None:
         """Close the store and empty the cache. Every later call is refused."""

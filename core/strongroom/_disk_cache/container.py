@@ -174,10 +174,10 @@ class Container:
         with self._changing(keys) as database, _transaction(database):
             database.executemany("DELETE FROM entries WHERE name = ?", ((name,) for name in names))
 
-    def forget(self, keys: Keys, path: bytes, name: bytes | None = None) -> None:
-        """Remove the entries of a path in all stores, or all entries, and let no read under way add them again.
+    def forget(self, keys: Keys, places: Collection[Place], *, denied: bool = False) -> None:
+        """Remove the entries of paths in all stores, or all entries, and let no read under way add them again.
 
-        With a name, only that entry is removed.
+        With `denied`, only the entries at these places are removed.
 
         Who writes a secret may have another login than who reads it, which is another identity of the store.
 
@@ -187,11 +187,13 @@ class Container:
             return  # a read that is under way has created it, or will only begin
         now = int(time.time())
         with self._changing(keys) as database, _transaction(database):
-            which = "name" if name else "path"
-            every = path == EVERYTHING
-            database.execute(f"DELETE FROM entries WHERE {which} = ? OR ? OR ends < ?", (name or path, every, now))  # noqa: S608
+            column = "name" if denied else "path"
+            removed = [(place.name if denied else place.path, place.path == EVERYTHING) for place in places]
+            database.executemany(f"DELETE FROM entries WHERE {column} = ? OR ?", removed)  # noqa: S608  # a constant
+            database.execute("DELETE FROM entries WHERE ends < ?", (now,))
             database.execute("DELETE FROM writes WHERE at NOT BETWEEN ? AND ?", (now - _MARK_LIFE, now))
-            database.execute("INSERT OR REPLACE INTO writes VALUES (?, randomblob(16), ?)", (path, now))
+            marks = [(place.path, now) for place in places]
+            database.executemany("INSERT OR REPLACE INTO writes VALUES (?, randomblob(16), ?)", marks)
 
     def remove(self, file: Path) -> None:
         """Remove a database. Every entry in it is a miss from then on."""

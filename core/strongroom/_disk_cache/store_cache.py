@@ -285,29 +285,35 @@ class StoreCache:
 
     # --- forgetting ---------------------------------------------------------------------------------------------------
 
-    def forget(self, path: str | None = None, *, denied: bool = False) -> None:
+    def forget(self, path: str | None = None) -> None:
         """Drop a path in all stores, or everything, for all processes. A read under way does not add it again.
-
-        With `denied`, the entry of this identity alone is dropped: others may read the path.
 
         If the entry cannot be removed, the whole file of entries is. If that fails too, this process uses the cache no
         more, and others may serve the entry until it expires.
         """
-        if self._disabled or (path is not None and not self.covers(path)):
+        if path is None or self.covers(path):
+            self._forget([path or ""], every=path is None)
+
+    def forget_denied(self, paths: Sequence[str]) -> None:
+        """Drop paths as `forget` does, but the entries of this identity alone: others may read the paths."""
+        if paths:
+            self._forget(paths, denied=True)
+
+    def _forget(self, paths: Sequence[str], *, every: bool = False, denied: bool = False) -> None:
+        if self._disabled:
             return
         try:
-            placed = self._places([path or ""])
+            placed = self._places(paths)
         except OSError as error:
             self._warn(fault_of(error))
             return
         if placed is None:
             return
         keys, places = placed
-        place = places[path or ""]
+        gone = [place._replace(path=EVERYTHING) if every else place for place in places.values()]
         try:
             self._container.turns.require_locks()
-            only = place.name if denied else None
-            self._container.forget(keys, EVERYTHING if path is None else place.path, only)
+            self._container.forget(keys, gone, denied=denied)
         except (OSError, sqlite3.Error, DamagedError) as error:
             self._warn(fault_of(error))
             try:

@@ -18,7 +18,7 @@ from strongroom._disk_cache import keys as keys_module
 from strongroom._disk_cache.container import Container
 from strongroom._disk_cache.entry import Moment
 from strongroom._disk_cache.store_cache import StoreCache
-from strongroom.errors import SecretNotFoundError, StoreUnavailableError
+from strongroom.errors import PermissionDeniedError, SecretNotFoundError, StoreUnavailableError
 from strongroom.secret import AgedAbsence, AgedSecret, Secret
 from strongroom.store import fails_fast
 from support.clock import LONG
@@ -82,6 +82,16 @@ def fail(*_):
 
 def unavailable():
     raise StoreUnavailableError("db/app", "connection refused")
+
+
+class Denying:
+    """A remote store that denies every path."""
+
+    def read(self, path):
+        raise PermissionDeniedError(path)
+
+    def close(self):
+        pass
 
 
 def absent():
@@ -240,7 +250,7 @@ def test_a_slow_read_does_not_replace_the_answer_of_a_later_one(folder):
 def test_a_write_that_cannot_be_noted_removes_all_entries(folder, monkeypatch, caplog):
     cache = Cache(folder).put().put("db/other")
 
-    def full(*_):
+    def full(*_, **__):
         raise sqlite3.OperationalError("database or disk is full")
 
     monkeypatch.setattr(Container, "forget", full)
@@ -324,6 +334,35 @@ def test_a_batch_in_an_outage_opens_the_file_as_often_as_one_path(folder, clocks
         counts.append(len(opened))
         opened.clear()
     assert counts[0] == counts[1]
+
+
+def test_a_denied_batch_opens_the_file_as_often_as_one_path_and_is_dropped(folder, clocks, monkeypatch):
+    paths = [f"b/{number}" for number in range(50)]
+    read_all(folder, ["kept", *paths])
+    opened, connect = [], sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *args, **options: opened.append(1) or connect(*args, **options))
+    counts = []
+    for asked in (paths[:1], paths):
+        link = Link(LinkConfig("vault"), Denying, CacheConfig(), disk=Cache(folder))
+        results = link.read_many(asked, fresh=True)
+        assert {type(result) for result in results.values()} == {PermissionDeniedError}
+        counts.append(len(opened))
+        opened.clear()
+    assert counts[0] == counts[1]
+    assert Cache(folder).stale_many(["kept", *paths]).keys() == {"kept"}
+
+
+def test_a_batch_that_is_given_up_drops_the_paths_that_were_denied(folder, clocks):
+    class GivesUp(Denying):
+        def read_many(self, paths):
+            yield next(iter(paths)), PermissionDeniedError("a")
+            raise KeyboardInterrupt
+
+    read_all(folder, ["a", "b"])
+    link = Link(LinkConfig("vault"), GivesUp, CacheConfig(), disk=Cache(folder))
+    with pytest.raises(KeyboardInterrupt):
+        link.read_many(["a", "b"], fresh=True)
+    assert Cache(folder).stale_many(["a", "b"]).keys() == {"b"}
 
 
 def test_a_batch_that_is_given_up_keeps_the_answers_that_it_has(folder):
