@@ -23,6 +23,7 @@ class SearchPath:
         metadata: str = "",
         group: str = "strongroom.stores",
         below: str = "site",
+        credential_variables: dict[str, str] | None = None,
     ) -> None:
         """A distribution with entry points and the source of its modules."""
         site = self._folder / below
@@ -31,8 +32,13 @@ class SearchPath:
         (info / "METADATA").write_text(
             f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.2\n{textwrap.dedent(metadata)}"
         )
-        points = "\n".join(f"{name} = {value}" for name, value in stores.items())
-        (info / "entry_points.txt").write_text(f"[{group}]\n{points}\n")
+        groups = {group: stores, "strongroom.credential_variables": credential_variables or {}}
+        lines = [
+            line
+            for name, points in groups.items()
+            for line in (f"[{name}]", *(f"{point} = {value}" for point, value in points.items()))
+        ]
+        (info / "entry_points.txt").write_text("\n".join(lines))
         for name, source in (modules or {}).items():
             (site / f"{name}.py").write_text(textwrap.dedent(source))
             self._monkeypatch.delitem(sys.modules, name, raising=False)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast, overload
 from strongroom._boundary.translation import contained, is_interrupt, line_in
 from strongroom._config import Config, Rank, Setting
 from strongroom._plugins.distributions import by_name, described, entry_point, entry_points, missing
-from strongroom._plugins.option_schema import Schema, read_schema
+from strongroom._plugins.option_schema import Schema, ambient_credentials, read_schema
 from strongroom._plugins.option_values import check_written, resolve
 from strongroom.bounded_file import read_text
 from strongroom.errors import Check, ConfigurationError, PluginError
@@ -35,6 +35,9 @@ IMPORTERS = "strongroom.importers"
 EXPORTERS = "strongroom.exporters"
 COMMANDS = "strongroom.commands"
 ROTATORS = "strongroom.rotators"
+
+CREDENTIAL_VARIABLES = "strongroom.credential_variables"
+"""The group of names, not of plugins: see `credential_variables`."""
 
 _CONFIGURED = (STORES, IMPORTERS, EXPORTERS, ROTATORS)
 """The groups whose plugins have options."""
@@ -229,28 +232,44 @@ def schema(config: Config, store: str, group: str = STORES) -> Schema:
     return ConfiguredPlugin(config, store, group).schema
 
 
-def schemas() -> dict[str, list[Schema]]:
-    """Return the options of all installed stores, importers, exporters and rotators that can be used, by name."""
-    found: dict[str, list[Schema]] = {}
+def schemas(name: str) -> list[Schema]:
+    """Return the options of the installed plugins of that name that can be used.
+
+    A store, an importer, an exporter and a rotator may share a name.
+    """
+    named = ((group, by_name(group).get(name)) for group in _CONFIGURED)
+    found = [_examined(group, name, points) for group, points in named if points]
+    return [plugin.schema for plugin in found if not plugin.fault]
+
+
+def credential_variables() -> set[str]:
+    """Return the environment variables that set a secret option of an installed plugin.
+
+    A distribution lists those of its plugins as entry points `VARIABLE = "MODULE"` of the group
+    `strongroom.credential_variables`, and is not imported. The plugins of a distribution that lists none are.
+    """
+    listed = entry_points(CREDENTIAL_VARIABLES)
+    known = {id(point.dist) for point in listed if point.dist is not None}
+    found = {point.name for point in listed}
     for group in _CONFIGURED:
-        for plugin in installed(group):
-            if not plugin.fault:
-                found.setdefault(plugin.name, []).append(plugin.schema)
+        for name, points in by_name(group).items():
+            if not all(id(point.dist) in known for point in points):
+                found |= ambient_credentials(_examined(group, name, points).schema)
     return found
 
 
 def installed(group: str = STORES) -> list[Plugin]:
     """Return the installed plugins of a group by name, including those that cannot be used. No SDK is imported."""
-    found: list[Plugin] = []
-    for name, points in sorted(by_name(group).items()):
-        try:
-            target = load(group, name)
-            known = read_schema(target, name) if group in _CONFIGURED else Schema({})
-        except PluginError as error:
-            found.append(Plugin(name, points, fault=str(error)))
-        else:
-            found.append(Plugin(name, points, target, known))
-    return found
+    return [_examined(group, name, points) for name, points in sorted(by_name(group).items())]
+
+
+def _examined(group: str, name: str, points: Sequence[EntryPoint]) -> Plugin:
+    try:
+        target = load(group, name)
+        known = read_schema(target, name) if group in _CONFIGURED else Schema({})
+    except PluginError as error:
+        return Plugin(name, points, fault=str(error))
+    return Plugin(name, points, target, known)
 
 
 def commands() -> Mapping[str, Callable[[], object]]:

@@ -9,7 +9,16 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from strongroom._config.document import suggest
-from strongroom._plugins import COMMANDS, EXPORTERS, IMPORTERS, ROTATORS, STORES, Plugin, installed
+from strongroom._plugins import (
+    COMMANDS,
+    CREDENTIAL_VARIABLES,
+    EXPORTERS,
+    IMPORTERS,
+    ROTATORS,
+    STORES,
+    Plugin,
+    installed,
+)
 from strongroom._plugins.distributions import by_name, groups
 from strongroom.store.protocols import traits_of
 
@@ -53,7 +62,7 @@ class InstalledPlugin(NamedTuple):
 def inventory() -> list[InstalledPlugin]:
     """Return every entry point of the core's groups, in their order, and then of the groups of backends. Loads all."""
     present = groups()
-    others = [group for group in present if group not in KINDS]
+    others = [group for group in present if group not in {*KINDS, CREDENTIAL_VARIABLES}]
     return [plugin for group in (*KINDS, *others) if group in present for plugin in _of_group(group)]
 
 

@@ -102,6 +102,12 @@ def read_schema(opener: Callable[..., object], plugin: str) -> Schema:
     return _function_schema(opener, plugin) if inspect.isfunction(opener) else _read(opener, plugin)
 
 
+def ambient_credentials(schema: Schema) -> set[str]:
+    """Return the environment variables that set a secret option."""
+    options = (about.option for about in schema.options.values())
+    return {name for option in options if option.secret for name in option.ambient}
+
+
 @lru_cache(maxsize=64)
 def _function_schema(opener: Callable[..., object], plugin: str) -> Schema:
     return _read(opener, plugin)

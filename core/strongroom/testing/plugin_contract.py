@@ -13,9 +13,9 @@ from typing import Any, ClassVar
 import click
 import pytest
 
-from strongroom._plugins import COMMANDS, STORES
-from strongroom._plugins.distributions import by_name, entry_point
-from strongroom._plugins.option_schema import Schema, read_schema
+from strongroom._plugins import COMMANDS, CREDENTIAL_VARIABLES, STORES
+from strongroom._plugins.distributions import by_name, entry_point, entry_points
+from strongroom._plugins.option_schema import Schema, ambient_credentials, read_schema
 from strongroom.errors import ConfigurationError
 from strongroom.store.protocols import PROTOCOL_VERSION, Traits
 from strongroom.testing.store_contract.base import Supervised, examine
@@ -107,6 +107,13 @@ class PluginContract(Supervised):
         for options in (self.options, *self.refused):
             assert options.keys() <= schema.options.keys()
         assert {name for name, option in schema.options.items() if option.required} <= self.options.keys()
+
+    def test_credential_variables_are_listed(self, schema: Schema) -> None:
+        """A distribution that lists credential variables lists each that sets a secret option of the plugin."""
+        dist = entry_point(self.group, self.plugin).dist
+        listed = {point.name for point in entry_points(CREDENTIAL_VARIABLES) if point.dist is dist}
+        missing = ambient_credentials(schema) - listed if listed else ()
+        assert not missing, f"not in the entry-point group {CREDENTIAL_VARIABLES}: {', '.join(sorted(missing))}"
 
     def test_check_takes_the_options_of_the_opener(self, opener: Callable[..., Any], schema: Schema) -> None:
         """The check takes each option, and accepts the options that the plugin accepts, without opening anything."""

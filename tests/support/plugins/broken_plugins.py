@@ -113,6 +113,15 @@ class HasNoTypes(WrongPlugin):
     def open_(*, region="eu") -> MemoryStore: ...
 
 
+class ListsNoCredentialVariable(WrongPlugin):
+    """Its distribution lists those of other plugins."""
+
+    caught_by = "test_credential_variables_are_listed"
+    caught_with = "not in the entry-point group strongroom.credential_variables: CORP_KEY"
+
+    def open_(*, key: Annotated[str, Option("its key", ("CORP_KEY",), secret=True)] = "") -> MemoryStore: ...
+
+
 class HidesItsStore(WrongPlugin):
     caught_by = "test_protocol_is_the_declared_one"
     caught_with = "return annotation does not name the store's class"

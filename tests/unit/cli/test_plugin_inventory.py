@@ -102,6 +102,12 @@ def test_misspelled_group_is_a_fault(search_path, command):
     assert '"strongroom.stores"' in row["fault"]
 
 
+def test_credential_variables_are_no_plugins(search_path, command):
+    """Their group has the names of variables, and nothing to load."""
+    search_path.install("corp-x", {}, credential_variables={"CORP_KEY": "corp_store"})
+    assert "strongroom.credential_variables" not in {group for group, _, _ in listed(command)}
+
+
 def test_group_of_a_backend_is_listed(search_path, command):
     """A backend may have its own plugins. Its groups begin with `strongroom_`."""
     search_path.install("corp-x", {"x": "corp:open"}, modules={"corp": "open = int"}, group="strongroom_corp.parts")

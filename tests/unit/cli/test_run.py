@@ -13,7 +13,6 @@ import pexpect
 import pytest
 
 from strongroom import SecretsManager
-from strongroom import _plugins as plugins
 from strongroom._cli.read.store_credentials import without_credentials
 from strongroom._config import discovery
 from support.clock import LONG
@@ -276,8 +275,7 @@ def test_what_opens_a_store_is_not_passed_on(configuration):
     configuration.write_text(STORES, "utf-8")
     known = {"STRONGROOM_STORES_ELSEWHERE_OPTION"}
     config = discovery.load(environ={name: value for name, value in (PASSED | DROPPED).items() if name not in known})
-    schemas = plugins.schemas()
-    assert without_credentials(PASSED | DROPPED, config, schemas) == PASSED
+    assert without_credentials(PASSED | DROPPED, config) == PASSED
 
 
 AWS_KEYS = {
@@ -295,8 +293,7 @@ def test_keys_that_the_library_of_a_store_reads_are_not_passed_on(configuration,
     """They are no option of it. Settings, and the names of a profile or a role, are the command's too."""
     configuration.write_text(f'chain = ["central", "env"]\n[stores.central]\nplugin = "{plugin}"\n')
     config = discovery.load(environ={})
-    schemas = plugins.schemas()
-    assert without_credentials(AWS_KEYS | AWS_SETTINGS, config, schemas) == AWS_SETTINGS
+    assert without_credentials(AWS_KEYS | AWS_SETTINGS, config) == AWS_SETTINGS
 
 
 @pytest.mark.vault
@@ -320,8 +317,7 @@ def test_keys_that_a_login_of_vault_reads_are_not_passed_on(configuration, auth,
         environ = {"STRONGROOM_STORES_VAULT_AUTH": json.dumps(tomllib.loads(f"auth = {auth}")["auth"])}
         auth = '{ method = "agent" }'
     configuration.write_text(f'chain = ["vault"]\n[stores.vault]\nurl = "https://vault.example"\nauth = {auth}\n')
-    schemas = plugins.schemas()
-    kept = without_credentials(given, discovery.load(environ=environ), schemas)
+    kept = without_credentials(given, discovery.load(environ=environ))
     assert {name for name in given if name not in kept and name != "AUTH"} == set(withheld)
 
 
@@ -329,10 +325,9 @@ def test_keys_of_a_library_are_the_commands_if_no_store_of_the_chain_uses_them(c
     """A configured store outside the chain is for migrations."""
     configuration.write_text('chain = ["env"]\n[stores.central]\nplugin = "aws-ssm"\n')
     config = discovery.load(environ={})
-    schemas = plugins.schemas()
-    assert without_credentials(AWS_KEYS, config, schemas) == AWS_KEYS
+    assert without_credentials(AWS_KEYS, config) == AWS_KEYS
     configuration.write_text('chain = ["central"]\n[stores.central]\nplugin = "of-nobody"\n')
-    assert without_credentials(AWS_KEYS, discovery.load(environ={}), schemas) == AWS_KEYS
+    assert without_credentials(AWS_KEYS, discovery.load(environ={})) == AWS_KEYS
 
 
 OPENERS = """
@@ -354,7 +349,7 @@ def test_secret_options_of_every_kind_of_plugin_are_not_passed_on(configuration,
     table = '[rotation."a/b"]\nrotator = "corp"' if group == "rotators" else '[stores.mine]\nplugin = "corp"'
     configuration.write_text(f'chain = ["env"]\n{table}\n{options}\n')
     given = {"CORP_KEY": CANARY, "NAMED": CANARY, "REGION": "eu"}
-    assert without_credentials(given, discovery.load(environ={}), plugins.schemas()) == {"REGION": "eu"}
+    assert without_credentials(given, discovery.load(environ={})) == {"REGION": "eu"}
 
 
 def test_option_that_one_plugin_of_the_name_keeps_secret_is_secret(configuration, search_path):
@@ -371,15 +366,31 @@ def test_option_that_one_plugin_of_the_name_keeps_secret_is_secret(configuration
     search_path.install("corp-store", {"corp": "corp_store:open_corp"}, group="strongroom.stores")
     configuration.write_text('chain = ["env"]\n[stores.corp]\n')
     given = {"STRONGROOM_STORES_CORP_KEY": CANARY, "STRONGROOM_STORES_CORP_REGION": "eu"}
-    kept = without_credentials(given, discovery.load(environ=given), plugins.schemas())
+    kept = without_credentials(given, discovery.load(environ=given))
     assert kept == {"STRONGROOM_STORES_CORP_REGION": "eu"}
 
 
-def test_where_no_schema_is_known_every_option_may_be_a_credential(configuration):
+def test_distribution_that_lists_its_variables_is_not_imported(configuration, search_path):
+    """Its names stand in its entry points, so that a short command does not wait for every installed plugin."""
+    search_path.install(
+        "corp-secrets",
+        {"corp": "corp_store:open_corp"},
+        modules={"corp_store": OPENERS},
+        credential_variables={"CORP_KEY": "corp_store"},
+    )
+    configuration.write_text('chain = ["env"]\n')
+    given = {"CORP_KEY": CANARY, "APP_KEY": "the application's"}
+    assert without_credentials(given, discovery.load(environ={})) == {"APP_KEY": "the application's"}
+    assert "corp_store" not in sys.modules
+
+
+def test_where_no_schema_is_known_every_option_may_be_a_credential(configuration, monkeypatch):
     """As for a plugin that cannot be loaded."""
+    monkeypatch.setattr("strongroom._plugins.schemas", lambda _: [])
+    monkeypatch.setattr("strongroom._plugins.credential_variables", set)
     configuration.write_text(STORES, "utf-8")
     config = discovery.load(environ={})
-    kept = without_credentials(PASSED | DROPPED, config, {})
+    kept = without_credentials(PASSED | DROPPED, config)
     assert kept.keys() == {name for name in PASSED if not re.match("STRONGROOM_STORES_|PREFIX", name)} | {
         "OTHERS_TOKEN",
         "VAULT_HEADERS",

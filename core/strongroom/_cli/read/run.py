@@ -98,8 +98,6 @@ def run_command(
 
     Example: strongroom run -- gunicorn app:application
     """
-    from strongroom import _plugins as plugins
-
     known = Fingerprints(binary=True)
     if redact:
         observe(lambda path, data: known.add_all(data, path))
@@ -110,7 +108,7 @@ def run_command(
         redacted_output(known) if redact else contextlib.nullcontext(),
     ):
         secret_variables.require(answers, f"{command[0]} was not started")
-        withheld = without_credentials(os.environ, config, plugins.schemas())
+        withheld = without_credentials(os.environ, config)
         inherited = {**withheld, **_selection(invocation), **secrets.interpolate(found.texts)}
         variables = environment(inherited, answers)
         code = None

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TypeAlias
 
+from strongroom import _plugins as plugins
 from strongroom._boundary.translation import contained
 from strongroom._config import Config, Rank, Setting, StoreConfig
 from strongroom._config.hints import read_json
 from strongroom._config.variables import option_variable
-from strongroom._plugins.option_schema import OptionSchema, Schema
+from strongroom._plugins.option_schema import OptionSchema, ambient_credentials
 from strongroom.store.protocols import traits_of
-
-Schemas: TypeAlias = Mapping[str, Sequence[Schema]]
-"""The schemas of the plugins of each name: a store, an importer, an exporter and a rotator may share one."""
 
 _STORES = "STRONGROOM_STORES_"
 _PREFIXES = ("VAULT_", "BAO_")
@@ -24,26 +21,24 @@ _CREDENTIAL_WORDS = frozenset(
 )
 
 
-def without_credentials(variables: Mapping[str, str], config: Config, schemas: Schemas) -> dict[str, str]:
+def without_credentials(variables: Mapping[str, str], config: Config) -> dict[str, str]:
     """Return the variables without the credentials of stores.
 
     Removed are tokens, secret ids and passwords of Vault and OpenBao (`VAULT_TOKEN`, `BAO_SECRET_ID`); variables that
     set a secret option of any plugin (`VAULT_HEADERS`); `STRONGROOM_STORES_…`, except for options that are known not to
     be secret; variables that a secret option of a store or a rotator refers to with `{ env = … }` or an entry such as
     `jwt_env`; and those from which the library of a store in the chain reads credentials (`AWS_SECRET_ACCESS_KEY`).
+
+    A plugin is imported only if its options decide: this runs before each command.
     """
-    public = {
-        option_variable(name, option)
-        for name, store in config.stores.items()
-        for option, found in _options(schemas, store.plugin).items()
-        if not any(schema.option.secret for schema in found)
+    settings = [name for name in variables if name.startswith(_STORES)]
+    secret = {
+        *_references(config),
+        *plugins.credential_variables(),
+        *_library_variables(config),
+        *(set(settings) - _public_settings(config) if settings else ()),
     }
-    secret = {*_references(config, schemas), *_ambient(schemas), *_library_variables(config, schemas)}
-    return {
-        name: value
-        for name, value in variables.items()
-        if not (_is_vault_credential(name) or name in secret or (name.startswith(_STORES) and name not in public))
-    }
+    return {name: value for name, value in variables.items() if not (_is_vault_credential(name) or name in secret)}
 
 
 def _is_vault_credential(name: str) -> bool:
@@ -51,35 +46,43 @@ def _is_vault_credential(name: str) -> bool:
     return name.startswith(_PREFIXES) and not _CREDENTIAL_WORDS.isdisjoint(name.split("_"))
 
 
-def _ambient(schemas: Schemas) -> Iterator[str]:
-    """Yield the variables that set a secret option of a plugin, even if no such store is configured."""
-    for schema in (schema for found in schemas.values() for schema in found):
-        for about in schema.options.values():
-            if about.option.secret:
-                yield from about.option.ambient
+def _public_settings(config: Config) -> set[str]:
+    """Return the variables of options that are known not to be secret."""
+    return {
+        option_variable(name, option)
+        for name, store in config.stores.items()
+        for option, found in _options(store.plugin).items()
+        if not any(schema.option.secret for schema in found)
+    }
 
 
-def _library_variables(config: Config, schemas: Schemas) -> Iterator[str]:
-    """Yield the variables that the stores of the chain declare in their traits, and those that their options imply."""
+def _library_variables(config: Config) -> Iterator[str]:
+    """Yield the variables that the stores of the chain declare in their traits, and those that their options imply.
+
+    Those that set a secret option are among them, if the entry points of the plugin lack one.
+    """
     for link in config.chain:
         configured = config.store(link.store)
         plugin = configured.plugin
-        for store in (store for schema in schemas.get(plugin, ()) for store in schema.stores):
-            yield from traits_of(store, f"Plugin {plugin}").credential_variables
-        options = _options(schemas, plugin)
+        for schema in plugins.schemas(plugin):
+            yield from ambient_credentials(schema)
+            for store in schema.stores:
+                yield from traits_of(store, f"Plugin {plugin}").credential_variables
+        options = _options(plugin)
         for name, given in configured.options.items():
             for implied in filter(None, (about.option.credential_variables for about in options.get(name, ()))):
                 yield from contained(lambda: tuple(implied(_value(given))), plugin)  # noqa: B023  # called here
 
 
-def _references(config: Config, schemas: Schemas) -> Iterator[str]:
+def _references(config: Config) -> Iterator[str]:
     configured: list[StoreConfig] = [*config.stores.values(), *(row.rotator for row in config.rotations.values())]
     for about in configured:
-        options = _options(schemas, about.plugin)
         for name, given in about.options.items():
-            # An option that is in no schema counts as secret.
-            if name not in options or any(schema.option.secret for schema in options[name]):
-                yield from _names(_value(given))
+            if names := list(_names(_value(given))):
+                known = _options(about.plugin).get(name)
+                # An option that is in no schema counts as secret.
+                if known is None or any(schema.option.secret for schema in known):
+                    yield from names
 
 
 def _value(given: Setting) -> object:
@@ -102,10 +105,10 @@ def _names(value: object) -> Iterator[str]:
             yield from _names(item)
 
 
-def _options(schemas: Schemas, plugin: str) -> Mapping[str, Sequence[OptionSchema]]:
+def _options(plugin: str) -> Mapping[str, Sequence[OptionSchema]]:
     """Return the schemas of each option of the plugins of that name."""
     found: dict[str, list[OptionSchema]] = {}
-    for schema in schemas.get(plugin, ()):
+    for schema in plugins.schemas(plugin):
         for name, option in schema.options.items():
             found.setdefault(name, []).append(option)
     return found
