@@ -60,6 +60,10 @@ Extract: TypeAlias = Callable[[SensitiveDict], "Value | Missing"]
 """Secret's data -> the requested value, or `MISSING`."""
 
 
+Place: TypeAlias = tuple[str, str]
+"""Path and key."""
+
+
 class Reading(NamedTuple):
     """A secret's data as a link has it, and where the data comes from. `age` and `ttl` are in seconds.
 

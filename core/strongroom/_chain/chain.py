@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from strongroom import events
-from strongroom._chain.answer import Extract, Reading, ReadRequest, Result, value_of
+from strongroom._chain.answer import Extract, Place, Reading, ReadRequest, Result, value_of
 from strongroom._chain.link import Link
 from strongroom._chain.read_log import ReadLog
 from strongroom._chain.resolution import DEFAULT_STORE, Resolution, WriteTarget
@@ -244,6 +244,38 @@ class Chain:
                 except StrongroomError as error:
                     outcomes[path] = error.copy()
         return {path: outcomes[path] for path in requested}
+
+    def resolve_keys(
+        self, places: Iterable[Place], *, allow_dynamic: bool = True
+    ) -> dict[Place, Resolution | StrongroomError]:
+        """Return what `resolve` would return or raise for each path and key. A link with bulk reads is queried once.
+
+        A batch has the time of one call in all. So has each read of a link without bulk reads.
+        """
+        results: dict[Place, list[tuple[Link, Result]]] = {}
+        outcomes: dict[Place, Resolution | StrongroomError] = {}
+        requested = dict.fromkeys(places)
+        for path, key in requested:
+            try:
+                results[check_path(path), check_key(key, path)] = []
+            except StrongroomError as error:
+                outcomes[path, key] = error.copy()
+        requests = {place: ReadRequest.of(place[1], allow_dynamic=allow_dynamic) for place in results}
+        waiting = dict(requests)
+        for link in self.links:
+            asked = {place: request for place, request in waiting.items() if link.covers(place[0])}
+            for place, result in link.query_keys(asked, self._timeout):
+                results[place].append((link, result))
+                if link.ends_chain(result[0].answer):
+                    del waiting[place]
+        read = partial(self.resolve, allow_dynamic=allow_dynamic)
+        for (path, key), answers in results.items():
+            try:
+                self._note(path, key, answers)
+                outcomes[path, key] = self._conclude_or_compose(path, key, requests[path, key], answers, read)
+            except StrongroomError as error:
+                outcomes[path, key] = error.copy()
+        return {place: outcomes[place] for place in requested}
 
     def list_secrets(
         self, prefix: str = "", *, recursive: bool = False, records: bool = False, readable: bool = False

@@ -10,7 +10,7 @@ from functools import partial
 from operator import methodcaller
 from typing import TYPE_CHECKING, TypeVar
 
-from strongroom._chain.answer import MISSING, Reading, ReadRequest, Result, failed, judged, not_queried
+from strongroom._chain.answer import MISSING, Place, Reading, ReadRequest, Result, failed, judged, not_queried
 from strongroom._chain.cache import CacheUsage, Flight, MemoryCache, Snapshot
 from strongroom._chain.connection import Opener, StoreConnection
 from strongroom._chain.merge import Merges
@@ -160,6 +160,40 @@ class Link:
                 yield path, failed(answer, self.name, started)
             else:
                 yield path, judged(path, self.name, answer, request, started)
+
+    def query_keys(self, requests: Mapping[Place, ReadRequest], timeout: float) -> Iterator[tuple[Place, Result]]:
+        """Yield the result of `query` for each path and key. A store with bulk reads is queried with one batch.
+
+        Args:
+            requests: by path and key.
+            timeout: the total time of the batch, and of each read by itself, in seconds.
+        """
+        started = time.monotonic()
+        bulk = dict.fromkeys(path for (path, _), request in requests.items() if self._has_bulk_read(path, request))
+        with time_limit(timeout):
+            read = self.read_many(bulk) if len(bulk) > 1 else {}
+        for (path, key), request in requests.items():
+            found = read.get(path)
+            if found is None or (isinstance(found, Reading) and self._missing_key_expired(found, request)):
+                with time_limit(timeout):
+                    result = self.query(path, key, request)
+            elif isinstance(found, StrongroomError):
+                result = failed(found, self.name, started)
+            else:
+                result = judged(path, self.name, found, request, started)
+            yield (path, key), result
+
+    def _has_bulk_read(self, path: str, request: ReadRequest) -> bool:
+        """Return True if the store reads many secrets at once, and would read this one whole for one of its keys."""
+        if self._is_on_disk(path):
+            return True
+        try:
+            store = self._opened(path)
+        except StrongroomError:
+            return False  # the query says why
+        if "read_many" not in store.operations or not store.capabilities.isdisjoint({"local", "keyed"}):
+            return False
+        return request.allow_dynamic or not self.creates(path)
 
     def query_version(
         self, path: str, operation: Callable[[GuardedStore], Secret | None]

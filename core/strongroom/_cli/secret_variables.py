@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -13,10 +12,11 @@ from strongroom._cli.exit_codes import ExitCode, code_of_all
 from strongroom._cli.terminal import output
 from strongroom._config import Config, SecretConfig
 from strongroom.encoding import as_text
-from strongroom.errors import ConfigurationError, InvalidDataError
+from strongroom.errors import ConfigurationError, InvalidDataError, StrongroomError
 from strongroom.required_secrets import Requirement, resolve
 
 if TYPE_CHECKING:
+    from strongroom._chain.resolution import Resolution
     from strongroom._manager import SecretsManager
 
 
@@ -41,10 +41,20 @@ def open_rows(
     `empty` accepts a configuration without rows.
     """
     from strongroom._manager import SecretsManager
+    from strongroom._manager.manager import resolve_keys
 
     rows = config.secrets if empty else declared_rows(config)
     with SecretsManager.from_config(config) as secrets:
-        yield resolve(rows, partial(secrets.resolve, allow_dynamic=allow_dynamic)), secrets
+        places = [(row.path, row.key) for row in rows.values()]
+        found = resolve_keys(secrets, places, allow_dynamic=allow_dynamic)
+
+        def answer(path: str, key: str) -> Resolution:
+            outcome = found[path, key]
+            if isinstance(outcome, StrongroomError):
+                raise outcome.copy()
+            return outcome
+
+        yield resolve(rows, answer), secrets
 
 
 def exit_code(answers: Sequence[Requirement]) -> ExitCode:

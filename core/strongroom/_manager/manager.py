@@ -584,6 +584,13 @@ def parts_of(manager: SecretsManager) -> Parts:
     return manager._parts  # noqa: SLF001  # of this module's class
 
 
+def resolve_keys(
+    manager: SecretsManager, places: Iterable[tuple[str, str]], *, allow_dynamic: bool
+) -> dict[tuple[str, str], Resolution | StrongroomError]:
+    """Return what `SecretsManager.resolve` would return or raise for each path and key, read as one batch."""
+    return parts_of(manager).chain.resolve_keys(places, allow_dynamic=allow_dynamic)
+
+
 def preloaded_with_records(manager: SecretsManager) -> SecretBatch:
     """Return the result of a strict `preload` together with the records of rotations, which `scan` looks into."""
     listed = parts_of(manager).chain.list_secrets(recursive=True, records=True)

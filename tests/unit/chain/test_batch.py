@@ -12,6 +12,7 @@ import pytest
 from strongroom import SecretsManager
 from strongroom._chain.chain import Chain
 from strongroom._chain.link import Link
+from strongroom._chain.resolution import Resolution
 from strongroom._config import CacheConfig, LinkConfig
 from strongroom.errors import (
     AuthenticationError,
@@ -21,6 +22,7 @@ from strongroom.errors import (
     SecretNotFoundError,
     StoreError,
     StoreUnavailableError,
+    StrongroomError,
 )
 from strongroom.secret import Secret, Value
 from strongroom.store import SecretStore, remaining
@@ -395,3 +397,101 @@ def test_local_stores_need_no_cache() -> None:
     assert manager.get_secrets(["a"]) == {"a": {"k": "1"}}
     store.write("a", {"k": "2"})
     assert manager.get_secrets(["a"]) == {"a": {"k": "2"}}
+
+
+# --- keys -------------------------------------------------------------------------------------------------------------
+
+
+def told(outcome: object) -> tuple[object, ...]:
+    """The store, value and attempts of a resolution; the class, text and attempts of an error."""
+    if isinstance(outcome, Resolution):
+        found: tuple[object, ...] = (outcome.store, outcome.value)
+        attempts = outcome.attempts
+    else:
+        assert isinstance(outcome, StrongroomError)
+        found = (type(outcome), str(outcome))
+        attempts = outcome.attempts if isinstance(outcome, StoreError) else ()
+    return (*found, [(attempt.store, attempt.answer, attempt.reason) for attempt in attempts])
+
+
+def single(chain: Chain, path: str, key: str) -> Resolution | StrongroomError:
+    try:
+        return chain.resolve(path, key)
+    except StrongroomError as error:
+        return error
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        {},
+        {"on_unavailable": "fail"},
+        {"on_denied": "next"},
+        {"on_missing_key": "next"},
+        {"paths": ("a", "out")},
+    ],
+    ids=str,
+)
+def test_keys_of_a_batch_are_answered_as_single_keys_are(
+    policy: dict[str, Any], first: BulkRemote, second: BulkRemote
+) -> None:
+    """Each row of a configuration has the messages of its own read, and the stores are queried once."""
+    first.failures = {
+        "out": StoreUnavailableError("out").copy(path_only=True),
+        "denied": PermissionDeniedError("denied"),
+        "broken": StoreError("broken"),
+    }
+    for path in first.failures:
+        second.write(path, {"k": f"second {path}"})
+    places = [("a", "k"), ("a", "none"), ("b", "k"), ("b", "other"), ("c", "k"), ("nowhere", "k"), ("nowhere", "d")]
+    places += [("out", "k"), ("denied", "k"), ("broken", "k"), ("a//b", "k"), ("a", ""), ("a", "k")]
+
+    def chain(store: SecretStore) -> Chain:
+        return Chain(
+            [link("first", store, **policy), link("second", second)], defaults={("nowhere", "d"): "the default"}
+        )
+
+    batch = chain(first).resolve_keys(places)
+    assert len(first.batches) == len(second.batches) == 1
+    assert list(batch) == list(dict.fromkeys(places))
+    for place in batch:
+        assert told(batch[place]) == told(single(chain(Single(first)), *place)), place
+
+
+def test_keys_of_a_store_without_bulk_reads_have_the_time_of_a_call_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that takes seconds for each secret is not given up because there are many."""
+    call_time = CallTime.of_calls(monkeypatch)
+
+    class Slow(Single):
+        def read(self, path: str) -> Secret:
+            call_time.sleep(0.6)
+            return super().read(path)
+
+    slow = Slow(BulkRemote({f"p{n}": {"k": "v"} for n in range(5)}))
+    outcomes = Chain([link("first", slow)], timeout=1.0).resolve_keys([(f"p{n}", "k") for n in range(5)])
+    assert [told(outcome)[1] for outcome in outcomes.values()] == ["v"] * 5
+
+
+def test_keys_of_a_store_that_reads_single_keys_are_read_singly() -> None:
+    """A batch reads whole secrets, and such a store cannot enumerate their keys."""
+
+    class Keyed(BulkRemote):
+        def read_key(self, path: str, key: str) -> Value:
+            return f"{path} {key}"
+
+    store = Keyed()
+    outcomes = Chain([link("first", store)]).resolve_keys([("a", "k"), ("b", "k")])
+    assert [told(outcome)[1] for outcome in outcomes.values()] == ["a k", "b k"]
+    assert store.batches == []
+
+
+def test_cached_secret_that_lacks_a_key_is_read_again_when_absences_expire(first: BulkRemote) -> None:
+    """As for a single key: another process may have added it."""
+    chain, clock = aging(first)
+    chain.resolve_many(["a", "b"])
+    first.write("a", {"k": "first a", "new": "added"})
+    assert isinstance(chain.resolve_keys([("a", "new"), ("b", "k")])["a", "new"], SecretNotFoundError)
+    clock.move(100)
+    outcomes = chain.resolve_keys([("a", "new"), ("b", "k")])
+    assert [told(outcome)[1] for outcome in outcomes.values()] == ["added", "first b"]
+    assert first.batches == [["a", "b"]]

@@ -7,10 +7,13 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from strongroom import Secret, SecretsManager
 from strongroom._cli.operate.check import poll
 from strongroom._config import SecretConfig
 from strongroom.errors import ConfigurationError, InvalidDataError, MissingFileError, SecretNotFoundError
 from strongroom.required_secrets import resolve
+from strongroom.store import Traits
+from strongroom.store.memory import MemoryStore
 from support.clock import LONG
 
 CANARY = "canary-7f3a"
@@ -41,6 +44,25 @@ def configure(text: str, **replaced: str) -> None:
     for name, value in replaced.items():
         text = text.replace(f"{{{name}}}", value)
     Path("strongroom.toml").write_text(text, "utf-8")
+
+
+def test_rows_of_a_store_with_bulk_reads_are_one_batch(command, monkeypatch):
+    """So that many rows take about as long as one."""
+    batches = []
+
+    class Bulk(MemoryStore):
+        traits = Traits()  # not local
+
+        def read_many(self, paths):
+            batches.append(list(paths))
+            return ((path, Secret(path, {"k": path})) for path in batches[-1])
+
+    configure('[secrets]\nA = "a#k"\nB = "b#k"\nC = "a#none"\n')
+    monkeypatch.setattr(SecretsManager, "from_config", lambda *_, **__: SecretsManager(chain=[Bulk()]))
+    done = command("check", "--json")
+    rows = json.loads(done.out)["secrets"]
+    assert [(row["variable"], row["state"]) for row in rows] == [("A", "found"), ("B", "found"), ("C", "missing")]
+    assert batches == [["a", "b"]]
 
 
 def test_each_row_is_a_line_of_fields_where_it_is_piped(command):
