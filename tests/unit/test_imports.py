@@ -78,6 +78,21 @@ def test_a_value_of_the_environment_costs_the_command_line_no_more_than_it_needs
     assert "strongroom_env" in loaded
 
 
+def test_run_with_values_of_the_environment_imports_no_other_plugin(tmp_path, monkeypatch):
+    """Nor what its options alone need. The names of credentials stand in entry points."""
+    (tmp_path / "strongroom.toml").write_text('chain = ["env"]\n[secrets]\nDB_HOST = "database/connection#host"\n')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DB_HOST", "x")
+    statement = (
+        "import os; os.execvpe = lambda *_: 0; from strongroom._cli.app import run; run(['run', '--', 'true']); "
+        "print(*sys.modules)"
+    )
+    loaded = loaded_by(statement)
+    later = {"asyncio", "difflib", "subprocess", "strongroom._fingerprints", "strongroom.migrate._plans.mapping_export"}
+    assert loaded & ((HEAVY | later) - {"click", "stevedore"}) == set()
+    assert {name for name in loaded if name.startswith("strongroom_") and "." not in name} == {"strongroom_env"}
+
+
 CACHED_READ = """
 from strongroom import Secret, SecretsManager
 class RemoteStore:

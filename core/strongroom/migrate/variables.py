@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeAlias
 
 from strongroom.dotenv import log_once, read_dotenv
 from strongroom.encoding import from_json
@@ -23,12 +23,13 @@ from strongroom.errors import (
     StoreUnavailableError,
     StrongroomError,
 )
-from strongroom.migrate._plans.mapping_export import read_mapping
-from strongroom.migrate._plans.mapping_file import Destination, MappingFile
 from strongroom.migrate.spi import Failure
 from strongroom.secret import Secret, SensitiveDict, Value, check_data, protect, same
 from strongroom.store import Option, Traits
 from strongroom.strict_json import read_json
+
+if TYPE_CHECKING:
+    from strongroom.migrate._plans.mapping_file import Destination, MappingFile
 
 Read: TypeAlias = Callable[[], Mapping[str, str | None]]
 """Returns all variables; None stands for a name without a value."""
@@ -111,6 +112,8 @@ class VariablesImporter:
         return destination
 
     def _located(self, name: str) -> Destination | None:
+        from strongroom.migrate._plans.mapping_file import Destination
+
         if self._file is None:
             found = self._mapping.locate(name)
             return Destination(*found) if found else None
@@ -201,7 +204,7 @@ def open_env(
     Raises:
         ConfigurationError: the mapping file is invalid.
     """
-    file = read_mapping(mapping_file) if mapping_file else None
+    file = _read_mapping(mapping_file)
     return VariablesImporter(lambda: os.environ, "the environment", mapping, file, keep_empty=keep_empty)
 
 
@@ -217,9 +220,17 @@ def open_dotenv(
     Raises:
         ConfigurationError: the mapping file is invalid.
     """
-    rules = read_mapping(mapping_file) if mapping_file else None
+    rules = _read_mapping(mapping_file)
     destination = file.absolute()
     return VariablesImporter(lambda: read_variables(destination), str(file), mapping, rules, keep_empty=keep_empty)
+
+
+def _read_mapping(file: Path | None) -> MappingFile | None:
+    if file is None:
+        return None
+    from strongroom.migrate._plans.mapping_export import read_mapping  # `strongroom run` imports this module
+
+    return read_mapping(file)
 
 
 def _expanded_note(lines: Sequence[int]) -> str:

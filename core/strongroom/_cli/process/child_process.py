@@ -8,13 +8,16 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
 
 from strongroom._cli.process.signals import SignalArrival, handled
 from strongroom._cli.terminal import output
+
+if TYPE_CHECKING:
+    import subprocess
 
 _TERMINAL_SIGNALS = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGWINCH})
 """Signals that a terminal sends to its whole foreground process group, including the child."""
@@ -135,6 +138,8 @@ class Child:
 
     def _start(self, variables: Mapping[bytes, bytes]) -> None:
         """Start the command with all inherited file descriptors, such as a socket."""
+        import subprocess  # a command that replaces this process does not need it
+
         with self._lock:
             self._process = None
             self._gone = threading.Event()  # not cleared: somebody may still wait for the last child's end

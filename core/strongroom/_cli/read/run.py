@@ -17,15 +17,24 @@ from strongroom._cli import secret_variables
 from strongroom._cli.options import Invocation, complete, current, read_duration
 from strongroom._cli.process import child_process
 from strongroom._cli.process.signals import handled
-from strongroom._cli.read import env_file, lease_keeper, supervisor
-from strongroom._cli.read.redacted_output import redacted_output
+from strongroom._cli.read import lease_keeper
 from strongroom._cli.read.store_credentials import without_credentials
-from strongroom._cli.read.variable_watch import Rows
-from strongroom._fingerprints import Fingerprints
-from strongroom.secret import observe
+from strongroom.secret import SensitiveDict, observe
 
 if TYPE_CHECKING:
+    from strongroom._cli.read.supervisor import Action
+    from strongroom._config import Config
     from strongroom.required_secrets import Requirement
+
+# What an option alone needs is imported where it is used: each command that is started waits for this module.
+
+
+def _read_action(ctx: click.Context, option: click.Parameter, text: str | None) -> Action | None:
+    if text is None:
+        return None
+    from strongroom._cli.read import supervisor
+
+    return supervisor.read_action(ctx, option, text)
 
 
 @click.command("run", context_settings={"allow_interspersed_args": False})
@@ -33,7 +42,7 @@ if TYPE_CHECKING:
     "--on-change",
     "action",
     metavar="ACTION",
-    callback=supervisor.read_action,
+    callback=_read_action,
     help="When a value of [secrets] changes: restart, exit, or signal:NAME, such as signal:HUP.",
 )
 @click.option(
@@ -69,7 +78,7 @@ if TYPE_CHECKING:
 def run_command(
     invocation: Invocation,
     command: tuple[str, ...],
-    action: supervisor.Action | None,
+    action: Action | None,
     stop_timeout: float,
     env_files: tuple[Path, ...],
     *,
@@ -98,21 +107,18 @@ def run_command(
 
     Example: strongroom run -- gunicorn app:application
     """
-    known = Fingerprints(binary=True)
-    if redact:
-        observe(lambda path, data: known.add_all(data, path))
-    found = env_file.read_env_files(env_files)
-    config = found.laid_over(invocation.load_trusted())
-    with (
-        secret_variables.open_rows(config, empty=bool(env_files)) as (answers, secrets),
-        redacted_output(known) if redact else contextlib.nullcontext(),
-    ):
+    masking = _masking() if redact else contextlib.nullcontext()
+    config, texts = _configuration(invocation, env_files)
+    with secret_variables.open_rows(config, empty=bool(env_files)) as (answers, secrets), masking:
         secret_variables.require(answers, f"{command[0]} was not started")
         withheld = without_credentials(os.environ, config)
-        inherited = {**withheld, **_selection(invocation), **secrets.interpolate(found.texts)}
+        inherited = {**withheld, **_selection(invocation), **(secrets.interpolate(texts) if texts else {})}
         variables = environment(inherited, answers)
         code = None
         if action is not None:
+            from strongroom._cli.read import supervisor
+            from strongroom._cli.read.variable_watch import Rows
+
             supervised = supervisor.Supervisor(
                 command,
                 action,
@@ -127,6 +133,26 @@ def run_command(
         elif redact:
             code = child_process.run_command(command, variables)
     click.get_current_context().exit(_replace_process(command, variables) if code is None else code)
+
+
+def _masking() -> contextlib.AbstractContextManager[None]:
+    """Return the context that masks the output. The values that are read from now on count."""
+    from strongroom._cli.read.redacted_output import redacted_output
+    from strongroom._fingerprints import Fingerprints
+
+    known = Fingerprints(binary=True)
+    observe(lambda path, data: known.add_all(data, path))
+    return redacted_output(known)
+
+
+def _configuration(invocation: Invocation, env_files: tuple[Path, ...]) -> tuple[Config, SensitiveDict]:
+    """Return the configuration with the rows of the files, and the variables of the files that are text."""
+    if not env_files:
+        return invocation.load_trusted(), SensitiveDict()
+    from strongroom._cli.read import env_file
+
+    found = env_file.read_env_files(env_files)
+    return found.laid_over(invocation.load_trusted()), found.texts
 
 
 def environment(inherited: Mapping[str, str], answers: Sequence[Requirement]) -> dict[bytes, bytes]:
