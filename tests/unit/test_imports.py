@@ -80,12 +80,12 @@ def test_a_value_of_the_environment_costs_the_command_line_no_more_than_it_needs
 
 def test_run_with_values_of_the_environment_imports_no_other_plugin(tmp_path, monkeypatch):
     """Nor what its options alone need. The names of credentials stand in entry points."""
-    (tmp_path / "strongroom.toml").write_text('chain = ["env"]\n[secrets]\nDB_HOST = "database/connection#host"\n')
+    (tmp_path / "app.toml").write_text('chain = ["env"]\n[secrets]\nDB_HOST = "database/connection#host"\n')
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DB_HOST", "x")
     statement = (
-        "import os; os.execvpe = lambda *_: 0; from strongroom._cli.app import run; run(['run', '--', 'true']); "
-        "print(*sys.modules)"
+        "import os; os.execvpe = lambda *_: 0; from strongroom._cli.app import run; "
+        "assert run(['--config', 'app.toml', 'run', '--', 'true']) == 0; print(*sys.modules)"
     )
     loaded = loaded_by(statement)
     later = {"asyncio", "difflib", "subprocess", "strongroom._fingerprints", "strongroom.migrate._plans.mapping_export"}
