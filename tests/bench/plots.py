@@ -1,132 +1,479 @@
 """Draw the benchmarks for the documentation, as pictures and tables: the last step of `nox -s bench`.
 
-    python tests/bench/plots.py BENCHMARK.json docs
+    python tests/bench/plots.py RESULTS docs
 
-The JSON is that of `pytest --benchmark-json`. Every figure is a ratio of two times of one run.
+RESULTS is what `python -m bench` wrote. The exit status is 1 if something grows faster than the number of items.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any, Final, NamedTuple
 
-THEMES: Final = {"light": ("#1f2328", "#0969da", "#afb8c1"), "dark": ("#e6edf3", "#4493f8", "#57606a")}
-"""Colors of the text, of Strongroom, and of the others."""
-
-START_UP: Final = {
-    "test_others_start_up[dotenv]": "python-dotenv reads .env",
-    "test_start_up[version]": "strongroom --version",
-    "test_start_up[get]": "strongroom get, environment",
-    "test_start_up[first_secret]": "get_secret, environment",
-    "test_start_up_from_the_disk_cache[get]": "strongroom get, disk cache",
-    "test_start_up_from_the_disk_cache[first_secret]": "get_secret, disk cache",
-    "test_others_start_up[bao]": "bao kv get, server",
-    "test_others_start_up[hvac]": "hvac, server",
-    "test_others_start_up[strongroom]": "strongroom get, server",
+THEMES: Final = {
+    "light": ("#1f2328", "#afb8c1", ("#0969da", "#bc4c00", "#1a7f37", "#8250df")),
+    "dark": ("#e6edf3", "#57606a", ("#4493f8", "#f0883e", "#3fb950", "#ab7df8")),
 }
-"""The benchmarks of a process, and their labels."""
+"""Colors of the text, of other tools, and of Strongroom; a plot with several lines takes them one after another."""
 
-CACHED: Final = {
-    "test_aesgcm_decrypt": "AES-GCM alone",
-    "test_get_secret": "strongroom get_secret",
-    "test_aws_secretsmanager_caching": "aws-secretsmanager-caching",
-}
-"""The benchmarks of a cached read, and their labels."""
+_WIDTH, _BAR, _STEP = 420, 14, 38
+_HEIGHT, _LEFT, _BOTTOM = 260, 58, 30
 
-_WIDTH, _LABEL, _BAR, _STEP = 720, 230, 18, 28
+STEEPEST: Final = 1.15
+"""The most that the slope between two numbers of items may be on logarithmic scales: 1 is linear, the rest is noise."""
+TELLING: Final = {"seconds": 0.1, "mib": 8.0}
+"""Values below these say nothing about a slope: they are noise, or the interpreter."""
 
 
 class Chart(NamedTuple):
-    """One picture with its table.
+    """Contenders of one measurement, as a bar chart and a table.
 
     Attributes:
-        name: the name of the picture's file.
+        name: the name in the results, and of the picture's file.
         title: the heading of its section.
-        unit: the time that counts as 1.
-        ratios: the bars, by label.
+        unit: the contender whose time counts as 1.
+        operation: what one of the times is for.
+        own: what makes a label one of Strongroom's.
     """
 
     name: str
     title: str
     unit: str
-    ratios: Mapping[str, float]
+    operation: str
+    own: tuple[str, ...] = ("strongroom", "get_secret", "cache")
 
 
-def charts(benchmarks: list[dict[str, Any]]) -> list[Chart]:
-    """Return the charts for the benchmarks of one run."""
-    named = {each["name"]: each for each in benchmarks if each["name"] != "test_strongroom"}
-    groups = {each["group"]: each for each in benchmarks}
-    alone = named["test_aesgcm_decrypt"]["stats"]["median"]
-    cached = {label: named[name]["stats"]["median"] / alone for name, label in CACHED.items()}
-    started = {label: named[name]["extra_info"]["ratio"] for name, label in START_UP.items()}
-    return [
-        Chart("cached-read", "A cached read", "one decryption with AES-GCM", cached),
-        Chart("cold-read", "A read from a server", "hvac", beside(groups["a cold read"], "hvac")),
-        Chart(
-            "bulk",
-            "A thousand secrets at once",
-            "hvac on eight threads",
-            beside(groups["a thousand cold secrets"], "hvac on eight threads"),
-        ),
-        Chart("start-up", "The start of a process", "`import dotenv`", started),
-    ]
+CHARTS: Final = (
+    Chart("cold", "A cold read", "raw socket", "a read"),
+    Chart("thousand", "A thousand secrets at once", "hvac on eight threads", "a secret"),
+    Chart("batch-3", "Three secrets", "raw sockets", "a batch"),
+    Chart("batch-20", "Twenty secrets", "raw sockets", "a batch"),
+    Chart("batch-100", "A hundred secrets", "raw sockets", "a batch"),
+    Chart("tls", "A thousand secrets with TLS", "strongroom, plain HTTP", "a secret"),
+    Chart("disk", "300 secrets with the disk cache", "no disk cache", "300 secrets", ("disk",)),
+    Chart("cached", "A cached read", "AES-GCM alone", "a read"),
+    Chart("metrics", "A cached read with metrics", "without", "a read", ("with",)),
+    Chart("start", "The start of a process", "import dotenv", "a process"),
+    Chart("run", "A command with twenty variables", "import dotenv", "a process"),
+    Chart("write", "Ten thousand checked writes", "hvac in a loop", "a secret"),
+)
 
 
-def beside(benchmark: Mapping[str, Any], unit: str) -> dict[str, float]:
-    """Return the ratio of each contender to the unit: the median over the rounds, in which all take turns."""
-    taken = {name: times for name, (times, _) in benchmark["extra_info"]["beside"].items()}
-    taken["strongroom"] = benchmark["stats"]["data"]
-    ratios = {name: median(a / b for a, b in zip(times, taken[unit], strict=True)) for name, times in taken.items()}
-    return dict(sorted(ratios.items(), key=lambda row: row[1]))
+class Aim(NamedTuple):
+    """The most that a ratio of two contenders may be. `placement` is where it counts."""
+
+    chart: str
+    contender: str
+    yardstick: str
+    most: float
+    placement: str = "pinned"
 
 
-def draw(chart: Chart, theme: str) -> str:
-    """Return a bar chart as SVG."""
-    text, own, other = THEMES[theme]
-    scale = (_WIDTH - _LABEL - 60) / max(chart.ratios.values())
-    size = f"0 0 {_WIDTH} {len(chart.ratios) * _STEP + 8}"
-    title = f"{chart.title}: times as ratios to {chart.unit.strip('`')}"
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{size}" role="img" font-family="sans-serif" font-size="13">',
-        f'<title>{title}</title><g fill="{text}">',
-    ]
-    for number, (label, ratio) in enumerate(chart.ratios.items()):
-        top = number * _STEP + 6
-        color = own if "strongroom" in label or "get_secret" in label else other
-        parts += [
-            f'<text x="{_LABEL - 8}" y="{top + 14}" text-anchor="end">{label}</text>',
-            f'<rect x="{_LABEL}" y="{top}" width="{ratio * scale:.1f}" height="{_BAR}" rx="2" fill="{color}"/>',
-            f'<text x="{_LABEL + ratio * scale + 6:.1f}" y="{top + 14}">{shown(ratio)}</text>',
-        ]
-    return "\n".join([*parts, "</g></svg>"]) + "\n"
+AIMS: Final = (
+    Aim("cold", "strongroom, ttl 0", "raw socket", 1.35),
+    Aim("cold", "strongroom", "raw socket", 1.45),
+    Aim("cold", "strongroom, ttl 0", "hvac", 0.55),
+    Aim("thousand", "strongroom", "raw sockets", 1.4),
+    Aim("thousand", "strongroom", "secretspec", 0.6, "unpinned"),
+    Aim("thousand", "strongroom", "hvac on eight threads", 1 / 4.5),
+    Aim("tls", "strongroom, HTTP/2", "hvac on eight threads", 1 / 3),
+    Aim("write", "strongroom, from JSON", "hvac in a loop", 1 / 3.3),
+    Aim("write", "strongroom, from memory", "hvac in a loop", 1 / 3.5),
+    Aim("cached", "get_secret", "AES-GCM alone", 1.9),
+    Aim("cached", "aget_secret", "get_secret", 1.5),
+    Aim("cached", "get_secret, five keys", "get_secret", 5),
+    Aim("metrics", "with metrics", "without", 1.1),
+    Aim("start", "strongroom get, environment", "import dotenv", 3.0),
+    Aim("run", "strongroom run, environment", "import dotenv", 3.0),
+    Aim("run", "strongroom run, Vault", "import dotenv", 4.3),
+    Aim("disk", "disk cache, cold", "no disk cache", 1.3),
+    Aim("disk", "disk cache, warm", "no disk cache", 0.5),
+)
 
 
-def shown(ratio: float) -> str:
-    """Return the ratio with two digits that mean something."""
-    return f"{ratio:.2f}" if ratio < 1 else f"{ratio:.1f}"
+class Plot(NamedTuple):
+    """Measurements of growth in one picture: `lines` has the name in the results, and its label."""
+
+    name: str
+    title: str
+    value: str
+    items: str
+    lines: Mapping[str, str]
 
 
-def section(chart: Chart) -> str:
-    """Return the Markdown of a chart: its pictures and its table."""
-    lines = [f"## {chart.title}", "", f"1 is the time of {chart.unit}; shorter is better.", ""]
-    for theme in THEMES:
-        file = f"../images/{chart.name}-{theme}.svg"
-        lines += [f"```{{image}} {file}", f":alt: {chart.title}, as ratios", f":class: only-{theme}", "```", ""]
-    rows = [f"| {label} | {shown(ratio)} |" for label, ratio in chart.ratios.items()]
-    return "\n".join([*lines, "| contender | ratio |", "| --- | --- |", *rows, ""])
+_STEPS: Final = {"migrate": "migration", "batch": "batch", "plan": "plan", "list": "listing"}
+_CACHES: Final = {
+    "disk-cold": "batch, disk cache cold",
+    "disk-warm": "batch, disk cache warm",
+    "memory-cache": "reads from the memory cache",
+}
+PLOTS: Final = (
+    Plot("growth-secrets", "Time for a number of secrets", "seconds", "secrets", _STEPS),
+    Plot("growth-secrets-memory", "Peak of memory for a number of secrets", "mib", "secrets", _STEPS),
+    Plot("growth-caches", "Time for a number of cached secrets", "seconds", "secrets", _CACHES),
+    Plot("growth-caches-memory", "Peak of memory for a number of cached secrets", "mib", "secrets", _CACHES),
+    Plot(
+        "growth-threads",
+        "Time for a number of threads or processes",
+        "seconds",
+        "threads or processes",
+        {
+            "processes": "processes on one disk cache",
+            "threads-cold": "threads, 10 cold reads each",
+            "threads-cached": "threads, 1,000 cached reads each",
+        },
+    ),
+)
+
+
+class Results:
+    """What was measured, and what follows from it."""
+
+    def __init__(self, results: Mapping[str, Any]) -> None:
+        self.machine: Mapping[str, Any] = results["machine"]
+        self.profile: Mapping[str, Any] = results.get("profile", {})
+        self.growth: Mapping[str, list[dict[str, float]]] = results["growth"]
+        self.skipped: Mapping[str, str] = results["skipped"]
+        self.pairs: Mapping[str, Any] = results["pairs"]
+
+    def placement(self, chart: str) -> str:
+        """Return where the figures of a chart were measured: on separate cores, unless the machine has only one."""
+        return "pinned" if "pinned" in self.pairs[chart] else "unpinned"
+
+    def ratio(self, chart: str, contender: str, unit: str, placement: str) -> float:
+        """Return the median of the ratios of each round."""
+        taken = self.pairs[chart][placement]
+        return median(mine / its for mine, its in zip(taken[contender], taken[unit], strict=True))
+
+    def seconds(self, chart: str, contender: str, placement: str | None = None) -> float:
+        """Return the median of the time of one operation."""
+        pairs = self.pairs[chart]
+        seconds: float = median(pairs[placement or self.placement(chart)][contender]) / pairs["count"]
+        return seconds
 
 
 def main(measured: Path, docs: Path) -> None:
     """Write the pictures and the tables."""
-    drawn = charts(json.loads(measured.read_text("utf-8"))["benchmarks"])
+    results = Results(json.loads(measured.read_text("utf-8")))
+    drawn = [chart for chart in CHARTS if chart.name in results.pairs]
+    grown = [plot for plot in PLOTS if any(name in results.growth for name in plot.lines)]
+    for theme in THEMES:
+        for chart in drawn:
+            (docs / "images" / f"bench-{chart.name}-{theme}.svg").write_text(bars(chart, results, theme), "utf-8")
+        for plot in grown:
+            (docs / "images" / f"bench-{plot.name}-{theme}.svg").write_text(lines(plot, results, theme), "utf-8")
+    sections = [*machine(results), *aims(results), *where_it_goes(results)]
     for chart in drawn:
-        for theme in THEMES:
-            (docs / "images" / f"{chart.name}-{theme}.svg").write_text(draw(chart, theme), "utf-8")
-    (docs / "explanation" / "_performance.md").write_text("\n".join(map(section, drawn)), "utf-8")
+        sections += compared(chart, results)
+    sections += growth(grown, results)
+    (docs / "explanation" / "_performance.md").write_text("\n".join(sections), "utf-8")
+    steep = [f"{name} ({value}): {slope:.2f}" for name, value, slope in slopes(results) if slope > STEEPEST]
+    if steep:
+        sys.exit(f"These grow faster than the number of items: {'; '.join(steep)}")
+
+
+# --- pages ------------------------------------------------------------------------------------------------------------
+
+
+def machine(results: Results) -> list[str]:
+    """Return the section about the machine."""
+    about = results.machine
+    libraries = ", ".join(f"{name} {number}" for name, number in about["libraries"].items())
+    text = (
+        f"{about['processor']}, {about['cores']} cores, {about['system']}; Python {about['python']}, {about['server']}"
+    )
+    left_out = [f"{name} ({reason})" for name, reason in results.skipped.items()]
+    skipped = f" Not measured: {', '.join(left_out)}." if left_out else ""
+    return ["## The machine", "", f"{text}; {libraries}.{skipped}", ""]
+
+
+def aims(results: Results) -> list[str]:
+    """Return the table of the aims, and an explanation of those that are missed."""
+    rows, missed = [], []
+    for aim in AIMS:
+        if aim.chart not in results.pairs:
+            continue
+        placement = results.placement(aim.chart) if aim.placement == "pinned" else "unpinned"
+        reached = results.ratio(aim.chart, aim.contender, aim.yardstick, placement)
+        other = results.ratio(aim.chart, aim.contender, aim.yardstick, "unpinned")
+        verdict = "reached" if reached <= aim.most else "missed"
+        title = next(chart.title for chart in CHARTS if chart.name == aim.chart)
+        what = f"{title}: {aim.contender} / {aim.yardstick}"
+        rows.append(f"| {what} | {shown(aim.most)} | {shown(reached)} | {shown(other)} | {verdict} |")
+        if verdict == "missed" and aim.chart not in missed:
+            missed.append(aim.chart)
+    text = [
+        "## Aims",
+        "",
+        f"{len(rows)} ratios have an aim, which is the most that they should be.",
+        "",
+        "| ratio | aim | measured | any core | |",
+        "| --- | --- | --- | --- | --- |",
+        *rows,
+        "",
+    ]
+    reasons = [f"- {reason}" for chart in missed if (reason := explained(chart, results))]
+    return [*text, "Why aims are missed:", "", *reasons, ""] if reasons else text
+
+
+def explained(chart: str, results: Results) -> str:
+    """Return where the time goes that an aim does not leave."""
+    title = next(each.title for each in CHARTS if each.name == chart)
+
+    def took(contender: str) -> str:
+        return duration(results.seconds(chart, contender))
+
+    if chart in {"cold", "thousand", "tls"} and results.profile:
+        parts = list(profiled(results))[1:5]
+        largest = ", ".join(f"{name} ({duration(seconds)})" for name, seconds in parts)
+        return f"**{title}**: the largest parts of a cold read are {largest}. The table below has all."
+    if chart == "cached":
+        beyond = results.seconds(chart, "get_secret") - results.seconds(chart, "AES-GCM alone")
+        return (
+            f"**{title}**: beyond the decryption a read takes {duration(beyond)}, in which it finds the entry,"
+            " checks its age, makes a redacted string and counts the hit."
+        )
+    if chart in {"start", "run"} and "start" in results.pairs:
+        alone, client, ours = (
+            duration(results.seconds("start", name)) for name in ("python alone", "import hvac", "strongroom --version")
+        )
+        return (
+            f"**{title}**: the interpreter alone takes {alone}, with hvac, which Vault needs, {client}."
+            f" `strongroom` with its command line, but without a store, takes {ours}."
+        )
+    if chart == "write":
+        return (
+            f"**{title}**: a secret takes {took('strongroom, from JSON')} from JSON. Besides the two requests"
+            " of the loop, it is planned, written with a version check, noted in a journal and compared."
+        )
+    if chart == "disk":
+        return (
+            f"**{title}**: a cold cache encrypts and writes what it reads, which makes {took('disk cache, cold')} of"
+            f" {took('no disk cache')}. A warm one takes {took('disk cache, warm')}: it decrypts."
+        )
+    return ""
+
+
+def profiled(results: Results) -> Iterator[tuple[str, float]]:
+    """Yield the parts of a cold read and their seconds, the server first, then the largest."""
+    wall, processor = results.profile["wall"], results.profile["processor"]
+    parts = {name: share * wall for name, share in results.profile["shares"].items()}
+    network = "libcurl and the kernel"
+    waiting = min(wall - processor, parts.get(network, 0.0))
+    yield "waiting for the server", waiting
+    if network in parts:
+        parts[network] -= waiting
+    yield from sorted(parts.items(), key=lambda row: -row[1])
+
+
+def where_it_goes(results: Results) -> list[str]:
+    """Return the profile of a cold read."""
+    if not results.profile:
+        return []
+    wall, processor = results.profile["wall"], results.profile["processor"]
+    rows = [f"| {name} | {seconds * 1e6:.0f} | {seconds / wall:.0%} |" for name, seconds in profiled(results)]
+    return [
+        "## Where the time of a cold read goes",
+        "",
+        f"A read at ttl 0 takes {duration(wall)}, of which the client works for {duration(processor)}, and waits for",
+        "the server in the rest. A timer looked at the stack every 200 µs; each look counts for the innermost part.",
+        "",
+        "| part | µs | share |",
+        "| --- | --- | --- |",
+        *rows,
+        "",
+    ]
+
+
+def compared(chart: Chart, results: Results) -> list[str]:
+    """Return the section of a chart: its pictures and its table."""
+    placement = results.placement(chart.name)
+    rows = []
+    for name in ordered(chart, results):
+        cells = [name]
+        for where in (placement, "unpinned"):
+            ratio = results.ratio(chart.name, name, chart.unit, where)
+            cells += [shown(ratio), duration(results.seconds(chart.name, name, where))]
+        rows.append(f"| {' | '.join(cells)} |")
+    return [
+        f"## {chart.title}",
+        "",
+        f"1 is the time of {chart.unit}; shorter is better. The times are for {chart.operation}.",
+        "",
+        *picture(chart.name, chart.title),
+        "| contender | ratio | time | ratio, any core | time, any core |",
+        "| --- | --- | --- | --- | --- |",
+        *rows,
+        "",
+    ]
+
+
+def growth(plots: Sequence[Plot], results: Results) -> list[str]:
+    """Return the section about growth: its pictures, and a table with the largest numbers."""
+    if not plots:
+        return []
+    steepest: dict[str, float] = {}
+    for name, _, slope in slopes(results):
+        steepest[name] = max(slope, steepest.get(name, 0.0))
+    rows = []
+    for name, label in {name: label for plot in plots for name, label in plot.lines.items()}.items():
+        if measured := results.growth.get(name):
+            last = measured[-1]
+            memory = f"{last['mib']:.0f} MiB" if "mib" in last else ""
+            slope = shown(steepest[name]) if name in steepest else "below 1"
+            rows.append(f"| {label} | {last['n']:,} | {duration(last['seconds'])} | {memory} | {slope} |")
+    text = [
+        "## Growth",
+        "",
+        "The secrets are in OpenBao, which keeps them in memory, and a new process measures each number. Its peak of",
+        "memory includes the interpreter. Both scales are logarithmic, and a dashed line grows as the number does.",
+        f"The slope is the steepest between two numbers of which the larger takes at least {TELLING['seconds']} s.",
+        f"It is 1 where the time grows as the number does, and `nox -s bench` fails above {STEEPEST}.",
+        "",
+    ]
+    for plot in plots:
+        text += [f"### {plot.title}", "", *picture(plot.name, plot.title)]
+    if asked := [row for row in results.growth.get("processes", []) if "requests" in row]:
+        last = asked[-1]
+        text += [
+            f"{last['n']:,} processes on one disk cache sent {last['requests']:,} read requests to the server.",
+            "",
+        ]
+    head = [
+        "### The largest numbers",
+        "",
+        "| what | number | time | memory | slope |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    return [*text, *head, *rows, ""]
+
+
+def slopes(results: Results) -> Iterator[tuple[str, str, float]]:
+    """Yield the slopes between two numbers on logarithmic scales: name, value and slope. Memory is beyond the first."""
+    for name, rows in results.growth.items():
+        for value, telling in TELLING.items():
+            base = rows[0].get(value, 0.0) if value == "mib" else 0.0
+            points = [(row["n"], row[value] - base) for row in rows if value in row]
+            for (fewer, before), (more, after) in pairwise(points):
+                if before > 0 and after >= telling:
+                    yield name, value, math.log(after / before) / math.log(more / fewer)
+
+
+def picture(name: str, title: str) -> list[str]:
+    text = []
+    for theme in THEMES:
+        file = f"../images/bench-{name}-{theme}.svg"
+        text += [f"```{{image}} {file}", f":alt: {title}", f":class: only-{theme}", "```", ""]
+    return text
+
+
+# --- pictures ---------------------------------------------------------------------------------------------------------
+
+
+def bars(chart: Chart, results: Results, theme: str) -> str:
+    """Return a bar chart as SVG: each label is above its bar, so that a phone shows it in a readable size."""
+    text, other, own = THEMES[theme]
+    names = ordered(chart, results)
+    placement = results.placement(chart.name)
+    ratios = {name: results.ratio(chart.name, name, chart.unit, placement) for name in names}
+    scale = (_WIDTH - 50) / max(ratios.values())
+    parts = []
+    for number, (name, ratio) in enumerate(ratios.items()):
+        top = number * _STEP + 4
+        color = own[0] if any(mark in name for mark in chart.own) else other
+        parts += [
+            f'<text x="0" y="{top + 12}">{name}</text>',
+            f'<rect x="0" y="{top + 17}" width="{ratio * scale:.1f}" height="{_BAR}" rx="2" fill="{color}"/>',
+            f'<text x="{ratio * scale + 6:.1f}" y="{top + 29}">{shown(ratio)}</text>',
+        ]
+    return svg(f"{chart.title}: times as ratios to {chart.unit}", len(names) * _STEP + 4, text, parts)
+
+
+def lines(plot: Plot, results: Results, theme: str) -> str:
+    """Return a plot with logarithmic scales as SVG."""
+    text, grid, colors = THEMES[theme]
+    series = {label: results.growth[name] for name, label in plot.lines.items() if name in results.growth}
+    top = 18 * len(series) + 10
+    height = top + _HEIGHT
+    every = [(row["n"], row[plot.value]) for rows in series.values() for row in rows]
+    across = scale([n for n, _ in every], _LEFT, _WIDTH - 14)
+    up = scale([value for _, value in every], height - _BOTTOM, top + 8)
+    parts = []
+    for number, label in enumerate(series):
+        parts += [
+            f'<rect x="{_LEFT}" y="{18 * number + 6}" width="14" height="4" fill="{colors[number]}"/>',
+            f'<text x="{_LEFT + 20}" y="{18 * number + 13}">{label}</text>',
+        ]
+    for tick in across.ticks:
+        x = f"{across(tick):.1f}"
+        parts.append(f'<text x="{x}" y="{height - 10}" text-anchor="middle" font-size="11">{round(tick):,}</text>')
+    for tick in up.ticks:
+        y = up(tick)
+        parts += [
+            f'<line x1="{_LEFT}" x2="{_WIDTH - 14}" y1="{y:.1f}" y2="{y:.1f}" stroke="{grid}" stroke-width="0.5"/>',
+            f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end" font-size="11">{quantity(tick, plot)}</text>',
+        ]
+    first, last = across.ticks[0], across.ticks[-1]
+    reach = min(last / first, up.ticks[-1] / up.ticks[0])  # linear growth, through the corner of the plot
+    ends = f'x2="{across(first * reach):.1f}" y1="{up(up.ticks[0]):.1f}" y2="{up(up.ticks[0] * reach):.1f}"'
+    parts.append(f'<line x1="{across(first):.1f}" {ends} stroke="{grid}" stroke-dasharray="4 4"/>')
+    for number, rows in enumerate(series.values()):
+        points = " ".join(f"{across(row['n']):.1f},{up(row[plot.value]):.1f}" for row in rows)
+        parts.append(f'<polyline points="{points}" fill="none" stroke="{colors[number]}" stroke-width="2"/>')
+    return svg(f"{plot.title}, by the number of {plot.items}", height, text, parts)
+
+
+class scale:  # noqa: N801  # used as a function
+    """A logarithmic scale over whole decades: value -> position."""
+
+    def __init__(self, values: Sequence[float], start: float, end: float) -> None:
+        low = math.floor(math.log10(min(values)))
+        high = max(math.ceil(math.log10(max(values))), low + 1)
+        self.ticks = [10.0**power for power in range(low, high + 1)]
+        self._low, self._start, self._step = low, start, (end - start) / (high - low)
+
+    def __call__(self, value: float) -> float:
+        return self._start + (math.log10(value) - self._low) * self._step
+
+
+def svg(title: str, height: float, color: str, parts: Sequence[str]) -> str:
+    size = f'viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" font-family="sans-serif" font-size="13">'
+    return "\n".join([head, f'<title>{title}</title><g fill="{color}">', *parts, "</g></svg>"]) + "\n"
+
+
+# --- figures ----------------------------------------------------------------------------------------------------------
+
+
+def ordered(chart: Chart, results: Results) -> list[str]:
+    """Return the contenders, fastest first."""
+    placement = results.placement(chart.name)
+    return sorted(results.pairs[chart.name][placement], key=lambda name: results.seconds(chart.name, name, placement))
+
+
+def shown(ratio: float) -> str:
+    """Return the ratio with two digits that mean something, three around 1."""
+    return f"{ratio:.2f}" if ratio < 2 else f"{ratio:.1f}"
+
+
+def duration(seconds: float) -> str:
+    """Return the time with its unit, in three digits."""
+    for factor, unit in ((1, "s"), (1e3, "ms"), (1e6, "µs"), (1e9, "ns")):
+        if seconds * factor >= 1 or unit == "ns":
+            value = seconds * factor
+            digits = 0 if value >= 100 else 1 if value >= 10 else 2
+            return f"{value:.{digits}f} {unit}"
+    raise AssertionError
+
+
+def quantity(value: float, plot: Plot) -> str:
+    return f"{value:,.0f} MiB" if plot.value == "mib" else duration(value).replace(".00", "").replace(".0", "")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,43 @@
+"""Each part of the benchmarks once, with small numbers and without bounds, and the page that is drawn from it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench import plots
+from bench.__main__ import PARTS
+from bench.measuring import Bench
+
+
+@pytest.fixture(scope="module")
+def bench() -> Iterator[Bench]:
+    with Bench(once=True) as bench:
+        yield bench
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_part(bench: Bench, part: str) -> None:
+    PARTS[part](bench)
+
+
+def test_page(bench: Bench, tmp_path: Path) -> None:
+    """Runs after the parts. Each of them is on the page."""
+    for name in ("images", "explanation"):
+        (tmp_path / name).mkdir()
+    file = tmp_path / "results.json"
+    file.write_text(json.dumps(bench.results), "utf-8")
+    plots.main(file, tmp_path)
+    page = Path(tmp_path, "explanation", "_performance.md").read_text("utf-8")
+    titles = [chart.title for chart in plots.CHARTS if chart.name in bench.results["pairs"]]
+    assert all(f"## {title}" in page for title in titles)
+
+
+@pytest.mark.parametrize(("times", "fails"), [((1.0, 10.0, 100.0), False), ((1.0, 10.0, 200.0), True)])
+def test_growth_is_bounded(times: tuple[float, ...], fails: bool) -> None:
+    rows = [{"n": 10**number, "seconds": seconds} for number, seconds in enumerate(times)]
+    results = plots.Results({"machine": {}, "growth": {"batch": rows}, "skipped": {}, "pairs": {}})
+    assert any(slope > plots.STEEPEST for *_, slope in plots.slopes(results)) is fails
