@@ -23,7 +23,7 @@ THEMES: Final = {
 """Colors of the text, of other tools, and of Strongroom; a plot with several lines takes them one after another."""
 
 _WIDTH, _BAR, _STEP = 420, 14, 38
-_HEIGHT, _LEFT, _BOTTOM = 260, 58, 30
+_HEIGHT, _LEFT, _RIGHT, _BOTTOM = 260, 66, 26, 30
 
 STEEPEST: Final = 1.15
 """The most that the slope between two numbers of items may be on logarithmic scales: 1 is linear, the rest is noise."""
@@ -36,7 +36,7 @@ class Chart(NamedTuple):
 
     Attributes:
         name: the name in the results, and of the picture's file.
-        title: the heading of its section.
+        title: the heading of its section. `{count}` is the number of operations of a turn.
         unit: the contender whose time counts as 1.
         operation: what one of the times is for.
         own: what makes a label one of Strongroom's.
@@ -51,17 +51,17 @@ class Chart(NamedTuple):
 
 CHARTS: Final = (
     Chart("cold", "A cold read", "raw socket", "a read"),
-    Chart("thousand", "A thousand secrets at once", "hvac on eight threads", "a secret"),
+    Chart("thousand", "{count:,} secrets at once", "hvac on eight threads", "a secret"),
     Chart("batch-3", "Three secrets", "raw sockets", "a batch"),
     Chart("batch-20", "Twenty secrets", "raw sockets", "a batch"),
     Chart("batch-100", "A hundred secrets", "raw sockets", "a batch"),
-    Chart("tls", "A thousand secrets with TLS", "strongroom, plain HTTP", "a secret"),
+    Chart("tls", "{count:,} secrets with TLS", "strongroom, plain HTTP", "a secret"),
     Chart("disk", "300 secrets with the disk cache", "no disk cache", "300 secrets", ("disk",)),
     Chart("cached", "A cached read", "AES-GCM alone", "a read"),
     Chart("metrics", "A cached read with metrics", "without", "a read", ("with",)),
     Chart("start", "The start of a process", "import dotenv", "a process"),
     Chart("run", "A command with twenty variables", "import dotenv", "a process"),
-    Chart("write", "Ten thousand checked writes", "hvac in a loop", "a secret"),
+    Chart("write", "{count:,} checked writes", "hvac in a loop", "a secret"),
 )
 
 
@@ -146,6 +146,14 @@ class Results:
         """Return where the figures of a chart were measured: on separate cores, unless the machine has only one."""
         return "pinned" if "pinned" in self.pairs[chart] else "unpinned"
 
+    def title(self, chart: Chart) -> str:
+        return chart.title.format(count=self.pairs[chart.name]["count"])
+
+    def turns(self, chart: str) -> dict[str, list[float]]:
+        """Return the seconds of each turn by contender, where the figures of the chart were measured."""
+        turns: dict[str, list[float]] = self.pairs[chart][self.placement(chart)]
+        return turns
+
     def ratio(self, chart: str, contender: str, unit: str, placement: str) -> float:
         """Return the median of the ratios of each round."""
         taken = self.pairs[chart][placement]
@@ -190,72 +198,74 @@ def machine(results: Results) -> list[str]:
     )
     left_out = [f"{name} ({reason})" for name, reason in results.skipped.items()]
     skipped = f" Not measured: {', '.join(left_out)}." if left_out else ""
-    return ["## The machine", "", f"{text}; {libraries}.{skipped}", ""]
+    rounds = min((len(taken) for name in results.pairs for taken in results.turns(name).values()), default=0)
+    turns = f" The contenders took turns in {rounds} rounds."
+    return ["## The machine", "", f"{text}; {libraries}.{skipped}{turns}", ""]
 
 
 def aims(results: Results) -> list[str]:
     """Return the table of the aims, and an explanation of those that are missed."""
-    rows, missed = [], []
+    rows, missed = [], {}
+    titles = {chart.name: results.title(chart) for chart in CHARTS if chart.name in results.pairs}
     for aim in AIMS:
-        if aim.chart not in results.pairs:
+        if aim.chart not in titles:
             continue
         placement = results.placement(aim.chart) if aim.placement == "pinned" else "unpinned"
         reached = results.ratio(aim.chart, aim.contender, aim.yardstick, placement)
         other = results.ratio(aim.chart, aim.contender, aim.yardstick, "unpinned")
         verdict = "reached" if reached <= aim.most else "missed"
-        title = next(chart.title for chart in CHARTS if chart.name == aim.chart)
-        what = f"{title}: {aim.contender} / {aim.yardstick}"
+        what = f"{titles[aim.chart]}: {aim.contender} / {aim.yardstick}"
         rows.append(f"| {what} | {shown(aim.most)} | {shown(reached)} | {shown(other)} | {verdict} |")
-        if verdict == "missed" and aim.chart not in missed:
-            missed.append(aim.chart)
+        if verdict == "missed" and (reason := explained(aim.chart, results)):
+            missed.setdefault(reason, {})[titles[aim.chart]] = True
     text = [
         "## Aims",
         "",
-        f"{len(rows)} ratios have an aim, which is the most that they should be.",
+        f"Of these ratios, {len(rows)} have an aim: the most that they should be.",
         "",
         "| ratio | aim | measured | any core | |",
         "| --- | --- | --- | --- | --- |",
         *rows,
         "",
     ]
-    reasons = [f"- {reason}" for chart in missed if (reason := explained(chart, results))]
-    return [*text, "Why aims are missed:", "", *reasons, ""] if reasons else text
+    reasons = [f"- **{', '.join(where)}**: {reason}" for reason, where in missed.items()]
+    return [*text, "Where the time goes if an aim is missed:", "", *reasons, ""] if reasons else text
 
 
 def explained(chart: str, results: Results) -> str:
     """Return where the time goes that an aim does not leave."""
-    title = next(each.title for each in CHARTS if each.name == chart)
 
-    def took(contender: str) -> str:
+    def took(contender: str, chart: str = chart) -> str:
         return duration(results.seconds(chart, contender))
 
-    if chart in {"cold", "thousand", "tls"} and results.profile:
-        parts = list(profiled(results))[1:5]
-        largest = ", ".join(f"{name} ({duration(seconds)})" for name, seconds in parts)
-        return f"**{title}**: the largest parts of a cold read are {largest}. The table below has all."
+    if chart in {"cold", "thousand", "tls"} and results.profile and "cold" in results.pairs:
+        _, *parts = profiled(results)
+        largest = ", ".join(f"{name} {duration(seconds)}" for name, seconds in parts[:5])
+        return (
+            f"a raw socket needs {took('raw socket', 'cold')} for a secret, server included. The client's largest parts"
+            f" of a cold read are: {largest}."
+        )
     if chart == "cached":
         beyond = results.seconds(chart, "get_secret") - results.seconds(chart, "AES-GCM alone")
         return (
-            f"**{title}**: beyond the decryption a read takes {duration(beyond)}, in which it finds the entry,"
-            " checks its age, makes a redacted string and counts the hit."
+            f"beyond the decryption a read takes {duration(beyond)}, in which it finds the entry, checks its age, makes"
+            " a redacted string and counts the hit."
         )
     if chart in {"start", "run"} and "start" in results.pairs:
-        alone, client, ours = (
-            duration(results.seconds("start", name)) for name in ("python alone", "import hvac", "strongroom --version")
-        )
         return (
-            f"**{title}**: the interpreter alone takes {alone}, with hvac, which Vault needs, {client}."
-            f" `strongroom` with its command line, but without a store, takes {ours}."
+            f"the interpreter alone takes {took('python alone', 'start')}, with hvac, which Vault needs,"
+            f" {took('import hvac', 'start')}. `strongroom` with its command line, but without a store, takes"
+            f" {took('strongroom --version', 'start')}."
         )
     if chart == "write":
         return (
-            f"**{title}**: a secret takes {took('strongroom, from JSON')} from JSON. Besides the two requests"
-            " of the loop, it is planned, written with a version check, noted in a journal and compared."
+            f"a secret takes {took('strongroom, from JSON')} from JSON. Besides the two requests of the loop, it is"
+            " planned, written with a version check, noted in a journal and compared."
         )
     if chart == "disk":
         return (
-            f"**{title}**: a cold cache encrypts and writes what it reads, which makes {took('disk cache, cold')} of"
-            f" {took('no disk cache')}. A warm one takes {took('disk cache, warm')}: it decrypts."
+            f"a cold cache encrypts and writes what it reads, which makes {took('disk cache, cold')} of"
+            f" {took('no disk cache')}. A warm one takes {took('disk cache, warm')}: it opens a database and decrypts."
         )
     return ""
 
@@ -302,11 +312,11 @@ def compared(chart: Chart, results: Results) -> list[str]:
             cells += [shown(ratio), duration(results.seconds(chart.name, name, where))]
         rows.append(f"| {' | '.join(cells)} |")
     return [
-        f"## {chart.title}",
+        f"## {results.title(chart)}",
         "",
         f"1 is the time of {chart.unit}; shorter is better. The times are for {chart.operation}.",
         "",
-        *picture(chart.name, chart.title),
+        *picture(chart.name, results.title(chart)),
         "| contender | ratio | time | ratio, any core | time, any core |",
         "| --- | --- | --- | --- | --- |",
         *rows,
@@ -392,7 +402,7 @@ def bars(chart: Chart, results: Results, theme: str) -> str:
             f'<rect x="0" y="{top + 17}" width="{ratio * scale:.1f}" height="{_BAR}" rx="2" fill="{color}"/>',
             f'<text x="{ratio * scale + 6:.1f}" y="{top + 29}">{shown(ratio)}</text>',
         ]
-    return svg(f"{chart.title}: times as ratios to {chart.unit}", len(names) * _STEP + 4, text, parts)
+    return svg(f"{results.title(chart)}: times as ratios to {chart.unit}", len(names) * _STEP + 4, text, parts)
 
 
 def lines(plot: Plot, results: Results, theme: str) -> str:
@@ -402,7 +412,7 @@ def lines(plot: Plot, results: Results, theme: str) -> str:
     top = 18 * len(series) + 10
     height = top + _HEIGHT
     every = [(row["n"], row[plot.value]) for rows in series.values() for row in rows]
-    across = scale([n for n, _ in every], _LEFT, _WIDTH - 14)
+    across = scale([n for n, _ in every], _LEFT, _WIDTH - _RIGHT)
     up = scale([value for _, value in every], height - _BOTTOM, top + 8)
     parts = []
     for number, label in enumerate(series):
@@ -416,7 +426,7 @@ def lines(plot: Plot, results: Results, theme: str) -> str:
     for tick in up.ticks:
         y = up(tick)
         parts += [
-            f'<line x1="{_LEFT}" x2="{_WIDTH - 14}" y1="{y:.1f}" y2="{y:.1f}" stroke="{grid}" stroke-width="0.5"/>',
+            f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="{grid}" stroke-width="0.5"/>',
             f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end" font-size="11">{quantity(tick, plot)}</text>',
         ]
     first, last = across.ticks[0], across.ticks[-1]
@@ -454,7 +464,7 @@ def svg(title: str, height: float, color: str, parts: Sequence[str]) -> str:
 def ordered(chart: Chart, results: Results) -> list[str]:
     """Return the contenders, fastest first."""
     placement = results.placement(chart.name)
-    return sorted(results.pairs[chart.name][placement], key=lambda name: results.seconds(chart.name, name, placement))
+    return sorted(results.turns(chart.name), key=lambda name: results.seconds(chart.name, name, placement))
 
 
 def shown(ratio: float) -> str:

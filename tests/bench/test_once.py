@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,8 +33,18 @@ def test_page(bench: Bench, tmp_path: Path) -> None:
     file.write_text(json.dumps(bench.results), "utf-8")
     plots.main(file, tmp_path)
     page = Path(tmp_path, "explanation", "_performance.md").read_text("utf-8")
-    titles = [chart.title for chart in plots.CHARTS if chart.name in bench.results["pairs"]]
-    assert all(f"## {title}" in page for title in titles)
+    assert all(f"images/bench-{name}-dark.svg" in page for name in bench.results["pairs"])
+
+
+def test_servers_and_clients_have_separate_cores(bench: Bench) -> None:
+    if not bench.placement.separates:
+        pytest.skip("needs two cores")
+    everywhere = os.sched_getaffinity(0)
+    threads = Path(f"/proc/{bench.vault.pid}/task")
+    with bench.placement.pinned():
+        client = os.sched_getaffinity(0)
+        assert all(client.isdisjoint(os.sched_getaffinity(int(thread.name))) for thread in threads.iterdir())
+    assert os.sched_getaffinity(0) == everywhere
 
 
 @pytest.mark.parametrize(("times", "fails"), [((1.0, 10.0, 100.0), False), ((1.0, 10.0, 200.0), True)])
