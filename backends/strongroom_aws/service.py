@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextvars import copy_context
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, TypeVar
 
-from strongroom.errors import StoreError, StoreUnavailableError, StrongroomError, WriteOutcomeUnknownError
-from strongroom.secret import Value, Version, protect_data
-from strongroom.store import Items, in_daemon, remaining, time_limit
+from strongroom.errors import StoreUnavailableError, StrongroomError, WriteOutcomeUnknownError
+from strongroom.secret import protect_data
+from strongroom.store import in_daemon, remaining, time_limit
+from strongroom.store.concurrency import MAX_CONCURRENT
 from strongroom.store.sdk_logging import silence_new_loggers, silenced_logs
 from strongroom_aws.errors import malformed, may_have_reached_aws, misconfigured, translate
 
@@ -23,9 +22,6 @@ READ_TIMEOUT = 10.0
 """Seconds that botocore waits for a connection and between two bytes. An abandoned call ends after them."""
 
 _SDK = ("boto3", "botocore")
-MAX_CONCURRENT = 8
-"""Calls of a batch in flight at a time."""
-
 CREDENTIAL_VARIABLES = (
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
@@ -214,42 +210,8 @@ def listed(answer: Mapping[str, Any], member: str, path: str | None, *, optional
     return found
 
 
-def map_concurrently(operation: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[tuple[_T, _R]]:
-    """Yield each item with the operation's result, in order, with `MAX_CONCURRENT` calls in flight.
-
-    `2 * MAX_CONCURRENT` items are taken ahead. The operation must finish within the deadline of the caller.
-    """
-    pool = ThreadPoolExecutor(MAX_CONCURRENT, thread_name_prefix="aws")
-    in_flight: deque[tuple[_T, Future[_R]]] = deque()
-    try:
-        for item in items:
-            in_flight.append((item, pool.submit(copy_context().run, operation, item)))
-            if len(in_flight) >= 2 * MAX_CONCURRENT:
-                first, future = in_flight.popleft()
-                yield first, future.result()
-        for first, future in in_flight:
-            yield first, future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)  # a consumer that stops early needs no more results
-
-
 def in_groups(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
     """Yield the items in lists of `size` without duplicates in a list; the last list may be shorter."""
     rest = iter(items)
     while group := list(islice(rest, size)):
         yield list(dict.fromkeys(group))
-
-
-def write_each(
-    write: Callable[[str, Mapping[str, Value]], Version], items: Items
-) -> Iterator[tuple[str, Version | StoreError | None]]:
-    """Write each item; yield its path with its new version or its own error."""
-
-    def outcome_of(item: tuple[str, Mapping[str, Value]]) -> Version | StoreError:
-        try:
-            return write(*item)
-        except StoreError as error:
-            return error
-
-    for (path, _), outcome in map_concurrently(outcome_of, items):
-        yield path, outcome

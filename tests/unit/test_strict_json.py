@@ -13,8 +13,9 @@ from strongroom._config.document import parse_toml
 from strongroom._files.plugin import open_csv, open_json, open_kubernetes, open_yaml
 from strongroom.encoding import convert
 from strongroom.errors import ConfigurationError, InvalidDataError
+from strongroom.store.folding import Form, unfold
 from strongroom.strict_json import exact_float, read_json
-from strongroom_aws.folding import Form, unfold, unwrap
+from strongroom_aws.parameter_store.values import unwrap
 from strongroom_vault.http.messages import Reply
 from strongroom_vault.responses import document
 from strongroom_vault.store.payload import restored

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from strongroom.errors import ConflictError, PermissionDeniedError
 from strongroom.paths import entries_below
 from strongroom.store import Health
+from strongroom.store.folding import size_of
 from strongroom_aws.errors import malformed
-from strongroom_aws.folding import size_of
 from strongroom_aws.health import health
 from strongroom_aws.limits import MAX_STANDARD, below, check_parameter_name
 from strongroom_aws.service import Service, listed, pages

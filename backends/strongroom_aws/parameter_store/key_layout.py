@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from strongroom.errors import InvalidDataError, InvalidPathError, SecretNotFoundError, StoreError
 from strongroom.secret import Secret, SensitiveDict, SensitiveStr, Value
 from strongroom.store import Traits
-from strongroom_aws.folding import VALUE, unwrap, wrap
+from strongroom.store.concurrency import map_concurrently
+from strongroom.store.folding import VALUE
 from strongroom_aws.limits import MAX_ADVANCED, check_parameter_name, check_size
 from strongroom_aws.parameter_store.base import (
     PAGE,
@@ -17,7 +18,8 @@ from strongroom_aws.parameter_store.base import (
     check_secure,
     parameters_in,
 )
-from strongroom_aws.service import CREDENTIAL_VARIABLES, in_groups, map_concurrently
+from strongroom_aws.parameter_store.values import unwrap, wrap
+from strongroom_aws.service import CREDENTIAL_VARIABLES, in_groups
 
 
 class ParameterKeys(Parameters):

@@ -9,8 +9,9 @@ from typing import Any
 from strongroom.errors import PermissionDeniedError, SecretNotFoundError, StoreError, UnsupportedOperationError
 from strongroom.secret import Secret, SensitiveStr, Value, Version
 from strongroom.store import Items, Traits, VersionInfo
+from strongroom.store.concurrency import map_concurrently, write_each
+from strongroom.store.folding import VALUE, Form, fold, form_in, labels_of, unfold
 from strongroom_aws.errors import RefusedError, malformed
-from strongroom_aws.folding import VALUE, Form, fold, form_in, labels_of, unfold, without_references
 from strongroom_aws.limits import MAX_ADVANCED, check_parameter_version, check_size, find_version
 from strongroom_aws.parameter_store.base import (
     PAGE,
@@ -21,8 +22,9 @@ from strongroom_aws.parameter_store.base import (
     parameter,
     parameters_in,
 )
+from strongroom_aws.parameter_store.values import without_references
 from strongroom_aws.secrets_manager.store import FoldOption
-from strongroom_aws.service import CREDENTIAL_VARIABLES, Service, in_groups, map_concurrently, pages, write_each
+from strongroom_aws.service import CREDENTIAL_VARIABLES, Service, in_groups, pages
 from strongroom_aws.tags import Tags
 
 _PAGE_OF_HISTORY = 50

@@ -16,8 +16,9 @@ from strongroom.errors import (
 from strongroom.paths import entries_below
 from strongroom.secret import Secret, SensitiveStr, Value, Version
 from strongroom.store import Health, Items, Traits
+from strongroom.store.concurrency import map_concurrently, write_each
+from strongroom.store.folding import VALUE, Form, fold, form_in
 from strongroom_aws.errors import RefusedError, error_from_code, malformed
-from strongroom_aws.folding import VALUE, Form, fold, form_in
 from strongroom_aws.health import health
 from strongroom_aws.limits import MAX_SECRET, below, check_secret_name, check_size
 from strongroom_aws.secrets_manager.requests import SecretRequests, may_be_scheduled
@@ -26,9 +27,7 @@ from strongroom_aws.service import (
     Service,
     in_groups,
     listed,
-    map_concurrently,
     pages,
-    write_each,
 )
 
 BATCH = 20

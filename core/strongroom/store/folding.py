@@ -1,6 +1,6 @@
-"""Conversion between a secret's keys and the single text or binary that AWS stores, without loss. Pure.
+"""Conversion between a secret's keys and the single text or binary that a service stores, without loss. Pure.
 
-AWS stores one value under a name. Its form follows from its content:
+For services such as AWS Secrets Manager, which store one value under a name. Its form follows from its content:
 
 - A JSON object holds the secret's keys, each value encoded by `strongroom.encoding.to_json`. Strongroom writes this
   form, and so does AWS for a database.
@@ -14,7 +14,6 @@ A secret that was text or binary is written in that form again if it can still b
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
@@ -32,7 +31,7 @@ FOLD = "strongroom:fold"
 
 
 class Form(StrEnum):
-    """The form in which AWS stores a secret."""
+    """The form in which the service stores a secret."""
 
     KEYS = "keys"
     TEXT = "text"
@@ -51,7 +50,7 @@ def form_in(labels: Mapping[str, str]) -> Form | None:
 
 
 def unfold(content: str | bytes) -> tuple[Form, SensitiveDict]:
-    """Return the form of AWS's content, and its keys."""
+    """Return the form of the service's content, and its keys."""
     if isinstance(content, bytes):
         return Form.BINARY, protect_data({VALUE: content})
     keys = _keys(content)
@@ -79,11 +78,11 @@ def as_json(content: Any) -> SensitiveStr:
 
 
 def size_of(content: str | bytes) -> int:
-    """Return the size in bytes, as AWS counts it."""
+    """Return the size in bytes, of text in UTF-8."""
     return len(content.encode() if isinstance(content, str) else content)
 
 
-class _InexactError(Exception):
+class _InexactError(ValueError):
     """The keys would not give back the same text."""
 
 
@@ -94,7 +93,7 @@ def _keys(text: str) -> SensitiveDict | None:
         if not isinstance(parsed, dict) or not parsed:
             return None
         keys = check_data("", {name: from_json(item) for name, item in parsed.items()})
-    except (ValueError, RecursionError, _InexactError, StoreError):
+    except (ValueError, RecursionError, StoreError):
         return None
     written = {name: to_json(item) for name, item in keys.items()}
     return keys if written == conceal(parsed) else None
@@ -104,8 +103,7 @@ def loaded(text: str) -> Any:
     """Parse JSON without loss.
 
     Raises:
-        ValueError, RecursionError: it is not JSON, or a number would be rounded.
-        _InexactError: a name is repeated.
+        ValueError, RecursionError: it is not JSON, a number would be rounded, or a name is repeated.
     """
     return protect(json.loads(text, object_pairs_hook=_object, parse_float=exact_float, parse_constant=_constant))
 
@@ -118,39 +116,3 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _constant(_: str) -> float:
     raise _InexactError
-
-
-# --- one key alone ----------------------------------------------------------------------------------------------------
-
-_WRAPPED = "strongroom:value"
-_OPENING = f'{{"{_WRAPPED}":'
-# A parameter refuses `{{`, a reference to another one, and may change control characters.
-_NOT_PLAIN = re.compile(r"\{\{|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-
-
-def wrap(value: Value) -> SensitiveStr:
-    """Return one key's value as the text of a parameter: plain text, or `{"strongroom:value":…}`.
-
-    Text is wrapped if a parameter cannot hold it: empty text, text with `{{` or control characters, and text that looks
-    wrapped.
-    """
-    if isinstance(value, str) and value and not value.startswith(_OPENING) and not _NOT_PLAIN.search(value):
-        return SensitiveStr(value)
-    return without_references(as_json({_WRAPPED: to_json(value)}))
-
-
-def unwrap(text: str) -> Value:
-    """Return the value that `wrap` encoded. Other text is returned unchanged."""
-    if text.startswith(_OPENING):
-        try:
-            content = loaded(text)
-        except (ValueError, RecursionError, _InexactError):
-            return SensitiveStr(text)
-        if isinstance(content, dict) and set(content) == {_WRAPPED}:
-            return from_json(content[_WRAPPED])
-    return SensitiveStr(text)
-
-
-def without_references(text: str) -> SensitiveStr:
-    """Escape `{{` in JSON, which Parameter Store refuses; it occurs only in strings."""
-    return SensitiveStr(text.replace("{{", "{\\u007b"))
