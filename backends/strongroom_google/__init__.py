@@ -1,1 +1,1 @@
-"""Google Secret Manager as a store."""
+"""Google Secret Manager, as a store of Strongroom."""

@@ -1,4 +1,4 @@
-"""Concurrent calls of a batch. A module of its own: few stores need it, and it loads the thread pool."""
+"""Concurrent calls of a batch. A separate module: few stores need it, and it loads the thread pool."""
 
 from __future__ import annotations
 

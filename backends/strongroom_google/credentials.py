@@ -1,0 +1,77 @@
+"""Google's search for credentials, and its tokens, in bounded time. A separate module: it imports the SDK."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import google.auth
+import requests
+from google.auth import exceptions
+from google.auth.transport.grpc import AuthMetadataPlugin
+from google.auth.transport.requests import Request
+
+from strongroom.errors import StoreUnavailableError
+from strongroom.store.sdk_logging import silenced_logs
+from strongroom_google.errors import LOGIN
+
+LIMIT = 5.0
+"""Seconds that a request for a token may wait, where Google's SDK waits for 120."""
+
+_HOST = "secretmanager.googleapis.com"
+_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+
+
+class _BoundedRequest(Request):
+    """A request for a token or to the metadata server, which is sent again only if the server answered."""
+
+    def __call__(
+        self,
+        url: str,
+        method: str = "GET",
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = LIMIT,
+        **more: Any,
+    ) -> Any:
+        try:
+            return super().__call__(url, method, body, headers, min(timeout or LIMIT, LIMIT), **more)  # type: ignore[no-untyped-call]  # google-auth is typed in part
+        except exceptions.TransportError as error:
+            if not isinstance(error.__cause__, requests.exceptions.Timeout):
+                raise
+        hint = f"{LOGIN}, or wait until the metadata server or token server answers"
+        raise StoreUnavailableError(reason="the server of Google's credentials did not answer", hint=hint)
+
+
+class Tokens(AuthMetadataPlugin):
+    """The tokens of a channel, which gRPC fetches in a thread of its own.
+
+    Attributes:
+        failure: why the last token could not be fetched. gRPC itself reports any such failure as an outage.
+    """
+
+    failure: Exception | None = None
+
+    def __call__(self, context: Any, callback: Any) -> None:
+        try:
+            with silenced_logs("google", "urllib3"):
+                super().__call__(context, callback)  # type: ignore[no-untyped-call]  # as above
+        except Exception as error:  # noqa: BLE001  # the call reports it
+            self.failure = error
+            callback((), error)
+        else:
+            self.failure = None
+
+
+def find_tokens() -> Tokens:
+    """Find the credentials of this machine, as every client of Google does (Application Default Credentials).
+
+    Raises:
+        google.auth.exceptions.GoogleAuthError: there are none, or their file is malformed.
+        StoreUnavailableError: the metadata server of a machine at Google did not answer.
+    """
+    request = _BoundedRequest()
+    credentials, _ = google.auth.default(default_scopes=[_SCOPE], request=request)
+    if hasattr(credentials, "with_always_use_jwt_access"):
+        credentials = credentials.with_always_use_jwt_access(always_use_jwt_access=True)  # it signs its tokens itself
+    return Tokens(credentials, request, default_host=_HOST)  # type: ignore[no-untyped-call]  # as above

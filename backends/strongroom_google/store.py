@@ -1,0 +1,342 @@
+"""The store of Google Secret Manager: one secret there is one secret here, and each write is a version."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from strongroom.errors import (
+    Check,
+    CheckState,
+    PermissionDeniedError,
+    SecretNotFoundError,
+    SecretTooLargeError,
+    StoreError,
+)
+from strongroom.paths import entries_below
+from strongroom.secret import Secret, Value, Version
+from strongroom.store import Health, Items, Traits, VersionInfo
+from strongroom.store.concurrency import map_concurrently, write_each
+from strongroom.store.folding import VALUE, Form, fold, form_in, labels_of, unfold
+from strongroom_google.checksum import crc32c
+from strongroom_google.client import Client
+from strongroom_google.errors import RefusedError, malformed
+from strongroom_google.names import MAX_SIZE, check_labels, check_version, is_reserved, name_of, path_of
+
+PAGE = 250
+"""Secrets or versions in one reply."""
+
+FoldOption = Literal["keep", "plain", "json"]
+
+_KEPT = 100  # Google drops no version, and documents no number
+_LATEST = "latest"
+_NAME = re.compile(r"projects/[^/]+/(?:locations/[^/]+/)?secrets/([^/]+)(?:/versions/([0-9]+))?")
+
+
+class GoogleSecretManagerStore:
+    """Secrets in Google Secret Manager, with their versions and labels.
+
+    A read returns the newest version. If that is disabled, the read is denied, and if it is destroyed, the secret is
+    absent: no older version takes its place. A delete removes the secret with all versions.
+
+    Args:
+        client: calls Secret Manager.
+        parent: the project, and for a regional secret its location: `projects/P/locations/L`.
+        prefix: the prefix of every path, `""` or `like/this`.
+        fold_option: the form of a secret of the single key `value`: `keep` that of the existing secret, JSON for a new
+            one; `plain` text or binary; `json` JSON.
+    """
+
+    traits = Traits(final_deletes=True, honors_deadline=True)
+
+    def __init__(self, client: Client, parent: str, prefix: str, fold_option: FoldOption) -> None:
+        self._client = client
+        self._parent = parent
+        self._prefix = prefix
+        self._fold_option = fold_option
+
+    def __repr__(self) -> str:
+        return f"GoogleSecretManagerStore({self._parent!r}, {self._prefix!r})"
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    def read(self, path: str) -> Secret:
+        """Return the newest version.
+
+        Raises:
+            SecretNotFoundError: the secret does not exist, has no version, or its newest version is destroyed.
+            PermissionDeniedError: Google denies it, or its newest version is disabled.
+        """
+        return self._read(path, _LATEST)
+
+    def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
+        """Yield each path with its secret or error, with concurrent requests."""
+
+        def outcome_of(path: str) -> Secret | StoreError:
+            try:
+                return self.read(path)
+            except StoreError as error:
+                return error
+
+        return map_concurrently(outcome_of, paths)
+
+    def list_entries(self, prefix: str) -> Iterator[str]:
+        yield from entries_below(self.walk(prefix), prefix)
+
+    def walk(self, prefix: str) -> Iterator[str]:
+        """Yield the path of every secret below `prefix`, also of those without a version."""
+        for path, _ in self._listed(prefix):
+            yield path
+
+    def probe(self) -> Health:
+        """Return whether Secret Manager answers. A denial of a listing is a warning: reads do not need it."""
+        started = time.monotonic()
+        checks = [Check("reachable", CheckState.OK, self._client.host), Check("authenticated", CheckState.OK)]
+        try:
+            self._client.call("list_secrets", None, parent=self._parent, page_size=1)
+        except PermissionDeniedError as error:
+            checks.append(Check("listing", CheckState.WARNING, error.reason, error.hint))
+        latency = time.monotonic() - started
+        facts = {"parent": self._parent, "latency": f"{latency:.4f}"}
+        return Health(ok=True, detail=f"open: Secret Manager, {self._parent}", facts=facts, checks=tuple(checks))
+
+    def close(self) -> None:
+        self._client.close()
+
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    def write(self, path: str, data: Mapping[str, Value]) -> Version:
+        """Add a version, and create the secret if it does not exist.
+
+        A secret that exists keeps its labels, replication, KMS key and rotation.
+
+        Raises:
+            SecretTooLargeError: more than 65,536 bytes in the form in which it would be stored.
+        """
+        return self._write(path, data, self._form(path, data))
+
+    def write_formed(self, path: str, data: Mapping[str, Value], form: Mapping[str, str]) -> Version:
+        """Write in the form that the label `strongroom:fold` names, by default JSON."""
+        return self._write(path, data, form_in(form))
+
+    def write_many(self, items: Items) -> Iterator[tuple[str, Version | StoreError | None]]:
+        """Write concurrently; yield each path with its new version or error."""
+        return write_each(self.write, items)
+
+    def vet(self, path: str, data: Mapping[str, Value]) -> None:
+        """Check the name and the size, without a request if the form is known without one."""
+        self._secret(path)
+        _payload(path, data, self._form(path, data))
+
+    def delete(self, path: str) -> None:
+        """Delete the secret with all its versions, for good."""
+        self._client.call("delete_secret", path, changes=True, name=self._secret(path))
+
+    # --- versions and labels ------------------------------------------------------------------------------------------
+
+    def versions(self, path: str) -> Sequence[VersionInfo]:
+        """Return every version, oldest first. A disabled version is `deleted`, and `undelete` enables it."""
+        found = [
+            VersionInfo(
+                _numbered(entry, path),
+                entry.create_time,
+                deleted=entry.state.name == "DISABLED",
+                destroyed=entry.state.name == "DESTROYED",
+                deleted_at=entry.scheduled_destroy_time or entry.destroy_time,
+            )
+            for page in self._client.pages("list_secret_versions", path, parent=self._secret(path), page_size=PAGE)
+            for entry in page.versions
+        ]
+        if not found:
+            raise SecretNotFoundError(path, "it has no version")
+        return sorted(found, key=lambda info: int(info.version))
+
+    def read_version(self, path: str, version: Version) -> Secret:
+        """Return the version of this number or alias.
+
+        Raises:
+            SecretNotFoundError: there is no such version, or it is destroyed.
+            PermissionDeniedError: Google denies it, or the version is disabled.
+        """
+        return self._read(path, check_version(version, path), version)
+
+    def kept_versions(self, path: str) -> int:
+        """Return 100: Google drops no version by itself."""
+        self._described(path)
+        return _KEPT
+
+    def undelete(self, path: str, version: Version) -> None:
+        """Enable a disabled version, also one that Google is to destroy later."""
+        entry = self._version(path, version)
+        if entry.state.name == "DESTROYED":
+            raise _destroyed(path, version)
+        if entry.state.name != "ENABLED":
+            self._client.call("enable_secret_version", path, changes=True, name=entry.name)
+
+    def destroy(self, path: str, version: Version) -> None:
+        """Destroy a version. If the secret delays that (`version_destroy_ttl`), Google disables it until then."""
+        entry = self._version(path, version)
+        if entry.state.name != "DESTROYED":
+            self._client.call("destroy_secret_version", path, changes=True, name=entry.name)
+
+    def read_metadata(self, path: str) -> Mapping[str, str]:
+        """Return the labels of the secret, without those that Google sets itself."""
+        return _labels(self._described(path))
+
+    def walk_labels(self, prefix: str) -> Iterator[tuple[str, Mapping[str, str]]]:
+        """Yield every path with its labels, from the listing."""
+        for path, entry in self._listed(prefix):
+            yield path, _labels(entry)
+
+    def vet_labels(self, path: str, labels: Mapping[str, str]) -> None:
+        check_labels(labels, path)
+
+    def write_metadata(self, path: str, metadata: Mapping[str, str]) -> None:
+        """Make these the labels, and keep those that Google sets itself."""
+        check_labels(metadata, path)
+        kept = {name: text for name, text in self._described(path).labels.items() if is_reserved(name)}
+        secret = {"name": self._secret(path), "labels": kept | dict(metadata)}
+        self._client.call("update_secret", path, changes=True, secret=secret, update_mask={"paths": ["labels"]})
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    def _secret(self, path: str) -> str:
+        return f"{self._parent}/secrets/{name_of(f'{self._prefix}/{path}' if self._prefix else path)}"
+
+    def _described(self, path: str) -> Any:
+        return self._client.call("get_secret", path, name=self._secret(path))
+
+    def _version(self, path: str, version: Version) -> Any:
+        name = f"{self._secret(path)}/versions/{check_version(version, path)}"
+        return self._client.call("get_secret_version", path, name=name)
+
+    def _listed(self, prefix: str) -> Iterator[tuple[str, Any]]:
+        below = "/".join(filter(None, (self._prefix, prefix)))
+        start, skipped = f"{below}/" if below else "", len(self._prefix) + 1 if self._prefix else 0
+        for page in self._client.pages("list_secrets", prefix or None, parent=self._parent, page_size=PAGE):
+            for entry in page.secrets:
+                found = _NAME.fullmatch(entry.name)
+                if found is None:
+                    raise malformed(prefix or None)
+                path = path_of(found[1])
+                if path is not None and path.startswith(start):
+                    yield path[skipped:], entry
+
+    def _read(self, path: str, version: str, asked: Version | None = None) -> Secret:
+        name = f"{self._secret(path)}/versions/{version}"
+        try:
+            reply = self._client.call("access_secret_version", path, name=name)
+        except RefusedError as error:
+            failure = error
+        else:
+            number = _numbered(reply, path)
+            if reply.name.split("/")[-3] != name.split("/")[-3]:
+                raise malformed(path)
+            form, data = _content(reply.payload, path)
+            return Secret(path, data, number if asked is None else asked, metadata=labels_of(form))
+        if failure.kind == "FailedPrecondition":
+            raise self._why_inaccessible(path, version)
+        raise failure.copy()
+
+    def _why_inaccessible(self, path: str, version: str) -> StoreError:
+        """Return the error for a version that exists and is not enabled. Google's code does not tell why."""
+        try:
+            entry = self._version(path, version)
+        except PermissionDeniedError as error:
+            return error.copy(reason=f"its version {version} is disabled or destroyed, and {error.reason} is denied")
+        except StoreError as error:
+            return error.copy()
+        number = _numbered(entry, path)
+        if entry.state.name == "DESTROYED":
+            return _destroyed(path, number)
+        if entry.state.name == "DISABLED":
+            hint = "Enable it with `strongroom undelete`, or write a new version"
+            return PermissionDeniedError(path, f"its version {number} is disabled", hint=hint)
+        reason = f"its version {number} is enabled, and Google cannot decrypt it"
+        return PermissionDeniedError(path, reason, hint="Check that the secret's KMS key is enabled")
+
+    def _write(self, path: str, data: Mapping[str, Value], form: Form | None) -> Version:
+        name, content = self._secret(path), _payload(path, data, form)
+        payload = {"data": content, "data_crc32c": crc32c(content)}
+        try:
+            return self._add(path, name, payload)
+        except SecretNotFoundError:
+            pass
+        # A regional secret has no replication.
+        secret: dict[str, Any] = {} if "/locations/" in self._parent else {"replication": {"automatic": {}}}
+        identifier = name.rpartition("/")[2]
+        try:
+            self._client.call(
+                "create_secret", path, changes=True, parent=self._parent, secret_id=identifier, secret=secret
+            )
+        except RefusedError as error:
+            if error.kind != "AlreadyExists":  # another writer has created it
+                raise
+        return self._add(path, name, payload)
+
+    def _add(self, path: str, name: str, payload: Mapping[str, Any]) -> Version:
+        reply = self._client.call("add_secret_version", path, changes=True, parent=name, payload=payload)
+        return _numbered(reply, path)
+
+    def _form(self, path: str, data: Mapping[str, Value]) -> Form | None:
+        """Return the form for the single key `value`."""
+        if set(data) != {VALUE} or not isinstance(value := data[VALUE], str | bytes) or self._fold_option == "json":
+            return None
+        if self._fold_option == "plain":
+            return Form.TEXT if isinstance(value, str) else Form.BINARY
+        try:
+            return form_in(self.read(path).metadata)
+        except SecretNotFoundError:
+            return None
+        except PermissionDeniedError as error:
+            failure = error
+        hint = f"{failure.hint}, so that its form can be kept. Or set the option `fold` to `plain` or `json`"
+        raise failure.copy(hint=hint)
+
+
+def _numbered(entry: Any, path: str) -> int:
+    """Return the number of a version from its name."""
+    found = _NAME.fullmatch(entry.name)
+    if found is None or found[2] is None:
+        raise malformed(path)
+    return int(found[2])
+
+
+def _destroyed(path: str, version: Version) -> SecretNotFoundError:
+    return SecretNotFoundError(path, f"its version {version} is destroyed")
+
+
+def _labels(secret: Any) -> dict[str, str]:
+    return {name: text for name, text in secret.labels.items() if not is_reserved(name)}
+
+
+def _content(payload: Any, path: str) -> tuple[Form, Mapping[str, Value]]:
+    """Return the form and the keys of a payload, if its checksum is right."""
+    if "data_crc32c" in payload and payload.data_crc32c != crc32c(payload.data):
+        raise malformed(path, "its reply is damaged, as the checksum shows")
+    try:
+        return unfold(payload.data.decode())
+    except UnicodeDecodeError:
+        pass
+    return unfold(payload.data)
+
+
+def _payload(path: str, data: Mapping[str, Value], form: Form | None) -> bytes:
+    """Return the payload for Google, within its size limit."""
+    content = fold(data, form)
+    if isinstance(content, bytes) and not _is_binary(content):
+        content = fold(data, None)  # it would come back as text
+    payload = content.encode() if isinstance(content, str) else content
+    if len(payload) > MAX_SIZE:
+        raise SecretTooLargeError(path, f"its form at Google takes {len(payload):,} bytes, the most is {MAX_SIZE:,}")
+    return payload
+
+
+def _is_binary(content: bytes) -> bool:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return True
+    return False
