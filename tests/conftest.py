@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # the servers need extras, and the unit tests of the core run
     from support.vault.fresh_vault import FreshVault
 
 _AMBIENT = re.compile(
-    r"(VAULT|BAO|STRONGROOM|AWS|DB|JWT|REDIS|XDG)_.*|DATABASE_URL|APP_SECRET_KEY|.*_API_KEY|(HTTPS?|ALL|NO)_PROXY"
+    r"(VAULT|BAO|STRONGROOM|AWS|CLOUDSDK|DB|GCE|GOOGLE|JWT|REDIS|XDG)_.*|DATABASE_URL|APP_SECRET_KEY|.*_API_KEY|(HTTPS?|ALL|NO)_PROXY"
     r"|PYTHON.*",
     re.IGNORECASE,
 )

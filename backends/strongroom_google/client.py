@@ -167,14 +167,19 @@ def _about(error: StrongroomError, path: str | None) -> StrongroomError:
 def host_of(region: str | None, endpoint_url: str | None) -> tuple[str, bool]:
     """Return the host with the port, and whether it is reached with TLS and credentials.
 
+    Google's SDK finds the credentials of the machine, so no other host than Google's gets them: a configuration file in
+    a foreign folder could name one.
+
     Raises:
-        ValueError: the endpoint is not a URL of http or https with a host alone.
+        ValueError: the endpoint is neither an https URL of a host below googleapis.com, nor an http URL of a host.
     """
     if endpoint_url is None:
         return f"secretmanager.{region}.rep.googleapis.com:443" if region else "secretmanager.googleapis.com:443", True
     parts = urlsplit(endpoint_url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path.strip("/") or parts.query:
+    encrypted = parts.scheme == "https"
+    if not parts.hostname or parts.path.strip("/") or parts.query or not (encrypted or parts.scheme == "http"):
+        raise ValueError
+    if encrypted and not parts.hostname.endswith(".googleapis.com"):
         raise ValueError
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    encrypted = parts.scheme == "https"
     return f"{host}:{parts.port or (443 if encrypted else 80)}", encrypted

@@ -23,7 +23,7 @@ _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
 
 class _BoundedRequest(Request):
-    """A request for a token or to the metadata server, which is sent again only if the server answered."""
+    """A request for a token or to the metadata server. An outage ends Google's own repetitions, which take minutes."""
 
     def __call__(
         self,
@@ -35,12 +35,15 @@ class _BoundedRequest(Request):
         **more: Any,
     ) -> Any:
         try:
-            return super().__call__(url, method, body, headers, min(timeout or LIMIT, LIMIT), **more)  # type: ignore[no-untyped-call]  # google-auth is typed in part
+            reply = super().__call__(url, method, body, headers, min(timeout or LIMIT, LIMIT), **more)  # type: ignore[no-untyped-call]  # google-auth is typed in part
         except exceptions.TransportError as error:
             if not isinstance(error.__cause__, requests.exceptions.Timeout):
                 raise
-        hint = f"{LOGIN}, or wait until the metadata server or token server answers"
-        raise StoreUnavailableError(reason="the server of Google's credentials did not answer", hint=hint)
+        else:
+            if reply.status < 500:
+                return reply
+        reason = "the metadata server or token server of Google did not answer, or failed"
+        raise StoreUnavailableError(reason=reason, hint=f"Try again. {LOGIN}, if this machine is not at Google")
 
 
 class Tokens(AuthMetadataPlugin):

@@ -34,7 +34,9 @@ def check_google(
         pass
     else:
         return
-    raise misconfigured("endpoint_url", "it is not the URL of a host, such as https://HOST:PORT")
+    raise misconfigured(
+        "endpoint_url", "it is neither https://HOST.googleapis.com nor, for an emulator, http://HOST:PORT"
+    )
 
 
 @checked_by(check_google)
@@ -49,7 +51,9 @@ def open_google(
     prefix: Annotated[str, Option("the prefix of every path", locates=True)] = "",
     endpoint_url: Annotated[
         str | None,
-        Option("the address of the service if it is not Google's own; without TLS no credential is sent", address=True),
+        Option(
+            "the address of the service if it is not the usual one; only hosts of Google get credentials", address=True
+        ),
     ] = None,
     fold: Annotated[
         Literal["keep", "plain", "json"],

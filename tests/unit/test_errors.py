@@ -100,7 +100,8 @@ FIELDS = {"attempts", "checks", "hint", "path", "path_only", "reason", "report",
 
 
 @pytest.mark.parametrize(
-    "package", ["strongroom", "strongroom_aws", "strongroom_env", "strongroom_local", "strongroom_vault"]
+    "package",
+    ["strongroom", "strongroom_aws", "strongroom_env", "strongroom_google", "strongroom_local", "strongroom_vault"],
 )
 def test_no_error_is_changed_after_it_was_made(package):
     """One that is raised to two callers, or shown twice, says the same each time."""

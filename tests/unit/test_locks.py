@@ -20,6 +20,7 @@ import pytest
 import strongroom
 import strongroom_aws
 import strongroom_env
+import strongroom_google
 import strongroom_local
 import strongroom_vault
 from strongroom import dotenv, secrets_manager
@@ -264,7 +265,7 @@ NAMED = re.compile(r"(?:(self)\.)?(\w+) = fork_safe_lock\((self|sys\.modules\[__
 def test_each_lock_is_renewed_under_its_own_name() -> None:
     """A misspelled name would leave the child with the lock of its parent."""
     found = []
-    for package in (strongroom, strongroom_aws, strongroom_env, strongroom_local, strongroom_vault):
+    for package in (strongroom, strongroom_aws, strongroom_env, strongroom_google, strongroom_local, strongroom_vault):
         for file in Path(str(package.__file__)).parent.rglob("*.py"):
             for line in file.read_text().splitlines():
                 if "= fork_safe_lock(" in line:

@@ -20,6 +20,8 @@ class TestGooglePlugin(PluginContract):
         {"project": "demo", "prefix": "a//b"},
         {"project": "demo", "region": "Europe"},
         {"project": "demo", "endpoint_url": "ftp://host"},
+        {"project": "demo", "endpoint_url": "https://googleapis.com.example"},
+        {"project": "demo", "endpoint_url": "http://host/path"},
     ]
     lazy = frozenset({"google", "grpc", "requests"})
 
