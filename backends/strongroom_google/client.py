@@ -19,7 +19,7 @@ from strongroom.errors import (
 )
 from strongroom.store import fails_fast, in_daemon, remaining
 from strongroom.store.jitter import random_factor
-from strongroom.store.sdk_logging import silenced_logs
+from strongroom.store.sdk_logging import silence_new_loggers, silenced_logs
 from strongroom_google.errors import may_have_been_executed, translate
 
 _OPTIONS = [
@@ -144,7 +144,11 @@ class Client:
             channel = grpc.secure_channel(self.host, credentials, _OPTIONS)
         else:
             channel = grpc.insecure_channel(self.host, _OPTIONS)
-        return SecretManagerServiceClient(transport=SecretManagerServiceGrpcTransport(host=self.host, channel=channel))
+        client = SecretManagerServiceClient(
+            transport=SecretManagerServiceGrpcTransport(host=self.host, channel=channel)
+        )
+        silence_new_loggers(*_SDK)
+        return client
 
     def _failure(self, error: Exception, method: str, path: str | None, *, changes: bool) -> StrongroomError:
         token_failure = getattr(self._connection.tokens, "failure", None)

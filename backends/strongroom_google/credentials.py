@@ -8,6 +8,7 @@ from typing import Any
 import google.auth
 import requests
 from google.auth import exceptions
+from google.auth.credentials import with_scopes_if_required
 from google.auth.transport.grpc import AuthMetadataPlugin
 from google.auth.transport.requests import Request
 
@@ -74,7 +75,9 @@ def find_tokens() -> Tokens:
         StoreUnavailableError: the metadata server of a machine at Google did not answer.
     """
     request = _BoundedRequest()
-    credentials, _ = google.auth.default(default_scopes=[_SCOPE], request=request)
+    # With scopes, the SDK would ask another service for the project of a federated identity.
+    credentials, _ = google.auth.default(request=request)
+    credentials = with_scopes_if_required(credentials, None, default_scopes=[_SCOPE])  # type: ignore[no-untyped-call]  # as above
     if hasattr(credentials, "with_always_use_jwt_access"):
         credentials = credentials.with_always_use_jwt_access(always_use_jwt_access=True)  # it signs its tokens itself
     return Tokens(credentials, request, default_host=_HOST)  # type: ignore[no-untyped-call]  # as above

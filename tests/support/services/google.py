@@ -7,6 +7,7 @@ replies have the number of the project, not its ID.
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 import unicodedata
@@ -14,6 +15,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Self
 
 import grpc
@@ -69,8 +72,9 @@ class FakeSecretManager:
     """Secret Manager, started by `with` or `start`.
 
     Attributes:
-        url: its address, for the option `endpoint_url`.
+        url: its address without TLS, for the option `endpoint_url`.
         requests: the name and the request of each call, in order.
+        given: the bearer token of each call; empty without one.
         tokens: the accepted bearer tokens; None to accept every caller, as over a connection without TLS.
     """
 
@@ -82,6 +86,7 @@ class FakeSecretManager:
         self._faults: list[tuple[str, Callable[[Any], None], list[int]]] = []
         self._released = threading.Event()
         self.requests: list[tuple[str, Any]] = []
+        self.given: list[str] = []
         self.tokens: set[str] | None = None
 
     def start(self) -> Self:
@@ -93,10 +98,9 @@ class FakeSecretManager:
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, self._handlers()),))
         if self._credentials is None:
             self.port = self._server.add_insecure_port("127.0.0.1:0")
-            self.url = f"http://127.0.0.1:{self.port}"
         else:
-            self.port = self._server.add_secure_port("localhost:0", self._credentials)
-            self.url = f"https://localhost:{self.port}"
+            self.port = self._server.add_secure_port("127.0.0.1:0", self._credentials)
+        self.url = f"http://127.0.0.1:{self.port}"
         self._server.start()
         return self
 
@@ -213,8 +217,9 @@ class FakeSecretManager:
                 yield fault, "setattr" in fault.__code__.co_names
 
     def _authenticate(self, context: grpc.ServicerContext) -> None:
-        given = dict(context.invocation_metadata()).get("authorization", "")
-        if self.tokens is not None and str(given).removeprefix("Bearer ") not in self.tokens:
+        token = str(dict(context.invocation_metadata()).get("authorization", "")).removeprefix("Bearer ")
+        self.given.append(token)
+        if self.tokens is not None and token not in self.tokens:
             raise RefusedError(grpc.StatusCode.UNAUTHENTICATED)
 
     def _parent(self, parent: str) -> dict[str, Entry]:
@@ -385,3 +390,72 @@ def _abort(context: grpc.ServicerContext, refused: RefusedError) -> None:
 # Empty settings, and the header of a frame of an unknown type, whose 16,384 bytes a client awaits and ignores.
 DRIPPING = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00" + b"\x00\x40\x00\xfa\x00\x00\x00\x00\x00"
 """The beginning of a service of HTTP/2 that drips, for `dripping_server`."""
+
+
+class TokenServer:
+    """A token server of Google's Security Token Service, on loopback. It counts requests, and answers with `answer`.
+
+    Attributes:
+        answer: the status and the body of each reply.
+        count: how many requests came.
+    """
+
+    TOKEN = "canary-6f1d-token"
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.answer: tuple[int, dict[str, Any]] = (
+            200,
+            {
+                "access_token": self.TOKEN,
+                "issued_token_type": "urn:ietf:params:oauth:token-type:access_token",
+                "token_type": "Bearer",
+                "expires_in": 3600,
+            },
+        )
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            wbufsize = -1
+
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                server.count += 1
+                status, body = server.answer
+                content = json.dumps(body).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *_: Any) -> None:
+                """Print nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/token"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(30)
+
+
+def workload_identity(token_url: str, folder: Path) -> Path:
+    """Write a credentials file whose tokens this server gives, for GOOGLE_APPLICATION_CREDENTIALS."""
+    (folder / "subject").write_text("subject token", "utf-8")
+    file = folder / "workload.json"
+    content = {
+        "type": "external_account",
+        "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/q",
+        "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+        "token_url": token_url,
+        "credential_source": {"file": str(folder / "subject")},
+    }
+    file.write_text(json.dumps(content), "utf-8")
+    return file
