@@ -448,7 +448,7 @@ class TokenServer:
 
 def workload_identity(token_url: str, folder: Path) -> Path:
     """Write a credentials file whose tokens this server gives, for GOOGLE_APPLICATION_CREDENTIALS."""
-    (folder / "subject").write_text("subject token", "utf-8")
+    (folder / "subject").write_text("canary-6f1d-subject", "utf-8")
     file = folder / "workload.json"
     content = {
         "type": "external_account",
