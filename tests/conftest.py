@@ -22,6 +22,7 @@ from strongroom._config import discovery
 if TYPE_CHECKING:  # the servers need extras, and the unit tests of the core run without them
     from strongroom_vault.testing import TestVault
     from support.services.aws import Moto
+    from support.services.google import FakeSecretManager
     from support.services.passwordstore import PasswordStore
     from support.vault.fresh_vault import FreshVault
 
@@ -218,6 +219,15 @@ def moto(lasting_moto) -> Moto:
     """The shared AWS, empty."""
     lasting_moto.reset()  # moto searches all names, and would take longer with each test
     return lasting_moto
+
+
+@pytest.fixture(scope="module")
+def secret_manager() -> Iterator[FakeSecretManager]:
+    """The fake of Google that the tests of a module share, each with projects of its own. It has threads of gRPC."""
+    from support.services.google import FakeSecretManager
+
+    with FakeSecretManager() as fake:
+        yield fake
 
 
 @pytest.fixture(scope="session")

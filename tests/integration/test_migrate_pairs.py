@@ -1,4 +1,4 @@
-"""Pairs of stores with AWS, manifests, a `.env` file or a program: exact, or impossible with a reason."""
+"""Pairs of stores with AWS, Google, manifests, a `.env` file or a program: exact, or impossible with a reason."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ CANNOT_HOLD = {
     "secretsmanager": ODD_PATHS | {"long"},
     "ssm-keys": ODD_PATHS | {"long"},
     "ssm-secrets": ODD_PATHS | {"long"},
+    "google": {"long"},
     "k8s": {"with space", "%2e/percent"},  # for their keys
     # Values that are not text, are empty, or that a shell and python-dotenv would read differently.
     "dotenv": {"empty", "nul", "bytes", "look-alike", "nested", "numbers", "words", "lines"},
@@ -63,7 +64,7 @@ PAIRS = [(origin, to) for origin in CANNOT_HOLD for to in CANNOT_HOLD if is_test
 
 
 @pytest.fixture(autouse=True)
-def configured(lasting_moto, openbao, age_key, monkeypatch):
+def configured(lasting_moto, secret_manager, openbao, age_key, monkeypatch):
     """Specs lead to the shared servers, and each key of the hard values has a variable."""
     lasting_moto.use(monkeypatch)
     monkeypatch.setenv("VAULT_ADDR", openbao.url)
@@ -72,7 +73,8 @@ def configured(lasting_moto, openbao, age_key, monkeypatch):
     rows = "".join(f"HARD_{number} = {json.dumps(place, ensure_ascii=False)}\n" for number, place in enumerate(places))
     layouts = (f'[stores.ssm-{layout}]\nplugin = "aws-ssm"\nlayout = "{layout}"\n' for layout in ("keys", "secrets"))
     sops = f'[stores.sops]\nplugin = "sops"\nidentity = "{age_key.file}"\nencrypt_to = ["{age_key.recipient}"]\n'
-    Path("strongroom.toml").write_text(f"[secrets]\n{rows}{''.join(layouts)}{sops}", "utf-8")
+    google = f'[stores.google]\nplugin = "google-secretmanager"\nendpoint_url = "{secret_manager.url}"\n'
+    Path("strongroom.toml").write_text(f"[secrets]\n{rows}{''.join(layouts)}{sops}{google}", "utf-8")
 
 
 @pytest.fixture(autouse=True)
@@ -89,15 +91,18 @@ def place(kind, openbao, folder, gpg):
     """The name of an empty store of this kind."""
     if kind == "pass":
         return f"command:pass/{gpg().init(folder / 'passwords')}"
-    if kind == "keyring":
-        return f"keyring:strongroom-{secrets.token_hex(4)}"
-    if kind == "sops":
-        return f"sops:{folder}/secrets.sops.yaml"
     if kind in {"kv1", "kv2"}:
         return f"vault:{openbao.fresh_mount(version=int(kind[-1]))}/deep/er"
-    if kind.startswith("ssm"):
-        return f"{kind}:/pairs{folder}"
-    return f"aws-secretsmanager:pairs{folder}" if kind == "secretsmanager" else f"{kind}:{folder}/secrets.{kind}"
+    fresh = secrets.token_hex(4)
+    names = {
+        "google": f"google:project-{fresh}",
+        "keyring": f"keyring:strongroom-{fresh}",
+        "secretsmanager": f"aws-secretsmanager:pairs{folder}",
+        "sops": f"sops:{folder}/secrets.sops.yaml",
+        "ssm-keys": f"ssm-keys:/pairs{folder}",
+        "ssm-secrets": f"ssm-secrets:/pairs{folder}",
+    }
+    return names.get(kind, f"{kind}:{folder}/secrets.{kind}")
 
 
 @pytest.fixture(scope="module")
