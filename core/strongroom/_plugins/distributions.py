@@ -162,7 +162,8 @@ def _extra_with(distribution: Distribution, module: str, plugin: str) -> str | N
     for name, extra in _requirements(distribution):
         if extra is not None:
             sizes[extra] = sizes.get(extra, 0) + 1
-            if name.lower().replace("-", "_") == module.lower():
+            named = name.lower().replace("-", "_")
+            if named == module.lower() or named.startswith(f"{module.lower()}_"):  # a namespace has a part of each
                 having.add(extra)
     if plugin in _extras(distribution):
         return plugin

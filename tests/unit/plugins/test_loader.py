@@ -167,6 +167,10 @@ class TestMissing:
                 'pip install "corp-secrets[sdk]"',
             ),
             (
+                "Provides-Extra: space\nRequires-Dist: no-such-sdk-client; extra == 'space'\n",
+                'pip install "corp-secrets[space]"',
+            ),
+            (
                 "Requires-Dist: no-such-distribution>=1\n",
                 'which is not installed: pip install "corp-secrets" installs its dependencies',
             ),
