@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # the servers need extras, and the unit tests of the core run
     from strongroom_vault.testing import TestVault
     from support.services.aws import Moto
     from support.services.google import FakeSecretManager
+    from support.services.azure import FakeAzure
     from support.services.passwordstore import PasswordStore
     from support.vault.fresh_vault import FreshVault
 
@@ -228,6 +229,24 @@ def secret_manager() -> Iterator[FakeSecretManager]:
 
     with FakeSecretManager() as fake:
         yield fake
+
+
+@pytest.fixture(scope="session")
+def lasting_azure(tmp_path_factory) -> Iterator[FakeAzure]:
+    """The Azure that all tests of a worker share. A test takes a vault of its own: `fresh_vault`."""
+    from support.services.azure import FakeAzure
+
+    service = FakeAzure(tmp_path_factory.mktemp("azure"))
+    yield service
+    service.close()
+
+
+@pytest.fixture
+def azure(lasting_azure, monkeypatch) -> FakeAzure:
+    """The shared Azure, as the one that the SDK finds."""
+    lasting_azure.use(monkeypatch)
+    lasting_azure.requests.clear()
+    return lasting_azure
 
 
 @pytest.fixture(scope="session")

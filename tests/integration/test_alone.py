@@ -86,6 +86,9 @@ class Addresses:
         server.use(self._request.getfixturevalue("monkeypatch"))  # the variables of boto3
         return {}
 
+    def azure(self, service) -> dict[str, object]:
+        return {"vault": service.fresh_vault()}  # the fixture sets the variables of the SDK
+
     def age_key(self, key) -> dict[str, object]:
         return {"file": str(key.file), "recipient": key.recipient}
 

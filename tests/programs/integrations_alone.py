@@ -548,6 +548,11 @@ def extra_aws() -> None:
         keeps(f'chain = ["{store}"]\n')
 
 
+@environment("strongroom[azure]", servers=("azure",))
+def extra_azure() -> None:
+    keeps(f'chain = ["azure-keyvault"]\n[stores.azure-keyvault]\nvault = "{address("azure")["vault"]}"\n')
+
+
 @environment("strongroom[yaml]")
 def extra_yaml() -> None:
     keeps('chain = ["yaml"]\n[stores.yaml]\nfile = "secrets.yaml"\n')

@@ -1,0 +1,114 @@
+"""The SDK's client of one vault, with bounded waits and a silent log. A store imports this when it is opened."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from azure.core.exceptions import AzureError, ServiceRequestError
+from azure.core.pipeline.transport import RequestsTransport
+from azure.identity import DefaultAzureCredential
+from azure.keyvault.secrets import SecretClient
+
+from strongroom.errors import ConfigurationError
+from strongroom.store import remaining
+from strongroom.store.sdk_logging import silenced_logs
+from strongroom_azure.errors import translate
+
+_SDK = ("azure", "msal", "urllib3")
+_CONNECT = 5.0
+_READ = 10.0
+"""Seconds that a request waits for a connection, and between two bytes. An abandoned call ends after them."""
+
+_PROBE_CONNECT = 1.0
+_PROBE_READ = 2.0
+"""The same for the endpoint of a managed identity, which is on this machine or does not exist."""
+
+_R = TypeVar("_R")
+
+
+class Client:
+    """A client of one vault, with the identity that `DefaultAzureCredential` finds.
+
+    Args:
+        url: the address of the vault.
+
+    Raises:
+        ConfigurationError: the SDK refuses the AZURE_* variables.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._transport = _Transport()
+        bounds: dict[str, Any] = {"retry_total": 0, "transport": self._transport}
+        with silenced_logs(*_SDK):
+            credential = _credential(bounds)
+            if credential is None:
+                raise ConfigurationError("The settings of Azure are wrong. Check the AZURE_* variables")
+            # A redirect would send a new value to the host that a reply names.
+            self._sdk = SecretClient(url, credential, permit_redirects=False, **bounds)
+
+    def call(self, path: str | None, operation: Callable[[SecretClient], _R], *, changes: bool = False) -> _R:
+        """Return the result of an operation, or raise its translated failure.
+
+        Args:
+            path: the path of the secret, for errors.
+            operation: takes the SDK's client. It must return no iterator, which would send requests later.
+            changes: the operation writes.
+        """
+        self._transport.outage = False
+        try:
+            with silenced_logs(*_SDK):
+                return operation(self._sdk)
+        except Exception as error:  # noqa: BLE001  # its frames hold values
+            failure = translate(error, path, changes=changes, outage=self._transport.outage)
+        raise failure
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._transport.close()
+
+
+def _credential(bounds: Mapping[str, Any]) -> DefaultAzureCredential | None:
+    """Return the credential, or None if a variable is wrong, which the text of the error would quote."""
+    try:
+        return DefaultAzureCredential(process_timeout=int(_READ), **bounds)
+    except ValueError:
+        return None
+
+
+class _Transport(RequestsTransport):  # type: ignore[misc]  # the package loads the class late, as Any to mypy
+    """Requests within `remaining()`, and none after it: its caller has left, and a late write would undo a newer one.
+
+    The SDK has a timeout for each socket operation alone, also for requests for a token.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._thread = threading.local()
+
+    @property
+    def outage(self) -> bool:
+        """Whether a request of this thread had no answer since it was set to False."""
+        return getattr(self._thread, "outage", False)
+
+    @outage.setter
+    def outage(self, seen: bool) -> None:
+        self._thread.outage = seen
+
+    def send(self, request: Any, *, proxies: Any = None, **options: Any) -> Any:
+        left = remaining()
+        if left <= 0:
+            self.outage = True
+            raise ServiceRequestError("no time is left")
+        is_probe = urlsplit(request.url).scheme == "http"  # all but the endpoint of a managed identity have TLS
+        connect, read = (_PROBE_CONNECT, _PROBE_READ) if is_probe else (_CONNECT, _READ)
+        options |= {"connection_timeout": min(connect, left), "read_timeout": min(read, left)}
+        try:
+            return super().send(request, proxies=proxies, **options)
+        except AzureError as error:
+            # A machine outside Azure has no endpoint to connect to, which is no outage.
+            if not (is_probe and isinstance(error, ServiceRequestError)):
+                self.outage = True
+            raise
