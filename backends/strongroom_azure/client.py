@@ -15,16 +15,18 @@ from azure.keyvault.secrets import SecretClient
 from strongroom.errors import ConfigurationError
 from strongroom.store import remaining
 from strongroom.store.sdk_logging import silenced_logs
-from strongroom_azure.errors import translate
+from strongroom_azure.errors import NO_TIME, translate
 
 _SDK = ("azure", "msal", "urllib3")
 _CONNECT = 5.0
 _READ = 10.0
 """Seconds that a request waits for a connection, and between two bytes. An abandoned call ends after them."""
 
-_PROBE_CONNECT = 1.0
-_PROBE_READ = 2.0
+PROBE_CONNECT = 1.0
+PROBE_READ = 2.0
 """The same for the endpoint of a managed identity, which is on this machine or does not exist."""
+
+_THROTTLED, _FAILED = 429, 500
 
 _R = TypeVar("_R")
 
@@ -90,7 +92,7 @@ class _Transport(RequestsTransport):  # type: ignore[misc]  # the package loads 
 
     @property
     def outage(self) -> bool:
-        """Whether a request of this thread had no answer since it was set to False."""
+        """Whether a service failed or did not answer a request of this thread since this was set to False."""
         return getattr(self._thread, "outage", False)
 
     @outage.setter
@@ -101,14 +103,17 @@ class _Transport(RequestsTransport):  # type: ignore[misc]  # the package loads 
         left = remaining()
         if left <= 0:
             self.outage = True
-            raise ServiceRequestError("no time is left")
+            raise ServiceRequestError(NO_TIME)
         is_probe = urlsplit(request.url).scheme == "http"  # all but the endpoint of a managed identity have TLS
-        connect, read = (_PROBE_CONNECT, _PROBE_READ) if is_probe else (_CONNECT, _READ)
+        connect, read = (PROBE_CONNECT, PROBE_READ) if is_probe else (_CONNECT, _READ)
         options |= {"connection_timeout": min(connect, left), "read_timeout": min(read, left)}
         try:
-            return super().send(request, proxies=proxies, **options)
+            reply = super().send(request, proxies=proxies, **options)
         except AzureError as error:
             # A machine outside Azure has no endpoint to connect to, which is no outage.
             if not (is_probe and isinstance(error, ServiceRequestError)):
                 self.outage = True
             raise
+        if reply.status_code == _THROTTLED or reply.status_code >= _FAILED:
+            self.outage = True
+        return reply

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from ssl import SSLCertVerificationError
 from typing import Any
 
 from strongroom.errors import (
@@ -31,13 +32,17 @@ _TAKEN = (
 _NETWORK = "Allow this network in the firewall of the vault, or use its private endpoint"
 _REACH = "Check the name of the vault, the proxy, the certificate authority, and that the network reaches the vault"
 
+NO_TIME = "no time is left"
+"""The text of an error for a request that was not sent after the deadline."""
+
 _DENIALS = frozenset({"AccessDenied", "ForbiddenByPolicy", "ForbiddenByRbac"})
 _NETWORKS = frozenset({"ForbiddenByConnection", "ForbiddenByFirewall"})
-_DELETED = "ObjectIsDeletedButRecoverable"
+DELETED = "ObjectIsDeletedButRecoverable"
+RECOVERING = "ObjectIsBeingRecovered"
 _MOVES = {
+    RECOVERING: "it is being recovered",
     "ObjectIsBeingDeleted": "it is being deleted",
     "ObjectIsBeingPurged": "it is being purged",
-    "ObjectIsBeingRecovered": "it is being recovered",
 }
 _REFUSALS = frozenset({"BadParameter", "Conflict", "NotSupported", "Unauthorized"})
 
@@ -50,10 +55,10 @@ class NameTakenError(ConflictError):
     """The secret is deleted and can be recovered, or is on its way from one state to the other.
 
     Attributes:
-        deleted: a recovery can begin.
+        state: the code of Key Vault for that state.
     """
 
-    deleted: bool = False
+    state: str = DELETED
 
 
 def translate(error: Exception, path: str | None, *, changes: bool, outage: bool) -> StrongroomError:
@@ -74,12 +79,12 @@ def translate(error: Exception, path: str | None, *, changes: bool, outage: bool
         failure = _refusal(error.status_code or 0, *_codes(error), path, changes=changes)
     elif isinstance(error, known.ClientAuthenticationError) and not outage:
         failure = AuthenticationError(path, f"no Azure credentials were accepted{_reason(error)}", hint=_LOGIN)
-    elif isinstance(error, known.ServiceResponseError) and changes:
+    elif isinstance(error, known.AzureError) and changes and not _is_unsent(error):
         failure = WriteOutcomeUnknownError(path, f"the reply of Key Vault was lost ({kind})")
     elif isinstance(error, known.AzureError | OSError):
         failure = StoreUnavailableError(path, f"Key Vault or Microsoft Entra cannot be reached ({kind})", hint=_REACH)
-    elif isinstance(error, ValueError):  # the challenge is for another host, or the reply has other types
-        failure = malformed(path)
+    elif isinstance(error, ValueError | TypeError | AttributeError | LookupError):
+        failure = malformed(path)  # the challenge is for another host, or the reply has other types
     else:
         failure = StoreError(path, f"the Azure SDK raised {kind}", hint="This is a bug in the store's plugin")
     return failure
@@ -125,10 +130,11 @@ def _absence(code: str, _inner: str, path: str | None) -> StoreError:
 
 
 def _conflict(_code: str, inner: str, path: str | None) -> StoreError | None:
-    if inner == _DELETED:
-        taken = NameTakenError(path, "it is deleted, and keeps its name until it is purged", hint=_TAKEN)
-        return taken.copy(deleted=True)
-    return NameTakenError(path, _MOVES[inner], hint="Try again in some seconds") if inner in _MOVES else None
+    if inner == DELETED:
+        return NameTakenError(path, "it is deleted, and keeps its name until it is purged", hint=_TAKEN)
+    if inner not in _MOVES:
+        return None
+    return NameTakenError(path, _MOVES[inner], hint="Try again in some seconds").copy(state=inner)
 
 
 def _throttling(_code: str, _inner: str, path: str | None) -> StoreError:
@@ -143,6 +149,23 @@ def _codes(error: Any) -> tuple[str, str]:
         return str(said.get("code", "")), str(inner.get("code", ""))
     except Exception:  # noqa: BLE001  # the body may be anything
         return "", ""
+
+
+def _is_unsent(error: BaseException) -> bool:
+    """Return True if the request had no connection, so that Key Vault cannot have executed it.
+
+    The SDK's class does not tell: urllib3 reports a lost reply through a proxy as a failure to connect to the proxy.
+    """
+    from azure.core.exceptions import ClientAuthenticationError
+    from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+
+    unconnected = (NewConnectionError, ConnectTimeoutError, SSLCertVerificationError, ClientAuthenticationError)
+    if isinstance(error, unconnected) or error.args == (NO_TIME,):
+        return True
+    if type(error) is OSError and error.errno is None:  # the proxy refused the tunnel
+        return True
+    causes = (*error.args, getattr(error, "inner_exception", None))
+    return any(_is_unsent(cause) for cause in causes if isinstance(cause, BaseException))
 
 
 def _reason(error: Exception) -> str:

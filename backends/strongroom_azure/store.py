@@ -22,7 +22,7 @@ from strongroom.secret import Secret, SensitiveStr, Value, Version
 from strongroom.store import Health, Items, Traits, VersionInfo, remaining
 from strongroom.store.concurrency import map_concurrently, write_each
 from strongroom.store.folding import VALUE, Form, fold, form_in, labels_of, unfold
-from strongroom_azure.errors import DisabledError, NameTakenError, malformed
+from strongroom_azure.errors import DELETED, RECOVERING, DisabledError, NameTakenError, malformed
 from strongroom_azure.limits import check_size, check_tags
 from strongroom_azure.names import check_name, path_of
 
@@ -44,7 +44,7 @@ FoldOption = Literal["keep", "plain", "json"]
 
 _JSON = "application/json"
 _VERSION = re.compile(r"[0-9a-f]{32}")
-_PAUSE = 0.5
+PAUSE = 0.5
 """Seconds between two looks at a secret that Key Vault is deleting or recovering."""
 _ALL = 1_000_000
 """More versions than anybody writes: Key Vault drops none."""
@@ -224,9 +224,8 @@ class KeyVaultStore:
         if (deleted := self._deleted(path)) is not None:
             _check_newest(path, deleted, version)
             self._recover(path)
-            while not self._is_recovered(path):
-                if not _pause():
-                    raise StoreUnavailableError(path, "its recovery has begun, and is not complete", hint="Wait for it")
+            if not self._wait_for(path):
+                raise StoreUnavailableError(path, "its recovery has begun, and is not complete", hint="Wait for it")
         elif self._version(path, version).enabled is False:
             self._client.call(
                 path, lambda sdk: sdk.update_secret_properties(name, str(version), enabled=True), changes=True
@@ -339,16 +338,29 @@ class KeyVaultStore:
                 return self._put(path, data, form)
             except NameTakenError as error:
                 failure = error.copy()
-            if not self._restore:
+            if not self._restore or not self._settle(path, failure.state):
                 raise failure
+
+    def _settle(self, path: str, state: str) -> bool:
+        """Recover a deleted secret, and wait until it can be written. Return False if there is no time for that.
+
+        A write before the end of a recovery would not find the tags.
+        """
+        if state == DELETED:
             try:
-                if failure.deleted:
-                    self._recover(path)
-                    continue
+                self._recover(path)
             except (NameTakenError, SecretNotFoundError):
-                pass  # another client has begun to recover or purge it
+                return _pause()  # another client recovers or purges it
+        elif state != RECOVERING:
+            return _pause()
+        return self._wait_for(path)
+
+    def _wait_for(self, path: str) -> bool:
+        """Wait for the end of a recovery. Return False if there is no time for that."""
+        while not self._is_recovered(path):
             if not _pause():
-                raise failure
+                return False
+        return True
 
     def _put(self, path: str, data: Mapping[str, Value], form: Form | None) -> Version:
         name, standing = self._name(path), self._standing(path)
@@ -412,7 +424,7 @@ def _cautions(properties: SecretProperties) -> Iterator[str]:
 
 def _pause() -> bool:
     """Wait a moment. Return False, at once, if the call has no time for that."""
-    if remaining() <= _PAUSE:
+    if remaining() <= PAUSE:
         return False
-    time.sleep(_PAUSE)
+    time.sleep(PAUSE)
     return True

@@ -306,6 +306,7 @@ class _Handler(BaseHTTPRequestHandler):
                 "token_endpoint": f"{authority}/oauth2/v2.0/token",
                 "authorization_endpoint": f"{authority}/oauth2/v2.0/authorize",
                 "tenant_discovery_endpoint": f"{authority}/v2.0/.well-known/openid-configuration",
+                "metadata": [],
             }
         form = parse_qs(content.decode())
         if form["client_secret"] != [CREDENTIALS["AZURE_CLIENT_SECRET"]]:

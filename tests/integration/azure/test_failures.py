@@ -1,0 +1,240 @@
+"""Each failure of Key Vault, the network and the login is an absence, a denial or an outage, by its code."""
+
+import json
+import socket
+
+import pytest
+import trustme
+
+from strongroom.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    ConflictError,
+    PermissionDeniedError,
+    SecretNotFoundError,
+    StoreError,
+    StoreUnavailableError,
+    WriteOutcomeUnknownError,
+)
+from strongroom.store import time_limit
+from strongroom.testing import silent_server
+from strongroom_azure.plugin import open_key_vault
+from support.services.azure import CREDENTIALS, answered, lost, raw, silent
+
+
+def kind_of(operation):
+    """The class of the error, and what it says."""
+    with pytest.raises(StoreError) as caught:
+        operation()
+    return type(caught.value), str(caught.value)
+
+
+READS = [
+    (404, "SecretNotFound", "", SecretNotFoundError, ""),
+    (404, "VaultNotFound", "", StoreUnavailableError, "no such vault"),
+    (404, "canary-code", "", StoreUnavailableError, "not Key Vault"),
+    (401, "Unauthorized", "", AuthenticationError, "does not accept the token"),
+    (403, "Forbidden", "AccessDenied", PermissionDeniedError, "AccessDenied"),
+    (403, "Forbidden", "ForbiddenByRbac", PermissionDeniedError, "ForbiddenByRbac"),
+    (403, "Forbidden", "ForbiddenByPolicy", PermissionDeniedError, "ForbiddenByPolicy"),
+    (403, "Forbidden", "SecretDisabled", PermissionDeniedError, "disabled"),
+    (403, "Forbidden", "canary-code", PermissionDeniedError, "HTTP 403"),
+    (403, "Forbidden", "ForbiddenByFirewall", StoreUnavailableError, "refuses this network"),
+    (403, "Forbidden", "ForbiddenByConnection", StoreUnavailableError, "refuses this network"),
+    (429, "Throttled", "", StoreUnavailableError, "throttles"),
+    (500, "InternalServerError", "", StoreUnavailableError, "HTTP 500"),
+    (503, "ServiceUnavailable", "", StoreUnavailableError, "HTTP 503"),
+    (400, "BadParameter", "", StoreError, "BadParameter"),
+    (418, "canary-code", "", StoreError, "HTTP 418"),
+]
+
+
+@pytest.mark.parametrize(("status", "code", "inner", "kind", "words"), READS)
+def test_reply_to_a_read(key_vault, status, code, inner, kind, words):
+    """One request, and no repetition; an unknown code and the text are not shown."""
+    key_vault.vault.put("app", "s3cret")
+    store = key_vault.open()
+    store.read("app")
+    before = len(key_vault.asked)
+    with key_vault.fault(answered(status, code, inner)):
+        found, text = kind_of(lambda: store.read("app"))
+    assert found.__mro__[:2].count(kind) == 1
+    assert words in text
+    assert "canary" not in text
+    assert len(key_vault.asked) - before == (2 if status == 401 else 1)  # a new token is tried once
+
+
+WRITES = [
+    (409, "Conflict", "ObjectIsDeletedButRecoverable", ConflictError),
+    (409, "Conflict", "ObjectIsBeingDeleted", ConflictError),
+    (409, "Conflict", "ObjectIsBeingRecovered", ConflictError),
+    (403, "Forbidden", "ForbiddenByRbac", PermissionDeniedError),
+    (429, "Throttled", "", StoreUnavailableError),
+    (500, "InternalServerError", "", WriteOutcomeUnknownError),
+    (503, "ServiceUnavailable", "", WriteOutcomeUnknownError),
+]
+
+
+@pytest.mark.parametrize(("status", "code", "inner", "kind"), WRITES)
+def test_reply_to_a_write(key_vault, status, code, inner, kind):
+    store = key_vault.open()
+    with key_vault.fault(answered(status, code, inner), "PUT"):
+        found, text = kind_of(lambda: store.write("app", {"k": "v"}))
+    assert kind in found.__mro__[:2]
+    assert "canary" not in text
+    assert [each for each in key_vault.asked if each.startswith("PUT")] == ["PUT /secrets/app"]
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        lambda store, _: store.write("app", {"k": "w"}),
+        lambda store, _: store.delete("app"),
+        lambda store, _: store.write_metadata("app", {"owner": "billing"}),
+    ],
+)
+def test_lost_reply_of_a_write_is_an_unknown_outcome(key_vault, operation):
+    """It is not sent again."""
+    store = key_vault.open()
+    version = store.write("app", {"k": "v"})
+    changes = {"PUT", "DELETE", "PATCH"}
+    with key_vault.azure.fault(lost, lambda method, url: key_vault.name in url and method in changes):
+        assert kind_of(lambda: operation(store, version))[0] is WriteOutcomeUnknownError
+    assert sum(each.partition(" ")[0] in changes for each in key_vault.asked) == 2
+
+
+def test_write_that_had_no_connection_was_not_made(key_vault, monkeypatch):
+    """The outcome is known: through a proxy that resolves no such name, refuses, or to an unknown authority."""
+    assert kind_of(lambda: open_key_vault(vault="nowhere").delete("app"))[0] is StoreUnavailableError
+    store = key_vault.open()
+    store.write("app", {"k": "v"})
+    key_vault.azure.drop()
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    assert kind_of(lambda: store.delete("app"))[0] is StoreUnavailableError
+    assert "app" in key_vault.vault.secrets
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\ncanary-value",
+        b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n{"canary": 1.5}',
+        b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n["canary-value"]',
+        b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"value":"canary',
+        b"HTTP/1.1 canary x\r\n\r\n",
+        b"",
+        b"HTTP/1.1 307 x\r\nLocation: https://canary.example/\r\nContent-Length: 0\r\n\r\n",
+    ],
+)
+def test_reply_of_another_server_is_an_outage(key_vault, content):
+    store = key_vault.open()
+    store.write("app", {"k": "v"})
+    with key_vault.fault(raw(content), "GET"):
+        found, text = kind_of(lambda: store.read("app"))
+    assert found is StoreUnavailableError
+    assert "canary" not in text
+
+
+def test_reply_with_another_secret_is_an_outage(key_vault):
+    key_vault.vault.put("app", "one")
+    key_vault.vault.secrets["app"][0]["name"] = "other"
+    assert kind_of(lambda: key_vault.open().read("app"))[0] is StoreUnavailableError
+
+
+# --- the network ------------------------------------------------------------------------------------------------------
+
+
+def test_vault_that_does_not_exist_is_an_outage(azure):
+    """Its name does not resolve. That says nothing about a secret."""
+    assert kind_of(lambda: open_key_vault(vault="nowhere").read("app"))[0] is StoreUnavailableError
+
+
+def test_certificate_of_an_unknown_authority_is_an_outage(key_vault, monkeypatch, tmp_path):
+    other = tmp_path / "other.pem"
+    trustme.CA().cert_pem.write_to_path(str(other))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(other))
+    assert kind_of(lambda: key_vault.open().read("app"))[0] is StoreUnavailableError
+    assert key_vault.asked == []
+
+
+def test_challenge_for_another_resource_gets_no_token(key_vault):
+    """So no server can have a token that another one accepts."""
+    challenge = b'Bearer authorization="https://login.microsoftonline.com/x", resource="https://canary.example"'
+    reply = b"HTTP/1.1 401 x\r\nContent-Length: 0\r\nWWW-Authenticate: " + challenge + b"\r\n\r\n"
+    with key_vault.fault(raw(reply)):
+        found, text = kind_of(lambda: key_vault.open().read("app"))
+    assert (found, "canary" in text) == (StoreUnavailableError, False)
+    assert not [url for _, url in key_vault.azure.requests if "login" in url]
+
+
+def test_write_is_not_sent_after_the_deadline(key_vault):
+    """Its caller has left, and would not know of it."""
+    store = key_vault.open()
+    store.write("app", {"k": "v"})
+    with key_vault.fault(silent, "GET"), time_limit(0.3):
+        assert kind_of(lambda: store.write("app", {"k": "w"}))[0] is StoreUnavailableError
+    assert key_vault.asked.count("PUT /secrets/app") == 1
+
+
+# --- the login --------------------------------------------------------------------------------------------------------
+
+
+def test_refused_credential_is_named_by_its_number(key_vault, monkeypatch):
+    monkeypatch.setenv("AZURE_CLIENT_SECRET", "canary-wrong")
+    found, text = kind_of(lambda: key_vault.open().read("app"))
+    assert found is AuthenticationError
+    assert "(AADSTS7000215)" in text
+    assert "canary" not in text
+
+
+@pytest.mark.parametrize("fault", [silent, raw(b""), answered(503, "x")])
+def test_outage_of_the_login_is_no_refusal(key_vault, fault):
+    """The SDK reports both as a refusal of all credentials."""
+    with key_vault.azure.fault(fault, lambda _, url: "login" in url), time_limit(1.0):
+        assert kind_of(lambda: key_vault.open().read("app"))[0] is StoreUnavailableError
+
+
+@pytest.fixture
+def no_principal(key_vault, monkeypatch):
+    """No service principal is configured, and no program of Azure's is installed."""
+    for name in CREDENTIALS:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PATH", "/nowhere")
+    return key_vault
+
+
+def test_no_identity_is_a_refusal(no_principal, monkeypatch):
+    """No machine of Azure answers: the connection is refused."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", f"http://127.0.0.1:{port}")
+    assert kind_of(lambda: no_principal.open().read("app"))[0] is AuthenticationError
+
+
+def test_silent_endpoint_of_a_managed_identity_is_an_outage_after_two_seconds(no_principal, monkeypatch):
+    """The SDK alone would wait for five minutes."""
+    monkeypatch.setattr("strongroom_azure.client.PROBE_READ", 0.1)
+    with silent_server() as (host, port):
+        monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", f"http://{host}:{port}")
+        with time_limit(60):
+            found, text = kind_of(lambda: no_principal.open().read("app"))
+    assert found is StoreUnavailableError
+    assert "no time" not in text
+
+
+def test_wrong_variables_are_a_configuration_error(azure, monkeypatch):
+    monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "canary-kind")
+    with pytest.raises(ConfigurationError) as caught:
+        open_key_vault(vault="shop")
+    assert "canary" not in str(caught.value)
+
+
+def test_codes_are_read_in_either_spelling(key_vault):
+    """Key Vault writes `innererror` and, since 2023, `innerError`."""
+    key_vault.vault.put("app", "s3cret")
+    store = key_vault.open()
+    store.read("app")
+    body = json.dumps({"error": {"code": "Forbidden", "innerError": {"code": "SecretDisabled"}}}).encode()
+    head = f"HTTP/1.1 403 x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with key_vault.fault(raw(head + body)):
+        assert "it is disabled" in kind_of(lambda: store.read("app"))[1]
