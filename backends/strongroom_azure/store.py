@@ -269,9 +269,10 @@ class KeyVaultStore:
     def _get(self, path: str, version: str | None = None) -> KeyVaultSecret:
         name = self._name(path)
         found = self._client.call(path, lambda sdk: sdk.get_secret(name, version))
-        if not isinstance(found.value, str) or (found.name or "").lower() != name or not found.properties.version:
-            raise malformed(path)
-        return found
+        if isinstance(found.value, str) and (found.name or "").lower() == name and found.properties.version:
+            return found
+        del found  # the frame of an error shows its address
+        raise malformed(path)
 
     def _standing(self, path: str) -> Standing:
         """Return the state of the newest version; that of a disabled one is in the list of versions alone."""
