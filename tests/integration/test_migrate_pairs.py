@@ -1,4 +1,4 @@
-"""Pairs of stores with AWS, Google, manifests, a `.env` file or a program: exact, or impossible with a reason."""
+"""Pairs of stores with AWS, Azure, Google, manifests, a `.env` file or a program: exact, or impossible with a reason."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ CANNOT_HOLD = {
     "ssm-keys": ODD_PATHS | {"long"},
     "ssm-secrets": ODD_PATHS | {"long"},
     "google": {"long"},
+    "key-vault": {"long"},
     "k8s": {"with space", "%2e/percent"},  # for their keys
     # Values that are not text, are empty, or that a shell and python-dotenv would read differently.
     "dotenv": {"empty", "nul", "bytes", "look-alike", "nested", "numbers", "words", "lines"},
@@ -64,9 +65,10 @@ PAIRS = [(origin, to) for origin in CANNOT_HOLD for to in CANNOT_HOLD if is_test
 
 
 @pytest.fixture(autouse=True)
-def configured(lasting_moto, secret_manager, openbao, age_key, monkeypatch):
+def configured(lasting_moto, lasting_azure, secret_manager, openbao, age_key, monkeypatch):
     """Specs lead to the shared servers, and each key of the hard values has a variable."""
     lasting_moto.use(monkeypatch)
+    lasting_azure.use(monkeypatch)
     monkeypatch.setenv("VAULT_ADDR", openbao.url)
     monkeypatch.setenv("VAULT_TOKEN", openbao.token)
     places = (f"{path}#{key}" for path, data in HARD.items() for key in data)
@@ -87,7 +89,19 @@ def programs(request):
         request.getfixturevalue("session_keyring")
 
 
-def place(kind, openbao, folder, gpg):
+@pytest.fixture
+def place(openbao, lasting_azure, gpg):
+    """A function that gives the name of an empty store of a kind."""
+
+    def named(kind, folder):
+        return (
+            f"azure-keyvault:{lasting_azure.fresh_vault()}" if kind == "key-vault" else spec(kind, openbao, folder, gpg)
+        )
+
+    return named
+
+
+def spec(kind, openbao, folder, gpg):
     """The name of an empty store of this kind."""
     if kind == "pass":
         return f"command:pass/{gpg().init(folder / 'passwords')}"
@@ -118,13 +132,13 @@ def gpg(request):
 
 
 @pytest.fixture
-def source(sources, openbao, gpg, tmp_path_factory):
+def source(sources, place, tmp_path_factory):
     """A function that gives a source of this kind with all that it can hold, and what that is."""
 
     def filled(kind, ends):
         if kind not in sources:
             folder = tmp_path_factory.mktemp("source")
-            name = place(kind, openbao, folder, gpg)
+            name = place(kind, folder)
             outcomes = dict(ends.target(name).write_many(HARD.items()))
             refused = {path: error for path, error in outcomes.items() if isinstance(error, Exception)}
             assert refused.keys() == CANNOT_HOLD[kind]
@@ -139,12 +153,12 @@ def source(sources, openbao, gpg, tmp_path_factory):
 
 
 @pytest.mark.parametrize(("origin", "to"), PAIRS)
-def test_hard_values_arrive_exactly_or_not_at_all(origin, to, source, openbao, gpg, tmp_path):
+def test_hard_values_arrive_exactly_or_not_at_all(origin, to, source, place, tmp_path):
     """The plan says which cannot, and why; the others arrive, of the same types, and are verified."""
     home = tmp_path / "home"
     with Endpoints(load(), None) as ends:
         reader, held = source(origin, ends)
-        target = ends.target(place(to, openbao, tmp_path, gpg))
+        target = ends.target(place(to, tmp_path))
         stores = {"source": reader, "target": target}
         planned = plan("source", "target", stores=stores, state_folder=home)
         impossible = {item.path: item.reason for item in planned.items if item.state is PlannedState.IMPOSSIBLE}
