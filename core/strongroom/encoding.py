@@ -59,6 +59,19 @@ def to_json_text(value: Value) -> str:
     return _encoder().encode(to_json(value))
 
 
+def json_text(path: str, key: str, value: Value) -> SensitiveStr:
+    """Return `to_json_text`, for a store.
+
+    Raises:
+        InvalidDataError: an integer has more digits than Python reads.
+    """
+    try:
+        return SensitiveStr(to_json_text(value))
+    except ValueError:
+        value = None
+    raise InvalidDataError(path, f"key {key!r}: a number with too many digits")
+
+
 @cache
 def _encoder() -> JSONEncoder:
     """Return an encoder, made once: `json.dumps` would make one for each value."""

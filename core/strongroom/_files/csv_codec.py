@@ -12,8 +12,7 @@ import io
 from collections.abc import Mapping
 
 from strongroom._files.codec import Contents, as_text, check_marks, checked
-from strongroom._files.json_codec import json_text
-from strongroom.encoding import from_json
+from strongroom.encoding import from_json, json_text
 from strongroom.errors import InvalidDataError
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, protect
 from strongroom.strict_json import read_json

@@ -9,9 +9,9 @@ import json
 from collections.abc import Mapping
 
 from strongroom._files.codec import Contents, as_text, checked
-from strongroom.encoding import from_json, to_json
+from strongroom.encoding import from_json, json_text, to_json
 from strongroom.errors import InvalidDataError
-from strongroom.secret import SensitiveDict, SensitiveStr, Value
+from strongroom.secret import SensitiveDict, Value
 from strongroom.strict_json import read_json
 
 
@@ -35,19 +35,6 @@ class JsonCodec:
         """Refuse integers with more digits than Python reads."""
         for key, value in data.items():
             json_text(path, key, value)
-
-
-def json_text(path: str, key: str, value: Value) -> SensitiveStr:
-    """Return the value as JSON.
-
-    Raises:
-        InvalidDataError: an integer has more digits than Python reads.
-    """
-    try:
-        return SensitiveStr(json.dumps(to_json(value), ensure_ascii=False, allow_nan=False, separators=(",", ":")))
-    except ValueError:
-        value = None
-    raise InvalidDataError(path, f"key {key!r}: a number with too many digits")
 
 
 def secrets_of(tree: object) -> dict[str, SensitiveDict]:

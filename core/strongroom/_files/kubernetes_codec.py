@@ -1,40 +1,22 @@
 """The format `kubernetes`: each secret is a manifest of the kind Secret, in one file of YAML documents.
 
 - The annotation `strongroom/path` holds the path; without it, the path is the name of the Secret.
-- Values are written base64 under `data`. A value that is read from there is text if it is UTF-8, otherwise bytes; the
-  annotation `strongroom/types` names the keys that differ: bytes that are UTF-8, numbers, lists.
+- Values are written base64 under `data`, as `strongroom.kubernetes_data` says.
 - Documents of other kinds, labels and annotations are kept; comments are not.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from strongroom._files.codec import Contents, as_text, checked
-from strongroom._files.json_codec import json_text
 from strongroom._files.yaml_codec import compose, pairs, represent, serialize, tree_of
-from strongroom.encoding import from_json, to_json_text
-from strongroom.errors import InvalidDataError, InvalidPathError, SecretTooLargeError, StoreError
-from strongroom.secret import SensitiveDict, SensitiveStr, Value, protect, same
-from strongroom.strict_json import read_json
-
-MAX_SIZE = 1 << 20
-"""The most bytes of all values of a Secret together: https://kubernetes.io/docs/concepts/configuration/secret/"""
-
-PATH = "strongroom/path"
-TYPES = "strongroom/types"
-_BYTES = "bytes"
-_JSON = "json"
-_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-_MAX_NAME = 253
-_HASH_LENGTH = 8
+from strongroom.errors import InvalidDataError, InvalidPathError
+from strongroom.kubernetes_data import PATH, TYPES, check_data, decode, encode, name_of
+from strongroom.secret import SensitiveDict, SensitiveStr, Value, same
 
 
 class _Manifest(NamedTuple):
@@ -86,21 +68,13 @@ class KubernetesCodec:
                 _set_items(document, kept)
                 documents.append(document)
         for path, data in left.items():
-            _take(places, (self._namespace, _name_of(path)), path)
+            _take(places, (self._namespace, name_of(path)), path)
             documents.append(represent(self._new(path, data)))
         return serialize(documents) if documents else b""
 
     def vet(self, path: str, data: Mapping[str, Value]) -> None:
         """Refuse keys and sizes that Kubernetes does not accept."""
-        size = 0
-        for key, value in data.items():
-            if not _KEY.fullmatch(key) or key in {".", ".."}:
-                raise InvalidPathError(
-                    path, f"key {key!r}: Kubernetes takes letters, digits, '-', '_' and '.'", hint="Rename the key"
-                )
-            size += len(_encoded(path, key, value)[0])
-        if size > MAX_SIZE:
-            raise SecretTooLargeError(path, f"{size:,} bytes, and a Secret holds at most {MAX_SIZE:,}")
+        check_data(path, data)
 
     # --- one manifest -------------------------------------------------------------------------------------------------
 
@@ -142,10 +116,10 @@ class KubernetesCodec:
         return True
 
     def _new(self, path: str, data: Mapping[str, Value]) -> Mapping[str, Any]:
-        texts, types = _texts(path, data)
+        texts, types = encode(path, data)
         namespace = {} if self._namespace is None else {"namespace": self._namespace}
-        annotations = {PATH: path, **types}
-        metadata = {"name": _name_of(path), **namespace, "annotations": annotations}
+        annotations = {PATH: path} if types is None else {PATH: path, TYPES: types}
+        metadata = {"name": name_of(path), **namespace, "annotations": annotations}
         return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque", "data": texts}
 
 
@@ -192,43 +166,23 @@ def _set_field(node: MappingNode, name: str, value: object) -> None:
 
 
 def _set_data(manifest: _Manifest, data: Mapping[str, Value]) -> None:
-    texts, types = _texts(manifest.path, data)
+    texts, types = encode(manifest.path, data)
     _set_field(manifest.node, "data", texts)
     _set_field(manifest.node, "stringData", None)
     metadata = dict(pairs(manifest.node))["metadata"]
     annotations = dict(pairs(metadata)).get("annotations")
     if isinstance(annotations, MappingNode):
-        _set_field(annotations, TYPES, types.get(TYPES))
-    elif isinstance(metadata, MappingNode) and types:
-        _set_field(metadata, "annotations", types)
+        _set_field(annotations, TYPES, types)
+    elif isinstance(metadata, MappingNode) and types is not None:
+        _set_field(metadata, "annotations", {TYPES: types})
 
 
 # --- values -----------------------------------------------------------------------------------------------------------
 
 
-def _texts(path: str, data: Mapping[str, Value]) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the content of `data`, and the annotation of types if one is needed."""
-    encoded = {key: _encoded(path, key, value) for key, value in data.items()}
-    texts = {key: SensitiveStr(base64.b64encode(content).decode("ascii")) for key, (content, _) in encoded.items()}
-    types = {key: kind for key, (_, kind) in encoded.items() if kind}
-    return dict(texts), {TYPES: to_json_text(types)} if types else {}
-
-
-def _encoded(path: str, key: str, value: Value) -> tuple[bytes, str]:
-    """Return the bytes of a value, and its type if the bytes alone do not show it."""
-    if isinstance(value, str):
-        return value.encode(), ""
-    if isinstance(value, bytes):
-        return value, "" if _as_text(value) is None else _BYTES
-    return json_text(path, key, value).encode(), _JSON
-
-
 def _decoded(path: str, fields: Mapping[str, Node], types: str | None) -> SensitiveDict:
     """Return the data of a Secret. As in the cluster, `stringData` overrides `data`."""
-    kinds = _types(path, types)
-    data = SensitiveDict()
-    for key, text in _entries(path, fields.get("data")):
-        data[key] = _typed(path, key, _from_base64(path, key, text), kinds.get(key, ""))
+    data = decode(path, _entries(path, fields.get("data")), types)
     for key, text in _entries(path, fields.get("stringData")):
         data[key] = text
     return data
@@ -242,67 +196,3 @@ def _entries(path: str, node: Node | None) -> Iterator[tuple[str, SensitiveStr]]
         if not isinstance(text, str):
             raise InvalidDataError(path, f"key {key!r}: its value is not text")
         yield key, SensitiveStr(text)
-
-
-def _from_base64(path: str, key: str, text: str) -> bytes:
-    try:
-        return base64.b64decode("".join(text.split()), validate=True)
-    except ValueError:
-        text = ""
-    raise InvalidDataError(path, f"key {key!r}: it is not base64", hint="Put text under stringData")
-
-
-def _types(path: str, text: str | None) -> Mapping[str, str]:
-    try:
-        found = read_json(text) if text else {}
-    except StoreError:
-        found = None
-    if not isinstance(found, Mapping) or not set(map(str, found.values())) <= {_BYTES, _JSON}:
-        raise InvalidDataError(path, f"the annotation {TYPES} is not one that Strongroom wrote")
-    return {key: str(kind) for key, kind in found.items()}
-
-
-def _typed(path: str, key: str, content: bytes, kind: str) -> Value:
-    text = _as_text(content)
-    if kind == _BYTES or text is None:
-        return protect(content)
-    if not kind:
-        return text
-    fault = ""
-    try:
-        return from_json(read_json(text))
-    except InvalidDataError as error:
-        fault = error.reason
-    raise InvalidDataError(path, f"key {key!r}: {fault}", hint=f"Take it out of the annotation {TYPES} if it is text")
-
-
-def _as_text(content: bytes) -> SensitiveStr | None:
-    try:
-        return SensitiveStr(content.decode())
-    except UnicodeDecodeError:
-        return None
-
-
-# --- names ------------------------------------------------------------------------------------------------------------
-
-
-def is_namespace(text: str) -> bool:
-    """Return True if the text can name a namespace: a label, without dots."""
-    return _is_name(text) and "." not in text and len(text) <= 63
-
-
-def _is_name(text: str) -> bool:
-    """Return True if it can name a Secret: https://kubernetes.io/docs/concepts/overview/working-with-objects/names/"""
-    return len(text) <= _MAX_NAME and _NAME.fullmatch(text) is not None
-
-
-def _name_of(path: str) -> str:
-    """Return the path itself if it can be a name, otherwise its legal characters and a hash of it.
-
-    The path is read back from an annotation.
-    """
-    if _is_name(path):
-        return path
-    mark = hashlib.sha256(path.encode()).hexdigest()[:_HASH_LENGTH]
-    slug = re.sub(r"[^a-z0-9]+", "-", path.lower())[: _MAX_NAME - _HASH_LENGTH - 1].strip("-")
-    return f"{slug or 'secret'}-{mark}"

@@ -53,7 +53,8 @@ def open_kubernetes(
     identity: _Identity = None,
 ) -> FileStore:
     """A file of Kubernetes manifests of the kind Secret. Other documents in it stay as they are."""
-    from strongroom._files.kubernetes_codec import KubernetesCodec, is_namespace
+    from strongroom._files.kubernetes_codec import KubernetesCodec
+    from strongroom.kubernetes_data import is_namespace
 
     if namespace is not None and not is_namespace(namespace):
         raise ConfigurationError(f"The option namespace: {namespace!r} can be no namespace of Kubernetes")

@@ -18,7 +18,7 @@ from yaml.events import CollectionEndEvent, CollectionStartEvent
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from strongroom._files.codec import Contents, as_text, check_marks, checked
-from strongroom._files.json_codec import json_text
+from strongroom.encoding import json_text
 from strongroom.errors import InvalidDataError
 from strongroom.secret import MAX_DEPTH, SensitiveDict, SensitiveStr, Value, protect
 from strongroom.strict_json import TOO_DEEP, TOO_PRECISE, float_or_mark, inexact_key
