@@ -24,11 +24,13 @@ if TYPE_CHECKING:  # the servers need extras, and the unit tests of the core run
     from support.services.aws import Moto
     from support.services.google import FakeSecretManager
     from support.services.azure import FakeAzure
+    from support.services.kubernetes import FakeKubernetes
     from support.services.passwordstore import PasswordStore
     from support.vault.fresh_vault import FreshVault
 
 _AMBIENT = re.compile(
-    r"(VAULT|BAO|STRONGROOM|AWS|CLOUDSDK|DB|GCE|GOOGLE|JWT|REDIS|XDG)_.*|DATABASE_URL|APP_SECRET_KEY|.*_API_KEY|(HTTPS?|ALL|NO)_PROXY"
+    r"(VAULT|BAO|STRONGROOM|AWS|AZURE|CLOUDSDK|DB|ETCD|GCE|GOOGLE|JWT|KEEPASS|KUBERNETES|REDIS|XDG)_.*|KUBECONFIG"
+    r"|DATABASE_URL|APP_SECRET_KEY|.*_API_KEY|(HTTPS?|ALL|NO)_PROXY"
     r"|PYTHON.*",
     re.IGNORECASE,
 )
@@ -247,6 +249,23 @@ def azure(lasting_azure, monkeypatch) -> FakeAzure:
     lasting_azure.use(monkeypatch)
     lasting_azure.requests.clear()
     return lasting_azure
+
+
+@pytest.fixture(scope="session")
+def lasting_kubernetes(tmp_path_factory) -> Iterator[FakeKubernetes]:
+    """The API server that all tests of a worker share. Use a fresh namespace."""
+    from support.services.kubernetes import FakeKubernetes
+
+    server = FakeKubernetes(tmp_path_factory.mktemp("kubernetes"))
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def kubernetes_api(lasting_kubernetes) -> FakeKubernetes:
+    """The shared API server, as a client finds it that no test has disturbed."""
+    lasting_kubernetes.calm()
+    return lasting_kubernetes
 
 
 @pytest.fixture(scope="session")
