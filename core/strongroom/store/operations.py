@@ -18,7 +18,7 @@ class Operation(NamedTuple):
 
     Attributes:
         name: the method.
-        capability: the capability that it is a part of; empty for `read` and for the hints of migrations.
+        capability: the capability that it is a part of; empty for `read`, `newest_versions` and hints of migrations.
         takes: the kind of each argument, the path first. A `prefix` is that of a listing.
         answer: the kind of answer that it must give. `any` is not checked.
         changes: it changes something: if it overruns, its outcome is unknown.
@@ -58,6 +58,7 @@ OPERATIONS = {
     for operation in (
         Operation("read", "", ("path",), "secret"),
         Operation("read_many", "bulk", ("path",), "secret", many=True, one="read"),
+        Operation("newest_versions", "", ("path",), "newest version", many=True, optional=True),
         Operation("read_key", "keyed", ("path", "key"), "value"),
         Operation("makes", "dynamic", ("path",), "any"),
         Operation("list_entries", "listable", ("prefix",), "text"),
@@ -83,7 +84,6 @@ OPERATIONS = {
             one="write_if",
         ),
         Operation("versions", "versioned", ("path",), "versions"),
-        Operation("newest_versions", "versioned", ("path",), "newest version", many=True, optional=True),
         Operation("read_version", "versioned", ("path", "version"), "secret of a version"),
         Operation("kept_versions", "versioned", ("path",), "count"),
         Operation("undelete", "versioned", ("path", "version"), "any", changes=True),

@@ -127,7 +127,13 @@ class VersionInfo(NamedTuple):
 
 @runtime_checkable
 class SecretStore(Protocol):
-    """The methods that every store has."""
+    """The methods that every store has.
+
+    It *may* have a method `newest_versions(paths: Iterable[str]) -> Iterator[tuple[str, VersionInfo | StoreError]]`
+    too, if its secrets have versions, and it can tell those of many secrets with less work than reading them. It
+    yields each path with its newest version, deleted or not, or its own error, in any order. The version and its
+    creation time *must* be those of `read`. A watch calls it; without it, a watch reads the secrets.
+    """
 
     def read(self, path: str) -> Secret:
         """Return the newest version of the whole secret at `path`.
@@ -232,11 +238,6 @@ class VersionedStore(Protocol):
 
     Every method raises `SecretNotFoundError` if there never was a secret at the path. A method that takes a version
     also raises it for a version that never existed or that the store has pruned.
-
-    It *may* have a method `newest_versions(paths: Iterable[str]) -> Iterator[tuple[str, VersionInfo | StoreError]]`
-    too, if it can tell the newest versions of many secrets with less work than reading them. It yields each path with
-    its newest version, deleted or not, or its own error, in any order. The version and its creation time *must* be
-    those of `read`. A watch calls it; without it, a watch reads the secrets.
     """
 
     def versions(self, path: str) -> Sequence[VersionInfo]:
