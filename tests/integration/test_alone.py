@@ -89,6 +89,10 @@ class Addresses:
     def azure(self, service) -> dict[str, object]:
         return {"vault": service.fresh_vault()}  # the fixture sets the variables of the SDK
 
+    def kubernetes_api(self, server) -> dict[str, object]:
+        folder = self._request.getfixturevalue("tmp_path")
+        return {"kubeconfig": str(server.kubeconfig(folder / "kubeconfig", namespace=server.fresh_namespace()))}
+
     def age_key(self, key) -> dict[str, object]:
         return {"file": str(key.file), "recipient": key.recipient}
 

@@ -567,6 +567,12 @@ def extra_kubernetes() -> None:
         assert manager.get_secret("payments", "key") == "sk-4711"
 
 
+@environment("strongroom[kubernetes-api]", servers=("kubernetes_api",))
+def extra_kubernetes_api() -> None:
+    kubeconfig = json.dumps(address("kubernetes_api")["kubeconfig"])
+    keeps(f'chain = ["kubernetes-api"]\n[stores.kubernetes-api]\nkubeconfig = {kubeconfig}\n')
+
+
 @environment("strongroom[age]")
 def extra_age() -> None:
     import pyrage

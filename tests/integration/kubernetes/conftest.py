@@ -1,6 +1,8 @@
-"""A namespace of the API server that kubectl works with."""
+"""A namespace of the API server that kubectl works with, and stores that open it."""
 
 import pytest
+
+from strongroom_kubernetes.plugin import open_kubernetes_api
 
 
 class Cluster:
@@ -10,9 +12,14 @@ class Cluster:
         self.api = api
         self.folder = folder
         self.namespace = api.fresh_namespace()
+        self.opened = []
 
     def kubeconfig(self, name="kubeconfig", **options):
         return self.api.kubeconfig(self.folder / name, **{"namespace": self.namespace, **options})
+
+    def open(self, kind="secret", **options):
+        self.opened.append(open_kubernetes_api(kubeconfig=self.kubeconfig(**options), kind=kind))
+        return self.opened[-1]
 
     def put(self, name, data, resource="secrets", **more):
         return self.api.put(self.namespace, name, data, resource, **more)
@@ -25,4 +32,6 @@ class Cluster:
 def cluster(kubernetes_api, tmp_path):
     made = Cluster(kubernetes_api, tmp_path)
     yield made
+    for store in made.opened:
+        store.close()
     kubernetes_api.calm()

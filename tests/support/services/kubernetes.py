@@ -79,7 +79,7 @@ class FakeKubernetes:
         url: its address.
         ca: the PEM file of its certificate authority.
         rights: what each token may do, as patterns of `VERB RESOURCE/NAME`. `admin` may do everything.
-        failures: the statuses with which it answers the next requests, instead of handling them.
+        failures: the statuses with which it answers the next requests, instead of handling them; 0 handles one.
         requests: every request.
         expire_lists: True if it has dropped the state of every list that goes on (410).
     """
@@ -399,8 +399,9 @@ class _Handler(BaseHTTPRequestHandler):
     do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815  # the names of http.server
 
     def _check(self, length: int) -> None:
-        if self.server.fake.failures:
-            raise RefusalError(self.server.fake.failures.pop(0), "it fails, as it was told to")
+        failures = self.server.fake.failures
+        if failures and (status := failures.pop(0)):
+            raise RefusalError(status, "it fails, as it was told to")
         if length > _MOST_REQUEST:
             raise RefusalError(413, "the request is too large")
 

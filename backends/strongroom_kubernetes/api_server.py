@@ -1,0 +1,217 @@
+"""The API server: its address and credentials, found by the official client, and requests through its connections."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+from strongroom.errors import AuthenticationError, ConfigurationError, StoreUnavailableError
+from strongroom.secret import SensitiveDict, Value, protect
+from strongroom.store import remaining
+from strongroom.store.sdk_logging import silenced_logs
+from strongroom_kubernetes.errors import ExpiredListError, failure, malformed, refusal
+
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+PAGE = 500
+"""Objects in one reply of a list, as kubectl asks for them."""
+
+_WHOLE = "application/json"
+_METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+
+
+class _Connection(NamedTuple):
+    """A client of the official package, and the namespace of its context or of its service account."""
+
+    client: Any
+    namespace: str
+
+
+class ApiServer:
+    """An API server, as kubectl finds it: a kubeconfig, or the service account of the pod.
+
+    The official client of Kubernetes finds address, credentials, authorities and proxy, and renews tokens. Its models
+    drop fields that they do not know, so objects are sent and returned as JSON.
+
+    Args:
+        kubeconfig: a kubeconfig; None takes those of KUBECONFIG or `~/.kube/config`, or else the service account.
+        context: the context of the kubeconfig; None takes the current one.
+    """
+
+    def __init__(self, kubeconfig: Path | None, context: str | None) -> None:
+        self._kubeconfig = kubeconfig
+        self._context = context
+        self._lock = threading.Lock()  # a forked child opens another store
+        self._connection: _Connection | None = None
+
+    @property
+    def namespace(self) -> str:
+        """The namespace of the context or of the service account."""
+        return self._connected().namespace
+
+    @property
+    def address(self) -> str:
+        return str(self._connected().client.configuration.host)
+
+    def request(
+        self, method: str, url: str, path: str | None, body: Mapping[str, Any] | None = None, *, accept: str = _WHOLE
+    ) -> Mapping[str, Any]:
+        """Return the object of a reply. A token that the server does not accept is loaded once more.
+
+        Args:
+            method: GET, POST, PUT or DELETE.
+            url: the path of the resource below the server's address, with the query.
+            path: the path of the secret, for errors.
+            body: the object to send.
+            accept: the representation of the reply.
+        """
+        connection = self._connected()
+        try:
+            return _send(connection.client, method, url, path, body=body, accept=accept)
+        except AuthenticationError as error:
+            refused = error
+        self._drop(connection)
+        fresh = self._connected()
+        if _token(fresh.client) == _token(connection.client):
+            raise refused.copy()
+        return _send(fresh.client, method, url, path, body=body, accept=accept)
+
+    def metadata(self, url: str, path: str) -> Mapping[str, Any]:
+        """Return the metadata of an object, without its data."""
+        return member(self.request("GET", url, path, accept=_METADATA), "metadata", path)
+
+    def metadata_below(self, url: str) -> list[Mapping[str, Any]]:
+        """Return the metadata of all objects of a list. If the list expires between two pages, list again, in one."""
+        with suppress(ExpiredListError):
+            return list(self._pages(url, PAGE))
+        return list(self._pages(url, 0))
+
+    def _pages(self, url: str, limit: int) -> Iterator[Mapping[str, Any]]:
+        query = {"limit": str(limit)}
+        while True:
+            page = self.request("GET", f"{url}?{urlencode(query)}", None, accept=METADATA_LIST)
+            items = page.get("items")
+            if not isinstance(items, list):
+                raise malformed(None)
+            yield from (member(item, "metadata", None) for item in items)
+            query["continue"] = str(member(page, "metadata", None).get("continue") or "")
+            if not query["continue"]:
+                return
+
+    def close(self) -> None:
+        """Close the connections."""
+        if (connection := self._connection) is not None:
+            self._drop(connection)
+
+    def _drop(self, connection: _Connection) -> None:
+        with self._lock:
+            if self._connection is connection:
+                self._connection = None
+        connection.client.rest_client.pool_manager.clear()  # `ApiClient.close` does it since release 37 only
+
+    def _connected(self) -> _Connection:
+        if (connection := self._connection) is not None:
+            return connection
+        with self._lock:
+            if self._connection is None:
+                self._connection = _connect(self._kubeconfig, self._context)
+            return self._connection
+
+
+def member(found: object, name: str, path: str | None) -> Mapping[str, Any]:
+    """Return the object in a field of a reply."""
+    inner = found.get(name) if isinstance(found, Mapping) else None
+    if not isinstance(inner, Mapping):
+        raise malformed(path)
+    return inner
+
+
+def _send(
+    client: Any, method: str, url: str, path: str | None, *, body: Mapping[str, Any] | None, accept: str
+) -> Mapping[str, Any]:
+    """Send a request; return the object of the reply, with redacted values, or raise the error that it stands for."""
+    left, changes = remaining(), method != "GET" and path is not None
+    if left <= 0:
+        raise StoreUnavailableError(path, "no time is left")
+    outcome = _exchange(client, method, url, body, accept, left)
+    if isinstance(outcome, Exception):
+        raise failure(outcome, path, changes=changes)
+    status, found = outcome
+    if not 200 <= status < 300:
+        raise refusal(status, found, path, changes=changes)
+    if not isinstance(found, SensitiveDict):
+        raise malformed(path)
+    return found
+
+
+def _exchange(  # noqa: PLR0917  # the parts of a request
+    client: Any, method: str, url: str, body: Mapping[str, Any] | None, accept: str, seconds: float
+) -> tuple[int, Value] | Exception:
+    """Return the status and the parsed body of the reply, or the exception of the client.
+
+    It raises nothing: this frame holds the token and the reply.
+    """
+    from kubernetes.client import ApiException
+
+    headers = {"Accept": accept, "Content-Type": "application/json", "User-Agent": "strongroom"}
+    content: bytes | str | None
+    try:
+        if token := _token(client):
+            headers["authorization"] = token
+        with silenced_logs("kubernetes"):  # releases before 37 log the bodies of replies
+            reply = client.rest_client.request(
+                method, f"{client.configuration.host}{url}", headers=headers, body=body, _request_timeout=seconds
+            )
+            status, content = reply.status, reply.read() if reply.data is None else reply.data
+    except ApiException as error:  # releases before 37 raise it for each status that is not 2xx
+        if not error.status:
+            return error
+        status, content = error.status, error.body
+    except Exception as error:  # noqa: BLE001  # for `failure`
+        return error
+    try:
+        return status, protect(json.loads(content or ""))
+    except ValueError:
+        return status, None
+
+
+def _token(client: Any) -> str | None:
+    """Return the header with the token, which the client reads again when it is old; None with a client certificate."""
+    setting = client.configuration.auth_settings().get("BearerToken")
+    return setting["value"] if setting else None
+
+
+def _connect(kubeconfig: Path | None, context: str | None) -> _Connection:
+    """Return a client for the kubeconfig or the service account.
+
+    Raises:
+        ConfigurationError: there is none, or it cannot be read.
+    """
+    from kubernetes import client, config
+
+    settings = client.Configuration()
+    files = str(kubeconfig or os.environ.get("KUBECONFIG") or Path.home() / ".kube" / "config")
+    given = kubeconfig is not None or context is not None or any(map(os.path.exists, files.split(os.pathsep)))
+    fault = namespace = ""
+    try:
+        if given:
+            config.load_kube_config(files, context, settings, persist_config=False)
+            contexts, current = config.list_kube_config_contexts(files)
+            chosen = next(each for each in contexts if each["name"] == (context or current["name"]))
+            namespace = str(chosen["context"].get("namespace") or "")
+        else:
+            config.load_incluster_config(settings)
+            namespace = (SERVICE_ACCOUNT / "namespace").read_text("utf-8").strip()
+    except Exception as error:  # noqa: BLE001  # YAML's text may quote a credential
+        fault = type(error).__name__
+    if fault:
+        what = f"the kubeconfig {files} cannot be used" if given else "there is no kubeconfig and no service account"
+        raise ConfigurationError(f"{what} ({fault}). Check the options `kubeconfig` and `context`, and KUBECONFIG")
+    settings.retries = False  # a repeated write would meet its own first attempt
+    return _Connection(client.ApiClient(settings), namespace or "default")
