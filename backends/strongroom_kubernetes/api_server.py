@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import threading
 from collections.abc import Iterator, Mapping
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-from strongroom.errors import AuthenticationError, ConfigurationError, StoreUnavailableError
+from strongroom.errors import AuthenticationError, ConfigurationError, StoreError, StoreUnavailableError
 from strongroom.secret import SensitiveDict, Value, protect
 from strongroom.store import remaining
 from strongroom.store.sdk_logging import silenced_logs
@@ -139,9 +140,9 @@ def _send(
     left, changes = remaining(), method != "GET" and path is not None
     if left <= 0:
         raise StoreUnavailableError(path, "no time is left")
-    outcome = _exchange(client, method, url, body, accept, left)
-    if isinstance(outcome, Exception):
-        raise failure(outcome, path, changes=changes)
+    outcome = _exchange(client, method, url, path, body=body, accept=accept, seconds=left, changes=changes)
+    if isinstance(outcome, StoreError):
+        raise outcome
     status, found = outcome
     if not 200 <= status < 300:
         raise refusal(status, found, path, changes=changes)
@@ -150,12 +151,20 @@ def _send(
     return found
 
 
-def _exchange(  # noqa: PLR0917  # the parts of a request
-    client: Any, method: str, url: str, body: Mapping[str, Any] | None, accept: str, seconds: float
-) -> tuple[int, Value] | Exception:
-    """Return the status and the parsed body of the reply, or the exception of the client.
+def _exchange(
+    client: Any,
+    method: str,
+    url: str,
+    path: str | None,
+    *,
+    body: Mapping[str, Any] | None,
+    accept: str,
+    seconds: float,
+    changes: bool,
+) -> tuple[int, Value] | StoreError:
+    """Return the status and the parsed body of the reply, or the error if there is no reply.
 
-    It raises nothing: this frame holds the token and the reply.
+    It raises nothing: this frame holds the token, the reply, and exceptions that quote it.
     """
     from kubernetes.client import ApiException
 
@@ -171,13 +180,13 @@ def _exchange(  # noqa: PLR0917  # the parts of a request
             status, content = reply.status, reply.read() if reply.data is None else reply.data
     except ApiException as error:  # releases before 37 raise it for each status that is not 2xx
         if not error.status:
-            return error
+            return failure(error, path, changes=changes)
         status, content = error.status, error.body
-    except Exception as error:  # noqa: BLE001  # for `failure`
-        return error
+    except Exception as error:  # noqa: BLE001  # `failure` has a class for each
+        return failure(error, path, changes=changes)
     try:
         return status, protect(json.loads(content or ""))
-    except ValueError:
+    except (ValueError, RecursionError):
         return status, None
 
 
@@ -195,7 +204,10 @@ def _connect(kubeconfig: Path | None, context: str | None) -> _Connection:
     """
     from kubernetes import client, config
 
+    levels = {name: logging.getLogger(name).level for name in ("client", "urllib3")}
     settings = client.Configuration()
+    for name, level in levels.items():  # it sets them to WARNING, for the whole process
+        logging.getLogger(name).setLevel(level)
     files = str(kubeconfig or os.environ.get("KUBECONFIG") or Path.home() / ".kube" / "config")
     given = kubeconfig is not None or context is not None or any(map(os.path.exists, files.split(os.pathsep)))
     fault = namespace = ""

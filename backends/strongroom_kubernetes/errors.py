@@ -68,6 +68,7 @@ def refusal(status: int, reply: Any, path: str | None, *, changes: bool) -> Stor
 
 def failure(error: Exception, path: str | None, *, changes: bool) -> StoreError:
     """Return the error for an exception of urllib3, or for one that the client raises without a reply."""
+    from kubernetes.config import ConfigException
     from urllib3 import exceptions
 
     kind = type(error).__name__
@@ -76,6 +77,8 @@ def failure(error: Exception, path: str | None, *, changes: bool) -> StoreError:
         return WriteOutcomeUnknownError(path, f"the reply was lost ({kind})")
     if isinstance(error, exceptions.HTTPError | OSError) or getattr(error, "status", None) == 0:
         return StoreUnavailableError(path, f"the API server cannot be reached ({kind})", hint=_REACH)
+    if isinstance(error, ConfigException):
+        return AuthenticationError(path, "the file of the token is empty", hint=_LOGIN)
     return StoreError(path, f"the client of Kubernetes raised {kind}", hint="This is a bug in the store's plugin")
 
 

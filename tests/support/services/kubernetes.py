@@ -79,7 +79,7 @@ class FakeKubernetes:
         url: its address.
         ca: the PEM file of its certificate authority.
         rights: what each token may do, as patterns of `VERB RESOURCE/NAME`. `admin` may do everything.
-        failures: the statuses with which it answers the next requests, instead of handling them; 0 handles one.
+        failures: the answers to the next requests: a status, bytes that are sent as they are, or 0 for the right one.
         requests: every request.
         expire_lists: True if it has dropped the state of every list that goes on (410).
     """
@@ -115,7 +115,7 @@ class FakeKubernetes:
     def calm(self) -> None:
         """Forget the requests, and what a test has told it to do."""
         self.rights: dict[str, list[str]] = {"admin": ["* *"], "nobody": []}
-        self.failures: list[int] = []
+        self.failures: list[int | bytes] = []
         self.requests: list[Request] = []
         self.expire_lists = False
 
@@ -385,8 +385,13 @@ class _Handler(BaseHTTPRequestHandler):
         content = self.rfile.read(length)
         accept = self.headers.get("Accept", "")
         fake.requests.append(Request(self.command, parts.path, query, accept))
+        failure = fake.failures.pop(0) if fake.failures else 0
+        if isinstance(failure, bytes):
+            self.wfile.write(failure)
+            self.close_connection = True
+            return
         try:
-            self._check(length)
+            self._check(length, failure)
             found = self._handled(parts.path, query, content)
         except RefusalError as refusal:
             self._send(refusal.status, refusal.body)
@@ -398,9 +403,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815  # the names of http.server
 
-    def _check(self, length: int) -> None:
-        failures = self.server.fake.failures
-        if failures and (status := failures.pop(0)):
+    def _check(self, length: int, status: int) -> None:
+        if status:
             raise RefusalError(status, "it fails, as it was told to")
         if length > _MOST_REQUEST:
             raise RefusalError(413, "the request is too large")

@@ -1,0 +1,257 @@
+"""Absent, denied and unavailable are told apart, and nothing shows a value or a token."""
+
+import base64
+import logging
+import traceback
+
+import pytest
+import urllib3
+from kubernetes.client import ApiException
+from kubernetes.config import ConfigException
+
+from strongroom.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    ConflictError,
+    InvalidDataError,
+    PermissionDeniedError,
+    SecretNotFoundError,
+    SecretTooLargeError,
+    StoreError,
+    StoreUnavailableError,
+    StrongroomError,
+    WriteOutcomeUnknownError,
+)
+from strongroom.secret import check_data
+from strongroom.store import time_limit
+from strongroom_kubernetes.errors import failure
+from strongroom_kubernetes.plugin import open_kubernetes_api
+from support.forks import forked
+from support.vault.faults import reply
+
+VALUE, TOKEN = "canary-value", "canary-token"
+CANARIES = (VALUE, base64.b64encode(VALUE.encode()).decode(), TOKEN)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "kind_of_write"),
+    [
+        (400, StoreError, StoreError),
+        (401, AuthenticationError, AuthenticationError),
+        (403, PermissionDeniedError, PermissionDeniedError),
+        (404, SecretNotFoundError, SecretNotFoundError),
+        (405, StoreError, StoreError),
+        (409, ConflictError, ConflictError),
+        (413, SecretTooLargeError, SecretTooLargeError),
+        (422, InvalidDataError, InvalidDataError),
+        (429, StoreUnavailableError, StoreUnavailableError),
+        (500, StoreUnavailableError, WriteOutcomeUnknownError),
+        (503, StoreUnavailableError, WriteOutcomeUnknownError),
+        (504, StoreUnavailableError, WriteOutcomeUnknownError),
+    ],
+)
+def test_each_status_is_one_kind_of_error(cluster, status, kind, kind_of_write):
+    """A server that failed may have written all the same, one that throttles has not."""
+    store = cluster.open()
+    version = store.write("db", {"key": "v"})
+    cluster.api.failures = [status]
+    with pytest.raises(kind) as caught:
+        store.read("db")
+    assert type(caught.value) is kind
+    cluster.api.failures = [0, status]
+    with pytest.raises(kind_of_write) as caught:
+        store.write_if("db", {"key": "w"}, version)
+    assert type(caught.value) is kind_of_write
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "kind_of_write"),
+    [
+        (ApiException(status=0, reason="SSLError"), StoreUnavailableError, StoreUnavailableError),
+        (urllib3.exceptions.NewConnectionError(None, ""), StoreUnavailableError, StoreUnavailableError),
+        (urllib3.exceptions.ConnectTimeoutError(), StoreUnavailableError, StoreUnavailableError),
+        (urllib3.exceptions.ProxyError("", OSError()), StoreUnavailableError, StoreUnavailableError),
+        (urllib3.exceptions.ReadTimeoutError(None, "", ""), StoreUnavailableError, WriteOutcomeUnknownError),
+        (urllib3.exceptions.ProtocolError(), StoreUnavailableError, WriteOutcomeUnknownError),
+        (urllib3.exceptions.IncompleteRead(1, 2), StoreUnavailableError, WriteOutcomeUnknownError),
+        (OSError(), StoreUnavailableError, StoreUnavailableError),
+        (ConfigException(), AuthenticationError, AuthenticationError),
+        (ZeroDivisionError(), StoreError, StoreError),
+    ],
+    ids=lambda given: type(given).__name__ if isinstance(given, Exception) else "",
+)
+def test_each_exception_of_the_client_is_one_kind_of_error(error, kind, kind_of_write):
+    """A lost reply is an unknown outcome of a write; a connection that never was is not."""
+    assert type(failure(error, "db", changes=False)) is kind
+    assert type(failure(error, "db", changes=True)) is kind_of_write
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        reply(404, b"<html>Not here</html>"),
+        reply(404, b"404 page not found"),
+        reply(200, b"<html>Log in</html>"),
+        reply(200, b"[]"),
+        reply(200, b"{}"),
+        reply(200, {"metadata": {"name": "db"}, "data": {"key": "dg=="}}),
+        reply(302, b"", ["Location: https://127.0.0.1:1/login"]),
+    ],
+)
+def test_what_is_no_api_server_is_an_outage(cluster, answer):
+    """A load balancer's page is no absence, and a redirection is not followed: it would get the token."""
+    store = cluster.open()
+    cluster.api.failures = [answer]
+    with pytest.raises(StoreUnavailableError):
+        store.read("db")
+
+
+def test_a_reply_that_is_cut_off_is_an_outage(cluster):
+    """And an unknown outcome of a write."""
+    store = cluster.open()
+    cluster.api.failures = [reply(200, {"a": "b"})[:-3]]
+    with pytest.raises(StoreUnavailableError):
+        store.read("db")
+    cluster.api.failures = [0, reply(200, {"a": "b"})[:-3]]
+    with pytest.raises(WriteOutcomeUnknownError):
+        store.write("db", {"key": "v"})
+
+
+def test_a_write_with_a_lost_reply_is_not_repeated(cluster):
+    """The client itself would repeat it three times."""
+    store = cluster.open()
+    cluster.api.failures = [0, 503]
+    with pytest.raises(WriteOutcomeUnknownError):
+        store.write("db", {"key": "v"})
+    assert [request.method for request in cluster.api.requests] == ["GET", "POST"]
+
+
+def test_refused_credentials_cost_one_request(cluster):
+    """They are loaded again, and sent again only if they differ."""
+    store = cluster.open(token="unknown")
+    with pytest.raises(AuthenticationError):
+        store.read("db")
+    assert len(cluster.api.requests) == 1
+
+
+def test_a_server_that_nobody_vouches_for_is_an_outage(cluster, tmp_path):
+    """Its certificate is of another authority."""
+    file = cluster.kubeconfig()
+    other = tmp_path / "other.pem"
+    import trustme
+
+    trustme.CA().cert_pem.write_to_path(str(other))
+    file.write_text(file.read_text().replace(str(cluster.api.ca), str(other)))
+    store = open_kubernetes_api(kubeconfig=file)
+    cluster.opened.append(store)
+    with pytest.raises(StoreUnavailableError):
+        store.read("db")
+
+
+@pytest.mark.parametrize(
+    "content", [None, "", "[]", "apiVersion: v1\n", f"users: [{{name: {TOKEN}", f"current-context: {TOKEN}\n"]
+)
+def test_a_kubeconfig_that_cannot_be_used_is_named(tmp_path, content):
+    """Without its text, which has credentials."""
+    file = tmp_path / "kubeconfig"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(ConfigurationError, match="kubeconfig") as caught:
+        open_kubernetes_api(kubeconfig=file)
+    assert not seen_in(f"{caught.value} {caught.value!r}")
+
+
+def test_without_a_kubeconfig_and_a_service_account_the_options_are_named():
+    """Nothing is sent anywhere."""
+    with pytest.raises(ConfigurationError, match="there is no kubeconfig and no service account"):
+        open_kubernetes_api()
+
+
+def test_the_child_of_a_fork_opens_a_connection_of_its_own(cluster):
+    """The guard opens the store again there; this is that store."""
+    store = cluster.open()
+    store.write("db", {"key": "v"})
+    file = cluster.folder / "kubeconfig"
+    assert forked(lambda: dict(open_kubernetes_api(kubeconfig=file).read("db").data)) == {"key": "v"}
+    assert store.read("db").data == {"key": "v"}
+
+
+# --- silence ----------------------------------------------------------------------------------------------------------
+
+
+def seen_in(text):
+    return [canary for canary in CANARIES if canary in text]
+
+
+def exposed(error):
+    """The canaries that an error, its contexts, or the frames of our code on its way show."""
+    parts, seen = [], error
+    while seen is not None:
+        parts += [str(seen), repr(seen), repr(seen.args), repr(vars(seen))]
+        seen = seen.__cause__ or seen.__context__
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+        trace = trace.tb_next
+    parts += traceback.TracebackException(type(error), error, trace, capture_locals=True).format()
+    return seen_in("".join(parts))
+
+
+STATUS = {"kind": "Status", "reason": VALUE, "message": f"{VALUE} {TOKEN}", "details": {"name": VALUE}}
+ANSWERS = {
+    "refused": reply(400, STATUS),
+    "invalid": reply(422, STATUS),
+    "absent": reply(404, {**STATUS, "reason": "NotFound"}),
+    "broken": reply(500, STATUS),
+    "no JSON": reply(200, f"<{VALUE}>".encode()),
+    "another shape": reply(200, {"metadata": VALUE, "data": VALUE}),
+    "no text": reply(200, {"metadata": {"name": "db", "resourceVersion": "1"}, "data": {"key": {"a": VALUE}}}),
+    "no base64": reply(200, {"metadata": {"name": "db", "resourceVersion": "1"}, "data": {"key": f"{VALUE}!"}}),
+    "no HTTP": f"HTTP/1.1 {VALUE} x\r\n\r\n".encode(),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_a_failure_shows_nothing(cluster, caplog, name):
+    """No message, attribute, frame of ours, log record at DEBUG or attribute of one, of any library."""
+    caplog.set_level(logging.DEBUG)
+    cluster.api.rights[TOKEN] = ["* *"]
+    store = cluster.open(token=TOKEN)
+    store.write("db", check_data("db", {"key": VALUE}))
+    operations = {
+        "read": (store.read, "db"),
+        "write": (store.write, "db", check_data("db", {"key": VALUE})),
+        "delete": (store.delete, "db"),
+        "vet": (store.vet, "db", check_data("db", {"key": VALUE})),
+        "list": (lambda: list(store.walk("")),),
+        "probe": (store.probe,),
+    }
+    failed = {}
+    for operation, (call, *given) in operations.items():
+        cluster.api.failures = [ANSWERS[name]]
+        try:
+            with time_limit(20):
+                call(*given)
+        except StrongroomError as error:
+            failed[operation] = exposed(error)
+        cluster.api.failures = []
+    assert len(failed) >= 2
+    assert not {operation: shown for operation, shown in failed.items() if shown}
+    assert not [record.name for record in caplog.records if seen_in(f"{record.getMessage()} {vars(record)}")]
+
+
+def test_opening_a_store_leaves_the_levels_of_loggers_alone(cluster, caplog):
+    """The client sets that of urllib3 to WARNING, for the whole process."""
+    caplog.set_level(logging.ERROR, "urllib3")
+    cluster.open().probe()
+    assert logging.getLogger("urllib3").level == logging.ERROR
+
+
+def test_success_shows_nothing(cluster, caplog):
+    """A store, a secret and a health say nothing either."""
+    caplog.set_level(logging.DEBUG)
+    cluster.api.rights[TOKEN] = ["* *"]
+    store = cluster.open(token=TOKEN)
+    store.write("db", check_data("db", {"key": VALUE}))
+    assert not seen_in(f"{store!r} {vars(store)!r} {store.read('db')!r} {store.probe()!r}")
+    assert any(record.name.startswith("urllib3") for record in caplog.records)
+    assert not [record.name for record in caplog.records if seen_in(f"{record.getMessage()} {vars(record)}")]
