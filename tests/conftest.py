@@ -25,11 +25,12 @@ if TYPE_CHECKING:  # the servers need extras, and the unit tests of the core run
     from support.services.google import FakeSecretManager
     from support.services.azure import FakeAzure
     from support.services.kubernetes import FakeKubernetes
+    from support.services.etcd import Node, SecureNode
     from support.services.passwordstore import PasswordStore
     from support.vault.fresh_vault import FreshVault
 
 _AMBIENT = re.compile(
-    r"(VAULT|BAO|STRONGROOM|AWS|AZURE|CLOUDSDK|DB|ETCD|GCE|GOOGLE|JWT|KEEPASS|KUBERNETES|REDIS|XDG)_.*|KUBECONFIG"
+    r"(VAULT|BAO|STRONGROOM|AWS|AZURE|CLOUDSDK|DB|ETCDCTL|GCE|GOOGLE|JWT|KEEPASS|KUBERNETES|REDIS|XDG)_.*|KUBECONFIG"
     r"|DATABASE_URL|APP_SECRET_KEY|.*_API_KEY|(HTTPS?|ALL|NO)_PROXY"
     r"|PYTHON.*",
     re.IGNORECASE,
@@ -266,6 +267,24 @@ def kubernetes_api(lasting_kubernetes) -> FakeKubernetes:
     """The shared API server, as a client finds it that no test has disturbed."""
     lasting_kubernetes.calm()
     return lasting_kubernetes
+
+
+@pytest.fixture(scope="session")
+def etcd() -> Iterator[Node]:
+    """Skip the test if etcd is not installed. Each test has its own prefix."""
+    from support.services.etcd import running_etcd
+
+    with running_etcd() as node:
+        yield node
+
+
+@pytest.fixture(scope="session")
+def secure_etcd() -> Iterator[SecureNode]:
+    """A server with users, TLS and client certificates. Skip the test if etcd is not installed."""
+    from support.services.etcd import running_etcd
+
+    with running_etcd(secure=True) as node:
+        yield node
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from support.programs import require
 from support.scenarios import page_blocks, pages
 
 PAGES = [pages.README, *pages.pages()]
@@ -15,6 +16,7 @@ PAGES = [pages.README, *pages.pages()]
 NEEDS = {
     "server",
     "aws",
+    "etcd",
     "pass",
     "terminal",
     "guides",
@@ -26,10 +28,10 @@ NEEDS = {
 """Possible needs of a page's blocks, which a comment on the page lists: `<!-- needs: server -->`.
 
 `server` is for a reader with VAULT_ADDR and VAULT_TOKEN set, and with PGHOST, PGPORT and PGPASSWORD if the page names
-them; `aws` for one with credentials of AWS; `pass` for one with a password store. `terminal` is for the one page that
-starts its server itself. tests/guides runs the pages that need `guides`, which take seconds: with `server` on a server
-of the tests, with `docker` or `systemd` on a real one of the tests, and without it on the servers that the page starts.
-`nox -s airflow` runs those that need `airflow`.
+them; `aws` for one with credentials of AWS; `etcd` for one with ETCDCTL_ENDPOINTS set; `pass` for one with a password
+store. `terminal` is for the one page that starts its server itself. tests/guides runs the pages that need `guides`,
+which take seconds: with `server` on a server of the tests, with `docker` or `systemd` on a real one of the tests, and
+without it on the servers that the page starts. `nox -s airflow` runs those that need `airflow`.
 """
 
 
@@ -84,6 +86,15 @@ def test_the_quickstart_runs_in_a_terminal_that_has_what_its_server_printed(page
 def test_the_blocks_of_a_page_run_on_aws(page, moto, monkeypatch):
     """As for a reader whose boto3 finds an account."""
     moto.use(monkeypatch)
+    page_blocks.run_page(page)
+
+
+@pytest.mark.usefixtures("reader")
+@pytest.mark.parametrize("page", pages.that_need("etcd"), ids=pages.name_of)
+def test_the_blocks_of_a_page_run_on_etcd(page, etcd, monkeypatch):
+    """As for a reader whose etcdctl finds a server."""
+    require("etcdctl")
+    monkeypatch.setenv("ETCDCTL_ENDPOINTS", etcd.url)
     page_blocks.run_page(page)
 
 

@@ -93,6 +93,9 @@ class Addresses:
         folder = self._request.getfixturevalue("tmp_path")
         return {"kubeconfig": str(server.kubeconfig(folder / "kubeconfig", namespace=server.fresh_namespace()))}
 
+    def etcd(self, server) -> dict[str, object]:
+        return {"url": server.url}
+
     def age_key(self, key) -> dict[str, object]:
         return {"file": str(key.file), "recipient": key.recipient}
 

@@ -553,6 +553,12 @@ def extra_azure() -> None:
     keeps(f'chain = ["azure-keyvault"]\n[stores.azure-keyvault]\nvault = "{address("azure")["vault"]}"\n')
 
 
+@environment("strongroom[etcd]", servers=("etcd",))
+def extra_etcd() -> None:
+    url = address("etcd")["url"]
+    keeps(f'chain = ["etcd"]\n[stores.etcd]\nendpoints = ["{url}"]\n')
+
+
 @environment("strongroom[yaml]")
 def extra_yaml() -> None:
     keeps('chain = ["yaml"]\n[stores.yaml]\nfile = "secrets.yaml"\n')
@@ -683,7 +689,7 @@ def extra_typed() -> None:
         assert get_secret("api-keys/payments", as_=payments).limit == 20  # type: ignore[attr-defined]
 
 
-@environment("strongroom[all]", servers=("openbao", "moto", "age_key", "postgres", "mariadb", "redis_server"))
+@environment("strongroom[all]", servers=("openbao", "moto", "etcd", "age_key", "postgres", "mariadb", "redis_server"))
 def extra_all() -> None:
     extra_vault()
     for name, each in list(ENVIRONMENTS.items()):
