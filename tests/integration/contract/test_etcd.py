@@ -6,8 +6,6 @@ from typing import ClassVar
 
 import pytest
 
-from strongroom.errors import SecretNotFoundError
-from strongroom.store import VersionInfo
 from strongroom.testing import PluginContract, StoreContract, dripping_server, dropping_proxy, silent_server
 from strongroom_etcd import store as store_module
 from strongroom_etcd.plugin import open_etcd
@@ -43,7 +41,7 @@ class TestEtcd(StoreContract):
     def small_pages(self, monkeypatch):
         """Small pages have the same edges, with fewer writes."""
         monkeypatch.setattr(store_module, "PAGE", self.page_size)
-        monkeypatch.setattr(store_module, "BATCH", self.page_size)
+        monkeypatch.setattr(store_module, "BATCH", 4)
 
     @pytest.fixture
     def prefix(self):
@@ -79,11 +77,3 @@ class TestEtcd(StoreContract):
                 return store, proxy.drop
 
             yield fill
-
-    def test_newest_versions_are_those_of_reads(self, opened):
-        """A watch learns the revisions of many secrets from one request, without their values."""
-        paths = [f"contract/newest/{number:03}" for number in range(21)]
-        guarded = opened({path: {"number": path} for path in paths})
-        newest = dict(guarded.newest_versions([*paths, "contract/newest/absent"]))
-        assert isinstance(newest.pop("contract/newest/absent"), SecretNotFoundError)
-        assert newest == {path: VersionInfo(guarded.read(path).version) for path in paths}
