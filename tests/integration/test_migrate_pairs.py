@@ -1,4 +1,4 @@
-"""Pairs of stores with AWS, Azure, Google, manifests, a `.env` file or a program: exact, or impossible with a reason."""
+"""Pairs of stores with clouds, etcd, manifests, a `.env` file or a program: exact, or impossible with a reason."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ CANNOT_HOLD = {
     "ssm-secrets": ODD_PATHS | {"long"},
     "google": {"long"},
     "key-vault": {"long"},
+    "etcd": set(),
     "k8s": {"with space", "%2e/percent"},  # for their keys
     # Values that are not text, are empty, or that a shell and python-dotenv would read differently.
     "dotenv": {"empty", "nul", "bytes", "look-alike", "nested", "numbers", "words", "lines"},
@@ -80,11 +81,13 @@ def configured(lasting_moto, lasting_azure, secret_manager, openbao, age_key, mo
 
 
 @pytest.fixture(autouse=True)
-def programs(request):
+def programs(request, monkeypatch):
     """Get ready what the programs of this pair need, or skip with the name of the one that is missing."""
     parameters = set(request.node.callspec.params.values())
     if "pass" in parameters:
         request.getfixturevalue("gpg_home")
+    if "etcd" in parameters:
+        monkeypatch.setenv("ETCDCTL_ENDPOINTS", request.getfixturevalue("etcd").url)
     if "keyring" in parameters:
         request.getfixturevalue("session_keyring")
 
