@@ -226,6 +226,14 @@ def cluster(session: nox.Session) -> None:
 
 
 @nox.session
+def etcd(session: nox.Session) -> None:
+    """Kill and pause leaders of a real etcd cluster, and take its quorum, ten times (ETCD_ROUNDS) under load."""
+    install(session, "-e", ".[dev]")
+    rounds = {"ETCD_ROUNDS": os.environ.get("ETCD_ROUNDS", "10")}
+    session.run("pytest", "-s", "tests/faults/test_etcd.py", *session.posargs, env=rounds)
+
+
+@nox.session
 def soak(session: nox.Session) -> None:
     """Run the soak test for ten minutes: 64 threads read while the leader of a cluster is killed repeatedly."""
     install(session, "-e", ".[dev]")

@@ -10,6 +10,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from math import inf
 from typing import Any, NamedTuple
 
 from strongroom.errors import (
@@ -29,6 +30,9 @@ MAX_REPLY = 8 << 20
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.05, 0.2
 """Between two rounds of all endpoints, in seconds."""
+
+_PATIENCE = 2.0
+"""Seconds for each of several endpoints in the first round: a member may wait seven for a leader that is gone."""
 
 _SDK = ("httpx", "httpcore")
 
@@ -134,14 +138,16 @@ class Gateway:
     def _attempts(self) -> Iterator[tuple[int, float]]:
         """Yield the number of each endpoint to try, with its share of the time: a silent one must not take it all."""
         count = len(self.endpoints)
+        patience = _PATIENCE if count > 1 else inf
         while True:
             first = self._first
             for tried in range(count):
                 if (left := remaining()) <= 0:
                     return
-                yield (first + tried) % count, left / (count - tried)
+                yield (first + tried) % count, min(left / (count - tried), patience)
             if fails_fast():
                 return
+            patience = inf
             time.sleep(min(random_factor(_SHORTEST_PAUSE, _LONGEST_PAUSE), remaining()))
 
     def _exchange(self, endpoint: str, operation: str, content: bytes, path: str | None) -> Reply:

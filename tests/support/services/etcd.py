@@ -176,15 +176,19 @@ class SecureNode(Node):
 
 
 class Cluster:
-    """Three members, each of which can be killed, paused and started again."""
+    """Three members, each of which can be killed, paused and started again.
+
+    Attributes:
+        members: their names and addresses, for `Node.start`.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.nodes = [Node(f"n{number}", folder) for number in range(3)]
-        self._members = ",".join(f"{node.name}={node.peer}" for node in self.nodes)
+        self.members = ",".join(f"{node.name}={node.peer}" for node in self.nodes)
 
     def __enter__(self) -> Self:
         for node in self.nodes:
-            node.start(self._members)
+            node.start(self.members)
         assert all(node.ready() for node in self.nodes), "the cluster does not start"
         return self
 
@@ -214,7 +218,7 @@ class Cluster:
 
     def restart(self, node: Node) -> None:
         """Start a killed member again, and wait until it is ready."""
-        node.start(self._members)
+        node.start(self.members)
         assert node.ready(), "the member does not start"
 
 
