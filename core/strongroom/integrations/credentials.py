@@ -167,12 +167,13 @@ class CredentialSource:
 
     # --- changes ------------------------------------------------------------------------------------------------------
 
-    def drain_on_change(self, owner: _O, drain: Callable[[_O], object]) -> None:
+    def drain_on_change(self, owner: _O, drain: Callable[[_O], object], *, interval: float | None = None) -> None:
         """Call `drain(owner)` after each change of the credential, from the thread of the watch, while `owner` lives.
 
         Args:
             owner: the pool or engine. It is not kept alive.
             drain: must not hold a reference to `owner`.
+            interval: the seconds between two looks; by default that of the chain's links.
         """
         reference = weakref.ref(owner)
 
@@ -182,7 +183,7 @@ class CredentialSource:
             if (living := reference()) is not None:
                 drain(living)
 
-        watch = self.manager.watch([self.path], changed)
+        watch = self.manager.watch([self.path], changed, interval=interval)
         weakref.finalize(owner, watch.close)
 
     def drain_in_loop(self, owner: _O, drain: Callable[[_O], Coroutine[Any, Any, object]]) -> None:
