@@ -34,6 +34,7 @@ from strongroom.store import fork_safe_lock, time_limit
 from strongroom.store.memory import MemoryStore
 from strongroom_vault.auth import Grant, wrapping
 from strongroom_vault.dynamic.dynamic_store import VaultDynamic
+from strongroom_vault.dynamic.rows import Row
 from strongroom_vault.http.messages import Reply
 from strongroom_vault.http.rate_limit import RequestRate
 from strongroom_vault.session.login_backoff import LoginBackoff
@@ -95,7 +96,7 @@ def new_file_store(tmp_path: Path) -> FileStore:
 
 def new_dynamic() -> VaultDynamic:
     session = SimpleNamespace(location="nowhere", active_token=None, close=lambda: None)
-    return VaultDynamic(session, {"a": "creds/a"})  # type: ignore[arg-type]
+    return VaultDynamic(session, {"a": Row("creds/a")})  # type: ignore[arg-type]
 
 
 def guard_close(tmp_path: Path) -> Held:

@@ -1,4 +1,4 @@
-"""The store `vault-dynamic`: database credentials that the engine creates at the first read of their path."""
+"""The store `vault-dynamic`: credentials that an engine creates at the first read of their path."""
 
 from __future__ import annotations
 
@@ -7,21 +7,20 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import RLock
-from typing import Annotated, Unpack
+from typing import Annotated, Any, Unpack
 
 from strongroom.errors import (
-    ConfigurationError,
     SecretNotFoundError,
     StoreError,
     StoreUnavailableError,
 )
-from strongroom.paths import check_option
 from strongroom.secret import Secret
 from strongroom.store import Health, Option, Traits, checked_by, remaining, time_limit
 from strongroom.store.deadline import boot_time, fail_fast
 from strongroom.store.jitter import random_factor
 from strongroom_vault.dynamic.lease_client import LeaseClient
 from strongroom_vault.dynamic.leases import IssuedCredentials
+from strongroom_vault.dynamic.rows import Row, read_rows
 from strongroom_vault.http.hvac_adapter import requests
 from strongroom_vault.options import Url, VaultOptions
 from strongroom_vault.plugin import check_vault, open_session
@@ -39,10 +38,10 @@ _CLOSE_LIMIT = 5.0
 
 
 def check_vault_dynamic(
-    *, url: str | Sequence[str], paths: Mapping[str, str], mount: str = "database", **connection: Unpack[VaultOptions]
+    *, url: str | Sequence[str], paths: Mapping[str, Any], mount: str = "database", **connection: Unpack[VaultOptions]
 ) -> None:
     """Check the options of `open_vault_dynamic` without a request; see `check_vault`."""
-    _checked_paths(paths)
+    read_rows(paths)
     check_vault(url=url, mount=mount, **connection)
 
 
@@ -51,45 +50,37 @@ def open_vault_dynamic(
     *,
     url: Url,
     paths: Annotated[
-        dict[str, str],
-        Option('path -> role of the engine: { "database/app" = "creds/app" }'),
+        dict[str, Any],
+        Option('path -> what the engine makes: "creds/app", or { path, method, parameters, ttl }'),
     ],
-    mount: Annotated[str, Option("the mount path of the database engine", locates=True)] = "database",
+    mount: Annotated[str, Option("the mount path of the engine", locates=True)] = "database",
     **connection: Unpack[VaultOptions],
 ) -> VaultDynamic:
-    """Open a store of credentials that a database engine of HashiCorp Vault or OpenBao creates.
+    """Open a store of credentials that an engine of HashiCorp Vault or OpenBao creates.
 
-    The server is asked once whether that engine is there. No credentials are created yet.
+    The server is asked once whether an engine is there. No credentials are created yet.
 
     Raises:
-        ConfigurationError: an option is wrong, or the server has no such namespace, mount or database engine.
+        ConfigurationError: an option is wrong, or the server has no such namespace or mount.
         ImportError, PluginError, StoreError: as `open_vault` raises them.
     """
     requests()  # raises ImportError before anything is sent
-    roles = _checked_paths(paths)
+    rows = read_rows(paths)
     session = open_session(url=url, mount=mount, **connection)
     del connection  # no frame holds the token when the next call raises
     try:
-        check_engine(session, "database")
-        return VaultDynamic(session, roles)
+        check_engine(session)
+        return VaultDynamic(session, rows)
     except BaseException:
         session.close()
         raise
 
 
-def _checked_paths(paths: Mapping[str, str]) -> dict[str, str]:
-    if not paths:
-        raise ConfigurationError('paths: it names no path. Write { "database/app" = "creds/app" } and the like')
-    for path in [*paths.keys(), *paths.values()]:
-        check_option(f"paths: {path!r}", path)
-    return {str(path): str(role_path) for path, role_path in paths.items()}
-
-
 @dataclass(eq=False)
-class DatabaseRole:
+class Role:
     """One row of `paths`, and its credentials in use: one thread at a time creates new ones, for all."""
 
-    path: str
+    row: Row
     backoff: LoginBackoff
     lock: RLock = field(default_factory=RLock)
     credentials: IssuedCredentials | None = None
@@ -103,7 +94,7 @@ class VaultDynamic:
 
     Args:
         session: sends the requests, for the engine's mount.
-        paths: path -> the role's path below the mount: `creds/app`, `static-creds/app`.
+        rows: path -> the request that creates its credentials.
         clock: seconds that never go back, and go on while the machine sleeps.
         draw: returns a random number from 0 to 1.
 
@@ -118,13 +109,13 @@ class VaultDynamic:
     def __init__(
         self,
         session: Session,
-        paths: Mapping[str, str],
+        rows: Mapping[str, Row],
         *,
         clock: Callable[[], float] = boot_time,
         draw: Callable[[], float] = random_factor,
     ) -> None:
         self.session = session
-        self._paths = dict(paths)
+        self._rows = dict(rows)
         self._clock = clock
         self._client = LeaseClient(session, clock, draw)
         self._closed = False
@@ -138,9 +129,7 @@ class VaultDynamic:
 
     def _clear(self) -> None:
         self._lock = RLock()
-        self.roles = {
-            path: DatabaseRole(role_path, LoginBackoff(self._clock)) for path, role_path in self._paths.items()
-        }
+        self.roles = {path: Role(row, LoginBackoff(self._clock)) for path, row in self._rows.items()}
         self._leased: list[IssuedCredentials] = []
 
     def reset(self) -> None:
@@ -157,7 +146,7 @@ class VaultDynamic:
 
     def makes(self, path: str) -> bool:
         """Return True if the path is in the option `paths`."""
-        return path in self._paths
+        return path in self._rows
 
     def read(self, path: str) -> Secret:
         """Return the credentials in use, or new ones if there are none or these are near their end.
@@ -193,24 +182,28 @@ class VaultDynamic:
             self.renewer.wake()
         return Secret(path, credentials.data, ttl=max(0.0, credentials.serves_until - at))
 
-    def _living(self, role: DatabaseRole) -> IssuedCredentials | None:
+    def _living(self, role: Role) -> IssuedCredentials | None:
         """Return the credentials in use, if they work as far as is known."""
         current = role.credentials
-        good = current is not None and current.token is self.session.active_token and self._clock() < current.ends
+        good = current is not None and self._is_ours(current) and self._clock() < current.ends
         return current if good else None
 
-    def _serving(self, role: DatabaseRole) -> IssuedCredentials | None:
+    def _is_ours(self, credentials: IssuedCredentials) -> bool:
+        """Return False if they end with a token that another one has replaced."""
+        return credentials.token is None or credentials.token is self.session.active_token
+
+    def _serving(self, role: Role) -> IssuedCredentials | None:
         """Return the credentials in use, if they may serve reads."""
         current = self._living(role)
         return current if current is not None and self._clock() < current.serves_until else None
 
-    def _replacement(self, path: str, role: DatabaseRole) -> IssuedCredentials:
+    def _replacement(self, path: str, role: Role) -> IssuedCredentials:
         """Return new credentials, or those in use if none can be created."""
         try:
             role.backoff.check()
             living = self._living(role) is not None
             with time_limit(remaining() / 2 if living else remaining()), fail_fast(living):
-                created = self._client.create(path, role.path)
+                created = self._client.create(path, role.row)
             role.backoff.succeeded()
         except StoreUnavailableError as error:
             if error.path_only and self._clock() >= role.backoff.until:
@@ -220,9 +213,10 @@ class VaultDynamic:
                 raise
             reason = error.reason or error.summary
         else:
-            if not created.lease_id:
+            if created.fixed:  # its service may change it sooner
                 return created
-            self._keep(path, created)
+            if created.lease_id:
+                self._keep(path, created)
             role.credentials = created
             if created.renewal(self._clock()) is not None:
                 self.renewer.wake()
@@ -252,7 +246,7 @@ class VaultDynamic:
         pauses: list[float] = []
         for path, role in self.roles.items():
             current, at = role.credentials, self._clock()
-            if current is None or current.token is not self.session.active_token:
+            if current is None or not self._is_ours(current):
                 continue
             if (due := current.renewal(at)) is None:
                 continue

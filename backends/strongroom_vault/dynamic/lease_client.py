@@ -1,11 +1,11 @@
-"""Requests to a database engine: credentials, renewal of their leases, revocation."""
+"""Requests to an engine: credentials, renewal of their leases, revocation."""
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
 
 from strongroom.errors import ConfigurationError, StoreError, StoreUnavailableError, StrongroomError
 from strongroom.secret import SensitiveDict
@@ -13,10 +13,11 @@ from strongroom.store import time_limit
 from strongroom.store.deadline import fail_fast
 from strongroom.store.jitter import random_factor
 from strongroom_vault.dynamic.leases import IssuedCredentials
-from strongroom_vault.http.hvac_adapter import ApiRequest, requests
+from strongroom_vault.dynamic.rows import Row
+from strongroom_vault.http.hvac_adapter import requests
 from strongroom_vault.http.messages import Reply
 from strongroom_vault.responses import document, is_seconds, malformed, member
-from strongroom_vault.session.lifetime import new_lease
+from strongroom_vault.session.lifetime import TokenLease, new_lease
 from strongroom_vault.session.session import Session
 
 logger = logging.getLogger("strongroom.vault")
@@ -24,6 +25,9 @@ logger = logging.getLogger("strongroom.vault")
 _RENEW_LIMIT = 10.0
 _REVOKE_LIMIT = 3.0
 """Time limits for one renewal and for all revocations, in seconds."""
+
+_ENDS = ("expiration", "expire_time", "expires_at_seconds")
+"""Keys with the Unix time at which an answer without a lease ends: of the engines `pki`, `totp` and `gcp`."""
 
 
 class LeaseClient:
@@ -35,61 +39,62 @@ class LeaseClient:
         self._draw = draw
         self._renewals_denied = False
 
-    def create(self, path: str, role_path: str) -> IssuedCredentials:
+    def create(self, path: str, row: Row) -> IssuedCredentials:
         """Return new credentials.
 
         Args:
             path: the path that the application reads, for messages.
-            role_path: the role's path below the mount.
+            row: the request.
 
         Raises:
             ConfigurationError: there is no such role, or no credentials are created there.
-            StoreError: as for every read of Vault's. An outage may be the database's.
+            StoreError: as for every read of Vault's. An outage may be that of the service behind the engine.
         """
         token, began = self._session.active_token, self._clock()
-        reply = self._session.request(self._credentials_request(role_path))
-        answer = self._answer(reply, path, role_path)
+        answer = self._answer(self._session.request(row.request(self._session.mount)), path, row)
         data, lease_id, ttl = member(answer, "data"), answer.get("lease_id"), answer.get("lease_duration")
-        if data is None:
+        if data is None or not isinstance(lease_id, str) or not is_seconds(ttl):
             raise malformed(path, self._session.location)
-        renewable = answer.get("renewable") is True and not self._renewals_denied
-        if lease_id == "":
-            # The password of a static role has no lease. It is valid until it is rotated.
-            ttl, renewable = data.get("ttl"), False
-            if not is_seconds(ttl):
-                raise ConfigurationError(
-                    f"paths: '{role_path}' for {path} at {self._session.location} is not a role: "
-                    f"write creds/ROLE, or static-creds/ROLE"
-                )
-        if not isinstance(lease_id, str) or not is_seconds(ttl):
-            raise malformed(path, self._session.location)
+        if not lease_id:
+            return self._without_lease(data, path, row, began)
         # After a login in between, this names the token before it, so that the next read creates new credentials.
         token = token or self._session.active_token
-        # `new_lease` takes 0 for a life without end. Here it is over.
-        lease = new_lease(began, max(ttl, _OVER), self._draw(), renewable=renewable, repeatable=True)
-        return IssuedCredentials(lease_id, SensitiveDict(data), lease, token, used=began)
+        renewable = answer.get("renewable") is True and not self._renewals_denied
+        return IssuedCredentials(lease_id, SensitiveDict(data), self._life(began, ttl, renewable), token, used=began)
 
-    def _credentials_request(self, role_path: str) -> ApiRequest:
-        kind, _, role = role_path.partition("/")
-        database, mount = requests().database, self._session.mount
-        if kind == "creds" and role:
-            request = database.generate_credentials(role, mount_point=mount)
-        elif kind == "static-creds" and role:
-            request = database.get_static_credentials(role, mount_point=mount)
-        else:  # an engine of a third party, for which hvac has no method
-            request = ApiRequest("GET", f"/v1/{quote(mount)}/{quote(role_path)}")
-        return request._replace(creates=True)
-
-    def _answer(self, reply: Reply, path: str, role_path: str) -> Mapping[str, Any]:
-        if reply.status in {400, 404}:
+    def _without_lease(self, data: Mapping[str, Any], path: str, row: Row, began: float) -> IssuedCredentials:
+        """Return an answer without a lease, if it or the row says how long it lives: a role's definition has no end."""
+        static = row.place.startswith("static-creds/") and is_seconds(data.get("ttl"))
+        ends = next((end for end in map(data.get, _ENDS) if is_seconds(end)), None)
+        if static:
+            life: float = data["ttl"]
+        elif ends is not None:
+            life = ends - time.time()
+        elif row.ttl is not None:
+            life = row.ttl
+        else:
             raise ConfigurationError(
-                f"paths: there is no '{role_path}' for {path} at {self._session.location} (HTTP {reply.status}). "
-                f"Make the role, or correct the row"
+                f"paths: '{row.place}' for {path} at {self._session.location} answers something without a lease or an "
+                f"end. Write the path of a role, such as creds/ROLE, or give the row a `ttl`: 0 makes one for each read"
+            )
+        lease = self._life(began, life, renewable=False)
+        return IssuedCredentials("", SensitiveDict(data), lease, None, used=began, fixed=static)
+
+    def _life(self, began: float, ttl: float, renewable: bool) -> TokenLease:  # noqa: FBT001  # the reply's
+        # `new_lease` takes 0 for a life without end. Here it is over.
+        return new_lease(began, max(ttl, _OVER), self._draw(), renewable=renewable, repeatable=True)
+
+    def _answer(self, reply: Reply, path: str, row: Row) -> Mapping[str, Any]:
+        if reply.status in {400, 404, 405}:
+            wrong = ", or its method or parameters are wrong" if row.method == "write" or row.parameters else ""
+            raise ConfigurationError(
+                f"paths: there is no '{row.place}' for {path} at {self._session.location}{wrong} "
+                f"(HTTP {reply.status}). Make the role, or correct the row"
             )
         if reply.status == 500:
-            reason = f"{self._session.location} answered HTTP 500: it failed, or the database behind it did"
-            outage = StoreUnavailableError(path, reason, hint="Check the database, and the engine's connection to it")
-            raise outage.copy(path_only=True)  # each role has its own statements, and may have its own database
+            reason = f"{self._session.location} answered HTTP 500: it failed, or the service behind it did"
+            outage = StoreUnavailableError(path, reason, hint="Check that service, and the engine's connection to it")
+            raise outage.copy(path_only=True)  # each role has its own statements, and may have its own service
         if reply.status != 200:
             raise self._session.failure(reply, path)
         answer = document(reply)

@@ -1,4 +1,4 @@
-"""Credentials of a database engine: how long they serve reads, and when to renew or replace them. Pure.
+"""Credentials of an engine: how long they serve reads, and when to renew or replace them. Pure.
 
 A lease lives as a token does, so `lifetime` decides when to renew and when to replace it.
 """
@@ -21,11 +21,12 @@ class IssuedCredentials:
     """Credentials for one path. Times are in a clock's seconds.
 
     Attributes:
-        lease_id: the lease, for renewal and revocation; empty for a static role's password.
+        lease_id: the lease, for renewal and revocation; empty for what has none, such as a certificate.
         data: user name, password and further keys of the engine.
         lease: its life; renewals replace it.
-        token: the token that requested the lease, which ends with it.
+        token: the token that requested the lease, which ends with it; None without a lease.
         used: when the credentials were read last.
+        fixed: a read before its end brings the same: the password of a static role.
     """
 
     lease_id: str = field(repr=False)
@@ -33,6 +34,7 @@ class IssuedCredentials:
     lease: TokenLease
     token: ActiveToken | None = field(repr=False)
     used: float
+    fixed: bool = False
     _renewals_failed: int = 0
     _renew_after: float = -math.inf
     _replacements_failed: int = 0
@@ -52,7 +54,7 @@ class IssuedCredentials:
         The last part of a lease is a reserve for the replacement, and so is the rest of it after a renewal that failed
         or brought less than a full lease.
         """
-        if not self.lease_id:
+        if self.fixed:
             return self.ends
         step, at = next_step(self.lease) or (LeaseStep.WARN, math.inf)
         due = at if step is LeaseStep.LOGIN else self.lease.ends - self.lease.grace

@@ -26,7 +26,7 @@ class ApiRequest(NamedTuple):
         target: path and query, percent-encoded, from `/v1/` on.
         content: the body's JSON object.
         wrap_ttl: a duration such as `2m`: the reply comes in a response-wrapping token that lives so long.
-        creates: a read that makes a credential.
+        creates: makes a credential, which is nothing to read back if the reply is lost. Some engines want a POST.
     """
 
     method: str
@@ -38,7 +38,7 @@ class ApiRequest(NamedTuple):
     @property
     def changes(self) -> bool:
         """True for a write, a delete or a login."""
-        return self.method in _CHANGES
+        return self.method in _CHANGES and not self.creates
 
     def over_http(
         self,
@@ -72,7 +72,7 @@ class ApiRequest(NamedTuple):
             self.target,
             headers,
             None if self.content is None else _ENCODER.encode(self.content).encode(),
-            changes=self.method in _CHANGES and not idempotent,
+            changes=self.changes and not idempotent,
             creates=self.creates,
             batched=batched,
             patient=not fails_fast(),

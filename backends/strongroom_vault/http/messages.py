@@ -29,7 +29,7 @@ class HttpRequest:
 
     Attributes:
         changes: it is a write, and may be repeated only if it certainly was not applied.
-        creates: it is a read that makes a credential.
+        creates: it makes a credential.
         batched: it is one of many. Its driver is idle while the caller works, so its reply may come late.
         patient: nobody else can answer, so it is repeated while a node of the cluster may still answer.
     """

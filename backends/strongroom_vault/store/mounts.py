@@ -20,6 +20,8 @@ KVVersion: TypeAlias = Literal[1, 2]
 
 _R = TypeVar("_R")
 
+_KEY_VALUE = frozenset({"kv", "generic"})
+
 
 def find_version(session: Session) -> KVVersion:
     """Return the version of the key-value engine at the session's mount.
@@ -37,18 +39,18 @@ def find_version(session: Session) -> KVVersion:
     return _parsed(session, kv_version)
 
 
-def check_engine(session: Session, engine: str) -> None:
-    """Return if an engine of this type, such as `database`, is at the session's mount.
+def check_engine(session: Session) -> None:
+    """Return if an engine that makes credentials is at the session's mount.
 
     Raises:
-        ConfigurationError: there is no such namespace or mount, or another engine is there.
+        ConfigurationError: there is no such namespace or mount, or a key-value engine is there.
         StoreError: as `find_version` does.
     """
 
     def check(reply: Reply, session: Session) -> None:
         mounted, path = _mounted(reply, session)
-        if mounted.get("type") != engine:
-            raise ConfigurationError(f"mount: {session.location} is not a {engine} engine")
+        if mounted.get("type") in _KEY_VALUE:
+            raise ConfigurationError(f"mount: {session.location} is a key-value engine: use the store `vault`")
         if path.strip("/") != session.mount:
             raise ConfigurationError(f"mount: {session.location} is below the mount '{path}': name that one")
 
@@ -83,7 +85,7 @@ def kv_version(reply: Reply, session: Session) -> KVVersion:
         StoreUnavailableError: the reply is malformed.
     """
     mounted, path = _mounted(reply, session)
-    if mounted.get("type") not in {"kv", "generic"}:
+    if mounted.get("type") not in _KEY_VALUE:
         raise ConfigurationError(f"mount: {session.location} is not a key-value engine")
     if path.strip("/") != session.mount:
         rest = session.mount.removeprefix(path)

@@ -450,7 +450,7 @@ def test_a_role_that_is_not_there_is_an_error_of_the_configuration(engine, opene
     for path in (PATH, "database/odd"):
         with pytest.raises(ConfigurationError, match="paths: there is no '"):
             store.read(path)
-    with pytest.raises(ConfigurationError, match=r"'config/main' for database/config at .* is not a role"):
+    with pytest.raises(ConfigurationError, match=r"'config/main' for database/config at .* without a lease or an end"):
         store.read("database/config")
 
 
@@ -469,10 +469,10 @@ def test_a_database_that_is_down_is_an_outage(openbao):
         engine.role()
         postgres.stop()
         front = GuardedStore(open_vault_dynamic(**engine.options(max_retries=1)), "db")
-        with pytest.raises(StoreUnavailableError, match="or the database behind it did") as failed:
+        with pytest.raises(StoreUnavailableError, match="or the service behind it did") as failed:
             front.read(PATH)
         failed_at = time.monotonic()
-        assert "Check the database" in failed.value.hint
+        assert "Check that service" in failed.value.hint
         postgres.start()
         wait_until(lambda: time.monotonic() > failed_at + 1)  # what failed just now is not asked again
         assert let_in(engine, front.read(PATH).data)
@@ -489,11 +489,11 @@ def test_a_role_that_fails_leaves_the_others_alone(engine, tmp_path):
     file.write_text(text.replace("[stores.db]", "[stores.db]\nmax_retries = 0"))
     with SecretsManager.from_config(file) as manager:
         for _ in range(3):
-            with pytest.raises(StoreUnavailableError, match=r"database/odd .*or the database behind it did"):
+            with pytest.raises(StoreUnavailableError, match=r"database/odd .*or the service behind it did"):
                 manager.get_secret("database/odd")
         assert engine.made("odd") < 3
         assert manager.get_secret(PATH, "username")
-        with pytest.raises(StoreUnavailableError, match="or the database behind it did"):
+        with pytest.raises(StoreUnavailableError, match="or the service behind it did"):
             manager.get_secret("database/odd")
         assert manager.get_secret(PATH, "username")
 
@@ -518,7 +518,7 @@ def test_a_sealed_server_is_an_outage_and_what_lives_is_served(own_openbao, post
         ({"paths": {}}, "paths: it names no path"),
         ({"paths": {"/app": "creds/app"}}, "paths: '/app'"),
         ({"paths": {"app": "../sys/mounts"}}, "paths: '../sys/mounts'"),
-        ({"mount": "secret"}, "mount 'secret' .* is not a database engine"),
+        ({"mount": "secret"}, "mount 'secret' .* is a key-value engine"),
         ({"mount": "no/such"}, "mount: there is no|Nothing answers|no rights"),
     ],
 )

@@ -13,6 +13,7 @@ from strongroom.errors import ConfigurationError, StoreError, StoreUnavailableEr
 from strongroom.store import remaining, time_limit
 from strongroom_vault.auth.token import StaticToken
 from strongroom_vault.dynamic.dynamic_store import VaultDynamic
+from strongroom_vault.dynamic.rows import Row
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers import new_driver
 from strongroom_vault.http.nodes import Cluster
@@ -77,7 +78,7 @@ def opened(fault_server, monkeypatch):
     session = Session(
         driver, Cluster(addresses), StaticToken("s.canary-token"), namespace=None, mount="database", clock=tell
     )
-    store = VaultDynamic(session, {PATH: PLACE}, clock=tell, draw=lambda: 0.5)
+    store = VaultDynamic(session, {PATH: Row(PLACE)}, clock=tell, draw=lambda: 0.5)
     woken = []
     monkeypatch.setattr(store.renewer, "wake", lambda: woken.append(clock.time))
     session.renewal.has_work = lambda _: False
