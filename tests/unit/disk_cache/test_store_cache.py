@@ -247,6 +247,24 @@ def test_a_slow_read_does_not_replace_the_answer_of_a_later_one(folder):
     assert Cache(folder).current("db/app").data["k"] == "new"
 
 
+def test_a_write_is_synced_to_disk_also_in_a_file_that_it_fills(folder, monkeypatch):
+    """Neither the tables nor the entries are synced: after a crash of the machine they may be a miss."""
+    cache = Cache(folder).put()
+    os.truncate(cache.file, 0)
+    statements, connect = [], sqlite3.connect
+
+    def traced(*args, **options):
+        database = connect(*args, **options)
+        database.set_trace_callback(statements.append)
+        return database
+
+    monkeypatch.setattr(sqlite3, "connect", traced)
+    cache.forget("db/app")
+    texts = [statement.strip(" ;") for statement in statements]
+    kept = [text for text in texts if text == "COMMIT" or text.startswith("PRAGMA synchronous")]
+    assert kept == ["PRAGMA synchronous = OFF", "COMMIT", "PRAGMA synchronous = FULL", "COMMIT"]
+
+
 def test_a_write_that_cannot_be_noted_removes_all_entries(folder, monkeypatch, caplog):
     cache = Cache(folder).put().put("db/other")
 
