@@ -138,16 +138,16 @@ class SealedEntry(NamedTuple):
         return _FORMAT + struct.pack(">32s32sqq", self.name, self.path, self.asked, self.ends)
 
     @classmethod
-    def seal(cls, keys: Keys, name: bytes, path: bytes, entry: CacheEntry) -> Self:
-        """Return the row of an entry, sealed under a separate key."""
+    def seal(cls, ciphers: "Ciphers", name: bytes, path: bytes, entry: CacheEntry) -> Self:
+        """Return the row of an entry, sealed under the key of its batch."""
         asked, ends = round(entry.asked.wall * 1e6), int(entry.asked.wall + entry.lifetime) + 1
         row = cls(name, path, asked, ends, b"")
-        salt, nonce = os.urandom(_SALT_SIZE), os.urandom(_NONCE_SIZE)
+        nonce = os.urandom(_NONCE_SIZE)
         text = entry.to_text().encode()
-        ciphertext = _cipher(keys, salt).encrypt(nonce, text, row._bound())  # of this class
-        return row._replace(sealed=salt + nonce + ciphertext)
+        ciphertext = ciphers.of(ciphers.salt).encrypt(nonce, text, row._bound())  # of this class
+        return row._replace(sealed=ciphers.salt + nonce + ciphertext)
 
-    def open(self, keys: Keys) -> CacheEntry | None:
+    def open(self, ciphers: "Ciphers") -> CacheEntry | None:
         """Return the entry; None if anything in the row was changed, or was sealed under another key."""
         from cryptography.exceptions import InvalidTag
 
@@ -156,14 +156,32 @@ class SealedEntry(NamedTuple):
         if len(nonce) != _NONCE_SIZE:
             return None
         try:
-            text = _cipher(keys, salt).decrypt(nonce, ciphertext, self._bound())
+            text = ciphers.of(salt).decrypt(nonce, ciphertext, self._bound())
         except InvalidTag:
             return None
         return CacheEntry.of_text(SensitiveStr(text, "utf-8"))
 
 
-def _cipher(keys: Keys, salt: bytes) -> Any:  # an AESGCM: imported at first use
-    """Return the cipher of one entry. With a key for each, random nonces never meet under one key."""
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+class Ciphers:
+    """The ciphers of the entries of one batch, and of those that it finds.
 
-    return AESGCM(entry_key(keys, _FORMAT + salt))
+    Entries that are added together have one salt, and so one key: deriving it takes as long as sealing an entry. Two of
+    a million random nonces meet under one key with a probability of 2^-57.
+    """
+
+    def __init__(self, keys: Keys) -> None:
+        self.salt = os.urandom(_SALT_SIZE)
+        self._keys = keys
+        self._known: dict[bytes, Any] = {}
+
+    def __repr__(self) -> str:
+        return "Ciphers()"
+
+    def of(self, salt: bytes) -> Any:  # an AESGCM: imported at first use
+        """Return the cipher for a salt."""
+        cipher = self._known.get(salt)
+        if cipher is None:
+            from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+            cipher = self._known[salt] = AESGCM(entry_key(self._keys, _FORMAT + salt))
+        return cipher

@@ -34,7 +34,7 @@ class Keys(NamedTuple):
     Attributes:
         ident: names the file of entries, so that another machine or another root key has another file.
         names: the key of the digests that name entries.
-        seals: the key from which the key of each entry is derived.
+        seals: the key from which the keys of entries are derived.
     """
 
     ident: str
@@ -69,7 +69,7 @@ def derive(root: bytes, machine: bytes, user: int) -> Keys:
 
 
 def entry_key(keys: Keys, info: bytes) -> bytes:
-    """Return the key of one entry."""
+    """Return the key of the entries with this salt."""
     return HKDFExpand(SHA256(), KEY_SIZE, info=info).derive(keys.seals)
 
 

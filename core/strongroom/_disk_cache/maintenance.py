@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from strongroom._disk_cache.container import NAME_PATTERN, Container, DamagedError, fault_of
+from strongroom._disk_cache.entry import Ciphers
 from strongroom._disk_cache.keys import ROOT_KEY, check_root_size
 from strongroom.private_file import check_folder
 
@@ -105,7 +106,8 @@ def verify(folder: Path) -> CacheVerification:
         faults = container.check(keys)
     except (sqlite3.Error, DamagedError) as error:
         return CacheVerification(0, 0, (fault_of(error),))
-    damaged = sum(row is None or row.open(keys) is None for row in rows)
+    ciphers = Ciphers(keys)
+    damaged = sum(row is None or row.open(ciphers) is None for row in rows)
     return CacheVerification(len(rows), damaged, tuple(faults))
 
 

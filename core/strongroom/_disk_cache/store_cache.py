@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 from strongroom._digest import Digester
 from strongroom._disk_cache.container import EVERYTHING, Container, DamagedError, Mark, Place, fault_of
-from strongroom._disk_cache.entry import CacheEntry, Moment, SealedEntry
+from strongroom._disk_cache.entry import CacheEntry, Ciphers, Moment, SealedEntry
 from strongroom._disk_cache.keys import Keys
 from strongroom.errors import SecretNotFoundError, StrongroomError
 from strongroom.secret import AgedAbsence, AgedSecret, Secret, SensitiveDict, Value
@@ -200,12 +200,12 @@ class StoreCache:
                 return None
             keys, places = placed
             view = self._container.look(keys, places.values(), create=create)
-            now, found, damaged = Moment.now(), dict[str, _Found](), list[bytes]()
+            ciphers, now, found, damaged = Ciphers(keys), Moment.now(), dict[str, _Found](), list[bytes]()
             for path, place in {} if fresh else places.items():
                 row = view.rows.get(place.name)
                 if row is None:
                     continue
-                entry = row.open(keys)
+                entry = row.open(ciphers)
                 if entry is None or entry.path != path:
                     damaged.append(place.name)
                 elif (age := entry.age(now, view.latest)) is None:
@@ -263,13 +263,13 @@ class StoreCache:
         """Add the answers of a read that are secrets or confirmed absences, unless a write came between."""
         if look is None or time.monotonic() - look.started > _LONGEST_READ:
             return
-        rows: list[tuple[SealedEntry, Mark]] = []
+        ciphers, rows = Ciphers(look.keys), list[tuple[SealedEntry, Mark]]()
         for path, answer in answers.items():
             if path not in look.places or not isinstance(answer, Secret | SecretNotFoundError):
                 continue
             entry, place = self._made(path, look.asked, answer), look.places[path]
             if entry.lifetime > 0:
-                rows.append((SealedEntry.seal(look.keys, *place, entry), look.marks[place.path]))
+                rows.append((SealedEntry.seal(ciphers, *place, entry), look.marks[place.path]))
         if rows:
             self._attempt(partial(self._container.add, look.keys, rows))
 

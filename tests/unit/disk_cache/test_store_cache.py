@@ -338,6 +338,17 @@ def test_a_batch_opens_the_file_as_often_as_one_path(folder, monkeypatch):
     assert counts[2:] == [3, 1]
 
 
+def test_a_batch_derives_one_key_for_all_its_entries(folder, monkeypatch):
+    derived, entry_key = [], keys_module.entry_key
+    monkeypatch.setattr(entry_module, "entry_key", lambda *args: derived.append(1) or entry_key(*args))
+    paths = [f"b/{number}" for number in range(50)]
+    read_all(folder, paths)
+    read_all(folder, paths)
+    assert len(derived) == 2  # the first one adds the entries, the second one opens them
+    read_all(folder, ["another"])
+    assert len(derived) == 3
+
+
 def test_a_batch_in_an_outage_opens_the_file_as_often_as_one_path(folder, clocks, monkeypatch):
     paths = [f"b/{number}" for number in range(50)]
     read_all(folder, paths)
