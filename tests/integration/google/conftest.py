@@ -3,6 +3,7 @@
 import pytest
 
 from strongroom_google.plugin import open_google
+from support.cli_fixtures import command  # noqa: F401  # a fixture
 from support.services.google import FakeSecretManager
 
 

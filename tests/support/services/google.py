@@ -127,7 +127,7 @@ class FakeSecretManager:
         parent = f"projects/{project}" + (f"/locations/{region}" if region else "")
         entry = Entry(types.Secret(name=self._named(parent, name), create_time=datetime.now(UTC), **fields))
         for payload in payloads:
-            self._add(entry, payload)
+            self.add(entry, payload)
         self._entries.setdefault(parent, {})[name] = entry
         return entry
 
@@ -298,9 +298,10 @@ class FakeSecretManager:
         damaged = "data_crc32c" in payload and payload.data_crc32c != crc32c(payload.data)
         if not 1 <= len(payload.data) <= MAX_PAYLOAD or damaged:
             raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT)
-        return self._as_version(entry, self._add(entry, payload.data))
+        return self._as_version(entry, self.add(entry, payload.data))
 
-    def _add(self, entry: Entry, payload: bytes) -> Version:
+    def add(self, entry: Entry, payload: bytes) -> Version:
+        """Add a version to a secret."""
         entry.versions.append(Version(len(entry.versions) + 1, payload, datetime.now(UTC)))
         return entry.versions[-1]
 
