@@ -22,10 +22,10 @@ from strongroom._config import discovery
 if TYPE_CHECKING:  # the servers need extras, and the unit tests of the core run without them
     from strongroom_vault.testing import TestVault
     from support.services.aws import Moto
-    from support.services.google import FakeSecretManager
     from support.services.azure import FakeAzure
-    from support.services.kubernetes import FakeKubernetes
     from support.services.etcd import Node, SecureNode
+    from support.services.google import FakeSecretManager
+    from support.services.kubernetes import FakeKubernetes
     from support.services.passwordstore import PasswordStore
     from support.vault.fresh_vault import FreshVault
 

@@ -38,6 +38,7 @@ CANNOT_HOLD = {
     "key-vault": {"long"},
     "etcd": set(),
     "k8s": {"with space", "%2e/percent"},  # for their keys
+    "kubernetes-api": {"with space", "%2e/percent"},
     # Values that are not text, are empty, or that a shell and python-dotenv would read differently.
     "dotenv": {"empty", "nul", "bytes", "look-alike", "nested", "numbers", "words", "lines"},
     "pass": set(),
@@ -52,24 +53,32 @@ ALREADY = {"kv1", "kv2", "json", "yaml", "csv"}
 PROGRAMS = {"pass", "sops", "keyring"}
 """Stores of other programs, slow ones. The suite has them in `test_migrate_local.py`, there and back and undone."""
 
+CLOUDS = {"secretsmanager", "google", "key-vault"}
+"""The suite has each pair of these, too."""
+
+UNDONE = {"google", "key-vault", "etcd", "kubernetes-api"}
+"""Kinds with which the suite undoes each run, too."""
+
 ALL = "TEST_ALL_PAIRS" in os.environ
 """`nox -s pairs` sets it: each pair, those with a program too, and an undo of each run."""
 
 
 def is_tested(origin, to):
-    """Return True if this run has the pair. Unless it has all: each kind with itself, and with Vault both ways."""
+    """Return True if this run has the pair. Unless it has all: each kind with itself, Vault both ways, two clouds."""
     both = {origin, to}
-    return not both <= ALREADY and (ALL or (not both & PROGRAMS and ("kv2" in both or origin == to)))
+    usual = not both & PROGRAMS and ("kv2" in both or origin == to or both <= CLOUDS)
+    return not both <= ALREADY and (ALL or usual)
 
 
 PAIRS = [(origin, to) for origin in CANNOT_HOLD for to in CANNOT_HOLD if is_tested(origin, to)]
 
 
 @pytest.fixture(autouse=True)
-def configured(lasting_moto, lasting_azure, secret_manager, openbao, age_key, monkeypatch):
+def configured(lasting_moto, lasting_azure, secret_manager, kubernetes_api, openbao, age_key, monkeypatch):
     """Specs lead to the shared servers, and each key of the hard values has a variable."""
     lasting_moto.use(monkeypatch)
     lasting_azure.use(monkeypatch)
+    monkeypatch.setenv("KUBECONFIG", str(kubernetes_api.kubeconfig(Path.home() / "kubeconfig")))
     monkeypatch.setenv("VAULT_ADDR", openbao.url)
     monkeypatch.setenv("VAULT_TOKEN", openbao.token)
     places = (f"{path}#{key}" for path, data in HARD.items() for key in data)
@@ -93,13 +102,15 @@ def programs(request, monkeypatch):
 
 
 @pytest.fixture
-def place(openbao, lasting_azure, gpg):
+def place(openbao, lasting_azure, lasting_kubernetes, gpg):
     """A function that gives the name of an empty store of a kind."""
 
     def named(kind, folder):
-        return (
-            f"azure-keyvault:{lasting_azure.fresh_vault()}" if kind == "key-vault" else spec(kind, openbao, folder, gpg)
-        )
+        if kind == "key-vault":
+            return f"azure-keyvault:{lasting_azure.fresh_vault()}"
+        if kind == "kubernetes-api":
+            return f"{kind}:{lasting_kubernetes.fresh_namespace()}"
+        return spec(kind, openbao, folder, gpg)
 
     return named
 
@@ -183,7 +194,7 @@ def test_hard_values_arrive_exactly_or_not_at_all(origin, to, source, place, tmp
             assert report.count(ItemState.FAILED) == len(impossible)
         assert [run.finished for run in runs(home)] == [True]
         read = dict(target.read_many(HARD))
-        if ALL:
+        if ALL or {origin, to} & UNDONE:
             (run,) = (each.name for each in runs(home))
             undo(run, stores=stores, state_folder=home)
             assert {type(outcome) for _, outcome in target.read_many(HARD)} <= {SecretNotFoundError, InvalidPathError}
