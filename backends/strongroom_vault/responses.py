@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
@@ -55,11 +54,13 @@ def document(reply: Reply, *, parse_int: Callable[[str], float] | None = None) -
         InvalidDataError: it is nested too deeply, as another client's secret may be.
     """
     try:
-        with suppress(RecursionError):
-            parsed = _decoder(parse_int).decode(reply.body.decode())
-            return SensitiveDict(parsed) if isinstance(parsed, dict) else None
+        parsed = _decoder(parse_int).decode(reply.body.decode())
     except ValueError:
         return None
+    except RecursionError:
+        pass
+    else:
+        return SensitiveDict(parsed) if isinstance(parsed, dict) else None
     raise InvalidDataError(reason=TOO_DEEP)
 
 

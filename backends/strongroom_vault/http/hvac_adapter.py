@@ -5,7 +5,7 @@ Importing this module does not import hvac: the first call of `requests` does.
 
 import json
 from collections.abc import Callable, Mapping
-from functools import cache, partialmethod
+from functools import cache, partial
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlencode
 
@@ -97,6 +97,11 @@ class RequestAdapter:
 
     def __init__(self, *, keep_nulls: bool = False) -> None:
         self._keep_nulls = keep_nulls
+        self.get = partial(self.request, "GET")
+        self.post = partial(self.request, "POST")
+        self.put = partial(self.request, "PUT")
+        self.delete = partial(self.request, "DELETE")
+        self.list = partial(self.request, "LIST")
         # hvac's certificate login insists on these two settings. TLS is the driver's.
         self._kwargs = {"verify": True, "cert": True}
 
@@ -108,12 +113,6 @@ class RequestAdapter:
         # Vault treats PUT as POST. One method for both keeps the rules about repeated requests short.
         method = "POST" if method == "PUT" else method
         return ApiRequest(method, f"{url}?{urlencode(params)}" if params else url, content, kwargs.get("wrap_ttl"))
-
-    get = partialmethod(request, "GET")
-    post = partialmethod(request, "POST")
-    put = partialmethod(request, "PUT")
-    delete = partialmethod(request, "DELETE")
-    list = partialmethod(request, "LIST")
 
     def login(self, url: str, use_token: bool = True, **kwargs: Any) -> ApiRequest:  # noqa: ARG002, FBT001, FBT002  # hvac's signature
         return self.request("POST", url, **kwargs)
