@@ -260,7 +260,7 @@ def test_a_write_is_synced_to_disk_also_in_a_file_that_it_fills(folder, monkeypa
 
     monkeypatch.setattr(sqlite3, "connect", traced)
     cache.forget("db/app")
-    texts = [statement.strip(" ;") for statement in statements]
+    texts = [statement.strip("\n ;") for statement in statements]
     kept = [text for text in texts if text == "COMMIT" or text.startswith("PRAGMA synchronous")]
     assert kept == ["PRAGMA synchronous = OFF", "COMMIT", "PRAGMA synchronous = FULL", "COMMIT"]
 
