@@ -16,7 +16,6 @@ from pexpect.fdpexpect import fdspawn
 
 from strongroom import SecretsManager
 from strongroom._cli.app import run
-from strongroom._cli.options import Invocation
 from strongroom.store.memory import MemoryStore
 from support.clock import LONG
 
@@ -79,7 +78,7 @@ def kept(monkeypatch) -> MemoryStore:
     """A memory store that is the whole chain of every command and outlives it."""
     store = MemoryStore()
     monkeypatch.setattr(store, "close", lambda: None)
-    monkeypatch.setattr(Invocation, "open", lambda _: SecretsManager(chain=[store]))
+    monkeypatch.setattr(SecretsManager, "from_config", lambda _: SecretsManager(chain=[store]))
     return store
 
 

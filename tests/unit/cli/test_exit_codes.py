@@ -51,7 +51,7 @@ def failing(monkeypatch, error: BaseException) -> None:
     def fail(_: Invocation) -> None:
         raise error
 
-    monkeypatch.setattr(Invocation, "open", fail)
+    monkeypatch.setattr(Invocation, "load", fail)
 
 
 def test_every_error_class_of_the_tree_is_expected_here():

@@ -65,6 +65,16 @@ def test_bytes_are_json_too(command, kept):
     assert json.loads(command("get", "a#der", "--json").out)["value"] == {"strongroom:bytes": "AP8="}
 
 
+@pytest.mark.parametrize(("disk", "ttl"), [("false", 0), ("true", 300)])
+def test_one_read_has_no_cache_in_memory(command, monkeypatch, disk, ttl):
+    """To import encryption for a process that ends takes as long as the read. The cache on disk is for later ones."""
+    opened = []
+    monkeypatch.setenv("STRONGROOM_CACHE_DISK", disk)
+    monkeypatch.setattr(SecretsManager, "from_config", opened.append)
+    command("get", "odd/values#text")
+    assert [config.cache.ttl for config in opened] == [ttl]
+
+
 def test_a_path_with_a_key_of_its_own_may_hold_a_hash(command, kept):
     """With KEY given the path is taken as it stands."""
     kept.write("a#b", {"key": "value"})

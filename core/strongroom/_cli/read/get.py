@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -16,6 +17,7 @@ from strongroom.secret import REDACTED, Value
 
 if TYPE_CHECKING:
     from strongroom._chain.resolution import Resolution
+    from strongroom._config import Config
     from strongroom._manager import SecretsManager
 
 
@@ -37,7 +39,7 @@ def get_command(invocation: Invocation, path: str, key: str | None, *, as_json: 
     """
     # With a separate KEY, the path may contain a #.
     path, key = parse_reference(path) if key is None else (path, key)
-    with invocation.open() as secrets:
+    with _manager(invocation.load()) as secrets:
         try:
             found = secrets.resolve(path, key, allow_dynamic=False)  # a new credential would end with this command
         except StoreError as error:
@@ -50,6 +52,15 @@ def get_command(invocation: Invocation, path: str, key: str | None, *, as_json: 
         _show(found, reveal=reveal)
     else:
         output.write_value(found.value, path, key)
+
+
+def _manager(config: Config) -> SecretsManager:
+    """Return a manager without a cache in memory, for one read: to import encryption takes as long as the read."""
+    from strongroom._manager import SecretsManager
+
+    if not config.cache.disk:
+        config = replace(config, cache=config.cache._replace(ttl=0))
+    return SecretsManager.from_config(config)
 
 
 def hinted(error: StoreError, key: str | None, secrets: SecretsManager) -> StoreError:
