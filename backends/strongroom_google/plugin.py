@@ -69,9 +69,9 @@ def open_google(
         ImportError: google-cloud-secret-manager is not installed. Strongroom names the extra that brings it.
     """
     check_google(project=project, region=region, prefix=prefix, endpoint_url=endpoint_url)
-    from google.cloud import secretmanager_v1
+    import google.cloud.secretmanager_v1
 
-    _ = secretmanager_v1  # fail now if it is not installed
+    _ = google.cloud.secretmanager_v1  # fail now if it is not installed
     host, encrypted = host_of(region, endpoint_url)
     parent = f"projects/{project}" + (f"/locations/{region}" if region else "")
     return GoogleSecretManagerStore(

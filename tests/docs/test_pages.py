@@ -17,6 +17,7 @@ NEEDS = {
     "server",
     "aws",
     "etcd",
+    "google",
     "pass",
     "terminal",
     "guides",
@@ -28,8 +29,8 @@ NEEDS = {
 """Possible needs of a page's blocks, which a comment on the page lists: `<!-- needs: server -->`.
 
 `server` is for a reader with VAULT_ADDR and VAULT_TOKEN set, and with PGHOST, PGPORT and PGPASSWORD if the page names
-them; `aws` for one with credentials of AWS; `etcd` for one with ETCDCTL_ENDPOINTS set; `pass` for one with a password
-store. `terminal` is for the one page that starts its server itself. tests/guides runs the pages that need `guides`,
+them; `aws` for one with credentials of AWS; `google` for one with a project at Google; `etcd` for one with
+ETCDCTL_ENDPOINTS set; `pass` for one with a password store. `terminal` is for the one page that starts its server itself. tests/guides runs the pages that need `guides`,
 which take seconds: with `server` on a server of the tests, with `docker` or `systemd` on a real one of the tests, and
 without it on the servers that the page starts. `nox -s airflow` runs those that need `airflow`.
 """
@@ -95,6 +96,14 @@ def test_the_blocks_of_a_page_run_on_etcd(page, etcd, monkeypatch):
     """As for a reader whose etcdctl finds a server."""
     require("etcdctl")
     monkeypatch.setenv("ETCDCTL_ENDPOINTS", etcd.url)
+    page_blocks.run_page(page)
+
+
+@pytest.mark.usefixtures("reader")
+@pytest.mark.parametrize("page", pages.that_need("google"), ids=pages.name_of)
+def test_the_blocks_of_a_page_run_on_google(page, secret_manager, monkeypatch):
+    """As for a reader with a project and credentials."""
+    monkeypatch.setenv("STRONGROOM_STORES_GOOGLE_ENDPOINT_URL", secret_manager.url)
     page_blocks.run_page(page)
 
 

@@ -96,6 +96,9 @@ class Addresses:
     def etcd(self, server) -> dict[str, object]:
         return {"url": server.url}
 
+    def secret_manager(self, server) -> dict[str, object]:
+        return {"url": server.url}
+
     def age_key(self, key) -> dict[str, object]:
         return {"file": str(key.file), "recipient": key.recipient}
 

@@ -559,6 +559,14 @@ def extra_etcd() -> None:
     keeps(f'chain = ["etcd"]\n[stores.etcd]\nendpoints = ["{url}"]\n')
 
 
+@environment("strongroom[google]", servers=("secret_manager",))
+def extra_google() -> None:
+    url = address("secret_manager")["url"]
+    keeps(
+        f'chain = ["google-secretmanager"]\n[stores.google-secretmanager]\nproject = "alone"\nendpoint_url = "{url}"\n'
+    )
+
+
 @environment("strongroom[yaml]")
 def extra_yaml() -> None:
     keeps('chain = ["yaml"]\n[stores.yaml]\nfile = "secrets.yaml"\n')
