@@ -44,7 +44,8 @@ class Merges:
             combine: takes the secret before, or None, and returns the whole data to write; raises to refuse.
 
         Raises:
-            ConflictError: other writers won until the time was up.
+            ConflictError: other writers won until the time was up, or a store without check-and-set refused the write,
+                such as one to a deleted secret: a repetition would find it in the same state.
         """
         with self._turn(path):
             pause = _FIRST_PAUSE
@@ -52,9 +53,14 @@ class Merges:
                 before = self._link.current(path)
                 merged = combine(before)
                 try:
-                    return self._write_after(path, before, merged)
+                    # The store is open: the secret before comes from it.
+                    if "checked" in self._link.connection.opened(path).capabilities:
+                        return self._write_if(path, before, merged)
+                    self._check_unchanged(path, before)
                 except ConflictError as error:
                     conflict = error
+                else:
+                    return self._link.write(path, merged)
                 if remaining() <= pause:
                     raise conflict
                 time.sleep(pause * random_factor(0.5, 1.0))  # so that rivals do not meet again
@@ -72,10 +78,10 @@ class Merges:
         finally:
             lock.release()
 
-    def _write_after(self, path: str, before: Secret | None, merged: SensitiveDict) -> Version | None:
-        if "checked" in self._link.connection.opened(path).capabilities:  # it is open: the secret before comes from it
-            expected = None if before is None else before.version
-            return self._link.at_store(path, lambda store: store.write_if(path, merged, expected), changes="write")
+    def _write_if(self, path: str, before: Secret | None, merged: SensitiveDict) -> Version | None:
+        expected = None if before is None else before.version
+        return self._link.at_store(path, lambda store: store.write_if(path, merged, expected), changes="write")
+
+    def _check_unchanged(self, path: str, before: Secret | None) -> None:
         if self._link.current(path) != before:
             raise ConflictError(path, "it changed while it was being merged", store=self._link.name)
-        return self._link.write(path, merged)

@@ -866,6 +866,21 @@ def test_without_check_and_set_a_merge_reads_compares_and_writes() -> None:
     assert store.data == {"host": "v", "theirs": "t", "mine": "m"}
 
 
+def test_conflict_of_a_store_without_check_and_set_is_not_repeated() -> None:
+    """It is about the state of the secret, such as deleted and recoverable, and no other writer ends it."""
+    store = Unchecked()
+    writes: list[str] = []
+
+    def refuse(path: str, _: Mapping[str, Value]) -> Version | None:
+        writes.append(path)
+        raise ConflictError(path, "it is deleted")
+
+    store.write = refuse  # type: ignore[method-assign]
+    with pytest.raises(ConflictError, match="it is deleted"):
+        Chain([link("plain", store)]).write("db", {"mine": "m"})
+    assert writes == ["db"]
+
+
 def test_a_new_secret_that_hides_a_lower_links_keys_is_refused(chain: Chain, vault: RemoteStore) -> None:
     vault.delete("db")
     with pytest.raises(ConflictError, match="hide the keys port, url, which only store env has"):
