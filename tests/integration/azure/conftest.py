@@ -4,6 +4,7 @@ import pytest
 
 from strongroom_azure import store as store_module
 from strongroom_azure.plugin import open_key_vault
+from support.cli_fixtures import command  # noqa: F401  # a fixture
 from support.services.azure import FakeAzure, Vault
 
 

@@ -236,11 +236,14 @@ def test_what_is_wrong_is_one_line_and_code_7(command, configured, right, wrong,
         ('plugin = "aws-secretsmanager"\nrecovery_days = 3', "recovery_days: 3 is not from"),
         ('plugin = "aws-ssm"\ntag_prefix = "a"', "layout: "),
         ('plugin = "aws-ssm"\nprefix = "//a"', "prefix: "),
+        ('plugin = "azure-keyvault"\nvault = "no_name"', "vault: the name of a vault"),
+        ('plugin = "azure-keyvault"\nvault_url = "https://shop.vault.azure.cn/secrets"', "vault_url: write it as"),
+        ('plugin = "azure-keyvault"', "vault: name the vault"),
     ],
 )
 def test_what_a_plugin_would_refuse_is_found_without_opening_it(command, options, named):
     """What the type of an option does not say, its plugin says; there is no server, no token and no region."""
-    url = "" if "url" in options or "aws" in options else 'url = "http://127.0.0.1:1"\n'
+    url = "" if "url" in options or "aws" in options or "azure" in options else 'url = "http://127.0.0.1:1"\n'
     Path("strongroom.toml").write_text(f'chain = ["vault"]\n[stores.vault]\n{url}{options}\n', "utf-8")
     done = command("config", "check")
     assert (done.code, done.err.count("\n")) == (7, 1)

@@ -296,6 +296,21 @@ def test_keys_that_the_library_of_a_store_reads_are_not_passed_on(configuration,
     assert without_credentials(AWS_KEYS | AWS_SETTINGS, config) == AWS_SETTINGS
 
 
+def test_credentials_of_azure_are_not_passed_on(configuration):
+    """The names of an identity are the command's too."""
+    configuration.write_text('chain = ["central"]\n[stores.central]\nplugin = "azure-keyvault"\nvault = "shop"\n')
+    names = {"AZURE_CLIENT_ID": "x", "AZURE_TENANT_ID": "y", "AZURE_CLIENT_CERTIFICATE_PATH": "/z.pem"}
+    keys = (
+        "AZURE_CLIENT_SECRET",
+        "AZURE_CLIENT_CERTIFICATE_PASSWORD",
+        "AZURE_PASSWORD",
+        "IDENTITY_HEADER",
+        "MSI_SECRET",
+    )
+    given = names | dict.fromkeys(keys, CANARY)
+    assert without_credentials(given, discovery.load(environ={}), plugins.schemas()) == names
+
+
 @pytest.mark.vault
 @pytest.mark.parametrize(
     ("auth", "withheld"),
