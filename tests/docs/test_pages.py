@@ -30,9 +30,10 @@ NEEDS = {
 
 `server` is for a reader with VAULT_ADDR and VAULT_TOKEN set, and with PGHOST, PGPORT and PGPASSWORD if the page names
 them; `aws` for one with credentials of AWS; `google` for one with a project at Google; `etcd` for one with
-ETCDCTL_ENDPOINTS set; `pass` for one with a password store. `terminal` is for the one page that starts its server itself. tests/guides runs the pages that need `guides`,
-which take seconds: with `server` on a server of the tests, with `docker` or `systemd` on a real one of the tests, and
-without it on the servers that the page starts. `nox -s airflow` runs those that need `airflow`.
+ETCDCTL_ENDPOINTS set; `pass` for one with a password store. `terminal` is for the one page that starts its server
+itself. tests/guides runs the pages that need `guides`, which take seconds: with `server` on a server of the tests, with
+`docker` or `systemd` on a real one of the tests, and without it on the servers that the page starts. `nox -s airflow`
+runs those that need `airflow`.
 """
 
 

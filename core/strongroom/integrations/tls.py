@@ -112,7 +112,7 @@ class _FollowingContext(ssl.SSLContext):
             try:
                 context._load(source.current())
             except StrongroomError as error:
-                logger.error("The certificate was not replaced. %s", error)
+                logger.error("The certificate was not replaced. %s", error)  # noqa: TRY400  # its frames hold the key
 
         source.drain_on_change(self, renew, interval=life / _LOOKS if life < _SHORT_LIFE else None)
 

@@ -308,7 +308,7 @@ def test_credentials_of_azure_are_not_passed_on(configuration):
         "MSI_SECRET",
     )
     given = names | dict.fromkeys(keys, CANARY)
-    assert without_credentials(given, discovery.load(environ={}), plugins.schemas()) == names
+    assert without_credentials(given, discovery.load(environ={})) == names
 
 
 @pytest.mark.vault
