@@ -78,6 +78,7 @@ def configured(lasting_moto, lasting_azure, secret_manager, kubernetes_api, open
     """Specs lead to the shared servers, and each key of the hard values has a variable."""
     lasting_moto.use(monkeypatch)
     lasting_azure.use(monkeypatch)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")  # only Azure is behind the proxy
     monkeypatch.setenv("KUBECONFIG", str(kubernetes_api.kubeconfig(Path.home() / "kubeconfig")))
     monkeypatch.setenv("VAULT_ADDR", openbao.url)
     monkeypatch.setenv("VAULT_TOKEN", openbao.token)
