@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             sys.stdout.write(f"{__version__}\n")
             sys.stdout.flush()
             sys.exit(0)
-    gc.set_threshold(20_000)  # imports make no garbage, and the usual searches for it take a tenth of a short command
+    gc.set_threshold(100_000)  # imports make no garbage, and the usual searches for it take a tenth of a short command
     _disable_core_dumps()
     _install_hooks()
     try:
