@@ -8,6 +8,7 @@ Each part is saved when it ends. Parts that are not named keep their results of 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -35,6 +36,7 @@ def main(file: Path, names: list[str]) -> None:
             if before["machine"] == bench.results["machine"]:
                 bench.results = before
         for name in names or PARTS:
+            bench.results["load"] = max(os.getloadavg()[0], bench.results.get("load", 0))
             PARTS[name](bench)
             file.write_text(json.dumps(bench.results), "utf-8")
 

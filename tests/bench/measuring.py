@@ -171,7 +171,8 @@ class Bench:
 
     def grown(self, number: int, kind: str, **settings: str) -> dict[str, float]:
         """Return what a new process measures: `tests/bench/grown.py` with these settings."""
-        environment = {**clean_environment(), "PYTHONPATH": str(Path(__file__).parents[1]), **settings}
+        environment = {**clean_environment(), "STRONGROOM_TIMEOUT": "1h", **settings}
+        environment["PYTHONPATH"] = str(Path(__file__).parents[1])
         command = [sys.executable, "-m", "bench.grown", kind, str(number)]
         done = subprocess.run(command, env=environment, cwd=self.folder, stdout=subprocess.PIPE, check=True)
         row: dict[str, float] = json.loads(done.stdout)

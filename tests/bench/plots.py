@@ -139,6 +139,7 @@ class Results:
         self.machine: Mapping[str, Any] = results["machine"]
         self.profile: Mapping[str, Any] = results.get("profile", {})
         self.growth: Mapping[str, list[dict[str, float]]] = results["growth"]
+        self.load: float | None = results.get("load")
         self.skipped: Mapping[str, str] = results["skipped"]
         self.pairs: Mapping[str, Any] = results["pairs"]
 
@@ -200,6 +201,8 @@ def machine(results: Results) -> list[str]:
     skipped = f" Not measured: {', '.join(left_out)}." if left_out else ""
     rounds = min((len(taken) for name in results.pairs for taken in results.turns(name).values()), default=0)
     turns = f" The contenders took turns in {rounds} rounds."
+    if results.load is not None:
+        turns += f" The load average was at most {results.load:.1f} when a part began."
     return ["## The machine", "", f"{text}; {libraries}.{skipped}{turns}", ""]
 
 
@@ -342,7 +345,8 @@ def growth(plots: Sequence[Plot], results: Results) -> list[str]:
         "## Growth",
         "",
         "The secrets are in OpenBao, which keeps them in memory, and a new process measures each number. Its peak of",
-        "memory includes the interpreter. Both scales are logarithmic, and a dashed line grows as the number does.",
+        "memory includes the interpreter. Its `timeout` is an hour, because it counts for a whole batch. Both scales",
+        "are logarithmic, and a dashed line grows as the number does.",
         f"The slope is the steepest between two numbers of which the larger takes at least {TELLING['seconds']} s.",
         f"It is 1 where the time grows as the number does, and `nox -s bench` fails above {STEEPEST}.",
         "",

@@ -114,6 +114,7 @@ def run(bench: Bench) -> None:
     ):
         if command[0]:
             turns[name] = process(command, own, here)
+            bench.results["skipped"].pop(name, None)  # of an earlier run
         else:
             bench.results["skipped"][name] = "not installed"
     bench.pairs("run", turns, count=1)
