@@ -32,7 +32,7 @@ PARTS: Final = (
 
 
 def profile(bench: Bench) -> None:
-    """Sample reads at ttl 0 and with the cache. What the server takes is the time in which the client does nothing."""
+    """Sample reads at ttl 0 and with the cache. The rest of the time belongs to the server."""
     bench.vault.put(PATH, DATA)
     count = 20 if bench.once else 5000
     seen: collections.Counter[str] = collections.Counter()

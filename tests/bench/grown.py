@@ -1,4 +1,4 @@
-"""One measurement of growth in a process of its own, which prints its time and its peak of memory as JSON.
+"""One measurement of growth in a separate process, which prints its time and its peak of memory as JSON.
 
     python -m bench.grown KIND COUNT
 

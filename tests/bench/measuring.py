@@ -43,7 +43,7 @@ class Placement:
     """The cores of servers and clients: the first core for the client, the others for the servers.
 
     Attributes:
-        separates: False with a single core, or where a process cannot choose its cores.
+        separates: False with a single core, or if a process cannot choose its cores.
     """
 
     def __init__(self) -> None:
@@ -80,7 +80,7 @@ class Bench:
     Attributes:
         folder: for files of the benchmarks, removed at the end.
         placement: the cores.
-        results: what was measured, ready for JSON. `pairs` has the seconds of each turn, by name, placement and
+        results: the measurements, ready for JSON. `pairs` has the seconds of each turn, by name, placement and
             contender. `growth` has rows of `n`, `seconds` and `mib`.
     """
 
@@ -128,7 +128,7 @@ class Bench:
         """
         measured: dict[str, Any] = {"count": count}
         if not self.once:
-            for turn in turns.values():  # what is compiled, imported or connected at first
+            for turn in turns.values():  # the first turn compiles, imports and connects
                 turn()
         if self.placement.separates:
             with self.placement.pinned():
@@ -156,7 +156,7 @@ class Bench:
 
         Args:
             name: key of the results.
-            measure: takes the number; returns `seconds`, and `mib` where the peak of the memory is known.
+            measure: takes the number; returns `seconds`, and `mib` if the peak of the memory is known.
             most: the largest number.
             first: the smallest number.
             factor: from one number to the next.
@@ -170,7 +170,7 @@ class Bench:
         self.results["growth"][name] = rows
 
     def grown(self, number: int, kind: str, **settings: str) -> dict[str, float]:
-        """Return what a new process measures: `tests/bench/grown.py` with these settings."""
+        """Return the measurement of a new process: `tests/bench/grown.py` with these settings."""
         environment = {**clean_environment(), "STRONGROOM_TIMEOUT": "1h", **settings}
         environment["PYTHONPATH"] = str(Path(__file__).parents[1])
         command = [sys.executable, "-m", "bench.grown", kind, str(number)]

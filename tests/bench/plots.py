@@ -38,7 +38,7 @@ class Chart(NamedTuple):
         name: the name in the results, and of the picture's file.
         title: the heading of its section. `{count}` is the number of operations of a turn.
         unit: the contender whose time counts as 1.
-        operation: what one of the times is for.
+        operation: the operation that a time in the table is for.
         own: what makes a label one of Strongroom's.
     """
 
@@ -66,7 +66,7 @@ CHARTS: Final = (
 
 
 class Aim(NamedTuple):
-    """The most that a ratio of two contenders may be. `placement` is where it counts."""
+    """The most that a ratio of two contenders may be. It counts with this placement."""
 
     chart: str
     contender: str
@@ -133,7 +133,7 @@ PLOTS: Final = (
 
 
 class Results:
-    """What was measured, and what follows from it."""
+    """The measurements, and figures that follow from them."""
 
     def __init__(self, results: Mapping[str, Any]) -> None:
         self.machine: Mapping[str, Any] = results["machine"]
@@ -144,14 +144,14 @@ class Results:
         self.pairs: Mapping[str, Any] = results["pairs"]
 
     def placement(self, chart: str) -> str:
-        """Return where the figures of a chart were measured: on separate cores, unless the machine has only one."""
+        """Return the placement of a chart's figures: on separate cores, unless the machine has only one."""
         return "pinned" if "pinned" in self.pairs[chart] else "unpinned"
 
     def title(self, chart: Chart) -> str:
         return chart.title.format(count=self.pairs[chart.name]["count"])
 
     def turns(self, chart: str) -> dict[str, list[float]]:
-        """Return the seconds of each turn by contender, where the figures of the chart were measured."""
+        """Return the seconds of each turn by contender, with the placement of the chart's figures."""
         turns: dict[str, list[float]] = self.pairs[chart][self.placement(chart)]
         return turns
 
@@ -177,7 +177,7 @@ def main(measured: Path, docs: Path) -> None:
             (docs / "images" / f"bench-{chart.name}-{theme}.svg").write_text(bars(chart, results, theme), "utf-8")
         for plot in grown:
             (docs / "images" / f"bench-{plot.name}-{theme}.svg").write_text(lines(plot, results, theme), "utf-8")
-    sections = [*machine(results), *aims(results), *where_it_goes(results)]
+    sections = [*machine(results), *aims(results), *cold_parts(results)]
     for chart in drawn:
         sections += compared(chart, results)
     sections += growth(grown, results)
@@ -232,11 +232,11 @@ def aims(results: Results) -> list[str]:
         "",
     ]
     reasons = [f"- **{', '.join(where)}**: {reason}" for reason, where in missed.items()]
-    return [*text, "Where the time goes if an aim is missed:", "", *reasons, ""] if reasons else text
+    return [*text, "The reasons of missed aims:", "", *reasons, ""] if reasons else text
 
 
 def explained(chart: str, results: Results) -> str:
-    """Return where the time goes that an aim does not leave."""
+    """Return the reason of a missed aim."""
 
     def took(contender: str, chart: str = chart) -> str:
         return duration(results.seconds(chart, contender))
@@ -267,7 +267,7 @@ def explained(chart: str, results: Results) -> str:
         )
     if chart == "disk":
         return (
-            f"a cold cache encrypts and writes what it reads, which makes {took('disk cache, cold')} of"
+            f"a cold cache encrypts and writes each secret, which makes {took('disk cache, cold')} of"
             f" {took('no disk cache')}. A warm one takes {took('disk cache, warm')}: it opens a database and decrypts."
         )
     return ""
@@ -285,14 +285,14 @@ def profiled(results: Results) -> Iterator[tuple[str, float]]:
     yield from sorted(parts.items(), key=lambda row: -row[1])
 
 
-def where_it_goes(results: Results) -> list[str]:
+def cold_parts(results: Results) -> list[str]:
     """Return the profile of a cold read."""
     if not results.profile:
         return []
     wall, processor = results.profile["wall"], results.profile["processor"]
     rows = [f"| {name} | {seconds * 1e6:.0f} | {seconds / wall:.0%} |" for name, seconds in profiled(results)]
     return [
-        "## Where the time of a cold read goes",
+        "## The parts of a cold read",
         "",
         f"A read at ttl 0 takes {duration(wall)}, of which the client works for {duration(processor)}, and waits for",
         "the server in the rest. A timer looked at the stack every 200 µs; each look counts for the innermost part.",
@@ -348,7 +348,7 @@ def growth(plots: Sequence[Plot], results: Results) -> list[str]:
         "memory includes the interpreter. Its `timeout` is an hour, because it counts for a whole batch. Both scales",
         "are logarithmic, and a dashed line grows as the number does.",
         f"The slope is the steepest between two numbers of which the larger takes at least {TELLING['seconds']} s.",
-        f"It is 1 where the time grows as the number does, and `nox -s bench` fails above {STEEPEST}.",
+        f"It is 1 if the time grows as the number does, and `nox -s bench` fails above {STEEPEST}.",
         "",
     ]
     for plot in plots:

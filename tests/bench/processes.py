@@ -33,7 +33,7 @@ TRUE = ["--", "/bin/true"]
 
 
 def environment(bench: Bench) -> dict[str, str]:
-    """Compiled modules, as an installation has them: the first turn compiles what is not."""
+    """Compiled modules, as an installation has them: the first turn compiles the others."""
     folders = {"PYTHONPYCACHEPREFIX": str(bench.folder / "compiled"), "XDG_STATE_HOME": str(bench.folder)}
     variables = {**clean_environment(), **folders, "DATABASE_URL": "sqlite://"}
     variables.pop("PYTHONDONTWRITEBYTECODE", None)
