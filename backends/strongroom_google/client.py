@@ -20,7 +20,7 @@ from strongroom.errors import (
 from strongroom.store import fails_fast, in_daemon, remaining
 from strongroom.store.jitter import random_factor
 from strongroom.store.sdk_logging import silence_new_loggers, silenced_logs
-from strongroom_google.errors import may_have_been_executed, translate
+from strongroom_google.errors import UNSENT, may_have_been_executed, translate
 
 _OPTIONS = [
     ("grpc.max_receive_message_length", 16 << 20),
@@ -31,7 +31,6 @@ _OPTIONS = [
 _SDK = ("google", "grpc", "urllib3")
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 
-_TOKEN_FAILURES = frozenset({"DeadlineExceeded", "InternalServerError", "ServiceUnavailable"})
 _TRANSIENT = frozenset({"ResourceExhausted", "ServiceUnavailable"})
 
 _inherited: list[object] = []
@@ -152,7 +151,7 @@ class Client:
 
     def _failure(self, error: Exception, method: str, path: str | None, *, changes: bool) -> StrongroomError:
         token_failure = getattr(self._connection.tokens, "failure", None)
-        if token_failure is not None and type(error).__name__ in _TOKEN_FAILURES:
+        if token_failure is not None and UNSENT in str(error):
             return _about(translate(token_failure, path), path)
         failure = _about(translate(error, path), path)
         if isinstance(failure, PermissionDeniedError):

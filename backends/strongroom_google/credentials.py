@@ -14,7 +14,7 @@ from google.auth.transport.requests import Request
 
 from strongroom.errors import StoreUnavailableError
 from strongroom.store.sdk_logging import silenced_logs
-from strongroom_google.errors import LOGIN
+from strongroom_google.errors import LOGIN, UNSENT
 
 LIMIT = 5.0
 """Seconds that a request for a token may wait, where Google's SDK waits for 120."""
@@ -47,11 +47,15 @@ class _BoundedRequest(Request):
         raise StoreUnavailableError(reason=reason, hint=f"Try again. {LOGIN}, if this machine is not at Google")
 
 
+class NoTokenError(Exception):
+    """No token could be fetched, so nothing was sent."""
+
+
 class Tokens(AuthMetadataPlugin):
     """The tokens of a channel, which gRPC fetches in a thread of its own.
 
     Attributes:
-        failure: why the last token could not be fetched. gRPC itself reports any such failure as an outage.
+        failure: why the last token could not be fetched. gRPC reports it as an outage, with `UNSENT` in its message.
     """
 
     failure: Exception | None = None
@@ -62,7 +66,7 @@ class Tokens(AuthMetadataPlugin):
                 super().__call__(context, callback)  # type: ignore[no-untyped-call]  # as above
         except Exception as error:  # noqa: BLE001  # the call reports it
             self.failure = error
-            callback((), error)
+            callback((), NoTokenError(UNSENT))
         else:
             self.failure = None
 

@@ -14,6 +14,9 @@ from strongroom.errors import (
     StrongroomError,
 )
 
+UNSENT = "strongroom has no token for this call"
+"""The text by which a call is known that was not sent for want of a token."""
+
 LOGIN = "Run `gcloud auth application-default login`, or check the service account and its key"
 _GRANT = (
     "Grant a role with this right on the secret or the project, such as roles/secretmanager.secretAccessor for reads. "
@@ -53,7 +56,7 @@ _KINDS: dict[str, tuple[type[StoreError], str, str]] = {
 }
 """Classes of `google.api_core.exceptions` with the class, the reason and the hint of the error that they become."""
 
-_UNSENT = frozenset({"ResourceExhausted", "MethodNotImplemented"})
+_NOT_EXECUTED = frozenset({"ResourceExhausted", "MethodNotImplemented"})
 
 
 class RefusedError(StoreError):
@@ -99,7 +102,7 @@ def _refusal(error: Any, kind: str, path: str | None) -> StoreError:
 
 def may_have_been_executed(error: Exception) -> bool:
     """Return False if Google refused the request before it executed it."""
-    return type(error).__name__ not in _UNSENT
+    return type(error).__name__ not in _NOT_EXECUTED
 
 
 def misconfigured(option: str, what: str) -> ConfigurationError:

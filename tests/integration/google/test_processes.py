@@ -53,12 +53,22 @@ store = open_google(project="demo", endpoint_url=sys.argv[1])
 """
 
 
-def run(program, url):
-    """The output of a separate program: a fork of this process would have the fake's threads of gRPC."""
+def run(program, url, *, go_on=None):
+    """The output of a separate program: a fork of this process would have the fake's threads of gRPC.
+
+    Args:
+        program: what it does after it has opened `store`.
+        url: the address of the service.
+        go_on: called while it runs; then it reads a line.
+    """
     command = [sys.executable, "-c", PROGRAM + program, url, str(Path(__file__).parents[2])]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+        if go_on is not None:
+            go_on()
+        output, errors = process.communicate("\n", timeout=100)
+    assert process.returncode == 0, errors
+    return output
 
 
 def test_child_of_a_fork_makes_its_own_connection(google):
@@ -79,7 +89,7 @@ def test_child_of_a_fork_during_a_call_makes_its_own_connection(google):
     google.put("app", b"one")
     google.hang("AccessSecretVersion", times=1)
     program = """
-import threading, time
+import threading
 from strongroom.store import time_limit
 from strongroom.errors import StoreUnavailableError
 
@@ -90,12 +100,12 @@ def hang():
 
 thread = threading.Thread(target=hang)
 thread.start()
-time.sleep(0.5)
+input()
 print(forked(lambda: store.read("app").data["value"]))
 thread.join()
 print(store.read("app").data["value"])
 """
-    assert run(program, google.url) == "one\none\n"
+    assert run(program, google.url, go_on=lambda: google.wait_for("AccessSecretVersion")) == "one\none\n"
 
 
 def test_hung_call_does_not_keep_the_process():

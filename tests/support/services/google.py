@@ -82,6 +82,7 @@ class FakeSecretManager:
         self._region = region
         self._credentials = credentials
         self._lock = threading.Lock()
+        self._called = threading.Condition(self._lock)
         self._entries: dict[str, dict[str, Entry]] = {}
         self._faults: list[tuple[str, Callable[[Any], None], list[int]]] = []
         self._released = threading.Event()
@@ -121,6 +122,11 @@ class FakeSecretManager:
     def asked(self) -> list[str]:
         """The methods that were called, in order."""
         return [method for method, _ in self.requests]
+
+    def wait_for(self, method: str) -> None:
+        """Wait until the method is called."""
+        with self._called:
+            assert self._called.wait_for(lambda: method in self.asked, 60)
 
     def put(self, name: str, *payloads: bytes, project: str = "demo", region: str = "", **fields: Any) -> Entry:
         """Have a secret of this name with these versions, as another program of Google's would leave it."""
@@ -191,8 +197,9 @@ class FakeSecretManager:
         operation = getattr(self, "_" + re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower())
 
         def handle(request: Any, context: grpc.ServicerContext) -> Any:
-            with self._lock:
+            with self._called:
                 self.requests.append((name, request))
+                self._called.notify_all()
             try:
                 self._authenticate(context)
                 faults = [(fault, damages) for fault, damages in self._due(name)]
