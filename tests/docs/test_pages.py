@@ -10,6 +10,7 @@ import pytest
 
 from support.programs import require
 from support.scenarios import page_blocks, pages
+from support.services.azure import Vault
 
 PAGES = [pages.README, *pages.pages()]
 
@@ -18,6 +19,7 @@ NEEDS = {
     "aws",
     "etcd",
     "google",
+    "azure",
     "pass",
     "terminal",
     "guides",
@@ -29,11 +31,11 @@ NEEDS = {
 """Possible needs of a page's blocks, which a comment on the page lists: `<!-- needs: server -->`.
 
 `server` is for a reader with VAULT_ADDR and VAULT_TOKEN set, and with PGHOST, PGPORT and PGPASSWORD if the page names
-them; `aws` for one with credentials of AWS; `google` for one with a project at Google; `etcd` for one with
-ETCDCTL_ENDPOINTS set; `pass` for one with a password store. `terminal` is for the one page that starts its server
-itself. tests/guides runs the pages that need `guides`, which take seconds: with `server` on a server of the tests, with
-`docker` or `systemd` on a real one of the tests, and without it on the servers that the page starts. `nox -s airflow`
-runs those that need `airflow`.
+them; `aws` for one with credentials of AWS; `google` for one with a project at Google; `azure` for one with a vault at
+Azure; `etcd` for one with ETCDCTL_ENDPOINTS set; `pass` for one with a password store. `terminal` is for the one page
+that starts its server itself. tests/guides runs the pages that need `guides`, which take seconds: with `server` on a
+server of the tests, with `docker` or `systemd` on a real one of the tests, and without it on the servers that the page
+starts. `nox -s airflow` runs those that need `airflow`.
 """
 
 
@@ -105,6 +107,14 @@ def test_the_blocks_of_a_page_run_on_etcd(page, etcd, monkeypatch):
 def test_the_blocks_of_a_page_run_on_google(page, secret_manager, monkeypatch):
     """As for a reader with a project and credentials."""
     monkeypatch.setenv("STRONGROOM_STORES_GOOGLE_ENDPOINT_URL", secret_manager.url)
+    page_blocks.run_page(page)
+
+
+@pytest.mark.usefixtures("reader")
+@pytest.mark.parametrize("page", pages.that_need("azure"), ids=pages.name_of)
+def test_the_blocks_of_a_page_run_on_azure(page, azure):
+    """As for a reader whose SDK finds an identity, and who has this vault."""
+    azure.vaults["billing-prod"] = Vault()
     page_blocks.run_page(page)
 
 
