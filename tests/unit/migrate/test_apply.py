@@ -37,6 +37,7 @@ from strongroom.migrate import (
 )
 from strongroom.migrate._execution import transfer
 from strongroom.migrate._ledger import runs as ledger_runs
+from strongroom.migrate._plans.comparison import decide
 from strongroom.migrate._plans.document import plan_lines
 from strongroom.migrate.report import progress_counter
 from strongroom.migrate.spi import MigrationOutcome
@@ -452,6 +453,21 @@ class Failing(MemoryStore):
             raise PermissionDeniedError(path)
         self.count += 1
         return super().write(path, data)
+
+
+def test_a_step_that_adds_nothing_to_the_journal_does_not_read_it_to_record_progress(home, monkeypatch):
+    stores = {"s": MemoryStore(), "t": MemoryStore()}
+    stores["s"].write("a", {"k": 1})
+    apply(plan("s", "t", stores=stores, state_folder=home), stores=stores, state_folder=home)
+    monkeypatch.setattr("strongroom.migrate._ledger.runs.progress_in", None)
+    verify(stores=stores, state_folder=home)
+    assert [run.progress().done for run in runs(home)] == [1]
+
+
+def test_a_secret_that_is_new_to_the_target_is_not_compared_with_it(monkeypatch):
+    monkeypatch.setattr("strongroom.migrate._plans.comparison.changes", None)
+    secret = Secret("a", {"k": 1})
+    assert decide(secret, None, OnConflict.FAIL, changed=False).data is secret.data
 
 
 @pytest.mark.parametrize("k", [0, 1, 7, 49])

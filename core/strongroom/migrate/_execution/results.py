@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from strongroom.errors import MigrationError, StoreError, StrongroomError
-from strongroom.events import Event, EventKind, emit, emit_to_auditors
+from strongroom.events import Event, EventKind, emit, emit_to_auditors, is_listening
 from strongroom.migrate._execution.parallel import Retries
 from strongroom.migrate._ledger.runs import OpenRun
 from strongroom.migrate.report import ItemResult, ItemState, MigrationAction, OnProgress, Report, progress_counter
@@ -58,6 +58,8 @@ class Results:
         self._advance()
         now = time.monotonic()
         seconds = now - self._begun.pop(index, now)
+        if not is_listening():
+            return
         store, path = (result.source, result.source_path) if self._deletes else (self._plan.target, result.path)
         step, name = self._action.value, "" if error is None else type(error).__name__
         emit(Event(EventKind.MIGRATION, store, path, seconds=seconds, step=step, outcome=state.value, error=name))

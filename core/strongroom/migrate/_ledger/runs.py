@@ -82,14 +82,20 @@ class Run:
 
     def progress(self) -> RunProgress:
         """Return how far it is: as its last step recorded it, or from the journal if a step was killed since."""
+        return self._kept_progress() or progress_in(self.journal)
+
+    def _kept_progress(self) -> RunProgress | None:
+        """Return how far it is as its last step recorded it; None if the journal has grown since."""
         with suppress(OSError, ValueError, KeyError, TypeError):
             document = json.loads(private_file.read(self.folder / _PROGRESS))
             if document["size"] == self.journal.stat().st_size:
                 return RunProgress(*(document[name] for name in RunProgress._fields))
-        return progress_in(self.journal)
+        return None
 
     def keep_progress(self) -> None:
         """Store how far it is, so that nobody has to read the whole journal for it."""
+        if self._kept_progress() is not None:
+            return
         with suppress(OSError):
             document = {"size": self.journal.stat().st_size, **progress_in(self.journal)._asdict()}
             private_file.replace(self.folder / _PROGRESS, json.dumps(document).encode())

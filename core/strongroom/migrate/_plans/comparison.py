@@ -103,8 +103,12 @@ def target_changed(item: PlannedItem, source: Secret, target: Secret | None, *, 
     return {key.name: key.state for key in item.keys} != {name: _KEY_STATES[change] for name, change in found}
 
 
-def decide(source: Secret, target: Secret | None, on_conflict: OnConflict, *, changed: bool) -> Decision:
+def decide(  # noqa: PLR0911  # one return for each decision
+    source: Secret, target: Secret | None, on_conflict: OnConflict, *, changed: bool
+) -> Decision:
     """Decide what to do with a secret. `changed` is `target_changed`."""
+    if target is None and not changed:
+        return Decision(Do.WRITE, data=source.data)
     there: Mapping[str, Value] = {} if target is None else target.data
     found = set(changes(there, source.data).values())
     if target is not None and not found & {KeyChange.ADDED, KeyChange.CHANGED}:

@@ -212,7 +212,7 @@ class Planner:
             return self._impossible(item, error)
         if there is not None and writes_data and not self._backup and (fault := self._irreversible(item)):
             return replace(item, state=PlannedState.IMPOSSIBLE, reason=fault, labels=())
-        return replace(item, reason="; ".join(reasons))
+        return replace(item, reason="; ".join(reasons)) if reasons else item
 
     def _impossible(self, item: PlannedItem, error: StoreError, what: str = "") -> PlannedItem:
         """Return an item that cannot be migrated, or raise the error if the selection names each secret."""
