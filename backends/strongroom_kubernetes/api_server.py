@@ -162,7 +162,7 @@ def _exchange(
     seconds: float,
     changes: bool,
 ) -> tuple[int, Value] | StoreError:
-    """Return the status and the parsed body of the reply, or the error if there is no reply.
+    """Return the status and the parsed body of the reply, or the error without a reply.
 
     It raises nothing: this frame holds the token, the reply, and exceptions that quote it.
     """
@@ -200,7 +200,7 @@ def _connect(kubeconfig: Path | None, context: str | None) -> _Connection:
     """Return a client for the kubeconfig or the service account.
 
     Raises:
-        ConfigurationError: there is none, or it cannot be read.
+        ConfigurationError: neither can be read.
     """
     from kubernetes import client, config
 
@@ -223,7 +223,11 @@ def _connect(kubeconfig: Path | None, context: str | None) -> _Connection:
     except Exception as error:  # noqa: BLE001  # YAML's text may quote a credential
         fault = type(error).__name__
     if fault:
-        what = f"the kubeconfig {files} cannot be used" if given else "there is no kubeconfig and no service account"
+        what = (
+            f"the kubeconfig {files} cannot be used"
+            if given
+            else "neither a kubeconfig nor a service account was found"
+        )
         raise ConfigurationError(f"{what} ({fault}). Check the options `kubeconfig` and `context`, and KUBECONFIG")
     settings.retries = False  # a repeated write would meet its own first attempt
     return _Connection(client.ApiClient(settings), namespace or "default")

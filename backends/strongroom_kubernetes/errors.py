@@ -27,7 +27,7 @@ class ExpiredListError(StoreError):
 
 _KINDS: Mapping[int, tuple[type[StoreError], str, str]] = {
     401: (AuthenticationError, "the API server does not accept the credentials", _LOGIN),
-    403: (PermissionDeniedError, "HTTP 403", "Grant it with a Role: `kubectl auth can-i --list` shows what is granted"),
+    403: (PermissionDeniedError, "HTTP 403", "Grant it with a Role: `kubectl auth can-i --list` lists its rights"),
     409: (ConflictError, "another writer has changed it", ""),
     410: (ExpiredListError, "the list has expired", "Try again"),
     413: (SecretTooLargeError, "Kubernetes does not accept a request of this size", ""),
@@ -46,7 +46,7 @@ def refusal(status: int, reply: Any, path: str | None, *, changes: bool) -> Stor
 
     Args:
         status: the HTTP status.
-        reply: the parsed body: the API server sends an object of the kind Status, a proxy something else.
+        reply: the parsed body: an object of the kind Status, unless a proxy has sent it.
         path: the path of the secret.
         changes: the request writes. A server that failed may have written all the same.
     """
@@ -83,5 +83,5 @@ def failure(error: Exception, path: str | None, *, changes: bool) -> StoreError:
 
 
 def malformed(path: str | None) -> StoreUnavailableError:
-    """Return the error for a reply that is none of the API server's."""
+    """Return the error for a reply of another server."""
     return StoreUnavailableError(path, "the reply is not that of an API server of Kubernetes", hint=_REACH)

@@ -20,6 +20,7 @@ NEEDS = {
     "etcd",
     "google",
     "azure",
+    "kubernetes",
     "pass",
     "terminal",
     "guides",
@@ -32,10 +33,10 @@ NEEDS = {
 
 `server` is for a reader with VAULT_ADDR and VAULT_TOKEN set, and with PGHOST, PGPORT and PGPASSWORD if the page names
 them; `aws` for one with credentials of AWS; `google` for one with a project at Google; `azure` for one with a vault at
-Azure; `etcd` for one with ETCDCTL_ENDPOINTS set; `pass` for one with a password store. `terminal` is for the one page
-that starts its server itself. tests/guides runs the pages that need `guides`, which take seconds: with `server` on a
-server of the tests, with `docker` or `systemd` on a real one of the tests, and without it on the servers that the page
-starts. `nox -s airflow` runs those that need `airflow`.
+Azure; `kubernetes` for one whose kubectl finds a cluster; `etcd` for one with ETCDCTL_ENDPOINTS set; `pass` for one
+with a password store. `terminal` is for the one page that starts its server itself. tests/guides runs the pages that
+need `guides`, which take seconds: with `server` on a server of the tests, with `docker` or `systemd` on a real one of
+the tests, and without it on the servers that the page starts. `nox -s airflow` runs those that need `airflow`.
 """
 
 
@@ -115,6 +116,16 @@ def test_the_blocks_of_a_page_run_on_google(page, secret_manager, monkeypatch):
 def test_the_blocks_of_a_page_run_on_azure(page, azure):
     """As for a reader whose SDK finds an identity, and who has this vault."""
     azure.vaults["billing-prod"] = Vault()
+    page_blocks.run_page(page)
+
+
+@pytest.mark.usefixtures("reader")
+@pytest.mark.parametrize("page", pages.that_need("kubernetes"), ids=pages.name_of)
+def test_the_blocks_of_a_page_run_on_kubernetes(page, kubernetes_api, monkeypatch):
+    """As for a reader whose kubectl finds a cluster with the namespace `billing`."""
+    require("kubectl")
+    monkeypatch.setenv("KUBECONFIG", str(kubernetes_api.kubeconfig(Path.home() / "kubeconfig")))
+    kubernetes_api.add_namespace("billing")
     page_blocks.run_page(page)
 
 

@@ -43,6 +43,7 @@ CHECKED = {
         "# /etc/cron.d/": "test_cron_takes_the_lines",
         "# rotation.yaml": KUBERNETES,
     },
+    "how-to/stores/kubernetes-api.md": {"# role.yaml": "test_the_role_of_the_page_is_enough_to_read"},
     "reference/command-line/diagnose.md": {"command:": OURS},
     "reference/command-line/run-and-export.md": {"- run:": OURS},
     "reference/errors.md": {"StrongroomError": "test_the_tree_of_errors_is_that_of_the_code"},

@@ -83,7 +83,7 @@ class TestSecrets(KubernetesContract):
 
     @pytest.fixture
     def foreign(self, kubernetes_api, namespace, store):
-        """A Secret whose annotation of types is none that Strongroom writes."""
+        """A Secret with an annotation of types that Strongroom does not write."""
         store.write(PATH, secret_data())
         annotations = {PATH_ANNOTATION: "contract/foreign", TYPES: json.dumps({"key": "float"})}
         kubernetes_api.put(

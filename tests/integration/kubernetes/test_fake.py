@@ -30,7 +30,7 @@ def environment(cluster):
 
 @pytest.fixture
 def kubectl(environment):
-    """A function that runs kubectl, and returns its exit code and what it printed."""
+    """A function that runs kubectl, and returns its exit code and its output."""
 
     def kubectl(*arguments, given=None):
         output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}

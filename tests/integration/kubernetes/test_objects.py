@@ -1,16 +1,19 @@
-"""What the stores read, write and leave alone, on the API server that kubectl works with."""
+"""Reads and writes of the stores, and the fields that they leave alone, on the API server that kubectl works with."""
 
 import base64
 import json
 from datetime import UTC, datetime
+from itertools import product
 
 import pytest
+import yaml
 
 from strongroom.errors import (
     CheckState,
     ConflictError,
     InvalidDataError,
     InvalidPathError,
+    PermissionDeniedError,
     SecretNotFoundError,
     SecretTooLargeError,
     StoreError,
@@ -19,6 +22,7 @@ from strongroom.kubernetes_data import name_of
 from strongroom.store.deadline import require_paths
 from strongroom_kubernetes import api_server
 from strongroom_kubernetes.plugin import open_kubernetes_api
+from support.scenarios import pages
 
 
 def decoded(secret):
@@ -104,7 +108,7 @@ def test_a_type_keeps_its_required_keys(cluster):
 
 
 def test_an_immutable_secret_is_a_conflict(cluster):
-    """The plan of a migration says so, too. A delete works."""
+    """`vet` reports it for the plan of a migration, too. A delete works."""
     cluster.put("held", {"key": b"v"}, immutable=True)
     store = cluster.open()
     for operation in (store.write, store.vet):
@@ -272,6 +276,21 @@ def test_a_probe_reports_what_the_role_lacks(cluster):
         health = store.probe()
     assert (health.ok, health.detail) == (False, "database/connection may not be read")
     assert name_of("database/connection") in health.checks[-1].hint
+
+
+def test_the_role_of_the_page_is_enough_to_read(cluster):
+    """It names two Secrets, and has no right to list."""
+    [shown] = [block for block in pages.blocks(pages.page("kubernetes-api.md"), "yaml") if block.startswith("# role")]
+    [rule] = yaml.safe_load(shown)["rules"]
+    rights = product(rule["verbs"], rule["resources"], rule["resourceNames"])
+    cluster.api.rights["billing"] = [f"{verb} {resource}/{name}" for verb, resource, name in rights]
+    cluster.put("database", {"key": b"v"})
+    cluster.put("other", {"key": b"v"})
+    store = cluster.open(token="billing")
+    assert store.read("database").data == {"key": "v"}
+    for denied in (lambda: store.read("other"), lambda: list(store.walk("")), lambda: store.write("database", {})):
+        with pytest.raises(PermissionDeniedError):
+            denied()
 
 
 def test_the_annotation_of_types_is_that_of_the_manifests(cluster):

@@ -81,7 +81,7 @@ class FakeKubernetes:
         rights: what each token may do, as patterns of `VERB RESOURCE/NAME`. `admin` may do everything.
         failures: the answers to the next requests: a status, bytes that are sent as they are, or 0 for the right one.
         requests: every request.
-        expire_lists: True if it has dropped the state of every list that goes on (410).
+        expire_lists: True if it has dropped the state of every unfinished list (410).
     """
 
     def __init__(self, folder: Path) -> None:
@@ -113,7 +113,7 @@ class FakeKubernetes:
     # --- for the tests ------------------------------------------------------------------------------------------------
 
     def calm(self) -> None:
-        """Forget the requests, and what a test has told it to do."""
+        """Forget the requests and the instructions of a test."""
         self.rights: dict[str, list[str]] = {"admin": ["* *"], "nobody": []}
         self.failures: list[int | bytes] = []
         self.requests: list[Request] = []
@@ -274,7 +274,7 @@ class FakeKubernetes:
     def _admitted(
         self, resource: str, namespace: str, body: Mapping[str, Any], before: Mapping[str, Any] | None
     ) -> dict[str, Any]:
-        """Return the object as it would be stored, or raise what the validation of Kubernetes would."""
+        """Return the object as it would be stored, or raise the refusal of Kubernetes."""
         new = copy.deepcopy(dict(body))
         kind = KINDS[resource]
         metadata = {name: value for name, value in new.get("metadata", {}).items() if value}
@@ -346,7 +346,7 @@ class _Server(ThreadingHTTPServer):
         self.fake = fake
         self.ended = False
         self._open: set[socket.socket] = set()
-        # Each connection shakes hands in a thread of its own, when it is first read.
+        # Each connection shakes hands in its own thread, when it is first read.
         self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
 
     def process_request(self, request: Any, client_address: Any) -> None:
