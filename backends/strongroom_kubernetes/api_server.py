@@ -223,11 +223,7 @@ def _connect(kubeconfig: Path | None, context: str | None) -> _Connection:
     except Exception as error:  # noqa: BLE001  # YAML's text may quote a credential
         fault = type(error).__name__
     if fault:
-        what = (
-            f"the kubeconfig {files} cannot be used"
-            if given
-            else "neither a kubeconfig nor a service account was found"
-        )
-        raise ConfigurationError(f"{what} ({fault}). Check the options `kubeconfig` and `context`, and KUBECONFIG")
+        found = f"The kubeconfig {files} cannot be used" if given else "There is neither a kubeconfig nor a pod's account"
+        raise ConfigurationError(f"{found} ({fault}). Check the options `kubeconfig` and `context`, and KUBECONFIG")
     settings.retries = False  # a repeated write would meet its own first attempt
     return _Connection(client.ApiClient(settings), namespace or "default")

@@ -27,7 +27,7 @@ class ExpiredListError(StoreError):
 
 _KINDS: Mapping[int, tuple[type[StoreError], str, str]] = {
     401: (AuthenticationError, "the API server does not accept the credentials", _LOGIN),
-    403: (PermissionDeniedError, "HTTP 403", "Grant it with a Role: `kubectl auth can-i --list` lists its rights"),
+    403: (PermissionDeniedError, "HTTP 403", "Grant it with a Role; `kubectl auth can-i --list` shows the rights"),
     409: (ConflictError, "another writer has changed it", ""),
     410: (ExpiredListError, "the list has expired", "Try again"),
     413: (SecretTooLargeError, "Kubernetes does not accept a request of this size", ""),

@@ -99,7 +99,7 @@ def test_each_exception_of_the_client_is_one_kind_of_error(error, kind, kind_of_
     ],
 )
 def test_what_is_no_api_server_is_an_outage(cluster, answer):
-    """The page of a load balancer does not confirm an absence, and a redirection is not followed: it would get the token."""
+    """A load balancer confirms no absence, and a redirection is not followed: it would get the token."""
     store = cluster.open()
     cluster.api.failures = [answer]
     with pytest.raises(StoreUnavailableError):
@@ -163,7 +163,7 @@ def test_a_kubeconfig_that_cannot_be_used_is_named(tmp_path, content):
 
 def test_without_a_kubeconfig_and_a_service_account_the_options_are_named():
     """Nothing is sent anywhere."""
-    with pytest.raises(ConfigurationError, match="neither a kubeconfig nor a service account"):
+    with pytest.raises(ConfigurationError, match="neither a kubeconfig nor a pod's account"):
         open_kubernetes_api()
 
 
