@@ -2,11 +2,14 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 from urllib.parse import quote
 
 import pytest
 
 from strongroom_vault.http.hvac_adapter import ApiRequest, requests
+from strongroom_vault.http.messages import Reply
+from strongroom_vault.store.kv2 import VaultKV2
 
 MOUNT = "team a/b"
 ODD = quote(MOUNT)
@@ -36,6 +39,28 @@ ODD = quote(MOUNT)
 def test_each_request_is_returned(build, method, target, content):
     """Paths are encoded once, arguments that were left out are not sent, and PUT is POST."""
     assert build(requests()) == ApiRequest(method, f"/v1/{target}", content)
+
+
+def test_hvac_makes_the_request_for_a_version_once(monkeypatch):
+    """Most secrets are read again."""
+    kv2, made, sent = requests().kv2, [], []
+    read = kv2.read_secret_version
+    monkeypatch.setattr(
+        kv2, "read_secret_version", lambda *args, **options: made.append(args[0]) or read(*args, **options)
+    )
+
+    def request(request):
+        sent.append(request.target)
+        return Reply(200, {}, b'{"data": {"data": {"k": "v"}, "metadata": {"version": 2}}}')
+
+    for mount in ("once", "twice"):
+        store = VaultKV2(SimpleNamespace(mount=mount, request=request), kv2, "below")
+        for _ in range(2):
+            assert store.read("app").data == {"k": "v"}
+            store.read_version("app", 2)
+    assert made == ["below/app"] * 4
+    targets = [f"/v1/{mount}/data/below/app" for mount in ("once", "twice")]
+    assert sent == [target + version for target in targets for version in ("", "?version=2") * 2]
 
 
 def test_null_is_a_value_of_a_version_1_secret():
