@@ -554,7 +554,7 @@ def test_cached_text_that_is_asked_for_as_str_is_read_like_text(
 
 
 def test_a_whole_cached_secret_is_read_past_the_chain(manager: SecretsManager, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each reader gets a secret of its own, with the types of the store."""
+    """Each reader gets a separate secret, with the types of the store."""
     stored = manager.get_secret("types")
     with monkeypatch.context() as patch:
         patch.setattr(Chain, "resolve", None)
