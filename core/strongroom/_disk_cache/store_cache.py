@@ -295,7 +295,7 @@ class StoreCache:
             self._forget([path or ""], every=path is None)
 
     def forget_denied(self, paths: Sequence[str]) -> None:
-        """Drop paths as `forget` does, but the entries of this identity alone: others may read the paths."""
+        """Drop the entries of this identity at these paths, for all processes: others may read the paths."""
         if paths:
             self._forget(paths, denied=True)
 

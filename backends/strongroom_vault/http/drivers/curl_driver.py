@@ -45,7 +45,7 @@ _K = TypeVar("_K")
 MAX_CONNECTIONS = 64
 """The largest number of connections to one address. Further requests wait for a free one, within their deadline.
 
-Batches have connections of their own, and keep this number of them between batches.
+Batches have separate connections, of which at most this number stay open between batches.
 """
 
 
