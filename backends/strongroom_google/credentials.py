@@ -80,8 +80,8 @@ def find_tokens() -> Tokens:
     """
     request = _BoundedRequest()
     # With scopes, the SDK would ask another service for the project of a federated identity.
-    credentials, _ = google.auth.default(request=request)
-    credentials = with_scopes_if_required(credentials, None, default_scopes=[_SCOPE])  # type: ignore[no-untyped-call]  # as above
+    found, _ = google.auth.default(request=request)
+    credentials: Any = with_scopes_if_required(found, None, default_scopes=[_SCOPE])  # type: ignore[no-untyped-call]  # as above
     if hasattr(credentials, "with_always_use_jwt_access"):
         credentials = credentials.with_always_use_jwt_access(always_use_jwt_access=True)  # it signs its tokens itself
     return Tokens(credentials, request, default_host=_HOST)  # type: ignore[no-untyped-call]  # as above
