@@ -227,7 +227,7 @@ def moto(lasting_moto) -> Moto:
 
 @pytest.fixture(scope="module")
 def secret_manager() -> Iterator[FakeSecretManager]:
-    """The fake of Google that the tests of a module share, each with projects of its own. It has threads of gRPC."""
+    """The fake of Google that the tests of a module share, each with separate projects. It has threads of gRPC."""
     from support.services.google import FakeSecretManager
 
     with FakeSecretManager() as fake:

@@ -75,7 +75,7 @@ def find_tokens() -> Tokens:
     """Find the credentials of this machine, as every client of Google does (Application Default Credentials).
 
     Raises:
-        google.auth.exceptions.GoogleAuthError: there are none, or their file is malformed.
+        google.auth.exceptions.GoogleAuthError: no credentials were found, or their file is malformed.
         StoreUnavailableError: the metadata server of a machine at Google did not answer.
     """
     request = _BoundedRequest()

@@ -20,6 +20,7 @@ HEAVY = {
     "urllib3",
     "boto3",
     "botocore",
+    "grpc",
     "stevedore",
     "click",
     "rich",

@@ -1,4 +1,4 @@
-"""A call ends in the time that it has, whatever the service does, and says if a write may have been made."""
+"""A call ends within its deadline even if the service hangs, and an error says if a write may have been made."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +29,7 @@ def operations(store):
 
 
 def each_ends_in_time(operations):
-    """All at a time, in threads of their own: the time of each is its own, too."""
+    """Run all at a time, each in a thread with a separate time."""
 
     def end(operation):
         began = time.monotonic()

@@ -1,4 +1,4 @@
-"""Forks, exits, logs: each process has a connection of its own, nothing keeps it, and no log has a value."""
+"""Forks, exits and logs: each process has its own connection, can always end, and logs no value."""
 
 import base64
 import logging
@@ -32,7 +32,7 @@ def clients(monkeypatch):
 
 
 def test_importing_the_plugin_loads_no_sdk():
-    """Not before a store is opened; then `pip install` is named where it is missing."""
+    """An opened store needs it, and names the missing module."""
     program = (
         "import sys, strongroom_google.plugin as opening\n"
         "assert not {'google', 'grpc', 'requests', 'urllib3'} & sys.modules.keys()\n"
@@ -57,7 +57,7 @@ def run(program, url, *, go_on=None):
     """The output of a separate program: a fork of this process would have the fake's threads of gRPC.
 
     Args:
-        program: what it does after it has opened `store`.
+        program: the lines after those that open `store`.
         url: the address of the service.
         go_on: called while it runs; then it reads a line.
     """
@@ -72,7 +72,7 @@ def run(program, url, *, go_on=None):
 
 
 def test_child_of_a_fork_makes_its_own_connection(google):
-    """Its parent goes on. Neither hangs, nor does the end of either."""
+    """Parent and child continue to read, and both end."""
     google.put("app", b"one")
     program = """
 store.read("app")
@@ -206,7 +206,7 @@ assert store.read("app").data["k"] == "canary-6f1d-value"
         assert PAYLOAD in shown(caplog.records)
 
     def test_no_token_is_logged(self, caplog, monkeypatch, tmp_path):
-        """Nor what it is exchanged for. gRPC fetches it in a thread, where the silence of a call does not reach."""
+        """gRPC fetches it in a separate thread, outside the silenced block of the call. Nor is its subject token."""
         with TokenServer() as server:
             monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(workload_identity(server.url, tmp_path)))
             tokens, given = find_tokens(), []

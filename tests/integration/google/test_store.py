@@ -121,7 +121,7 @@ class TestChecksums:
 
 
 class TestVersions:
-    """`latest` is the newest version in whatever state."""
+    """`latest` is the newest version, enabled or not."""
 
     @pytest.fixture
     def three(self, google):

@@ -151,7 +151,7 @@ class FakeSecretManager:
         self._faults.append((method, refuse, [times]))
 
     def deny(self, *methods: str) -> None:
-        """Deny these methods, as IAM does."""
+        """Deny these methods for the reason of IAM."""
         for method in methods or ("*",):
             self.fail(method, grpc.StatusCode.PERMISSION_DENIED, reason="IAM_PERMISSION_DENIED")
 
@@ -231,7 +231,7 @@ class FakeSecretManager:
 
     def _parent(self, parent: str) -> dict[str, Entry]:
         found = _PARENT.fullmatch(parent)
-        if found is None or found["region"] != self._region:  # each region has an endpoint of its own
+        if found is None or found["region"] != self._region:  # each region has a separate endpoint
             raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT)
         return self._entries.setdefault(parent, {})
 
@@ -383,7 +383,7 @@ def _check_labels(labels: Any) -> None:
 
 
 def _abort(context: grpc.ServicerContext, refused: RefusedError) -> None:
-    """End the call as Google does. The message quotes what a real one might quote, which nobody may show."""
+    """End the call with a status of Google. Its message quotes a value, which nobody may show."""
     from grpc_status import rpc_status
 
     details = []

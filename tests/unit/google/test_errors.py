@@ -31,7 +31,7 @@ EXPECTED = {
 
 @pytest.mark.parametrize("name", [name for name, kind in GRPC_ERRORS.items() if kind.grpc_status_code is not None])
 def test_status_code_has_a_class(name):
-    """What is not listed here is an outage."""
+    """A code that is not listed here is an outage."""
     translated = translate(GRPC_ERRORS[name]("canary"), "app")
     assert type(translated) is EXPECTED.get(name, StoreUnavailableError)
     assert "canary" not in f"{translated} {vars(translated)}"
