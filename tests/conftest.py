@@ -225,9 +225,9 @@ def moto(lasting_moto) -> Moto:
     return lasting_moto
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def secret_manager() -> Iterator[FakeSecretManager]:
-    """The fake of Google that the tests of a module share, each with separate projects. It has threads of gRPC."""
+    """A fake of Google. It has threads of gRPC in this process, so no later test that forks shares it."""
     from support.services.google import FakeSecretManager
 
     with FakeSecretManager() as fake:

@@ -22,6 +22,7 @@ from strongroom.migrate.endpoints import Endpoints
 from strongroom.migrate.variables import open_dotenv
 from strongroom.secret import Secret, same
 from support.scenarios.migrations import HARD, apply, plan, undo, verify
+from support.services.google import FakeSecretManager
 
 ODD_PATHS = {"with space", "%2e/percent", "unicode/ünïcode 🗝"}
 
@@ -71,6 +72,13 @@ def is_tested(origin, to):
 
 
 PAIRS = [(origin, to) for origin in CANNOT_HOLD for to in CANNOT_HOLD if is_tested(origin, to)]
+
+
+@pytest.fixture(scope="module")
+def secret_manager():
+    """The fake of Google with the sources of this module, each in a separate project."""
+    with FakeSecretManager() as fake:
+        yield fake
 
 
 @pytest.fixture(autouse=True)
