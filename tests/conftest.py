@@ -236,7 +236,7 @@ def secret_manager() -> Iterator[FakeSecretManager]:
 
 @pytest.fixture(scope="session")
 def lasting_azure(tmp_path_factory) -> Iterator[FakeAzure]:
-    """The Azure that all tests of a worker share. A test takes a vault of its own: `fresh_vault`."""
+    """The Azure that all tests of a worker share. A test takes a separate vault: `fresh_vault`."""
     from support.services.azure import FakeAzure
 
     service = FakeAzure(tmp_path_factory.mktemp("azure"))

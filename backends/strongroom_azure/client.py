@@ -83,7 +83,7 @@ def _credential(bounds: Mapping[str, Any]) -> DefaultAzureCredential | None:
 class _Transport(RequestsTransport):  # type: ignore[misc]  # the package loads the class late, as Any to mypy
     """Requests within `remaining()`, and none after it: its caller has left, and a late write would undo a newer one.
 
-    The SDK has a timeout for each socket operation alone, also for requests for a token.
+    The SDK's timeouts are for single socket operations.
     """
 
     def __init__(self) -> None:
@@ -110,7 +110,7 @@ class _Transport(RequestsTransport):  # type: ignore[misc]  # the package loads 
         try:
             reply = super().send(request, proxies=proxies, **options)
         except AzureError as error:
-            # A machine outside Azure has no endpoint to connect to, which is no outage.
+            # A machine outside Azure lacks this endpoint. That does not count as an outage.
             if not (is_probe and isinstance(error, ServiceRequestError)):
                 self.outage = True
             raise

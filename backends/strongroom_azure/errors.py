@@ -65,7 +65,7 @@ def translate(error: Exception, path: str | None, *, changes: bool, outage: bool
     """Translate an exception of the SDK.
 
     Args:
-        error: what the SDK raised.
+        error: the exception.
         path: the path of the secret.
         changes: the operation writes, so that a lost reply is a `WriteOutcomeUnknownError`.
         outage: a request of the call had no answer. A chain of credentials reports that as a refusal of them all.
@@ -96,7 +96,7 @@ def malformed(path: str | None) -> StoreUnavailableError:
 
 
 def _refusal(status: int, code: str, inner: str, path: str | None, *, changes: bool) -> StoreError:
-    """Return the error for a reply with this status. An unknown code is not repeated: it may be anything."""
+    """Return the error for a reply with this status. An unknown code is not repeated, since any server could choose it."""
     if status < 400:
         return WriteOutcomeUnknownError(path, "the reply is unreadable") if changes else malformed(path)
     if status >= 500:
@@ -122,7 +122,7 @@ def _denial(_code: str, inner: str, path: str | None) -> StoreError:
 
 
 def _absence(code: str, _inner: str, path: str | None) -> StoreError:
-    """Return the error for a 404, which is no absence of the secret if the vault is absent."""
+    """Return the error for a 404. The secret is absent only if the vault exists."""
     if code == "SecretNotFound":
         return SecretNotFoundError(path)
     reason = "there is no such vault" if code == "VaultNotFound" else "the server is not Key Vault (HTTP 404)"
@@ -142,7 +142,7 @@ def _throttling(_code: str, _inner: str, path: str | None) -> StoreError:
 
 
 def _codes(error: Any) -> tuple[str, str]:
-    """Return the code and the inner code of a reply, each empty if there is none."""
+    """Return the code and the inner code of a reply, or empty text for a missing one."""
     try:
         said = json.loads(error.response.text())["error"]
         inner = said.get("innererror") or said.get("innerError") or {}

@@ -2,7 +2,7 @@
 
 A slash is `--`, as in .NET's configuration, and every character that is not a small letter, a digit or a hyphen is
 `-xHEX-`, its code point. A hyphen stands for itself, unless it would be read as a part of one of these: it is `-x2d-`
-then. Other text that looks like an escape is no escape, so that each name has one path and each path has one name.
+then. An escape of another character is read literally, so that each name has one path and each path has one name.
 Names that are not paths, such as `--a`, cannot be read.
 """
 
@@ -67,7 +67,7 @@ def _is_literal(rest: str) -> bool:
 
 
 def _escaped(name: str, at: int) -> tuple[str, int] | None:
-    """Return the character of the escape at this place, and the end of the escape; None if there is none."""
+    """Return the character of the escape at this place, and the end of the escape, or None."""
     found = _ESCAPE.match(name, at)
     if found is None or (code := int(found[1], 16)) > 0x10FFFF:
         return None

@@ -51,7 +51,7 @@ _ALL = 1_000_000
 
 
 class Standing(NamedTuple):
-    """What a write finds: the form and the properties of the newest version, or None if there is none."""
+    """Form and properties of the newest version before a write; None for a new secret."""
 
     form: Form | None
     properties: SecretProperties | None
@@ -303,7 +303,7 @@ class KeyVaultStore:
         return found
 
     def _pages(self, path: str | None, pages: Iterator[Iterator[SecretProperties]]) -> Iterator[list[SecretProperties]]:
-        """Yield each page, requested within a call of its own."""
+        """Yield each page, and request it within a separate call."""
         while (page := self._client.call(path, lambda _: _next(pages))) is not None:
             yield page
 
@@ -343,7 +343,7 @@ class KeyVaultStore:
                 raise failure
 
     def _settle(self, path: str, state: str) -> bool:
-        """Recover a deleted secret, and wait until it can be written. Return False if there is no time for that.
+        """Recover a deleted secret, and wait until it can be written. Return False if the time is over.
 
         A write before the end of a recovery would not find the tags.
         """
@@ -357,7 +357,7 @@ class KeyVaultStore:
         return self._wait_for(path)
 
     def _wait_for(self, path: str) -> bool:
-        """Wait for the end of a recovery. Return False if there is no time for that."""
+        """Wait for the end of a recovery. Return False if the time is over."""
         while not self._is_recovered(path):
             if not _pause():
                 return False

@@ -23,7 +23,7 @@ from support.services.azure import CREDENTIALS, answered, lost, raw, silent
 
 
 def kind_of(operation):
-    """The class of the error, and what it says."""
+    """The class and the text of the error."""
     with pytest.raises(StoreError) as caught:
         operation()
     return type(caught.value), str(caught.value)

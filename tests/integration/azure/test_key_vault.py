@@ -1,4 +1,4 @@
-"""What a store of Key Vault does with names, values, tags, states and deleted secrets."""
+"""Names, values, tags, states and deleted secrets in a store of Key Vault."""
 
 import time
 from datetime import UTC, datetime
@@ -124,7 +124,7 @@ def test_labels_that_are_no_tags_are_refused_before_a_request(key_vault, labels)
 
 
 def test_disabled_version_is_denied_and_can_be_enabled(key_vault):
-    """A denial, since another store's value must not take the place of what an operator withdrew."""
+    """A denial, since another store's value must not replace a value that an operator withdrew."""
     first = key_vault.vault.put("app", "one")
     second = key_vault.vault.put("app", "two", enabled=False)
     store = key_vault.open()

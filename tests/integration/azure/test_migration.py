@@ -17,7 +17,7 @@ def home(tmp_path, monkeypatch):
 
 
 def test_vault_to_key_vault_and_back(key_vault, openbao, tmp_path):
-    """The plan names what cannot be held; all else arrives, with labels and forms, and an undo gives back what was."""
+    """The plan names what cannot be held; all else arrives, with labels and forms, and an undo restores the target."""
     mounts = [openbao.fresh_mount(version=2) for _ in range(2)]
     first, last = (
         GuardedStore(open_vault(url=openbao.url, token=openbao.token, mount=each), "vault") for each in mounts

@@ -1,4 +1,4 @@
-"""No value and no credential is in a message, an error or a record of any logger, whatever fails."""
+"""No value and no credential is in a message, an error or a record of any logger, also after a failure."""
 
 import json
 import logging
@@ -45,7 +45,7 @@ def quiet_log(caplog):
 
 
 def failure_of(operation):
-    """What it raises; None if the answer was good enough, which then shows nothing either."""
+    """The error; None if the answer was accepted, which then shows nothing either."""
     try:
         with time_limit(0.5):
             shown = repr(operation())
@@ -104,7 +104,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_failure_shows_nothing(key_vault, name):
-    """Not even before the guard drops the frames, and not to a server that reflects what it was sent."""
+    """Not even before the guard drops the frames, and not to a server that reflects its requests."""
     store = key_vault.open()
     store.write("app", check_data("app", DATA))
     ours = operations(store)

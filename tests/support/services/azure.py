@@ -372,7 +372,7 @@ class _Operations:
         return self._update(one, body) if operation == "update" else self._get(one)
 
     def _list(self, name: str) -> Any:
-        """The newest version of each secret, or all versions of one, which are none if there is no such secret."""
+        """The newest version of each secret, or all versions of one. An unknown secret has an empty list."""
         if not name:
             newest = [versions[-1] for _, versions in sorted(self._vault.secrets.items())]
             return self._page([self._item(each, versioned=False) for each in newest], "secrets")
