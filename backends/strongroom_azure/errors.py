@@ -96,7 +96,7 @@ def malformed(path: str | None) -> StoreUnavailableError:
 
 
 def _refusal(status: int, code: str, inner: str, path: str | None, *, changes: bool) -> StoreError:
-    """Return the error for a reply with this status. An unknown code is not repeated, since any server could choose it."""
+    """Return the error for a reply with this status. An unknown code is not repeated: any server may choose it."""
     if status < 400:
         return WriteOutcomeUnknownError(path, "the reply is unreadable") if changes else malformed(path)
     if status >= 500:
