@@ -214,16 +214,21 @@ def _connect(kubeconfig: Path | None, context: str | None) -> _Connection:
     try:
         if given:
             config.load_kube_config(files, context, settings, persist_config=False)
-            contexts, current = config.list_kube_config_contexts(files)
-            chosen = next(each for each in contexts if each["name"] == (context or current["name"]))
-            namespace = str(chosen["context"].get("namespace") or "")
+            namespace = _namespace_of(config.list_kube_config_contexts(files), context)
         else:
             config.load_incluster_config(settings)
             namespace = (SERVICE_ACCOUNT / "namespace").read_text("utf-8").strip()
     except Exception as error:  # noqa: BLE001  # YAML's text may quote a credential
         fault = type(error).__name__
     if fault:
-        found = f"The kubeconfig {files} cannot be used" if given else "There is neither a kubeconfig nor a pod's account"
+        found = f"The kubeconfig {files} cannot be used" if given else "There is neither a kubeconfig nor a pod's token"
         raise ConfigurationError(f"{found} ({fault}). Check the options `kubeconfig` and `context`, and KUBECONFIG")
     settings.retries = False  # a repeated write would meet its own first attempt
     return _Connection(client.ApiClient(settings), namespace or "default")
+
+
+def _namespace_of(listed: Any, context: str | None) -> str:
+    """Return the namespace of a context, or of the current one, from all contexts and the current one."""
+    contexts, current = listed
+    chosen = next(each for each in contexts if each["name"] == (context or current["name"]))
+    return str(chosen["context"].get("namespace") or "")

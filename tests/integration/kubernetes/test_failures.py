@@ -163,7 +163,7 @@ def test_a_kubeconfig_that_cannot_be_used_is_named(tmp_path, content):
 
 def test_without_a_kubeconfig_and_a_service_account_the_options_are_named():
     """Nothing is sent anywhere."""
-    with pytest.raises(ConfigurationError, match="neither a kubeconfig nor a pod's account"):
+    with pytest.raises(ConfigurationError, match="neither a kubeconfig nor a pod's token"):
         open_kubernetes_api()
 
 
