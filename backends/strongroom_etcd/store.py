@@ -20,7 +20,7 @@ from strongroom.errors import (
 )
 from strongroom.paths import entries_below
 from strongroom.secret import Secret, Value, Version
-from strongroom.store import Health, VersionInfo
+from strongroom.store import Health, Traits, VersionInfo
 from strongroom_etcd.content import fold, unfold
 from strongroom_etcd.gateway import Gateway
 
@@ -53,6 +53,8 @@ class EtcdStore:
         gateway: sends the requests.
         prefix: beginning of all keys.
     """
+
+    traits = Traits(disk_cache=True)
 
     def __init__(self, gateway: Gateway, prefix: str) -> None:
         self._gateway = gateway

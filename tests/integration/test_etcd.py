@@ -484,6 +484,22 @@ def test_watch_asks_for_revisions_and_reads_only_what_changed(connect, proxy, pr
     assert all(each["request_range"]["keys_only"] for look in looks for each in look["success"])
 
 
+def test_disk_cache_holds_its_answers_for_each_address_and_prefix(connect, proxy, prefix, monkeypatch, tmp_path):
+    connect().write("app", {"n": "1"})
+    monkeypatch.setenv("STRONGROOM_CACHE_DISK", "true")
+    monkeypatch.setenv("STRONGROOM_CACHE_FOLDER", str(tmp_path / "cache"))
+
+    def read(beginning):
+        stores = {"etcd": {"endpoints": [proxy.url], "prefix": beginning}}
+        with SecretsManager.from_config({"chain": ["etcd"], "stores": stores}) as manager:
+            return manager.get_secret("app", "n")
+
+    assert (read(prefix), read(prefix)) == ("1", "1")
+    assert len(proxy.requests) == 1
+    with pytest.raises(SecretNotFoundError):
+        read(f"{prefix}/other")
+
+
 def test_command_line_checks_writes_and_reports(etcd, prefix, capfd, closed_port):
     Path("strongroom.toml").write_text(
         f'chain = ["etcd"]\n[stores.etcd]\nendpoints = ["{etcd.url}", "http://127.0.0.1:{closed_port}"]\n'
