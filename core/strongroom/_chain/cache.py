@@ -194,7 +194,7 @@ class MemoryCache:
         return text
 
     def whole(self, path: str) -> SensitiveDict | None:
-        """Return the whole secret with its origin if it is current, or None. None too while something notes each read."""
+        """Return the whole secret with its origin if it is current, or None. None too while a log notes each read."""
         if auditors or _is_logged(_DEBUG):
             return None
         snapshot = self._secrets.snapshots.get(path)
