@@ -223,7 +223,7 @@ class Container:
         with self._opened(file) as database:
             database.execute(f"PRAGMA max_page_count = {self._most_pages}")
             if not _has_schema(database):
-                # No sync: an empty database that a crash of the machine damages is a miss. `forget` syncs the whole file.
+                # No sync: an empty database that a crash of the machine damages is a miss. `forget` syncs the file.
                 database.executescript(f"PRAGMA synchronous = OFF; BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
                 database.execute("PRAGMA synchronous = FULL")
             yield database
