@@ -169,9 +169,8 @@ class Link:
             timeout: the total time of the batch, and of each read by itself, in seconds.
         """
         started = time.monotonic()
-        bulk = dict.fromkeys(path for (path, _), request in requests.items() if self._has_bulk_read(path, request))
         with time_limit(timeout):
-            read = self.read_many(bulk) if len(bulk) > 1 else {}
+            read = self._read_ahead(requests)
         for (path, key), request in requests.items():
             found = read.get(path)
             if found is None or (isinstance(found, Reading) and self._missing_key_expired(found, request)):
@@ -183,14 +182,25 @@ class Link:
                 result = judged(path, self.name, found, request, started)
             yield (path, key), result
 
+    def _read_ahead(self, requests: Mapping[Place, ReadRequest]) -> dict[str, Reading | StrongroomError]:
+        """Return the result of `read_many` for the paths that the store reads in bulk, if there are several."""
+        paths = list(dict.fromkeys(path for path, _ in requests))
+        if len(paths) < 2:
+            return {}
+        try:
+            several = {path: None for (path, _), request in requests.items() if self._has_bulk_read(path, request)}
+        except StoreUnavailableError as error:
+            # Nobody waits for the same outage for each key.
+            return {path: error.copy(path=path) for path in paths if not self._is_on_disk(path)}
+        except StrongroomError:
+            return {}  # each query says why
+        return self.read_many(several) if len(several) > 1 else {}
+
     def _has_bulk_read(self, path: str, request: ReadRequest) -> bool:
         """Return True if the store reads many secrets at once, and would read this one whole for one of its keys."""
         if self._is_on_disk(path):
             return True
-        try:
-            store = self._opened(path)
-        except StrongroomError:
-            return False  # the query says why
+        store = self._opened(path)
         if "read_many" not in store.operations or not store.capabilities.isdisjoint({"local", "keyed"}):
             return False
         return request.allow_dynamic or not self.creates(path)

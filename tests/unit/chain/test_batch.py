@@ -495,3 +495,19 @@ def test_cached_secret_that_lacks_a_key_is_read_again_when_absences_expire(first
     outcomes = chain.resolve_keys([("a", "new"), ("b", "k")])
     assert [told(outcome)[1] for outcome in outcomes.values()] == ["added", "first b"]
     assert first.batches == [["a", "b"]]
+
+
+def test_keys_of_a_store_that_cannot_be_opened_wait_for_one_attempt() -> None:
+    """Each has the outage as the error of its own read, and the time of one call is enough for all."""
+    attempts: list[None] = []
+
+    def out() -> SecretStore:
+        attempts.append(None)
+        raise StoreUnavailableError(reason="connection refused")
+
+    places = [(f"p{n}", "k") for n in range(5)]
+    outcomes = Chain([link("first", out)]).resolve_keys(places)
+    assert len(attempts) == 1
+    assert {place: told(outcome) for place, outcome in outcomes.items()} == {
+        place: told(single(Chain([link("first", out)]), *place)) for place in places
+    }
