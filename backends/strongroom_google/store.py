@@ -14,6 +14,8 @@ from strongroom.errors import (
     SecretNotFoundError,
     SecretTooLargeError,
     StoreError,
+    StoreUnavailableError,
+    WriteOutcomeUnknownError,
 )
 from strongroom.paths import entries_below
 from strongroom.secret import Secret, Value, Version
@@ -278,7 +280,11 @@ class GoogleSecretManagerStore:
 
     def _add(self, path: str, name: str, payload: Mapping[str, Any]) -> Version:
         reply = self._client.call("add_secret_version", path, changes=True, parent=name, payload=payload)
-        return _numbered(reply, path)
+        try:
+            return _numbered(reply, path)
+        except StoreUnavailableError as error:
+            failure = error
+        raise WriteOutcomeUnknownError(path, failure.reason)
 
     def _form(self, path: str, data: Mapping[str, Value]) -> Form | None:
         """Return the form for the single key `value`."""

@@ -237,6 +237,11 @@ class TestWrites:
             store.write("app", {"k": "v"})
         assert google.asked == ["AddSecretVersion"]
 
+    def test_write_with_an_odd_reply_may_have_been_made(self, google, store):
+        google.put("app").secret.name = "canary"
+        with pytest.raises(WriteOutcomeUnknownError, match="not Secret Manager"):
+            store.write("app", {"k": "v"})
+
     def test_throttled_write_is_in_no_doubt_and_repeated(self, google, store):
         google.put("app", b"one")
         google.fail("AddSecretVersion", grpc.StatusCode.RESOURCE_EXHAUSTED, times=1)
