@@ -80,7 +80,7 @@ def test_a_value_of_the_environment_costs_the_command_line_no_more_than_it_needs
 
 
 def test_run_with_values_of_the_environment_imports_no_other_plugin(tmp_path, monkeypatch):
-    """Nor what its options alone need. The names of credentials stand in entry points."""
+    """The names of credentials stand in entry points, and the code of unused options is not loaded."""
     (tmp_path / "app.toml").write_text('chain = ["env"]\n[secrets]\nDB_HOST = "database/connection#host"\n')
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DB_HOST", "x")

@@ -435,7 +435,7 @@ def single(chain: Chain, path: str, key: str) -> Resolution | StrongroomError:
 def test_keys_of_a_batch_are_answered_as_single_keys_are(
     policy: dict[str, Any], first: BulkRemote, second: BulkRemote
 ) -> None:
-    """Each row of a configuration has the messages of its own read, and the stores are queried once."""
+    """Each row of a configuration has the messages of a single read, and the stores are queried once."""
     first.failures = {
         "out": StoreUnavailableError("out").copy(path_only=True),
         "denied": PermissionDeniedError("denied"),
@@ -498,7 +498,7 @@ def test_cached_secret_that_lacks_a_key_is_read_again_when_absences_expire(first
 
 
 def test_keys_of_a_store_that_cannot_be_opened_wait_for_one_attempt() -> None:
-    """Each has the outage as the error of its own read, and the time of one call is enough for all."""
+    """Each key has the error of a single read, and the time of one call is enough for all."""
     attempts: list[None] = []
 
     def out() -> SecretStore:

@@ -1,4 +1,4 @@
-"""The entry points of the group `strongroom.credential_variables` are what the options of the plugins say."""
+"""The entry points of the group `strongroom.credential_variables` agree with the options of the plugins."""
 
 import pytest
 

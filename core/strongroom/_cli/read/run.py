@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from strongroom._config import Config
     from strongroom.required_secrets import Requirement
 
-# What an option alone needs is imported where it is used: each command that is started waits for this module.
+# The code of single options is imported late: each command that is started waits for this module.
 
 
 def _read_action(ctx: click.Context, option: click.Parameter, text: str | None) -> Action | None:
