@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -42,7 +41,7 @@ class Client:
     """
 
     def __init__(self, url: str) -> None:
-        self._transport = _Transport()
+        self._transport = _Transport(urlsplit(url).hostname)
         bounds: dict[str, Any] = {"retry_total": 0, "transport": self._transport}
         with silenced_logs(*_SDK):
             credential = _credential(bounds)
@@ -59,12 +58,11 @@ class Client:
             operation: takes the SDK's client. It must return no iterator, which would send requests later.
             changes: the operation writes.
         """
-        self._transport.outage = False
         try:
             with silenced_logs(*_SDK):
                 return operation(self._sdk)
         except Exception as error:  # noqa: BLE001  # its frames hold values
-            failure = translate(error, path, changes=changes, outage=self._transport.outage)
+            failure = translate(error, path, changes=changes, outage=self._transport.login_outage)
         raise failure
 
     def close(self) -> None:
@@ -84,36 +82,33 @@ class _Transport(RequestsTransport):  # type: ignore[misc]  # the package loads 
     """Requests within `remaining()`, and none after it: its caller has left, and a late write would undo a newer one.
 
     The SDK's timeouts are for single socket operations.
+
+    Attributes:
+        login_outage: the last request for a token was not answered, or with a failure of the service. msal repeats the
+            failure for a minute without a request, and the SDK reports it as a refusal of all credentials.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, vault: str | None) -> None:
         super().__init__()
-        self._thread = threading.local()
-
-    @property
-    def outage(self) -> bool:
-        """Whether a service failed or did not answer a request of this thread since this was set to False."""
-        return getattr(self._thread, "outage", False)
-
-    @outage.setter
-    def outage(self, seen: bool) -> None:
-        self._thread.outage = seen
+        self._vault = vault
+        self.login_outage = False
 
     def send(self, request: Any, *, proxies: Any = None, **options: Any) -> Any:
         left = remaining()
-        if left <= 0:
-            self.outage = True
-            raise ServiceRequestError(NO_TIME)
-        is_probe = urlsplit(request.url).scheme == "http"  # all but the endpoint of a managed identity have TLS
-        connect, read = (PROBE_CONNECT, PROBE_READ) if is_probe else (_CONNECT, _READ)
-        options |= {"connection_timeout": min(connect, left), "read_timeout": min(read, left)}
+        url = urlsplit(request.url)
+        is_login = url.hostname != self._vault
+        is_probe = url.scheme == "http"  # all but the endpoint of a managed identity have TLS
         try:
+            if left <= 0:
+                raise ServiceRequestError(NO_TIME)
+            connect, read = (PROBE_CONNECT, PROBE_READ) if is_probe else (_CONNECT, _READ)
+            options |= {"connection_timeout": min(connect, left), "read_timeout": min(read, left)}
             reply = super().send(request, proxies=proxies, **options)
         except AzureError as error:
-            # A machine outside Azure lacks this endpoint. That does not count as an outage.
-            if not (is_probe and isinstance(error, ServiceRequestError)):
-                self.outage = True
+            # A machine outside Azure lacks the endpoint of a managed identity. That does not count as an outage.
+            if is_login and not (is_probe and isinstance(error, ServiceRequestError)):
+                self.login_outage = True
             raise
-        if reply.status_code == _THROTTLED or reply.status_code >= _FAILED:
-            self.outage = True
+        if is_login:
+            self.login_outage = reply.status_code == _THROTTLED or reply.status_code >= _FAILED
         return reply

@@ -68,17 +68,17 @@ def translate(error: Exception, path: str | None, *, changes: bool, outage: bool
         error: the exception.
         path: the path of the secret.
         changes: the operation writes, so that a lost reply is a `WriteOutcomeUnknownError`.
-        outage: a request of the call had no answer. A chain of credentials reports that as a refusal of them all.
+        outage: the login failed or did not answer, which the SDK reports as a refusal of all credentials.
     """
     from azure.core import exceptions as known
 
     kind = type(error).__name__
     if isinstance(error, StrongroomError):
         failure = error
+    elif isinstance(error, known.ClientAuthenticationError):
+        failure = _unaccepted(error, path, outage=outage)
     elif isinstance(error, known.HttpResponseError) and error.response is not None:
         failure = _refusal(error.status_code or 0, *_codes(error), path, changes=changes)
-    elif isinstance(error, known.ClientAuthenticationError) and not outage:
-        failure = AuthenticationError(path, f"no Azure credentials were accepted{_reason(error)}", hint=_LOGIN)
     elif isinstance(error, known.AzureError) and changes and not _is_unsent(error):
         failure = WriteOutcomeUnknownError(path, f"the reply of Key Vault was lost ({kind})")
     elif isinstance(error, known.AzureError | OSError):
@@ -88,6 +88,16 @@ def translate(error: Exception, path: str | None, *, changes: bool, outage: bool
     else:
         failure = StoreError(path, f"the Azure SDK raised {kind}", hint="This is a bug in the store's plugin")
     return failure
+
+
+def _unaccepted(error: Exception, path: str | None, *, outage: bool) -> StoreError:
+    """Return the error for a token that Key Vault refused, or that no credential could get."""
+    if outage:
+        return StoreUnavailableError(path, "Microsoft Entra, or the managed identity, does not answer", hint=_REACH)
+    # The number of an error of Entra is the one part of its text that cannot be a value.
+    number = re.search(r"\bAADSTS\d{4,9}\b", str(error))
+    reason = f" ({number[0]})" if number else ""
+    return AuthenticationError(path, f"no Azure credentials were accepted{reason}", hint=_LOGIN)
 
 
 def malformed(path: str | None) -> StoreUnavailableError:
@@ -102,14 +112,10 @@ def _refusal(status: int, code: str, inner: str, path: str | None, *, changes: b
     if status >= 500:
         kind = WriteOutcomeUnknownError if changes else StoreUnavailableError
         return kind(path, f"Key Vault failed (HTTP {status})")
-    known = {401: _rejection, 403: _denial, 404: _absence, 409: _conflict, 429: _throttling}.get(status)
+    known = {403: _denial, 404: _absence, 409: _conflict, 429: _throttling}.get(status)
     failure = known(code, inner, path) if known is not None else None
     named = code if code in _REFUSALS else "an unknown error"
     return failure or StoreError(path, f"Key Vault refused the request: {named} (HTTP {status})")
-
-
-def _rejection(_code: str, _inner: str, path: str | None) -> StoreError:
-    return AuthenticationError(path, "Key Vault does not accept the token", hint=_LOGIN)
 
 
 def _denial(_code: str, inner: str, path: str | None) -> StoreError:
@@ -156,19 +162,12 @@ def _is_unsent(error: BaseException) -> bool:
 
     The SDK's class does not tell: urllib3 reports a lost reply through a proxy as a failure to connect to the proxy.
     """
-    from azure.core.exceptions import ClientAuthenticationError
     from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
-    unconnected = (NewConnectionError, ConnectTimeoutError, SSLCertVerificationError, ClientAuthenticationError)
+    unconnected = (NewConnectionError, ConnectTimeoutError, SSLCertVerificationError)
     if isinstance(error, unconnected) or error.args == (NO_TIME,):
         return True
     if type(error) is OSError and error.errno is None:  # the proxy refused the tunnel
         return True
     causes = (*error.args, getattr(error, "inner_exception", None))
     return any(_is_unsent(cause) for cause in causes if isinstance(cause, BaseException))
-
-
-def _reason(error: Exception) -> str:
-    """Return the number of an error of Microsoft Entra, the one part of the text that cannot be a value."""
-    found = re.search(r"\bAADSTS\d{4,9}\b", str(error))
-    return f" ({found[0]})" if found else ""

@@ -33,7 +33,7 @@ READS = [
     (404, "SecretNotFound", "", SecretNotFoundError, ""),
     (404, "VaultNotFound", "", StoreUnavailableError, "no such vault"),
     (404, "canary-code", "", StoreUnavailableError, "not Key Vault"),
-    (401, "Unauthorized", "", AuthenticationError, "does not accept the token"),
+    (401, "Unauthorized", "", AuthenticationError, "no Azure credentials were accepted"),
     (403, "Forbidden", "AccessDenied", PermissionDeniedError, "AccessDenied"),
     (403, "Forbidden", "ForbiddenByRbac", PermissionDeniedError, "ForbiddenByRbac"),
     (403, "Forbidden", "ForbiddenByPolicy", PermissionDeniedError, "ForbiddenByPolicy"),
@@ -192,6 +192,28 @@ def test_outage_of_the_login_is_no_refusal(key_vault, fault):
     """The SDK reports both as a refusal of all credentials."""
     with key_vault.azure.fault(fault, lambda _, url: "login" in url), time_limit(1.0):
         assert kind_of(lambda: key_vault.open().read("app"))[0] is StoreUnavailableError
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(400, AuthenticationError), (401, AuthenticationError), (503, StoreUnavailableError)]
+)
+def test_failed_renewal_of_a_token_is_told_apart_too(key_vault, monkeypatch, status, kind):
+    """The SDK raises it in another form than the failure of the first login, and msal repeats it without a request."""
+    monkeypatch.setattr(key_vault.azure, "token_seconds", 60)  # the SDK renews a token five minutes before its end
+    store = key_vault.open()
+    store.write("app", {"k": "v"})
+
+    def refuse(handler):
+        handler.send(status, {"error": "invalid_client", "error_description": "AADSTS7000222: canary"})
+        return True
+
+    with key_vault.azure.fault(refuse, lambda method, _: method == "POST"):
+        for operation in (lambda: store.read("app"), lambda: store.delete("app"), lambda: store.read("app")):
+            found, text = kind_of(operation)
+            assert found is kind
+            assert "canary" not in text
+            assert ("AADSTS7000222" in text) is (kind is AuthenticationError)
+    assert "app" in key_vault.vault.secrets
 
 
 @pytest.fixture

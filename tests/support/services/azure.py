@@ -100,6 +100,7 @@ class FakeAzure:
         vaults: those that exist, by name. `fresh_vault` adds one.
         rights: the permissions of an identity, by its client id; an identity that is not here has all.
         denial: the inner code of a denial.
+        token_seconds: for how long a token is valid.
         requests: method and address of each request to a vault or for a token, in order.
     """
 
@@ -112,6 +113,7 @@ class FakeAzure:
         self.vaults: dict[str, Vault] = {}
         self.rights: dict[str, frozenset[str]] = {"nobody": frozenset()}
         self.denial = "AccessDenied"
+        self.token_seconds = 3_599
         self.requests: list[tuple[str, str]] = []
         self.ended = threading.Event()
         self.lock = threading.RLock()
@@ -314,7 +316,7 @@ class _Handler(BaseHTTPRequestHandler):
             return 401, {"error": "invalid_client", "error_description": text, "error_codes": [7000215]}
         assert form["scope"] == ["https://vault.azure.net/.default"]
         token = f"{TOKEN}.{form['client_id'][0]}"
-        return 200, {"token_type": "Bearer", "expires_in": 3599, "access_token": token}
+        return 200, {"token_type": "Bearer", "expires_in": self.azure.token_seconds, "access_token": token}
 
     def _vault(self, method: str, url: str, content: bytes) -> Any:
         start, _, identity = (self.headers.get("Authorization") or "").partition(".")
