@@ -135,6 +135,16 @@ def test_reply_of_another_server_is_an_outage(key_vault, content):
     assert "canary" not in text
 
 
+def test_redirect_of_a_write_does_not_send_the_value_to_another_host(key_vault):
+    other = key_vault.azure.fresh_vault()
+    location = f"Location: https://{other}.vault.azure.net/secrets/app?api-version=7.6"
+    store = key_vault.open()
+    store.write("app", {"k": "v"})
+    with key_vault.fault(raw(f"HTTP/1.1 307 x\r\n{location}\r\nContent-Length: 0\r\n\r\n".encode()), "PUT"):
+        assert kind_of(lambda: store.write("app", {"k": "w"}))[0] is WriteOutcomeUnknownError
+    assert not [url for _, url in key_vault.azure.requests if other in url]
+
+
 def test_reply_with_another_secret_is_an_outage(key_vault):
     key_vault.vault.put("app", "one")
     key_vault.vault.secrets["app"][0]["name"] = "other"
@@ -168,10 +178,21 @@ def test_challenge_for_another_resource_gets_no_token(key_vault):
 
 
 def test_write_is_not_sent_after_the_deadline(key_vault):
-    """Its caller has left, and would not know of it."""
+    """Its caller has left, and would not know of it. The read before it ends late, and no single wait is too long."""
+    body = b'{"error":{"code":"SecretNotFound"}}'
+    lines = b"HTTP/1.1 404 x", b"Content-Type: application/json", b"Content-Length: %d" % len(body), b"", body
+
+    def answer_slowly(handler):
+        for line in lines[:-1]:
+            handler.wfile.write(line + b"\r\n")
+            handler.wfile.flush()
+            handler.azure.ended.wait(0.1)
+        handler.wfile.write(body)
+        return True
+
     store = key_vault.open()
     store.write("app", {"k": "v"})
-    with key_vault.fault(silent, "GET"), time_limit(0.3):
+    with key_vault.fault(answer_slowly, "GET"), time_limit(0.3):
         assert kind_of(lambda: store.write("app", {"k": "w"}))[0] is StoreUnavailableError
     assert key_vault.asked.count("PUT /secrets/app") == 1
 
