@@ -112,3 +112,12 @@ class _Transport(RequestsTransport):  # type: ignore[misc]  # the package loads 
         if is_login:
             self.login_outage = reply.status_code == _THROTTLED or reply.status_code >= _FAILED
         return reply
+
+    def close(self) -> None:
+        """Close the connections now. requests only drops the pools, which wait for the garbage collector."""
+        adapters = [] if self.session is None else list(self.session.adapters.values())
+        for adapter in adapters:
+            for manager in (adapter.poolmanager, *adapter.proxy_manager.values()):
+                for key in manager.pools.keys():  # noqa: SIM118  # the container cannot be iterated over
+                    manager.pools[key].close()
+        super().close()
