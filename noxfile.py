@@ -280,6 +280,7 @@ def connections(session: nox.Session) -> None:
         "TEST_ROTATION_SECONDS": "6",
         "TEST_CERTIFICATES": "10",
         "TEST_CERTIFICATE_SECONDS": "5",
+        "TEST_CERTIFICATE_LIVES": "20",
     }
     session.run("pytest", "--timeout=300", "tests/integration/connections", *session.posargs, env=long)
 
