@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from strongroom.secret import Version as Version
     from strongroom.secrets_manager import aclose as aclose
     from strongroom.secrets_manager import adelete_secret as adelete_secret
+    from strongroom.secrets_manager import aget_accepted as aget_accepted
     from strongroom.secrets_manager import aget_api_key as aget_api_key
     from strongroom.secrets_manager import aget_database_url as aget_database_url
     from strongroom.secrets_manager import aget_jwt_secret as aget_jwt_secret
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
     from strongroom.secrets_manager import close as close
     from strongroom.secrets_manager import default_manager as default_manager
     from strongroom.secrets_manager import delete_secret as delete_secret
+    from strongroom.secrets_manager import get_accepted as get_accepted
     from strongroom.secrets_manager import get_api_key as get_api_key
     from strongroom.secrets_manager import get_database_url as get_database_url
     from strongroom.secrets_manager import get_jwt_secret as get_jwt_secret
@@ -111,10 +113,10 @@ else:
             "strongroom.rotate.rotations": "RotatedVersion Rotations RotationStatus",
             "strongroom.secret": "Secret SensitiveBytes SensitiveDict SensitiveList SensitiveStr Value Version",
             "strongroom.secrets_manager": (
-                "aclose adelete_secret aget_api_key aget_database_url aget_jwt_secret aget_secret aget_secrets "
-                "ahealth ainterpolate alist_secrets apreload aresolve aset_secret close default_manager delete_secret "
-                "get_api_key get_database_url get_jwt_secret get_secret get_secrets health interpolate invalidate "
-                "list_secrets preload resolve set_default_manager set_secret"
+                "aclose adelete_secret aget_accepted aget_api_key aget_database_url aget_jwt_secret aget_secret "
+                "aget_secrets ahealth ainterpolate alist_secrets apreload aresolve aset_secret close default_manager "
+                "delete_secret get_accepted get_api_key get_database_url get_jwt_secret get_secret get_secrets health "
+                "interpolate invalidate list_secrets preload resolve set_default_manager set_secret"
             ),
             "strongroom.store": "Health VersionInfo",
         },

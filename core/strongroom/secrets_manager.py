@@ -20,6 +20,7 @@ __all__ = [
     "SecretsManager",
     "aclose",
     "adelete_secret",
+    "aget_accepted",
     "aget_api_key",
     "aget_database_url",
     "aget_jwt_secret",
@@ -34,6 +35,7 @@ __all__ = [
     "close",
     "default_manager",
     "delete_secret",
+    "get_accepted",
     "get_api_key",
     "get_database_url",
     "get_jwt_secret",
@@ -145,6 +147,8 @@ def _place(call: Any, method: Callable[..., Any]) -> None:
 
 get_secret = _on_default(SecretsManager.get_secret)
 aget_secret = _off_loop_on_default(SecretsManager.get_secret)
+get_accepted = _on_default(SecretsManager.get_accepted)
+aget_accepted = _off_loop_on_default(SecretsManager.get_accepted)
 set_secret = _on_default(SecretsManager.set_secret)
 aset_secret = _off_loop_on_default(SecretsManager.set_secret)
 interpolate = _on_default(SecretsManager.interpolate)

@@ -13,6 +13,7 @@ from strongroom import (
     Value,
     VersionInfo,
     aget_secret,
+    get_accepted,
     get_database_url,
     get_secret,
     get_secrets,
@@ -40,6 +41,9 @@ def reading() -> None:
     assert_type(get_secret("api-keys/openai#key", as_=str), str)
     assert_type(get_secrets(["database/connection"])["database/connection"], SensitiveDict)
     assert_type(get_database_url(), SensitiveStr)
+    assert_type(get_accepted("webhooks/stripe", "secret", grace="1h"), list[SensitiveStr])
+    assert_type(get_accepted("webhooks/stripe", grace=3600), list[SensitiveDict])
+    assert_type(get_accepted("webhooks/stripe", "secret", grace="1h", as_=bytes), list[bytes])
 
 
 async def reading_asynchronously() -> None:

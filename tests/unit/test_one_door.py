@@ -35,6 +35,7 @@ ARGUMENTS = {
     "labels": {},
     "form": {},
     "expected": None,
+    "grace": "1h",
 }
 """A valid argument for each parameter without a default."""
 

@@ -400,15 +400,20 @@ class MemoryCache:
 
     # --- forgetting ---------------------------------------------------------------------------------------------------
 
+    def history_of(self, path: str) -> str:
+        """Return the name of the entry for the earlier versions of a secret. No path has that name."""
+        return f"{path}\0history"
+
     def forget(self, path: str | None = None) -> None:
-        """Drop `path`, or everything. A read that is in progress does not fill it again."""
+        """Drop `path` with its earlier versions, or everything. A read in progress does not fill it again."""
         with self._lock:
             if path is None:
                 self._clear()
                 self.flights.clear()
             else:
-                self._discard(path)
-                self.flights.pop(path, None)
+                for name in (path, self.history_of(path)):
+                    self._discard(name)
+                    self.flights.pop(name, None)
 
     def _clear(self) -> None:
         self._secrets.clear()

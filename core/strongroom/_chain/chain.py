@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from strongroom import events
-from strongroom._chain.answer import Extract, Place, Reading, ReadRequest, Result, value_of
+from strongroom._chain.answer import MISSING, Extract, Place, Reading, ReadRequest, Result, value_of
 from strongroom._chain.link import Link
 from strongroom._chain.read_log import ReadLog
 from strongroom._chain.resolution import DEFAULT_STORE, Resolution, WriteTarget
@@ -23,7 +25,7 @@ from strongroom.errors import (
     UnsupportedOperationError,
 )
 from strongroom.paths import check_key, check_path, check_prefix, is_rotation_record
-from strongroom.secret import Secret, SensitiveDict, Value, Version, check_data, protect
+from strongroom.secret import Secret, SensitiveDict, Value, Version, check_data, protect, same
 from strongroom.store import Health, time_limit
 from strongroom.store.deadline import DEFAULT_TIMEOUT
 
@@ -125,6 +127,38 @@ class Chain:
             self._note(path, key, results)
             read = partial(self.resolve, fresh=fresh, allow_dynamic=allow_dynamic)
             return self._conclude_or_compose(path, key, request, results, read)
+
+    def resolve_accepted(self, path: str, key: str | None, grace: float, *, fresh: bool = False) -> list[Resolution]:
+        """Return the resolution, then one for each other value that was current within `grace` seconds, newest first.
+
+        The store that has the current value is asked for the others too.
+
+        Raises:
+            UnsupportedOperationError: that store is a service without versions.
+            PermissionDeniedError, StoreUnavailableError: the earlier versions are denied, or not known.
+        """
+        from strongroom._chain.history import now_utc, query_history
+
+        with time_limit(self._timeout):
+            accepted = [self.resolve(path, key, fresh=fresh)]
+            current = accepted[0]
+            link = next((link for link in self.links if link.name == current.store), None)
+            if link is None:  # a default, or composed of other secrets
+                return accepted
+            since = now_utc() - timedelta(seconds=grace)
+            attempt, found = query_history(link, path, current.version, since, fresh=fresh)
+            self._reads.note(path, key, link, (attempt, found), step="version")
+        if isinstance(found, StrongroomError):
+            raise found
+        for data in found:
+            value = data if key is None else data.get(key, MISSING)
+            if value is not MISSING and not any(same(value, other.value) for other in accepted):
+                earlier = copy(current)
+                earlier.value = protect(value)
+                if key is None and isinstance(earlier.value, SensitiveDict):
+                    earlier.value.of_store(path, link.name)
+                accepted.append(earlier)
+        return accepted
 
     def cached(self, path: str, key: str | None = None) -> Resolution | None:
         """Return what `resolve` would return if the first link of the path has it in memory, and current; else None.

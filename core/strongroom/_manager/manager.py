@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, overload
 
@@ -23,8 +24,9 @@ from strongroom._manager.arguments import (
 from strongroom._manager.assembly import Parts, assemble
 from strongroom._manager.batch import SecretBatch
 from strongroom._watch.watches import Watch
+from strongroom.durations import ALLOWED, parse_duration
 from strongroom.encoding import as_text
-from strongroom.errors import SecretNotFoundError, StrongroomError
+from strongroom.errors import InvalidDataError, SecretNotFoundError, StrongroomError
 from strongroom.paths import check_key, check_path
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, Version, conceal, conceal_deeply
 from strongroom.store import Health, in_daemon
@@ -266,6 +268,60 @@ class SecretsManager:
                 raise
             return default
         return self._parts.types.requested(found, as_)
+
+    @overload
+    def get_accepted(
+        self, path: str, key: None = None, *, grace: str | float, fresh: bool = False
+    ) -> list[SensitiveDict]: ...
+    @overload
+    def get_accepted(self, path: str, key: str, *, grace: str | float, fresh: bool = False) -> list[SensitiveStr]: ...
+    @overload
+    def get_accepted(
+        self, path: str, key: str | None = None, *, grace: str | float, as_: type[_T], fresh: bool = False
+    ) -> list[_T]: ...
+    def get_accepted(
+        self,
+        path: str,
+        key: str | None = None,
+        *,
+        grace: str | float,
+        as_: type[Any] | None = None,
+        fresh: bool = False,
+    ) -> Any:
+        """Return the current value, then each other one that was current within the last `grace`, newest first.
+
+        Verify with all of them, and a signature of the previous key is valid until `grace` after it was replaced. The
+        earlier values come from the versions of the store that has the current one, and are cached with it. Deleted and
+        destroyed versions are left out. The pending value of a rotation is not accepted before it is promoted.
+
+        Args:
+            path: such as `webhooks/stripe`, or `PATH#KEY` if `key` is None.
+            key: such as `secret`. Without it, whole secrets are returned.
+            grace: such as `"1h"`, or seconds. It counts from the time at which the store has written the next version.
+            as_: the type of the values: see `get_secret`. An earlier value that does not fit is left out.
+            fresh: query the store, past the cache.
+
+        Returns:
+            At least the current value. A store of this machine without versions, such as the environment, has no other.
+
+        Raises:
+            UnsupportedOperationError: a service without versions has the secret.
+            PermissionDeniedError: the secret or its history is denied.
+            StoreUnavailableError: the current or the earlier values are not known.
+            SecretNotFoundError, InvalidDataError, TypeError: see `get_secret`.
+            ValueError: `grace` is not a duration.
+        """
+        path, key = requested_key(path, key, as_)
+        if (seconds := parse_duration(grace)) is None:
+            raise ValueError(f"grace is {ALLOWED}")
+        current, *earlier = self._parts.chain.resolve_accepted(path, key, seconds, fresh=fresh)
+        accepted = [self._parts.types.requested(current, as_)]
+        for found in earlier:
+            with suppress(InvalidDataError):
+                accepted.append(self._parts.types.requested(found, as_))
+        return accepted
+
+    aget_accepted = off_loop(get_accepted)
 
     def get_secrets(self, paths: Iterable[str], *, strict: bool = False, fresh: bool = False) -> SecretBatch:
         """Return many secrets at once. Each store is queried with one batch.
