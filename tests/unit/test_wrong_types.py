@@ -36,9 +36,10 @@ GOOD: dict[str, Any] = {
     "scheme": "mysql",
     "version": 1,
     "callback": print,
+    "grace": "1h",
 }
 SPECIAL = {"migrate", "override", "database_url"}
-WRONG = frozenset(GOOD) - {"callback"}
+WRONG = frozenset(GOOD) - {"callback", "grace"}
 
 
 def public() -> Iterator[tuple[str, Callable[..., Any], str]]:
