@@ -13,6 +13,7 @@ from strongroom.errors import (
     StoreUnavailableError,
     UnsupportedOperationError,
 )
+from strongroom.events import EventKind, audit, listen
 from strongroom.secret import Secret
 from strongroom.store.memory import MemoryStore
 from support.clock import Clock
@@ -203,6 +204,22 @@ def test_cache_ends_with_its_ttl_and_with_a_write(secrets, store):
     assert accepted(secrets) == ["newest", "newer", "new", "old"]
 
 
+def test_reads_of_the_history_are_events_and_cached_ones_are_not(secrets, store):
+    """An audit log is told of each."""
+    store.set(key="old")
+    store.set(key="new")
+    told, audited = [], []
+    stop_listening = listen(told.append)
+    accepted(secrets)
+    accepted(secrets)
+    stop_listening()
+    stop_auditing = audit(audited.append)
+    accepted(secrets)
+    stop_auditing()
+    assert [(event.kind, event.step) for event in told] == [(EventKind.READ, ""), (EventKind.READ, "version")]
+    assert [(event.kind, event.step) for event in audited] == [(EventKind.HIT, ""), (EventKind.HIT, "version")]
+
+
 def test_outage_serves_both_values_stale(secrets, store):
     clock = Clock.of(secrets)
     store.set(key="old")
@@ -293,6 +310,12 @@ def test_version_after_the_current_one_is_not_accepted(secrets, store, monkeypat
     store.set(key="pending")
     monkeypatch.setattr(store, "read", lambda path: Secret(path, {"key": "current"}, 2))
     assert accepted(secrets) == ["current", "old"]
+
+
+def test_grace_may_be_longer_than_the_calendar(secrets, store):
+    store.set(key="old")
+    store.set(key="new")
+    assert accepted(secrets, grace=1e300) == ["new", "old"]
 
 
 @pytest.mark.parametrize("grace", ["soon", -1, None, True])

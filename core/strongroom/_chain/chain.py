@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from strongroom import events
-from strongroom._chain.answer import MISSING, Extract, Place, Reading, ReadRequest, Result, value_of
+from strongroom._chain.answer import MISSING, Extract, Missing, Place, Reading, ReadRequest, Result, value_of
 from strongroom._chain.link import Link
 from strongroom._chain.read_log import ReadLog
 from strongroom._chain.resolution import DEFAULT_STORE, Resolution, WriteTarget
@@ -145,14 +145,19 @@ class Chain:
             link = next((link for link in self.links if link.name == current.store), None)
             if link is None:  # a default, or composed of other secrets
                 return accepted
-            since = now_utc() - timedelta(seconds=grace)
-            attempt, found = query_history(link, path, current.version, since, fresh=fresh)
-            self._reads.note(path, key, link, (attempt, found), step="version")
+            since = now_utc() - timedelta(seconds=min(grace, 1e9))  # a longer time has no date
+            result = query_history(link, path, current.version, since, fresh=fresh)
+            if result is None:
+                return accepted
+            self._reads.note(path, key, link, result, step="version")
+            found = result[1]
         if isinstance(found, StrongroomError):
             raise found
-        for data in found:
-            value = data if key is None else data.get(key, MISSING)
-            if value is not MISSING and not any(same(value, other.value) for other in accepted):
+        for data in found.data.values():
+            value: Value | Missing = data
+            if key is not None:
+                value = data.get(key, MISSING) if isinstance(data, SensitiveDict) else MISSING
+            if not isinstance(value, Missing) and not any(same(value, other.value) for other in accepted):
                 earlier = copy(current)
                 earlier.value = protect(value)
                 if key is None and isinstance(earlier.value, SensitiveDict):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from strongroom._chain.answer import failed
+from strongroom._chain.answer import Reading, Result, failed
 from strongroom.errors import (
     Answer,
     Attempt,
@@ -61,44 +61,40 @@ def replaced_since(
             yield history[place - 1].version, replaced
 
 
-def query_history(
-    link: Link, path: str, version: Version | None, since: datetime, *, fresh: bool
-) -> tuple[Attempt, list[SensitiveDict] | StrongroomError]:
+def query_history(link: Link, path: str, version: Version | None, since: datetime, *, fresh: bool) -> Result | None:
     """Return the data of the versions that `version` and those before it have replaced after `since`, newest first.
 
-    A store of this machine without versions, such as the environment, has none.
+    They are the values of one reading. None if a store of this machine has no versions, such as the environment.
     """
     started = time.monotonic()
     try:
         store = link.opened()
         if "versioned" in store.capabilities:
-            kept: Mapping[str, Value] = _read(link, path, version, since, fresh=fresh)
+            kept = _read(link, path, version, since, fresh=fresh)
         elif "local" in store.capabilities:
-            kept = {}
+            return None
         else:
             raise UnsupportedOperationError(path, "the store has no versions", store=link.name, hint=_HINT)
     except StrongroomError as error:
         return failed(error, link.name, started)
-    found = [
-        data
-        for name, data in kept.items()
-        if isinstance(data, SensitiveDict) and datetime.fromisoformat(name.partition(" ")[2]) > since
-    ]
-    reason = f"found, earlier versions: {len(found)}"
-    return Attempt(link.name, Answer.FOUND, reason, time.monotonic() - started), found
+    found = {name: data for name, data in kept.data.items() if datetime.fromisoformat(name.partition(" ")[2]) > since}
+    reason = f"found, earlier versions: {len(found)}{', cached' if kept.cached else ''}"
+    attempt = Attempt(link.name, Answer.FOUND, reason, time.monotonic() - started, kept.age if kept.cached else None)
+    return attempt, kept._replace(data=SensitiveDict(found))
 
 
-def _read(link: Link, path: str, version: Version | None, since: datetime, *, fresh: bool) -> Mapping[str, Value]:
+def _read(link: Link, path: str, version: Version | None, since: datetime, *, fresh: bool) -> Reading:
     """Return the document of `_load`, from the cache if it has that for this version."""
     load = partial(link.at_store, path, partial(_load, path=path, version=version, since=since))
     if "local" in link.opened().capabilities:
-        return load().data
+        return Reading.of(load())
     place = link.cache.history_of(path)
 
-    def opened(snapshot: Snapshot | None) -> SensitiveDict | None:
+    def opened(snapshot: Snapshot | None) -> Reading | None:
         if snapshot is None or snapshot.fields is None or not _answers(snapshot, version, since):
             return None
-        return link.cache.open(snapshot.fields)
+        data = link.cache.open(snapshot.fields)
+        return None if data is None else Reading(data, age=link.cache.age(snapshot), cached=True)
 
     if not fresh and (cached := opened(link.cache.current(place))) is not None:
         return cached
@@ -106,18 +102,16 @@ def _read(link: Link, path: str, version: Version | None, since: datetime, *, fr
     try:
         with fail_fast(stale is not None):
             secret = link.cache.fetch(place, load, fresh=fresh)
-            if not _answers(
-                secret, version, since
-            ):  # another thread has just read it for another version, or not so far back
+            if not _answers(secret, version, since):  # another thread reads it for another version or a shorter time
                 secret = link.cache.fetch(place, load, fresh=True)
-    except StoreUnavailableError:
+    except StoreUnavailableError as outage:
         if stale is None:
             raise
-        return stale
+        return stale._replace(outage=outage)
     except (PermissionDeniedError, AuthenticationError):
         link.cache.forget(place)  # a later outage must not serve what was denied
         raise
-    return secret.data
+    return Reading.of(secret)
 
 
 def _answers(known: Secret | Snapshot, version: Version | None, since: datetime) -> bool:
