@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from strongroom._chain.link import Link
 
 _HINT = "Use a store with versions, such as version 2 of Vault's engine, or get_secret"
+_DENIED = "The secret was read, but not its earlier versions: grant what `versions.history` and `versions.read` need"
 
 
 def now_utc() -> datetime:
@@ -76,6 +77,8 @@ def query_history(link: Link, path: str, version: Version | None, since: datetim
         else:
             raise UnsupportedOperationError(path, "the store has no versions", store=link.name, hint=_HINT)
     except StrongroomError as error:
+        if isinstance(error, PermissionDeniedError) and error.hint == PermissionDeniedError.default_hint:
+            error = error.copy(hint=_DENIED)
         return failed(error, link.name, started)
     found = {name: data for name, data in kept.data.items() if datetime.fromisoformat(name.partition(" ")[2]) > since}
     reason = f"found, earlier versions: {len(found)}{', cached' if kept.cached else ''}"

@@ -447,3 +447,18 @@ def test_the_pending_version_is_read_while_a_rotation_is_under_way(aws):
         )
         assert dict(secrets.versions.pending("app").data) == {"password": "new"}
         assert secrets.get_secret("app", "password") == "old"
+
+
+def test_pending_version_is_accepted_when_it_is_promoted_and_the_old_one_stays(aws):
+    """AWS lists a pending version as the newest before AWSCURRENT moves to it."""
+    store = aws.open_secrets()
+    old = store.write("app", {"key": "old"})
+    with SecretsManager(chain=[store]) as secrets:
+        pending = aws.secrets.put_secret_value(
+            SecretId=aws.name("app"), SecretString='{"key": "new"}', VersionStages=["AWSPENDING"]
+        )["VersionId"]
+        assert secrets.get_accepted("app", "key", grace="1h", fresh=True) == ["old"]
+        aws.secrets.update_secret_version_stage(
+            SecretId=aws.name("app"), VersionStage="AWSCURRENT", MoveToVersionId=pending, RemoveFromVersionId=old
+        )
+        assert secrets.get_accepted("app", "key", grace="1h", fresh=True) == ["new", "old"]
