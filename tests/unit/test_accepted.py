@@ -112,7 +112,7 @@ def test_grace_counts_from_the_change_of_the_key_and_not_of_its_neighbor(secrets
 
 
 def test_every_value_that_was_current_within_the_grace_time_counts(secrets, store, wall):
-    """Two rotations in a row: what was signed before the first one is still valid."""
+    """Two rotations in a row: a signature from before the first one is still valid."""
     for value in ("first", "second", "third"):
         store.set(key=value)
         wall.move(HOUR / 4)
@@ -233,7 +233,7 @@ def test_outage_serves_both_values_stale(secrets, store):
 
 
 def test_history_that_is_not_known_is_an_outage(secrets, store, monkeypatch):
-    """The current value alone would refuse what is still valid."""
+    """The current value alone would refuse a signature that is still valid."""
 
     def down(path):
         raise StoreUnavailableError(path, "down")
