@@ -1,6 +1,8 @@
 """`get_accepted`: the current value, and those that were current within the grace time."""
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -16,7 +18,7 @@ from strongroom.errors import (
 from strongroom.events import EventKind, audit, listen
 from strongroom.secret import Secret
 from strongroom.store.memory import MemoryStore
-from support.clock import Clock
+from support.clock import LONG, Clock
 from support.stores import RemoteStore
 
 HOUR = 3600.0
@@ -31,6 +33,9 @@ class VersionedService(RemoteStore):
         self.written = []
         self.histories = 0
         self.denied = False
+        self.history_gate = threading.Event()
+        self.history_gate.set()
+        self.history_entered = threading.Semaphore(0)
 
     def set(self, **data):
         self.write("webhook", data)
@@ -40,8 +45,10 @@ class VersionedService(RemoteStore):
         return super().write(path, data)
 
     def versions(self, path):
-        self._fail()
         self.histories += 1
+        self._fail()
+        self.history_entered.release()
+        assert self.history_gate.wait(LONG)
         if self.denied:
             raise PermissionDeniedError(path)
         return [info._replace(created=at) for info, at in zip(super().versions(path), self.written, strict=True)]
@@ -190,6 +197,22 @@ def test_requests_are_answered_from_the_cache(secrets, store, wall):
     assert store.histories == 2
 
 
+def test_thread_that_joins_a_read_of_a_shorter_time_gets_all_values(secrets, store, wall):
+    """The read in progress looks back for ten minutes only."""
+    store.set(key="old")
+    wall.move(HOUR / 2)
+    store.set(key="new")
+    wall.move(HOUR / 2)
+    secrets.get_secret("webhook")
+    store.history_gate.clear()
+    with ThreadPoolExecutor() as threads:
+        short = threads.submit(accepted, secrets, grace="10m")
+        assert store.history_entered.acquire(timeout=LONG)
+        long = threads.submit(accepted, secrets)
+        store.history_gate.set()
+        assert (short.result(LONG), long.result(LONG)) == (["new"], ["new", "old"])
+
+
 def test_cache_ends_with_its_ttl_and_with_a_write(secrets, store):
     clock = Clock.of(secrets)
     store.set(key="old")
@@ -202,6 +225,19 @@ def test_cache_ends_with_its_ttl_and_with_a_write(secrets, store):
     store.set(key="newest")
     clock.move(301)
     assert accepted(secrets) == ["newest", "newer", "new", "old"]
+
+
+def test_history_that_was_read_for_an_older_version_does_not_count(secrets, store):
+    """Another process has written, and the secret leaves the cache before its history does."""
+    clock = Clock.of(secrets)
+    store.set(key="old")
+    secrets.get_secret("webhook")
+    clock.move(200)
+    assert accepted(secrets) == ["old"]
+    store.set(key="new")
+    clock.move(101)
+    assert accepted(secrets) == ["new", "old"]
+    assert store.histories == 2
 
 
 def test_reads_of_the_history_are_events_and_cached_ones_are_not(secrets, store):
@@ -228,6 +264,10 @@ def test_outage_serves_both_values_stale(secrets, store):
     clock.move(301)
     store.fault = StoreUnavailableError("webhook", "down")
     assert accepted(secrets) == ["new", "old"]
+    before = store.histories
+    for _ in range(5):
+        assert accepted(secrets) == ["new", "old"]
+    assert store.histories == before  # nobody waits for a store that is known to be down
     with pytest.raises(StoreUnavailableError):
         accepted(secrets, fresh=True)
 
