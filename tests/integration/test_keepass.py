@@ -1,14 +1,17 @@
-"""The store `keepass` on real files: its content, the safe save, other writers, and KeePassXC."""
+"""The store `keepass` on real files: its content, the safe save, other writers, KeePassXC, and the command line."""
 
 import logging
 import os
 import stat
 import subprocess
 import sys
+import threading
 import traceback
+from pathlib import Path
 
 import pytest
 
+from strongroom import SecretsManager
 from strongroom.errors import (
     AuthenticationError,
     ConflictError,
@@ -21,6 +24,7 @@ from strongroom.errors import (
 from strongroom_keepass import database as database_module
 from strongroom_keepass.database import Database
 from strongroom_keepass.plugin import open_keepass
+from support.command_line import Caller
 from support.forks import forked
 from support.services.keepass import PASSWORD, edit, keepassxc, make_database
 
@@ -418,3 +422,36 @@ def test_strongroom_reads_and_keeps_what_keepassxc_wrote(store, file):
     assert keepassxc(file, "rm", "mine") == ""
     with pytest.raises(SecretNotFoundError):
         store.read("mine")
+
+
+# --- the whole --------------------------------------------------------------------------------------------------------
+
+
+def test_command_line_checks_writes_and_reports(file, capfd, monkeypatch):
+    monkeypatch.setenv("KEEPASS_PASSWORD", PASSWORD)
+    Path("strongroom.toml").write_text(f'chain = ["keepass"]\n[stores.keepass]\nfile = "{file}"\n', "utf-8")
+    call = Caller(capfd)
+    assert call("set", "app", "password", piped=f"{CANARY}\n").code == 0
+    assert call("get", "app", "password").out == CANARY
+    assert call("list").out == "app\n"
+    for command in (("stores", "--check", "keepass"), ("doctor",), ("status",)):
+        done = call(*command)
+        assert (done.code, CANARY in done.out + done.err, PASSWORD in done.out + done.err) == (0, False, False), done
+    assert "secrets in" in call("doctor").out
+    monkeypatch.setenv("KEEPASS_PASSWORD", "a wrong one")
+    done = call("get", "app", "password")
+    assert done.code != 0
+    assert "the password or the key file is wrong" in done.err
+
+
+def test_a_watch_reports_an_edit_by_another_program(file, store, edited):
+    store.write("app", {"password": "1"})
+    arrived = threading.Event()
+    stores = {"keepass": {"file": str(file), "password": PASSWORD}}
+    with (
+        SecretsManager.from_config({"chain": ["keepass"], "stores": stores}) as manager,
+        manager.watch(["app"], lambda change: arrived.set(), interval=0.05),
+    ):
+        edited(lambda opened: setattr(opened.entries[0], "password", "2"))
+        assert arrived.wait(60)
+        assert manager.get_secret("app", "password") == "2"

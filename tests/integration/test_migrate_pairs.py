@@ -23,6 +23,7 @@ from strongroom.migrate.variables import open_dotenv
 from strongroom.secret import Secret, same
 from support.scenarios.migrations import HARD, apply, plan, undo, verify
 from support.services.google import FakeSecretManager
+from support.services.keepass import PASSWORD, make_database
 
 ODD_PATHS = {"with space", "%2e/percent", "unicode/ünïcode 🗝"}
 
@@ -40,6 +41,7 @@ CANNOT_HOLD = {
     "etcd": set(),
     "k8s": {"with space", "%2e/percent"},  # for their keys
     "kubernetes-api": {"with space", "%2e/percent"},
+    "keepass": {"nul"},
     # Values that are not text, are empty, or that a shell and python-dotenv would read differently.
     "dotenv": {"empty", "nul", "bytes", "look-alike", "nested", "numbers", "words", "lines"},
     "pass": set(),
@@ -57,7 +59,7 @@ PROGRAMS = {"pass", "sops", "keyring"}
 CLOUDS = {"secretsmanager", "google", "key-vault"}
 """The suite has each pair of these, too."""
 
-UNDONE = {"google", "key-vault", "etcd", "kubernetes-api"}
+UNDONE = {"google", "key-vault", "etcd", "kubernetes-api", "keepass"}
 """Kinds with which the suite undoes each run, too."""
 
 ALL = "TEST_ALL_PAIRS" in os.environ
@@ -90,6 +92,7 @@ def configured(lasting_moto, lasting_azure, secret_manager, kubernetes_api, open
     monkeypatch.setenv("KUBECONFIG", str(kubernetes_api.kubeconfig(Path.home() / "kubeconfig")))
     monkeypatch.setenv("VAULT_ADDR", openbao.url)
     monkeypatch.setenv("VAULT_TOKEN", openbao.token)
+    monkeypatch.setenv("KEEPASS_PASSWORD", PASSWORD)
     places = (f"{path}#{key}" for path, data in HARD.items() for key in data)
     rows = "".join(f"HARD_{number} = {json.dumps(place, ensure_ascii=False)}\n" for number, place in enumerate(places))
     layouts = (f'[stores.ssm-{layout}]\nplugin = "aws-ssm"\nlayout = "{layout}"\n' for layout in ("keys", "secrets"))
@@ -139,6 +142,8 @@ def spec(kind, openbao, folder, gpg):
         "ssm-keys": f"ssm-keys:/pairs{folder}",
         "ssm-secrets": f"ssm-secrets:/pairs{folder}",
     }
+    if kind == "keepass":
+        make_database(folder / "secrets.keepass")
     return names.get(kind, f"{kind}:{folder}/secrets.{kind}")
 
 
