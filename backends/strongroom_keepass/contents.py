@@ -51,14 +51,14 @@ class Contents:
         """Return the secret.
 
         Raises:
-            SecretNotFoundError: there is no entry of this path.
-            InvalidDataError: there is more than one, or its attributes are no secret.
+            SecretNotFoundError: no entry has this path.
+            InvalidDataError: more than one has it, or its attributes cannot be keys.
         """
         entry = self._existing(path)
         return Secret(path, entries.read(entry._element, path), _version(entry))  # noqa: SLF001  # it has no public name
 
     def version(self, path: str) -> str | None:
-        """Return the version, or None if there is no entry."""
+        """Return the version, or None if no entry has this path."""
         return _version(self._existing(path)) if path in self.found else None
 
     def put(self, path: str, data: Mapping[str, Value]) -> str:
@@ -114,7 +114,7 @@ class Contents:
         return entry
 
     def _cut_history(self, element: Any) -> None:
-        """Remove the oldest states beyond the database's own limit, where -1 is none."""
+        """Remove the oldest states beyond the database's limit; -1 means all are kept."""
         most = int(self._meta.findtext("HistoryMaxItems") or _HISTORY)
         history = element.find("History")
         states = history.findall("Entry")

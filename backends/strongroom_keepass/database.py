@@ -42,8 +42,8 @@ _T = TypeVar("_T")
 class Database:
     """A file of KeePass.
 
-    The first open derives a key from the password, which is slow on purpose. The key stays in memory, where the
-    password is too: it opens the file again in milliseconds until another program saves it with a new salt.
+    The first open derives a key from the password, which is slow on purpose. The key stays in memory, as the
+    password does: it opens the file again in milliseconds until another program saves it with a new salt.
 
     Args:
         file: the file; a symbolic link is followed, and stays.
@@ -126,6 +126,6 @@ class Database:
 def _read(file: Path, limit: int, path: str | None, hint: str) -> bytes:
     try:
         return read_store_file(file, limit, path)[0]
-    except SecretNotFoundError as error:  # no secret is absent if there is no database
+    except SecretNotFoundError as error:  # without a database, no secret is known to be absent
         failure = StoreUnavailableError(path, error.reason, hint=hint)
     raise failure

@@ -2,7 +2,7 @@
 
 - The keys `username`, `password`, `url` and `notes` are the entry's own fields, others are its additional attributes.
 - Text is stored as it is. Other values are JSON, and an item of the entry's plugin data names their keys.
-- An own field that is empty is no key, because every entry has all of them. The item names one that is a key.
+- An empty own field is not a key, because every entry has all of them, unless the item names it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from strongroom.strict_json import read_json
 
 TITLE = "Title"
 TYPED = "strongroom/json"
-"""The item of the plugin data (`CustomData`): a JSON list of keys. What is not empty in them is JSON."""
+"""The item of the plugin data (`CustomData`): a JSON list of keys whose text, unless empty, is JSON."""
 
 _FIELDS = {"username": "UserName", "password": "Password", "url": "URL", "notes": "Notes"}
 _KEYS = {field: key for key, field in _FIELDS.items()}
@@ -84,7 +84,7 @@ def write(element: Any, path: str, data: Mapping[str, Value]) -> None:
 
 
 def title(element: Any) -> str:
-    """Return the title of an entry; it may be empty."""
+    """Return the title of an entry, or an empty text."""
     return next((value.text or "" for name, value in _attributes(element) if name == TITLE), "")
 
 

@@ -22,7 +22,7 @@ class KeePassStore:
     """The entries of one database.
 
     A write reopens the file under a lock of its folder, changes one entry and replaces the file. The entry's old state
-    goes to its history, as in KeePass. The recycle bin is no part of the store.
+    goes to its history, as in KeePass. Entries in the recycle bin are not secrets.
 
     Args:
         database: the file.

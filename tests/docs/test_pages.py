@@ -11,6 +11,7 @@ import pytest
 from support.programs import require
 from support.scenarios import page_blocks, pages
 from support.services.azure import Vault
+from support.services.keepass import PASSWORD, make_database
 
 PAGES = [pages.README, *pages.pages()]
 
@@ -18,6 +19,7 @@ NEEDS = {
     "server",
     "aws",
     "etcd",
+    "keepass",
     "google",
     "azure",
     "kubernetes",
@@ -33,10 +35,11 @@ NEEDS = {
 
 `server` is for a reader with VAULT_ADDR and VAULT_TOKEN set, and with PGHOST, PGPORT and PGPASSWORD if the page names
 them; `aws` for one with credentials of AWS; `google` for one with a project at Google; `azure` for one with a vault at
-Azure; `kubernetes` for one whose kubectl finds a cluster; `etcd` for one with ETCDCTL_ENDPOINTS set; `pass` for one
-with a password store. `terminal` is for the one page that starts its server itself. tests/guides runs the pages that
-need `guides`, which take seconds: with `server` on a server of the tests, with `docker` or `systemd` on a real one of
-the tests, and without it on the servers that the page starts. `nox -s airflow` runs those that need `airflow`.
+Azure; `kubernetes` for one whose kubectl finds a cluster; `etcd` for one with ETCDCTL_ENDPOINTS set; `keepass` for one
+with a database; `pass` for one with a password store. `terminal` is for the one page that starts its server itself.
+tests/guides runs the pages that need `guides`, which take seconds: with `server` on a server of the tests, with
+`docker` or `systemd` on a real one of the tests, and without it on the servers that the page starts. `nox -s airflow`
+runs those that need `airflow`.
 """
 
 
@@ -100,6 +103,15 @@ def test_the_blocks_of_a_page_run_on_etcd(page, etcd, monkeypatch):
     """As for a reader whose etcdctl finds a server."""
     require("etcdctl")
     monkeypatch.setenv("ETCDCTL_ENDPOINTS", etcd.url)
+    page_blocks.run_page(page)
+
+
+@pytest.mark.usefixtures("reader")
+@pytest.mark.parametrize("page", pages.that_need("keepass"), ids=pages.name_of)
+def test_the_blocks_of_a_page_run_on_keepass(page, monkeypatch):
+    """As for a reader with a database and its password."""
+    make_database(Path("secrets.kdbx"))
+    monkeypatch.setenv("KEEPASS_PASSWORD", PASSWORD)
     page_blocks.run_page(page)
 
 

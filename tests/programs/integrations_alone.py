@@ -567,6 +567,16 @@ def extra_google() -> None:
     )
 
 
+@environment("strongroom[keepass]")
+def extra_keepass() -> None:
+    from pykeepass import create_database
+
+    with TemporaryDirectory() as folder:
+        file = f"{folder}/secrets.kdbx"
+        create_database(file, password="alone")
+        keeps(f'chain = ["keepass"]\n[stores.keepass]\nfile = "{file}"\npassword = "alone"\n')
+
+
 @environment("strongroom[yaml]")
 def extra_yaml() -> None:
     keeps('chain = ["yaml"]\n[stores.yaml]\nfile = "secrets.yaml"\n')
