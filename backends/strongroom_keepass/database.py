@@ -7,7 +7,6 @@ link, and not sync.
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -90,7 +89,7 @@ class Database:
         """Open the file under a lock, change it, and replace it. It stays as it is if `change` raises."""
         failure: StoreError
         try:
-            with prepare(Path(os.path.realpath(self.file)), remaining()) as replacement:
+            with prepare(self.file, remaining()) as replacement:
                 contents = self.open(path)
                 with silenced_logs("pykeepass"):
                     result = change(contents)
