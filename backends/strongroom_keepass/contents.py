@@ -43,9 +43,17 @@ class Contents:
         return f"Contents({len(self.found)} paths)"
 
     @property
-    def facts(self) -> dict[str, str]:
-        """The version of the format, and the function that derives the key."""
-        return {"format": ".".join(map(str, self._opened.version)), "kdf": str(self._opened.kdf_algorithm)}
+    def format(self) -> str:
+        """The version of the format."""
+        return ".".join(map(str, self._opened.version))
+
+    @property
+    def read_only(self) -> bool:
+        """Whether the format is KDBX 3, whose content has a hash of the header that pykeepass leaves as it was.
+
+        KeePassXC would not open the written file.
+        """
+        return bool(self._opened.version < (4, 0))
 
     def read(self, path: str) -> Secret:
         """Return the secret.

@@ -19,6 +19,7 @@ from strongroom.errors import (
     InvalidPathError,
     PermissionDeniedError,
     SecretNotFoundError,
+    StoreError,
     StoreUnavailableError,
 )
 from strongroom_keepass import database as database_module
@@ -26,7 +27,7 @@ from strongroom_keepass.database import Database
 from strongroom_keepass.plugin import open_keepass
 from support.command_line import Caller
 from support.forks import forked
-from support.services.keepass import PASSWORD, edit, keepassxc, make_database
+from support.services.keepass import PASSWORD, edit, keepassxc, make_database, make_old_database
 
 CANARY = "hunter2-canary"
 
@@ -295,6 +296,23 @@ def test_a_file_of_another_user_is_not_replaced(file, store, monkeypatch):
     monkeypatch.setattr("os.geteuid", lambda: os.getuid() + 1)
     with pytest.raises(PermissionDeniedError, match="another user"):
         store.write("mail", {"password": "p"})
+
+
+def test_a_file_of_the_old_format_is_read_and_not_written(tmp_path):
+    """KeePassXC still opens it."""
+    file = make_old_database(tmp_path / "old.kdbx")
+    opened = edit(file)
+    opened.add_entry(opened.root_group, "mail", "ann", "p")
+    opened.save()
+    store = open_keepass(file=file, password=PASSWORD)
+    assert store.read("mail").data == {"username": "ann", "password": "p"}
+    with pytest.raises(AuthenticationError):
+        open_keepass(file=file, password="a wrong one").read("mail")
+    for call in (store.delete, lambda path: store.write(path, {"password": "q"})):
+        with pytest.raises(StoreError, match=r"the format KDBX 3\.1"):
+            call("mail")
+    assert "KDBX 3 is not written" in [check.detail for check in store.probe().checks]
+    assert keepassxc(file, "ls") == "mail\n"
 
 
 def test_a_missing_file_is_an_outage_and_not_created(tmp_path):
