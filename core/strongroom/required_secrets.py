@@ -18,6 +18,7 @@ from strongroom._chain.resolution import DEFAULT_STORE, Resolution
 from strongroom._config import SecretConfig
 from strongroom.errors import (
     Answer,
+    Attempt,
     AuthenticationError,
     MissingFileError,
     PermissionDeniedError,
@@ -26,6 +27,7 @@ from strongroom.errors import (
     StoreUnavailableError,
     StrongroomError,
 )
+from strongroom.secret import protect
 
 Resolve: TypeAlias = Callable[[str, str], Resolution]
 """Path and key -> the resolution: `SecretsManager.resolve`."""
@@ -115,7 +117,7 @@ def resolve(secrets: Mapping[str, SecretConfig], read: Resolve) -> tuple[Require
 
 def _resolved(variable: str, secret: SecretConfig, read: Resolve) -> Requirement:
     try:
-        found = read(secret.path, secret.key)
+        found = read_row(variable, secret, read)
         if secret.type is not None:
             from strongroom._manager.conversion import convert, declared_type
 
@@ -125,6 +127,36 @@ def _resolved(variable: str, secret: SecretConfig, read: Resolve) -> Requirement
         return Requirement(variable, secret, _state(error, secret), error=error.copy())
     state = RequirementState.DEFAULT if found.store == DEFAULT_STORE else RequirementState.FOUND
     return Requirement(variable, secret, state, found)
+
+
+def read_row(variable: str, secret: SecretConfig, read: Resolve) -> Resolution:
+    """Return the value of one row: that of its key, or with `extract` a part of that.
+
+    Raises:
+        SecretNotFoundError: also if the value has no such part, and the row no default.
+        InvalidDataError: also if a value with `extract` is not JSON.
+        StrongroomError: the error of `read`.
+    """
+    if secret.extract is None:
+        return read(secret.path, secret.key)
+    from strongroom._chain.extraction import extracted
+
+    try:
+        return extracted(read(secret.path, secret.key), secret.extract, variable)
+    except SecretNotFoundError:
+        if secret.default is None:
+            raise
+    return Resolution(
+        secret.path,
+        secret.key,
+        protect(secret.default),
+        DEFAULT_STORE,
+        version=None,
+        age=0.0,
+        cached=False,
+        stale=False,
+        attempts=(Attempt(DEFAULT_STORE, Answer.FOUND, "the default of [secrets]"),),
+    )
 
 
 class Rounds:

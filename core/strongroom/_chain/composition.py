@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 from urllib.parse import quote
 
+from strongroom._chain.extraction import extracted
 from strongroom._chain.resolution import Resolution
 from strongroom._config import Composition
 from strongroom.encoding import as_text
@@ -28,11 +29,12 @@ def compose(path: str, key: str, composition: Composition, read: Read) -> Resolu
     """
     parts: list[Resolution] = []
     text: list[str] = []
-    for literal, place in composition.parts:
+    for literal, row in composition.parts:
         text.append(literal)
-        if place is not None:
-            parts.append(read(*place))
-            part = as_text(parts[-1].value, *place)
+        if row is not None:
+            found = read(row.path, row.key)
+            parts.append(found if row.extract is None else extracted(found, row.extract, row.variable))
+            part = as_text(parts[-1].value, row.path, row.key)
             text.append(quote(part, safe="") if composition.is_url else part.reveal())
     names = ", ".join(dict.fromkeys(f"{part.path}#{part.key}" for part in parts))
     return Resolution(

@@ -206,15 +206,24 @@ class Generation(NamedTuple):
     length: int
 
 
+class ComposedPart(NamedTuple):
+    """The row of `[secrets]` whose value is a part of a composed one."""
+
+    variable: str
+    path: str
+    key: str
+    extract: str | None
+
+
 class Composition(NamedTuple):
     """A value that is composed of other secrets.
 
     Attributes:
-        parts: literal text, each with the path and key of the value after it; None for the last text.
+        parts: literal text, each with the place of the value after it; None for the last text.
         is_url: percent-encode the values.
     """
 
-    parts: tuple[tuple[str, tuple[str, str] | None], ...]
+    parts: tuple[tuple[str, ComposedPart | None], ...]
     is_url: bool
 
 
@@ -231,6 +240,7 @@ class SecretConfig(NamedTuple):
         generate: the rule by which `strongroom generate` creates it.
         compose: the other secrets that it is composed of if no store has it.
         expires: the day on which it stops working, such as that of an API key.
+        extract: the JSON pointer to the value in the key's value, which is a document.
         origin: the place of the row, for messages.
     """
 
@@ -243,6 +253,7 @@ class SecretConfig(NamedTuple):
     generate: Generation | None = None
     compose: Composition | None = None
     expires: date | None = None
+    extract: str | None = None
     origin: str = ""
 
     def __repr__(self) -> str:

@@ -16,6 +16,7 @@ from strongroom._config import (
     Config,
     LinkConfig,
     Rank,
+    SecretConfig,
     Setting,
     StoreConfig,
     setting_hint,
@@ -193,9 +194,24 @@ def _values(settings: Mapping[str, Setting], prefix: str) -> dict[str, Any]:
     return {name.removeprefix(prefix): setting.value for name, setting in settings.items() if name.startswith(prefix)}
 
 
+def environment_mapping(rows: Mapping[str, SecretConfig], *, derive: bool = True) -> EnvironmentMapping:
+    """Return the names of environment variables for the rows of `[secrets]`.
+
+    The variable of a row with `extract` holds a part of the value, so it is not a name of the whole one.
+
+    Raises:
+        ConfigurationError: see `EnvironmentMapping`.
+    """
+    for variable, row in rows.items():
+        if row.extract is not None:
+            EnvironmentMapping({variable: (row.path, row.key)})  # refuse a name that no variable can have
+    return EnvironmentMapping(
+        {variable: (row.path, row.key) for variable, row in rows.items() if row.extract is None}, derive=derive
+    )
+
+
 def _mapping(file: FileConfig) -> EnvironmentMapping:
-    rows = {variable: (row.path, row.key) for variable, row in file.secrets.items()}
     try:
-        return EnvironmentMapping(rows, derive=not file.production)
+        return environment_mapping(file.secrets, derive=not file.production)
     except ConfigurationError as error:
         raise ConfigurationError(f"{file.source}: {error}") from None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime
 from typing import Annotated, Any
 
-from strongroom._config import Composition, Generation, SecretConfig
+from strongroom._config import ComposedPart, Composition, Generation, SecretConfig
 from strongroom._config.document import Table
 from strongroom._config.hints import Limit, Parser, Text, at_least, kind
 from strongroom.errors import InvalidDataError, InvalidPathError
@@ -37,12 +38,18 @@ def _date(value: object) -> date | None:
     return value if isinstance(value, date) and not isinstance(value, datetime) else None
 
 
+_POINTER = re.compile(r"(?:/(?:[^/~]|~[01])*)+")
+"""A JSON pointer to a part of a document: https://www.rfc-editor.org/rfc/rfc6901"""
+
 _ROW: Mapping[str, Any] = {
     "at": Text,
     "required": bool,
     "type": Annotated[str, Limit(TYPES.__contains__, f"one of {', '.join(TYPES)}")],
     "description": Text,
     "expires": Annotated[date, Parser(_date, "a date such as 2027-01-31")],
+    "extract": Annotated[
+        str, Limit(lambda text: _POINTER.fullmatch(text) is not None, 'a JSON pointer such as "/database/password"')
+    ],
 }
 _KINDS = f"one of {', '.join(GENERATORS)}, or a table with `kind` and `length`"
 _KIND: Any = Annotated[str, Limit(GENERATORS.__contains__, _KINDS)]
@@ -81,6 +88,9 @@ def _row(row: Table, table: Table, variable: str) -> SecretConfig:
         row.fail("required", "must not be true beside `default`, which replaces a missing secret")
     if default is not None and "compose" in row:
         row.fail("compose", "must not stand beside `default`: both replace a missing secret")
+    for other in ("compose", "generate"):
+        if "extract" in given and other in row:
+            row.fail(other, "must not stand beside `extract`, which reads a part of another value")
     path, key = _place(given.pop("at"), table, variable)
     found = SecretConfig(
         **{"required": default is None, **given},
@@ -142,10 +152,14 @@ def _variables(row: Table, template: str, rows: Mapping[str, object]) -> list[st
 
 def _composition(row: Table, template: str, rows: Mapping[str, SecretConfig]) -> Composition:
     parts = tuple(
-        (text, None if variable is None else (rows[variable].path, rows[variable].key))
+        (text, None if variable is None else _part(variable, rows[variable]))
         for text, variable in _parts(row, template)
     )
     return Composition(parts, is_url="://" in template.partition("{")[0])
+
+
+def _part(variable: str, row: SecretConfig) -> ComposedPart:
+    return ComposedPart(variable, row.path, row.key, row.extract)
 
 
 def _check_cycles(composed: Mapping[str, tuple[Table, list[str]]]) -> None:

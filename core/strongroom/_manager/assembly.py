@@ -37,7 +37,7 @@ class Parts:
     """
 
     def __init__(self, config: Config, links: list[Link], *, sources: str = "") -> None:
-        rows = config.secrets.values()
+        rows = [row for row in config.secrets.values() if row.extract is None]  # others are parts of values
         defaults = {(row.path, row.key): row.default for row in rows if row.default is not None}
         composed = {(row.path, row.key): row.compose for row in rows if row.compose is not None}
         self.config = config

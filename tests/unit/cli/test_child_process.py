@@ -236,6 +236,16 @@ def test_what_ends_is_asked_for_again_and_a_new_value_is_said_once(capsys, keepe
     assert "canary" not in said
 
 
+def test_a_part_of_a_leased_document_is_compared_and_not_the_document(capsys, keeper):
+    part = replace(ROW, secret=ROW.secret._replace(extract="/password"), resolution=found("canary-1"))
+    store = Store(found('{"password": "canary-1", "n": 1}'), found('{"password": "canary-2"}'))
+    with lease_keeper.renewal([part], store, lease_keeper.advise_restart("gunicorn")):
+        thread = keeper()
+        assert store.was_asked(2)
+        thread.join(LONG)
+    assert capsys.readouterr().err.count("DB_PASSWORD has a new value") == 1
+
+
 def test_nothing_is_asked_when_the_command_has_ended(keeper):
     """Its store is closed."""
     store = Store()

@@ -99,7 +99,8 @@ DB_PASSWORD = { ref = { item = "myapp/config", field = "password", version = "2"
 DATABASE_URL = { composed = "postgres://${DB_USER}:${DB_PASSWORD}@db/app?o={x}&p=$$" }
 OTHER = { composed = "${NONE}" }
 TLS_KEY = { as_path = true, required = true }
-PART = { extract = { json = "/a" }, as_path = false }
+PART = { extract = { format = "json", pointer = "/a~1b/0" }, as_path = false }
+INI = { extract = { format = "ini", pointer = "/a/b" } }
 TITLE = { ref = { item = "db" } }
 
 [profiles.default.defaults]
@@ -119,15 +120,16 @@ def test_every_field_of_secretspec_is_translated_or_named(command):
         },
         "OTHER": "shop#other",
         "TLS_KEY": "shop#tls_key",
-        "PART": "shop#part",
+        "PART": {"at": "shop#part", "extract": "/a~1b/0"},
+        "INI": "shop#ini",
         "TITLE": "shop#title",
     }
     assert [line.removeprefix("strongroom: note: ") for line in sorted(notes.splitlines())] == [
         "DATABASE_URL: values in a composed URL are percent-encoded here",
         "DB_PASSWORD: providers has no counterpart: order the stores in chain, and give a link its paths",
         "DB_PASSWORD: version of ref has no counterpart",
+        "INI: extract has no counterpart unless it has a pointer into JSON",
         "OTHER: composed has no counterpart unless each ${NAME} is another secret of the profile",
-        "PART: extract has no counterpart: write that part of the value to a key of its own",
         "TITLE: ref has no counterpart without a path as its item and a key as its field",
         "TLS_KEY: as_path has no counterpart: the variable has the value, and not the name of a file with it",
         "[providers] has no counterpart: configure each as [stores.NAME]",

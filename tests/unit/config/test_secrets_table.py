@@ -4,7 +4,7 @@ from datetime import date
 
 import pytest
 
-from strongroom._config import Composition, Generation, SecretConfig
+from strongroom._config import ComposedPart, Composition, Generation, SecretConfig
 from strongroom._config.file import read_file
 from strongroom._config.secrets_table import TYPES
 from strongroom._manager.conversion import declared_type
@@ -27,7 +27,13 @@ def test_a_row_can_describe_type_generate_and_date_its_secret():
 
 def test_a_composed_row_names_the_secrets_of_other_rows():
     assert row(compose="x://{USER}:{PASSWORD}@h/{{d}}").compose == Composition(
-        (("x://", ("db", "user")), (":", ("db", "password")), ("@h/{", None), ("d}", None)), is_url=True
+        (
+            ("x://", ComposedPart("USER", "db", "user", None)),
+            (":", ComposedPart("PASSWORD", "db", "password", None)),
+            ("@h/{", None),
+            ("d}", None),
+        ),
+        is_url=True,
     )
     composed = row(compose="{USER} {PASSWORD}").compose
     assert composed is not None

@@ -29,11 +29,13 @@ def types_command(invocation: Invocation) -> None:
     """Print a Python module with one typed function for each row of [secrets].
 
     A function reads its secret from the default manager and returns the declared type, so that a type checker and an
-    editor know every secret of the application. A row that is not required can be None.
+    editor know every secret of the application. A row that is not required can be None. A row with `extract` is left
+    out: its value is a part of another one.
 
     Example: strongroom types > app/secrets.py
     """
-    output.write_lines(list(module_lines(declared_rows(invocation.load()))))
+    rows = declared_rows(invocation.load())
+    output.write_lines(list(module_lines({name: row for name, row in rows.items() if row.extract is None})))
 
 
 def module_lines(rows: Mapping[str, SecretConfig]) -> Iterator[str]:

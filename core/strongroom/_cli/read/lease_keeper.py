@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from strongroom import required_secrets
 from strongroom._cli.terminal import output
-from strongroom.errors import StrongroomError
 from strongroom.store.deadline import boot_time
 
 if TYPE_CHECKING:
@@ -74,14 +74,13 @@ def _renew(
                 due[name] = boot_time() + pause
 
 
-def _read_again(answer: Requirement, resolve: Resolve, replaced: Callable[[Requirement], object]) -> float | None:
+def _read_again(answer: Requirement, read: Resolve, replaced: Callable[[Requirement], object]) -> float | None:
     """Return the seconds until the next read, or None if there is a new value."""
-    try:
-        found = resolve(answer.secret.path, answer.secret.key)
-    except StrongroomError:
+    (now,) = required_secrets.resolve({answer.variable: answer.secret}, read)
+    if now.resolution is None:
         return _RETRY  # the store has logged the failure, and may recover in time
-    if answer.resolution is not None and found.value == answer.resolution.value:
-        return None if found.ttl is None else found.ttl
+    if answer.resolution is not None and now.resolution.value == answer.resolution.value:
+        return now.resolution.ttl
     replaced(answer)
     return None
 

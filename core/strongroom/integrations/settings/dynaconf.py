@@ -10,16 +10,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from dynaconf.loaders.base import SourceMetadata
 from dynaconf.utils.parse_conf import converters
 
 from strongroom.errors import ConfigurationError, InvalidDataError, SecretNotFoundError
 from strongroom.paths import parse_reference
+from strongroom.required_secrets import read_row
 from strongroom.secret import Value
 from strongroom.secrets_manager import default_manager
+
+if TYPE_CHECKING:
+    from strongroom import SecretsManager
+    from strongroom._chain.resolution import Resolution
 
 _SETTING = "STRONGROOM_FOR_DYNACONF"
 
@@ -49,28 +55,35 @@ def load(
         InvalidDataError: a value begins with a token of dynaconf, such as `@jinja`, which dynaconf would evaluate.
     """
     manager = default_manager()
-    for name, reference in _references(obj).items():
+    for name, (reference, read) in _reads(obj, manager).items():
         if key is not None and key.upper() != name.upper():
             continue
-        path, field = parse_reference(reference)
         try:
-            value = manager.resolve(path, field).value
+            value = read().value
         except SecretNotFoundError:
             continue
         if _has_token(value):
             value = None
             reason = f"the value of setting {name} begins with a token that dynaconf evaluates"
-            raise InvalidDataError(path, reason, hint="Read it with get_secret")
+            raise InvalidDataError(parse_reference(reference)[0], reason, hint="Read it with get_secret")
         obj.set(name, value, loader_identifier=SourceMetadata("strongroom", reference, env or ""), validate=validate)
 
 
-def _references(obj: Any) -> Mapping[str, str]:
+def _reads(obj: Any, manager: SecretsManager) -> Mapping[str, tuple[str, Callable[[], Resolution]]]:
+    """Return the reference of each setting, and a function that reads its value."""
     references = obj.get(_SETTING)
     if references is None:
-        return {name: f"{row.path}#{row.key}" for name, row in default_manager().config.secrets.items()}
+        return {
+            name: (f"{row.path}#{row.key}", partial(read_row, name, row, manager.resolve))
+            for name, row in manager.config.secrets.items()
+        }
     if not isinstance(references, Mapping) or not all(isinstance(item, str) for item in references.values()):
         raise ConfigurationError(f"{_SETTING} is a mapping of names to PATH#KEY or PATH")
-    return references
+    return {name: (reference, partial(_read, manager, reference)) for name, reference in references.items()}
+
+
+def _read(manager: SecretsManager, reference: str) -> Resolution:
+    return manager.resolve(*parse_reference(reference))
 
 
 def _has_token(value: Value) -> bool:

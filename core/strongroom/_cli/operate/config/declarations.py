@@ -17,12 +17,11 @@ _KV2 = re.compile(r"^/?[^/]+/data/")
 _TYPES = {"number": "int", "integer": "int", "port": "int", "boolean": "bool"}
 _GENERATORS = {"password": "password", "hex": "hex", "base64": "token"}
 
-_FIELDS = {"description", "required", "default", "type", "generate", "composed", "ref"}
+_FIELDS = {"description", "required", "default", "type", "generate", "composed", "ref", "extract"}
 """The fields of a secret in secretspec.toml that have a counterpart."""
 
 _WITHOUT = {
     "as_path": "the variable has the value, and not the name of a file with it",
-    "extract": "write that part of the value to a key of its own",
     "providers": "order the stores in chain, and give a link its paths",
 }
 """The advice for fields without one."""
@@ -39,7 +38,7 @@ class DeclaredSecret(NamedTuple):
     Attributes:
         variable: the name of its environment variable.
         reference: its path and key, if the file has them.
-        settings: `description`, `required`, `default`, `type`, `generate` and `compose` of `[secrets]`.
+        settings: `description`, `required`, `default`, `type`, `generate`, `compose` and `extract` of `[secrets]`.
     """
 
     variable: str
@@ -128,6 +127,15 @@ def _composed(variable: str, template: str, names: Collection[str], notes: list[
     return composed
 
 
+def _extraction(variable: str, extract: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
+    """Return the setting for a pointer into JSON. The empty pointer is the whole value."""
+    pointer = extract.get("pointer")
+    if extract and (extract.get("format") != "json" or not isinstance(pointer, str)):
+        notes.append(f"{variable}: extract has no counterpart unless it has a pointer into JSON")
+        return {}
+    return {"extract": pointer} if pointer else {}
+
+
 def _secretspec_row(variable: str, found: Mapping[str, Mapping[str, Any]], notes: list[str]) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     about, compose = found[variable], None
@@ -141,6 +149,7 @@ def _secretspec_row(variable: str, found: Mapping[str, Mapping[str, Any]], notes
         settings["default"] = about["default"]
     if "default" not in settings and about.get("required") is False:
         settings["required"] = False
+    settings |= _extraction(variable, _mapping(about.get("extract")), notes)
     if about.get("generate"):
         kind = str(about.get("type"))
         if kind in _GENERATORS:

@@ -21,6 +21,7 @@ from strongroom._cli.terminal import output
 from strongroom._config.discovery import MAX_FILE_SIZE
 from strongroom._config.document import parse_toml, toml_key, toml_string
 from strongroom._config.file import read_file
+from strongroom._config.precedence import environment_mapping
 from strongroom.bounded_file import read_text
 from strongroom.env_names import EnvironmentMapping
 from strongroom.errors import ConfigurationError, InvalidPathError
@@ -45,7 +46,7 @@ def import_command(file: Path, profile: str, folder: str | None) -> None:
     path = _path(folder or re.sub(r"[^\w.-]+", "-", declared.project).strip("-") or "app")
     text = "\n".join(["[secrets]", *_lines(declared.rows, path)])
     rows = read_file(parse_toml(text, str(file)), str(file)).secrets
-    EnvironmentMapping({variable: (row.path, row.key) for variable, row in rows.items()})
+    environment_mapping(rows)
     output.write_lines(text.splitlines())
     for note in declared.notes:
         output.say(f"note: {note}")
