@@ -19,6 +19,9 @@ from strongroom.secrets_manager import get_secret
 _FIELDS = frozenset({"conn_type", "description", "extra", "host", "login", "password", "port", "schema"})
 """The fields of a connection, as its JSON has them."""
 
+_TEAMS = "teams"
+"""The folder of the folders of the teams. It is not below those of Airflow's ids, so no id leads to it."""
+
 
 class StrongroomBackend(BaseSecretsBackend):
     """Secrets of Airflow, at the paths and keys that Airflow's backend for Vault uses.
@@ -27,10 +30,16 @@ class StrongroomBackend(BaseSecretsBackend):
     A variable and an option of the configuration are the key `value` of theirs. None is the answer for a confirmed
     absence only, after which Airflow asks its other backends. After a denial, an outage or unusable data it asks none.
 
+    For a team, `teams/TEAM/CONNECTIONS_PATH/CONN_ID` is looked up first, and for a variable likewise. After a confirmed
+    absence there, the shared folder is.
+
     Args:
         connections_path: the folder of the connections; None for no lookups.
         variables_path: the folder of the variables; None for no lookups.
         config_path: the folder of the options; None for no lookups.
+
+    Raises:
+        ValueError: one of the folders is below `teams`, so that an id could lead to the folder of a team.
     """
 
     def __init__(
@@ -40,25 +49,27 @@ class StrongroomBackend(BaseSecretsBackend):
         config_path: str | None = "config",
     ) -> None:
         super().__init__()
+        if _TEAMS in {str(path).partition("/")[0] for path in (connections_path, variables_path, config_path)}:
+            raise ValueError(f"The folder {_TEAMS} has the secrets of each team: name another folder")
         self.connections_path = connections_path
         self.variables_path = variables_path
         self.config_path = config_path
 
-    def get_conn_value(self, conn_id: str) -> str | None:
-        """Return a connection as a URI or as JSON, or None.
+    def get_conn_value(self, conn_id: str, team_name: str | None = None) -> str | None:
+        """Return a connection as a URI or as JSON, or None. That of the team precedes the shared one.
 
         Raises:
             AirflowSecretsBackendAccessDenied: it may exist, and cannot be read.
         """
-        return _found(self.connections_path, conn_id, _connection)
+        return _found(self.connections_path, conn_id, _connection, team_name)
 
-    def get_variable(self, key: str) -> str | None:
-        """Return the value of a variable as text, or None.
+    def get_variable(self, key: str, team_name: str | None = None) -> str | None:
+        """Return the value of a variable as text, or None. That of the team precedes the shared one.
 
         Raises:
             AirflowSecretsBackendAccessDenied: it may exist, and cannot be read.
         """
-        return _found(self.variables_path, key, _value)
+        return _found(self.variables_path, key, _value, team_name)
 
     def get_config(self, key: str) -> str | None:
         """Return the value of an option whose name ends in `_secret` in the configuration, or None.
@@ -69,10 +80,12 @@ class StrongroomBackend(BaseSecretsBackend):
         return _found(self.config_path, key, _value)
 
 
-def _found(folder: str | None, name: str, read: Callable[[str], str]) -> str | None:
-    """Return `read(path)`, or None for a confirmed absence and without a folder."""
+def _found(folder: str | None, name: str, read: Callable[[str], str], team: str | None = None) -> str | None:
+    """Return `read(path)`, that of the team first, or None for a confirmed absence and without a folder."""
     if folder is None:
         return None
+    if team and (found := _found(f"{_TEAMS}/{team}/{folder}", name, read)) is not None:
+        return found
     try:
         return read(f"{folder}/{name}")
     except (SecretNotFoundError, InvalidPathError):

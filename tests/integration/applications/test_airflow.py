@@ -16,6 +16,7 @@ from support.scenarios import page_blocks, pages
 
 pytest.importorskip("airflow", reason="Airflow has a separate environment: nox -s airflow", exc_type=ImportError)
 
+TEAM_NAMES = [None, "team-a", "team-b"]
 BACKEND = "strongroom.integrations.airflow.StrongroomBackend"
 SECRETS = {
     "connections/uri": {"conn_uri": "postgresql://ada:s3cret@db:5432/shop"},
@@ -138,6 +139,80 @@ def test_a_folder_that_is_none_is_not_looked_up():
 
     backend = StrongroomBackend(connections_path=None, variables_path=None, config_path=None)
     assert [backend.get_conn_value("uri"), backend.get_variable("text"), backend.get_config("fernet")] == [None] * 3
+
+
+TEAMS = {
+    "connections/warehouse": {"conn_uri": "http://shared"},
+    "connections/shared": {"conn_uri": "http://shared"},
+    "teams/team-a/connections/warehouse": {"conn_uri": "http://of-a"},
+    "teams/team-b/connections/warehouse": {"conn_uri": "http://of-b"},
+    "teams/team-b/connections/own": {"conn_uri": "http://of-b"},
+    "variables/size": {"value": "shared"},
+    "teams/team-a/variables/size": {"value": "of-a"},
+    "teams/team-b/variables/own": {"value": "of-b"},
+}
+
+
+@pytest.fixture
+def teams(strongroom_override, monkeypatch):
+    """An Airflow with teams. Its other backends have nothing."""
+    monkeypatch.setenv("AIRFLOW__CORE__MULTI_TEAM", "True")
+    monkeypatch.setattr("airflow.secrets.metastore.MetastoreBackend.get_connection", lambda *_, **__: None)
+    monkeypatch.setattr("airflow.secrets.metastore.MetastoreBackend.get_variable", lambda *_, **__: None)
+    return strongroom_override(TEAMS)
+
+
+@pytest.mark.usefixtures("teams")
+def test_the_folder_of_a_team_precedes_the_shared_one():
+    from airflow.models import Connection, Variable
+
+    def hosts(conn_id):
+        return [Connection.get_connection_from_secrets(conn_id, team_name=team).host for team in TEAM_NAMES]
+
+    assert hosts("warehouse") == ["shared", "of-a", "of-b"]
+    assert hosts("shared") == ["shared"] * 3
+    found = [Variable.get_variable_from_secrets("size", team_name=team) for team in TEAM_NAMES]
+    assert found == ["shared", "of-a", "shared"]
+
+
+@pytest.mark.usefixtures("teams")
+@pytest.mark.parametrize(
+    "up", ["", "teams/team-b/{kind}/", "../teams/team-b/{kind}/", "../../team-b/{kind}/", "/teams/team-b/{kind}/"]
+)
+def test_no_id_leads_to_the_folder_of_another_team(up):
+    from airflow.exceptions import AirflowNotFoundException
+    from airflow.models import Connection, Variable
+
+    for team in [None, "team-a"]:
+        with pytest.raises(AirflowNotFoundException):
+            Connection.get_connection_from_secrets(f"{up.format(kind='connections')}own", team_name=team)
+        assert Variable.get_variable_from_secrets(f"{up.format(kind='variables')}own", team_name=team) is None
+    assert Connection.get_connection_from_secrets("own", team_name="team-b").host == "of-b"
+    assert Variable.get_variable_from_secrets("own", team_name="team-b") == "of-b"
+
+
+@pytest.mark.usefixtures("teams")
+@pytest.mark.parametrize("failure", [SimulatedFailure.DENIED, SimulatedFailure.UNAVAILABLE])
+def test_a_team_whose_folder_does_not_answer_gets_no_shared_secret(strongroom_override, failure):
+    from airflow.models import Connection, Variable
+    from airflow.sdk.exceptions import AirflowSecretsBackendAccessDenied
+
+    strongroom_override(
+        {**TEAMS, "teams/team-a/connections/warehouse": failure, "teams/team-a/variables/size": failure}
+    )
+    with pytest.raises(AirflowSecretsBackendAccessDenied, match="teams/team-a/connections/warehouse"):
+        Connection.get_connection_from_secrets("warehouse", team_name="team-a")
+    with pytest.raises(AirflowSecretsBackendAccessDenied, match="teams/team-a/variables/size"):
+        Variable.get_variable_from_secrets("size", team_name="team-a")
+
+
+@pytest.mark.parametrize("option", ["connections_path", "variables_path", "config_path"])
+def test_a_folder_among_those_of_the_teams_is_refused(option):
+    """An id below it would be a path of a team."""
+    from strongroom.integrations.airflow import StrongroomBackend
+
+    with pytest.raises(ValueError, match="teams"):
+        StrongroomBackend(**{option: "teams/team-a"})
 
 
 @pytest.fixture
