@@ -273,7 +273,7 @@ def disk_cache(session: nox.Session) -> None:
 
 @nox.session
 def connections(session: nox.Session) -> None:
-    """Rotate the credentials of busy connections ten times in a minute, and certificates of five seconds."""
+    """Rotate the credentials of busy connections ten times in a minute, with certificates and tokens of seconds."""
     install(session, "-e", ".[dev]")
     long = {
         "TEST_ROTATIONS": "10",
@@ -281,6 +281,8 @@ def connections(session: nox.Session) -> None:
         "TEST_CERTIFICATES": "10",
         "TEST_CERTIFICATE_SECONDS": "5",
         "TEST_CERTIFICATE_LIVES": "20",
+        "TEST_TOKENS": "10",
+        "TEST_TOKEN_SECONDS": "3",
     }
     session.run("pytest", "--timeout=300", "tests/integration/connections", *session.posargs, env=long)
 

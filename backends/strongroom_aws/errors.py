@@ -16,7 +16,7 @@ from strongroom.errors import (
     StrongroomError,
 )
 
-_LOGIN = "Run `aws sts get-caller-identity` with the same profile, and log in again if it fails"
+NO_CREDENTIALS = "Run `aws sts get-caller-identity` with the same profile, and log in again if it fails"
 _GRANT = (
     "Allow this action on this name to the identity (`aws sts get-caller-identity` shows it), and the use of the key "
     "if a KMS key of your own encrypts it"
@@ -59,7 +59,8 @@ _TYPED = frozenset({"HierarchyTypeMismatchException"})
 _MARKED = frozenset({"ParameterMaxVersionLimitExceeded"})
 _REFUSED = frozenset({
     "InvalidNextTokenException", "InvalidParameterException", "InvalidRequestException", "InvalidResourceId",
-    "PreconditionNotMetException", "ResourceExistsException", "TooManyTagsError", "ValidationException",
+    "PreconditionNotMetException", "RegionDisabledException", "ResourceExistsException", "TooManyTagsError",
+    "ValidationError", "ValidationException",
 })  # fmt: skip
 
 
@@ -79,7 +80,7 @@ _KINDS: tuple[tuple[frozenset[str], type[StoreError], str, str], ...] = (
     (_ABSENT, SecretNotFoundError, "", ""),
     (_KEY, PermissionDeniedError, "its KMS key refused ({code})", _KMS),
     (_DENIED, PermissionDeniedError, "{code}", _GRANT),
-    (_NOT_US, AuthenticationError, "AWS does not accept the credentials ({code})", _LOGIN),
+    (_NOT_US, AuthenticationError, "AWS does not accept the credentials ({code})", NO_CREDENTIALS),
     (_UNSIGNED, AuthenticationError, "AWS does not accept the signature ({code})", _CLOCK),
     (_THROTTLED, StoreUnavailableError, _TOO_MUCH, _SLOWER),
     (_BROKEN, StoreUnavailableError, "AWS failed ({code})", "Try again"),
@@ -150,7 +151,7 @@ def _translated(error: Exception, path: str | None, known: Any) -> StrongroomErr
         known.EndpointProviderError,
     )  # fmt: skip
     if isinstance(error, no_credentials):
-        return AuthenticationError(path, f"no AWS credentials were found ({kind})", hint=_LOGIN)
+        return AuthenticationError(path, f"no AWS credentials were found ({kind})", hint=NO_CREDENTIALS)
     if isinstance(error, settings):
         return misconfigured(kind)
     if isinstance(error, (known.HTTPClientError, known.ConnectionError, known.MetadataRetrievalError, OSError)):

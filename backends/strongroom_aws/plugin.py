@@ -80,7 +80,7 @@ def open_secrets_manager(
         fold=fold, kms_key=kms_key, recovery_days=recovery_days, force_delete=force_delete, restore=restore
     )
     below = check_option("prefix", prefix, check_prefix)
-    service = _service("secretsmanager", region, profile, endpoint_url)
+    service = open_service("secretsmanager", region, profile, endpoint_url)
     if force_delete:  # deletes are final, so it offers no versions and the command line asks first
         return SecretsManagerStore(service, below, options)
     return VersionedSecretsManagerStore(service, below, options, Tags(tag_prefix))
@@ -125,13 +125,14 @@ def open_parameter_store(
     """
     check_parameter_store(prefix=prefix, layout=layout, tag_prefix=tag_prefix, fold=fold)
     below = check_option("prefix", prefix.removeprefix("/"), check_prefix)
-    service = _service("ssm", region, profile, endpoint_url)
+    service = open_service("ssm", region, profile, endpoint_url)
     if layout == "keys":
         return ParameterKeys(service, below, kms_key)
     return ParameterSecrets(service, below, kms_key, Tags(tag_prefix), fold)
 
 
-def _service(name: str, region: str | None, profile: str | None, endpoint_url: str | None) -> Service:
+def open_service(name: str, region: str | None, profile: str | None, endpoint_url: str | None) -> Service:
+    """Return a service with a client, for an opener."""
     import boto3  # type: ignore[import-untyped]  # boto3 ships no types
 
     _ = boto3  # fail now if it is not installed

@@ -79,7 +79,7 @@ class Service:
         Raises:
             ConfigurationError: boto3 refuses the settings, for example because it finds no region.
         """
-        _in_time(None, lambda: self._client(self.name))
+        in_time(None, lambda: self._client(self.name))
 
     def call(
         self,
@@ -108,7 +108,7 @@ class Service:
             answer = getattr(self._client(service or self.name), operation)(**parameters)
             return protect_data(answer)
 
-        return _in_time(path, send, changes=changes)
+        return in_time(path, send, changes=changes)
 
     def close(self) -> None:
         """Close the connections of this process."""
@@ -162,7 +162,7 @@ def _send_in_time(**_: object) -> None:
         raise StoreUnavailableError(reason="no time is left")
 
 
-def _in_time(path: str | None, operation: Callable[[], _R], *, changes: bool = False) -> _R:
+def in_time(path: str | None, operation: Callable[[], _R], *, changes: bool = False) -> _R:
     """Run the operation within `remaining()`; return its result or raise its translated failure."""
     limit = remaining()
 

@@ -81,7 +81,7 @@ class IssuingStore(ABC, Generic[_R]):
 
         Raises:
             SecretNotFoundError: the path has no row.
-            StoreError: none could be issued, and there is no other that still works.
+            StoreError: the service issued none, and the last one has ended.
         """
         slot = self._slots.get(path)
         if slot is None:
@@ -130,7 +130,7 @@ def read_rows(
     """Return the tables of an option `paths`, which have these keys.
 
     Raises:
-        ConfigurationError: there is no row, a path is invalid, or a table has other keys than these.
+        ConfigurationError: the option is empty, a path is invalid, or a table has other keys than these.
     """
     if not paths:
         raise ConfigurationError("paths: it names no path")

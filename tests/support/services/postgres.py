@@ -26,17 +26,21 @@ _GUARDED = '"$0" "$@" <&- & read ends; kill -QUIT $!; wait $!'
 class Postgres:
     """A server on loopback, with a folder of its own.
 
+    Args:
+        home: the folder.
+        programs: the folder above the programs' `bin`; by default that of the wheel.
+
     Attributes:
         port: where it listens.
         password: of its administrator, `postgres`.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, programs: Path | None = None) -> None:
         self.port = free_port()
         self.password = secrets.token_hex(16)
         self._data = home / "data"
         self._home = home
-        self._programs = installed()
+        self._programs = programs or installed()
         self._user = _NOBODY if os.geteuid() == 0 else None
         if self._user is not None:
             os.chown(home, self._user, -1)
@@ -103,6 +107,12 @@ class Postgres:
         with self.connect("postgres", self.password) as connection:
             connection.execute(statement.encode())
 
+    def let_in(self, user: str, rule: str) -> None:
+        """Have this user log in by a rule of pg_hba.conf, such as `trust`."""
+        file = self._data / "pg_hba.conf"
+        file.write_text(f"host all {user} 127.0.0.1/32 {rule}\n{file.read_text('utf-8')}", "utf-8")
+        self.run("SELECT pg_reload_conf()")
+
     def _run(self, program: str, *arguments: str, patience: int = 0) -> None:
         end = time.monotonic() + patience
         while True:
@@ -138,12 +148,17 @@ def installed() -> Path:
     return max(Path(spec.origin).parent.glob("pginstall*"))
 
 
+def of_debian() -> Path | None:
+    """Return the folder of Debian's newest server, which knows LDAP; None if it is not installed."""
+    return max(Path("/usr/lib/postgresql").glob("[0-9]*"), default=None)
+
+
 @contextlib.contextmanager
-def running_postgres() -> Iterator[Postgres]:
+def running_postgres(programs: Path | None = None) -> Iterator[Postgres]:
     """One that runs for the block, and leaves nothing behind."""
     home = Path(tempfile.mkdtemp(prefix="strongroom-postgres-"))
     try:
-        server = Postgres(home)
+        server = Postgres(home, programs)
         try:
             server.start()
             yield server

@@ -288,7 +288,7 @@ AWS_KEYS = {
 AWS_SETTINGS = {"AWS_REGION": "eu-west-1", "AWS_PROFILE": "app", "AWS_ROLE_ARN": "arn:x"}
 
 
-@pytest.mark.parametrize("plugin", ["aws-secretsmanager", "aws-ssm"])
+@pytest.mark.parametrize("plugin", ["aws-secretsmanager", "aws-ssm", "aws-rds", "aws-sts"])
 def test_keys_that_the_library_of_a_store_reads_are_not_passed_on(configuration, plugin):
     """They are no option of it. Settings, and the names of a profile or a role, are the command's too."""
     configuration.write_text(f'chain = ["central", "env"]\n[stores.central]\nplugin = "{plugin}"\n')
