@@ -18,6 +18,7 @@ from strongroom.errors import (
     PermissionDeniedError,
     SecretTooLargeError,
     StoreUnavailableError,
+    UnsupportedOperationError,
     shown,
 )
 from strongroom.paths import check_path
@@ -34,7 +35,7 @@ _SNAPSHOT = "..data"
 _ATTEMPTS = 5
 _MOVING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
-_OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPEN_FOLDER: int = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 Place: TypeAlias = tuple[str, ...]
 """The names from the root to a file or folder, none of them a link."""
@@ -74,6 +75,7 @@ def read_root(root: Path, path: str | None, operation: Callable[[Folder], _T]) -
         StoreUnavailableError: the root is missing, a link is dangling, or reading failed, so an absence cannot be
             confirmed.
         ConfigurationError: the root is not a folder.
+        UnsupportedOperationError: the system, such as Windows, cannot open a file relative to a folder.
     """
     for _ in range(_ATTEMPTS):
         try:
@@ -92,6 +94,9 @@ def read_root(root: Path, path: str | None, operation: Callable[[Folder], _T]) -
 
 @contextmanager
 def _opened_root(root: Path, path: str | None) -> Iterator[Folder]:
+    if os.open not in os.supports_dir_fd:
+        reason = "this system cannot open a file relative to an open folder"
+        raise UnsupportedOperationError(path, reason, hint="Use a dotenv, json or yaml store")
     try:
         real = os.path.realpath(root, strict=True)
         descriptor = os.open(real, _OPEN_FOLDER)

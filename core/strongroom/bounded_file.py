@@ -17,6 +17,10 @@ from strongroom.errors import (
 )
 from strongroom.secret import SensitiveStr
 
+# Without O_NONBLOCK, opening a pipe would wait for its writer. Windows has neither flag, but O_BINARY.
+_FLAGS: int = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_NO_LINK: int = getattr(os, "O_NOFOLLOW", 0)
+
 Inspect: TypeAlias = Callable[[os.stat_result, bytes], str]
 """Given a file's status and content, return why the file is refused, or the empty string."""
 
@@ -36,9 +40,7 @@ def read_bytes(
         IsADirectoryError: it is a folder.
         OSError: it cannot be read, or is not a regular file.
     """
-    # Without O_NONBLOCK, opening a pipe would wait for its writer.
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow_links else os.O_NOFOLLOW)
-    descriptor = os.open(file, flags, dir_fd=folder)
+    descriptor = os.open(file, _FLAGS | (0 if follow_links else _NO_LINK), dir_fd=folder)
     try:
         status = os.fstat(descriptor)
         if stat.S_ISDIR(status.st_mode):

@@ -20,6 +20,7 @@ from __future__ import annotations
 import errno
 import io
 import logging
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -132,7 +133,7 @@ def read_dotenv(file: Path, *, inspect: Inspect | None = None) -> Dotenv:
     parsed = _TOO_LARGE if len(content) > MAX_SIZE else _decode(content)
     del content
     dotenv = _raise_mistake(parsed, file)
-    if status.st_mode & 0o077:
+    if status.st_mode & 0o077 and hasattr(os, "geteuid"):  # on Windows, every file has the mode 0666
         dotenv = dotenv._replace(notes=(*dotenv.notes, "other users may read it: run chmod 600 on it"))
     for note in dotenv.notes:
         log_once(file, note)

@@ -2,13 +2,12 @@
 
 A file is replaced by a synced temporary file beside it that takes its name. A crash leaves the old file or the new one,
 and at most a file `.NAME.….tmp` of mode 0600, which the next writer removes. All functions that use a file raise
-`OSError`, with a `strerror` that can be shown.
+`OSError`, with a `strerror` that can be shown. On Windows, which has other modes, owners and locks, all of them do.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 import stat
@@ -26,12 +25,19 @@ KEY_SIZE = 32
 
 _FIRST_PAUSE, _LAST_PAUSE = 0.0005, 0.01
 """Seconds between two attempts to lock: most writers hold a lock for less than the first."""
-_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 
 class SymbolicLinkError(OSError):
     """The file is a symbolic link. It is not followed, because another user may have chosen its target."""
+
+
+def _require_posix() -> None:
+    """Raise OSError on a system without POSIX file locks, whose modes and owners of files are other ones too."""
+    try:
+        import fcntl  # noqa: F401
+    except ImportError:
+        raise OSError(errno.ENOSYS, "this system lacks the file locks, modes and owners of POSIX") from None
 
 
 @contextmanager
@@ -83,7 +89,7 @@ class Replacement:
         self._name = name
         self._temporary = f".{name}.{os.urandom(8).hex()}.tmp"
         self.widened = before is not None and bool(stat.S_IMODE(before.st_mode) & ~FILE_MODE)
-        self._descriptor = os.open(self._temporary, _CREATE | _FLAGS, FILE_MODE, dir_fd=folder)
+        self._descriptor = os.open(self._temporary, _CREATE | os.O_NOFOLLOW, FILE_MODE, dir_fd=folder)
         try:
             os.fchmod(self._descriptor, FILE_MODE if before is None else before.st_mode & FILE_MODE)
             if before is not None and before.st_uid != os.geteuid():
@@ -180,6 +186,9 @@ def lock(descriptor: int, seconds: float) -> Iterator[bool]:
     Raises:
         OSError: the file system has no locks.
     """
+    _require_posix()
+    import fcntl  # Windows lacks it
+
     deadline = time.monotonic() + seconds
     locked, pause = False, _FIRST_PAUSE
     while not locked:
@@ -208,7 +217,8 @@ def lock_folder(folder: Path, seconds: float) -> Iterator[FolderLock]:
         TimeoutError: another writer held the lock for all of these seconds.
         OSError: the folder does not exist or cannot be opened.
     """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    _require_posix()
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         with lock(descriptor, seconds) as locked:
             if not locked:
@@ -241,6 +251,7 @@ def make_folder(folder: Path) -> Path:
     Raises:
         OSError: it cannot be created, belongs to another user, is a symbolic link, or is accessible to others.
     """
+    _require_posix()
     for missing in reversed([folder, *folder.parents]):
         with suppress(FileExistsError):
             if not missing.exists():
@@ -255,6 +266,7 @@ def check_folder(folder: Path) -> bool:
     Raises:
         OSError: it is not a folder, or another user owns it or has access.
     """
+    _require_posix()
     try:
         status = folder.lstat()
     except FileNotFoundError:
@@ -268,7 +280,8 @@ def check_folder(folder: Path) -> bool:
 
 def open_file(file: Path, flags: int) -> int:
     """Open a file without following a symbolic link; return its descriptor. A new file has mode 0600."""
-    return os.open(file, flags | _FLAGS, FILE_MODE)
+    _require_posix()
+    return os.open(file, flags | os.O_NOFOLLOW, FILE_MODE)
 
 
 def read(file: Path) -> bytes:
@@ -284,6 +297,7 @@ def open_lines(file: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: it is not a regular file.
     """
+    _require_posix()
     # Without O_NONBLOCK, opening a pipe would wait for its writer.
     with open(file, "rb", opener=lambda _, flags: open_file(file, flags | os.O_NONBLOCK)) as stream:
         if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
@@ -328,7 +342,7 @@ def create_once(file: Path, content: Iterable[bytes]) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Flush the names in a folder to disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     finally:

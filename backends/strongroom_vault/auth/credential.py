@@ -40,7 +40,8 @@ def from_file(file: Path, option: str, *, private: bool = True) -> SensitiveStr:
     """
 
     def note(status: os.stat_result, _content: bytes) -> str:
-        if not private or not status.st_mode & _ALL_USERS:
+        exposed = status.st_mode & _ALL_USERS and hasattr(os, "geteuid")  # on Windows, every file has the mode 0666
+        if not private or not exposed:
             _exposed.pop(file, None)
         elif file not in _exposed:
             _exposed[file] = f"every user has access to {shown(str(file))} (mode {status.st_mode & 0o777:04o})"

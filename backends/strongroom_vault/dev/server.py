@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import http.client
 import importlib.util
 import json
@@ -199,6 +198,10 @@ class LoopbackServer:
 
     def _spawn(self, binary: Path, port: int) -> bool:
         """Start the process and wait until it listens; return False if it exits, or takes too long."""
+        try:
+            import fcntl
+        except ImportError:
+            raise PluginError(f"A {self.title} that ends with its starter needs POSIX; start one yourself") from None
         self._output.clear()
         # The configuration goes through a pipe, so that it is never on disk. Its descriptor is 10 or more: the script
         # above uses single-digit ones, the only ones that dash can name.

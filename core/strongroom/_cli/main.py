@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import resource
 import signal
 import sys
 import threading
@@ -53,7 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def _disable_core_dumps() -> None:
     """Set the soft limit of core dumps to zero: a core dump would hold secrets. A child process may raise it again."""
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(ImportError, OSError, ValueError):  # Windows has no such limit
+        import resource
+
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
@@ -62,7 +63,8 @@ def _install_hooks() -> None:
 
     These are Ctrl-C in a callback, and exceptions of threads and destructors, whose messages may hold a value.
     """
-    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    if hasattr(signal, "SIGALRM"):
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
     sys.unraisablehook = _drop
     threading.excepthook = _end_thread
 
@@ -71,10 +73,11 @@ def _drop(dropped: sys.UnraisableHookArgs) -> None:
     """Raise a KeyboardInterrupt again soon, and name the class of any other exception.
 
     A signal handler also runs inside destructors and callbacks of weak references, which cannot raise. The import
-    system has one, so that one Ctrl-C in some hundreds was lost and a migration went on.
+    system has one, so that one Ctrl-C in some hundreds was lost and a migration went on. Windows has no such timer.
     """
     if issubclass(dropped.exc_type, KeyboardInterrupt):
-        signal.setitimer(signal.ITIMER_REAL, _PAUSE)
+        if hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, _PAUSE)
     else:
         _name(dropped.exc_type)
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from strongroom._config import Config
 
 TRUSTED_PATHS = "STRONGROOM_TRUSTED_PATHS"
-"""Folders, separated by colons, in which every found file is trusted: for containers and CI."""
+"""Folders, separated by `os.pathsep`, in which every found file is trusted: for containers, CI and Windows."""
 
 
 _LARGEST_RECORD = 1 << 16
@@ -103,6 +103,9 @@ def ownership_fault(file: Path, status: os.stat_result) -> str:
 
 def writer_fault(status: os.stat_result, _: bytes = b"") -> str:
     """Return why others than the user and root may have written a file, or the empty string."""
+    if not hasattr(os, "geteuid"):  # Windows, where every file has the mode 0666 and the owner 0
+        remedy = f"name it in STRONGROOM_CONFIG, or its folder in {TRUSTED_PATHS}"
+        return f"this system does not tell who may write to it: {remedy}"
     if status.st_uid not in {os.geteuid(), 0}:
         return f"it belongs to user {status.st_uid}, not to you or root"
     if status.st_mode & stat.S_IWOTH or (status.st_mode & stat.S_IWGRP and not _is_private_group(status.st_gid)):
@@ -143,6 +146,8 @@ def record_text(file: Path, content: bytes) -> bytes:
 
 def _recorded(file: Path) -> str:
     """Return the recorded digest. A record that somebody else could have written or placed does not count."""
+    if not hasattr(os, "geteuid"):  # Windows: `strongroom trust` writes no record
+        return ""
     try:
         record = record_of(file)
         folder = os.lstat(record.parent)

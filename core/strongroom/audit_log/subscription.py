@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import pwd
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -166,7 +165,15 @@ def _is_over(event: Event) -> bool:
 
 
 def _user() -> str:
-    """Return the name of the effective user, or the number of one without a name, as in a container."""
+    """Return the name of the effective user, or the number of one without a name, as in a container.
+
+    Raises:
+        ConfigurationError: the system has no such users.
+    """
+    try:
+        import pwd
+    except ImportError:
+        raise ConfigurationError("The audit log needs the users and file locks of POSIX: remove [audit]") from None
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
@@ -185,7 +192,7 @@ def begin(config: Config) -> Callable[[], None]:
     Several managers of one configuration have one log.
 
     Raises:
-        ConfigurationError: a file that is not trusted names the log or its key.
+        ConfigurationError: a file that is not trusted names the log or its key, or this system is not POSIX.
     """
     file = log_file(config)
     with _lock:

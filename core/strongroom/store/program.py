@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -43,10 +44,12 @@ def run_program(
 
     Raises:
         TimeoutError: it has not ended in time.
-        OSError: it cannot be started.
+        OSError: it cannot be started, for example on a system without POSIX process groups.
     """
     import subprocess
 
+    if not hasattr(os, "killpg"):
+        raise OSError(errno.ENOSYS, "this system lacks the process groups of POSIX")
     content = SensitiveBytes(content)
     deadline = time.monotonic() + remaining()
     environment = {name: os.environ[name] for name in INHERITED if name in os.environ}

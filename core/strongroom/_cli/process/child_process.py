@@ -13,26 +13,18 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from strongroom._cli.process.signals import SignalArrival, handled
+from strongroom._cli.process.signals import SignalArrival, handled, named
 from strongroom._cli.terminal import output
 
 if TYPE_CHECKING:
     import subprocess
 
-_TERMINAL_SIGNALS = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGWINCH})
+_TERMINAL_SIGNALS = named("SIGINT", "SIGQUIT", "SIGTSTP", "SIGWINCH")
 """Signals that a terminal sends to its whole foreground process group, including the child."""
 
-_FORWARDED = _TERMINAL_SIGNALS | {
-    signal.SIGHUP,
-    signal.SIGTERM,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-    signal.SIGTTIN,
-    signal.SIGTTOU,
-    signal.SIGCONT,
-}
+_FORWARDED = _TERMINAL_SIGNALS | named("SIGHUP", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGTTIN", "SIGTTOU", "SIGCONT")
 
-_ENDING = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGTERM})
+_ENDING = named("SIGINT", "SIGQUIT", "SIGTERM")
 """Signals that ask a command to end. A command that got one is not started again."""
 
 CANNOT_RUN, NOT_FOUND = 126, 127
@@ -52,6 +44,9 @@ def exit_code(start: Callable[[], int], program: str) -> int:
     if not program:  # would run the folders of PATH
         output.say("Command not found: ''")
         return NOT_FOUND
+    if not hasattr(os, "fork"):  # Windows
+        output.say(f"Cannot run {program}: this system lacks the processes and signals of POSIX")
+        return CANNOT_RUN
     try:
         return start()
     except FileNotFoundError:

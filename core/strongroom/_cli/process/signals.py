@@ -14,6 +14,11 @@ from typing import NoReturn, Self, TypeAlias
 Handler: TypeAlias = Callable[[int, FrameType | None], object] | signal.Handlers
 
 
+def named(*names: str) -> frozenset[signal.Signals]:
+    """Return the signals with these names that this system has. Windows lacks most of them."""
+    return frozenset(number for number in signal.Signals if number.name in names)
+
+
 @contextlib.contextmanager
 def handled(numbers: Iterable[int], handler: Handler) -> Iterator[None]:
     """Handle these signals while the block runs, and restore the handlers from before at its end."""
@@ -40,7 +45,7 @@ def termination_raised() -> Iterator[None]:
     def handle(number: int, _: FrameType | None) -> NoReturn:
         raise Terminated(number)
 
-    with handled([end for end in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(end) is signal.SIG_DFL], handle):
+    with handled([end for end in named("SIGTERM", "SIGHUP") if signal.getsignal(end) is signal.SIG_DFL], handle):
         yield
 
 

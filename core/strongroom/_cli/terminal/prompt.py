@@ -9,14 +9,13 @@ import os
 import select
 import signal
 import sys
-import termios
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
 import click
 
-from strongroom._cli.process.signals import SignalArrival, handled
+from strongroom._cli.process.signals import SignalArrival, handled, named
 
 PAUSE = 0.2
 """Seconds to wait for the next line of a paste."""
@@ -24,7 +23,7 @@ PAUSE = 0.2
 _LONGEST_LINE = 4096
 """Bytes that Linux keeps of a line, with its newline: https://man7.org/linux/man-pages/man3/termios.3.html"""
 
-_SIGNALS = frozenset({signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT})
+_SIGNALS = named("SIGTERM", "SIGHUP", "SIGQUIT")
 """Signals that end the process without giving Python a chance to restore the terminal."""
 
 
@@ -86,6 +85,10 @@ def _complete(line: bytes) -> bytes:
 @contextmanager
 def _hidden(prompt: str) -> Iterator[int]:
     """Show the prompt, and yield stdin without echo until the block ends, or a signal ends the process."""
+    try:
+        import termios
+    except ImportError:
+        raise click.UsageError("This system cannot hide the input: name a file, or pipe it in") from None
     terminal = sys.stdin.fileno()
     before, hidden = termios.tcgetattr(terminal), termios.tcgetattr(terminal)
     hidden[3] &= ~termios.ECHO
