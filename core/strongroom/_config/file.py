@@ -247,7 +247,7 @@ def _link(table: Table, *, production: bool) -> LinkConfig:
 
 
 _PLACEHOLDER = "{environment}"
-_ANY_PLACEHOLDER = r"\{[A-Za-z_]+\}"
+_ANY_PLACEHOLDER = r"(?<!%)\{[A-Za-z_]+\}"  # `%{http_code}` in a script is for curl
 
 
 def has_placeholder(value: object) -> bool:

@@ -156,6 +156,12 @@ class TestFile:
         assert policies(config) == (LinkConfig("vault", (), 3.0, "fail", "fail", "fail"),)
         assert config.stores["vault"].options["prefix"].value == "blue/app"
 
+    def test_a_script_for_curl_is_an_option(self):
+        """`%{http_code}` is a name of curl's, and not a placeholder."""
+        script = ["sh", "-c", "curl -w '%{http_code}' $URL"]
+        config = configured(f"chain = ['command']\n[stores.command]\nread = {script}")
+        assert config.stores["command"].options["read"].value == script
+
     @pytest.mark.parametrize(
         ("text", "words"),
         [
@@ -194,6 +200,7 @@ class TestFile:
             ("[stores.vault]\nplugin = 5", ["app.toml: [stores.vault] plugin: must be a string"]),
             ("[stores.v]\nprefix = '{environment}'", ["[stores.v] prefix: has {environment}, and no environment is"]),
             ("[stores.v]\nauth = { x = ['{enviroment}'] }", ["[stores.v] auth: has a placeholder", "{ env = … }"]),
+            ("[stores.v]\nurl = '${VAULT_URL}'", ["[stores.v] url: has a placeholder", "{ env = … }"]),
             ("[secrets]\nX_URL = 5", ["app.toml: [secrets] X_URL: must be", "not an integer"]),
             ("[secrets]\nX_URL = 'no-key'", ["app.toml: [secrets] X_URL: must be", "PATH#KEY"]),
             ("[secrets]\nX_URL = 'a//b#c'", ["app.toml: [secrets] X_URL", "double slash"]),
