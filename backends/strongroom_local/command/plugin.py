@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -15,10 +16,18 @@ from strongroom_local.command.profiles import PROFILES, SYSEXITS, Answer, Profil
 
 ProfileName = Literal["pass", "gopass", "op", "bw", "doppler", "infisical"]
 
+_CREDENTIAL = re.compile(r"(.*_)?(TOKEN|SECRET|PASSWORD|PASSPHRASE|SESSION|KEY)(_.*)?")
+
 
 def _credentials(profile: object) -> Iterable[str]:
     known = PROFILES.get(profile) if isinstance(profile, str) else None
     return known.credentials if known else ()
+
+
+def _named_credentials(environment: object) -> Iterable[str]:
+    """Return the variables whose names are those of credentials. A command of `strongroom run` may need the others."""
+    names = environment if isinstance(environment, list) else ()
+    return [name for name in names if isinstance(name, str) and _CREDENTIAL.fullmatch(name)]
 
 
 def check_command(
@@ -72,7 +81,10 @@ def open_command(
     delete: Annotated[list[str] | None, Option("deletes <path>", locates=True)] = None,
     exit_codes: Annotated[dict[str, str] | None, Option("what exit codes mean: absent, denied or unavailable")] = None,
     key: Annotated[str, Option("the key of a secret that is plain text, not a JSON object")] = "value",
-    environment: Annotated[list[str] | None, Option("further variables for the programs", recipients=True)] = None,
+    environment: Annotated[
+        list[str] | None,
+        Option("further variables for the programs", recipients=True, credential_variables=_named_credentials),
+    ] = None,
 ) -> CommandStore | ListableCommandStore | WritableCommandStore:
     """A program such as pass: one command line for each operation.
 

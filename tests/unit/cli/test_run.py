@@ -296,6 +296,16 @@ def test_keys_that_the_library_of_a_store_reads_are_not_passed_on(configuration,
     assert without_credentials(AWS_KEYS | AWS_SETTINGS, config) == AWS_SETTINGS
 
 
+def test_credentials_for_the_program_of_a_command_store_are_not_passed_on(configuration):
+    """Their names tell. The address of a service or of a proxy is the command's too."""
+    names = ["DOPPLER_TOKEN", "APP_SECRET_ID", "HTTPS_PROXY", "TOKENIZER"]
+    configuration.write_text(
+        f'chain = ["central"]\n[stores.central]\nplugin = "command"\nread = ["cat", "<path>"]\nenvironment = {names}\n'
+    )
+    passed = without_credentials(dict.fromkeys(names, CANARY), discovery.load(environ={}))
+    assert list(passed) == ["HTTPS_PROXY", "TOKENIZER"]
+
+
 def test_credentials_of_azure_are_not_passed_on(configuration):
     """The names of an identity are the command's too."""
     configuration.write_text('chain = ["central"]\n[stores.central]\nplugin = "azure-keyvault"\nvault = "shop"\n')
