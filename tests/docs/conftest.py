@@ -1,14 +1,17 @@
-"""Fixture of the distributions in docs/examples: each is installed as a user installs it."""
+"""Fixtures of the distributions in docs/examples, installed as a user installs them, and of published APIs."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from support.programs import require
+from support.services.secret_apis import SecretApis
 
 
 @pytest.fixture(scope="module")
@@ -28,3 +31,16 @@ def run(
         return subprocess.run(arguments, input=piped, capture_output=True, text=True, check=False, env=environ)
 
     return call
+
+
+@pytest.fixture
+def secret_apis(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[SecretApis]:
+    """Fakes of the APIs of 1Password Connect, Doppler, Infisical and Bitwarden, in the variables of a reader."""
+    require("curl", "jq")
+    apis = SecretApis()
+    for name, value in apis.variables().items():
+        monkeypatch.setenv(name, value)
+    apis.install_bws(tmp_path)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    yield apis
+    apis.stop()

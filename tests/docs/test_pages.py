@@ -24,6 +24,7 @@ NEEDS = {
     "azure",
     "kubernetes",
     "pass",
+    "secret apis",
     "terminal",
     "guides",
     "guides, server",
@@ -35,11 +36,11 @@ NEEDS = {
 
 `server` is for a reader with VAULT_ADDR and VAULT_TOKEN set, and with PGHOST, PGPORT and PGPASSWORD if the page names
 them; `aws` for one with credentials of AWS; `google` for one with a project at Google; `azure` for one with a vault at
-Azure; `kubernetes` for one whose kubectl finds a cluster; `etcd` for one with ETCDCTL_ENDPOINTS set; `keepass` for one
-with a database; `pass` for one with a password store. `terminal` is for the one page that starts its server itself.
-tests/guides runs the pages that need `guides`, which take seconds: with `server` on a server of the tests, with
-`docker` or `systemd` on a real one of the tests, and without it on the servers that the page starts. `nox -s airflow`
-runs those that need `airflow`.
+Azure; `secret apis` for one with accounts of 1Password, Doppler, Infisical and Bitwarden; `kubernetes` for one whose
+kubectl finds a cluster; `etcd` for one with ETCDCTL_ENDPOINTS set; `keepass` for one with a database; `pass` for one
+with a password store. `terminal` is for the one page that starts its server itself. tests/guides runs the pages that
+need `guides`, which take seconds: with `server` on a server of the tests, with `docker` or `systemd` on a real one of
+the tests, and without it on the servers that the page starts. `nox -s airflow` runs those that need `airflow`.
 """
 
 
@@ -146,6 +147,19 @@ def test_the_blocks_of_a_page_run_on_kubernetes(page, kubernetes_api, monkeypatc
 def test_the_blocks_of_a_page_run_with_pass(page, gpg_home, tmp_path, monkeypatch):
     """As for a reader who has run `pass init`."""
     monkeypatch.setenv("PASSWORD_STORE_DIR", str(gpg_home.init(tmp_path / "store")))
+    page_blocks.run_page(page)
+
+
+@pytest.mark.usefixtures("reader")
+@pytest.mark.parametrize("page", pages.that_need("secret apis"), ids=pages.name_of)
+def test_the_blocks_of_a_page_run_on_fakes_of_published_apis(page, secret_apis):
+    """As for a reader with accounts, tokens and the programs that the page names."""
+    secret_apis.items.append(
+        ("database/connection", [{"label": "username", "value": "app"}, {"label": "password", "value": "s3cret"}])
+    )
+    secret_apis.doppler["DATABASE_URL"] = "postgresql://db.example/billing"
+    secret_apis.infisical["/database"] = {"PASSWORD": "s3cret"}
+    secret_apis.bitwarden.append(("database/password", "s3cret"))
     page_blocks.run_page(page)
 
 
