@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from ssl import CERT_REQUIRED
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -25,6 +26,11 @@ _ACCESS_DENIED = frozenset({1044, 1045, 1698, 3118, 3159, 4151})
 
 _SERVER_OPTIONS = ("host", "hostaddr", "service", "unix_socket", "unix_socket_path", "connection_pool")
 """The options of libraries that name a server."""
+
+_SIGNED = "X-Amz-Signature="
+"""A part of each token of AWS."""
+
+_TLS_WORDS = ("ssl_ca", "ssl_cert", "ssl_key", "ssl_verify_cert", "ssl_verify_identity")
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:(?P<user>[^/?#]*)@)?(?P<hosts>[^/?#@]*)(?P<rest>[/?#].*)?", re.DOTALL)
 _HOST = r"(?:\[[0-9A-Fa-f:.]+\]|[^\[\]:,\s]*)(?::[0-9]*)?"
@@ -105,6 +111,38 @@ def server(login: ServerLogin, option: str, options: Mapping[str, Any]) -> dict[
     if "host" not in found:
         raise ConfigurationError(f"The secret {login.path} names no server: pass {option}")
     return found
+
+
+def check_mysql_tls(arguments: Mapping[str, Any]) -> None:
+    """Refuse to send a token of AWS to a MySQL server that is not verified. Drivers send it to any that asks for it.
+
+    Args:
+        arguments: those of the driver: PyMySQL's, or mysqlclient's.
+
+    Raises:
+        ConfigurationError: the password is a token, and the arguments do not demand verified TLS.
+    """
+    password = next((arguments[key] for key in ("password", "passwd") if arguments.get(key)), "")
+    if _SIGNED in password and not _is_verified(arguments):
+        raise ConfigurationError(
+            "A token of AWS is sent to MySQL through verified TLS only: pass ssl_ca and ssl_verify_identity=True, or "
+            "an ssl context that verifies the server"
+        )
+
+
+def _is_verified(arguments: Mapping[str, Any]) -> bool:
+    if arguments.get("ssl_disabled"):
+        return False
+    if any(arguments.get(key) for key in _TLS_WORDS):  # PyMySQL then ignores `ssl`
+        return bool(arguments.get("ssl_ca") and arguments.get("ssl_verify_identity"))
+    tls = arguments.get("ssl")
+    if isinstance(tls, Mapping):
+        if not (tls.get("ca") or tls.get("capath")):
+            return False
+        if "ssl_mode" in arguments:  # mysqlclient
+            return bool(arguments["ssl_mode"] == "VERIFY_IDENTITY")
+        return tls.get("check_hostname", True) is True and tls.get("verify_mode") in {None, True}
+    return getattr(tls, "verify_mode", None) == CERT_REQUIRED and bool(getattr(tls, "check_hostname", False))
 
 
 def url_parts(whole: SensitiveStr) -> dict[str, Any]:

@@ -142,7 +142,10 @@ def _serve(
     def connect(dialect: Dialect, record: ConnectionPoolEntry, _cargs: list[Any], cparams: dict[str, Any]) -> object:
         def open_(login: ServerLogin) -> object:
             arguments, options = dialect.create_connect_args(complete(login))
-            return dialect.connect(*arguments, **{**cparams, **options, **connect_args})
+            keywords = {**cparams, **options, **connect_args}
+            if dialect.name in {"mysql", "mariadb"}:
+                database.check_mysql_tls(keywords)
+            return dialect.connect(*arguments, **keywords)
 
         connection, login = source.connect(open_, database.is_refusal, wait)
         record.info[_LOGIN] = login
