@@ -111,7 +111,7 @@ class _Handler(BaseHTTPRequestHandler):
         """https://developer.1password.com/docs/connect/api-reference"""
         if not self._has("OP_CONNECT_TOKEN"):
             return 401, {"status": 401, "message": "Invalid token signature"}
-        vault, _, item = rest.removeprefix("vaults/").partition("/items")
+        vault, item = rest.removeprefix("vaults/").split("/items", 1)
         if vault != VAULT:
             return 403, {"status": 403, "message": "Unauthorized access"}
         summaries = [
@@ -161,5 +161,5 @@ class _Handler(BaseHTTPRequestHandler):
             for number, (key, value) in enumerate(self.apis.bitwarden)
         ]
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, *_: Any) -> None:
         """Do not log to standard error."""
