@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from strongroom.bounded_file import read_bytes
 from strongroom.env_names import EnvironmentMapping
@@ -24,22 +24,29 @@ class EnvironmentStore(VariableStore):
 
     def variables(self, path: str | None) -> Mapping[str, str]:
         """Return the live environment, so that later changes are seen."""
-        return _Variables(path)
+        return _Variables(path, self._mapping.files)
 
 
 class _Variables(Mapping[str, str]):
-    """The live environment. `NAME_FILE` gives `NAME` the content of a file, as images for containers do."""
+    """The live environment. `NAME_FILE` gives `NAME` the content of a file, as images for containers do.
 
-    def __init__(self, path: str | None) -> None:
+    So does an absolute path in one of `files`, the variables of rows with `as_path`, as `strongroom run` sets it.
+    """
+
+    def __init__(self, path: str | None, files: Collection[str]) -> None:
         self._path = path
+        self._files = files
 
     def __getitem__(self, name: str) -> str:
         file = os.environ.get(name + _FILE)
         if not file:
-            return os.environ[name]
+            text = os.environ[name]
+            is_path = name in self._files and text.startswith("/")
+            return self._content(name, text) if is_path else text
         if os.environ.get(name):
             raise InvalidDataError(self._path, f"{name} and {name}{_FILE} are both set", hint="Unset one of them")
-        return self._content(name + _FILE, file)
+        content = self._content(name + _FILE, file)
+        return SensitiveStr(content[:-1].removesuffix("\r")) if content.endswith("\n") else content
 
     def __iter__(self) -> Iterator[str]:
         yield from dict.fromkeys([*os.environ, *(name.removesuffix(_FILE) for name in os.environ)])
@@ -48,7 +55,7 @@ class _Variables(Mapping[str, str]):
         return sum(1 for _ in self)
 
     def _content(self, variable: str, file: str) -> str:
-        """Return the content of a file without one line end; bytes that are not UTF-8 as lone surrogates."""
+        """Return the content of a file; bytes that are not UTF-8 as lone surrogates."""
         reason = f"the file of {variable}"
         try:
             content, _ = read_bytes(file, _MAX_SIZE)
@@ -61,8 +68,6 @@ class _Variables(Mapping[str, str]):
         if len(content) > _MAX_SIZE:
             del content
             raise SecretTooLargeError(self._path, f"{reason} has more than {_MAX_SIZE:,} bytes")
-        if content.endswith(b"\n"):
-            content = content[:-1].removesuffix(b"\r")
         return SensitiveStr(os.fsdecode(content))
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import MappingProxyType
 
 from strongroom.errors import ConfigurationError, InvalidPathError
@@ -78,16 +78,24 @@ class EnvironmentMapping:
         secrets: the rows of `[secrets]`, variable to path and key. They come before `TABLE` and the pattern, and take a
             variable or a place away from them.
         derive: enable the open rule. Production disables it, so that every name is written down.
+        files: the variables that may hold the path of a file with the value, as `strongroom run` sets them.
 
     Raises:
         ConfigurationError: two rows of `[secrets]` have one place, a name is not that of an environment variable, is
             reserved, or its path or key is invalid.
     """
 
-    __slots__ = ("_by_path", "_derive", "_places")
+    __slots__ = ("_by_path", "_derive", "_places", "files")
 
-    def __init__(self, secrets: Mapping[str, tuple[str, str]] = MappingProxyType({}), *, derive: bool = True) -> None:
+    def __init__(
+        self,
+        secrets: Mapping[str, tuple[str, str]] = MappingProxyType({}),
+        *,
+        derive: bool = True,
+        files: Collection[str] = (),
+    ) -> None:
         self._derive = derive
+        self.files = frozenset(files)
         self._places: dict[str, tuple[str, str]] = {}
         self._by_path: dict[str, dict[str, str]] = {}
         places = set(secrets.values())

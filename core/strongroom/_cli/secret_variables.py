@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from copy import copy
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
 from strongroom._cli.exit_codes import ExitCode, code_of_all
+from strongroom._cli.process.signals import termination_raised
 from strongroom._cli.terminal import output
 from strongroom._config import Config, SecretConfig
 from strongroom.encoding import as_text
@@ -16,8 +19,11 @@ from strongroom.errors import ConfigurationError, InvalidDataError, StrongroomEr
 from strongroom.required_secrets import Requirement, resolve
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from strongroom._chain.resolution import Resolution
     from strongroom._manager import SecretsManager
+    from strongroom._manager.secret_files import SecretFiles
 
 
 def resolve_rows(config: Config, *, allow_dynamic: bool = True) -> tuple[Requirement, ...]:
@@ -97,6 +103,42 @@ def to_bytes(answer: Requirement) -> bytes:
     except UnicodeEncodeError:
         del value  # the error holds the value, so another one is raised below
     raise refusal(answer, "it has a lone surrogate, so it is not valid Unicode")
+
+
+@contextmanager
+def secret_files(answers: Sequence[Requirement], folder: Path | None = None) -> Iterator[SecretFiles | None]:
+    """Return the files for the rows with `as_path`, or None if there is no such row.
+
+    Args:
+        answers: the rows.
+        folder: a private folder, which stays. By default it is a new one that is removed at the end of the block, also
+            after SIGTERM and SIGHUP.
+    """
+    if not any(answer.secret.as_path for answer in answers):
+        yield None
+        return
+    from strongroom._manager.secret_files import SecretFiles
+
+    with termination_raised(), closing(SecretFiles(folder)) as files:
+        yield files
+
+
+def with_files(answers: Sequence[Requirement], files: SecretFiles | None) -> Sequence[Requirement]:
+    """Write the files of the rows with `as_path`, and return the rows with the paths as their values.
+
+    Raises:
+        InvalidDataError: a value is null, or has a lone surrogate.
+        ConfigurationError: a file cannot be written.
+    """
+    return answers if files is None else tuple(_with_file(answer, files) for answer in answers)
+
+
+def _with_file(answer: Requirement, files: SecretFiles) -> Requirement:
+    if not answer.secret.as_path or answer.resolution is None:
+        return answer
+    found = copy(answer.resolution)
+    found.value = str(files.write(answer.variable, to_bytes(answer)))
+    return replace(answer, resolution=found)
 
 
 def refusal(answer: Requirement, why: str) -> InvalidDataError:

@@ -241,6 +241,7 @@ class SecretConfig(NamedTuple):
         compose: the other secrets that it is composed of if no store has it.
         expires: the day on which it stops working, such as that of an API key.
         extract: the JSON pointer to the value in the key's value, which is a document.
+        as_path: the variable holds the path of a file with the value.
         origin: the place of the row, for messages.
     """
 
@@ -254,6 +255,7 @@ class SecretConfig(NamedTuple):
     compose: Composition | None = None
     expires: date | None = None
     extract: str | None = None
+    as_path: bool = False
     origin: str = ""
 
     def __repr__(self) -> str:

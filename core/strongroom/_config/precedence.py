@@ -206,7 +206,9 @@ def environment_mapping(rows: Mapping[str, SecretConfig], *, derive: bool = True
         if row.extract is not None:
             EnvironmentMapping({variable: (row.path, row.key)})  # refuse a name that no variable can have
     return EnvironmentMapping(
-        {variable: (row.path, row.key) for variable, row in rows.items() if row.extract is None}, derive=derive
+        {variable: (row.path, row.key) for variable, row in rows.items() if row.extract is None},
+        derive=derive,
+        files=[variable for variable, row in rows.items() if row.as_path],
     )
 
 

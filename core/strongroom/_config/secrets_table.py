@@ -44,6 +44,7 @@ _POINTER = re.compile(r"(?:/(?:[^/~]|~[01])*)+")
 _ROW: Mapping[str, Any] = {
     "at": Text,
     "required": bool,
+    "as_path": bool,
     "type": Annotated[str, Limit(TYPES.__contains__, f"one of {', '.join(TYPES)}")],
     "description": Text,
     "expires": Annotated[date, Parser(_date, "a date such as 2027-01-31")],
@@ -140,11 +141,13 @@ def _parts(row: Table, template: str) -> Iterator[tuple[str, str | None]]:
         yield text, variable
 
 
-def _variables(row: Table, template: str, rows: Mapping[str, object]) -> list[str]:
+def _variables(row: Table, template: str, rows: Mapping[str, SecretConfig]) -> list[str]:
     found = [variable for _, variable in _parts(row, template) if variable is not None]
     for variable in found:
         if variable not in rows:
             row.fail("compose", f"{{{variable}}} is not in [secrets]")
+        if rows[variable].as_path:
+            row.fail("compose", f"{{{variable}}} is the path of a file (as_path), which other processes do not have")
     if not found:
         row.fail("compose", "names no other row: write it as {VARIABLE}, or use `default`")
     return found

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from strongroom.errors import ConfigurationError
 from strongroom.paths import check_path, parse_reference
 from strongroom.store import SecretStore
+
+if TYPE_CHECKING:
+    from strongroom._manager.declared_types import DeclaredTypes
 
 ChainEntry: TypeAlias = "str | Mapping[str, object] | SecretStore"
 
@@ -24,11 +27,11 @@ def strings(paths: Iterable[Any]) -> list[str]:
     return [path if isinstance(path, str) else check_path(path) for path in paths]
 
 
-def requested_key(path: Any, key: str | None, as_: Any) -> tuple[str, str | None]:
+def requested_key(path: Any, key: str | None, as_: Any, types: DeclaredTypes) -> tuple[str, str | None]:
     """Return the path and key of a read. Raise TypeError if `as_` is not a type for them."""
     if key is None and isinstance(path, str) and "#" in path:
         path, key = parse_reference(path)
-    if as_ is not None:
+    if as_ is not None and types.file_name(path, key, as_) is None:
         from strongroom._manager.conversion import check_type
 
         check_type(as_, whole=key is None)

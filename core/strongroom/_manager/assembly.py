@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakSet, finalize
 
@@ -32,19 +33,20 @@ class Parts:
         watcher: the watches of that chain.
         peek: `Chain.peek` of that chain.
         threads: the threads in which its calls run for tasks.
-        types: the types that `[secrets]` declares.
+        types: the types and files that `[secrets]` declares.
         replacements: path and key of each value that has a default or is composed.
     """
 
     def __init__(self, config: Config, links: list[Link], *, sources: str = "") -> None:
-        rows = [row for row in config.secrets.values() if row.extract is None]  # others are parts of values
+        named = {name: row for name, row in config.secrets.items() if row.extract is None}  # others are parts of values
+        rows = named.values()
         defaults = {(row.path, row.key): row.default for row in rows if row.default is not None}
         composed = {(row.path, row.key): row.compose for row in rows if row.compose is not None}
         self.config = config
-        self.types = DeclaredTypes(rows)
+        self.types = DeclaredTypes(named)
         self.replacements = defaults.keys() | composed.keys()
         chain = Chain(links, timeout=config.timeout, defaults=defaults, composed=composed, sources=sources)
-        self._own = chain, Watcher(links, config.timeout)
+        self._own = chain, Watcher(links, config.timeout, before=partial(self.types.follow, chain.resolve))
         self.threads = Threads(config.timeout)
         self._end_audit = _audited(config, self)
         _forked.update((chain, self.threads))
@@ -69,6 +71,7 @@ class Parts:
         watcher.close()
         chain.close()
         self.threads.close()
+        self.types.close()
         self._end_audit()
 
 

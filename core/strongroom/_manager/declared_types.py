@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Callable, Mapping
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
@@ -12,19 +13,31 @@ from strongroom.errors import StrongroomError
 from strongroom.secret import SensitiveDict
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from strongroom._config import SecretConfig
+    from strongroom._manager.secret_files import SecretFiles
+    from strongroom._watch.change import Change
+
+logger = logging.getLogger("strongroom.files")
 
 
 class DeclaredTypes:
-    """The declared types by path and key.
+    """The declared types by path and key, and the files of rows with `as_path`.
 
     Args:
-        rows: the rows of `[secrets]`. Those without a type do not count.
+        rows: the rows of `[secrets]`, by variable. Those without a type or `as_path` do not count.
     """
 
-    def __init__(self, rows: Iterable[SecretConfig]) -> None:
+    def __init__(self, rows: Mapping[str, SecretConfig]) -> None:
         self._types: dict[str, dict[str, str]] = {}
-        for row in rows:
+        self._variables = {(row.path, row.key): variable for variable, row in rows.items() if row.as_path}
+        self._files: SecretFiles | None = None
+        if self._variables:
+            from strongroom._manager.secret_files import SecretFiles
+
+            self._files = SecretFiles()
+        for row in rows.values():
             if row.type is not None:
                 self._types.setdefault(row.path, {})[row.key] = row.type
 
@@ -65,6 +78,8 @@ class DeclaredTypes:
             if found.key is None:
                 return self.apply(found).value
             return as_text(found.value, found.path, found.key)
+        if (variable := self.file_name(found.path, found.key, as_)) is not None:
+            return self._written(variable, found)
         from strongroom._manager.conversion import convert
 
         if as_ is object:
@@ -72,6 +87,32 @@ class DeclaredTypes:
         if as_ is object or as_ is dict:  # a model declares types
             found = self.apply(found)
         return convert(found.value, as_, found.path, found.key, found.store)
+
+    def file_name(self, path: str, key: str | None, as_: Any) -> str | None:
+        """Return the name of the file that this type of a key means, or None."""
+        if self._files is None or key is None or getattr(as_, "__name__", "") != "Path":
+            return None
+        return self._variables.get((path, key))
+
+    def follow(self, read: Callable[[str, str], Resolution], change: Change) -> None:
+        """Write those files of a changed secret again that the application has. A deleted value stays in its file."""
+        for (path, key), variable in self._variables.items():
+            if path == change.path and key in change.keys and self._files is not None and variable in self._files:
+                try:
+                    self._written(variable, read(path, key))
+                except StrongroomError as error:
+                    logger.warning("The file of %s keeps the old value: %s", variable, error)
+
+    def close(self) -> None:
+        """Remove the files."""
+        if self._files is not None:
+            self._files.close()
+
+    def _written(self, variable: str, found: Resolution) -> Path:
+        from strongroom._manager.secret_files import file_content
+
+        assert self._files is not None and found.key is not None, "file_name() has answered"  # noqa: S101, PT018
+        return self._files.write(variable, file_content(found.value, found.path, found.key))
 
     def apply_to_all(
         self, outcomes: Mapping[str, Resolution | StrongroomError]

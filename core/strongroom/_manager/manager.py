@@ -209,7 +209,8 @@ class SecretsManager:
             as_: the type of the key's value: str, bytes, int, float, bool, dict, list, or object for the stored value.
                 Without it the value is text: a number, boolean or container as JSON. With the extra `typed`, any type
                 that pydantic validates, such as Path, Decimal or list[str]. A whole secret can be a dataclass, a
-                TypedDict, a pydantic model or a msgspec Struct, whose text has redacted types.
+                TypedDict, a pydantic model or a msgspec Struct, whose text has redacted types. If the row of
+                `[secrets]` has `as_path`, Path is the path of a private file with the value, until `close`.
             default: returned if every store confirms that it does not have it. An outage still raises.
             fresh: query the stores, past the cache.
 
@@ -231,7 +232,7 @@ class SecretsManager:
         except TypeError:  # a list as the path or the key: the read below names the fault
             pass
         try:
-            path, key = requested_key(path, key, as_)
+            path, key = requested_key(path, key, as_, self._parts.types)
             found = self._parts.chain.resolve(path, key, fresh=fresh)
         except SecretNotFoundError:
             if default is MISSING:
@@ -260,7 +261,10 @@ class SecretsManager:
                 return whole
         except TypeError:  # as above
             pass
-        path, key = requested_key(path, key, as_)
+        path, key = requested_key(path, key, as_, self._parts.types)
+        if self._parts.types.file_name(path, key, as_) is not None:  # it writes a file
+            get: Any = self.get_secret
+            return await self._threads.run_in_time(get, path, key, as_=as_, default=default, fresh=fresh)
         try:
             found = await self._aresolve(path, key, fresh=fresh)
         except SecretNotFoundError:

@@ -36,6 +36,7 @@ class Watcher:
 
     Args:
         timeout: the total time of one look, in seconds.
+        before: is called with each change before the callbacks.
         clock: seconds, monotonic.
         draw: returns a random number from 0 to 1.
     """
@@ -45,11 +46,13 @@ class Watcher:
         links: Sequence[Link],
         timeout: float,
         *,
+        before: Callable[[Change], object] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
         draw: Callable[[], float] = random_factor,
     ) -> None:
         self._links = links
         self._timeout = timeout
+        self._before = before
         self._clock = clock
         self.draw = draw
         self._observer: Observer | None = None
@@ -254,6 +257,7 @@ class Watcher:
             return
         found = observer.look(subjects, lambda link, path: intervals.get((link.name, path)) in due)
         for subject, served, change in found:
+            self._before(change)
             for watch in self._watches_of(change.path):
                 watch.deliver(change)
             # Not before: the child of a fork that came between has to deliver it too.

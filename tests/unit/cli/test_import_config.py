@@ -97,6 +97,7 @@ op = "onepassword://Production"
 DB_USER = { description = "User" }
 DB_PASSWORD = { ref = { item = "myapp/config", field = "password", version = "2" }, providers = ["op", "env"] }
 DATABASE_URL = { composed = "postgres://${DB_USER}:${DB_PASSWORD}@db/app?o={x}&p=$$" }
+WITH_FILE = { composed = "file://${TLS_KEY}" }
 OTHER = { composed = "${NONE}" }
 TLS_KEY = { as_path = true, required = true }
 PART = { extract = { format = "json", pointer = "/a~1b/0" }, as_path = false }
@@ -119,7 +120,8 @@ def test_every_field_of_secretspec_is_translated_or_named(command):
             "compose": "postgres://{DB_USER}:{DB_PASSWORD}@db/app?o={{x}}&p=$",
         },
         "OTHER": "shop#other",
-        "TLS_KEY": "shop#tls_key",
+        "TLS_KEY": {"at": "shop#tls_key", "as_path": True},
+        "WITH_FILE": "shop#with_file",
         "PART": {"at": "shop#part", "extract": "/a~1b/0"},
         "INI": "shop#ini",
         "TITLE": "shop#title",
@@ -129,9 +131,9 @@ def test_every_field_of_secretspec_is_translated_or_named(command):
         "DB_PASSWORD: providers has no counterpart: order the stores in chain, and give a link its paths",
         "DB_PASSWORD: version of ref has no counterpart",
         "INI: extract has no counterpart unless it has a pointer into JSON",
-        "OTHER: composed has no counterpart unless each ${NAME} is another secret of the profile",
+        "OTHER: composed has no counterpart unless each ${NAME} is another secret, and no file",
         "TITLE: ref has no counterpart without a path as its item and a key as its field",
-        "TLS_KEY: as_path has no counterpart: the variable has the value, and not the name of a file with it",
+        "WITH_FILE: composed has no counterpart unless each ${NAME} is another secret, and no file",
         "[providers] has no counterpart: configure each as [stores.NAME]",
         "defaults of a profile have no counterpart: write them into each row",
         "extends: the files that it names are not read. Import them too",

@@ -51,7 +51,7 @@ def module_lines(rows: Mapping[str, SecretConfig]) -> Iterator[str]:
             raise ConfigurationError(f"{twin} and {variable} of [secrets] would both be the function {name}")
     yield '"""The secrets of this application. Written by `strongroom types`."""'
     yield ""
-    imports = {kind: _MODULES[kind] for row in rows.values() if (kind := row.type or "") in _MODULES}
+    imports = {kind: _MODULES[kind] for row in rows.values() if (kind := _kind(row)) in _MODULES}
     for module in sorted(set(imports.values())):
         yield f"from {module} import {', '.join(sorted(kind for kind in imports if imports[kind] == module))}"
     if imports:
@@ -62,7 +62,7 @@ def module_lines(rows: Mapping[str, SecretConfig]) -> Iterator[str]:
 
 
 def _function(variable: str, name: str, row: SecretConfig) -> Iterator[str]:
-    kind = row.type or "str"
+    kind = _kind(row)
     optional = not row.required and row.default is None
     about = f"{variable}: {row.description.rstrip('.')}" if row.description else variable
     escaped = output.one_line(about).replace("\\", "\\\\").replace('"', '\\"')
@@ -72,6 +72,10 @@ def _function(variable: str, name: str, row: SecretConfig) -> Iterator[str]:
     yield f'    """{escaped}."""'
     default = ", default=None" if optional else ""
     yield f"    return get_secret({row.path!a}, {row.key!a}, as_={kind}{default})"
+
+
+def _kind(row: SecretConfig) -> str:
+    return "Path" if row.as_path else row.type or "str"
 
 
 def _function_name(variable: str) -> str:

@@ -57,7 +57,7 @@ def as_github_masks(answers: Sequence[Requirement]) -> str:
     also masks each line of a value, and cannot mask blank values:
     https://github.com/actions/runner/blob/v2.315.0/src/Runner.Worker/ActionCommandManager.cs#L384
     """
-    secret = (_text(answer, nul=False) for answer in _resolved(answers) if answer.state is not RequirementState.DEFAULT)
+    secret = (_mask(answer) for answer in _resolved(answers) if answer.state is not RequirementState.DEFAULT)
     return "".join(f"::add-mask::{_escaped(value)}\n" for value in secret if value.strip())
 
 
@@ -91,6 +91,13 @@ def _text(answer: Requirement, *, nul: bool = True) -> SensitiveStr:
     if not nul and "\0" in text:
         raise secret_variables.refusal(answer, "an environment variable cannot contain a NUL")
     return text
+
+
+def _mask(answer: Requirement) -> str:
+    """Return the text to mask. The content of a file may be bytes, which the runner cannot mask."""
+    if not answer.secret.as_path:
+        return _text(answer, nul=False)
+    return secret_variables.to_bytes(answer).decode(errors="ignore").replace("\0", "")
 
 
 def _dotenv_line(answer: Requirement) -> str:

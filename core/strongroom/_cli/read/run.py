@@ -24,6 +24,7 @@ from strongroom.secret import SensitiveDict, observe
 if TYPE_CHECKING:
     from strongroom._cli.read.supervisor import Action
     from strongroom._config import Config
+    from strongroom._manager.secret_files import SecretFiles
     from strongroom.required_secrets import Requirement
 
 # The code of single options is imported late: each command that is started waits for this module.
@@ -102,6 +103,9 @@ def run_command(
     The variables of --env-file override those of [secrets]. A value that is one reference is watched like a row of
     [secrets]; other references are resolved when COMMAND starts.
 
+    A variable whose row has `as_path` holds the path of a private file with the value. This process stays, and removes
+    the file when COMMAND exits. --on-change replaces the file before it restarts or signals COMMAND.
+
     With --redact this process stays too, and masks every value that it has read in the output of COMMAND, also in
     base64, percent-encoded and as JSON and HTML escape it.
 
@@ -109,11 +113,16 @@ def run_command(
     """
     masking = _masking() if redact else contextlib.nullcontext()
     config, texts = _configuration(invocation, env_files)
-    with secret_variables.open_rows(config, empty=bool(env_files)) as (answers, secrets), masking:
+    with (
+        secret_variables.open_rows(config, empty=bool(env_files)) as (answers, secrets),
+        masking,
+        contextlib.ExitStack() as stack,
+    ):
         secret_variables.require(answers, f"{command[0]} was not started")
+        files = stack.enter_context(secret_variables.secret_files(answers))
         withheld = without_credentials(os.environ, config)
         inherited = {**withheld, **_selection(invocation), **(secrets.interpolate(texts) if texts else {})}
-        variables = environment(inherited, answers)
+        variables = environment(inherited, answers, files)
         code = None
         if action is not None:
             from strongroom._cli.read import supervisor
@@ -124,13 +133,13 @@ def run_command(
                 action,
                 stop_timeout=stop_timeout,
                 rows=Rows(answers, secrets, secrets.resolve),
-                environment=partial(environment, inherited),
+                environment=partial(environment, inherited, files=files),
             )
             code = child_process.exit_code(supervised.run, command[0])
         elif leased := lease_keeper.leased(answers):
             with lease_keeper.renewal(leased, secrets.resolve, lease_keeper.advise_restart(command[0])):
                 code = child_process.run_command(command, variables)
-        elif redact:
+        elif redact or files is not None:
             code = child_process.run_command(command, variables)
     click.get_current_context().exit(_replace_process(command, variables) if code is None else code)
 
@@ -155,14 +164,18 @@ def _configuration(invocation: Invocation, env_files: tuple[Path, ...]) -> tuple
     return found.laid_over(invocation.load_trusted()), found.texts
 
 
-def environment(inherited: Mapping[str, str], answers: Sequence[Requirement]) -> dict[bytes, bytes]:
-    """Return the inherited variables, overridden by the resolved ones.
+def environment(
+    inherited: Mapping[str, str], answers: Sequence[Requirement], files: SecretFiles | None = None
+) -> dict[bytes, bytes]:
+    """Return the inherited variables, overridden by the resolved ones, and write the files that these name.
 
     An optional variable that did not resolve is inherited.
 
     Raises:
         InvalidDataError: an environment variable cannot hold a value. The message names the variable.
+        ConfigurationError: a file cannot be written.
     """
+    answers = secret_variables.with_files(answers, files)
     found = {os.fsencode(answer.variable): _content(answer) for answer in answers if answer.resolution is not None}
     return {os.fsencode(name): os.fsencode(value) for name, value in inherited.items()} | found
 

@@ -14,7 +14,7 @@ from strongroom._cli.process.child_process import Child
 from strongroom._cli.read import lease_keeper
 from strongroom._cli.read.variable_watch import Reaction, Rows
 from strongroom._cli.terminal import output
-from strongroom.errors import InvalidDataError
+from strongroom.errors import StrongroomError
 from strongroom.required_secrets import Requirement
 
 Action: TypeAlias = str | signal.Signals
@@ -46,7 +46,7 @@ class Supervisor:
         action: what happens then.
         stop_timeout: seconds between SIGTERM and SIGKILL when it is ended.
         rows: the rows of `[secrets]` with which it starts.
-        environment: returns the command's environment for resolved rows.
+        environment: returns the command's environment for resolved rows, and writes the files that it names.
     """
 
     def __init__(
@@ -93,24 +93,45 @@ class Supervisor:
         if self._action == "restart":
             return self._restart()
         if isinstance(self._action, signal.Signals):
-            self._child.signal(self._action)
-        else:
-            self._ended = self._child.end(self._stop_timeout)
+            return self._signal(self._action)
+        self._ended = self._child.end(self._stop_timeout)
         return True
+
+    def _signal(self, number: int) -> bool:
+        """Send the signal, after the files of rows have the new values. Return False if some do not resolve now."""
+        if any(answer.secret.as_path for answer in self._rows.answers):
+            answers = self._resolved()
+            if answers is None:
+                return False
+            try:
+                self._environment(answers)
+            except StrongroomError as error:
+                self._complain(str(error))
+                return True
+            self._complained = False
+            self._rows.answers = answers
+            self._renew_leases()
+        self._child.signal(number)
+        return True
+
+    def _resolved(self) -> tuple[Requirement, ...] | None:
+        answers = self._rows.resolve()
+        if unmet := [answer.variable for answer in answers if not answer.met]:
+            self._complain(f"{', '.join(unmet)} did not resolve")
+            return None
+        return answers
 
     def _restart(self) -> bool:
         """Start the command with the new values. Return False if some do not resolve now."""
-        answers = self._rows.resolve()
-        unmet = [answer.variable for answer in answers if not answer.met]
-        if unmet:
-            self._complain(f"{', '.join(unmet)} did not resolve")
+        answers = self._resolved()
+        if answers is None:
             return False
         changed = self._rows.changed(answers)
         if not changed:
             return True
         try:
             variables = self._environment(answers)
-        except InvalidDataError as error:
+        except StrongroomError as error:
             self._complain(str(error))
             return True
         output.say(f"Restarting {self._name}: {', '.join(changed)} changed")

@@ -17,11 +17,10 @@ _KV2 = re.compile(r"^/?[^/]+/data/")
 _TYPES = {"number": "int", "integer": "int", "port": "int", "boolean": "bool"}
 _GENERATORS = {"password": "password", "hex": "hex", "base64": "token"}
 
-_FIELDS = {"description", "required", "default", "type", "generate", "composed", "ref", "extract"}
+_FIELDS = {"description", "required", "default", "type", "generate", "composed", "ref", "extract", "as_path"}
 """The fields of a secret in secretspec.toml that have a counterpart."""
 
 _WITHOUT = {
-    "as_path": "the variable has the value, and not the name of a file with it",
     "providers": "order the stores in chain, and give a link its paths",
 }
 """The advice for fields without one."""
@@ -38,7 +37,7 @@ class DeclaredSecret(NamedTuple):
     Attributes:
         variable: the name of its environment variable.
         reference: its path and key, if the file has them.
-        settings: `description`, `required`, `default`, `type`, `generate`, `compose` and `extract` of `[secrets]`.
+        settings: `description`, `required`, `default`, `type`, `generate`, `compose`, `extract` and `as_path`.
     """
 
     variable: str
@@ -120,7 +119,7 @@ def _composed(variable: str, template: str, names: Collection[str], notes: list[
 
     composed = _REFERENCE.sub(put, template.replace("{", "{{").replace("}", "}}"))
     if not found or not set(found) <= set(names):
-        notes.append(f"{variable}: composed has no counterpart unless each ${{NAME}} is another secret of the profile")
+        notes.append(f"{variable}: composed has no counterpart unless each ${{NAME}} is another secret, and no file")
         return None
     if "://" in template:
         notes.append(f"{variable}: values in a composed URL are percent-encoded here")
@@ -142,13 +141,16 @@ def _secretspec_row(variable: str, found: Mapping[str, Mapping[str, Any]], notes
     if about.get("description"):
         settings["description"] = str(about["description"])
     if "composed" in about:
-        compose = _composed(variable, str(about["composed"]), found.keys() - {variable}, notes)
+        texts = {name for name, other in found.items() if name != variable and not other.get("as_path")}
+        compose = _composed(variable, str(about["composed"]), texts, notes)
     if compose is not None:
         settings["compose"] = compose
     elif "default" in about:
         settings["default"] = about["default"]
     if "default" not in settings and about.get("required") is False:
         settings["required"] = False
+    if about.get("as_path"):
+        settings["as_path"] = True
     settings |= _extraction(variable, _mapping(about.get("extract")), notes)
     if about.get("generate"):
         kind = str(about.get("type"))
