@@ -315,7 +315,9 @@ class SecretsManager:
             SecretNotFoundError, InvalidDataError, TypeError: see `get_secret`.
             ValueError: `grace` is not a duration.
         """
-        path, key = requested_key(path, key, as_)
+        path, key = requested_key(path, key, as_, self._parts.types)
+        if self._parts.types.file_name(path, key, as_) is not None:
+            raise TypeError("as_ is Path, and the row of [secrets] has one file: read the values without as_")
         if (seconds := parse_duration(grace)) is None:
             raise ValueError(f"grace is {ALLOWED}")
         current, *earlier = self._parts.chain.resolve_accepted(path, key, seconds, fresh=fresh)

@@ -245,6 +245,12 @@ def test_get_secret_returns_the_path_of_a_private_file_until_close(runtime):
     assert list(runtime.iterdir()) == []
 
 
+def test_several_accepted_values_have_no_file():
+    """The file has one of them, and the last would replace the current one."""
+    with SecretsManager() as secrets, pytest.raises(TypeError, match="one file"):
+        secrets.get_accepted("tls", "key", grace="1h", as_=Path)
+
+
 def test_a_task_gets_the_path_too():
     async def read() -> None:
         async with SecretsManager() as secrets:
