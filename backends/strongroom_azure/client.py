@@ -43,10 +43,8 @@ class Client:
     def __init__(self, url: str) -> None:
         self._transport = _Transport(urlsplit(url).hostname)
         bounds: dict[str, Any] = {"retry_total": 0, "transport": self._transport}
+        credential = _found_credential(bounds)
         with silenced_logs(*_SDK):
-            credential = _credential(bounds)
-            if credential is None:
-                raise ConfigurationError("The settings of Azure are wrong. Check the AZURE_* variables")
             # A redirect would send a new value to the host that a reply names.
             self._sdk = SecretClient(url, credential, permit_redirects=False, **bounds)
 
@@ -68,6 +66,40 @@ class Client:
     def close(self) -> None:
         """Close the connections."""
         self._transport.close()
+
+
+class TokenClient:
+    """The tokens of the identity that `DefaultAzureCredential` finds.
+
+    Raises:
+        ConfigurationError: the SDK refuses the AZURE_* variables.
+    """
+
+    def __init__(self) -> None:
+        self._transport = _Transport(None)
+        self._credential = _found_credential({"retry_total": 0, "transport": self._transport})
+
+    def token(self, path: str, scope: str) -> tuple[str, float]:
+        """Return a token, and its end as Unix time. The SDK keeps a token, and fetches another one near its end."""
+        try:
+            with silenced_logs(*_SDK):
+                found = self._credential.get_token(scope)
+                return found.token, found.expires_on
+        except Exception as error:  # noqa: BLE001  # its frames hold credentials
+            failure = translate(error, path, changes=False, outage=self._transport.login_outage)
+        raise failure
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._transport.close()
+
+
+def _found_credential(bounds: Mapping[str, Any]) -> DefaultAzureCredential:
+    with silenced_logs(*_SDK):
+        credential = _credential(bounds)
+    if credential is None:
+        raise ConfigurationError("The settings of Azure are wrong. Check the AZURE_* variables")
+    return credential
 
 
 def _credential(bounds: Mapping[str, Any]) -> DefaultAzureCredential | None:

@@ -72,7 +72,22 @@ class Tokens(AuthMetadataPlugin):
 
 
 def find_tokens() -> Tokens:
+    """Find the credentials of this machine for a channel.
+
+    Raises:
+        google.auth.exceptions.GoogleAuthError, StoreUnavailableError: as `find_credentials` does.
+    """
+    credentials, request = find_credentials([_SCOPE])
+    if hasattr(credentials, "with_always_use_jwt_access"):
+        credentials = credentials.with_always_use_jwt_access(always_use_jwt_access=True)  # it signs its tokens itself
+    return Tokens(credentials, request, default_host=_HOST)  # type: ignore[no-untyped-call]  # as above
+
+
+def find_credentials(scopes: list[str]) -> tuple[Any, Request]:
     """Find the credentials of this machine, as every client of Google does (Application Default Credentials).
+
+    Returns:
+        the credentials, and what sends their requests.
 
     Raises:
         google.auth.exceptions.GoogleAuthError: no credentials were found, or their file is malformed.
@@ -81,7 +96,4 @@ def find_tokens() -> Tokens:
     request = _BoundedRequest()
     # With scopes, the SDK would ask another service for the project of a federated identity.
     found, _ = google.auth.default(request=request)
-    credentials: Any = with_scopes_if_required(found, None, default_scopes=[_SCOPE])  # type: ignore[no-untyped-call]  # as above
-    if hasattr(credentials, "with_always_use_jwt_access"):
-        credentials = credentials.with_always_use_jwt_access(always_use_jwt_access=True)  # it signs its tokens itself
-    return Tokens(credentials, request, default_host=_HOST)  # type: ignore[no-untyped-call]  # as above
+    return with_scopes_if_required(found, None, default_scopes=scopes), request  # type: ignore[no-untyped-call]  # as above

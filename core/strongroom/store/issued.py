@@ -14,7 +14,7 @@ from strongroom.paths import check_option
 from strongroom.secret import Secret, SensitiveDict, Value
 from strongroom.store.deadline import boot_time, fail_fast, remaining, time_limit
 
-__all__ = ["Issued", "IssuingStore", "read_rows"]
+__all__ = ["Issued", "IssuingStore", "read_rows", "read_texts"]
 
 logger = logging.getLogger("strongroom.store")
 
@@ -147,3 +147,16 @@ def read_rows(
             raise ConfigurationError(f"{where}: it lacks '{missing[0]}'")
         rows[check_option(where, path)] = dict(row)
     return rows
+
+
+def read_texts(paths: Mapping[str, Any], means: str) -> dict[str, str]:
+    """Return the texts of an option `paths`, each of which is `means`, such as `a scope`.
+
+    Raises:
+        ConfigurationError: the option is empty, a path is invalid, or a value is not text.
+    """
+    if not paths:
+        raise ConfigurationError("paths: it names no path")
+    if wrong := [path for path, text in paths.items() if not (isinstance(text, str) and text.strip())]:
+        raise ConfigurationError(f"paths: {wrong[0]!r} must be {means}")
+    return {check_option(f"paths: {path!r}", path): text for path, text in paths.items()}

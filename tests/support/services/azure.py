@@ -30,6 +30,7 @@ CREDENTIALS = {
     "AZURE_CLIENT_SECRET": "canary-client-secret",
 }
 TOKEN = "canary-token"  # the beginning of each token
+SCOPE = "https://storage.azure.com/.default"  # of a token that is for no vault
 _LOGIN = "login.microsoftonline.com"
 _SUFFIX = ".vault.azure.net"
 _NAME = re.compile(r"[0-9A-Za-z-]{1,127}")
@@ -314,7 +315,7 @@ class _Handler(BaseHTTPRequestHandler):
         if form["client_secret"] != [CREDENTIALS["AZURE_CLIENT_SECRET"]]:
             text = f"AADSTS7000215: Invalid client secret provided: {form['client_secret'][0]}"
             return 401, {"error": "invalid_client", "error_description": text, "error_codes": [7000215]}
-        assert form["scope"] == ["https://vault.azure.net/.default"]
+        assert form["scope"] in (["https://vault.azure.net/.default"], [SCOPE])
         token = f"{TOKEN}.{form['client_id'][0]}"
         return 200, {"token_type": "Bearer", "expires_in": self.azure.token_seconds, "access_token": token}
 

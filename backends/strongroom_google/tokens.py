@@ -1,0 +1,71 @@
+"""The store `google-token`: access tokens of the identity that Google's SDK finds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
+
+from strongroom.store import Health, Option, checked_by
+from strongroom.store.issued import Issued, IssuingStore, read_texts
+from strongroom.store.sdk_logging import silenced_logs
+from strongroom_google.errors import translate
+
+_R = TypeVar("_R")
+
+
+def check_google_token(*, paths: Mapping[str, Any]) -> None:
+    """Check the options of `open_google_token` without the SDK."""
+    read_texts(paths, "scopes, with spaces between them")
+
+
+@checked_by(check_google_token)
+def open_google_token(
+    *,
+    paths: Annotated[dict[str, Any], Option("path -> the scopes of the token, with spaces between them", locates=True)],
+) -> GoogleTokens:
+    """Access tokens for the APIs of Google.
+
+    Google's SDK finds the identity: Application Default Credentials.
+
+    Raises:
+        ConfigurationError: an option is wrong.
+        ImportError: google-cloud-secret-manager, whose extra brings google-auth, is not installed.
+    """
+    rows = read_texts(paths, "scopes, with spaces between them")
+    from strongroom_google import credentials
+
+    _ = credentials  # fail now if the SDK is not installed
+    return GoogleTokens(rows)
+
+
+class GoogleTokens(IssuingStore[str]):
+    """Secrets with the key `token`. A row is the scopes."""
+
+    def issue(self, path: str, row: str) -> Issued:
+        def fetch() -> Any:
+            from strongroom_google.credentials import find_credentials
+
+            found, request = find_credentials(row.split())
+            found.refresh(request)
+            return found
+
+        found = _translated(path, fetch)
+        left = 0.0 if found.expiry is None else (found.expiry.replace(tzinfo=UTC) - datetime.now(UTC)).total_seconds()
+        return Issued({"token": found.token}, left)  # google-auth gives the end in UTC, without a time zone
+
+    def probe(self) -> Health:
+        """Return whether there are credentials. No token is issued."""
+        from strongroom_google.credentials import find_credentials
+
+        _translated(None, lambda: find_credentials([]))
+        return Health(ok=True, detail="open: Google credentials were found")
+
+
+def _translated(path: str | None, operation: Callable[[], _R]) -> _R:
+    try:
+        with silenced_logs("google", "urllib3"):
+            return operation()
+    except Exception as error:  # noqa: BLE001  # its frames hold credentials
+        failure = translate(error, path)
+    raise failure
