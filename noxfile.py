@@ -39,6 +39,7 @@ BRINGING = [
     "aws",
     "azure",
     "etcd",
+    "github",
     "google",
     "keepass",
     "kubernetes-api",

@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, NamedTuple
@@ -607,6 +607,26 @@ def extra_age() -> None:
     file.write_text(f"{identity}\n")
     options = f'encrypt_to = ["{identity.to_public()}"]\nidentity = "{file}"\n'
     keeps(f'chain = ["json"]\n[stores.json]\nfile = "secrets.json"\n{options}')
+
+
+@environment("strongroom[github]")
+def extra_github() -> None:
+    """The app's signature is made, and the connection is refused."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    from strongroom.errors import StoreUnavailableError
+
+    form, encryption = serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+    file = Path("app.pem").absolute()
+    file.touch(0o600)
+    key = rsa.generate_private_key(65537, 2048)
+    file.write_bytes(key.private_bytes(serialization.Encoding.PEM, form, encryption))
+    options = f'app = "a"\nurl = "http://127.0.0.1:1"\nprivate_key = {{ file = "{file}" }}\n'
+    text = f'chain = ["github-app"]\n[stores.github-app]\n{options}paths."github/shop" = {{ installation = 7 }}\n'
+    with configured(text) as manager, suppress(StoreUnavailableError):
+        manager.get_secret("github/shop")
+        raise AssertionError
 
 
 @environment("strongroom[sops]", servers=("age_key",))

@@ -18,6 +18,7 @@ PACKAGES = {
     "strongroom_azure": "backends",
     "strongroom_env": "backends",
     "strongroom_etcd": "backends",
+    "strongroom_github": "backends",
     "strongroom_google": "backends",
     "strongroom_keepass": "backends",
     "strongroom_kubernetes": "backends",

@@ -1,0 +1,1 @@
+"""Installation tokens of GitHub Apps, as a store of Strongroom."""

@@ -1,0 +1,216 @@
+"""The store `github-app`: tokens of the installations of a GitHub App, for `git`, the API and packages.
+
+The API is described at
+https://docs.github.com/rest/apps/apps#create-an-installation-access-token-for-an-app.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, NamedTuple
+from urllib.parse import urlsplit
+
+from strongroom.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    PermissionDeniedError,
+    StoreUnavailableError,
+    StrongroomError,
+)
+from strongroom.store import Health, Option, checked_by, remaining
+from strongroom.store.issued import Issued, IssuingStore, read_rows
+from strongroom.store.sdk_logging import silenced_logs
+
+_SKEW, _SIGNED_LIFE = 60, 540
+"""Seconds by which this machine's clock may be ahead, and for which a signature is valid. GitHub allows 600."""
+
+_KEY = "Check `app` and `private_key`, and the clock of this machine"
+_REACH = "Check `url`, the proxy, and that the network reaches it"
+
+
+class Installation(NamedTuple):
+    """One row of `paths`: an installation, and the restrictions of its tokens."""
+
+    number: int
+    body: Mapping[str, Any]
+
+
+def read_installations(paths: Mapping[str, Any]) -> dict[str, Installation]:
+    """Return the rows of the option `paths`.
+
+    Raises:
+        ConfigurationError: there is none, or one is malformed.
+    """
+    rows: dict[str, Installation] = {}
+    for path, row in read_rows(paths, ("installation",), ("repositories", "permissions")).items():
+        where = f"paths: {path!r}"
+        if type(row["installation"]) is not int:
+            raise ConfigurationError(f"{where}: 'installation' must be the number of an installation")
+        names, rights = row.get("repositories", []), row.get("permissions", {})
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ConfigurationError(f"{where}: 'repositories' must be a list of names, without their owner")
+        if not isinstance(rights, Mapping) or not all(isinstance(level, str) for level in rights.values()):
+            raise ConfigurationError(f"{where}: 'permissions' must be a table such as {{ contents = \"read\" }}")
+        body = {key: row[key] for key in ("repositories", "permissions") if row.get(key)}
+        rows[path] = Installation(row["installation"], body)
+    return rows
+
+
+def check_github(*, paths: Mapping[str, Any], url: str = "", **_: object) -> None:
+    """Check the options of `open_github` without a request."""
+    read_installations(paths)
+    if url and (urlsplit(url).query or urlsplit(url).fragment):
+        raise ConfigurationError("url: write it as https://HOST/api/v3")
+
+
+@checked_by(check_github)
+def open_github(
+    *,
+    app: Annotated[str, Option("the client ID of the app, or its number")],
+    private_key: Annotated[
+        str, Option("the app's private key in PEM: { file = PATH } or { env = NAME }", secret=True, sent_to="url")
+    ],
+    paths: Annotated[
+        dict[str, Any],
+        Option("path -> { installation, its number }, and perhaps repositories and permissions", locates=True),
+    ],
+    url: Annotated[
+        str, Option("the address of the API; of GitHub Enterprise Server it is https://HOST/api/v3", address=True)
+    ] = "https://api.github.com",
+) -> GitHubTokens:
+    """Tokens of the installations of a GitHub App.
+
+    Raises:
+        ConfigurationError: an option is wrong.
+        ImportError: httpx is not installed. Strongroom names the extra that brings it.
+    """
+    import httpx
+
+    _ = httpx  # fail now if it is not installed
+    check_github(paths=paths, url=url)
+    return GitHubTokens(url.rstrip("/"), app, _read_key(private_key), read_installations(paths))
+
+
+def _read_key(pem: str) -> Any:
+    """Return the private key.
+
+    Raises:
+        ConfigurationError: it is none of RSA, which GitHub makes. The error of the library could show a part of it.
+    """
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        key: Any = load_pem_private_key(pem.encode(), None)
+    except Exception:  # noqa: BLE001  # ValueError, TypeError, UnsupportedAlgorithm
+        key = None
+    del pem
+    if not isinstance(key, RSAPrivateKey):
+        raise ConfigurationError("private_key: it is not a private key of RSA in PEM, as GitHub makes it")
+    return key
+
+
+class GitHubTokens(IssuingStore[Installation]):
+    """Secrets with the key `token`.
+
+    Args:
+        url: the address of the API, without a slash at the end.
+        app: the client ID of the app, or its number.
+        key: its private key.
+        rows: path -> installation.
+    """
+
+    def __init__(self, url: str, app: str, key: Any, rows: Mapping[str, Installation]) -> None:
+        import httpx
+
+        super().__init__(rows)
+        self._app = app
+        self._key = key
+        headers = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
+        self._client = httpx.Client(base_url=url, headers=headers)
+
+    def issue(self, path: str, row: Installation) -> Issued:
+        reply = self._send("POST", f"/app/installations/{row.number}/access_tokens", path, row.body)
+        token, ends = reply.get("token"), reply.get("expires_at")
+        try:
+            left = datetime.fromisoformat(str(ends)).timestamp() - time.time()
+        except ValueError:
+            left = 0.0
+        if not (isinstance(token, str) and token and left > 0):
+            raise StoreUnavailableError(path, "the server is not GitHub: its reply lacks a token", hint=_REACH)
+        return Issued({"token": token}, left)
+
+    def probe(self) -> Health:
+        """Return whether GitHub accepts the app's signature. No token is issued."""
+        name = str(self._send("GET", "/app", None).get("slug", "unknown"))
+        return Health(ok=True, detail=f"open: GitHub App {name}", facts={"app": name})
+
+    def close(self) -> None:
+        super().close()
+        self._client.close()
+
+    def _send(self, method: str, place: str, path: str | None, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return the object of a reply.
+
+        httpx has a timeout for each operation of a socket. A server that drips is left to Strongroom's deadline.
+        """
+        import httpx
+
+        try:
+            with silenced_logs("httpx", "httpcore"):
+                headers = {"Authorization": f"Bearer {self._signed()}"}
+                reply = self._client.request(method, place, json=body, headers=headers, timeout=max(0.001, remaining()))
+        except httpx.HTTPError as error:
+            kind = type(error).__name__
+        else:
+            if not reply.is_success:
+                raise _refusal(reply.status_code, reply.headers, path)
+            try:
+                found = reply.json()
+            except ValueError:
+                found = None
+            return found if isinstance(found, dict) else {}
+        raise StoreUnavailableError(path, f"GitHub cannot be reached ({kind})", hint=_REACH)
+
+    def _signed(self) -> str:
+        """Return a JSON Web Token with which the app proves its identity.
+
+        Source: https://docs.github.com/apps/creating-github-apps/authenticating-with-a-github-app.
+        """
+        from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+        from cryptography.hazmat.primitives.hashes import SHA256
+
+        now = int(time.time())
+        claims = {"iat": now - _SKEW, "exp": now + _SIGNED_LIFE, "iss": self._app}
+        content = f"{_encoded({'alg': 'RS256', 'typ': 'JWT'})}.{_encoded(claims)}"
+        signature = self._key.sign(content.encode(), PKCS1v15(), SHA256())
+        return f"{content}.{_base64(signature)}"
+
+
+def _encoded(part: Mapping[str, Any]) -> str:
+    return _base64(json.dumps(part).encode())
+
+
+def _base64(content: bytes) -> str:
+    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
+
+
+def _refusal(status: int, headers: Mapping[str, str], path: str | None) -> StrongroomError:
+    """Return the error for a status. No text of the reply is used."""
+    if status == 401:
+        return AuthenticationError(path, "GitHub does not accept the app's signature (HTTP 401)", hint=_KEY)
+    if status == 429 or (status == 403 and ("retry-after" in headers or headers.get("x-ratelimit-remaining") == "0")):
+        return StoreUnavailableError(path, f"GitHub limits these requests (HTTP {status})", hint="Send fewer requests")
+    if status == 403:
+        return PermissionDeniedError(path, "HTTP 403", hint="Check if the installation is suspended")
+    if status == 404:
+        return ConfigurationError(f"The app has no such installation for {path}, or GitHub no such app (HTTP 404)")
+    if status == 422:
+        return ConfigurationError(
+            f"GitHub refuses `repositories` or `permissions` of {path}: the installation lacks one (HTTP 422)"
+        )
+    return StoreUnavailableError(path, f"GitHub failed (HTTP {status})", hint=_REACH)
