@@ -117,5 +117,5 @@ class RdsTokens(IssuingStore[Mapping[str, Any]]):
             "method": "GET",
         }
         prepare_request_dict(request, f"https://{row['host']}:{row['port']}")
-        url: str = signer.generate_presigned_url(request, "connect", expires_in=LIFE)
+        url = str(signer.generate_presigned_url(request, "connect", expires_in=LIFE))
         return url.removeprefix("https://")

@@ -8,8 +8,10 @@ import secrets
 import time
 
 import pytest
+from sqlalchemy import NullPool
 
 from strongroom import SecretsManager
+from strongroom.integrations.sqlalchemy import create_engine
 from strongroom_aws import rds
 from support.scenarios.load import Load, wait_until
 from support.scenarios.pools import PATH, AsyncpgPool, AsyncSqlAlchemy, PsycopgPool, SqlAlchemy
@@ -80,8 +82,17 @@ def manager(database):
         yield manager
 
 
+class WithoutPool(SqlAlchemy):
+    """An engine that logs in for each transaction."""
+
+    def __init__(self, manager, size):
+        self._engine = create_engine(PATH, manager=manager, drivername="postgresql+psycopg", poolclass=NullPool)
+
+
 @pytest.mark.parametrize(
-    "kind", [SqlAlchemy, AsyncSqlAlchemy, PsycopgPool, AsyncpgPool, DjangoConnections], ids=lambda kind: kind.__name__
+    "kind",
+    [WithoutPool, SqlAlchemy, AsyncSqlAlchemy, PsycopgPool, AsyncpgPool, DjangoConnections],
+    ids=lambda kind: kind.__name__,
 )
 def test_no_transaction_fails_while_tokens_end(kind, database, manager):
     provider = kind(manager, 4)
