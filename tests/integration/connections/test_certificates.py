@@ -39,7 +39,7 @@ COMMANDS = {
         str(SERVER),
         "-b",
         "127.0.0.1:{port}",
-        "tls_server:application",
+        "tls_server:wsgi",
     ),
 }
 

@@ -123,7 +123,7 @@ def refuse(*_):
 
 def test_turns_on_a_file_system_without_locks(tmp_path, monkeypatch):
     """No process waits, and the end of a turn raises nothing."""
-    monkeypatch.setattr("strongroom.private_file.fcntl.flock", refuse)
+    monkeypatch.setattr("fcntl.flock", refuse)
     tmp_path.chmod(0o700)
     with Turns(tmp_path).take([b"name"], 60), Turns(tmp_path).take([b"name"], 60):
         pass
@@ -133,7 +133,7 @@ def test_locks_that_are_lost_meanwhile(tmp_path, monkeypatch):
     """The file system loses its lock service while a process has the turn."""
     tmp_path.chmod(0o700)
     with Turns(tmp_path).take([b"name"], 60):
-        monkeypatch.setattr("strongroom.private_file.fcntl.flock", refuse)
+        monkeypatch.setattr("fcntl.flock", refuse)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a folder to another user")
