@@ -73,7 +73,10 @@ def read(kind: str, count: int, vault: dict[str, str]) -> float:
         if kind == "list":
             return timed(lambda: manager.list_secrets(recursive=True))
         if kind == "batch":
-            return timed(lambda: manager.get_secrets(paths, strict=True))
+            # The disk cache keeps no answer of a read that took more than a minute.
+            size = 10_000 if "BENCH_DISK" in os.environ else count
+            batches = [paths[begin : begin + size] for begin in range(0, count, size)]
+            return timed(lambda: [manager.get_secrets(batch, strict=True) for batch in batches])
         manager.get_secrets(paths, strict=True)
         return timed(lambda: [manager.get_secret(each, "password") for each in paths])
 

@@ -203,6 +203,7 @@ def machine(results: Results) -> list[str]:
     turns = f" The contenders took turns in {rounds} rounds."
     if results.load is not None:
         turns += f" The load average was at most {results.load:.1f} when a part began."
+        turns += " Most of that is the thousand processes of the benchmark."
     return ["## The machine", "", f"{text}; {libraries}.{skipped}{turns}", ""]
 
 
@@ -346,7 +347,8 @@ def growth(plots: Sequence[Plot], results: Results) -> list[str]:
         "",
         "The secrets are in OpenBao, which keeps them in memory, and a new process measures each number. Its peak of",
         "memory includes the interpreter. Its `timeout` is an hour, because it counts for a whole batch. Both scales",
-        "are logarithmic, and a dashed line grows as the number does.",
+        "are logarithmic, and a dashed line grows as the number does. With the disk cache, a batch has at most",
+        "10,000 secrets: answers of a read that takes more than a minute are not kept.",
         f"The slope is the steepest between two numbers of which the larger takes at least {TELLING['seconds']} s.",
         f"It is 1 if the time grows as the number does, and `nox -s bench` fails above {STEEPEST}.",
         "",
