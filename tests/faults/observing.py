@@ -42,15 +42,14 @@ class Requests:
             self.sent.append((request.method, request.target, request.headers.get("X-Vault-Token")))
 
     def _watched(self, request, *rest, **options):
-        steps = exchange(request, *rest, **options)
-        step = next(steps)
+        steps, came = exchange(request, *rest, **options), None
         while True:
-            came = yield step
-            self._note(request, came)
             try:
                 step = steps.send(came)
-            except StopIteration as done:
+            except StopIteration as done:  # also before the first step
                 return done.value
+            came = yield step
+            self._note(request, came)
 
     def forget(self, proxy):
         """Begins anew, with what this proxy receives; None for none."""
