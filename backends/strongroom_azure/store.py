@@ -20,7 +20,7 @@ from strongroom.errors import (
 from strongroom.paths import entries_below
 from strongroom.secret import Secret, SensitiveStr, Value, Version
 from strongroom.store import Health, Items, Traits, VersionInfo, remaining
-from strongroom.store.concurrency import map_concurrently, write_each
+from strongroom.store.concurrency import read_each, write_each
 from strongroom.store.folding import VALUE, Form, fold, form_in, labels_of, unfold
 from strongroom_azure.errors import DELETED, RECOVERING, DisabledError, NameTakenError, malformed
 from strongroom_azure.limits import check_size, check_tags
@@ -96,14 +96,7 @@ class KeyVaultStore:
 
     def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
         """Yield each path with its secret or error, with concurrent requests."""
-
-        def outcome_of(path: str) -> Secret | StoreError:
-            try:
-                return self.read(path)
-            except StoreError as error:
-                return error
-
-        return map_concurrently(outcome_of, paths)
+        return read_each(self.read, paths)
 
     def list_entries(self, prefix: str) -> Iterator[str]:
         """Yield the names directly below `prefix`, those of disabled secrets too."""

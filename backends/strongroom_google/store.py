@@ -20,7 +20,7 @@ from strongroom.errors import (
 from strongroom.paths import entries_below
 from strongroom.secret import Secret, Value, Version
 from strongroom.store import Health, Items, Traits, VersionInfo
-from strongroom.store.concurrency import map_concurrently, write_each
+from strongroom.store.concurrency import read_each, write_each
 from strongroom.store.folding import VALUE, Form, fold, form_in, labels_of, unfold
 from strongroom_google.checksum import crc32c
 from strongroom_google.client import Client
@@ -75,14 +75,7 @@ class GoogleSecretManagerStore:
 
     def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
         """Yield each path with its secret or error, with concurrent requests."""
-
-        def outcome_of(path: str) -> Secret | StoreError:
-            try:
-                return self.read(path)
-            except StoreError as error:
-                return error
-
-        return map_concurrently(outcome_of, paths)
+        return read_each(self.read, paths)
 
     def list_entries(self, prefix: str) -> Iterator[str]:
         yield from entries_below(self.walk(prefix), prefix)

@@ -9,7 +9,7 @@ from contextvars import copy_context
 from typing import TypeVar
 
 from strongroom.errors import StoreError
-from strongroom.secret import Value, Version
+from strongroom.secret import Secret, Value, Version
 from strongroom.store.protocols import Items
 
 MAX_CONCURRENT = 8
@@ -36,6 +36,18 @@ def map_concurrently(operation: Callable[[_T], _R], items: Iterable[_T]) -> Iter
             yield first, future.result()
     finally:
         pool.shutdown(cancel_futures=True)  # a consumer that stops early needs no more results
+
+
+def read_each(read: Callable[[str], Secret], paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
+    """Read each path; yield it with its secret or its own error."""
+
+    def outcome_of(path: str) -> Secret | StoreError:
+        try:
+            return read(path)
+        except StoreError as error:
+            return error
+
+    return map_concurrently(outcome_of, paths)
 
 
 def write_each(
