@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-_silenced: ContextVar[bool] = ContextVar("strongroom_silenced_logs", default=False)
+_silenced: ContextVar[frozenset[str]] = ContextVar("strongroom_silenced_logs", default=frozenset())
 
 
 class _SilenceFilter(logging.Filter):
-    def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002  # every record
-        return not _silenced.get()
+    def filter(self, record: logging.LogRecord) -> bool:
+        # A logger has the filter for the whole process, perhaps because of another store.
+        return record.name.partition(".")[0] not in _silenced.get()
 
 
 _filter = _SilenceFilter()
@@ -22,7 +23,7 @@ _filter = _SilenceFilter()
 def silenced_logs(*packages: str) -> Iterator[None]:
     """Drop log records of these packages from this thread while the block runs."""
     silence_new_loggers(*packages)
-    token = _silenced.set(True)
+    token = _silenced.set(_silenced.get() | frozenset(packages))
     try:
         yield
     finally:
