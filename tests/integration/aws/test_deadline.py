@@ -2,7 +2,6 @@
 
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 
 import pytest
@@ -11,6 +10,7 @@ from strongroom.errors import StoreError, StoreUnavailableError, WriteOutcomeUnk
 from strongroom.store import time_limit
 from strongroom.testing import silent_server
 from strongroom_aws.plugin import open_parameter_store, open_secrets_manager
+from support.scenarios.deadlines import each_ends_in_time
 from support.services.aws import operation_of
 from support.vault import faults
 
@@ -39,24 +39,11 @@ def operations(aws):
     ]
 
 
-def each_ends_in_time(operations):
-    """All at a time, in threads of their own: the time of each is its own, too."""
-
-    def end(operation):
-        began = time.monotonic()
-        with time_limit(LIMIT), pytest.raises(StoreUnavailableError):
-            operation()
-        return time.monotonic() - began
-
-    with ThreadPoolExecutor(len(operations)) as pool:
-        assert max(pool.map(end, operations)) < LIMIT + GRACE
-
-
 @pytest.mark.parametrize("fault", [faults.hang(), faults.drip(0.05), faults.delay(3.0)], ids=["hang", "drip", "delay"])
 def test_call_ends_in_time(aws, fault):
     """A drip resets every timeout of a socket, and a delay is repeated: neither makes a call longer."""
     aws.fault("*", fault)
-    each_ends_in_time(operations(aws))
+    each_ends_in_time(operations(aws), LIMIT, GRACE)
 
 
 def test_batches_end_in_time(aws):
@@ -77,7 +64,7 @@ def test_backing_off_from_throttling_ends_in_time(aws, monkeypatch):
     """However often and long botocore would try."""
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "50")
     aws.refuse("*", "ThrottlingException")
-    each_ends_in_time(operations(aws))
+    each_ends_in_time(operations(aws), LIMIT, GRACE)
 
 
 @pytest.mark.parametrize("open_store", [open_secrets_manager, open_parameter_store])

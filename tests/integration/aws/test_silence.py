@@ -3,7 +3,6 @@
 import base64
 import json
 import logging
-import traceback
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from strongroom.errors import StrongroomError
 from strongroom.secret import check_data
 from strongroom.store import time_limit
+from support.scenarios.exposure import shown_by
 from support.services.aws import CREDENTIALS
 from support.vault.faults import reply
 
@@ -33,15 +33,7 @@ def seen_in(text):
 
 def exposed(error):
     """The canaries that an error, its attributes, its contexts or the frames of our code on its way show."""
-    parts, seen = [], error
-    while seen is not None:
-        parts += [str(seen), repr(seen), repr(seen.args), repr(vars(seen))]
-        seen = seen.__cause__ or seen.__context__
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
-        trace = trace.tb_next
-    parts += traceback.TracebackException(type(error), error, trace, capture_locals=True).format()
-    return seen_in("".join(parts))
+    return seen_in(shown_by(error, __file__))
 
 
 @pytest.fixture(autouse=True)

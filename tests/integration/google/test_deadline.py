@@ -1,7 +1,6 @@
 """A call ends within its deadline even if the service hangs, and an error says if a write may have been made."""
 
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -9,6 +8,7 @@ from strongroom.errors import StoreUnavailableError, WriteOutcomeUnknownError
 from strongroom.store import time_limit
 from strongroom.testing import dripping_server, silent_server
 from strongroom_google.plugin import open_google
+from support.scenarios.deadlines import each_ends_in_time
 from support.services.google import DRIPPING
 
 LIMIT, GRACE = 0.5, 8.0
@@ -28,24 +28,11 @@ def operations(store):
     ]
 
 
-def each_ends_in_time(operations):
-    """Run all at a time, each in a thread with a separate time."""
-
-    def end(operation):
-        began = time.monotonic()
-        with time_limit(LIMIT), pytest.raises(StoreUnavailableError):
-            operation()
-        return time.monotonic() - began
-
-    with ThreadPoolExecutor(len(operations)) as pool:
-        assert max(pool.map(end, operations)) < LIMIT + GRACE
-
-
 def test_service_that_hangs(google, store):
     google.put("app", b"one")
     store.read("app")
     google.hang("*")
-    each_ends_in_time(operations(store))
+    each_ends_in_time(operations(store), LIMIT, GRACE)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +43,7 @@ def test_service_that_hangs(google, store):
 def test_server_that_never_answers(service):
     with service() as (host, port):
         store = open_google(project="demo", endpoint_url=f"http://{host}:{port}")
-        each_ends_in_time(operations(store))
+        each_ends_in_time(operations(store), LIMIT, GRACE)
         store.close()
 
 

@@ -2,7 +2,6 @@
 
 import base64
 import logging
-import traceback
 
 import pytest
 import urllib3
@@ -27,6 +26,7 @@ from strongroom.store import time_limit
 from strongroom_kubernetes.errors import failure
 from strongroom_kubernetes.plugin import open_kubernetes_api
 from support.forks import forked
+from support.scenarios.exposure import shown_by
 from support.vault.faults import reply
 
 VALUE, TOKEN = "canary-value", "canary-token"
@@ -185,15 +185,7 @@ def seen_in(text):
 
 def exposed(error):
     """The canaries that an error, its contexts, or the frames of our code on its way show."""
-    parts, seen = [], error
-    while seen is not None:
-        parts += [str(seen), repr(seen), repr(seen.args), repr(vars(seen))]
-        seen = seen.__cause__ or seen.__context__
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
-        trace = trace.tb_next
-    parts += traceback.TracebackException(type(error), error, trace, capture_locals=True).format()
-    return seen_in("".join(parts))
+    return seen_in(shown_by(error, __file__))
 
 
 STATUS = {"kind": "Status", "reason": VALUE, "message": f"{VALUE} {TOKEN}", "details": {"name": VALUE}}

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import traceback
 
 import pytest
 
@@ -10,6 +9,7 @@ from strongroom.errors import StrongroomError
 from strongroom.secret import check_data
 from strongroom.store import time_limit
 from strongroom_vault.plugin import open_vault
+from support.scenarios.exposure import shown_by
 from support.vault.engines import open_engine
 from support.vault.sessions import session_of
 
@@ -19,15 +19,8 @@ CANARIES = ("canary-token", "canary-value", str(NUMBER))
 
 def exposed(error):
     """The canaries that an error, its attributes, its contexts or the frames of our code on its way show."""
-    parts, seen = [], error
-    while seen is not None:
-        parts += [str(seen), repr(seen), repr(seen.args), repr(vars(seen))]
-        seen = seen.__cause__ or seen.__context__
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
-        trace = trace.tb_next
-    parts += traceback.TracebackException(type(error), error, trace, capture_locals=True).format()
-    return [canary for canary in CANARIES if canary in "".join(parts)]
+    text = shown_by(error, __file__)
+    return [canary for canary in CANARIES if canary in text]
 
 
 @pytest.fixture(autouse=True)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import stat
 import subprocess
 import sys
-import threading
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -18,6 +15,7 @@ import pytest
 from strongroom import ConfigurationError, SecretsManager
 from strongroom._manager.secret_files import SecretFiles
 from support.clock import LONG
+from support.scenarios.commands import started
 from support.scenarios.load import wait_until
 
 CANARY = "canary-7f3a"
@@ -58,21 +56,6 @@ def runtime(tmp_path, monkeypatch) -> Path:
     Path("strongroom.toml").write_text(CONFIGURATION, "utf-8")
     write(key=VALUE, document=json.dumps({"account": {"id": 1}}))
     return folder
-
-
-@contextmanager
-def started(script, *arguments):
-    with subprocess.Popen(
-        [script, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    ) as process:
-        watchdog = threading.Timer(LONG, process.kill)
-        watchdog.start()
-        try:
-            yield process
-        finally:
-            watchdog.cancel()
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # and the command
 
 
 def mode(path: Path) -> int:

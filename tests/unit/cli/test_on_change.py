@@ -4,10 +4,8 @@ import json
 import os
 import signal
 import stat
-import subprocess
 import sys
 import threading
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import click
@@ -22,6 +20,7 @@ from strongroom._config import SecretConfig
 from strongroom.required_secrets import Requirement, RequirementState
 from strongroom.store.memory import MemoryStore
 from support.clock import LONG
+from support.scenarios.commands import started
 from support.scenarios.load import wait_until
 
 CANARY = "canary-7f3a"
@@ -60,21 +59,6 @@ def write(**data):
 def configuration():
     Path("strongroom.toml").write_text(CONFIGURATION, "utf-8")
     write(password=f"{CANARY}-1")
-
-
-@contextmanager
-def started(script, *arguments):
-    with subprocess.Popen(
-        [script, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    ) as process:
-        watchdog = threading.Timer(LONG, process.kill)
-        watchdog.start()
-        try:
-            yield process
-        finally:
-            watchdog.cancel()
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # and the command
 
 
 def wait_for(file, process):
