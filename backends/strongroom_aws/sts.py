@@ -36,7 +36,7 @@ def read_roles(paths: Mapping[str, Any]) -> dict[str, RoleRow]:
     """Return the rows of the option `paths`.
 
     Raises:
-        ConfigurationError: there is none, or one is malformed.
+        ConfigurationError: the option is empty, or a row is malformed.
     """
     rows: dict[str, RoleRow] = {}
     for path, row in read_rows(paths, ("role",), ("session", "external_id", "duration")).items():

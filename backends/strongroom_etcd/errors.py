@@ -47,7 +47,7 @@ _CODES: dict[int, tuple[type[StoreError], str, str]] = {
 
 
 class Reply(NamedTuple):
-    """A reply of the gateway: its HTTP status, and its JSON object, which is empty if the body is none."""
+    """A reply of the gateway: its HTTP status, and its JSON object, which is empty if the body has another form."""
 
     status: int
     body: dict[str, Any]

@@ -57,7 +57,7 @@ class Gateway:
 
     Args:
         endpoints: their URLs.
-        username: the user; without one there is no login.
+        username: the user; None to send requests without a login.
         password: its password.
         context: TLS for endpoints that begin with https.
     """
@@ -160,7 +160,7 @@ class Gateway:
         return reply
 
     def _valid_token(self, endpoint: str, refused: str | None, path: str | None) -> str | None:
-        """Return the token of all threads, after a login if there is none but the refused one.
+        """Return the token of all threads, after a login if the only one was refused.
 
         It is empty if the server has authentication disabled, and None without a user.
         """

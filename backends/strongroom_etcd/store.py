@@ -141,7 +141,7 @@ class EtcdStore:
         fold(data, path)
 
     def write(self, path: str, data: Mapping[str, Value]) -> int:
-        """Write the secret after whatever revision it has, and return the new one."""
+        """Write the secret, whichever revision it has, and return the new one."""
         content = fold(data, path)
         while True:
             revision = self._put(path, content, self._revision(path))

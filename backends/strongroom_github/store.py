@@ -43,7 +43,7 @@ def read_installations(paths: Mapping[str, Any]) -> dict[str, Installation]:
     """Return the rows of the option `paths`.
 
     Raises:
-        ConfigurationError: there is none, or one is malformed.
+        ConfigurationError: the option is empty, or a row is malformed.
     """
     rows: dict[str, Installation] = {}
     for path, row in read_rows(paths, ("installation",), ("repositories", "permissions")).items():
@@ -99,7 +99,7 @@ def _read_key(pem: str) -> Any:
     """Return the private key.
 
     Raises:
-        ConfigurationError: it is none of RSA, which GitHub makes. The error of the library could show a part of it.
+        ConfigurationError: it is not a key of RSA, the kind that GitHub makes. The library could show a part of it.
     """
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key

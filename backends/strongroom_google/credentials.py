@@ -52,7 +52,7 @@ class NoTokenError(Exception):
 
 
 class Tokens(AuthMetadataPlugin):
-    """The tokens of a channel, which gRPC fetches in a thread of its own.
+    """The tokens of a channel, which gRPC fetches in a separate thread.
 
     Attributes:
         failure: why the last token could not be fetched. gRPC reports it as an outage, with `UNSENT` in its message.
@@ -75,7 +75,7 @@ def find_tokens() -> Tokens:
     """Find the credentials of this machine for a channel.
 
     Raises:
-        google.auth.exceptions.GoogleAuthError, StoreUnavailableError: as `find_credentials` does.
+        google.auth.exceptions.GoogleAuthError, StoreUnavailableError: see `find_credentials`.
     """
     credentials, request = find_credentials([_SCOPE])
     if hasattr(credentials, "with_always_use_jwt_access"):

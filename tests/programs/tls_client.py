@@ -1,4 +1,4 @@
-"""Clients with mutual TLS whose certificate follows a secret. It writes what they saw, as JSON.
+"""Clients with mutual TLS whose certificate follows a secret. It writes their results as JSON.
 
 Run it as `python tls_client.py URL SECONDS`. TEST_CLIENT_CA is the file of the server's authority.
 """

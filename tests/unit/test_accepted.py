@@ -333,7 +333,7 @@ def test_default_has_the_current_value_alone(tmp_path):
 
 
 def test_store_that_answers_is_the_one_that_is_asked_for_versions(store):
-    """Another store of the chain may have old versions of its own."""
+    """Another store of the chain may have its own old versions."""
     other = MemoryStore()
     other.write("webhook", {"key": "stranger"})
     other.delete("webhook")

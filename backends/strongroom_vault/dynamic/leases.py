@@ -21,7 +21,7 @@ class IssuedCredentials:
     """Credentials for one path. Times are in a clock's seconds.
 
     Attributes:
-        lease_id: the lease, for renewal and revocation; empty for what has none, such as a certificate.
+        lease_id: the lease, for renewal and revocation; empty for a certificate, a token or a key without one.
         data: user name, password and further keys of the engine.
         lease: its life; renewals replace it.
         token: the token that requested the lease, which ends with it; None without a lease.

@@ -21,8 +21,8 @@ class Row(NamedTuple):
     Attributes:
         place: the path below the mount, such as `creds/app` or `issue/web`.
         method: `read` or `write`, as the documentation of the engine's path names it.
-        parameters: what the request says.
-        ttl: the seconds for which an answer lives that has neither a lease nor an end of its own; 0 is one for each
+        parameters: of the request.
+        ttl: the seconds for which an answer lives that has neither a lease nor an end; 0 is one for each
             read, None no such answer.
     """
 
@@ -44,7 +44,7 @@ def read_rows(paths: Mapping[str, Any]) -> dict[str, Row]:
     """Return the rows of the option `paths`, by the application's path.
 
     Raises:
-        ConfigurationError: there is none, or one is malformed.
+        ConfigurationError: the option is empty, or a row is malformed.
     """
     if not paths:
         raise ConfigurationError('paths: it names no path. Write { "database/app" = "creds/app" } and the like')

@@ -112,7 +112,7 @@ def _read(link: Link, path: str, version: Version | None, since: datetime, *, fr
             raise
         return stale._replace(outage=outage)
     except (PermissionDeniedError, AuthenticationError):
-        link.cache.forget(place)  # a later outage must not serve what was denied
+        link.cache.forget(place)  # a later outage must not serve a denied history
         raise
     return Reading.of(secret)
 

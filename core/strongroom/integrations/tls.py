@@ -98,7 +98,7 @@ class _FollowingContext(ssl.SSLContext):
     """A context whose certificate is replaced in place.
 
     OpenSSL copies certificate and key into each new connection, so one in the middle of its handshake is not disturbed.
-    It replaces the certificate before the key, so no connection may begin between the two: hence the lock. A second
+    It replaces the certificate before the key, so a lock keeps a connection from beginning between the two. A second
     context, chosen in the SNI callback, would lose the CA and the protocols that the application set on the first one.
     """
 

@@ -70,7 +70,7 @@ class IssuingStore(ABC, Generic[_R]):
 
     @abstractmethod
     def issue(self, path: str, row: _R) -> Issued:
-        """Return a new credential within `remaining()`, or raise as `SecretStore.read` does."""
+        """Return a new credential within `remaining()`, or raise one of the errors of `SecretStore.read`."""
 
     def makes(self, path: str) -> bool:
         """Return True if the path has a row."""

@@ -91,7 +91,7 @@ def test_sqlalchemy_sends_no_token_without_verified_tls(server, manager, ca_file
 
 
 def test_sqlalchemy_sends_the_token_through_verified_tls(server, manager, ca_file):
-    """The server knows no statement but its OK, so what the dialect asks first fails."""
+    """The server answers only with OK, so the first question of the dialect fails."""
     tls = {"ssl_ca": ca_file, "ssl_verify_identity": True}
     engine = create_engine(PATH, manager=manager, drivername="mysql+pymysql", connect_args=tls)
     with pytest.raises(Exception):  # noqa: B017, PT011

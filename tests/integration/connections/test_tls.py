@@ -123,7 +123,7 @@ def test_no_handshake_fails_while_certificates_end(issue, watching_manager, hand
 
 
 def certificates(server, client):
-    """Return what the server and the client show each other."""
+    """Return the certificates that the server and the client show each other."""
     return client.getpeercert(binary_form=True), server.getpeercert(binary_form=True)
 
 
@@ -203,7 +203,7 @@ def test_a_certificate_with_a_short_life_is_looked_at_in_time(issue, store, open
 
 
 def test_a_wrong_pair_does_not_replace_a_good_one(issue, store, watching_manager, handshake, caplog):
-    """The log says why; the server goes on with the certificate that it has."""
+    """The log says why; the server keeps the certificate that it has."""
     certificate = issue()
     context = create_server_context(PATH, manager=watching_manager)
     store.write(PATH, {"certificate": "wrong", "private_key": "wrong"})

@@ -68,7 +68,7 @@ def test_signature_of_the_old_key_is_valid_until_the_grace_time_is_over(operator
 
 
 def test_policy_without_the_history_is_a_denial(operator, application, kv2):
-    """The secret itself is readable, so the hint names what is missing."""
+    """The secret itself is readable, so the hint names the missing right."""
     app = application(kv2, "data/")
     assert app.get_secret(PATH, "key") == "first"
     with pytest.raises(PermissionDeniedError, match="not its earlier versions"):

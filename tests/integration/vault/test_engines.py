@@ -132,7 +132,7 @@ def test_an_answer_without_an_end_lives_as_long_as_its_row_says(signer, opened):
 
 
 def test_a_life_of_zero_is_one_answer_for_each_read(signer, opened):
-    """For what is used once."""
+    """For credentials that are used once."""
     store = opened(signer, ssh_key(ttl=0))
     assert store.read("app").data["serial_number"] != store.read("app").data["serial_number"]
 

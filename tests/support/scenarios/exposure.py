@@ -1,4 +1,4 @@
-"""What an error shows to somebody who logs it with all that it has."""
+"""The whole text of an error, as a tool prints it that shows local variables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A MySQL server that asks for a password in clear, as RDS does for a token. It answers every statement with OK."""
+"""A MySQL server that asks for a password in clear, like RDS for a token. It answers every statement with OK."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from typing import Any
 
 @dataclass
 class FakeService:
-    """What one fake has: its address, users of a broker, and tokens that it gave."""
+    """The state of one fake: its address, users of a broker, and tokens that it gave."""
 
     url: str = ""
     users: set[str] = field(default_factory=set)

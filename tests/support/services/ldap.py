@@ -34,7 +34,7 @@ class _Binds(socketserver.StreamRequestHandler):
 
 
 def _element(data: bytes) -> tuple[int, bytes, bytes]:
-    """Return the tag, the content, and what follows."""
+    """Return the tag, the content, and the rest."""
     length, start = data[1], 2
     if length >= 0x80:
         start += length & 0x7F

@@ -1,4 +1,4 @@
-"""The check of a token as RDS does it: the signature of its URL, and its time."""
+"""RDS's check of a token: the signature of its URL, and its time."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def test_only_the_named_packages_are_silent(caplog):
 
 
 def test_a_block_within_a_block_adds_its_packages(caplog):
-    """What the outer one silences stays silent within the inner one, and nothing does afterwards."""
+    """The packages of the outer block stay silent within the inner one, and none afterwards."""
     caplog.set_level(logging.DEBUG)
     outer, inner = logging.getLogger("sdk_outer"), logging.getLogger("sdk_inner")
     with silenced_logs("sdk_outer"):
