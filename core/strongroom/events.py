@@ -45,6 +45,27 @@ class EventKind(StrEnum):
     """A rotation finished a step."""
     MIGRATION = "migration"
     """A migration finished a step of one secret."""
+    USE = "use"
+    """A worker's request carried a secret that the worker does not have. An audit log gets this event before the
+    request too, as `started`."""
+
+
+class Use(NamedTuple):
+    """A request that carried a secret.
+
+    Attributes:
+        rule: the name of the rule.
+        host: the host to which it was sent.
+        method: its method.
+        path: its path, without query.
+        status: the status of the answer; 0 if there was none.
+    """
+
+    rule: str
+    host: str
+    method: str
+    path: str
+    status: int = 0
 
 
 class Event(NamedTuple):
@@ -64,6 +85,7 @@ class Event(NamedTuple):
         outcome: `done`, or `failed`, or the state of a secret of a migration; empty for a read.
         error: the name of the class of the error, if there was one.
         key: the requested key, for a listener that asked for paths; empty for a whole secret.
+        use: the request of a use; otherwise None.
     """
 
     kind: EventKind
@@ -76,6 +98,7 @@ class Event(NamedTuple):
     outcome: str = ""
     error: str = ""
     key: str = ""
+    use: Use | None = None
 
 
 Listener: TypeAlias = Callable[[Event], object]

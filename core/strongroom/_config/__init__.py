@@ -262,6 +262,65 @@ class SecretConfig(NamedTuple):
         return f"SecretConfig(path={self.path!r}, key={self.key!r})"
 
 
+class RuleConfig(NamedTuple):
+    """A rule of `[agents.rules]`: which requests of a worker carry a secret that the worker does not have.
+
+    Attributes:
+        name: the name of its table.
+        path: the path of the secret.
+        key: its key; empty for a rule that signs, which needs the whole secret.
+        variable: the variable of the worker that holds the placeholder; empty for a rule that signs.
+        hosts: host names in lower case; `*.` before one stands for every name below it, and `:PORT` after one for a
+            port other than that of the scheme.
+        methods: the allowed methods; empty for every method.
+        paths: patterns of allowed paths, in which `*` stands for any text; empty for every path.
+        where: the places of a placeholder in a request: `header`, `header:NAME`, `query` or `body:FIELD`.
+        sign: `aws4` to sign each request with the keys of the secret, instead of replacing a placeholder.
+    """
+
+    name: str
+    path: str
+    key: str
+    variable: str
+    hosts: tuple[str, ...]
+    methods: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    where: tuple[str, ...] = ("header",)
+    sign: str = ""
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The variables that the worker gets."""
+        return AWS_VARIABLES if self.sign else (self.variable,)
+
+
+AWS_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+"""The variables of a rule that signs requests to AWS."""
+
+
+class CommandConfig(NamedTuple):
+    """A command of `[agents.commands]`, which an agent may run as it stands.
+
+    Attributes:
+        name: the name of its table.
+        command: the program and its arguments.
+        description: what it is for, in a sentence for the agent.
+        secrets: the path and key for each variable of the command.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    description: str
+    secrets: Mapping[str, tuple[str, str]]
+
+
+class AgentsConfig(NamedTuple):
+    """The table `[agents]`: rules and commands by name."""
+
+    rules: Mapping[str, RuleConfig] = {}
+    commands: Mapping[str, CommandConfig] = {}
+
+
 class RotationConfig(NamedTuple):
     """The rotation of one secret: a table of `[rotation]`.
 
@@ -340,6 +399,7 @@ class Config:
         stores: every configured store, in the chain or not.
         secrets: the required secrets, by variable.
         rotations: the rotation of each secret that has one, by path.
+        agents: the rules and commands for workers that must not see a secret.
         cache: the settings of the caches.
         audit: the settings of the audit log.
         mapping: the names of variables for paths and keys.
@@ -359,6 +419,7 @@ class Config:
     stores: Mapping[str, StoreConfig] = field(default_factory=dict)
     secrets: Mapping[str, SecretConfig] = field(default_factory=dict)
     rotations: Mapping[str, RotationConfig] = field(default_factory=dict)
+    agents: AgentsConfig = AgentsConfig()
     cache: CacheConfig = field(default_factory=CacheConfig)
     audit: AuditConfig = field(default_factory=AuditConfig)
     mapping: EnvironmentMapping = field(default_factory=EnvironmentMapping)

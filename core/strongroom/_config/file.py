@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from strongroom._config import (
     TABLES,
+    AgentsConfig,
     Config,
     LinkConfig,
     Rank,
@@ -48,6 +49,7 @@ class FileConfig(NamedTuple):
     secrets: Mapping[str, SecretConfig] = {}
     stores: Mapping[str, StoreConfig] = {}
     rotations: Mapping[str, RotationConfig] = {}
+    agents: AgentsConfig = AgentsConfig()
     chain: tuple[LinkConfig, ...] | None = None
     other_stores: frozenset[str] = frozenset()
     source: str = ""
@@ -82,7 +84,7 @@ def read_file(
     own = top.read(declared(Config, "environment"))
     environment = environment or top.text("environment")
     _check_environment(environment)
-    secrets = _secrets(top)
+    secrets, agents = _secrets(top), _agents(top)
     environments = {
         name: _level(table.ranked(Rank.FILE_ENVIRONMENT)) for name, table in top.tables("environments").items()
     }
@@ -101,6 +103,7 @@ def read_file(
         secrets=secrets,
         stores={name: read_store(name, tables, environment) for name, tables in stores},
         rotations={path: read_rotation(path, tables, environment) for path, tables in rotations},
+        agents=agents,
         chain=_chain(base, level),
         other_stores=frozenset(name for other in environments.values() for name in other.stores),
         source=source,
@@ -133,6 +136,14 @@ def _secrets(top: Table) -> Mapping[str, SecretConfig]:
     from strongroom._config.secrets_table import read_secrets  # many configurations have no such table
 
     return read_secrets(top.table("secrets"))
+
+
+def _agents(top: Table) -> AgentsConfig:
+    if "agents" not in top:
+        return AgentsConfig()
+    from strongroom._config.agents_table import read_agents  # as above
+
+    return read_agents(top.table("agents"))
 
 
 class _Level(NamedTuple):

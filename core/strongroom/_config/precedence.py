@@ -133,6 +133,7 @@ def build(
         stores=stores,
         secrets=file.secrets,
         rotations=file.rotations,
+        agents=file.agents,
         cache=CacheConfig(**_values(settings, "cache.")),
         audit=AuditConfig(**_values(settings, "audit.")),
         mapping=_mapping(file),

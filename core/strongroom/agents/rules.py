@@ -1,0 +1,161 @@
+"""Matching of requests with rules. Pure: names are compared, never resolved.
+
+A host or a path that two programs may understand differently is refused, since the worker could use the difference to
+send a value to a place that no rule names.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
+
+from strongroom._config import RuleConfig
+
+DEFAULT_PORTS = {"https": 443, "http": 80, "wss": 443, "ws": 80}
+
+_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*")
+_NUMERIC = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)")
+"""The last label of a name that programs may read as an address, such as `127.1`, `2130706433` or `0x7f.1`."""
+
+
+class Refusal(Exception):  # noqa: N818  # an answer to the worker, not a fault of the program
+    """A request is refused.
+
+    Attributes:
+        status: the HTTP status of the answer: 400, 403, 413 or 502.
+        reason: one sentence for the worker, without a value.
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+class RequestHead(NamedTuple):
+    """A request without its body.
+
+    Attributes:
+        method: in upper case.
+        scheme: `https` or `http`.
+        host: the name or address to which it is sent, as `normalize_host` returns it.
+        port: the port.
+        path: the path as it is sent, without query.
+        query: the query as it is sent, without the question mark.
+        headers: names and values, decoded as Latin-1, in their order.
+    """
+
+    method: str
+    scheme: str
+    host: str
+    port: int
+    path: str
+    query: str
+    headers: tuple[tuple[str, str], ...]
+
+    def header(self, name: str) -> str:
+        """Return the value of a header, with several joined by commas; empty if there is none."""
+        return ", ".join(value for own, value in self.headers if own.lower() == name)
+
+
+def normalize_host(host: str) -> str:
+    """Return a host in lower case and without a trailing dot, an international name as Punycode, an address as it is
+    written canonically, without brackets.
+
+    Raises:
+        Refusal: it is neither a name nor a canonical address.
+    """
+    text = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
+    try:
+        if ":" in text:
+            return ipaddress.IPv6Address(text).compressed if "%" not in text else _refuse_host()
+        if not text.isascii():
+            text = text.encode("idna").decode("ascii")
+    except (UnicodeError, ValueError):
+        _refuse_host()
+    text = text.lower().removesuffix(".")
+    if not _NAME.fullmatch(text):
+        _refuse_host()
+    if _NUMERIC.fullmatch(text.rpartition(".")[2]):
+        try:
+            return ipaddress.IPv4Address(text).compressed
+        except ValueError:
+            _refuse_host()
+    return text
+
+
+def _refuse_host() -> str:
+    raise Refusal(400, "The host is neither a name nor an address in its usual form")
+
+
+def normalize_path(path: str) -> str:
+    """Return a path with its percent escapes decoded once, for comparison with a rule's patterns.
+
+    An escaped slash stays escaped, since it is a part of a segment.
+
+    Raises:
+        Refusal: programs may read the path in different ways: it has a segment `.` or `..`, an empty segment, a
+            backslash, a control character or text that is not UTF-8, plain or escaped, once or twice.
+    """
+    if not path.startswith("/") or "//" in path:
+        _refuse_path()
+    once = _decoded(path)
+    twice = _decoded(once)
+    if _decoded(twice) != twice:
+        _refuse_path()
+    for text in (path, once, twice):
+        segments = (segment.partition(";")[0] for segment in text.split("/"))
+        if "\\" in text or not text.isprintable() or not {".", ".."}.isdisjoint(segments):
+            _refuse_path()
+    return "/".join(_decoded(segment).replace("/", "%2F") for segment in path.split("/"))
+
+
+def _decoded(text: str) -> str:
+    try:
+        return unquote_to_bytes(text).decode("utf-8")
+    except UnicodeError:
+        return _refuse_path()
+
+
+def _refuse_path() -> str:
+    raise Refusal(400, "The path is ambiguous: write it without dot segments, double slashes and double escapes")
+
+
+def fits_path(pattern: str, path: str) -> bool:
+    """Return True if a normalized path fits a pattern, in which `*` stands for any text."""
+    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), path, re.DOTALL) is not None
+
+
+def covers(rule: RuleConfig, host: str, port: int, scheme: str = "https") -> bool:
+    """Return True if the rule names the host, at this port."""
+    return any(_names(pattern, host, port, scheme) for pattern in rule.hosts)
+
+
+def names_exactly(rules: Iterable[RuleConfig], host: str, port: int, scheme: str = "https") -> bool:
+    """Return True if a rule names the host without a wildcard, so that the host may have a private address."""
+    patterns = (pattern for rule in rules for pattern in rule.hosts if not pattern.startswith("*."))
+    return any(_names(pattern, host, port, scheme) for pattern in patterns)
+
+
+def _names(pattern: str, host: str, port: int, scheme: str) -> bool:
+    named = re.fullmatch(r"(\[.*\]|[^:]*)(?::([0-9]+))?", pattern)
+    assert named is not None, "the configuration checks it"  # noqa: S101
+    name, own = named[1].strip("[]"), named[2]
+    if port != (int(own) if own else DEFAULT_PORTS[scheme]):
+        return False
+    return host.endswith(name[1:]) if name.startswith("*.") else host == name
+
+
+def check_request(rule: RuleConfig, head: RequestHead) -> None:
+    """Check the method and the path.
+
+    Raises:
+        Refusal: the rule does not allow the request.
+    """
+    if rule.methods and head.method not in rule.methods:
+        raise Refusal(403, f"The rule {rule.name} allows {', '.join(rule.methods)}, not {head.method[:20]}")
+    if rule.paths and not any(fits_path(pattern, normalize_path(head.path)) for pattern in rule.paths):
+        raise Refusal(403, f"The rule {rule.name} allows the paths {', '.join(rule.paths)}")
