@@ -7,8 +7,10 @@ import os
 import re
 import shutil
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import nox
 from nox.virtualenv import PassthroughEnv
@@ -141,13 +143,6 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
-def guides(session: nox.Session) -> None:
-    """Run the blocks of the tutorial and the longer how-to pages on real servers."""
-    install(session, "-e", ".[dev]")
-    session.run("pytest", "-n", "auto", "--timeout=600", "tests/guides", *session.posargs)
-
-
-@nox.session
 def pages(session: nox.Session) -> None:
     """Build the documentation, and check it in Chromium: overflow, cut code, broken links. PICTURES names a folder."""
     install(session, "-e", ".[dev]")
@@ -156,13 +151,6 @@ def pages(session: nox.Session) -> None:
     session.run("sphinx-build", "-q", "-W", "--keep-going", "-n", "-j", "auto", "docs", str(site))
     built = {"TEST_SITE": str(site)}
     session.run("pytest", "-n", "0", "-rs", "--timeout=600", "tests/browser", *session.posargs, env=built)
-
-
-@nox.session
-def ui(session: nox.Session) -> None:
-    """Check the page of `strongroom ui` in Chromium. PICTURES names a folder for pictures of it."""
-    install(session, "-e", ".[dev]")
-    session.run("pytest", "-n", "0", "-rs", "tests/ui", *session.posargs)
 
 
 @nox.session
@@ -208,128 +196,6 @@ def test_plugins(session: nox.Session, alone: Path, folder: Path) -> None:
 
 
 @nox.session
-def faults(session: nox.Session) -> None:
-    """Run every operation under every fault of a real cluster, and one minute of the soak test.
-
-    The tests wait most of the time, so two modules run at once. With TEST_FAULTS_SHORT, the other driver meets
-    a fourth of the faults of the network.
-    """
-    install(session, "-e", ".[dev]")
-    session.run("pytest", "-n", "2", "--dist", "loadscope", "tests/faults", *session.posargs)
-
-
-@nox.session
-def cluster(session: nox.Session) -> None:
-    """Let callers work while nodes fail: ten runs (COUNT) of each case, and kills for ten minutes (SECONDS)."""
-    install(session, "-e", ".[dev]")
-    long = {"COUNT": os.environ.get("COUNT", "10"), "SECONDS": os.environ.get("SECONDS", "600")}
-    session.run("pytest", "-s", "tests/faults/test_failover.py", *session.posargs, env=long)
-
-
-@nox.session
-def etcd(session: nox.Session) -> None:
-    """Kill and pause leaders of a real etcd cluster, and take its quorum, ten times (ETCD_ROUNDS) under load."""
-    install(session, "-e", ".[dev]")
-    rounds = {"ETCD_ROUNDS": os.environ.get("ETCD_ROUNDS", "10")}
-    session.run("pytest", "-s", "tests/faults/test_etcd.py", *session.posargs, env=rounds)
-
-
-@nox.session
-def soak(session: nox.Session) -> None:
-    """Run the soak test for ten minutes: 64 threads read while the leader of a cluster is killed repeatedly."""
-    install(session, "-e", ".[dev]")
-    session.run("pytest", "-s", "tests/faults/test_soak.py", *session.posargs, env={"SOAK_SECONDS": "600"})
-
-
-@nox.session
-def watch(session: nox.Session) -> None:
-    """Measure what a watch delivers, what it requests in a minute, and a server that is down for ten seconds."""
-    install(session, "-e", ".[dev]")
-    session.run("pytest", "tests/integration/test_watch_delivery.py", *session.posargs, env={"TEST_WATCH_LONG": "1"})
-
-
-@nox.session
-def kills(session: nox.Session) -> None:
-    """Kill migrations and undos at every boundary of the journal, and at 200 (TEST_MIGRATION_KILLS) random points."""
-    install(session, "-e", ".[dev]")
-    kills = {"TEST_MIGRATION_KILLS": os.environ.get("TEST_MIGRATION_KILLS", "200")}
-    session.run("pytest", "-n", "auto", "tests/integration/test_migrate_killed.py", *session.posargs, env=kills)
-
-
-@nox.session
-def files(session: nox.Session) -> None:
-    """Parse the largest hostile file of each format whole."""
-    install(session, "-e", ".[dev]")
-    session.run("pytest", "tests/unit/files/test_hostile_files.py", *session.posargs, env={"TEST_WHOLE_FILES": "1"})
-
-
-@nox.session
-def disk_cache(session: nox.Session) -> None:
-    """Flip every byte of a disk cache, cut it at every length, kill 500 writers, and start 300 scripts."""
-    install(session, "-e", ".[dev]")
-    long = {"TEST_DISK_CACHE_LONG": "1", "TEST_DISK_CACHE_KILLS": "500"}
-    tests = ("tests/unit/disk_cache", "tests/integration/test_disk_cache.py")
-    session.run("pytest", "--timeout=3600", *tests, *session.posargs, env=long)
-
-
-@nox.session
-def connections(session: nox.Session) -> None:
-    """Rotate the credentials of busy connections ten times in a minute, with certificates and tokens of seconds."""
-    install(session, "-e", ".[dev]")
-    long = {
-        "TEST_ROTATIONS": "10",
-        "TEST_ROTATION_SECONDS": "6",
-        "TEST_CERTIFICATES": "10",
-        "TEST_CERTIFICATE_SECONDS": "5",
-        "TEST_CERTIFICATE_LIVES": "20",
-        "TEST_TOKENS": "10",
-        "TEST_TOKEN_SECONDS": "3",
-    }
-    session.run("pytest", "--timeout=300", "tests/integration/connections", *session.posargs, env=long)
-
-
-@nox.session
-def rotation(session: nox.Session) -> None:
-    """Kill rotations, resumes and undos at every boundary, and at random ones for 100 (TEST_ROTATION_KILLS) rounds.
-
-    The scheduler is simulated for 60 days.
-    """
-    install(session, "-e", ".[dev]")
-    kills = {"TEST_ROTATION_KILLS": os.environ.get("TEST_ROTATION_KILLS", "100")}
-    tests = ("tests/integration/rotate/test_killed.py", "tests/unit/rotate/test_runner.py")
-    session.run("pytest", "-n", "auto", *tests, *session.posargs, env=kills)
-
-
-@nox.session
-def pairs(session: nox.Session) -> None:
-    """Migrate, verify and undo the hard values between each pair of stores, with pass, sops and a real keyring."""
-    install(session, "-e", ".[dev]")
-    options = ("-n", "2", "-p", "no:unraisableexception", "--timeout", "600")
-    every = {"TEST_ALL_PAIRS": "1"}
-    tests = [f"tests/integration/{name}.py" for name in ("test_migrate", "test_migrate_pairs")]
-    session.run("pytest", *options, *tests, *session.posargs, env=every)
-
-
-@nox.session
-def audit(session: nox.Session) -> None:
-    """Change each byte of an audit log in every way, cut it everywhere, and kill its eight writers 100 times."""
-    install(session, "-e", ".[dev]")
-    long = {"TEST_AUDIT_LONG": "1", "TEST_AUDIT_KILLS": "100"}
-    session.run("pytest", "-n", "auto", "--timeout=1200", "tests/unit/audit_log", *session.posargs, env=long)
-
-
-@nox.session
-def keyring(session: nox.Session) -> None:
-    """Test the store `keyring` against a real Secret Service: dbus and gnome-keyring from Debian."""
-    install(session, "-e", ".[dev]")
-    names = ("contract/test_keyring.py", "local/test_keyring.py", "test_migrate_local.py")
-    tests = [f"tests/integration/{name}" for name in names]
-    # The library drops its socket if a keyring ends in the middle of a call.
-    options = ("-n", "0", "-p", "no:unraisableexception", "-k", "keyring")
-    session.run("pytest", *options, *tests, *session.posargs, env={"TEST_KEYRING": "1"})
-
-
-@nox.session
 def peers(session: nox.Session) -> None:
     """Run the tests of pydantic-settings with our source in the place of theirs, from the sdist of that version."""
     install(session, "-e", ".[dev]", "pytest-mock")
@@ -367,23 +233,133 @@ def airflow(session: nox.Session) -> None:
     session.run("pytest", "-n", "0", "-o", "filterwarnings=default", tests, *session.posargs)
 
 
-@nox.session
-def alone(session: nox.Session) -> None:
-    """Use each integration with only the package of its library, and each extra alone, in an environment each.
+class Tests(NamedTuple):
+    """A session that runs pytest and nothing else."""
 
-    TEST_ALONE names some of them, such as "sqlalchemy extra-aws".
-    """
-    install(session, "-e", ".[dev]")
-    asked = {"TEST_ALONE": os.environ.get("TEST_ALONE", "every")}
-    session.run("pytest", "-n", "2", "tests/integration/test_alone.py", *session.posargs, env=asked)
+    purpose: str
+    """Description in `nox -l`."""
+    arguments: str
+    variables: Mapping[str, str] = {}
+    """Defaults of environment variables."""
 
 
-@nox.session
-def properties(session: nox.Session) -> None:
-    """Run the property tests with twenty times the examples of the suite."""
-    install(session, "-e", ".[dev]")
-    profile = {"HYPOTHESIS_PROFILE": "thorough"}
-    session.run("pytest", *PARALLEL, "-m", "hypothesis", "--timeout=1200", "tests", *session.posargs, env=profile)
+SESSIONS = {
+    "guides": Tests(
+        "Run the blocks of the tutorial and the longer how-to pages on real servers.",
+        "-n auto --timeout=600 tests/guides",
+    ),
+    "ui": Tests(
+        "Check the page of `strongroom ui` in Chromium. PICTURES names a folder for pictures of it.",
+        "-n 0 -rs tests/ui",
+    ),
+    # The tests wait most of the time, so two modules run at once. With TEST_FAULTS_SHORT, the other driver meets a
+    # fourth of the faults of the network.
+    "faults": Tests(
+        "Run every operation under every fault of a real cluster, and one minute of the soak test.",
+        "-n 2 --dist loadscope tests/faults",
+    ),
+    "cluster": Tests(
+        "Let callers work while nodes fail: ten runs (COUNT) of each case, and kills for ten minutes (SECONDS).",
+        "-s tests/faults/test_failover.py",
+        {"COUNT": "10", "SECONDS": "600"},
+    ),
+    "etcd": Tests(
+        "Kill and pause leaders of a real etcd cluster, and take its quorum, ten times (ETCD_ROUNDS) under load.",
+        "-s tests/faults/test_etcd.py",
+        {"ETCD_ROUNDS": "10"},
+    ),
+    "soak": Tests(
+        "Run the soak test for ten minutes: 64 threads read while the leader of a cluster is killed repeatedly.",
+        "-s tests/faults/test_soak.py",
+        {"SOAK_SECONDS": "600"},
+    ),
+    "watch": Tests(
+        "Measure what a watch delivers, what it requests in a minute, and a server that is down for ten seconds.",
+        "tests/integration/test_watch_delivery.py",
+        {"TEST_WATCH_LONG": "1"},
+    ),
+    "kills": Tests(
+        "Kill migrations and undos at every boundary of the journal, and at 200 (TEST_MIGRATION_KILLS) random points.",
+        "-n auto tests/integration/test_migrate_killed.py",
+        {"TEST_MIGRATION_KILLS": "200"},
+    ),
+    "files": Tests(
+        "Parse the largest hostile file of each format whole.",
+        "tests/unit/files/test_hostile_files.py",
+        {"TEST_WHOLE_FILES": "1"},
+    ),
+    "disk_cache": Tests(
+        "Flip every byte of a disk cache, cut it at every length, kill 500 writers, and start 300 scripts.",
+        "--timeout=3600 tests/unit/disk_cache tests/integration/test_disk_cache.py",
+        {"TEST_DISK_CACHE_LONG": "1", "TEST_DISK_CACHE_KILLS": "500"},
+    ),
+    "connections": Tests(
+        "Rotate the credentials of busy connections ten times in a minute, with certificates and tokens of seconds.",
+        "--timeout=300 tests/integration/connections",
+        {
+            "TEST_ROTATIONS": "10",
+            "TEST_ROTATION_SECONDS": "6",
+            "TEST_CERTIFICATES": "10",
+            "TEST_CERTIFICATE_SECONDS": "5",
+            "TEST_CERTIFICATE_LIVES": "20",
+            "TEST_TOKENS": "10",
+            "TEST_TOKEN_SECONDS": "3",
+        },
+    ),
+    # The scheduler is simulated for 60 days.
+    "rotation": Tests(
+        "Kill rotations, resumes and undos at every boundary, and at random ones for 100 (TEST_ROTATION_KILLS) rounds.",
+        "-n auto tests/integration/rotate/test_killed.py tests/unit/rotate/test_runner.py",
+        {"TEST_ROTATION_KILLS": "100"},
+    ),
+    "pairs": Tests(
+        "Migrate, verify and undo the hard values between each pair of stores, with pass, sops and a real keyring.",
+        "-n 2 -p no:unraisableexception --timeout 600"
+        " tests/integration/test_migrate.py tests/integration/test_migrate_pairs.py",
+        {"TEST_ALL_PAIRS": "1"},
+    ),
+    "audit": Tests(
+        "Change each byte of an audit log in every way, cut it everywhere, and kill its eight writers 100 times.",
+        "-n auto --timeout=1200 tests/unit/audit_log",
+        {"TEST_AUDIT_LONG": "1", "TEST_AUDIT_KILLS": "100"},
+    ),
+    # The library drops its socket if a keyring ends in the middle of a call.
+    "keyring": Tests(
+        "Test the store `keyring` against a real Secret Service: dbus and gnome-keyring from Debian.",
+        "-n 0 -p no:unraisableexception -k keyring tests/integration/contract/test_keyring.py"
+        " tests/integration/local/test_keyring.py tests/integration/test_migrate_local.py",
+        {"TEST_KEYRING": "1"},
+    ),
+    # TEST_ALONE names some of them, such as "sqlalchemy extra-aws".
+    "alone": Tests(
+        "Use each integration with only the package of its library, and each extra alone, in an environment each.",
+        "-n 2 tests/integration/test_alone.py",
+        {"TEST_ALONE": "every"},
+    ),
+    "properties": Tests(
+        "Run the property tests with twenty times the examples of the suite.",
+        f"{' '.join(PARALLEL)} -m hypothesis --timeout=1200 tests",
+        {"HYPOTHESIS_PROFILE": "thorough"},
+    ),
+    "bench_once": Tests(
+        "Run each benchmark once, with small numbers.",
+        "-n 0 tests/bench",
+    ),
+}
+
+
+def register(name: str, tests: Tests) -> None:
+    def run(session: nox.Session) -> None:
+        install(session, "-e", ".[dev]")
+        variables = {variable: os.environ.get(variable, value) for variable, value in tests.variables.items()}
+        session.run("pytest", *tests.arguments.split(), *session.posargs, env=variables)
+
+    run.__doc__ = tests.purpose
+    nox.session(run, name=name)
+
+
+for _name, _tests in SESSIONS.items():
+    register(_name, _tests)
 
 
 @nox.session(python=PYTHONS[0])
@@ -396,13 +372,6 @@ def coverage(session: nox.Session) -> None:
         totals = json.loads(Path(session.create_tmp(), f"{name}.json").read_text("utf-8"))["totals"]
         lines, branches = totals["percent_statements_covered"], totals["percent_branches_covered"]
         session.log(f"{name}: lines {lines:.2f} %, branches {branches:.2f} %")
-
-
-@nox.session
-def bench_once(session: nox.Session) -> None:
-    """Run each benchmark once, with small numbers."""
-    install(session, "-e", ".[dev]")
-    session.run("pytest", "-n", "0", "tests/bench", *session.posargs)
 
 
 @nox.session(python=PYTHONS[0])
