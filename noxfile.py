@@ -163,9 +163,10 @@ def pictures(session: nox.Session) -> None:
 @nox.session
 def build(session: nox.Session) -> None:
     """Build the sdist and the wheel, check their contents, start the wheel in a new environment, and test plugins."""
-    install(session, "-e", ".", "build", "hatchling", *CORE_TEST_TOOLS)
+    install(session, "-e", ".", "build", "check-wheel-contents", "hatchling", *CORE_TEST_TOOLS)
     dist, alone = Path(session.create_tmp(), "dist"), Path(session.create_tmp(), "alone").absolute()
     session.run("python", "-m", "build", "--outdir", str(dist))
+    session.run("check-wheel-contents", str(dist))
     session.run("pytest", "tests/unit/test_packaging.py")
     session.run("python", "-m", "venv", "--clear", str(alone))
     (wheel,) = dist.glob("*.whl")

@@ -85,8 +85,14 @@ def test_the_wheel_has_the_command_and_the_license(wheel):
             assert {f"{module}.py", f"{module}/__init__.py"} & set(wheel.namelist()), line
 
 
+def test_the_readme_names_each_top_level_package(metadata):
+    """An installation takes these names, and a search of the package index finds the README."""
+    assert {name for name in PACKAGES if f"`{name}`" in metadata.get_payload()} == {*PACKAGES}
+
+
 def test_the_metadata_says_what_pyproject_says(metadata):
-    """The lowest Python, the license, and the extras that the README names."""
+    """The lowest Python, the license, the author, and the extras that the README names."""
+    assert metadata["Author"] == "The Strongroom maintainers"
     assert metadata["Requires-Python"] == ">=3.11"
     assert metadata["License-Expression"] == "Apache-2.0"
     assert {"vault", "dev-server", "testing", "all", "dev"} <= set(metadata.get_all("Provides-Extra"))

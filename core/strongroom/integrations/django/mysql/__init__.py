@@ -1,1 +1,1 @@
-"""A database engine of Django."""
+"""Database engine of Django for MySQL and MariaDB."""
