@@ -71,10 +71,10 @@ PYDANTIC_SETTINGS_DESELECTED = [
 ]
 
 
-def install(session: nox.Session, *arguments: str) -> None:
+def install(session: nox.Session, *arguments: str, env: Mapping[str, str | None] | None = None) -> None:
     """Install packages, unless the session uses the current environment."""
     if not isinstance(session.virtualenv, PassthroughEnv):
-        session.install(*arguments)
+        session.install(*arguments, env=env)
 
 
 @nox.session(python=PYTHONS)
@@ -108,6 +108,15 @@ def minimums(session: nox.Session) -> None:
     install(session, "-e", ".[tests]", "-c", str(constraints))
     # These tests compare assertion messages of the newest pytest.
     session.run("pytest", "--ignore=tests/integration/contract/test_broken_stores.py", *session.posargs)
+
+
+@nox.session
+def constraints(session: nox.Session) -> None:
+    """Renew `.ci/constraints.txt`, the releases that `.ci/run` installs, with the newest of today."""
+    install(session, "uv")
+    options = ("--quiet", "--universal", "--upgrade", "--python-version", PYTHONS[0], "--extra", "dev", "--no-annotate")
+    command = ("--custom-compile-command", "nox -s constraints")
+    session.run("uv", "pip", "compile", *options, *command, "pyproject.toml", "-o", ".ci/constraints.txt")
 
 
 @nox.session
@@ -229,7 +238,8 @@ def airflow(session: nox.Session) -> None:
 
     Some of them exclude ours, so it needs a separate environment: `--no-venv` is not for this session.
     """
-    install(session, "-e", ".", "apache-airflow-core>=3.2.2", "sybil", *CORE_TEST_TOOLS)
+    packages = ("-e", ".", "apache-airflow-core>=3.2.2", "sybil", *CORE_TEST_TOOLS)
+    install(session, *packages, env={"PIP_CONSTRAINT": None})
     tests = "tests/integration/applications/test_airflow.py"
     session.run("pytest", "-n", "0", "-o", "filterwarnings=default", tests, *session.posargs)
 

@@ -3,11 +3,13 @@
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from email.parser import HeaderParser
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 import strongroom
 
@@ -110,8 +112,26 @@ def test_the_sdist_can_be_tested(dist):
     top = f"strongroom-{strongroom.__version__}"
     with tarfile.open(dist / f"{top}.tar.gz") as archive:
         names = {name.removeprefix(f"{top}/") for name in archive.getnames()}
-    wanted = {"pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "noxfile.py", ".ci/run", "docs/conf.py"}
+    wanted = {"pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "noxfile.py", "docs/conf.py"}
+    wanted |= {".ci/run", ".ci/constraints.txt"}
     assert wanted <= names
     assert "tests/unit/test_packaging.py" in names
     assert {f"{PACKAGES[name.split('/')[0]]}/{name}" for name in sources()} <= names
     assert not [name for name in names if ".venv" in name or "__pycache__" in name or name.endswith(".env")]
+
+
+def test_ci_installs_a_known_release_of_each_package():
+    """After a change of a requirement, `nox -s constraints` renews the file."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    lines = (ROOT / ".ci" / "constraints.txt").read_text("utf-8").splitlines()
+    pins = [Requirement(line) for line in lines if not line.startswith("#")]
+    left, seen = ["dev"], set()
+    while left:
+        for needed in map(Requirement, extras[left.pop()]):
+            if needed.name == "strongroom":
+                left += needed.extras - seen
+                seen |= needed.extras
+                continue
+            releases = [str(pin.specifier) for pin in pins if pin.name == needed.name.lower()]
+            assert releases, f"nox -s constraints: no release of {needed.name}"
+            assert all(needed.specifier.contains(release.removeprefix("==")) for release in releases), needed
