@@ -16,7 +16,9 @@ from strongroom._config import RuleConfig
 
 DEFAULT_PORTS = {"https": 443, "http": 80, "wss": 443, "ws": 80}
 
-_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*")
+_NAME = re.compile(
+    r"(?=.{1,253}\Z)[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*"
+)
 _NUMERIC = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)")
 """The last label of a name that programs may read as an address, such as `127.1`, `2130706433` or `0x7f.1`."""
 

@@ -38,8 +38,7 @@ class AgentSession:
         StrongroomError: a secret cannot be read.
     """
 
-    def __init__(self, secrets: SecretsManager, config: AgentsConfig) -> None:
-        ...
+    def __init__(self, secrets: SecretsManager, config: AgentsConfig) -> None: ...
 
     @property
     def environment(self) -> dict[str, str]:
@@ -77,7 +76,9 @@ class Exchange:
     def replace_body(self, body: bytes) -> bytes:
         """Return the body to send; `head` is final after it (its Content-Length, or a signature). Raises Refusal."""
 
-    def answer(self, status: int, headers: tuple[tuple[str, str], ...], *, has_body: bool = True) -> tuple[tuple[str, str], ...]:
+    def answer(
+        self, status: int, headers: tuple[tuple[str, str], ...], *, has_body: bool = True
+    ) -> tuple[tuple[str, str], ...]:
         """Return the headers of the answer for the worker: redacted, without Content-Length and Content-Encoding if
         the body is redacted. Raises Refusal(502) for an encoding that cannot be decoded."""
 

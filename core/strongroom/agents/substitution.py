@@ -37,7 +37,9 @@ def placeholders_in(head: RequestHead, known: Mapping[str, RuleConfig]) -> dict[
             places.append(("path", head.path))
         for place, _ in places:
             if place not in rule.where and place.partition(":")[0] not in rule.where:
-                shown = place.replace("header:", "the header ").replace("query", "the query").replace("path", "the path")
+                shown = (
+                    place.replace("header:", "the header ").replace("query", "the query").replace("path", "the path")
+                )
                 raise Refusal(403, f"The rule {rule.name} does not allow its placeholder in {shown}")
             found[placeholder] = rule
     return found
