@@ -1,11 +1,12 @@
-"""Escaped forms of a text, as the usual writers of JSON, Python literals, URLs and HTML print it.
+"""Escaped forms of a text, as the usual writers of JSON, Python literals, URLs, HTML and base64 print it.
 
-One list for everything that finds values: the redaction of logs, `run --redact` and `scan`. A writer is one line of a
-table. A separate file because the tables are long.
+One list for everything that finds values: the redaction of logs and of answers, `run --redact` and `scan`. A writer
+is one line of a table. A separate file because the tables are long.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +25,17 @@ def escaped_forms(text: str) -> Iterator[tuple[str, str]]:
         ("html", (writer.escape(text) for writer in _HTML)),
     ):
         yield from ((kind, form) for form in dict.fromkeys(forms) if form != text)
+
+
+def base64_pieces(content: bytes) -> Iterator[str]:
+    """Yield the characters of base64 that depend on this content alone, within any longer content.
+
+    They are one text for each of three positions and two alphabets, always in this order.
+    """
+    for offset in range(3):
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            encoded = encode(b"\0" * offset + content).decode("ascii")
+            yield encoded[-(-offset * 8 // 6) : (offset + len(content)) * 8 // 6]
 
 
 class _Writer(NamedTuple):

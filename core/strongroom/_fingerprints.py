@@ -18,7 +18,7 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from strongroom._escapes import escaped_forms
+from strongroom._escapes import base64_pieces, escaped_forms
 from strongroom.encoding import to_json_text
 
 LEAST_LENGTH = 4
@@ -179,7 +179,7 @@ def _forms(content: bytes) -> Iterator[tuple[str, str]]:
         yield "plain", part
         yield from escaped_forms(part)
         encoded = part.encode("utf-8", "surrogateescape")
-        yield from (("base64", form) for form in _base64(encoded))
+        yield from (("base64", form) for form in base64_pieces(encoded) if len(form) >= _LEAST_ENCODED)
     yield from (("base64", form) for form in _base64_lines(content))
 
 
@@ -205,14 +205,3 @@ def _base64_lines(content: bytes) -> Iterator[str]:
         if len(encoded) > width:
             lines = (encoded[start : start + width] for start in range(0, len(encoded), width))
             yield from (line for line in lines if len(line) >= _LEAST_LINE)
-
-
-def _base64(content: bytes) -> Iterator[str]:
-    """Yield the characters that depend on this value alone, for each position in longer content and each alphabet."""
-    for offset in range(3):
-        bits = (offset + len(content)) * 8
-        for encode in (base64.b64encode, base64.urlsafe_b64encode):
-            encoded = encode(b"\0" * offset + content).decode("ascii")
-            piece = encoded[-(-offset * 8 // 6) : bits // 6] if offset or bits % 6 else encoded
-            if len(piece) >= _LEAST_ENCODED:
-                yield piece
