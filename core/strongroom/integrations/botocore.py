@@ -15,17 +15,9 @@ from typing import Any
 from botocore.credentials import Credentials, ReadOnlyCredentials  # type: ignore[import-untyped]
 from botocore.session import Session  # type: ignore[import-untyped]
 
+from strongroom._aws_credential import read_aws_credential
 from strongroom._manager import SecretsManager
-from strongroom.encoding import as_text
-from strongroom.errors import InvalidDataError
 from strongroom.integrations.credentials import CredentialSource, Reread, ServerLogin
-
-_NAMES = {
-    "access_key": ("access_key", "aws_access_key_id", "AWS_ACCESS_KEY_ID"),
-    "secret_key": ("secret_key", "aws_secret_access_key", "AWS_SECRET_ACCESS_KEY"),
-    "token": ("security_token", "session_token", "aws_session_token", "AWS_SESSION_TOKEN"),
-}
-"""The keys of a secret: those of Vault's engine `aws`, then those of AWS's own files and variables."""
 
 _REFUSALS = frozenset(
     {
@@ -89,16 +81,8 @@ class _ChainCredentials(Credentials):
 
 
 def _frozen(login: ServerLogin) -> ReadOnlyCredentials:
-    found = {
-        name: as_text(login.data[key], login.path, key).reveal()
-        for name, keys in _NAMES.items()
-        for key in reversed(keys)
-        if login.data.get(key)
-    }
-    for name in ("access_key", "secret_key"):
-        if name not in found:
-            raise InvalidDataError(login.path, f"it has none of the keys {', '.join(_NAMES[name])}")
-    return ReadOnlyCredentials(found["access_key"], found["secret_key"], found.get("token"))
+    found = read_aws_credential(login.path, login.data)
+    return ReadOnlyCredentials(*(text.reveal() or None for text in found))
 
 
 class _Renewal:
