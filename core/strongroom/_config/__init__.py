@@ -419,7 +419,7 @@ class Config:
     stores: Mapping[str, StoreConfig] = field(default_factory=dict)
     secrets: Mapping[str, SecretConfig] = field(default_factory=dict)
     rotations: Mapping[str, RotationConfig] = field(default_factory=dict)
-    agents: AgentsConfig = AgentsConfig()
+    agents: AgentsConfig = field(default_factory=AgentsConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
     audit: AuditConfig = field(default_factory=AuditConfig)
     mapping: EnvironmentMapping = field(default_factory=EnvironmentMapping)

@@ -58,9 +58,9 @@ def read_agents(table: Table) -> AgentsConfig:
 def _rule(name: str, row: Table) -> RuleConfig:
     given = row.values(_RULE)
     row.close()
-    for key in ("secret", "hosts"):
-        if key not in given:
-            row.fail(key, "is missing")
+    for needed in ("secret", "hosts"):
+        if needed not in given:
+            row.fail(needed, "is missing")
     sign = given.get("sign", "")
     path, key = _reference(row, "secret", given["secret"])
     if sign:

@@ -19,6 +19,12 @@ DEFAULT_PORTS = {"https": 443, "http": 80, "wss": 443, "ws": 80}
 _NAME = re.compile(
     r"(?=.{1,253}\Z)[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*"
 )
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_PATH = re.compile(r"/[!-~]*")
+_QUERY = re.compile(r"[!-~]*")
+_AUTHORITY = re.compile(r"(\[[^\]]*\]|[^:\[\]]+)(?::([0-9]{1,5}))?")
+_FORBIDDEN = frozenset("\r\n\0")
+
 _NUMERIC = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)")
 """The last label of a name that programs may read as an address, such as `127.1`, `2130706433` or `0x7f.1`."""
 
@@ -29,12 +35,14 @@ class Refusal(Exception):  # noqa: N818  # an answer to the worker, not a fault 
     Attributes:
         status: the HTTP status of the answer: 400, 403, 413 or 502.
         reason: one sentence for the worker, without a value.
+        rule: the name of the rule that refuses; empty if it is none.
     """
 
-    def __init__(self, status: int, reason: str) -> None:
+    def __init__(self, status: int, reason: str, rule: str = "") -> None:
         super().__init__(reason)
         self.status = status
         self.reason = reason
+        self.rule = rule
 
 
 class RequestHead(NamedTuple):
@@ -58,9 +66,44 @@ class RequestHead(NamedTuple):
     query: str
     headers: tuple[tuple[str, str], ...]
 
+    def __repr__(self) -> str:
+        return f"RequestHead({self.method} {self.scheme}://{self.host}:{self.port}{self.path})"  # no header, no query
+
     def header(self, name: str) -> str:
         """Return the value of a header, with several joined by commas; empty if there is none."""
         return ", ".join(value for own, value in self.headers if own.lower() == name)
+
+    def without(self, *names: str) -> RequestHead:
+        """Return the head without some headers."""
+        return self._replace(headers=tuple(header for header in self.headers if header[0].lower() not in names))
+
+    def with_header(self, name: str, value: str) -> RequestHead:
+        """Return the head with one header of this name, at the place of the first, or at the end."""
+        at = next((at for at, header in enumerate(self.headers) if header[0].lower() == name), len(self.headers))
+        others = self.without(name).headers
+        return self._replace(headers=(*others[:at], (name, value), *others[at:]))
+
+
+def check_head(head: RequestHead) -> None:
+    """Check what programs may read in different ways: the method, the target, the headers, and the host among them.
+
+    Raises:
+        Refusal: the head is malformed, or its Host header names another host.
+    """
+    if not _TOKEN.fullmatch(head.method):
+        raise Refusal(400, "The method is malformed")
+    if not _PATH.fullmatch(head.path) or not _QUERY.fullmatch(head.query):
+        raise Refusal(400, "The path or the query has characters that must be escaped")
+    for name, value in head.headers:
+        if not _TOKEN.fullmatch(name) or not _FORBIDDEN.isdisjoint(value):
+            raise Refusal(400, "A header is malformed: it has a line break, a NUL or a name that is no name")
+    hosts = [value for name, value in head.headers if name.lower() == "host"]
+    if len(hosts) > 1:
+        raise Refusal(400, "There are two Host headers")
+    for host in hosts:
+        found = _AUTHORITY.fullmatch(host)
+        if found is None or normalize_host(found[1]) != head.host or (found[2] and int(found[2]) != head.port):
+            raise Refusal(400, "The Host header names another host than the connection")
 
 
 def normalize_host(host: str) -> str:
@@ -74,8 +117,9 @@ def normalize_host(host: str) -> str:
     try:
         if ":" in text:
             return ipaddress.IPv6Address(text).compressed if "%" not in text else _refuse_host()
-        if not text.isascii():
-            text = text.encode("idna").decode("ascii")
+        if not text.isascii():  # some programs decode Punycode. A name that two versions of IDNA encode differently...
+            encoded = text.encode("idna")
+            text = encoded.decode("ascii") if encoded.decode("idna") == text else _refuse_host()  # ...is refused
     except (UnicodeError, ValueError):
         _refuse_host()
     text = text.lower().removesuffix(".")
@@ -100,18 +144,20 @@ def normalize_path(path: str) -> str:
 
     Raises:
         Refusal: programs may read the path in different ways: it has a segment `.` or `..`, an empty segment, a
-            backslash, a control character or text that is not UTF-8, plain or escaped, once or twice.
+            backslash, a control character or text that is not UTF-8, plain or escaped, or an escape within an escape.
     """
-    if not path.startswith("/") or "//" in path:
-        _refuse_path()
     once = _decoded(path)
-    twice = _decoded(once)
-    if _decoded(twice) != twice:
+    segments = (segment.partition(";")[0] for segment in once.split("/"))
+    if (
+        not path.startswith("/")
+        or "//" in path
+        or "#" in path
+        or "\\" in once
+        or not once.isprintable()
+        or not {".", ".."}.isdisjoint(segments)
+        or _decoded(once) != once
+    ):
         _refuse_path()
-    for text in (path, once, twice):
-        segments = (segment.partition(";")[0] for segment in text.split("/"))
-        if "\\" in text or not text.isprintable() or not {".", ".."}.isdisjoint(segments):
-            _refuse_path()
     return "/".join(_decoded(segment).replace("/", "%2F") for segment in path.split("/"))
 
 
@@ -143,21 +189,35 @@ def names_exactly(rules: Iterable[RuleConfig], host: str, port: int, scheme: str
 
 
 def _names(pattern: str, host: str, port: int, scheme: str) -> bool:
-    named = re.fullmatch(r"(\[.*\]|[^:]*)(?::([0-9]+))?", pattern)
-    assert named is not None, "the configuration checks it"  # noqa: S101
-    name, own = named[1].strip("[]"), named[2]
-    if port != (int(own) if own else DEFAULT_PORTS[scheme]):
+    name, own = _split(pattern)
+    if port != (own or DEFAULT_PORTS[scheme]):
         return False
     return host.endswith(name[1:]) if name.startswith("*.") else host == name
 
 
+def _split(pattern: str) -> tuple[str, int | None]:
+    found = _AUTHORITY.fullmatch(pattern)
+    assert found is not None, "the configuration checks it"  # noqa: S101
+    return found[1].strip("[]"), int(found[2]) if found[2] else None
+
+
 def check_request(rule: RuleConfig, head: RequestHead) -> None:
-    """Check the method and the path.
+    """Check the scheme, the method and the path.
+
+    Plain http is allowed only where the rule names a port: nobody means port 80 by the name of a host.
 
     Raises:
         Refusal: the rule does not allow the request.
     """
+    ports = [
+        port
+        for pattern in rule.hosts
+        if _names(pattern, head.host, head.port, head.scheme)
+        for port in _split(pattern)[1:]
+    ]
+    if head.scheme in {"http", "ws"} and not any(ports):
+        raise Refusal(403, f"The rule {rule.name} allows https only", rule.name)
     if rule.methods and head.method not in rule.methods:
-        raise Refusal(403, f"The rule {rule.name} allows {', '.join(rule.methods)}, not {head.method[:20]}")
+        raise Refusal(403, f"The rule {rule.name} allows {', '.join(rule.methods)}, not {head.method[:20]}", rule.name)
     if rule.paths and not any(fits_path(pattern, normalize_path(head.path)) for pattern in rule.paths):
-        raise Refusal(403, f"The rule {rule.name} allows the paths {', '.join(rule.paths)}")
+        raise Refusal(403, f"The rule {rule.name} allows the paths {', '.join(rule.paths)}", rule.name)

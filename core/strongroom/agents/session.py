@@ -6,21 +6,48 @@ then gets the body, the head and the body of the answer, and the end.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Mapping
-from typing import Protocol
+import time
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
+from strongroom._aws_credential import AwsCredential
 from strongroom._config import AgentsConfig, RuleConfig
+from strongroom._config.trust import not_trusted
 from strongroom._manager import SecretsManager
-from strongroom.agents.placeholders import make_placeholder
-from strongroom.agents.redaction import Redactor, forms_of
-from strongroom.agents.rules import Refusal, RequestHead, check_request, covers
-from strongroom.agents.substitution import placeholders_in, replace_head
-from strongroom.errors import ConfigurationError, StrongroomError
+from strongroom.agents.content_coding import accepted, decoder_for
+from strongroom.agents.redaction import Redactor
+from strongroom.agents.rules import Refusal, RequestHead, check_head, check_request, covers
+from strongroom.agents.signing import needs_payload, sign_aws4
+from strongroom.agents.substitution import (
+    body_fields,
+    body_format,
+    placeholders_in,
+    replace_head,
+    replace_in,
+    stands_in,
+)
+from strongroom.agents.values import RuleValues
+from strongroom.errors import ConfigurationError
 from strongroom.events import Event, EventKind, Use, emit, emit_to_auditors
 
-LEAST_LENGTH = 8
-"""The shortest value that a rule may have, in characters: a shorter one stands in answers by chance."""
+MAX_BODY = 1 << 23
+"""The most bytes of a request's body that a door buffers."""
+
+_LONGEST_PATH = 1000
+"""The most characters of a path in an event."""
+
+_DESCRIBE_BODY = frozenset(
+    ["accept-ranges", "content-digest", "content-encoding", "content-length", "content-md5", "digest", "repr-digest"]
+)
+"""Headers of an answer that are wrong once its body is decoded and redacted, as are AWS's checksums. An ETag stays: it
+is a name of the content, which a later request may repeat."""
+
+Headers = tuple[tuple[str, str], ...]
+
+
+def body_too_large() -> Refusal:
+    """Return the refusal of a body that is needed and has more than `MAX_BODY` bytes."""
+    return Refusal(413, f"A body into which a rule may put a secret has at most {MAX_BODY >> 20} MiB")
 
 
 class AgentSession:
@@ -34,21 +61,34 @@ class AgentSession:
         config: the rules.
 
     Raises:
-        ConfigurationError: there is no rule, or a value is too short.
+        ConfigurationError: there is no rule, a file that is not trusted may have given it, or a value is too short.
         StrongroomError: a secret cannot be read.
     """
 
-    def __init__(self, secrets: SecretsManager, config: AgentsConfig) -> None: ...
+    def __init__(self, secrets: SecretsManager, config: AgentsConfig) -> None:
+        if not config.rules:
+            raise ConfigurationError("There is no rule for agents: add a table [agents.rules.NAME]")
+        if secrets.config.untrusted:
+            raise not_trusted(secrets.config.untrusted, "its rules decide where secrets are sent")
+        self._rules = tuple(config.rules.values())
+        self._values = RuleValues(secrets, self._rules)
 
     @property
     def environment(self) -> dict[str, str]:
         """The variables of the worker, with placeholders."""
+        return dict(self._values.environment)
 
     def placeholder(self, rule: str) -> str:
-        """Return the placeholder of a rule."""
+        """Return the placeholder of a rule; that of the access key, if it signs."""
+        return self._values.placeholder(rule)
 
     def covers(self, host: str, port: int, scheme: str = "https") -> bool:
         """Return True if a rule names this host, so that a door must look into its requests."""
+        return any(covers(rule, host, port, scheme) for rule in self._rules)
+
+    def redactor(self) -> Redactor:
+        """Return a redactor of all values that the session has read."""
+        return self._values.redactor()
 
     def begin(self, head: RequestHead) -> Exchange:
         """Check a request to a host of a rule, and read the values that it needs.
@@ -59,6 +99,7 @@ class AgentSession:
             Refusal: no rule allows the request, or the chain has no value for it (502, with the chain's message).
             AuditError: the use cannot be recorded.
         """
+        return Exchange(self._rules, self._values, head)
 
 
 class Exchange:
@@ -67,29 +108,160 @@ class Exchange:
     Attributes:
         head: the head to send, with values, `Range` removed and `Accept-Encoding` narrowed.
         needs_body: the whole body is needed before the head is sent: pass it to `replace_body`. Doors read at most
-            `MAX_BODY` bytes of it and refuse a longer one with `body_too_large()`. Otherwise the body passes unchanged, part by part.
+            `MAX_BODY` bytes of it and refuse a longer one with `body_too_large()`. Otherwise the body passes unchanged,
+            part by part.
     """
 
-    head: RequestHead
-    needs_body: bool
+    def __init__(self, rules: Sequence[RuleConfig], values: RuleValues, head: RequestHead) -> None:
+        self._values = values
+        self._asked = head
+        self._began = time.monotonic()
+        self._used: dict[str, RuleConfig] = {}
+        self._bodies: list[RuleConfig] = []
+        self._signs: RuleConfig | None = None
+        with self._recorded_refusals():
+            check_head(head)
+            found = placeholders_in(head, values.known)
+            allowing = _allowing(rules, found.values(), head)
+            replaced = {
+                placeholder: (rule, values.current(rule)[0]) for placeholder, rule in found.items() if not rule.sign
+            }
+            self.head = replace_head(_narrowed(head), replaced)
+            if body_format(head):
+                self._bodies = [rule for rule in allowing if body_fields(rule)]
+            self._signs = next((rule for rule in found.values() if rule.sign), None)
+            self.needs_body = bool(self._bodies or (self._signs and needs_payload(head)))
+            self._record_start(rule for rule, _ in replaced.values())
+            if not self.needs_body:
+                self._sign(b"")
 
     def replace_body(self, body: bytes) -> bytes:
-        """Return the body to send; `head` is final after it (its Content-Length, or a signature). Raises Refusal."""
+        """Return the body to send; `head` is final after it: its Content-Length, and a signature.
 
-    def answer(
-        self, status: int, headers: tuple[tuple[str, str], ...], *, has_body: bool = True
-    ) -> tuple[tuple[str, str], ...]:
-        """Return the headers of the answer for the worker: redacted, without Content-Length and Content-Encoding if
-        the body is redacted. Raises Refusal(502) for an encoding that cannot be decoded."""
+        Raises:
+            Refusal: a placeholder in the body is not allowed, or the chain has no value for it.
+            AuditError: the use cannot be recorded.
+        """
+        format_, replaced = body_format(self._asked), body
+        with self._recorded_refusals():
+            for rule in self._bodies:
+                placeholder = self._values.placeholder(rule.name)
+                if stands_in(replaced, format_, placeholder, rule):
+                    replaced = replace_in(replaced, format_, placeholder, self._values.current(rule)[0])
+                    self._record_start([rule])
+            if replaced != body and self.head.header("content-length"):
+                self.head = self.head.with_header("content-length", str(len(replaced)))
+            self._sign(replaced)
+        return replaced
+
+    def _sign(self, body: bytes) -> None:
+        if self._signs is not None:
+            credential = AwsCredential(*self._values.current(self._signs))
+            self.head = sign_aws4(self.head, self._values.placeholder(self._signs.name), credential, body)
+            self._record_start([self._signs])
+
+    def answer(self, status: int, headers: Headers, *, has_body: bool = True) -> Headers:
+        """Return the headers of the answer for the worker: redacted, and without those that its body no longer fits.
+
+        Args:
+            status: the status of the answer.
+            headers: names and values, decoded as Latin-1.
+            has_body: False for the beginning of a websocket. An answer to HEAD, 204 and 304 have none either.
+
+        Raises:
+            Refusal: 502, the body has an encoding that cannot be decoded.
+        """
+        redactor = self._redactor = self._values.redactor()
+        has_body = has_body and self._asked.method != "HEAD" and status not in {204, 304}
+        self._decoder = decoder_for("")
+        if has_body:
+            self._decoder = decoder_for(
+                ", ".join(value for name, value in headers if name.lower() == "content-encoding")
+            )
+            headers = tuple(header for header in headers if not _describes_body(header[0].lower()))
+        encoded = ((name.encode("latin-1"), value.encode("latin-1")) for name, value in headers)
+        return tuple(
+            (redactor.whole(name).decode("latin-1"), redactor.whole(value).decode("latin-1")) for name, value in encoded
+        )
 
     def feed(self, content: bytes) -> bytes:
-        """Return a part of the answer's body, decoded and redacted. May return b""."""
+        """Return a part of the answer's body, decoded and redacted. May return b"".
+
+        Raises:
+            Refusal: 502, it cannot be decoded. The headers have been sent, so that a door ends the connection.
+        """
+        return self._redactor.feed(self._decoder.feed(content))
 
     def finish(self) -> bytes:
-        """Return the rest of the answer's body."""
+        """Return the rest of the answer's body. Raises what `feed` raises."""
+        self._decoder.finish()
+        return self._redactor.end()
 
     def message(self, content: bytes) -> bytes:
         """Return a whole message of the answer, such as one of a websocket, redacted."""
+        return self._values.redactor().whole(content)
 
     def end(self, status: int) -> None:
-        """Emit the event and the audit record of the use: once, with the status; 0 if no answer came."""
+        """Emit the event and the audit record of each use: once, with the status of the answer; 0 if none came."""
+        used, self._used = self._used, {}
+        for rule in used.values():
+            seconds = time.monotonic() - self._began
+            emit(self._event(rule, str(status) if status else "failed", status)._replace(seconds=seconds))
+
+    # --- events -------------------------------------------------------------------------------------------------------
+
+    def _record_start(self, rules: Iterable[RuleConfig]) -> None:
+        for rule in rules:
+            if rule.name not in self._used:
+                emit_to_auditors(self._event(rule, "started"))
+                self._used[rule.name] = rule
+
+    @contextmanager
+    def _recorded_refusals(self) -> Iterator[None]:
+        try:
+            yield
+        except Refusal as refusal:
+            emit(self._event(self._values.rule(refusal.rule), "refused", refusal.status))
+            raise
+
+    def _event(self, rule: RuleConfig | None, outcome: str, status: int = 0) -> Event:
+        head = self._asked
+        use = Use(rule.name if rule else "", head.host, head.method, head.path[:_LONGEST_PATH], status)
+        path, key = (rule.path, rule.key) if rule else ("", "")
+        return Event(EventKind.USE, "", path, outcome=outcome, key=key, use=use)
+
+
+def _allowing(rules: Sequence[RuleConfig], used: Collection[RuleConfig], head: RequestHead) -> list[RuleConfig]:
+    """Return the rules that allow a request. Those whose placeholders it carries must be among them.
+
+    Raises:
+        Refusal: one of them, or every rule of the host, does not allow it.
+    """
+    covering = [rule for rule in rules if covers(rule, head.host, head.port, head.scheme)]
+    for rule in used:
+        if rule not in covering:
+            reason = f"The placeholder of the rule {rule.name} is for {', '.join(rule.hosts)}, not for {head.host}"
+            raise Refusal(403, reason, rule.name)
+        check_request(rule, head)
+    allowing, refusal = [], Refusal(403, f"No rule names {head.host}")
+    for rule in covering:
+        try:
+            check_request(rule, head)
+        except Refusal as found:
+            refusal = found
+        else:
+            allowing.append(rule)
+    if not allowing:
+        raise refusal
+    return allowing
+
+
+def _narrowed(head: RequestHead) -> RequestHead:
+    """Return the head of a request whose answer can be redacted: a whole body, in an encoding that can be decoded."""
+    head = head.without("range", "if-range")
+    encodings = head.header("accept-encoding")
+    return head.with_header("accept-encoding", accepted(encodings)) if encodings else head
+
+
+def _describes_body(name: str) -> bool:
+    return name in _DESCRIBE_BODY or name.startswith("x-amz-checksum-")

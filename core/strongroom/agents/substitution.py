@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import re
-from collections.abc import Callable, Mapping
-from urllib.parse import quote
+from collections.abc import Iterable, Iterator, Mapping
+from urllib.parse import quote, quote_plus, unquote_plus
 
 from strongroom._config import RuleConfig
 from strongroom.agents.rules import Refusal, RequestHead
@@ -18,7 +19,14 @@ from strongroom.agents.rules import Refusal, RequestHead
 Values = Mapping[str, tuple[RuleConfig, str]]
 """The rule and the value of each placeholder in a request."""
 
-_BASIC = re.compile(r"(basic +)([A-Za-z0-9+/=_-]+) *", re.IGNORECASE)
+SIGNED = "a signature"
+"""The place of the placeholder of a rule that signs."""
+
+_BASIC = re.compile(r"(basic +)([A-Za-z0-9+/=]+) *", re.IGNORECASE)
+_SIGNED = re.compile(r"AWS4-HMAC-SHA256 .*", re.IGNORECASE)
+
+
+# --- the head ---------------------------------------------------------------------------------------------------------
 
 
 def placeholders_in(head: RequestHead, known: Mapping[str, RuleConfig]) -> dict[str, RuleConfig]:
@@ -29,20 +37,36 @@ def placeholders_in(head: RequestHead, known: Mapping[str, RuleConfig]) -> dict[
     """
     found: dict[str, RuleConfig] = {}
     for placeholder, rule in known.items():
-        places = [("query", head.query)] if placeholder in head.query else []
-        places += [
-            (f"header:{name.lower()}", value) for name, value in head.headers if placeholder in (_basic(value) or value)
-        ]
-        if placeholder in head.path:
-            places.append(("path", head.path))
-        for place, _ in places:
-            if place not in rule.where and place.partition(":")[0] not in rule.where:
-                shown = (
-                    place.replace("header:", "the header ").replace("query", "the query").replace("path", "the path")
+        for place in _places(head, placeholder):
+            allowed = (SIGNED,) if rule.sign else rule.where
+            if place not in allowed and place.partition(":")[0] not in allowed:
+                reason = (
+                    f"The placeholder of the rule {rule.name} is allowed in {_shown(allowed)}, not in {_shown([place])}"
                 )
-                raise Refusal(403, f"The rule {rule.name} does not allow its placeholder in {shown}")
+                raise Refusal(403, reason, rule.name)
             found[placeholder] = rule
     return found
+
+
+def _places(head: RequestHead, placeholder: str) -> Iterator[str]:
+    for name, value in head.headers:
+        if placeholder in name:
+            yield "the name of a header"
+        if placeholder in value or placeholder in (_basic(value) or ""):
+            signed = name.lower() == "authorization" and _SIGNED.fullmatch(value)
+            yield SIGNED if signed else f"header:{name.lower()}"
+    if placeholder in head.query:
+        yield "a presigned address" if "X-Amz-Credential=" in head.query else "query"
+    if placeholder in head.path:
+        yield "the path"
+
+
+def _shown(places: Iterable[str]) -> str:
+    names = {"header": "any header", "query": "the query", "body": "the field", "header:": "the header"}
+    split = (place.partition(":") for place in places)
+    return " or ".join(
+        f"{names.get(kind + colon, names.get(kind, kind))} {name}".strip() for kind, colon, name in split
+    )
 
 
 def replace_head(head: RequestHead, values: Values) -> RequestHead:
@@ -51,18 +75,19 @@ def replace_head(head: RequestHead, values: Values) -> RequestHead:
     Raises:
         Refusal: a value cannot stand in a header.
     """
-    if not values:
-        return head
-    query = _replaced(head.query, values, lambda value: quote(value, safe=""))
-    headers: list[tuple[str, str]] = []
-    for name, content in head.headers:
-        if (plain := _basic(content)) is None:
-            headers.append((name, _replaced(content, values, lambda value: value, check=_check_header)))
-            continue
-        replaced = _replaced(plain, values, lambda value: value)
-        scheme = content[: len(content) - len(content.partition(" ")[2])]
-        encoded = base64.b64encode(replaced.encode("utf-8")).decode("ascii")
-        headers.append((name, content if replaced == plain else f"{scheme}{encoded}"))
+    query, headers = head.query, list(head.headers)
+    for placeholder, (rule, value) in values.items():
+        query = query.replace(placeholder, quote(value, safe=""))
+        for at, (name, content) in enumerate(headers):
+            if placeholder in content:
+                if not value.isprintable() or not value.isascii():
+                    raise Refusal(
+                        502, f"The secret {rule.path}#{rule.key} has characters that a header cannot hold", rule.name
+                    )
+                headers[at] = name, content.replace(placeholder, value)
+            elif placeholder in (plain := _basic(content) or ""):
+                encoded = base64.b64encode(plain.replace(placeholder, value).encode("utf-8")).decode("ascii")
+                headers[at] = name, f"{content.partition(' ')[0]} {encoded}"
     return head._replace(query=query, headers=tuple(headers))
 
 
@@ -77,17 +102,68 @@ def _basic(content: str) -> str | None:
         return None
 
 
-def _replaced(
-    text: str, values: Values, encode: Callable[[str], str], check: Callable[[RuleConfig, str], None] | None = None
-) -> str:
-    for placeholder, (rule, value) in values.items():
-        if placeholder in text:
-            if check is not None:
-                check(rule, value)
-            text = text.replace(placeholder, encode(value))
-    return text
+# --- the body ---------------------------------------------------------------------------------------------------------
 
 
-def _check_header(rule: RuleConfig, value: str) -> None:
-    if not value.isprintable() or not value.isascii():
-        raise Refusal(502, f"The secret {rule.path}#{rule.key} has characters that a header cannot hold")
+def body_format(head: RequestHead) -> str:
+    """Return `json` or `form` for a body whose fields can be replaced; otherwise the empty string."""
+    kind = head.header("content-type").partition(";")[0].strip().lower()
+    if head.header("content-encoding") not in {"", "identity"}:
+        return ""  # a compressed body is not opened: a placeholder in it is worthless
+    if kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json")):
+        return "json"
+    return "form" if kind == "application/x-www-form-urlencoded" else ""
+
+
+def body_fields(rule: RuleConfig) -> frozenset[str]:
+    """Return the fields of a body in which the rule allows its placeholder."""
+    return frozenset(place.removeprefix("body:") for place in rule.where if place.startswith("body:"))
+
+
+def stands_in(body: bytes, format_: str, placeholder: str, rule: RuleConfig) -> bool:
+    """Return True if a placeholder stands in a body, in the rule's fields alone.
+
+    The body is parsed only to find out where it stands.
+
+    Raises:
+        Refusal: it stands elsewhere too, or the body is malformed.
+    """
+    count = body.count(placeholder.encode("ascii"))
+    if not count:
+        return False
+    fields = body_fields(rule)
+    try:
+        pairs, everything = (_json if format_ == "json" else _form)(body)
+    except (ValueError, RecursionError):
+        raise Refusal(400, f"No placeholder is replaced in this body: it is not {format_}", rule.name) from None
+    allowed = sum(text.count(placeholder) for name, text in pairs if name in fields)
+    if not count == allowed == everything.count(placeholder):  # an escape could hide one of them
+        places = _shown(f"body:{field}" for field in sorted(fields))
+        raise Refusal(
+            403, f"The placeholder of the rule {rule.name} is allowed in {places} of the body alone", rule.name
+        )
+    return True
+
+
+def replace_in(body: bytes, format_: str, placeholder: str, value: str) -> bytes:
+    """Return the body with the value in the place of a placeholder. The bytes around it stay as they are."""
+    text = json.dumps(value)[1:-1] if format_ == "json" else quote_plus(value)
+    return body.replace(placeholder.encode("ascii"), text.encode("ascii"))
+
+
+def _json(body: bytes) -> tuple[list[tuple[str, str]], str]:
+    """Return the texts of the top level, and the names and texts of all levels in one text."""
+    document = json.loads(body.decode("utf-8"), object_pairs_hook=_Pairs)
+    pairs = document if isinstance(document, _Pairs) else []
+    return [(name, text) for name, text in pairs if isinstance(text, str)], json.dumps(document)
+
+
+class _Pairs(list[tuple[str, object]]):
+    """An object of JSON, with repeated names."""
+
+
+def _form(body: bytes) -> tuple[list[tuple[str, str]], str]:
+    text = body.decode("ascii")
+    split = (part.partition("=") for part in text.split("&"))
+    pairs = [(unquote_plus(name), unquote_plus(content)) for name, _, content in split]
+    return pairs, "\n".join(part for pair in pairs for part in pair)

@@ -1,0 +1,100 @@
+"""The values of a session's rules, and the placeholders that stand for them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+
+from strongroom._aws_credential import read_aws_credential
+from strongroom._config import RuleConfig
+from strongroom._manager import SecretsManager
+from strongroom.agents.placeholders import make_placeholder
+from strongroom.agents.redaction import Redactor, forms_of
+from strongroom.agents.rules import Refusal
+from strongroom.encoding import as_unicode
+from strongroom.errors import AuditError, InvalidDataError, StrongroomError
+from strongroom.secret import SensitiveStr
+
+LEAST_LENGTH = 8
+"""The shortest value that a rule may have, in characters: a shorter one stands in answers by chance."""
+
+
+class RuleValues:
+    """The values and placeholders of rules.
+
+    Args:
+        secrets: reads the values.
+        rules: the rules of a session.
+
+    Attributes:
+        known: the rule of each placeholder that a request may carry.
+
+    Raises:
+        StrongroomError: a secret cannot be read, or a value is too short.
+    """
+
+    def __init__(self, secrets: SecretsManager, rules: Iterable[RuleConfig]) -> None:
+        self._secrets = secrets
+        self._rules = {rule.name: rule for rule in rules}
+        self._lock = threading.Lock()
+        self._replaced: dict[SensitiveStr, str] = {}
+        self._forms: dict[bytes, bytes] = {}
+        self._placeholders: dict[str, tuple[str, ...]] = {}
+        for rule in self._rules.values():
+            texts = self._read(rule)
+            self._placeholders[rule.name] = tuple(map(make_placeholder, texts))
+            self._note(rule, texts)
+        self.known = {self.placeholder(rule.name): rule for rule in self._rules.values()}
+        self.environment = {
+            variable: placeholder
+            for rule in self._rules.values()
+            for variable, placeholder in zip(rule.variables, self._placeholders[rule.name], strict=False)
+        }
+
+    def placeholder(self, rule: str) -> str:
+        """Return the placeholder of a rule; that of the access key, if it signs."""
+        return self._placeholders[rule][0]
+
+    def rule(self, name: str) -> RuleConfig | None:
+        """Return a rule by its name; None for the empty one."""
+        return self._rules.get(name)
+
+    def redactor(self) -> Redactor:
+        """Return a redactor of all values that were read."""
+        return Redactor(self._forms)
+
+    def current(self, rule: RuleConfig) -> tuple[SensitiveStr, ...]:
+        """Return the current value of a rule; of one that signs, the fields of an `AwsCredential`.
+
+        Raises:
+            Refusal: the chain has none; the reason is its message.
+            AuditError: the read cannot be recorded.
+        """
+        try:
+            texts = self._read(rule)
+        except AuditError:
+            raise
+        except StrongroomError as error:
+            raise Refusal(502, str(error), rule.name) from None
+        self._note(rule, texts)
+        return texts
+
+    def _read(self, rule: RuleConfig) -> tuple[SensitiveStr, ...]:
+        if rule.sign:
+            texts: tuple[SensitiveStr, ...] = read_aws_credential(rule.path, self._secrets.get_secret(rule.path))
+        else:
+            texts = (as_unicode(self._secrets.get_secret(rule.path, rule.key), rule.path, rule.key),)
+        if any(0 < len(text) < LEAST_LENGTH for text in texts) or not texts[0]:
+            raise InvalidDataError(
+                rule.path, f"the rule {rule.name} needs a value of at least {LEAST_LENGTH} characters"
+            )
+        return texts
+
+    def _note(self, rule: RuleConfig, texts: tuple[SensitiveStr, ...]) -> None:
+        """Redact these values from now on."""
+        pairs = zip(texts, self._placeholders[rule.name], strict=True)
+        new = {text: placeholder for text, placeholder in pairs if text and text not in self._replaced}
+        if new:
+            with self._lock:
+                self._replaced = {**new, **self._replaced}
+                self._forms = forms_of(self._replaced.items())
