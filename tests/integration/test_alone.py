@@ -17,13 +17,13 @@ from pathlib import Path
 import pytest
 
 import strongroom.integrations
+from support.environments import build_wheel, new_environment
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "tests" / "programs" / "integrations_alone.py"
 ENVIRONMENTS = runpy.run_path(str(PROGRAM))["ENVIRONMENTS"]
 FOR_CONTRIBUTORS = {"bench", "dev", "docs", "integrations", "tests", "typing"}
 ASKED = os.environ.get("TEST_ALONE", "")
-FOR_PIP = dict(os.environ)  # with the proxies, and the home that has the cache of pip
 
 
 def test_each_integration_has_an_environment():
@@ -51,11 +51,7 @@ def test_sqlalchemy_works_without_greenlet():
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
-    subprocess.run(build, check=True, capture_output=True, timeout=300)
-    (file,) = folder.glob("*.whl")
-    return file
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
 
 
 class Addresses:
@@ -114,15 +110,9 @@ class Addresses:
 @pytest.mark.timeout(1200)  # Airflow has 150 dependencies
 @pytest.mark.parametrize("name", ENVIRONMENTS if ASKED in {"", "every"} else ASKED.split())
 def test_it_works_alone(name, wheel, request, monkeypatch, tmp_path):
-    """The environment is made without pip, which would be one more package."""
+    """With a real server of each service."""
     one = ENVIRONMENTS[name]
-    python = tmp_path / "venv" / "bin" / "python"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True)
-    packages = [each.replace("strongroom[", f"{wheel}[") for each in one.requirements]
-    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-compile"]
-    done = subprocess.run([*pip, str(wheel), *packages], env=FOR_PIP, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
+    python = new_environment(tmp_path / "venv", wheel, ["strongroom", *one.requirements]) / "python"
     addresses = Addresses(request)
     servers = {server: getattr(addresses, server)(request.getfixturevalue(server)) for server in one.servers}
     monkeypatch.setenv("ALONE_SERVERS", json.dumps(servers))
