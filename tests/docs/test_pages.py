@@ -4,14 +4,10 @@ import re
 import shlex
 import signal
 import subprocess
-from pathlib import Path
 
 import pytest
 
-from support.programs import require
-from support.scenarios import page_blocks, pages
-from support.services.azure import Vault
-from support.services.keepass import PASSWORD, make_database
+from support.scenarios import page_blocks, page_services, pages
 
 PAGES = [pages.README, *pages.pages()]
 
@@ -43,6 +39,9 @@ need `guides`, which take seconds: with `server` on a server of the tests, with 
 the tests, and without it on the servers that the page starts. `nox -s airflow` runs those that need `airflow`.
 """
 
+ELSEWHERE = {"terminal", "guides", "airflow"}
+"""Needs of pages that other tests run."""
+
 
 @pytest.fixture
 def reader(monkeypatch):
@@ -58,18 +57,10 @@ def test_no_page_is_left_out():
 
 
 @pytest.mark.usefixtures("reader")
-@pytest.mark.parametrize("page", pages.that_need(), ids=pages.name_of)
-def test_the_blocks_of_a_page_run(page):
-    """In the order of the page, in one namespace."""
-    page_blocks.run_page(page)
-
-
-@pytest.mark.usefixtures("reader")
-@pytest.mark.parametrize("page", pages.that_need("server"), ids=pages.name_of)
-def test_the_blocks_of_a_page_run_on_a_real_server(page, fresh_openbao, monkeypatch):
-    """As for a reader who has started one, and a PostgreSQL if the page names one."""
-    monkeypatch.setenv("STRONGROOM_TRUSTED_PATHS", str(Path.cwd()))
-    with page_blocks.servers_of(page, fresh_openbao, monkeypatch):
+@pytest.mark.parametrize("page", [page for page in PAGES if not pages.needs(page) & ELSEWHERE], ids=pages.name_of)
+def test_the_blocks_of_a_page_run(page, request, monkeypatch):
+    """In the order of the page, in one namespace, for a reader with the services that the page needs."""
+    with page_services.services_of(page, request, monkeypatch):
         page_blocks.run_page(page)
 
 
@@ -88,79 +79,6 @@ def test_the_quickstart_runs_in_a_terminal_that_has_what_its_server_printed(page
         finally:
             server.send_signal(signal.SIGINT)
         assert not server.stdout.read(), "it prints more than the page shows"
-
-
-@pytest.mark.usefixtures("reader")
-@pytest.mark.parametrize("page", pages.that_need("aws"), ids=pages.name_of)
-def test_the_blocks_of_a_page_run_on_aws(page, moto, monkeypatch):
-    """As for a reader whose boto3 finds an account."""
-    moto.use(monkeypatch)
-    page_blocks.run_page(page)
-
-
-@pytest.mark.usefixtures("reader")
-@pytest.mark.parametrize("page", pages.that_need("etcd"), ids=pages.name_of)
-def test_the_blocks_of_a_page_run_on_etcd(page, etcd, monkeypatch):
-    """As for a reader whose etcdctl finds a server."""
-    require("etcdctl")
-    monkeypatch.setenv("ETCDCTL_ENDPOINTS", etcd.url)
-    page_blocks.run_page(page)
-
-
-@pytest.mark.usefixtures("reader")
-@pytest.mark.parametrize("page", pages.that_need("keepass"), ids=pages.name_of)
-def test_the_blocks_of_a_page_run_on_keepass(page, monkeypatch):
-    """As for a reader with a database and its password."""
-    make_database(Path("secrets.kdbx"))
-    monkeypatch.setenv("KEEPASS_PASSWORD", PASSWORD)
-    page_blocks.run_page(page)
-
-
-@pytest.mark.usefixtures("reader")
-@pytest.mark.parametrize("page", pages.that_need("google"), ids=pages.name_of)
-def test_the_blocks_of_a_page_run_on_google(page, secret_manager, monkeypatch):
-    """As for a reader with a project and credentials."""
-    monkeypatch.setenv("STRONGROOM_STORES_GOOGLE_ENDPOINT_URL", secret_manager.url)
-    page_blocks.run_page(page)
-
-
-@pytest.mark.usefixtures("reader")
-@pytest.mark.parametrize("page", pages.that_need("azure"), ids=pages.name_of)
-def test_the_blocks_of_a_page_run_on_azure(page, azure):
-    """As for a reader whose SDK finds an identity, and who has this vault."""
-    azure.vaults["billing-prod"] = Vault()
-    page_blocks.run_page(page)
-
-
-@pytest.mark.usefixtures("reader")
-@pytest.mark.parametrize("page", pages.that_need("kubernetes"), ids=pages.name_of)
-def test_the_blocks_of_a_page_run_on_kubernetes(page, kubernetes_api, monkeypatch):
-    """As for a reader whose kubectl finds a cluster with the namespace `billing`."""
-    require("kubectl")
-    monkeypatch.setenv("KUBECONFIG", str(kubernetes_api.kubeconfig(Path.home() / "kubeconfig")))
-    kubernetes_api.add_namespace("billing")
-    page_blocks.run_page(page)
-
-
-@pytest.mark.usefixtures("reader")
-@pytest.mark.parametrize("page", pages.that_need("pass"), ids=pages.name_of)
-def test_the_blocks_of_a_page_run_with_pass(page, gpg_home, tmp_path, monkeypatch):
-    """As for a reader who has run `pass init`."""
-    monkeypatch.setenv("PASSWORD_STORE_DIR", str(gpg_home.init(tmp_path / "store")))
-    page_blocks.run_page(page)
-
-
-@pytest.mark.usefixtures("reader")
-@pytest.mark.parametrize("page", pages.that_need("secret apis"), ids=pages.name_of)
-def test_the_blocks_of_a_page_run_on_fakes_of_published_apis(page, secret_apis):
-    """As for a reader with accounts, tokens and the programs that the page names."""
-    secret_apis.items.append(
-        ("database/connection", [{"label": "username", "value": "app"}, {"label": "password", "value": "s3cret"}])
-    )
-    secret_apis.doppler["DATABASE_URL"] = "postgresql://db.example/billing"
-    secret_apis.infisical["/database"] = {"PASSWORD": "s3cret"}
-    secret_apis.bitwarden.append(("database/password", "s3cret"))
-    page_blocks.run_page(page)
 
 
 # --- the README and CI ------------------------------------------------------------------------------------------------
