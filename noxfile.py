@@ -348,6 +348,12 @@ SESSIONS = {
         "-n 2 tests/integration/test_alone.py",
         {"TEST_ALONE": "every"},
     ),
+    # TEST_HEADS names some of them, such as "integrations/fastapi secrets/rotation". A line is installed once.
+    "heads": Tests(
+        "Run the first example of each how-to page in an environment with only the page's line of pip.",
+        "-n 2 --dist loadgroup tests/docs/test_heads.py",
+        {"TEST_HEADS": "every"},
+    ),
     "properties": Tests(
         "Run the property tests with twenty times the examples of the suite.",
         f"{' '.join(PARALLEL)} -m hypothesis --timeout=1200 tests",

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,14 +41,20 @@ FILE = re.compile(r"# (\.?\w[\w./-]*\.\w+|\.env|Dockerfile)\n")
 """The first line of a block that is a file of the reader's."""
 
 
+def save(name: str, text: str) -> Path:
+    """Write a file of the reader's."""
+    file = Path(name)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch(0o644)  # as an editor makes it
+    file.write_text(text, "utf-8")
+    return file
+
+
 def write_file(example: Example) -> None:
     """Write a block that begins with the name of a file to that file; leave others to their own evaluators."""
     if not isinstance(example.parsed, str) or (named := FILE.match(example.parsed)) is None:
         raise NotEvaluated
-    file = Path(named[1])
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.touch(0o644)  # as an editor makes it
-    file.write_text(example.parsed, "utf-8")
+    file = save(named[1], example.parsed)
     if example.region.evaluator is refuse:
         _settings.append(file.absolute())
         os.utime(file, (0, file.stat().st_mtime))  # a read sets the first of the two anew
@@ -70,9 +76,14 @@ def run_in_shell(example: Example) -> str | None:
     runs until the page ends. Our own command runs in this process, also between two programs of a pipeline: to start it
     takes longer than the command.
     """
-    for session in re.split(r"^\$ ", example.parsed, flags=re.MULTILINE)[1:]:
+    return check_sessions(example.parsed, _run_pipeline)
+
+
+def check_sessions(text: str, run: Callable[[str], subprocess.CompletedProcess[str]]) -> str | None:
+    """Run each line after `$`, and return the first difference between the outputs and the text."""
+    for session in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
         line, _, expected = session.partition("\n")
-        done = _run_pipeline(line)
+        done = run(line)
         printed = "\n".join(part.strip("\n") for part in (done.stdout, done.stderr) if part.strip())
         pattern = ".*".join(map(re.escape, expected.strip("\n").split("…")))
         failed = done.returncode != 0 and expected.strip() == "…"  # a page shows the output of a failure
@@ -89,8 +100,8 @@ def _run_pipeline(line: str) -> subprocess.CompletedProcess[str]:
         if CALL.fullmatch(command) and not any(";" in source or "&" in source for source in commands[:position]):
             before, between, after = " | ".join(commands[:position]), command, " | ".join(commands[position + 1 :])
             break
-    done = _run(before) if before else subprocess.CompletedProcess(line, 0, "", "")
-    for run, part in ((_call, between), (_run, after)):
+    done = run_line(before) if before else subprocess.CompletedProcess(line, 0, "", "")
+    for run, part in ((_call, between), (run_line, after)):
         if part:
             complained = done.stderr
             done = run(part, done.stdout)
@@ -115,7 +126,8 @@ def _call(command: str, piped: str) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(command, code, printed.read(), complained.read())
 
 
-def _run(line: str, piped: str = "") -> subprocess.CompletedProcess[str]:
+def run_line(line: str, piped: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a line in a shell, with this text as its input."""
     with tempfile.TemporaryFile() as variables:
         saving = f"; env -0 >&{variables.fileno()}" if line.startswith("export ") else ""
         with subprocess.Popen(
@@ -222,9 +234,14 @@ def run_page(page: Path) -> None:
         for value in document.namespace.values():
             if isinstance(value, strongroom.SecretsManager):
                 value.close()
-        while _background:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(_background.pop(), signal.SIGKILL)
+        end_commands()
+
+
+def end_commands() -> None:
+    """Kill the commands that lines have left running."""
+    while _background:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(_background.pop(), signal.SIGKILL)
 
 
 def with_free_ports(page: Path, folder: Path) -> Path:
