@@ -32,15 +32,6 @@ NOT_YET: set[str] = {
     "authentication/tokens",
     # integrations
     "integrations/airflow",
-    "integrations/celery",
-    "integrations/connections",
-    "integrations/django",
-    "integrations/dynaconf",
-    "integrations/flask",
-    "integrations/ipython",
-    "integrations/keyring",
-    "integrations/metrics",
-    "integrations/pydantic-settings",
     # moving
     "moving/from-airflow",
     "moving/from-chamber",

@@ -51,7 +51,7 @@ class Head(NamedTuple):
     def faults(self) -> list[str]:
         """Return what a reader would miss."""
         found = []
-        if not re.fullmatch(r"For [^:]+: .+\.", self.reader) or re.search(r"\. [A-Z]", self.reader):
+        if not re.fullmatch(r"For .+?: .+\.", self.reader) or re.search(r"\. [A-Z]", self.reader):
             found.append("the first paragraph must be one sentence, 'For <who>: <what the page gives>.'")
         if len(self.install) != 1 or not self.install[0].startswith("pip install "):
             found.append("the first block must be ```sh with one line, `pip install …`")
