@@ -61,10 +61,11 @@ def written(name: str, folder: Path) -> None:
 
 def in_production(server, token: str, **variables: str) -> dict[str, str]:
     """Return the environment of a deployed application: its store is the server, and a rotation is seen at once."""
+    inherited = {name: value for name, value in os.environ.items() if name != "STRONGROOM_TRUSTED_PATHS"}
     return {
-        **os.environ,
+        **inherited,
         "STRONGROOM_ENVIRONMENT": "prod",
-        "STRONGROOM_TRUSTED_PATHS": str(Path.cwd()),
+        "STRONGROOM_CONFIG": str(Path("strongroom.toml").absolute()),
         "STRONGROOM_STORES_VAULT_URL": server.url,
         "STRONGROOM_STORES_VAULT_AUTH": json.dumps({"method": "token", "token": token}),
         "STRONGROOM_CACHE_TTL": "100ms",
