@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
-from urllib.parse import unquote, urldefrag
+from urllib.parse import quote, unquote, urldefrag
 
 import pytest
 from playwright.sync_api import Browser, Page
@@ -99,6 +99,27 @@ def test_each_question_of_the_index_is_one_click_from_its_answer(browser):
         assert not anchor or page.locator(f'[id="{anchor}"]').count() == 1
         page.go_back()
     page.close()
+
+
+@pytest.mark.parametrize(
+    ("query", "answer"),
+    [
+        ("rotate database password", "how-to/secrets/rotation"),
+        ("migrate .env to vault", "how-to/moving/migrate"),
+        ("write a store", "how-to/plugins/write-a-store"),
+        ("test application", "how-to/secrets/testing"),
+        ("django database", "how-to/integrations/django"),
+        ("outage", "explanation/outages"),
+        ("get_secret", "reference/api/strongroom"),
+    ],
+)
+def test_the_search_finds_the_page_of_a_task_first(browser, query, answer):
+    """In the order of `docs/static/scorer.js`; Sphinx's own order is alphabetical for most queries."""
+    page = browser.new_page()
+    page.goto(f"{(SITE / 'search.html').as_uri()}?q={quote(query)}")
+    first = page.locator("#search-results li a").first.get_attribute("href", timeout=20_000)
+    page.close()
+    assert urldefrag(first).url == f"{answer}.html"
 
 
 class Links(HTMLParser):
