@@ -18,6 +18,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "command_pages",
+    "descriptions",
     "option_pages",
     "import_picture",
 ]

@@ -123,17 +123,20 @@ def test_the_search_finds_the_page_of_a_task_first(browser, query, answer):
 
 
 class Links(HTMLParser):
-    """The targets and the anchors of a page."""
+    """The targets, the anchors and the descriptions of a page."""
 
     def __init__(self, file: Path) -> None:
         super().__init__()
         self.targets: list[str] = []
         self.anchors: set[str] = set()
+        self.descriptions: list[str] = []
         self.feed(file.read_text("utf-8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         found = dict(attrs)
         self.anchors |= {found.get("id") or "", found.get("name") or ""}
+        if found.get("name") == "description":
+            self.descriptions.append(found.get("content") or "")
         if target := found.get("href" if tag in {"a", "link"} else "src"):
             self.targets.append(target)
 
@@ -153,3 +156,11 @@ def test_no_link_is_broken():
             if not known and leads_to.name not in {"genindex.html", "py-modindex.html"}:
                 broken.append(f"{file.relative_to(SITE)}: {target}")
     assert broken == []
+
+
+def test_every_page_has_a_description():
+    """One, from its first paragraph: search engines and link previews show it."""
+    found = {file.relative_to(SITE).as_posix(): Links(file).descriptions for file in SITE.rglob("*.html")}
+    for generated in ("genindex.html", "py-modindex.html", "search.html"):
+        found.pop(generated, None)
+    assert {name: texts for name, texts in found.items() if len(texts) != 1 or not 20 <= len(texts[0]) <= 160} == {}

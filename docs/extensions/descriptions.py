@@ -1,0 +1,41 @@
+"""A description of each page for search engines and link previews: its first sentences, unless its front matter has one.
+
+    ---
+    myst:
+      html_meta:
+        description: Replace the password of a database while applications use it.
+    ---
+"""
+
+from __future__ import annotations
+
+import re
+from html import escape
+from typing import Any, Final
+
+from docutils import nodes
+from sphinx.application import Sphinx
+
+LONGEST: Final = 160
+"""The number of letters that search engines show."""
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("html-page-context", add)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def add(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
+    """Add the description to the head of the page. The search and the index have no text, and get none."""
+    if doctree is not None and 'name="description"' not in context["metatags"] and (text := first_sentences(doctree)):
+        context["metatags"] += f'\n<meta name="description" content="{escape(text)}">'
+
+
+def first_sentences(doctree: nodes.document) -> str:
+    """Return the sentences of the first paragraph that fit, and at least a part of the first one."""
+    for paragraph in doctree.findall(nodes.paragraph):
+        text = " ".join(paragraph.astext().split())
+        while len(text) > LONGEST and (end := text.rstrip(".").rfind(". ")) > 0:
+            text = text[: end + 1]
+        return text if len(text) <= LONGEST else re.sub(r"\W*\s\S*$", "…", text[:LONGEST])
+    return ""
