@@ -41,5 +41,6 @@ html_theme = "furo"
 html_title = f"Strongroom {release}"
 html_static_path = ["static"]
 html_css_files = ["strongroom.css"]
+html_favicon = "static/favicon.svg"
 html_search_scorer = str(Path(__file__).parent / "static" / "scorer.js")
 html_copy_source = False

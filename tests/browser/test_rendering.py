@@ -122,6 +122,17 @@ def test_the_search_finds_the_page_of_a_task_first(browser, query, answer):
     assert urldefrag(first).url == f"{answer}.html"
 
 
+def test_every_block_of_code_shows_its_copy_button(browser):
+    """A reader with a touch screen cannot hover."""
+    page = browser.new_page(viewport={"width": NARROW, "height": 900})
+    page.goto((SITE / "how-to/integrations/fastapi.html").as_uri())
+    page.locator("button.copybtn").first.wait_for(timeout=20_000)
+    visible = "[...document.querySelectorAll('button.copybtn')].map(button => +getComputedStyle(button).opacity)"
+    shown = page.evaluate(visible)
+    page.close()
+    assert min(shown) > 0.5
+
+
 class Links(HTMLParser):
     """The targets, the anchors and the descriptions of a page."""
 
