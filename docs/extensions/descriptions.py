@@ -1,4 +1,6 @@
-"""A description of each page for search engines and link previews: its first sentences, unless its front matter has one.
+"""A description of each page for search engines and link previews.
+
+It is the beginning of the first paragraph, unless the front matter of the page has another one:
 
     ---
     myst:
@@ -25,7 +27,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
-def add(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
+def add(_app: Sphinx, _page: str, _: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
     """Add the description to the head of the page. The search and the index have no text, and get none."""
     if doctree is not None and 'name="description"' not in context["metatags"] and (text := first_sentences(doctree)):
         context["metatags"] += f'\n<meta name="description" content="{escape(text)}">'
