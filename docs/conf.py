@@ -20,7 +20,6 @@ extensions = [
     "command_pages",
     "descriptions",
     "option_pages",
-    "import_picture",
 ]
 copybutton_prompt_text = r"\$ |>>> |\.\.\. "
 copybutton_prompt_is_regexp = True

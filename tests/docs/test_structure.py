@@ -1,12 +1,12 @@
-"""The structure of the documentation: the questions of newcomers, short ways, small folders, and pictures."""
+"""The structure of the documentation: the questions of newcomers, short ways, small folders, packages and pictures."""
 
 from __future__ import annotations
 
 import os
 import re
+import tomllib
 from pathlib import Path
 
-import import_picture
 from support.scenarios import pages
 
 INDEX = pages.DOCS / "index.md"
@@ -60,15 +60,18 @@ def test_no_folder_is_crowded():
         assert len([page for page in pages.pages() if page.parent == folder]) <= MOST_FILES, folder
 
 
-def test_the_picture_of_the_imports_has_every_package_and_leads_down():
-    """It is drawn from the code when the documentation is built."""
-    rows = import_picture.layers()
-    edges = [*import_picture.reduced(import_picture.imports(rows))]
-    drawn = import_picture.draw("light", rows, edges)
-    assert re.findall(r">(\w+)</text>", drawn) == [name for row in rows for name in row]
-    assert len(edges) == drawn.count("<path")
-    row = {name: number for number, names in enumerate(rows) for name in names}
-    assert [edge for edge in edges if row[edge[0]] >= row[edge[1]]] == []
+def test_the_table_of_packages_has_every_package_in_the_order_of_the_imports():
+    """A package imports only packages of its row and of the rows above it, as the import contracts say."""
+    contracts = tomllib.loads((pages.ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]
+    core, *backends = contracts["root_packages"]
+    (layers,) = (contract["layers"] for contract in contracts["contracts"] if contract["type"] == "layers")
+    section = pages.page("explanation/design.md").read_text("utf-8").partition("\n## The packages\n")[2]
+    rows = [set(re.findall(r"`(\w+)`", row)) for row in re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)]
+    assert rows.pop() == set(backends)
+    in_order = [name.strip() for layer in reversed(layers) for name in layer.split("|")]
+    assert sorted(in_order) == sorted(name for row in rows for name in row)
+    for row in rows:  # each row is the next part of the layers, from the lowest
+        assert {in_order.pop(0) for _ in row} == row, core
 
 
 def test_every_picture_has_its_twin():
