@@ -278,7 +278,7 @@ def test_ctrl_c_on_a_terminal_reaches_the_command_once():
 
 def test_without_a_command_it_prints_what_a_shell_can_evaluate_and_ends_with_ctrl_c():
     with started("dev") as called:
-        lines = [called.stdout.readline() for _ in range(7)]
+        lines = [called.stdout.readline() for _ in range(4)]
         shell = "".join(lines) + f"{IN_A_SHELL} set app key && {IN_A_SHELL} get app key"
         used = subprocess.run(["sh", "-c", shell], input="value\n", capture_output=True, text=True, check=False)
         assert used.stdout == "value", used.stderr
@@ -287,6 +287,16 @@ def test_without_a_command_it_prints_what_a_shell_can_evaluate_and_ends_with_ctr
         assert called.wait() == 0
         assert "until Ctrl-C" in called.stderr.read()
     assert ends(server)
+
+
+def test_a_login_that_a_file_configures_is_said_to_be_outranked():
+    """Otherwise each read in that shell is the root token's."""
+    Path("strongroom.toml").write_text('[stores.vault]\nauth = { method = "agent" }\n', "utf-8")
+    with started("dev") as called:
+        lines = [called.stdout.readline() for _ in range(7)]
+        assert any(line.startswith("export STRONGROOM_STORES_VAULT_AUTH=") for line in lines)
+        called.send_signal(signal.SIGINT)
+        assert "The variables *_AUTH outrank `auth`" in called.stderr.read()
 
 
 def test_a_server_that_ends_by_itself_is_an_outage():

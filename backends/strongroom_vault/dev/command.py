@@ -46,7 +46,7 @@ def dev(invocation: commands.Invocation, command: tuple[str, ...], *, demo: bool
     configs = configurations(file, invocation.environment)
     with DevServer() as server:
         _set_up(server, dict.fromkeys((DEFAULT_MOUNT, *_mounts(configs))))
-        settings = redirections(configs, server.url, server.token)
+        settings = redirections(configs, server.url, server.token, bare=bool(command))
         if file is not None:
             settings["STRONGROOM_CONFIG"] = str(file)
         if invocation.environment:
@@ -58,13 +58,21 @@ def dev(invocation: commands.Invocation, command: tuple[str, ...], *, demo: bool
         _serve(server, settings)
 
 
-def redirections(configs: Sequence[Config], url: str, token: str) -> dict[str, str]:
+def redirections(configs: Sequence[Config], url: str, token: str, *, bare: bool = True) -> dict[str, str]:
     """Return the variables that redirect every Vault store of these configurations to this server.
 
     They outrank every configuration file and every other variable, but not an argument in the program's own code.
+
+    Args:
+        configs: the configurations.
+        url: the server's address.
+        token: its root token.
+        bare: also outrank options that the command may configure later for a store that has none yet. In a shell they
+            would outrank the `auth` of each file that its user writes or visits.
     """
     variables = {"VAULT_ADDR": url, "BAO_ADDR": url, "VAULT_TOKEN": token, "BAO_TOKEN": token}
-    names = {name for config in configs for name, store in config.stores.items() if store.plugin == VAULT}
+    stores = [(name, store) for config in configs for name, store in config.stores.items() if store.plugin == VAULT]
+    names = {name for name, store in stores if bare or not store.is_bare}
     for store in sorted(names):
         # `auth` also replaces a token that a file configures. "root" is the server's name for the namespace without a
         # name: an empty variable would count as unset.
@@ -135,10 +143,12 @@ def configurations(file: Path | None, selected: str | None) -> list[Config]:
 
 def _serve(server: DevServer, settings: Mapping[str, str]) -> None:
     """Print export lines for a shell, and wait for Ctrl-C."""
+    if any(name.endswith("_AUTH") for name in settings):
+        commands.say("The variables *_AUTH outrank `auth` in strongroom.toml. Leave them out to try its own login.")
     commands.say(f"OpenBao runs at {server.url} until Ctrl-C. To use it in a shell:")
-    for name, value in settings.items():
-        click.echo(f"export {name}={shlex.quote(value)}")
     try:
+        for name, value in settings.items():
+            click.echo(f"export {name}={shlex.quote(value)}")
         server.wait()
     except KeyboardInterrupt:
         return
