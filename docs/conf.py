@@ -23,7 +23,7 @@ extensions = [
 ]
 copybutton_prompt_text = r"\$ |>>> |\.\.\. "
 copybutton_prompt_is_regexp = True
-exclude_patterns = ["_build", "examples", "**/_*.md"]  # parts that pages include, and the examples' own pages
+exclude_patterns = ["_build", "examples", "reference/command-line/help", "**/_*.md"]  # examples' own pages, and parts
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 default_role = "py:obj"  # in docstrings, `name` is a link if the name is public, and code otherwise

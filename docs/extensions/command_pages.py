@@ -1,37 +1,32 @@
-"""A page for each command, made when the documentation is built, from the texts of its `--help`."""
+"""The help of each command as a part of a written page, made when the documentation is built."""
 
 from __future__ import annotations
 
 import inspect
 import re
 from collections.abc import Iterator, Mapping
-from os.path import relpath
 from pathlib import Path
 from typing import NamedTuple
 
 import click
 from sphinx.application import Sphinx
 
+from strongroom._cli import registry
 from strongroom._cli.app import strongroom
 from strongroom._cli.exit_codes import ExitCode
 
-FOLDER = "reference/commands"
-LIST = "_list.md"
-STORY = "reference/command-line/index.md"
-"""The page about commands in general. Sections of the pages beside it, or of other pages, tell of a single command."""
+PAGES = "reference/command-line"
+"""Folder of the written pages. A section `## NAME` of one of them includes the help of the command."""
+
+PARTS = f"{PAGES}/help"
+"""Folder of the generated parts."""
 
 AS_IT_STANDS = "\b\n"
 """Beginning of a paragraph whose lines click does not wrap."""
 
 EXAMPLE = re.compile(r"Example(?:, (?P<where>[^:]+))?: +(?P<line>.+)")
-PIECE = re.compile(r"\[[^]]*\]\S*|\S+")
-"""One argument in a usage line, such as `PATH[#KEY]` or `[KEY | KEY=@FILE...]`."""
-
-NO_ANCHOR = re.compile(r"[^\w\- ]")
-"""Characters that the anchor of a heading lacks."""
-
 LITERAL = re.compile(r"(`[^`]+`)")
-CODE = re.compile(r"(?<![\w-])--?[a-z][\w-]*|\[secrets\]|\$?[A-Z][A-Z_]*[#=@*_][\w#=@*]*")
+CODE = re.compile(r'(?<![\w-])--?[a-z][\w-]*|\[[a-z]+(?:\."PATH")?\](?!\()|\$?[A-Z][A-Z_]*[#=@*_][\w#=@*]*')
 """Words of a help text that are code, though nothing marks them in a terminal."""
 
 
@@ -49,9 +44,9 @@ def setup(app: Sphinx) -> dict[str, bool]:
 
 
 def write(docs: Path) -> None:
-    """Write the pages of the commands."""
-    made = pages({file.relative_to(docs).as_posix(): file.read_text("utf-8") for file in stories(docs)})
-    replace_pages(docs / FOLDER, made)
+    """Write the parts that the pages of the commands include."""
+    written = {page.name: page.read_text("utf-8") for page in sorted((docs / PAGES).glob("*.md"))}
+    replace_pages(docs / PARTS, parts_of_pages(written))
 
 
 def replace_pages(folder: Path, made: Mapping[str, str]) -> None:
@@ -69,72 +64,57 @@ def write_if_changed(file: Path, text: str) -> None:
         file.write_text(text, "utf-8")
 
 
-def stories(docs: Path) -> list[Path]:
-    """Return the pages that may have a section for a command, in the order of preference."""
-    first = (docs / STORY).parent
-    written = [page for page in sorted(docs.rglob("*.md")) if page.parent != docs / FOLDER]
-    return sorted(written, key=lambda page: page.parent != first)
-
-
-def pages(stories: Mapping[str, str]) -> dict[str, str]:
-    """File name -> text: one for each command that is installed, plugins' too, and one that lists them.
+def parts_of_pages(written: Mapping[str, str]) -> dict[str, str]:
+    """File name -> text: the help of each command, plugins' too, the list of them, the options of all and the codes.
 
     Args:
-        stories: file name -> text of the pages that may have a section for a command, in the order of preference.
+        written: file name -> text of the pages whose sections the list links to.
     """
     root = context(strongroom, "strongroom", None)
     commands = {name: found for name in strongroom.list_commands(root) if (found := strongroom.get_command(root, name))}
-    made = {f"{name}.md": page(name, command, root, story(name, stories)) for name, command in commands.items()}
-    rows = (f"- [{name}]({name}.md): {markdown(parts(command).summary)}" for name, command in commands.items())
-    options = "\n".join(definitions(option_records(strongroom, root)))
-    made[LIST] = "\n".join(
-        (*rows, "", "## Options before the command", "", options, "## Exit codes", "", *exit_codes(), "")
-    )
+    made = {f"{name}.md": joined(described(found, context(found, name, root))) for name, found in commands.items()}
+    where = {name: page for page, text in written.items() for name in re.findall(r"^## ([\w-]+)$", text, re.MULTILINE)}
+    made["_list.md"] = joined(command_list(commands, where))
+    made["_options.md"] = joined(definitions(option_records(strongroom, root)))
+    made["_exit-codes.md"] = joined(exit_codes())
     return made
 
 
-def page(name: str, command: click.Command, root: click.Context, told: str) -> str:
-    lines = [
-        *described(command, context(command, name, root), level=1),
-        "## Exit codes",
-        "",
-        *exit_codes(),
-        "",
-        f"[Examples that run]({relpath(told, FOLDER)}). Options that stand before the command,",
-        "such as `--environment`: [all commands](index.md#options-before-the-command).",
-        "",
-    ]
-    return "\n".join(lines)
+def command_list(commands: Mapping[str, click.Command], where: Mapping[str, str]) -> Iterator[str]:
+    """Yield the lines of a list of the commands in the groups of `strongroom --help`, with links to their sections."""
+    for group, names in registry.groups().items():
+        yield from (f"**{group}**", "")
+        for name in names:
+            term = f"[{name}]({where[name]}#{name})" if name in where else f"`{name}`"
+            yield f"- {term}: {markdown(help_of(commands[name]).summary)}"
+        yield ""
 
 
-def described(command: click.Command, ctx: click.Context, level: int) -> Iterator[str]:
-    """Yield the sections of a command, and of the commands of a group."""
-    below = f"#{'#' * level}"
-    text = parts(command)
-    yield from (f"{'#' * level} {ctx.command_path}", "", markdown(text.summary), "")
+def described(command: click.Command, ctx: click.Context) -> Iterator[str]:
+    """Yield the lines about a command, and a section for each command of a group."""
+    text = help_of(command)
+    yield from (markdown(text.summary), "")
     yield from ("```text", " ".join((ctx.command_path, *command.collect_usage_pieces(ctx))), "```", "")
     for paragraph in text.prose:
         yield from (markdown(paragraph), "")
     if text.example:
         label, lines = text.example
-        yield from (f"{below} Example", "")
-        if label:
-            yield from (f"{markdown(capitalized(label))}:", "")
+        yield from (f"Example{f', {markdown(label)}' if label else ''}:", "")
         yield from ("```text", lines, "```", "")
-    if arguments := argument_records(command, ctx):
-        yield from (f"{below} Arguments", "", *definitions(arguments))
-    yield from (f"{below} Options", "", *definitions(option_records(command, ctx)))
+    yield from definitions(option_records(command, ctx))
     if isinstance(command, click.Group):
         for name in command.list_commands(ctx):
             if (found := command.get_command(ctx, name)) is not None:
-                yield from described(found, context(found, name, ctx), level + 1)
+                below = context(found, name, ctx)
+                yield from (f"### {below.command_path.removeprefix('strongroom ')}", "")
+                yield from described(found, below)
 
 
 def context(command: click.Command, name: str, parent: click.Context | None) -> click.Context:
     return click.Context(command, info_name=name, parent=parent, **command.context_settings)
 
 
-def parts(command: click.Command) -> Help:
+def help_of(command: click.Command) -> Help:
     """The first paragraph, the others, and the one that begins with `Example`."""
     summary, *rest = inspect.cleandoc(command.help or "").split("\n\n")
     prose, example = [], None
@@ -149,34 +129,15 @@ def parts(command: click.Command) -> Help:
     return Help(one_line(summary), prose, example)
 
 
-def argument_records(command: click.Command, ctx: click.Context) -> list[tuple[str, str]]:
-    """Each argument as the usage line has it, which says by its brackets and dots how often it is given."""
-    records = []
-    for argument in command.params:
-        if isinstance(argument, click.Argument):
-            said = getattr(argument, "help", None)  # since click 8.4
-            pieces = PIECE.findall(argument.make_metavar(ctx))
-            records += [(piece, said or how_often(piece)) for piece in pieces]
-    return records
-
-
-def how_often(piece: str) -> str:
-    if piece.startswith("["):
-        return "Any number, or none." if "..." in piece else "Optional."
-    return "One or more." if "..." in piece else "Required."
-
-
 def option_records(command: click.Command, ctx: click.Context) -> list[tuple[str, str]]:
-    """Each option and its help, as `--help` prints them."""
-    return [
-        record
-        for option in command.get_params(ctx)
-        if isinstance(option, click.Option) and (record := option.get_help_record(ctx)) is not None
-    ]
+    """Each option but `--help` and its help text, as `--help` prints them."""
+    options = (option for option in command.get_params(ctx) if isinstance(option, click.Option))
+    records = (option.get_help_record(ctx) for option in options if option.name != "help")
+    return [record for record in records if record is not None]
 
 
 def exit_codes() -> Iterator[str]:
-    yield from ("| code | says |", "| --- | --- |")
+    yield from ("| code | meaning |", "| --- | --- |")
     yield from (f"| {int(code)} | {code.meaning} |" for code in ExitCode)
 
 
@@ -185,13 +146,8 @@ def definitions(records: list[tuple[str, str]]) -> Iterator[str]:
         yield from (f"`{term}`", f": {markdown(text)}", "")
 
 
-def story(name: str, stories: Mapping[str, str]) -> str:
-    """The section that tells of the command, alone or with others, as in `## undelete and destroy`; else the page."""
-    for file, text in stories.items():
-        for heading in re.findall(r"^##+ (.+)$", text, re.MULTILINE):
-            if name in re.split(r", and |, | and ", heading.replace("`", "").replace("strongroom ", "")):
-                return f"{file}#{re.sub(NO_ANCHOR, '', heading.lower()).replace(' ', '-')}"
-    return STORY
+def joined(lines: Iterator[str]) -> str:
+    return "\n".join((*lines, ""))
 
 
 def markdown(text: str) -> str:

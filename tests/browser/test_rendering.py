@@ -25,7 +25,7 @@ PAGES = [
     "how-to/integrations/fastapi",
     "how-to/secrets/rotation",
     "reference/configuration",
-    "reference/commands/migrate",
+    "reference/command-line/copy-and-migrate",
     "reference/api/strongroom",
     "explanation/chain",
 ]

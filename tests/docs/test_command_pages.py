@@ -1,4 +1,4 @@
-"""Tests of the page of each command, which an extension of the documentation writes: it has all of `--help`."""
+"""Tests of the help of each command in the reference, which an extension of the documentation writes."""
 
 import html
 import re
@@ -16,6 +16,8 @@ from strongroom._cli.app import strongroom
 from strongroom._cli.exit_codes import ExitCode
 from support.scenarios.pages import DOCS
 
+SHARED = ("_list", "_options", "_exit-codes")
+
 MARKDOWN = MarkdownIt("commonmark").enable("table").use(deflist_plugin)
 
 
@@ -31,13 +33,13 @@ def words(text: str) -> str:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
-    """The pages of the commands, as the extension writes them. `nox -s docs` builds them."""
+    """The parts of the pages, as the extension writes them. `nox -s docs` builds the pages."""
     folder = tmp_path_factory.mktemp("docs")
-    shutil.copytree(DOCS / "reference" / "command-line", folder / "reference" / "command-line")
-    (folder / command_pages.FOLDER).mkdir()
-    (folder / command_pages.FOLDER / "gone.md").write_text("# A removed command\n", "utf-8")
+    shutil.copytree(DOCS / command_pages.PAGES, folder / command_pages.PAGES, ignore=shutil.ignore_patterns("help"))
+    (folder / command_pages.PARTS).mkdir()
+    (folder / command_pages.PARTS / "gone.md").write_text("# A removed command\n", "utf-8")
     command_pages.write(folder)
-    return folder / command_pages.FOLDER
+    return folder / command_pages.PARTS
 
 
 def commands():
@@ -53,61 +55,69 @@ def commands():
 
 
 @pytest.mark.parametrize(("path", "command", "ctx"), [pytest.param(*found, id=found[0]) for found in commands()])
-def test_the_page_of_a_command_says_all_that_its_help_says(path, command, ctx, made):
-    """Every paragraph and every option of it, and how it is used; the page of a group has that of its commands too."""
+def test_the_reference_of_a_command_has_all_of_its_help(path, command, ctx, made):
+    """Every paragraph and every option of it, and how it is used; the part of a group has that of its commands too."""
     page = words(shown(made / f"{path.split()[1]}.md"))
     assert words(" ".join((path, *command.collect_usage_pieces(ctx)))) in page
     for paragraph in command.help.split("\n\n"):
         text = re.sub(r"^(\x08\s*)?Example(, [^:]*:|:|, )", "", paragraph.strip())
         assert words(text.replace("\x08", "")) in page
     for option in command.get_params(ctx):
-        if isinstance(option, click.Option) and (record := option.get_help_record(ctx)):
+        if isinstance(option, click.Option) and option.name != "help" and (record := option.get_help_record(ctx)):
             assert words("".join(record)) in page
-    for code in ExitCode:
-        assert words(f"{int(code)}{code.meaning}") in page
 
 
 @pytest.mark.parametrize("command", [pytest.param(found, id=path) for path, found, _ in commands()])
 def test_every_command_shows_an_example(command):
     """What a reader of a help text looks for first."""
-    assert command_pages.parts(command).example
+    assert command_pages.help_of(command).example
 
 
-def test_the_list_has_every_command_and_the_options_before_it(made):
-    """What stands before the command is for every one of them."""
-    listed = (made / command_pages.LIST).read_text("utf-8")
-    for name in registry.names():
-        assert f"- [{name}]({name}.md): " in listed
-    for option in ("--config", "--environment", "--verbose", "--no-color"):
-        assert words(option) in words(listed)
-
-
-def test_a_page_leads_to_the_section_that_tells_more(made):
-    """The story of a command is on one page with related ones."""
-    for name, story in (("get", "read-and-write"), ("set", "read-and-write"), ("config", "diagnose")):
-        assert f"](../command-line/{story}.md#{name})" in (made / f"{name}.md").read_text("utf-8")
-
-
-def test_the_page_of_a_command_that_is_gone_goes_too(made):
-    """The pages are made in the sources' folder, where the last build left its own."""
-    assert not (made / "gone.md").exists()
-
-
-@pytest.mark.parametrize(
-    ("heading", "told"),
-    [
-        ("## undelete", "how-to/versions.md#undelete"),
-        ("### `history`, undelete and destroy", "how-to/versions.md#history-undelete-and-destroy"),
-        ("## How to undelete", "reference/command-line/index.md"),
-    ],
-)
-def test_a_section_of_any_page_may_tell_of_several_commands(heading, told):
-    """One story for what belongs together, where it belongs."""
-    stories = {
-        "reference/command-line/index.md": "# The command line\n\n## get\n",
-        "how-to/versions.md": f"# Versions\n\n{heading}\n",
+def test_every_command_has_a_section_that_includes_its_help(made):
+    """On one of the written pages, and the list of the commands links to it."""
+    written = [page for page in (DOCS / command_pages.PAGES).glob("*.md") if page.name != "index.md"]
+    included = {
+        name: (page.name, part)
+        for page in written
+        for name, part in re.findall(
+            r"^## (\S+)\n\n```\{include\} help/(\S+)\.md$", page.read_text("utf-8"), re.MULTILINE
+        )
     }
-    assert command_pages.story("undelete", stories) == told
+    assert {name: part for name, (_, part) in included.items()} == {name: name for name in registry.names()}
+    listed = (made / "_list.md").read_text("utf-8")
+    for name, (page, _) in included.items():
+        assert f"- [{name}]({page}#{name}): " in listed
+
+
+def test_the_index_has_the_options_before_a_command_and_the_exit_codes(made):
+    """What is the same for all commands stands once."""
+    index = (DOCS / command_pages.PAGES / "index.md").read_text("utf-8")
+    assert set(re.findall(r"\{include\} help/(\S+)$", index, re.MULTILINE)) == {f"{part}.md" for part in SHARED}
+    options = words((made / "_options.md").read_text("utf-8"))
+    for option in ("--config", "--environment", "--verbose", "--no-color"):
+        assert words(option) in options
+    codes = words(shown(made / "_exit-codes.md"))
+    for code in ExitCode:
+        assert words(f"{int(code)}{code.meaning}") in codes
+
+
+ARGUMENTS = [(path, command.collect_usage_pieces(ctx)) for path, command, ctx in commands()]
+
+
+@pytest.mark.parametrize(("path", "usage"), ARGUMENTS, ids=[path for path, _ in ARGUMENTS])
+def test_every_argument_of_a_command_is_explained(path, usage):
+    """In the list of the index, or by the command's own help."""
+    index = (DOCS / command_pages.PAGES / "index.md").read_text("utf-8")
+    terms = re.findall(r"^(.+)\n: ", index.partition("## Arguments")[2], re.MULTILINE)
+    listed = {name for term in terms for name in term.split(", ")}
+    (command,) = [found for name, found, _ in commands() if name == path]
+    for name in re.findall(r"[A-Z_]{2,}", re.sub(r"\[OPTIONS\]|COMMAND \[ARGS\]\.\.\.", "", " ".join(usage))):
+        assert name in listed or re.search(rf"\b{name}\b", command.help), name
+
+
+def test_the_help_of_a_command_that_is_gone_goes_too(made):
+    """The parts are made in the sources' folder, where the last build left its own."""
+    assert not (made / "gone.md").exists()
 
 
 def test_the_words_of_a_help_text_are_no_markup():

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[3]
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
 
-GENERATED = {DOCS / "reference" / name for name in ("commands", "options")}
+GENERATED = {DOCS / "reference" / name for name in ("command-line/help", "options")}
 """Folders whose pages the build writes, apart from their index."""
 
 _NEEDS = re.compile(r"^<!-- needs: ([a-z, ]+) -->$", re.MULTILINE)
