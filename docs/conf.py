@@ -30,6 +30,7 @@ default_role = "py:obj"  # in docstrings, `name` is a link if the name is public
 autodoc_typehints = "signature"
 napoleon_use_ivar = True  # a directive for each attribute would describe it twice
 autodoc_member_order = "bysource"
+strip_signature_backslash = True  # a parameter such as `as_` keeps its underscore
 
 # Docstrings name many classes of Python and of ours that no page of this site has.
 nitpick_ignore_regex = [("py:.*", r"[\s\S]*")]
