@@ -113,7 +113,7 @@ def test_the_sdist_can_be_tested(dist):
     with tarfile.open(dist / f"{top}.tar.gz") as archive:
         names = {name.removeprefix(f"{top}/") for name in archive.getnames()}
     wanted = {"pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "noxfile.py", "docs/conf.py"}
-    wanted |= {".ci/run", ".ci/constraints.txt"}
+    wanted |= {".ci/run", ".ci/constraints.txt", ".github/workflows/ci.yml"}
     assert wanted <= names
     assert "tests/unit/test_packaging.py" in names
     assert {f"{PACKAGES[name.split('/')[0]]}/{name}" for name in sources()} <= names
