@@ -31,7 +31,6 @@ NOT_YET: set[str] = {
     "authentication/tls-certificate",
     "authentication/tokens",
     # integrations
-    "integrations/airflow",
     # moving
     "moving/from-airflow",
     "moving/from-chamber",
@@ -77,7 +76,6 @@ NOT_YET: set[str] = {
     "secrets/files",
     "secrets/redaction",
     "secrets/references",
-    "secrets/rotation",
     "secrets/scheduled-rotation",
     "secrets/status",
     "secrets/testing",
