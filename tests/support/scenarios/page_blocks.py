@@ -72,9 +72,8 @@ def keep(example: Example) -> None:
 def run_in_shell(example: Example) -> str | None:
     """Run each line after `$` in a shell, and compare its output with the lines below; `…` there matches anything.
 
-    Variables of a line `export …` are set for the lines after it, and a command that a line leaves in the background
-    runs until the page ends. Our own command runs in this process, also between two programs of a pipeline: to start it
-    takes longer than the command.
+    All lines of a page run in one shell. Our own command runs in this process, also between two programs of a pipeline:
+    to start it takes longer than the command.
     """
     return check_sessions(example.parsed, _run_pipeline)
 
@@ -86,7 +85,7 @@ def check_sessions(text: str, run: Callable[[str], subprocess.CompletedProcess[s
         done = run(line)
         printed = "\n".join(part.strip("\n") for part in (done.stdout, done.stderr) if part.strip())
         pattern = ".*".join(map(re.escape, expected.strip("\n").split("…")))
-        failed = done.returncode != 0 and expected.strip() == "…"  # a page shows the output of a failure
+        failed = done.returncode != 0 and expected.strip() in {"", "…"}  # a page shows the output of a failure
         if failed or not re.fullmatch(pattern, printed, re.DOTALL):
             return f"$ {line}\nshould print:\n{expected}\nand printed, with exit code {done.returncode}:\n{printed}"
     return None
@@ -126,35 +125,76 @@ def _call(command: str, piped: str) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(command, code, printed.read(), complained.read())
 
 
-def run_line(line: str, piped: str = "") -> subprocess.CompletedProcess[str]:
-    """Run a line in a shell, with this text as its input."""
-    with tempfile.TemporaryFile() as variables:
-        saving = f"; env -0 >&{variables.fileno()}" if line.startswith("export ") else ""
-        with subprocess.Popen(
-            ["bash", "-c", line + saving],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            stdin=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            pass_fds=(variables.fileno(),),
-        ) as shell:
-            printed, complained = shell.communicate(piped)
+class _Shell:
+    """The one shell of a page: a folder, a variable, a file mode mask that a line sets is there for the lines after it.
+
+    A job in the background keeps running until the page ends.
+    """
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        self._variables = {**os.environ}
+        reports, self._reports = os.pipe()
+        self._read = os.fdopen(reports, "rb")
+        self._process = subprocess.Popen(
+            ["bash"], stdin=subprocess.PIPE, text=True, start_new_session=True, pass_fds=(self._reports,)
+        )
+        os.close(self._reports)
+
+    def run(self, line: str, piped: str) -> subprocess.CompletedProcess[str]:
+        """Run a line with this text as its input, and set this process's folder and variables as the line did."""
+        line_file, given, printed, complained = (
+            Path(self._folder.name, name) for name in ("line", "given", "printed", "complained")
+        )
+        line_file.write_text(line, "utf-8")
+        given.write_text(piped, "utf-8")
+        # A file for each stream: a pipe would stay open as long as a job in the background.
+        self._process.stdin.write(
+            f". {line_file} <{given} >{printed} 2>{complained} {self._reports}>&-\n"
+            f"printf '%s\\0' $? \"$PWD\" >&{self._reports}; env -0 >&{self._reports}; disown -a\n"
+            f"printf '\\0' >&{self._reports}\n"
+        )
+        self._process.stdin.flush()
+        code, folder, *entries = self._report()
+        os.chdir(folder)
+        variables = dict(entry.partition("=")[::2] for entry in entries)
+        for name in self._variables.keys() - variables.keys():
+            os.environ.pop(name, None)
+        for name, value in variables.items():
+            if name != "_" and self._variables.get(name) != value:
+                os.environ[name] = value
+        self._variables = variables
+        return subprocess.CompletedProcess(line, int(code), printed.read_text("utf-8"), complained.read_text("utf-8"))
+
+    def _report(self) -> list[str]:
+        report = b""
+        while not report.endswith(b"\0\0"):
+            byte = self._read.read(1)
+            assert byte, "the line has ended the shell of the page"
+            report += byte
+        return report.decode().split("\0")[:-2]
+
+    def close(self) -> None:
+        """End the shell and its jobs."""
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(shell.pid, 0)
-            _background.append(shell.pid)
-        variables.seek(0)
-        for entry in filter(None, variables.read().decode().split("\0")):
-            name, _, value = entry.partition("=")
-            os.environ[name] = value
-    return subprocess.CompletedProcess(line, shell.returncode, printed, complained)
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.stdin.close()
+        self._process.wait()
+        self._read.close()
+        self._folder.cleanup()
+
+
+def run_line(line: str, piped: str = "") -> subprocess.CompletedProcess[str]:
+    if not _shells:
+        _shells.append(_Shell())
+    return _shells[0].run(line, piped)
 
 
 _settings: list[Path] = []
 """The files of settings that the page has written."""
 
-_background: list[int] = []
-"""The process groups that lines of the page have left running."""
+_shells: list[_Shell] = []
+"""The shell of the page, if a line of it has run."""
 
 
 BLOCKS = Sybil(
@@ -162,7 +202,7 @@ BLOCKS = Sybil(
         PythonCodeBlockParser(),
         CodeBlockParser("console", run_in_shell),
         *(CodeBlockParser(language, refuse) for language in ("toml", "ini", "hcl")),
-        *(CodeBlockParser(language, keep) for language in ("yaml", "dockerfile", "text")),
+        *(CodeBlockParser(language, keep) for language in ("yaml", "dockerfile", "sh", "text")),
     ]
 )
 
@@ -238,10 +278,9 @@ def run_page(page: Path) -> None:
 
 
 def end_commands() -> None:
-    """Kill the commands that lines have left running."""
-    while _background:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(_background.pop(), signal.SIGKILL)
+    """End the shell of a page, and the commands that its lines have left running."""
+    while _shells:
+        _shells.pop().close()
 
 
 def with_free_ports(page: Path, folder: Path) -> Path:
