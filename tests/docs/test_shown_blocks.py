@@ -38,6 +38,7 @@ CHECKED = {
         "vault audit": "test_an_audit_device_is_enabled_if_the_server_allows_it",
         "# audit.logrotate": "test_logrotate_takes_the_file",
     },
+    "how-to/production/backup.md": {"# backup.sh": "test_the_blocks_of_a_guide_run"},
     "how-to/production/monitoring.md": {"# prometheus.yml": "test_prometheus_takes_the_file"},
     "how-to/secrets/scheduled-rotation.md": {
         "# /etc/cron.d/": "test_cron_takes_the_lines",
