@@ -97,5 +97,5 @@ def test_every_field_is_documented(section, line, capsysbinary):
 def test_every_capability_is_in_the_table_for_authors():
     """A protocol of `strongroom.store` that the page does not name would be known to us alone."""
     protocols = {name for name in vars(store) if name.endswith("Store")}
-    table = re.findall(r"^\| `(\w+Store)` \|", pages.page("write-a-backend.md").read_text("utf-8"), re.MULTILINE)
+    table = re.findall(r"^\| `(\w+Store)` \|", pages.page("store-interface.md").read_text("utf-8"), re.MULTILINE)
     assert sorted(table) == sorted(protocols - {"SecretStore", "AsyncSecretStore"})  # the interfaces themselves

@@ -33,7 +33,7 @@ CHECKED = {
     "how-to/platforms/docker-compose.md": {"# Dockerfile": DOCKER, "# compose.yaml": DOCKER},
     "how-to/platforms/github-actions.md": {"# .github/workflows": WORKFLOW, "bao write": SERVER},
     "how-to/platforms/kubernetes.md": {"# deployment.yaml": KUBERNETES, "bao write": SERVER, "kubectl exec": OURS},
-    "how-to/plugins/write-a-store.md": {"pip install": "test_the_store_of_the_basic_page_keeps_the_contract"},
+    "how-to/plugins/write-a-store.md": {"pytest": "test_the_store_of_the_basic_page_keeps_the_contract"},
     "how-to/production/audit-devices.md": {
         "vault audit": "test_an_audit_device_is_enabled_if_the_server_allows_it",
         "# audit.logrotate": "test_logrotate_takes_the_file",

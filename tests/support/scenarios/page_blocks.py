@@ -250,7 +250,7 @@ def _check_settings(file: Path, page: str) -> None:
     text = file.read_text("utf-8")
     if file.name == "pyproject.toml":
         for group, names in tomllib.loads(text)["project"]["entry-points"].items():
-            assert group in {"strongroom.stores", "strongroom.importers", "strongroom.exporters", "strongroom.rotators"}
+            assert group.removeprefix("strongroom.") in {"stores", "importers", "exporters", "rotators", "commands"}
             assert all(f"\ndef {target.partition(':')[2]}(" in page for target in names.values()), text
     elif file.suffix != ".cfg" and "[stores.sqlite]" not in text and "[environments." not in text:
         assert app.run(["--config", str(file), "config", "check"]) == 0, text
