@@ -70,7 +70,6 @@ NOT_YET: set[str] = {
     "production/policies",
     "production/token-hygiene",
     "production/vault-setup",
-    "production/versions",
     # secrets
     "secrets/dynamic-secrets",
     "secrets/files",
@@ -80,7 +79,6 @@ NOT_YET: set[str] = {
     "secrets/status",
     "secrets/testing",
     "secrets/typed-secrets",
-    "secrets/versions",
     "secrets/watch",
     # stores
     "stores/1password-connect",
