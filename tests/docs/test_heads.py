@@ -71,15 +71,6 @@ NOT_YET: set[str] = {
     "production/token-hygiene",
     "production/vault-setup",
     # secrets
-    "secrets/dynamic-secrets",
-    "secrets/files",
-    "secrets/redaction",
-    "secrets/references",
-    "secrets/scheduled-rotation",
-    "secrets/status",
-    "secrets/testing",
-    "secrets/typed-secrets",
-    "secrets/watch",
     # stores
     "stores/1password-connect",
     "stores/aws-tokens",

@@ -44,10 +44,9 @@ def block(name: str, language: str, begin: str = "") -> str:
     return found
 
 
-def has_environments(page: Path) -> bool:
-    """Whether the page has one configuration, for several environments."""
-    tables = blocks(page, "toml")
-    return len(tables) == 1 and "[environments." in tables[0]
+def configurations(page: Path) -> list[str]:
+    """The configurations of a page that are for several environments."""
+    return [text for text in blocks(page, "toml") if "[environments." in text]
 
 
 @pytest.fixture
@@ -55,7 +54,7 @@ def page(monkeypatch):
     """The folder of a reader of one page: its `strongroom.toml`, and our commands on PATH."""
 
     def prepare(name: str) -> dict[str, Any]:
-        text = block(name, "toml")
+        (text,) = configurations(pages.page(name))
         Path("strongroom.toml").write_text(text, "utf-8")
         monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
         return tomllib.loads(text)
@@ -86,10 +85,17 @@ def at_server(server, mount: str) -> dict[str, str]:
 # --- the configurations -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how_to", [page for page in PAGES if has_environments(page)], ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "how_to", [page for page in PAGES if len(configurations(page)) == 1], ids=lambda page: page.stem
+)
 def test_a_configuration_is_right_in_each_of_its_environments(how_to, page, monkeypatch):
     """Every option exists and has a value of its type, in the plugins that are installed."""
-    variables = {"VAULT_ADDR": "https://vault.test", "VAULT_TOKEN": "a-token", "ROLE_ID": "a-role"}
+    variables = {
+        "VAULT_ADDR": "https://vault.test",
+        "VAULT_TOKEN": "a-token",
+        "BAO_TOKEN": "a-token",
+        "ROLE_ID": "a-role",
+    }
     for variable, value in {**variables, "SECRET_ID_FILE": "/run/secrets/secret_id"}.items():
         monkeypatch.setenv(variable, value)
     environments = page(how_to.name)["environments"]
