@@ -46,19 +46,19 @@ class EventKind(StrEnum):
     MIGRATION = "migration"
     """A migration finished a step of one secret."""
     USE = "use"
-    """A worker's request carried a secret that the worker does not have. An audit log gets this event before the
-    request too, as `started`."""
+    """A worker's request carried a secret that the worker does not have, or was refused. An audit log gets this event
+    before the request too, as `started`."""
 
 
 class Use(NamedTuple):
     """A request that carried a secret.
 
     Attributes:
-        rule: the name of the rule.
+        rule: the name of the rule; empty for a request that was refused without one.
         host: the host to which it was sent.
         method: its method.
         path: its path, without query.
-        status: the status of the answer; 0 if there was none.
+        status: the status of the answer, or of the refusal; 0 if there was none.
     """
 
     rule: str
@@ -73,7 +73,7 @@ class Event(NamedTuple):
 
     Attributes:
         kind: what happened.
-        store: the name of the store; of a migration's step, the store that the step writes or checks.
+        store: the name of the store, empty for a use; of a migration's step, the store that the step writes or checks.
         path: the path of the secret, for a listener that asked for paths; otherwise empty.
         link: the position of the store in the chain, from 1; None for a step of a migration, which uses no
             chain.
@@ -82,7 +82,8 @@ class Event(NamedTuple):
         age: the seconds since the store had answered, if its cache answers now; otherwise None.
         step: the step of a rotation or a migration, such as `promote` or `apply`; the name of a change, such as `write`
             or `delete`; `version` for a read of one version.
-        outcome: `done`, or `failed`, or the state of a secret of a migration; empty for a read.
+        outcome: `done`, or `failed`, or the state of a secret of a migration; empty for a read. Of a use, the status of
+            the answer as text, `failed` if there was none, or `refused`.
         error: the name of the class of the error, if there was one.
         key: the requested key, for a listener that asked for paths; empty for a whole secret.
         use: the request of a use; otherwise None.

@@ -18,7 +18,9 @@ from strongroom import (
     StoreUnavailableError,
     StrongroomError,
 )
-from strongroom._config import RotationConfig
+from strongroom._config import AgentsConfig, RotationConfig, RuleConfig
+from strongroom.agents.rules import Refusal, RequestHead
+from strongroom.agents.session import AgentSession
 from strongroom.events import Event, EventKind, audit
 from strongroom.rotate.service import GuardedServiceRotator, ServiceLedger
 from strongroom.rotate.transaction import Transaction
@@ -98,6 +100,15 @@ def rotate_in_service(manager: SecretsManager, fault: StoreError | None = None) 
         Transaction(
             ServiceLedger(parts_of(manager).chain, rotation, rotator), rotator, read=manager.get_secret
         ).rotate()
+
+
+def use(manager: SecretsManager, path: str = "/v1") -> None:
+    """Let a worker use the secret in a request."""
+    rule = RuleConfig("api", "app", "key", "API_KEY", ("api.example.com",), paths=("/v1",))
+    session = AgentSession(manager, AgentsConfig({"api": rule}))
+    key = ("Authorization", session.placeholder("api"))
+    with suppress(Refusal):
+        session.begin(RequestHead("GET", "https", "api.example.com", 443, path, "", (key,))).end(200)
 
 
 class Parts(NamedTuple):
@@ -220,6 +231,9 @@ ROWS = {
             "delete-source": "delete_source",
         }.items()
     },
+    "a use": Row(EventKind.USE, lambda its: use(its.manager), "seconds", outcome="200", store=""),
+    "before a use": Row(EventKind.USE, lambda its: use(its.manager), "", outcome="started", store=""),
+    "a refused use": Row(EventKind.USE, lambda its: use(its.manager, "/"), "", outcome="refused", store=""),
     "before a migration": Row(
         EventKind.MIGRATION, lambda its: migrate_and("verify", its.folder), "", "apply", "started", "to"
     ),
@@ -229,7 +243,7 @@ ROWS = {
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 def test_an_event_has_the_fields_of_its_kind(row: Row, tmp_path: Path) -> None:
     """And no other: None means that the field has no meaning there."""
-    remote, seen = RemoteStore({"app": {"key": "v"}}), list[Event]()
+    remote, seen = RemoteStore({"app": {"key": "s3cret-4711"}}), list[Event]()
     with SecretsManager(chain=[MemoryStore(), remote], cache_ttl=300) as manager:
         end = audit(seen.append)
         try:

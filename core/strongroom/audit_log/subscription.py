@@ -1,8 +1,8 @@
 """The audit log of this process: writes a record for each event, and fails the call whose record cannot be written.
 
-A read is recorded before its value is returned, and a change before it is sent. What can no longer be prevented, the
-result of a change and the step of a rotation, is recorded afterwards; if that fails, there is a warning, and later a
-record of the gap.
+A read is recorded before its value is returned, and a change, or the request of a worker with a value, before it is
+sent. What can no longer be prevented, such as the result of a change, is recorded afterwards; if that fails, there is a
+warning, and later a record of the gap.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def _entry(event: Event) -> dict[str, object] | None:
     if event.kind in _UNRECORDED:
         return None
     about, outcome = "read", event.kind.value
-    if event.kind in _CHANGES:
+    if event.kind in _CHANGES or event.kind is EventKind.USE:
         about, outcome = event.kind.value, event.outcome
         if event.kind is EventKind.WRITE and outcome != "started":
             outcome = _FAILED.get(event.error, "failed") if event.error else "written"
@@ -156,12 +156,16 @@ def _entry(event: Event) -> dict[str, object] | None:
         "seconds": None if event.seconds is None else round(event.seconds, 6),
         "error": event.error,
     }
+    if (use := event.use) is not None:
+        request = {"request_host": use.host, "method": use.method, "request_path": use.path, "status": use.status or ""}
+        optional |= {"rule": use.rule, **request}
     return {**fields, **{name: value for name, value in optional.items() if value not in {None, ""}}}
 
 
 def _is_over(event: Event) -> bool:
     """Return True for the result of something that cannot be prevented any more."""
-    return event.kind is EventKind.ROTATION or (event.kind is EventKind.WRITE and event.outcome != "started")
+    begins = event.kind in {EventKind.WRITE, EventKind.USE}
+    return event.kind is EventKind.ROTATION or (begins and event.outcome != "started")
 
 
 def _user() -> str:
