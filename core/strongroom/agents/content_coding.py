@@ -84,7 +84,7 @@ class _Brotli:
             decoded: bytes = self._decoder.process(content, output_buffer_limit=LARGEST_STEP)
         except self._error:
             raise _malformed() from None
-        if not self._decoder.can_accept_more_data() and not self._decoder.is_finished():
+        if len(decoded) >= LARGEST_STEP:  # the decoder ends soon after its limit
             raise _too_large()
         return decoded
 
@@ -109,7 +109,7 @@ def _decoders() -> dict[str, Callable[[], Decoder]]:
         "gzip": lambda: _Frames(lambda: zlib.decompressobj(wbits=31), zlib.error, 1 << 13),
     }
     brotli, zstandard = _imported("brotli"), _imported("zstandard")
-    if hasattr(getattr(brotli, "Decompressor", None), "can_accept_more_data"):  # older ones have no bound
+    if hasattr(getattr(brotli, "Decompressor", None), "can_accept_more_data"):  # from 1.2: others have no limit
         decoders["br"] = lambda: _Brotli(brotli)
     if zstandard is not None:
         start = zstandard.ZstdDecompressor(max_window_size=_LARGEST_WINDOW).decompressobj

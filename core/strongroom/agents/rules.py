@@ -113,9 +113,10 @@ def normalize_host(host: str) -> str:
     Raises:
         Refusal: it is neither a name nor a canonical address.
     """
-    text = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
+    brackets = host.startswith("[") and host.endswith("]")
+    text = host[1:-1] if brackets else host
     try:
-        if ":" in text:
+        if ":" in text or brackets:
             return ipaddress.IPv6Address(text).compressed if "%" not in text else _refuse_host()
         if not text.isascii():  # some programs decode Punycode. A name that two versions of IDNA encode differently...
             encoded = text.encode("idna")

@@ -19,8 +19,8 @@ from strongroom.agents.rules import Refusal, RequestHead
 Values = Mapping[str, tuple[RuleConfig, str]]
 """The rule and the value of each placeholder in a request."""
 
-SIGNED = "a signature"
-"""The place of the placeholder of a rule that signs."""
+SIGNED = "a signature of Version 4 in the header authorization"
+"""The place of the placeholder of a rule that signs. A presigned address and SigV4a have it elsewhere."""
 
 _BASIC = re.compile(r"(basic +)([A-Za-z0-9+/=]+) *", re.IGNORECASE)
 _SIGNED = re.compile(r"AWS4-HMAC-SHA256 .*", re.IGNORECASE)
@@ -56,7 +56,7 @@ def _places(head: RequestHead, placeholder: str) -> Iterator[str]:
             signed = name.lower() == "authorization" and _SIGNED.fullmatch(value)
             yield SIGNED if signed else f"header:{name.lower()}"
     if placeholder in head.query:
-        yield "a presigned address" if "X-Amz-Credential=" in head.query else "query"
+        yield "query"
     if placeholder in head.path:
         yield "the path"
 

@@ -1,0 +1,469 @@
+"""A session: the requests of a worker from the head to the status of the answer, and what is recorded of them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from base64 import b64decode, b64encode
+from collections.abc import Iterator
+
+import pytest
+
+from strongroom import AuditError, ConfigurationError, InvalidDataError, PermissionDeniedError, SecretsManager
+from strongroom._config import AgentsConfig, RuleConfig
+from strongroom.agents.content_coding import LARGEST_STEP
+from strongroom.agents.rules import Refusal, RequestHead
+from strongroom.agents.session import AgentSession, Exchange, body_too_large
+from strongroom.errors import StoreUnavailableError
+from strongroom.events import Event, audit
+from support.stores import RemoteStore
+
+VALUE = "sk-s3cret-4711-abcdefghij/+k"
+AWS = {"access_key": "AKIAREALREALREALREAL", "secret_key": "real/secret+key0123456789", "security_token": "tok" * 20}
+HOST = "api.example.com"
+
+
+@pytest.fixture
+def store() -> RemoteStore:
+    return RemoteStore({"api-keys/openai": {"key": VALUE, "short": "1234567"}, "aws": AWS, "other": {"key": "o" * 30}})
+
+
+@pytest.fixture
+def secrets(store: RemoteStore) -> Iterator[SecretsManager]:
+    with SecretsManager(chain=[store], cache_ttl=0) as manager:
+        yield manager
+
+
+@pytest.fixture
+def events() -> Iterator[list[Event]]:
+    """The events of uses, as an audit log gets them."""
+    seen: list[Event] = []
+    end = audit(lambda event: seen.append(event) if event.use else None)
+    yield seen
+    end()
+
+
+def rule(name: str = "openai", *, secret: str = "api-keys/openai#key", **options: object) -> RuleConfig:
+    path, _, key = secret.partition("#")
+    made = RuleConfig(name, path, key, f"{name.upper()}_KEY", (HOST,))
+    return made._replace(**{key: tuple(value) if isinstance(value, list) else value for key, value in options.items()})
+
+
+def session(secrets: SecretsManager, *rules: RuleConfig) -> AgentSession:
+    return AgentSession(secrets, AgentsConfig({each.name: each for each in rules or (rule(),)}))
+
+
+def head(
+    *headers: tuple[str, str], method: str = "POST", host: str = HOST, path: str = "/v1/chat", query: str = ""
+) -> RequestHead:
+    return RequestHead(method, "https", host, 443, path, query, headers)
+
+
+def bearer(its: AgentSession, name: str = "openai", **options: str) -> RequestHead:
+    return head(("Host", HOST), ("Authorization", f"Bearer {its.placeholder(name)}"), **options)
+
+
+def answer(exchange: Exchange, *parts: bytes, encoding: str = "") -> bytes:
+    exchange.answer(200, (("Content-Encoding", encoding),) if encoding else ())
+    return b"".join((*map(exchange.feed, parts), exchange.finish()))
+
+
+# --- placeholders -----------------------------------------------------------------------------------------------------
+
+
+def test_a_worker_has_a_placeholder_of_the_form_and_length_of_the_value(secrets):
+    first, second = session(secrets), session(secrets)
+    (placeholder,) = first.environment.values()
+    assert list(first.environment) == ["OPENAI_KEY"]
+    assert placeholder.startswith("sk-")
+    assert len(placeholder) == len(VALUE)
+    assert placeholder == first.placeholder("openai") != second.placeholder("openai")
+    assert VALUE[3:] not in placeholder
+
+
+@pytest.mark.parametrize(
+    ("rules", "error", "reason"),
+    [
+        ({}, ConfigurationError, "no rule for agents"),
+        ({"a": rule(secret="api-keys/openai#short")}, InvalidDataError, "at least 8 characters"),
+        ({"a": rule(secret="aws", sign="aws4")._replace(path="other")}, InvalidDataError, "access_key"),
+    ],
+)
+def test_a_session_without_usable_rules_does_not_begin(secrets, rules, error, reason):
+    with pytest.raises(error, match=reason):
+        AgentSession(secrets, AgentsConfig(rules))
+
+
+def test_rules_of_a_file_that_is_not_trusted_are_refused(secrets, monkeypatch):
+    object.__setattr__(secrets.config, "untrusted", ("./strongroom.toml",))
+    with pytest.raises(ConfigurationError, match=r"not trusted: its rules decide where secrets are sent"):
+        session(secrets)
+
+
+# --- requests ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_request_carries_the_value_and_the_answer_the_placeholder(secrets):
+    its = session(secrets)
+    asked = bearer(its)
+    exchange = its.begin(asked)
+    assert exchange.head.header("authorization") == f"Bearer {VALUE}"
+    assert asked.header("authorization") == f"Bearer {its.placeholder('openai')}"
+    assert not exchange.needs_body
+    held = its.placeholder("openai")
+    sent = (
+        ("Location", f"/?key={VALUE.replace('/', '%2F').replace('+', '%2B')}"),
+        ("Set-Cookie", VALUE),
+        ("X-" + VALUE, "é"),
+    )
+    assert exchange.answer(200, sent) == (("Location", f"/?key={held}"), ("Set-Cookie", held), ("X-" + held, "é"))
+    assert exchange.feed(f"data: {VALUE[:9]}".encode()) == b"data: "
+    assert exchange.feed(f"{VALUE[9:]} s".encode()) == f"{held} ".encode()
+    assert exchange.finish() == b"s"
+    assert exchange.message(VALUE.encode()) == held.encode()
+
+
+def test_a_value_goes_into_basic_authentication_and_the_query(secrets):
+    its = session(secrets, rule(where=["header", "query"]))
+    held = its.placeholder("openai")
+    basic = b64encode(f"user:{held}".encode()).decode()
+    sent = its.begin(head(("Authorization", f"Basic {basic}"), query=f"key={held}")).head
+    assert b64decode(sent.header("authorization").split()[1]) == f"user:{VALUE}".encode()
+    assert sent.query == "key=sk-s3cret-4711-abcdefghij%2F%2Bk"
+
+
+def test_a_value_goes_into_a_field_of_the_body(secrets, events):
+    its = session(secrets, rule(where=["body:token"]), rule("other", secret="other#key", where=["body:token"]))
+    for kind, body, sent in [
+        ("application/json", '{"token": "%s"}', f'{{"token": "{VALUE}"}}'),
+        ("application/x-www-form-urlencoded", "token=%s", "token=sk-s3cret-4711-abcdefghij%2F%2Bk"),
+    ]:
+        content = (body % its.placeholder("openai")).encode()
+        exchange = its.begin(head(("Content-Type", kind), ("Content-Length", str(len(content)))))
+        assert exchange.needs_body
+        assert events == []
+        assert exchange.replace_body(content) == sent.encode()
+        assert exchange.head.header("content-length") == str(len(sent))
+        exchange.end(200)
+        assert [event.outcome for event in events] == ["started", "200"]
+        events.clear()
+    assert its.begin(head(("Content-Type", "application/json"))).replace_body(b"{}") == b"{}"
+    assert not its.begin(head(("Content-Type", "text/plain"))).needs_body
+    assert body_too_large().status == 413
+
+
+def test_a_body_passes_where_no_rule_for_it_allows_the_request(secrets):
+    """So that a large upload to another path of the host is not held."""
+    its = session(secrets, rule(where=["body:token"], paths=["/oauth/*"]), rule("other", secret="other#key"))
+    assert not its.begin(head(("Content-Type", "application/json"))).needs_body
+    assert its.begin(head(("Content-Type", "application/json"), path="/oauth/token")).needs_body
+
+
+def test_a_refused_body_is_recorded(secrets, events):
+    its = session(secrets, rule(where=["body:token"]))
+    exchange = its.begin(head(("Content-Type", "application/json")))
+    with pytest.raises(Refusal, match="field token"):
+        exchange.replace_body(f'{{"other": "{its.placeholder("openai")}"}}'.encode())
+    exchange.end(0)
+    assert [(event.outcome, event.use.rule) for event in events] == [("refused", "openai")]
+
+
+def test_parts_and_other_encodings_are_not_asked_for(secrets):
+    its = session(secrets)
+    sent = its.begin(
+        head(("Range", "bytes=0-5"), ("If-Range", "x"), ("Accept-Encoding", "deflate, gzip;q=0.5, *"))
+    ).head
+    assert sent.headers == (("accept-encoding", "gzip;q=0.5"),)
+    assert its.begin(head(("Accept-Encoding", "deflate"))).head.header("accept-encoding") == "identity"
+    assert its.begin(head()).head.headers == ()
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        (
+            {"host": "other.example.com"},
+            r"The placeholder of the rule openai is for api.example.com, not for other.example.com",
+        ),
+        ({"path": "/v2"}, r"allows the paths /v1/\*"),
+        ({"method": "GET"}, "allows POST, not GET"),
+    ],
+)
+def test_a_placeholder_works_where_its_rule_allows_it(secrets, events, asked, reason):
+    others = rule("other", secret="other#key", hosts=[HOST, "other.example.com"])
+    its = session(secrets, rule(paths=["/v1/*"], methods=["POST"]), others)
+    held = head(("Authorization", its.placeholder("openai")), **asked)
+    with pytest.raises(Refusal, match=reason) as refused:
+        its.begin(held)
+    assert refused.value.status == 403
+    ((kind, _, path, *_, use),) = events
+    assert (kind, path) == ("use", "api-keys/openai")
+    assert use == ("openai", held.host, held.method, held.path, 403)
+    its.begin(head(("X-Key", its.placeholder("other")), **asked))
+
+
+def test_without_a_placeholder_a_rule_of_the_host_allows_the_request(secrets, events):
+    its = session(secrets, rule(paths=["/v1/*"]), rule("other", secret="other#key", paths=["/v2/*"]))
+    for path in ("/v1/x", "/v2/x"):
+        assert its.begin(head(path=path)).head == head(path=path)
+    assert events == []
+    for asked in (
+        head(path="/v3"),
+        head(host="unnamed.example.com"),
+        head(("Host", "evil.com")),
+        head(path="/v1/%2e%2e"),
+    ):
+        with pytest.raises(Refusal):
+            its.begin(asked)
+    assert [event.outcome for event in events] == ["refused"] * 4
+
+
+def test_a_session_covers_the_hosts_of_its_rules(secrets):
+    its = session(secrets, rule(), rule("other", secret="other#key", hosts=["*.example.org:8443"]))
+    assert its.covers(HOST, 443)
+    assert its.covers("a.example.org", 8443)
+    assert not its.covers("a.example.org", 443)
+
+
+# --- the chain --------------------------------------------------------------------------------------------------------
+
+
+def test_a_rotated_value_is_used_and_the_old_one_is_still_redacted(secrets, store):
+    its = session(secrets)
+    store.write("api-keys/openai", {"key": "sk-rotated-0815"})
+    exchange = its.begin(bearer(its))
+    assert exchange.head.header("authorization") == "Bearer sk-rotated-0815"
+    held = its.placeholder("openai").encode()
+    assert answer(exchange, f"{VALUE} sk-rotated-0815".encode()) == held + b" " + held
+
+
+def test_an_answer_has_no_value_of_another_rule(secrets):
+    its = session(secrets, rule(), rule("other", secret="other#key", hosts=["other.example.com"]))
+    assert answer(its.begin(head()), b"o" * 30) == its.placeholder("other").encode()
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (PermissionDeniedError("api-keys/openai", reason="HTTP 403"), "Permission denied"),
+        (StoreUnavailableError("api-keys/openai", reason="no route"), "no route"),
+    ],
+)
+def test_the_worker_reads_why_the_chain_has_no_value(secrets, store, fault, reason):
+    its = session(secrets)
+    store.fault = fault
+    with pytest.raises(Refusal, match=reason) as refused:
+        its.begin(bearer(its))
+    assert refused.value.status == 502
+    assert "api-keys/openai" in refused.value.reason
+    assert its.begin(head()).head == head()
+
+
+def test_a_value_that_became_too_short_is_refused(secrets, store):
+    its = session(secrets)
+    store.write("api-keys/openai", {"key": "1234567"})
+    with pytest.raises(Refusal, match="at least 8 characters") as refused:
+        its.begin(bearer(its))
+    assert refused.value.status == 502
+
+
+# --- answers ----------------------------------------------------------------------------------------------------------
+
+
+def compressed(encoding: str, content: bytes) -> bytes:
+    if encoding in {"gzip", "x-gzip"}:
+        return gzip.compress(content[:10]) + gzip.compress(content[10:])
+    module = pytest.importorskip("brotli" if encoding == "br" else "zstandard")
+    return module.compress(content, quality=1) if encoding == "br" else module.ZstdCompressor().compress(content)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "br", "zstd"])
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+def test_a_compressed_answer_is_decoded(secrets, encoding, size):
+    its = session(secrets)
+    content = compressed(encoding, b"before " * 100 + VALUE.encode() + b" after")
+    parts = [content[start : start + size] for start in range(0, len(content), size)]
+    expected = b"before " * 100 + its.placeholder("openai").encode() + b" after"
+    assert answer(its.begin(bearer(its)), *parts, encoding=encoding.upper()) == expected
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "zstd"])
+def test_a_compressed_answer_that_is_malformed_or_incomplete_is_refused(secrets, encoding):
+    its = session(secrets)
+    content = compressed(encoding, b"x" * 100)
+    for broken in (content[:-3], b"not compressed"):
+        with pytest.raises(Refusal, match="malformed or incomplete") as refused:
+            answer(its.begin(bearer(its)), broken, encoding=encoding)
+        assert refused.value.status == 502
+    assert answer(its.begin(bearer(its)), encoding=encoding) == b""
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "zstd"])
+def test_a_bomb_ends_the_answer(secrets, encoding):
+    its = session(secrets)
+    bomb = compressed(encoding, b"\0" * (LARGEST_STEP * 2))
+    with pytest.raises(Refusal, match="decompresses to more than 16 MiB"):
+        answer(its.begin(bearer(its)), bomb, encoding=encoding)
+
+
+@pytest.mark.parametrize("encoding", ["deflate", "gzip, gzip", "gzip, br", "aws-chunked", "x-unknown"])
+def test_an_encoding_that_cannot_be_decoded_is_refused(secrets, encoding):
+    its = session(secrets)
+    with pytest.raises(Refusal, match="encoded as") as refused:
+        its.begin(head()).answer(200, (("Content-Encoding", encoding),))
+    assert refused.value.status == 502
+
+
+def test_an_answer_loses_the_headers_that_describe_its_body(secrets):
+    its = session(secrets)
+    described = [
+        "Content-Length",
+        "Content-Encoding",
+        "Content-MD5",
+        "Digest",
+        "Repr-Digest",
+        "x-amz-checksum-crc32",
+        "Accept-Ranges",
+    ]
+    headers = (*((name, "gzip" if name == "Content-Encoding" else "1") for name in described), ("ETag", "x"))
+    assert its.begin(head()).answer(200, headers) == (("ETag", "x"),)
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "has_body"), [("HEAD", 200, True), ("GET", 204, True), ("GET", 304, True), ("GET", 101, False)]
+)
+def test_an_answer_without_a_body_keeps_them(secrets, method, status, has_body):
+    its = session(secrets)
+    exchange = its.begin(head(method=method))
+    headers = (("Content-Length", "10"), ("Content-Encoding", "x-unknown"))
+    assert exchange.answer(status, headers, has_body=has_body) == headers
+    assert exchange.finish() == b""
+
+
+# --- AWS --------------------------------------------------------------------------------------------------------------
+
+
+def aws(its: AgentSession, **options: str) -> RequestHead:
+    authorization = (
+        f"AWS4-HMAC-SHA256 Credential={its.placeholder('aws')}/20261129/eu-west-1/s3/aws4_request, "
+        f"SignedHeaders=host;x-amz-date, Signature={'0' * 64}"
+    )
+    return head(("Authorization", authorization), ("X-Amz-Date", "20261129T120000Z"), **options)
+
+
+@pytest.fixture
+def signing(secrets: SecretsManager) -> AgentSession:
+    return session(secrets, rule("aws", secret="aws", sign="aws4"))
+
+
+def test_a_request_to_aws_is_signed_with_the_real_keys(signing, events):
+    environment = signing.environment
+    assert set(environment) == {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+    assert environment["AWS_ACCESS_KEY_ID"].startswith("AKIA")
+    exchange = signing.begin(aws(signing))
+    assert exchange.needs_body
+    assert exchange.replace_body(b"content") == b"content"
+    assert f"Credential={AWS['access_key']}/20261129/" in exchange.head.header("authorization")
+    assert exchange.head.header("x-amz-security-token") == AWS["security_token"]
+    exchange.end(200)
+    assert [(event.outcome, event.path, event.key) for event in events] == [("started", "aws", ""), ("200", "aws", "")]
+    redacted = answer(exchange, " ".join(AWS.values()).encode()).decode().split()
+    assert redacted[:2] == list(environment.values())
+    assert AWS["security_token"] not in redacted
+
+
+def test_a_hash_of_the_body_makes_the_body_pass(signing):
+    asked = aws(signing).with_header("x-amz-content-sha256", "UNSIGNED-PAYLOAD")
+    exchange = signing.begin(asked)
+    assert not exchange.needs_body
+    assert AWS["access_key"] in exchange.head.header("authorization")
+
+
+def test_other_signatures_of_aws_are_refused(signing):
+    held = signing.placeholder("aws")
+    for asked in (
+        head(query=f"X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={held}%2F20261129"),
+        head(("Authorization", f"AWS4-ECDSA-P256-SHA256 Credential={held}/20261129/s3/aws4_request")),
+        head(("Authorization", f"Bearer {held}")),
+    ):
+        with pytest.raises(Refusal, match="allowed in a signature of Version 4"):
+            signing.begin(asked)
+
+
+# --- records ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_use_is_recorded_before_the_value_leaves_and_once_after_the_answer(secrets, events):
+    its = session(secrets)
+    exchange = its.begin(bearer(its, query="a=1"))
+    ((_, store, path, *_, outcome, _, key, use),) = events
+    assert (store, path, key, outcome) == ("", "api-keys/openai", "key", "started")
+    assert use == ("openai", HOST, "POST", "/v1/chat", 0)
+    exchange.end(429)
+    exchange.end(200)
+    assert [(event.outcome, event.use.status) for event in events[1:]] == [("429", 429)]
+    assert events[1].seconds >= 0
+    its.begin(bearer(its)).end(0)
+    assert events[-1].outcome == "failed"
+    assert VALUE not in repr(events)
+
+
+def test_no_value_leaves_without_a_record(secrets):
+    its = session(secrets)
+
+    def fail(event: Event) -> None:
+        if event.use is not None:
+            raise AuditError("the log is full")
+
+    end = audit(fail)
+    try:
+        with pytest.raises(AuditError):
+            its.begin(bearer(its))
+    finally:
+        end()
+
+
+def test_the_audit_log_has_the_request_and_no_value(store, tmp_path):
+    file = tmp_path / "log.jsonl"
+    with SecretsManager(chain=[store], audit=file) as manager:
+        its = session(manager)
+        its.begin(bearer(its, query="q=1")).end(200)
+        with pytest.raises(Refusal):
+            its.begin(bearer(its).without("host")._replace(host="other.example.com"))
+    text = file.read_text()
+    uses = [record for line in text.splitlines() if (record := json.loads(line))["event"] == "use"]
+    fields = ("outcome", "rule", "path", "key", "method", "request_host", "request_path", "status")
+    common = ("openai", "api-keys/openai", "key", "POST")
+    assert [tuple(record.get(field) for field in fields) for record in uses] == [
+        ("started", *common, HOST, "/v1/chat", None),
+        ("200", *common, HOST, "/v1/chat", 200),
+        ("refused", *common, "other.example.com", "/v1/chat", 403),
+    ]
+    assert VALUE not in text
+    assert its.placeholder("openai") not in text
+
+
+def test_a_full_audit_log_stops_uses_and_not_answers(store, tmp_path, caplog):
+    file = tmp_path / "log.jsonl"
+    with SecretsManager(chain=[store], audit=file) as manager:
+        its = session(manager)
+        exchange = its.begin(bearer(its))
+        file.unlink()
+        file.mkdir()
+        exchange.end(200)
+        assert "cannot be written" in caplog.text
+        with pytest.raises(AuditError):
+            its.begin(bearer(its))
+
+
+def test_metrics_count_uses(secrets):
+    prometheus = pytest.importorskip("strongroom.integrations.metrics.prometheus")
+    collector = prometheus.StrongroomCollector()
+    its = session(secrets)
+    its.begin(bearer(its)).end(200)
+    with pytest.raises(Refusal):
+        its.begin(head(host="other.example.com"))
+    collector.close()
+    (counted,) = (metric for metric in collector.collect() if metric.name == "strongroom_events")
+    uses = [sample.labels["outcome"] for sample in counted.samples if sample.labels["kind"] == "use"]
+    assert sorted(uses) == ["200", "refused"]
