@@ -1,0 +1,87 @@
+"""The table `[agents]`: rules and commands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from strongroom import ConfigurationError
+from strongroom._config import AgentsConfig, CommandConfig, RuleConfig, discovery
+
+RULE = {"secret": "api-keys/openai#key", "variable": "OPENAI_API_KEY", "hosts": ["api.openai.com"]}
+
+
+def load(**agents: Any) -> AgentsConfig:
+    return discovery.load(document={"chain": ["memory"], "agents": agents}).agents
+
+
+def test_without_the_table_there_is_no_rule():
+    assert discovery.load(document={"chain": ["memory"]}).agents == AgentsConfig()
+
+
+def test_a_rule_has_a_secret_a_variable_and_hosts():
+    (rule,) = load(rules={"openai": RULE}).rules.values()
+    assert rule == RuleConfig("openai", "api-keys/openai", "key", "OPENAI_API_KEY", ("api.openai.com",))
+    assert rule.where == ("header",)
+    assert rule.variables == ("OPENAI_API_KEY",)
+
+
+def test_a_rule_may_narrow_its_requests():
+    narrow = {"methods": ["POST"], "paths": ["/v1/*"], "where": ["header:x-key", "query", "body:api_key"]}
+    (rule,) = load(rules={"openai": {**RULE, **narrow}}).rules.values()
+    assert {key: list(getattr(rule, key)) for key in narrow} == narrow
+
+
+def test_a_rule_that_signs_needs_a_whole_secret():
+    (rule,) = load(rules={"aws": {"secret": "aws/app", "hosts": ["*.amazonaws.com"], "sign": "aws4"}}).rules.values()
+    assert (rule.path, rule.key) == ("aws/app", "")
+    assert rule.variables == ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+
+
+def test_a_command_has_its_arguments_and_secrets():
+    row = {"command": ["gh", "pr", "list"], "description": "Lists", "secrets": {"GH_TOKEN": "github#token"}}
+    assert load(commands={"prs": row}).commands == {
+        "prs": CommandConfig("prs", ("gh", "pr", "list"), "Lists", {"GH_TOKEN": ("github", "token")})
+    }
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"secret": None}, "secret.* is missing"),
+        ({"secret": "api-keys/openai"}, 'must be "PATH#KEY"'),
+        ({"hosts": None}, "hosts.* is missing"),
+        ({"hosts": []}, "host names in lower case"),
+        ({"hosts": ["API.openai.com"]}, "host names in lower case"),
+        ({"hosts": ["https://api.openai.com"]}, "host names in lower case"),
+        ({"hosts": ["*"]}, "host names in lower case"),
+        ({"hosts": ["a.*.com"]}, "host names in lower case"),
+        ({"hosts": ["api.openai.com/v1"]}, "host names in lower case"),
+        ({"variable": None}, "variable.* is missing"),
+        ({"variable": "A-B"}, "the name of a variable"),
+        ({"methods": ["post"]}, "methods in upper case"),
+        ({"paths": ["v1/*"]}, "paths that begin with /"),
+        ({"where": ["cookie"]}, "header, header:NAME, query or body:FIELD"),
+        ({"where": []}, "header, header:NAME, query or body:FIELD"),
+        ({"sign": "aws3"}, "aws4"),
+        ({"sign": "aws4"}, "without a key"),
+        ({"sign": "aws4", "secret": "aws"}, "variable.* must not stand beside `sign`"),
+        ({"unknown": 1}, "unknown"),
+    ],
+)
+def test_a_malformed_rule_is_an_error(changed, reason):
+    row = {key: value for key, value in {**RULE, **changed}.items() if value is not None}
+    with pytest.raises(ConfigurationError, match=reason):
+        load(rules={"openai": row})
+
+
+def test_two_rules_must_not_set_one_variable():
+    with pytest.raises(ConfigurationError, match="one and two both set the variable OPENAI_API_KEY"):
+        load(rules={"one": RULE, "two": RULE})
+
+
+@pytest.mark.parametrize("changed", [{"command": []}, {"command": 1}, {"secrets": {"A": "path"}}, {"shell": True}])
+def test_a_malformed_command_is_an_error(changed):
+    with pytest.raises(ConfigurationError):
+        load(commands={"prs": {"command": ["gh"], **changed}})
