@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-PACKAGES = ("strongroom", "strongroom.commands", "strongroom.migrate", "strongroom.testing")
+PACKAGES = ("strongroom", "strongroom.agents", "strongroom.commands", "strongroom.migrate", "strongroom.testing")
 each_package = pytest.mark.parametrize("name", PACKAGES)
 
 

@@ -1,0 +1,283 @@
+"""Transports for httpx and httpx2, whose interfaces are the same."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from strongroom.agents.clients import steps
+from strongroom.agents.rules import Refusal, RequestHead
+from strongroom.agents.session import MAX_BODY, AgentSession, Exchange, body_too_large
+
+if TYPE_CHECKING:
+    import httpx
+    import httpx2
+
+
+def httpx_transport(session: AgentSession, inner: httpx.BaseTransport | None = None) -> httpx.BaseTransport:
+    """Return a transport for `httpx.Client(transport=...)`.
+
+    Args:
+        session: the session of the placeholders.
+        inner: the transport that sends the requests; by default `httpx.HTTPTransport()`. Proxies, certificates and
+            HTTP/2 are its arguments: a client with a transport ignores its own.
+    """
+    import httpx
+
+    transport = _types(httpx).transport(httpx, session, inner or httpx.HTTPTransport())
+    return cast("httpx.BaseTransport", transport)
+
+
+def async_httpx_transport(
+    session: AgentSession, inner: httpx.AsyncBaseTransport | None = None
+) -> httpx.AsyncBaseTransport:
+    """Return a transport for `httpx.AsyncClient(transport=...)`; see `httpx_transport`."""
+    import httpx
+
+    transport = _types(httpx).async_transport(httpx, session, inner or httpx.AsyncHTTPTransport())
+    return cast("httpx.AsyncBaseTransport", transport)
+
+
+def httpx2_transport(session: AgentSession, inner: httpx2.BaseTransport | None = None) -> httpx2.BaseTransport:
+    """Return a transport for `httpx2.Client(transport=...)`; see `httpx_transport`."""
+    import httpx2
+
+    transport = _types(httpx2).transport(httpx2, session, inner or httpx2.HTTPTransport())
+    return cast("httpx2.BaseTransport", transport)
+
+
+def async_httpx2_transport(
+    session: AgentSession, inner: httpx2.AsyncBaseTransport | None = None
+) -> httpx2.AsyncBaseTransport:
+    """Return a transport for `httpx2.AsyncClient(transport=...)`; see `httpx_transport`."""
+    import httpx2
+
+    transport = _types(httpx2).async_transport(httpx2, session, inner or httpx2.AsyncHTTPTransport())
+    return cast("httpx2.AsyncBaseTransport", transport)
+
+
+class _Parts:
+    """What the two kinds of transport share. `library` is httpx or httpx2."""
+
+    def __init__(self, library: Any, session: AgentSession, inner: Any) -> None:
+        self._library = library
+        self._session = session
+        self._inner = inner
+
+    def _covered_head(self, request: Any) -> RequestHead | None:
+        return steps.covered_head(self._session, request.method, str(request.url), _decoded(request))
+
+    def _copy(self, exchange: Exchange, request: Any, body: bytes | None) -> Any:
+        head = exchange.head
+        return self._library.Request(
+            method=head.method,
+            url=request.url.copy_with(raw_path=steps.target(head).encode("ascii")),
+            headers=[(name.encode("latin-1"), value.encode("latin-1")) for name, value in head.headers],
+            stream=request.stream if body is None else self._library.ByteStream(body),
+            extensions=request.extensions,
+        )
+
+    def _response(self, exchange: Exchange, request: Any, answer: Any, stream_type: Any) -> Any:
+        with_body = steps.has_body(request.method, answer.status_code)
+        headers = exchange.answer(answer.status_code, _decoded(answer), has_body=with_body)
+        extensions = {name: value for name, value in answer.extensions.items() if name != "reason_phrase"}
+        return self._library.Response(
+            answer.status_code,
+            headers=[(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers],
+            stream=stream_type(self._library, exchange, answer),
+            extensions=extensions,
+        )
+
+    def _refused(self, refusal: Refusal) -> Any:
+        return self._library.Response(
+            refusal.status, headers=list(steps.REFUSAL_HEADERS), content=f"{refusal.reason}\n".encode()
+        )
+
+
+class _Transport(_Parts):
+    def handle_request(self, request: Any) -> Any:
+        try:
+            if (head := self._covered_head(request)) is None:
+                return self._inner.handle_request(request)
+            exchange = steps.begin(self._session, head)
+        except Refusal as refusal:
+            return self._refused(refusal)
+        answer: Any = None
+        result: Any = None
+        failure: Exception | None = None
+        try:
+            body = steps.replace_body(exchange, _read(request.stream)) if exchange.needs_body else None
+            answer = self._inner.handle_request(self._copy(exchange, request, body))
+            result = self._response(exchange, request, answer, _types(self._library).stream)
+        except Refusal as refusal:
+            failure = refusal
+        except Exception as error:  # noqa: BLE001  # its frames and its request hold values
+            failure = _failure(self._library, exchange, error)
+        finally:
+            if result is None:
+                _end(exchange, answer)
+        if failure is None:
+            return result
+        if isinstance(failure, Refusal):
+            return self._refused(failure)
+        raise failure
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+class _Stream:
+    """The redacted body of an answer."""
+
+    def __init__(self, library: Any, exchange: Exchange, answer: Any) -> None:
+        self._library = library
+        self._exchange = exchange
+        self._answer = answer
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            for part in self._answer.stream:
+                if content := self._exchange.feed(part):
+                    yield content
+            if content := self._exchange.finish():
+                yield content
+        except Exception as error:  # noqa: BLE001  # as above
+            failure = _failure(self._library, self._exchange, error)
+        else:
+            return
+        raise failure
+
+    def close(self) -> None:
+        _end(self._exchange, self._answer)
+
+
+def _end(exchange: Exchange, answer: Any) -> None:
+    try:
+        if answer is not None:
+            answer.close()
+    finally:
+        exchange.end(0 if answer is None else answer.status_code)
+
+
+def _read(stream: Any) -> bytes:
+    content = bytearray()
+    for part in stream:
+        content += part
+        if len(content) > MAX_BODY:
+            raise body_too_large()
+    return bytes(content)
+
+
+class _AsyncTransport(_Parts):
+    async def handle_async_request(self, request: Any) -> Any:
+        from anyio.to_thread import run_sync  # httpx and httpx2 depend on it
+
+        try:
+            if (head := self._covered_head(request)) is None:
+                return await self._inner.handle_async_request(request)
+            exchange = await run_sync(steps.begin, self._session, head)
+        except Refusal as refusal:
+            return self._refused(refusal)
+        answer: Any = None
+        result: Any = None
+        failure: Exception | None = None
+        try:
+            body = steps.replace_body(exchange, await _aread(request.stream)) if exchange.needs_body else None
+            answer = await self._inner.handle_async_request(self._copy(exchange, request, body))
+            result = self._response(exchange, request, answer, _types(self._library).async_stream)
+        except Refusal as refusal:
+            failure = refusal
+        except Exception as error:  # noqa: BLE001  # as above
+            failure = _failure(self._library, exchange, error)
+        finally:
+            if result is None:
+                await _aend(exchange, answer)
+        if failure is None:
+            return result
+        if isinstance(failure, Refusal):
+            return self._refused(failure)
+        raise failure
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+class _AsyncStream:
+    """The redacted body of an answer."""
+
+    def __init__(self, library: Any, exchange: Exchange, answer: Any) -> None:
+        self._library = library
+        self._exchange = exchange
+        self._answer = answer
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for part in self._answer.stream:
+                if content := self._exchange.feed(part):
+                    yield content
+            if content := self._exchange.finish():
+                yield content
+        except Exception as error:  # noqa: BLE001  # as above
+            failure = _failure(self._library, self._exchange, error)
+        else:
+            return
+        raise failure
+
+    async def aclose(self) -> None:
+        await _aend(self._exchange, self._answer)
+
+
+async def _aend(exchange: Exchange, answer: Any) -> None:
+    try:
+        if answer is not None:
+            await answer.aclose()
+    finally:
+        exchange.end(0 if answer is None else answer.status_code)
+
+
+async def _aread(stream: Any) -> bytes:
+    content = bytearray()
+    async for part in stream:
+        content += part
+        if len(content) > MAX_BODY:
+            raise body_too_large()
+    return bytes(content)
+
+
+def _decoded(message: Any) -> tuple[tuple[str, str], ...]:
+    return tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in message.headers.raw)
+
+
+def _failure(library: Any, exchange: Exchange, error: Exception) -> Exception:
+    """Return an exception like this one, without its request, its frames and its cause, which hold values.
+
+    The client sets the request of it. An exception that is not of the library becomes one, with the name of its class.
+    """
+    if isinstance(error, Refusal):
+        return cast("Exception", library.RemoteProtocolError(error.reason))
+    if isinstance(error, library.RequestError):
+        return cast("Exception", type(error)(steps.without_values(exchange, error)))
+    return cast("Exception", library.TransportError(f"The inner transport failed with {type(error).__name__}"))
+
+
+class _Types(NamedTuple):
+    """The classes above, each joined with the base class that the library demands."""
+
+    transport: Any
+    stream: Any
+    async_transport: Any
+    async_stream: Any
+
+
+@cache
+def _types(library: Any) -> _Types:
+    def join(own: type, base: type) -> type:
+        return type(own.__name__.strip("_"), (own, base), {"__module__": __name__})
+
+    return _Types(
+        join(_Transport, library.BaseTransport),
+        join(_Stream, library.SyncByteStream),
+        join(_AsyncTransport, library.AsyncBaseTransport),
+        join(_AsyncStream, library.AsyncByteStream),
+    )

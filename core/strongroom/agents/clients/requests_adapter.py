@@ -1,0 +1,206 @@
+"""An adapter for requests."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Generator, Iterator
+from http.client import HTTPMessage, responses
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+from requests.adapters import BaseAdapter, HTTPAdapter
+from requests.structures import CaseInsensitiveDict
+
+from strongroom.agents.clients import steps
+from strongroom.agents.rules import Refusal
+from strongroom.agents.session import MAX_BODY, AgentSession, Exchange, body_too_large
+
+_SIZE = 1 << 16
+
+
+def requests_adapter(session: AgentSession, inner: BaseAdapter | None = None) -> HTTPAdapter:
+    """Return an adapter for `requests.Session.mount`. Mount it for `https://`.
+
+    Args:
+        session: the session of the placeholders.
+        inner: the adapter that sends the requests; by default `requests.adapters.HTTPAdapter()`.
+    """
+    return _Adapter(session, inner or HTTPAdapter())
+
+
+class _Adapter(HTTPAdapter):
+    """Builds the responses as HTTPAdapter does, and lets the inner adapter send."""
+
+    def __init__(self, session: AgentSession, inner: BaseAdapter) -> None:
+        super().__init__()
+        self._session = session
+        self._inner = inner
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
+        try:
+            headers = [(_text(name), _text(value)) for name, value in request.headers.items()]
+            head = steps.covered_head(self._session, request.method or "GET", request.url or "", headers)
+            if head is None:
+                return self._inner.send(request, *args, **options)
+            exchange = steps.begin(self._session, head)
+        except Refusal as refusal:
+            return self._refused(request, refusal)
+        answer: requests.Response | None = None
+        result: requests.Response | None = None
+        failure: Exception | None = None
+        try:
+            answer = self._inner.send(_copy(exchange, request), *args, **options)
+            result = self._response(exchange, request, answer)
+        except Refusal as refusal:
+            failure = refusal
+        except Exception as error:  # noqa: BLE001  # its frames and its request hold values
+            failure = _failure(exchange, error, request)
+        finally:
+            if result is None:
+                _end(exchange, answer)
+        if isinstance(failure, Refusal):
+            return self._refused(request, failure)
+        if failure is not None:
+            raise failure
+        assert result is not None, "there is no failure"  # noqa: S101
+        return result
+
+    def close(self) -> None:
+        super().close()
+        self._inner.close()
+
+    def _response(
+        self, exchange: Exchange, request: requests.PreparedRequest, answer: requests.Response
+    ) -> requests.Response:
+        with_body = steps.has_body(request.method or "", answer.status_code)
+        received = tuple((name, value) for name, value in answer.raw.headers.iteritems())
+        headers = exchange.answer(answer.status_code, received, has_body=with_body)
+        return self._built(request, answer.status_code, headers, _Body(exchange, answer))
+
+    def _refused(self, request: requests.PreparedRequest, refusal: Refusal) -> requests.Response:
+        return self._built(request, refusal.status, steps.REFUSAL_HEADERS, io.BytesIO(f"{refusal.reason}\n".encode()))
+
+    def _built(
+        self, request: requests.PreparedRequest, status: int, headers: tuple[tuple[str, str], ...], body: io.IOBase
+    ) -> requests.Response:
+        message = HTTPMessage()  # from which requests takes the cookies
+        for name, value in headers:
+            message[name] = value
+        original: Any = SimpleNamespace(msg=message, isclosed=lambda: False, close=lambda: None)
+        raw = _Raw(
+            body=body,
+            headers=urllib3.HTTPHeaderDict(headers),
+            status=status,
+            reason=responses.get(status, ""),
+            preload_content=False,
+            decode_content=False,
+            original_response=original,
+            request_method=request.method,
+        )
+        return self.build_response(request, raw)
+
+
+class _Raw(urllib3.HTTPResponse):
+    def stream(self, amt: int | None = _SIZE, decode_content: bool | None = None) -> Generator[bytes]:  # noqa: ARG002, FBT001  # urllib3's signature; nothing is encoded
+        """Yield the parts of the body as they come, where urllib3 waits until one has `amt` bytes."""
+        while content := self.read(amt or _SIZE):
+            yield content
+
+
+class _Body(io.RawIOBase):
+    """The redacted body of an answer, as a file."""
+
+    def __init__(self, exchange: Exchange, answer: requests.Response) -> None:
+        self._exchange = exchange
+        self._answer = answer
+        self._parts = self._redacted()
+        self._held = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if not self._held:
+            self._held = next(self._parts, b"")
+        size = min(len(buffer), len(self._held))
+        buffer[:size] = self._held[:size]
+        self._held = self._held[size:]
+        return size
+
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            _end(self._exchange, self._answer)
+
+    def _redacted(self) -> Iterator[bytes]:
+        try:
+            while part := self._answer.raw.read1(_SIZE, decode_content=False):
+                if content := self._exchange.feed(part):
+                    yield content
+            if content := self._exchange.finish():
+                yield content
+        except Exception as error:  # noqa: BLE001  # as above
+            failure = _read_failure(self._exchange, error)
+        else:
+            return
+        _end(self._exchange, self._answer)  # requests does not close a response that it fails to read
+        raise failure
+
+
+def _copy(exchange: Exchange, request: requests.PreparedRequest) -> requests.PreparedRequest:
+    copy = request.copy()
+    if exchange.needs_body:
+        copy.body = steps.replace_body(exchange, _read(request.body))
+    head = exchange.head
+    copy.url = urlsplit(request.url or "")._replace(path=head.path, query=head.query).geturl()
+    copy.headers = CaseInsensitiveDict(head.headers)
+    return copy
+
+
+def _read(body: Any) -> bytes:
+    if body is None or isinstance(body, str | bytes):
+        content = (body or "").encode() if not isinstance(body, bytes) else body
+        if len(content) > MAX_BODY:
+            raise body_too_large()
+        return content
+    read = bytearray()
+    parts = iter(lambda: body.read(_SIZE), b"") if hasattr(body, "read") else body
+    for part in parts:
+        read += part.encode() if isinstance(part, str) else part
+        if len(read) > MAX_BODY:
+            raise body_too_large()
+    return bytes(read)
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else value
+
+
+def _end(exchange: Exchange, answer: requests.Response | None) -> None:
+    try:
+        if answer is not None:
+            answer.close()
+    finally:
+        exchange.end(0 if answer is None else answer.status_code)
+
+
+def _failure(exchange: Exchange, error: Exception, request: requests.PreparedRequest) -> Exception:
+    """Return an exception like this one, with the request of the worker, and without frames that hold values.
+
+    An exception that is not of requests becomes one, with the name of its class.
+    """
+    if isinstance(error, requests.RequestException):
+        return type(error)(steps.without_values(exchange, error), request=request)
+    return requests.RequestException(f"The inner adapter failed with {type(error).__name__}", request=request)
+
+
+def _read_failure(exchange: Exchange, error: Exception) -> Exception:
+    """Return an exception that requests knows as a failure to read."""
+    text = error.reason if isinstance(error, Refusal) else steps.without_values(exchange, error)
+    if isinstance(error, urllib3.exceptions.ReadTimeoutError):
+        pool: Any = None
+        return urllib3.exceptions.ReadTimeoutError(pool, "", text)
+    return urllib3.exceptions.ProtocolError(text)

@@ -1,0 +1,102 @@
+"""The steps that the clients share: a session, the head of a request, its body, and failures of the inner transport."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from strongroom._manager import SecretsManager
+from strongroom.agents.rules import DEFAULT_PORTS, Refusal, RequestHead, normalize_host
+from strongroom.agents.session import AgentSession, Exchange
+from strongroom.errors import AuditError
+from strongroom.secrets_manager import default_manager
+
+REFUSAL_HEADERS = (("content-type", "text/plain; charset=utf-8"),)
+"""The headers of an answer that refuses a request; its body is the reason."""
+
+
+def open_session(secrets: SecretsManager | None = None) -> AgentSession:
+    """Return a session with the rules of the configuration, `[agents.rules]`.
+
+    Args:
+        secrets: the manager that reads the values, and that has the configuration. It must stay open as long as the
+            session is used. By default it is the one that `get_secret` uses.
+
+    Raises:
+        ConfigurationError: there is no rule, or the rules come from a file that is not trusted.
+        StrongroomError: the secret of a rule cannot be read.
+    """
+    secrets = default_manager() if secrets is None else secrets
+    return AgentSession(secrets, secrets.config.agents)
+
+
+def covered_head(
+    session: AgentSession, method: str, url: str, headers: Iterable[tuple[str, str]]
+) -> RequestHead | None:
+    """Return the head of a request, or None if no rule names its host, so that it passes unchanged.
+
+    Raises:
+        Refusal: the host is malformed, or a host of a rule would get the request without TLS.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in DEFAULT_PORTS:
+        return None
+    authority = _authority(parts.netloc.rpartition("@")[2], parts.scheme)
+    if not session.covers(*authority, parts.scheme):
+        return None
+    if parts.scheme != "https":
+        raise Refusal(403, f"A rule names {authority[0]}: send this request with https")
+    return RequestHead(method.upper(), parts.scheme, *authority, parts.path or "/", parts.query, tuple(headers))
+
+
+def _authority(text: str, scheme: str) -> tuple[str, int]:
+    try:
+        parts = urlsplit(f"//{text}")
+        return normalize_host(parts.hostname or ""), parts.port or DEFAULT_PORTS[scheme]
+    except ValueError:
+        raise Refusal(400, "The host or the port is malformed") from None
+
+
+def begin(session: AgentSession, head: RequestHead) -> Exchange:
+    """Return the exchange of a request. Blocks.
+
+    Raises:
+        Refusal: no rule allows the request, a value cannot be read, or the use cannot be recorded.
+    """
+    try:
+        return session.begin(head)
+    except AuditError:
+        pass
+    raise _not_recorded()
+
+
+def replace_body(exchange: Exchange, body: bytes) -> bytes:
+    """Return the body to send.
+
+    Raises:
+        Refusal: as `begin`.
+    """
+    try:
+        return exchange.replace_body(body)
+    except AuditError:
+        pass
+    raise _not_recorded()
+
+
+def _not_recorded() -> Refusal:
+    return Refusal(502, "The use of a secret cannot be recorded")
+
+
+def target(head: RequestHead) -> str:
+    """Return the path and query of a head."""
+    return f"{head.path}?{head.query}" if head.query else head.path
+
+
+def has_body(method: str, status: int) -> bool:
+    """Return True if an answer of this status can have a body."""
+    return method != "HEAD" and status >= 200 and status not in {204, 304}
+
+
+def without_values(exchange: Exchange, error: Exception) -> str:
+    """Return the message of an error, with placeholders in the place of values, which a malformed header shows."""
+    return exchange.message(str(error).encode("utf-8", "replace")).decode("utf-8", "replace")

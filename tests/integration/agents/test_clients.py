@@ -1,0 +1,376 @@
+"""Clients in the process: the worker's objects hold the placeholder, and the API gets the value."""
+
+import asyncio
+import json
+import ssl
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import httpx
+import httpx2
+import pytest
+import requests
+
+from strongroom import errors, events
+from strongroom.agents import (
+    async_httpx2_transport,
+    async_httpx_transport,
+    httpx2_transport,
+    httpx_transport,
+    open_session,
+    requests_adapter,
+)
+from support.clock import LONG
+from support.scenarios.agent_rules import PATH, VALUE
+from support.scenarios.exposure import shown_by
+
+
+class Answer(NamedTuple):
+    """What a client returned."""
+
+    status: int
+    headers: Any
+    text: str
+    response: Any
+
+
+class Sync:
+    """A client of httpx or httpx2."""
+
+    def __init__(self, library, transport):
+        self.library, self.transport = library, transport
+        self.failures = library.ConnectError, library.RemoteProtocolError
+
+    def client(self, session, trust, **options):
+        context = ssl.create_default_context(cafile=trust)
+        return self.library.Client(transport=self.transport(session, self.library.HTTPTransport(verify=context)))
+
+    def ask(self, session, trust, method, url, *, follow=False, **options):
+        with self.client(session, trust) as client:
+            response = client.request(method, url, follow_redirects=follow, timeout=LONG, **options)
+        return Answer(response.status_code, response.headers, response.text, response)
+
+    def parts(self, session, trust, url, headers, after_first=lambda: None):
+        found = []
+        with self.client(session, trust) as client, client.stream("GET", url, headers=headers) as response:
+            for part in response.iter_bytes():
+                found.append(part)
+                if after_first() is StopIteration:
+                    break
+        return found
+
+
+class Async:
+    """An asynchronous client of httpx or httpx2."""
+
+    def __init__(self, library, transport):
+        self.library, self.transport = library, transport
+        self.failures = library.ConnectError, library.RemoteProtocolError
+
+    def client(self, session, trust):
+        inner = self.library.AsyncHTTPTransport(verify=ssl.create_default_context(cafile=trust))
+        return self.library.AsyncClient(transport=self.transport(session, inner))
+
+    def ask(self, session, trust, method, url, *, follow=False, content=None, **options):
+        if content is not None and not isinstance(content, bytes):
+            content = each(content)
+
+        async def run():
+            async with self.client(session, trust) as client:
+                return await client.request(
+                    method, url, follow_redirects=follow, timeout=LONG, content=content, **options
+                )
+
+        response = asyncio.run(run())
+        return Answer(response.status_code, response.headers, response.text, response)
+
+    def parts(self, session, trust, url, headers, after_first=lambda: None):
+        async def run():
+            found = []
+            async with self.client(session, trust) as client, client.stream("GET", url, headers=headers) as response:
+                async for part in response.aiter_bytes():
+                    found.append(part)
+                    if after_first() is StopIteration:
+                        break
+            return found
+
+        return asyncio.run(run())
+
+
+async def each(parts):
+    for part in parts:
+        await asyncio.sleep(0)
+        yield await asyncio.to_thread(next, iter([part]))
+
+
+class Requests:
+    """A session of requests."""
+
+    failures = (requests.ConnectionError, requests.ConnectionError)
+
+    def client(self, session, trust):
+        client = requests.Session()
+        client.verify, client.trust_env = str(trust), False
+        for scheme in ("https://", "http://"):
+            client.mount(scheme, requests_adapter(session))
+        return client
+
+    def ask(self, session, trust, method, url, *, follow=False, content=None, **options):
+        with self.client(session, trust) as client:
+            response = client.request(method, url, allow_redirects=follow, data=content, timeout=LONG, **options)
+        return Answer(response.status_code, response.headers, response.text, response)
+
+    def parts(self, session, trust, url, headers, after_first=lambda: None):
+        found = []
+        with self.client(session, trust) as client, client.get(url, headers=headers, stream=True) as response:
+            for part in response.iter_content(1 << 16):
+                found.append(part)
+                if after_first() is StopIteration:
+                    break
+        return found
+
+
+CLIENTS = {
+    "httpx": Sync(httpx, httpx_transport),
+    "httpx2": Sync(httpx2, httpx2_transport),
+    "async httpx": Async(httpx, async_httpx_transport),
+    "async httpx2": Async(httpx2, async_httpx2_transport),
+    "requests": Requests(),
+}
+each_client = pytest.mark.parametrize("client", list(CLIENTS.values()), ids=list(CLIENTS))
+
+
+@pytest.fixture
+def uses():
+    """The events of uses, as they come."""
+    found = []
+    stop = events.listen(lambda event: found.append(event) if event.kind is events.EventKind.USE else None)
+    yield found
+    stop()
+
+
+def with_key(session):
+    return {"X-Key": session.placeholder("openai")}
+
+
+@each_client
+def test_the_value_is_sent_and_the_placeholder_kept(client, api, trust, manager):
+    """In the request of the response too, and in the echo of the API: its body, a header and a cookie."""
+    session = open_session(manager())
+    placeholder = session.placeholder("openai")
+    answer = client.ask(session, trust, "POST", f"{api.url}/v1?a=%2F&b", headers=with_key(session), content=b"hello")
+    ((line, headers, body),) = api.requests
+    assert line == "POST /v1?a=%2F&b HTTP/1.1"
+    assert (headers["X-Key"], headers["Host"], body) == (VALUE, api.host, b"hello")
+    assert answer.response.request.headers["X-Key"] == placeholder
+    assert dict(json.loads(answer.text)["headers"])["X-Key"] == placeholder
+    assert answer.headers["X-Echo"] == placeholder
+    assert answer.response.cookies["seen"] == placeholder
+    assert str(answer.response.url) == f"{api.url}/v1?a=%2F&b"
+
+
+@each_client
+def test_a_compressed_answer_comes_decoded(client, api, trust, manager):
+    session = open_session(manager())
+    answer = client.ask(session, trust, "GET", f"{api.url}/?gzip=1", headers=with_key(session))
+    assert dict(json.loads(answer.text)["headers"])["X-Key"] == session.placeholder("openai")
+    assert "Content-Encoding" not in answer.headers
+
+
+@each_client
+def test_a_value_in_the_query_is_not_in_the_url_of_the_response(client, api, trust, manager):
+    session = open_session(manager(where=["query"]))
+    url = f"{api.url}/search?key={session.placeholder('openai')}"
+    answer = client.ask(session, trust, "GET", url)
+    assert api.requests[0][0] == f"GET /search?key={quote(VALUE, safe='')} HTTP/1.1"
+    assert str(answer.response.url) == str(answer.response.request.url) == url
+    assert quote(VALUE, safe="") not in answer.text
+
+
+@each_client
+def test_a_placeholder_in_a_field_of_the_body_is_replaced(client, api, trust, manager):
+    session = open_session(manager(where=["body:key"]))
+    content = json.dumps({"key": session.placeholder("openai"), "text": "hello"}).encode()
+    headers = {"Content-Type": "application/json"}
+    answer = client.ask(session, trust, "POST", f"{api.url}/v1", headers=headers, content=content)
+    assert answer.status == 200
+    assert json.loads(api.requests[0][2]) == {"key": VALUE, "text": "hello"}
+    assert answer.response.request.headers["Content-Length"] == str(len(content))
+
+
+@each_client
+def test_a_body_that_is_too_large_to_look_into_is_refused(client, api, trust, manager):
+    session = open_session(manager(where=["body:key"]))
+    made = []
+    parts = (made.append(number) or b"x" * (1 << 20) for number in range(1000))
+    headers = {"Content-Type": "application/json"}
+    answer = client.ask(session, trust, "POST", f"{api.url}/v1", headers=headers, content=parts)
+    assert (answer.status, answer.text) == (
+        413,
+        "A body into which a rule may put a secret has at most 8 MiB\n",
+    )
+    assert len(made) < 20
+    assert api.requests == []
+
+
+@each_client
+def test_a_body_is_sent_part_by_part(client, api, trust, manager):
+    """Each part of it has arrived before the next one is made."""
+    session = open_session(manager())
+
+    def parts():
+        for _ in range(3):
+            yield b"part"
+            assert api.part.acquire(timeout=LONG)
+
+    answer = client.ask(session, trust, "POST", f"{api.url}/v1", headers=with_key(session), content=parts())
+    assert (answer.status, api.requests[0][2]) == (200, b"partpartpart")
+
+
+@each_client
+def test_events_of_a_stream_come_without_delay(client, api, trust, manager):
+    """The API sends the second one only after the first has come."""
+    session = open_session(manager())
+    parts = client.parts(session, trust, f"{api.url}/stream", with_key(session), api.gate.set)
+    placeholder = session.placeholder("openai")
+    assert b"".join(parts).decode() == f"data: 1 {placeholder}\n\ndata: 2 {placeholder}\n\n"
+    assert len(parts) >= 2
+
+
+@each_client
+def test_a_host_without_a_rule_gets_the_placeholder(client, other, trust, manager):
+    session = open_session(manager())
+    answer = client.ask(session, trust, "GET", f"{other.url}/", headers=with_key(session))
+    assert answer.status == 200
+    assert other.requests[0][1]["X-Key"] == session.placeholder("openai")
+
+
+@each_client
+def test_a_redirect_to_another_host_carries_no_value(client, api, other, trust, manager):
+    session = open_session(manager())
+    url = f"{api.url}/redirect?to={other.url}/"
+    answer = client.ask(session, trust, "GET", url, headers=with_key(session), follow=True)
+    assert answer.status == 200
+    assert VALUE in api.wire
+    assert VALUE not in other.wire
+
+
+@each_client
+def test_a_redirect_is_checked_as_any_request(client, api, trust, manager):
+    session = open_session(manager(paths=["/redirect"]))
+    url = f"{api.url}/redirect?to=/admin"
+    answer = client.ask(session, trust, "GET", url, headers=with_key(session), follow=True)
+    assert (answer.status, answer.text) == (403, "The rule openai allows the paths /redirect\n")
+    assert len(api.requests) == 1
+
+
+@each_client
+def test_a_request_that_no_rule_allows_is_answered_with_the_reason(client, api, trust, manager):
+    session = open_session(manager(methods=["GET"]))
+    answer = client.ask(session, trust, "POST", f"{api.url}/", headers=with_key(session))
+    assert (answer.status, answer.text) == (403, "The rule openai allows GET, not POST\n")
+    assert answer.headers["Content-Type"].startswith("text/plain")
+    assert api.requests == []
+
+
+@each_client
+def test_a_host_of_a_rule_gets_nothing_without_tls(client, api, trust, manager):
+    session = open_session(manager())
+    answer = client.ask(session, trust, "GET", f"http://{api.host}/", headers=with_key(session))
+    assert (answer.status, answer.text) == (403, "A rule names localhost: send this request with https\n")
+    assert api.requests == []
+
+
+@each_client
+def test_another_name_in_the_host_header_is_refused(client, api, trust, manager):
+    session = open_session(manager())
+    headers = {**with_key(session), "Host": "other.example"}
+    answer = client.ask(session, trust, "GET", f"{api.url}/", headers=headers)
+    assert answer.status == 400
+    assert api.requests == []
+
+
+@each_client
+def test_a_secret_that_the_chain_does_not_have_is_502_with_its_words(client, api, trust, manager):
+    secrets = manager()
+    session = open_session(secrets)
+    secrets.delete_secret(PATH)
+    answer = client.ask(session, trust, "GET", f"{api.url}/", headers=with_key(session))
+    assert answer.status == 502
+    assert answer.text.startswith(f"Secret not found: {PATH} (memory: its newest version is deleted)")
+    assert api.requests == []
+
+
+@each_client
+@pytest.mark.parametrize("where", ["header", "body:key"])
+def test_a_use_that_cannot_be_recorded_is_502_without_detail(client, api, trust, manager, where):
+    def refuse(event):
+        if event.kind is events.EventKind.USE:
+            raise errors.AuditError("canary")
+
+    session = open_session(manager(where=[where]))
+    headers = with_key(session) if where == "header" else {"Content-Type": "application/json"}
+    content = json.dumps({"key": session.placeholder("openai")}).encode()
+    stop = events.audit(refuse)
+    try:
+        answer = client.ask(session, trust, "POST", f"{api.url}/", headers=headers, content=content)
+    finally:
+        stop()
+    assert (answer.status, answer.text) == (502, "The use of a secret cannot be recorded\n")
+    assert api.requests == []
+
+
+@each_client
+@pytest.mark.parametrize(("path", "kind"), [("refused", 0), ("dropped", 1), ("cut", 1)])
+def test_a_failure_shows_no_value(client, api, trust, manager, uses, path, kind):
+    """Neither its text, nor its request, nor the frames on its way; and the use has ended."""
+    session = open_session(manager(where=["query"]))
+    if path == "refused":
+        api.server_close()
+    url = f"{api.url}/{path}?key={session.placeholder('openai')}"
+    expected = client.failures[kind]
+    if path == "cut" and isinstance(client, Requests):
+        expected = requests.exceptions.ChunkedEncodingError
+    with pytest.raises(expected) as caught:
+        client.ask(session, trust, "GET", url)
+    error = caught.value
+    assert error.__cause__ is None
+    if path != "cut" or not isinstance(client, Requests):
+        assert str(error.request.url) == url
+    shown = shown_by(error, __file__)
+    assert VALUE not in shown
+    assert quote(VALUE, safe="") not in shown
+    assert [event.use.status for event in uses] == [200 if path == "cut" else 0]
+
+
+@each_client
+def test_a_response_that_is_closed_early_ends_the_use(client, api, trust, manager, uses):
+    session = open_session(manager())
+    headers = with_key(session)
+    assert len(client.parts(session, trust, f"{api.url}/stream", headers, lambda: StopIteration)) == 1
+    assert [(event.use.status, event.outcome) for event in uses] == [(200, "200")]
+
+
+@each_client
+def test_an_answer_without_a_body_ends_the_use(client, api, trust, manager, uses):
+    session = open_session(manager())
+    answer = client.ask(session, trust, "HEAD", f"{api.url}/", headers=with_key(session))
+    assert (answer.status, answer.text) == (200, "")
+    assert int(answer.headers["Content-Length"]) > 0
+    assert [event.use.status for event in uses] == [200]
+
+
+def test_the_session_reads_the_rules_of_the_default_manager(monkeypatch, tmp_path):
+    """`open_session` without a manager is for an application that calls `get_secret`."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPENAI_API_KEY", VALUE)
+    rule = f'[agents.rules.openai]\nsecret = "{PATH}#key"\nvariable = "KEY"\nhosts = ["api.openai.com"]\n'
+    (tmp_path / "strongroom.toml").write_text(f'chain = ["env"]\n{rule}')
+    from strongroom import secrets_manager
+
+    before = secrets_manager.set_default_manager(None)
+    try:
+        assert open_session().placeholder("openai").startswith("sk-")
+    finally:
+        secrets_manager.close()
+        secrets_manager.set_default_manager(before)
