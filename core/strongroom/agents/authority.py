@@ -1,0 +1,85 @@
+"""The certificate authority of one session. Its key is only in the memory of this process."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from strongroom._config import RuleConfig
+from strongroom.agents.destinations import named_hosts
+
+_LIFE = timedelta(hours=168)
+"""A worker in a container may run for days. The key is gone when the session ends."""
+
+_SKEW = timedelta(hours=1)
+"""How far the clocks of the worker and this process may differ."""
+
+
+class Authority:
+    """A certificate authority for the hosts of the rules, and for nothing else.
+
+    Attributes:
+        key: its private key.
+        certificate: its certificate, with critical name constraints.
+    """
+
+    def __init__(self, rules: Iterable[RuleConfig]) -> None:
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        public = self.key.public_key()
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Strongroom agent session")])
+        now = datetime.now(UTC)
+        builder = (
+            x509.CertificateBuilder(name, name, public, x509.random_serial_number(), now - _SKEW, now + _LIFE)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(_KEY_USAGE, critical=True)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+            .add_extension(_constraints(rules), critical=True)
+        )
+        self.certificate = builder.sign(self.key, hashes.SHA256())
+
+    @property
+    def pem(self) -> bytes:
+        """The certificate as PEM."""
+        return self.certificate.public_bytes(serialization.Encoding.PEM)
+
+
+_KEY_USAGE = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
+
+
+def _constraints(rules: Iterable[RuleConfig]) -> x509.NameConstraints:
+    """Permit the hosts of the rules. Their subdomains cannot be excluded; the proxy issues no certificate for these."""
+    hosts = sorted({host.removeprefix("*.") for host in named_hosts(rules)})
+    addresses = [found for host in hosts if (found := _address(host)) is not None]
+    permitted: list[x509.GeneralName] = [x509.DNSName(host) for host in hosts if _address(host) is None]
+    permitted += [x509.IPAddress(ipaddress.ip_network(address)) for address in addresses]
+    excluded = list(_every_address()) if not addresses else None
+    return x509.NameConstraints(permitted, excluded)
+
+
+def _every_address() -> Iterator[x509.GeneralName]:
+    for network in ("0.0.0.0/0", "::/0"):
+        yield x509.IPAddress(ipaddress.ip_network(network))
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None

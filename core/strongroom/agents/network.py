@@ -1,0 +1,126 @@
+"""The event loop of the proxy: connections to the outside, without private addresses, and by the company's proxy."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import errno
+import socket
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from strongroom.errors import ConfigurationError
+
+_HANDSHAKE = 30.0
+"""Seconds that the company's proxy may take to open a tunnel."""
+
+_MAX_ANSWER = 65536
+
+
+class CompanyProxy:
+    """A proxy through which this machine reaches the outside, as HTTPS_PROXY and NO_PROXY name it.
+
+    Args:
+        url: `http://HOST:PORT`, with an optional user and password.
+        direct: the hosts that are reached without it, as NO_PROXY lists them.
+
+    Raises:
+        ConfigurationError: the URL is not of this form.
+    """
+
+    def __init__(self, url: str, direct: str = "") -> None:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        try:
+            self.address = (parts.hostname or "", parts.port or 3128)
+        except ValueError:
+            self.address = ("", 0)
+        if parts.scheme != "http" or not self.address[0]:
+            raise ConfigurationError("HTTPS_PROXY must be http://HOST:PORT: no other proxy can be chained")
+        self._direct = direct
+        self._credentials = ""
+        if parts.username:
+            text = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+            self._credentials = base64.b64encode(text.encode("utf-8")).decode("ascii")
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> CompanyProxy | None:
+        """Return the proxy that these variables name, if they name one."""
+        either = {
+            name: environ.get(name.lower()) or environ.get(name) for name in ("HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+        }
+        url = either["HTTPS_PROXY"] or either["ALL_PROXY"]
+        return cls(url, either["NO_PROXY"] or "") if url else None
+
+    def carries(self, host: str, port: int) -> bool:
+        """Return False for a host that is reached without the proxy."""
+        for entry in self._direct.lower().split(","):
+            name = entry.strip().removeprefix("*").removeprefix(".")
+            if entry.strip() == "*" or name in {host, f"{host}:{port}"} or (name and host.endswith(f".{name}")):
+                return False
+        return True
+
+    def request(self, host: str, port: int) -> bytes:
+        """Return the request for a tunnel."""
+        target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        allowed = f"Proxy-Authorization: Basic {self._credentials}\r\n" if self._credentials else ""
+        return f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{allowed}\r\n".encode("ascii")
+
+
+class Network(asyncio.SelectorEventLoop):
+    """An event loop that connects only to addresses that the worker may reach.
+
+    Names are checked when they are resolved, so that a name whose address changes afterwards is no way around. With a
+    proxy of the company, that proxy resolves them.
+
+    Args:
+        may_reach: decides about a host, a port, and an address to which the host resolves.
+        proxy: the proxy of the company.
+    """
+
+    def __init__(self, may_reach: Callable[[str, int, str], bool], proxy: CompanyProxy | None = None) -> None:
+        super().__init__()
+        self._may_reach = may_reach
+        self._proxy = proxy
+
+    async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> Any:
+        found = await super().getaddrinfo(host, port, **options)
+        if self._proxy is None or (host, port) != self._proxy.address:
+            for *_, address in found:
+                if not self._may_reach(host, port, str(address[0])):
+                    raise OSError(errno.EACCES, f"{host} has an address that is not public, and no rule names it")
+        return found
+
+    async def create_connection(self, protocol_factory: Any, host: Any = None, port: Any = None, **options: Any) -> Any:
+        proxy = self._proxy
+        if proxy is None or host is None or not proxy.carries(host, port):
+            return await super().create_connection(protocol_factory, host, port, **options)
+        tunnel = await self._open_tunnel(proxy, host, port)
+        return await super().create_connection(protocol_factory, sock=tunnel)
+
+    async def _open_tunnel(self, proxy: CompanyProxy, host: str, port: int) -> socket.socket:
+        found = await self.getaddrinfo(*proxy.address, type=socket.SOCK_STREAM)
+        family, kind, protocol, _, address = found[0]
+        tunnel = socket.socket(family, kind, protocol)
+        try:
+            tunnel.setblocking(False)  # noqa: FBT003  # its signature
+            async with asyncio.timeout(_HANDSHAKE):
+                await self.sock_connect(tunnel, address)
+                await self._ask(tunnel, proxy, host, port)
+        except BaseException:
+            tunnel.close()
+            raise
+        return tunnel
+
+    async def _ask(self, tunnel: socket.socket, proxy: CompanyProxy, host: str, port: int) -> None:
+        await self.sock_sendall(tunnel, proxy.request(host, port))
+        answer = b""
+        while not answer.endswith(b"\r\n\r\n"):  # the client speaks first, so nothing follows
+            part = await self.sock_recv(tunnel, _MAX_ANSWER)
+            answer += part
+            if not part or len(answer) > _MAX_ANSWER:
+                raise OSError(errno.EPROTO, f"the proxy {proxy.address[0]} does not answer as a proxy")
+        status = answer[9:12]
+        if not status.startswith(b"2"):
+            shown = status.decode("ascii", "replace")
+            raise OSError(errno.EACCES, f"the proxy {proxy.address[0]} refused the tunnel with {shown}")
