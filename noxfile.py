@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import sys
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -59,6 +60,13 @@ NEEDS_TOOLS = ["aws", "vault", "test_packaging.py"]
 CORE_TESTS = ["tests/unit", "-m", "not vault", *(f"--ignore=tests/unit/{name}" for name in NEEDS_TOOLS)]
 PLUGIN_KINDS = ["store", "async-store", "importer", "exporter", "rotator", "command", "auth"]  # of `new-plugin`
 PARALLEL = ["-n", "auto", "--dist", "loadscope"]  # the default of a run without paths
+
+# mitmproxy needs Python 3.12 or later: the one that runs nox, or the first on PATH.
+AGENTS_PYTHON = next(
+    (version for version in PYTHONS[1:] if version == f"3.{sys.version_info.minor}"),
+    next((version for version in PYTHONS[1:] if shutil.which(f"python{version}")), PYTHONS[-1]),
+)
+AGENTS_CLIENTS = ["aiohttp", "httpx[http2]", "requests", "websockets"]
 
 # The tests of pydantic-settings that fit a source of secrets. Those of the command line, of files and of other
 # services' clients check parts that a source of secrets does not have.
@@ -243,6 +251,18 @@ def airflow(session: nox.Session) -> None:
     install(session, *packages, env={"PIP_CONSTRAINT": None})
     tests = "tests/integration/applications/test_airflow.py"
     session.run("pytest", "-n", "0", "-o", "filterwarnings=default", tests, *session.posargs)
+
+
+@nox.session(python=AGENTS_PYTHON)
+def agents(session: nox.Session) -> None:
+    """Run the proxy of `strongroom agent` against real upstreams and clients, and check its types.
+
+    mitmproxy pins other packages, so it needs a separate environment: `--no-venv` is not for this session.
+    """
+    packages = ("-e", ".[vault,agents]", "mypy", "trustme", *AGENTS_CLIENTS, *CORE_TEST_TOOLS)
+    install(session, *packages, env={"PIP_CONSTRAINT": None})
+    session.run("mypy", "--python-version", AGENTS_PYTHON, "-p", "strongroom.agents", "-p", "strongroom._cli.agents")
+    session.run("pytest", "-n", "2", "--dist", "loadscope", "--timeout=300", "tests/agents", *session.posargs)
 
 
 class Tests(NamedTuple):

@@ -40,6 +40,9 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
     "Rotate": {
         "rotate": "rotate.rotate:rotate_command",
     },
+    "Agents": {
+        "agent": "agents.agent:agent_command",
+    },
     "Migrate": {
         "migrate": "migrate.migrate:migrate_command",
         "copy": "migrate.copy:copy_command",

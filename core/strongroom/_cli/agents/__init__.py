@@ -1,0 +1,1 @@
+"""Commands for workers that use secrets without seeing them."""

@@ -1,0 +1,497 @@
+"""The proxy of one session, on mitmproxy. It is imported late: the import takes half a second.
+
+An addon of mitmproxy decides about each connection and each request. mitmproxy goes on after an exception in an addon,
+so each hook is wrapped: after a failure the request is refused, or its connection is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import logging
+import re
+import socket
+from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import Future
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+from cryptography import x509
+from mitmproxy import certs, connection, flow, http, log, master, options, tls
+from mitmproxy.addons.proxyserver import Proxyserver
+from mitmproxy.addons.tlsconfig import TlsConfig
+from mitmproxy.net.http import status_codes
+from mitmproxy.net.tls import starts_like_tls_record
+from mitmproxy.proxy import layer, layers, mode_servers
+from mitmproxy.proxy.context import Context
+from mitmproxy.proxy.layers import modes
+from mitmproxy.proxy.layers.http import HTTPMode
+
+from strongroom.agents.authority import Authority
+from strongroom.agents.destinations import Destinations
+from strongroom.agents.layers import Closed, Http
+from strongroom.agents.network import CompanyProxy, Network
+from strongroom.agents.rules import DEFAULT_PORTS, Refusal, RequestHead, normalize_host
+from strongroom.agents.session import MAX_BODY, AgentSession, Exchange, body_too_large
+from strongroom.store import in_daemon
+
+_R = TypeVar("_R")
+
+_LOGGERS = ("mitmproxy", "hpack", "h2", "hyperframe", "wsproto", "h11")
+"""Loggers of the libraries below. Their records have headers, and so values."""
+
+_AUTHORITY = re.compile(r"(\[[^\]]*\]|[^:]*)(?::([0-9]{1,5}))?")
+_CONTROL = re.compile(rb"[\x00\r\n]")
+_BLANK = re.compile(rb"[\x00-\x20\x7f]")
+
+_OPTIONS = {
+    "server": False,  # its own listeners: ours are given
+    "connection_strategy": "eager",  # a connection to the upstream serves all requests of a client's connection
+    "rawtcp": False,  # an upgrade to anything but a websocket ends the connection
+    "store_streamed_bodies": False,
+    "upstream_cert": False,
+    "validate_inbound_headers": True,
+}
+
+
+class Setup(NamedTuple):
+    """What one proxy needs.
+
+    Attributes:
+        session: the session of the worker.
+        destinations: its destinations.
+        authority: its certificate authority.
+        roots: a file of the authorities that upstreams may have, as PEM.
+        company_proxy: the proxy through which this machine reaches the outside.
+        listeners: returns the sockets on which the worker is served; called in the thread of the proxy.
+    """
+
+    session: AgentSession
+    destinations: Destinations
+    authority: Authority
+    roots: str
+    company_proxy: CompanyProxy | None
+    listeners: Callable[[], Iterable[socket.socket]]
+
+
+def serve(setup: Setup, started: Future[Callable[[], None]]) -> None:
+    """Serve the worker until the function is called that `started` then has. It may be called from any thread."""
+    _silence()
+    network = Network(setup.destinations.may_reach, setup.company_proxy)
+    try:
+        with asyncio.Runner(loop_factory=lambda: network) as runner:
+            runner.run(_serve(setup, started))
+    except BaseException as error:
+        if not started.done():
+            started.set_exception(error)
+        raise
+
+
+async def _serve(setup: Setup, started: Future[Callable[[], None]]) -> None:
+    proxy = master.Master(options.Options())
+    _silence()
+    server = Proxyserver()
+    proxy.addons.add(server, _Tls(setup.authority), Addon(setup.session, setup.destinations, server))
+    proxy.options.update(**_OPTIONS, ssl_verify_upstream_trusted_ca=setup.roots)
+    instance: mode_servers.ServerInstance[Any] = mode_servers.ServerInstance.make("regular", server)
+    listening = [await _listen(listener, instance) for listener in setup.listeners()]
+    started.set_result(proxy.shutdown)
+    try:
+        await proxy.run()
+    finally:
+        for listener in listening:
+            listener.close()
+
+
+async def _listen(listener: socket.socket, instance: mode_servers.ServerInstance[Any]) -> asyncio.Server:
+    if listener.family == socket.AF_UNIX:
+
+        async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            renamed: Any = _UnixWriter(writer)
+            await instance.handle_stream(reader, renamed)
+
+        return await asyncio.start_unix_server(handle, sock=listener)
+    return await asyncio.start_server(instance.handle_stream, sock=listener)
+
+
+class _UnixWriter:
+    """The writer of a connection on a Unix socket, with addresses of the form that mitmproxy expects."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._writer, name)
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return ("unix", 0) if name in {"peername", "sockname"} else self._writer.get_extra_info(name, default)
+
+
+def _silence() -> None:
+    for name in _LOGGERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    for handler in logging.getLogger().handlers[:]:
+        if isinstance(handler, log.MitmLogHandler):
+            logging.getLogger().removeHandler(handler)
+
+
+class _Tls(TlsConfig):
+    """TLS with the worker and with upstreams. The authority is in memory, and CONNECT decides about the host."""
+
+    def __init__(self, authority: Authority) -> None:
+        certificate = certs.Cert(authority.certificate)
+        no_parameters: Any = None  # of the Diffie-Hellman exchange over finite fields, which nobody needs
+        self.certstore = certs.CertStore(authority.key, certificate, None, b"", no_parameters)
+
+    def configure(self, updated: set[str]) -> None:
+        """Keep the authority, whatever the options are."""
+
+    def running(self) -> None:
+        """Keep the authority."""
+
+    def request(self, flow: http.HTTPFlow) -> None:
+        """Answer no request: mitmproxy's addon has a list of revoked certificates."""
+
+    def get_cert(self, conn_context: Context) -> certs.CertStoreEntry:
+        """Return a certificate for the host of CONNECT."""
+        assert conn_context.server.address is not None, "the layer is made after CONNECT"  # noqa: S101
+        host = conn_context.server.address[0]
+        name: x509.GeneralName
+        try:
+            name = x509.IPAddress(_address(host))
+        except ValueError:
+            name = x509.DNSName(host)
+        return self.certstore.get_cert(host, [name])
+
+    def tls_start_server(self, tls_start: tls.TlsData) -> None:
+        """Verify the upstream as the host of CONNECT, not as the client's SNI."""
+        assert isinstance(tls_start.conn, connection.Server), "mitmproxy connects to no other"  # noqa: S101
+        assert tls_start.conn.address is not None, "it is connected"  # noqa: S101
+        tls_start.conn.sni = tls_start.conn.address[0]
+        super().tls_start_server(tls_start)
+
+
+def _address(host: str) -> Any:
+    import ipaddress
+
+    return ipaddress.ip_address(host)
+
+
+class _State:
+    """The progress of one request.
+
+    Attributes:
+        exchange: the exchange, if a rule allows the request.
+        answered: the proxy itself answers.
+        unread: the request goes to a host that no rule names.
+    """
+
+    def __init__(self) -> None:
+        self.exchange: Exchange | None = None
+        self.answered = False
+        self.unread = False
+
+
+def _fails_closed(hook: Callable[[Addon, Any], Awaitable[None] | None]) -> Callable[[Addon, Any], Awaitable[None]]:
+    """Return the hook with a refusal after any exception. mitmproxy would go on without the hook's work."""
+
+    @functools.wraps(hook)
+    async def guarded(self: Addon, data: Any) -> None:
+        try:
+            result = hook(self, data)
+            if inspect.isawaitable(result):
+                await result
+        except Exception:  # noqa: BLE001  # its message may have a value
+            self.refuse_after_failure(data)
+
+    return guarded
+
+
+class Addon:
+    """The hooks of mitmproxy.
+
+    Args:
+        session: the session of the worker.
+        destinations: its destinations.
+        server: the addon with the open connections.
+    """
+
+    def __init__(self, session: AgentSession, destinations: Destinations, server: Proxyserver) -> None:
+        self._session = session
+        self._destinations = destinations
+        self._server = server
+
+    def refuse_after_failure(self, data: Any) -> None:
+        """Answer, or close the connection, after a hook failed with this argument."""
+        if isinstance(data, layer.NextLayer):
+            data.layer = Closed(data.context)
+        elif isinstance(data, http.HTTPFlow) and data.response is None:
+            _answer(data, Refusal(502, "The proxy failed, and the request was not sent"))
+        elif isinstance(data, flow.Flow):
+            if isinstance(data, http.HTTPFlow) and data.websocket is not None:
+                data.websocket.messages.clear()
+            if data.killable:
+                data.kill()
+            self._close(data.client_conn)
+
+    def _close(self, client: Any) -> None:
+        if (handler := self._server.connections.get(client.id)) is not None:
+            asyncio.get_running_loop().call_soon(partial(_close_connection, handler, client))
+
+    # Connections.
+
+    @_fails_closed
+    def next_layer(self, nextlayer: layer.NextLayer) -> None:
+        """Choose the protocol: HTTP with CONNECT, then TLS and HTTP for the hosts of rules, otherwise a tunnel."""
+        context = nextlayer.context
+        if isinstance(context.layers[-1], modes.HttpProxy):
+            nextlayer.layer = self._http(context, HTTPMode.regular)
+        elif isinstance(context.layers[-1], layers.ClientTLSLayer):
+            nextlayer.layer = self._http(context, HTTPMode.transparent)
+        elif context.server.address is None:
+            nextlayer.layer = Closed(context)
+        elif not self._destinations.is_looked_into("https", *context.server.address[:2]):
+            nextlayer.layer = layers.TCPLayer(context, ignore=True)
+        elif len(nextlayer.data_client()) >= 3:
+            if starts_like_tls_record(nextlayer.data_client()):
+                outer = layers.ServerTLSLayer(context)
+                outer.child_layer = layers.ClientTLSLayer(context)
+                nextlayer.layer = outer
+            else:  # the request is refused, since it is not encrypted
+                nextlayer.layer = self._http(context, HTTPMode.transparent)
+
+    @staticmethod
+    def _http(context: Context, mode: HTTPMode) -> Http:
+        return Http(context, mode, MAX_BODY, lambda: _response(body_too_large()))
+
+    @_fails_closed
+    def http_connect(self, flow: http.HTTPFlow) -> None:
+        """Decide about a tunnel."""
+        try:
+            host, port = normalize_host(flow.request.host), flow.request.port
+            self._destinations.is_looked_into("https", host, port)
+            flow.request.host = host
+        except Refusal as refusal:
+            flow.response = _response(refusal)
+
+    @_fails_closed
+    def http_connect_error(self, flow: http.HTTPFlow) -> None:
+        """Shorten mitmproxy's own reason, which ends with advice about its options."""
+        if flow.response is not None and flow.response.text is not None:
+            flow.response.text = flow.response.text.partition(" If you plan to")[0].rstrip() + "\n"
+
+    # Requests.
+
+    @_fails_closed
+    async def requestheaders(self, flow: http.HTTPFlow) -> None:
+        """Check the head of a request, and put the values into it."""
+        if flow.error is not None:  # mitmproxy refuses it
+            return
+        state = flow.metadata["strongroom"] = _State()
+        try:
+            if flow.server_conn.address is None:
+                self._pass_unread(flow, state)
+            else:
+                await self._begin(flow, state)
+        except Refusal as refusal:
+            _answer(flow, refusal)
+
+    def _pass_unread(self, flow: http.HTTPFlow, state: _State) -> None:
+        """Let a request pass that is neither encrypted nor for the host of a rule."""
+        if flow.request.scheme != "http":
+            raise Refusal(400, "Use CONNECT for https")
+        host = normalize_host(flow.request.host)
+        self._destinations.is_looked_into("http", host, flow.request.port)
+        flow.request.data.host = host
+        flow.request.stream = state.unread = True
+
+    async def _begin(self, flow: http.HTTPFlow, state: _State) -> None:
+        request = flow.request
+        if request.scheme != "https":
+            raise Refusal(403, "Use TLS, since a secret never leaves without it")
+        assert flow.server_conn.address is not None, "it follows CONNECT"  # noqa: S101
+        host, port = flow.server_conn.address[:2]
+        if (sni := flow.client_conn.sni) is not None and normalize_host(sni) != host:
+            raise Refusal(421, f"The name in the TLS handshake is not that of the connection: {host}")
+        _check_form(request, host, port)
+        path, _, query = request.data.path.decode("latin-1").partition("?")
+        head = RequestHead(request.method, "https", host, port, path, query, _texts(request.headers))
+        exchange = await _in_thread(partial(self._session.begin, head))
+        state.exchange = exchange
+        if not exchange.needs_body:
+            _apply(request, exchange.head)
+            request.stream = True
+
+    @_fails_closed
+    async def request(self, flow: http.HTTPFlow) -> None:
+        """Replace placeholders in a body that was kept for this."""
+        state = _state(flow)
+        if state is None or state.exchange is None or not state.exchange.needs_body or flow.response is not None:
+            return
+        try:
+            body = await _in_thread(partial(state.exchange.replace_body, flow.request.raw_content or b""))
+        except Refusal as refusal:
+            _answer(flow, refusal)
+            return
+        _apply(flow.request, state.exchange.head)
+        flow.request.headers.pop("transfer-encoding", None)
+        flow.request.headers["content-length"] = str(len(body))
+        flow.request.data.content = body
+
+    @_fails_closed
+    def responseheaders(self, flow: http.HTTPFlow) -> None:
+        """Redact the head of an answer, and prepare its body."""
+        state, response = _state(flow), flow.response
+        assert response is not None, "mitmproxy sets it"  # noqa: S101
+        if state is not None and (state.answered or state.unread):
+            response.stream = state.unread
+            return
+        if state is None or state.exchange is None:
+            raise RuntimeError("an answer without a request")
+        has_body = (
+            flow.request.method != "HEAD" and response.status_code not in {204, 304} and response.status_code >= 200
+        )
+        try:
+            headers = state.exchange.answer(response.status_code, _texts(response.headers), has_body=has_body)
+        except Refusal as refusal:
+            self._replace(flow, refusal)
+            return
+        response.headers = _fields(headers)
+        response.data.reason = status_codes.RESPONSES.get(response.status_code, "").encode("ascii")
+        if has_body:
+            if "content-length" not in response.headers and flow.request.http_version == "HTTP/1.1":
+                response.headers["transfer-encoding"] = "chunked"
+            response.stream = partial(self._redact, flow, state.exchange)
+
+    def _redact(self, flow: http.HTTPFlow, exchange: Exchange, part: bytes) -> list[bytes]:
+        """Return what a part of an answer becomes, and nothing after a failure. The end is an empty part."""
+        if flow.error is not None:
+            return []
+        try:
+            content = exchange.feed(part) if part else exchange.finish()
+        except Exception:  # noqa: BLE001  # its message may have a value
+            self.refuse_after_failure(flow)
+            return []
+        return [content] if content else []  # an empty part would end a chunked answer
+
+    @staticmethod
+    def _replace(flow: http.HTTPFlow, refusal: Refusal) -> None:
+        """Send our own answer in the place of the upstream's, whose body is dropped."""
+        ours = _response(refusal)
+        content = [ours.content or b""]
+        ours.headers["connection"] = "close"
+        ours.data.content = b""
+        ours.stream = lambda _: [content.pop()] if content else []
+        flow.response = ours
+
+    @_fails_closed
+    async def response(self, flow: http.HTTPFlow) -> None:
+        """Redact the trailers of an answer, and record its end."""
+        state, response = _state(flow), flow.response
+        if state is None or state.exchange is None or response is None:
+            return
+        if response.trailers is not None:
+            redact = state.exchange.message
+            response.trailers = http.Headers([(name, redact(value)) for name, value in response.trailers.fields])
+        if flow.websocket is None:
+            await self._end(flow, 0 if state.answered else response.status_code)
+
+    @_fails_closed
+    async def error(self, flow: http.HTTPFlow) -> None:
+        """Record a request without an answer."""
+        await self._end(flow, 0 if flow.response is None else flow.response.status_code)
+
+    @_fails_closed
+    def websocket_message(self, flow: http.HTTPFlow) -> None:
+        """Redact a message to the worker, and forget it: mitmproxy keeps all of them."""
+        state, socket = _state(flow), flow.websocket
+        assert socket is not None, "mitmproxy sets it"  # noqa: S101
+        message = socket.messages[-1]
+        socket.messages.clear()
+        if state is None:
+            message.drop()
+        elif state.exchange is not None and not message.from_client:
+            try:
+                message.content = state.exchange.message(message.content)
+            except BaseException:
+                message.drop()
+                raise
+
+    @_fails_closed
+    async def websocket_end(self, flow: http.HTTPFlow) -> None:
+        """Record the end of a websocket."""
+        await self._end(flow, 101)
+
+    @staticmethod
+    async def _end(flow: http.HTTPFlow, status: int) -> None:
+        state = _state(flow)
+        if state is not None and state.exchange is not None:
+            exchange, state.exchange = state.exchange, None
+            state.answered = True
+            await _in_thread(partial(exchange.end, status))
+
+
+async def _in_thread(call: Callable[[], _R]) -> _R:
+    return await asyncio.wrap_future(in_daemon(call, "strongroom-agent"))
+
+
+def _close_connection(handler: Any, client: Any) -> None:
+    if client in handler.transports:
+        handler.close_connection(client)
+
+
+def _state(flow: http.HTTPFlow) -> _State | None:
+    found: _State | None = flow.metadata.get("strongroom")
+    return found
+
+
+def _response(refusal: Refusal) -> http.Response:
+    headers = {"content-type": "text/plain; charset=utf-8"}
+    return http.Response.make(refusal.status, f"{refusal.reason}\n".encode(), headers)
+
+
+def _answer(flow: http.HTTPFlow, refusal: Refusal) -> None:
+    flow.response = _response(refusal)
+    flow.request.stream = False
+    if (state := _state(flow)) is not None:
+        state.answered = True
+
+
+def _check_form(request: http.Request, host: str, port: int) -> None:
+    """Check that the request has one host, that of CONNECT, and no character that two programs read differently.
+
+    Raises:
+        Refusal: it does not.
+    """
+    if any(_CONTROL.search(name + value) for name, value in request.headers.fields):
+        raise Refusal(400, "A header has a control character, or several lines")
+    if _BLANK.search(request.data.path):
+        raise Refusal(400, "The path has a blank or a control character")
+    if request.method != request.method.upper():
+        raise Refusal(400, "The method is not in upper case")
+    named = [value for name, value in request.headers.fields if name.lower() == b"host"]
+    if request.is_http2:
+        named += [request.data.authority] if request.data.authority else []
+    elif request.data.authority:
+        raise Refusal(400, "Name the host in the header Host only, not in the target of the request")
+    if not named or (len(named) > 1 and not request.is_http2):
+        raise Refusal(400, "The request must have one header Host")
+    for value in named:
+        found = _AUTHORITY.fullmatch(value.decode("latin-1"))
+        own = DEFAULT_PORTS["https"] if found is None or not found[2] else int(found[2])
+        if found is None or (normalize_host(found[1]), own) != (host, port):
+            raise Refusal(400, f"The host of the request is not that of its connection: {host}:{port}")
+
+
+def _texts(headers: http.Headers) -> tuple[tuple[str, str], ...]:
+    return tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers.fields)
+
+
+def _fields(headers: Iterable[tuple[str, str]]) -> http.Headers:
+    return http.Headers([(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers])
+
+
+def _apply(request: http.Request, head: RequestHead) -> None:
+    request.data.path = (f"{head.path}?{head.query}" if head.query else head.path).encode("latin-1")
+    request.headers = _fields(head.headers)

@@ -1,0 +1,93 @@
+"""Fixtures of the tests with a real proxy. They need the extra `agents`: `nox -s agents`."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import pytest
+
+if find_spec("mitmproxy") is None:
+    collect_ignore_glob = ["*"]
+else:
+    import trustme
+
+    from support.agents.company_proxy import CompanyProxy
+    from support.agents.upstream import Upstream
+    from support.agents.workers import Operator
+
+NAMES = ("localhost", "127.0.0.1", "api.example.com", "other.example.com")
+
+
+@pytest.fixture(scope="module")
+def upstream_authority():
+    """The authority of the upstreams."""
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def upstream_file(upstream_authority, tmp_path_factory):
+    """The file with the authority of the upstreams."""
+    file = tmp_path_factory.mktemp("authority") / "upstreams.pem"
+    upstream_authority.cert_pem.write_to_path(str(file))
+    return file
+
+
+@pytest.fixture(scope="module")
+def served(upstream_authority):
+    with Upstream(upstream_authority, *NAMES) as server:
+        yield server
+
+
+@pytest.fixture
+def upstream(served):
+    """A server with TLS, for localhost and names of example.com. It echoes, unless a test sets `answer`."""
+    before = served.answer
+    served.requests.clear()
+    yield served
+    served.answer = before
+
+
+@pytest.fixture(scope="module")
+def company(served):
+    """A proxy of the company, which leads every tunnel to the upstream."""
+    with CompanyProxy(served.port) as proxy:
+        yield proxy
+
+
+def rule(hosts, name="openai", **entries):
+    """Return a rule as TOML. The first has the secret of the workers."""
+    given = {
+        "secret": "api-keys/openai#key",
+        "variable": "OPENAI_API_KEY",
+        "hosts": hosts,
+        "where": ["header"],
+    } | entries
+    return f"[agents.rules.{name}]\n" + "".join(f"{key} = {value!r}\n" for key, value in given.items())
+
+
+@pytest.fixture(scope="module")
+def operator(served, upstream_file, tmp_path_factory):
+    """Starts `strongroom agent` with a rule for the upstream as localhost, and as api.example.com."""
+    made = Operator(tmp_path_factory.mktemp("operator"), upstream_file)
+    made.write_rules(rule([f"localhost:{served.port}", "api.example.com"]))
+    return made
+
+
+@pytest.fixture(scope="module")
+def door(operator):
+    """A running worker, whose proxy the tests of a module share."""
+    with operator.worker() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def chained(operator, company):
+    """A running worker behind the proxy of the company."""
+    with operator.worker(environ={"HTTPS_PROXY": company.url, "NO_PROXY": "localhost"}) as running:
+        yield running
+
+
+@pytest.fixture
+def agent_run(operator):
+    """Runs `agent run` with a command, and returns the completed process."""
+    return operator.run

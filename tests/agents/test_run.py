@@ -1,0 +1,58 @@
+"""`strongroom agent run` with curl: the worker holds a placeholder, and the upstream gets the value."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import pytest
+
+from support.agents.upstream import Answer
+from support.agents.workers import VALUE, strongroom
+
+pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+
+
+def curl(url, *more):
+    return ["sh", "-c", 'exec curl -sS -H "Authorization: Bearer $OPENAI_API_KEY" "$@"', "curl", url, *more]
+
+
+def test_upstream_gets_the_value_and_the_worker_does_not(agent_run, upstream):
+    done = agent_run(*curl(f"{upstream.origin}/v1/models"))
+    assert done.returncode == 0, done.stderr
+    assert upstream.requests[0].header("authorization") == f"Bearer {VALUE}"
+    assert "authorization: Bearer sk-proj-" in done.stdout.lower().replace("bearer", "Bearer")
+    assert VALUE not in done.stdout + done.stderr
+
+
+def test_environment_has_no_value(agent_run):
+    done = agent_run("env")
+    assert VALUE not in done.stdout
+    assert "OPENAI_API_KEY=sk-proj-" in done.stdout
+
+
+def test_exit_code_of_the_command_is_that_of_agent_run(agent_run):
+    assert agent_run("sh", "-c", "exit 7").returncode == 7
+    assert agent_run("sh", "-c", "kill -9 $$").returncode == 137
+    assert agent_run("./nothing").returncode == 127
+
+
+def test_command_is_not_started_if_a_secret_is_missing(operator, tmp_path):
+    file = tmp_path / "other.toml"
+    file.write_text(operator.config.read_text().replace("api-keys/openai", "api-keys/missing"))
+    command = strongroom("--config", file, "agent", "run", "--", "echo", "started")
+    done = subprocess.run(command, check=False, env=operator.environ, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (3, ""), done.stderr
+
+
+def test_untrusted_configuration_is_refused(operator, tmp_path):
+    (tmp_path / "strongroom.toml").write_text(operator.config.read_text())
+    command = strongroom("agent", "run", "--", "echo", "started")
+    done = subprocess.run(command, check=False, cwd=tmp_path, env=operator.environ, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (7, ""), done.stderr
+
+
+def test_streamed_answer_of_curl_is_whole(agent_run, upstream):
+    upstream.answer = lambda request: Answer(body=[b"x" * 100_000] * 20)
+    done = agent_run(*curl(upstream.origin, "-o", "/dev/null", "-w", "%{size_download} %{http_version}"))
+    assert done.stdout == "2000000 2", done.stderr
