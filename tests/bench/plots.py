@@ -97,6 +97,17 @@ AIMS: Final = (
 )
 
 
+SHORT: Final = (
+    ("cached", "get_secret"),
+    ("cold", "strongroom, ttl 0"),
+    ("thousand", "strongroom"),
+    ("write", "strongroom, from JSON"),
+    ("start", "strongroom get, environment"),
+    ("run", "strongroom run, Vault"),
+)
+"""Charts and contenders of the table at the top of the page, which has times alone."""
+
+
 class Plot(NamedTuple):
     """Measurements of growth in one picture: `lines` has the name in the results, and its label."""
 
@@ -177,7 +188,7 @@ def main(measured: Path, docs: Path) -> None:
             (docs / "images" / f"bench-{chart.name}-{theme}.svg").write_text(bars(chart, results, theme), "utf-8")
         for plot in grown:
             (docs / "images" / f"bench-{plot.name}-{theme}.svg").write_text(lines(plot, results, theme), "utf-8")
-    sections = [*machine(results), *aims(results), *cold_parts(results)]
+    sections = [*machine(results), *short(results), *aims(results), *cold_parts(results)]
     for chart in drawn:
         sections += compared(chart, results)
     sections += growth(grown, results)
@@ -205,6 +216,17 @@ def machine(results: Results) -> list[str]:
         turns += f" The load average was at most {results.load:.1f} when a part began."
         turns += " Most of that is the thousand processes of the benchmark."
     return ["## The machine", "", f"{text}; {libraries}.{skipped}{turns}", ""]
+
+
+def short(results: Results) -> list[str]:
+    """Return the table of the times that a reader asks for first."""
+    titles = {chart.name: (results.title(chart), chart.operation) for chart in CHARTS if chart.name in results.pairs}
+    rows = [
+        f"| {titles[chart][0]} | `{contender}` | {duration(results.seconds(chart, contender))} for {titles[chart][1]} |"
+        for chart, contender in SHORT
+        if chart in titles
+    ]
+    return ["On this machine:", "", "| what | contender | time |", "| --- | --- | --- |", *rows, ""]
 
 
 def aims(results: Results) -> list[str]:
@@ -398,17 +420,20 @@ def bars(chart: Chart, results: Results, theme: str) -> str:
     names = ordered(chart, results)
     placement = results.placement(chart.name)
     ratios = {name: results.ratio(chart.name, name, chart.unit, placement) for name in names}
-    scale = (_WIDTH - 50) / max(ratios.values())
+    scale = (_WIDTH - 110) / max(ratios.values())
     parts = []
     for number, (name, ratio) in enumerate(ratios.items()):
         top = number * _STEP + 4
         color = own[0] if any(mark in name for mark in chart.own) else other
+        figures = f"{shown(ratio)} · {duration(results.seconds(chart.name, name, placement))}"
         parts += [
             f'<text x="0" y="{top + 12}">{name}</text>',
             f'<rect x="0" y="{top + 17}" width="{ratio * scale:.1f}" height="{_BAR}" rx="2" fill="{color}"/>',
-            f'<text x="{ratio * scale + 6:.1f}" y="{top + 29}">{shown(ratio)}</text>',
+            f'<text x="{ratio * scale + 6:.1f}" y="{top + 29}">{figures}</text>',
         ]
-    return svg(f"{results.title(chart)}: times as ratios to {chart.unit}", len(names) * _STEP + 4, text, parts)
+    return svg(
+        f"{results.title(chart)}: ratios to the time of {chart.unit}, and times", len(names) * _STEP + 4, text, parts
+    )
 
 
 def lines(plot: Plot, results: Results, theme: str) -> str:
