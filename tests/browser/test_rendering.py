@@ -6,6 +6,7 @@ PICTURES names the folder for pictures of whole pages.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -32,6 +33,7 @@ PAGES = [
 """One page of each kind."""
 
 WIDE, NARROW = 1280, 390
+SMALLEST = 9
 
 CUT = """
 [...document.querySelectorAll("article pre")]
@@ -84,6 +86,29 @@ def test_a_dark_page_shows_the_dark_pictures(browser):
         assert all(image.is_visible() for image in page.locator(f"article img.only-{scheme}").all())
         assert not any(image.is_visible() for image in page.locator(f"article img.only-{other}").all())
         page.close()
+
+
+def test_the_text_of_a_picture_is_readable_on_a_telephone(browser):
+    """The smallest text of each drawing has at least nine pixels."""
+    page = browser.new_page(viewport={"width": NARROW, "height": 900})
+    small = {}
+    for name in (
+        "index",
+        "explanation/chain",
+        "explanation/rotation",
+        "explanation/migrations",
+        "explanation/performance",
+    ):
+        page.goto((SITE / f"{name}.html").as_uri())
+        for image in page.locator('article img[src$=".svg"]').all():
+            if image.is_visible():
+                drawing = (SITE / name).parent.joinpath(str(image.get_attribute("src"))).read_text("utf-8")
+                sizes = [float(size) for size in re.findall(r'font-size(?:="|: )([\d.]+)', drawing)]
+                (width,) = re.findall(r'viewBox="0 0 ([\d.]+) ', drawing)[:1]
+                if (pixels := min(sizes) * image.evaluate("image => image.width") / float(width)) < SMALLEST:
+                    small[image.get_attribute("src")] = pixels
+    page.close()
+    assert small == {}
 
 
 def test_each_question_of_the_index_is_one_click_from_its_answer(browser):
