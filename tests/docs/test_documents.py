@@ -1,5 +1,9 @@
-"""What a page must name: every field that a command prints with `--json`, every capability that a store may have."""
+"""What a page must name: every field that a command prints with `--json`, every capability that a store may have.
 
+And a page that lists messages has those of the code.
+"""
+
+import ast
 import json
 import re
 from collections.abc import Iterator
@@ -99,3 +103,22 @@ def test_every_capability_is_in_the_table_for_authors():
     protocols = {name for name in vars(store) if name.endswith("Store")}
     table = re.findall(r"^\| `(\w+Store)` \|", pages.page("store-interface.md").read_text("utf-8"), re.MULTILINE)
     assert sorted(table) == sorted(protocols - {"SecretStore", "AsyncSecretStore"})  # the interfaces themselves
+
+
+def literals(file: Path) -> Iterator[str]:
+    """Every text in a module, with `…` in the place of each expression in it."""
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+        elif isinstance(node, ast.JoinedStr):
+            yield "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
+
+
+def test_every_message_of_the_page_for_troubleshooting_is_in_the_code():
+    """Each part between two `…`, and between the words that the code joins: `: `, ` (`, `. ` and so on."""
+    sources = [file for folder in ("core", "backends") for file in sorted((pages.ROOT / folder).rglob("*.py"))]
+    known = "\n".join(text for file in sources for text in literals(file))
+    shown = [line for block in pages.blocks(pages.page("troubleshooting.md"), "text") for line in block.splitlines()]
+    parts = {part.strip(" .,") for line in shown for part in re.split(r"…|: | \(|\)|\. |; ", line)}
+    assert len(shown) > 20
+    assert {part for part in parts if part not in known} == set()
