@@ -60,7 +60,7 @@ def test_no_page_is_left_out():
 @pytest.mark.parametrize("page", [page for page in PAGES if not pages.needs(page) & ELSEWHERE], ids=pages.name_of)
 def test_the_blocks_of_a_page_run(page, request, monkeypatch):
     """In the order of the page, in one namespace, for a reader with the services that the page needs."""
-    with page_services.services_of(page, request, monkeypatch):
+    with page_services.services_of(page, pages.needs(page), request, monkeypatch):
         page_blocks.run_page(page)
 
 

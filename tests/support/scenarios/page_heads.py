@@ -92,6 +92,13 @@ def head(page: Path) -> Head:
     return Head(reader, install, tuple(blocks[: files + 1]))
 
 
+def opening(page: Path) -> str:
+    """Return the text of a page up to the end of its first example."""
+    text = page.read_text("utf-8")
+    last = head(page).example[-1].text
+    return text[: text.index(last) + len(last)] + "```\n"
+
+
 def how_to_pages() -> list[Path]:
     """Return the pages that must have a head."""
     return [page for page in pages.pages() if pages.DOCS / "how-to" in page.parents and page.name != "index.md"]

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from support.programs import require
-from support.scenarios import page_blocks, pages
+from support.scenarios import page_blocks
 
 
 @contextmanager
-def services_of(page: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Set the variables of a reader who has the services that this page needs."""
-    needs = pages.needs(page)
+def services_of(
+    page: Path, needs: set[str], request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Set the variables of a reader who has these services."""
     require(*re.findall(r"^\$ .*\b(curl|openssl)\b", page.read_text("utf-8"), re.MULTILINE))
     for need in sorted(needs & _SETUPS.keys()):
         _SETUPS[need](request, monkeypatch)
