@@ -1,4 +1,4 @@
-"""Each how-to page begins with its reader, one installation and an example that needs nothing else.
+"""Each how-to page begins with its reader, one installation and a first example that runs after it.
 
 `nox -s heads` installs each line alone, and runs the examples of its pages. TEST_HEADS names some of the pages.
 """

@@ -49,7 +49,7 @@ class Head(NamedTuple):
         return shlex.split(self.install[0])[2:]
 
     def faults(self) -> list[str]:
-        """Return what a reader would miss."""
+        """Return the rules that the head breaks."""
         found = []
         if not re.fullmatch(r"For .+?: .+\.", self.reader) or re.search(r"\. [A-Z]", self.reader):
             found.append("the first paragraph must be one sentence, 'For <who>: <what the page gives>.'")
@@ -80,7 +80,7 @@ class Head(NamedTuple):
 
 
 def head(page: Path) -> Head:
-    """Return the head of a page, whatever its form is."""
+    """Return the head of a page, well-formed or not."""
     text = _COMMENT.sub("", page.read_text("utf-8"))
     _, _, body = text.partition("\n\n")
     reader = " ".join(body.partition("\n\n")[0].split())

@@ -1,4 +1,4 @@
-"""What a reader of a page has beside this package, which the comment `<!-- needs: … -->` on the page lists."""
+"""The services that a page needs, which its comment `<!-- needs: … -->` lists."""
 
 from __future__ import annotations
 
