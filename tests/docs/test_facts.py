@@ -179,6 +179,16 @@ def test_every_store_is_on_the_page_of_the_stores():
     assert {plugin.name for plugin in plugins.installed(plugins.STORES)} - set(re.findall(r"`([\w-]+)`", text)) == set()
 
 
+SERVICES = ["AWS", "Google Secret Manager", "Azure Key Vault", "etcd", "KeePass", "Kubernetes", "GitHub", "Doppler"]
+"""Services that have a store, or a page with one."""
+
+
+def test_no_page_says_that_a_service_has_no_store_that_has_one():
+    """Such a sentence outlives the arrival of the store."""
+    sentences = [text for text in re.split(r"(?<=[.:|]) ", EVERYWHERE) if re.search(r"\bno store for\b", text)]
+    assert [text for text in sentences if any(service in text for service in SERVICES)] == []
+
+
 def test_the_table_of_authentication_methods_is_complete():
     """Each is a row, and none is another package's."""
     text = pages.page("reference/stores/vault.md").read_text("utf-8")
