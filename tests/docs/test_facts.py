@@ -48,11 +48,6 @@ FACTS = [
         "after SIGTERM, {} by default, is killed",
         lambda: default("strongroom._cli.read.run:run_command", "stop_timeout"),
     ),
-    # migrations
-    (
-        "is tried up to {} times. A store that is down ends the plan",
-        lambda: len(named("strongroom.migrate._execution.parallel:RETRY_DELAYS")),
-    ),
     # rotations and status
     ("owns a rotation for {} after each of its writes", "strongroom.rotate.state:LEASE"),
     ("`undo` and `resume` wait for it, for {} at most", "strongroom.rotate.boundary:STEP_LIMIT"),
