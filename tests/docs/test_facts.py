@@ -21,6 +21,7 @@ from support.scenarios import pages
 
 FACTS = [
     # words on a page, with {} for the quantity; the object in the code
+    ("| Strongroom | {}: no release on PyPI", lambda: version("strongroom")),
     ("Python {} or later", lambda: metadata("strongroom")["Requires-Python"].removeprefix(">=")),
     # the chain and the cache
     (
@@ -65,6 +66,14 @@ FACTS = [
     ("a warning if it differs by more than {}", "strongroom_vault.store.health:_MOST_SKEW"),
     ("and tries again after {}, then", "strongroom_vault.session.lifetime:_FIRST_RETRY"),
     ("and so on up to {}, or sooner if the lease ends", "strongroom_vault.session.lifetime:_LAST_RETRY"),
+    ("next attempt follows after {}, then up to", lambda: named("strongroom_vault.session.login_backoff:_OUTAGE")[0]),
+    ("after a refusal after {}, then", lambda: named("strongroom_vault.session.login_backoff:_REFUSAL")[0]),
+    ("or {} times the time of a login", "strongroom_vault.session.tokens:_TIMES_LOGIN"),
+    ("of a login, and at most {}. A warning counts", "strongroom_vault.session.session:_CLOSE_LIMIT"),
+    ("costs a read {}, or", "strongroom_vault.http.request_policy:_READ_SHARE"),
+    ("or {} times the fastest answer", "strongroom_vault.http.request_policy:_TIMES_FASTEST"),
+    ("listing waits for a node for {}.", "strongroom_vault.http.request_policy:_SHARE"),
+    ("gets no change for {} while there is another", "strongroom_vault.http.nodes:_SILENCE_COUNTS"),
     ("The engine keeps {} versions by default", "strongroom_vault.store.kv2_versions:_KEPT_BY_DEFAULT"),
     # files
     ("| all | {} |", "strongroom._files.file_store:MAX_SIZE"),
@@ -90,7 +99,19 @@ FACTS = [
     ("has up to {} letters, digits and hyphens", "strongroom_azure.names:LONGEST"),
     ("A name at Google has up to {} letters", "strongroom_google.names:_MAX_NAME"),
     ("A secret has at most {} bytes, because etcd", "strongroom_etcd.content:MAX_SIZE"),
+    ("has at most {} at first, and then an equal share", "strongroom_etcd.gateway:_PATIENCE"),
     ("**A Secret holds {}**", "strongroom.kubernetes_data:MAX_SIZE"),
+    ("in one request for up to {} Secrets", "strongroom_kubernetes.api_server:PAGE"),
+    ("A file has at most {}.", "strongroom_keepass.database:MAX_SIZE"),
+    ("database's settings allow ({} by default)", "strongroom_keepass.contents:_HISTORY"),
+    ("**Labels** are those of the secret, up to {}:", "strongroom_google.names:_MAX_LABELS"),
+    ("**Labels** are the tags of the newest version, up to {},", "strongroom_azure.limits:_MAX_TAGS"),
+    ("**A token works for {}**", "strongroom_aws.rds:LIFE"),
+    (
+        "It serves reads for {}; then",
+        lambda: named("strongroom_aws.rds:LIFE") * named("strongroom.store.issued:_SERVED"),
+    ),
+    ("is replaced after {}, two", lambda: 3600 * named("strongroom.store.issued:_SERVED")),
 ]
 """Words on a page, with `{}` for the quantity, and its source: MODULE:NAME, or a function that returns it."""
 
@@ -131,7 +152,7 @@ def methods(protocol: type) -> int:
 
 def amount(number: str, unit: str | None) -> float | str:
     """Return a quantity in seconds, in bytes, or as it is; a version stays text."""
-    if re.fullmatch(r"\d\.\d\d", number):
+    if re.fullmatch(r"\d\.\d\d|\d+\.\d+\.\d+", number):
         return number
     plain = WORDS.index(number) if number in WORDS else float(number.replace(",", ""))
     return plain * UNITS.get(unit or "", 1)
