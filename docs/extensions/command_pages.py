@@ -132,7 +132,7 @@ def help_of(command: click.Command) -> Help:
 def option_records(command: click.Command, ctx: click.Context) -> list[tuple[str, str]]:
     """Each option but `--help` and its help text, as `--help` prints them."""
     options = (option for option in command.get_params(ctx) if isinstance(option, click.Option))
-    records = (option.get_help_record(ctx) for option in options if option.name != "help")
+    records = (option.get_help_record(ctx) for option in options if "--help" not in option.opts)
     return [record for record in records if record is not None]
 
 

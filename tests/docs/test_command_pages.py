@@ -63,8 +63,13 @@ def test_the_reference_of_a_command_has_all_of_its_help(path, command, ctx, made
         text = re.sub(r"^(\x08\s*)?Example(, [^:]*:|:|, )", "", paragraph.strip())
         assert words(text.replace("\x08", "")) in page
     for option in command.get_params(ctx):
-        if isinstance(option, click.Option) and option.name != "help" and (record := option.get_help_record(ctx)):
+        if isinstance(option, click.Option) and "--help" not in option.opts and (record := option.get_help_record(ctx)):
             assert words("".join(record)) in page
+
+
+def test_no_part_repeats_the_option_help(made):
+    """Every command has it, and the index says so."""
+    assert [part.name for part in made.glob("*.md") if "`-h, --help`" in part.read_text("utf-8")] == []
 
 
 @pytest.mark.parametrize("command", [pytest.param(found, id=path) for path, found, _ in commands()])
