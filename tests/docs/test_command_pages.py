@@ -68,7 +68,7 @@ def test_the_reference_of_a_command_has_all_of_its_help(path, command, ctx, made
 
 
 def test_no_part_repeats_the_option_help(made):
-    """Every command has it, and the index says so."""
+    """Every command has it. The index names it once."""
     assert [part.name for part in made.glob("*.md") if "`-h, --help`" in part.read_text("utf-8")] == []
 
 
@@ -95,7 +95,7 @@ def test_every_command_has_a_section_that_includes_its_help(made):
 
 
 def test_the_index_has_the_options_before_a_command_and_the_exit_codes(made):
-    """What is the same for all commands stands once."""
+    """They are the same for all commands."""
     index = (DOCS / command_pages.PAGES / "index.md").read_text("utf-8")
     assert set(re.findall(r"\{include\} help/(\S+)$", index, re.MULTILINE)) == {f"{part}.md" for part in SHARED}
     options = words((made / "_options.md").read_text("utf-8"))

