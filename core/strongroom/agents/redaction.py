@@ -6,8 +6,8 @@ The forms are those of `strongroom._escapes`, the value itself, and base64 withi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from functools import cached_property
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping
 
 from strongroom._escapes import base64_pieces, escaped_forms
 
@@ -22,24 +22,18 @@ class Redactor:
     """
 
     def __init__(self, forms: Mapping[bytes, bytes]) -> None:
-        self._forms = dict(sorted(forms.items(), key=lambda form: -len(form[0])))
+        self._forms = forms
+        self._sorted = sorted(forms)
+        self._longest = max(map(len, forms), default=1)
+        self._firsts = re.compile(b"[%s]" % b"".join({re.escape(form[:1]) for form in forms}) if forms else b"(?!)")
         self._held = b""
 
     def feed(self, content: bytes) -> bytes:
         """Return the redacted content, without what may be the beginning of a value."""
         content = self._held + content
-        parts: list[bytes] = []
-        start, end = 0, self._beginning(content, 0)
-        if any(form in content for form in self._forms):  # much faster than the pattern
-            for found in self._pattern.finditer(content):
-                if found.start() >= end:
-                    break
-                parts += (content[start : found.start()], self._forms[found[0]])
-                start = found.end()
-                if start > end:
-                    end = self._beginning(content, start)
+        redacted, end = self._redact(content, self._beginning)
         self._held = content[end:]
-        return b"".join((*parts, content[start:end]))
+        return redacted
 
     def end(self) -> bytes:
         """Return the rest, redacted."""
@@ -48,24 +42,40 @@ class Redactor:
 
     def whole(self, content: bytes) -> bytes:
         """Return content that is complete, redacted."""
-        if not any(form in content for form in self._forms):
-            return content
-        return self._pattern.sub(lambda found: self._forms[found[0]], content)
+        return self._redact(content, lambda content, _: len(content))[0]
 
-    @cached_property
-    def _pattern(self) -> re.Pattern[bytes]:
-        return re.compile(b"|".join(map(re.escape, self._forms)))  # the longest first
+    def _redact(self, content: bytes, end_from: Callable[[bytes, int], int]) -> tuple[bytes, int]:
+        """Return the redacted content up to an end, and the end. At each place, the longest form counts."""
+        parts: list[bytes] = []
+        start, end = 0, end_from(content, 0)
+        for at, _, form in self._found(content):
+            if at >= end:
+                break
+            if at >= start:
+                parts += (content[start:at], self._forms[form])
+                start = at + len(form)
+                if start > end:
+                    end = end_from(content, start)
+        return b"".join((*parts, content[start:end])), end
+
+    def _found(self, content: bytes) -> list[tuple[int, int, bytes]]:
+        """Return where forms stand, in order, the longest at a place first."""
+        found = []
+        for form in self._forms:  # a search for each is faster than one pattern for all
+            at = content.find(form)
+            while at >= 0:
+                found.append((at, -len(form), form))
+                at = content.find(form, at + 1)
+        return sorted(found)
 
     def _beginning(self, content: bytes, start: int) -> int:
         """Return the position, from `start`, of the longest rest that is the beginning of a form but not all of it."""
-        first = len(content)
-        for form in self._forms:
-            at = content.find(form[:1], max(start, len(content) - len(form) + 1))
-            while -1 < at < first:
-                if form.startswith(content[at:]):
-                    first = at
-                at = content.find(form[:1], at + 1)
-        return first
+        for found in self._firsts.finditer(content, max(start, len(content) - self._longest + 1)):
+            rest = content[found.start() :]
+            at = bisect_right(self._sorted, rest)  # what begins with it, and is longer, follows it
+            if at < len(self._sorted) and self._sorted[at].startswith(rest):
+                return found.start()
+        return len(content)
 
 
 def forms_of(pairs: Iterable[tuple[str, str]]) -> dict[bytes, bytes]:

@@ -24,6 +24,9 @@ _PATH = re.compile(r"/[!-~]*")
 _QUERY = re.compile(r"[!-~]*")
 _AUTHORITY = re.compile(r"(\[[^\]]*\]|[^:\[\]]+)(?::([0-9]{1,5}))?")
 _FORBIDDEN = frozenset("\r\n\0")
+_OVERRIDES = frozenset({"x-http-method-override", "x-http-method", "x-method-override"})
+"""Headers by which some services, such as Google's, take a POST for another method."""
+
 
 _NUMERIC = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)")
 """The last label of a name that programs may read as an address, such as `127.1`, `2130706433` or `0x7f.1`."""
@@ -218,7 +221,8 @@ def check_request(rule: RuleConfig, head: RequestHead) -> None:
     ]
     if head.scheme in {"http", "ws"} and not any(ports):
         raise Refusal(403, f"The rule {rule.name} allows https only", rule.name)
-    if rule.methods and head.method not in rule.methods:
-        raise Refusal(403, f"The rule {rule.name} allows {', '.join(rule.methods)}, not {head.method[:20]}", rule.name)
+    methods = [head.method, *(value.upper() for name, value in head.headers if name.lower() in _OVERRIDES)]
+    if rule.methods and not set(methods).issubset(rule.methods):
+        raise Refusal(403, f"The rule {rule.name} allows {', '.join(rule.methods)}, not {methods[-1][:20]}", rule.name)
     if rule.paths and not any(fits_path(pattern, normalize_path(head.path)) for pattern in rule.paths):
         raise Refusal(403, f"The rule {rule.name} allows the paths {', '.join(rule.paths)}", rule.name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable
 
 from strongroom._aws_credential import read_aws_credential
@@ -14,6 +13,7 @@ from strongroom.agents.rules import Refusal
 from strongroom.encoding import as_unicode
 from strongroom.errors import AuditError, InvalidDataError, StrongroomError
 from strongroom.secret import SensitiveStr
+from strongroom.store import fork_safe_lock
 
 LEAST_LENGTH = 8
 """The shortest value that a rule may have, in characters: a shorter one stands in answers by chance."""
@@ -36,7 +36,7 @@ class RuleValues:
     def __init__(self, secrets: SecretsManager, rules: Iterable[RuleConfig]) -> None:
         self._secrets = secrets
         self._rules = {rule.name: rule for rule in rules}
-        self._lock = threading.Lock()
+        self._lock = fork_safe_lock(self, "_lock")
         self._replaced: dict[SensitiveStr, str] = {}
         self._forms: dict[bytes, bytes] = {}
         self._placeholders: dict[str, tuple[str, ...]] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import re
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -98,7 +99,8 @@ def test_the_parts_of_a_stream_are_redacted_like_the_whole(values, text, data):
     replaces = Redactor(forms)
     parts = [replaces.feed(content[start:end]) for start, end in zip([0, *cuts], [*cuts, len(content)], strict=True)]
     redacted = b"".join((*parts, replaces.end()))
-    assert redacted == Redactor(forms).whole(content)
+    longest_first = b"|".join(sorted(forms, key=len, reverse=True))
+    assert redacted == Redactor(forms).whole(content) == re.sub(longest_first, lambda found: forms[found[0]], content)
     assert not any(form in part for form in forms for part in redacted.replace(b">", b"<").split(b"<"))
 
 

@@ -259,6 +259,15 @@ def test_a_rule_allows_its_methods_and_paths():
             check_request(allowing, head(method=method, path=path))
 
 
+@pytest.mark.parametrize("name", ["X-HTTP-Method-Override", "x-http-method", "X-Method-Override"])
+def test_a_header_that_replaces_the_method_counts(name):
+    asked = head((name, "delete"), method="POST")
+    with pytest.raises(Refusal, match="allows POST, not DELETE"):
+        check_request(rule(methods=("POST",)), asked)
+    check_request(rule(methods=("POST", "DELETE")), asked)
+    check_request(rule(), asked)
+
+
 def test_a_rule_without_paths_allows_an_ambiguous_one():
     check_request(rule(), head(path="/bucket//key/../x"))
 
