@@ -117,6 +117,13 @@ def test_no_value_passes_however_it_is_split(value, before, after, data):
     assert PLACEHOLDER.encode() in redacted
 
 
+@pytest.mark.parametrize("cut", range(1, 8))
+def test_a_value_may_be_split_at_each_byte(cut):
+    replaces = Redactor({b"abcdefgh": b"X"})
+    assert replaces.feed(b"-" + b"abcdefgh"[:cut]) == b"-"
+    assert replaces.feed(b"abcdefgh"[cut:] + b"-") == b"X-"
+
+
 def test_without_values_nothing_changes():
     replaces = Redactor({})
     assert replaces.feed(b"abc") + replaces.end() == b"abc"

@@ -443,6 +443,24 @@ def test_the_audit_log_has_the_request_and_no_value(store, tmp_path):
     assert its.placeholder("openai") not in text
 
 
+def test_a_log_that_fails_between_the_read_and_the_use_stops_the_use(store, tmp_path):
+    file = tmp_path / "log.jsonl"
+    with SecretsManager(chain=[store], audit=file) as manager:
+        its = session(manager)
+
+        def fill(event: Event) -> None:
+            if event.use is None:
+                file.unlink()
+                file.mkdir()
+
+        end = audit(fill)
+        try:
+            with pytest.raises(AuditError):
+                its.begin(bearer(its))
+        finally:
+            end()
+
+
 def test_a_full_audit_log_stops_uses_and_not_answers(store, tmp_path, caplog):
     file = tmp_path / "log.jsonl"
     with SecretsManager(chain=[store], audit=file) as manager:

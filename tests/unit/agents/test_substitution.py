@@ -169,6 +169,7 @@ ESCAPED = f"\\u{ord(HELD[0]):04x}{HELD[1:]}"
         ("json", f'{{"other": "{HELD}", "other": "x", "key": "x"}}'),
         ("json", f'{{"key": "{ESCAPED}", "a": {{"b": "{HELD}", "b": 1}}}}'),
         ("json", f'"{HELD}"'),
+        ("json", f'{{"key": "{HELD} {ESCAPED}"}}'),
         ("form", f"other={HELD}"),
         ("form", f"key={HELD}&other={HELD}"),
         ("form", f"{HELD}=key"),
