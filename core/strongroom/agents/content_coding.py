@@ -22,6 +22,7 @@ class Decoder(Protocol):
 
     def feed(self, content: bytes) -> bytes:
         """Return the decoded part. Raises Refusal for a malformed body."""
+        ...
 
     def finish(self) -> None:
         """Raise Refusal if the body is incomplete."""
