@@ -29,15 +29,15 @@ def reader(monkeypatch):
 
 @pytest.mark.usefixtures("reader")
 @pytest.mark.parametrize("page", pages.that_need("guides"), ids=pages.name_of)
-def test_the_blocks_of_a_guide_run(page, tmp_path):
-    """In the order of the page. The page starts its servers itself."""
+def test_the_blocks_of_a_guide_run(page, kubectl, monkeypatch, tmp_path):
+    """In the order of the page, whose `kubectl` finds a cluster. The page starts its servers itself."""
+    monkeypatch.setenv("PATH", f"{kubectl}{os.pathsep}{os.environ['PATH']}")
     run(page, tmp_path)
 
 
 @pytest.mark.usefixtures("reader")
 @pytest.mark.parametrize("page", pages.that_need("guides", "server"), ids=pages.name_of)
-def test_the_blocks_of_a_guide_run_on_a_new_server(page, fresh_openbao, kubectl, monkeypatch, tmp_path):
+def test_the_blocks_of_a_guide_run_on_a_new_server(page, fresh_openbao, monkeypatch, tmp_path):
     """As for an operator who has started a server, and a PostgreSQL if the page names one."""
-    monkeypatch.setenv("PATH", f"{kubectl}{os.pathsep}{os.environ['PATH']}")
     with page_blocks.servers_of(page, fresh_openbao, monkeypatch):
         run(page, tmp_path)

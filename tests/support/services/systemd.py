@@ -28,9 +28,7 @@ for folder in etc var srv; do
 done
 touch /run/console
 mount --bind /run/console /dev/console
-mkdir -p /srv/shop/.venv
 mount --bind "$1/usr/local" /usr/local
-ln -s /usr/local/bin /srv/shop/.venv/bin
 ldconfig
 # Nothing of the machine starts, apart from the journal.
 units=/usr/lib/systemd/system
@@ -39,6 +37,12 @@ for unit in "$units"/*.target.wants/* /etc/systemd/system/*.target.wants/* "$uni
 done
 mount --make-rshared /  # a unit's credentials are mounted by a child
 exec env -i container=test PATH=/usr/sbin:/usr/bin /usr/lib/systemd/systemd --unit=basic.target
+"""
+
+
+_PYTHON = """#!/bin/sh
+# For `python3 -m venv FOLDER`: a `pip install` there finds its packages installed, as in the images of containers.py.
+mkdir -p "$3" && ln -s /usr/local/bin "$3/bin"
 """
 
 
@@ -66,6 +70,9 @@ def running_systemd(home: Path) -> Iterator[Path]:
             shell = programs / "bash"
             shell.write_text(f'#!/bin/sh\nexec {" ".join(enter)} --wdns="$PWD" -- /usr/bin/bash "$@"\n', "utf-8")
             shell.chmod(0o755)
+            python = programs / "python3"
+            python.write_text(_PYTHON, "utf-8")
+            python.chmod(0o755)
             yield programs
         finally:
             outer.send_signal(signal.SIGKILL)  # and --kill-child ends the inner one, and that all others
