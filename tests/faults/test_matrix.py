@@ -1,7 +1,7 @@
 """What an application gets of each operation under each fault: the right answer, or the right error in time.
 
 A row of the matrix is a fault. All operations meet it at once, each in a thread, on a real cluster: the test of each
-cell then checks the result of its operation. docs/explanation/faults.md shows the matrix, as the last run found it.
+cell then checks the result of its operation. docs/explanation/clusters.md shows the matrix, as the last run found it.
 """
 
 import contextlib
@@ -584,7 +584,7 @@ def test_the_documentation_shows_what_was_found(found, tmp_path):
 def page(found):
     """The lines of the table: what was found, and where several outcomes are right, what these are."""
     for title, rows in (("Network", NETWORK), ("Credential", CREDENTIAL), ("Cluster", CLUSTER)):
-        yield from (f"## {title}", "", f"| fault | {' | '.join(OPERATIONS)} |", "| --- " * (len(OPERATIONS) + 1) + "|")
+        yield from (f"### {title}", "", f"| fault | {' | '.join(OPERATIONS)} |", "| --- " * (len(OPERATIONS) + 1) + "|")
         for row in rows:
             cells = found[row.fault].cells
             outcomes = (row.gets[name] if " or " in row.gets[name] else cells[name].outcome for name in OPERATIONS)
