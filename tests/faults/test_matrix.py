@@ -6,6 +6,7 @@ cell then checks the result of its operation. docs/explanation/clusters.md shows
 
 import contextlib
 import difflib
+import itertools
 import os
 import ssl
 import sys
@@ -582,11 +583,17 @@ def test_the_documentation_shows_what_was_found(found, tmp_path):
 
 
 def page(found):
-    """The lines of the table: what was found, and where several outcomes are right, what these are."""
+    """The lines of the table: what was found, and where several outcomes are right, what these are.
+
+    Faults with the same outcomes share a line.
+    """
     for title, rows in (("Network", NETWORK), ("Credential", CREDENTIAL), ("Cluster", CLUSTER)):
         yield from (f"### {title}", "", f"| fault | {' | '.join(OPERATIONS)} |", "| --- " * (len(OPERATIONS) + 1) + "|")
-        for row in rows:
-            cells = found[row.fault].cells
-            outcomes = (row.gets[name] if " or " in row.gets[name] else cells[name].outcome for name in OPERATIONS)
-            yield f"| {row.fault} | {' | '.join(outcomes)} |"
+        for outcomes, alike in itertools.groupby(rows, lambda row: shown_outcomes(row, found)):
+            yield f"| {'; '.join(row.fault for row in alike)} | {' | '.join(outcomes)} |"
         yield ""
+
+
+def shown_outcomes(row, found):
+    cells = found[row.fault].cells
+    return tuple(row.gets[name] if " or " in row.gets[name] else cells[name].outcome for name in OPERATIONS)
