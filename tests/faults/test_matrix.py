@@ -583,7 +583,7 @@ def test_the_documentation_shows_what_was_found(found, tmp_path):
 
 
 def page(found):
-    """The lines of the table: what was found, and where several outcomes are right, what these are.
+    """The lines of the table: each outcome that was found, or all where several are right.
 
     Faults with the same outcomes share a line.
     """
