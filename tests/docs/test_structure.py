@@ -13,6 +13,7 @@ INDEX = pages.DOCS / "index.md"
 LINK = re.compile(r"\]\(([^)\s#]+\.md)(?:#[^)\s]*)?\)")
 MOST_CLICKS = 2
 MOST_FILES = 14
+INDEXES = [page for page in pages.pages() if page.name == "index.md"]
 
 
 def links(page: Path) -> set[Path]:
@@ -52,6 +53,15 @@ def test_every_page_is_within_three_clicks():
     """Through links or the table of contents."""
     distance = clicks()
     assert [page for page in pages.pages() if distance.get(page, 9) > MOST_CLICKS + 1] == []
+
+
+def test_an_index_links_to_each_page_of_its_folder():
+    """In its text, because GitHub does not show a table of contents of Sphinx."""
+    for index in INDEXES:
+        linked = {Path(os.path.normpath(index.parent / target)) for target in LINK.findall(index.read_text("utf-8"))}
+        here = [page for page in pages.pages() if page.parent == index.parent and page != index]
+        below = [page for page in pages.pages() if page.parent.parent == index.parent and page.name == "index.md"]
+        assert {page.relative_to(pages.DOCS).as_posix() for page in {*here, *below} - linked} == set(), index
 
 
 def test_no_folder_is_crowded():
