@@ -332,19 +332,16 @@ def compared(chart: Chart, results: Results) -> list[str]:
     placement = results.placement(chart.name)
     rows = []
     for name in ordered(chart, results):
-        cells = [name]
-        for where in (placement, "unpinned"):
-            ratio = results.ratio(chart.name, name, chart.unit, where)
-            cells += [shown(ratio), duration(results.seconds(chart.name, name, where))]
-        rows.append(f"| {' | '.join(cells)} |")
+        ratio = results.ratio(chart.name, name, chart.unit, placement)
+        rows.append(f"| {name} | {shown(ratio)} | {duration(results.seconds(chart.name, name))} |")
     return [
         f"## {results.title(chart)}",
         "",
         f"1 is the time of {chart.unit}; shorter is better. The times are for {chart.operation}.",
         "",
         *picture(chart.name, results.title(chart)),
-        "| contender | ratio | time | ratio, any core | time, any core |",
-        "| --- | --- | --- | --- | --- |",
+        "| contender | ratio | time |",
+        "| --- | --- | --- |",
         *rows,
         "",
     ]
