@@ -179,10 +179,14 @@ class Exchange:
                 ", ".join(value for name, value in headers if name.lower() == "content-encoding")
             )
             headers = tuple(header for header in headers if not _describes_body(header[0].lower()))
-        encoded = ((name.encode("latin-1"), value.encode("latin-1")) for name, value in headers)
-        return tuple(
-            (redactor.whole(name).decode("latin-1"), redactor.whole(value).decode("latin-1")) for name, value in encoded
-        )
+
+        def redact(text: str) -> str:
+            return redactor.whole(text.encode("latin-1")).decode("latin-1")
+
+        everything = "\n".join(map(": ".join, headers))
+        if redact(everything) == everything:  # one search for all of them
+            return headers
+        return tuple((redact(name), redact(value)) for name, value in headers)
 
     def feed(self, content: bytes) -> bytes:
         """Return a part of the answer's body, decoded and redacted. May return b"".

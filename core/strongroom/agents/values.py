@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import copy
 
 from strongroom._aws_credential import read_aws_credential
 from strongroom._config import RuleConfig
@@ -38,7 +39,7 @@ class RuleValues:
         self._rules = {rule.name: rule for rule in rules}
         self._lock = fork_safe_lock(self, "_lock")
         self._replaced: dict[SensitiveStr, str] = {}
-        self._forms: dict[bytes, bytes] = {}
+        self._redactor = Redactor({})
         self._placeholders: dict[str, tuple[str, ...]] = {}
         for rule in self._rules.values():
             texts = self._read(rule)
@@ -61,7 +62,7 @@ class RuleValues:
 
     def redactor(self) -> Redactor:
         """Return a redactor of all values that were read."""
-        return Redactor(self._forms)
+        return copy(self._redactor)
 
     def current(self, rule: RuleConfig) -> tuple[SensitiveStr, ...]:
         """Return the current value of a rule; of one that signs, the fields of an `AwsCredential`.
@@ -97,4 +98,4 @@ class RuleValues:
         if new:
             with self._lock:
                 self._replaced = {**new, **self._replaced}
-                self._forms = forms_of(self._replaced.items())
+                self._redactor = Redactor(forms_of(self._replaced.items()))
