@@ -56,3 +56,15 @@ def test_streamed_answer_of_curl_is_whole(agent_run, upstream):
     upstream.answer = lambda request: Answer(body=[b"x" * 100_000] * 20)
     done = agent_run(*curl(upstream.origin, "-o", "/dev/null", "-w", "%{size_download} %{http_version}"))
     assert done.stdout == "2000000 2", done.stderr
+
+
+def test_sandbox_leaves_no_way_but_the_proxy(agent_run, upstream):
+    done = agent_run(*curl(upstream.origin), options=["--sandbox"])
+    assert (done.returncode, upstream.requests[0].header("authorization")) == (0, f"Bearer {VALUE}"), done.stderr
+    direct = agent_run(*curl(upstream.origin, "--noproxy", "*"), options=["--sandbox"])
+    assert direct.returncode != 0
+    assert len(upstream.requests) == 1
+
+
+def test_sandbox_of_a_missing_command_ends_with_its_code(agent_run):
+    assert agent_run("./nothing", options=["--sandbox"]).returncode == 127

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from importlib import metadata
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from strongroom._cli.exit_codes import ExitCode
 from strongroom._cli.options import Invocation, complete, current
 from strongroom.errors import ConfigurationError
 
@@ -49,6 +51,9 @@ def agent_command() -> None:
 
 @agent_command.command("run", context_settings={"allow_interspersed_args": False})
 @_only_rules
+@click.option(
+    "--sandbox", is_flag=True, help="Leave COMMAND no way to the network but the proxy (Linux, without root)."
+)
 @click.argument(
     "command",
     nargs=-1,
@@ -58,7 +63,7 @@ def agent_command() -> None:
     shell_complete=complete("files"),
 )
 @current
-def run_command(invocation: Invocation, command: tuple[str, ...], *, only_rules: bool) -> None:
+def run_command(invocation: Invocation, command: tuple[str, ...], *, only_rules: bool, sandbox: bool) -> None:
     """Run COMMAND with placeholders in the place of secrets.
 
     COMMAND inherits the environment without the credentials of stores. It finds a placeholder in the variable of each
@@ -68,27 +73,107 @@ def run_command(invocation: Invocation, command: tuple[str, ...], *, only_rules:
     COMMAND is not started if a secret of a rule cannot be read. Signals are forwarded to it, and its exit code is that
     of this command.
 
+    Without --sandbox, COMMAND may also connect to the network without the proxy, where a placeholder is worthless.
+
     Example: strongroom agent run -- claude
     """
-    from strongroom._cli.process import child_process
-    from strongroom._cli.read.store_credentials import without_credentials
+    from strongroom._cli.process.child_process import Child, exit_code
     from strongroom.agents import child
+    from strongroom.agents.sandbox import PROXY, Sandbox
 
     config = invocation.load_trusted()
     with _opened(config) as opened, tempfile.TemporaryDirectory(prefix="strongroom-agent-") as folder:
-        listener = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
+        box = Sandbox() if sandbox else None
+        listener = None if box else socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
+        address = listener.getsockname()[:2] if listener else PROXY
         trust = child.TrustFiles(Path(folder), opened.authority.pem, opened.roots)
-        variables = child.worker_environment(
-            without_credentials(os.environ, config),
-            opened.session.environment,
-            trust,
-            listener.getsockname()[:2],
-            opened.reveals,
-        )
-        with _proxy(opened, lambda: [listener], only_rules=only_rules):
-            encoded = {os.fsencode(name): os.fsencode(value) for name, value in variables.items()}
-            code = child_process.run_command(command, encoded)
+        placeholders = opened.session.environment
+        variables = child.worker_environment(opened.inherited, placeholders, trust, address, opened.reveals)
+        encoded = {os.fsencode(name): os.fsencode(value) for name, value in variables.items()}
+        process = Child(box.wrap(command) if box else command)
+
+        def listeners() -> Iterable[socket.socket]:
+            if box:
+                process.started.wait()
+            found = box.listener() if box else listener
+            return [found] if found else []
+
+        with _proxy(opened, listeners, only_rules=only_rules):
+            code = exit_code(lambda: process.run(encoded), command[0])
+            process.started.set()  # the proxy may wait for a sandbox that did not start
     click.get_current_context().exit(code)
+
+
+@agent_command.command("serve")
+@click.option(
+    "--socket",
+    "file",
+    metavar="FILE",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Unix socket on which to serve. Files for the worker are written beside it.",
+)
+@click.option("--listen", metavar="HOST:PORT", help="Serve on this address too, and name it to the worker.")
+@_only_rules
+@current
+def serve_command(invocation: Invocation, file: Path, listen: str | None, *, only_rules: bool) -> None:
+    """Serve a worker in a container, or of another user.
+
+    Whoever may enter the folder of FILE may use the proxy, so give it to the worker alone. The folder gets worker.env,
+    the environment of the worker with its placeholders, and the authorities that the worker must trust. Mount it into
+    the container at the same path, read-only.
+
+    Most programs reach a proxy by TCP: worker.env names 127.0.0.1:3128, where a relay in the container leads to FILE,
+    or the address of --listen.
+
+    Example: strongroom agent serve --socket /run/worker/proxy.sock
+    """
+    from strongroom._cli.process.signals import until_ended
+    from strongroom._cli.terminal import output
+    from strongroom.agents import child
+    from strongroom.agents.sandbox import PROXY
+
+    address = _parse_address(listen) if listen else PROXY
+    file = file.absolute()
+    with until_ended() as end, _opened(invocation.load_trusted()) as opened, contextlib.ExitStack() as stack:
+        try:
+            listening = [stack.enter_context(_unix_listener(file))]
+            if listen:
+                listening.append(stack.enter_context(socket.create_server(address, backlog=_BACKLOG)))
+        except OSError as error:
+            raise ConfigurationError(f"Cannot listen: {error.strerror}") from None
+        trust = child.TrustFiles(file.parent, opened.authority.pem, opened.roots)
+        variables = child.worker_environment({}, opened.session.environment, trust, address, opened.reveals)
+        (file.parent / "worker.env").write_text("".join(f"{name}={value}\n" for name, value in variables.items()))
+        with _proxy(opened, lambda: listening, only_rules=only_rules):
+            output.say(f"Serving on {file}. The environment of the worker is in {file.parent / 'worker.env'}")
+            end.wait()
+    click.get_current_context().exit(ExitCode.INTERRUPTED if end.interrupted else ExitCode.DONE)
+
+
+def _parse_address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise click.UsageError("--listen must be HOST:PORT")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+@contextlib.contextmanager
+def _unix_listener(file: Path) -> Iterator[socket.socket]:
+    """Listen on a Unix socket that everybody who reaches its folder may use. A socket without a server is replaced."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        with contextlib.suppress(FileNotFoundError, ConnectionRefusedError), socket.socket(socket.AF_UNIX) as other:
+            other.connect(str(file))
+            raise OSError(errno.EADDRINUSE, f"{file} is in use")
+        if file.is_socket():
+            file.unlink()
+        listener.bind(str(file))
+        try:
+            file.chmod(0o666)
+            listener.listen(_BACKLOG)
+            yield listener
+        finally:
+            file.unlink(missing_ok=True)
 
 
 class _Opened(NamedTuple):
@@ -96,6 +181,7 @@ class _Opened(NamedTuple):
     session: AgentSession
     authority: Authority
     roots: bytes
+    inherited: Mapping[str, str]
 
     def reveals(self, text: str) -> bool:
         """Return True if the text has a value of the session."""
@@ -112,15 +198,18 @@ def _opened(config: Config) -> Iterator[_Opened]:
         StrongroomError: a secret cannot be read.
     """
     _require_mitmproxy()
+    from strongroom._cli.read.store_credentials import without_credentials
     from strongroom._manager import SecretsManager
     from strongroom.agents import child
     from strongroom.agents.authority import Authority
     from strongroom.agents.session import AgentSession
 
+    inherited = without_credentials(os.environ, config)
+    child.forbid_inspection(os.environ.keys() - inherited.keys())
     with SecretsManager.from_config(config) as secrets:
         session = AgentSession(secrets, config.agents)
         roots = child.system_roots(os.environ)
-        yield _Opened(config, session, Authority(config.agents.rules.values()), roots)
+        yield _Opened(config, session, Authority(config.agents.rules.values()), roots, inherited)
 
 
 def _require_mitmproxy() -> None:

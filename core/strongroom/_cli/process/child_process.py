@@ -58,9 +58,14 @@ def exit_code(start: Callable[[], int], program: str) -> int:
 
 
 class Child:
-    """A command that runs as a child process, and may be restarted."""
+    """A command that runs as a child process, and may be restarted.
+
+    Attributes:
+        started: set once it has been started.
+    """
 
     def __init__(self, command: Sequence[str]) -> None:
+        self.started = threading.Event()
         self._command = command
         self._process: subprocess.Popen[bytes] | None = None
         self._early: list[int] = []
@@ -140,6 +145,7 @@ class Child:
             self._gone = threading.Event()  # not cleared: somebody may still wait for the last child's end
             self._process = subprocess.Popen(self._command, env=variables, close_fds=False)  # noqa: S603  # the user's own command
             early, self._early = self._early, []
+            self.started.set()
         for number in early:
             self.signal(number)
 

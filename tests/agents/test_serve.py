@@ -1,0 +1,80 @@
+"""`strongroom agent serve`: the proxy on a Unix socket, for a worker in a container."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import ssl
+import subprocess
+
+import pytest
+
+from support.agents.workers import VALUE, read_all, read_answer
+
+
+@pytest.fixture
+def serve(operator, tmp_path):
+    """Start `agent serve`, and return the socket's file, the worker's variables and the process."""
+    file, running = tmp_path / "proxy.sock", []
+
+    def start(*options):
+        command = operator.command("serve", "--socket", file, *options)
+        process = subprocess.Popen(command, env=operator.environ, stderr=subprocess.PIPE, text=True)
+        running.append(process)
+        said = process.stderr.readline()
+        assert "Serving on" in said, said
+        lines = (tmp_path / "worker.env").read_text().splitlines()
+        return file, dict(line.split("=", 1) for line in lines), process
+
+    yield start
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+def ask(connection, upstream, variables):
+    target = f"localhost:{upstream.port}"
+    connection.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())
+    assert b" 200 " in read_answer(connection)
+    context = ssl.create_default_context(cafile=variables["SSL_CERT_FILE"])
+    with context.wrap_socket(connection, server_hostname="localhost") as secured:
+        authorization = f"Authorization: Bearer {variables['OPENAI_API_KEY']}\r\n"
+        secured.sendall(f"GET /x HTTP/1.1\r\nHost: {target}\r\n{authorization}Connection: close\r\n\r\n".encode())
+        return read_all(secured)
+
+
+def test_worker_uses_a_secret_through_the_socket(serve, upstream):
+    file, variables, process = serve()
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(file))
+        answer = ask(connection, upstream, variables)
+    assert upstream.requests[0].header("authorization") == f"Bearer {VALUE}"
+    assert VALUE.encode() not in answer
+    assert variables["HTTPS_PROXY"] == "http://127.0.0.1:3128"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+    assert not file.exists()
+
+
+def test_worker_reaches_an_address_that_listen_names(serve, upstream):
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    _, variables, _ = serve("--listen", f"127.0.0.1:{port}")
+    assert variables["HTTPS_PROXY"] == f"http://127.0.0.1:{port}"
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        ask(connection, upstream, variables)
+    assert upstream.requests[0].header("authorization") == f"Bearer {VALUE}"
+
+
+def test_environment_of_the_worker_has_nothing_of_the_operator(serve):
+    _, variables, _ = serve()
+    assert "PATH" not in variables
+    assert VALUE not in str(variables)
+
+
+def test_socket_that_is_served_is_not_replaced(serve, operator):
+    file, _, _ = serve()
+    second = subprocess.run(
+        operator.command("serve", "--socket", file), env=operator.environ, check=False, capture_output=True, text=True
+    )
+    assert (second.returncode, "in use" in second.stderr.lower()) == (7, True), second.stderr
