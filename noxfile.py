@@ -66,7 +66,7 @@ AGENTS_PYTHON = next(
     (version for version in PYTHONS[1:] if version == f"3.{sys.version_info.minor}"),
     next((version for version in PYTHONS[1:] if shutil.which(f"python{version}")), PYTHONS[-1]),
 )
-AGENTS_CLIENTS = ["aiohttp", "httpx[http2]", "requests", "websockets"]
+AGENTS_CLIENTS = ["aiohttp", "anthropic", "httpx[http2]", "langchain-openai", "openai", "requests", "websockets"]
 
 # The tests of pydantic-settings that fit a source of secrets. Those of the command line, of files and of other
 # services' clients check parts that a source of secrets does not have.
@@ -255,7 +255,7 @@ def airflow(session: nox.Session) -> None:
 
 @nox.session(python=AGENTS_PYTHON)
 def agents(session: nox.Session) -> None:
-    """Run the proxy of `strongroom agent` against real upstreams and clients, and check its types.
+    """Run the proxy of `strongroom agent`, and SDKs in the process, and check the types.
 
     mitmproxy pins other packages, so it needs a separate environment: `--no-venv` is not for this session.
     """
