@@ -255,11 +255,11 @@ def airflow(session: nox.Session) -> None:
 
 @nox.session(python=AGENTS_PYTHON)
 def agents(session: nox.Session) -> None:
-    """Run the proxy of `strongroom agent`, and SDKs in the process, and check the types.
+    """Run the proxy of `strongroom agent`, SDKs in the process and `strongroom mcp`, and check the types.
 
     mitmproxy pins other packages, so it needs a separate environment: `--no-venv` is not for this session.
     """
-    packages = ("-e", ".[vault,agents]", "mypy", "trustme", *AGENTS_CLIENTS, *CORE_TEST_TOOLS)
+    packages = ("-e", ".[vault,agents,mcp]", "mypy", "trustme", *AGENTS_CLIENTS, *CORE_TEST_TOOLS)
     install(session, *packages, env={"PIP_CONSTRAINT": None})
     session.run("mypy", "--python-version", AGENTS_PYTHON, "-p", "strongroom.agents", "-p", "strongroom._cli.agents")
     session.run("pytest", "-n", "2", "--dist", "loadscope", "--timeout=300", "tests/agents", *session.posargs)

@@ -577,6 +577,19 @@ def extra_keepass() -> None:
         keeps(f'chain = ["keepass"]\n[stores.keepass]\nfile = "{file}"\npassword = "alone"\n')
 
 
+@environment("strongroom[mcp]")
+def extra_mcp() -> None:
+    from mcp import Client
+    from mcp.client.stdio import StdioServerParameters, stdio_client
+
+    async def names() -> set[str]:
+        server = StdioServerParameters(command=str(Path(sys.executable).parent / "strongroom"), args=["mcp"])
+        async with Client(stdio_client(server)) as client:
+            return {tool.name for tool in (await client.list_tools()).tools}
+
+    assert {"http_request", "run_command"} <= asyncio.run(names())
+
+
 @environment("strongroom[yaml]")
 def extra_yaml() -> None:
     keeps('chain = ["yaml"]\n[stores.yaml]\nfile = "secrets.yaml"\n')

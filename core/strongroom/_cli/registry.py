@@ -42,6 +42,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
     },
     "Agents": {
         "agent": "agents.agent:agent_command",
+        "mcp": "agents.mcp:mcp_command",
     },
     "Migrate": {
         "migrate": "migrate.migrate:migrate_command",

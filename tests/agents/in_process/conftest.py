@@ -4,5 +4,5 @@ from importlib.util import find_spec
 
 from support.agent_fixtures import api, authority, context, manager, other, trust  # noqa: F401  # fixtures
 
-if not all(map(find_spec, ("anthropic", "langchain_openai", "openai"))):
+if not all(map(find_spec, ("anthropic", "langchain_openai", "mcp", "openai"))):
     collect_ignore_glob = ["*"]

@@ -1,0 +1,295 @@
+"""A server of the Model Context Protocol, by which an agent works with secrets whose values it never gets.
+
+It is a convenience, not a boundary, where the agent starts it itself: that agent runs as the same user, and could ask
+the chain. No tool returns a value. A tool that fails tells the agent why in a message of ours: the text of any other
+exception could hold a value, so only its class is told.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
+from datetime import UTC, datetime
+from functools import wraps
+from typing import IO, Any
+
+import httpx2
+from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp_types import ToolAnnotations
+
+from strongroom._config import CommandConfig
+from strongroom._fingerprints import Fingerprints
+from strongroom._manager import SecretsManager
+from strongroom.agents.clients.httpx_transports import httpx2_transport
+from strongroom.agents.clients.steps import covered_head
+from strongroom.agents.rules import Refusal
+from strongroom.agents.session import AgentSession
+from strongroom.durations import format_duration
+from strongroom.errors import StrongroomError
+from strongroom.secret import observe
+
+PAGE = 200
+"""Names in one answer of `list_secrets`."""
+
+LONGEST_OUTPUT = 1 << 16
+"""Bytes of an answer's body, or of a command's output, that the agent gets."""
+
+_OVERLAP = 1 << 16
+"""Bytes that are read beyond, so that a value is found that begins before the end."""
+
+_TIME_LIMIT = 300.0
+"""Seconds after which a command is killed, and the body of an answer is cut."""
+
+_INSTRUCTIONS = """\
+Work with secrets whose values you never get. list_rules returns the rules and commands that you may use. A rule has a \
+placeholder: put it where the API expects the key, such as `Authorization: Bearer PLACEHOLDER`, in a call of \
+http_request. The value takes its place on the way to the hosts of the rule, and answers have the placeholder back."""
+
+_KINDS: tuple[tuple[type, str], ...] = (
+    (str, "text"),
+    (bytes, "bytes"),
+    (bool, "boolean"),
+    (int, "number"),
+    (float, "number"),
+    (Mapping, "table"),
+    (list, "list"),
+)
+
+
+def serve(secrets: SecretsManager, environment: Mapping[str, str]) -> None:
+    """Serve on stdin and stdout until stdin ends. Other output of this process to stdout goes to stderr.
+
+    Args:
+        secrets: the chain, and the rules and commands of its configuration.
+        environment: the environment of commands, beside their secrets.
+
+    Raises:
+        StrongroomError: a secret of a rule cannot be read.
+    """
+    with closing(Tools(secrets, environment)) as tools:
+        server(tools).run("stdio")
+
+
+def server(tools: Tools) -> MCPServer[Any]:
+    """Return a server of these tools."""
+    made: MCPServer[Any] = MCPServer("strongroom", instructions=_INSTRUCTIONS)
+    names: tuple[Callable[..., str], ...] = (tools.list_secrets, tools.describe_secret, tools.list_rules)
+    uses: tuple[Callable[..., str], ...] = (tools.http_request, tools.run_command)
+    for tool in (*names, *uses):
+        made.add_tool(_closed(tool), annotations=ToolAnnotations(read_only_hint=tool in names), structured_output=False)
+    return made
+
+
+def _closed(tool: Callable[..., str]) -> Callable[..., str]:
+    """Return a tool that raises nothing but ToolError, without a cause whose frames hold values."""
+
+    @wraps(tool)
+    def call(**arguments: Any) -> str:
+        try:
+            return tool(**arguments)
+        except (StrongroomError, ToolError) as error:
+            fault = str(error)
+        except Refusal as refusal:
+            fault = refusal.reason
+        except Exception as error:  # noqa: BLE001  # its message may hold a value
+            fault = f"Unexpected failure: {type(error).__name__}"
+        raise ToolError(fault)
+
+    return call
+
+
+class Tools:
+    """The tools. Their docstrings are what the agent reads.
+
+    Args:
+        secrets: see `serve`.
+        environment: see `serve`.
+        transport: sends the requests; by default `httpx2.HTTPTransport()`.
+        time_limit: seconds after which a command is killed, and the body of an answer is cut.
+    """
+
+    def __init__(
+        self,
+        secrets: SecretsManager,
+        environment: Mapping[str, str],
+        *,
+        transport: httpx2.BaseTransport | None = None,
+        time_limit: float = _TIME_LIMIT,
+    ) -> None:
+        self._known = Fingerprints(binary=True)
+        observe(lambda path, data: self._known.add_all(data, path))  # every value that this process reads from now on
+        self._secrets = secrets
+        self._environment = environment
+        self._time_limit = time_limit
+        agents = secrets.config.agents
+        self._rules, self._commands = agents.rules, agents.commands
+        self._session = AgentSession(secrets, agents) if self._rules else None
+        inner = None if self._session is None else httpx2_transport(self._session, transport)
+        self._client = httpx2.Client(transport=inner, timeout=60)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def list_secrets(self, folder: str = "", after: str = "") -> str:
+        """List the names of secrets and folders directly below a folder; folders end in a slash.
+
+        Args:
+            folder: such as `database`; empty for the top.
+            after: the last name of the previous answer, if that has `more`.
+        """
+        names = sorted(self._secrets.list_secrets(folder))
+        rest = names[bisect_right(names, after) :] if after else names
+        found: dict[str, Any] = {"names": rest[:PAGE]}
+        if len(rest) > PAGE:
+            found["more"] = f"{len(rest) - PAGE} more: call list_secrets with after={rest[PAGE - 1]}"
+        return _json(found)
+
+    def describe_secret(self, path: str) -> str:
+        """Describe a secret: its keys and their types, its store, its version and when that was written. No value.
+
+        Args:
+            path: such as `database/connection`.
+        """
+        explanation = self._secrets.explain(path)
+        if explanation.error is not None:
+            raise explanation.error
+        served = explanation.served
+        if served is None or not isinstance(served.value, Mapping):
+            raise ToolError("No store of the chain has it")
+        found: dict[str, Any] = {"path": path, "store": served.attempt.store}
+        found["keys"] = {key: _kind(value) for key, value in served.value.items()}
+        if served.version is not None:
+            found["version"] = served.version
+        if served.created is not None and served.created.tzinfo is not None:
+            age = max((datetime.now(UTC) - served.created).total_seconds(), 0)
+            found["written"] = f"{format_duration(round(age))} ago"
+        return _json(found)
+
+    def list_rules(self) -> str:
+        """List the rules with their placeholders for http_request, and the commands for run_command."""
+        rules = {
+            rule.name: {
+                "placeholder": self._session.placeholder(rule.name),
+                "hosts": rule.hosts,
+                "methods": rule.methods or "any",
+                "paths": rule.paths or "any",
+                "where": rule.where,
+            }
+            for rule in self._rules.values()
+            if self._session is not None and not rule.sign
+        }
+        commands = {command.name: command.description for command in self._commands.values()}
+        return _json({"rules": rules, "commands": commands})
+
+    def http_request(self, url: str, method: str = "GET", headers: dict[str, str] | None = None, body: str = "") -> str:
+        """Send an HTTP request to a host of a rule. Redirects are not followed.
+
+        Args:
+            url: such as `https://api.example.com/v1/items`.
+            method: such as `POST`.
+            headers: the headers, with the placeholder of the rule where the API expects the key.
+            body: the body.
+        """
+        request = self._client.build_request(method, url, headers=headers, content=body.encode() or None)
+        if self._session is None or covered_head(self._session, request.method, str(request.url), ()) is None:
+            raise ToolError("No rule names this host. Call list_rules")
+        output, deadline = _Output(), time.monotonic() + self._time_limit
+        with closing(self._client.send(request, stream=True)) as response:
+            for part in response.iter_bytes():
+                output.add(part)
+                if output.is_full or time.monotonic() > deadline:
+                    break
+        shown = [f"HTTP {response.status_code}", *(f"{name}: {value}" for name, value in response.headers.items())]
+        return "\n".join((*shown, "", output.text(self._known, response.encoding or "utf-8")))
+
+    def run_command(self, name: str) -> str:
+        """Run a command of list_rules, whose arguments are fixed, and return its exit code and output.
+
+        Args:
+            name: the name of the command.
+        """
+        if (command := self._commands.get(name)) is None:
+            raise ToolError(f"There is no command {name[:100]}. Call list_rules")
+        variables = {**self._environment, **self._variables(command)}
+        try:
+            process = subprocess.Popen(  # noqa: S603  # the command of a trusted configuration
+                command.command,
+                env=variables,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            fault = error.strerror or type(error).__name__
+        else:
+            return self._finished(process)
+        raise ToolError(f"Cannot run {command.command[0]}: {fault}")
+
+    def _variables(self, command: CommandConfig) -> dict[str, str]:
+        places = command.secrets.items()
+        return {variable: self._secrets.get_secret(path, key) for variable, (path, key) in places}
+
+    def _finished(self, process: subprocess.Popen[bytes]) -> str:
+        """Return the result of a command, after it has ended. What it left behind may still write, and is not heard."""
+        output, stream = _Output(), process.stdout
+        assert stream is not None, "it is a pipe"  # noqa: S101
+        reader = threading.Thread(target=output.add_all, args=(stream,), daemon=True)
+        reader.start()
+        try:
+            ended = f"exit code {process.wait(self._time_limit)}"
+        except subprocess.TimeoutExpired:
+            ended = f"killed after {format_duration(self._time_limit)}"
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # the command's own group
+            process.wait()
+        reader.join(1)
+        return f"{ended}\n{output.text(self._known)}"
+
+
+class _Output:
+    """The beginning of an output, in bounded memory."""
+
+    def __init__(self) -> None:
+        self._content = bytearray()
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._content) > LONGEST_OUTPUT + _OVERLAP
+
+    def add(self, part: bytes) -> None:
+        if not self.is_full:
+            self._content += part
+
+    def add_all(self, stream: IO[bytes]) -> None:
+        with stream:
+            while part := os.read(stream.fileno(), 1 << 16):
+                self.add(part)
+
+    def text(self, known: Fingerprints, encoding: str = "utf-8") -> str:
+        """Return it as text without the known values, and without what is too long."""
+        content = bytes(self._content).decode("latin-1")
+        end = LONGEST_OUTPUT
+        for match in known.find(content):
+            if match.start >= end:
+                break
+            end = max(end, match.end)
+        masked = known.mask(content[:end]).encode("latin-1").decode(encoding, "replace")
+        return f"{masked}\n[cut after {LONGEST_OUTPUT >> 10} KiB]" if len(content) > end else masked
+
+
+def _kind(value: object) -> str:
+    return next((name for kind, name in _KINDS if isinstance(value, kind)), "null")
+
+
+def _json(document: object) -> str:
+    return json.dumps(document, ensure_ascii=False, indent=1)

@@ -1,0 +1,23 @@
+"""`strongroom mcp` before it serves. tests/agents/in_process has the server."""
+
+import sys
+
+import pytest
+
+
+@pytest.mark.usefixtures("configured")
+def test_an_untrusted_configuration_stops_it(command, monkeypatch):
+    """Its rules would decide where secrets are sent."""
+    monkeypatch.delenv("STRONGROOM_TRUSTED_PATHS")
+    done = command("mcp")
+    assert (done.code, done.out) == (7, b"")
+    assert "strongroom mcp passes secrets to a program" in done.err
+
+
+@pytest.mark.usefixtures("configured")
+def test_without_its_extra_it_says_what_to_install(command, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mcp", None)
+    monkeypatch.delitem(sys.modules, "strongroom.agents.mcp", raising=False)
+    done = command("mcp")
+    assert (done.code, done.out) == (7, b"")
+    assert done.err.endswith('strongroom mcp needs mcp, which is not installed: pip install "strongroom[mcp]"\n')
