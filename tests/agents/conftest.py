@@ -13,7 +13,7 @@ else:
 
     from support.agents.company_proxy import CompanyProxy
     from support.agents.upstream import Upstream
-    from support.agents.workers import Operator
+    from support.agents.workers import Operator, rule
 
 NAMES = ("localhost", "127.0.0.1", "api.example.com", "other.example.com")
 
@@ -54,23 +54,24 @@ def company(served):
         yield proxy
 
 
-def rule(hosts, name="openai", **entries):
-    """Return a rule as TOML. The first has the secret of the workers."""
-    given = {
-        "secret": "api-keys/openai#key",
-        "variable": "OPENAI_API_KEY",
-        "hosts": hosts,
-        "where": ["header"],
-    } | entries
-    return f"[agents.rules.{name}]\n" + "".join(f"{key} = {value!r}\n" for key, value in given.items())
-
-
 @pytest.fixture(scope="module")
 def operator(served, upstream_file, tmp_path_factory):
     """Starts `strongroom agent` with a rule for the upstream as localhost, and as api.example.com."""
     made = Operator(tmp_path_factory.mktemp("operator"), upstream_file)
     made.write_rules(rule([f"localhost:{served.port}", "api.example.com"]))
     return made
+
+
+@pytest.fixture
+def operator_of(upstream_file, tmp_path):
+    """Returns another operator, with these rules as TOML."""
+
+    def make(rules):
+        made = Operator(tmp_path, upstream_file)
+        made.write_rules(rules)
+        return made
+
+    return make
 
 
 @pytest.fixture(scope="module")

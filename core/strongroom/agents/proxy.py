@@ -468,7 +468,7 @@ def _check_form(request: http.Request, host: str, port: int) -> None:
         raise Refusal(400, "A header has a control character, or several lines")
     if _BLANK.search(request.data.path):
         raise Refusal(400, "The path has a blank or a control character")
-    if request.method != request.method.upper():
+    if request.data.method != request.data.method.upper():
         raise Refusal(400, "The method is not in upper case")
     named = [value for name, value in request.headers.fields if name.lower() == b"host"]
     if request.is_http2:

@@ -16,6 +16,17 @@ VALUE = "sk-proj-canary0canary1canary2canary3canary4"
 _DESCRIBE = "import json, os, sys; print(json.dumps(dict(os.environ)), flush=True); sys.stdin.read()"
 
 
+def rule(hosts, name="openai", **entries):
+    """Return a rule as TOML. The first has the secret of the workers."""
+    given = {
+        "secret": "api-keys/openai#key",
+        "variable": "OPENAI_API_KEY",
+        "hosts": hosts,
+        "where": ["header"],
+    } | entries
+    return f"[agents.rules.{name}]\n" + "".join(f"{key} = {value!r}\n" for key, value in given.items())
+
+
 def strongroom(*arguments):
     """Return the command line of `strongroom` in this environment."""
     return [str(Path(sys.executable).with_name("strongroom")), *map(str, arguments)]
