@@ -1,18 +1,55 @@
-"""Two layers of mitmproxy with a change: the body of a refused request is dropped, and a kept one has a limit.
+"""Three changes to layers of mitmproxy, so that no body is kept in memory.
 
-mitmproxy would keep the whole body of a request that is answered without the upstream. Its layers are not a published
-interface, so this module stands alone, and the extra `agents` allows one minor version only.
+The body of a request that the proxy answers itself is dropped, and one that is needed whole has a limit. On HTTP/2 a
+sender gets more credit only when what it has sent has left again; mitmproxy grants two gigabytes at once, and would
+keep what the other side does not take. Its layers are not a published interface, so this module stands alone, and the
+extra `agents` allows one minor version only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
 
+import h2.exceptions
 from mitmproxy.http import Response
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.context import Context
-from mitmproxy.proxy.layers.http import HttpLayer, HTTPMode, HttpStream
+from mitmproxy.proxy.layers.http import HttpLayer, HTTPMode, HttpStream, _http2
 from mitmproxy.proxy.layers.http._events import RequestData
+from mitmproxy.proxy.layers.http._http_h2 import BufferedH2Connection
+
+_CREDIT = 1 << 21
+"""Bytes that a sender on HTTP/2 may be ahead of the other side, in each stream."""
+
+
+class _Credited(BufferedH2Connection):
+    """An HTTP/2 connection that grants credit when `grant` is called."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.local_settings.initial_window_size = _CREDIT
+        self.local_settings.acknowledge()  # otherwise the peer would get the setting from before
+        self._received: list[tuple[int, int]] = []
+
+    def acknowledge_received_data(self, acknowledged_size: int, stream_id: int) -> None:
+        self._received.append((acknowledged_size, stream_id))
+
+    def grant(self) -> bytes:
+        """Return the bytes that grant credit for all that was received."""
+        received, self._received = self._received, []
+        for size, stream in received:
+            with suppress(h2.exceptions.ProtocolError):  # the connection has ended
+                super().acknowledge_received_data(size, stream)
+        return self.data_to_send() if received else b""
+
+    def waiting(self) -> int:
+        """Return the number of bytes that the peer does not take yet."""
+        return sum(len(chunk.data) for chunks in self.stream_buffers.values() for chunk in chunks)
+
+
+_http2.BufferedH2Connection = _Credited  # type: ignore[misc, unused-ignore]
 
 
 class Stream(HttpStream):
@@ -36,6 +73,10 @@ class Stream(HttpStream):
                 return
         yield from super().state_consume_request_body(event)
 
+    def is_behind(self) -> bool:
+        """Return True if parts of the body wait for a hook or a connection."""
+        return bool(self._paused_event_queue)
+
 
 class Http(HttpLayer):
     """The requests of one connection."""
@@ -51,6 +92,24 @@ class Http(HttpLayer):
         stream.max_kept, stream.too_large = self._max_kept, self._too_large
         self.streams[stream_id] = stream
         yield from self.event_to_child(stream, events.Start())
+
+    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        yield from super()._handle_event(event)
+        client = self.context.client
+        connections = dict(self._credited())
+        ahead = sum(about.waiting() for peer, about in connections.items() if peer is not client)
+        behind = any(isinstance(stream, Stream) and stream.is_behind() for stream in self.streams.values())
+        for peer, about in connections.items():
+            other = ahead if peer is client else connections[client].waiting() if client in connections else 0
+            if other < _CREDIT and not (behind and peer is client) and (granted := about.grant()):
+                yield commands.SendData(peer, granted)
+
+    def _credited(self) -> Iterator[tuple[Any, _Credited]]:
+        """Yield the HTTP/2 connections, of the client and of upstreams."""
+        for peer, first in self.connections.items():
+            last = first.context.layers[-1]
+            if isinstance(last, _http2.Http2Connection) and isinstance(last.h2_conn, _Credited):
+                yield peer, last.h2_conn
 
 
 class Closed(layer.Layer):

@@ -60,6 +60,13 @@ def echo(request):
     return Answer(body=f"{request.method} {request.target}\n{head}\n".encode() + request.body)
 
 
+async def _read(reader):
+    try:
+        return await reader.read(_CHUNK)
+    except OSError:
+        return b""
+
+
 async def _parts(body):
     if isinstance(body, bytes):
         if body:
@@ -120,7 +127,7 @@ class Upstream:
                 await self._serve_http2(reader, writer)
             else:
                 await self._serve_http1(reader, writer)
-        except (OSError, h11.ProtocolError, asyncio.CancelledError):
+        except* (OSError, h11.ProtocolError, asyncio.CancelledError):
             pass
         finally:
             writer.close()
@@ -174,9 +181,9 @@ class Upstream:
         connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding="utf-8"))
         connection.initiate_connection()
         writer.write(connection.data_to_send())
-        streams, window = {}, asyncio.Condition()
+        streams, answering, window = {}, [], asyncio.Condition()
         async with asyncio.TaskGroup() as tasks:
-            while data := await reader.read(_CHUNK):
+            while data := await _read(reader):
                 for event in connection.receive_data(data):
                     if isinstance(event, h2.events.RequestReceived):
                         headers = dict(event.headers)
@@ -190,13 +197,14 @@ class Upstream:
                         request = streams.pop(event.stream_id)
                         self.requests.append(request)
                         answer = self._answer_http2(connection, writer, window, event.stream_id, request)
-                        tasks.create_task(answer)
+                        answering.append(tasks.create_task(answer))
                     elif isinstance(event, h2.events.WindowUpdated | h2.events.RemoteSettingsChanged):
                         async with window:
                             window.notify_all()
                 writer.write(connection.data_to_send())
                 await writer.drain()
-            raise asyncio.CancelledError
+            for task in answering:
+                task.cancel()
 
     async def _answer_http2(self, connection, writer, window, stream, request):
         answer = self.answer(request)

@@ -1,0 +1,177 @@
+"""Long bodies, event streams and websockets: nothing is kept, and nothing is late."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+import threading
+from pathlib import Path
+
+import httpx
+import pytest
+import websockets
+from wsproto import ConnectionType
+from wsproto.connection import Connection
+from wsproto.events import CloseConnection, TextMessage
+
+from support.agents.upstream import Answer, accept_websocket
+from support.agents.workers import VALUE
+
+MIB = 1 << 20
+LONG = 48
+"""MiB of a long body."""
+
+KEPT = 24 * MIB
+"""The most by which the memory of the proxy may grow."""
+
+
+@pytest.fixture(params=["http1", "http2"])
+def client(request, door):
+    with httpx.Client(proxy=door.url, verify=door.tls, http2=request.param == "http2", timeout=60) as made:
+        made.headers["authorization"] = f"Bearer {door.placeholder}"
+        yield made
+
+
+def peak(door):
+    """The most memory that the proxy has had, in bytes."""
+    status = Path(f"/proc/{door.process.pid}/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) * 1024
+
+
+def test_long_answer_is_not_kept(door, client, upstream):
+    part = (f"some text {VALUE} and " + "more " * 2000).encode()
+    part += b"." * (MIB - len(part))
+    upstream.answer = lambda _: Answer(body=[part] * 8)
+    client.get(upstream.origin)
+    upstream.answer = lambda _: Answer(body=[part] * LONG)
+    before, size, expected = peak(door), 0, hashlib.sha256()
+    for _ in range(LONG):
+        expected.update(part.replace(VALUE.encode(), door.placeholder.encode()))
+    received = hashlib.sha256()
+    with client.stream("GET", upstream.origin) as answer:
+        for some in answer.iter_raw():
+            size += len(some)
+            received.update(some)
+    assert size == LONG * len(part.replace(VALUE.encode(), door.placeholder.encode()))
+    assert received.digest() == expected.digest()
+    assert peak(door) - before < KEPT
+
+
+def test_long_body_is_not_kept(door, client, upstream):
+    client.post(upstream.origin, content=(b"x" * MIB for _ in range(8)))
+    before = peak(door)
+    answer = client.post(upstream.origin, content=(b"x" * MIB for _ in range(LONG)))
+    assert answer.status_code == 200
+    assert upstream.requests[-1].size == LONG * MIB
+    assert peak(door) - before < KEPT
+
+
+def test_answer_is_not_kept_for_a_worker_that_does_not_read(door, client, upstream):
+    sent = []
+
+    def parts():
+        for number in range(LONG):
+            sent.append(number)
+            yield b"x" * MIB
+
+    upstream.answer = lambda _: Answer(body=parts())
+    before = peak(door)
+    with client.stream("GET", upstream.origin) as answer:
+        chunks = answer.iter_raw()
+        next(chunks)
+        client_of_another = httpx.Client(proxy=door.url, verify=door.tls, timeout=60)
+        upstream.answer = lambda _: Answer(body=b"other")
+        with client_of_another:  # the upstream has had time to send all
+            for _ in range(20):
+                client_of_another.get(upstream.origin)
+        assert len(sent) < LONG
+        assert sum(map(len, chunks)) > (LONG - 1) * MIB
+    assert peak(door) - before < KEPT
+
+
+def test_body_of_a_refused_request_is_not_kept(door, client, upstream):
+    before = peak(door)
+    answer = client.post(f"{upstream.origin}/?key={door.placeholder}", content=(b"x" * MIB for _ in range(LONG)))
+    assert answer.status_code == 403
+    assert upstream.requests == []
+    assert peak(door) - before < KEPT
+
+
+def test_events_are_not_late(client, upstream):
+    asked, seen = [], [threading.Event() for _ in range(3)]
+
+    async def events():
+        for number in range(3):
+            if number:  # the client has seen the event before
+                await asyncio.to_thread(seen[number - 1].wait)
+            yield f"data: {number} {VALUE}\n\n".encode()
+
+    upstream.answer = lambda _: Answer(headers=[("content-type", "text/event-stream")], body=events())
+    with client.stream("GET", upstream.origin) as answer:
+        for line in answer.iter_lines():
+            if line:
+                assert VALUE not in line
+                seen[len(asked)].set()
+                asked.append(line)
+    assert [line[:7] for line in asked] == ["data: 0", "data: 1", "data: 2"]
+
+
+def test_answer_that_breaks_off_does_not_look_whole(client, upstream):
+    def broken():
+        yield b"x" * 1000
+        raise OSError("gone")
+
+    upstream.answer = lambda _: Answer(body=broken())
+    with pytest.raises(httpx.HTTPError):
+        client.get(upstream.origin)
+
+
+async def _echo(reader, writer):
+    """Answer each text message of a websocket with the value and the message, and end after `bye`."""
+    connection = Connection(ConnectionType.SERVER)
+    while data := await reader.read(65536):
+        connection.receive_data(data)
+        for event in connection.events():
+            if isinstance(event, TextMessage):
+                writer.write(connection.send(TextMessage(data=f"{VALUE} {event.data}")))
+            elif isinstance(event, CloseConnection):
+                writer.write(connection.send(event.response()))
+                return
+        await writer.drain()
+
+
+def test_messages_of_a_websocket_are_redacted(door, upstream):
+    upstream.answer = lambda request: accept_websocket(request, _echo)
+
+    async def talk():
+        headers = {"authorization": f"Bearer {door.placeholder}"}
+        url = upstream.origin.replace("https", "wss")
+        async with websockets.connect(url, proxy=door.url, ssl=door.tls, additional_headers=headers) as connection:
+            answers = []
+            for text in ("one", "two"):
+                await connection.send(text)
+                answers.append(await connection.recv())
+            before, long = peak(door), "x" * 100_000
+            for _ in range(300):
+                await connection.send(long)
+                await connection.recv()
+            return answers, peak(door) - before
+
+    answers, grown = asyncio.run(talk())
+    assert upstream.requests[0].header("authorization") == f"Bearer {VALUE}"
+    assert answers == [f"{door.placeholder} one", f"{door.placeholder} two"]
+    assert grown < KEPT
+
+
+def test_upgrade_to_another_protocol_ends_the_connection(door, upstream):
+    async def serve(reader, writer):
+        writer.write(VALUE.encode())
+        await writer.drain()
+
+    upstream.answer = lambda _: Answer(101, [("upgrade", "other"), ("connection", "Upgrade")], upgrade=serve)
+    target = f"localhost:{upstream.port}"
+    answer = door.raw(
+        target, f"GET / HTTP/1.1\r\nHost: {target}\r\nUpgrade: other\r\nConnection: Upgrade\r\n\r\n".encode()
+    )
+    assert VALUE.encode() not in answer
