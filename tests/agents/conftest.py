@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from importlib.util import find_spec
 
 import pytest
@@ -9,6 +10,10 @@ import pytest
 if find_spec("mitmproxy") is None:
     collect_ignore_glob = ["*"]
 else:
+    with warnings.catch_warnings():  # its packages use names that others of its packages have deprecated
+        warnings.simplefilter("ignore")
+        import mitmproxy.master  # noqa: F401
+
     import trustme
 
     from support.agents.company_proxy import CompanyProxy

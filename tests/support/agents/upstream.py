@@ -16,6 +16,9 @@ import h2.connection
 import h2.events
 import h11
 import trustme
+from wsproto import ConnectionType
+from wsproto.connection import Connection
+from wsproto.events import CloseConnection, TextMessage
 
 _CHUNK = 65536
 
@@ -235,3 +238,21 @@ def accept_websocket(request, serve):
     accept = base64.b64encode(hashlib.sha1(key).digest()).decode()
     headers = [("upgrade", "websocket"), ("connection", "Upgrade"), ("sec-websocket-accept", accept)]
     return Answer(101, headers, upgrade=serve)
+
+
+def echo_messages(word):
+    """Return what serves a websocket: it answers each text message with this word and the message."""
+
+    async def serve(reader, writer):
+        connection = Connection(ConnectionType.SERVER)
+        while data := await reader.read(_CHUNK):
+            connection.receive_data(data)
+            for event in connection.events():
+                if isinstance(event, TextMessage):
+                    writer.write(connection.send(TextMessage(data=f"{word} {event.data}")))
+                elif isinstance(event, CloseConnection):
+                    writer.write(connection.send(event.response()))
+                    return
+            await writer.drain()
+
+    return serve

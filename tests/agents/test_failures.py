@@ -1,0 +1,178 @@
+"""A hook of the proxy that raises: the request is refused or its connection closed, and no value is delivered."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import threading
+from concurrent.futures import Future
+
+import httpx
+import pytest
+import websockets
+
+from strongroom import SecretsManager
+from strongroom._config import discovery
+from strongroom.agents import proxy
+from strongroom.agents.authority import Authority
+from strongroom.agents.destinations import Destinations
+from strongroom.agents.session import AgentSession
+from support.agents.upstream import Answer, accept_websocket, echo_messages
+from support.agents.workers import VALUE, read_answer, rule
+
+
+class Running:
+    """A proxy in this process, for a `with` block."""
+
+    def __init__(self, config, roots):
+        self._manager = SecretsManager.from_config(config)
+        self.session = AgentSession(self._manager, config.agents)
+        self.authority = Authority(config.agents.rules.values())
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        destinations = Destinations(tuple(config.agents.rules.values()))
+        self._setup = proxy.Setup(
+            self.session, destinations, self.authority, str(roots), None, lambda: [self._listener]
+        )
+
+    def __enter__(self):
+        started = Future()
+        self._thread = threading.Thread(target=proxy.serve, args=(self._setup, started))
+        self._thread.start()
+        self._stop = started.result(30)
+        return self
+
+    def __exit__(self, *_):
+        self._stop()
+        self._thread.join(30)
+        self._manager.close()
+
+    @property
+    def placeholder(self):
+        return self.session.environment["OPENAI_API_KEY"]
+
+
+@pytest.fixture(scope="module")
+def running(served, upstream_file, tmp_path_factory):
+    file = tmp_path_factory.mktemp("running") / "strongroom.toml"
+    file.write_text(
+        'chain = ["env"]\n'
+        + rule([f"localhost:{served.port}"], secret="worker/app#token", where=["header", "body:key"])
+    )
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("WORKER_APP_TOKEN", VALUE)
+        with Running(discovery.load(config_file=file, environment=None), upstream_file) as made:
+            yield made
+
+
+@pytest.fixture
+def tls(running, tmp_path):
+    file = tmp_path / "authority.pem"
+    file.write_bytes(running.authority.pem)
+    return ssl.create_default_context(cafile=file)
+
+
+@pytest.fixture(params=["http1", "http2"])
+def client(request, running, tls):
+    with httpx.Client(proxy=running.url, verify=tls, http2=request.param == "http2", timeout=30) as made:
+        made.headers["authorization"] = f"Bearer {running.placeholder}"
+        yield made
+
+
+def fail(*_, **__):
+    raise RuntimeError(VALUE)
+
+
+def outcome(client, upstream, **options):
+    """Return the status of the answer, or 0 without one. Fail if the value is in the answer."""
+    try:
+        answer = client.post(upstream.origin, json={"key": "x"}, **options)
+    except httpx.HTTPError:
+        return 0
+    assert VALUE not in answer.text + str(answer.headers)
+    return answer.status_code
+
+
+def test_no_failure_delivers_the_value(client, upstream):
+    assert outcome(client, upstream) == 200
+    assert upstream.requests[0].header("authorization") == f"Bearer {VALUE}"
+
+
+@pytest.mark.parametrize("step", ["_check_form", "_apply", "_texts"])
+def test_failure_before_the_request_is_sent(monkeypatch, client, upstream, step):
+    monkeypatch.setattr(proxy, step, fail)
+    assert outcome(client, upstream) in {0, 502}
+    assert upstream.requests == []
+
+
+def test_failure_of_the_session(monkeypatch, client, upstream):
+    monkeypatch.setattr(AgentSession, "begin", fail)
+    assert outcome(client, upstream) == 502
+    assert upstream.requests == []
+
+
+@pytest.mark.parametrize("step", ["replace_body", "answer", "feed", "finish", "end"])
+def test_failure_of_an_exchange(monkeypatch, client, upstream, step):
+    monkeypatch.setattr(proxy.Exchange, step, fail)
+    assert outcome(client, upstream) in ({0, 200} if step == "end" else {0, 502})
+    assert len(upstream.requests) == (step != "replace_body")
+
+
+def test_failure_in_the_middle_of_an_answer_ends_it(monkeypatch, client, upstream):
+    async def endless():
+        while True:
+            yield f"{VALUE}\n".encode() * 100
+            await asyncio.sleep(0.01)
+
+    upstream.answer = lambda _: Answer(body=endless())
+    monkeypatch.setattr(proxy.Exchange, "feed", fail)
+    assert outcome(client, upstream) == 0
+
+
+@pytest.mark.parametrize("hook", ["next_layer", "http_connect", "requestheaders", "request", "responseheaders"])
+def test_each_hook_fails_closed(running, upstream, tls, hook):
+    broken = proxy._fails_closed(fail)
+    before = getattr(proxy.Addon, hook)
+    setattr(proxy.Addon, hook, broken)
+    try:
+        with httpx.Client(proxy=running.url, verify=tls, timeout=30) as client:
+            client.headers["authorization"] = f"Bearer {running.placeholder}"
+            assert outcome(client, upstream) in {0, 502}
+    finally:
+        setattr(proxy.Addon, hook, before)
+
+
+def test_every_hook_is_wrapped():
+    hooks = [name for name, made in vars(proxy.Addon).items() if callable(made) and not name.startswith("_")]
+    assert len(hooks) > 8
+    for name in hooks:
+        if name != "refuse_after_failure":
+            assert hasattr(getattr(proxy.Addon, name), "__wrapped__"), name
+
+
+def test_failure_of_a_message_drops_it(monkeypatch, running, upstream, tls):
+    upstream.answer = lambda request: accept_websocket(request, echo_messages(VALUE))
+    monkeypatch.setattr(proxy.Exchange, "message", fail)
+
+    async def talk():
+        headers = {"authorization": f"Bearer {running.placeholder}"}
+        url = upstream.origin.replace("https", "wss")
+        async with websockets.connect(url, proxy=running.url, ssl=tls, additional_headers=headers) as connection:
+            await connection.send("one")
+            return await connection.recv()
+
+    with pytest.raises(websockets.ConnectionClosed):
+        asyncio.run(talk())
+
+
+def test_logs_have_no_value(caplog, client, upstream):
+    caplog.set_level(1)
+    assert outcome(client, upstream) == 200
+    assert VALUE not in caplog.text
+
+
+def test_connection_of_a_refused_tunnel_can_be_used_again(running):
+    with socket.create_connection(("127.0.0.1", int(running.url.rpartition(":")[2]))) as connection:
+        connection.sendall(b"CONNECT 10.0.0.1:443 HTTP/1.1\r\nHost: 10.0.0.1:443\r\n\r\n")
+        assert read_answer(connection).startswith(b"HTTP/1.1 403")
