@@ -58,7 +58,7 @@ class Use(NamedTuple):
         host: the host to which it was sent.
         method: its method.
         path: its path, without query.
-        status: the status of the answer, or of the refusal; 0 if there was none.
+        status: the status of the answer, or of the refusal; 0 without an answer.
     """
 
     rule: str
@@ -83,7 +83,7 @@ class Event(NamedTuple):
         step: the step of a rotation or a migration, such as `promote` or `apply`; the name of a change, such as `write`
             or `delete`; `version` for a read of one version.
         outcome: `done`, or `failed`, or the state of a secret of a migration; empty for a read. Of a use, the status of
-            the answer as text, `failed` if there was none, or `refused`.
+            the answer as text, `failed` without an answer, or `refused`.
         error: the name of the class of the error, if there was one.
         key: the requested key, for a listener that asked for paths; empty for a whole secret.
         use: the request of a use; otherwise None.

@@ -41,7 +41,7 @@ class _Frames:
 
     Args:
         start: returns the decoder of one frame.
-        error: what it raises.
+        error: its exception for malformed content.
         step: the bytes that it gets at a time; they decompress to `LARGEST_STEP` at most.
     """
 

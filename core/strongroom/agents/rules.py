@@ -38,7 +38,7 @@ class Refusal(Exception):  # noqa: N818  # an answer to the worker, not a fault 
     Attributes:
         status: the HTTP status of the answer: 400, 403, 413 or 502.
         reason: one sentence for the worker, without a value.
-        rule: the name of the rule that refuses; empty if it is none.
+        rule: the name of the refusing rule, or the empty string.
     """
 
     def __init__(self, status: int, reason: str, rule: str = "") -> None:
@@ -99,7 +99,7 @@ def check_head(head: RequestHead) -> None:
         raise Refusal(400, "The path or the query has characters that must be escaped")
     for name, value in head.headers:
         if not _TOKEN.fullmatch(name) or not _FORBIDDEN.isdisjoint(value):
-            raise Refusal(400, "A header is malformed: it has a line break, a NUL or a name that is no name")
+            raise Refusal(400, "A header is malformed: it has a line break, a NUL or an invalid name")
     hosts = [value for name, value in head.headers if name.lower() == "host"]
     if len(hosts) > 1:
         raise Refusal(400, "There are two Host headers")
@@ -208,7 +208,7 @@ def _split(pattern: str) -> tuple[str, int | None]:
 def check_request(rule: RuleConfig, head: RequestHead) -> None:
     """Check the scheme, the method and the path.
 
-    Plain http is allowed only where the rule names a port: nobody means port 80 by the name of a host.
+    Plain http needs a port in the rule: the name of a host alone means https.
 
     Raises:
         Refusal: the rule does not allow the request.

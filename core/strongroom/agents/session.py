@@ -61,13 +61,13 @@ class AgentSession:
         config: the rules.
 
     Raises:
-        ConfigurationError: there is no rule, a file that is not trusted may have given it, or a value is too short.
-        StrongroomError: a secret cannot be read.
+        ConfigurationError: the configuration lacks rules, or has files that are not trusted.
+        StrongroomError: a secret cannot be read, or a value is too short.
     """
 
     def __init__(self, secrets: SecretsManager, config: AgentsConfig) -> None:
         if not config.rules:
-            raise ConfigurationError("There is no rule for agents: add a table [agents.rules.NAME]")
+            raise ConfigurationError("The configuration has no rule for agents: add a table [agents.rules.NAME]")
         if secrets.config.untrusted:
             raise not_trusted(secrets.config.untrusted, "its rules decide where secrets are sent")
         self._rules = tuple(config.rules.values())

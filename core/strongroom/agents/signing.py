@@ -39,7 +39,7 @@ def sign_aws4(head: RequestHead, placeholder: str, credential: AwsCredential, bo
 
     Args:
         head: the request that the worker signed.
-        placeholder: what the worker has as the access key.
+        placeholder: the worker's access key.
         credential: the real keys.
         body: is hashed if `needs_payload` is True.
 

@@ -127,7 +127,7 @@ def body_fields(rule: RuleConfig) -> frozenset[str]:
 def stands_in(body: bytes, format_: str, placeholder: str, rule: RuleConfig) -> bool:
     """Return True if a placeholder stands in a body, in the rule's fields alone.
 
-    The body is parsed only to find out where it stands.
+    The body is parsed only to locate it.
 
     Raises:
         Refusal: it stands elsewhere too, or the body is malformed.

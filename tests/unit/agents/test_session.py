@@ -1,4 +1,4 @@
-"""A session: the requests of a worker from the head to the status of the answer, and what is recorded of them."""
+"""A session: the requests of a worker from the head to the status of the answer, and the records of them."""
 
 from __future__ import annotations
 
