@@ -26,7 +26,7 @@ from support.scenarios.exposure import shown_by
 
 
 class Answer(NamedTuple):
-    """What a client returned."""
+    """The answer that a client returned."""
 
     status: int
     headers: Any

@@ -47,7 +47,7 @@ class FakeApi(ThreadingHTTPServer):
         return "\n".join(f"{line}\n{headers}\n{body.decode('latin-1')}" for line, headers, body in self.requests)
 
     def handle_error(self, request, client_address):
-        """A client that breaks off is no fault of the server."""
+        """Print nothing about a client that breaks off."""
 
 
 class Handler(BaseHTTPRequestHandler):
