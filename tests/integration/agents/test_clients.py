@@ -344,6 +344,19 @@ def test_a_failure_shows_no_value(client, api, trust, manager, uses, path, kind)
 
 
 @each_client
+def test_a_failure_shows_no_value_of_a_body(client, api, trust, manager):
+    session = open_session(manager(where=["body:key"]))
+    content = json.dumps({"key": session.placeholder("openai")}).encode()
+    headers = {"Content-Type": "application/json"}
+    with pytest.raises(client.failures[1]) as caught:
+        client.ask(session, trust, "POST", f"{api.url}/dropped", headers=headers, content=content)
+    assert json.loads(api.requests[0][2]) == {"key": VALUE}
+    shown = shown_by(caught.value, __file__)
+    assert VALUE not in shown
+    assert json.dumps(VALUE)[1:-1] not in shown.replace("\\\\", "\\")
+
+
+@each_client
 def test_a_response_that_is_closed_early_ends_the_use(client, api, trust, manager, uses):
     session = open_session(manager())
     headers = with_key(session)

@@ -68,7 +68,9 @@ class _Parts:
     def _covered_head(self, request: Any) -> RequestHead | None:
         return steps.covered_head(self._session, request.method, str(request.url), _decoded(request))
 
-    def _copy(self, exchange: Exchange, request: Any, body: bytes | None) -> Any:
+    def _copy(self, exchange: Exchange, request: Any, content: bytes | None) -> Any:
+        """Return the request with values. No local of the caller holds them, since a traceback may show it."""
+        body = None if content is None else steps.replace_body(exchange, content)
         head = exchange.head
         return self._library.Request(
             method=head.method,
@@ -107,8 +109,8 @@ class _Transport(_Parts):
         result: Any = None
         failure: Exception | None = None
         try:
-            body = steps.replace_body(exchange, _read(request.stream)) if exchange.needs_body else None
-            answer = self._inner.handle_request(self._copy(exchange, request, body))
+            content = _read(request.stream) if exchange.needs_body else None
+            answer = self._inner.handle_request(self._copy(exchange, request, content))
             result = self._response(exchange, request, answer, _types(self._library).stream)
         except Refusal as refusal:
             failure = refusal
@@ -183,8 +185,8 @@ class _AsyncTransport(_Parts):
         result: Any = None
         failure: Exception | None = None
         try:
-            body = steps.replace_body(exchange, await _aread(request.stream)) if exchange.needs_body else None
-            answer = await self._inner.handle_async_request(self._copy(exchange, request, body))
+            content = await _aread(request.stream) if exchange.needs_body else None
+            answer = await self._inner.handle_async_request(self._copy(exchange, request, content))
             result = self._response(exchange, request, answer, _types(self._library).async_stream)
         except Refusal as refusal:
             failure = refusal
