@@ -21,6 +21,9 @@ from strongroom.agents.session import AgentSession
 from support.agents.upstream import Answer, accept_websocket, echo_messages
 from support.agents.workers import VALUE, read_answer, rule
 
+# mitmproxy runs in this process, and leaves connections that are cut to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 
 class Running:
     """A proxy in this process, for a `with` block."""
