@@ -46,6 +46,8 @@ def agent_command() -> None:
 
     The worker finds placeholders in its environment. A proxy puts the values into the requests that a rule of
     [agents.rules] allows, and takes them out of the answers.
+
+    Example: strongroom agent run -- claude
     """
 
 

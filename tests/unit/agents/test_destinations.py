@@ -1,0 +1,136 @@
+"""Where a worker may connect, the authority of its session, and the proxy of the company: without mitmproxy."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import ssl
+
+import pytest
+from cryptography import x509
+
+from strongroom._config import RuleConfig
+from strongroom.agents.authority import Authority
+from strongroom.agents.destinations import Destinations, is_public, named_hosts
+from strongroom.agents.network import CompanyProxy, Network
+from strongroom.agents.rules import Refusal
+from strongroom.errors import ConfigurationError
+
+
+def rule(*hosts):
+    return RuleConfig("one", "api-keys/one", "key", "KEY", hosts, (), (), ("header",), "")
+
+
+HOSTS = rule("api.example.com", "*.example.org:8443", "10.0.0.7", "[::1]:444")
+
+
+@pytest.mark.parametrize(
+    ("host", "port"), [("api.example.com", 443), ("a.b.example.org", 8443), ("10.0.0.7", 443), ("::1", 444)]
+)
+def test_host_of_a_rule_is_looked_into(host, port):
+    assert Destinations([HOSTS], only_rules=True).is_looked_into("https", host, port)
+
+
+@pytest.mark.parametrize(("scheme", "host", "port"), [("https", "example.net", 443), ("http", "example.net", 80)])
+def test_another_public_host_passes(scheme, host, port):
+    assert not Destinations([HOSTS]).is_looked_into(scheme, host, port)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "host", "port"),
+    [
+        ("https", "api.example.com", 8443),
+        ("https", "a.example.org", 443),
+        ("http", "api.example.com", 80),
+        ("http", "api.example.com", 443),
+        ("http", "api.example.com", 8443),
+        ("https", "example.net", 22),
+        ("http", "example.net", 8080),
+        ("https", "10.0.0.8", 443),
+        ("https", "::1", 443),
+    ],
+)
+def test_destination_is_refused(scheme, host, port):
+    with pytest.raises(Refusal):
+        Destinations([HOSTS]).is_looked_into(scheme, host, port)
+
+
+@pytest.mark.parametrize(
+    "address",
+    (
+        "127.0.0.1 10.1.2.3 169.254.169.254 100.64.0.1 0.0.0.0 224.0.0.1 255.255.255.255 ::1 :: fe80::1%eth0 "
+        "fd00:ec2::254 ::ffff:10.0.0.1 64:ff9b::a00:1 2002:a00:1:: ff02::1"
+    ).split(),
+)
+def test_address_that_is_not_public(address):
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "example.com"])
+def test_public_address(address):
+    assert is_public(address)
+
+
+def test_private_address_needs_a_rule_without_a_wildcard():
+    destinations = Destinations([HOSTS])
+    assert destinations.may_reach("api.example.com", 443, "10.0.0.1")
+    assert not destinations.may_reach("a.example.org", 8443, "10.0.0.1")
+
+
+def test_authority_is_limited_to_the_hosts_of_the_rules():
+    authority = Authority([rule("api.example.com", "*.example.org:8443")])
+    found = authority.certificate.extensions.get_extension_for_class(x509.NameConstraints)
+    assert found.critical
+    assert [name.value for name in found.value.permitted_subtrees] == ["api.example.com", "example.org"]
+    assert [str(name.value) for name in found.value.excluded_subtrees] == ["0.0.0.0/0", "::/0"]
+
+
+def test_authority_for_an_address_excludes_the_others():
+    constraints = Authority([HOSTS]).certificate.extensions.get_extension_for_class(x509.NameConstraints).value
+    permitted = [name.value for name in constraints.permitted_subtrees]
+    assert ipaddress.ip_network("10.0.0.7/32") in permitted
+    assert ipaddress.ip_network("::1/128") in permitted
+    assert constraints.excluded_subtrees is None
+
+
+def test_authority_is_valid_now_and_accepted_by_openssl():
+    authority = Authority([HOSTS])
+    assert ssl.create_default_context(cadata=authority.pem.decode()).get_ca_certs()
+    life = authority.certificate.not_valid_after_utc - authority.certificate.not_valid_before_utc
+    assert life.days == 7
+    assert list(named_hosts([HOSTS])) == ["api.example.com", "*.example.org", "10.0.0.7", "::1"]
+
+
+def test_proxy_of_the_company_is_read_from_the_variables():
+    proxy = CompanyProxy.of({"HTTPS_PROXY": "http://me:p%40ss@proxy.corp:3129", "no_proxy": ".corp, example.net:8443"})
+    assert proxy.address == ("proxy.corp", 3129)
+    assert b"Proxy-Authorization: Basic bWU6cEBzcw==\r\n" in proxy.request("api.example.com", 443)
+    assert proxy.request("::1", 443).startswith(b"CONNECT [::1]:443 HTTP/1.1\r\nHost: [::1]:443\r\n")
+    assert [proxy.carries(*host) for host in (("a.corp", 443), ("example.net", 8443), ("example.net", 443))] == [
+        False,
+        False,
+        True,
+    ]
+    assert CompanyProxy.of({}) is None
+    assert not CompanyProxy("http://proxy", "*").carries("example.com", 443)
+
+
+@pytest.mark.parametrize("url", ["socks5://proxy:1080", "https://proxy:3128", "http://", "http://proxy:nothing"])
+def test_another_kind_of_proxy_is_refused(url):
+    with pytest.raises(ConfigurationError, match="HTTPS_PROXY"):
+        CompanyProxy(url)
+
+
+def test_name_that_resolves_to_a_private_address_is_not_connected():
+    asked = []
+
+    def may_reach(*about):
+        asked.append(about)
+        return False
+
+    async def connect():
+        await asyncio.open_connection("localhost", 9)
+
+    with asyncio.Runner(loop_factory=lambda: Network(may_reach)) as runner, pytest.raises(OSError, match="not public"):
+        runner.run(connect())
+    assert asked[0][:2] == ("localhost", 9)
