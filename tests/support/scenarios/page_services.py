@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -81,7 +82,14 @@ def _secret_apis(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     apis.bitwarden.append(("database/password", "s3cret"))
 
 
+def _agents(_: pytest.FixtureRequest, __: pytest.MonkeyPatch) -> None:
+    """Skip the page on a Python that the proxy does not know."""
+    if sys.version_info < (3, 12):
+        pytest.skip("`strongroom agent` needs Python 3.12 or later")
+
+
 _SETUPS = {
+    "agents": _agents,
     "aws": _aws,
     "etcd": _etcd,
     "keepass": _keepass,
