@@ -61,10 +61,10 @@ CORE_TESTS = ["tests/unit", "-m", "not vault", *(f"--ignore=tests/unit/{name}" f
 PLUGIN_KINDS = ["store", "async-store", "importer", "exporter", "rotator", "command", "auth"]  # of `new-plugin`
 PARALLEL = ["-n", "auto", "--dist", "loadscope"]  # the default of a run without paths
 
-# mitmproxy needs Python 3.12 or later: the one that runs nox, or the first on PATH.
+# mitmproxy needs Python 3.12 or later: the one that runs nox, or the latest on PATH.
 AGENTS_PYTHON = next(
     (version for version in PYTHONS[1:] if version == f"3.{sys.version_info.minor}"),
-    next((version for version in PYTHONS[1:] if shutil.which(f"python{version}")), PYTHONS[-1]),
+    next((version for version in PYTHONS[:0:-1] if shutil.which(f"python{version}")), PYTHONS[-1]),
 )
 AGENTS_CLIENTS = [
     "aiohttp",
