@@ -10,12 +10,14 @@ import os
 import shutil
 import ssl
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs12
+from cryptography.utils import CryptographyDeprecationWarning
 
 from strongroom.errors import ConfigurationError
 
@@ -84,7 +86,9 @@ def _write(file: Path, certificates: bytes) -> None:
 
 
 def _java_store(certificates: bytes) -> bytes:
-    entries = [pkcs12.PKCS12Certificate(entry, None) for entry in x509.load_pem_x509_certificates(certificates)]
+    with warnings.catch_warnings():  # some old roots have a serial number that a later standard forbids
+        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+        entries = [pkcs12.PKCS12Certificate(entry, None) for entry in x509.load_pem_x509_certificates(certificates)]
     encryption = serialization.BestAvailableEncryption(_JAVA_PASSWORD)
     return pkcs12.serialize_java_truststore(entries, encryption)
 
