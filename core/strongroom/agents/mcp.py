@@ -21,9 +21,9 @@ from functools import wraps
 from typing import IO, Any
 
 import httpx2
-from mcp.server.mcpserver import MCPServer
-from mcp.server.mcpserver.exceptions import ToolError
-from mcp_types import ToolAnnotations
+from mcp.server.mcpserver import MCPServer  # pyright: ignore[reportMissingImports]
+from mcp.server.mcpserver.exceptions import ToolError  # pyright: ignore[reportMissingImports]
+from mcp_types import ToolAnnotations  # pyright: ignore[reportMissingImports]
 
 from strongroom._config import CommandConfig
 from strongroom._fingerprints import Fingerprints

@@ -25,8 +25,8 @@ def httpx_transport(session: AgentSession, inner: httpx.BaseTransport | None = N
     """
     import httpx
 
-    transport = _types(httpx).transport(httpx, session, inner or httpx.HTTPTransport())
-    return cast("httpx.BaseTransport", transport)
+    made: httpx.BaseTransport = _transport(httpx, session, inner or httpx.HTTPTransport())
+    return made
 
 
 def async_httpx_transport(
@@ -35,16 +35,16 @@ def async_httpx_transport(
     """Return a transport for `httpx.AsyncClient(transport=...)`; see `httpx_transport`."""
     import httpx
 
-    transport = _types(httpx).async_transport(httpx, session, inner or httpx.AsyncHTTPTransport())
-    return cast("httpx.AsyncBaseTransport", transport)
+    made: httpx.AsyncBaseTransport = _async_transport(httpx, session, inner or httpx.AsyncHTTPTransport())
+    return made
 
 
 def httpx2_transport(session: AgentSession, inner: httpx2.BaseTransport | None = None) -> httpx2.BaseTransport:
     """Return a transport for `httpx2.Client(transport=...)`; see `httpx_transport`."""
     import httpx2
 
-    transport = _types(httpx2).transport(httpx2, session, inner or httpx2.HTTPTransport())
-    return cast("httpx2.BaseTransport", transport)
+    made: httpx2.BaseTransport = _transport(httpx2, session, inner or httpx2.HTTPTransport())
+    return made
 
 
 def async_httpx2_transport(
@@ -53,8 +53,16 @@ def async_httpx2_transport(
     """Return a transport for `httpx2.AsyncClient(transport=...)`; see `httpx_transport`."""
     import httpx2
 
-    transport = _types(httpx2).async_transport(httpx2, session, inner or httpx2.AsyncHTTPTransport())
-    return cast("httpx2.AsyncBaseTransport", transport)
+    made: httpx2.AsyncBaseTransport = _async_transport(httpx2, session, inner or httpx2.AsyncHTTPTransport())
+    return made
+
+
+def _transport(library: Any, session: AgentSession, inner: Any) -> Any:
+    return _types(library).transport(library, session, inner)
+
+
+def _async_transport(library: Any, session: AgentSession, inner: Any) -> Any:
+    return _types(library).async_transport(library, session, inner)
 
 
 class _Parts:
