@@ -48,6 +48,9 @@ _OVERLAP = 1 << 16
 _TIME_LIMIT = 300.0
 """Seconds after which a command is killed, and the body of an answer is cut."""
 
+_LAST_OUTPUT = 10.0
+"""Seconds to wait for the end of a command's output, which a process that it left behind may hold open."""
+
 _INSTRUCTIONS = """\
 Work with secrets whose values you never get. list_rules returns the rules and commands that you may use. A rule has a \
 placeholder: put it where the API expects the key, such as `Authorization: Bearer PLACEHOLDER`, in a call of \
@@ -252,7 +255,7 @@ class Tools:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # the command's own group
             process.wait()
-        reader.join(1)
+        reader.join(_LAST_OUTPUT)
         return f"{ended}\n{output.text(self._known)}"
 
 
