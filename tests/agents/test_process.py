@@ -16,10 +16,10 @@ from support.agents.workers import VALUE, rule
 
 _WAIT = """
 import signal, sys
-def end(number, _): print("got", number, flush=True); sys.exit(9)
-signal.signal(signal.SIGTERM, end)
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 print("ready", flush=True)
-signal.pause()
+print("got", int(signal.sigwait({signal.SIGTERM})), flush=True)
+sys.exit(9)
 """
 
 
@@ -75,3 +75,13 @@ def test_use_is_recorded_in_the_audit_log(operator_of, upstream, tmp_path):
     assert '"/v1"' in written
     assert VALUE not in written
     assert "q=1" not in written
+
+
+def test_worker_does_not_wait_for_a_proxy_that_cannot_start(operator, tmp_path):
+    broken = tmp_path / "mitmproxy"
+    broken.mkdir()
+    (broken / "__init__.py").write_text("raise ImportError")
+    environ = {"PYTHONPATH": str(tmp_path)}
+    with operator.worker(environ=environ) as door, pytest.raises(httpx.TransportError):
+        httpx.get("https://localhost", proxy=door.url, verify=door.tls, timeout=60)
+    assert "Unexpected failure in the background: ImportError" in door.err

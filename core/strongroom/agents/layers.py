@@ -49,7 +49,7 @@ class _Credited(BufferedH2Connection):
         return sum(len(chunk.data) for chunks in self.stream_buffers.values() for chunk in chunks)
 
 
-_http2.BufferedH2Connection = _Credited  # type: ignore[misc, unused-ignore]
+_http2.BufferedH2Connection = _Credited  # type: ignore[attr-defined, misc, unused-ignore]
 
 
 class Stream(HttpStream):

@@ -79,13 +79,8 @@ def serve(setup: Setup, started: Future[Callable[[], None]]) -> None:
     """Serve the worker until the function is called that `started` then has. It may be called from any thread."""
     _silence()
     network = Network(setup.destinations.may_reach, setup.company_proxy)
-    try:
-        with asyncio.Runner(loop_factory=lambda: network) as runner:
-            runner.run(_serve(setup, started))
-    except BaseException as error:
-        if not started.done():
-            started.set_exception(error)
-        raise
+    with asyncio.Runner(loop_factory=lambda: network) as runner:
+        runner.run(_serve(setup, started))
 
 
 async def _serve(setup: Setup, started: Future[Callable[[], None]]) -> None:

@@ -235,13 +235,27 @@ def _proxy(opened: _Opened, listeners: Callable[[], Iterable[socket.socket]], *,
     company_proxy = CompanyProxy.of(os.environ)
     started: Future[Callable[[], None]] = Future()
 
-    def serve() -> None:
-        from strongroom.agents import proxy
+    found: list[socket.socket] = []
 
-        with _memory_file(opened.roots) as roots:
-            destinations = Destinations(rules, only_rules=only_rules)
-            setup = proxy.Setup(opened.session, destinations, opened.authority, roots, company_proxy, listeners)
-            proxy.serve(setup, started)
+    def take() -> list[socket.socket]:
+        found.extend(listeners())
+        return found
+
+    def serve() -> None:
+        try:
+            from strongroom.agents import proxy
+
+            with _memory_file(opened.roots) as roots:
+                destinations = Destinations(rules, only_rules=only_rules)
+                setup = proxy.Setup(opened.session, destinations, opened.authority, roots, company_proxy, take)
+                proxy.serve(setup, started)
+        except BaseException as error:
+            if not started.done():
+                started.set_exception(error)
+            raise
+        finally:  # after a failure too, the worker must not wait
+            for listener in found or take():
+                listener.close()
 
     thread = threading.Thread(target=serve, name="strongroom-agent-proxy", daemon=True)
     thread.start()
