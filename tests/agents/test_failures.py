@@ -154,6 +154,26 @@ def test_every_hook_is_wrapped():
             assert hasattr(getattr(proxy.Addon, name), "__wrapped__"), name
 
 
+def test_body_is_not_kept_while_the_chain_is_asked(monkeypatch, running, upstream, tls):
+    asked, begin = threading.Event(), AgentSession.begin
+    monkeypatch.setattr(AgentSession, "begin", lambda *given: asked.wait(60) and begin(*given))
+    target, size, sent = f"localhost:{upstream.port}", 64 << 20, 0
+    with socket.create_connection(("127.0.0.1", int(running.url.rpartition(":")[2]))) as connection:
+        connection.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())
+        assert b" 200 " in read_answer(connection)
+        with tls.wrap_socket(connection, server_hostname="localhost") as tunnel:
+            tunnel.sendall(f"POST / HTTP/1.1\r\nHost: {target}\r\nContent-Length: {size}\r\n\r\n".encode())
+            tunnel.settimeout(1)
+            try:
+                while sent < size:
+                    sent += tunnel.send(b"x" * 65536)
+            except TimeoutError:
+                pass
+            assert sent < size // 2
+            asked.set()
+            tunnel.settimeout(60)
+
+
 def test_failure_of_a_message_drops_it(monkeypatch, running, upstream, tls):
     upstream.answer = lambda request: accept_websocket(request, echo_messages(VALUE))
     monkeypatch.setattr(proxy.Exchange, "message", fail)

@@ -5,6 +5,8 @@ sender gets more credit only when what it has sent has left again; mitmproxy gra
 keep what the other side does not take. Its layers are not a published interface, so this module stands alone, and the
 extra `agents` allows one minor version only.
 """
+# The extra `agents` is installed in an environment of its own.
+# pyright: reportMissingImports=false
 
 from __future__ import annotations
 

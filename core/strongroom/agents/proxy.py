@@ -3,16 +3,19 @@
 An addon of mitmproxy decides about each connection and each request. mitmproxy goes on after an exception in an addon,
 so each hook is wrapped: after a failure the request is refused, or its connection is closed.
 """
+# The extra `agents` is installed in an environment of its own.
+# pyright: reportMissingImports=false
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import inspect
 import logging
 import re
 import socket
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import Future
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -312,11 +315,26 @@ class Addon:
         _check_form(request, host, port)
         path, _, query = request.data.path.decode("latin-1").partition("?")
         head = RequestHead(request.method, "https", host, port, path, query, _texts(request.headers))
-        exchange = await _in_thread(partial(self._session.begin, head))
+        with contextlib.nullcontext() if request.is_http2 else self._left_unread(flow.client_conn):
+            exchange = await _in_thread(partial(self._session.begin, head))
         state.exchange = exchange
         if not exchange.needs_body:
             _apply(request, exchange.head)
             request.stream = True
+
+    @contextlib.contextmanager
+    def _left_unread(self, client: Any) -> Iterator[None]:
+        """Leave the rest of a request unread meanwhile: mitmproxy would keep it. On HTTP/2, `layers` does this."""
+        handler = self._server.connections.get(client.id)
+        opened: Any = handler.transports.get(client) if handler is not None else None
+        if opened is None or opened.writer is None:
+            yield
+            return
+        opened.writer.transport.pause_reading()
+        try:
+            yield
+        finally:
+            opened.writer.transport.resume_reading()
 
     @_fails_closed
     async def request(self, flow: http.HTTPFlow) -> None:
