@@ -12,7 +12,7 @@ from support.agents.workers import VALUE, read_all, rule
 
 
 def test_requests_to_the_host_of_a_rule_pass_the_proxy_of_the_company(chained, company, upstream):
-    with httpx.Client(proxy=chained.url, verify=chained.tls, http2=True) as client:
+    with httpx.Client(proxy=chained.url, verify=chained.tls, http2=True, timeout=60) as client:
         answer = client.get("https://API.example.com/v1", headers={"authorization": f"Bearer {chained.placeholder}"})
     assert answer.status_code == 200
     assert upstream.requests[0].header("authorization") == f"Bearer {VALUE}"
@@ -21,7 +21,7 @@ def test_requests_to_the_host_of_a_rule_pass_the_proxy_of_the_company(chained, c
 
 def test_no_proxy_names_hosts_that_are_reached_directly(chained, company, upstream):
     before = len(company.targets)
-    with httpx.Client(proxy=chained.url, verify=chained.tls) as client:
+    with httpx.Client(proxy=chained.url, verify=chained.tls, timeout=60) as client:
         assert client.get(upstream.origin).status_code == 200
     assert len(company.targets) == before
 
@@ -75,7 +75,7 @@ def test_only_rules_refuses_other_hosts(operator, company):
         connection, status, text = door.ask("other.example.com:443")
         connection.close()
         assert (status, "No rule names other.example.com" in text) == (403, True)
-        with httpx.Client(proxy=door.url) as client:
+        with httpx.Client(proxy=door.url, timeout=60) as client:
             assert client.get("http://other.example.com/").status_code == 403
 
 

@@ -78,7 +78,7 @@ def tls(running, tmp_path):
 
 @pytest.fixture(params=["http1", "http2"])
 def client(request, running, tls):
-    with httpx.Client(proxy=running.url, verify=tls, http2=request.param == "http2", timeout=30) as made:
+    with httpx.Client(proxy=running.url, verify=tls, http2=request.param == "http2", timeout=60) as made:
         made.headers["authorization"] = f"Bearer {running.placeholder}"
         yield made
 
@@ -139,7 +139,7 @@ def test_each_hook_fails_closed(running, upstream, tls, hook):
     before = getattr(proxy.Addon, hook)
     setattr(proxy.Addon, hook, broken)
     try:
-        with httpx.Client(proxy=running.url, verify=tls, timeout=30) as client:
+        with httpx.Client(proxy=running.url, verify=tls, timeout=60) as client:
             client.headers["authorization"] = f"Bearer {running.placeholder}"
             assert outcome(client, upstream) in {0, 502}
     finally:

@@ -33,7 +33,7 @@ def test_signal_is_forwarded_and_the_exit_code_is_that_of_the_command(operator):
 
 
 def test_requests_fail_once_the_proxy_is_killed(operator, upstream):
-    with operator.worker() as door, httpx.Client(proxy=door.url, verify=door.tls) as client:
+    with operator.worker() as door, httpx.Client(proxy=door.url, verify=door.tls, timeout=60) as client:
         assert client.get(upstream.origin).status_code == 200
         door.process.kill()
         door.process.wait(30)
@@ -55,7 +55,7 @@ def test_files_of_the_session_are_removed_and_have_no_key(operator):
 def test_nothing_is_written_to_the_home_of_the_operator(operator, upstream, tmp_path):
     with (
         operator.worker(environ={"HOME": str(tmp_path)}) as door,
-        httpx.Client(proxy=door.url, verify=door.tls) as client,
+        httpx.Client(proxy=door.url, verify=door.tls, timeout=60) as client,
     ):
         client.get(upstream.origin, headers={"authorization": door.placeholder})
     assert not (tmp_path / ".mitmproxy").exists()
@@ -69,7 +69,7 @@ def test_another_process_of_the_user_cannot_read_the_environment_of_the_proxy(op
 
 def test_use_is_recorded_in_the_audit_log(operator_of, upstream, tmp_path):
     operator = operator_of(f'[audit]\nfile = "{tmp_path / "audit.log"}"\n' + rule([f"localhost:{upstream.port}"]))
-    with operator.worker() as door, httpx.Client(proxy=door.url, verify=door.tls) as client:
+    with operator.worker() as door, httpx.Client(proxy=door.url, verify=door.tls, timeout=60) as client:
         client.get(f"{upstream.origin}/v1?q=1", headers={"authorization": door.placeholder})
     written = (tmp_path / "audit.log").read_text()
     assert '"/v1"' in written

@@ -17,7 +17,7 @@ from support.agents.workers import VALUE, read_all, rule
 
 @pytest.fixture(params=["http1", "http2"])
 def client(request, door):
-    with httpx.Client(proxy=door.url, verify=door.tls, http2=request.param == "http2", timeout=30) as made:
+    with httpx.Client(proxy=door.url, verify=door.tls, http2=request.param == "http2", timeout=60) as made:
         made.headers["authorization"] = f"Bearer {door.placeholder}"
         yield made
 
@@ -145,7 +145,7 @@ def test_request_without_tls_in_a_tunnel_is_refused(door, upstream, target):
 
 
 def test_plain_http_to_the_host_of_a_rule_is_refused(door, upstream):
-    with httpx.Client(proxy=door.url) as plain:
+    with httpx.Client(proxy=door.url, timeout=60) as plain:
         answer = plain.get(f"http://localhost:{upstream.port}/x", headers={"authorization": door.placeholder})
     assert (answer.status_code, "https" in answer.text) == (403, True)
 
@@ -160,7 +160,7 @@ def test_https_without_a_tunnel_is_refused(door, upstream, target):
 def test_upstream_that_is_not_trusted_gets_no_request(operator_of):
     with Upstream(trustme.CA(), "localhost") as stranger:
         operator = operator_of(rule([f"localhost:{stranger.port}"]))
-        with operator.worker() as door, httpx.Client(proxy=door.url, verify=door.tls) as client:
+        with operator.worker() as door, httpx.Client(proxy=door.url, verify=door.tls, timeout=60) as client:
             answer = client.get(stranger.origin, headers={"authorization": door.placeholder})
         assert answer.status_code == 502
         assert stranger.requests == []
@@ -189,7 +189,7 @@ def test_trailers_of_http1_leak_nothing(door, upstream, target):
 
 def test_placeholder_in_a_json_body_is_replaced(operator_of, upstream):
     operator = operator_of(rule([f"localhost:{upstream.port}"], where=["body:api_key"]))
-    with operator.worker() as door, httpx.Client(proxy=door.url, verify=door.tls, http2=True) as client:
+    with operator.worker() as door, httpx.Client(proxy=door.url, verify=door.tls, http2=True, timeout=60) as client:
         answer = client.post(upstream.origin, json={"api_key": door.placeholder, "q": "ä"})
         assert VALUE not in answer.text
         assert json.loads(upstream.requests[0].body) == {"api_key": VALUE, "q": "ä"}

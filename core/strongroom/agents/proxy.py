@@ -325,16 +325,19 @@ class Addon:
     @contextlib.contextmanager
     def _left_unread(self, client: Any) -> Iterator[None]:
         """Leave the rest of a request unread meanwhile: mitmproxy would keep it. On HTTP/2, `layers` does this."""
-        handler = self._server.connections.get(client.id)
-        opened: Any = handler.transports.get(client) if handler is not None else None
-        if opened is None or opened.writer is None:
-            yield
-            return
-        opened.writer.transport.pause_reading()
+        handler: Any = self._server.connections[client.id]
+        allowed, drain = asyncio.Event(), handler.drain_writers
+
+        async def wait() -> None:
+            await allowed.wait()
+            await drain()
+
+        handler.drain_writers = wait  # mitmproxy awaits it after each part that it has read
         try:
             yield
         finally:
-            opened.writer.transport.resume_reading()
+            handler.drain_writers = drain
+            allowed.set()
 
     @_fails_closed
     async def request(self, flow: http.HTTPFlow) -> None:
