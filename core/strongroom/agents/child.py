@@ -112,7 +112,7 @@ def worker_environment(
     host, port = proxy
     address = f"http://{host}:{port}"
     kept = {name: text for name, text in inherited.items() if name not in _DIRECT and not reveals(text)}
-    ours = dict.fromkeys(_PROXY, address) | dict.fromkeys(_BUNDLE, str(trust.bundle))
+    ours: dict[str, str] = {**dict.fromkeys(_PROXY, address), **dict.fromkeys(_BUNDLE, str(trust.bundle))}
     ours["NODE_EXTRA_CA_CERTS"] = str(trust.authority)
     ours["NODE_USE_ENV_PROXY"] = "1"
     if trust.java is not None:

@@ -15,12 +15,12 @@ from contextlib import suppress
 from typing import Any
 
 import h2.exceptions
-from mitmproxy.http import Response
-from mitmproxy.proxy import commands, events, layer
-from mitmproxy.proxy.context import Context
-from mitmproxy.proxy.layers.http import HttpLayer, HTTPMode, HttpStream, _http2
-from mitmproxy.proxy.layers.http._events import RequestData
-from mitmproxy.proxy.layers.http._http_h2 import BufferedH2Connection
+from mitmproxy.http import Response  # pyright: ignore[reportMissingImports]
+from mitmproxy.proxy import commands, events, layer  # pyright: ignore[reportMissingImports]
+from mitmproxy.proxy.context import Context  # pyright: ignore[reportMissingImports]
+from mitmproxy.proxy.layers.http import HttpLayer, HTTPMode, HttpStream, _http2  # pyright: ignore[reportMissingImports]
+from mitmproxy.proxy.layers.http._events import RequestData  # pyright: ignore[reportMissingImports]
+from mitmproxy.proxy.layers.http._http_h2 import BufferedH2Connection  # pyright: ignore[reportMissingImports]
 
 _CREDIT = 1 << 21
 """Bytes that a sender on HTTP/2 may be ahead of the other side, in each stream."""
