@@ -418,7 +418,7 @@ for _name, _tests in SESSIONS.items():
 def coverage(session: nox.Session) -> None:
     """Measure the line and branch coverage of the suite, child processes included."""
     install(session, "-e", ".[tests]", "coverage>=7.10", "pytest-cov>=7")
-    session.run("pytest", "--cov", "--cov-report=", *session.posargs, success_codes=[0, 1])
+    session.run("pytest", *PARALLEL, "--cov", "--cov-report=", *session.posargs, success_codes=[0, 1])
     for name in ("core", "backends"):
         session.run("coverage", "json", f"--include={name}/*", "-o", f"{session.create_tmp()}/{name}.json")
         totals = json.loads(Path(session.create_tmp(), f"{name}.json").read_text("utf-8"))["totals"]
