@@ -34,9 +34,9 @@ VALUES = ["plain", "", "two\nlines\n\n", "quote\" ' $HOME `id` \\ ünicode €",
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
-def table(page: Page) -> dict[str, object]:
-    """Return the options of the page's store."""
-    (block,) = pages.blocks(pages.page(f"stores/{page.name}.md"), "toml")
+def table(page: Page, number: int = 1) -> dict[str, object]:
+    """Return the options of the page's second store, or of another: the first calls every failure an outage."""
+    block = pages.blocks(pages.page(f"stores/{page.name}.md"), "toml")[number]
     (options,) = tomllib.loads(block)["stores"].values()
     return {name: value for name, value in options.items() if name != "plugin"}
 
@@ -52,8 +52,19 @@ def put(apis, value: str) -> None:
 @each_page
 def test_the_configuration_of_a_page_is_short(page):
     """A reader copies at most eighteen lines."""
-    (block,) = pages.blocks(pages.page(f"stores/{page.name}.md"), "toml")
+    _, block = pages.blocks(pages.page(f"stores/{page.name}.md"), "toml")
     assert len(block.splitlines()) <= 18
+
+
+@each_page
+def test_the_first_example_of_a_page_never_calls_a_secret_absent(page, secret_apis):
+    """It reads the same values, and its failures are outages."""
+    put(secret_apis, VALUES[3])
+    store = open_command(**table(page, 0))
+    assert list(store.read(page.path).data.values()) == [VALUES[3]]
+    for path in ("database/nothing", "NOTHING"):
+        with pytest.raises(StoreUnavailableError):
+            store.read(path)
 
 
 @each_page
