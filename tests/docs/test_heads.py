@@ -20,79 +20,12 @@ HOW_TO = pages.DOCS / "how-to"
 SCRIPTS = Path(sys.executable).parent
 ASKED = os.environ.get("TEST_HEADS", "")
 
-NOT_YET: set[str] = {
-    # authentication
-    "authentication/agent",
-    "authentication/approle",
-    "authentication/aws-iam",
-    "authentication/jwt",
-    "authentication/kubernetes-service-account",
-    "authentication/people",
-    "authentication/tls-certificate",
-    "authentication/tokens",
-    # integrations
-    # moving
-    "moving/from-airflow",
-    "moving/from-chamber",
-    "moving/from-dynaconf",
-    "moving/from-hvac",
-    "moving/from-pydantic-settings",
-    "moving/from-python-dotenv",
-    "moving/from-secretspec",
-    "moving/from-teller",
-    "moving/from-vault-to-openbao",
-    "moving/migrate",
-    # platforms
-    "platforms/application-servers",
-    "platforms/aws-lambda",
-    "platforms/cron",
-    "platforms/docker-compose",
-    "platforms/github-actions",
-    "platforms/kubernetes",
-    "platforms/scripts",
-    "platforms/systemd",
-    # plugins
-    "plugins/write-a-backend",
-    "plugins/write-a-rotator",
-    "plugins/write-a-store",
-    "plugins/write-an-authentication-method",
-    "plugins/write-an-importer",
-    # production
-    "production/approle-in-production",
-    "production/audit-devices",
-    "production/audit-log",
-    "production/auto-unseal",
-    "production/backup",
-    "production/high-availability",
-    "production/install",
-    "production/monitoring",
-    "production/namespaces",
-    "production/policies",
-    "production/token-hygiene",
-    "production/vault-setup",
-    # secrets
-    # stores
-    "stores/1password-connect",
-    "stores/aws-tokens",
-    "stores/azure",
-    "stores/bitwarden",
-    "stores/doppler",
-    "stores/etcd",
-    "stores/github-app",
-    "stores/google",
-    "stores/infisical",
-    "stores/keepass",
-    "stores/kubernetes-api",
-}
-"""Pages without this head."""
-
-
 def name_of(page: Path) -> str:
     """Return the name of a page below `how-to`, without its ending: `integrations/fastapi`."""
     return page.relative_to(HOW_TO).with_suffix("").as_posix()
 
 
-PAGES = [page for page in page_heads.how_to_pages() if name_of(page) not in NOT_YET]
+PAGES = page_heads.how_to_pages()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
