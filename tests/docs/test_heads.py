@@ -20,6 +20,7 @@ HOW_TO = pages.DOCS / "how-to"
 SCRIPTS = Path(sys.executable).parent
 ASKED = os.environ.get("TEST_HEADS", "")
 
+
 def name_of(page: Path) -> str:
     """Return the name of a page below `how-to`, without its ending: `integrations/fastapi`."""
     return page.relative_to(HOW_TO).with_suffix("").as_posix()

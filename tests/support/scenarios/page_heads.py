@@ -100,5 +100,5 @@ def opening(page: Path) -> str:
 
 
 def how_to_pages() -> list[Path]:
-    """Return the pages that must have a head: those with a job, which lie in a folder. The others are lists to look in."""
+    """Return the pages that must have a head: those in a folder. The others are lists to look in."""
     return [page for page in pages.pages() if page.parent.parent == pages.DOCS / "how-to" and page.name != "index.md"]
