@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+import socket
 import threading
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import httpx
 import pytest
 import websockets
 
+from strongroom.agents import proxy
 from support.agents.upstream import Answer, accept_websocket, echo_messages
 from support.agents.workers import VALUE
 
@@ -158,3 +160,23 @@ def test_upgrade_to_another_protocol_ends_the_connection(door, upstream):
         target, f"GET / HTTP/1.1\r\nHost: {target}\r\nUpgrade: other\r\nConnection: Upgrade\r\n\r\n".encode()
     )
     assert VALUE.encode() not in answer
+
+
+def test_the_end_of_an_answer_does_not_wait_for_an_acknowledgment():
+    """Which takes 40 ms: the parts of an answer are sent at once."""
+
+    async def option_of_a_connection():
+        found = asyncio.get_running_loop().create_future()
+
+        class Instance:
+            async def handle_stream(self, reader, writer):
+                found.set_result(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+                writer.close()
+
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            async with await proxy._listen(listener, Instance()):
+                _, writer = await asyncio.open_connection(*listener.getsockname())
+                writer.close()
+                return await found
+
+    assert asyncio.run(option_of_a_connection())
