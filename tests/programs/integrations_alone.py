@@ -542,6 +542,30 @@ def read_from_vault() -> None:
     keeps('chain = ["vault"]\n[stores.vault]\n' + "".join(f"{name} = {json.dumps(server[name])}\n" for name in server))
 
 
+@environment("strongroom[agents]")
+def extra_agents() -> None:
+    rule = '[agents.rules.a]\nsecret = "api-keys/payments#key"\nvariable = "KEY"\nhosts = ["api.example.com"]\n'
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "strongroom.toml")
+        file.write_text(f'chain = ["env"]\n{rule}', "utf-8")
+        command = [
+            str(Path(sys.executable).parent / "strongroom"),
+            f"--config={file}",
+            "agent",
+            "run",
+            "printenv",
+            "KEY",
+        ]
+        environ = {**os.environ, "PAYMENTS_KEY": "sk-4711-4711"}
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    if sys.version_info < (3, 12):
+        assert "needs Python 3.12" in done.stderr
+    else:
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("sk-")
+        assert "4711" not in done.stdout
+
+
 @environment("strongroom[aws]", servers=("moto",))
 def extra_aws() -> None:
     for store in ("aws-secretsmanager", "aws-ssm"):

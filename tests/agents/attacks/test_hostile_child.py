@@ -29,7 +29,9 @@ if os.geteuid() == 0:
     ids = (f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
     NOT_ROOT = ("setpriv", *ids, f"--inh-caps={READ}", f"--ambient-caps={READ}")
 
-needs_setpriv = pytest.mark.skipif(bool(NOT_ROOT) and shutil.which("setpriv") is None, reason="setpriv is not installed")
+needs_setpriv = pytest.mark.skipif(
+    bool(NOT_ROOT) and shutil.which("setpriv") is None, reason="setpriv is not installed"
+)
 
 
 @pytest.fixture(scope="module")

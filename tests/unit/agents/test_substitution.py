@@ -17,7 +17,7 @@ from strongroom.agents.rules import Refusal, RequestHead
 from strongroom.agents.substitution import body_format, placeholders_in, replace_head, replace_in, stands_in
 
 VALUE = 'va"l/ue&1+2='
-HELD = make_placeholder("sk-" + "x" * 40)
+HELD = "sk-" + "0aA_-" * 8  # a placeholder; not a random one, since the names of tests have it
 
 
 def rule(*where: str, sign: str = "") -> RuleConfig:
