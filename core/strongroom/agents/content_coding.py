@@ -1,4 +1,4 @@
-"""Decoding of compressed answers in bounded memory: gzip, and br and zstd if `brotli` and `zstandard` are installed."""
+"""Decoding of compressed answers in bounded memory: gzip, and br and zstd if a package for them is installed."""
 
 from __future__ import annotations
 
@@ -110,9 +110,13 @@ def _decoders() -> dict[str, Callable[[], Decoder]]:
         "gzip": lambda: _Frames(lambda: zlib.decompressobj(wbits=31), zlib.error, 1 << 13),
     }
     brotli, zstandard = _imported("brotli"), _imported("zstandard")
+    zstd = _imported("compression.zstd") or _imported("backports.zstd")  # of Python 3.14; of mitmproxy before it
     if hasattr(getattr(brotli, "Decompressor", None), "can_accept_more_data"):  # from 1.2: others have no limit
         decoders["br"] = lambda: _Brotli(brotli)
-    if zstandard is not None:
+    if zstd is not None:
+        limit = {zstd.DecompressionParameter.window_log_max: _LARGEST_WINDOW.bit_length() - 1}
+        decoders["zstd"] = lambda: _Frames(lambda: zstd.ZstdDecompressor(options=limit), zstd.ZstdError, 1 << 8)
+    elif zstandard is not None:
         start = zstandard.ZstdDecompressor(max_window_size=_LARGEST_WINDOW).decompressobj
         decoders["zstd"] = lambda: _Frames(start, zstandard.ZstdError, 1 << 8)
     return decoders
