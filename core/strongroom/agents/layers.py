@@ -1,9 +1,10 @@
-"""Three changes to layers of mitmproxy, so that no body is kept in memory.
+"""Changes to layers of mitmproxy, so that no body is kept in memory, and no frame passes without a hook.
 
 The body of a request that the proxy answers itself is dropped, and one that is needed whole has a limit. On HTTP/2 a
 sender gets more credit only when what it has sent has left again; mitmproxy grants two gigabytes at once, and would
-keep what the other side does not take. Its layers are not a published interface, so this module stands alone, and the
-extra `agents` allows one minor version only.
+keep what the other side does not take. No hook sees the pings of a websocket and the reason of its close, so they are
+redacted here. mitmproxy's layers are not a published interface, so this module stands alone, and the extra `agents`
+allows one minor version only.
 """
 # The extra `agents` is installed in an environment of its own.
 # pyright: reportMissingImports=false
@@ -12,15 +13,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import h2.exceptions
-from mitmproxy.http import Response  # pyright: ignore[reportMissingImports]
-from mitmproxy.proxy import commands, events, layer  # pyright: ignore[reportMissingImports]
-from mitmproxy.proxy.context import Context  # pyright: ignore[reportMissingImports]
-from mitmproxy.proxy.layers.http import HttpLayer, HTTPMode, HttpStream, _http2  # pyright: ignore[reportMissingImports]
-from mitmproxy.proxy.layers.http._events import RequestData  # pyright: ignore[reportMissingImports]
-from mitmproxy.proxy.layers.http._http_h2 import BufferedH2Connection  # pyright: ignore[reportMissingImports]
+import wsproto.events
+from mitmproxy.http import Response
+from mitmproxy.proxy import commands, events, layer
+from mitmproxy.proxy.context import Context
+from mitmproxy.proxy.layers import websocket
+from mitmproxy.proxy.layers.http import HttpLayer, HTTPMode, HttpStream, _http2
+from mitmproxy.proxy.layers.http._events import RequestData
+from mitmproxy.proxy.layers.http._http_h2 import BufferedH2Connection
 
 _CREDIT = 1 << 21
 """Bytes that a sender on HTTP/2 may be ahead of the other side, in each stream."""
@@ -52,6 +56,47 @@ class _Credited(BufferedH2Connection):
 
 
 _http2.BufferedH2Connection = _Credited  # type: ignore[attr-defined, misc, unused-ignore]
+
+
+REDACT = "strongroom.redact"
+"""The metadata of a flow with the function that redacts what its websocket sends to the worker."""
+
+_LONGEST_CONTROL = 123
+"""Bytes of a websocket's ping, or of the reason of its close."""
+
+
+class _ToWorker(websocket.WebsocketConnection):
+    """The worker's side of a websocket.
+
+    Attributes:
+        redact: redacts the content of a frame that is no message.
+    """
+
+    redact: Callable[[bytes], bytes]
+
+    def send2(self, event: wsproto.events.Event) -> commands.SendData:
+        """Return the command that sends a frame."""
+        if isinstance(event, wsproto.events.Ping | wsproto.events.Pong):
+            event = replace(event, payload=self.redact(bytes(event.payload))[:_LONGEST_CONTROL])
+        elif isinstance(event, wsproto.events.CloseConnection) and event.reason:
+            redacted = self.redact(event.reason.encode())[:_LONGEST_CONTROL]
+            event = replace(event, reason=redacted.decode(errors="ignore"))
+        return super().send2(event)
+
+
+class _Websocket(websocket.WebsocketLayer):
+    """The frames of a websocket."""
+
+    def start(self, event: events.Start) -> layer.CommandGenerator[None]:
+        """Begin to relay."""
+        yield from super().start(event)
+        self.client_ws.__class__ = _ToWorker
+        self.client_ws.redact = self.flow.metadata.get(REDACT, bytes)
+
+    _handle_event = start
+
+
+websocket.WebsocketLayer = _Websocket  # type: ignore[misc, unused-ignore]
 
 
 class Stream(HttpStream):

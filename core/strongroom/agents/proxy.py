@@ -21,19 +21,19 @@ from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from cryptography import x509
-from mitmproxy import certs, connection, flow, http, log, master, options, tls  # pyright: ignore[reportMissingImports]
-from mitmproxy.addons.proxyserver import Proxyserver  # pyright: ignore[reportMissingImports]
-from mitmproxy.addons.tlsconfig import TlsConfig  # pyright: ignore[reportMissingImports]
-from mitmproxy.net.http import status_codes  # pyright: ignore[reportMissingImports]
-from mitmproxy.net.tls import starts_like_tls_record  # pyright: ignore[reportMissingImports]
-from mitmproxy.proxy import layer, layers, mode_servers  # pyright: ignore[reportMissingImports]
-from mitmproxy.proxy.context import Context  # pyright: ignore[reportMissingImports]
-from mitmproxy.proxy.layers import modes  # pyright: ignore[reportMissingImports]
-from mitmproxy.proxy.layers.http import HTTPMode  # pyright: ignore[reportMissingImports]
+from mitmproxy import certs, connection, flow, http, log, master, options, tls
+from mitmproxy.addons.proxyserver import Proxyserver
+from mitmproxy.addons.tlsconfig import TlsConfig
+from mitmproxy.net.http import status_codes
+from mitmproxy.net.tls import starts_like_tls_record
+from mitmproxy.proxy import layer, layers, mode_servers
+from mitmproxy.proxy.context import Context
+from mitmproxy.proxy.layers import modes
+from mitmproxy.proxy.layers.http import HTTPMode
 
 from strongroom.agents.authority import Authority
 from strongroom.agents.destinations import Destinations
-from strongroom.agents.layers import Closed, Http
+from strongroom.agents.layers import REDACT, Closed, Http
 from strongroom.agents.network import CompanyProxy, Network
 from strongroom.agents.rules import DEFAULT_PORTS, Refusal, RequestHead, normalize_host
 from strongroom.agents.session import MAX_BODY, AgentSession, Exchange, body_too_large
@@ -376,6 +376,7 @@ class Addon:
         except Refusal as refusal:
             self._replace(flow, refusal)
             return
+        flow.metadata[REDACT] = state.exchange.message
         response.headers = _fields(headers)
         response.data.reason = status_codes.RESPONSES.get(response.status_code, "").encode("ascii")
         if has_body:

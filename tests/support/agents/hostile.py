@@ -1,3 +1,4 @@
+# ruff: noqa: PTH, T201  # each call is one attempt, as a hostile program would make it
 """A hostile worker: it looks for secrets in other processes and in files, and prints what it finds as JSON.
 
 It is run as a script, with the standard library alone. Its arguments are the PID of the victim (0: its parent) and the

@@ -1,0 +1,239 @@
+"""An upstream that echoes the value: in every form and encoding that the page lists, in heads, streams and messages."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import gzip
+import html
+import json
+import threading
+import zlib
+from urllib.parse import quote, quote_plus
+
+import brotli
+import httpx
+import pytest
+import websockets
+from backports import zstd
+from wsproto import ConnectionType
+from wsproto.connection import Connection
+from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
+from wsproto.extensions import PerMessageDeflate
+
+from support.agents.upstream import Answer, accept_websocket
+
+VALUE = "sk-canary\"1<2>3&4'5/6+7=8 9%a\\b?c>>>???~~~`!*(d)"
+"""A value with the characters that writers escape. Its base64 differs between the alphabets."""
+
+CONTENT = VALUE.encode()
+
+
+def within_base64(offset, encode):
+    return encode(b"\0" * offset + CONTENT + b"\0" * (-(offset + len(CONTENT)) % 3)).decode()
+
+
+def lower(text):
+    """Return percent escapes in lower case, as some programs write them."""
+    parts = text.split("%")
+    return "%".join([parts[0], *(part[:2].lower() + part[2:] for part in parts[1:])])
+
+
+FORMS = {
+    "plain": VALUE,
+    **{f"base64 {offset}": within_base64(offset, base64.b64encode) for offset in range(3)},
+    **{f"base64url {offset}": within_base64(offset, base64.urlsafe_b64encode) for offset in range(3)},
+    "percent": quote(VALUE, safe=""),
+    "percent of a path": quote(VALUE),
+    "percent of a form": quote_plus(VALUE),
+    "percent in lower case": lower(quote(VALUE, safe="")),
+    "json": json.dumps(VALUE)[1:-1],
+    "json with slashes": json.dumps(VALUE)[1:-1].replace("/", "\\/"),
+    "json of Go": json.dumps(VALUE)[1:-1].replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"),
+    "html": html.escape(VALUE),
+    "html without quotes": html.escape(VALUE, quote=False),
+    "html of Go": html.escape(VALUE).replace("&quot;", "&#34;").replace("&#x27;", "&#39;").replace("+", "&#43;"),
+}
+
+ENCODE = {
+    "identity": lambda body: body,
+    "gzip": gzip.compress,
+    "br": brotli.compress,
+    "zstd": zstd.compress,
+}
+
+
+def significant(form):
+    """Return what a form shows of the value. In base64, the characters at both ends may be of the bytes around."""
+    return form[4:-4] if form in {FORMS[name] for name in FORMS if name.startswith("base64")} else form
+
+
+def assert_hidden(text):
+    for name, form in FORMS.items():
+        assert significant(form) not in text, name
+
+
+def test_the_forms_differ():
+    assert len(set(FORMS.values())) >= len(FORMS) - 1
+    assert within_base64(0, base64.b64encode) != within_base64(0, base64.urlsafe_b64encode)
+
+
+@pytest.fixture(scope="module")
+def door(operator):
+    with operator.worker(environ={"OPENAI_API_KEY": VALUE}) as running:
+        yield running
+
+
+@pytest.fixture(params=["http1", "http2"])
+def client(request, door):
+    with httpx.Client(proxy=door.url, verify=door.tls, http2=request.param == "http2", timeout=30) as made:
+        made.headers["authorization"] = f"Bearer {door.placeholder}"
+        yield made
+
+
+@pytest.mark.parametrize("encoding", ENCODE)
+@pytest.mark.parametrize("size", [1, 7, 1 << 16])
+def test_a_body_shows_no_form(client, upstream, encoding, size):
+    text = "".join(f"[{name}: {form}]\n" for name, form in FORMS.items())
+    body = ENCODE[encoding](f"begin {text} end".encode())
+    parts = [body[at : at + size] for at in range(0, len(body), size)]
+    headers = [] if encoding == "identity" else [("content-encoding", encoding)]
+    upstream.answer = lambda _: Answer(headers=headers, body=parts)
+    answer = client.get(upstream.origin).text
+    assert_hidden(answer)
+    assert (answer[:6], answer[-4:]) == ("begin ", " end")
+    assert answer.count("[") == len(FORMS)
+
+
+@pytest.mark.parametrize("encoding", ["deflate", "gzip, br", "identity, x", "GZIP,gzip"])
+def test_a_body_that_is_not_decoded_is_refused(client, upstream, encoding):
+    upstream.answer = lambda _: Answer(headers=[("content-encoding", encoding)], body=zlib.compress(CONTENT))
+    answer = client.get(upstream.origin)
+    assert answer.status_code == 502
+    assert_hidden(answer.text)
+
+
+def test_a_body_that_only_claims_to_be_compressed_shows_nothing(client, upstream):
+    upstream.answer = lambda _: Answer(headers=[("content-encoding", "gzip")], body=CONTENT)
+    with pytest.raises(httpx.HTTPError):
+        client.get(upstream.origin)
+
+
+def test_the_upstream_is_asked_for_encodings_that_are_decoded_and_for_the_whole(client, upstream):
+    client.get(upstream.origin, headers={"accept-encoding": "deflate, gzip, x;q=1", "range": "bytes=3-"})
+    assert upstream.requests[0].header("accept-encoding") == "gzip"
+    assert upstream.requests[0].header("range") == ""
+
+
+@pytest.mark.parametrize("status", [200, 302, 401, 500])
+def test_headers_show_no_form(client, upstream, status):
+    headers = [(f"x-{at}", form) for at, form in enumerate(FORMS.values())]
+    headers += [
+        ("set-cookie", f"key={quote(VALUE, safe='')}; Secure; HttpOnly"),
+        ("location", f"https://other.example.com/?key={quote_plus(VALUE)}"),
+        ("link", f"</{quote(VALUE)}>; rel=next"),
+        ("etag", f'"{within_base64(1, base64.b64encode)}"'),
+        ("www-authenticate", f"Bearer realm={VALUE}"),
+        ("content-type", f"text/plain; key={VALUE}"),
+    ]
+    upstream.answer = lambda _: Answer(status, headers)
+    answer = client.get(upstream.origin)
+    assert answer.status_code == status
+    assert len(answer.headers) >= len(headers)
+    assert_hidden("\n".join(answer.headers.values()))
+
+
+def test_a_value_over_two_parts_of_a_stream_is_found_and_no_event_is_late(client, upstream):
+    seen = threading.Event()
+
+    async def events():
+        yield b"data: one\n\ndata: "
+        yield CONTENT[:20]
+        assert await asyncio.to_thread(seen.wait, 60)
+        yield CONTENT[20:] + b"\n\ndata: two\n\n"
+
+    upstream.answer = lambda _: Answer(headers=[("content-type", "text/event-stream")], body=events())
+    with client.stream("GET", upstream.origin) as answer:
+        lines = []
+        for line in answer.iter_lines():
+            lines += [line] if line else []
+            seen.set()
+    assert lines == ["data: one", f"data: {client.headers['authorization'].removeprefix('Bearer ')}", "data: two"]
+
+
+class Speaker:
+    """A websocket of the upstream that sends some events at the first message, and keeps those that it gets."""
+
+    def __init__(self, *events, deflate=False):
+        self._events, self._deflate = events, deflate
+        self.received = []
+
+    def answer(self, request):
+        answer = accept_websocket(request, self._serve)
+        if self._deflate:
+            self._extension = PerMessageDeflate()
+            accepted = self._extension.accept(request.header("sec-websocket-extensions").partition(",")[0])
+            answer.headers.append(("sec-websocket-extensions", f"permessage-deflate; {accepted}".rstrip("; ")))
+        return answer
+
+    async def _serve(self, reader, writer):
+        connection = Connection(ConnectionType.SERVER, [self._extension] if self._deflate else [])
+        while data := await reader.read(65536):
+            connection.receive_data(data)
+            for event in connection.events():
+                self.received.append(event)
+                if isinstance(event, CloseConnection):
+                    writer.write(connection.send(event.response()))
+                    return
+                if isinstance(event, TextMessage | BytesMessage):
+                    for sent in self._events:
+                        writer.write(connection.send(sent))
+            await writer.drain()
+
+
+def talk(door, upstream, speaker, count=1, **options):
+    """Send one message, and return the messages that come, and how the connection ends."""
+    upstream.answer = speaker.answer
+
+    async def run():
+        headers = {"authorization": f"Bearer {door.placeholder}"}
+        url = upstream.origin.replace("https", "wss")
+        async with websockets.connect(
+            url, proxy=door.url, ssl=door.tls, additional_headers=headers, **options
+        ) as connection:
+            await connection.send(f"key {door.placeholder}")
+            messages = [await connection.recv() for _ in range(count)]
+            if not count:
+                await connection.wait_closed()
+            return messages, connection.close_reason
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("deflate", [False, True])
+def test_messages_show_no_form(door, upstream, deflate):
+    text = "\n".join(FORMS.values())
+    fragments = [TextMessage(data=text[at : at + 9], message_finished=False) for at in range(0, len(text), 9)]
+    speaker = Speaker(*fragments, TextMessage(data="end"), BytesMessage(data=text.encode()), deflate=deflate)
+    (first, second), _ = talk(door, upstream, speaker, 2)
+    assert first.endswith("end")
+    assert_hidden(first)
+    assert_hidden(second.decode())
+    assert upstream.requests[0].header("authorization") == f"Bearer {VALUE}"
+
+
+def test_a_message_gets_no_value(door, upstream):
+    speaker = Speaker(TextMessage(data="x"))
+    talk(door, upstream, speaker)
+    assert speaker.received[0].data == f"key {door.placeholder}"
+
+
+def test_the_reason_of_a_close_shows_no_form(door, upstream):
+    _, reason = talk(door, upstream, Speaker(CloseConnection(code=4000, reason=VALUE)), 0)
+    assert reason == door.placeholder
+
+
+def test_a_ping_shows_no_form(door, upstream):
+    speaker = Speaker(Ping(payload=CONTENT), TextMessage(data="x"))
+    talk(door, upstream, speaker)
+    assert [event.payload for event in speaker.received if isinstance(event, Pong)] == [door.placeholder.encode()]
