@@ -3,8 +3,8 @@
 The body of a request that the proxy answers itself is dropped, and one that is needed whole has a limit. On HTTP/2 a
 sender gets more credit only when what it has sent has left again; mitmproxy grants two gigabytes at once, and would
 keep what the other side does not take. No hook sees the pings of a websocket and the reason of its close, so they are
-redacted here. mitmproxy's layers are not a published interface, so this module stands alone, and the extra `agents`
-allows one minor version only.
+redacted here, and its page about an answer that it cannot parse shows none of it. mitmproxy's layers are not a
+published interface, so this module stands alone, and the extra `agents` allows one minor version only.
 """
 # The extra `agents` is installed in an environment of its own.
 # pyright: reportMissingImports=false
@@ -23,7 +23,7 @@ from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers import websocket
 from mitmproxy.proxy.layers.http import HttpLayer, HTTPMode, HttpStream, _http2
-from mitmproxy.proxy.layers.http._events import RequestData
+from mitmproxy.proxy.layers.http._events import ErrorCode, RequestData, RequestProtocolError, ResponseProtocolError
 from mitmproxy.proxy.layers.http._http_h2 import BufferedH2Connection
 
 _CREDIT = 1 << 21
@@ -119,6 +119,15 @@ class Stream(HttpStream):
                 self.request_body_buf.clear()
                 return
         yield from super().state_consume_request_body(event)
+
+    def handle_protocol_error(
+        self, event: RequestProtocolError | ResponseProtocolError
+    ) -> layer.CommandGenerator[None]:
+        """Answer after a failure, without what the upstream sent: mitmproxy's page would show a malformed line."""
+        if isinstance(event, ResponseProtocolError) and event.code is ErrorCode.GENERIC_SERVER_ERROR:
+            reason = "The upstream broke off, or its answer is malformed"
+            event = ResponseProtocolError(event.stream_id, reason, event.code)
+        yield from super().handle_protocol_error(event)
 
     def is_behind(self) -> bool:
         """Return True if parts of the body wait for a hook or a connection."""
