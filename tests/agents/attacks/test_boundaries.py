@@ -1,0 +1,263 @@
+"""Other hosts, addresses and certificates: the value goes to the host of the rule, and nowhere else."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import gzip
+import ssl
+
+import h2.config
+import h2.connection
+import h2.events
+import httpx
+import pytest
+
+from strongroom.agents.authority import Authority
+from strongroom.agents.network import Network
+from support.agents.upstream import Answer, Upstream
+from support.agents.workers import VALUE, read_all, rule
+
+
+@pytest.fixture
+def client(door):
+    with httpx.Client(proxy=door.url, verify=door.tls, timeout=30) as made:
+        made.headers["authorization"] = f"Bearer {door.placeholder}"
+        yield made
+
+
+def test_a_redirect_to_another_host_brings_no_value(chained, upstream, upstream_file):
+    """The client follows, and sends its header to the other host in a tunnel that is not looked into."""
+    upstream.answer = lambda request: (
+        Answer(307, [("location", "https://other.example.com/")]) if len(upstream.requests) == 1 else Answer()
+    )
+    context = chained.tls
+    context.load_verify_locations(upstream_file)
+    with httpx.Client(proxy=chained.url, verify=context, timeout=30) as client:
+        first = client.get("https://api.example.com/", headers={"x-key": chained.placeholder})
+        client.send(client.build_request("GET", first.headers["location"], headers={"x-key": chained.placeholder}))
+    assert [request.header("x-key") for request in upstream.requests] == [VALUE, chained.placeholder]
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "0177.0.0.1:443",
+        "0x7f.0.0.1:443",
+        "017700000001:443",
+        "127.0.0.1.:443",
+        "[::]:443",
+        "[::ffff:7f00:1]:443",
+        "[2002:7f00:1::]:443",
+        "[fe80::1%25lo]:443",
+        "0.0.0.0:443",
+        "100.64.0.1:443",
+        "224.0.0.1:443",
+        "localhost.:443",
+        "LOCALHOST:443",
+        "api.example.com.:8443",
+        "API.EXAMPLE.COM:80",
+        "api%2eexample.com:443",
+        "api.example.com@other.example.com:443",
+        "api.example.com:443:443",
+        "api.example.com:0",
+        "api.example.com:99999",
+        "api。example.com:443",
+        "xn--a:443",
+        "a..example.com:443",
+        ":443",
+    ],
+)
+def test_no_tunnel_is_opened(operator_door, upstream, target):
+    before = upstream.connections
+    connection, status, text = operator_door.ask(target)
+    connection.close()
+    assert status >= 400, text
+    assert upstream.connections == before
+
+
+@pytest.fixture(scope="module")
+def operator_door(operator):
+    with operator.worker() as running:
+        yield running
+
+
+def test_a_name_that_turns_private_after_the_check_is_refused():
+    """The check is at the resolution that the connection uses, so that a second answer is no way around."""
+    network = Network(lambda host, port, address: False)
+    try:
+        for host in ("localhost", "127.1", "2130706433", "0x7f000001"):
+            with pytest.raises(OSError, match="not public"):
+                network.run_until_complete(network.create_connection(lambda: None, host, 443))
+    finally:
+        network.close()
+
+
+@pytest.mark.parametrize("fault", ["expired", "another name"])
+def test_an_upstream_with_a_wrong_certificate_gets_no_request(operator_of, upstream_authority, fault):
+    past = dt.datetime.now(dt.UTC) - dt.timedelta(days=1)
+    names = ("localhost",) if fault == "expired" else ("other.example.com",)
+    certificate = upstream_authority.issue_cert(*names, not_after=past if fault == "expired" else None)
+    with Upstream(upstream_authority, certificate=certificate) as stranger:
+        operator = operator_of(rule([f"localhost:{stranger.port}"]))
+        with operator.worker() as door, httpx.Client(proxy=door.url, verify=door.tls, timeout=30) as client:
+            answer = client.get(stranger.origin, headers={"authorization": door.placeholder})
+        assert answer.status_code == 502
+        assert stranger.requests == []
+
+
+def test_a_client_that_does_not_trust_the_authority_sends_nothing(door, upstream, upstream_file):
+    context = ssl.create_default_context(cafile=upstream_file)
+    with httpx.Client(proxy=door.url, verify=context, timeout=30) as client, pytest.raises(httpx.ConnectError):
+        client.get(upstream.origin, headers={"authorization": door.placeholder})
+    assert upstream.requests == []
+
+
+def test_a_certificate_for_a_host_outside_the_rules_is_refused_by_clients(operator, tmp_path):
+    """Whoever had the key of the authority could not use it for other hosts."""
+    from cryptography import x509
+    from mitmproxy.certs import Cert, CertStore
+
+    from strongroom._config import discovery
+
+    authority = Authority(discovery.load(config_file=operator.config, environment=None).agents.rules.values())
+    store = CertStore(authority.key, Cert(authority.certificate), None, b"", None)
+    assert outcome(store, authority, "localhost", x509.DNSName("localhost"), tmp_path) == "accepted"
+    assert "permitted subtree" in outcome(store, authority, "bank.test", x509.DNSName("bank.test"), tmp_path)
+
+
+def outcome(store, authority, name, alternative, folder):
+    """Return how a client of Python answers a server with a certificate for this name."""
+    from cryptography.hazmat.primitives import serialization
+
+    entry = store.get_cert(name, [alternative])
+    file = folder / f"{name}.pem"
+    key = entry.privatekey.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    file.write_bytes(entry.cert.to_pem() + key)
+    trusting = ssl.create_default_context(cadata=authority.pem.decode())
+    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    serving.load_cert_chain(file)
+    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = trusting.wrap_bio(to_client, to_server, server_hostname=name)
+    server = serving.wrap_bio(to_server, to_client, server_side=True)
+    try:
+        for side in (client, server, client, server):
+            with contextlib.suppress(ssl.SSLWantReadError):
+                side.do_handshake()
+    except ssl.SSLCertVerificationError as error:
+        return error.verify_message
+    return "accepted"
+
+
+@pytest.mark.parametrize("kind", ["compressed", "multipart"])
+def test_a_body_that_is_not_looked_into_keeps_the_placeholder(client, door, upstream, kind):
+    key = door.placeholder.encode()
+    if kind == "compressed":
+        answer = client.post(upstream.origin, content=gzip.compress(key), headers={"content-encoding": "gzip"})
+        assert gzip.decompress(upstream.requests[0].body) == key
+    else:
+        answer = client.post(upstream.origin, files={"file": key}, data={"key": key.decode()})
+        assert upstream.requests[0].body.count(key) == 2
+    assert answer.status_code == 200
+    assert VALUE.encode() not in upstream.requests[0].body
+
+
+class Http2:
+    """A client of HTTP/2 that sends what a usual one refuses to send, for a `with` block."""
+
+    def __init__(self, door, target):
+        self._connection = door.tunnel(target, protocols=("h2",))
+        config = h2.config.H2Configuration(validate_outbound_headers=False, normalize_outbound_headers=False)
+        self._h2 = h2.connection.H2Connection(config)
+        self._h2.initiate_connection()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._connection.close()
+
+    def ask(self, headers, *parts, trailers=()):
+        """Return the headers, the body and the trailers of the answer as text; empty if the stream is reset."""
+        self._h2.send_headers(1, headers, end_stream=not parts and not trailers)
+        for at, part in enumerate(parts):
+            self._h2.send_data(1, part, end_stream=at == len(parts) - 1 and not trailers)
+        if trailers:
+            self._h2.send_headers(1, trailers, end_stream=True)
+        self._connection.sendall(self._h2.data_to_send())
+        answer = []
+        while data := self._connection.recv(65536):
+            for event in self._h2.receive_data(data):
+                if isinstance(event, h2.events.StreamReset | h2.events.ConnectionTerminated | h2.events.StreamEnded):
+                    return "\n".join(answer)
+                if isinstance(event, h2.events.DataReceived):
+                    answer.append(event.data.decode())
+                elif isinstance(event, h2.events.ResponseReceived | h2.events.TrailersReceived):
+                    answer.append(str(event.headers))
+            self._connection.sendall(self._h2.data_to_send())
+        return "\n".join(answer)
+
+
+def http2_head(authority, key, *more, path="/", method="GET"):
+    first = [(":method", method), (":scheme", "https"), (":authority", authority), (":path", path)]
+    return [*first, ("authorization", key), *more]
+
+
+def test_trailers_of_http2_carry_no_value(door, upstream):
+    target = f"localhost:{upstream.port}"
+    upstream.answer = lambda _: Answer(body=b"x", trailers=[("x-key", VALUE), ("x-end", "1")])
+    with Http2(door, target) as client:
+        answer = client.ask(
+            http2_head(target, door.placeholder, method="POST"), b"x", trailers=[("x-key", door.placeholder)]
+        )
+    assert "x-end" in answer
+    assert VALUE not in answer
+    assert upstream.requests[0].header("authorization") == VALUE
+    assert upstream.requests[0].header("x-key") in {"", door.placeholder}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {":authority": "other.example.com"},
+        {":authority": "localhost"},
+        {":path": "/a b"},
+        {":path": ""},
+        {":path": "https://other.example.com/"},
+        {":method": "get"},
+        {":method": "CONNECT"},
+        {"host": "other.example.com"},
+        {"x": "a\r\nAuthorization: b"},
+        {"x\r\ny": "b"},
+        {"transfer-encoding": "chunked"},
+        {"connection": "upgrade"},
+    ],
+    ids=str,
+)
+def test_a_malformed_request_of_http2_is_refused(door, upstream, change):
+    target = f"localhost:{upstream.port}"
+    headers = dict(http2_head(target, door.placeholder)) | change
+    with Http2(door, target) as client:
+        answer = client.ask(list(headers.items()))
+    assert "'200'" not in answer
+    assert upstream.requests == []
+
+
+def test_both_sides_speak_the_same_protocol(operator_of, upstream_authority):
+    """HTTP/2 lets a length differ from the body. Translated to HTTP/1, it would hide a request."""
+    with Upstream(upstream_authority, "localhost", protocols=("http/1.1",)) as old:
+        operator, target = operator_of(rule([f"localhost:{old.port}"])), f"localhost:{old.port}"
+        with operator.worker() as door, door.tunnel(target, protocols=("h2", "http/1.1")) as tunnel:
+            assert tunnel.selected_alpn_protocol() == "http/1.1"
+
+
+def test_nothing_is_sent_by_a_connect_within_a_tunnel(door, upstream):
+    target = f"localhost:{upstream.port}"
+    with door.tunnel(target) as tunnel:
+        tunnel.sendall(b"CONNECT other.example.com:443 HTTP/1.1\r\nHost: other.example.com:443\r\n\r\n")
+        tunnel.settimeout(10)
+        answer = read_all(tunnel)
+    assert not answer.startswith(b"HTTP/1.1 200"), answer
+    assert upstream.requests == []
