@@ -22,7 +22,8 @@ from support.scenarios import pages
 FACTS = [
     # words on a page, with {} for the quantity; the object in the code
     ("| Strongroom | {}: no release on PyPI", lambda: version("strongroom")),
-    ("Python {} or later", lambda: metadata("strongroom")["Requires-Python"].removeprefix(">=")),
+    ("It needs Python {} or later", lambda: metadata("strongroom")["Requires-Python"].removeprefix(">=")),
+    ("twenty minutes, Python {} or later", lambda: metadata("strongroom")["Requires-Python"].removeprefix(">=")),
     # the chain and the cache
     (
         "one call may take in total; in a migration, one call of a store | {}",
@@ -37,7 +38,7 @@ FACTS = [
     ("an absence is served from the cache | {} |", "strongroom._config:CacheConfig.missing_ttl"),
     ("while the store is unavailable | {} |", "strongroom._config:CacheConfig.max_stale"),
     ("and as many absences | {} |", "strongroom._config:CacheConfig.max_entries"),
-    ("manager's own threads, at most {},", "strongroom._chain.threads:_MOST_THREADS"),
+    ("run in the manager's threads, at most {}.", "strongroom._chain.threads:_MOST_THREADS"),
     # the command line
     (
         "The prompt takes one line of at most {} bytes",
@@ -51,9 +52,9 @@ FACTS = [
     ),
     # rotations and status
     ("owns a rotation for {} after each of its writes", "strongroom.rotate.state:LEASE"),
-    ("`undo` and `resume` wait for it, for {} at most", "strongroom.rotate.boundary:STEP_LIMIT"),
-    ("which a daemon thread replaces every {}", lambda: default("strongroom.status:publish", "interval")),
-    ("After {} its report is not shown any more", "strongroom.status:_LONGEST_SILENCE"),
+    ("`undo` and `resume` wait up to {} for a statement", "strongroom.rotate.boundary:STEP_LIMIT"),
+    ("of the user, replaced every {}:", lambda: default("strongroom.status:publish", "interval")),
+    ("at all after {}. Each worker", "strongroom.status:_LONGEST_SILENCE"),
     # plugins
     ("**A store is {} methods.**", lambda: methods(SecretStore)),
     ("A rotator is a class with {} methods", lambda: methods(Rotator)),
@@ -74,7 +75,7 @@ FACTS = [
     ("or {} times the fastest answer", "strongroom_vault.http.request_policy:_TIMES_FASTEST"),
     ("listing waits for a node for {}.", "strongroom_vault.http.request_policy:_SHARE"),
     ("gets no change for {} while there is another", "strongroom_vault.http.nodes:_SILENCE_COUNTS"),
-    ("The engine keeps {} versions by default", "strongroom_vault.store.kv2_versions:_KEPT_BY_DEFAULT"),
+    ("The default is {} versions, of which", "strongroom_vault.store.kv2_versions:_KEPT_BY_DEFAULT"),
     # files
     ("| all | {} |", "strongroom._files.file_store:MAX_SIZE"),
     ("| `json` | {} `{`,", "strongroom.strict_json:MAX_OBJECTS"),
