@@ -46,7 +46,7 @@ def block(name: str, language: str, begin: str = "") -> str:
 
 def configurations(page: Path) -> list[str]:
     """The configurations of a page that are for several environments."""
-    return [text for text in blocks(page, "toml") if "[environments." in text]
+    return [text for text in blocks(page, "toml") if "environments" in tomllib.loads(text)]
 
 
 @pytest.fixture
@@ -54,7 +54,8 @@ def page(monkeypatch):
     """The folder of a reader of one page: its `strongroom.toml`, and our commands on PATH."""
 
     def prepare(name: str) -> dict[str, Any]:
-        (text,) = configurations(pages.page(name))
+        shown = pages.page(name)
+        (text,) = configurations(shown) or blocks(shown, "toml")
         Path("strongroom.toml").write_text(text, "utf-8")
         monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
         return tomllib.loads(text)
