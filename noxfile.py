@@ -277,6 +277,14 @@ def agents(session: nox.Session) -> None:
     session.run("pytest", "-n", "2", "--dist", "loadscope", "--timeout=300", "tests/agents", *session.posargs)
 
 
+@nox.session(python=AGENTS_PYTHON)
+def bench_agents(session: nox.Session) -> None:
+    """Measure the proxy of `strongroom agent` beside mitmproxy alone, and write the table of the documentation."""
+    install(session, "-e", ".[vault,agents]", "h2", "pytest", "trustme", env={"PIP_CONSTRAINT": None})
+    table = "docs/explanation/_agents_cost.md"
+    session.run("python", "-m", "bench.agents", table, *session.posargs, env={"PYTHONPATH": "tests"})
+
+
 class Tests(NamedTuple):
     """A session that runs pytest and nothing else."""
 

@@ -39,6 +39,17 @@ def timed(action: Callable[[], object], times: int = 1, *, prepare: Callable[[],
     return turn
 
 
+def rounds(turns: Mapping[str, Turn], number: int) -> dict[str, list[float]]:
+    """Let contenders take turns. A round begins with another one each time."""
+    taken: dict[str, list[float]] = {name: [] for name in turns}
+    names = list(turns)
+    for done in range(number):
+        start = done % len(names)
+        for name in names[start:] + names[:start]:
+            taken[name].append(turns[name]())
+    return taken
+
+
 class Placement:
     """The cores of servers and clients: the first core for the client, the others for the servers.
 
@@ -132,22 +143,10 @@ class Bench:
                 turn()
         if self.placement.separates:
             with self.placement.pinned():
-                measured["pinned"] = self._rounds(turns, 1 if self.once else ROUNDS)
-        measured["unpinned"] = (
-            measured["pinned"] if self.once and "pinned" in measured else self._rounds(turns, unpinned)
-        )
+                measured["pinned"] = rounds(turns, 1 if self.once else ROUNDS)
+        measured["unpinned"] = measured["pinned"] if self.once and "pinned" in measured else rounds(turns, unpinned)
         self.results["pairs"][name] = measured
         self.say(f"{name}: {', '.join(turns)}")
-
-    @staticmethod
-    def _rounds(turns: Mapping[str, Turn], rounds: int) -> dict[str, list[float]]:
-        taken: dict[str, list[float]] = {name: [] for name in turns}
-        names = list(turns)
-        for number in range(rounds):
-            start = number % len(names)
-            for name in names[start:] + names[:start]:
-                taken[name].append(turns[name]())
-        return taken
 
     def grow(
         self, name: str, measure: Callable[[int], Mapping[str, float]], most: int, *, first: int = 10, factor: int = 10
@@ -186,16 +185,23 @@ def clean_environment() -> dict[str, str]:
 
 def machine() -> dict[str, Any]:
     """Describe the machine and the versions."""
+    output = subprocess.run([find_binary(), "version"], capture_output=True, text=True, check=True, env={}).stdout
+    return {
+        **computer(),
+        "server": " ".join(output.split()[:2]).removesuffix(","),
+        "libraries": {name: version(name) for name in ("hvac", "pycurl", "cryptography", "secretspec")},
+    }
+
+
+def computer() -> dict[str, Any]:
+    """Describe the machine and its Python."""
     processor = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
         processor = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), processor)
-    output = subprocess.run([find_binary(), "version"], capture_output=True, text=True, check=True, env={}).stdout
     return {
         "processor": processor,
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.release().split('-')[0]}",
         "python": platform.python_version(),
-        "server": " ".join(output.split()[:2]).removesuffix(","),
-        "libraries": {name: version(name) for name in ("hvac", "pycurl", "cryptography", "secretspec")},
     }
