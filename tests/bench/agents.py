@@ -39,7 +39,7 @@ LARGE = 100_000_000
 _PART = bytes(50_000)
 
 Row = tuple[str, str, dict[str, list[float]]]
-"""What is measured, how a number is written, and the numbers of each contender."""
+"""The name of a measurement, the format of its numbers, and the numbers of each contender."""
 
 
 def upstream(folder: Path, port) -> None:
@@ -228,8 +228,8 @@ def page(rows: list[Row], load: float) -> str:
     here, names = computer(), (DIRECT, BARE, OURS)
     machine = f"{here['processor']}, {here['cores']} cores, {here['system']}; Python {here['python']}"
     lines = [
-        f"{machine}, mitmproxy {version('mitmproxy')}. Medians of {ROUNDS} rounds, in which the three took turns; in",
-        f"brackets, what a proxy adds. The load average was at most {load:.1f}.",
+        f"{machine}, mitmproxy {version('mitmproxy')}. Medians of {ROUNDS} rounds, in which the three took turns;",
+        f"in parentheses, the time that a proxy adds. The load average was at most {load:.1f}.",
         "",
         f"| | {' | '.join(names)} |",
         "| --- | --- | --- | --- |",
