@@ -26,9 +26,9 @@ BOUND = 32 << 20
 pytestmark = pytest.mark.timeout(1800 if IS_LONG else 300)
 
 
-@pytest.fixture(params=["http1"])
-def client(door, upstream):
-    with httpx.Client(proxy=door.url, verify=door.tls, timeout=120) as made:
+@pytest.fixture(params=["http1", "http2"])
+def client(request, door, upstream):
+    with httpx.Client(proxy=door.url, verify=door.tls, http2=request.param == "http2", timeout=120) as made:
         made.headers["authorization"] = f"Bearer {door.placeholder}"
         upstream.answer = lambda _: Answer(body=b"ok")
         made.post(upstream.origin, content=[PART] * 8)  # what is allocated once
@@ -66,3 +66,10 @@ def test_long_answer(client, upstream):
     upstream.answer = lambda _: Answer(body=(PART for _ in range(MEBIBYTES)))
     with client.stream("GET", upstream.origin) as answer:
         assert sum(map(len, answer.iter_raw())) == MEBIBYTES << 20
+
+
+def test_refused_body(door, client, upstream):
+    upstream.requests.clear()
+    url = f"{upstream.origin}/?key={door.placeholder}"
+    assert client.post(url, content=(PART for _ in range(MEBIBYTES))).status_code == 403
+    assert upstream.requests == []
