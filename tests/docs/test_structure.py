@@ -36,11 +36,11 @@ def clicks() -> dict[Path, int]:
     return found
 
 
-def test_ten_questions_are_answered_within_two_clicks():
+def test_each_question_is_answered_within_two_clicks():
     """The index lists them, each with its page."""
     section = INDEX.read_text("utf-8").partition("\n## Questions\n")[2].partition("\n## ")[0]
     questions = re.findall(r"^- (.+?\?) ((?:.|\n  )+)$", section, re.MULTILINE)
-    assert len(questions) == 10
+    assert len(questions) >= 10
     distance = clicks()
     for question, answer in questions:
         targets = [INDEX.parent / target for target in LINK.findall(answer)]

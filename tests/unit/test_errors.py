@@ -92,8 +92,10 @@ def changes_of_errors(source: str) -> Iterator[int]:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         for target in targets if isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign) else ():
             for each in target.elts if isinstance(target, ast.Tuple) else [target]:
-                if isinstance(each, ast.Attribute) and each.attr in FIELDS and ast.unparse(each.value) != "self":
-                    yield node.lineno
+                if isinstance(each, ast.Attribute) and each.attr in FIELDS:
+                    owner = ast.unparse(each.value)
+                    if owner != "self" and not owner.endswith(".data"):  # of a message of mitmproxy
+                        yield node.lineno
 
 
 FIELDS = {"attempts", "checks", "hint", "path", "path_only", "reason", "report", "store"}

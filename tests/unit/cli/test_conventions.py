@@ -127,7 +127,7 @@ def test_there_is_a_document_of_everything_that_answers():
     """By a switch. A command that is added answers in JSON too, or stands here with what it does in its place."""
     # Scripts, --format json, another program, a server, and a command without results.
     without = {"completion", "config init", "export", "import-config", "inject", "run", "dev", "trust", "types", "ui"}
-    without |= {"agent run", "agent serve"}
+    without |= {"agent run", "agent serve", "mcp"}
     for name, command in commands():
         if name not in without:
             assert [option.is_flag for option in command.params if "--json" in option.opts] == [True], name
