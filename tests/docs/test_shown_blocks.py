@@ -23,7 +23,10 @@ WORKFLOW = "test_a_file_has_the_form_that_its_program_publishes"
 
 CHECKED = {
     "README.md": {"python3 -m venv": "test_ci_runs_the_lines_of_the_readme"},
-    "how-to/agents/coding-agents.md": {"curl": "test_client_sends_the_value_and_reads_the_placeholder"},
+    "how-to/agents/coding-agents.md": {
+        "curl": "test_client_sends_the_value_and_reads_the_placeholder",
+        "mkdir": "test_worker_uses_a_secret_through_the_socket",
+    },
     "how-to/authentication/aws-iam.md": {"vault policy write": SERVER},
     "how-to/authentication/jwt.md": {"bao auth enable jwt": SERVER},
     "how-to/authentication/people.md": {"bao auth enable": SERVER},

@@ -9,7 +9,6 @@ start a program outside, to Docker, or to an agent of SSH. So is input that a co
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import os
 import platform
 import socket
@@ -87,6 +86,8 @@ def _enter_namespaces() -> None:
     """Enter new namespaces, keep the user and the group, and start the loopback interface."""
     if sys.version_info < (3, 12):  # the proxy needs it too
         raise OSError(_ENOSYS, "Python 3.12 or later is needed")
+    import fcntl  # Windows lacks it
+
     user, group = os.geteuid(), os.getegid()
     os.unshare(os.CLONE_NEWUSER | os.CLONE_NEWNET)
     for name, content in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
