@@ -1,4 +1,4 @@
-"""Where a worker may connect: hosts of rules, others as a tunnel, and the proxy of the company between."""
+"""The destinations of a worker: hosts of rules, others as a tunnel, and the proxy of the company between."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root installs pa
 
 @pytest.fixture
 def machine(tmp_path, monkeypatch) -> Path:
-    """A machine without Debian's packages, where no virtual environment can be made: a run ends at its first line.
+    """A machine without Debian's packages, on which no virtual environment can be made: a run ends at its first line.
 
     The file holds the commands of apt-get.
     """
@@ -51,7 +51,7 @@ def test_nothing_is_asked_without_a_terminal(machine):
 
 
 def test_a_version_that_is_missing_is_refused_before_anything_is_installed(machine):
-    """A matrix of versions must not pass where one was never run."""
+    """A matrix of versions must not pass if one was never run."""
     done = subprocess.run(
         [RUN, "9.8"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60
     )

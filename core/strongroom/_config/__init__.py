@@ -304,7 +304,7 @@ class CommandConfig(NamedTuple):
     Attributes:
         name: the name of its table.
         command: the program and its arguments.
-        description: what it is for, in a sentence for the agent.
+        description: its purpose, in a sentence for the agent.
         secrets: the path and key for each variable of the command.
     """
 

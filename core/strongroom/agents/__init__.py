@@ -6,7 +6,7 @@ In the process, a framework holds placeholders, and its HTTP client sends the va
     client = httpx.Client(transport=httpx_transport(session))
     client.get("https://api.example.com/", headers={"X-Key": session.placeholder("example")})
 
-This protects against disclosure by prompts, tools and the logs of a framework. It is no boundary against code in the
+This protects against disclosure by prompts, tools and the logs of a framework. It is not a boundary against code in the
 process, which can ask the chain itself: see `strongroom agent run --sandbox` for that.
 """
 

@@ -22,7 +22,7 @@ _SKEW = timedelta(hours=1)
 
 
 class Authority:
-    """A certificate authority for the hosts of the rules, and for nothing else.
+    """A certificate authority for the hosts of the rules alone.
 
     Attributes:
         key: its private key.

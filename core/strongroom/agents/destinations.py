@@ -70,7 +70,7 @@ def is_public(address: str) -> bool:
 
 
 def named_hosts(rules: Iterable[RuleConfig]) -> Iterable[str]:
-    """Return the hosts of the rules without ports and brackets, with `*.` where a rule has it."""
+    """Return the hosts of the rules without ports and brackets, with the `*.` of a rule."""
     for host in _patterns(rules):
         name = host.removesuffix(f":{_port(host)}")
         yield name.removeprefix("[").removesuffix("]")

@@ -6,7 +6,7 @@ keep what the other side does not take. No hook sees the pings of a websocket an
 redacted here, and its page about an answer that it cannot parse shows none of it. mitmproxy's layers are not a
 published interface, so this module stands alone, and the extra `agents` allows one minor version only.
 """
-# The extra `agents` is installed in an environment of its own.
+# The extra `agents` is installed in a separate environment.
 # pyright: reportMissingImports=false
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _http2.BufferedH2Connection = _Credited  # type: ignore[attr-defined, misc, unus
 
 
 REDACT = "strongroom.redact"
-"""The metadata of a flow with the function that redacts what its websocket sends to the worker."""
+"""The metadata of a flow with the function that redacts the frames of its websocket to the worker."""
 
 _LONGEST_CONTROL = 123
 """Bytes of a websocket's ping, or of the reason of its close."""
@@ -69,7 +69,7 @@ class _ToWorker(websocket.WebsocketConnection):
     """The worker's side of a websocket.
 
     Attributes:
-        redact: redacts the content of a frame that is no message.
+        redact: redacts the content of a control frame.
     """
 
     redact: Callable[[bytes], bytes]
@@ -125,7 +125,7 @@ class Stream(HttpStream):
     ) -> layer.CommandGenerator[None]:
         """Answer after a failure, without what the upstream sent: mitmproxy's page would show a malformed line."""
         if isinstance(event, ResponseProtocolError) and event.code is ErrorCode.GENERIC_SERVER_ERROR:
-            reason = "The upstream broke off, or its answer is malformed"
+            reason = "The upstream ended too early, or its answer is malformed"
             event = ResponseProtocolError(event.stream_id, reason, event.code)
         yield from super().handle_protocol_error(event)
 

@@ -1,6 +1,6 @@
 """A server of the Model Context Protocol, by which an agent works with secrets whose values it never gets.
 
-It is a convenience, not a boundary, where the agent starts it itself: that agent runs as the same user, and could ask
+It is a convenience, not a boundary, if the agent starts it itself: that agent runs as the same user, and could ask
 the chain. No tool returns a value. A tool that fails tells the agent why in a message of ours: the text of any other
 exception could hold a value, so only its class is told.
 """
@@ -110,7 +110,7 @@ def _closed(tool: Callable[..., str]) -> Callable[..., str]:
 
 
 class Tools:
-    """The tools. Their docstrings are what the agent reads.
+    """The tools. The agent reads their docstrings.
 
     Args:
         secrets: see `serve`.

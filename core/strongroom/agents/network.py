@@ -70,7 +70,7 @@ class CompanyProxy:
 class Network(asyncio.SelectorEventLoop):
     """An event loop that connects only to addresses that the worker may reach.
 
-    Names are checked when they are resolved, so that a name whose address changes afterwards is no way around. With a
+    Names are checked when they are resolved, so that a name whose address changes later is not a way around. With a
     proxy of the company, that proxy resolves them.
 
     Args:

@@ -1,9 +1,9 @@
 """The proxy of one session, on mitmproxy. It is imported late: the import takes half a second.
 
-An addon of mitmproxy decides about each connection and each request. mitmproxy goes on after an exception in an addon,
+An addon of mitmproxy decides about each connection and each request. mitmproxy continues after an exception in one,
 so each hook is wrapped: after a failure the request is refused, or its connection is closed.
 """
-# The extra `agents` is installed in an environment of its own.
+# The extra `agents` is installed in a separate environment.
 # pyright: reportMissingImports=false
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _OPTIONS = {
 
 
 class Setup(NamedTuple):
-    """What one proxy needs.
+    """The parts of one proxy.
 
     Attributes:
         session: the session of the worker.
@@ -146,7 +146,7 @@ class _Tls(TlsConfig):
         self.certstore = certs.CertStore(authority.key, certificate, None, b"", no_parameters)
 
     def configure(self, updated: set[str]) -> None:
-        """Keep the authority, whatever the options are."""
+        """Keep the authority with every set of options."""
 
     def running(self) -> None:
         """Keep the authority."""

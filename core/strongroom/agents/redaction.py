@@ -18,7 +18,7 @@ class Redactor:
     Only bytes that may be the beginning of a value are held back, so that the events of a stream are not late.
 
     Args:
-        forms: the bytes of each form of each value, and what stands in their place.
+        forms: the bytes of each form of each value, and their replacement.
     """
 
     def __init__(self, forms: Mapping[bytes, bytes]) -> None:

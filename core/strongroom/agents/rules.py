@@ -73,7 +73,7 @@ class RequestHead(NamedTuple):
         return f"RequestHead({self.method} {self.scheme}://{self.host}:{self.port}{self.path})"  # no header, no query
 
     def header(self, name: str) -> str:
-        """Return the value of a header, with several joined by commas; empty if there is none."""
+        """Return the value of a header, with several joined by commas; empty if the request has none."""
         return ", ".join(value for own, value in self.headers if own.lower() == name)
 
     def without(self, *names: str) -> RequestHead:

@@ -2,8 +2,8 @@
 
 The launcher, `python -m strongroom.agents.sandbox`, enters the namespaces, listens on their loopback interface, passes
 that socket out to the proxy, and becomes the command. The command keeps the user's files. Sockets of other families
-than IP are refused, since a socket in the file system leads out of the namespace: to D-Bus, where the command could
-start a program outside, to Docker, or to an agent of SSH. So is input that a command types into its own terminal.
+than IP are refused, since a socket in the file system leads out of the namespace: to D-Bus, which starts
+programs outside, to Docker, or to an agent of SSH. So is input that a command types into its own terminal.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 from typing import NoReturn
 
 PROXY = ("127.0.0.1", 3128)
-"""The address of the proxy in the sandbox, where nothing else listens."""
+"""The address of the proxy in the sandbox. Nothing else listens there."""
 
 _BACKLOG = 512
 _SIOCSIFFLAGS = 0x8914
@@ -47,7 +47,7 @@ class Sandbox:
         return (sys.executable, "-I", "-m", "strongroom.agents.sandbox", str(self._launcher.fileno()), *command)
 
     def listener(self) -> socket.socket | None:
-        """Wait for the launcher, and return the socket that listens in the sandbox; None if there is no sandbox.
+        """Wait for the launcher, and return the socket that listens in the sandbox; None if the sandbox failed.
 
         The launcher has told why on stderr, and exits with the code 126. Call this once, after the launcher's start.
         """
@@ -66,7 +66,7 @@ def _launch(channel: int, command: list[str]) -> NoReturn:
                 socket.send_fds(outside, [b"\0"], [listener.fileno()])
     except OSError as error:
         _fail(
-            f"There is no sandbox: {error.strerror}. The system may forbid it: see user.max_user_namespaces, "
+            f"The sandbox cannot be made: {error.strerror}. The system may forbid it: see user.max_user_namespaces, "
             "kernel.apparmor_restrict_unprivileged_userns, and the seccomp profile of a container"
         )
     try:

@@ -57,7 +57,7 @@ def value():
 
 @pytest.fixture
 def look(operator, value):
-    """Runs a hostile worker, and returns what it found."""
+    """Runs a hostile worker, and returns its findings."""
 
     def run(*options, prefix=NOT_ROOT, victim=0):
         command = [*prefix, *operator.command("run", *options, "--", sys.executable, HOSTILE, str(victim))]

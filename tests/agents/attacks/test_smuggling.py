@@ -31,7 +31,7 @@ def door(recorder, upstream_file, tmp_path_factory):
 
 @pytest.fixture
 def send(door, recorder):
-    """Sends requests, each in a connection of its own, all at once, and returns their answers.
+    """Sends requests, each in a separate connection, all at once, and returns their answers.
 
     `{key}` and `{host}` are the placeholder and the host. A connection on which nothing comes any more is closed: the
     proxy waits for the rest of some requests.

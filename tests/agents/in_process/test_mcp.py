@@ -141,7 +141,7 @@ def test_a_request_that_the_rule_does_not_allow_is_answered_with_the_reason(tool
 
 @pytest.mark.parametrize("address", ["{other}/", "http://127.0.0.1:1/", "file:///etc/passwd", "https://u:p@{name}/"])
 def test_a_host_without_a_rule_is_refused(tools, api, other, manager, address):
-    """The tool is no way into the network of the machine."""
+    """The tool is not a way into the network of the machine."""
     url = address.format(other=other.url, name=other.host)
     assert refused(tools(manager()), "http_request", url=url) == "No rule names this host. Call list_rules"
     assert other.requests == []

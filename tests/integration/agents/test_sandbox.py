@@ -1,4 +1,4 @@
-"""A command in the sandbox: what it reaches, and what it does not."""
+"""The reach of a command in the sandbox."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""A hostile worker: it looks for secrets in other processes and in files, and prints what it finds as JSON.
+"""A hostile worker: it looks for secrets in other processes and in files, and prints its findings as JSON.
 
 It is run as a script, with the standard library alone. Its arguments are the PID of the victim (0: its parent) and the
 folders to read.
@@ -107,7 +107,7 @@ def _by_system_calls(pid):
 
 
 def main():
-    """Look everywhere, and print what was found."""
+    """Look everywhere, and print the findings."""
     victim = int(sys.argv[1]) or os.getppid()
     found = {
         "processes": environments_and_arguments().decode("latin-1"),

@@ -33,7 +33,7 @@ def strongroom(*arguments):
 
 
 class Operator:
-    """Starts `strongroom agent` with a configuration and an environment of its own."""
+    """Starts `strongroom agent` with a separate configuration and environment."""
 
     def __init__(self, folder: Path, authority_file: Path):
         self.folder = folder

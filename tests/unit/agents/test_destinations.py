@@ -1,4 +1,4 @@
-"""Where a worker may connect, the authority of its session, and the proxy of the company: without mitmproxy."""
+"""The destinations of a worker, the authority of its session, and the proxy of the company: without mitmproxy."""
 
 from __future__ import annotations
 

@@ -199,7 +199,7 @@ def test_a_placeholder_in_a_malformed_body_is_refused(format_, body):
 
 
 def test_an_escape_that_only_seems_to_hold_a_placeholder_is_refused():
-    """The n of a line break is no character of the text."""
+    """The n of a line break is not a character of the text."""
     held = "n" + HELD
     with pytest.raises(Refusal, match="alone"):
         stands_in(f'{{"key": "\\{held}"}}'.encode(), "json", held, rule("body:key"))

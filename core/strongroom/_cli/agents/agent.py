@@ -75,7 +75,7 @@ def run_command(invocation: Invocation, command: tuple[str, ...], *, only_rules:
     COMMAND is not started if a secret of a rule cannot be read. Signals are forwarded to it, and its exit code is that
     of this command.
 
-    Without --sandbox, COMMAND may also connect to the network without the proxy, where a placeholder is worthless.
+    Without --sandbox, COMMAND may also connect to the network without the proxy: there, a placeholder is worthless.
 
     Example: strongroom agent run -- claude
     """
@@ -125,7 +125,7 @@ def serve_command(invocation: Invocation, file: Path, listen: str | None, *, onl
     the environment of the worker with its placeholders, and the authorities that the worker must trust. Mount it into
     the container at the same path, read-only.
 
-    Most programs reach a proxy by TCP: worker.env names 127.0.0.1:3128, where a relay in the container leads to FILE,
+    Most programs reach a proxy by TCP: worker.env names 127.0.0.1:3128 (a relay in the container leads to FILE),
     or the address of --listen.
 
     Example: strongroom agent serve --socket /run/worker/proxy.sock
@@ -196,7 +196,7 @@ def _opened(config: Config) -> Iterator[_Opened]:
     """Read the secrets of the rules, and make the authority.
 
     Raises:
-        ConfigurationError: the extra is missing, or there is no rule.
+        ConfigurationError: the extra is missing, or no rule is configured.
         StrongroomError: a secret cannot be read.
     """
     _require_mitmproxy()

@@ -20,7 +20,7 @@ def mcp_command(invocation: Invocation) -> None:
     The tools list the names of secrets, describe one (its keys, their types, its age), send an HTTP request under
     [agents.rules], and run a command of [agents.commands]. No tool returns a value.
 
-    This is a convenience, not a boundary, where the agent starts it: that agent runs as your user, and could read
+    This is a convenience, not a boundary, if the agent starts it: that agent runs as your user, and could read
     secrets itself. See `strongroom agent run --sandbox`.
 
     Example: claude mcp add strongroom -- strongroom mcp

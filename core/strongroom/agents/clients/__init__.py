@@ -2,7 +2,7 @@
 
 The worker's own objects keep the placeholder: the request, its hooks, `response.request` and every exception. The value
 is in a copy of the request, which goes to the inner transport. This protects against disclosure by prompts, tools and
-the logs of a framework. It is no boundary against code in the process: frames of the inner transport,
+the logs of a framework. It is not a boundary against code in the process: frames of the inner transport,
 `http.client.debuglevel`, the DEBUG logs of hpack and urllib3, and an instrumentation that patches the inner transport
 show the copy.
 """

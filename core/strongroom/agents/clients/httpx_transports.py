@@ -66,7 +66,7 @@ def _async_transport(library: Any, session: AgentSession, inner: Any) -> Any:
 
 
 class _Parts:
-    """What the two kinds of transport share. `library` is httpx or httpx2."""
+    """The common part of the two kinds of transport. `library` is httpx or httpx2."""
 
     def __init__(self, library: Any, session: AgentSession, inner: Any) -> None:
         self._library = library

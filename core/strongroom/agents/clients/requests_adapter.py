@@ -32,7 +32,7 @@ def requests_adapter(session: AgentSession, inner: BaseAdapter | None = None) ->
 
 
 class _Adapter(HTTPAdapter):
-    """Builds the responses as HTTPAdapter does, and lets the inner adapter send."""
+    """Builds responses with HTTPAdapter's method, and lets the inner adapter send."""
 
     def __init__(self, session: AgentSession, inner: BaseAdapter) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class _Adapter(HTTPAdapter):
             return self._refused(request, failure)
         if failure is not None:
             raise failure
-        assert result is not None, "there is no failure"  # noqa: S101
+        assert result is not None, "it has not failed"  # noqa: S101
         return result
 
     def close(self) -> None:

@@ -23,7 +23,7 @@ def open_session(secrets: SecretsManager | None = None) -> AgentSession:
             session is used. By default it is the one that `get_secret` uses.
 
     Raises:
-        ConfigurationError: there is no rule, or the rules come from a file that is not trusted.
+        ConfigurationError: no rule is configured, or the rules come from a file that is not trusted.
         StrongroomError: the secret of a rule cannot be read.
     """
     secrets = default_manager() if secrets is None else secrets
