@@ -41,8 +41,9 @@ def test_table_is_read_as_its_method(table, auth):
 
 def test_pages_have_an_example_of_every_method_and_each_is_right():
     """Those that the pages do not run against a server, too."""
-    folder = pages.DOCS / "how-to" / "authentication"
-    blocks = [block for page in folder.glob("*.md") for block in pages.blocks(page, "toml")]
+    how_to = pages.DOCS / "how-to"
+    methods = [*(how_to / "authentication").glob("*.md"), how_to / "platforms" / "kubernetes.md"]
+    blocks = [block for page in methods for block in pages.blocks(page, "toml")]
     stores = [store for block in blocks for store in tomllib.loads(block).get("stores", {}).values()]
     tables = [store["auth"] for store in stores if "auth" in store]
     for table in tables:
