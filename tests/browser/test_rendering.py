@@ -116,7 +116,7 @@ def test_each_question_of_the_index_is_one_click_from_its_answer(browser):
     page = browser.new_page(viewport={"width": WIDE, "height": 900})
     page.goto((SITE / "index.html").as_uri())
     links = [item.locator("a").first.get_attribute("href") for item in page.locator("#questions li").all()]
-    assert len(links) == 10
+    assert len(links) >= 10
     for link in links:
         path, anchor = urldefrag(link)
         page.locator(f'#questions a[href="{link}"]').click()
