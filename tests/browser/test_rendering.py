@@ -112,7 +112,7 @@ def test_the_text_of_a_picture_is_readable_on_a_telephone(browser):
 
 
 def test_each_question_of_the_index_is_one_click_from_its_answer(browser):
-    """Ten questions of newcomers; a click on each leads to a page, at the section that the link names."""
+    """Questions of newcomers; a click on each leads to a page, at the section that the link names."""
     page = browser.new_page(viewport={"width": WIDE, "height": 900})
     page.goto((SITE / "index.html").as_uri())
     links = [item.locator("a").first.get_attribute("href") for item in page.locator("#questions li").all()]
