@@ -1,6 +1,7 @@
-"""A description of each page for search engines and link previews.
+"""A description and keywords of each page for search engines and link previews.
 
-It is the beginning of the first paragraph, unless the front matter of the page has another one:
+The keywords are the titles of its sections. The description is the beginning of the first paragraph, unless the front
+matter of the page has another one:
 
     ---
     myst:
@@ -21,6 +22,8 @@ from sphinx.application import Sphinx
 LONGEST: Final = 160
 """The number of letters that search engines show."""
 
+MOST_KEYWORDS: Final = 12
+
 
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("html-page-context", add)
@@ -28,8 +31,12 @@ def setup(app: Sphinx) -> dict[str, bool]:
 
 
 def add(_app: Sphinx, _page: str, _: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
-    """Add the description to the head of the page. The search and the index have no text, and get none."""
-    if doctree is not None and 'name="description"' not in context["metatags"] and (text := first_sentences(doctree)):
+    """Add both to the head of the page. The search and the index have no text, and get none."""
+    if doctree is None:
+        return
+    titles = dict.fromkeys(" ".join(title.astext().split()) for title in doctree.findall(nodes.title))
+    context["metatags"] += f'\n<meta name="keywords" content="{escape(", ".join([*titles][:MOST_KEYWORDS]))}">'
+    if 'name="description"' not in context["metatags"] and (text := first_sentences(doctree)):
         context["metatags"] += f'\n<meta name="description" content="{escape(text)}">'
 
 
