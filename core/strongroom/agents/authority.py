@@ -78,6 +78,12 @@ def _every_address() -> Iterator[x509.GeneralName]:
         yield x509.IPAddress(ipaddress.ip_network(network))
 
 
+def certificate_name(host: str) -> x509.GeneralName:
+    """Return the name of a host, or its address, for a certificate."""
+    address = _address(host)
+    return x509.DNSName(host) if address is None else x509.IPAddress(address)
+
+
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         return ipaddress.ip_address(host)

@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 
 from strongroom._config import RuleConfig
-from strongroom.agents.rules import DEFAULT_PORTS, Refusal, covers, names_exactly
+from strongroom.agents.rules import DEFAULT_PORTS, Refusal, covers, names_exactly, split_host
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
@@ -22,7 +22,7 @@ class Destinations:
     def __init__(self, rules: Sequence[RuleConfig], *, only_rules: bool = False) -> None:
         self._rules = rules
         self._only_rules = only_rules
-        self._ports = {DEFAULT_PORTS["https"], *(port for host in _patterns(rules) if (port := _port(host)))}
+        self._ports = {DEFAULT_PORTS["https"], *(port for host in _patterns(rules) if (port := split_host(host)[1]))}
 
     def is_looked_into(self, scheme: str, host: str, port: int) -> bool:
         """Return True if a rule names this host, at this port: its requests are looked into. False: they pass unread.
@@ -71,16 +71,8 @@ def is_public(address: str) -> bool:
 
 def named_hosts(rules: Iterable[RuleConfig]) -> Iterable[str]:
     """Return the hosts of the rules without ports and brackets, with the `*.` of a rule."""
-    for host in _patterns(rules):
-        name = host.removesuffix(f":{_port(host)}")
-        yield name.removeprefix("[").removesuffix("]")
+    return (split_host(host)[0] for host in _patterns(rules))
 
 
 def _patterns(rules: Iterable[RuleConfig]) -> Iterable[str]:
     return (host for rule in rules for host in rule.hosts)
-
-
-def _port(host: str) -> int:
-    """Return the port of a rule's host, or 0."""
-    tail = host.rpartition("]")[2].rpartition(":")[2] if ":" in host.rpartition("]")[2] else ""
-    return int(tail) if tail else 0

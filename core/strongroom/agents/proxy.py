@@ -20,7 +20,6 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
-from cryptography import x509
 from mitmproxy import certs, connection, flow, http, log, master, options, tls
 from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.addons.tlsconfig import TlsConfig
@@ -31,11 +30,11 @@ from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers import modes
 from mitmproxy.proxy.layers.http import HTTPMode
 
-from strongroom.agents.authority import Authority
+from strongroom.agents.authority import Authority, certificate_name
 from strongroom.agents.destinations import Destinations
 from strongroom.agents.layers import REDACT, Closed, Http
 from strongroom.agents.network import CompanyProxy, Network
-from strongroom.agents.rules import DEFAULT_PORTS, Refusal, RequestHead, normalize_host
+from strongroom.agents.rules import DEFAULT_PORTS, REFUSAL_HEADERS, Refusal, RequestHead, normalize_host
 from strongroom.agents.session import MAX_BODY, AgentSession, Exchange, body_too_large
 from strongroom.store import in_daemon
 
@@ -158,12 +157,7 @@ class _Tls(TlsConfig):
         """Return a certificate for the host of CONNECT."""
         assert conn_context.server.address is not None, "the layer is made after CONNECT"  # noqa: S101
         host = conn_context.server.address[0]
-        name: x509.GeneralName
-        try:
-            name = x509.IPAddress(_address(host))
-        except ValueError:
-            name = x509.DNSName(host)
-        return self.certstore.get_cert(host, [name])
+        return self.certstore.get_cert(host, [certificate_name(host)])
 
     def tls_start_server(self, tls_start: tls.TlsData) -> None:
         """Verify the upstream as the host of CONNECT, not as the client's SNI."""
@@ -171,12 +165,6 @@ class _Tls(TlsConfig):
         assert tls_start.conn.address is not None, "it is connected"  # noqa: S101
         tls_start.conn.sni = tls_start.conn.address[0]
         super().tls_start_server(tls_start)
-
-
-def _address(host: str) -> Any:
-    import ipaddress
-
-    return ipaddress.ip_address(host)
 
 
 class _State:
@@ -368,18 +356,15 @@ class Addon:
             return
         if state is None or state.exchange is None:
             raise RuntimeError("an answer without a request")
-        has_body = (
-            flow.request.method != "HEAD" and response.status_code not in {204, 304} and response.status_code >= 200
-        )
         try:
-            headers = state.exchange.answer(response.status_code, _texts(response.headers), has_body=has_body)
+            headers = state.exchange.answer(response.status_code, _texts(response.headers))
         except Refusal as refusal:
             self._replace(flow, refusal)
             return
         flow.metadata[REDACT] = state.exchange.message
         response.headers = _fields(headers)
         response.data.reason = status_codes.RESPONSES.get(response.status_code, "").encode("ascii")
-        if has_body:
+        if state.exchange.has_body(response.status_code):
             if "content-length" not in response.headers and flow.request.http_version == "HTTP/1.1":
                 response.headers["transfer-encoding"] = "chunked"
             response.stream = partial(self._redact, flow, state.exchange)
@@ -467,8 +452,7 @@ def _state(flow: http.HTTPFlow) -> _State | None:
 
 
 def _response(refusal: Refusal) -> http.Response:
-    headers = {"content-type": "text/plain; charset=utf-8"}
-    return http.Response.make(refusal.status, f"{refusal.reason}\n".encode(), headers)
+    return http.Response.make(refusal.status, refusal.content, dict(REFUSAL_HEADERS))
 
 
 def _answer(flow: http.HTTPFlow, refusal: Refusal) -> None:
@@ -513,5 +497,5 @@ def _fields(headers: Iterable[tuple[str, str]]) -> http.Headers:
 
 
 def _apply(request: http.Request, head: RequestHead) -> None:
-    request.data.path = (f"{head.path}?{head.query}" if head.query else head.path).encode("latin-1")
+    request.data.path = head.target.encode("latin-1")
     request.headers = _fields(head.headers)

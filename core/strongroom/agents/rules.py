@@ -47,6 +47,15 @@ class Refusal(Exception):  # noqa: N818  # an answer to the worker, not a fault 
         self.reason = reason
         self.rule = rule
 
+    @property
+    def content(self) -> bytes:
+        """The body of the answer: the reason as a line of text."""
+        return f"{self.reason}\n".encode()
+
+
+REFUSAL_HEADERS = (("content-type", "text/plain; charset=utf-8"),)
+"""The headers of an answer that refuses a request."""
+
 
 class RequestHead(NamedTuple):
     """A request without its body.
@@ -71,6 +80,11 @@ class RequestHead(NamedTuple):
 
     def __repr__(self) -> str:
         return f"RequestHead({self.method} {self.scheme}://{self.host}:{self.port}{self.path})"  # no header, no query
+
+    @property
+    def target(self) -> str:
+        """The path and the query as they are sent."""
+        return f"{self.path}?{self.query}" if self.query else self.path
 
     def header(self, name: str) -> str:
         """Return the value of a header, with several joined by commas; empty if the request has none."""
@@ -193,13 +207,14 @@ def names_exactly(rules: Iterable[RuleConfig], host: str, port: int, scheme: str
 
 
 def _names(pattern: str, host: str, port: int, scheme: str) -> bool:
-    name, own = _split(pattern)
+    name, own = split_host(pattern)
     if port != (own or DEFAULT_PORTS[scheme]):
         return False
     return host.endswith(name[1:]) if name.startswith("*.") else host == name
 
 
-def _split(pattern: str) -> tuple[str, int | None]:
+def split_host(pattern: str) -> tuple[str, int | None]:
+    """Return the name or the address of a rule's host, with its `*.` and without brackets, and its port."""
     found = _AUTHORITY.fullmatch(pattern)
     assert found is not None, "the configuration checks it"  # noqa: S101
     return found[1].strip("[]"), int(found[2]) if found[2] else None
@@ -217,7 +232,7 @@ def check_request(rule: RuleConfig, head: RequestHead) -> None:
         port
         for pattern in rule.hosts
         if _names(pattern, head.host, head.port, head.scheme)
-        for port in _split(pattern)[1:]
+        for port in split_host(pattern)[1:]
     ]
     if head.scheme in {"http", "ws"} and not any(ports):
         raise Refusal(403, f"The rule {rule.name} allows https only", rule.name)

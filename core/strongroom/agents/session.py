@@ -160,21 +160,23 @@ class Exchange:
             self.head = sign_aws4(self.head, self._values.placeholder(self._signs.name), credential, body)
             self._record_start([self._signs])
 
-    def answer(self, status: int, headers: Headers, *, has_body: bool = True) -> Headers:
+    def has_body(self, status: int) -> bool:
+        """Return True if an answer of this status can have a body. The beginning of a websocket, 101, has none."""
+        return self._asked.method != "HEAD" and status >= 200 and status not in {204, 304}
+
+    def answer(self, status: int, headers: Headers) -> Headers:
         """Return the headers of the answer for the worker: redacted, and without those that its body no longer fits.
 
         Args:
             status: the status of the answer.
             headers: names and values, decoded as Latin-1.
-            has_body: False for the beginning of a websocket. An answer to HEAD, 204 and 304 have none either.
 
         Raises:
             Refusal: 502, the body has an encoding that cannot be decoded.
         """
         redactor = self._redactor = self._values.redactor()
-        has_body = has_body and self._asked.method != "HEAD" and status not in {204, 304}
         self._decoder = decoder_for("")
-        if has_body:
+        if self.has_body(status):
             self._decoder = decoder_for(
                 ", ".join(value for name, value in headers if name.lower() == "content-encoding")
             )

@@ -165,7 +165,7 @@ def test_a_body_that_is_not_looked_into_keeps_the_placeholder(client, door, upst
 
 
 class Http2:
-    """A client of HTTP/2 that sends what a usual one refuses to send, for a `with` block."""
+    """A client of HTTP/2 without the checks of a usual one, for a `with` block."""
 
     def __init__(self, door, target):
         self._connection = door.tunnel(target, protocols=("h2",))

@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from strongroom.agents.clients import steps
-from strongroom.agents.rules import Refusal, RequestHead
+from strongroom.agents.rules import REFUSAL_HEADERS, Refusal, RequestHead
 from strongroom.agents.session import MAX_BODY, AgentSession, Exchange, body_too_large
 
 if TYPE_CHECKING:
@@ -82,15 +82,14 @@ class _Parts:
         head = exchange.head
         return self._library.Request(
             method=head.method,
-            url=request.url.copy_with(raw_path=steps.target(head).encode("ascii")),
+            url=request.url.copy_with(raw_path=head.target.encode("ascii")),
             headers=[(name.encode("latin-1"), value.encode("latin-1")) for name, value in head.headers],
             stream=request.stream if body is None else self._library.ByteStream(body),
             extensions=request.extensions,
         )
 
-    def _response(self, exchange: Exchange, request: Any, answer: Any, stream_type: Any) -> Any:
-        with_body = steps.has_body(request.method, answer.status_code)
-        headers = exchange.answer(answer.status_code, _decoded(answer), has_body=with_body)
+    def _response(self, exchange: Exchange, answer: Any, stream_type: Any) -> Any:
+        headers = exchange.answer(answer.status_code, _decoded(answer))
         extensions = {name: value for name, value in answer.extensions.items() if name != "reason_phrase"}
         return self._library.Response(
             answer.status_code,
@@ -100,9 +99,7 @@ class _Parts:
         )
 
     def _refused(self, refusal: Refusal) -> Any:
-        return self._library.Response(
-            refusal.status, headers=list(steps.REFUSAL_HEADERS), content=f"{refusal.reason}\n".encode()
-        )
+        return self._library.Response(refusal.status, headers=list(REFUSAL_HEADERS), content=refusal.content)
 
 
 class _Transport(_Parts):
@@ -117,16 +114,16 @@ class _Transport(_Parts):
         result: Any = None
         failure: Exception | None = None
         try:
-            content = _read(request.stream) if exchange.needs_body else None
+            content = steps.read_body(request.stream) if exchange.needs_body else None
             answer = self._inner.handle_request(self._copy(exchange, request, content))
-            result = self._response(exchange, request, answer, _types(self._library).stream)
+            result = self._response(exchange, answer, _types(self._library).stream)
         except Refusal as refusal:
             failure = refusal
         except Exception as error:  # noqa: BLE001  # its frames and its request hold values
             failure = _failure(self._library, exchange, error)
         finally:
             if result is None:
-                _end(exchange, answer)
+                steps.end(exchange, answer)
         if failure is None:
             return result
         if isinstance(failure, Refusal):
@@ -159,24 +156,7 @@ class _Stream:
         raise failure
 
     def close(self) -> None:
-        _end(self._exchange, self._answer)
-
-
-def _end(exchange: Exchange, answer: Any) -> None:
-    try:
-        if answer is not None:
-            answer.close()
-    finally:
-        exchange.end(0 if answer is None else answer.status_code)
-
-
-def _read(stream: Any) -> bytes:
-    content = bytearray()
-    for part in stream:
-        content += part
-        if len(content) > MAX_BODY:
-            raise body_too_large()
-    return bytes(content)
+        steps.end(self._exchange, self._answer)
 
 
 class _AsyncTransport(_Parts):
@@ -195,7 +175,7 @@ class _AsyncTransport(_Parts):
         try:
             content = await _aread(request.stream) if exchange.needs_body else None
             answer = await self._inner.handle_async_request(self._copy(exchange, request, content))
-            result = self._response(exchange, request, answer, _types(self._library).async_stream)
+            result = self._response(exchange, answer, _types(self._library).async_stream)
         except Refusal as refusal:
             failure = refusal
         except Exception as error:  # noqa: BLE001  # as above

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from http.client import HTTPMessage, responses
 from types import SimpleNamespace
 from typing import Any
@@ -15,8 +15,8 @@ from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 
 from strongroom.agents.clients import steps
-from strongroom.agents.rules import Refusal
-from strongroom.agents.session import MAX_BODY, AgentSession, Exchange, body_too_large
+from strongroom.agents.rules import REFUSAL_HEADERS, Refusal
+from strongroom.agents.session import AgentSession, Exchange
 
 _SIZE = 1 << 16
 
@@ -60,7 +60,7 @@ class _Adapter(HTTPAdapter):
             failure = _failure(exchange, error, request)
         finally:
             if result is None:
-                _end(exchange, answer)
+                steps.end(exchange, answer)
         if isinstance(failure, Refusal):
             return self._refused(request, failure)
         if failure is not None:
@@ -75,13 +75,12 @@ class _Adapter(HTTPAdapter):
     def _response(
         self, exchange: Exchange, request: requests.PreparedRequest, answer: requests.Response
     ) -> requests.Response:
-        with_body = steps.has_body(request.method or "", answer.status_code)
         received = tuple((name, value) for name, value in answer.raw.headers.iteritems())
-        headers = exchange.answer(answer.status_code, received, has_body=with_body)
+        headers = exchange.answer(answer.status_code, received)
         return self._built(request, answer.status_code, headers, _Body(exchange, answer))
 
     def _refused(self, request: requests.PreparedRequest, refusal: Refusal) -> requests.Response:
-        return self._built(request, refusal.status, steps.REFUSAL_HEADERS, io.BytesIO(f"{refusal.reason}\n".encode()))
+        return self._built(request, refusal.status, REFUSAL_HEADERS, io.BytesIO(refusal.content))
 
     def _built(
         self, request: requests.PreparedRequest, status: int, headers: tuple[tuple[str, str], ...], body: io.IOBase
@@ -133,7 +132,7 @@ class _Body(io.RawIOBase):
     def close(self) -> None:
         if not self.closed:
             super().close()
-            _end(self._exchange, self._answer)
+            steps.end(self._exchange, self._answer)
 
     def _redacted(self) -> Iterator[bytes]:
         try:
@@ -146,7 +145,7 @@ class _Body(io.RawIOBase):
             failure = _read_failure(self._exchange, error)
         else:
             return
-        _end(self._exchange, self._answer)  # requests does not close a response that it fails to read
+        steps.end(self._exchange, self._answer)  # requests does not close a response that it fails to read
         raise failure
 
 
@@ -162,29 +161,14 @@ def _copy(exchange: Exchange, request: requests.PreparedRequest) -> requests.Pre
 
 def _read(body: Any) -> bytes:
     if body is None or isinstance(body, str | bytes):
-        content = (body or "").encode() if not isinstance(body, bytes) else body
-        if len(content) > MAX_BODY:
-            raise body_too_large()
-        return content
-    read = bytearray()
-    parts = iter(lambda: body.read(_SIZE), b"") if hasattr(body, "read") else body
-    for part in parts:
-        read += part.encode() if isinstance(part, str) else part
-        if len(read) > MAX_BODY:
-            raise body_too_large()
-    return bytes(read)
+        parts: Iterable[str | bytes] = [body or b""]
+    else:
+        parts = iter(lambda: body.read(_SIZE), b"") if hasattr(body, "read") else body
+    return steps.read_body(part.encode() if isinstance(part, str) else part for part in parts)
 
 
 def _text(value: str | bytes) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else value
-
-
-def _end(exchange: Exchange, answer: requests.Response | None) -> None:
-    try:
-        if answer is not None:
-            answer.close()
-    finally:
-        exchange.end(0 if answer is None else answer.status_code)
 
 
 def _failure(exchange: Exchange, error: Exception, request: requests.PreparedRequest) -> Exception:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 from urllib.parse import urlsplit
 
 from strongroom._manager import SecretsManager
 from strongroom.agents.rules import DEFAULT_PORTS, Refusal, RequestHead, normalize_host
-from strongroom.agents.session import AgentSession, Exchange
+from strongroom.agents.session import MAX_BODY, AgentSession, Exchange, body_too_large
 from strongroom.errors import AuditError
 from strongroom.secrets_manager import default_manager
-
-REFUSAL_HEADERS = (("content-type", "text/plain; charset=utf-8"),)
-"""The headers of an answer that refuses a request; its body is the reason."""
 
 
 def open_session(secrets: SecretsManager | None = None) -> AgentSession:
@@ -87,14 +85,27 @@ def _not_recorded() -> Refusal:
     return Refusal(502, "The use of a secret cannot be recorded")
 
 
-def target(head: RequestHead) -> str:
-    """Return the path and query of a head."""
-    return f"{head.path}?{head.query}" if head.query else head.path
+def read_body(parts: Iterable[bytes]) -> bytes:
+    """Return a whole body.
+
+    Raises:
+        Refusal: 413, it is too long.
+    """
+    content = bytearray()
+    for part in parts:
+        content += part
+        if len(content) > MAX_BODY:
+            raise body_too_large()
+    return bytes(content)
 
 
-def has_body(method: str, status: int) -> bool:
-    """Return True if an answer of this status can have a body."""
-    return method != "HEAD" and status >= 200 and status not in {204, 304}
+def end(exchange: Exchange, answer: Any) -> None:
+    """Close an answer, if one came, and end its exchange."""
+    try:
+        if answer is not None:
+            answer.close()
+    finally:
+        exchange.end(0 if answer is None else answer.status_code)
 
 
 def without_values(exchange: Exchange, error: Exception) -> str:
