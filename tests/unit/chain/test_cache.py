@@ -25,6 +25,7 @@ from strongroom.errors import (
     StoreError,
     StoreUnavailableError,
 )
+from strongroom.events import cache_hits
 from strongroom.secret import Secret, Value
 from strongroom.store import time_limit
 from support.clock import LONG, Clock
@@ -333,6 +334,28 @@ def test_bytes_are_counted_once_for_each_path(cache: MemoryCache) -> None:
     assert cache.usage() == usage_with(lambda other: put(other, "a", k="v"))
     cache.forget()
     assert cache.usage() == (0, 0, 0)
+
+
+def test_each_read_that_the_cache_answers_is_one_hit(cache: MemoryCache, clock: Clock) -> None:
+    """A single field and a whole secret alike; an expired one is no hit."""
+    put(cache, "a", k="v")
+    before = cache_hits()["vault"]
+    assert cache.text("a", "k") == "v"
+    assert cache.whole("a") == {"k": "v"}
+    assert cache_hits()["vault"] - before == 2
+    clock.now += 301
+    assert (cache.text("a", "k"), cache.whole("a")) == (None, None)
+    assert cache_hits()["vault"] - before == 2
+
+
+def test_an_emptied_cache_has_its_whole_room_again(clock: Clock) -> None:
+    """Also after it is filled and emptied many times."""
+    cache = MemoryCache("v", CacheConfig(max_bytes=200_000), clock=clock)
+    for _ in range(5):
+        put(cache, "large", k="v" * 100_000)
+        assert cache.text("large", "k") is not None
+        cache.forget()
+        assert cache.usage() == (0, 0, 0)
 
 
 def test_a_secret_above_the_whole_cache_displaces_nothing(clock: Clock) -> None:

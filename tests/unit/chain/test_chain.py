@@ -396,6 +396,23 @@ def test_forgetting_makes_the_next_read_fresh(chain: Chain, vault: RemoteStore) 
     assert chain.resolve("db", "url").value == "changed"
 
 
+def test_a_chain_that_cannot_be_listed_names_the_prefix() -> None:
+    class Unlisted:
+        def read(self, path: str) -> Secret:
+            raise SecretNotFoundError(path)
+
+        def close(self) -> None:
+            pass
+
+    chain = Chain([link("single", Unlisted)])
+    with pytest.raises(UnsupportedOperationError, match="no store of the chain can be listed") as caught:
+        chain.list_secrets("app")
+    assert caught.value.path == "app"
+    with pytest.raises(UnsupportedOperationError) as caught:
+        chain.list_secrets("")
+    assert caught.value.path is None
+
+
 # --- the outage -------------------------------------------------------------------------------------------------------
 
 
@@ -889,6 +906,15 @@ def test_a_new_secret_that_hides_a_lower_links_keys_is_refused(chain: Chain, vau
         vault.read("db")
     chain.write("db", {"password": "p"}, replace=True)
     assert vault.read("db").data == {"password": "p"}
+
+
+def test_a_write_counts_keys_that_a_lower_store_got_since_it_was_cached(vault: RemoteStore) -> None:
+    lower = RemoteStore({"only/lower": {"key": "k"}})
+    chain = Chain([link("vault", vault), link("lower", lower)])
+    chain.resolve("only/lower", "key")
+    lower.write("only/lower", {"key": "k", "added": "a"})
+    with pytest.raises(ConflictError, match="hide the keys added, which only store lower has"):
+        chain.write("only/lower", {"key": "mine"})
 
 
 def test_a_new_secret_that_hides_nothing_is_written(chain: Chain, vault: RemoteStore) -> None:

@@ -15,7 +15,7 @@ from strongroom._chain.chain import Chain
 from strongroom._chain.link import Link
 from strongroom._config import CacheConfig, LinkConfig
 from strongroom.errors import PermissionDeniedError, SecretNotFoundError, StoreUnavailableError, StrongroomError
-from strongroom.secret import Secret
+from strongroom.secret import Secret, Value
 from support.clock import LONG, Clock
 from support.stores import RemoteStore
 
@@ -255,6 +255,23 @@ def test_a_path_that_is_unavailable_is_not_requested_for_each_read(path_outage: 
     assert not isinstance(batch["app"], StrongroomError)
     assert store.requests == ["app"]
     assert not path_outage.links[0].connection.breaker.is_open
+
+
+def test_a_path_that_is_unavailable_is_not_requested_for_each_read_of_one_key() -> None:
+    """A store with single-key reads is asked no more often than one that reads whole secrets."""
+
+    class KeyedStore(OutageStore):
+        def read_key(self, path: str, key: str) -> Value:
+            return self.read(path).data[key]
+
+    store = KeyedStore()
+    store.path_faults["db"] = StoreUnavailableError("db", "HTTP 500").copy(path_only=True)
+    chain = Chain([Link(LinkConfig("keyed"), lambda: store, CacheConfig(ttl=0))])
+    for _ in range(5):
+        with pytest.raises(StoreUnavailableError, match="HTTP 500"):
+            chain.resolve("db", "url")
+    assert store.requests == ["db"]
+    assert chain.resolve("app", "key").value == "k"
 
 
 @pytest.mark.parametrize("answer", ["secret", "absent"])

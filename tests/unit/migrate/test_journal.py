@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from strongroom import private_file
 from strongroom._digest import Digester
 from strongroom.errors import MigrationError
 from strongroom.migrate._ledger.backup import Backup
-from strongroom.migrate._ledger.journal import Journal, JournalEntry, progress_in, steps_in
+from strongroom.migrate._ledger.journal import Journal, JournalEntry, RunProgress, progress_in, steps_in
 from strongroom.migrate._ledger.plan_digests import NO_RECORD, PlanDigests, digest_record
 from strongroom.migrate._plans.plan import PlannedItem, PlannedState
 from strongroom.secret import same
@@ -76,6 +77,31 @@ def test_a_run_was_undone_while_nothing_was_begun_since(file, torn):
     for lines, undone in steps:
         file.write_bytes(written(file, lines) + torn)
         assert progress_in(file).undone is undone
+
+
+def test_progress_counts_each_deleted_source_once(file):
+    """A source that was kept in the end is no longer deleted."""
+
+    def lines(journal):
+        for index in (0, 1, 2):
+            journal.intend(index, ENTRY)
+            journal.done(index, 1)
+        for index in (0, 1, 1):
+            journal.source_deleted(index)
+        journal.source_kept(0)
+
+    written(file, lines)
+    assert progress_in(file) == RunProgress(done=3, deleted=1, wrote=3)
+
+
+def test_the_folder_of_a_new_journal_is_synced_once(file, monkeypatch):
+    """Without it, a power failure may lose the whole file, with the intents of writes that were sent."""
+    synced = []
+    monkeypatch.setattr(private_file, "sync_folder", synced.append)
+    Journal(file, "run").close()
+    assert synced == [file.parent]
+    Journal(file, "run").close()
+    assert synced == [file.parent]
 
 
 ODD = ("null", "[]", "{}", "1e400", "NaN", "-1", "1.5", "true", '"done"', "[" * 100_000)

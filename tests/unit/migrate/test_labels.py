@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from strongroom.errors import InvalidDataError, PermissionDeniedError, StoreUnavailableError
 from strongroom.migrate import ItemState, OnConflict, PlannedState, Selection, dump_plan, parse_plan, runs
-from strongroom.migrate._execution import parallel
+from strongroom.migrate._execution import parallel, transfer
 from strongroom.migrate._ledger.journal import Journal
 from strongroom.migrate._plans.labels import LabelChange, after, kept, record_of, restored, to_write
 from strongroom.secret import Secret
@@ -271,6 +271,22 @@ def test_a_conflict_that_is_skipped_gets_no_labels_and_one_that_is_merged_does(s
     assert labels(stores["t"], "equal") == {**carried, "own": "kept"}
     assert stores["t"].read("equal").data == {"k": 9, "more": 9}
     assert verify(stores=stores, state_folder=home).ok
+
+
+def test_the_labels_of_each_secret_are_read_and_written_once(home, monkeypatch):
+    """Also where the secrets are more than the transfer writes at once."""
+    monkeypatch.setattr(transfer, "_GROUP_UNCHECKED", 4)
+    stores = {"s": Labelled(), "t": Labelled()}
+    paths = [f"app/{number:03}" for number in range(10)]
+    for path in paths:
+        stores["s"].write(path, {"k": path})
+        MemoryStore.write_metadata(stores["s"], path, LABELS)
+    made = plan("s", "t", stores=stores, state_folder=home)
+    stores["t"].asked.clear()
+    assert apply(made, stores=stores, state_folder=home).ok
+    asked = stores["t"].asked
+    assert sorted(path for what, path in asked if what == "write") == paths
+    assert sorted(path for what, path in asked if what == "read") == paths
 
 
 def test_a_target_without_labels_is_said_and_nothing_is_tried(home):

@@ -419,3 +419,17 @@ def test_a_failed_step_is_an_audit_event_with_its_reason(rotating, caplog):
     last = caplog.records[-1]
     assert (last.event, last.outcome, last.error) == ("rotation.revoke", "failed", "StoreUnavailableError")
     assert "does not answer" in last.reason
+
+
+@pytest.mark.parametrize("earlier", [0, 1])
+def test_a_failure_before_a_rotation_has_begun_is_an_audit_event_without_an_id(rotating, caplog, earlier):
+    """Nor does it have the ID of the rotation before it."""
+    for _ in range(earlier):
+        rotating.transaction().rotate()
+    caplog.set_level(logging.INFO, "strongroom.audit")
+    rotating.rotator.faults["create"] = OUTAGE
+    with pytest.raises(StoreUnavailableError):
+        rotating.transaction().rotate()
+    assert [(record.event, record.outcome, record.rotation_id) for record in caplog.records] == [
+        ("rotation.create", "failed", "")
+    ]
