@@ -267,6 +267,23 @@ def airflow(session: nox.Session) -> None:
     session.run("pytest", "-n", "0", "-o", "filterwarnings=default", tests, *session.posargs)
 
 
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """Change central modules in 60 places, and print the changes that no unit test notices: `-- COUNT SEED`.
+
+    It changes a copy of the tree, which needs a separate environment: `--no-venv` is not for this session.
+    """
+    copy = Path(session.create_tmp(), "copy").absolute()
+    shutil.rmtree(copy, ignore_errors=True)
+    unwanted = shutil.ignore_patterns(".*", "__pycache__", "_build", "dist", "build")
+    shutil.copytree(ROOT, copy, ignore=unwanted)
+    install(session, "-e", f"{copy}[tests]", "cosmic-ray>=8.4")
+    with session.chdir(copy):
+        # A mutant may be written within the second in which the one before it was compiled, with as many bytes.
+        session.run("python", "-m", "compileall", "-q", "--invalidation-mode", "checked-hash", "core", "backends")
+        session.run("python", "tests/programs/mutants.py", *session.posargs)
+
+
 @nox.session(python=AGENTS_PYTHON)
 def agents(session: nox.Session) -> None:
     """Run the proxy of `strongroom agent`, SDKs in the process and `strongroom mcp`, and check the types.
