@@ -274,7 +274,8 @@ class RuleConfig(NamedTuple):
             port other than that of the scheme.
         methods: the allowed methods; empty for every method.
         paths: patterns of allowed paths, in which `*` stands for any text; empty for every path.
-        where: the places of a placeholder in a request: `header`, `header:NAME`, `query` or `body:FIELD`.
+        where: the places of a placeholder in a request: `header:NAME`, `query:NAME` or `body:FIELD`; `header` for the
+            headers authorization and x-api-key, and `query` for the whole query.
         sign: `aws4` to sign each request with the keys of the secret, instead of replacing a placeholder.
     """
 

@@ -15,7 +15,7 @@ from strongroom.paths import parse_reference
 _HOST = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*(:[0-9]{1,5})?|\[[0-9a-f:]+\](:[0-9]{1,5})?")
 _METHOD = re.compile(r"[A-Z]+")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_WHERE = re.compile(r"header(:[a-z0-9-]+)?|query|body:[^\s.]+")
+_WHERE = re.compile(r"header(:[a-z0-9-]+)?|query(:\S+)?|body:[^\s.]+")
 
 
 def _each(pattern: re.Pattern[str], expected: str) -> Any:  # a hint
@@ -29,7 +29,7 @@ _RULE: Mapping[str, Any] = {
     "hosts": _each(_HOST, "host names in lower case, each with an optional leading *. and port"),
     "methods": _each(_METHOD, "methods in upper case"),
     "paths": _each(re.compile(r"/[!-~]*"), "paths that begin with /, in which * stands for any text"),
-    "where": _each(_WHERE, "header, header:NAME, query or body:FIELD"),
+    "where": _each(_WHERE, "header, header:NAME, query, query:NAME or body:FIELD"),
     "sign": Annotated[str, Limit("aws4".__eq__, '"aws4"')],
 }
 _COMMAND: Mapping[str, Any] = {

@@ -25,7 +25,7 @@ _QUERY = re.compile(r"[!-~]*")
 _AUTHORITY = re.compile(r"(\[[^\]]*\]|[^:\[\]]+)(?::([0-9]{1,5}))?")
 _FORBIDDEN = frozenset("\r\n\0")
 _OVERRIDES = frozenset({"x-http-method-override", "x-http-method", "x-method-override"})
-"""Headers by which some services, such as Google's, take a POST for another method."""
+"""Headers by which some services, such as Google's, take a POST for another method. WSGI takes `_` for `-`."""
 
 
 _NUMERIC = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)")
@@ -85,6 +85,17 @@ class RequestHead(NamedTuple):
     def target(self) -> str:
         """The path and the query as they are sent."""
         return f"{self.path}?{self.query}" if self.query else self.path
+
+    @property
+    def authority(self) -> str:
+        """The host, in brackets if it is an address of IPv6, and the port unless it is that of the scheme."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """The URL to which the request is sent."""
+        return f"{self.scheme}://{self.authority}{self.target}"
 
     def header(self, name: str) -> str:
         """Return the value of a header, with several joined by commas; empty if the request has none."""
@@ -236,7 +247,8 @@ def check_request(rule: RuleConfig, head: RequestHead) -> None:
     ]
     if head.scheme in {"http", "ws"} and not any(ports):
         raise Refusal(403, f"The rule {rule.name} allows https only", rule.name)
-    methods = [head.method, *(value.upper() for name, value in head.headers if name.lower() in _OVERRIDES)]
+    named = (value.upper() for name, value in head.headers if name.lower().replace("_", "-") in _OVERRIDES)
+    methods = [head.method, *named]
     if rule.methods and not set(methods).issubset(rule.methods):
         raise Refusal(403, f"The rule {rule.name} allows {', '.join(rule.methods)}, not {methods[-1][:20]}", rule.name)
     if rule.paths and not any(fits_path(pattern, normalize_path(head.path)) for pattern in rule.paths):

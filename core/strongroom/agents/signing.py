@@ -11,7 +11,7 @@ import re
 from urllib.parse import quote
 
 from strongroom._aws_credential import AwsCredential
-from strongroom.agents.rules import DEFAULT_PORTS, Refusal, RequestHead
+from strongroom.agents.rules import Refusal, RequestHead
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
 _AUTHORIZATION = re.compile(
@@ -87,8 +87,7 @@ def _values(head: RequestHead, name: str) -> list[str]:
     """Return the values of a header, each with single spaces. HTTP/2 has no Host header."""
     values = [" ".join(value.split()) for own, value in head.headers if own.lower() == name]
     if name == "host" and not values:
-        host = f"[{head.host}]" if ":" in head.host else head.host
-        values = [host if head.port == DEFAULT_PORTS[head.scheme] else f"{host}:{head.port}"]
+        values = [head.authority]
     return values
 
 

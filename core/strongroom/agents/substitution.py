@@ -22,6 +22,10 @@ Values = Mapping[str, tuple[RuleConfig, str]]
 SIGNED = "a signature of Version 4 in the header authorization"
 """The place of the placeholder of a rule that signs. A presigned address and SigV4a have it elsewhere."""
 
+_HEADERS = ("header:authorization", "header:x-api-key")
+"""The places for which `header` stands. Not every header: a server answers with a hash of `Sec-WebSocket-Key`, by which
+a worker could confirm its guesses of the value."""
+
 _BASIC = re.compile(r"(basic +)([A-Za-z0-9+/=]+) *", re.IGNORECASE)
 _SIGNED = re.compile(r"AWS4-HMAC-SHA256 .*", re.IGNORECASE)
 
@@ -41,15 +45,21 @@ def placeholders_in(head: RequestHead, known: Mapping[str, RuleConfig]) -> dict[
     for placeholder, rule in known.items():
         if placeholder not in everything:  # as most are in most requests
             continue
+        allowed = _allowed_places(rule)
         for place in _places(head, placeholder):
-            allowed = (SIGNED,) if rule.sign else rule.where
-            if place not in allowed and place.partition(":")[0] not in allowed:
+            if place not in allowed and not ("query" in allowed and place.startswith("query:")):
                 reason = (
                     f"The placeholder of the rule {rule.name} is allowed in {_shown(allowed)}, not in {_shown([place])}"
                 )
                 raise Refusal(403, reason, rule.name)
             found[placeholder] = rule
     return found
+
+
+def _allowed_places(rule: RuleConfig) -> tuple[str, ...]:
+    if rule.sign:
+        return (SIGNED,)
+    return tuple(place for given in rule.where for place in (_HEADERS if given == "header" else (given,)))
 
 
 def _places(head: RequestHead, placeholder: str) -> Iterator[str]:
@@ -59,17 +69,21 @@ def _places(head: RequestHead, placeholder: str) -> Iterator[str]:
         if placeholder in value or placeholder in (_basic(value) or ""):
             signed = name.lower() == "authorization" and _SIGNED.fullmatch(value)
             yield SIGNED if signed else f"header:{name.lower()}"
-    if placeholder in head.query:
-        yield "query"
+    for part in head.query.split("&"):
+        if placeholder in part:
+            name = part.partition("=")[0]
+            # Some servers split at `;` too, so that the name is not certain.
+            yield "query" if ";" in part or placeholder in name else f"query:{unquote_plus(name)}"
     if placeholder in head.path:
         yield "the path"
 
 
 def _shown(places: Iterable[str]) -> str:
-    names = {"header": "any header", "query": "the query", "body": "the field", "header:": "the header"}
+    kinds = {"header": "the header", "query": "the parameter", "body": "the field"}
     split = (place.partition(":") for place in places)
     return " or ".join(
-        f"{names.get(kind + colon, names.get(kind, kind))} {name}".strip() for kind, colon, name in split
+        f"{kinds[kind]} {quote(name[:100], safe='[]')}" if name else kind.replace("query", "the query")
+        for kind, _, name in split
     )
 
 
@@ -167,7 +181,7 @@ class _Pairs(list[tuple[str, object]]):
 
 
 def _form(body: bytes) -> tuple[list[tuple[str, str]], str]:
+    """Return the fields, without those that some servers split at a `;`, and the whole form as decoded text."""
     text = body.decode("ascii")
-    split = (part.partition("=") for part in text.split("&"))
-    pairs = [(unquote_plus(name), unquote_plus(content)) for name, _, content in split]
-    return pairs, "\n".join(part for pair in pairs for part in pair)
+    split = (part.partition("=") for part in text.split("&") if ";" not in part)
+    return [(unquote_plus(name), unquote_plus(content)) for name, _, content in split], unquote_plus(text)

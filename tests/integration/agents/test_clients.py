@@ -264,6 +264,62 @@ def test_a_redirect_is_checked_as_any_request(client, api, trust, manager):
     assert len(api.requests) == 1
 
 
+@pytest.mark.parametrize("client", [CLIENTS[name] for name in CLIENTS if name != "requests"])
+def test_a_target_beside_the_url_is_checked_and_sent(client, api, trust, manager):
+    """httpcore takes the target of a request from this extension."""
+    session = open_session(manager(paths=["/v1/*"]))
+    answers = [
+        client.ask(session, trust, "GET", f"{api.url}/{path}", headers=with_key(session), extensions={"target": target})
+        for path, target in (("v1/x", b"/admin"), ("v1/x", b"/v1/../admin"), ("v1/x", b"*"), ("", b"/v1/%61?b=1"))
+    ]
+    assert [answer.status for answer in answers] == [403, 400, 400, 200]
+    assert [line for line, *_ in api.requests] == ["GET /v1/%61?b=1 HTTP/1.1"]
+
+
+@pytest.mark.parametrize("client", [CLIENTS[name] for name in CLIENTS if name != "requests"])
+def test_no_extension_of_a_request_gets_the_values_or_another_name_of_the_host(client, api, trust, manager):
+    def trace(_, info):
+        raise AssertionError(info)
+
+    session = open_session(manager())
+    given = {"trace": trace, "sni_hostname": "other.example"}
+    answer = client.ask(session, trust, "GET", f"{api.url}/", headers=with_key(session), extensions=given)
+    assert (answer.status, api.requests[0][1]["X-Key"]) == (200, VALUE)
+
+
+@pytest.mark.parametrize(
+    ("method", "url", "sent"),
+    [
+        ("GET", "/v1/x#/../admin", "GET /v1/x"),
+        ("get", "/v1/x", "GET /v1/x"),
+        ("GET", "/v1/../admin", 400),
+        ("GET", "//v1/x", 400),
+        ("GET", "/v1/x/%2e%2e/%2e%2e/admin", 400),
+        ("GET", "/admin", 403),
+    ],
+)
+def test_a_prepared_request_of_requests_is_sent_as_it_was_checked(method, url, sent, api, trust, manager):
+    """Its attributes can be set after requests has normalized them."""
+    session = open_session(manager(paths=["/v1/*"], methods=["GET"]))
+    with Requests().client(session, trust) as client:
+        prepared = client.prepare_request(requests.Request("GET", f"{api.url}/v1/", headers=with_key(session)))
+        prepared.method, prepared.url = method, api.url + url
+        answer = client.send(prepared, verify=str(trust), timeout=LONG)
+    lines = [line.removesuffix(" HTTP/1.1") for line, *_ in api.requests]
+    assert (answer.status_code, lines) == ((200, [sent]) if isinstance(sent, str) else (sent, []))
+
+
+def test_a_prepared_request_of_requests_goes_to_the_host_that_was_checked(api, other, trust, manager):
+    """`requests` and urllib3 read this host differently."""
+    session = open_session(manager())
+    with Requests().client(session, trust) as client:
+        prepared = client.prepare_request(requests.Request("GET", f"{api.url}/", headers=with_key(session)))
+        prepared.url = f"https://{other.host}\\@{api.host}/"
+        client.send(prepared, verify=str(trust), timeout=LONG)
+    assert [headers["X-Key"] for _, headers, _ in api.requests] == [VALUE]
+    assert other.requests == []
+
+
 @each_client
 def test_a_request_that_no_rule_allows_is_answered_with_the_reason(client, api, trust, manager):
     session = open_session(manager(methods=["GET"]))
@@ -302,14 +358,14 @@ def test_a_secret_that_the_chain_does_not_have_is_502_with_its_words(client, api
 
 
 @each_client
-@pytest.mark.parametrize("where", ["header", "body:key"])
+@pytest.mark.parametrize("where", ["header:x-key", "body:key"])
 def test_a_use_that_cannot_be_recorded_is_502_without_detail(client, api, trust, manager, where):
     def refuse(event):
         if event.kind is events.EventKind.USE:
             raise errors.AuditError("canary")
 
     session = open_session(manager(where=[where]))
-    headers = with_key(session) if where == "header" else {"Content-Type": "application/json"}
+    headers = with_key(session) if where == "header:x-key" else {"Content-Type": "application/json"}
     content = json.dumps({"key": session.placeholder("openai")}).encode()
     stop = events.audit(refuse)
     try:

@@ -260,7 +260,9 @@ def test_a_rule_allows_its_methods_and_paths():
             check_request(allowing, head(method=method, path=path))
 
 
-@pytest.mark.parametrize("name", ["X-HTTP-Method-Override", "x-http-method", "X-Method-Override"])
+@pytest.mark.parametrize(
+    "name", ["X-HTTP-Method-Override", "x-http-method", "X-Method-Override", "X_HTTP_Method_Override"]
+)
 def test_a_header_that_replaces_the_method_counts(name):
     asked = head((name, "delete"), method="POST")
     with pytest.raises(Refusal, match="allows POST, not DELETE"):

@@ -199,7 +199,7 @@ def test_a_placeholder_works_where_its_rule_allows_it(secrets, events, asked, re
     ((kind, _, path, *_, use),) = events
     assert (kind, path) == ("use", "api-keys/openai")
     assert use == ("openai", held.host, held.method, held.path, 403)
-    its.begin(head(("X-Key", its.placeholder("other")), **asked))
+    its.begin(head(("X-Api-Key", its.placeholder("other")), **asked))
 
 
 def test_without_a_placeholder_a_rule_of_the_host_allows_the_request(secrets, events):

@@ -80,8 +80,21 @@ def test_a_value_in_the_query_is_escaped():
 @pytest.mark.parametrize(
     ("where", "asked", "reason"),
     [
-        ("header", head(path=f"/{HELD}"), "allowed in any header, not in the path"),
-        ("header", head(query=f"key={HELD}"), "allowed in any header, not in the query"),
+        (
+            "header",
+            head(path=f"/{HELD}"),
+            "allowed in the header authorization or the header x-api-key, not in the path",
+        ),
+        ("header", head(query=f"key={HELD}"), "not in the parameter key"),
+        ("header", head(("Sec-WebSocket-Key", HELD)), "not in the header sec-websocket-key"),
+        ("header", head(("Cookie", HELD)), "not in the header cookie"),
+        ("header", head(("X_Api_Key", HELD)), "not in the header x_api_key"),
+        ("query:key", head(query=f"other={HELD}"), "allowed in the parameter key, not in the parameter other"),
+        ("query:key", head(query=f"key={HELD}&{HELD}"), "not in the query"),
+        ("query:key", head(query=f"key={HELD}&{HELD}=key"), "not in the query"),
+        ("query:key", head(query=f"key=x;other={HELD}"), "not in the query"),
+        ("query:key", head(query=f"key={HELD};other=x"), "not in the query"),
+        ("query:key", head(query=f"k%0d%0a={HELD}"), "not in the parameter k%0D%0A"),
         ("query", head(("Authorization", HELD)), "allowed in the query, not in the header authorization"),
         ("header:x-key", head(("Authorization", HELD)), "allowed in the header x-key, not in the header authorization"),
         ("header:x-key", head(("Authorization", basic("u", HELD))), "not in the header authorization"),
@@ -97,11 +110,27 @@ def test_a_placeholder_elsewhere_is_refused(where, asked, reason):
     assert HELD not in refused.value.reason
 
 
+@pytest.mark.parametrize(
+    ("where", "asked"),
+    [
+        ("header", head(("AUTHORIZATION", HELD), ("x-api-key", HELD))),
+        ("header:cookie", head(("Cookie", f"a=b; c={HELD}"))),
+        ("query:key", head(query=f"a=b;c&key={HELD}&key=x{HELD}")),
+        ("query:api[key]", head(query=f"api%5Bkey%5D={HELD}")),
+        ("query", head(query=f"a;b={HELD}&{HELD}")),
+    ],
+)
+def test_a_value_goes_into_each_place_that_the_rule_names(where, asked):
+    sent = replaced(asked, "value", where)
+    assert HELD not in str((sent.headers, sent.query))
+    assert str((sent.headers, sent.query)).count("value") == str((asked.headers, asked.query)).count(HELD)
+
+
 @pytest.mark.parametrize("where", ["header", "header:x-key", "query"])
 def test_a_rule_may_have_several_places(where):
     asked = head(("X-Key", HELD), query=f"key={HELD}")
     if where == "query":
-        assert replaced(asked, VALUE, where, "header:x-key") == replaced(asked, VALUE, "query", "header")
+        assert replaced(asked, VALUE, where, "header:x-key") == replaced(asked, VALUE, "query:key", "header:x-key")
     else:
         with pytest.raises(Refusal):
             replaced(asked, VALUE, where)
@@ -173,6 +202,8 @@ ESCAPED = f"\\u{ord(HELD[0]):04x}{HELD[1:]}"
         ("form", f"other={HELD}"),
         ("form", f"key={HELD}&other={HELD}"),
         ("form", f"{HELD}=key"),
+        ("form", f"key=x;other={HELD}"),
+        ("form", f"key=%{ord(HELD[0]):02x}{HELD[1:]}&other={HELD};x"),
         ("form", f"key=%{ord(HELD[0]):02x}{HELD[1:]}&other={HELD}"),
     ],
 )

@@ -28,7 +28,11 @@ def test_a_rule_has_a_secret_a_variable_and_hosts():
 
 
 def test_a_rule_may_narrow_its_requests():
-    narrow = {"methods": ["POST"], "paths": ["/v1/*"], "where": ["header:x-key", "query", "body:api_key"]}
+    narrow = {
+        "methods": ["POST"],
+        "paths": ["/v1/*"],
+        "where": ["header:x-key", "query", "query:api[key]", "body:api_key"],
+    }
     (rule,) = load(rules={"openai": {**RULE, **narrow}}).rules.values()
     assert {key: list(getattr(rule, key)) for key in narrow} == narrow
 
@@ -62,8 +66,9 @@ def test_a_command_has_its_arguments_and_secrets():
         ({"variable": "A-B"}, "the name of a variable"),
         ({"methods": ["post"]}, "methods in upper case"),
         ({"paths": ["v1/*"]}, "paths that begin with /"),
-        ({"where": ["cookie"]}, "header, header:NAME, query or body:FIELD"),
-        ({"where": []}, "header, header:NAME, query or body:FIELD"),
+        ({"where": ["cookie"]}, "header, header:NAME, query, query:NAME or body:FIELD"),
+        ({"where": ["query:"]}, "header, header:NAME, query, query:NAME or body:FIELD"),
+        ({"where": []}, "header, header:NAME, query, query:NAME or body:FIELD"),
         ({"sign": "aws3"}, "aws4"),
         ({"sign": "aws4"}, "without a key"),
         ({"sign": "aws4", "secret": "aws"}, "variable.* must not stand beside `sign`"),

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     import httpx2
 
 
+_DROPPED = frozenset({"sni_hostname", "trace"})
+"""Extensions of a request that would verify the host by another name, and that would show the values to a function."""
+
+
 def httpx_transport(session: AgentSession, inner: httpx.BaseTransport | None = None) -> httpx.BaseTransport:
     """Return a transport for `httpx.Client(transport=...)`.
 
@@ -74,7 +78,11 @@ class _Parts:
         self._inner = inner
 
     def _covered_head(self, request: Any) -> RequestHead | None:
-        return steps.covered_head(self._session, request.method, str(request.url), _decoded(request))
+        head = steps.covered_head(self._session, request.method, str(request.url), _decoded(request))
+        if head is None or (target := request.extensions.get("target")) is None:
+            return head
+        path, _, query = target.decode("latin-1").partition("?")
+        return head._replace(path=path, query=query)
 
     def _copy(self, exchange: Exchange, request: Any, content: bytes | None) -> Any:
         """Return the request with values. No local of the caller holds them, since a traceback may show it."""
@@ -82,10 +90,13 @@ class _Parts:
         head = exchange.head
         return self._library.Request(
             method=head.method,
-            url=request.url.copy_with(raw_path=head.target.encode("ascii")),
+            url=head.url,
             headers=[(name.encode("latin-1"), value.encode("latin-1")) for name, value in head.headers],
             stream=request.stream if body is None else self._library.ByteStream(body),
-            extensions=request.extensions,
+            extensions={  # the target exactly as it was checked, while the URL is normalized
+                **{name: value for name, value in request.extensions.items() if name not in _DROPPED},
+                "target": head.target.encode("ascii"),
+            },
         )
 
     def _response(self, exchange: Exchange, answer: Any, stream_type: Any) -> Any:

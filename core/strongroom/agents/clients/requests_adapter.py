@@ -7,7 +7,6 @@ from collections.abc import Generator, Iterable, Iterator
 from http.client import HTTPMessage, responses
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -154,7 +153,7 @@ def _copy(exchange: Exchange, request: requests.PreparedRequest) -> requests.Pre
     if exchange.needs_body:
         copy.body = steps.replace_body(exchange, _read(request.body))
     head = exchange.head
-    copy.url = urlsplit(request.url or "")._replace(path=head.path, query=head.query).geturl()
+    copy.method, copy.url = head.method, head.url
     copy.headers = CaseInsensitiveDict(head.headers)
     return copy
 
