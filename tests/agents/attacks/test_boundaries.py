@@ -34,9 +34,9 @@ def test_a_redirect_to_another_host_brings_no_value(chained, upstream, upstream_
     context = chained.tls
     context.load_verify_locations(upstream_file)
     with httpx.Client(proxy=chained.url, verify=context, timeout=30) as client:
-        first = client.get("https://api.example.com/", headers={"x-key": chained.placeholder})
-        client.send(client.build_request("GET", first.headers["location"], headers={"x-key": chained.placeholder}))
-    assert [request.header("x-key") for request in upstream.requests] == [VALUE, chained.placeholder]
+        first = client.get("https://api.example.com/", headers={"x-api-key": chained.placeholder})
+        client.send(client.build_request("GET", first.headers["location"], headers={"x-api-key": chained.placeholder}))
+    assert [request.header("x-api-key") for request in upstream.requests] == [VALUE, chained.placeholder]
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,7 @@ def test_without_the_proxy_nothing_is_sent(operator, upstream, sandboxed):
     program = f"""
 import os, signal, ssl, time, urllib.request
 def ask(opener):
-    request = urllib.request.Request("{upstream.origin}/", headers={{"X": os.environ["OPENAI_API_KEY"]}})
+    request = urllib.request.Request("{upstream.origin}/", headers={{"X-Api-Key": os.environ["OPENAI_API_KEY"]}})
     try:
         return opener.open(request, timeout=20).status
     except OSError as error:
@@ -155,4 +155,4 @@ print(ask(proxied), *([ask(direct)] if {sandboxed} else []), flush=True)
         out, told = process.communicate()  # until the worker closes its side, too
     assert process.returncode == -signal.SIGKILL, told
     assert out.split() == ["200", "URLError", *(["URLError"] if sandboxed else [])], told
-    assert [request.header("x") for request in upstream.requests] == [VALUE]
+    assert [request.header("x-api-key") for request in upstream.requests] == [VALUE]

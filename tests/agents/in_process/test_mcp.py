@@ -245,6 +245,7 @@ key = {value}
 secret = "{path}#key"
 variable = "OPENAI_API_KEY"
 hosts = ["{host}"]
+where = ["header:x-key"]
 [agents.commands.show]
 command = ["sh", "-c", "echo $KEY; echo $VAULT_TOKEN; echo stray >&1"]
 secrets = {{ KEY = "{path}#key" }}

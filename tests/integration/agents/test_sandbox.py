@@ -22,6 +22,7 @@ def run(program, serve=None):
     listener = sandbox.listener()
     if listener is None:
         _, told = process.communicate()
+        assert told.startswith("The sandbox cannot be made"), told
         pytest.skip(told.strip())
     with listener:
         if serve is not None:
@@ -31,6 +32,12 @@ def run(program, serve=None):
         output, told = process.communicate()
     assert process.returncode == 0, told
     return output
+
+
+def test_it_starts_with_a_package_that_only_pythonpath_provides(monkeypatch):
+    """As one of `pip install --user` does: an isolated interpreter finds neither."""
+    monkeypatch.setattr("sys.executable", sys._base_executable)
+    assert run("print('started')") == "started\n"
 
 
 def test_it_reaches_the_proxy():

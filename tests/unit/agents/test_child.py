@@ -1,6 +1,8 @@
-"""The environment of a worker, and the files that its programs read."""
+"""The environment of a worker, its folder, and the files that its programs read."""
 
-import ssl
+import os
+import socket
+import stat
 import subprocess
 import sys
 
@@ -8,17 +10,29 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives.serialization import pkcs12
 
-from strongroom.agents.child import TrustFiles, system_roots, worker_environment
+from strongroom.agents.child import (
+    TrustFiles,
+    WorkerFolder,
+    node_authorities,
+    operator_authorities,
+    worker_environment,
+)
 from strongroom.errors import ConfigurationError
 
-AUTHORITY = trustme.CA().cert_pem.bytes()
-ROOTS = trustme.CA().cert_pem.bytes()
+AUTHORITY, ROOTS, NODE = (trustme.CA().cert_pem.bytes() for _ in range(3))
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 
 
 @pytest.fixture
-def trust(tmp_path, monkeypatch):
+def folder(tmp_path):
+    with WorkerFolder(tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def trust(folder, monkeypatch):
     monkeypatch.setattr("shutil.which", lambda _: None)
-    return TrustFiles(tmp_path, AUTHORITY, ROOTS)
+    return TrustFiles(folder, AUTHORITY, ROOTS, NODE)
 
 
 def environment(trust, inherited=None, reveals=lambda _: False):
@@ -49,26 +63,203 @@ def test_the_proxy_of_the_operator_is_replaced(trust, name):
 
 
 def test_the_bundle_has_the_roots_of_the_system_and_the_authority(trust):
-    context = ssl.create_default_context(cafile=str(trust.bundle))
-    assert len(context.get_ca_certs()) == 2
+    assert in_file(trust.bundle) == {ROOTS, AUTHORITY}
+
+
+def test_node_gets_the_authorities_that_it_does_not_have(trust):
+    """Node would need 0.1 s more in each process for all of the system's."""
+    assert in_file(trust.node) == {NODE, AUTHORITY}
+    assert environment(trust)["NODE_EXTRA_CA_CERTS"] == str(trust.node)
+
+
+def test_npm_reads_no_other_file_of_authorities(trust):
+    """It takes a variable in any case, before an npmrc."""
+    made = environment(trust, {"NPM_CONFIG_CAFILE": "corporate.pem"})
+    assert {name: text for name, text in made.items() if name.lower() == "npm_config_cafile"} == {
+        "npm_config_cafile": str(trust.bundle)
+    }
+
+
+# --- the operator's authorities ---------------------------------------------------------------------------------------
+
+
+def in_file(file):
+    return {
+        part + b"-----END CERTIFICATE-----\n" for part in file.read_bytes().split(b"-----END CERTIFICATE-----\n")[:-1]
+    }
 
 
 def test_the_roots_are_those_that_the_operator_names(tmp_path):
     file = tmp_path / "corporate.pem"
     file.write_bytes(ROOTS)
-    assert system_roots({"SSL_CERT_FILE": str(file)}) == ROOTS
+    assert operator_authorities({"SSL_CERT_FILE": str(file)}) == ROOTS
 
 
-def test_missing_roots_are_an_error(tmp_path):
-    with pytest.raises(ConfigurationError, match="SSL_CERT_FILE"):
-        system_roots({"SSL_CERT_FILE": str(tmp_path)})
+@pytest.mark.parametrize(
+    "name",
+    [
+        "REQUESTS_CA_BUNDLE",
+        "PIP_CERT",
+        "CURL_CA_BUNDLE",
+        "AWS_CA_BUNDLE",
+        "GIT_SSL_CAINFO",
+        "NODE_EXTRA_CA_CERTS",
+        "npm_config_cafile",
+        "NPM_CONFIG_CAFILE",
+        "CARGO_HTTP_CAINFO",
+        "NIX_SSL_CERT_FILE",
+    ],
+)
+def test_the_authorities_of_each_variable_are_added_once(name, tmp_path):
+    system, file = tmp_path / "system.pem", tmp_path / "corporate.pem"
+    system.write_bytes(ROOTS)
+    file.write_bytes(b"# corporate\n" + ROOTS + NODE)
+    assert operator_authorities({"SSL_CERT_FILE": str(system), name: str(file)}) == ROOTS + NODE
 
 
-def test_java_gets_a_store_with_all_authorities(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"])
+def test_a_variable_may_name_a_folder_of_authorities(name, tmp_path):
+    system, folder = tmp_path / "system.pem", tmp_path / "certificates"
+    system.write_bytes(ROOTS)
+    (folder / "below").mkdir(parents=True)
+    (folder / "1.pem").write_bytes(NODE)
+    (folder / "2.0").symlink_to(folder / "1.pem")
+    given = {"SSL_CERT_FILE": str(system), name: f"{folder}:{folder}" if name == "SSL_CERT_DIR" else str(folder)}
+    assert operator_authorities(given) == ROOTS + NODE
+
+
+def test_a_key_beside_a_certificate_does_not_reach_the_worker(tmp_path):
+    file = tmp_path / "both.pem"
+    file.write_bytes(trustme.CA().issue_cert("localhost").private_key_pem.bytes() + ROOTS)
+    assert operator_authorities({"SSL_CERT_FILE": str(file)}) == ROOTS
+
+
+def test_node_gets_the_authorities_of_its_variable_alone(tmp_path):
+    file = tmp_path / "corporate.pem"
+    file.write_bytes(NODE)
+    assert node_authorities({"NODE_EXTRA_CA_CERTS": str(file), "SSL_CERT_FILE": "/no/such"}) == NODE
+    assert node_authorities({}) == b""
+
+
+@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
+def test_missing_authorities_are_an_error_that_names_the_variable(name, tmp_path):
+    with pytest.raises(ConfigurationError, match=f"The authorities of {name} cannot be read: .*No such file"):
+        operator_authorities({name: str(tmp_path / "missing.pem")})
+
+
+# --- the folder of the worker -----------------------------------------------------------------------------------------
+
+
+def mode_of(file):
+    return stat.S_IMODE(os.lstat(file).st_mode)
+
+
+@LINUX
+@pytest.mark.parametrize("mode", [0o755, 0o701, 0o770, 0o730, 0o707])
+def test_a_folder_that_others_may_enter_is_refused(mode, tmp_path):
+    tmp_path.chmod(mode)
+    with pytest.raises(ConfigurationError, match="closed to others"):
+        WorkerFolder(tmp_path)
+
+
+@LINUX
+def test_a_folder_of_another_user_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.geteuid", lambda: tmp_path.stat().st_uid + 1)
+    with pytest.raises(ConfigurationError, match="must be yours"):
+        WorkerFolder(tmp_path)
+
+
+@LINUX
+def test_a_folder_that_is_a_link_is_refused(tmp_path):
+    (tmp_path / "private").mkdir(0o700)
+    (tmp_path / "link").symlink_to(tmp_path / "private")
+    with pytest.raises(ConfigurationError, match="Cannot open the folder of the worker"):
+        WorkerFolder(tmp_path / "link")
+
+
+@LINUX
+@pytest.mark.parametrize(("mode", "of_file", "of_socket"), [(0o700, 0o600, 0o600), (0o750, 0o640, 0o660)])
+def test_the_worker_alone_may_use_its_files_and_its_socket(mode, of_file, of_socket, tmp_path):
+    """The group of a folder that lets its group enter is the worker's."""
+    tmp_path.chmod(mode)
+    before = os.umask(0)
+    try:
+        with WorkerFolder(tmp_path) as folder, folder.listen("proxy.sock", 1):
+            assert folder.group == (tmp_path.stat().st_gid if mode == 0o750 else None)
+            folder.write("worker.env", b"A=b")
+            assert (mode_of(tmp_path / "worker.env"), mode_of(tmp_path / "proxy.sock")) == (of_file, of_socket)
+    finally:
+        os.umask(before)
+
+
+@LINUX
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs another group")
+def test_the_group_of_the_folder_gets_its_files(tmp_path):
+    os.chown(tmp_path, -1, 12345)
+    tmp_path.chmod(0o750)
+    with WorkerFolder(tmp_path) as folder, folder.listen("proxy.sock", 1):
+        folder.write("worker.env", b"A=b")
+        found = [(tmp_path / name).stat() for name in ("worker.env", "proxy.sock")]
+    assert [(status.st_uid, status.st_gid) for status in found] == [(0, 12345)] * 2
+
+
+@LINUX
+@pytest.mark.parametrize("name", ["worker.env", "bundle.pem", "bundle.p12", "authority.pem"])
+def test_a_link_that_the_worker_made_is_refused(name, tmp_path, folder):
+    """Its target is neither written nor made readable."""
+    target = tmp_path / "private"
+    target.write_bytes(b"key")
+    target.chmod(0o600)
+    (tmp_path / name).symlink_to(target)
+    with pytest.raises(ConfigurationError, match=f"{name}: it is a symbolic link"):
+        folder.write(name, b"other")
+    assert (target.read_bytes(), mode_of(target)) == (b"key", 0o600)
+
+
+@LINUX
+def test_a_link_in_the_place_of_the_socket_is_not_followed(tmp_path, folder):
+    target = tmp_path / "private"
+    target.touch(0o600)
+    (tmp_path / "proxy.sock").symlink_to(target)
+    with pytest.raises(OSError, match="in use"), folder.listen("proxy.sock", 1):
+        pass
+    (tmp_path / "proxy.sock").unlink()
+    with folder.listen("proxy.sock", 1):
+        (tmp_path / "proxy.sock").unlink()
+        (tmp_path / "proxy.sock").symlink_to(target)
+    assert (target.exists(), mode_of(target)) == (True, 0o600)
+
+
+@LINUX
+def test_a_folder_that_was_moved_is_still_the_one_that_was_checked(tmp_path):
+    (tmp_path / "worker").mkdir(0o700)
+    (tmp_path / "other").mkdir(0o700)
+    with WorkerFolder(tmp_path / "worker") as folder:
+        (tmp_path / "worker").rename(tmp_path / "moved")
+        (tmp_path / "worker").symlink_to(tmp_path / "other")
+        folder.write("worker.env", b"A=b")
+        with folder.listen("proxy.sock", 1):
+            assert {file.name for file in (tmp_path / "moved").iterdir()} == {"proxy.sock", "worker.env"}
+    assert list((tmp_path / "other").iterdir()) == []
+
+
+@LINUX
+def test_a_socket_without_a_server_is_replaced_and_one_with_a_server_is_not(tmp_path, folder):
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(tmp_path / "proxy.sock"))
+    with folder.listen("proxy.sock", 1) as listener, socket.socket(socket.AF_UNIX) as worker:
+        worker.connect(str(tmp_path / "proxy.sock"))
+        listener.accept()[0].close()
+        with pytest.raises(OSError, match="in use"), folder.listen("proxy.sock", 1):
+            pass
+    assert not (tmp_path / "proxy.sock").exists()
+
+
+def test_java_gets_a_store_with_all_authorities(folder, monkeypatch):
     if not hasattr(pkcs12, "serialize_java_truststore"):
         pytest.skip("this release of cryptography writes no trust store of Java")
     monkeypatch.setattr("shutil.which", lambda _: "/usr/bin/java")
-    trust = TrustFiles(tmp_path, AUTHORITY, ROOTS)
+    trust = TrustFiles(folder, AUTHORITY, ROOTS, b"")
     stored = pkcs12.load_pkcs12(trust.java.read_bytes(), b"changeit")
     assert len(stored.additional_certs) == 2
     assert f"-Djavax.net.ssl.trustStore={trust.java}" in environment(trust)["JAVA_TOOL_OPTIONS"]
@@ -87,7 +278,7 @@ print(b"topsecret" in shown, os.environ["TOKEN"], ctypes.CDLL(None).prctl(PR_GET
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+@LINUX
 def test_a_protected_process_is_not_dumpable_and_its_environment_shows_no_credential(monkeypatch):
     monkeypatch.setenv("TOKEN", "topsecret")
     shown = subprocess.run([sys.executable, "-c", PROTECTED], capture_output=True, text=True, check=False).stdout

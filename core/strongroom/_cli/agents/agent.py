@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import socket
 import sys
@@ -84,11 +83,15 @@ def run_command(invocation: Invocation, command: tuple[str, ...], *, only_rules:
     from strongroom.agents.sandbox import PROXY, Sandbox
 
     config = invocation.load_trusted()
-    with _opened(config) as opened, tempfile.TemporaryDirectory(prefix="strongroom-agent-") as folder:
+    with (
+        _opened(config) as opened,
+        tempfile.TemporaryDirectory(prefix="strongroom-agent-") as private,
+        child.WorkerFolder(Path(private)) as folder,
+    ):
         box = Sandbox() if sandbox else None
         listener = None if box else socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
         address = listener.getsockname()[:2] if listener else PROXY
-        trust = child.TrustFiles(Path(folder), opened.authority.pem, opened.roots)
+        trust = child.TrustFiles(folder, opened.authority.pem, opened.roots, opened.node_roots)
         placeholders = opened.session.environment
         variables = child.worker_environment(opened.inherited, placeholders, trust, address, opened.reveals)
         encoded = {os.fsencode(name): os.fsencode(value) for name, value in variables.items()}
@@ -121,9 +124,9 @@ def run_command(invocation: Invocation, command: tuple[str, ...], *, only_rules:
 def serve_command(invocation: Invocation, file: Path, listen: str | None, *, only_rules: bool) -> None:
     """Serve a worker in a container, or of another user.
 
-    Whoever may enter the folder of FILE may use the proxy, so give it to the worker alone. The folder gets worker.env,
-    the environment of the worker with its placeholders, and the authorities that the worker must trust. Mount it into
-    the container at the same path, read-only.
+    The folder of FILE must be your own. The worker runs as you, and the folder has the mode 0700; or the folder has
+    the group of the worker and the mode 0750. It gets worker.env, the environment of the worker with its placeholders,
+    and the authorities that the worker must trust. Mount it into the container at the same path, read-only.
 
     Most programs reach a proxy by TCP: worker.env names 127.0.0.1:3128 (a relay in the container leads to FILE),
     or the address of --listen.
@@ -138,17 +141,20 @@ def serve_command(invocation: Invocation, file: Path, listen: str | None, *, onl
     address = _parse_address(listen) if listen else PROXY
     file = file.absolute()
     with until_ended() as end, _opened(invocation.load_trusted()) as opened, contextlib.ExitStack() as stack:
+        folder = stack.enter_context(child.WorkerFolder(file.parent))
         try:
-            listening = [stack.enter_context(_unix_listener(file))]
+            listening = [stack.enter_context(folder.listen(file.name, _BACKLOG))]
             if listen:
                 listening.append(stack.enter_context(socket.create_server(address, backlog=_BACKLOG)))
         except OSError as error:
             raise ConfigurationError(f"Cannot listen: {error.strerror}") from None
-        trust = child.TrustFiles(file.parent, opened.authority.pem, opened.roots)
+        trust = child.TrustFiles(folder, opened.authority.pem, opened.roots, opened.node_roots)
         variables = child.worker_environment({}, opened.session.environment, trust, address, opened.reveals)
-        (file.parent / "worker.env").write_text("".join(f"{name}={value}\n" for name, value in variables.items()))
+        lines = "".join(f"{name}={value}\n" for name, value in variables.items())
+        described = folder.write("worker.env", os.fsencode(lines))
+        whom = "processes of your user" if folder.group is None else f"the group {_group_name(folder.group)}"
         with _proxy(opened, lambda: listening, only_rules=only_rules):
-            output.say(f"Serving on {file}. The environment of the worker is in {file.parent / 'worker.env'}")
+            output.say(f"Serving on {file} for {whom}. The environment of the worker is in {described}")
             end.wait()
     click.get_current_context().exit(ExitCode.INTERRUPTED if end.interrupted else ExitCode.DONE)
 
@@ -160,22 +166,13 @@ def _parse_address(text: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
-@contextlib.contextmanager
-def _unix_listener(file: Path) -> Iterator[socket.socket]:
-    """Listen on a Unix socket that everybody who reaches its folder may use. A socket without a server is replaced."""
-    with socket.socket(socket.AF_UNIX) as listener:
-        with contextlib.suppress(FileNotFoundError, ConnectionRefusedError), socket.socket(socket.AF_UNIX) as other:
-            other.connect(str(file))
-            raise OSError(errno.EADDRINUSE, f"{file} is in use")
-        if file.is_socket():
-            file.unlink()
-        listener.bind(str(file))
-        try:
-            file.chmod(0o666)
-            listener.listen(_BACKLOG)
-            yield listener
-        finally:
-            file.unlink(missing_ok=True)
+def _group_name(number: int) -> str:
+    import grp  # Windows lacks it
+
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)
 
 
 class _Opened(NamedTuple):
@@ -183,6 +180,7 @@ class _Opened(NamedTuple):
     session: AgentSession
     authority: Authority
     roots: bytes
+    node_roots: bytes
     inherited: Mapping[str, str]
 
     def reveals(self, text: str) -> bool:
@@ -210,8 +208,9 @@ def _opened(config: Config) -> Iterator[_Opened]:
     child.forbid_inspection(os.environ.keys() - inherited.keys())
     with SecretsManager.from_config(config) as secrets:
         session = AgentSession(secrets, config.agents)
-        roots = child.system_roots(os.environ)
-        yield _Opened(config, session, Authority(config.agents.rules.values()), roots, inherited)
+        authority = Authority(config.agents.rules.values())
+        roots, node_roots = child.operator_authorities(os.environ), child.node_authorities(os.environ)
+        yield _Opened(config, session, authority, roots, node_roots, inherited)
 
 
 def _require_mitmproxy() -> None:
