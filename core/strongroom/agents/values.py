@@ -13,6 +13,7 @@ from strongroom.agents.redaction import Redactor, forms_of
 from strongroom.agents.rules import Refusal
 from strongroom.encoding import as_unicode
 from strongroom.errors import AuditError, InvalidDataError, StrongroomError
+from strongroom.logging import fingerprints
 from strongroom.secret import SensitiveStr
 from strongroom.store import fork_safe_lock
 
@@ -96,6 +97,8 @@ class RuleValues:
         pairs = zip(texts, self._placeholders[rule.name], strict=True)
         new = {text: placeholder for text, placeholder in pairs if text and text not in self._replaced}
         if new:
+            for text in new:  # the logs of clients in this process: the store may have returned it long before
+                fingerprints().add(text, f"{rule.path}#{rule.key}")
             with self._lock:
                 self._replaced = {**new, **self._replaced}
                 self._redactor = Redactor(forms_of(self._replaced.items()))

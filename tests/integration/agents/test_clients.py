@@ -2,7 +2,11 @@
 
 import asyncio
 import json
+import logging
+import re
 import ssl
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -410,6 +414,48 @@ def test_a_failure_shows_no_value_of_a_body(client, api, trust, manager):
     shown = shown_by(caught.value, __file__)
     assert VALUE not in shown
     assert json.dumps(VALUE)[1:-1] not in shown.replace("\\\\", "\\")
+
+
+@each_client
+def test_logs_of_the_libraries_below_show_no_value(client, api, trust, manager, caplog):
+    """At DEBUG, with the query of a request and the headers of an answer, for an answer, a cut one and none."""
+    session = open_session(manager(where=["query", "header:x-key"]))
+    caplog.set_level(logging.DEBUG)
+    for path in ("v1", "cut", "dropped"):
+        with suppress(*client.failures, requests.exceptions.ChunkedEncodingError):
+            url = f"{api.url}/{path}?key={session.placeholder('openai')}"
+            client.ask(session, trust, "GET", url, headers=with_key(session))
+    assert {VALUE, quote(VALUE, safe="")} <= {line.partition("key=")[2].split()[0] for line, *_ in api.requests} | {
+        headers["X-Key"] for _, headers, _ in api.requests
+    }
+    assert "[redacted]" in caplog.text
+    assert VALUE not in caplog.text
+    assert quote(VALUE, safe="") not in caplog.text
+
+
+def test_a_warning_about_a_retry_shows_no_value(api, trust, manager, caplog):
+    """urllib3 writes it with the query. The chain has read the value before the session exists."""
+    secrets = manager(where=["query"])
+    assert secrets.get_secret(PATH, "key") == VALUE
+    session = open_session(secrets)
+    with Requests().client(session, trust) as client:
+        client.mount("https://", requests_adapter(session, requests.adapters.HTTPAdapter(max_retries=1)))
+        with pytest.raises(requests.ConnectionError):
+            client.get(f"{api.url}/dropped?key={session.placeholder('openai')}", timeout=LONG)
+    assert [record.levelname for record in caplog.records if "Retrying" in record.getMessage()] == ["WARNING"]
+    assert "/dropped?key=[redacted]" in caplog.text
+
+
+@pytest.mark.parametrize("package", ["urllib3", "httpcore", "httpcore2", "hpack", "h2", "h11"])
+def test_each_logger_of_the_libraries_below_is_filtered(package, manager):
+    """A release that adds one fails here."""
+    requests_adapter(open_session(manager()))
+    folder = Path(pytest.importorskip(package).__file__).parent
+    modules = {file.relative_to(folder.parent): file.read_text() for file in folder.rglob("*.py")}
+    named = {name for text in modules.values() for name in re.findall(r'getLogger\("(.+?)"\)', text)}
+    named |= {".".join(file.with_suffix("").parts) for file, text in modules.items() if "getLogger(__name__)" in text}
+    heads = {package, f"{package}.__init__"}  # they write nothing, and `contrib` nothing about a request
+    assert [name for name in named - heads if ".contrib." not in name and not logging.getLogger(name).filters] == []
 
 
 @each_client

@@ -76,6 +76,7 @@ class _Parts:
         self._library = library
         self._session = session
         self._inner = inner
+        steps.redact_logs()
 
     def _covered_head(self, request: Any) -> RequestHead | None:
         head = steps.covered_head(self._session, request.method, str(request.url), _decoded(request))

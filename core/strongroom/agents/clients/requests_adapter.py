@@ -37,6 +37,7 @@ class _Adapter(HTTPAdapter):
         super().__init__()
         self._session = session
         self._inner = inner
+        steps.redact_logs()
 
     def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
         try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,7 +12,20 @@ from strongroom._manager import SecretsManager
 from strongroom.agents.rules import DEFAULT_PORTS, Refusal, RequestHead, normalize_host
 from strongroom.agents.session import MAX_BODY, AgentSession, Exchange, body_too_large
 from strongroom.errors import AuditError
+from strongroom.logging import RedactingFilter
 from strongroom.secrets_manager import default_manager
+
+_LOGGERS = (
+    *(f"urllib3.{name}" for name in ("connection", "connectionpool", "http2.connection", "poolmanager", "response")),
+    "urllib3.util.retry",
+    *(f"httpcore.{name}" for name in ("connection", "http11", "http2", "proxy", "socks")),
+    *(f"httpcore2.{name}" for name in ("connection", "http11", "http2", "proxy", "socks")),
+)
+"""Loggers below the transports. Their records have the query of a request, or the headers of an answer. By name, since
+some of these modules are imported during the first request, and a filter of `urllib3` would see no record of theirs."""
+
+_COMPRESSED = ("hpack.hpack", "hpack.table")
+"""Loggers whose records, all of level DEBUG, have headers in a compressed form, in which no value is found."""
 
 
 def open_session(secrets: SecretsManager | None = None) -> AgentSession:
@@ -26,6 +41,16 @@ def open_session(secrets: SecretsManager | None = None) -> AgentSession:
     """
     secrets = default_manager() if secrets is None else secrets
     return AgentSession(secrets, secrets.config.agents)
+
+
+@cache
+def redact_logs() -> None:
+    """Mask values in the records of the libraries that send the requests, for the rest of this process."""
+    redacting = RedactingFilter()
+    for name in _LOGGERS:
+        logging.getLogger(name).addFilter(redacting)
+    for name in _COMPRESSED:
+        logging.getLogger(name).addFilter(lambda _: False)
 
 
 def covered_head(
