@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -29,6 +30,36 @@ def test_environment_has_no_value(agent_run):
     done = agent_run("env")
     assert VALUE not in done.stdout
     assert "OPENAI_API_KEY=sk-proj-" in done.stdout
+
+
+def test_a_value_that_the_shell_has_is_named_without_a_sandbox(agent_run):
+    """A worker of the same user can read the environment of the shell, but not out of the sandbox."""
+    told = "The command can read COPY, OPENAI_API_KEY in the environment of your shell. Run it with --sandbox\n"
+    environ = {"COPY": f"https://robot:{VALUE}@api.example.com"}
+    assert agent_run("true", environ=environ).stderr == f"strongroom: {told}"
+    assert agent_run("true", environ=environ, options=["--sandbox"]).stderr == ""
+
+
+SHELL = """
+import os
+pid, found = os.getppid(), []
+while pid > 1:
+    try:
+        found.append(open(f"/proc/{pid}/environ", "rb").read())
+    except OSError:
+        found.append(b"refused")
+    pid = int(open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[1])
+print(b"canary" in b"".join(found), found[1] == b"refused")
+"""
+
+
+@pytest.mark.parametrize("options", [[], ["--sandbox"]], ids=["without", "sandbox"])
+def test_only_in_the_sandbox_the_shell_keeps_its_environment(operator, options):
+    """As the page says: from inside, the environment of the shell outside cannot be read."""
+    command = operator.command("run", *options, "--", sys.executable, "-c", SHELL)
+    line = ["sh", "-c", '"$@"; exit $?', "sh", *command]
+    done = subprocess.run(line, env=operator.environ, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout.split() == (["False", "True"] if options else ["True", "False"]), done.stderr
 
 
 def test_exit_code_of_the_command_is_that_of_agent_run(agent_run):

@@ -65,7 +65,7 @@ class WorkerFolder:
     """The folder through which a worker gets files and a socket, for a `with` block.
 
     It is the operator's own. If its mode lets a group enter, that group is the worker's; nobody else may enter, and
-    nobody else may write in it. A worker that runs as the operator may still change what is in it: no link in it is
+    nobody else may write in it. A worker that runs as the operator may still change its files: no link in it is
     followed, and it is held open, since its path may lead elsewhere later.
 
     Args:

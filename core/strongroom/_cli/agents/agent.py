@@ -46,7 +46,7 @@ def agent_command() -> None:
     The worker finds placeholders in its environment. A proxy puts the values into the requests that a rule of
     [agents.rules] allows, and takes them out of the answers.
 
-    Example: strongroom agent run -- claude
+    Example: strongroom agent run --sandbox -- claude
     """
 
 
@@ -74,11 +74,14 @@ def run_command(invocation: Invocation, command: tuple[str, ...], *, only_rules:
     COMMAND is not started if a secret of a rule cannot be read. Signals are forwarded to it, and its exit code is that
     of this command.
 
-    Without --sandbox, COMMAND may also connect to the network without the proxy: there, a placeholder is worthless.
+    Without --sandbox, COMMAND may also connect to the network without the proxy: there, a placeholder is worthless. It
+    can also read the environment and the memory of the shell that started this command, and of your other programs.
+    With --sandbox it makes no Unix socket.
 
-    Example: strongroom agent run -- claude
+    Example: strongroom agent run --sandbox -- claude
     """
     from strongroom._cli.process.child_process import Child, exit_code
+    from strongroom._cli.terminal import output
     from strongroom.agents import child
     from strongroom.agents.sandbox import PROXY, Sandbox
 
@@ -88,6 +91,9 @@ def run_command(invocation: Invocation, command: tuple[str, ...], *, only_rules:
         tempfile.TemporaryDirectory(prefix="strongroom-agent-") as private,
         child.WorkerFolder(Path(private)) as folder,
     ):
+        if not sandbox and (readable := [name for name, text in os.environ.items() if opened.reveals(text)]):
+            names = ", ".join(sorted(readable))
+            output.say(f"The command can read {names} in the environment of your shell. Run it with --sandbox")
         box = Sandbox() if sandbox else None
         listener = None if box else socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
         address = listener.getsockname()[:2] if listener else PROXY
@@ -152,9 +158,9 @@ def serve_command(invocation: Invocation, file: Path, listen: str | None, *, onl
         variables = child.worker_environment({}, opened.session.environment, trust, address, opened.reveals)
         lines = "".join(f"{name}={value}\n" for name, value in variables.items())
         described = folder.write("worker.env", os.fsencode(lines))
-        whom = "processes of your user" if folder.group is None else f"the group {_group_name(folder.group)}"
+        worker = "your own user" if folder.group is None else f"the group {_group_name(folder.group)}"
         with _proxy(opened, lambda: listening, only_rules=only_rules):
-            output.say(f"Serving on {file} for {whom}. The environment of the worker is in {described}")
+            output.say(f"Serving on {file} for {worker}. The environment of the worker is in {described}")
             end.wait()
     click.get_current_context().exit(ExitCode.INTERRUPTED if end.interrupted else ExitCode.DONE)
 
