@@ -13,6 +13,7 @@ import zipfile
 from importlib.util import find_spec
 
 import pytest
+import trustme
 
 from strongroom import private_file
 from support.agents.upstream import Answer
@@ -100,6 +101,19 @@ def test_client_sends_the_value_and_reads_the_placeholder(name, agent_run, upstr
     assert [request.header("authorization") for request in upstream.requests] == [f"Bearer {VALUE}"]
     assert "authorization: bearer sk-proj-" in done.stdout.lower()
     assert VALUE not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "SSL_CERT_DIR"])
+def test_an_upstream_may_have_an_authority_that_any_variable_names(
+    variable, agent_run, upstream, upstream_file, tmp_path
+):
+    """As the operator's own programs trust it."""
+    (tmp_path / "system.pem").write_bytes(trustme.CA().cert_pem.bytes())
+    named = upstream_file.parent if variable == "SSL_CERT_DIR" else upstream_file
+    environ = {"SSL_CERT_FILE": str(tmp_path / "system.pem"), variable: str(named)}
+    done = agent_run(*python(URLLIB)(f"{upstream.origin}/v1/models"), environ=environ)
+    assert done.returncode == 0, done.stderr
+    assert [request.header("authorization") for request in upstream.requests] == [f"Bearer {VALUE}"]
 
 
 def test_java_reads_its_trust_store_and_its_proxy_from_the_environment(agent_run, upstream, tmp_path):

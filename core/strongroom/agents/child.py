@@ -42,6 +42,10 @@ _BUNDLE = (
     "npm_config_cafile",  # wins over `cafile` of an npmrc, as the next one does over cargo's configuration
     "CARGO_HTTP_CAINFO",
     "NIX_SSL_CERT_FILE",
+    "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE",
+    "HTTPLIB2_CA_CERTS",
+    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+    "DENO_CERT",
 )
 """Variables that name a file of all authorities, or a folder of such files."""
 
@@ -51,7 +55,7 @@ _NODE = "NODE_EXTRA_CA_CERTS"
 _REPLACED = frozenset(name.upper() for name in (*_PROXY, *_DIRECT, *_BUNDLE, _NODE))
 """Variables of the operator that the worker does not inherit, in any case: npm reads all of them."""
 
-_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----")
 _SYSTEM = "/etc/ssl/certs/ca-certificates.crt"
 _PR_SET_DUMPABLE = 4
 _JAVA_PASSWORD = b"changeit"
@@ -186,10 +190,11 @@ def node_authorities(environ: Mapping[str, str]) -> bytes:
 
 
 def _authorities(environ: Mapping[str, str], names: Iterable[str]) -> bytes:
-    found: dict[bytes, None] = {}  # each once, in order
+    named: dict[str, str] = {}  # many variables name one file
     for name in names:
         for path in filter(None, environ.get(name, "").split(os.pathsep if name == "SSL_CERT_DIR" else "\0")):
-            found.update(dict.fromkeys(_certificates(name, Path(path))))
+            named.setdefault(path, name)
+    found = dict.fromkeys(each for path, name in named.items() for each in _certificates(name, Path(path)))
     return b"".join(certificate + b"\n" for certificate in found)
 
 

@@ -1,9 +1,9 @@
 """A sandbox without root: a command in a user and network namespace whose only way out is a proxy outside.
 
-The launcher, this file run by itself, enters the namespaces, listens on their loopback interface, passes
-that socket out to the proxy, and becomes the command. The command keeps the user's files. Sockets of other families
-than IP are refused, since a socket in the file system leads out of the namespace: to D-Bus, which starts
-programs outside, to Docker, or to an agent of SSH. So is input that a command types into its own terminal.
+The launcher, this file run by itself, enters the namespaces, listens on their loopback interface, passes that socket
+out to the proxy, and becomes the command. The command keeps the user's files. Sockets of other families than IP are
+refused, since a socket in the file system leads out of the namespace: to D-Bus, which starts programs outside, to
+Docker, or to an agent of SSH. So is input that a command types into its own terminal.
 """
 
 from __future__ import annotations

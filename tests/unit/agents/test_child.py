@@ -72,6 +72,13 @@ def test_node_gets_the_authorities_that_it_does_not_have(trust):
     assert environment(trust)["NODE_EXTRA_CA_CERTS"] == str(trust.node)
 
 
+def test_no_variable_of_the_operator_names_authorities_without_that_of_the_session(trust):
+    """A program would refuse the proxy."""
+    names = ["PIP_CERT", "NIX_SSL_CERT_FILE", "HTTPLIB2_CA_CERTS", "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE"]
+    made = environment(trust, dict.fromkeys(names, "/corporate.pem"))
+    assert {made[name] for name in names} == {str(trust.bundle)}
+
+
 def test_npm_reads_no_other_file_of_authorities(trust):
     """It takes a variable in any case, before an npmrc."""
     made = environment(trust, {"NPM_CONFIG_CAFILE": "corporate.pem"})
@@ -108,6 +115,7 @@ def test_the_roots_are_those_that_the_operator_names(tmp_path):
         "NPM_CONFIG_CAFILE",
         "CARGO_HTTP_CAINFO",
         "NIX_SSL_CERT_FILE",
+        "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
     ],
 )
 def test_the_authorities_of_each_variable_are_added_once(name, tmp_path):

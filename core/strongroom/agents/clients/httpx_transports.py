@@ -82,7 +82,8 @@ class _Parts:
         head = steps.covered_head(self._session, request.method, str(request.url), _decoded(request))
         if head is None or (target := request.extensions.get("target")) is None:
             return head
-        path, _, query = target.decode("latin-1").partition("?")
+        text = target.decode("latin-1") if isinstance(target, bytes) else str(target)
+        path, _, query = text.partition("?")
         return head._replace(path=path, query=query)
 
     def _copy(self, exchange: Exchange, request: Any, content: bytes | None) -> Any:
