@@ -103,6 +103,14 @@ def test_placeholder_in_a_place_that_the_rule_does_not_allow_is_refused(door, cl
     assert upstream.requests == []
 
 
+def test_the_key_of_a_websocket_is_no_place_for_a_value(door, upstream, target):
+    """The upstream would answer with its hash, by which the worker confirms a guess."""
+    upgrade = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13")
+    answer = door.raw(target, get(target, f"Host: {target}", *upgrade, f"Sec-WebSocket-Key: {door.placeholder}"))
+    assert answer.split(b" ")[1] == b"403", answer
+    assert upstream.requests == []
+
+
 @pytest.mark.parametrize(
     ("lines", "status"),
     [
