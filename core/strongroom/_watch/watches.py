@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
@@ -11,6 +13,9 @@ if TYPE_CHECKING:
     from strongroom._watch.watcher import Watcher
 
 logger = logging.getLogger("strongroom.watch")
+
+SLOW_CALLBACK = 10.0
+"""After how many seconds a callback that has not returned is named in the log, since every other watch waits for it."""
 
 
 class Watch:
@@ -56,10 +61,11 @@ class Watch:
         """Call the callback. An exception is logged without its message, which may hold a value."""
         if self.closed:
             return
+        name = getattr(self._callback, "__qualname__", type(self._callback).__name__)
         try:
-            self._callback(change)
+            with _timed(name, change.path):
+                self._callback(change)
         except BaseException as error:  # noqa: BLE001  # SystemExit too would only end the thread
-            name = getattr(self._callback, "__qualname__", type(self._callback).__name__)
             kind = type(error).__name__  # and no traceback, which ends with the message
             logger.error("The watch callback %s raised %s for %s", name, kind, change.path)  # noqa: TRY400
 
@@ -73,3 +79,17 @@ class Watch:
         self.closed = True
         if self._ended is not None:
             self._ended()
+
+
+@contextmanager
+def _timed(name: str, path: str) -> Iterator[None]:
+    """Log a warning if the block, which calls a callback, takes long."""
+    text = "The watch callback %s for %s has not returned after %g seconds. Every other watch waits for it"
+    timer = threading.Timer(SLOW_CALLBACK, logger.warning, (text, name, path, SLOW_CALLBACK))
+    timer.daemon = True
+    with suppress(RuntimeError):  # no thread can be started
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

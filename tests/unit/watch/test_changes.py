@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
+import queue
 from datetime import UTC, datetime
 
 import pytest
 
 from strongroom import Change, SecretsManager
+from strongroom._watch import watches
 from strongroom.errors import PermissionDeniedError, StoreUnavailableError
 from strongroom.secret import Secret
 from strongroom.store import Traits
 from strongroom.store.memory import MemoryStore
 from strongroom.testing import parts_of
-from support.clock import Clock
+from support.clock import LONG, Clock
 from support.scenarios.watching import ListedStore, Looks
 from support.stores import RemoteStore
 
@@ -262,6 +264,29 @@ def test_a_callback_that_raises_is_logged_without_its_message(caplog) -> None:
     assert len(changes) == 2
     assert "SystemExit for db" in caplog.text
     assert "canary-value" not in caplog.text
+
+
+def test_a_callback_that_blocks_is_named_in_the_log(monkeypatch) -> None:
+    """While it blocks: every other watch waits for it."""
+    store, named = ListedStore({"db": {"k": "1"}}), queue.Queue()
+
+    def blocks(_: Change) -> None:
+        lines.append(named.get(timeout=LONG))
+
+    lines: list[tuple[int, str]] = []
+    handler = logging.Handler()
+    monkeypatch.setattr(handler, "emit", lambda record: named.put((record.levelno, record.getMessage())))
+    monkeypatch.setattr(watches.logger, "handlers", [handler])
+    monkeypatch.setattr(watches, "SLOW_CALLBACK", 0.001)
+    manager = SecretsManager(chain=[store])
+    look = Looks(manager)
+    with manager:
+        manager.watch(["db"], blocks)
+        store.write("db", {"k": "2"})
+        look()
+    ((level, text),) = lines
+    assert level == logging.WARNING
+    assert "blocks for db has not returned after 0.001 seconds. Every other watch waits for it" in text
 
 
 def test_each_link_has_its_interval() -> None:
