@@ -88,9 +88,19 @@ class Watcher:
         with self._changed:
             return frozenset(self._intervals.values())
 
-    def watch(self, paths: Iterable[str], callback: Callable[[Change], object], interval: float | None) -> Watch:
-        """Read these paths, and register a callback for their changes."""
-        watch = self._new(paths, callback, interval)
+    def watch(
+        self,
+        paths: Iterable[str],
+        callback: Callable[[Change], object],
+        interval: float | None,
+        pace: Callable[[], float | None] | None = None,
+    ) -> Watch:
+        """Read these paths, and register a callback for their changes.
+
+        `pace` returns the longest time until the next look in seconds, or None for `interval`. It is called now, and
+        after each look in the thread of the looks.
+        """
+        watch = self._new(paths, callback, interval, pace=pace)
         self.begin(watch)
         return watch
 
@@ -107,7 +117,7 @@ class Watcher:
             with suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(queue.put_nowait, change)
 
-        watch = self._new(paths, put, interval, put)
+        watch = self._new(paths, put, interval, ended=put)
         try:
             await threads.run(self.begin, watch)
             while (change := await queue.get()) is not None:
@@ -152,7 +162,9 @@ class Watcher:
         paths: Iterable[str],
         callback: Callable[..., object],
         interval: float | None,
+        *,
         ended: Callable[[], object] | None = None,
+        pace: Callable[[], float | None] | None = None,
     ) -> Watch:
         """Return a watch that has not begun."""
         if isinstance(paths, str):
@@ -162,7 +174,7 @@ class Watcher:
             raise TypeError(f"callback is not callable, but of type {type(callback).__name__}")
         if interval is not None and not (_is_number(interval) and isfinite(interval) and interval > 0):
             raise ValueError("interval must be a number of seconds above zero")
-        return Watch(self, checked, callback, interval, ended)
+        return Watch(self, checked, callback, interval, ended=ended, pace=pace)
 
     def begin(self, watch: Watch) -> None:
         """Read the paths of a watch, and register it. It is closed afterwards if the manager was closed meanwhile."""
@@ -171,6 +183,7 @@ class Watcher:
         with self._changed:
             observer = self._observer = self._observer or Observer(self._links, self._timeout)
         new = observer.begin(path for path in watch.paths if path not in self._subjects)
+        watch.follow_pace()
         with self._changed:
             if watch.closed or self._closed:
                 watch.end()
@@ -198,7 +211,8 @@ class Watcher:
         intervals: dict[tuple[str, str], float] = {}
         for watch in self._watches:
             for link in self._links:
-                wanted = effective_interval(watch.interval or link.policy.watch_interval, link.ttl)
+                usual = watch.interval or link.policy.watch_interval
+                wanted = effective_interval(min(usual, watch.longest or usual), link.ttl)
                 for path in filter(link.covers, watch.paths):
                     intervals[link.name, path] = min(wanted, intervals.get((link.name, path), wanted))
         self._intervals = intervals
@@ -262,6 +276,17 @@ class Watcher:
                 watch.deliver(change)
             # Not before: the child of a fork that came between has to deliver it too.
             subject.served, subject.changed = served, change.time
+        self._follow_paces()
+
+    def _follow_paces(self) -> None:
+        """Ask each watch for the longest time until its next look, and adapt the looks."""
+        watches = self.watches
+        before = [watch.longest for watch in watches]
+        for watch in watches:
+            watch.follow_pace()
+        if [watch.longest for watch in watches] != before:
+            with self._changed:
+                self._plan()
 
     def _watches_of(self, path: str) -> list[Watch]:
         with self._changed:

@@ -32,7 +32,9 @@ class Watch:
         paths: tuple[str, ...],
         callback: Callable[[Change], object],
         interval: float | None,
+        *,
         ended: Callable[[], object] | None = None,
+        pace: Callable[[], float | None] | None = None,
     ) -> None:
         self.paths = paths
         self.closed = False
@@ -40,6 +42,8 @@ class Watch:
         self._callback = callback
         self._ended = ended
         self.interval = interval
+        self._pace = pace
+        self.longest: float | None = None
 
     def __repr__(self) -> str:
         return f"Watch({', '.join(self.paths)}{' closed' if self.closed else ''})"
@@ -68,6 +72,11 @@ class Watch:
         except BaseException as error:  # noqa: BLE001  # SystemExit too would only end the thread
             kind = type(error).__name__  # and no traceback, which ends with the message
             logger.error("The watch callback %s raised %s for %s", name, kind, change.path)  # noqa: TRY400
+
+    def follow_pace(self) -> None:
+        """Note the longest time until the next look, which a pace shortens."""
+        if self._pace is not None:
+            self.longest = self._pace()
 
     @property
     def of_loop(self) -> bool:

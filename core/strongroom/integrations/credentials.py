@@ -21,6 +21,7 @@ from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from strongroom._manager import SecretsManager
+from strongroom._manager.manager import parts_of
 from strongroom.errors import SecretNotFoundError, StrongroomError
 from strongroom.rotate.state import pending_path, pending_secret
 from strongroom.secret import SensitiveDict, protect_data
@@ -167,13 +168,16 @@ class CredentialSource:
 
     # --- changes ------------------------------------------------------------------------------------------------------
 
-    def drain_on_change(self, owner: _O, drain: Callable[[_O], object], *, interval: float | None = None) -> None:
+    def drain_on_change(
+        self, owner: _O, drain: Callable[[_O], object], *, pace: Callable[[_O], float | None] = lambda _: None
+    ) -> None:
         """Call `drain(owner)` after each change of the credential, from the thread of the watch, while `owner` lives.
 
         Args:
             owner: the pool or engine. It is not kept alive.
             drain: must not hold a reference to `owner`.
-            interval: the seconds between two looks; by default that of the chain's links.
+            pace: returns the longest time until the next look in seconds, or None for the interval of the chain's
+                links. It is called now and after each look, in that thread too, and must not hold a reference either.
         """
         reference = weakref.ref(owner)
 
@@ -183,7 +187,10 @@ class CredentialSource:
             if (living := reference()) is not None:
                 drain(living)
 
-        watch = self.manager.watch([self.path], changed, interval=interval)
+        def longest() -> float | None:
+            return None if (living := reference()) is None else pace(living)
+
+        watch = parts_of(self.manager).watcher.watch([self.path], changed, None, longest)
         weakref.finalize(owner, watch.close)
 
     def drain_in_loop(self, owner: _O, drain: Callable[[_O], Coroutine[Any, Any, object]]) -> None:

@@ -14,11 +14,11 @@ import logging
 import os
 import ssl
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from socket import socket
-from typing import Any
+from typing import Any, NoReturn
 
 from cryptography.x509 import Certificate, load_pem_x509_certificate
 
@@ -38,7 +38,9 @@ _KEY = ("private_key", "tls.key", "key")
 _LOOKS = 10
 """How often a watch looks at a certificate that is about to end, at least, in the rest of its life."""
 _SHORT_LIFE = 300.0
-"""Seconds. A certificate with more left is looked at as often as every other watched secret."""
+"""Seconds. A certificate with more left is looked at as often as every other watched secret, and so is an ended one."""
+_SHORTEST_LIFE = 1.0
+"""Seconds. A certificate with less left is looked at as if it had this much."""
 
 
 def create_server_context(
@@ -52,9 +54,10 @@ def create_server_context(
     Args:
         path: a secret with `certificate` and `private_key` in PEM form, and perhaps `ca_chain`, as Vault's PKI engine
             issues it; or with `tls.crt` and `tls.key`.
-        client_ca: the file of the authority whose certificates clients must show, for mutual TLS. A client that
-            resumes a session shows none again, also after its certificate has ended: `num_tickets = 0` on the context
-            makes each connection of TLS 1.3 a full handshake.
+        client_ca: the file of the authorities whose certificates clients must show, for mutual TLS. An authority that
+            is added to it is trusted within the next look at the secret; one that is removed, until the process ends. A
+            client that resumes a session shows no certificate again, also after its own has ended: `num_tickets = 0` on
+            the context makes each connection of TLS 1.3 a full handshake.
         manager: None is the default manager of the process.
 
     Raises:
@@ -63,9 +66,8 @@ def create_server_context(
     """
     context = _FollowingContext(ssl.PROTOCOL_TLS_SERVER)
     if client_ca is not None:
-        context.load_verify_locations(client_ca)
         context.verify_mode = ssl.CERT_REQUIRED
-    context.follow(CredentialSource(path, manager))
+    context.follow(CredentialSource(path, manager), client_ca)
     return context
 
 
@@ -78,7 +80,8 @@ def create_client_context(
 
     Args:
         path: a secret as for `create_server_context`.
-        server_ca: the file of the server's authority; by default the authorities of the system.
+        server_ca: the file of the server's authorities, which is followed as `client_ca` is; by default the authorities
+            of the system, which are not.
         manager: None is the default manager of the process.
 
     Raises:
@@ -88,9 +91,7 @@ def create_client_context(
     context = _FollowingContext(ssl.PROTOCOL_TLS_CLIENT)
     if server_ca is None:
         context.load_default_certs()
-    else:
-        context.load_verify_locations(server_ca)
-    context.follow(CredentialSource(path, manager))
+    context.follow(CredentialSource(path, manager), server_ca)
     return context
 
 
@@ -102,38 +103,59 @@ class _FollowingContext(ssl.SSLContext):
     context, chosen in the SNI callback, would lose the CA and the protocols that the application set on the first one.
     """
 
-    def follow(self, source: CredentialSource) -> None:
-        """Load the pair of the secret now, and after each change."""
+    def follow(self, source: CredentialSource, authorities: str | os.PathLike[str] | None) -> None:
+        """Load the pair of the secret and the file of the authorities now, and after each change."""
         self._lock = fork_safe_lock(self, "_lock")
         self._key_type: type | None = None
-        life = max(1.0, self._load(source.current()))
+        self._early: ServerLogin | None = None
+        self._pause: float | None = None
+        self._authorities = None if authorities is None else _Authorities(authorities)
+        if self._authorities is not None:
+            self._authorities.load(self)
+        login = source.current()
+        certificate = _checked(login)
+        if fault := _fault(certificate):  # it serves nevertheless: there is no better one, and our clock may be wrong
+            logger.error("The certificate at %s is not accepted by peers now: %s", login.path, fault)
+        self._use(login, certificate)
 
         def renew(context: _FollowingContext) -> None:
-            try:
-                context._load(source.current())
-            except StrongroomError as error:
-                logger.error("The certificate was not replaced. %s", error)  # noqa: TRY400  # its frames hold the key
+            context.renew(source.current)
 
-        source.drain_on_change(self, renew, interval=life / _LOOKS if life < _SHORT_LIFE else None)
+        source.drain_on_change(self, renew, pace=_FollowingContext._after_look)
 
-    def _load(self, login: ServerLogin) -> float:
-        """Use the pair of a secret from now on. Return the seconds until its certificate ends."""
+    def renew(self, current: Callable[[], ServerLogin]) -> None:
+        """Use the pair of the secret from now on, unless the present one is better. The log then says why."""
+        self._early = None
         try:
-            with _pem_file(login) as file:
-                ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(file)  # a wrong pair would replace a good one
-                certificate = load_pem_x509_certificate(_pem(login, _CERTIFICATE).encode())
-                with self._lock:
-                    self.load_cert_chain(file)
-        except ssl.SSLError as error:
-            reason = error.reason or "malformed"
-        except UnicodeEncodeError:  # it holds the text
-            reason = "not ASCII"
-        except ValueError:
-            reason = "malformed"
+            login = current()
+            certificate = _checked(login)
+            if fault := _fault(certificate):
+                if certificate.not_valid_before_utc > _now():
+                    self._early = login
+                raise _unusable(login.path, fault)
+        except StrongroomError as error:
+            logger.error("The certificate was not replaced. %s", error)  # noqa: TRY400  # its frames hold the key
         else:
-            self._warn_of_key_type(login.path, certificate)
-            return (certificate.not_valid_after_utc - datetime.now(UTC)).total_seconds()
-        raise InvalidDataError(login.path, f"its certificate and key cannot be used ({reason})")
+            self._use(login, certificate)
+
+    def _use(self, login: ServerLogin, certificate: Certificate) -> None:
+        with _pem_file(login) as file, self._lock:
+            self.load_cert_chain(file, password=_refuse_password)
+        self._end, self._pause = certificate.not_valid_after_utc, None
+        self._warn_of_key_type(login.path, certificate)
+
+    def _after_look(self) -> float | None:
+        """Do what time and files bring about. Return the longest time until the next look, in seconds."""
+        if (early := self._early) is not None and not _fault(_checked(early)):
+            self.renew(lambda: early)
+        if self._authorities is not None:
+            self._authorities.follow(self)
+        left = (self._end - _now()).total_seconds()
+        if not 0 < left < _SHORT_LIFE:
+            self._pause = None
+        elif self._pause is None:
+            self._pause = max(left, _SHORTEST_LIFE) / _LOOKS
+        return self._pause
 
     def _warn_of_key_type(self, path: str, certificate: Certificate) -> None:
         """OpenSSL keeps one pair for each type of key, and the old one would be shown to some clients until it ends."""
@@ -166,6 +188,96 @@ class _FollowingContext(ssl.SSLContext):
     def wrap_bio(self, *arguments: Any, **options: Any) -> ssl.SSLObject:
         with self._lock:
             return super().wrap_bio(*arguments, **options)
+
+
+class _Authorities:
+    """A file of authorities, which are added to a context when the file changes.
+
+    `ssl` cannot remove one from a context. A new context would lose what the application has set on the first one.
+    """
+
+    def __init__(self, file: str | os.PathLike[str]) -> None:
+        self._file = file
+        self._stamp: object = None
+        self._certificates: set[bytes] = set()
+
+    def load(self, context: ssl.SSLContext) -> None:
+        """Let a context trust the authorities of the file.
+
+        Raises:
+            OSError: the file cannot be read, or holds no certificate.
+        """
+        self._stamp = self._current_stamp()
+        found = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        found.load_verify_locations(self._file)  # half of a damaged file would be trusted
+        context.load_verify_locations(self._file)
+        before, self._certificates = self._certificates, set(found.get_ca_certs(binary_form=True))
+        if removed := before - self._certificates:
+            text = "%d authorities are no longer in %s: restart, or they are trusted until the process ends"
+            logger.warning(text, len(removed), self._file)
+
+    def follow(self, context: ssl.SSLContext) -> None:
+        """Load the file again if it has changed."""
+        if self._current_stamp() == self._stamp:
+            return
+        try:
+            self.load(context)
+        except OSError as error:
+            reason = "no certificates in PEM form" if isinstance(error, ssl.SSLError) else error.strerror
+            logger.error("The authorities were not replaced. %s: %s", self._file, reason)  # noqa: TRY400
+
+    def _current_stamp(self) -> object:
+        try:
+            found = os.stat(self._file)  # noqa: PTH116  # a string, or a path
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+class _EncryptedKeyError(Exception):
+    """The private key has a passphrase."""
+
+
+def _refuse_password() -> NoReturn:
+    """Raise an error where OpenSSL would prompt for the passphrase of a key on the terminal."""
+    raise _EncryptedKeyError
+
+
+def _checked(login: ServerLogin) -> Certificate:
+    """Return the certificate of a secret whose pair OpenSSL accepts.
+
+    Raises:
+        InvalidDataError: the secret has no such pair.
+    """
+    try:
+        with _pem_file(login) as file:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(file, password=_refuse_password)
+        return load_pem_x509_certificate(_pem(login, _CERTIFICATE).encode())
+    except _EncryptedKeyError:
+        reason = "encrypted"
+    except ssl.SSLError as error:
+        reason = error.reason or "malformed"
+    except UnicodeEncodeError:  # it holds the text
+        reason = "not ASCII"
+    except ValueError:
+        reason = "malformed"
+    raise _unusable(login.path, reason)
+
+
+def _unusable(path: str, reason: str) -> InvalidDataError:
+    return InvalidDataError(path, f"its certificate and key cannot be used ({reason})")
+
+
+def _fault(certificate: Certificate) -> str:
+    """Return why no peer would accept the certificate now, or the empty string."""
+    begin, end, now = certificate.not_valid_before_utc, certificate.not_valid_after_utc, _now()
+    if now < begin:
+        return f"not valid before {begin:%Y-%m-%d %H:%M:%S} UTC"
+    return f"ended at {end:%Y-%m-%d %H:%M:%S} UTC" if end < now else ""
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def _is_connected(connection: socket) -> bool:

@@ -1,9 +1,7 @@
 """A TLS server whose certificate is replaced while clients connect."""
 
-import contextlib
 import logging
 import os
-import socket
 import ssl
 import threading
 import time
@@ -15,6 +13,7 @@ import trustme
 from strongroom.integrations.credentials import CredentialSource, Reread
 from strongroom.integrations.tls import create_client_context, create_server_context
 from strongroom.testing import parts_of
+from support.scenarios.handshakes import NAME, connect
 from support.scenarios.load import wait_until
 
 PATH = "tls/web"
@@ -42,7 +41,7 @@ def issue(authority, store):
 
     def issue(lifetime=timedelta(days=1), path=PATH, key_type=trustme.KeyType.ECDSA):
         not_after = datetime.now(UTC) + lifetime
-        pair = authority.issue_cert("web.example.com", not_after=not_after, key_type=key_type)
+        pair = authority.issue_cert(NAME, not_after=not_after, key_type=key_type)
         chain = [part.bytes().decode() for part in pair.cert_chain_pems]
         store.write(path, {"certificate": "".join(chain), "private_key": pair.private_key_pem.bytes().decode()})
         return ssl.PEM_cert_to_DER_cert(chain[0])
@@ -59,37 +58,7 @@ def client(authority):
 
 
 @pytest.fixture
-def connect():
-    """A function that makes one connection between two contexts. It returns what `look` does with both ends."""
-
-    def connect(server, client, look=lambda _server, client: client.getpeercert(binary_form=True)):
-        ours, theirs = socket.socketpair()
-        served = []
-
-        def serve():
-            with contextlib.suppress(OSError):
-                served.append(server.wrap_socket(theirs, server_side=True))
-                served[0].sendall(b"!")  # a client of TLS 1.3 learns only now that its certificate was refused
-
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        try:
-            with client.wrap_socket(ours, server_hostname="web.example.com") as secure:
-                if secure.recv(1) != b"!":
-                    raise ConnectionError("the server ended the connection")
-                thread.join()
-                return look(served[0], secure)
-        finally:
-            thread.join()
-            theirs.close()
-            for end in served:
-                end.close()
-
-    return connect
-
-
-@pytest.fixture
-def handshake(client, connect):
+def handshake(client):
     """A function that makes one handshake with a server context, and returns the certificate of the server."""
     return lambda context: connect(context, client)
 
@@ -128,7 +97,7 @@ def certificates(server, client):
 
 
 def test_what_an_application_sets_on_a_server_context_outlives_a_renewal(
-    issue, watching_manager, client, connect, authority_file
+    issue, watching_manager, client, authority_file
 ):
     """The authority of the clients, protocols and versions: a client without a certificate is refused as before."""
     issue()
@@ -145,7 +114,7 @@ def test_what_an_application_sets_on_a_server_context_outlives_a_renewal(
         connect(context, client)
 
 
-def test_both_sides_of_mutual_tls_follow_their_secrets(issue, watching_manager, connect, authority_file):
+def test_both_sides_of_mutual_tls_follow_their_secrets(issue, watching_manager, authority_file):
     """Each shows its newest certificate."""
     issue()
     issue(path="tls/client")
@@ -155,7 +124,7 @@ def test_both_sides_of_mutual_tls_follow_their_secrets(issue, watching_manager, 
     wait_until(lambda: connect(server, client, certificates) == newest)
 
 
-def test_a_client_context_verifies_the_name_of_the_server(issue, manager, authority_file, connect, authority):
+def test_a_client_context_verifies_the_name_of_the_server(issue, manager, authority_file, authority):
     """As every client should, also without an argument for it."""
     issue(path="tls/client")
     client = create_client_context("tls/client", server_ca=authority_file, manager=manager)
@@ -165,7 +134,7 @@ def test_a_client_context_verifies_the_name_of_the_server(issue, manager, author
         connect(other, client)
 
 
-def test_no_connection_begins_between_a_certificate_and_its_key(authority, issue, manager, store, connect, client):
+def test_no_connection_begins_between_a_certificate_and_its_key(authority, issue, manager, store, client):
     """OpenSSL replaces the one before the other: a connection in between would have no key."""
     issue()
     context = create_server_context(PATH, manager=manager)
@@ -180,7 +149,7 @@ def test_no_connection_begins_between_a_certificate_and_its_key(authority, issue
     def replace():
         while not stop.is_set():
             for login in logins:
-                context._load(login)
+                context.renew(lambda login=login: login)
 
     thread = threading.Thread(target=replace)
     thread.start()
