@@ -265,6 +265,24 @@ def redis() -> None:
         asyncio.run(ping())
 
 
+@environment("requests", modules=("requests",))
+def requests() -> None:
+    from requests import Session
+
+    from strongroom.integrations.requests import TLSAdapter
+    from strongroom.integrations.tls import create_client_context
+    from strongroom.testing import override
+
+    with override({"tls/client": certificate()}), Session() as session:
+        session.mount("https://", TLSAdapter(create_client_context("tls/client")))
+        try:
+            session.get("https://127.0.0.1:1/", verify=False)
+        except ValueError as error:
+            assert "the context of the adapter verifies servers" in str(error)  # noqa: PT017  # without pytest
+        else:
+            raise AssertionError("verify=False was accepted")
+
+
 @environment("botocore", modules=("botocore",))
 def botocore() -> None:
     from strongroom.integrations.botocore import create_session

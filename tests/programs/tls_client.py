@@ -17,18 +17,8 @@ import httpx
 import requests
 
 from strongroom import SecretsManager
+from strongroom.integrations.requests import TLSAdapter
 from strongroom.integrations.tls import create_client_context
-
-
-class Adapter(requests.adapters.HTTPAdapter):
-    """Passes a context on to urllib3."""
-
-    def __init__(self, context):
-        self.context = context
-        super().__init__()
-
-    def init_poolmanager(self, *arguments, **options):
-        super().init_poolmanager(*arguments, ssl_context=self.context, **options)
 
 
 def with_httpx(url, context):
@@ -37,8 +27,7 @@ def with_httpx(url, context):
 
 def with_requests(url, context):
     with requests.Session() as session:
-        session.mount("https://", Adapter(context))
-        session.verify = os.environ["TEST_CLIENT_CA"]
+        session.mount("https://", TLSAdapter(context))
         return session.get(url, headers={"Connection": "close"}).text
 
 

@@ -605,8 +605,8 @@ class SecretsManager:
 
         Args:
             paths: such as `["database/connection"]`. Their present values are read first, unless they are cached.
-            callback: is called in one thread, in order. Its exceptions are logged, and so is a call that takes more than
-                ten seconds: no other watch looks until it returns.
+            callback: is called in one thread, in order. Its exceptions are logged, and so is a call that has not
+                returned after ten seconds, since every other watch waits for it.
             interval: the seconds between two looks; by default `watch_interval` of each link, which is 30.
 
         Returns:
