@@ -525,7 +525,7 @@ def keyring() -> None:
         assert keyring.get_password("shop", "ada") is None
 
 
-@environment("apache-airflow-core>=3.2.2", modules=("airflow",))
+@environment("apache-airflow-core>=3.2.2", modules=("airflow", "airflow._backend"))
 def airflow() -> None:
     os.environ["AIRFLOW_HOME"] = str(Path("airflow").absolute())
     os.environ["AIRFLOW__SECRETS__BACKEND"] = "strongroom.integrations.airflow.StrongroomBackend"

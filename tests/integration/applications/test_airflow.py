@@ -5,8 +5,11 @@ Airflow has 150 dependencies, some of which exclude ours for development, so it 
 
 import ast
 import json
+import os
 import re
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,6 +43,19 @@ def airflow(tmp_path_factory):
 @pytest.fixture
 def chain(strongroom_override):
     return strongroom_override(SECRETS)
+
+
+@pytest.mark.parametrize("first", ["import airflow", f"from {BACKEND.rpartition('.')[0]} import StrongroomBackend"])
+def test_the_backend_may_be_the_first_import(first, tmp_path):
+    """Airflow imports its backend while it is imported itself, by whichever module begins."""
+    check = (
+        f"{first}; from airflow.configuration import secrets_backend_list as used; "
+        "from strongroom.integrations.airflow import StrongroomBackend; "
+        "assert [one for one in used if type(one) is StrongroomBackend], used"
+    )
+    environment = {**os.environ, "AIRFLOW_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", check], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.usefixtures("chain")
@@ -189,6 +205,21 @@ def test_no_id_leads_to_the_folder_of_another_team(up):
         assert Variable.get_variable_from_secrets(f"{up.format(kind='variables')}own", team_name=team) is None
     assert Connection.get_connection_from_secrets("own", team_name="team-b").host == "of-b"
     assert Variable.get_variable_from_secrets("own", team_name="team-b") == "of-b"
+
+
+@pytest.mark.usefixtures("teams")
+@pytest.mark.parametrize("team", ["../x", "..", ".", "team-a/connections/x", "/team-a", "team-a/", "a\\b", "a\nb"])
+def test_a_team_whose_name_cannot_be_a_folder_gets_no_secret(team, monkeypatch):
+    """Neither the shared one, nor one of another backend."""
+    from airflow.models import Connection, Variable
+    from airflow.sdk.exceptions import AirflowSecretsBackendAccessDenied
+
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", "http://elsewhere")
+    monkeypatch.setenv("AIRFLOW_VAR_SIZE", "elsewhere")
+    with pytest.raises(AirflowSecretsBackendAccessDenied, match=re.escape(f"The team {team!r} has no folder")):
+        Connection.get_connection_from_secrets("warehouse", team_name=team)
+    with pytest.raises(AirflowSecretsBackendAccessDenied, match=re.escape(f"The team {team!r} has no folder")):
+        Variable.get_variable_from_secrets("size", team_name=team)
 
 
 @pytest.mark.usefixtures("teams")

@@ -1,10 +1,4 @@
-"""A secrets backend of Airflow: connections, variables and configuration from a chain.
-
-In `airflow.cfg`::
-
-    [secrets]
-    backend = strongroom.integrations.airflow.StrongroomBackend
-"""
+"""The class of the backend, in a separate file since it needs Airflow. Import it from the package."""
 
 from __future__ import annotations
 
@@ -14,6 +8,7 @@ from airflow.secrets.base_secrets import BaseSecretsBackend  # pyright: ignore[r
 
 from strongroom.encoding import to_json_text
 from strongroom.errors import InvalidDataError, InvalidPathError, SecretNotFoundError, StrongroomError
+from strongroom.paths import check_path
 from strongroom.secrets_manager import get_secret
 
 _FIELDS = frozenset({"conn_type", "description", "extra", "host", "login", "password", "port", "schema"})
@@ -31,7 +26,7 @@ class StrongroomBackend(BaseSecretsBackend):
     absence only, after which Airflow asks its other backends. After a denial, an outage or unusable data it asks none.
 
     For a team, `teams/TEAM/CONNECTIONS_PATH/CONN_ID` is looked up first, and for a variable likewise. After a confirmed
-    absence there, the shared folder is.
+    absence there, the shared folder is. A name of a team that cannot be a folder is denied.
 
     Args:
         connections_path: the folder of the connections; None for no lookups.
@@ -84,18 +79,37 @@ def _found(folder: str | None, name: str, read: Callable[[str], str], team: str 
     """Return `read(path)`, that of the team first, or None for a confirmed absence and without a folder."""
     if folder is None:
         return None
-    if team and (found := _found(f"{_TEAMS}/{team}/{folder}", name, read)) is not None:
-        return found
+    if team:
+        _check_team(team)
+        if (found := _found(f"{_TEAMS}/{team}/{folder}", name, read)) is not None:
+            return found
     try:
         return read(f"{folder}/{name}")
     except (SecretNotFoundError, InvalidPathError):
         return None
     except StrongroomError as error:
-        # Imported here: Airflow imports this module while it reads its configuration, which that module needs.
-        from airflow.sdk.exceptions import AirflowSecretsBackendAccessDenied  # pyright: ignore[reportMissingImports]
+        raise _denied(str(error)) from error
 
-        # The only error after which Airflow asks no other backend: it logs any other and continues.
-        raise AirflowSecretsBackendAccessDenied(str(error)) from error
+
+def _check_team(team: str) -> None:
+    """Raise Airflow's error for a name that is no single folder: another folder would answer, or the shared one."""
+    try:
+        if "/" not in check_path(team):
+            return
+    except InvalidPathError:
+        pass
+    raise _denied(
+        f"The team {team!r} has no folder: its name is not one segment of a path. Use letters, digits, - and _"
+    )
+
+
+def _denied(message: str) -> Exception:
+    """Return the only error after which Airflow asks no other backend: it logs any other and continues."""
+    # Imported here: Airflow imports this module while it reads its configuration, which that module needs.
+    from airflow.sdk.exceptions import AirflowSecretsBackendAccessDenied  # pyright: ignore[reportMissingImports]
+
+    error: Exception = AirflowSecretsBackendAccessDenied(message)
+    return error
 
 
 def _value(path: str) -> str:
