@@ -6,14 +6,13 @@ the clients' authority.
 
 import os
 import sys
-from functools import cache
 
 from strongroom.integrations.tls import create_server_context
+from strongroom.integrations.workers.gunicorn import tls_hooks
 
-certfile = __file__  # gunicorn serves TLS if there is one, and asks the hook below for the context of each connection
+certfile = __file__  # gunicorn serves TLS if there is one, and asks a hook for the context of each connection
 
 
-@cache
 def context():
     """The context of this process. Each connection is a full handshake, so an expired client is refused."""
     context = create_server_context("tls/server", client_ca=os.environ["TEST_CLIENT_CA"])
@@ -21,8 +20,7 @@ def context():
     return context
 
 
-def ssl_context(_config, _default):
-    return context()
+post_worker_init, ssl_context = tls_hooks(context)
 
 
 def wsgi(_environ, start_response):

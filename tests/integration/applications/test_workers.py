@@ -124,3 +124,25 @@ def test_gunicorn_without_its_secrets_does_not_start(tmp_path, monkeypatch):
     monkeypatch.setattr("strongroom.integrations.readiness.wait_ready", unavailable)  # for a minute
     with pytest.raises(SystemExit, match="strongroom: Store unavailable: api-keys/payments"):
         gunicorn.on_starting(None)
+
+
+TLS = """
+from strongroom.integrations.tls import create_server_context
+from strongroom.integrations.workers.gunicorn import tls_hooks
+
+bind = "127.0.0.1:0"
+certfile = __file__
+post_worker_init, ssl_context = tls_hooks(lambda: create_server_context("tls/shop"))
+"""
+
+
+def test_gunicorn_without_its_certificate_does_not_start():
+    """The worker's message is one line, and gunicorn ends."""
+    Path("gunicorn.conf.py").write_text(TLS)
+    Path("shop.py").write_text("def app(environ, start_response): ...\n")
+    Path("strongroom.toml").write_text('chain = ["memory"]\n')
+    command = [sys.executable, "-m", "gunicorn", "--no-control-socket", "shop:app"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LONG)
+    assert done.returncode == 3
+    assert "\nstrongroom: Secret not found: tls/shop" in done.stderr
+    assert "Traceback" not in done.stderr
