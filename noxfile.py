@@ -56,7 +56,7 @@ BRINGING = [
     "vault-pure",
     "yaml",
 ]
-NEEDS_TOOLS = ["aws", "vault", "test_packaging.py"]
+NEEDS_TOOLS = ["aws", "integrations", "vault", "test_packaging.py"]
 CORE_TESTS = ["tests/unit", "-m", "not vault", *(f"--ignore=tests/unit/{name}" for name in NEEDS_TOOLS)]
 PLUGIN_KINDS = ["store", "async-store", "importer", "exporter", "rotator", "command", "auth"]  # of `new-plugin`
 PARALLEL = ["-n", "auto", "--dist", "loadscope"]  # the default of a run without paths

@@ -213,8 +213,8 @@ class _Authorities:
         context.load_verify_locations(self._file)
         before, self._certificates = self._certificates, set(found.get_ca_certs(binary_form=True))
         if removed := before - self._certificates:
-            text = "%d authorities are no longer in %s: restart, or they are trusted until the process ends"
-            logger.warning(text, len(removed), self._file)
+            text = "Authorities were removed from %s (%d): restart, or they are trusted until the process ends"
+            logger.warning(text, self._file, len(removed))
 
     def follow(self, context: ssl.SSLContext) -> None:
         """Load the file again if it has changed."""

@@ -275,7 +275,7 @@ def test_an_authority_that_is_removed_is_named_in_the_log(issue, manager, look, 
     look()
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    assert record.getMessage().startswith(f"1 authorities are no longer in {file}: restart")
+    assert record.getMessage().startswith(f"Authorities were removed from {file} (1): restart")
     assert context
 
 
