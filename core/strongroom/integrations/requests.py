@@ -23,12 +23,12 @@ from requests.adapters import HTTPAdapter
 
 
 class TLSAdapter(HTTPAdapter):
-    """Sends requests over connections of one TLS context, which it does not change. Needs requests 2.32.3 or later.
+    """Sends requests over connections of one TLS context, and adds no authorities to it.
 
-    `verify` of a session and the variables REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE add no authorities.
+    It needs requests 2.32.3 or later. `verify` of a session, REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE have no effect.
 
     Args:
-        context: as from `create_client_context`; it may be shared with other clients.
+        context: as from `create_client_context`. Other clients can share it.
         options: those of `HTTPAdapter`.
     """
 

@@ -107,15 +107,17 @@ class _FollowingContext(ssl.SSLContext):
         """Load the pair of the secret and the file of the authorities now, and after each change."""
         self._lock = fork_safe_lock(self, "_lock")
         self._key_type: type | None = None
-        self._early: ServerLogin | None = None
+        self._pending: Callable[[], ServerLogin] | None = None
+        self._refusal = ""
         self._pause: float | None = None
         self._authorities = None if authorities is None else _Authorities(authorities)
         if self._authorities is not None:
             self._authorities.load(self)
         login = source.current()
         certificate = _checked(login)
-        if fault := _fault(certificate):  # it serves nevertheless: there is no better one, and our clock may be wrong
+        if fault := _fault(certificate):
             logger.error("The certificate at %s is not accepted by peers now: %s", login.path, fault)
+        # It is used nevertheless: the secret has no better one, and the clock may be wrong.
         self._use(login, certificate)
 
         def renew(context: _FollowingContext) -> None:
@@ -124,19 +126,23 @@ class _FollowingContext(ssl.SSLContext):
         source.drain_on_change(self, renew, pace=_FollowingContext._after_look)
 
     def renew(self, current: Callable[[], ServerLogin]) -> None:
-        """Use the pair of the secret from now on, unless the present one is better. The log then says why."""
-        self._early = None
+        """Use the pair of the secret from now on. One that cannot be used now is tried again after each look."""
+        self._pending, self._refusal = current, ""
+        self._try(current)
+
+    def _try(self, current: Callable[[], ServerLogin]) -> None:
         try:
             login = current()
             certificate = _checked(login)
             if fault := _fault(certificate):
-                if certificate.not_valid_before_utc > _now():
-                    self._early = login
                 raise _unusable(login.path, fault)
-        except StrongroomError as error:
-            logger.error("The certificate was not replaced. %s", error)  # noqa: TRY400  # its frames hold the key
-        else:
             self._use(login, certificate)
+        except (StrongroomError, OSError) as error:
+            before, self._refusal = self._refusal, str(error)
+            if before != self._refusal:
+                logger.error("The certificate was not replaced. %s", error)  # noqa: TRY400  # its frames hold the key
+        else:
+            self._pending = None
 
     def _use(self, login: ServerLogin, certificate: Certificate) -> None:
         with _pem_file(login) as file, self._lock:
@@ -145,9 +151,9 @@ class _FollowingContext(ssl.SSLContext):
         self._warn_of_key_type(login.path, certificate)
 
     def _after_look(self) -> float | None:
-        """Do what time and files bring about. Return the longest time until the next look, in seconds."""
-        if (early := self._early) is not None and not _fault(_checked(early)):
-            self.renew(lambda: early)
+        """Try a pending pair, and read the file of the authorities. Return the longest time until the next look."""
+        if self._pending is not None:
+            self._try(self._pending)
         if self._authorities is not None:
             self._authorities.follow(self)
         left = (self._end - _now()).total_seconds()
@@ -193,7 +199,7 @@ class _FollowingContext(ssl.SSLContext):
 class _Authorities:
     """A file of authorities, which are added to a context when the file changes.
 
-    `ssl` cannot remove one from a context. A new context would lose what the application has set on the first one.
+    `ssl` cannot remove one from a context. A new context would lose the settings of the application on the first one.
     """
 
     def __init__(self, file: str | os.PathLike[str]) -> None:

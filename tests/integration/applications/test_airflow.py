@@ -47,7 +47,7 @@ def chain(strongroom_override):
 
 @pytest.mark.parametrize("first", ["import airflow", f"from {BACKEND.rpartition('.')[0]} import StrongroomBackend"])
 def test_the_backend_may_be_the_first_import(first, tmp_path):
-    """Airflow imports its backend while it is imported itself, by whichever module begins."""
+    """Airflow imports its backend while it is imported itself."""
     check = (
         f"{first}; from airflow.configuration import secrets_backend_list as used; "
         "from strongroom.integrations.airflow import StrongroomBackend; "

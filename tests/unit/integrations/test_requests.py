@@ -1,4 +1,4 @@
-"""One TLS context in every client of the page: none of them changes whom it trusts."""
+"""One TLS context in every client of the page: its authorities stay the same."""
 
 import asyncio
 import contextlib
@@ -190,6 +190,6 @@ def test_what_would_change_the_context_is_refused(url, context, session, options
     before = trust(context)
     with pytest.raises(ValueError, match=message) as raised:
         session.get(url, **options)
-    assert not isinstance(raised.value, requests.RequestException)  # it is no failure of this request alone
+    assert not isinstance(raised.value, requests.RequestException)  # the program is wrong, not the request
     assert trust(context) == before
     assert session.get(url).text == "client"

@@ -155,12 +155,31 @@ def test_a_later_certificate_supersedes_one_that_is_not_valid_yet(issue, manager
 
 
 def test_an_ended_certificate_serves_at_the_start_and_is_named_in_the_log(issue, manager, look, served, caplog):
-    """There is no better one yet; the next one replaces it."""
+    """The secret has no better one yet. The next one replaces it."""
     certificate = issue(-2 * DAY, -DAY)
     context = create_server_context(PATH, manager=manager)
     assert served(context) == certificate
     assert f"The certificate at {PATH} is not accepted by peers now: ended at" in caplog.text
     newest = issue()
+    look()
+    assert served(context) == newest
+
+
+def test_a_pair_that_could_not_be_loaded_is_tried_again(issue, manager, look, served, monkeypatch, caplog):
+    """For example, a process has no free descriptor for the moment. The secret does not change again."""
+    issue()
+    context = create_server_context(PATH, manager=manager)
+    newest = issue()
+
+    def full(*_):
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tls.os, "memfd_create", full, raising=False)
+        look()
+        look()
+    (record,) = caplog.records
+    assert record.getMessage() == "The certificate was not replaced. [Errno 24] Too many open files"
     look()
     assert served(context) == newest
 

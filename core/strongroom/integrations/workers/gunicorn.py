@@ -16,14 +16,15 @@ import sys
 import time
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 from strongroom.errors import StoreUnavailableError, StrongroomError
 from strongroom.integrations.readiness import wait_or_exit
 
 _BOOT_ERROR = 3
-"""The exit code of a worker after which gunicorn ends, instead of starting another worker."""
-_OUTAGE_PAUSE = 2.0
-"""Seconds before a worker ends after an outage, since gunicorn starts the next one at once."""
+"""The exit code of a worker after which gunicorn ends all workers, instead of starting another one."""
+_PAUSE = 2.0
+"""Seconds before any other failed worker ends, since gunicorn starts the next one at once."""
 
 
 def on_starting(_arbiter: object) -> None:
@@ -33,18 +34,18 @@ def on_starting(_arbiter: object) -> None:
 
 def tls_hooks(
     create: Callable[[], ssl.SSLContext],
-) -> tuple[Callable[[object], None], Callable[[object, object], ssl.SSLContext]]:
+) -> tuple[Callable[[Any], None], Callable[[object, object], ssl.SSLContext]]:
     """Return gunicorn's hooks `post_worker_init` and `ssl_context`. Each worker has a TLS context before it serves.
 
-    A worker whose context cannot be created ends with the message of the error. After an outage of the store gunicorn
-    starts another one, while the other workers serve on. After any other error gunicorn ends with 3.
+    A worker whose context cannot be created ends with the message of the error. One of the first workers ends gunicorn
+    with 3, unless a store is unavailable. Otherwise gunicorn starts another worker, while the other ones serve.
 
     Args:
         create: returns a new context, as from `create_server_context`. It is called once in each worker.
     """
     context = cache(create)
 
-    def post_worker_init(_worker: object) -> None:
+    def post_worker_init(worker: Any) -> None:
         try:
             context()
         except (StrongroomError, OSError) as error:
@@ -52,9 +53,10 @@ def tls_hooks(
             is_outage = isinstance(error, StoreUnavailableError)
         else:
             return
-        if is_outage:
-            time.sleep(_OUTAGE_PAUSE)
-        raise SystemExit(1 if is_outage else _BOOT_ERROR)
+        if worker.age <= worker.cfg.workers and not is_outage:
+            raise SystemExit(_BOOT_ERROR)
+        time.sleep(_PAUSE)
+        raise SystemExit(1)
 
     def ssl_context(_config: object, _default: object) -> ssl.SSLContext:
         return context()
