@@ -92,7 +92,7 @@ def _found(folder: str | None, name: str, read: Callable[[str], str], team: str 
 
 
 def _check_team(team: str) -> None:
-    """Raise Airflow's error for a name that is no single folder: another folder would answer, or the shared one."""
+    """Raise Airflow's error unless the name is one segment: another folder, or the shared one, would answer."""
     try:
         if "/" not in check_path(team):
             return
