@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import sys
 import tomllib
@@ -129,7 +130,7 @@ def minimums(session: nox.Session) -> None:
     constraints.write_text("\n".join(oldest), "utf-8")
     install(session, "-e", ".[tests]", "-c", str(constraints))
     # These tests compare assertion messages of the newest pytest.
-    session.run("pytest", "--ignore=tests/integration/contract/test_broken_stores.py", *session.posargs)
+    session.run("pytest", "-m", "", "--ignore=tests/integration/contract/test_broken_stores.py", *session.posargs)
 
 
 @nox.session
@@ -316,6 +317,10 @@ class Tests(NamedTuple):
 
 
 SESSIONS = {
+    "long": Tests(
+        "Run the tests that `pytest` leaves out: those that take long and concern one kind of change.",
+        f"{' '.join(PARALLEL)} -m long tests",
+    ),
     "guides": Tests(
         "Run the blocks of the tutorial and the longer how-to pages on real servers.",
         "-n auto --timeout=600 tests/guides",
@@ -362,12 +367,12 @@ SESSIONS = {
     ),
     "disk_cache": Tests(
         "Flip every byte of a disk cache, cut it at every length, kill 500 writers, and start 300 scripts.",
-        "--timeout=3600 tests/unit/disk_cache tests/integration/test_disk_cache.py",
+        "--timeout=3600 -m '' tests/unit/disk_cache tests/integration/test_disk_cache.py",
         {"TEST_DISK_CACHE_LONG": "1", "TEST_DISK_CACHE_KILLS": "500"},
     ),
     "connections": Tests(
         "Rotate the credentials of busy connections ten times in a minute, with certificates and tokens of seconds.",
-        "--timeout=300 tests/integration/connections",
+        "--timeout=300 -m '' tests/integration/connections",
         {
             "TEST_ROTATIONS": "10",
             "TEST_ROTATION_SECONDS": "6",
@@ -431,7 +436,7 @@ def register(name: str, tests: Tests) -> None:
     def run(session: nox.Session) -> None:
         install(session, "-e", f".[{tests.extra}]")
         variables = {variable: os.environ.get(variable, value) for variable, value in tests.variables.items()}
-        session.run("pytest", *tests.arguments.split(), *session.posargs, env=variables)
+        session.run("pytest", *shlex.split(tests.arguments), *session.posargs, env=variables)
 
     run.__doc__ = tests.purpose
     nox.session(run, name=name)
@@ -445,7 +450,7 @@ for _name, _tests in SESSIONS.items():
 def coverage(session: nox.Session) -> None:
     """Measure the line and branch coverage of the suite, child processes included."""
     install(session, "-e", ".[tests]", "coverage>=7.10", "pytest-cov>=7")
-    session.run("pytest", *PARALLEL, "--cov", "--cov-report=", *session.posargs, success_codes=[0, 1])
+    session.run("pytest", *PARALLEL, "-m", "", "--cov", "--cov-report=", *session.posargs, success_codes=[0, 1])
     low = False
     for name, (least_lines, least_branches) in COVERAGE.items():
         session.run("coverage", "json", f"--include={name}/*", "-o", f"{session.create_tmp()}/{name}.json")

@@ -9,6 +9,8 @@ import pytest
 from strongroom import testing
 from support.scenarios import pages
 
+pytestmark = pytest.mark.long
+
 MOST_LINES = 60
 
 

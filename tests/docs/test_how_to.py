@@ -26,6 +26,8 @@ from strongroom._config import discovery
 from support.scenarios import pages
 from support.scenarios.pages import blocks
 
+pytestmark = pytest.mark.long
+
 PAGES = pages.pages()
 
 KUBERNETES = {"kubernetes.md": ["ServiceAccount", "Deployment"], "scheduled-rotation.md": ["ServiceAccount", "CronJob"]}

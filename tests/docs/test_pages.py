@@ -59,7 +59,15 @@ def test_no_page_is_left_out():
 
 
 @pytest.mark.usefixtures("reader")
-@pytest.mark.parametrize("page", [page for page in PAGES if not pages.needs(page) & ELSEWHERE], ids=pages.name_of)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=() if page == pages.README else pytest.mark.long)
+        for page in PAGES
+        if not pages.needs(page) & ELSEWHERE
+    ],
+    ids=pages.name_of,
+)
 def test_the_blocks_of_a_page_run(page, request, monkeypatch):
     """In the order of the page, in one namespace, for a reader with the services that the page needs."""
     with page_services.services_of(page, pages.needs(page), request, monkeypatch):

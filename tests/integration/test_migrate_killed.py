@@ -15,6 +15,8 @@ from strongroom.secret import Secret
 from strongroom_vault.plugin import open_vault
 from support.scenarios.migrations import apply, delete_source, plan, resume, undo, verify
 
+pytestmark = pytest.mark.long
+
 COUNT = 20
 BOUNDARIES = {"kv2": 30, "kv1": 18}
 """Labels take journal lines too, and KV version 1 has no labels."""

@@ -15,6 +15,8 @@ from strongroom_local.keyring_store import open_keyring
 from strongroom_local.sops.plugin import open_sops
 from support.scenarios.migrations import HARD, apply, failed, plan, undo, verify
 
+pytestmark = pytest.mark.long
+
 _REAL = pytest.mark.skipif("TEST_KEYRING" not in os.environ, reason="a real keyring: nox -s keyring")
 
 

@@ -25,6 +25,8 @@ from support.scenarios.migrations import HARD, apply, plan, undo, verify
 from support.services.google import FakeSecretManager
 from support.services.keepass import PASSWORD, make_database
 
+pytestmark = pytest.mark.long
+
 ODD_PATHS = {"with space", "%2e/percent", "unicode/ünïcode 🗝"}
 
 CANNOT_HOLD = {

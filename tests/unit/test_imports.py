@@ -274,6 +274,7 @@ def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
     return [circle for circle in found if len(circle) > 1]
 
 
+@pytest.mark.long
 def test_no_modules_import_each_other():
     """Neither directly nor through others, nor in a function, which would hide the circle from Python.
 

@@ -13,6 +13,8 @@ from packaging.requirements import Requirement
 
 import strongroom
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = {
     "strongroom": "core",

@@ -23,6 +23,8 @@ from celery import Celery
 from strongroom import get_secret
 from strongroom.integrations.workers.celery import connect_signals
 
+pytestmark = pytest.mark.long
+
 app = Celery("shop")
 app.config_from_object("celeryconfig")
 connect_signals()

@@ -14,6 +14,8 @@ import yaml
 
 from strongroom._cli.operate.plugins.new_plugin import KINDS
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[3]
 SLOW = "large_folder"
 

@@ -20,6 +20,8 @@ from strongroom.integrations.tls import create_client_context
 from strongroom_vault.dev.server import free_port
 from support.scenarios.load import wait_until
 
+pytestmark = pytest.mark.long
+
 PROGRAMS = Path(__file__).parents[2] / "programs"
 SERVER, CLIENT = PROGRAMS / "tls_server.py", PROGRAMS / "tls_client.py"
 LIFE = 3

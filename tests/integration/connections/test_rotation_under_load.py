@@ -14,6 +14,8 @@ from strongroom.integrations.django import database
 from support.scenarios.load import ROTATIONS, SECONDS, WORKERS, Load, wait_until
 from support.scenarios.pools import PATH, PROVIDERS, SqlAlchemy
 
+pytestmark = pytest.mark.long
+
 
 class DjangoConnections:
     """A persistent connection for each thread, as a server with threads has."""

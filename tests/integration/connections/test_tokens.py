@@ -22,6 +22,8 @@ from support.services.rds import is_valid, token_ends
 
 from .test_rotation_under_load import DjangoConnections
 
+pytestmark = pytest.mark.long
+
 LIFE = int(os.environ.get("TEST_TOKEN_SECONDS", "4"))
 """Seconds for which a token works."""
 

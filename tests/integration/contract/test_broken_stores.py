@@ -24,7 +24,7 @@ from support.plugins import (
     broken_stores,
 )
 
-pytestmark = pytest.mark.timeout(600)  # the first test waits for the tests of all classes
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]  # the first test waits for the tests of all classes
 
 TESTS = Path(__file__).parents[2]
 WRONG = [*broken_stores.WRONG, *broken_async_stores.WRONG, *broken_migration_plugins.WRONG, *broken_plugins.WRONG]

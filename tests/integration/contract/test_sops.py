@@ -8,6 +8,8 @@ import pytest
 from strongroom.testing import StoreContract
 from strongroom_local.sops.plugin import open_sops
 
+pytestmark = pytest.mark.long
+
 
 class TestSops(StoreContract):
     """sops reads numbers as floats, so large integers are refused."""

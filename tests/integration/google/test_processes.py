@@ -17,6 +17,8 @@ from strongroom.testing import silent_server
 from strongroom_google.credentials import find_tokens
 from support.services.google import TokenServer, workload_identity
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def clients(monkeypatch):

@@ -24,6 +24,8 @@ from strongroom.private_file import FolderLock
 from strongroom_local.sops import sops_store
 from strongroom_local.sops.plugin import check_sops, open_sops
 
+pytestmark = pytest.mark.long
+
 PLAIN = """\
 # who may ask for these: ops
 app/config:

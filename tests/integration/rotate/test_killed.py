@@ -15,6 +15,8 @@ from programs import rotation_process
 from strongroom.rotate.state import KEY, pending_path
 from support.scenarios.rotate_settings import BY_ADMIN, OWN_PASSWORD, PATH, TWO_USERS
 
+pytestmark = pytest.mark.long
+
 ROUNDS = int(os.environ.get("TEST_ROTATION_KILLS", "0"))
 """Rounds with random kills. `nox -s rotation` runs 100; the suite kills at each boundary once."""
 

@@ -28,6 +28,8 @@ from support.scenarios.load import wait_until
 from support.scenarios.rotate_settings import BY_ADMIN, OWN_PASSWORD, PATH, TWO_USERS
 from support.scenarios.rotating import Killed, Time
 
+pytestmark = pytest.mark.long
+
 ROTATE = "import sys\nfrom strongroom._manager import SecretsManager\n"
 ROTATE += "SecretsManager.from_config(sys.argv[1]).rotations.rotate(sys.argv[2])"
 

@@ -23,7 +23,7 @@ from support.processes import answer_with, answer_with_own_store, read_and_close
 from support.vault.approle import approle, lives, living
 from support.vault.sessions import token_of
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
+pytestmark = [pytest.mark.long, pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")]
 
 
 def test_child_logs_in_for_itself_and_leaves_its_parents_token_alone(openbao):

@@ -26,6 +26,8 @@ from strongroom.dotenv import MAX_SIZE as DOTENV_SIZE
 from strongroom.env_names import EnvironmentMapping
 from strongroom.errors import ConfigurationError, StoreError
 
+pytestmark = pytest.mark.long
+
 JSON, YAML, CSV = JsonCodec().decode, YamlCodec().decode, CsvCodec(MAX_SIZE).decode
 KUBERNETES, DOTENV = KubernetesCodec().decode, DotenvCodec(EnvironmentMapping({})).decode
 

@@ -9,6 +9,8 @@ from typing import NamedTuple
 from strongroom import Secret
 from strongroom.secret import protect_data
 
+pytestmark = pytest.mark.long
+
 TEXT = "canary-2c8e"
 DATA = protect_data({"text": TEXT, "bytes": TEXT.encode(), "list": [TEXT, 271828], "number": 271828})
 
