@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 from inspect import iscoroutinefunction
+from itertools import islice
 from queue import Empty, SimpleQueue
-from typing import Any, Final, Protocol, TypeVar, cast
+from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
 from strongroom._boundary import answers
 from strongroom._boundary.translation import close_quietly, contained, translated
@@ -35,9 +37,13 @@ from strongroom.store.operations import OPERATIONS
 from strongroom.store.protocols import Health, traits_of
 
 _R = TypeVar("_R")
-_S = TypeVar("_S")
 MOST_OVERDUE = 32
 """With this many calls of one store that are still running past their deadlines, no further one is begun."""
+
+_STEP_SHARE = 16
+"""A step of a listing takes a sixteenth of what the listing had so far: changing threads takes longer than an item."""
+_LONGEST_STEP = 0.01
+"""Seconds after which a step takes no further item."""
 
 _METHODS = (*OPERATIONS, "items", "create", "apply", "prove", "revoke", "close")
 """Methods of plugins that must be blocking."""
@@ -145,6 +151,8 @@ class Boundary:
     ) -> Iterator[_R]:
         """Yield the checked items of an operation. Each step is guarded like a `call`.
 
+        A deadline of the caller is that of all steps together. Without one, each step has `limit` seconds.
+
         Args:
             path: the path that errors name.
             method: name of the plugin's method, for messages.
@@ -161,24 +169,24 @@ class Boundary:
         if stream is not None:
             given = tuple(map(stream.pulled, given))
 
-        def guarded(call: Callable[[], _S]) -> _S:
+        def guarded(call: Callable[[], object]) -> None:
             self.check_open(path)
             if stream is not None:
                 call = partial(stream.call, call, changes=changes)
             with default_limit(self.limit):
-                return contained(call, self.name, path, hint=self.bug, plugin=self.type, changes=changes)
+                contained(call, self.name, path, hint=self.bug, plugin=self.type, changes=changes)
 
-        items: Iterator[Any] = iter(())
-
-        def step() -> _R | object:  # no frame that outlives it holds an unchecked item
-            item = next(items, _END)
-            return item if item is _END else check(item)
-
+        steps = _Steps(check, single=bool(given), timed=stream is None and not changes)
         try:
-            items = guarded(lambda: answers.as_iterator(operation(*given), method))
-            while (item := guarded(step)) is not _END:
-                yield cast("_R", item)
+            guarded(lambda: steps.begin(answers.as_iterator(operation(*given), method)))
+            while not steps.ended:
+                failure = answers.outcome(guarded, steps.take)
+                while steps.taken:
+                    yield steps.taken.popleft()
+                if failure is not None:  # it follows the items that the step had taken before
+                    raise failure
         finally:
+            items = steps.items
             close = items.close if isinstance(items, Generator) else None  # others are closed when they are collected
             with suppress(StoreError):
                 if stream is not None:
@@ -194,6 +202,41 @@ class Boundary:
             close = self._plugin.close
             in_time = close if self._enforcer is None else partial(self._enforcer.close, close)
             close_quietly(in_time, self.name, self._kind)
+
+
+class _Steps(Generic[_R]):
+    """The steps of an iterator of a plugin. Each takes one item; of a long listing several, without a change of thread.
+
+    Args:
+        check: returns an item, checked.
+        single: each step takes one item.
+        timed: a step that begins past the deadline is refused, since none is given up.
+    """
+
+    def __init__(self, check: Callable[[Any], _R], *, single: bool, timed: bool) -> None:
+        self.items: Iterator[Any] = iter(())
+        self.taken: deque[_R] = deque()
+        self.ended = False
+        self._check = check
+        self._single = single
+        self._timed = timed
+        self._count = 0
+
+    def begin(self, items: Iterator[Any]) -> None:
+        self.items = items
+
+    def take(self) -> None:
+        """Take at least one item, or note the end."""
+        if self._timed and _is_over():
+            raise overrun()
+        until = time.monotonic() + _LONGEST_STEP
+        most = 1 if self._single else 1 + self._count // _STEP_SHARE
+        for number, item in enumerate(islice(self.items, most), 1):
+            self.taken.append(self._check(item))
+            self._count += 1
+            if number == most or time.monotonic() >= until:
+                return
+        self.ended = True
 
 
 def _check_is_synchronous(plugin: object, name: str, kind: str) -> None:
@@ -314,9 +357,13 @@ class Stream:
 
     def call(self, operation: Callable[[], _R], *, changes: bool = False) -> _R:
         """Return the operation's result, or raise its error: see `Enforcer.call`."""
-        if self._hangs:
+        deadline = current_deadline()
+        if self._hangs or _is_over():
             raise overrun(changes=changes)
-        ends = time.monotonic() + remaining() + GRACE
+        return self._call(operation, time.monotonic() + remaining() if deadline is None else deadline, changes=changes)
+
+    def _call(self, operation: Callable[[], _R], deadline: float, *, changes: bool = False) -> _R:
+        ends = deadline + GRACE
         self._context.run(set_deadline, current_deadline())
         self._calls.put(operation)
         while True:
@@ -344,11 +391,11 @@ class Stream:
             yield cast("_R", item)
 
     def end(self, close: Callable[[], object] | None) -> None:
-        """End the thread, after `close`, if no call of it hangs."""
+        """End the thread, after `close`, if no call of it hangs. Past the deadline, `close` has `GRACE` alone."""
         try:
             if close is not None and not self._hangs:
                 with suppress(StoreUnavailableError):
-                    self.call(close)
+                    self._call(close, time.monotonic() + remaining())
         finally:
             self._items.put(_ended)
             self._calls.put(None)
@@ -357,6 +404,12 @@ class Stream:
         while (operation := self._calls.get()) is not None:
             self._replies.put(self._context.run(_marked, operation))
             del operation  # while it waits, the thread holds no value
+
+
+def _is_over() -> bool:
+    """Return True if the running call has a deadline, and nothing is taken any more: see `GRACE`."""
+    deadline = current_deadline()
+    return deadline is not None and time.monotonic() >= deadline + GRACE
 
 
 def _marked(operation: Callable[[], object]) -> Callable[[], object]:

@@ -4,8 +4,10 @@ The stores here wait for an event that is never set: a call that returns at all 
 """
 
 import asyncio
+import itertools
 import threading
 import time
+from collections import deque
 from concurrent.futures import Future
 from types import SimpleNamespace
 
@@ -15,9 +17,15 @@ from programs.hanging_process import output_of
 from strongroom import Secret, SecretsManager
 from strongroom._boundary import watchdog
 from strongroom._boundary.guard import GuardedStore
-from strongroom._boundary.watchdog import MOST_OVERDUE
-from strongroom.errors import SecretNotFoundError, StoreError, StoreUnavailableError, WriteOutcomeUnknownError
-from strongroom.store import Traits, daemon, remaining, time_limit, within_deadline
+from strongroom._boundary.watchdog import MOST_OVERDUE, Boundary
+from strongroom.errors import (
+    PermissionDeniedError,
+    SecretNotFoundError,
+    StoreError,
+    StoreUnavailableError,
+    WriteOutcomeUnknownError,
+)
+from strongroom.store import Traits, daemon, deadline, remaining, time_limit, within_deadline
 from strongroom.store.memory import MemoryStore
 from strongroom.testing import parts_of
 from support.clock import LONG, Clock
@@ -287,6 +295,84 @@ def test_deadline_of_a_step_reaches_the_store():
         with time_limit(limit):
             next(names)
     assert [round(seconds, -1) for seconds in seen] == [100, 50]
+
+
+class Endless(Hanging):
+    """A store whose listing never ends. Each step of it is quick."""
+
+    traits = Traits()
+
+    def __init__(self, traits=None):
+        super().__init__()
+        if traits is not None:
+            self.traits = traits
+
+    def list_entries(self, prefix):
+        return (f"name{number}" for number in itertools.count())
+
+
+@pytest.mark.parametrize("traits", [None, Traits(honors_deadline=True), Traits(local=True)], ids=repr)
+@pytest.mark.parametrize("listing", [lambda store: store.list_entries(""), lambda store: store.walk("")])
+def test_endless_listing_ends_at_the_deadline(traits, listing):
+    """The deadline is that of all steps together, also of a store that says that it honors deadlines."""
+    store = Endless(traits)
+    with time_limit(LIMIT), pytest.raises(StoreUnavailableError, match=r"store corp.*did not answer in time"):
+        deque(listing(GuardedStore(store, "corp")), 0)
+
+
+def test_slow_steps_share_the_deadline(monkeypatch):
+    """No step begins past the deadline and its grace, however short it is."""
+    clock = Clock()
+    monkeypatch.setattr(watchdog, "GRACE", 0.25)
+    monkeypatch.setattr(watchdog, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(deadline, "time", SimpleNamespace(monotonic=lambda: clock.now))
+
+    class Slow(Hanging):
+        def list_entries(self, prefix):
+            for number in range(100):
+                clock.now += 0.2
+                yield f"name{number}"
+
+    seen = []
+    with time_limit(1), pytest.raises(StoreUnavailableError, match="in time"):
+        seen.extend(GuardedStore(Slow(), "corp").list_entries(""))
+    assert len(seen) == 7
+
+
+def test_listing_without_a_deadline_has_the_limit_for_each_step(monkeypatch):
+    """A migration lists for as long as the store makes progress."""
+    clock = Clock()
+    monkeypatch.setattr(watchdog, "time", SimpleNamespace(monotonic=lambda: clock.now))
+
+    class Slow(Hanging):
+        def list_entries(self, prefix):
+            for number in range(100):
+                clock.now += 2
+                yield f"name{number}"
+
+    store = Slow()
+    front = GuardedStore(store, "corp", Boundary(store, "corp", limit=3))
+    assert len(list(front.list_entries(""))) == 100
+
+
+def test_long_listing_changes_threads_seldom():
+    """Its first items come one by one. Later steps take more, and an error comes after the items before it."""
+    counted = []
+
+    class Long(Hanging):
+        def list_entries(self, prefix):
+            for number in range(20_000):
+                counted.append(number)
+                yield f"name{number}"
+            raise PermissionDeniedError(prefix)
+
+    names = GuardedStore(Long(), "corp").list_entries("")
+    assert next(names) == "name0"
+    assert counted == [0]
+    rest = []
+    with pytest.raises(PermissionDeniedError):
+        rest.extend(names)
+    assert rest == [f"name{number}" for number in range(1, 20_000)]
 
 
 # --- the manager ------------------------------------------------------------------------------------------------------
