@@ -36,11 +36,15 @@ class Extension(NamedTuple):
     own: bool
     target: Opener
 
-    def call(self, operation: Callable[[], _R]) -> _R:
+    def call(self, operation: Callable[[], _R], *given: object) -> _R:
         """Return the result of code of the extension.
 
+        Args:
+            operation: calls the extension.
+            given: the values in what the operation gives to it, which no error shows.
+
         Raises:
-            StrongroomError: a copy of the extension's own error.
+            StrongroomError: the extension's own error, built anew.
             PluginError: a package that the extension needs is not installed.
             StoreError: any other exception, also SystemExit. Its hint names the extension, and no message is shown.
             BaseException: an exception that a signal handler raised.
@@ -54,7 +58,7 @@ class Extension(NamedTuple):
                 return error
 
         hint = f"This is a bug in the plugin {self.name} of {self.distribution}"
-        result = contained(run, "", hint=hint)
+        result = contained(run, "", hint=hint, known=() if self.own else given)
         if isinstance(result, ImportError):
             raise PluginError(missing(entry_point(self.group, self.name), result))
         return result

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 from strongroom.errors import StoreUnavailableError
 from strongroom.extensions import Extension
-from strongroom.secret import SensitiveDict, SensitiveStr
+from strongroom.secret import SensitiveDict, SensitiveStr, conceal
 from strongroom.store import in_daemon, remaining
 from strongroom_vault.auth import Auth, Grant, Send
 from strongroom_vault.auth.token import is_token
+from strongroom_vault.http.hvac_adapter import ApiRequest
+from strongroom_vault.http.messages import Reply
 
 
 def contain(extension: Extension, options: Mapping[str, Any]) -> Auth:
@@ -18,7 +21,7 @@ def contain(extension: Extension, options: Mapping[str, Any]) -> Auth:
 
     Args:
         extension: the method.
-        options: its options. They are given to it, and kept nowhere.
+        options: its options. They are kept to find their values in the text of an error.
 
     Raises:
         StrongroomError: an error of the method itself, such as a ConfigurationError.
@@ -33,9 +36,9 @@ def contain(extension: Extension, options: Mapping[str, Any]) -> Auth:
             raise extension.wrong_answer(extension.name, method, "an object with login()")
         return method
 
-    method = extension.call(build)
+    method = extension.call(build, given)
     static = getattr(method, "repeatable", True) is False  # a method that does not say so is asked again
-    return ContainedStaticAuth(extension, method) if static else ContainedAuth(extension, method)
+    return (ContainedStaticAuth if static else ContainedAuth)(extension, method, given)
 
 
 class ContainedAuth:
@@ -43,9 +46,10 @@ class ContainedAuth:
 
     repeatable: ClassVar[bool] = True
 
-    def __init__(self, extension: Extension, method: Any) -> None:
+    def __init__(self, extension: Extension, method: Any, options: SensitiveDict) -> None:
         self._extension = extension
         self._method = method
+        self._options = options
 
     def __repr__(self) -> str:
         return f"the authentication method {self._extension.name} of {self._extension.distribution}"
@@ -58,9 +62,14 @@ class ContainedAuth:
             StoreUnavailableError: it did not answer in time.
             StoreError: it raised anything else, or returned no grant with a token.
         """
+        sent: list[object] = []
+
+        def recorded(request: ApiRequest, **details: Any) -> Reply:
+            sent.append(conceal(request.content))
+            return send(request, **details)
 
         def log_in() -> Grant:
-            grant = self._method.login(send)
+            grant = self._method.login(recorded)
             if not isinstance(grant, Grant):
                 raise self._extension.wrong_answer("login", grant, "Grant")
             if not isinstance(grant.token, SensitiveStr) or not is_token(grant.token):
@@ -68,7 +77,8 @@ class ContainedAuth:
             return grant
 
         # The session waits for nobody else's code longer than its caller has time.
-        future = in_daemon(lambda: self._extension.call(log_in), f"login with {self._extension.name}")
+        call = partial(self._extension.call, log_in, self._options, sent)
+        future = in_daemon(call, f"login with {self._extension.name}")
         try:
             return future.result(remaining())
         except TimeoutError:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Self, cast, final
 
 from strongroom._boundary import answers, translation
-from strongroom._boundary.translation import AnswerError, translated
+from strongroom._boundary.translation import AnswerError
 from strongroom._boundary.watchdog import Boundary, open_plugin
 from strongroom.errors import (
     InvalidPathError,
@@ -41,6 +41,10 @@ _ARGUMENTS: Mapping[str, Callable[[str, Any], object]] = {
     "labels": check_labels,
 }
 """Kind of an argument, as the table of operations names it -> path and argument -> the argument, checked."""
+
+
+_MOST_RETURNED = 100
+"""An error of a bulk read shows no value of so many of the last secrets."""
 
 
 @final
@@ -112,7 +116,12 @@ class GuardedStore:
         self._require(operation, path)
         check = answers.CHECKS[operation.answer]
         call = getattr(self._store, method)
-        return self._boundary.call(path, lambda: check(call(*arguments), method, *arguments), changes=operation.changes)
+        return self._boundary.call(
+            path,
+            lambda: check(call(*arguments), method, *arguments),
+            changes=operation.changes,
+            known=_data_of(operation, arguments),
+        )
 
     def unwrapped(self, path: str) -> SecretStore:
         """Return the store itself, for a plugin of its backend. Refuse if it is closed."""
@@ -130,7 +139,7 @@ class GuardedStore:
         try:  # `contained` in place: every read of an application goes through here
             return answers.as_secret(self._store.read(path), "read", path)
         except BaseException as error:  # noqa: BLE001  # as in `contained`
-            failure = translated(error, path, self.name, boundary.bug, type(self._store))
+            failure = boundary.translated(error, path)
         raise failure
 
     def makes(self, path: str) -> bool:
@@ -367,38 +376,80 @@ class GuardedStore:
             one = getattr(self, operation.one)
             yield from ((item[0], answers.outcome(one, *item)) for item in items)
             return
-        asked: dict[str, int] = {}
         refused: deque[tuple[str, StoreError]] = deque()
-
-        def given() -> Iterator[object]:
-            for item in _valid(operation, items, refused):
-                asked[item[0]] = asked.get(item[0], 0) + 1 if operation.changes else 1
-                yield item[0] if operation.takes == ("path",) else item
-
-        left = given()
-        call, outcome = getattr(self._store, method), partial(self._as_outcome, operation)
-        for path, result in self._boundary.stream(None, method, call, outcome, left, changes=operation.changes):
+        batch = _Batch(operation)
+        left = batch.given(_valid(operation, items, refused))
+        call, outcome = getattr(self._store, method), partial(self._as_outcome, batch)
+        for path, result in self._boundary.stream(
+            None, method, call, outcome, left, changes=operation.changes, known=batch.known
+        ):
             while refused:
                 yield refused.popleft()
-            if asked.get(path):
-                asked[path] -= 1
+            if batch.is_answer(path):
                 yield path, result
         for _ in left:  # a store may end early
             pass
         yield from refused
-        for path in (path for path, count in asked.items() for _ in range(count)):
+        for path in batch.unanswered():
             kind = WriteOutcomeUnknownError if operation.changes else StoreError
             yield path, kind(path, f"{method}() left it out", store=self.name, hint=self._boundary.bug)
 
-    def _as_outcome(self, operation: Operation, item: object) -> tuple[str, object]:
+    def _as_outcome(self, batch: _Batch, item: object) -> tuple[str, object]:
         """Return an item of a bulk operation: its path, and its checked result or its error without frames."""
+        operation = batch.operation
         path, answer = answers.as_outcome(item, operation.name)
         try:
             if not isinstance(answer, StoreError):
-                return path, answers.CHECKS[operation.answer](answer, operation.name, path)
+                result = answers.CHECKS[operation.answer](answer, operation.name, path)
+                batch.note_result(result)
+                return path, result
         except AnswerError as error:
             answer = error
-        return path, translated(answer, path, self.name, self._boundary.bug, type(self._store))
+        return path, self._boundary.translated(answer, path, batch.held.get(path, ()))
+
+
+class _Batch:
+    """A bulk operation in progress: the paths that the store has not answered yet, and the values that it knows.
+
+    Attributes:
+        operation: the operation.
+        held: the data of each path that was given and is not answered.
+        known: what an error of the whole operation must not show.
+    """
+
+    def __init__(self, operation: Operation) -> None:
+        self.operation = operation
+        self.held: dict[str, tuple[object, ...]] = {}
+        self._returned: deque[object] = deque(maxlen=_MOST_RETURNED)
+        self.known = (self.held, self._returned)
+        self._asked: dict[str, int] = {}
+
+    def given(self, items: Iterable[tuple[Any, ...]]) -> Iterator[object]:
+        """Yield the items as the store takes them, and note each path; a path that is only read counts once."""
+        for item in items:
+            path = item[0]
+            self._asked[path] = self._asked.get(path, 0) + 1 if self.operation.changes else 1
+            if data := _data_of(self.operation, item):
+                self.held[path] = (*self.held.get(path, ()), *data)
+            yield path if self.operation.takes == ("path",) else item
+
+    def note_result(self, result: object) -> None:
+        """Note the values of a secret that the store returned."""
+        if isinstance(result, Secret):
+            self._returned.append(result.data)
+
+    def is_answer(self, path: str) -> bool:
+        """Return True if the path was asked for, and is not answered yet."""
+        if not self._asked.get(path):
+            return False
+        self._asked[path] -= 1
+        if not self._asked[path]:
+            self.held.pop(path, None)
+        return True
+
+    def unanswered(self) -> Iterator[str]:
+        """Yield each path as often as an answer to it is missing."""
+        return (path for path, count in self._asked.items() for _ in range(count))
 
 
 def _checked(operation: Operation, path: str, *given: Any) -> tuple[Any, ...]:
@@ -412,6 +463,11 @@ def _checked(operation: Operation, path: str, *given: Any) -> tuple[Any, ...]:
         check = _ARGUMENTS.get(kind)
         checked.append(argument if check is None else check(path, argument))
     return tuple(checked)
+
+
+def _data_of(operation: Operation, arguments: tuple[Any, ...]) -> tuple[object, ...]:
+    """Return those arguments of an operation that hold values."""
+    return tuple(argument for kind, argument in zip(operation.takes, arguments, strict=True) if kind == "data")
 
 
 def _valid(

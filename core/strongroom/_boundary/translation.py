@@ -14,6 +14,7 @@ from functools import partial
 from types import CodeType, CoroutineType, FrameType
 from typing import TypeVar
 
+from strongroom._boundary.rebuilt import Known, is_own, rebuilt
 from strongroom.errors import StoreError, StoreUnavailableError, StrongroomError, WriteOutcomeUnknownError
 from strongroom.store._plugin_calls import depth, plugin_code
 
@@ -40,6 +41,7 @@ def contained(
     hint: str = PLUGIN_BUG,
     plugin: type | None = None,
     changes: bool = False,
+    known: Known = (),
 ) -> _R:
     """Return the result of plugin code. Its failure is raised outside the `except`, so that no context holds a value.
 
@@ -50,19 +52,20 @@ def contained(
         hint: of an error that only a bug can cause.
         plugin: the plugin's class, for the log.
         changes: True for a write: the outcome of one that loses its connection is unknown.
+        known: the values that the call was given or has returned: see `translated`.
 
     Raises:
-        StrongroomError: a copy of the plugin's own error, or a StoreError for any other exception.
+        StrongroomError: the plugin's own error, built anew, or a StoreError for any other exception.
         BaseException: an exception that a signal handler raised, without frames: see `is_interrupt`.
     """
     depth.calls += 1
     try:
         return operation()
     except BaseException as error:  # noqa: BLE001  # this is the boundary that turns stray exceptions into the tree
-        failure = translated(error, path, store, hint, plugin, changes=changes)
+        failure = translated(error, path, store, hint, plugin, changes=changes, known=known)
     finally:
         depth.calls -= 1
-    del operation
+    del operation, known
     raise failure
 
 
@@ -101,14 +104,22 @@ def translated(
     plugin: type | None = None,
     *,
     changes: bool = False,
+    known: Known = (),
 ) -> BaseException:
-    """Return the error of the tree for a plugin's exception, or the interrupt itself, without frames."""
+    """Return the error of the tree for a plugin's exception, or the interrupt itself, without frames.
+
+    An error of the tree keeps its reason and its hint. In those of a plugin of another distribution each known value is
+    replaced; our own plugins show none, and may name a host that a rotation knows as a value.
+    """
     kind = type(error).__name__
     if logger.isEnabledFor(logging.DEBUG) and (location := _location(error, plugin)) is not None:
         code, line = location
         logger.debug("Store %s raised %s at %s:%s in %s", store, kind, code.co_filename, line, code.co_name)
     if isinstance(error, StrongroomError):
-        return _copied(error, path, store) or StoreError(path, f"it raised a malformed {kind}", store=store, hint=hint)
+        known = () if plugin is not None and is_own(plugin) else known
+        return _of_tree(error, path, store, known) or StoreError(
+            path, f"it raised a malformed {kind}", store=store, hint=hint
+        )
     if isinstance(error, AnswerError):
         return StoreError(path, str(error), store=store, hint=hint)
     if is_interrupt(error):
@@ -117,6 +128,14 @@ def translated(
         lost = changes and not isinstance(error, ConnectionRefusedError)
         return (WriteOutcomeUnknownError if lost else StoreUnavailableError)(path, kind, store=store)
     return StoreError(path, f"it raised {kind}", store=store, hint=hint)
+
+
+def _of_tree(error: StrongroomError, path: str | None, store: str, known: Known) -> BaseException | None:
+    """Return a plugin's error of the tree, built anew; None if it is malformed."""
+    try:
+        return rebuilt(error, path, store, known)
+    except BaseException as fault:  # noqa: BLE001  # the class is the plugin's
+        return bare(fault) if is_interrupt(fault) else None
 
 
 def _location(error: BaseException, plugin: type | None) -> tuple[CodeType, int] | None:
@@ -196,18 +215,3 @@ def _is_called_by_signal(frame: FrameType) -> bool:
         value = frame.f_locals.get(name)
         arguments.extend(value if isinstance(value, tuple) else [value])
     return len(arguments) > 1 and arguments[-1] is frame.f_back is not None and isinstance(arguments[-2], int)
-
-
-def _copied(error: StrongroomError, path: str | None, store: str) -> StrongroomError | None:
-    """Return a copy of a plugin's error with the path and the store; None if the error is malformed."""
-    try:
-        if not isinstance(error, StoreError):
-            copy: object = error.copy()
-        else:
-            copy = error.copy(store=error.store or store, path=path if error.path is None else error.path)
-        str(copy)
-    except BaseException as fault:  # the class is the plugin's
-        if is_interrupt(fault):
-            raise
-        return None
-    return copy if isinstance(copy, type(error)) else None

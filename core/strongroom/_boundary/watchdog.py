@@ -20,6 +20,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
 from strongroom._boundary import answers
+from strongroom._boundary.rebuilt import Known
 from strongroom._boundary.translation import close_quietly, contained, translated
 from strongroom.errors import PluginError, StoreError, StoreUnavailableError, StrongroomError
 from strongroom.store._plugin_calls import plugin_code
@@ -119,25 +120,33 @@ class Boundary:
         if self.closed:
             raise StoreError(path, "it is closed", store=self.name, hint="Open a new one")
 
-    def call(self, path: str | None, operation: Callable[[], _R], *, changes: bool = False) -> _R:
+    def call(self, path: str | None, operation: Callable[[], _R], *, changes: bool = False, known: Known = ()) -> _R:
         """Return the operation's result, within the deadline: see `contained`.
 
         Args:
             path: the path that errors name.
             operation: calls the plugin.
             changes: True for a write: if it overruns or loses its connection, its outcome is unknown.
+            known: the values that the operation is given, which no error shows.
         """
         self.check_open(path)
         if self._enforcer is not None:
             operation = partial(self._enforcer.call, operation, changes=changes)
         with default_limit(self.limit):
-            return contained(operation, self.name, path, hint=self.bug, plugin=self.type, changes=changes)
+            return self._contained(operation, path, changes=changes, known=known)
+
+    def _contained(self, operation: Callable[[], _R], path: str | None, *, changes: bool, known: Known) -> _R:
+        return contained(operation, self.name, path, hint=self.bug, plugin=self.type, changes=changes, known=known)
+
+    def translated(self, error: BaseException, path: str | None, known: Known = ()) -> BaseException:
+        """Return the error for one that the plugin returned instead of raising it."""
+        return translated(error, path, self.name, self.bug, self.type, known=known)
 
     def with_own_error(self, health: Health) -> Health:
-        """Return the plugin's health with a copy of its error, as a raised one is copied."""
+        """Return the plugin's health with its error as a raised one would be."""
         if health.error is None:
             return health
-        error = translated(health.error, None, self.name, self.bug, self.type)
+        error = self.translated(health.error, None)
         return health._replace(error=error if isinstance(error, StrongroomError) else None)
 
     def stream(
@@ -148,6 +157,7 @@ class Boundary:
         check: Callable[[Any], _R],
         *given: Iterator[object],
         changes: bool = False,
+        known: Known = (),
     ) -> Iterator[_R]:
         """Yield the checked items of an operation. Each step is guarded like a `call`.
 
@@ -160,6 +170,7 @@ class Boundary:
             check: returns an item, checked.
             given: the items that the plugin iterates over.
             changes: see `call`.
+            known: see `call`. It may grow while items are given and taken.
         """
         self.check_open(path)
         stream = None
@@ -174,7 +185,7 @@ class Boundary:
             if stream is not None:
                 call = partial(stream.call, call, changes=changes)
             with default_limit(self.limit):
-                contained(call, self.name, path, hint=self.bug, plugin=self.type, changes=changes)
+                self._contained(call, path, changes=changes, known=known)
 
         steps = _Steps(check, single=bool(given), timed=stream is None and not changes)
         try:

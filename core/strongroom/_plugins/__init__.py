@@ -16,13 +16,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast, overload
 
-from strongroom._boundary.translation import contained, is_interrupt, line_in
+from strongroom._boundary.rebuilt import is_own
+from strongroom._boundary.translation import contained, is_interrupt, line_in, translated
 from strongroom._config import Config, Rank, Setting
 from strongroom._plugins.distributions import by_name, described, entry_point, entry_points, missing
 from strongroom._plugins.option_schema import Schema, ambient_credentials, read_schema
 from strongroom._plugins.option_values import check_written, resolve
 from strongroom.bounded_file import read_text
-from strongroom.errors import Check, ConfigurationError, PluginError
+from strongroom.errors import Check, ConfigurationError, PluginError, StrongroomError
+from strongroom.secret import conceal
 from strongroom.store import SecretStore
 from strongroom.store._plugin_calls import plugin_code
 from strongroom.store.protocols import class_title
@@ -114,10 +116,14 @@ class ConfiguredPlugin:
         return opened
 
     def call(self, function: Opener) -> object:
-        """Call the plugin's opener or check with the options. A ConfigurationError names their origin."""
+        """Call the plugin's opener or check with the options. A ConfigurationError names their origin.
+
+        No error of a plugin of another distribution shows the value of a secret option.
+        """
         given = self.settings()
         fault = wrong = ""
         checks: tuple[Check, ...] = ()
+        failure: BaseException | None = None
         opened: object = None
         try:
             opened = function(**{name: setting.value for name, setting in given.items()})
@@ -128,13 +134,22 @@ class ConfiguredPlugin:
                 raise
             gone = "the working directory is gone: start in one that is there, or give whole paths"
             wrong = f"{self._about.origin}: {gone}"
-        except ConfigurationError as error:
-            wrong, checks = f"{self._origin(str(error), given)}: {error}", error.checks
+        except StrongroomError as error:
+            failure = translated(error, None, "", known=() if is_own(self.target) else self._secrets(given))
         if fault:
             raise PluginError(fault)
+        if isinstance(failure, ConfigurationError):
+            wrong, checks = f"{self._origin(str(failure), given)}: {failure}", failure.checks
+        elif failure is not None:
+            raise failure
         if wrong:
             raise ConfigurationError(wrong).copy(checks=checks)
         return opened
+
+    def _secrets(self, given: Mapping[str, Setting]) -> list[object]:
+        """Return the values of the secret options."""
+        secret = {name for name, about in self.schema.options.items() if about.option.secret}
+        return [conceal(setting.value) for name, setting in given.items() if name in secret]
 
     def _origin(self, fault: str, given: Mapping[str, Setting]) -> str:
         """Return the origin of the option that a plugin's message begins with: the plugin does not know the origin."""

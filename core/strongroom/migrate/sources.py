@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -30,6 +31,8 @@ from strongroom.secret import Secret, Value, Version, check_data, check_labels
 from strongroom.store import Items
 
 UNREADABLE = "an exporter cannot be read back"
+_MOST_READ = 100
+"""So many of the last secrets are known to an error of an importer."""
 RESERVED = "the path is reserved for the record of a rotation"
 
 
@@ -304,13 +307,33 @@ class ImporterSource:
         """Yield the importer's items, checked, each within the deadline."""
         watch = OutageWatch()
         self.unmapped = []
-        for item in self._boundary.stream(None, "items", self._importer.items, partial(_item_of, self.name)):
+        read: deque[object] = deque(maxlen=_MOST_READ)
+        for item in self._boundary.stream(
+            None, "items", self._importer.items, partial(self._item_of, read), known=read
+        ):
             if isinstance(item, Failure):
                 watch.observe(item.error)
                 self.unmapped += [item] * item.unmapped
             else:
                 watch.observe(item)
             yield item
+
+    def _item_of(self, read: deque[object], answer: object) -> Secret | Failure:
+        """Return an item of the importer; a failure if it is a secret that no store could hold.
+
+        `read` gets the data of a secret.
+        """
+        try:
+            item = check_item(answer)
+        except StoreError as error:
+            return Failure(error.path or "", error.copy(store=error.store or self.name))
+        if isinstance(item, Secret):
+            read.append(item.data)
+            return item
+        failure = self._boundary.translated(item.error, None, read)
+        if isinstance(failure, StrongroomError):
+            return item._replace(error=failure)
+        raise failure
 
 
 Source: TypeAlias = StoreSource | ImporterSource
@@ -396,14 +419,6 @@ def check_item(item: object) -> Secret | Failure:
         if not isinstance(part, kind):
             raise answers.unexpected("items", part, kind.__name__, f"a Failure with {name}")
     return item
-
-
-def _item_of(source: str, answer: object) -> Secret | Failure:
-    """Return an item of an importer; a failure if it is a secret that no store could hold."""
-    try:
-        return check_item(answer)
-    except StoreError as error:
-        return Failure(error.path or "", error.copy(store=error.store or source))
 
 
 def known_labels(source: Source, secret: Secret) -> dict[str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 
 from strongroom._boundary import answers
 from strongroom._boundary.watchdog import Boundary
@@ -101,7 +102,9 @@ class GuardedRotator(TransactionRotator):
     def create(self, current: SensitiveDict) -> Mapping[str, Value]:
         """Return the keys that change."""
         with time_limit(STEP_LIMIT):
-            return self._boundary.call(self._path, lambda: answers.as_data(self._rotator.create(current), "create"))
+            return self._boundary.call(
+                self._path, lambda: answers.as_data(self._rotator.create(current), "create"), known=(current,)
+            )
 
     def apply(self, credentials: CredentialPair) -> None:
         """Make the service accept the new credential."""
@@ -115,11 +118,29 @@ class GuardedRotator(TransactionRotator):
     def revoke(self, credentials: CredentialPair) -> tuple[str, ...]:
         """End the old credential, and return the keys that the secret no longer needs."""
         with time_limit(STEP_LIMIT):
+            credentials, known = _recorded(credentials)
             return self._boundary.call(
-                self._path, lambda: answers.as_names(self._rotator.revoke(credentials), "revoke"), changes=True
+                self._path,
+                lambda: answers.as_names(self._rotator.revoke(credentials), "revoke"),
+                changes=True,
+                known=known,
             )
 
     def _perform(self, method: str, credentials: CredentialPair, *, changes: bool = False) -> None:
         call = getattr(self._rotator, method)
         with time_limit(STEP_LIMIT):
-            self._boundary.call(self._path, lambda: answers.as_nothing(call(credentials), method), changes=changes)
+            credentials, known = _recorded(credentials)
+            self._boundary.call(
+                self._path, lambda: answers.as_nothing(call(credentials), method), changes=changes, known=known
+            )
+
+
+def _recorded(credentials: CredentialPair) -> tuple[CredentialPair, list[SensitiveDict]]:
+    """Return the credentials, and a list of the secrets that a rotator knows, which grows as it reads others."""
+    known = [credentials.old, credentials.new]
+
+    def read(path: str) -> SensitiveDict:
+        known.append(secret := credentials.read(path))
+        return secret
+
+    return replace(credentials, read=read), known

@@ -481,3 +481,56 @@ def test_entry_named_slash_is_an_entry_and_no_folder(odd, command):
     assert command("list", "--recursive").out.splitlines() == [b"a"]
     command("migrate", "--from", "odd", "--to", "json:new.json", "--yes")
     assert json.loads(Path("new.json").read_text()) == {"a": {"key": CANARY}}
+
+
+QUOTING = """
+    from strongroom.errors import ConfigurationError, InvalidDataError, StoreUnavailableError
+    from strongroom.store.memory import MemoryStore
+
+    class QuotingError(StoreUnavailableError):
+        def __init__(self, path, value):
+            super().__init__(path, "as it is")
+            self.value = value
+
+        def __str__(self):
+            return f"no {self.value}"
+
+    class Quoting(MemoryStore):
+        how = "reason"
+
+        def write(self, path, data):
+            value = str(data["key"])
+            error = {
+                "reason": InvalidDataError(path, f"cannot store {value!r}"),
+                "hint": InvalidDataError(path, hint=f"Do not write {value}"),
+                "note": StoreUnavailableError(path),
+                "class": QuotingError(path, value),
+                "other": ConfigurationError(f"cannot store {value}"),
+            }[self.how]
+            error.add_note(value)
+            raise error from ValueError(value)
+
+        def write_if(self, path, data, expected):
+            self.write(path, data)
+
+    def open_quoting() -> Quoting:
+        store = Quoting()
+        MemoryStore.write(store, "app/old", {"key": "CANARY", "other": "kept"})
+        return store
+"""
+
+
+@pytest.mark.parametrize("how", ["reason", "hint", "note", "class", "other"])
+@pytest.mark.parametrize(
+    "arguments", [("set", "app/db", "key"), ("set", "app/old", "other"), ("set", "app/db", "key", "--replace", "--yes")]
+)
+def test_error_that_quotes_a_value_shows_none(search_path, command, monkeypatch, how, arguments):
+    """Neither one that is written, nor one that was read before to be kept."""
+    monkeypatch.delitem(sys.modules, "quoting", raising=False)
+    source = QUOTING.replace('how = "reason"', f'how = "{how}"').replace("CANARY", CANARY)
+    search_path.install("quoting-secrets", {"quoting": "quoting:open_quoting"}, modules={"quoting": source})
+    Path("strongroom.toml").write_text('chain = ["quoting"]')
+    done = command("--verbose", *arguments, piped=CANARY.encode())
+    assert done.code not in {0, 2}, done.err
+    assert CANARY not in f"{done.out} {done.err}"
+    assert how not in {"reason", "hint", "other"} or "**********" in done.err

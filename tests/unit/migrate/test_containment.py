@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from strongroom._boundary import watchdog
+from strongroom._boundary import answers, watchdog
 from strongroom._config import discovery
 from strongroom.errors import (
     InvalidDataError,
@@ -106,6 +106,40 @@ def test_an_importer_that_hangs_is_given_up(plugin, items):
     found = source(plugin(Importer, items=items)).items(Selection())
     with time_limit(0.05), pytest.raises(StoreUnavailableError, match=r"store safe.*did not answer in time"):
         list(found)
+
+
+def test_an_error_of_an_importer_quotes_no_value(plugin):
+    """Neither one that it raises, nor one that it yields for a secret."""
+
+    class OwnError(InvalidDataError):
+        def __str__(self):
+            return "canary-6f1d"
+
+    def items(_):
+        yield FIRST
+        yield Failure("a/2", OwnError("a/2", "unlike canary-6f1d"))
+        raise StoreError("a/3", "after canary-6f1d")
+
+    found = source(plugin(Importer, items=items)).items(Selection())
+    assert next(found) == FIRST
+    assert str(next(found).error) == "Invalid data: a/2 (store safe: unlike **********)"
+    with pytest.raises(StoreError, match=r"after \*+\)$"):
+        next(found)
+
+
+@pytest.mark.parametrize("raises", [True, False])
+def test_an_error_of_an_exporter_quotes_no_value(plugin, raises):
+    """Neither one that it raises, nor one that it yields for a secret."""
+
+    def write(_, secrets):
+        for secret in secrets:
+            error = InvalidDataError(secret.path, f"not {secret.data['key']!s}")
+            if raises:
+                raise error
+            yield MigrationOutcome(secret.path, error=error)
+
+    outcome = answers.outcome(target(plugin(Exporter, write=write)).write, "a", FIRST.data)
+    assert str(outcome) == "Invalid data: a (store safe: not **********)"
 
 
 def test_all_steps_of_an_importer_have_one_thread(plugin):

@@ -11,7 +11,7 @@ from stevedore import ExtensionManager
 
 from strongroom import _plugins as plugins
 from strongroom._config import discovery
-from strongroom.errors import ConfigurationError, PluginError, StoreError
+from strongroom.errors import ConfigurationError, PluginError, StoreError, StrongroomError
 from strongroom.store.memory import MemoryStore
 
 CANARY = "canary-9d2e"
@@ -463,3 +463,37 @@ class TestCommands:
             search_path.install(f"corp-{name}", {"corp": "x:y"}, group="strongroom.commands")
         with pytest.raises(PluginError, match="registered by corp-"):
             plugins.commands()["corp"]()
+
+
+QUOTING = """
+    from typing import Annotated
+    from strongroom.errors import AuthenticationError, ConfigurationError
+    from strongroom.store import Option
+    from strongroom.store.memory import MemoryStore
+
+    class ShortError(ConfigurationError):
+        def __str__(self):
+            return f"token: {self.args[0]} is short"
+
+    def open_corp(*, token: Annotated[str, Option(secret=True)], fails: str) -> MemoryStore:
+        raise {
+            "class": ShortError(token),
+            "configuration": ConfigurationError(f"token: {token} is short"),
+            "login": AuthenticationError(reason=f"{token} is wrong"),
+        }[fails]
+"""
+
+
+@pytest.mark.parametrize(
+    ("fails", "said"),
+    [("class", "**********"), ("configuration", "token: ********** is short"), ("login", "********** is wrong")],
+)
+def test_error_of_an_opener_quotes_no_secret_option(search_path, fails, said):
+    """Whatever its class is. A fault in an option names the origin."""
+    search_path.install("corp-secrets", {"corp": "corp_store:open_corp"}, modules={"corp_store": QUOTING})
+    opener = prepare("corp", token=CANARY, fails=fails)
+    with pytest.raises(StrongroomError) as caught:
+        opener()
+    assert said in str(caught.value)
+    assert CANARY not in f"{caught.value} {caught.value!r} {caught.value.args}"
+    assert fails != "configuration" or "variable STRONGROOM_STORES_CORP_TOKEN: token" in str(caught.value)

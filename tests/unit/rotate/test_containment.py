@@ -9,7 +9,9 @@ import pytest
 from strongroom._boundary import watchdog
 from strongroom._config import RotationConfig
 from strongroom.errors import (
+    AuthenticationError,
     ConflictError,
+    InvalidDataError,
     PluginError,
     RotationError,
     StoreError,
@@ -88,6 +90,34 @@ def test_a_rotator_cannot_break_a_rotation(method, does, says):
     assert says in str(caught.value)
     assert f"This is a bug in the rotator's plugin, {__name__}.Rotator" in str(caught.value)
     assert "canary" not in repr(caught.value)
+
+
+@pytest.mark.parametrize("method", ["apply", "prove", "revoke"])
+def test_an_error_of_a_rotator_quotes_no_credential(method):
+    """Neither the old and the new one, nor that of another secret that the rotator has read."""
+    others = {"admin": SensitiveDict(password="canary-admin")}
+    pair = CredentialPair(
+        PATH, SensitiveDict(password="canary-old"), SensitiveDict(password="canary-new"), others.__getitem__
+    )
+
+    def fail(credentials):
+        quoted = [str(secret["password"]) for secret in (credentials.old, credentials.new, credentials.read("admin"))]
+        raise AuthenticationError(None, f"refused: {' '.join(quoted)}")
+
+    with pytest.raises(AuthenticationError) as caught:
+        getattr(GuardedRotator(Rotator(**{method: fail}), "corp", PATH), method)(pair)
+    assert caught.value.reason == "refused: ********** ********** **********"
+
+
+def test_a_refusal_to_create_a_credential_quotes_no_value():
+    """The secret that `create` gets is known."""
+
+    def fail(current):
+        raise InvalidDataError(None, f"not {str(current['password'])!r}")
+
+    with pytest.raises(InvalidDataError) as caught:
+        GuardedRotator(Rotator(create=fail), "corp", PATH).create(SensitiveDict(password="canary-old"))
+    assert "canary" not in str(caught.value)
 
 
 def test_an_asynchronous_method_is_refused_before_it_proves_nothing():

@@ -1,6 +1,7 @@
 """The guard validates what a store receives and redacts what it returns and raises."""
 
 import asyncio
+import base64
 import contextlib
 import functools
 import json
@@ -24,6 +25,7 @@ from strongroom.errors import (
     ConflictError,
     InvalidDataError,
     InvalidPathError,
+    MigrationError,
     PermissionDeniedError,
     SecretNotFoundError,
     StoreError,
@@ -34,6 +36,7 @@ from strongroom.errors import (
 from strongroom.secret import Secret, SensitiveDict, SensitiveStr
 from strongroom.store import Health, Traits, VersionInfo
 from strongroom.store.memory import MemoryStore, open_memory
+from strongroom_vault.errors import VaultConnectionError
 
 CANARY = "canary-value-81c3"
 DATA = {"user": "u", "password": CANARY}
@@ -262,10 +265,6 @@ def test_store_that_cannot_say_how_it_is_is_well_while_open():
 # --- failures ---------------------------------------------------------------------------------------------------------
 
 
-class OwnError(StoreUnavailableError):
-    """A subclass of a backend."""
-
-
 STRAYS = {
     ConnectionRefusedError(111, CANARY): StoreUnavailableError,
     ConnectionResetError(CANARY): StoreUnavailableError,
@@ -325,7 +324,15 @@ def test_write_that_loses_its_connection_may_have_been_made(stray, kind):
 
 
 @pytest.mark.parametrize(
-    "kind", [SecretNotFoundError, PermissionDeniedError, ConflictError, StoreUnavailableError, StoreError, OwnError]
+    "kind",
+    [
+        SecretNotFoundError,
+        PermissionDeniedError,
+        ConflictError,
+        StoreUnavailableError,
+        StoreError,
+        VaultConnectionError,
+    ],
 )
 def test_error_of_the_tree_keeps_its_class_and_loses_its_frames(kind):
     """A store's error keeps its class and gets the store's name, without its frames, cause and context."""
@@ -809,31 +816,150 @@ def test_error_of_many_has_the_store_s_name_and_no_frames():
     assert (type(error), error.store, error.__traceback__) == (PermissionDeniedError, "s", None)
 
 
-class MalformedError(StoreError):
-    def __str__(self):
-        return self.path + CANARY
-
-
-class UncopiedError(StoreError):
-    def copy(self, **fields):
-        return self.path
-
-
 class ExitingError(ConfigurationError):
-    def copy(self, **fields):
+    @property
+    def args(self):
         raise SystemExit(0)
 
 
 @pytest.mark.parametrize(
     "error",
-    [MalformedError(7), StoreError(7), StoreError("a", 7, store=[]), UncopiedError(CANARY), ExitingError(CANARY)],
+    [StoreError(7), StoreError("a", 7, store=[]), StoreError("a", hint=7), ConfigurationError(7), ExitingError(CANARY)],
     ids=lambda error: type(error).__name__,
 )
 def test_malformed_error_is_a_bug_of_the_plugin(error):
-    """An error that cannot be copied or printed is replaced, so that it does not fail where it is shown."""
+    """An error whose fields cannot be used is replaced, so that it does not fail where it is shown."""
     with pytest.raises(StoreError, match=r"store s: it raised a malformed \w+\)") as caught:
         GuardedStore(ReadOnly(error), "s").read("a")
     assert CANARY not in str(caught.value)
+
+
+# --- errors that quote a value ----------------------------------------------------------------------------------------
+
+
+class QuotingError(StoreUnavailableError):
+    """A plugin's own class, with the value in everything that can be printed."""
+
+    summary = "Corp is unavailable"
+
+    def __init__(self, path, value):
+        super().__init__(path, f"it refuses {value!r}", hint=f"Do not write {value}", store="inner")
+        self.value = value
+        self.args = (path, value)
+        self.checks = (Check("reachable", CheckState.FAILED, f"not with {value}", f"Drop {value}"),)
+        self.add_note(f"it was {value}")
+
+    def __str__(self):
+        return f"no {self.value}"
+
+    def copy(self, **fields):
+        return self
+
+    @classmethod
+    def of(cls, path, value):
+        """Return an error that was raised because of another one."""
+        error = cls(path, value)
+        error.__cause__ = ValueError(value)
+        return error
+
+
+def plain(data):
+    return str(data["password"])
+
+
+class Quoting(MemoryStore):
+    """A store of another distribution that quotes each value that it gets or has returned."""
+
+    traits = Traits(honors_deadline=True)
+
+    def write(self, path, data):
+        raise QuotingError.of(path, plain(data))
+
+    def write_if(self, path, data, expected):
+        raise QuotingError.of(path, base64.b64encode(plain(data).encode()).decode())
+
+    def write_many(self, items):
+        for path, data in items:
+            yield path, QuotingError.of(path, plain(data))
+
+    def write_many_if(self, items):
+        (path, data, _), *_ = items
+        raise QuotingError.of(path, plain(data))
+        yield
+
+    def read_many(self, paths):
+        for path in paths:
+            yield path, Secret(path, DATA)
+        raise QuotingError.of(path, CANARY)
+
+    def vet(self, path, data):
+        raise InvalidDataError(path, SensitiveStr(plain(data)), hint=json.dumps({"was": plain(data)}))
+
+
+QUOTED = {
+    "write": lambda guarded: guarded.write("a", DATA),
+    "write_if": lambda guarded: guarded.write_if("a", DATA, None),
+    "write_many": lambda guarded: raised(guarded.write_many([("a", DATA)])),
+    "write_many_if": lambda guarded: list(guarded.write_many_if([("a", DATA, None), ("b", DATA, None)])),
+    "read_many": lambda guarded: list(guarded.read_many(["a"])),
+    "vet": lambda guarded: guarded.vet("a", DATA),
+}
+
+
+def raised(outcomes):
+    """Raise the outcome of the one path of a bulk operation."""
+    ((_, error),) = outcomes
+    raise error
+
+
+@pytest.mark.parametrize("enforced", [False, True])
+@pytest.mark.parametrize("operation", QUOTED)
+def test_error_that_quotes_a_value_shows_none(operation, enforced):
+    """The error is of the nearest class of Strongroom, and keeps its words. The values of the call are replaced."""
+    store = Quoting()
+    store.traits = Traits(honors_deadline=not enforced)
+    with pytest.raises(StoreError) as caught:
+        QUOTED[operation](GuardedStore(store, "s"))
+    error = caught.value
+    shown = everywhere(error)
+    assert CANARY not in shown
+    assert base64.b64encode(CANARY.encode()).decode() not in shown
+    assert type(error) in {StoreUnavailableError, InvalidDataError}
+    assert error.path == "a"
+    assert "**********" in error.reason
+    assert "**********" in error.hint
+    if type(error) is StoreUnavailableError:
+        assert str(error).startswith("Store unavailable: a (store inner: it refuses ")
+        assert error.checks[0].hint.startswith("Drop **********")
+
+
+def test_error_of_the_tree_without_a_path_shows_no_value():
+    """Its message alone is kept."""
+
+    class Store(MemoryStore):
+        def write(self, path, data):
+            error = MigrationError(f"cannot write {plain(data)}", report=[plain(data)])
+            error.add_note(plain(data))
+            raise error
+
+    with pytest.raises(MigrationError) as caught:
+        GuardedStore(Store(), "s").write("a", DATA)
+    assert str(caught.value) == "cannot write **********"
+    assert CANARY not in everywhere(caught.value)
+
+
+def test_own_store_keeps_its_words():
+    """A backend of Strongroom shows no value, and may name a host that is one."""
+
+    class Store(MemoryStore):
+        def write(self, path, data):
+            raise VaultConnectionError(path, f"no answer from {plain(data)}", hint="as it is").copy(path_only=True)
+
+    Store.__module__ = "strongroom_vault.store"
+    with pytest.raises(VaultConnectionError) as caught:
+        GuardedStore(Store(), "s").write("a", DATA)
+    error = caught.value
+    assert (error.reason, error.hint, error.path_only) == (f"no answer from {CANARY}", "as it is", True)
 
 
 INVALID_NAMES = ["", "/", "..", ".", "a\nb", "\x1b[31m", "../", "a\\b", "\u2028", "\ud800", "x" * 1025]

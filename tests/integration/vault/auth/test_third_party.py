@@ -9,6 +9,7 @@ from strongroom import SecretsManager
 from strongroom._cli.operate.plugins.new_plugin import names_of, package
 from strongroom._config import discovery
 from strongroom.errors import (
+    AuthenticationError,
     ConfigurationError,
     PluginError,
     StoreError,
@@ -21,6 +22,7 @@ from strongroom_vault import options
 from strongroom_vault.auth import Grant
 from strongroom_vault.auth.methods import GROUP, read_auth
 from strongroom_vault.errors import VaultAuthenticationError
+from strongroom_vault.http.messages import Reply
 from strongroom_vault.testing import ScriptedSend
 from support.search_path import search_path
 
@@ -67,12 +69,16 @@ def test_refused_password_is_an_authentication_error(reads, userpass, tmp_path, 
 
 
 HOSTILE = """
+    from strongroom.errors import AuthenticationError, ConfigurationError
     from strongroom_vault.auth import Grant
+    from strongroom_vault.http.hvac_adapter import ApiRequest
 
     class Hostile:
         def __init__(self, *, way: str, password: str = "") -> None:
             if way == "constructor":
                 raise ValueError(password)
+            if way == "quoting constructor":
+                raise ConfigurationError(f"password: {password} is too short")
             if way == "import":
                 import no_such_sdk
             self.way, self.password = way, password
@@ -82,6 +88,12 @@ HOSTILE = """
                 print(self.password)
             if self.way == "key error":
                 raise KeyError(self.password)
+            if self.way == "quotes":
+                raise AuthenticationError(reason=f"{self.password} is wrong")
+            if self.way == "quotes what it sent":
+                password = str(self.password) + "-derived"
+                send(ApiRequest("POST", "/v1/auth/corp/login", {"password": password}))
+                raise AuthenticationError(reason=f"{password} is wrong")
             if self.way == "exit":
                 raise SystemExit(self.password)
             if self.way == "text":
@@ -125,6 +137,22 @@ def test_fault_of_a_method_names_its_plugin(hostile, exposed, way, kind, said):
     assert said in str(caught.value)
     assert "hostile" in str(caught.value)
     assert "corp-auth 1.2" in str(caught.value)
+    assert not exposed(caught.value, CANARY)
+
+
+@pytest.mark.parametrize(
+    ("way", "kind", "said"),
+    [
+        ("quoting constructor", ConfigurationError, "password: ********** is too short"),
+        ("quotes", AuthenticationError, "********** is wrong"),
+        ("quotes what it sent", AuthenticationError, "********** is wrong"),
+    ],
+)
+def test_error_of_a_method_quotes_no_credential(hostile, exposed, way, kind, said):
+    """Neither an option, nor what it sent to the server."""
+    with pytest.raises(kind) as caught:
+        hostile(way).login(ScriptedSend(Reply(400, {}, b"{}")))
+    assert said in str(caught.value)
     assert not exposed(caught.value, CANARY)
 
 

@@ -1,0 +1,133 @@
+"""Errors of the tree that a plugin raised, built anew: no text of the plugin shows a value that the call knows.
+
+Separate from the translation, which is for exceptions of all kinds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+from strongroom.errors import Attempt, Check, CheckState, MigrationError, RotationError, StoreError, StrongroomError
+from strongroom.secret import REDACTED, SensitiveStr
+
+Known: TypeAlias = Sequence[Any]
+"""Values that a call was given or has returned, in mappings and sequences. It is looked at when the call fails."""
+
+_Mask: TypeAlias = Callable[[str], str]
+_OWN = "strongroom"
+
+
+class MalformedError(Exception):
+    """An error's field is missing or of a wrong type."""
+
+
+def is_own(kind: object) -> bool:
+    """Return True for a class or function of the distribution `strongroom`.
+
+    The packages of others may be named alike, such as `strongroom_corp`.
+    """
+    return str(getattr(kind, "__module__", "")).partition(".")[0] in _own_packages()
+
+
+@lru_cache(maxsize=1)
+def _own_packages() -> frozenset[str]:
+    """Return the packages that the entry points of the distribution name."""
+    from importlib import metadata
+
+    try:
+        points = metadata.distribution(_OWN).entry_points
+    except metadata.PackageNotFoundError:
+        return frozenset({_OWN})
+    return frozenset({_OWN, *(point.module.partition(".")[0] for point in points)})
+
+
+def rebuilt(error: StrongroomError, path: str | None, store: str, known: Known = ()) -> StrongroomError:
+    """Return an error with the fields of a plugin's error, and nothing else of it.
+
+    It is of the nearest class of Strongroom: a subclass may have a `__str__`. Notes, other attributes, causes and
+    frames are left out. Text that is a secret, and each value that is known, are replaced.
+
+    Args:
+        error: the plugin's error.
+        path: the secret's path for an error that has none.
+        store: the store's name for an error that has none.
+        known: values that the text must not show.
+
+    Raises:
+        MalformedError: a field is of a wrong type.
+        BaseException: what code of the error's class raised.
+    """
+    kind = _own_class(type(error))
+    fields, mask = dict(vars(error)), _mask(known)
+    checks = tuple(_check(check, mask) for check in _several(fields.get("checks", ()), Check))
+    if not issubclass(kind, StoreError):
+        anew: StrongroomError = kind.__new__(kind, *_message(error, mask))
+        if issubclass(kind, RotationError):
+            anew.__dict__.update({name: _text(fields.get(name, ""), mask) for name in ("path", "step")})
+        elif issubclass(kind, MigrationError):
+            anew.__dict__["report"] = None
+        return _with_checks(anew, checks)
+    named, inner = fields.get("path"), fields.get("store")
+    made = kind.__new__(kind, path)
+    StoreError.__init__(  # the class may take other arguments
+        made,
+        path if named is None or named == path else _text(named, mask),
+        _text(fields.get("reason", ""), mask),
+        store=_text(inner, mask) if inner else store,
+        hint=_text(fields.get("hint", made.default_hint), mask),
+        attempts=tuple(_attempt(attempt, mask) for attempt in _several(fields.get("attempts", ()), Attempt)),
+    )
+    if "summary" in fields:
+        made.__dict__["summary"] = _text(fields["summary"], mask)
+    if "path_only" in fields:
+        made.__dict__["path_only"] = fields["path_only"] is True
+    return _with_checks(made, checks)
+
+
+def _own_class(kind: type[StrongroomError]) -> type[StrongroomError]:
+    return next(base for base in kind.__mro__ if issubclass(base, StrongroomError) and is_own(base))
+
+
+def _mask(known: Known) -> _Mask:
+    if not any(known):
+        return lambda text: text
+    from strongroom._fingerprints import Fingerprints, leaves  # a call that does not fail does not need them
+
+    fingerprints = Fingerprints()
+    for leaf in leaves(known):
+        fingerprints.add(leaf)
+    return lambda text: fingerprints.mask(text, REDACTED)
+
+
+def _text(given: object, mask: _Mask) -> str:
+    if not isinstance(given, str):
+        raise MalformedError
+    return REDACTED if isinstance(given, SensitiveStr) else mask(str.__str__(given))
+
+
+def _message(error: StrongroomError, mask: _Mask) -> tuple[str, ...]:
+    given: tuple[object, ...] = error.args
+    return tuple(_text(text, mask) for text in given[:1])
+
+
+def _several(given: object, kind: type) -> tuple[Any, ...]:
+    if not isinstance(given, tuple) or not all(isinstance(each, kind) for each in given):
+        raise MalformedError
+    return given
+
+
+def _check(check: Check, mask: _Mask) -> Check:
+    name, detail, hint = (_text(text, mask) for text in (check.name, check.detail, check.hint))
+    return Check(name, CheckState(check.state), detail, hint)
+
+
+def _with_checks(error: StrongroomError, checks: tuple[Check, ...]) -> StrongroomError:
+    if checks:
+        error.checks = checks
+    return error
+
+
+def _attempt(attempt: Attempt, mask: _Mask) -> Attempt:
+    return attempt._replace(store=_text(attempt.store, mask), reason=_text(attempt.reason, mask))
