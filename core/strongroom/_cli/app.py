@@ -18,6 +18,7 @@ from strongroom._cli.exit_codes import ExitCode, code_of
 from strongroom._cli.options import Invocation, complete
 from strongroom._cli.terminal import output, streams, usage_errors
 from strongroom.errors import StrongroomError
+from strongroom.store._plugin_calls import limited_imports
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -79,6 +80,9 @@ def _closed_pipe_exit() -> Iterator[None]:
         raise click.exceptions.Exit(ExitCode.CLOSED_PIPE) from None
 
 
+_LONGEST_IMPORT = 9.0
+"""Seconds that the import of a plugin may take which a command needs."""
+
 _COMMAND = "COMMAND [ARGS]..."
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 _FILE = click.Path(path_type=Path)
@@ -132,7 +136,7 @@ def _give_reason(ctx: click.Context, text: str) -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code. A failure prints one line on stderr."""
     try:
-        with streams.results_only():
+        with streams.results_only(), limited_imports(_LONGEST_IMPORT):
             result = strongroom.main(list(arguments), prog_name="strongroom", standalone_mode=False)
     except click.UsageError as error:
         if usage_errors.is_help(error):

@@ -11,7 +11,8 @@ Entry points are checked before any code of a plugin runs: a name that two distr
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast, overload
@@ -25,8 +26,8 @@ from strongroom._plugins.option_values import check_written, resolve
 from strongroom.bounded_file import read_text
 from strongroom.errors import Check, ConfigurationError, PluginError, StrongroomError
 from strongroom.secret import conceal
-from strongroom.store import SecretStore
-from strongroom.store._plugin_calls import plugin_code
+from strongroom.store import SecretStore, in_daemon
+from strongroom.store._plugin_calls import import_limit, plugin_code
 from strongroom.store.protocols import class_title
 
 if TYPE_CHECKING:
@@ -47,7 +48,17 @@ _CONFIGURED = (STORES, IMPORTERS, EXPORTERS, ROTATORS)
 MAX_REFERENCE_SIZE = 1 << 16
 """The largest file that `{ file = … }` reads, in bytes."""
 
+_LONGEST_EXAMINATION = 5.0
+"""Seconds that the import of a plugin may take that is only listed, or asked for its options."""
+
 Opener: TypeAlias = Callable[..., object]
+
+_slow: dict[str, Future[object]] = {}
+"""Distribution -> the import of a module of it that was given up."""
+
+
+class SlowImportError(PluginError):
+    """The import of a plugin takes too long."""
 
 
 class Plugin(NamedTuple):
@@ -251,40 +262,71 @@ def schemas(name: str) -> list[Schema]:
     """Return the options of the installed plugins of that name that can be used.
 
     A store, an importer, an exporter and a rotator may share a name.
+
+    Raises:
+        SlowImportError: the import of one takes too long.
     """
-    named = ((group, by_name(group).get(name)) for group in _CONFIGURED)
-    found = [_examined(group, name, points) for group, points in named if points]
-    return [plugin.schema for plugin in found if not plugin.fault]
+    found: list[Schema] = []
+    for group in _CONFIGURED:
+        if offers(group, name):
+            try:
+                found.append(_loaded(group, name)[1])
+            except SlowImportError:
+                raise
+            except PluginError:
+                continue
+    return found
 
 
-def credential_variables() -> set[str]:
+def credential_variables(configured: Collection[str]) -> set[str]:
     """Return the environment variables that set a secret option of an installed plugin.
 
     A distribution lists those of its plugins as entry points `VARIABLE = "MODULE"` of the group
-    `strongroom.credential_variables`, and is not imported. The plugins of a distribution that lists none are.
+    `strongroom.credential_variables`, and is not imported. Of a distribution that lists none, the plugins with a
+    configured name are imported: no other one decides whether a command starts.
+
+    Args:
+        configured: the names of the plugins that the configuration uses.
+
+    Raises:
+        SlowImportError: the import of one takes too long.
     """
     listed = entry_points(CREDENTIAL_VARIABLES)
     known = {id(point.dist) for point in listed if point.dist is not None}
     found = {point.name for point in listed}
-    for group in _CONFIGURED:
-        for name, points in by_name(group).items():
-            if not all(id(point.dist) in known for point in points):
-                found |= ambient_credentials(_examined(group, name, points).schema)
+    for name in configured:
+        points = [point for group in _CONFIGURED for point in by_name(group).get(name, ())]
+        if not all(id(point.dist) in known for point in points):
+            found.update(*map(ambient_credentials, schemas(name)))
     return found
 
 
-def installed(group: str = STORES) -> list[Plugin]:
-    """Return the installed plugins of a group by name, including those that cannot be used. No SDK is imported."""
-    return [_examined(group, name, points) for name, points in sorted(by_name(group).items())]
+def installed(group: str = STORES, name: str | None = None) -> list[Plugin]:
+    """Return the installed plugins of a group by name, or those of one name, also those that cannot be used.
+
+    No SDK is imported. A plugin whose import takes too long cannot be used.
+    """
+    found = sorted(by_name(group).items())
+    return [_examined(group, each, points) for each, points in found if name in {None, each}]
+
+
+def names(group: str = STORES) -> list[str]:
+    """Return the names of the installed plugins of a group. None of them is imported."""
+    return sorted(by_name(group))
 
 
 def _examined(group: str, name: str, points: Sequence[EntryPoint]) -> Plugin:
     try:
-        target = load(group, name)
-        known = read_schema(target, name) if group in _CONFIGURED else Schema({})
+        target, known = _loaded(group, name)
     except PluginError as error:
         return Plugin(name, points, fault=str(error))
     return Plugin(name, points, target, known)
+
+
+def _loaded(group: str, name: str) -> tuple[Opener, Schema]:
+    """Return the object of a plugin that is examined, with its options: see `load`."""
+    target = load(group, name, limit=_LONGEST_EXAMINATION)
+    return target, read_schema(target, name) if group in _CONFIGURED else Schema({})
 
 
 def commands() -> Mapping[str, Callable[[], object]]:
@@ -295,22 +337,25 @@ def commands() -> Mapping[str, Callable[[], object]]:
     return {name: partial(load, COMMANDS, name) for name in sorted(by_name(COMMANDS))}
 
 
-def load(group: str, name: str, origin: str = "The configuration") -> Opener:
+def load(group: str, name: str, origin: str = "The configuration", limit: float | None = None) -> Opener:
     """Return the object that the entry point of a plugin names.
 
     Args:
         group: the group of the entry point.
         name: the name of the plugin.
         origin: what asks for the plugin, for the message.
+        limit: seconds after which the import is given up; None for `import_limit`.
 
     Raises:
         PluginError: the plugin is not installed, is claimed by two distributions, or cannot be loaded.
+        SlowImportError: its import was given up.
     """
     point = entry_point(group, name, origin)  # before any code of a plugin runs
     message = fault = ""
     try:
-        with plugin_code():
-            target = _driver(point)
+        target = _imported(point, import_limit.get() if limit is None else limit)
+    except SlowImportError:
+        raise
     except ImportError as error:
         message = missing(point, error)
     except BaseException as error:
@@ -326,6 +371,30 @@ def load(group: str, name: str, origin: str = "The configuration") -> Opener:
     raise PluginError(message or f"The plugin {name} of {described(point)} is broken: {fault}")
 
 
+def _imported(point: EntryPoint, limit: float | None) -> object:
+    """Return the object that an entry point names. Errors of its module pass through.
+
+    With a limit it is imported in a daemon thread. While this thread hangs, nothing else of its distribution is tried:
+    it could wait for the lock of the same module.
+
+    Raises:
+        SlowImportError: the import takes longer.
+    """
+    if limit is None:
+        return _driver(point)
+    distribution = described(point)
+    future = _slow.get(distribution)
+    if future is None or future.done():
+        future = in_daemon(partial(_driver, point), f"import of {point.module}")
+        try:
+            return future.result(limit)
+        except TimeoutError:
+            if future.done():  # it ended at the last moment, or raised a TimeoutError itself
+                return future.result()
+            _slow[distribution] = future
+    raise SlowImportError(f"The plugin {point.name} of {distribution} is broken: its import takes too long")
+
+
 def _driver(point: EntryPoint) -> object:
     """Return the object that an entry point names. Errors of its module pass through."""
     from stevedore import DriverManager, ExtensionManager
@@ -333,7 +402,8 @@ def _driver(point: EntryPoint) -> object:
     # stevedore's own list is a file in the user's cache folder, which counts as current for two minutes after a change.
     # It can miss a new plugin, or have an old target, so stevedore loads from the list that was examined.
     ExtensionManager.ENTRY_POINT_CACHE[point.group] = list(entry_points(point.group))
-    return DriverManager[object](point.group, point.name).driver
+    with plugin_code():
+        return DriverManager[object](point.group, point.name).driver
 
 
 def _is_working_directory_gone() -> bool:

@@ -1,6 +1,7 @@
 """Whether plugin code runs on the calling thread, so that the command line can keep its output off stdout.
 
-Below the guard, since the adapter of asynchronous stores marks its calls too.
+It also has the time that the command line gives to the import of a plugin. Below the guard, since the adapter of
+asynchronous stores marks its calls too.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 
 class _Depth(threading.local):
@@ -20,6 +22,24 @@ depth = _Depth()
 
 watched = False
 """True while somebody looks at `depth`, which makes a read a little slower."""
+
+
+import_limit: ContextVar[float | None] = ContextVar("strongroom_import_limit", default=None)
+"""Seconds after which the import of a plugin is given up. None imports in the calling thread.
+
+An application may read its secrets while one of its own modules is imported. Its plugin may need this module, for which
+another thread would wait.
+"""
+
+
+@contextmanager
+def limited_imports(seconds: float) -> Iterator[None]:
+    """Give up the import of a plugin after some seconds within the block: see `import_limit`."""
+    token = import_limit.set(seconds)
+    try:
+        yield
+    finally:
+        import_limit.reset(token)
 
 
 @contextmanager

@@ -12,7 +12,8 @@ from pathlib import Path
 import click
 import pytest
 
-from strongroom._cli import registry
+from strongroom import _plugins as plugins
+from strongroom._cli import app, registry
 from strongroom._cli.app import strongroom
 from strongroom._cli.exit_codes import ExitCode
 from strongroom.migrate._execution import parallel
@@ -384,9 +385,104 @@ def test_stores_lists_the_others(search_path, command, kind):
     """A plugin that exits when it is imported does not end `strongroom stores`."""
     search_path.install("hostile-secrets", {"hostile": "bad_store:nothing"}, modules={"bad_store": f"raise {kind}"})
     done = command("stores")
-    assert done.code == 0
+    assert done.code == ExitCode.CONFIGURATION
     assert b"loading it raised" in done.out
     assert b"memory" in done.out
+
+
+GROUPS = ("stores", "importers", "exporters", "rotators", "commands")
+
+
+@pytest.fixture
+def held(search_path, monkeypatch):
+    """Install a plugin of each kind whose import hangs until the end of the test; return the distribution."""
+    module = types.ModuleType("held")
+    module.end = threading.Event()
+    monkeypatch.setitem(sys.modules, "held", module)
+    monkeypatch.setattr(plugins, "_LONGEST_EXAMINATION", 0.1)
+    monkeypatch.setattr(app, "_LONGEST_IMPORT", 0.1)
+    source = "import held\nheld.imports = True\nheld.end.wait()"
+    for group in GROUPS:
+        search_path.install(
+            f"held-{group}",
+            {"hostile": f"held_{group}:nothing"},
+            group=f"strongroom.{group}",
+            modules={f"held_{group}": source},
+        )
+    yield module
+    module.end.set()
+
+
+@pytest.mark.parametrize("arguments", [("stores",), ("stores", "hostile"), ("plugins",), ("plugins", "--json")])
+def test_list_names_a_plugin_whose_import_hangs(held, command, arguments):
+    """With its distribution, and the exit code of a plugin that cannot be used. The others are listed."""
+    done = command(*arguments)
+    assert done.code == ExitCode.CONFIGURATION
+    for group in GROUPS if arguments[0] == "plugins" else GROUPS[:1]:
+        assert f"hostile of held-{group} 1.2 is broken: its import takes too long".encode() in done.out
+    assert b"memory" in done.out or arguments[-1] == "hostile"
+    assert held.imports
+
+
+@pytest.mark.parametrize("source", ["", "[stores.hostile]", "[rotation.'app/db']\nrotator = 'hostile'"])
+def test_run_imports_no_plugin_that_the_configuration_does_not_use(held, command, monkeypatch, source):
+    """It starts its command. One that the configuration uses, and whose import hangs, is named."""
+    started = []
+
+    def start():
+        raise click.exceptions.Exit(0)
+
+    monkeypatch.setattr(os, "execvpe", lambda *given: started.append(given) or start())
+    Path("strongroom.toml").write_text(f"""
+        chain = ["memory"]
+        [stores.memory.secrets."app/db"]
+        password = "x"
+        [secrets]
+        PASSWORD = "app/db#password"
+        {source}
+    """)
+    done = command("run", "--", "program")
+    assert bool(started) is (not source), done.err
+    assert hasattr(held, "imports") is bool(source)
+    if source:
+        assert done.code == ExitCode.CONFIGURATION
+        assert re.search("hostile of held-(stores|rotators) 1.2 is broken: its import takes too long", done.err)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("get", "app/db", "password"),
+        ("config", "check"),
+        ("migrate", "--from", "hostile", "--to", "json:new.json", "--yes"),
+        ("migrate", "--from", "json:b.json", "--to", "hostile", "--yes"),
+        ("hostile",),
+    ],
+)
+def test_plugin_that_a_command_needs_is_named_if_its_import_hangs(held, command, arguments):
+    """The command fails, and does not wait for ever."""
+    Path("strongroom.toml").write_text(CONFIGURATION)
+    Path("b.json").write_text('{"app/other": {"password": "x"}}')
+    Path("b.json").chmod(0o600)
+    done = command(*arguments)
+    assert done.code == ExitCode.CONFIGURATION
+    assert re.search(r"hostile of held-\w+ 1.2 is broken: its import takes too long", done.err)
+
+
+def test_import_that_hangs_delays_one_plugin_of_its_distribution(search_path, command, monkeypatch):
+    """A second one of the distribution is refused at once: it might wait for the lock of the same module."""
+    module = types.ModuleType("held")
+    module.end = threading.Event()
+    module.times = []
+    monkeypatch.setitem(sys.modules, "held", module)
+    monkeypatch.setattr(plugins, "_LONGEST_EXAMINATION", 0.1)
+    source = "import held\nheld.times.append(1)\nheld.end.wait()"
+    points = {"one": "held_one:nothing", "two": "held_two:nothing"}
+    search_path.install("held-both", points, modules={"held_one": source, "held_two": source})
+    done = command("stores")
+    module.end.set()
+    assert done.out.count(b"of held-both 1.2 is broken: its import takes too long") == 2
+    assert module.times == [1]
 
 
 ODD = f"""

@@ -138,7 +138,7 @@ def plugins(_: click.Context, incomplete: str) -> list[str]:
     """Complete the installed store plugins."""
     from strongroom import _plugins as plugins
 
-    return _words(incomplete, (plugin.name for plugin in plugins.installed()))
+    return _words(incomplete, plugins.names())
 
 
 def ends(ctx: click.Context, incomplete: str) -> list[str]:

@@ -25,20 +25,30 @@ def without_credentials(variables: Mapping[str, str], config: Config) -> dict[st
     """Return the variables without the credentials of stores.
 
     Removed are tokens, secret ids and passwords of Vault and OpenBao (`VAULT_TOKEN`, `BAO_SECRET_ID`); variables that
-    set a secret option of any plugin (`VAULT_HEADERS`); `STRONGROOM_STORES_…`, except for options that are known not to
+    set a secret option of a plugin (`VAULT_HEADERS`); `STRONGROOM_STORES_…`, except for options that are known not to
     be secret; variables that a secret option of a store or a rotator refers to with `{ env = … }` or an entry such as
     `jwt_env`; and those from which the library of a store in the chain reads credentials (`AWS_SECRET_ACCESS_KEY`).
 
-    A plugin is imported only if its options decide: this runs before each command.
+    A plugin is imported only if the configuration uses it and its options decide: this runs before each command.
+
+    Raises:
+        PluginError: the import of such a plugin takes too long.
     """
     settings = [name for name in variables if name.startswith(_STORES)]
     secret = {
         *_references(config),
-        *plugins.credential_variables(),
+        *plugins.credential_variables(_configured_plugins(config)),
         *_library_variables(config),
         *(set(settings) - _public_settings(config) if settings else ()),
     }
     return {name: value for name, value in variables.items() if not (_is_vault_credential(name) or name in secret)}
+
+
+def _configured_plugins(config: Config) -> set[str]:
+    """Return the names of the plugins of the chain, of the other stores, and of the rotations."""
+    chain = (config.store(link.store) for link in config.chain)
+    rotators = (row.rotator for row in config.rotations.values())
+    return {about.plugin for about in (*chain, *config.stores.values(), *rotators)}
 
 
 def _is_vault_credential(name: str) -> bool:

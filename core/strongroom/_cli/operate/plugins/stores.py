@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 def stores_command(invocation: Invocation, name: str | None, *, check: bool, as_json: bool) -> None:
     """List the installed store plugins, or the options of the plugin NAME.
 
-    Each plugin is listed with its capabilities beyond reading, or with the reason why it cannot be used.
+    Each plugin is listed with its capabilities beyond reading, or with the reason why it cannot be used: then the exit
+    code is 7.
 
     With --check, NAME is a store of the configuration, or PLUGIN:LOCATION. It is opened, and checked by the part of
     the contract strongroom.testing.StoreContract that writes nothing: absences, lists, reads, versions, health, logs.
@@ -38,11 +40,12 @@ def stores_command(invocation: Invocation, name: str | None, *, check: bool, as_
         if name is None:
             raise click.UsageError("--check needs the NAME of a store")
         _check(invocation, name, as_json=as_json)
-    found = [plugin for plugin in plugins.installed() if name is None or plugin.name == name]
+    found = plugins.installed(name=name)
     if name is not None and not found:
         raise click.UsageError(f"No store plugin {name} is installed: `strongroom stores` lists the installed plugins")
     if as_json:
         output.write_document({"plugins": [_described(plugin) for plugin in found]})
+        _exit_if_faulty(found)
         return
     columns: tuple[str, ...] = ("plugin", "distribution", "details")
     rows = [(plugin.name, plugin.distribution, plugin.fault or _capabilities(plugin)) for plugin in found]
@@ -53,6 +56,13 @@ def stores_command(invocation: Invocation, name: str | None, *, check: bool, as_
     output.write_listing(columns, rows)
     if name is None and output.is_terminal():
         output.say("`strongroom stores NAME` lists the options of a plugin")
+    _exit_if_faulty(found)
+
+
+def _exit_if_faulty(found: Sequence[Plugin]) -> None:
+    if faulty := sum(bool(plugin.fault) for plugin in found):
+        output.say(f"{faulty} of {len(found)} plugins cannot be used")
+        click.get_current_context().exit(ExitCode.CONFIGURATION)
 
 
 def _check(invocation: Invocation, name: str, *, as_json: bool) -> NoReturn:
