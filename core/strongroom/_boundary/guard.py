@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Self, cast, final
+from typing import Any, Self, TypeAlias, cast, final
 
 from strongroom._boundary import answers, translation
 from strongroom._boundary.translation import AnswerError
@@ -33,6 +33,8 @@ from strongroom.secret import (
 from strongroom.store import _plugin_calls as plugin_calls
 from strongroom.store.operations import CAPABILITIES, OPERATIONS, Operation, capabilities_of, operations_of
 from strongroom.store.protocols import CheckedItems, Health, Items, SecretStore, VersionInfo
+
+Cached: TypeAlias = Callable[[str], Sequence[object]]
 
 _ARGUMENTS: Mapping[str, Callable[[str, Any], object]] = {
     "key": lambda path, key: check_key(key, path),
@@ -65,6 +67,7 @@ class GuardedStore:
         store: any `SecretStore`.
         name: its name in the chain, for messages and provenance.
         boundary: of the plugin behind the store, if the store itself is not a plugin.
+        cached: returns the values that are cached for a path. An error of the store shows none of them.
 
     Attributes:
         traits: static facts about the store.
@@ -75,24 +78,27 @@ class GuardedStore:
         PluginError: the store needs a newer store protocol.
     """
 
-    def __init__(self, store: SecretStore, name: str, boundary: Boundary | None = None) -> None:
+    def __init__(
+        self, store: SecretStore, name: str, boundary: Boundary | None = None, cached: Cached = lambda _: ()
+    ) -> None:
         self.name = name
         self._store: Any = store
+        self._cached = cached
         self._boundary = boundary or Boundary(store, name)
         self.traits = self._boundary.traits
         self.capabilities = capabilities_of(store)
         self.operations = operations_of(store)
 
     @classmethod
-    def open(cls, opener: Callable[[], SecretStore], name: str) -> Self:
+    def open(cls, opener: Callable[[], SecretStore], name: str, cached: Cached = lambda _: ()) -> Self:
         """Open a store and wrap it. A failure to open is translated as the store's own failures are."""
-        return open_plugin(partial(cls._opened, opener, name), name)
+        return open_plugin(partial(cls._opened, opener, name, cached), name)
 
     @classmethod
-    def _opened(cls, opener: Callable[[], SecretStore], name: str) -> Self:
+    def _opened(cls, opener: Callable[[], SecretStore], name: str, cached: Cached) -> Self:
         store = opener()
         try:
-            return cls(store, name)
+            return cls(store, name, cached=cached)
         except PluginError:
             translation.close_quietly(store.close, name)
             raise
@@ -120,7 +126,7 @@ class GuardedStore:
             path,
             lambda: check(call(*arguments), method, *arguments),
             changes=operation.changes,
-            known=_data_of(operation, arguments),
+            known=lambda: (*_data_of(operation, arguments), *self._cached(path)),
         )
 
     def unwrapped(self, path: str) -> SecretStore:
@@ -135,11 +141,12 @@ class GuardedStore:
         check_path(path)
         boundary = self._boundary
         if plugin_calls.watched or not boundary.direct or boundary.closed:
-            return boundary.call(path, lambda: answers.as_secret(self._store.read(path), "read", path))
+            known = partial(self._cached, path)
+            return boundary.call(path, lambda: answers.as_secret(self._store.read(path), "read", path), known=known)
         try:  # `contained` in place: every read of an application goes through here
             return answers.as_secret(self._store.read(path), "read", path)
         except BaseException as error:  # noqa: BLE001  # as in `contained`
-            failure = boundary.translated(error, path)
+            failure = boundary.translated(error, path, self._cached(path))
         raise failure
 
     def makes(self, path: str) -> bool:
@@ -405,7 +412,7 @@ class GuardedStore:
                 return path, result
         except AnswerError as error:
             answer = error
-        return path, self._boundary.translated(answer, path, batch.held.get(path, ()))
+        return path, self._boundary.translated(answer, path, (*batch.held.get(path, ()), *self._cached(path)))
 
 
 class _Batch:

@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 from strongroom.errors import Attempt, Check, CheckState, MigrationError, RotationError, StoreError, StrongroomError
 from strongroom.secret import REDACTED, SensitiveStr
 
-Known: TypeAlias = Sequence[Any]
-"""Values that a call was given or has returned, in mappings and sequences. It is looked at when the call fails."""
+Known: TypeAlias = Sequence[Any] | Callable[[], Sequence[Any]]
+"""Values that a call was given or has returned, in mappings and sequences, or a function that a failure alone calls."""
 
 _Mask: TypeAlias = Callable[[str], str]
 _OWN = "strongroom"
@@ -91,12 +91,13 @@ def _own_class(kind: type[StrongroomError]) -> type[StrongroomError]:
 
 
 def _mask(known: Known) -> _Mask:
-    if not any(known):
+    values = known() if callable(known) else known
+    if not any(values):
         return lambda text: text
     from strongroom._fingerprints import Fingerprints, leaves  # a call that does not fail does not need them
 
     fingerprints = Fingerprints()
-    for leaf in leaves(known):
+    for leaf in leaves(values):
         fingerprints.add(leaf)
     return lambda text: fingerprints.mask(text, REDACTED)
 

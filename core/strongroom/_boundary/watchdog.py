@@ -187,7 +187,7 @@ class Boundary:
             with default_limit(self.limit):
                 self._contained(call, path, changes=changes, known=known)
 
-        steps = _Steps(check, single=bool(given), timed=stream is None and not changes)
+        steps = _Steps(check, single=bool(given), timed=stream is None and not given)
         try:
             guarded(lambda: steps.begin(answers.as_iterator(operation(*given), method)))
             while not steps.ended:
@@ -221,7 +221,7 @@ class _Steps(Generic[_R]):
     Args:
         check: returns an item, checked.
         single: each step takes one item.
-        timed: a step that begins past the deadline is refused, since none is given up.
+        timed: a step that begins past the deadline is refused, since no thread is given up.
     """
 
     def __init__(self, check: Callable[[Any], _R], *, single: bool, timed: bool) -> None:

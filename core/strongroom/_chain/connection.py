@@ -49,6 +49,7 @@ class StoreConnection:
         name: the store's name, for messages.
         opener: opens the store; called at first use, inside the deadline, and again after `reset`.
         timeout: how long one answer may take, in seconds, if something else can answer.
+        cached: returns the values that are cached for a path. An error of the store shows none of them.
 
     Attributes:
         breaker: whether an outage of the store is known. A path that alone is unavailable has a breaker of its own.
@@ -57,9 +58,12 @@ class StoreConnection:
         timeout: how long one answer may take, in seconds, if something else can answer.
     """
 
-    def __init__(self, name: str, opener: Opener, timeout: float) -> None:
+    def __init__(
+        self, name: str, opener: Opener, timeout: float, cached: Callable[[str], Sequence[object]] = lambda _: ()
+    ) -> None:
         self._name = name
         self._opener = opener
+        self._cached = cached
         self.timeout = timeout
         self._closed = False
         self.position: int | None = None
@@ -271,7 +275,7 @@ class StoreConnection:
                 if store is None and not self._closed:
                     from strongroom._boundary.guard import GuardedStore  # a hit in the disk cache opens nothing
 
-                    store = self.store = GuardedStore.open(self._opener, self._name)
+                    store = self.store = GuardedStore.open(self._opener, self._name, self._cached)
             finally:
                 self._opening.release()
         if self._closed or store is None:

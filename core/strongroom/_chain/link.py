@@ -68,7 +68,7 @@ class Link:
         self.missing_ttl = cache.missing_ttl
         self.ttl = cache.ttl
         self.forgotten = 0
-        self.connection = StoreConnection(self.name, opener, config.timeout)
+        self.connection = StoreConnection(self.name, opener, config.timeout, self._cached_values)
         self.cache = MemoryCache(self.name, cache)
         self._disk = disk
         self._followers: tuple[Link, ...] = ()
@@ -401,6 +401,12 @@ class Link:
         if snapshot.fields is None:
             raise AgedAbsence(path, snapshot.reason, store=self.name).aged(self.cache.age(snapshot))
         return self._unsealed(snapshot)
+
+    def _cached_values(self, path: str) -> tuple[SensitiveDict, ...]:
+        """Return the secret at `path` if memory has one that an outage may serve."""
+        snapshot = self.cache.stale(path)
+        data = None if snapshot is None else self.cache.open(snapshot.fields or {})
+        return () if data is None else (data,)
 
     def _stale(self, path: str, outage: StoreUnavailableError, *, on_disk: bool = True) -> Reading | None:
         snapshot = self.cache.stale(path)

@@ -31,12 +31,14 @@ from strongroom.errors import (
     SecretNotFoundError,
     StoreError,
     StoreUnavailableError,
+    StrongroomError,
     UnsupportedOperationError,
     WriteOutcomeUnknownError,
 )
 from strongroom.secret import Secret, Value, Version
 from strongroom.store import SecretStore, remaining
 from strongroom.store.memory import MemoryStore
+from strongroom_vault.errors import VaultConnectionError
 from support.clock import LONG, CallTime
 from support.stores import RemoteStore
 
@@ -151,13 +153,9 @@ def test_an_outage_can_fail(vault: RemoteStore) -> None:
 
 def test_an_outage_is_never_an_absence(chain: Chain, vault: RemoteStore) -> None:
     """Nobody else has it, and the one that may could not answer: the error is the outage's own."""
-
-    class OwnError(StoreUnavailableError):
-        summary = "Cannot connect to Vault"
-
-    vault.fault = OwnError("x", "refused at 127.0.0.1:8200")
+    vault.fault = VaultConnectionError("x", "refused at 127.0.0.1:8200")
     with pytest.raises(
-        OwnError, match=r"^Cannot connect to Vault: x \(vault: refused at 127.0.0.1:8200; env: "
+        VaultConnectionError, match=r"^Cannot connect to Vault: x \(vault: refused at 127.0.0.1:8200; env: "
     ) as caught:
         chain.resolve("x", "key")
     assert [attempt.answer for attempt in caught.value.attempts] == [Answer.UNAVAILABLE, Answer.NOT_FOUND]
@@ -257,6 +255,32 @@ def test_a_second_read_is_cached(chain: Chain, vault: RemoteStore) -> None:
     resolution = chain.resolve("db", "host")
     assert (resolution.cached, resolution.stale, vault.reads) == (True, False, ["db"])
     assert chain.peek("db", "url") == "from vault"
+
+
+def _raise(outcomes: Mapping[str, Resolution | StrongroomError]) -> None:
+    for outcome in outcomes.values():
+        assert isinstance(outcome, StrongroomError)
+        raise outcome
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda chain: chain.resolve("db", "password", fresh=True),
+        lambda chain: _raise(chain.resolve_many(["db"], fresh=True)),
+        lambda chain: chain.write("db", {"user": "new"}),
+    ],
+    ids=["read", "batch", "write"],
+)
+def test_an_error_of_a_store_quotes_no_cached_value(vault: RemoteStore, call: Callable[[Chain], object]) -> None:
+    """A store that cannot read a secret any more, and quotes what it has found, may quote what was read before."""
+    vault.write("db", {"password": CANARY})
+    chain = Chain([link("vault", vault)])
+    chain.resolve("db", "password")
+    vault.fault = InvalidDataError("db", f"no JSON: password={CANARY}")
+    with pytest.raises(InvalidDataError, match=r"no JSON: password=\*+") as caught:
+        call(chain)
+    assert CANARY not in str(caught.value)
 
 
 def test_an_absence_is_cached(chain: Chain, vault: RemoteStore) -> None:
