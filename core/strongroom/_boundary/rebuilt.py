@@ -5,7 +5,7 @@ Separate from the translation, which is for exceptions of all kinds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -62,13 +62,24 @@ def rebuilt(error: StrongroomError, path: str | None, store: str, known: Known =
     kind = _own_class(type(error))
     fields, mask = dict(vars(error)), _mask(known)
     checks = tuple(_check(check, mask) for check in _several(fields.get("checks", ()), Check))
-    if not issubclass(kind, StoreError):
-        anew: StrongroomError = kind.__new__(kind, *_message(error, mask))
-        if issubclass(kind, RotationError):
-            anew.__dict__.update({name: _text(fields.get(name, ""), mask) for name in ("path", "step")})
-        elif issubclass(kind, MigrationError):
-            anew.__dict__["report"] = None
-        return _with_checks(anew, checks)
+    others: dict[str, object] = {"checks": checks} if checks else {}
+    if issubclass(kind, StoreError):
+        made: StrongroomError = _store_error(kind, fields, mask, path, store)
+        if "summary" in fields:
+            others["summary"] = _text(fields["summary"], mask)
+        if "path_only" in fields:
+            others["path_only"] = fields["path_only"] is True
+        return made.copy(**others) if others else made
+    if issubclass(kind, RotationError):
+        others |= {name: _text(fields.get(name, ""), mask) for name in ("path", "step")}
+    elif issubclass(kind, MigrationError):
+        others["report"] = None
+    return kind.__new__(kind, *_message(error, mask)).copy(**others)
+
+
+def _store_error(
+    kind: type[StoreError], fields: Mapping[str, Any], mask: _Mask, path: str | None, store: str
+) -> StoreError:
     named, inner = fields.get("path"), fields.get("store")
     made = kind.__new__(kind, path)
     StoreError.__init__(  # the class may take other arguments
@@ -79,11 +90,7 @@ def rebuilt(error: StrongroomError, path: str | None, store: str, known: Known =
         hint=_text(fields.get("hint", made.default_hint), mask),
         attempts=tuple(_attempt(attempt, mask) for attempt in _several(fields.get("attempts", ()), Attempt)),
     )
-    if "summary" in fields:
-        made.__dict__["summary"] = _text(fields["summary"], mask)
-    if "path_only" in fields:
-        made.__dict__["path_only"] = fields["path_only"] is True
-    return _with_checks(made, checks)
+    return made
 
 
 def _own_class(kind: type[StrongroomError]) -> type[StrongroomError]:
@@ -122,12 +129,6 @@ def _several(given: object, kind: type) -> tuple[Any, ...]:
 def _check(check: Check, mask: _Mask) -> Check:
     name, detail, hint = (_text(text, mask) for text in (check.name, check.detail, check.hint))
     return Check(name, CheckState(check.state), detail, hint)
-
-
-def _with_checks(error: StrongroomError, checks: tuple[Check, ...]) -> StrongroomError:
-    if checks:
-        error.checks = checks
-    return error
 
 
 def _attempt(attempt: Attempt, mask: _Mask) -> Attempt:
