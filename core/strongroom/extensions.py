@@ -41,7 +41,7 @@ class Extension(NamedTuple):
 
         Args:
             operation: calls the extension.
-            given: the values in what the operation gives to it, which no error shows.
+            given: the values that the operation passes on, which no error shows.
 
         Raises:
             StrongroomError: the extension's own error, built anew.

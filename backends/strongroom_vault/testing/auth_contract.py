@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import pytest
 
 from strongroom.errors import AuthenticationError, ConfigurationError, StoreUnavailableError, StrongroomError
-from strongroom.secret import SensitiveStr
+from strongroom.secret import REDACTED, SensitiveStr
 from strongroom.store import in_daemon
 from strongroom.testing import CANARY, PluginContract
 from strongroom_vault.auth import Auth, Grant
@@ -187,9 +187,13 @@ def _files_hold_canary(options: Mapping[str, str]) -> bool:
 
 @contextmanager
 def _fails(kind: type[StrongroomError]) -> Iterator[pytest.ExceptionInfo[StrongroomError]]:
-    """Assert that the block raises an error of this class, and that neither it nor its causes show a credential."""
+    """Assert that the block raises an error of this class, and that neither it nor its causes show a credential.
+
+    A credential that Strongroom has replaced in the text is a fault too.
+    """
     with pytest.raises(kind) as caught:
         yield caught
+    assert REDACTED not in str(caught.value), f"{kind.__name__} shows a credential"
     seen: BaseException | None = caught.value
     while seen is not None:
         assert CANARY not in f"{seen} {seen!r} {vars(seen)!r}", f"{type(seen).__name__} shows a credential"

@@ -46,7 +46,7 @@ _ARGUMENTS: Mapping[str, Callable[[str, Any], object]] = {
 
 
 _MOST_RETURNED = 100
-"""An error of a bulk read shows no value of so many of the last secrets."""
+"""The last secrets of a bulk read whose values an error of the store does not show, in number."""
 
 
 @final
@@ -421,7 +421,7 @@ class _Batch:
     Attributes:
         operation: the operation.
         held: the data of each path that was given and is not answered.
-        known: what an error of the whole operation must not show.
+        known: the values that an error of the whole operation must not show.
     """
 
     def __init__(self, operation: Operation) -> None:

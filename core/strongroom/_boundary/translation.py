@@ -14,7 +14,7 @@ from functools import partial
 from types import CodeType, CoroutineType, FrameType
 from typing import TypeVar
 
-from strongroom._boundary.rebuilt import Known, is_own, rebuilt
+from strongroom._boundary.plugin_errors import Known, is_own, rebuild
 from strongroom.errors import StoreError, StoreUnavailableError, StrongroomError, WriteOutcomeUnknownError
 from strongroom.store._plugin_calls import depth, plugin_code
 
@@ -133,7 +133,7 @@ def translated(
 def _of_tree(error: StrongroomError, path: str | None, store: str, known: Known) -> BaseException | None:
     """Return a plugin's error of the tree, built anew; None if it is malformed."""
     try:
-        return rebuilt(error, path, store, known)
+        return rebuild(error, path, store, known)
     except BaseException as fault:  # noqa: BLE001  # the class is the plugin's
         return bare(fault) if is_interrupt(fault) else None
 

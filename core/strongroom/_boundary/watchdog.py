@@ -20,7 +20,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
 from strongroom._boundary import answers
-from strongroom._boundary.rebuilt import Known
+from strongroom._boundary.plugin_errors import Known
 from strongroom._boundary.translation import close_quietly, contained, translated
 from strongroom.errors import PluginError, StoreError, StoreUnavailableError, StrongroomError
 from strongroom.store._plugin_calls import plugin_code
@@ -42,7 +42,7 @@ MOST_OVERDUE = 32
 """With this many calls of one store that are still running past their deadlines, no further one is begun."""
 
 _STEP_SHARE = 16
-"""A step of a listing takes a sixteenth of what the listing had so far: changing threads takes longer than an item."""
+"""A step of a long listing takes a sixteenth of the items so far: a change of threads takes longer than an item."""
 _LONGEST_STEP = 0.01
 """Seconds after which a step takes no further item."""
 

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast, overload
 
-from strongroom._boundary.rebuilt import is_own
+from strongroom._boundary.plugin_errors import is_own
 from strongroom._boundary.translation import contained, is_interrupt, line_in, translated
 from strongroom._config import Config, Rank, Setting
 from strongroom._plugins.distributions import by_name, described, entry_point, entry_points, missing
@@ -392,7 +392,8 @@ def _imported(point: EntryPoint, limit: float | None) -> object:
             if future.done():  # it ended at the last moment, or raised a TimeoutError itself
                 return future.result()
             _slow[distribution] = future
-    raise SlowImportError(f"The plugin {point.name} of {distribution} is broken: its import takes too long")
+    fault = f"the import of {point.module} takes longer than {limit:g} s"
+    raise SlowImportError(f"The plugin {point.name} of {distribution} is broken: {fault}")
 
 
 def _driver(point: EntryPoint) -> object:

@@ -27,7 +27,7 @@ watched = False
 import_limit: ContextVar[float | None] = ContextVar("strongroom_import_limit", default=None)
 """Seconds after which the import of a plugin is given up. None imports in the calling thread.
 
-An application may read its secrets while one of its own modules is imported. Its plugin may need this module, for which
+An application may read its secrets while one of its modules is imported. Its plugin may need this module, for which
 another thread would wait.
 """
 

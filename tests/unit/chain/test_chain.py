@@ -273,7 +273,7 @@ def _raise(outcomes: Mapping[str, Resolution | StrongroomError]) -> None:
     ids=["read", "batch", "write"],
 )
 def test_an_error_of_a_store_quotes_no_cached_value(vault: RemoteStore, call: Callable[[Chain], object]) -> None:
-    """A store that cannot read a secret any more, and quotes what it has found, may quote what was read before."""
+    """A store that can no longer parse a secret, and quotes it, may quote a value that it has returned before."""
     vault.write("db", {"password": CANARY})
     chain = Chain([link("vault", vault)])
     chain.resolve("db", "password")

@@ -419,7 +419,10 @@ def test_list_names_a_plugin_whose_import_hangs(held, command, arguments):
     done = command(*arguments)
     assert done.code == ExitCode.CONFIGURATION
     for group in GROUPS if arguments[0] == "plugins" else GROUPS[:1]:
-        assert f"hostile of held-{group} 1.2 is broken: its import takes too long".encode() in done.out
+        assert (
+            f"hostile of held-{group} 1.2 is broken: the import of held_{group} takes longer than 0.1 s".encode()
+            in done.out
+        )
     assert b"memory" in done.out or arguments[-1] == "hostile"
     assert held.imports
 
@@ -446,7 +449,7 @@ def test_run_imports_no_plugin_that_the_configuration_does_not_use(held, command
     assert hasattr(held, "imports") is bool(source)
     if source:
         assert done.code == ExitCode.CONFIGURATION
-        assert re.search("hostile of held-(stores|rotators) 1.2 is broken: its import takes too long", done.err)
+        assert re.search("hostile of held-(stores|rotators) 1.2 is broken: the import of held_", done.err)
 
 
 @pytest.mark.parametrize(
@@ -466,7 +469,7 @@ def test_plugin_that_a_command_needs_is_named_if_its_import_hangs(held, command,
     Path("b.json").chmod(0o600)
     done = command(*arguments)
     assert done.code == ExitCode.CONFIGURATION
-    assert re.search(r"hostile of held-\w+ 1.2 is broken: its import takes too long", done.err)
+    assert re.search(r"hostile of held-\w+ 1.2 is broken: the import of held_", done.err)
 
 
 def test_import_that_hangs_delays_one_plugin_of_its_distribution(search_path, command, monkeypatch):
@@ -481,7 +484,7 @@ def test_import_that_hangs_delays_one_plugin_of_its_distribution(search_path, co
     search_path.install("held-both", points, modules={"held_one": source, "held_two": source})
     done = command("stores")
     module.end.set()
-    assert done.out.count(b"of held-both 1.2 is broken: its import takes too long") == 2
+    assert done.out.count(b"of held-both 1.2 is broken: the import of held_") == 2
     assert module.times == [1]
 
 

@@ -24,7 +24,7 @@ import pytest
 from strongroom._boundary.guard import GuardedStore
 from strongroom._boundary.watchdog import Boundary
 from strongroom.errors import PluginError, SecretNotFoundError, StoreError, UnsupportedOperationError
-from strongroom.secret import Value, Version, same
+from strongroom.secret import REDACTED, Value, Version, same
 from strongroom.store import SecretStore, WritableStore
 from strongroom.store.operations import OPERATIONS
 from strongroom.testing.cases import CANARY
@@ -269,7 +269,11 @@ def absent(operation: Callable[..., object], *given: object) -> None:
 
 
 def examine(error: BaseException) -> None:
-    """Assert that the error, its attributes, its context and the local variables of its traceback show no value."""
+    """Assert that the error, its attributes, its context and the local variables of its traceback show no value.
+
+    A value that Strongroom has replaced in the text is a fault too.
+    """
+    assert REDACTED not in str(error), f"{type(error).__name__} shows a value"
     seen: BaseException | None = error
     while seen is not None:
         shown = f"{seen} {seen!r} {seen.args!r} {vars(seen)!r}"

@@ -90,7 +90,7 @@ HOSTILE = """
                 raise KeyError(self.password)
             if self.way == "quotes":
                 raise AuthenticationError(reason=f"{self.password} is wrong")
-            if self.way == "quotes what it sent":
+            if self.way == "quotes its request":
                 password = str(self.password) + "-derived"
                 send(ApiRequest("POST", "/v1/auth/corp/login", {"password": password}))
                 raise AuthenticationError(reason=f"{password} is wrong")
@@ -145,11 +145,11 @@ def test_fault_of_a_method_names_its_plugin(hostile, exposed, way, kind, said):
     [
         ("quoting constructor", ConfigurationError, "password: ********** is too short"),
         ("quotes", AuthenticationError, "********** is wrong"),
-        ("quotes what it sent", AuthenticationError, "********** is wrong"),
+        ("quotes its request", AuthenticationError, "********** is wrong"),
     ],
 )
 def test_error_of_a_method_quotes_no_credential(hostile, exposed, way, kind, said):
-    """Neither an option, nor what it sent to the server."""
+    """Neither an option, nor a part of its request to the server."""
     with pytest.raises(kind) as caught:
         hostile(way).login(ScriptedSend(Reply(400, {}, b"{}")))
     assert said in str(caught.value)

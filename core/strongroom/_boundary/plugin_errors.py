@@ -1,4 +1,4 @@
-"""Errors of the tree that a plugin raised, built anew: no text of the plugin shows a value that the call knows.
+"""Errors of the tree that a plugin raised: they are built anew, and their text shows no value that the call knows.
 
 Separate from the translation, which is for exceptions of all kinds.
 """
@@ -19,7 +19,7 @@ _Mask: TypeAlias = Callable[[str], str]
 _OWN = "strongroom"
 
 
-class MalformedError(Exception):
+class _MalformedError(Exception):
     """An error's field is missing or of a wrong type."""
 
 
@@ -43,7 +43,7 @@ def _own_packages() -> frozenset[str]:
     return frozenset({_OWN, *(point.module.partition(".")[0] for point in points)})
 
 
-def rebuilt(error: StrongroomError, path: str | None, store: str, known: Known = ()) -> StrongroomError:
+def rebuild(error: StrongroomError, path: str | None, store: str, known: Known = ()) -> StrongroomError:
     """Return an error with the fields of a plugin's error, and nothing else of it.
 
     It is of the nearest class of Strongroom: a subclass may have a `__str__`. Notes, other attributes, causes and
@@ -56,8 +56,8 @@ def rebuilt(error: StrongroomError, path: str | None, store: str, known: Known =
         known: values that the text must not show.
 
     Raises:
-        MalformedError: a field is of a wrong type.
-        BaseException: what code of the error's class raised.
+        Exception: a field is of a wrong type.
+        BaseException: an exception of the error's class, such as that of a property.
     """
     kind = _own_class(type(error))
     fields, mask = dict(vars(error)), _mask(known)
@@ -111,7 +111,7 @@ def _mask(known: Known) -> _Mask:
 
 def _text(given: object, mask: _Mask) -> str:
     if not isinstance(given, str):
-        raise MalformedError
+        raise _MalformedError
     return REDACTED if isinstance(given, SensitiveStr) else mask(str.__str__(given))
 
 
@@ -122,7 +122,7 @@ def _message(error: StrongroomError, mask: _Mask) -> tuple[str, ...]:
 
 def _several(given: object, kind: type) -> tuple[Any, ...]:
     if not isinstance(given, tuple) or not all(isinstance(each, kind) for each in given):
-        raise MalformedError
+        raise _MalformedError
     return given
 
 
