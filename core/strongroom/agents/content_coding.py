@@ -1,4 +1,8 @@
-"""Decoding of compressed answers in bounded memory: gzip, and br and zstd if a package for them is installed."""
+"""Decoding of compressed answers in bounded memory: gzip, and br and zstd if a package for them is installed.
+
+A compressed text is shorter if it repeats itself. So where its parts end would tell a worker whether a text that it
+chose repeats a value, and a decoded body is cut again.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,9 @@ from functools import cache
 from typing import Any, Protocol
 
 from strongroom.agents.rules import Refusal
+
+BLOCK = 1 << 14
+"""Bytes of a decoded body that make a part."""
 
 LARGEST_STEP = 1 << 24
 """The most bytes into which one part of a body may decompress: a bomb ends its answer, not the memory."""
@@ -146,3 +153,29 @@ def accepted(encodings: str) -> str:
     """Return the value of Accept-Encoding without the encodings that cannot be decoded."""
     kept = [part.strip() for part in encodings.split(",") if part.partition(";")[0].strip().lower() in _decoders()]
     return ", ".join(kept) or "identity"
+
+
+class Cutter:
+    """Cuts a body into parts whose lengths its text alone decides, however it arrives.
+
+    Args:
+        at_lines: a part ends at each line too, so that the events of a stream are not late.
+    """
+
+    def __init__(self, *, at_lines: bool) -> None:
+        self._at_lines = at_lines
+        self._rest = b""
+
+    def cut(self, content: bytes) -> list[bytes]:
+        """Return the parts that are complete."""
+        content = self._rest + content
+        *lines, rest = content.split(b"\n") if self._at_lines else [content]
+        end = len(rest) - len(rest) % BLOCK
+        self._rest = rest[end:]
+        texts = (*(line + b"\n" for line in lines), rest[:end])
+        return [text[at : at + BLOCK] for text in texts for at in range(0, len(text), BLOCK)]
+
+    def end(self) -> list[bytes]:
+        """Return the rest."""
+        rest, self._rest = self._rest, b""
+        return [rest] if rest else []

@@ -364,21 +364,20 @@ class Addon:
         flow.metadata[REDACT] = state.exchange.message
         response.headers = _fields(headers)
         response.data.reason = status_codes.RESPONSES.get(response.status_code, "").encode("ascii")
-        if state.exchange.has_body(response.status_code):
-            if "content-length" not in response.headers and flow.request.http_version == "HTTP/1.1":
-                response.headers["transfer-encoding"] = "chunked"
-            response.stream = partial(self._redact, flow, state.exchange)
+        response.stream = partial(self._redact, flow, state.exchange)  # always: on HTTP/2, any answer may have a body
+        is_chunked = "content-length" not in response.headers and flow.request.http_version == "HTTP/1.1"
+        if is_chunked and state.exchange.has_body(response.status_code):
+            response.headers["transfer-encoding"] = "chunked"
 
     def _redact(self, flow: http.HTTPFlow, exchange: Exchange, part: bytes) -> list[bytes]:
         """Return what a part of an answer becomes, and nothing after a failure. The end is an empty part."""
         if flow.error is not None:
             return []
         try:
-            content = exchange.feed(part) if part else exchange.finish()
+            return exchange.parts(part)
         except Exception:  # noqa: BLE001  # its message may have a value
             self.refuse_after_failure(flow)
             return []
-        return [content] if content else []  # an empty part would end a chunked answer
 
     @staticmethod
     def _replace(flow: http.HTTPFlow, refusal: Refusal) -> None:
@@ -472,6 +471,8 @@ def _check_form(request: http.Request, host: str, port: int) -> None:
         raise Refusal(400, "A header has a control character, or several lines")
     if _BLANK.search(request.data.path):
         raise Refusal(400, "The path has a blank or a control character")
+    if request.headers.get("transfer-encoding", "chunked").lower() != "chunked":
+        raise Refusal(400, "The request has a transfer coding other than chunked")
     if request.data.method != request.data.method.upper():
         raise Refusal(400, "The method is not in upper case")
     named = [value for name, value in request.headers.fields if name.lower() == b"host"]

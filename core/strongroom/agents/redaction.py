@@ -5,17 +5,21 @@ The forms are those of `strongroom._escapes`, the value itself, and base64 withi
 
 from __future__ import annotations
 
-import re
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from strongroom._escapes import base64_pieces, escaped_forms
+
+_LEAST_KEPT = 63
+"""The fewest bytes at the end of a part that are held back. Most values have no longer form."""
 
 
 class Redactor:
     """Replaces values in a stream of bytes.
 
-    Only bytes that may be the beginning of a value are held back, so that the events of a stream are not late.
+    How much of a part is held back depends on its length and its line breaks, never on a resemblance to a value: a
+    worker that chooses the text of an answer would otherwise learn from the lengths of its parts how much of a guess is
+    right. It is as long as the longest form, rounded up to a power of two, which hides how many characters are escaped.
+    Whole lines are not held back, so that the events of a stream are not late.
 
     Args:
         forms: the bytes of each form of each value, and their replacement.
@@ -23,15 +27,16 @@ class Redactor:
 
     def __init__(self, forms: Mapping[bytes, bytes]) -> None:
         self._forms = forms
-        self._sorted = sorted(forms)
-        self._longest = max(map(len, forms), default=1)
-        self._firsts = re.compile(b"[%s]" % b"".join({re.escape(form[:1]) for form in forms}) if forms else b"(?!)")
+        longest = max(map(len, forms), default=0)
+        self._kept = (1 << max(longest - 1, _LEAST_KEPT).bit_length()) - 1 if forms else 0
+        self._ends_at_lines = not any(b"\n" in form for form in forms)
         self._held = b""
 
     def feed(self, content: bytes) -> bytes:
-        """Return the redacted content, without what may be the beginning of a value."""
+        """Return the redacted content, without its end, in which a value may begin."""
         content = self._held + content
-        redacted, end = self._redact(content, self._beginning)
+        end = max(len(content) - self._kept, content.rfind(b"\n") + 1 if self._ends_at_lines else 0)
+        redacted, end = self._redact(content, end)
         self._held = content[end:]
         return redacted
 
@@ -42,20 +47,22 @@ class Redactor:
 
     def whole(self, content: bytes) -> bytes:
         """Return content that is complete, redacted."""
-        return self._redact(content, lambda content, _: len(content))[0]
+        return self._redact(content, len(content))[0]
 
-    def _redact(self, content: bytes, end_from: Callable[[bytes, int], int]) -> tuple[bytes, int]:
-        """Return the redacted content up to an end, and the end. At each place, the longest form counts."""
+    def _redact(self, content: bytes, end: int) -> tuple[bytes, int]:
+        """Return the redacted content up to an end, or to the end of a form across it; and where that is.
+
+        At each place, the longest form counts.
+        """
         parts: list[bytes] = []
-        start, end = 0, end_from(content, 0)
+        start = 0
         for at, _, form in self._found(content):
             if at >= end:
                 break
             if at >= start:
                 parts += (content[start:at], self._forms[form])
                 start = at + len(form)
-                if start > end:
-                    end = end_from(content, start)
+        end = max(start, end)
         return b"".join((*parts, content[start:end])), end
 
     def _found(self, content: bytes) -> list[tuple[int, int, bytes]]:
@@ -67,15 +74,6 @@ class Redactor:
                 found.append((at, -len(form), form))
                 at = content.find(form, at + 1)
         return sorted(found)
-
-    def _beginning(self, content: bytes, start: int) -> int:
-        """Return the position, from `start`, of the longest rest that is the beginning of a form but not all of it."""
-        for found in self._firsts.finditer(content, max(start, len(content) - self._longest + 1)):
-            rest = content[found.start() :]
-            at = bisect_right(self._sorted, rest)  # what begins with it, and is longer, follows it
-            if at < len(self._sorted) and self._sorted[at].startswith(rest):
-                return found.start()
-        return len(content)
 
 
 def forms_of(pairs: Iterable[tuple[str, str]]) -> dict[bytes, bytes]:

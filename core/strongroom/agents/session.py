@@ -14,7 +14,7 @@ from strongroom._aws_credential import AwsCredential
 from strongroom._config import AgentsConfig, RuleConfig
 from strongroom._config.trust import not_trusted
 from strongroom._manager import SecretsManager
-from strongroom.agents.content_coding import accepted, decoder_for
+from strongroom.agents.content_coding import Cutter, accepted, decoder_for
 from strongroom.agents.redaction import Redactor
 from strongroom.agents.rules import Refusal, RequestHead, check_head, check_request, covers
 from strongroom.agents.signing import needs_payload, sign_aws4
@@ -88,7 +88,7 @@ class AgentSession:
 
     def redactor(self) -> Redactor:
         """Return a redactor of all values that the session has read."""
-        return self._values.redactor()
+        return self._values.redactor(rule.name for rule in self._rules)
 
     def begin(self, head: RequestHead) -> Exchange:
         """Check a request to a host of a rule, and read the values that it needs.
@@ -106,7 +106,7 @@ class Exchange:
     """One allowed request and its answer.
 
     Attributes:
-        head: the head to send, with values, `Range` removed and `Accept-Encoding` narrowed.
+        head: the head to send, with values, `Range` and `TE` removed and `Accept-Encoding` narrowed.
         needs_body: the whole body is needed before the head is sent: pass it to `replace_body`. Doors read at most
             `MAX_BODY` bytes of it and refuse a longer one with `body_too_large()`. Otherwise the body passes unchanged,
             part by part.
@@ -122,7 +122,9 @@ class Exchange:
         with self._recorded_refusals():
             check_head(head)
             found = placeholders_in(head, values.known)
-            allowing = _allowing(rules, found.values(), head)
+            covering = [rule for rule in rules if covers(rule, head.host, head.port, head.scheme)]
+            self._redacted = [rule.name for rule in covering]
+            allowing = _allowing(covering, found.values(), head)
             replaced = {
                 placeholder: (rule, values.current(rule)[0]) for placeholder, rule in found.items() if not rule.sign
             }
@@ -172,14 +174,19 @@ class Exchange:
             headers: names and values, decoded as Latin-1.
 
         Raises:
-            Refusal: 502, the body has an encoding that cannot be decoded.
+            Refusal: 502, the body has an encoding or a transfer coding that cannot be decoded.
         """
-        redactor = self._redactor = self._values.redactor()
+        redactor = self._redactor = self._values.redactor(self._redacted)
         self._decoder = decoder_for("")
-        if self.has_body(status):
-            self._decoder = decoder_for(
-                ", ".join(value for name, value in headers if name.lower() == "content-encoding")
-            )
+        self._cutter: Cutter | None = None
+        self._has_body = self.has_body(status)
+        if _joined(headers, "transfer-encoding").strip().lower() not in {"", "chunked"}:
+            raise Refusal(502, "The answer has a transfer coding other than chunked")
+        if self._has_body:
+            encoding = _joined(headers, "content-encoding")
+            self._decoder = decoder_for(encoding)
+            if encoding.strip().lower() not in {"", "identity"}:
+                self._cutter = Cutter(at_lines=_joined(headers, "content-type").lower().startswith("text/event-stream"))
             headers = tuple(header for header in headers if not _describes_body(header[0].lower()))
 
         def redact(text: str) -> str:
@@ -193,19 +200,31 @@ class Exchange:
     def feed(self, content: bytes) -> bytes:
         """Return a part of the answer's body, decoded and redacted. May return b"".
 
+        What follows the head of an answer that has no body, as HTTP/2 allows, is dropped.
+
         Raises:
             Refusal: 502, it cannot be decoded. The headers have been sent, so that a door ends the connection.
         """
-        return self._redactor.feed(self._decoder.feed(content))
+        return self._redactor.feed(self._decoder.feed(content)) if self._has_body else b""
 
     def finish(self) -> bytes:
         """Return the rest of the answer's body. Raises what `feed` raises."""
         self._decoder.finish()
         return self._redactor.end()
 
+    def parts(self, content: bytes) -> list[bytes]:
+        """Return what `feed` makes of a part of the answer's body, and `finish` of b"", as the parts for a worker.
+
+        Their lengths do not tell how well the body is compressed. None is empty.
+        """
+        redacted = self.feed(content) if content else self.finish()
+        if self._cutter is None:
+            return [redacted] if redacted else []
+        return self._cutter.cut(redacted) + ([] if content else self._cutter.end())
+
     def message(self, content: bytes) -> bytes:
         """Return a whole message of the answer, such as one of a websocket, redacted."""
-        return self._values.redactor().whole(content)
+        return self._values.redactor(self._redacted).whole(content)
 
     def end(self, status: int) -> None:
         """Emit the event and the audit record of each use: once, with the status of the answer; 0 if none came."""
@@ -232,18 +251,25 @@ class Exchange:
 
     def _event(self, rule: RuleConfig | None, outcome: str, status: int = 0) -> Event:
         head = self._asked
-        use = Use(rule.name if rule else "", head.host, head.method, head.path[:_LONGEST_PATH], status)
-        path, key = (rule.path, rule.key) if rule else ("", "")
-        return Event(EventKind.USE, "", path, outcome=outcome, key=key, use=use)
+        return _event(rule, Use(rule.name if rule else "", head.host, head.method, head.path, status), outcome)
 
 
-def _allowing(rules: Sequence[RuleConfig], used: Collection[RuleConfig], head: RequestHead) -> list[RuleConfig]:
-    """Return the rules that allow a request. Those whose placeholders it carries must be among them.
+def _event(rule: RuleConfig | None, use: Use, outcome: str) -> Event:
+    path, key = (rule.path, rule.key) if rule else ("", "")
+    use = use._replace(path=use.path[:_LONGEST_PATH])
+    return Event(EventKind.USE, "", path, outcome=outcome, key=key, use=use)
+
+
+def _joined(headers: Headers, name: str) -> str:
+    return ", ".join(value for own, value in headers if own.lower() == name)
+
+
+def _allowing(covering: Sequence[RuleConfig], used: Collection[RuleConfig], head: RequestHead) -> list[RuleConfig]:
+    """Return the rules of the host that allow a request. Those whose placeholders it carries must be among them.
 
     Raises:
         Refusal: one of them, or every rule of the host, does not allow it.
     """
-    covering = [rule for rule in rules if covers(rule, head.host, head.port, head.scheme)]
     for rule in used:
         if rule not in covering:
             reason = f"The placeholder of the rule {rule.name} is for {', '.join(rule.hosts)}, not for {head.host}"
@@ -263,8 +289,11 @@ def _allowing(rules: Sequence[RuleConfig], used: Collection[RuleConfig], head: R
 
 
 def _narrowed(head: RequestHead) -> RequestHead:
-    """Return the head of a request whose answer can be redacted: a whole body, in an encoding that can be decoded."""
-    head = head.without("range", "if-range")
+    """Return the head of a request whose answer can be redacted: a whole body, in an encoding that can be decoded.
+
+    `TE: trailers` stays, without which servers of gRPC refuse a request. Any other TE asks for a transfer coding.
+    """
+    head = head.without("range", "if-range", *([] if head.header("te").lower() == "trailers" else ["te"]))
     encodings = head.header("accept-encoding")
     return head.with_header("accept-encoding", accepted(encodings)) if encodings else head
 

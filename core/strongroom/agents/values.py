@@ -39,8 +39,8 @@ class RuleValues:
         self._secrets = secrets
         self._rules = {rule.name: rule for rule in rules}
         self._lock = fork_safe_lock(self, "_lock")
-        self._replaced: dict[SensitiveStr, str] = {}
-        self._redactor = Redactor({})
+        self._replaced: dict[tuple[str, SensitiveStr], str] = {}
+        self._redactors: dict[frozenset[str], Redactor] = {}
         self._placeholders: dict[str, tuple[str, ...]] = {}
         for rule in self._rules.values():
             texts = self._read(rule)
@@ -61,9 +61,14 @@ class RuleValues:
         """Return a rule by its name; None for the empty one."""
         return self._rules.get(name)
 
-    def redactor(self) -> Redactor:
-        """Return a redactor of all values that were read."""
-        return copy(self._redactor)
+    def redactor(self, rules: Iterable[str]) -> Redactor:
+        """Return a redactor of the values that were read for some rules, by their names."""
+        names = frozenset(rules)
+        with self._lock:
+            if names not in self._redactors:
+                pairs = ((text, placeholder) for (name, text), placeholder in self._replaced.items() if name in names)
+                self._redactors[names] = Redactor(forms_of(pairs))
+            return copy(self._redactors[names])
 
     def current(self, rule: RuleConfig) -> tuple[SensitiveStr, ...]:
         """Return the current value of a rule; of one that signs, the fields of an `AwsCredential`.
@@ -95,10 +100,10 @@ class RuleValues:
     def _note(self, rule: RuleConfig, texts: tuple[SensitiveStr, ...]) -> None:
         """Redact these values from now on."""
         pairs = zip(texts, self._placeholders[rule.name], strict=True)
-        new = {text: placeholder for text, placeholder in pairs if text and text not in self._replaced}
-        if new:
-            for text in new:  # the logs of clients in this process: the store may have returned it long before
+        noted = {(rule.name, text): placeholder for text, placeholder in pairs if text}
+        if not noted.keys() <= self._replaced.keys():
+            for _, text in noted:  # the logs of clients in this process: the store may have returned it long before
                 fingerprints().add(text, f"{rule.path}#{rule.key}")
             with self._lock:
-                self._replaced = {**new, **self._replaced}
-                self._redactor = Redactor(forms_of(self._replaced.items()))
+                self._replaced |= noted
+                self._redactors.clear()

@@ -62,16 +62,50 @@ def test_the_longest_value_at_a_place_is_replaced():
     )
 
 
-def test_only_the_beginning_of_a_value_is_held_back():
+def test_whole_lines_are_not_held_back():
     """The events of a stream are not late."""
     replaces = redactor()
     assert replaces.feed(b"data: one\n\n") == b"data: one\n\n"
-    assert replaces.feed(b"data: sk-p@") == b"data: "
-    assert replaces.feed(b"rty\n\n") == b"sk-p@rty\n\n"
-    assert replaces.feed(f"data: {VALUE}".encode()) == f"data: {PLACEHOLDER}".encode()
+    assert replaces.feed(b"data: sk-p@") == b""
+    assert replaces.feed(b"rty\n\nid: ") == b"data: sk-p@rty\n\n"
+    assert replaces.feed(f"{VALUE}\n".encode()) == f"id: {PLACEHOLDER}\n".encode()
     assert replaces.feed(b"s") == b""
     assert replaces.end() == b"s"
     assert replaces.end() == b""
+
+
+def test_a_value_of_several_lines_is_found_in_a_stream():
+    """The line breaks of an answer then end no part."""
+    value = "\n-----BEGIN KEY-----\nabcdefgh\n\n-----END KEY-----\n"
+    for cut in range(len(value)):
+        replaces = Redactor(forms_of([(value, PLACEHOLDER)]))
+        parts = (f"<{value[:cut]}", f"{value[cut:]}>\n")
+        assert "".join(replaces.feed(part.encode()).decode() for part in parts) + replaces.end().decode() == (
+            f"<{PLACEHOLDER}>\n"
+        )
+
+
+@pytest.mark.parametrize("size", [7, 1000])
+@pytest.mark.parametrize("text", ["", "x" * 150, "x" * 150 + "\n"])
+def test_the_lengths_of_the_parts_do_not_depend_on_a_resemblance_to_a_value(text, size):
+    """A worker that chooses the text of an answer would confirm each guess of the beginning of a value."""
+
+    def lengths(guess: bytes) -> list[int]:
+        replaces, content = redactor(), text.encode() + guess
+        parts = [replaces.feed(content[at : at + size]) for at in range(0, len(content), size)]
+        return [*map(len, parts), len(replaces.end())]
+
+    for form in forms_of([(VALUE, PLACEHOLDER)]):
+        for length in (1, len(form) // 2, len(form) - 1):
+            assert lengths(form[:length]) == lengths(b"~" * length), form[:length]
+
+
+def test_the_lengths_of_the_parts_do_not_tell_the_length_of_a_value():
+    def held(value: str) -> int:
+        replaces = Redactor(forms_of([(value, PLACEHOLDER)]))
+        return 1000 - len(replaces.feed(b"~" * 1000))
+
+    assert {held("k" * length) for length in range(8, 49)} == {63}
 
 
 def test_a_value_that_is_the_beginning_of_another_waits_for_the_next_part():
@@ -120,8 +154,8 @@ def test_no_value_passes_however_it_is_split(value, before, after, data):
 @pytest.mark.parametrize("cut", range(1, 8))
 def test_a_value_may_be_split_at_each_byte(cut):
     replaces = Redactor({b"abcdefgh": b"X"})
-    assert replaces.feed(b"-" + b"abcdefgh"[:cut]) == b"-"
-    assert replaces.feed(b"abcdefgh"[cut:] + b"-") == b"X-"
+    parts = (b"-" + b"abcdefgh"[:cut], b"abcdefgh"[cut:] + b"-")
+    assert [*map(replaces.feed, parts), replaces.end()] == [b"", b"", b"-X-"]
 
 
 def test_without_values_nothing_changes():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
 
@@ -117,8 +118,8 @@ def test_a_request_carries_the_value_and_the_answer_the_placeholder(secrets):
         ("X-" + VALUE, "é"),
     )
     assert exchange.answer(200, sent) == (("Location", f"/?key={held}"), ("Set-Cookie", held), ("X-" + held, "é"))
-    assert exchange.feed(f"data: {VALUE[:9]}".encode()) == b"data: "
-    assert exchange.feed(f"{VALUE[9:]} s".encode()) == f"{held} ".encode()
+    assert exchange.feed(f"data: {VALUE[:9]}".encode()) == b""
+    assert exchange.feed(f"{VALUE[9:]}\ns".encode()) == f"data: {held}\n".encode()
     assert exchange.finish() == b"s"
     assert exchange.message(VALUE.encode()) == held.encode()
 
@@ -237,9 +238,41 @@ def test_a_rotated_value_is_used_and_the_old_one_is_still_redacted(secrets, stor
     assert answer(exchange, f"{VALUE} sk-rotated-0815".encode()) == held + b" " + held
 
 
-def test_an_answer_has_no_value_of_another_rule(secrets):
-    its = session(secrets, rule(), rule("other", secret="other#key", hosts=["other.example.com"]))
+def test_an_answer_has_no_value_of_another_rule_of_the_host(secrets):
+    its = session(secrets, rule(), rule("other", secret="other#key", hosts=["*.example.com"]))
     assert answer(its.begin(head()), b"o" * 30) == its.placeholder("other").encode()
+
+
+def test_a_value_of_another_host_is_not_looked_for(secrets):
+    """That host never got it, so an answer that has it confirms a guess of the worker."""
+    its = session(secrets, rule(), rule("other", secret="other#key", hosts=["other.example.com"]))
+    exchange = its.begin(head())
+    assert answer(exchange, b"o" * 30) == exchange.message(b"o" * 30) == b"o" * 30
+    assert exchange.answer(200, (("x", "o" * 30),)) == (("x", "o" * 30),)
+    assert its.redactor().whole(b"o" * 30) == its.placeholder("other").encode()
+
+
+@pytest.mark.parametrize(("method", "status"), [("GET", 204), ("GET", 304), ("HEAD", 200)])
+def test_what_follows_an_answer_without_a_body_is_dropped(secrets, method, status):
+    """As HTTP/2 can send it, in an encoding that nothing names."""
+    exchange = session(secrets).begin(head(method=method))
+    exchange.answer(status, (("Content-Encoding", "gzip"),))
+    assert exchange.feed(gzip.compress(VALUE.encode())) + exchange.finish() == b""
+
+
+@pytest.mark.parametrize("coding", ["gzip, chunked", "gzip", "identity", "chunked, chunked"])
+def test_a_transfer_coding_other_than_chunked_is_refused(secrets, coding):
+    exchange = session(secrets).begin(head())
+    with pytest.raises(Refusal, match="transfer coding") as refused:
+        exchange.answer(200, (("Transfer-Encoding", coding),))
+    assert refused.value.status == 502
+    assert exchange.answer(200, (("Transfer-Encoding", "Chunked"),)) == (("Transfer-Encoding", "Chunked"),)
+
+
+@pytest.mark.parametrize(("asked", "sent"), [("gzip", ""), ("trailers, deflate;q=0.5", ""), ("trailers", "trailers")])
+def test_no_transfer_coding_is_asked_for(secrets, asked, sent):
+    """Trailers are none, and servers of gRPC want them to be asked for."""
+    assert session(secrets).begin(head(("TE", asked))).head.header("te") == sent
 
 
 @pytest.mark.parametrize(
@@ -285,6 +318,30 @@ def test_a_compressed_answer_is_decoded(secrets, encoding, size):
     parts = [content[start : start + size] for start in range(0, len(content), size)]
     expected = b"before " * 100 + its.placeholder("openai").encode() + b" after"
     assert answer(its.begin(bearer(its)), *parts, encoding=encoding.upper()) == expected
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "text/event-stream; charset=utf-8"])
+def test_the_parts_of_a_compressed_answer_do_not_tell_how_well_it_is_compressed(secrets, kind):
+    """A text that repeats the beginning of a value is shorter, and would end earlier in what arrives."""
+    lengths = []
+    text = "".join(f"{number}\n" for number in range(20_000))
+    for guess in (VALUE[:-1], "~" * (len(VALUE) - 1)):
+        its = session(secrets)
+        content, exchange = gzip.compress(f"{text}{VALUE} {guess} {text}".encode()), its.begin(bearer(its))
+        exchange.answer(200, (("Content-Encoding", "gzip"), ("Content-Type", kind)))
+        parts = [content[at : at + 9999] for at in range(0, len(content), 9999)]
+        lengths.append([len(part) for each in (*parts, b"") for part in exchange.parts(each)])
+    assert lengths[0] == lengths[1]
+    assert max(lengths[0]) <= 1 << 14
+
+
+def test_an_event_of_a_compressed_stream_is_not_late(secrets):
+    its = session(secrets)
+    exchange, packer = its.begin(bearer(its)), zlib.compressobj(wbits=31)
+    exchange.answer(200, (("Content-Encoding", "gzip"), ("Content-Type", "text/event-stream")))
+    for event in (b"data: one\n\n", b"data: two\n\n"):
+        packed = packer.compress(event) + packer.flush(zlib.Z_SYNC_FLUSH)
+        assert b"".join(exchange.parts(packed)) == event
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "zstd"])
