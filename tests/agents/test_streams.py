@@ -15,7 +15,7 @@ import websockets
 
 from strongroom.agents import proxy
 from support.agents.upstream import Answer, accept_websocket, echo_messages
-from support.agents.workers import VALUE
+from support.agents.workers import VALUE, read_all
 
 MIB = 1 << 20
 LONG = 32
@@ -114,6 +114,35 @@ def test_events_are_not_late(client, upstream):
                 seen[len(asked)].set()
                 asked.append(line)
     assert [line[:7] for line in asked] == ["data: 0", "data: 1", "data: 2"]
+
+
+@pytest.mark.parametrize("first", ["103 Early Hints", "102 Processing", "100 Continue", "199 x"])
+def test_answer_after_an_informational_one_ends(door, upstream, first):
+    """The informational one is dropped."""
+    early = f"HTTP/1.1 {first}\r\nLink: <{VALUE}>\r\n\r\n" * 2
+    upstream.answer = lambda _: Answer(raw=f"{early}HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".encode())
+    with httpx.Client(proxy=door.url, verify=door.tls, timeout=20) as client:
+        answer = client.get(upstream.origin)
+    assert (answer.status_code, answer.text, "link" in answer.headers) == (200, "ok", False)
+
+
+def test_answer_and_request_with_trailers_end(door, upstream):
+    """On HTTP/1, the trailers are dropped."""
+    upstream.answer = lambda request: Answer(body=[request.body], trailers=[("x-key", VALUE)])
+    target = f"localhost:{upstream.port}"
+    head = f"POST / HTTP/1.1\r\nHost: {target}\r\nTransfer-Encoding: chunked\r\n"
+    body = "\r\n2\r\nok\r\n0\r\nX-Key: a\r\n\r\n"
+    with door.tunnel(target) as tunnel:
+        tunnel.settimeout(20)
+        tunnel.sendall((head + body).encode())
+        while not (answer := tunnel.recv(65536)).endswith(b"0\r\n\r\n"):
+            pass
+        tunnel.sendall(f"{head}Connection: close\r\n{body}".encode())  # the connection is still in use
+        second = read_all(tunnel)
+    assert answer.endswith(b"2\r\nok\r\n0\r\n\r\n") or answer == b"0\r\n\r\n"
+    assert second.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert second.endswith(b"2\r\nok\r\n0\r\n\r\n")
+    assert len(upstream.requests) == 2
 
 
 def test_answer_that_breaks_off_does_not_look_whole(client, upstream):

@@ -20,9 +20,8 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
-from mitmproxy import certs, connection, flow, http, log, master, options, tls
+from mitmproxy import flow, http, log, master, options
 from mitmproxy.addons.proxyserver import Proxyserver
-from mitmproxy.addons.tlsconfig import TlsConfig
 from mitmproxy.net.http import status_codes
 from mitmproxy.net.tls import starts_like_tls_record
 from mitmproxy.proxy import layer, layers, mode_servers
@@ -30,9 +29,9 @@ from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers import modes
 from mitmproxy.proxy.layers.http import HTTPMode
 
-from strongroom.agents.authority import Authority, certificate_name
+from strongroom.agents.authority import Authority
 from strongroom.agents.destinations import Destinations
-from strongroom.agents.layers import REDACT, Closed, Http
+from strongroom.agents.layers import REDACT, Closed, Http, Tls, connect_failure
 from strongroom.agents.network import CompanyProxy, Network
 from strongroom.agents.rules import DEFAULT_PORTS, REFUSAL_HEADERS, Refusal, RequestHead, normalize_host
 from strongroom.agents.session import MAX_BODY, AgentSession, Exchange, body_too_large
@@ -89,7 +88,7 @@ async def _serve(setup: Setup, started: Future[Callable[[], None]]) -> None:
     proxy = master.Master(options.Options())
     _silence()
     server = Proxyserver()
-    proxy.addons.add(server, _Tls(setup.authority), Addon(setup.session, setup.destinations, server))
+    proxy.addons.add(server, Tls(setup.authority), Addon(setup.session, setup.destinations, server))
     proxy.options.update(**_OPTIONS, ssl_verify_upstream_trusted_ca=setup.roots)
     instance: mode_servers.ServerInstance[Any] = mode_servers.ServerInstance.make("regular", server)
     listening = [await _listen(listener, instance) for listener in setup.listeners()]
@@ -134,37 +133,6 @@ def _silence() -> None:
     for handler in logging.getLogger().handlers[:]:
         if isinstance(handler, log.MitmLogHandler):
             logging.getLogger().removeHandler(handler)
-
-
-class _Tls(TlsConfig):
-    """TLS with the worker and with upstreams. The authority is in memory, and CONNECT decides about the host."""
-
-    def __init__(self, authority: Authority) -> None:
-        certificate = certs.Cert(authority.certificate)
-        no_parameters: Any = None  # of the Diffie-Hellman exchange over finite fields, which nobody needs
-        self.certstore = certs.CertStore(authority.key, certificate, None, b"", no_parameters)
-
-    def configure(self, updated: set[str]) -> None:
-        """Keep the authority with every set of options."""
-
-    def running(self) -> None:
-        """Keep the authority."""
-
-    def request(self, flow: http.HTTPFlow) -> None:
-        """Answer no request: mitmproxy's addon has a list of revoked certificates."""
-
-    def get_cert(self, conn_context: Context) -> certs.CertStoreEntry:
-        """Return a certificate for the host of CONNECT."""
-        assert conn_context.server.address is not None, "the layer is made after CONNECT"  # noqa: S101
-        host = conn_context.server.address[0]
-        return self.certstore.get_cert(host, [certificate_name(host)])
-
-    def tls_start_server(self, tls_start: tls.TlsData) -> None:
-        """Verify the upstream as the host of CONNECT, not as the client's SNI."""
-        assert isinstance(tls_start.conn, connection.Server), "mitmproxy connects to no other"  # noqa: S101
-        assert tls_start.conn.address is not None, "it is connected"  # noqa: S101
-        tls_start.conn.sni = tls_start.conn.address[0]
-        super().tls_start_server(tls_start)
 
 
 class _State:
@@ -266,9 +234,10 @@ class Addon:
 
     @_fails_closed
     def http_connect_error(self, flow: http.HTTPFlow) -> None:
-        """Shorten mitmproxy's own reason, which ends with advice about its options."""
-        if flow.response is not None and flow.response.text is not None:
-            flow.response.text = flow.response.text.partition(" If you plan to")[0].rstrip() + "\n"
+        """Answer in our own words if the upstream cannot be reached."""
+        if flow.server_conn.error is not None:
+            destination = f"{flow.request.host}:{flow.request.port}"
+            flow.response = _response(connect_failure(destination, flow.server_conn.error))
 
     # Requests.
 

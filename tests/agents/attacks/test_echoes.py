@@ -21,6 +21,7 @@ from wsproto.connection import Connection
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 from wsproto.extensions import PerMessageDeflate
 
+from support.agents.http2 import Http2, http2_head
 from support.agents.upstream import Answer, accept_websocket
 
 VALUE = "sk-canary\"1<2>3&4'5/6+7=8 9%a\\b?c>>>???~~~`!*(d)"
@@ -123,6 +124,32 @@ def test_the_upstream_is_asked_for_encodings_that_are_decoded_and_for_the_whole(
     client.get(upstream.origin, headers={"accept-encoding": "deflate, gzip, x;q=1", "range": "bytes=3-"})
     assert upstream.requests[0].header("accept-encoding") == "gzip"
     assert upstream.requests[0].header("range") == ""
+
+
+@pytest.mark.parametrize("status", [204, 304])
+@pytest.mark.parametrize("body", [CONTENT, gzip.compress(CONTENT)], ids=["plain", "compressed"])
+def test_a_body_where_none_may_be_is_dropped(door, upstream, status, body):
+    """As HTTP/2 can send it."""
+    upstream.answer = lambda _: Answer(status, [("content-encoding", "gzip")], body=body)
+    target = f"localhost:{upstream.port}"
+    with Http2(door, target) as client:
+        answer = client.ask(http2_head(target, door.placeholder))
+    assert f"b':status', b'{status}'" in answer
+    assert client.lengths in ([], [0])
+
+
+@pytest.mark.parametrize("coding", ["gzip, chunked", "gzip", "identity"])
+def test_a_transfer_coding_other_than_chunked_is_refused(door, upstream, coding):
+    content = gzip.compress(CONTENT)
+    chunks = b"%x\r\n%s\r\n0\r\n\r\n" % (len(content), content)
+    raw = f"HTTP/1.1 200 OK\r\nTransfer-Encoding: {coding}\r\n\r\n".encode() + chunks
+    upstream.answer = lambda _: Answer(raw=raw)
+    target = f"localhost:{upstream.port}"
+    request = f"GET / HTTP/1.1\r\nHost: {target}\r\nTE: gzip\r\nConnection: TE, close\r\n\r\n".encode()
+    answer = door.raw(target, request)
+    assert answer.startswith(b"HTTP/1.1 502 ")
+    assert answer.endswith(b"The answer has a transfer coding other than chunked\n")
+    assert upstream.requests[0].header("te") == ""
 
 
 @pytest.mark.parametrize("status", [200, 302, 401, 500])
@@ -231,6 +258,24 @@ def test_a_message_gets_no_value(door, upstream):
 def test_the_reason_of_a_close_shows_no_form(door, upstream):
     _, reason = talk(door, upstream, Speaker(CloseConnection(code=4000, reason=VALUE)), 0)
     assert reason == door.placeholder
+
+
+def test_frames_that_cannot_be_read_are_not_quoted(door, upstream):
+    async def serve(reader, writer):
+        await reader.read(65536)
+        writer.write(b"\x81\x03ab\xff")  # a text that is not UTF-8
+        await writer.drain()
+
+    upstream.answer = lambda request: accept_websocket(request, serve)
+
+    async def run():
+        url = upstream.origin.replace("https", "wss")
+        async with websockets.connect(url, proxy=door.url, ssl=door.tls) as connection:
+            await connection.send("x")
+            await connection.wait_closed()
+            return connection.close_code, connection.close_reason
+
+    assert asyncio.run(run()) == (1007, "")
 
 
 def test_a_ping_shows_no_form(door, upstream):

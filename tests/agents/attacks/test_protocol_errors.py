@@ -1,0 +1,143 @@
+"""Errors of the protocol: the worker gets one sentence of ours as plain text, which quotes neither side."""
+
+from __future__ import annotations
+
+import socket
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from support.agents.http2 import Http2, http2_head
+from support.agents.recorder import Recorder
+from support.agents.upstream import Answer, Upstream
+from support.agents.workers import VALUE, Operator, read_all, rule
+
+KEY = VALUE.encode()
+MALFORMED = "The request is malformed"
+TOO_EARLY = "The upstream ended too early, or its answer is malformed"
+
+ANSWERS = [
+    b"HTTP/1.1 200 OK\r\n" + KEY + b" x: a\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nno colon " + KEY + b"\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: " + KEY + b"\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: " + KEY + b"\r\n\r\n",
+    b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n",
+    b"HTTP/1.1 " + KEY + b"\r\n\r\n",
+    KEY + b"\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nX: " + KEY,
+    b"",
+]
+
+
+@pytest.fixture(scope="module")
+def recorder(upstream_authority):
+    with Recorder(upstream_authority.issue_cert("localhost")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def recorded(recorder, upstream_file, tmp_path_factory):
+    """A worker whose rule names the recorder."""
+    operator = Operator(tmp_path_factory.mktemp("recorded"), upstream_file)
+    operator.write_rules(rule([f"localhost:{recorder.port}"]))
+    with operator.worker() as running:
+        yield running
+
+
+def assert_ours(answer, status, reason):
+    head, _, body = answer.decode().partition("\r\n\r\n")
+    lines = head.lower().split("\r\n")
+    assert lines[0].startswith(f"http/1.1 {status} ")
+    assert "content-type: text/plain; charset=utf-8" in lines
+    assert not any(line.startswith("server:") for line in lines)
+    assert body == f"{reason}\n"
+
+
+@pytest.mark.parametrize("answer", ANSWERS, ids=lambda answer: answer[:40].decode().replace(VALUE, "VALUE"))
+def test_an_answer_that_cannot_be_parsed(recorded, recorder, answer):
+    recorder.answer = answer
+    target = f"localhost:{recorder.port}"
+    assert_ours(recorded.raw(target, f"GET / HTTP/1.1\r\nHost: {target}\r\n\r\n".encode()), 502, TOO_EARLY)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        "GET /",
+        "GET / HTTP/9.9.9",
+        "GET / HTTP/1.1\r\nno colon",
+        "GET / HTTP/1.1\r\nx y: a",
+        "GET / HTTP/1.1\r\nContent-Length: x",
+        "GET / HTTP/1.1\r\nTransfer-Encoding: x",
+        "CONNECT a:1 HTTP/1.1",
+    ],
+)
+def test_a_request_that_cannot_be_parsed(recorded, recorder, request_):
+    target = f"localhost:{recorder.port}"
+    first, *more = request_.split("\r\n")
+    lines = [first, f"Host: {target}", *more, "", ""]
+    assert_ours(recorded.raw(target, "\r\n".join(lines).encode()), 400, MALFORMED)
+
+
+@pytest.mark.parametrize(
+    "line", ["CONNECT localhost HTTP/1.1", "CONNECT a b HTTP/1.1", "CONNECT http://x/ HTTP/1.1", "GET x HTTP/1.1", "x"]
+)
+def test_a_malformed_request_to_the_proxy(recorded, line):
+    with socket.create_connection(recorded.address, timeout=30) as connection:
+        connection.sendall(f"{line}\r\nHost: x\r\n\r\n".encode())
+        assert_ours(read_all(connection), 400, MALFORMED)
+
+
+def test_an_upstream_that_does_not_listen(operator_of):
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    with operator_of(rule([f"localhost:{port}"])).worker() as door:
+        connection, _, answer = door.ask(f"localhost:{port}")
+        connection.close()
+    reason = f"Cannot connect to localhost:{port}: Connect call failed ('127.0.0.1', {port})"
+    assert_ours(answer.encode(), 502, reason)
+
+
+def test_an_upstream_whose_certificate_is_refused(operator_of, upstream_authority):
+    certificate = upstream_authority.issue_cert("other.example.com")
+    with Upstream(upstream_authority, certificate=certificate) as stranger:
+        target = f"localhost:{stranger.port}"
+        reason = f"The certificate of {target} is refused: hostname mismatch"
+        with operator_of(rule([target])).worker() as door:
+            assert_ours(door.raw(target, f"GET / HTTP/1.1\r\nHost: {target}\r\n\r\n".encode()), 502, reason)
+            with Http2(door, target) as client:
+                answer = client.ask(http2_head(target, door.placeholder))
+        assert answer == f"{[(b':status', b'502'), (b'content-type', b'text/plain; charset=utf-8')]}\n{reason}\n"
+
+
+def test_an_upstream_without_tls(operator_of):
+    with socket.create_server(("127.0.0.1", 0)) as plain, ThreadPoolExecutor() as pool:
+
+        def serve():
+            with plain.accept()[0] as connection:
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" + KEY)
+
+        pool.submit(serve)
+        target = f"localhost:{plain.getsockname()[1]}"
+        with operator_of(rule([target])).worker() as door:
+            answer = door.raw(target, f"GET / HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())
+        assert_ours(answer, 502, f"Cannot connect to {target}, or it does not speak TLS")
+
+
+def test_a_malformed_answer_of_http2(door, upstream):
+    upstream.answer = lambda _: Answer(headers=[(f"x {VALUE}", "a")])
+    target = f"localhost:{upstream.port}"
+    with Http2(door, target) as client:
+        answer = client.ask(http2_head(target, door.placeholder))
+    assert answer.endswith(f"text/plain; charset=utf-8')]\n{TOO_EARLY}\n")
+    assert "server" not in answer
+
+
+def test_a_malformed_request_of_http2(door, upstream):
+    target = f"localhost:{upstream.port}"
+    with Http2(door, target) as client:
+        assert client.ask(http2_head(target, door.placeholder, ("x y", "a"))) == ""
+    assert MALFORMED.encode() in client.received
+    assert b"protocol error" not in client.received
