@@ -35,8 +35,9 @@ class Running:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         destinations = Destinations(tuple(config.agents.rules.values()))
+        self.told = []
         self._setup = proxy.Setup(
-            self.session, destinations, self.authority, str(roots), None, lambda: [self._listener]
+            self.session, destinations, self.authority, str(roots), None, lambda: [self._listener], self.told.append
         )
 
     def __enter__(self):

@@ -17,6 +17,9 @@ _HANDSHAKE = 30.0
 
 _MAX_ANSWER = 65536
 
+NOT_PUBLIC = "an address that is not public, and no rule names it"
+"""The end of the message of an OSError for a host that the worker may not reach."""
+
 
 class CompanyProxy:
     """A proxy through which this machine reaches the outside, as HTTPS_PROXY and NO_PROXY name it.
@@ -88,7 +91,7 @@ class Network(asyncio.SelectorEventLoop):
         if self._proxy is None or (host, port) != self._proxy.address:
             for *_, address in found:
                 if not self._may_reach(host, port, str(address[0])):
-                    raise OSError(errno.EACCES, f"{host} has an address that is not public, and no rule names it")
+                    raise OSError(errno.EACCES, f"{host} has {NOT_PUBLIC}")
         return found
 
     async def create_connection(self, protocol_factory: Any, host: Any = None, port: Any = None, **options: Any) -> Any:

@@ -18,7 +18,7 @@ import socket
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import Future
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from mitmproxy import flow, http, log, master, options
 from mitmproxy.addons.proxyserver import Proxyserver
@@ -31,13 +31,11 @@ from mitmproxy.proxy.layers.http import HTTPMode
 
 from strongroom.agents.authority import Authority
 from strongroom.agents.destinations import Destinations
-from strongroom.agents.layers import REDACT, Closed, Http, Tls, connect_failure
-from strongroom.agents.network import CompanyProxy, Network
+from strongroom.agents.layers import MALFORMED, REDACT, Closed, Http, Tls, connect_failure
+from strongroom.agents.network import NOT_PUBLIC, CompanyProxy, Network
+from strongroom.agents.refusals import Refusals, destination, in_thread
 from strongroom.agents.rules import DEFAULT_PORTS, REFUSAL_HEADERS, Refusal, RequestHead, normalize_host
 from strongroom.agents.session import MAX_BODY, AgentSession, Exchange, body_too_large
-from strongroom.store import in_daemon
-
-_R = TypeVar("_R")
 
 _LOGGERS = ("mitmproxy", "hpack", "h2", "hyperframe", "wsproto", "h11")
 """Loggers of the libraries below. Their records have headers, and so values."""
@@ -66,6 +64,7 @@ class Setup(NamedTuple):
         roots: a file of the authorities that upstreams may have, as PEM.
         company_proxy: the proxy through which this machine reaches the outside.
         listeners: returns the sockets on which the worker is served; called in the thread of the proxy.
+        tell: tells the operator of a refusal, in one line; called in a thread.
     """
 
     session: AgentSession
@@ -74,6 +73,7 @@ class Setup(NamedTuple):
     roots: str
     company_proxy: CompanyProxy | None
     listeners: Callable[[], Iterable[socket.socket]]
+    tell: Callable[[str], object]
 
 
 def serve(setup: Setup, started: Future[Callable[[], None]]) -> None:
@@ -88,7 +88,7 @@ async def _serve(setup: Setup, started: Future[Callable[[], None]]) -> None:
     proxy = master.Master(options.Options())
     _silence()
     server = Proxyserver()
-    proxy.addons.add(server, Tls(setup.authority), Addon(setup.session, setup.destinations, server))
+    proxy.addons.add(server, Tls(setup.authority), Addon(setup, server))
     proxy.options.update(**_OPTIONS, ssl_verify_upstream_trusted_ca=setup.roots)
     instance: mode_servers.ServerInstance[Any] = mode_servers.ServerInstance.make("regular", server)
     listening = [await _listen(listener, instance) for listener in setup.listeners()]
@@ -169,14 +169,14 @@ class Addon:
     """The hooks of mitmproxy.
 
     Args:
-        session: the session of the worker.
-        destinations: its destinations.
+        setup: the parts of the proxy.
         server: the addon with the open connections.
     """
 
-    def __init__(self, session: AgentSession, destinations: Destinations, server: Proxyserver) -> None:
-        self._session = session
-        self._destinations = destinations
+    def __init__(self, setup: Setup, server: Proxyserver) -> None:
+        self._session = setup.session
+        self._destinations = setup.destinations
+        self._refusals = Refusals(setup.session, setup.tell)
         self._server = server
 
     def refuse_after_failure(self, data: Any) -> None:
@@ -223,21 +223,24 @@ class Addon:
         return Http(context, mode, MAX_BODY, lambda: _response(body_too_large()))
 
     @_fails_closed
-    def http_connect(self, flow: http.HTTPFlow) -> None:
+    async def http_connect(self, flow: http.HTTPFlow) -> None:
         """Decide about a tunnel."""
         try:
             host, port = normalize_host(flow.request.host), flow.request.port
             self._destinations.is_looked_into("https", host, port)
             flow.request.host = host
         except Refusal as refusal:
+            await self._refusals.record(flow, refusal)
             flow.response = _response(refusal)
 
     @_fails_closed
-    def http_connect_error(self, flow: http.HTTPFlow) -> None:
+    async def http_connect_error(self, flow: http.HTTPFlow) -> None:
         """Answer in our own words if the upstream cannot be reached."""
         if flow.server_conn.error is not None:
-            destination = f"{flow.request.host}:{flow.request.port}"
-            flow.response = _response(connect_failure(destination, flow.server_conn.error))
+            refusal = connect_failure(destination(flow), flow.server_conn.error)
+            flow.response = _response(refusal)
+            if refusal.reason.endswith(NOT_PUBLIC):
+                await self._refusals.record(flow, refusal)
 
     # Requests.
 
@@ -245,14 +248,22 @@ class Addon:
     async def requestheaders(self, flow: http.HTTPFlow) -> None:
         """Check the head of a request, and put the values into it."""
         if flow.error is not None:  # mitmproxy refuses it
+            await self._refusals.record(flow, Refusal(400, MALFORMED))
             return
         state = flow.metadata["strongroom"] = _State()
         try:
             if flow.server_conn.address is None:
                 self._pass_unread(flow, state)
-            else:
-                await self._begin(flow, state)
+                return
+            head = _head(flow)
         except Refusal as refusal:
+            await self._refusals.record(flow, refusal)
+            _answer(flow, refusal)
+            return
+        try:
+            await self._begin(flow, state, head)
+        except Refusal as refusal:
+            await self._refusals.tell(flow, refusal)
             _answer(flow, refusal)
 
     def _pass_unread(self, flow: http.HTTPFlow, state: _State) -> None:
@@ -264,19 +275,10 @@ class Addon:
         flow.request.data.host = host
         flow.request.stream = state.unread = True
 
-    async def _begin(self, flow: http.HTTPFlow, state: _State) -> None:
+    async def _begin(self, flow: http.HTTPFlow, state: _State, head: RequestHead) -> None:
         request = flow.request
-        if request.scheme != "https":
-            raise Refusal(403, "Use TLS, since a secret never leaves without it")
-        assert flow.server_conn.address is not None, "it follows CONNECT"  # noqa: S101
-        host, port = flow.server_conn.address[:2]
-        if (sni := flow.client_conn.sni) is not None and normalize_host(sni) != host:
-            raise Refusal(421, f"The name in the TLS handshake is not that of the connection: {host}")
-        _check_form(request, host, port)
-        path, _, query = request.data.path.decode("latin-1").partition("?")
-        head = RequestHead(request.method, "https", host, port, path, query, _texts(request.headers))
         with contextlib.nullcontext() if request.is_http2 else self._left_unread(flow.client_conn):
-            exchange = await _in_thread(partial(self._session.begin, head))
+            exchange = await in_thread(partial(self._session.begin, head))
         state.exchange = exchange
         if not exchange.needs_body:
             _apply(request, exchange.head)
@@ -306,8 +308,9 @@ class Addon:
         if state is None or state.exchange is None or not state.exchange.needs_body or flow.response is not None:
             return
         try:
-            body = await _in_thread(partial(state.exchange.replace_body, flow.request.raw_content or b""))
+            body = await in_thread(partial(state.exchange.replace_body, flow.request.raw_content or b""))
         except Refusal as refusal:
+            await self._refusals.tell(flow, refusal)
             _answer(flow, refusal)
             return
         _apply(flow.request, state.exchange.head)
@@ -374,6 +377,8 @@ class Addon:
     async def error(self, flow: http.HTTPFlow) -> None:
         """Record a request without an answer."""
         await self._end(flow, 0 if flow.response is None else flow.response.status_code)
+        if flow.error is not None and flow.error.msg.endswith(NOT_PUBLIC):
+            await self._refusals.record(flow, connect_failure(destination(flow), flow.error.msg))
 
     @_fails_closed
     def websocket_message(self, flow: http.HTTPFlow) -> None:
@@ -402,11 +407,7 @@ class Addon:
         if state is not None and state.exchange is not None:
             exchange, state.exchange = state.exchange, None
             state.answered = True
-            await _in_thread(partial(exchange.end, status))
-
-
-async def _in_thread(call: Callable[[], _R]) -> _R:
-    return await asyncio.wrap_future(in_daemon(call, "strongroom-agent"))
+            await in_thread(partial(exchange.end, status))
 
 
 def _close_connection(handler: Any, client: Any) -> None:
@@ -428,6 +429,24 @@ def _answer(flow: http.HTTPFlow, refusal: Refusal) -> None:
     flow.request.stream = False
     if (state := _state(flow)) is not None:
         state.answered = True
+
+
+def _head(flow: http.HTTPFlow) -> RequestHead:
+    """Return the head of a request in a tunnel.
+
+    Raises:
+        Refusal: it is not encrypted, or names another host than the tunnel, or is malformed.
+    """
+    request = flow.request
+    if request.scheme != "https":
+        raise Refusal(403, "Use TLS, since a secret never leaves without it")
+    assert flow.server_conn.address is not None, "it follows CONNECT"  # noqa: S101
+    host, port = flow.server_conn.address[:2]
+    if (sni := flow.client_conn.sni) is not None and normalize_host(sni) != host:
+        raise Refusal(421, f"The name in the TLS handshake is not that of the connection: {host}")
+    _check_form(request, host, port)
+    path, _, query = request.data.path.decode("latin-1").partition("?")
+    return RequestHead(request.method, "https", host, port, path, query, _texts(request.headers))
 
 
 def _check_form(request: http.Request, host: str, port: int) -> None:

@@ -33,8 +33,8 @@ from strongroom.events import Event, EventKind, Use, emit, emit_to_auditors
 MAX_BODY = 1 << 23
 """The most bytes of a request's body that a door buffers."""
 
-_LONGEST_PATH = 1000
-"""The most characters of a path in an event."""
+_LONGEST_PATH, _LONGEST_HOST, _LONGEST_METHOD = 1000, 253, 20
+"""The most characters of these in an event."""
 
 _DESCRIBE_BODY = frozenset(
     ["accept-ranges", "content-digest", "content-encoding", "content-length", "content-md5", "digest", "repr-digest"]
@@ -100,6 +100,20 @@ class AgentSession:
             AuditError: the use cannot be recorded.
         """
         return Exchange(self._rules, self._values, head)
+
+    def record_refusal(self, refusal: Refusal, host: str, method: str, path: str = "") -> None:
+        """Emit the event of a request or a connection that a door refused before `begin`. This may block.
+
+        Args:
+            refusal: the refusal.
+            host: the host that the worker named, in any form.
+            method: the method of the request; CONNECT for a tunnel.
+            path: the path, without query.
+
+        Raises:
+            AuditError: it cannot be recorded.
+        """
+        emit(_event(None, Use("", host[:_LONGEST_HOST], method[:_LONGEST_METHOD], path, refusal.status), "refused"))
 
 
 class Exchange:

@@ -275,6 +275,12 @@ def test_no_transfer_coding_is_asked_for(secrets, asked, sent):
     assert session(secrets).begin(head(("TE", asked))).head.header("te") == sent
 
 
+def test_a_door_records_its_own_refusals(secrets, events):
+    session(secrets).record_refusal(Refusal(403, "No"), "h" * 999, "CONNECT" * 9, "/" * 9999)
+    ((*_, outcome, _, _, use),) = events
+    assert (outcome, use) == ("refused", ("", "h" * 253, ("CONNECT" * 9)[:20], "/" * 1000, 403))
+
+
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [

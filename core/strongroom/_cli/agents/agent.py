@@ -233,6 +233,7 @@ def _require_mitmproxy() -> None:
 @contextlib.contextmanager
 def _proxy(opened: _Opened, listeners: Callable[[], Iterable[socket.socket]], *, only_rules: bool) -> Iterator[None]:
     """Serve the worker in a thread while the block runs. The block does not wait for the proxy's import."""
+    from strongroom._cli.terminal import output
     from strongroom.agents.destinations import Destinations
     from strongroom.agents.network import CompanyProxy
 
@@ -252,8 +253,8 @@ def _proxy(opened: _Opened, listeners: Callable[[], Iterable[socket.socket]], *,
 
             with _memory_file(opened.roots) as roots:
                 destinations = Destinations(rules, only_rules=only_rules)
-                setup = proxy.Setup(opened.session, destinations, opened.authority, roots, company_proxy, take)
-                proxy.serve(setup, started)
+                parts = (opened.session, destinations, opened.authority, roots, company_proxy, take, output.say)
+                proxy.serve(proxy.Setup(*parts), started)
         except BaseException as error:
             if not started.done():
                 started.set_exception(error)

@@ -1,0 +1,120 @@
+"""Refusals of the proxy: each is a record of the audit log, and the first for a destination is a line on stderr."""
+
+from __future__ import annotations
+
+import json
+import socket
+
+import pytest
+
+from support.agents.workers import read_answer, rule
+
+
+@pytest.fixture
+def worker(operator_of, upstream, tmp_path):
+    log = f'[audit]\nfile = "{tmp_path / "audit.log"}"\n'
+    operator = operator_of(log + rule([f"localhost:{upstream.port}", "*.example.com:443"], methods=["GET"]))
+    with operator.worker() as door:
+        yield door
+
+
+@pytest.fixture
+def refusals(worker, tmp_path):
+    """Returns the host, the method, the path and the status of each recorded refusal."""
+
+    def read():
+        records = map(json.loads, (tmp_path / "audit.log").read_text().splitlines())
+        fields = ("request_host", "method", "request_path", "status")
+        return [tuple(record.get(field) for field in fields) for record in records if record["outcome"] == "refused"]
+
+    return read
+
+
+def lines(worker):
+    """Return the lines about refusals, after the worker has ended."""
+    worker.__exit__()
+    return [line for line in worker.err.splitlines() if "Refused" in line]
+
+
+def plain(worker, request):
+    """Return the answer to a request that is not in a tunnel."""
+    with socket.create_connection(worker.address, timeout=30) as connection:
+        connection.sendall(request.encode())
+        return read_answer(connection)
+
+
+def test_refused_tunnels(worker, refusals):
+    for target in ("10.0.0.1:443", "10.0.0.1:443", "other.example.org:22", "localhost:1", "127.1:443"):
+        worker.ask(target)[0].close()
+    assert refusals() == [
+        ("10.0.0.1", "CONNECT", None, 403),
+        ("10.0.0.1", "CONNECT", None, 403),
+        ("other.example.org", "CONNECT", None, 403),
+        ("localhost", "CONNECT", None, 403),
+        ("127.1", "CONNECT", None, 400),
+    ]
+    first, *others = lines(worker)
+    assert first == (
+        "strongroom: Refused 10.0.0.1:443 to the worker: 10.0.0.1 is not a public address, and no rule names it"
+    )
+    assert [line.split()[2] for line in others] == ["other.example.org:22", "localhost:1", "127.1:443"]
+
+
+def test_name_whose_address_is_private(operator_of, tmp_path):
+    log = f'[audit]\nfile = "{tmp_path / "audit.log"}"\n'
+    with operator_of(log + rule(["api.example.com"])).worker() as door:
+        door.ask("localhost:443")[0].close()
+        plain(door, "GET http://localhost/x HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    records = [json.loads(line) for line in (tmp_path / "audit.log").read_text().splitlines()]
+    refused = [record["method"] for record in records if record["outcome"] == "refused"]
+    assert refused == ["CONNECT", "GET"]
+    assert door.err.count("Cannot connect to localhost:443: localhost has an address that is not public") == 1
+
+
+def test_absolute_targets(worker, refusals, upstream):
+    host = f"localhost:{upstream.port}"
+    for origin, status in ((f"https://{host}", 400), (f"http://{host}", 403), ("http://10.0.0.1", 403)):
+        answer = plain(worker, f"GET {origin}/v1/x?q=1 HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+    assert refusals() == [
+        ("localhost", "GET", "/v1/x", 400),
+        ("localhost", "GET", "/v1/x", 403),
+        ("10.0.0.1", "GET", "/v1/x", 403),
+    ]
+    assert [line.split()[2] for line in lines(worker)] == [host, "10.0.0.1:80"]
+
+
+def test_requests_in_a_tunnel(worker, refusals, upstream):
+    host = f"localhost:{upstream.port}"
+    heads = [
+        "GET /a?q=1 HTTP/1.1\r\nHost: other.example.com",
+        f"GET https://other.example.com/a?q=1 HTTP/1.1\r\nHost: {host}",
+        f"GET /a?q=1 HTTP/1.1\r\nHost: {host}\r\nHost: {host}",
+        f"GET /a?q=1 HTTP/1.1\r\nHost: {host}\r\nx y: a",
+        f"GET /a?q=1 HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: gzip, chunked",
+        f"GET /a?q=1 HTTP/1.1\r\nHost: {host}\r\nX-HTTP-Method-Override: DELETE",
+    ]
+    for head in heads:
+        answer = worker.raw(host, f"{head}\r\nConnection: close\r\n\r\n0\r\n\r\n".encode())
+        assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 403 ")), head
+    assert refusals() == [("localhost", "GET", "/a", 400)] * 5 + [("localhost", "GET", "/a", 403)]
+    (line,) = lines(worker)
+    assert line.startswith(f"strongroom: Refused {host} to the worker: ")
+    assert upstream.requests == []
+
+
+def test_another_name_in_the_handshake(worker, refusals, upstream):
+    host = f"localhost:{upstream.port}"
+    request = f"GET /a HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+    answer = worker.raw(host, request.encode(), sni="other.example.com")
+    assert answer.startswith(b"HTTP/1.1 421 ")
+    assert refusals() == [("localhost", "GET", "/a", 421)]
+    (line,) = lines(worker)
+    assert "The name in the TLS handshake is not that of the connection" in line
+
+
+def test_no_character_of_the_worker_controls_the_terminal(worker):
+    plain(worker, "CONNECT a\x1b[2Jb:443 HTTP/1.1\r\nHost: x\r\n\r\n")
+    plain(worker, "GET http://a\x1b[2Jb/ HTTP/1.1\r\nHost: x\r\n\r\n")
+    worker.__exit__()
+    assert "\x1b" not in worker.err
