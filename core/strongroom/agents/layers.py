@@ -3,7 +3,7 @@
 The body of a request that the proxy answers itself is dropped, and one that is needed whole has a limit. On HTTP/2 a
 sender gets more credit only when what it has sent has left again; mitmproxy grants two gigabytes at once, and would
 keep what the other side does not take. No hook sees the pings of a websocket and the reason of its close, so they are
-redacted here. mitmproxy's pages about errors quote what they could not parse, so each is replaced by one sentence. On
+redacted here. mitmproxy's pages about errors quote the malformed bytes, so each is replaced by one sentence. On
 HTTP/1, it takes an informational answer such as 103 for the final one, and fails at trailers: both are dropped here.
 Its TLS takes the authority from a folder, and the name of the upstream from the client. mitmproxy's layers are not a
 published interface, so this module stands alone, and the extra `agents` allows one minor version only.
@@ -149,7 +149,7 @@ class _Http1Client(Http1Client):
     """The upstream's side of HTTP/1."""
 
     def read_headers(self, event: events.ConnectionEvent) -> layer.CommandGenerator[None]:
-        """Read the head of the final answer. Those before it are dropped, as mitmproxy does on HTTP/2."""
+        """Read the head of the final answer, and drop those before it. On HTTP/2, mitmproxy drops them."""
         while _INFORMATIONAL.match(bytes(self.buf)) and self.buf.maybe_extract_lines():
             pass
         yield from super().read_headers(event)

@@ -50,7 +50,7 @@ class Redactor:
         return self._redact(content, len(content))[0]
 
     def _redact(self, content: bytes, end: int) -> tuple[bytes, int]:
-        """Return the redacted content up to an end, or to the end of a form across it; and where that is.
+        """Return the redacted content up to an end, or to the end of a form across it, and this position.
 
         At each place, the longest form counts.
         """

@@ -214,7 +214,7 @@ class Exchange:
     def feed(self, content: bytes) -> bytes:
         """Return a part of the answer's body, decoded and redacted. May return b"".
 
-        What follows the head of an answer that has no body, as HTTP/2 allows, is dropped.
+        The body of an answer that can have none, such as a 204 of HTTP/2, is dropped.
 
         Raises:
             Refusal: 502, it cannot be decoded. The headers have been sent, so that a door ends the connection.

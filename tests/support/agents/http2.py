@@ -1,10 +1,13 @@
-"""A client of HTTP/2 that sends what a test says."""
+"""A client of HTTP/2 that sends the headers of a test as they are."""
 
 from __future__ import annotations
 
 import h2.config
 import h2.connection
 import h2.events
+import h2.settings
+
+_WINDOW = 1 << 24
 
 
 class Http2:
@@ -18,6 +21,8 @@ class Http2:
         config = h2.config.H2Configuration(validate_outbound_headers=False, normalize_outbound_headers=False)
         self._h2 = h2.connection.H2Connection(config)
         self._h2.initiate_connection()
+        self._h2.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: _WINDOW})
+        self._h2.increment_flow_control_window(_WINDOW)  # an answer is not cut where the window ends
         self.lengths, self.received = [], b""
 
     def __enter__(self):
@@ -43,7 +48,6 @@ class Http2:
                 if isinstance(event, h2.events.DataReceived):
                     answer.append(event.data.decode())
                     self.lengths.append(len(event.data))
-                    self._h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
                 elif isinstance(event, h2.events.ResponseReceived | h2.events.TrailersReceived):
                     answer.append(str(event.headers))
             self._connection.sendall(self._h2.data_to_send())
