@@ -1,7 +1,8 @@
 """Keyed fingerprints of values, which find the values in a text and hold none of them.
 
 A value is found as it is, and in the forms in which programs print it: those of `strongroom._escapes`, and in base64,
-also within longer base64 such as that of `user:password`. A number is found as JSON prints it.
+also within longer base64 such as that of `user:password`, and over the ends of its lines. A number is found as JSON
+prints it.
 
 Each form is kept as the hash of its first characters, by Python's string hash, which is keyed for each process, and as
 a BLAKE2b digest of the whole under a random key. A scan hashes four characters at each position of a text, and more
@@ -13,8 +14,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import heapq
 import re
 import secrets
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -33,9 +36,26 @@ _LEAST_LINE = 16
 _LEAST_ENCODED = 6
 """The shortest piece of base64 that is a fingerprint."""
 
-_WIDTHS = (64, 76)
 _WINDOW = 8
 _WORDS = frozenset({"true", "false", "none", "null"})
+
+_WIDTHS = (64, 76)
+"""The characters in a line of base64, as `openssl base64` and `base64` write it."""
+
+_BASE64 = "[A-Za-z0-9+/_-]"
+_LINE_END = re.compile(r"(?:\r?\n|(?:\\r)?\\n)[ \t]*")
+"""The end of a line of base64 and the indentation of the next, as they are, or as JSON escapes them."""
+
+_WRAPPED = re.compile(rf"(?<!{_BASE64}){_BASE64}{{{_LEAST_LINE},}}+(?:{_LINE_END.pattern}{_BASE64}++)+")
+"""Base64 in lines. The first one is long, as words are not."""
+
+_LAST = re.compile(rf"(?<!{_BASE64}){_BASE64}{{{_LEAST_LINE},}}+(?:{_LINE_END.pattern}{_BASE64}++)*+(\r?\n\Z)?")
+"""Base64 in lines, with a group if it is at the end of the text. Each part is passed once, so the search is linear."""
+
+_FULL_LINE = re.compile(
+    rf"(?:[ \t]*(?:{_BASE64}{{4}}){{4,}}|.*(?<!{_BASE64})(?:{_BASE64}{{4}}){{{_WIDTHS[0] // 4},}})\r?\n\Z"
+)
+"""A line of nothing but base64, or one with as much of it at its end as programs write in one line."""
 
 _NUMBER = re.compile(r"-?\d*\.?\d*")
 
@@ -78,6 +98,7 @@ class Fingerprints:
         self._binary = binary
         self._forms: dict[int, dict[int, tuple[_Form, ...]]] = {}
         self._starts: set[int] = set()
+        self._base64_starts: set[int] = set()
         self._known: set[bytes] = set()
 
     def __repr__(self) -> str:
@@ -107,6 +128,8 @@ class Fingerprints:
         made = _Form(len(text), self._digest(_bytes(text)), name, form, alone)
         known = self._forms.setdefault(window, {})
         self._starts.add(hash(text[:LEAST_LENGTH]))
+        if form == "base64":
+            self._base64_starts.add(hash(text[:LEAST_LENGTH]))
         first = hash(text[:window])
         others = known.get(first, ())
         if not any(other.digest == made.digest for other in others):  # of equal values, the first name counts
@@ -114,6 +137,58 @@ class Fingerprints:
 
     def find(self, text: str) -> Iterator[Match]:
         """Yield the values in a text, from left to right, the longest at each place, without overlaps."""
+        end = 0
+        found = heapq.merge(self._direct(text), self._wrapped(text), key=lambda match: (match.start, -match.end))
+        for match in found:
+            if match.start >= end:
+                yield match
+                end = match.end
+
+    def unfinished(self, lines: str) -> int:
+        """Return the start of the last lines, if a value in base64 may begin in them that the next line continues.
+
+        Otherwise, return the length of the text. A line with other text counts only if it has the first `LEAST_LENGTH`
+        characters of a value, or ends with a full line of base64. So the lines of a log are not held back.
+
+        Args:
+            lines: whole lines, the last one with its end.
+        """
+        start = len(lines)
+        if found := next((found for found in _LAST.finditer(lines) if found[1] is not None), None):
+            text = _Unwrapped(lines, found.start(), start)
+            last = lines.rfind("\n", 0, start - 1) + 1
+            if (begin := self._unfinished(text.joined)) is not None:
+                start = text.position(begin)
+            elif _FULL_LINE.match(lines, last):
+                start = last
+        return lines.rfind("\n", 0, start) + 1
+
+    def _unfinished(self, text: str) -> int | None:
+        """Return the first position at which a value in base64 may begin that is longer than the rest of the text."""
+        starts, length = self._base64_starts, LEAST_LENGTH
+        positions = (at for at in range(len(text) - length + 1) if hash(text[at : at + length]) in starts)
+        return next((at for at in positions if self._is_longer(text[at:])), None)
+
+    def _is_longer(self, text: str) -> bool:
+        """Return whether a known form may begin with this text."""
+        for window, known in self._forms.items():
+            if len(text) < window:
+                return True
+            if any(form.length > len(text) for form in known.get(hash(text[:window]), ())):
+                return True
+        return False
+
+    def _wrapped(self, text: str) -> Iterator[Match]:
+        """Yield the values in base64 that stand over the end of a line."""
+        for found in _WRAPPED.finditer(text):
+            base64_text = _Unwrapped(text, found.start(), found.end())
+            for match in self._direct(base64_text.joined):
+                start, end = base64_text.position(match.start), base64_text.position(match.end - 1) + 1
+                if match.form == "base64" and end - start > match.end - match.start:
+                    yield match._replace(start=start, end=end)
+
+    def _direct(self, text: str) -> Iterator[Match]:
+        """Yield the values that stand in one piece."""
         windows = sorted(self._forms.items(), reverse=True)
         starts, length, end = self._starts, LEAST_LENGTH, 0
         for position in (start for start in range(len(text)) if hash(text[start : start + length]) in starts):
@@ -147,6 +222,32 @@ class Fingerprints:
 
     def _digest(self, content: bytes) -> bytes:
         return hashlib.blake2b(content, digest_size=16, key=self._key).digest()
+
+
+class _Unwrapped:
+    """A part of a text without the ends of its lines.
+
+    Attributes:
+        joined: the text of the lines.
+    """
+
+    def __init__(self, text: str, start: int, end: int) -> None:
+        self._starts: list[int] = []  # of each line, in the joined text
+        self._positions: list[int] = []  # of each line, in the whole text
+        lines: list[str] = []
+        length = 0
+        for line_end in (*_LINE_END.finditer(text, start, end), None):
+            self._starts.append(length)
+            self._positions.append(start)
+            lines.append(text[start : end if line_end is None else line_end.start()])
+            length += len(lines[-1])
+            start = end if line_end is None else line_end.end()
+        self.joined = "".join(lines)
+
+    def position(self, index: int) -> int:
+        """Return the position in the whole text of a character of the joined one."""
+        line = bisect_right(self._starts, index) - 1
+        return self._positions[line] + index - self._starts[line]
 
 
 def _bytes(text: str) -> bytes:

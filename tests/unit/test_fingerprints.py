@@ -89,6 +89,25 @@ def test_a_value_is_found_in_longer_base64(value, before, after):
     assert "[redacted]" in known(value).mask(text)
 
 
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\n    ", "\\n"])
+@pytest.mark.parametrize("width", [64, 76])
+def test_a_value_over_the_end_of_a_base64_line_is_found(width, line_end):
+    """As in mail, PEM files, manifests, and the JSON of such texts: wherever in the lines it begins."""
+    for value in ("canary-real-value-77", "long" * 99):
+        made = known(value)
+        for offset in range(99):
+            encoded = base64.b64encode(b"x" * offset + value.encode() + b"y" * 99).decode()
+            text = line_end.join(encoded[start : start + width] for start in range(0, len(encoded), width))
+            (match,) = made.find(f"<{text}>")
+            assert match.form == "base64"
+            assert len(text) - (match.end - match.start) < len(encoded) - len(value) * 4 // 3 + 99
+
+
+def test_words_at_the_ends_of_lines_are_no_base64():
+    text = "internationalization-of\nmonth"
+    assert known("of month", "nationalization-ofmonth").mask(text) is text
+
+
 def test_masking_leaves_the_rest_and_replaces_each_occurrence():
     masked = known("hunter2", "hunter2-long").mask("a hunter2 b hunter2-long c hunter22 d")
     assert masked == "a [redacted] b [redacted] c [redacted]2 d"

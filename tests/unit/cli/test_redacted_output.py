@@ -1,5 +1,7 @@
 """The output of `run --redact`: no value is cut in two, and shown in halves."""
 
+import base64
+
 import pytest
 
 from strongroom._cli.read import redacted_output
@@ -30,3 +32,29 @@ def test_whole_lines_are_written_and_short_ones_are_held():
     assert complete(known, b"one\ntwo") == 4
     assert complete(known, b"two") == 0
     assert complete(known, b"") == 0
+
+
+@pytest.mark.parametrize("prefix", ["", "data: "])
+@pytest.mark.parametrize("value", [VALUE, b"long" * 99])
+def test_a_value_over_the_end_of_a_base64_line_is_masked_wherever_it_begins(prefix, value):
+    """A line is held back while the next one may continue a value."""
+    known = Fingerprints(binary=True)
+    known.add(value)
+    for offset in range(99):
+        encoded = base64.b64encode(b"x" * offset + value + b"y" * 99).decode()
+        text = prefix + "\n".join(encoded[start : start + 76] for start in range(0, len(encoded), 76)) + "\n"
+        shown, held = "", b""
+        for line in text.encode().splitlines(keepends=True):
+            held += line
+            end = complete(known, held)
+            shown += known.mask(held[:end].decode())
+            held = held[end:]
+        assert shown + known.mask(held.decode()) == known.mask(text)
+        assert known.mask(text).count("[redacted]") == 1
+
+
+def test_a_line_of_a_log_is_not_held_back():
+    known = Fingerprints(binary=True)
+    known.add(VALUE)
+    line = b"serving on /srv/application/current-release/app.sock\n"
+    assert complete(known, line) == len(line)

@@ -22,8 +22,8 @@ OVERLAP = 1 << 16
 def redacted_output(known: Fingerprints) -> Iterator[None]:
     """Mask stdout and stderr of this process, and of the children that it starts in the block.
 
-    Output appears line by line. The block ends when the last process that inherited the output has closed it, as at the
-    end of a pipeline.
+    Output appears line by line; a line of base64 appears with the next one. The block ends when the last process that
+    inherited the output has closed it, as at the end of a pipeline.
 
     Args:
         known: fingerprints for bytes. Values that are added in the block count.
@@ -40,16 +40,18 @@ def redacted_output(known: Fingerprints) -> Iterator[None]:
 
 
 def complete(known: Fingerprints, held: bytes) -> int:
-    """Return how many of these bytes can be written: whole lines, or of a very long line what no value runs over."""
-    if end := held.rfind(b"\n") + 1:
-        return end
-    if len(held) <= LONGEST_LINE:
-        return 0
-    end = len(held) - OVERLAP
-    for match in known.find(held.decode("latin-1")):
-        if match.start >= end:
-            break
-        end = max(end, match.end)
+    """Return how many of these bytes can be written: whole lines, or of a very long line what no value runs over.
+
+    A line stays if base64 at its end may go on in the next one, with a value that begins here.
+    """
+    text = held.decode("latin-1")
+    whole = text.rfind("\n") + 1
+    end = known.unfinished(text[:whole]) if whole else len(held) - OVERLAP if len(held) > LONGEST_LINE else 0
+    if 0 < end != whole:
+        for match in known.find(text):
+            if match.start >= end:
+                break
+            end = max(end, match.end)
     return end
 
 
