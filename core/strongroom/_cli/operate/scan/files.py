@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import bz2
 import codecs
-import gzip
 import io
-import lzma
-import struct
-import tarfile
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, NamedTuple, TypeAlias
+from typing import IO, NamedTuple
 
-from strongroom._cli.operate.scan.allowance import Allowance
+from strongroom._cli.operate.scan.allowance import DAMAGE, Allowance, Reason, Stream
+from strongroom._cli.operate.scan.archives import kind_of, spooled, tar_members, zip_members
 from strongroom._fingerprints import Fingerprints
-from strongroom.errors import ConfigurationError
 
 BLOCK = 1 << 22
 """Bytes that are searched at once."""
@@ -27,23 +20,6 @@ OVERLAP = 1 << 16
 
 _DEEPEST = 4
 """How deep archives within archives are searched, such as the layers of a container image and the packages in them."""
-
-_DAMAGE = (
-    *(OSError, EOFError, RuntimeError, ValueError, LookupError),
-    *(zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error, struct.error),
-)
-"""The errors of an archive that is damaged, encrypted, or of another format than its first bytes."""
-
-_Stream: TypeAlias = "io.BufferedReader | gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile"
-"""A stream that can show its first bytes and stay at its start."""
-
-_COMPRESSED: dict[bytes, Callable[[_Stream], _Stream]] = {
-    b"\x1f\x8b": lambda stream: gzip.GzipFile(fileobj=stream),
-    b"BZh": bz2.BZ2File,
-    b"\xfd7zXZ\0": lzma.LZMAFile,  # type: ignore[dict-item]  # it reads and seeks, no more
-}
-_ZIP = b"PK\x03\x04"
-_TAR, _TAR_OFFSET = b"ustar", 257
 
 
 class Leak(NamedTuple):
@@ -94,82 +70,65 @@ def search(known: Fingerprints, stream: IO[bytes] | io.BufferedIOBase, place: st
 def search_path(known: Fingerprints, path: Path, allowance: Allowance) -> Iterator[Leak]:
     """Yield the leaks in a file, or in all files below a folder. Symbolic links and `.git` are skipped.
 
-    Raises:
-        ConfigurationError: a file cannot be read.
+    A file or a folder that cannot be read is noted, and the others are searched.
     """
-    files = [path] if not path.is_dir() else sorted(_files(path))
-    for file in files:
+    for file in (path,) if not path.is_dir() else _files(path, allowance):
         try:
             with file.open("rb") as stream:
                 yield from search_input(known, stream, str(file), allowance)
-        except OSError as error:
-            fault = error.strerror or "it cannot be read"
-        else:
-            continue
-        raise ConfigurationError(f"Cannot scan {file}: {fault}")
+        except OSError:
+            allowance.leave(str(file), Reason.REFUSED)
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    for entry in folder.iterdir():
+def _files(folder: Path, allowance: Allowance) -> Iterator[Path]:
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError:
+        allowance.leave(str(folder), Reason.REFUSED)
+        return
+    for entry in entries:
         if entry.is_symlink() or entry.name == ".git":
             continue
         if entry.is_dir():
-            yield from _files(entry)
+            yield from _files(entry, allowance)
         elif entry.is_file():
             yield entry
 
 
-def search_input(known: Fingerprints, stream: _Stream, place: str, allowance: Allowance) -> Iterator[Leak]:
-    """Yield the leaks in a file, and in its members if its first bytes are those of an archive."""
+def search_input(known: Fingerprints, stream: Stream, place: str, allowance: Allowance) -> Iterator[Leak]:
+    """Yield the leaks in a file, and in its members if its first bytes are those of an archive.
+
+    An archive from a pipe is copied first, since it is read from both ends.
+    """
+    if not stream.seekable() and kind_of(stream, nested=True) is not None:
+        stream = spooled(stream)
     size = stream.seek(0, io.SEEK_END) if stream.seekable() else 0
     if size:
         stream.seek(0)
     with allowance.input(place, size):
-        yield from _search_content(known, stream, place, allowance)
+        yield from search_content(known, stream, place, allowance)
 
 
-def _search_content(
-    known: Fingerprints, stream: _Stream, place: str, allowance: Allowance, depth: int = 0
+def search_content(
+    known: Fingerprints, stream: Stream, place: str, allowance: Allowance, depth: int = 0
 ) -> Iterator[Leak]:
-    first = stream.peek(_TAR_OFFSET + len(_TAR))
-    expand = next((expand for mark, expand in _COMPRESSED.items() if first.startswith(mark)), None)
-    is_zip, is_tar = first.startswith(_ZIP), first.startswith(_TAR, _TAR_OFFSET)
-    if depth == _DEEPEST or not (expand or is_zip or is_tar):
+    """Yield the leaks in a stream, and in its members if it is an archive, within the block of `Allowance.input`."""
+    expand = kind_of(stream, nested=depth > 0)
+    if expand is not None and depth == _DEEPEST:
+        allowance.leave(place, Reason.NESTED)
+        expand = None
+    if expand is None:
         yield from search(known, stream, place)
         return
-    if is_zip and depth:
-        stream = allowance.limited(io.BytesIO(stream.read()))  # its index is at its end
+    if expand is zip_members and depth:
+        stream = allowance.limited(spooled(stream), place)  # its index is at its end
     try:
-        if expand is not None:
-            with expand(stream) as expanded:
-                yield from _search_content(known, allowance.limited(expanded), f"{place}!", allowance, depth + 1)
-        else:
-            yield from (_search_zip if is_zip else _search_tar)(known, stream, place, allowance, depth + 1)
-    except _DAMAGE:
-        whole = False
-    else:
-        whole = not is_zip  # a program may stand before a zip, and its comment behind it
-    if not whole:
+        for name, content in expand(stream, place, allowance):
+            yield from search_content(known, content, name, allowance, depth + 1)
+    except DAMAGE:
+        allowance.leave(place)
+    # A program may stand before a zip, and text behind each archive. To go back in a member expands the archive again.
+    beside = expand is zip_members or (expand is not tar_members and not depth)
+    if beside or place.rstrip("!") in allowance.reasons:
         stream.seek(0)
         yield from search(known, stream, place)
-
-
-def _search_zip(known: Fingerprints, stream: _Stream, place: str, allowance: Allowance, depth: int) -> Iterator[Leak]:
-    with zipfile.ZipFile(stream) as archive:
-        for member in archive.infolist():
-            if allowance.spent:
-                return
-            if not member.is_dir():
-                with archive.open(member) as content:
-                    name = f"{place}!{member.filename}"
-                    yield from _search_content(known, allowance.limited(content), name, allowance, depth)
-
-
-def _search_tar(known: Fingerprints, stream: _Stream, place: str, allowance: Allowance, depth: int) -> Iterator[Leak]:
-    with tarfile.open(fileobj=stream, mode="r:") as archive:
-        for member in archive:
-            if allowance.spent:
-                return
-            if member.isfile() and (content := archive.extractfile(member)) is not None:
-                name = f"{place.removesuffix('!')}!{member.name}"
-                yield from _search_content(known, allowance.limited(content), name, allowance, depth)

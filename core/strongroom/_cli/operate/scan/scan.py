@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 
 from strongroom._cli.exit_codes import ExitCode
 from strongroom._cli.operate.scan.allowance import Allowance
-from strongroom._cli.operate.scan.files import Leak, search, search_path
+from strongroom._cli.operate.scan.files import Leak, search_input, search_path
 from strongroom._cli.operate.scan.git_history import search_git
 from strongroom._cli.options import Invocation, current, json_option
 from strongroom._cli.terminal import output
@@ -41,7 +42,7 @@ def scan_command(invocation: Invocation, paths: tuple[Path, ...], *, git: bool, 
     It reads every secret that the stores of the chain can list, and those of [secrets], and keeps only keyed
     fingerprints of them. A value is found as it is, in base64, percent-encoded and as JSON and HTML escape it, also in
     archives. The host, port, user and name of a secret with a password are not searched for. Leaks are printed with the
-    path and key of the secret, never with a value. The exit code is 10 if there are any, and otherwise 8 if an archive
+    path and key of the secret, never with a value. The exit code is 10 if there are any, and otherwise 8 if something
     was not searched to its end.
 
     Example, in CI: strongroom scan --git && strongroom scan build/
@@ -56,19 +57,24 @@ def scan_command(invocation: Invocation, paths: tuple[Path, ...], *, git: bool, 
         )
     allowance = Allowance()
     leaks = list(dict.fromkeys(_leaks(known, paths, allowance, git=git, stdin=stdin)))
-    unread = list(dict.fromkeys(allowance.unread))
+    leaks = [leak._replace(place=_shown(known, leak.place)) for leak in leaks]
+    unread = {_shown(known, place): reason for place, reason in allowance.reasons.items()}
     if as_json:
-        output.write_document({"secrets": count, "leaks": [leak._asdict() for leak in leaks], "unread": unread})
+        output.write_document({"secrets": count, "leaks": [leak._asdict() for leak in leaks], "unread": list(unread)})
     else:
         output.write_rows((f"{leak.place}:{leak.line}", leak.name, leak.form) for leak in leaks)
     output.say(f"Found {output.counted(len(leaks), 'leak')} of {output.counted(count, 'secret')}")
-    if unread:
-        output.say(
-            f"Not searched to the end: {_named(unread)}. It expands to over 100 times its size, or takes too long. "
-            "Unpack it, and scan the folder"
-        )
+    for reason in dict.fromkeys(unread.values()):
+        places = [place for place, other in unread.items() if other is reason]
+        output.say(f"Not searched to the end: {_named(places)}. {reason.value}")
     complete = ExitCode.PARTIAL if unread else ExitCode.DONE
     click.get_current_context().exit(ExitCode.DIFFERENT if leaks else complete)
+
+
+def _shown(known: Fingerprints, place: str) -> str:
+    """Return a place without the values in the names of its files, folders and references."""
+    masked = known.mask(place.encode("utf-8", "surrogateescape").decode("latin-1"))
+    return masked.encode("latin-1").decode("utf-8", "replace")
 
 
 def _named(places: list[str]) -> str:
@@ -80,7 +86,7 @@ def _leaks(
     known: Fingerprints, paths: tuple[Path, ...], allowance: Allowance, *, git: bool, stdin: bool
 ) -> Iterator[Leak]:
     if stdin:
-        yield from search(known, sys.stdin.buffer, "stdin")
+        yield from search_input(known, cast("io.BufferedReader", sys.stdin.buffer), "stdin", allowance)
     for path in paths or ((Path(),) if git else ()):
         yield from (search_git if git else search_path)(known, path, allowance)
 
