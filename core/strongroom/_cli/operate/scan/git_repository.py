@@ -9,25 +9,28 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from strongroom.errors import ConfigurationError
 
-_DATA = ("objects", "refs", "packed-refs", "reftable", "shallow", "index", "worktrees")
-"""The parts of the repository in the private folder, beside HEAD, the reflogs and the parts of a split index. Not
-`config` and `hooks`, and not `info`, whose attributes name drivers and whose grafts hide commits."""
+_LINKED = ("objects", "packed-refs", "shallow", "index")
+_COPIED = ("refs", "reftable", "worktrees", "logs")
+"""The parts of the repository in the private folder, beside HEAD and the parts of a split index. Not `config` and
+`hooks`, and not `info`, whose attributes name drivers and whose grafts hide commits."""
 
 _CONFIGURATION = """\
 [core]
 bare = true
+bigFileThreshold = 1m
 [remote "none"]
 promisor = true
 """
-"""A remote without an address, so that a partial clone may lack objects. In other repositories, git misses them."""
+"""Git writes larger files piece by piece. A remote without an address, so that a partial clone may lack objects."""
 
 _FORMAT = {
     "core.repositoryformatversion": {"0", "1"},
@@ -53,10 +56,12 @@ class GitRepository:
 
     Attributes:
         folder: the repository's own folder: `.git`, or that of a bare repository.
+        special: files that git would wait for, such as named pipes, and that are left out.
     """
 
     def __init__(self, folder: Path, private: Path) -> None:
         self.folder = folder
+        self.special: list[Path] = []
         self._private = private
         self._index = _index_of_a_hook(folder)
 
@@ -81,20 +86,29 @@ class GitRepository:
         Raises:
             ConfigurationError: it failed, or git is not installed.
         """
+        output, ended_well = self.try_to(*arguments)
+        if not ended_well:
+            raise ConfigurationError(_REFUSED)
+        return output
+
+    def try_to(self, *arguments: str) -> tuple[bytes, bool]:
+        """Return the output of a git command up to its end or to its first error, and whether it had none.
+
+        Raises:
+            ConfigurationError: git is not installed.
+        """
         try:
-            return subprocess.run(  # noqa: S603  # fixed arguments
+            done = subprocess.run(  # noqa: S603  # fixed arguments
                 ["git", *arguments],  # noqa: S607  # the user's git
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
-                check=True,
+                check=False,
                 cwd=self._private,
                 env=self.environment,
-            ).stdout
+            )
         except FileNotFoundError:
-            fault = "git is not installed"
-        except subprocess.CalledProcessError:
-            fault = _REFUSED
-        raise ConfigurationError(fault)
+            raise ConfigurationError("git is not installed") from None
+        return done.stdout, done.returncode == 0
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start a git command with pipes to its input and from its output."""
@@ -102,6 +116,7 @@ class GitRepository:
             ["git", *arguments],  # noqa: S607  # the user's git
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # it would be in the way of ours, which names the object
             cwd=self._private,
             env=self.environment,
         )
@@ -116,16 +131,42 @@ def opened(folder: Path) -> Iterator[GitRepository]:
     """
     with TemporaryDirectory(prefix="strongroom-git-") as name:
         private = Path(name)
-        parts = [folder / part for part in _DATA] + list(folder.glob("sharedindex.*"))
-        for part in parts:
-            if part.exists():
-                (private / part.name).symlink_to(part)
-        if (logs := folder / "logs").is_dir():  # a copy: git reads no reflogs behind a link
-            shutil.copytree(logs, private / "logs", symlinks=True, copy_function=shutil.copyfile)
-        (private / "HEAD").write_bytes(_beginning(folder / "HEAD"))  # git takes a link for a symbolic reference
         repository = GitRepository(folder, private)
+        repository.special += filter(is_special, _files_below(folder / "objects"))
+        if repository.special:
+            raise ConfigurationError(f"{repository.special[0]} is not a file, and git would wait for it")
+        for part in (*(folder / part for part in _LINKED), *folder.glob("sharedindex.*")):
+            if is_special(part):
+                repository.special.append(part)
+            elif part.exists():
+                (private / part.name).symlink_to(part)
+        for part in (folder / part for part in _COPIED):  # small, and git reads no reflogs behind a link
+            if part.is_dir():
+                special = [file for file in _files_below(part) if is_special(file)]
+                repository.special += special
+                shutil.copytree(
+                    part, private / part.name, symlinks=True, copy_function=shutil.copyfile, ignore=_without(special)
+                )
+        (private / "HEAD").write_bytes(_beginning(folder / "HEAD"))  # git takes a link for a symbolic reference
         (private / "config").write_text(_configuration(repository), "utf-8")
         yield repository
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    return (Path(name, file) for name, _, files in os.walk(folder) for file in files)
+
+
+def is_special(file: Path) -> bool:
+    """Return whether a file is a named pipe, a socket or a device, or a link to one: a reader may wait for ever."""
+    try:
+        mode = file.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _without(files: Collection[Path]) -> Callable[[str, list[str]], list[str]]:
+    return lambda folder, names: [name for name in names if Path(folder, name) in files]
 
 
 def find_folders(path: Path) -> list[Path]:
