@@ -208,3 +208,15 @@ def test_doctor_warns_of_an_overdue_rotation(command):
     assert "rotation" not in command("doctor").out.decode()
     Path("strongroom.toml").write_text(text + FAILING.replace('["true"]', '["false"]'))
     assert command("doctor").code == 0
+
+
+def test_doctor_names_a_rotation_that_it_cannot_read(command):
+    """The store answers, and yet the rotation may be unfinished."""
+    secrets = (
+        f'[stores.memory.secrets]\n"{PATH}" = {{ token = "canary-1" }}\n"{pending_path(PATH)}" = {{ state = "x" }}\n'
+    )
+    Path("strongroom.toml").write_text(f'chain = ["memory"]\n{secrets}{TABLE}')
+    done = command("doctor", "--json")
+    assert (done.code, json.loads(done.out)["ok"]) == (8, False)
+    assert "Not checked: " in done.err
+    assert PATH in done.err

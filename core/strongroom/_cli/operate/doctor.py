@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from strongroom._cli.exit_codes import code_of_all
+from strongroom._cli.exit_codes import ExitCode, code_of_all
 from strongroom._cli.operate import examination
 from strongroom._cli.operate.cache import described, inspected, summary
 from strongroom._cli.options import Invocation, current, json_option
@@ -28,24 +28,30 @@ def doctor_command(invocation: Invocation, *, as_json: bool) -> None:
 
     All stores are opened and checked in parallel, without any cache. A store without health checks is ok if it opens.
     The exit code is 0 if every store is ok; otherwise it is the code of the gravest problem. A warning needs attention
-    soon, but does not change the exit code. A rotation that is overdue or unfinished is a warning of its store.
+    soon, but does not change the exit code. A rotation that is overdue or unfinished is a warning of its store. If its
+    record cannot be read, the exit code is 8.
 
     Example: strongroom --environment prod doctor
     """
     config = invocation.load()
-    found = examination.health(config)
+    found, unread = examination.health(config)
     cache = inspected(config) if config.cache.disk else None
     if config.sources and not as_json:
         output.say(config.sources)
     if as_json:
-        output.write_document({**_described(config, found), "disk_cache": None if cache is None else described(cache)})
+        document = _described(config, found)
+        document["ok"] = document["ok"] and not unread
+        output.write_document({**document, "disk_cache": None if cache is None else described(cache)})
     else:
         rows = list(_rows(config, found, cache))
         output.write_listing(("store, check", "status", "took", "details"), map(_cells, rows), rows)
     if failed := [name for name, health in found.items() if not health.ok]:
         stores = output.counted(len(found), "store")
         output.say(f"{len(failed)} of {stores} failed: {', '.join(failed)}")
-    click.get_current_context().exit(code_of_all(health.error for health in found.values() if health.error is not None))
+    for error in unread:
+        output.say(f"Not checked: {error}")
+    code = code_of_all(health.error for health in found.values() if health.error is not None)
+    click.get_current_context().exit(code or (ExitCode.PARTIAL if unread else ExitCode.DONE))
 
 
 def _rows(config: Config, found: Mapping[str, Health], cache: DiskCacheStatus | None) -> Iterator[tuple[str, ...]]:

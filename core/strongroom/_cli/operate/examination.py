@@ -15,7 +15,7 @@ from strongroom._cli import secret_variables
 from strongroom._cli.exit_codes import ExitCode, code_of
 from strongroom._cli.rotation_status import condition, needs_attention, statuses
 from strongroom._cli.terminal import confirmation, output
-from strongroom.errors import Check, CheckState, ConfigurationError, StrongroomError, shown
+from strongroom.errors import Check, CheckState, ConfigurationError, StoreError, StrongroomError, shown
 
 if TYPE_CHECKING:
     from strongroom._chain.chain import Chain
@@ -98,10 +98,11 @@ def _expiry(expires: date, days: int) -> str:
 # --- stores and rotations ---------------------------------------------------------------------------------------------
 
 
-def health(config: Config) -> Mapping[str, Health]:
-    """Return the health of each store in chain order. The stores are opened for this, and closed again.
+def health(config: Config) -> tuple[Mapping[str, Health], list[StrongroomError]]:
+    """Return the health of each store in chain order, and the errors of rotations that healthy stores did not show.
 
-    A rotation that is overdue or unfinished is a warning of its store.
+    The stores are opened for this, and closed again. A rotation that is overdue or unfinished is a warning of its
+    store.
     """
     from strongroom.store.deadline import require_paths
 
@@ -109,17 +110,19 @@ def health(config: Config) -> Mapping[str, Health]:
     with closing(chain_of(config)) as chain, require_paths(paths):
         found = chain.health()
     if not config.rotations or not any(each.ok for each in found.values()):
-        return found
+        return found, []
     from strongroom.secrets_manager import SecretsManager
 
     now = datetime.now(UTC)
     with SecretsManager.from_config(config) as secrets:
-        rotations, _ = pending_rotations(secrets)  # a store that cannot be read fails its own checks
+        rotations, errors = pending_rotations(secrets)
     checks = [(status.store, _check(status, now)) for status in rotations]
-    return {
+    checked = {
         name: each._replace(checks=(*each.checks, *(check for store, check in checks if store == name)))
         for name, each in found.items()
     }
+    failed = {name for name, each in found.items() if not each.ok}  # its own checks say so
+    return checked, [error for error in errors if not (isinstance(error, StoreError) and error.store in failed)]
 
 
 def pending_rotations(secrets: SecretsManager, within: float = 0) -> tuple[list[RotationStatus], list[StrongroomError]]:
