@@ -22,7 +22,7 @@ from strongroom.paths import check_path, entries_below
 from strongroom.secret import Secret, Value
 from strongroom.store import Health, fork_safe_lock, remaining
 from strongroom.store.program import Finished, run_program
-from strongroom_local.command.output import entry_of, names_of
+from strongroom_local.command.output import entry_of, may_hold, names_of
 from strongroom_local.command.profiles import Profile
 from strongroom_local.content import decode, encode
 
@@ -62,8 +62,9 @@ class CommandStore:
         """Return the output of the program for `read`.
 
         Raises:
-            SecretNotFoundError: the exit code means absent, or a complete listing does not have the path.
-            PermissionDeniedError: the exit code means denied.
+            SecretNotFoundError: the exit code means absent, or a complete listing has nothing that the program would
+                find by this path.
+            PermissionDeniedError: the exit code means denied, or the program withholds the content.
             StoreUnavailableError: any other exit code, a program that cannot be started, or one that takes too long.
         """
         self._check(path)
@@ -76,7 +77,11 @@ class CommandStore:
             self._fail("read", path, finished.code)
         content: bytes = finished.output
         if self._profile.value_field:
-            content = entry_of(content, path, self._profile.name_field, self._profile.value_field)
+            found = entry_of(content, path, self._profile.name_field, self._profile.value_field)
+            if found is None:
+                self._fail_without(path)
+            self._check_shown(path, found)
+            content = found
         return Secret(path, decode(content, self._key, line=True))
 
     def probe(self) -> Health:
@@ -94,10 +99,17 @@ class CommandStore:
     # --- for subclasses -----------------------------------------------------------------------------------------------
 
     def _names(self, path: str | None) -> list[str]:
+        return names_of(self._listing(path), self._profile.name_field)
+
+    def _listing(self, path: str | None) -> bytes:
         finished = self._run("list", self._profile.list, path or "")
         if finished.code != 0:
             self._fail("list", path, finished.code)
-        return names_of(finished.output, self._profile.name_field)
+        return finished.output
+
+    def _may_hold(self, path: str) -> bool:
+        """Return whether the program would find a secret by this path: by its name, or by what else it looks at."""
+        return may_hold(self._listing(path), path, self._profile)
 
     def _check(self, path: str) -> None:
         if path.startswith("-"):
@@ -134,11 +146,30 @@ class CommandStore:
             raise SecretNotFoundError(path, f"{program} has no such secret")
         if answer == "denied":
             raise PermissionDeniedError(path, reason, hint=f"Let this user use {program} for it, or unlock its key")
-        if operation == "read" and profile.lists_absence and path not in self._names(path):
+        if operation == "read" and path is not None and profile.lists_absence and not self._may_hold(path):
             raise SecretNotFoundError(path, f"{program} does not list it")
         if operation in {"write", "delete"} and answer != "unavailable":
             raise WriteOutcomeUnknownError(path, reason)
         raise StoreUnavailableError(path, reason, hint="Run the command by hand to see why")
+
+    def _fail_without(self, path: str) -> NoReturn:
+        """Raise the error for a path that the output does not have: absent only if the listing hides nothing."""
+        program = self._profile.program
+        if self._may_hold(path):
+            raise StoreUnavailableError(
+                path, f"{program} does not show every secret, so absence is not certain", hint=f"Run {program} by hand"
+            )
+        raise SecretNotFoundError(path, f"{program} lists no secret of this name")
+
+    def _check_shown(self, path: str, content: bytes) -> None:
+        """Raise the error that a content means which stands in the place of the secret."""
+        shown = next((each for each in self._profile.withheld if each.encode() == content), None)
+        if shown is None:
+            return
+        reason = f"{self._profile.program} shows {shown} in its place"
+        if self._profile.withheld[shown] == "denied":
+            raise PermissionDeniedError(path, reason, hint="Let this identity read its value")
+        raise StoreUnavailableError(path, reason, hint=f"Repair it with {self._profile.program}")
 
     @contextmanager
     def _exclusive(self, path: str) -> Iterator[None]:
@@ -197,7 +228,7 @@ class WritableCommandStore(ListableCommandStore):
         """
         content = self._content(path, data)
         with self._change(path):
-            new = bool(self._profile.create) and path not in self._names(path)
+            new = bool(self._profile.create) and not self._may_hold(path)
             command = self._profile.create if new else self._profile.write
             code = self._run("write", command, path, content).code
         if code != 0:
@@ -207,7 +238,7 @@ class WritableCommandStore(ListableCommandStore):
         """Run the program for `delete`. Before that, it lists the paths if no exit code means absent."""
         self._check(path)
         with self._change(path):
-            if self._profile.lists_absence and path not in self._names(path):
+            if self._profile.lists_absence and not self._may_hold(path):
                 raise SecretNotFoundError(path, f"{self._profile.program} does not list it")
             code = self._run("delete", self._profile.delete, path).code
         if code != 0:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from strongroom.errors import InvalidDataError, SecretNotFoundError, StoreUnavailableError
+from strongroom.errors import InvalidDataError, StoreUnavailableError
 from strongroom.secret import SensitiveStr
 from strongroom.strict_json import read_json
+from strongroom_local.command.profiles import Profile
 
 
 def names_of(output: bytes, field: str) -> list[str]:
@@ -30,17 +31,33 @@ def names_of(output: bytes, field: str) -> list[str]:
     return [name for name in (text.split("\0") if "\0" in text else text.split("\n")) if name]
 
 
-def entry_of(output: bytes, path: str, name_field: str, value_field: str) -> bytes:
-    """Return the content of the object that has exactly this name.
+def may_hold(output: bytes, path: str, profile: Profile) -> bool:
+    """Return whether a listing has a secret that the program would find by this path, or may be hiding it.
 
     Raises:
-        SecretNotFoundError: no object has this name.
+        StoreUnavailableError: the output cannot be read.
+    """
+    names = names_of(output, profile.name_field)
+    if profile.found_by:
+        items = _objects(output, profile.name_field)
+        names += [str(item[field]) for item in items for field in profile.found_by if field in item]
+    if not profile.withheld.keys().isdisjoint(names) or (profile.fails_empty and not names):
+        return True
+    if profile.ignores_case:
+        return path.casefold() in map(str.casefold, names)
+    return path in names
+
+
+def entry_of(output: bytes, path: str, name_field: str, value_field: str) -> bytes | None:
+    """Return the content of the object that has exactly this name, None if no object has it.
+
+    Raises:
         InvalidDataError: several objects have it, or it has no text.
         StoreUnavailableError: the output cannot be read.
     """
     found = [item.get(value_field) for item in _objects(output, name_field) if item[name_field] == path]
     if not found:
-        raise SecretNotFoundError(path, "the program lists no secret of this name")
+        return None
     if len(found) > 1:
         raise InvalidDataError(path, f"{len(found)} secrets have this name", hint="Rename all but one of them")
     if not isinstance(found[0], str):

@@ -5,6 +5,7 @@ Only `pass` is tested against the program itself. The other profiles follow the 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
@@ -32,6 +33,10 @@ class Profile:
         exit_codes: what an exit code other than 0 means. If no code means "absent", the listing decides.
         name_field: the output of `list` is a JSON array, and this field of each object is a path.
         value_field: the output of `read` is such an array too, and this field is the secret.
+        found_by: further fields of such an object by which the program finds a secret, such as its id.
+        ignores_case: the program finds a secret by a path in upper or lower case.
+        withheld: placeholders that the program shows for contents and names, and the answer that each means.
+        fails_empty: a listing without a secret may be a failure, since the program shows it so.
         names: the regular expression of the paths that the program allows; empty if it allows all.
         variables: environment variables that the program inherits.
         credentials: those which hold credentials. `strongroom run` withholds them from its command.
@@ -47,6 +52,10 @@ class Profile:
     exit_codes: Mapping[int, Answer] = field(default_factory=dict)
     name_field: str = ""
     value_field: str = ""
+    found_by: tuple[str, ...] = ()
+    ignores_case: bool = False
+    withheld: Mapping[str, Answer] = field(default_factory=dict)
+    fails_empty: bool = False
     names: str = ""
     variables: tuple[str, ...] = ()
     credentials: tuple[str, ...] = ()
@@ -88,6 +97,55 @@ def _pass(script: str) -> tuple[str, ...]:
     return ("sh", "-c", _ROOT + script, "sh", "<path>", "<location>")
 
 
+# The other programs end with 1 for each of their failures, and print the reason on standard error. Only the exit code
+# leaves this script, since the reason may hold a value.
+_HEARD = """
+{ error=$("$@" 2>&1 >&3 3>&-); } 3>&1
+code=$?
+case $error in
+%s
+esac
+exit $code
+"""
+_SAID: Mapping[int, Answer] = {77: "denied", 69: "unavailable"}
+_CODES = {answer: code for code, answer in _SAID.items()}
+
+
+def _heard(words: Mapping[str, Answer], *command: str) -> tuple[str, ...]:
+    """Return a command line that ends with the exit code of the first of these words that the program says."""
+    cases = "\n".join(f"*{shlex.quote(text)}*) exit {_CODES[answer]} ;;" for text, answer in words.items())
+    return ("sh", "-c", _HEARD % cases, "sh", *command)
+
+
+_OP: Mapping[str, Answer] = {
+    # "[ERROR] 2025/01/04 14:41:14 (401) Unauthorized: You aren't authorized to perform this action." and the same with
+    # (403) Forbidden, as users of the 1Password CLI 2 report them. A rate limit is "(429) Too Many Requests: You've
+    # reached the maximum number of this type of requests": https://github.com/zcutlip/pyonepassword/issues/137
+    "(401) Unauthorized": "denied",
+    "(403) Forbidden": "denied",
+}
+_BW: Mapping[str, Answer] = {
+    # An item that fails to decrypt is left out of a listing, and logged:
+    # https://github.com/bitwarden/clients/blob/main/libs/common/src/vault/services/cipher.service.ts
+    "decrypt": "unavailable",
+}
+_DOPPLER: Mapping[str, Answer] = {
+    # "Doppler Error: " and the messages of the API: https://github.com/DopplerHQ/cli/blob/master/pkg/http/http.go
+    # A revoked token: https://github.com/DopplerHQ/vscode/issues/31 (of the same API). A token of another config or
+    # project, and the same for one that does not exist: "This token does not have access to requested config 'x'".
+    "Invalid Auth token": "denied",
+    "Invalid Service token": "denied",
+    "This token does not have access to": "denied",
+}
+_INFISICAL: Mapping[str, Answer] = {
+    # "… Unsuccessful response [GET URL] [status-code=403] …", and a warning with exit code 0, when it shows a copy:
+    # https://github.com/Infisical/cli/blob/main/packages/api/errors.go and packages/util/secrets.go
+    "[status-code=401]": "denied",
+    "[status-code=403]": "denied",
+    "serving secrets from last successful fetch": "unavailable",
+}
+
+
 PROFILES: Mapping[str, Profile] = {
     "pass": Profile(
         program="pass",
@@ -111,12 +169,16 @@ PROFILES: Mapping[str, Profile] = {
     ),
     "op": Profile(  # a document holds any text exactly; an item has fields of fixed kinds
         program="op",
-        read=("op", "document", "get", "<path>", "--vault", "<location>"),
-        list=("op", "document", "list", "--vault", "<location>", "--format", "json"),
-        write=("op", "document", "edit", "<path>", "-", "--vault", "<location>"),
-        create=("op", "document", "create", "-", "--title", "<path>", "--vault", "<location>"),
-        delete=("op", "document", "delete", "<path>", "--vault", "<location>"),
+        # by "its name or ID": https://developer.1password.com/docs/cli/reference/management-commands/document/
+        read=_heard(_OP, "op", "document", "get", "<path>", "--vault", "<location>"),
+        list=_heard(_OP, "op", "document", "list", "--vault", "<location>", "--format", "json"),
+        write=_heard(_OP, "op", "document", "edit", "<path>", "-", "--vault", "<location>"),
+        create=_heard(_OP, "op", "document", "create", "-", "--title", "<path>", "--vault", "<location>"),
+        delete=_heard(_OP, "op", "document", "delete", "<path>", "--vault", "<location>"),
+        exit_codes=_SAID,
         name_field="title",
+        found_by=("id",),
+        ignores_case=True,
         variables=("OP_ACCOUNT", "OP_CONNECT_HOST", "OP_CONFIG_DIR", "XDG_CONFIG_HOME"),
         credentials=("OP_SERVICE_ACCOUNT_TOKEN", "OP_CONNECT_TOKEN"),
         location="the vault",
@@ -124,18 +186,26 @@ PROFILES: Mapping[str, Profile] = {
     "bw": Profile(  # `bw get` searches, and may return another item: so the name is compared
         program="bw",
         read=("bw", "list", "items", "--search", "<path>", "--nointeraction"),
-        list=("bw", "list", "items", "--nointeraction"),
+        list=_heard(_BW, "bw", "list", "items", "--nointeraction"),
+        exit_codes=_SAID,
         name_field="name",
         value_field="notes",
+        withheld={"[error: cannot decrypt]": "unavailable"},  # cipher.service.spec.ts, beside the file above
+        fails_empty=True,  # `getAllDecryptedUsingSdk` in that file returns no items if it fails
         variables=("BITWARDENCLI_APPDATA_DIR", "XDG_CONFIG_HOME", "NODE_EXTRA_CA_CERTS"),
         credentials=("BW_SESSION",),
     ),
     "doppler": Profile(
         program="doppler",
-        read=("doppler", "secrets", "get", "<path>", "--plain", "--config", "<location>"),
-        list=("doppler", "secrets", "--only-names", "--json", "--config", "<location>"),
-        write=("doppler", "secrets", "set", "<path>", "--no-interactive", "--silent", "--config", "<location>"),
-        delete=("doppler", "secrets", "delete", "<path>", "--yes", "--silent", "--config", "<location>"),
+        read=_heard(_DOPPLER, "doppler", "secrets", "get", "<path>", "--plain", "--config", "<location>"),
+        list=_heard(_DOPPLER, "doppler", "secrets", "--only-names", "--json", "--config", "<location>"),
+        write=_heard(
+            _DOPPLER, *("doppler", "secrets", "set", "<path>", "--no-interactive", "--silent", "--config", "<location>")
+        ),
+        delete=_heard(
+            _DOPPLER, *("doppler", "secrets", "delete", "<path>", "--yes", "--silent", "--config", "<location>")
+        ),
+        exit_codes=_SAID,
         name_field="*",
         names="[A-Z_][A-Z0-9_]*",
         variables=("DOPPLER_PROJECT", "DOPPLER_API_HOST", "DOPPLER_CONFIG_DIR"),
@@ -144,10 +214,13 @@ PROFILES: Mapping[str, Profile] = {
     ),
     "infisical": Profile(  # `infisical secrets get` ends with 0 for an absent secret; `set` takes values in arguments
         program="infisical",
-        read=("infisical", "export", "--format=json", "--silent", "--env", "<location>"),
-        list=("infisical", "export", "--format=json", "--silent", "--env", "<location>"),
+        read=_heard(_INFISICAL, "infisical", "export", "--format=json", "--env", "<location>"),
+        list=_heard(_INFISICAL, "infisical", "export", "--format=json", "--env", "<location>"),
+        exit_codes=_SAID,
         name_field="key",
         value_field="value",
+        # of a secret that this identity may list and not read: infisical.com/docs, "viewSecretValue"
+        withheld={"<hidden-by-infisical>": "denied"},
         variables=("INFISICAL_API_URL", "INFISICAL_DOMAIN", "INFISICAL_PROJECT_ID"),
         credentials=("INFISICAL_TOKEN",),
         location="the environment",
