@@ -130,6 +130,14 @@ def test_a_stopped_server_is_an_outage(page, secret_apis):
         store.read(page.path)
 
 
+def test_a_token_of_another_config_is_denied(secret_apis):
+    """Doppler answers 400, as for a config that does not exist."""
+    put(secret_apis, "x")
+    secret_apis.other_config = True
+    with pytest.raises(PermissionDeniedError):
+        open_command(**table(PAGES[1])).read("DATABASE_URL")
+
+
 def test_an_environment_that_does_not_exist_is_an_outage(secret_apis):
     """Infisical answers 404 for it too."""
     put(secret_apis, "x")

@@ -50,6 +50,7 @@ class SecretApis:
         doppler: the secrets of one config.
         infisical: the secrets of each folder of the environment `prod`.
         bitwarden: the keys and values of one project.
+        other_config: Doppler's token is one for another config.
         status: if set, the status of each answer.
         paths: the path of each request, in order.
     """
@@ -59,6 +60,7 @@ class SecretApis:
         self.doppler: dict[str, str] = {}
         self.infisical: dict[str, dict[str, str]] = {"/": {}}
         self.bitwarden: list[tuple[str, str]] = []
+        self.other_config = False
         self.status = 0
         self.paths: list[str] = []
         handler = type("Handler", (_Handler,), {"apis": self})
@@ -127,6 +129,9 @@ class _Handler(BaseHTTPRequestHandler):
         """https://docs.doppler.com/reference/secrets-get"""
         if not self._has("DOPPLER_TOKEN"):
             return 401, {"messages": ["Invalid Auth token"], "success": False}
+        if self.apis.other_config:
+            message = "This token does not have access to requested config 'prd'"
+            return 400, {"messages": [message], "success": False}
         if rest != "configs/config/secret":
             return 404, {"messages": ["Could not find requested resource"], "success": False}
         name = query["name"]
