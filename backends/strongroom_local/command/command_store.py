@@ -121,19 +121,20 @@ class CommandStore:
         values = {"<path>": path, "<location>": self._location}
         program = [values.get(part, part) for part in command]
         variables = {name: os.environ[name] for name in self._variables if name in os.environ}
+        name = self._profile.program if program[0] == "sh" else program[0]  # a script of the profile
         lost = WriteOutcomeUnknownError if operation in {"write", "delete"} else StoreUnavailableError
         try:
             finished = run_program(program, content, variables=variables, limit=MAX_OUTPUT)
         except TimeoutError:
-            fault: StoreError = lost(path or None, f"{program[0]} has not ended in time")
+            fault: StoreError = lost(path or None, f"{name} has not ended in time")
         except OSError as error:
             fault = StoreUnavailableError(
-                path or None, f"{program[0]} cannot be started: {error.strerror}", hint=f"Install {program[0]}"
+                path or None, f"{name} cannot be started: {error.strerror}", hint=f"Install {name}"
             )
         else:
             if len(finished.output) <= MAX_OUTPUT:
                 return finished
-            fault = SecretTooLargeError(path or None, f"{program[0]} wrote more than {MAX_OUTPUT:,} bytes")
+            fault = SecretTooLargeError(path or None, f"{name} wrote more than {MAX_OUTPUT:,} bytes")
         raise fault
 
     def _fail(self, operation: str, path: str | None, code: int) -> NoReturn:

@@ -24,7 +24,7 @@ _POINTER_SIZE = 1 << 10
 
 _OWN_FILES = (
     *("config", "config.worktree", "packed-refs", "HEAD", "*_HEAD", "MERGE_MSG", "SQUASH_MSG"),
-    *("logs/**/*", "hooks/*", "info/*", "rebase-*/*", "worktrees/*/*"),
+    *("logs/**/*", "hooks/*", "info/*", "rebase-*/*", "worktrees/*/*", "worktrees/*/logs/**/*"),
 )
 """The files of the repository's folder that are searched, beside its objects. Not the draft of the last message, which
 is in the commit."""
@@ -111,7 +111,7 @@ def _search_own_files(known: Fingerprints, folder: Path, allowance: Allowance) -
         elif file.is_file():
             try:
                 with file.open("rb") as stream:
-                    content = _without_commits(stream) if file.is_relative_to(folder / "logs") else stream
+                    content = _without_commits(stream) if "logs" in file.relative_to(folder).parts else stream
                     yield from search_input(known, content, str(file), allowance)
             except OSError:
                 allowance.leave(str(file), Reason.REFUSED)
