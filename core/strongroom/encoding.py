@@ -94,7 +94,7 @@ def read_boolean(text: str) -> bool | None:
     return _BOOLEANS.get(text.strip().lower())
 
 
-def as_text(value: Value, path: str, key: str) -> SensitiveStr:
+def as_text(value: Value, path: str | None, key: str) -> SensitiveStr:
     """Return a string as it is, and other values as JSON text, so that Vault's 5432 equals the environment's.
 
     Raises:
@@ -108,7 +108,7 @@ def as_text(value: Value, path: str, key: str) -> SensitiveStr:
     return SensitiveStr(to_json_text(value))
 
 
-def as_unicode(value: Value, path: str, key: str) -> SensitiveStr:
+def as_unicode(value: Value, path: str | None, key: str) -> SensitiveStr:
     """Return `as_text`, for code that encodes it, where an error would hold the text.
 
     Raises:

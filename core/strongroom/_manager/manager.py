@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, overload
 from strongroom._chain.answer import MISSING
 from strongroom._chain.resolution import Resolution, WriteTarget
 from strongroom._chain.threads import in_loop, off_loop, off_loop_in_turn, off_loop_untimed
-from strongroom._database_url import DATABASE_PATH, WANTED, changed_url, check_scheme, database_url, with_scheme
+from strongroom._credentials.database_address import (
+    DATABASE_PATH,
+    WANTED,
+    changed_url,
+    check_scheme,
+    database_url,
+    with_scheme,
+)
 from strongroom._manager.arguments import (
     ChainEntry,
     api_key_path,
@@ -447,8 +454,9 @@ class SecretsManager:
     def get_database_url(self, *, scheme: str | None = None) -> SensitiveStr:
         """Return the `url` of `database/connection`, or a URL composed of its host, port, user, password and name.
 
-        All parts come from one store. If no store has it, the default that `[secrets]` has for
-        `database/connection#url`, or the value that it composes, is returned.
+        A composed URL has `sslmode`, several hosts and the folder of a Unix socket in its query. All parts come from
+        one store. If no store has it, the default that `[secrets]` has for `database/connection#url`, or the value that
+        it composes, is returned.
 
         Args:
             scheme: the scheme of the returned URL, such as `postgresql+asyncpg`: it takes the place of that of a stored

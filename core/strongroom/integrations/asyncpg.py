@@ -15,11 +15,11 @@ from typing import Any
 
 import asyncpg
 
+from strongroom._credentials.database_address import DatabaseAddress
 from strongroom._manager import SecretsManager
 from strongroom.integrations.credentials import CredentialSource, ServerLogin
-from strongroom.integrations.database import account, is_refusal, server, url
+from strongroom.integrations.database import address, is_refusal, libpq_options
 
-_SCHEME = "postgresql"
 _DRAIN_LIMIT = 10.0
 """How long the drain waits for one connection, in seconds. Those that are not replaced then end when they are used."""
 
@@ -50,12 +50,9 @@ class _Connect:
 
     async def __call__(self, dsn: str | None = None, **options: Any) -> asyncpg.Connection:
         async def open_(login: ServerLogin) -> asyncpg.Connection:
-            whole = url(login, _SCHEME)
-            found: dict[str, Any] = {}
-            if whole is None and dsn is None:
-                found = server(login, "dsn= or host= to create_pool", options)
-            address = dsn or (whole and whole.reveal())
-            return await asyncpg.connect(address, **{**found, **options, **account(login)})
+            found = address(login, "dsn= or host= to create_pool", {**options, "dsn": dsn}, "PostgreSQL")
+            where = {} if dsn else _server(found)
+            return await asyncpg.connect(dsn or libpq_options(found.options), **{**where, **options, **found.account})
 
         return (await self._source.aconnect(open_, is_refusal))[0]
 
@@ -65,3 +62,11 @@ class _Connect:
         async with AsyncExitStack() as acquired:
             for _ in range(self.pool.get_idle_size()):
                 await acquired.enter_async_context(self.pool.acquire(timeout=_DRAIN_LIMIT))
+
+
+def _server(found: DatabaseAddress) -> dict[str, Any]:
+    hosts = [host for host in found.hosts if host.name]
+    server: dict[str, Any] = {"database": found.name and found.name.reveal(), "host": [host.name for host in hosts]}
+    if any(host.port for host in hosts):
+        server["port"] = [host.port or 5432 for host in hosts]
+    return {key: value for key, value in server.items() if value}

@@ -7,24 +7,24 @@ password to an unknown program on this machine.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from ssl import CERT_REQUIRED
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlencode
 
-from strongroom._chain.answer import Missing
-from strongroom._database_url import WANTED, database_url, user_key_of
-from strongroom.encoding import as_unicode
+from strongroom._credentials.database_address import WANTED, DatabaseAddress, Kind, read_address
 from strongroom.errors import ConfigurationError, InvalidDataError
 from strongroom.integrations.credentials import ServerLogin
-from strongroom.secret import SensitiveStr
 
 _ACCESS_DENIED = frozenset({1044, 1045, 1698, 3118, 3159, 4151})
 """MySQL's and MariaDB's error numbers for a refused login: unknown user, wrong password, locked account."""
 
 
-_SERVER_OPTIONS = ("host", "hostaddr", "service", "unix_socket", "unix_socket_path", "connection_pool")
+_SERVER_OPTIONS = (
+    *("host", "hostaddr", "service", "unix_socket", "unix_socket_path", "connection_pool"),
+    *("conninfo", "dsn", "url"),
+)
 """The options of libraries that name a server."""
 
 _SIGNED = "X-Amz-Signature="
@@ -32,55 +32,29 @@ _SIGNED = "X-Amz-Signature="
 
 _TLS_WORDS = ("ssl_ca", "ssl_cert", "ssl_key", "ssl_verify_cert", "ssl_verify_identity")
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:(?P<user>[^/?#]*)@)?(?P<hosts>[^/?#@]*)(?P<rest>[/?#].*)?", re.DOTALL)
-_HOST = r"(?:\[[0-9A-Fa-f:.]+\]|[^\[\]:,\s]*)(?::[0-9]*)?"
-_HOSTS = re.compile(rf"{_HOST}(?:,{_HOST})*")
 
+def address(login: ServerLogin, option: str, options: Mapping[str, Any], kind: Kind | None = None) -> DatabaseAddress:
+    """Return the address and the login of a secret, without the server if an option names one.
 
-def url(login: ServerLogin, scheme: str | None = None) -> SensitiveStr | None:
-    """Return the secret's `url`, or one composed of its parts: see `SecretsManager.get_database_url`.
-
-    None means that it holds only an account: see `account`.
-
-    Raises:
-        InvalidDataError: the URL is malformed. A driver's message would quote it: mostly, its password has special
-            characters that were not encoded.
-    """
-    found = database_url(login.data, scheme, login.path)
-    if isinstance(found, Missing):
-        return None
-    if "://" in found and not _is_well_formed(found):
-        del found
-        hint = "Encode special characters of user and password, such as @ as %40"
-        raise InvalidDataError(login.path, "key 'url' is not a valid URL", hint=hint)
-    return found
-
-
-def _is_well_formed(whole: str) -> bool:
-    """Return True if every driver finds the same user and password in a URL."""
-    parts = _URL.fullmatch(whole)
-    if parts is None or not _HOSTS.fullmatch(parts["hosts"]) or not whole.isprintable():
-        return False
-    user, rest = parts["user"], parts["rest"] or ""
-    if user is None:
-        return "@" not in rest
-    return not re.search(r"[@\s\[\]]", user) and not re.search(r"%(?![0-9A-Fa-f]{2})", whole)
-
-
-def account(login: ServerLogin) -> dict[str, str]:
-    """Return `user` and `password` of a secret, for a server that it does not name or that an option replaces.
+    Args:
+        login: the secret.
+        option: the library's name of an option for the server, for messages.
+        options: the options of the library.
+        kind: see `read_address`.
 
     Raises:
-        InvalidDataError: it has neither such keys nor a `url` with them.
+        ConfigurationError: neither the secret nor an option names a server. A URL without one means the driver's own.
+        InvalidDataError: see `read_address`; or it has neither a `url` nor a user and password.
     """
-    if whole := None if not login.data.get("url") else url(login):
-        found = url_parts(whole)
-        return {key: found[key] for key in ("user", "password") if found[key] is not None}
-    name = user_key_of(login.data)
-    if not (login.data.get(name) and login.data.get("password")):
+    found = read_address(login.data, login.path, kind=kind)
+    has_url = bool(login.data.get("url"))
+    if not has_url and not (found.user and found.password):
         raise InvalidDataError(login.path, f"it has no {WANTED}; nor user and password")
-    user, password = (as_unicode(login.data[key], login.path, key).reveal() for key in (name, "password"))
-    return {"user": user, "password": password}
+    if names_server(options):
+        return replace(found, hosts=())
+    if not has_url and not any(host.name for host in found.hosts):
+        raise ConfigurationError(f"The secret {login.path} names no server: pass {option}")
+    return found
 
 
 def names_server(options: Mapping[str, Any]) -> bool:
@@ -88,29 +62,9 @@ def names_server(options: Mapping[str, Any]) -> bool:
     return any(options.get(key) for key in _SERVER_OPTIONS)
 
 
-def server(login: ServerLogin, option: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the `host` and `port` that the secret has; nothing if an option names the server.
-
-    Args:
-        login: a secret without a whole URL.
-        option: the library's name of an option for the server, for messages.
-        options: the options of the library.
-
-    Raises:
-        ConfigurationError: neither the secret nor an option names a server.
-    """
-    if names_server(options):
-        return {}
-    found: dict[str, Any] = {
-        key: as_unicode(login.data[key], login.path, key).reveal() for key in ("host", "port") if login.data.get(key)
-    }
-    if "port" in found:
-        if not (found["port"].isascii() and found["port"].isdecimal()):
-            raise InvalidDataError(login.path, "key 'port' does not hold a number")
-        found["port"] = int(found["port"])
-    if "host" not in found:
-        raise ConfigurationError(f"The secret {login.path} names no server: pass {option}")
-    return found
+def libpq_options(options: Sequence[tuple[str, str]]) -> str | None:
+    """Return a DSN with nothing but parameters of libpq, such as `sslmode`: asyncpg takes them nowhere else."""
+    return f"postgresql://?{urlencode(options)}" if options else None
 
 
 def check_mysql_tls(arguments: Mapping[str, Any]) -> None:
@@ -143,14 +97,6 @@ def _is_verified(arguments: Mapping[str, Any]) -> bool:
             return bool(arguments["ssl_mode"] == "VERIFY_IDENTITY")
         return tls.get("check_hostname", True) is True and tls.get("verify_mode") in {None, True}
     return getattr(tls, "verify_mode", None) == CERT_REQUIRED and bool(getattr(tls, "check_hostname", False))
-
-
-def url_parts(whole: SensitiveStr) -> dict[str, Any]:
-    """Return `host`, `port`, `user`, `password` and `name` of a URL that `url` has returned. A missing part is None."""
-    parts = urlsplit(whole.reveal())
-    found = {"host": parts.hostname, "user": parts.username, "password": parts.password}
-    decoded = {key: None if value is None else unquote(value) for key, value in found.items()}
-    return {**decoded, "port": parts.port, "name": unquote(parts.path.removeprefix("/"))}
 
 
 def is_refusal(error: Exception) -> bool:

@@ -17,9 +17,7 @@ from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from strongroom._manager import SecretsManager
 from strongroom.integrations.credentials import CredentialSource, ServerLogin
-from strongroom.integrations.database import account, is_refusal, server, url
-
-_SCHEME = "postgresql"
+from strongroom.integrations.database import address, is_refusal
 
 
 def create_pool(path: str, *, manager: SecretsManager | None = None, **pool_options: Any) -> ConnectionPool[Any]:
@@ -39,8 +37,8 @@ def create_pool(path: str, *, manager: SecretsManager | None = None, **pool_opti
         @classmethod
         def connect(cls, conninfo: str = "", **options: Any) -> psycopg.Connection[Any]:
             def open_(login: ServerLogin) -> psycopg.Connection[Any]:
-                address, arguments = _arguments(login, conninfo, options)
-                return super(PooledConnection, cls).connect(address, **arguments)  # type: ignore[no-any-return]
+                where, arguments = _arguments(login, conninfo, options)
+                return super(PooledConnection, cls).connect(where, **arguments)  # type: ignore[no-any-return]
 
             while True:  # a change that comes while a connection is opened would not drain it
                 connection, login = source.connect(open_, is_refusal)
@@ -64,8 +62,8 @@ def create_async_pool(
         @classmethod
         async def connect(cls, conninfo: str = "", **options: Any) -> psycopg.AsyncConnection[Any]:
             async def open_(login: ServerLogin) -> psycopg.AsyncConnection[Any]:
-                address, arguments = _arguments(login, conninfo, options)
-                return await super(AsyncPooledConnection, cls).connect(address, **arguments)  # type: ignore[no-any-return]
+                where, arguments = _arguments(login, conninfo, options)
+                return await super(AsyncPooledConnection, cls).connect(where, **arguments)  # type: ignore[no-any-return]
 
             while True:
                 connection, login = await source.aconnect(open_, is_refusal)
@@ -81,7 +79,6 @@ def create_async_pool(
 
 
 def _arguments(login: ServerLogin, conninfo: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Return where to connect, and the options with the credential if the address does not have it."""
-    whole = url(login, _SCHEME)
-    found = server(login, "conninfo= to create_pool", options) if whole is None and not conninfo else {}
-    return conninfo or (whole.reveal() if whole else ""), {**found, **options, **account(login)}
+    """Return the connection string of the caller, and the options with the address or at least the credential."""
+    found = address(login, "conninfo= to create_pool", {**options, "conninfo": conninfo}, "PostgreSQL")
+    return conninfo, {**({} if conninfo else found.libpq()), **options, **found.account}

@@ -17,14 +17,14 @@ from typing import Any
 import redis
 import redis.asyncio
 from redis.credentials import CredentialProvider as _CredentialProvider
+from redis.credentials import UsernamePasswordCredentialProvider
 from redis.exceptions import AuthenticationError
 
-from strongroom._database_url import user_key_of
+from strongroom._credentials.database_address import DatabaseAddress, read_address
 from strongroom._manager import SecretsManager
-from strongroom.encoding import as_unicode
 from strongroom.errors import ConfigurationError, InvalidDataError
 from strongroom.integrations.credentials import CredentialSource, ServerLogin
-from strongroom.integrations.database import names_server, server, url
+from strongroom.integrations.database import names_server
 
 
 class CredentialProvider(_CredentialProvider):
@@ -50,30 +50,25 @@ class CredentialProvider(_CredentialProvider):
         return _pair(await self.source.acurrent())
 
 
-class _Attempt(_CredentialProvider):
-    """One credential, for one attempt to connect."""
-
-    def __init__(self, login: ServerLogin) -> None:
-        self._login = login
-
-    def get_credentials(self) -> tuple[str] | tuple[str, str]:
-        return _pair(self._login)
-
-    async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
-        return _pair(self._login)
-
-
 def _pair(login: ServerLogin) -> tuple[str] | tuple[str, str]:
     """Return (user, password), or (password,) for the user `default`."""
-    if login.data.get("url"):
-        found = _url_options(login)
-        if password := found.get("password"):
-            return (found["username"], password) if found.get("username") else (password,)
-    if "password" not in login.data:
+    account = _address(login).account
+    if "password" not in account:
         raise InvalidDataError(login.path, "it has no key 'password'")
-    password = as_unicode(login.data["password"], login.path, "password").reveal()
-    key = user_key_of(login.data)
-    return (as_unicode(login.data[key], login.path, key).reveal(), password) if login.data.get(key) else (password,)
+    return (account["user"], account["password"]) if "user" in account else (account["password"],)
+
+
+def _provider(login: ServerLogin) -> UsernamePasswordCredentialProvider | None:
+    """Return the credential of one attempt to connect; None for a server without passwords."""
+    found = _address(login)
+    if found.hosts and not found.account:
+        return None
+    *user, password = _pair(login)
+    return UsernamePasswordCredentialProvider("".join(user), password)
+
+
+def _address(login: ServerLogin) -> DatabaseAddress:
+    return read_address(login.data, login.path, kind="Redis")
 
 
 def _with_server(source: CredentialSource, options: dict[str, Any]) -> dict[str, Any]:
@@ -81,25 +76,10 @@ def _with_server(source: CredentialSource, options: dict[str, Any]) -> dict[str,
     if names_server(options):
         return options
     login = source.current()
-    if not login.data.get("url"):
-        return {**server(login, "host= to create_client", options), **options}
-    found = _url_options(login)
-    if not (found.get("host") or found.get("path")):
+    found = _address(login)
+    if not any(host.name for host in found.hosts):
         raise ConfigurationError(f"The secret {login.path} names no server: pass host= to create_client")
-    known: dict[str, Any] = {key: found[key] for key in ("host", "port", "db") if key in found}
-    if "path" in found:
-        known["unix_socket_path"] = found["path"]
-    return {**known, "ssl": found.get("connection_class") is redis.SSLConnection, **options}
-
-
-def _url_options(login: ServerLogin) -> dict[str, Any]:
-    """Return the options of the secret's `url`, such as `rediss://user:password@host:6379/0`."""
-    whole = url(login)
-    try:
-        return {} if whole is None else dict(redis.connection.parse_url(whole.reveal()))  # type: ignore[no-untyped-call]
-    except ValueError:  # its message may have a part of the URL
-        del whole
-    raise InvalidDataError(login.path, "key 'url' is not a URL of Redis")
+    return {**found.redis(login.path), **options}
 
 
 def _is_refusal(error: Exception) -> bool:
@@ -125,7 +105,7 @@ def create_client(path: str, *, manager: SecretsManager | None = None, **options
 
     def connect(connection: redis.Connection) -> None:
         def open_(login: ServerLogin) -> None:
-            connection.credential_provider = _Attempt(login)
+            connection.credential_provider = _provider(login)
             connection.on_connect()  # type: ignore[no-untyped-call]
 
         source.connect(open_, _is_refusal)
@@ -153,7 +133,7 @@ def create_async_client(path: str, *, manager: SecretsManager | None = None, **o
 
     async def connect(connection: redis.asyncio.Connection) -> None:
         async def open_(login: ServerLogin) -> None:
-            connection.credential_provider = _Attempt(login)
+            connection.credential_provider = _provider(login)
             await connection.on_connect()
 
         await source.aconnect(open_, _is_refusal)

@@ -9,7 +9,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,9 @@ if TYPE_CHECKING:  # it needs greenlet, which only `sqlalchemy[asyncio]` install
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 _LOGIN = "strongroom.login"
+_ACCOUNT = ("user", "password")
+_SECRET_OPTION = r"(?i)pass|pwd|secret|token|credential|key|odbc_connect"  # noqa: S105  # names, not values
+"""The names of URL parameters that may hold a secret. `repr(engine)` shows all others."""
 
 
 def create_engine(
@@ -111,14 +116,15 @@ def _completion(drivername: str | None, url: str | URL | None) -> Callable[[Serv
     """Return a function that returns the whole URL for a credential."""
 
     def complete(login: ServerLogin) -> URL:
+        found = database.address(login, "url= to create_engine", {"url": url})
         if url is not None:
-            found = database.account(login)
-            return make_url(url).set(username=found.get("user"), password=found.get("password"))
-        whole = database.url(login)
-        if whole is None:
-            raise ConfigurationError(f"The secret {login.path} names no server: pass url= to create_engine")
-        found_url = make_url(whole.reveal())
-        return found_url if drivername is None else found_url.set(drivername=drivername)
+            user, password = map(found.account.get, _ACCOUNT)
+            return make_url(url).difference_update_query(_ACCOUNT).set(username=user, password=password)
+        scheme = drivername or ("postgresql" if found.scheme == "postgres" else found.scheme)
+        whole = make_url(replace(found, scheme=scheme).url().reveal())
+        # `make_url` leaves the host encoded, and before SQLAlchemy 2.1 the name too. A part that is None stays.
+        host = found.hosts[0].name if whole.host else None
+        return whole.set(host=host, database=found.name and found.name.reveal())
 
     return complete
 
@@ -126,7 +132,17 @@ def _completion(drivername: str | None, url: str | URL | None) -> Callable[[Serv
 def _address(source: CredentialSource, complete: Callable[[ServerLogin], URL]) -> URL:
     """Return the URL without the credential, for the engine's own use."""
     whole = complete(source.current())  # its `set` leaves out a part that is None
-    return URL.create(whole.drivername, host=whole.host, port=whole.port, database=whole.database, query=whole.query)
+    query = {key: value for key, value in whole.query.items() if not re.search(_SECRET_OPTION, key)}
+    return URL.create(whole.drivername, host=whole.host, port=whole.port, database=whole.database, query=query)
+
+
+def _move_to_dsn(keywords: dict[str, Any]) -> None:
+    """Pass parameters of libpq as asyncpg takes them: in a DSN alone."""
+    names = [
+        key for key in keywords if key in {"options", "application_name"} or (key.startswith("ssl") and key != "ssl")
+    ]
+    if names and "dsn" not in keywords:
+        keywords["dsn"] = database.libpq_options([(key, keywords.pop(key)) for key in names])
 
 
 def _serve(
@@ -145,6 +161,8 @@ def _serve(
             keywords = {**cparams, **options, **connect_args}
             if dialect.name in {"mysql", "mariadb"}:
                 database.check_mysql_tls(keywords)
+            if dialect.driver == "asyncpg":
+                _move_to_dsn(keywords)
             return dialect.connect(*arguments, **keywords)
 
         connection, login = source.connect(open_, database.is_refusal, wait)

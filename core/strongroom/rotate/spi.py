@@ -42,7 +42,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, runtime_checkable
 
-from strongroom._database_url import url_with, user_key_of
+from strongroom._credentials.database_address import DatabaseAddress, Host, read_address, url_with, user_key_of
 from strongroom.errors import InvalidDataError
 from strongroom.rotate.password import PasswordRules, generate
 from strongroom.secret import SensitiveDict, SensitiveStr, Value
@@ -50,10 +50,13 @@ from strongroom.store import SecretStore
 
 __all__ = [
     "CredentialPair",
+    "DatabaseAddress",
+    "Host",
     "PasswordRules",
     "Rotator",
     "ServiceRotator",
     "generate",
+    "read_address",
     "required_text",
     "url_with",
     "user_key_of",

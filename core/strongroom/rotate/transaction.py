@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import NoReturn
 
-from strongroom._database_url import changed_url
+from strongroom._credentials.database_address import changed_url
 from strongroom.errors import (
     ConflictError,
     InvalidDataError,

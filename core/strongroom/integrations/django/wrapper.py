@@ -10,9 +10,10 @@ from weakref import WeakKeyDictionary
 from django.core.exceptions import ImproperlyConfigured
 from django.db.utils import Error
 
+from strongroom._credentials.database_address import DatabaseAddress, Kind
 from strongroom._manager import SecretsManager
 from strongroom.integrations.credentials import CredentialSource, ServerLogin
-from strongroom.integrations.database import account, is_refusal, names_server, server, url, url_parts
+from strongroom.integrations.database import address, is_refusal
 from strongroom.secrets_manager import default_manager
 from strongroom.store import fork_safe_lock
 
@@ -37,10 +38,16 @@ class CredentialWrapper(_Wrapper):
     a close by the watch has ended, and then find no connection and open one.
     """
 
+    kind: Kind
     login: ServerLogin | None = None
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        if self.settings_dict["OPTIONS"].get("pool"):
+            raise ImproperlyConfigured(
+                f'OPTIONS["pool"] of the database {self.alias} is not supported: Django\'s pool keeps connections of a '
+                "replaced credential. Set CONN_MAX_AGE"
+            )
         self._closing = fork_safe_lock(self, "_closing")
         self._is_idle = False
         self._watched: CredentialSource | None = None
@@ -62,18 +69,15 @@ class CredentialWrapper(_Wrapper):
         """Return the parameters without the credential."""
         if self.settings_dict["NAME"] == "":
             options = {**self.settings_dict["OPTIONS"], "host": self.settings_dict["HOST"]}
-            self.settings_dict["NAME"] = _parameters(self.source.current(), options)["name"]
+            self.settings_dict["NAME"] = self._address(self.source.current(), options).name or ""
         parameters: dict[str, Any] = super().get_connection_params()
         return parameters
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         def open_(login: ServerLogin) -> Any:
-            found = _parameters(login, conn_params)
-            kept = ("user", "password") if names_server(conn_params) else ("host", "port", "user", "password")
-            known = {key: found[key] for key in kept if found.get(key) is not None}
-            if "port" in conn_params:
-                known.pop("port", None)
-            return super(CredentialWrapper, self).get_new_connection({**conn_params, **known})
+            found = self._address(login, conn_params)
+            known = found.mysql() if self.kind == "MySQL" else found.libpq()
+            return super(CredentialWrapper, self).get_new_connection({**known, **conn_params, **found.account})
 
         source = self.source
         if source is not self._watched:
@@ -81,6 +85,9 @@ class CredentialWrapper(_Wrapper):
             self._watched = source
         connection, self.login = source.connect(open_, is_refusal)
         return connection
+
+    def _address(self, login: ServerLogin, options: Mapping[str, Any]) -> DatabaseAddress:
+        return address(login, "HOST in DATABASES", options, self.kind)
 
     def ensure_connection(self) -> None:
         """Open a connection unless one is open. Wait if the watch is closing it."""
@@ -118,11 +125,3 @@ class CredentialWrapper(_Wrapper):
                         self.close()
                 finally:
                     self.dec_thread_sharing()
-
-
-def _parameters(login: ServerLogin, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the connection of the secret as the parameters of a driver. `options` are those of the settings."""
-    whole = url(login)
-    if whole is None:
-        return {**server(login, "HOST in DATABASES", options), **account(login), "name": ""}
-    return url_parts(whole)

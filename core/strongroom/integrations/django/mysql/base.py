@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db.backends.mysql.base import DatabaseWrapper as _DatabaseWrapper
 
+from strongroom._credentials.database_address import Kind
 from strongroom.integrations.database import check_mysql_tls
 from strongroom.integrations.django.wrapper import CredentialWrapper
 
@@ -18,3 +19,5 @@ class _VerifyingWrapper(_DatabaseWrapper):
 
 class DatabaseWrapper(CredentialWrapper, _VerifyingWrapper):  # Django requires this name
     """The wrapper of one connection."""
+
+    kind: Kind = "MySQL"
