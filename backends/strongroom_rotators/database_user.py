@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
+from inspect import signature
 from typing import Annotated, Any, NamedTuple, Protocol, TypeAlias
-from urllib.parse import unquote, urlsplit
 
 from strongroom.errors import AuthenticationError, ConfigurationError, InvalidDataError
-from strongroom.rotate.spi import CredentialPair, PasswordRules, generate, required_text, url_with, user_key_of
+from strongroom.rotate.spi import (
+    CredentialPair,
+    DatabaseAddress,
+    Host,
+    PasswordRules,
+    generate,
+    read_address,
+    required_text,
+    url_with,
+    user_key_of,
+)
 from strongroom.secret import SensitiveDict, SensitiveStr, Value
 from strongroom.store import Option
 from strongroom.store.option import is_loopback
@@ -25,7 +36,7 @@ UserKey = Annotated[
     str | None, Option("the key of the secret that holds the user's name; by default `user`, or else `username`")
 ]
 PasswordKey = Annotated[str, Option("the key of the secret that holds the password")]
-Host = Annotated[str | None, Option("the server's host; by default the key `host` of the secret")]
+HostName = Annotated[str | None, Option("the server's host; by default the key `host` of the secret")]
 Port = Annotated[
     int | None, Option("the server's port; by default the key `port` of the secret, or the server's usual one")
 ]
@@ -38,6 +49,7 @@ Length = Annotated[int, Option("number of characters of a password")]
 
 
 URL_KEY = "url"
+PASSWORD_KEY = "password"  # noqa: S105  # the name of a key
 
 
 class UserLogin(NamedTuple):
@@ -51,9 +63,11 @@ class UserLogin(NamedTuple):
 
 
 Connect: TypeAlias = Callable[[Mapping[str, Value], UserLogin], AbstractContextManager[Any]]
-"""Returns a connection of the driver to the server that the secret names.
+"""Returns a connection of the driver to the server that the secret names. It is opened when it is entered.
 
-It raises AuthenticationError if the server refuses the login, and StoreUnavailableError if it does not answer.
+The call raises InvalidDataError if the driver cannot use the address: the secret names no server of this kind, or has
+an option that the driver does not know. Entering it raises AuthenticationError if the server refuses the login, and
+StoreUnavailableError if it does not answer.
 """
 
 
@@ -67,6 +81,8 @@ class UserRotator:
         admin: the path of the secret of a user that may change passwords; None lets the user change its own.
     """
 
+    _default_user: SensitiveStr | None = None
+
     def __init__(
         self, connect: Connect, *, admin: str | None, user_key: str | None, password_key: str, length: int
     ) -> None:
@@ -78,7 +94,7 @@ class UserRotator:
 
     def create(self, current: SensitiveDict) -> Mapping[str, Value]:
         """Return a new password, and the URL with it if the secret has one."""
-        return self._made(current, self._login(current).user)
+        return self._made(current, self._checked_login(current).user)
 
     def prove(self, credentials: CredentialPair) -> None:
         with self._connected(credentials.new, self._login(credentials.new)):
@@ -87,10 +103,18 @@ class UserRotator:
     def close(self) -> None:
         pass  # no connection stays open
 
+    def _checked_login(self, secret: SensitiveDict) -> UserLogin:
+        """Return the login of the secret. An address that the driver cannot use is refused before anything changes."""
+        login = self._login(secret)
+        self._connect(secret, login)  # not entered
+        return login
+
     def _login(self, secret: SensitiveDict) -> UserLogin:
-        known = with_url_parts(secret)
-        user = required_text(known, self._user_key_of(known))
-        return UserLogin(user.reveal(), required_text(known, self._password_key))
+        found = read_address(secret)
+        user = None if self._user_key in secret else found.user or self._default_user
+        password = None if self._password_key in {*secret} - {PASSWORD_KEY} else found.password
+        user = user or required_text(secret, self._user_key_of(secret))
+        return UserLogin(user.reveal(), password or required_text(secret, self._password_key))
 
     def _user_key_of(self, secret: Mapping[str, Value]) -> str:
         return self._user_key or user_key_of(secret)
@@ -106,7 +130,7 @@ class UserRotator:
         return made
 
     def _connected(self, secret: SensitiveDict, login: UserLogin) -> AbstractContextManager[Any]:
-        return self._connect(with_url_parts(secret), login)
+        return self._connect(secret, login)
 
     def _accepts(self, secret: SensitiveDict, login: UserLogin) -> bool:
         """Return False if the server refuses the login."""
@@ -167,7 +191,7 @@ class DatabaseUserRotator(UserRotator):
 
     def create(self, current: SensitiveDict) -> Mapping[str, Value]:
         """Return a new password, with the other user if two take turns."""
-        user = self._login(current).user
+        user = self._checked_login(current).user
         if self._users is None:
             return self._made(current, user)
         if user not in self._users:
@@ -206,11 +230,7 @@ class DatabaseUserRotator(UserRotator):
 
     def _set_password_as(self, admin: str, credentials: CredentialPair, login: UserLogin) -> None:
         """Set the password of a user as the administrator whose secret is at this path."""
-        secret = credentials.read(admin)
-        administrator = UserLogin(
-            required_text(secret, user_key_of(secret)).reveal(), required_text(secret, "password")
-        )
-        with self._connected(credentials.new, administrator) as connection:
+        with self._connected(credentials.new, administrator_of(credentials.read(admin))) as connection:
             self._server.set_password(connection, login, own=False)
 
 
@@ -219,51 +239,33 @@ def login_refused(user: str) -> AuthenticationError:
     return AuthenticationError(None, f"the server refuses the login of {user}", hint="Check the password of this user")
 
 
-def with_url_parts(secret: SensitiveDict) -> SensitiveDict:
-    """Return the secret with the parts of its URL, under the keys that it lacks.
+def administrator_of(secret: SensitiveDict, default_user: SensitiveStr | None = None) -> UserLogin:
+    """Return the login in the secret of an administrator."""
+    found = read_address(secret)
+    user = found.user or default_user or required_text(secret, user_key_of(secret))
+    return UserLogin(user.reveal(), found.password or required_text(secret, PASSWORD_KEY))
+
+
+def with_server(found: DatabaseAddress, host: str | None, port: int | None) -> DatabaseAddress:
+    """Return the address with the host and the port of the rotator's options, if it has them.
 
     Raises:
-        InvalidDataError: the URL cannot be parsed.
+        InvalidDataError: no host is left.
     """
-    if URL_KEY not in secret:
-        return secret
-    url = required_text(secret, URL_KEY)
-    try:
-        parts = urlsplit(url)
-        found: dict[str, Value] = {
-            "host": parts.hostname,
-            "port": parts.port,
-            user_key_of(secret): unquote(parts.username or ""),
-            "password": SensitiveStr(unquote(parts.password or "")),
-            "name": unquote(parts.path.removeprefix("/")),
-        }
-    except ValueError:
-        found = {}
-    del url
-    if not found:
-        raise InvalidDataError(None, f"the key {URL_KEY!r} of the secret is not a URL")
-    return SensitiveDict({**{key: value for key, value in found.items() if value}, **secret})
+    hosts = found.hosts if host is None else (Host(host, found.hosts[0].port if found.hosts else None),)
+    if not hosts or not hosts[0].name:
+        raise InvalidDataError(None, "the key 'host' of the secret is missing")
+    return replace(found, hosts=hosts if port is None else tuple(Host(each.name, port) for each in hosts))
 
 
-def host_of(secret: Mapping[str, Value], configured: str | None) -> str:
-    """Return the server's host: the configured one, or that of the secret."""
-    return configured if configured is not None else required_text(secret, "host").reveal()
+def check_arguments(driver: Callable[..., object], arguments: Mapping[str, Any]) -> None:
+    """Raise InvalidDataError if the driver does not know one of the arguments."""
+    with suppress(TypeError):
+        signature(driver).bind(**arguments)
+        return
+    raise InvalidDataError(None, "the driver does not know an option of the secret's URL")
 
 
-def is_encrypted(host: str, *, tls: bool | None) -> bool:
-    """Return True if a connection to the host needs TLS: `tls`, or by default unless it is this machine."""
-    return not is_loopback(host) if tls is None else tls
-
-
-def port_of(secret: Mapping[str, Value], configured: int | None, usual: int) -> int:
-    """Return the server's port: the configured one, that of the secret, or the usual one.
-
-    Raises:
-        InvalidDataError: the secret's port is not a number.
-    """
-    port = configured if configured is not None else secret.get("port", usual)
-    if isinstance(port, str) and port.isascii() and port.isdigit():
-        port = int(port)
-    if not isinstance(port, int) or isinstance(port, bool):
-        raise InvalidDataError(None, "the key 'port' of the secret is not a port number")
-    return port
+def is_encrypted(server: Host, *, tls: bool | None) -> bool:
+    """Return True if a connection needs TLS: `tls`, or by default unless the server is on this machine."""
+    return not (server.is_socket or is_loopback(server.name)) if tls is None else tls

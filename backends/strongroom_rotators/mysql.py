@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import ssl
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from typing import Annotated, Any
 
 from strongroom.errors import PermissionDeniedError, StoreUnavailableError, StrongroomError
+from strongroom.rotate.spi import read_address
 from strongroom.secret import Value
 from strongroom.store import Option, remaining
 from strongroom_rotators import database_user as shared
@@ -40,32 +42,42 @@ class MySQLServer:
         self._ca_cert = ca_cert
         self._tls = tls
 
+    def arguments(self, secret: Mapping[str, Value], login: UserLogin) -> dict[str, Any]:
+        """Return PyMySQL's arguments. Options of the rotator for TLS replace those of the URL."""
+        import pymysql
+
+        found = shared.with_server(read_address(secret, kind="MySQL"), self._host, self._port)
+        known = replace(found, name=None).mysql()
+        if self._tls is None and self._ca_cert is None and any(key.startswith("ssl_") for key in known):
+            if "ssl_disabled" not in known:
+                known = {"ssl_verify_cert": True, "ssl_verify_identity": True, **known}
+        else:
+            known = {key: value for key, value in known.items() if not key.startswith("ssl")}
+            if shared.is_encrypted(found.hosts[0], tls=self._tls):
+                known["ssl"] = ssl.create_default_context(cafile=self._ca_cert)
+        limit = max(1, int(remaining()))
+        known |= dict.fromkeys(("connect_timeout", "read_timeout", "write_timeout"), limit)
+        known |= {"user": login.user, "password": login.password, "autocommit": True}
+        shared.check_arguments(pymysql.connect, known)
+        return known
+
+    def connect(self, secret: Mapping[str, Value], login: UserLogin) -> AbstractContextManager[Any]:
+        """Return a connection: see `Connect`."""
+        return self._opened(self.arguments(secret, login))
+
     @contextmanager
-    def connect(self, secret: Mapping[str, Value], login: UserLogin) -> Iterator[Any]:
+    def _opened(self, arguments: dict[str, Any]) -> Iterator[Any]:
         """Connect, and translate PyMySQL's errors by their numbers: messages may hold the statement."""
         import pymysql
 
-        host = shared.host_of(secret, self._host)
-        encrypted = shared.is_encrypted(host, tls=self._tls)
-        limit = max(1, int(remaining()))
         failure: StrongroomError | None = None
         connection: Any = None
         try:
-            connection = pymysql.connect(
-                host=host,
-                port=shared.port_of(secret, self._port, 3306),
-                user=login.user,
-                password=login.password.reveal(),
-                ssl=ssl.create_default_context(cafile=self._ca_cert) if encrypted else None,
-                connect_timeout=limit,
-                read_timeout=limit,
-                write_timeout=limit,
-                autocommit=True,
-            )
+            connection = pymysql.connect(**arguments)
             with connection:
                 yield connection
         except pymysql.MySQLError as error:
-            failure = _translated(error, login.user, connecting=connection is None)
+            failure = _translated(error, arguments["user"], connecting=connection is None)
         if failure is not None:
             raise failure
 
@@ -123,7 +135,7 @@ def open_mysql(
     admin: shared.Admin = None,
     user_key: shared.UserKey = None,
     password_key: shared.PasswordKey = "password",  # noqa: S107  # the name of a key
-    host: shared.Host = None,
+    host: shared.HostName = None,
     port: shared.Port = None,
     user_host: UserHost = "%",
     ca_cert: shared.CaCert = None,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 from strongroom.errors import (
     ConfigurationError,
+    InvalidDataError,
     PermissionDeniedError,
     StoreUnavailableError,
     StrongroomError,
 )
+from strongroom.rotate.spi import read_address
 from strongroom.secret import Value
 from strongroom.store import Option, remaining
 from strongroom_rotators import database_user as shared
@@ -51,25 +53,39 @@ class PostgresServer:
 
         self._host = host
         self._port = port
-        self._name = name
-        self._tls = {"sslmode": sslmode, "sslrootcert": sslrootcert}
+        self._chosen = {"dbname": name, "sslmode": sslmode, "sslrootcert": sslrootcert}
+
+    def arguments(self, secret: Mapping[str, Value], login: UserLogin) -> dict[str, Any]:
+        """Return keywords of libpq. Of several hosts libpq takes the first one that accepts writes."""
+        from psycopg import ProgrammingError, conninfo
+
+        found = shared.with_server(read_address(secret, kind="PostgreSQL"), self._host, self._port)
+        several = {"target_session_attrs": "read-write"} if len(found.hosts) > 1 else {}
+        settings: dict[str, Any] = {
+            "dbname": "postgres",
+            **several,
+            **found.libpq(),
+            **{name: value for name, value in self._chosen.items() if value},
+            "user": login.user,
+            "password": login.password,
+            "connect_timeout": max(2, int(remaining())),
+            "application_name": "strongroom rotate",
+        }
+        with suppress(ProgrammingError):
+            conninfo.make_conninfo(**settings)
+            return settings
+        raise InvalidDataError(None, "libpq does not know an option of the secret's URL")
+
+    def connect(self, secret: Mapping[str, Value], login: UserLogin) -> AbstractContextManager[Connection[Any]]:
+        """Return a connection: see `Connect`."""
+        return self._opened(self.arguments(secret, login))
 
     @contextmanager
-    def connect(self, secret: Mapping[str, Value], login: UserLogin) -> Iterator[Connection[Any]]:
+    def _opened(self, settings: dict[str, Any]) -> Iterator[Connection[Any]]:
         """Connect, and translate psycopg's errors, whose messages may hold the connection string."""
         import psycopg
 
-        tls = {**self._tls, "sslmode": self._tls["sslmode"] or secret.get("sslmode")}
-        settings: dict[str, Any] = {  # keywords of libpq
-            "host": shared.host_of(secret, self._host),
-            "port": shared.port_of(secret, self._port, 5432),
-            "dbname": self._name or secret.get("name") or "postgres",
-            "user": login.user,
-            "password": login.password.reveal(),
-            "connect_timeout": max(2, int(remaining())),
-            "application_name": "strongroom rotate",
-            **{name: value for name, value in tls.items() if value},
-        }
+        user = settings["user"]
         failure: StrongroomError | None = None
         connection: Connection[Any] | None = None
         try:
@@ -81,7 +97,7 @@ class PostgresServer:
                 connection.execute(settle.encode())
                 yield connection
         except psycopg.Error as error:
-            failure = _translated(error, login.user, connecting=connection is None)
+            failure = _translated(error, user, connecting=connection is None)
         finally:
             settings.clear()
         if failure is not None:
@@ -136,7 +152,7 @@ def open_postgres(
     admin: shared.Admin = None,
     user_key: shared.UserKey = None,
     password_key: shared.PasswordKey = "password",  # noqa: S107  # the name of a key
-    host: shared.Host = None,
+    host: shared.HostName = None,
     port: shared.Port = None,
     name: shared.Name = None,
     sslmode: SslMode = None,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 from strongroom.errors import PermissionDeniedError, StoreUnavailableError, StrongroomError
-from strongroom.rotate.spi import CredentialPair, required_text, user_key_of
-from strongroom.secret import SensitiveDict, Value
+from strongroom.rotate.spi import CredentialPair, read_address
+from strongroom.secret import SensitiveDict, SensitiveStr, Value
 from strongroom.store import Option, remaining
 from strongroom_rotators import database_user as shared
 from strongroom_rotators.database_user import UserLogin, UserRotator
@@ -32,37 +32,44 @@ class RedisServer:
         self._ca_cert = ca_cert
         self._tls = tls
 
-    @contextmanager
-    def connect(self, secret: Mapping[str, Value], login: UserLogin) -> Iterator[Redis]:
-        """Yield a client that has logged in, and translate redis-py's errors."""
+    def arguments(self, secret: Mapping[str, Value], login: UserLogin) -> dict[str, Any]:
+        """Return redis-py's arguments. Options of the rotator for TLS replace those of the URL."""
         import redis
-        from redis import exceptions
         from redis.backoff import NoBackoff
         from redis.retry import Retry
 
-        host = shared.host_of(secret, self._host)
-        limit = max(1.0, remaining())
-        encrypted = shared.is_encrypted(host, tls=self._tls)
-        options: dict[str, Any] = {"ssl": True, "ssl_ca_certs": self._ca_cert} if encrypted else {}
-        client = redis.Redis(
-            host=host,
-            port=shared.port_of(secret, self._port, 6379),
-            username=login.user,
-            password=login.password.reveal(),
-            socket_timeout=limit,
-            socket_connect_timeout=limit,
-            retry=Retry(NoBackoff(), 0),  # redis-py's own would repeat a refused login for seconds
-            **options,
-        )
+        found = shared.with_server(read_address(secret, kind="Redis"), self._host, self._port)
+        known = found.redis()
+        if self._tls is False:
+            known = {key: value for key, value in known.items() if not key.startswith("ssl")}
+        elif known["ssl"] or shared.is_encrypted(found.hosts[0], tls=self._tls):
+            known |= {"ssl": True, **({"ssl_ca_certs": self._ca_cert} if self._ca_cert else {})}
+        known |= dict.fromkeys(("socket_timeout", "socket_connect_timeout"), max(1.0, remaining()))
+        known |= {"username": login.user, "password": login.password}
+        known["retry"] = Retry(NoBackoff(), 0)  # redis-py's own would repeat a refused login for seconds
+        shared.check_arguments(redis.Redis, known)
+        return known
+
+    def connect(self, secret: Mapping[str, Value], login: UserLogin) -> AbstractContextManager[Redis]:
+        """Return a client: see `Connect`."""
+        return self._opened(self.arguments(secret, login))
+
+    @contextmanager
+    def _opened(self, arguments: dict[str, Any]) -> Iterator[Redis]:
+        """Yield a client that has logged in, and translate redis-py's errors."""
+        import redis
+        from redis import exceptions
+
+        user, client = arguments["username"], redis.Redis(**arguments)
         failure: StrongroomError | None = None
         try:
             with client:
                 client.ping()
                 yield client
         except (redis.AuthenticationError, exceptions.AuthenticationWrongNumberOfArgsError):
-            failure = shared.login_refused(login.user)
+            failure = shared.login_refused(user)
         except exceptions.NoPermissionError:
-            reason = f"{login.user} has no right to that command"
+            reason = f"{user} has no right to that command"
             failure = PermissionDeniedError(None, reason, hint="Grant +acl|setuser to the administrator")
         except (redis.ConnectionError, redis.TimeoutError) as error:
             failure = StoreUnavailableError(None, f"the server does not answer ({type(error).__name__})")
@@ -85,6 +92,8 @@ class RedisAclRotator(UserRotator):
         options: see `UserRotator`.
     """
 
+    _default_user = SensitiveStr("default")
+
     def __init__(self, server: RedisServer, *, save: bool, **options: Any) -> None:
         super().__init__(server.connect, **options)
         self._save = save
@@ -104,11 +113,6 @@ class RedisAclRotator(UserRotator):
             self._set_user(credentials, credentials.new, old.user, [f"#{mark}"], removal)
         return ()
 
-    def _login(self, secret: SensitiveDict) -> UserLogin:
-        known = shared.with_url_parts(secret)
-        user = known.get(self._user_key_of(known)) or "default"
-        return UserLogin(str(user), required_text(known, self._password_key))
-
     def _set_user(self, credentials: CredentialPair, own: SensitiveDict, user: str, *commands: Sequence[str]) -> None:
         with self._connected(credentials.new, self._administrator(credentials, own)) as client:
             for rules in commands:
@@ -120,8 +124,7 @@ class RedisAclRotator(UserRotator):
     def _administrator(self, credentials: CredentialPair, own: SensitiveDict) -> UserLogin:
         """Return the login that may change the user: the administrator's, or the user's own."""
         if self._admin is not None:
-            secret = credentials.read(self._admin)
-            return UserLogin(str(secret.get(user_key_of(secret)) or "default"), required_text(secret, "password"))
+            return shared.administrator_of(credentials.read(self._admin), self._default_user)
         # If an attempt before has removed one password already, the other one works.
         logins = [self._login(own), self._login(credentials.new), self._login(credentials.old)]
         return next((login for login in logins if self._accepts(credentials.new, login)), logins[0])
@@ -141,7 +144,7 @@ def open_redis_acl(
     admin: shared.Admin = None,
     user_key: shared.UserKey = None,
     password_key: shared.PasswordKey = "password",  # noqa: S107  # the name of a key
-    host: shared.Host = None,
+    host: shared.HostName = None,
     port: shared.Port = None,
     tls: shared.Tls = None,
     ca_cert: shared.CaCert = None,
