@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
+import trustme
 
 from strongroom_vault.dev.server import free_port
 
@@ -28,22 +29,26 @@ class Postgres:
 
     Args:
         home: the folder.
+        socket: the folder of its socket.
         programs: the folder above the programs' `bin`; by default that of the wheel.
 
     Attributes:
         port: where it listens.
+        socket: the folder of its socket.
         password: of its administrator, `postgres`.
     """
 
-    def __init__(self, home: Path, programs: Path | None = None) -> None:
+    def __init__(self, home: Path, socket: Path, programs: Path | None = None) -> None:
         self.port = free_port()
         self.password = secrets.token_hex(16)
         self._data = home / "data"
         self._home = home
         self._programs = programs or installed()
         self._user = _NOBODY if os.geteuid() == 0 else None
+        self.socket = socket
         if self._user is not None:
             os.chown(home, self._user, -1)
+            os.chown(self.socket, self._user, -1)
             self._bring_within_reach()
         self._process: subprocess.Popen[bytes] | None = None
         file = home / "password"
@@ -57,7 +62,8 @@ class Postgres:
 
     def start(self) -> None:
         """Starts it, and returns when it takes connections."""
-        settings = ("listen_addresses=127.0.0.1", f"port={self.port}", "unix_socket_directories=", "fsync=off")
+        settings = ("listen_addresses=127.0.0.1", f"port={self.port}", "fsync=off")
+        settings += (f"unix_socket_directories={self.socket}",)
         options = [word for setting in settings for word in ("-c", setting)]
         command = [self._binary("postgres"), "-D", str(self._data), *options]
         with (self._home / "log").open("ab") as log:
@@ -113,6 +119,17 @@ class Postgres:
         file.write_text(f"host all {user} 127.0.0.1/32 {rule}\n{file.read_text('utf-8')}", "utf-8")
         self.run("SELECT pg_reload_conf()")
 
+    def serve_tls(self, pair: trustme.LeafCert) -> None:
+        """Have it offer TLS with this certificate. The wheel's server cannot."""
+        for name, blobs in (("server.key", [pair.private_key_pem]), ("server.crt", pair.cert_chain_pems)):
+            file = self._data / name
+            file.touch(0o600)
+            file.write_bytes(b"".join(blob.bytes() for blob in blobs))
+            if self._user is not None:
+                os.chown(file, self._user, -1)
+        self.run("ALTER SYSTEM SET ssl = on")
+        self.run("SELECT pg_reload_conf()")
+
     def _run(self, program: str, *arguments: str, patience: int = 0) -> None:
         end = time.monotonic() + patience
         while True:
@@ -157,12 +174,14 @@ def of_debian() -> Path | None:
 def running_postgres(programs: Path | None = None) -> Iterator[Postgres]:
     """One that runs for the block, and leaves nothing behind."""
     home = Path(tempfile.mkdtemp(prefix="strongroom-postgres-"))
+    socket = Path(tempfile.mkdtemp(prefix="strongroom-", dir="/tmp"))  # TMPDIR may be longer than a socket's path
     try:
-        server = Postgres(home, programs)
+        server = Postgres(home, socket, programs)
         try:
             server.start()
             yield server
         finally:
             server.stop()
     finally:
-        shutil.rmtree(home, ignore_errors=True)
+        for folder in (home, socket):
+            shutil.rmtree(folder, ignore_errors=True)
