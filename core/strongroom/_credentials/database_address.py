@@ -97,7 +97,7 @@ class DatabaseAddress:
         login = {"user": self.user, "password": self.password}
         return {key: value.reveal() for key, value in login.items() if value}
 
-    def url(self, *, login: bool = True) -> SensitiveStr:
+    def url(self) -> SensitiveStr:
         """Return the URL, with each part quoted, in the form that drivers agree on.
 
         Sockets and several hosts are in the query, the only place where SQLAlchemy reads them.
@@ -122,23 +122,21 @@ class DatabaseAddress:
         if scheme.endswith("+asyncpg"):  # its own name of the parameter, outside of its DSN
             pairs = tuple(("ssl" if key == "sslmode" else key, value) for key, value in pairs)
         account = quoted(self.user or "") + (f":{quoted(self.password)}" if self.password else "")
-        where = f"{account}@{where}" if login and account else where
+        where = f"{account}@{where}" if account else where
         query = "&".join(f"{quoted(key)}={quoted(value)}" for key, value in pairs)
         return SensitiveStr(f"{scheme}://{where}{path or ('/' if query else '')}{'?' if query else ''}{query}")
 
     def libpq(self) -> dict[str, Any]:
-        """Return the address as keywords of libpq, for psycopg."""
+        """Return the address as keywords of libpq, for psycopg, without the login."""
         found = {"host": _names(self.hosts), "port": _ports(self.hosts), "dbname": self.name}
-        found |= {"user": self.user, "password": self.password}
         return {**dict(self.options), **{key: value for key, value in found.items() if value}}
 
     def mysql(self) -> dict[str, Any]:
-        """Return the address as arguments of PyMySQL and mysqlclient, with numbers and booleans as such."""
+        """Return the address as arguments of PyMySQL and mysqlclient, without the login. Numbers have their types."""
         host = self.hosts[0] if self.hosts else Host("")
-        found: dict[str, Any] = {"database": self.name, "user": self.user, "password": self.password}
-        found |= {"unix_socket": host.name} if host.is_socket else {"host": host.name, "port": host.port}
+        server = {"unix_socket": host.name} if host.is_socket else {"host": host.name, "port": host.port}
         typed = {key: _typed(value) for key, value in self.options}
-        return {**typed, **{key: value for key, value in found.items() if value}}
+        return {**typed, **{key: value for key, value in {**server, "database": self.name}.items() if value}}
 
     def redis(self, path: str | None = None) -> dict[str, Any]:
         """Return the address as arguments of `redis.Redis`, without the login. It needs redis-py.
@@ -155,7 +153,8 @@ class DatabaseAddress:
         scheme = self.scheme.replace("valkey", "redis")
         found: dict[str, Any] | None = None
         with suppress(ValueError):  # its message may have a part of the URL
-            found = dict(parse_url(replace(self, scheme=scheme).url(login=False)))  # type: ignore[no-untyped-call]
+            server = replace(self, scheme=scheme, user=None, password=None)
+            found = dict(parse_url(server.url()))  # type: ignore[no-untyped-call]
         if found is None or not (self.name or "0").isdecimal():
             raise InvalidDataError(path, "key 'url' is not a URL of Redis", hint="Write redis://:password@host:6379/0")
         found["ssl"] = found.pop("connection_class", None) is SSLConnection

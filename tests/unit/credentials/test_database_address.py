@@ -232,17 +232,17 @@ def test_a_url_is_written_in_the_form_that_drivers_agree_on(form, url):
 
 def test_keywords_of_libpq():
     found = address("postgresql://u:p@h1,h2:5/n?sslmode=require&options=-c x")
-    expected = {"host": "h1,h2", "port": "5432,5", "dbname": "n", "user": "u", "password": "p"}
+    expected = {"host": "h1,h2", "port": "5432,5", "dbname": "n"}
     assert found.libpq() == {**expected, "sslmode": "require", "options": "-c x"}
-    assert address("postgresql://u@%2Frun/n").libpq() == {"host": "/run", "dbname": "n", "user": "u"}
+    assert address("postgresql://u@%2Frun/n").libpq() == {"host": "/run", "dbname": "n"}
 
 
 def test_arguments_of_mysql_have_their_types():
     """PyMySQL takes the text `false` for true."""
     found = address("mysql://u:p@h:3307/n?connect_timeout=5&local_infile=false&charset=utf8").mysql()
-    expected = {"host": "h", "port": 3307, "database": "n", "user": "u", "password": "p"}
+    expected = {"host": "h", "port": 3307, "database": "n"}
     assert found == {**expected, "connect_timeout": 5, "local_infile": False, "charset": "utf8"}
-    assert address("mysql://u@localhost/?unix_socket=/x").mysql() == {"unix_socket": "/x", "user": "u"}
+    assert address("mysql://u@localhost/?unix_socket=/x").mysql() == {"unix_socket": "/x"}
 
 
 def test_arguments_of_redis_have_their_types():
