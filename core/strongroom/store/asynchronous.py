@@ -114,6 +114,7 @@ class _StoreLoop:
         self._name = name
         self._lock = fork_safe_lock(self, "_lock")
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._over: asyncio.Event
         self._process = 0
         self._calls: set[Future[Any]] = set()
 
@@ -123,8 +124,8 @@ class _StoreLoop:
 
         with self._lock:
             if self._loop is None or self._process != os.getpid():
-                loop = asyncio.new_event_loop()
-                threading.Thread(target=_run, args=(loop,), name=self._name, daemon=True).start()
+                loop, self._over = asyncio.new_event_loop(), asyncio.Event()
+                threading.Thread(target=_run, args=(loop, self._over), name=self._name, daemon=True).start()
                 self._loop, self._process, self._calls = loop, os.getpid(), set()
             begun = asyncio.run_coroutine_threadsafe(_outcome(start), self._loop)
             self._calls.add(begun)
@@ -137,14 +138,14 @@ class _StoreLoop:
             return
         closing = self.begin(aclose)
         with self._lock:
-            loop, calls, self._loop = self._loop, list(self._calls), None
+            loop, over, calls, self._loop = self._loop, self._over, list(self._calls), None
         try:
             with time_limit(CLOSE_LIMIT):
                 closing.result()
         finally:
             for call in calls:
-                call.add_done_callback(lambda _: _stop_if_over(loop, calls))
-            _stop_if_over(loop, calls)
+                call.add_done_callback(lambda _: _set_if_over(over, loop, calls))
+            _set_if_over(over, loop, calls)
 
 
 class _Call(Generic[_R]):
@@ -186,17 +187,17 @@ async def _outcome(start: Callable[[], Awaitable[_R]]) -> Callable[[], _R]:
     return lambda: answer
 
 
-def _stop_if_over(loop: asyncio.AbstractEventLoop, calls: list[Future[Any]]) -> None:
+def _set_if_over(over: asyncio.Event, loop: asyncio.AbstractEventLoop, calls: list[Future[Any]]) -> None:
     if all(call.done() for call in calls):
         with suppress(RuntimeError):  # it has ended already
-            loop.call_soon_threadsafe(loop.stop)
+            loop.call_soon_threadsafe(over.set)
 
 
-def _run(loop: asyncio.AbstractEventLoop) -> None:
+def _run(loop: asyncio.AbstractEventLoop, over: asyncio.Event) -> None:
     import asyncio
 
     with plugin_code():
-        loop.run_forever()
+        loop.run_until_complete(over.wait())
         tasks = asyncio.all_tasks(loop)  # those that the store's client has begun, and calls that were given up
         for task in tasks:
             task.cancel()

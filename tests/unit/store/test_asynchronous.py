@@ -6,6 +6,7 @@ import sys
 import textwrap
 import threading
 from contextlib import suppress
+from functools import partial
 
 import pytest
 
@@ -476,3 +477,40 @@ def test_a_method_that_returns_no_coroutine_is_a_bug():
     with pytest.raises(StoreError, match="it raised TypeError"):
         guarded.read("a/b")
     guarded.close()
+
+
+def test_the_thread_of_a_closed_store_ends_without_an_exception():
+    """Also if its client's task is still ending when `close` asks the loop to end for the second time."""
+    ending, asked_twice = threading.Event(), threading.Event()
+
+    class Lingering(Store):
+        async def aread(self, path):
+            async def linger():
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    ending.set()
+                    await asyncio.to_thread(asked_twice.wait, LONG)
+
+            self.task = asyncio.create_task(linger())
+            return await super().aread(path)
+
+        async def aclose(self):
+            loop = asyncio.get_running_loop()
+            monkeypatch.setattr(loop, "call_soon_threadsafe", partial(call, loop.call_soon_threadsafe))
+
+    def call(schedule, *arguments):
+        schedule(*arguments)
+        if threading.current_thread() is caller:
+            if ending.is_set():
+                asked_twice.set()
+            assert ending.wait(LONG)
+
+    caller = threading.current_thread()
+    store = Lingering()
+    store.read("a/b")
+    (thread,) = (each for each in threading.enumerate() if each.name == "store Lingering")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        store.close()
+        thread.join(LONG)
+    assert not thread.is_alive()
