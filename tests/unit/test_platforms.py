@@ -169,7 +169,7 @@ def test_a_files_store_says_that_it_needs_posix(configure, tmp_path):
 
 
 def test_a_store_of_a_program_says_that_it_needs_posix(configure):
-    configure("plugin = 'command'\nprofile = 'pass'")
+    configure("plugin = 'command'\nread = ['true', '<path>']")
     assert "lacks the process groups of POSIX" in strongroom("get", "api-keys/openai").stderr
 
 
