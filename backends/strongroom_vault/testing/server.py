@@ -105,9 +105,9 @@ class TestVault(DevServer, Provisioning):
         self.audit_file = audit
         self._counts = None if audit is None else RequestCounts(audit)
 
-    def start(self) -> None:
-        """Start the server, and mount `secret` if it is new."""
-        super().start()
+    def _open(self) -> None:
+        """Prepare the server, and mount `secret` if it is new."""
+        super()._open()
         if "secret/" not in self.call("GET", "sys/mounts")["data"]:
             self.mount("secret")
 

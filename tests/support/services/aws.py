@@ -6,7 +6,6 @@ import contextlib
 import functools
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,8 @@ import boto3
 import botocore.session
 from botocore import hooks
 from botocore.config import Config
+
+from strongroom_vault.dev.server import free_port
 
 _PROGRAM = Path(__file__).parents[2] / "integration" / "aws" / "server.py"
 REGION = "eu-west-1"
@@ -58,8 +59,7 @@ class Moto:
     """A moto server in a separate process."""
 
     def __init__(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        port = free_port()  # no ephemeral one, which a client or another server may get before moto listens
         environment = {name: text for name, text in os.environ.items() if not name.startswith(("AWS_", "MOTO_"))}
         self.url = f"http://127.0.0.1:{port}"
         self._process = subprocess.Popen(
@@ -68,12 +68,19 @@ class Moto:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
+        try:
+            self._wait()
+            self._load_backends()
+        except BaseException:
+            self.close()
+            raise
+
+    def _wait(self):
         deadline = time.monotonic() + 60
         while not self._answers():
             assert self._process.poll() is None, "moto ended before it answered"
             assert time.monotonic() < deadline, "moto did not answer within a minute"
             time.sleep(0.05)
-        self._load_backends()
 
     def _load_backends(self):
         """Have moto load each service now.

@@ -187,12 +187,20 @@ class Cluster:
         self.members = ",".join(f"{node.name}={node.peer}" for node in self.nodes)
 
     def __enter__(self) -> Self:
-        for node in self.nodes:
-            node.start(self.members)
-        assert all(node.ready() for node in self.nodes), "the cluster does not start"
+        try:
+            for node in self.nodes:
+                node.start(self.members)
+            assert all(node.ready() for node in self.nodes), "the cluster does not start"
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Kill all members."""
         for node in self.nodes:
             node.kill()
 
