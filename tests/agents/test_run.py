@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 
-import pytest
-
 from support.agents.upstream import Answer
 from support.agents.workers import VALUE, strongroom
+from support.programs import require
 
-pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+require("curl")
 
 
 def curl(url, *more):

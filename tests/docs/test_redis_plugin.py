@@ -5,17 +5,16 @@ own tests, which keep the contract.
 """
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 
+from support.programs import require
 from support.services.database_servers import running_redis
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "strongroom-redis"
 
-if shutil.which("redis-server") is None:
-    pytest.skip("redis-server is not installed", allow_module_level=True)
+require("redis-server")
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import ssl
-import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,9 +12,10 @@ from pathlib import Path
 import pytest
 import trustme
 
+from support.programs import write_python
 from support.vault.jwt_issuer import Issuer
 
-_KUBECTL = """#!{python}
+_KUBECTL = """
 import sys
 answers = {answers!r}
 arguments = " ".join(sys.argv[1:])
@@ -71,8 +71,7 @@ def kubectl(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "programs"
     folder.mkdir()
     program = folder / "kubectl"
-    program.write_text(_KUBECTL.format(python=sys.executable, answers=answers), "utf-8")
-    program.chmod(0o700)
+    write_python(program, _KUBECTL.format(answers=answers))
     yield folder
     server.shutdown()
     server.server_close()

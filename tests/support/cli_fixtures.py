@@ -18,6 +18,7 @@ from strongroom import SecretsManager
 from strongroom._cli.app import run
 from strongroom.store.memory import MemoryStore
 from support.clock import LONG
+from support.programs import write_python
 
 CONFIGURATION = """
 chain = ["memory"]
@@ -151,7 +152,7 @@ def script() -> str:
     return str(Path(sys.executable).parent / "strongroom")
 
 
-_PATIENT = """#!{python}
+_PATIENT = """
 from strongroom._cli.operate import completion
 completion.CHAIN_TIME = completion.WHOLE_TIME = 60
 from strongroom._cli.main import main
@@ -164,6 +165,4 @@ def patient_script(tmp_path) -> str:
     """The path of a command `strongroom` whose time limits on Tab a busy machine does not reach."""
     file = tmp_path / "path" / "strongroom"
     file.parent.mkdir()
-    file.write_text(_PATIENT.format(python=sys.executable), "utf-8")
-    file.chmod(0o755)
-    return str(file)
+    return str(write_python(file, _PATIENT))

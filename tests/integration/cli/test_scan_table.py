@@ -6,19 +6,19 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Callable, Iterable
 
 import pytest
 
+from support.programs import require
 from support.scenarios import pages
 from support.scenarios.leak_corpus import AREAS, Corpus, Plant
 
 TABLE = pages.DOCS / "how-to" / "secrets" / "_scan_table.md"
 OURS, GITLEAKS, DETECT = "`strongroom scan`", "gitleaks", "detect-secrets"
 
-pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is missing")
+require("git")
 
 
 @pytest.fixture(scope="module")

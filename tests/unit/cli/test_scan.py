@@ -8,7 +8,6 @@ import itertools
 import json
 import os
 import re
-import shutil
 import subprocess
 import tarfile
 import zipfile
@@ -19,6 +18,7 @@ import pytest
 from strongroom._cli.operate.scan import allowance, files
 from strongroom._cli.operate.scan.allowance import Allowance
 from strongroom._fingerprints import Fingerprints
+from support.programs import require
 
 VALUE = "canary-real-value-77"
 CONFIGURATION = f"""
@@ -105,8 +105,9 @@ def test_stdin_is_searched(script):
     assert (done.returncode, done.stdout) == (10, "stdin:2\tdatabase/connection#password\tplain\n")
 
 
-@pytest.mark.skipif(shutil.which("git") is None, reason="git is missing")
 def test_the_history_of_git_is_searched(command):
+    require("git")
+
     def git(*arguments: str) -> str:
         identity = {f"GIT_{role}_{what}": "x@x" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
         environment = {**os.environ, **identity, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
@@ -126,9 +127,9 @@ def test_the_history_of_git_is_searched(command):
     ]
 
 
-@pytest.mark.skipif(shutil.which("git") is None, reason="git is missing")
 def test_messages_staged_files_and_large_files_of_git_are_searched(command):
     """What no version of a file in a commit holds: git commits, tags, its index, and the folder of git-lfs."""
+    require("git")
     oid = hashlib.sha256(VALUE.encode()).hexdigest()
     pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {len(VALUE)}\n"
     git = ("git", "-C", "tree", "-c", "user.name=x", "-c", "user.email=x@x")

@@ -4,14 +4,14 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from strongroom._cli.operate.scan import git_repository
+from support.programs import require, write_python
 
-pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is missing")
+require("git")
 
 VALUE = "canary-real-value-77"
 CONFIGURATION = f"""
@@ -130,7 +130,7 @@ def partial_clone(tmp_path_factory) -> Path:
 def planted(partial_clone: Path, folder: Path, settings: dict[str, str]) -> tuple[Path, Path]:
     """Return a copy of the repository with hostile settings, and the file that the named program writes."""
     ran, program, hooks, included = (folder / name for name in ("ran", "program", "hooks", "included"))
-    program.write_text(f'#!/bin/sh\necho "$0 $*" >> {ran}\nexit 1\n', "utf-8")
+    program.write_text(f'#!/bin/sh\necho "$0 $*" >> "{ran}"\nexit 1\n', "utf-8")
     program.chmod(0o755)
     hooks.mkdir()
     top = folder / "tree"
@@ -236,12 +236,12 @@ def test_git_gets_no_variable_beyond_a_short_list(command, tmp_path, partial_clo
     record = tmp_path / "record"
     program = tmp_path / "path/git"
     program.parent.mkdir()
-    program.write_text(
-        f"#!{sys.executable} -IS\nimport os, sys\nopen({str(record)!r}, 'a').write('\\n'.join(os.environ) + '\\n')\n"
+    write_python(
+        program,
+        f"import os, sys\nopen({str(record)!r}, 'a').write('\\n'.join(os.environ) + '\\n')\n"
         f"os.execv({shutil.which('git')!r}, sys.argv)\n",
-        "utf-8",
+        "-IS",
     )
-    program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
     for name in ("VAULT_TOKEN", "BAO_TOKEN", "AWS_SECRET_ACCESS_KEY", "SOME_PASSWORD", "GIT_EXTERNAL_DIFF", "GIT_DIR"):
         monkeypatch.setenv(name, "canary")

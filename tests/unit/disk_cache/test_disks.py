@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ from programs import disk_user
 from programs.disk_writers import open_cache
 from strongroom._disk_cache.container import Turns
 from strongroom.secret import Secret
+from support.programs import require
 
 PREFIX = "The disk cache of store vault is not used: "
 USER = [sys.executable, disk_user.__file__]
@@ -74,8 +74,9 @@ def mounted(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
     attempt = [*UNSHARE, 'mount -t tmpfs none "$1"; mount -o remount,ro "$1"', "sh", str(disk)]
-    if not shutil.which("unshare") or subprocess.run(attempt, capture_output=True, timeout=60, check=False).returncode:
-        pytest.skip("this user may not mount (unshare of util-linux)")
+    require("unshare")
+    if subprocess.run(attempt, capture_output=True, timeout=60, check=False).returncode:
+        pytest.skip("this user may not mount")
     return lambda script: use(*UNSHARE, script, "sh", str(disk), *USER, str(disk / "cache"))
 
 
@@ -103,10 +104,10 @@ def test_a_file_that_cannot_grow(tmp_path):
     assert open_cache(folder).current(disk_user.PATH) is None
 
 
-@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler cc, which builds a library without locks")
 @pytest.mark.parametrize("code", ["ENOLCK", "EOPNOTSUPP"])
 def test_a_file_system_without_locks(tmp_path, code):
     """Two processes may read the same secret, and none uses the cache."""
+    require("cc")  # builds a library without locks
     library, folder = tmp_path / "locks.so", tmp_path / "cache"
     warm(folder)
     compiler = ["cc", "-shared", "-fPIC", f"-DCODE={code}", "-x", "c", "-", "-o", str(library), "-ldl"]
