@@ -172,7 +172,7 @@ def test_no_argument_of_a_program_holds_the_token(page, secret_apis, tmp_path, m
     folder.mkdir()
     for program in ("curl", "jq", "bws"):
         spy = folder / program
-        spy.write_text(f'#!/bin/sh\necho {program} "$@" >> {log}\nexec {shutil.which(program)} "$@"\n', "utf-8")
+        spy.write_text(f'#!/bin/sh\necho {program} "$@" >> "{log}"\nexec {shutil.which(program)} "$@"\n', "utf-8")
         spy.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     assert open_command(**table(page)).read(page.path).data["value"] == "canary-value"

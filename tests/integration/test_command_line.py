@@ -408,7 +408,7 @@ def test_what_is_typed_is_in_no_history(mode, place, openbao, monkeypatch):
     with pexpect.spawn("bash", ["--norc", "--noprofile", "-i"], timeout=60, encoding="utf-8") as shell:
         shell.logfile_read = screen
         shell.expect_exact("prompt> ")
-        shell.sendline(f"{STRONGROOM} set typed/here password")
+        shell.sendline(f"{shlex.quote(STRONGROOM)} set typed/here password")
         shell.expect_exact("#password: ")
         assert shell.waitnoecho()
         shell.sendline(CANARY)

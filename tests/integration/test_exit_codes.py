@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -78,7 +79,9 @@ def server(openbao, proxy, kv2, monkeypatch):
 def test_a_code(code, line):
     """Each code of a process of its own."""
     Path("strongroom.toml").write_text(Path("strongroom.toml").read_text("utf-8").replace("}]", '}, "env"]'), "utf-8")
-    done = subprocess.run(["sh", "-c", f"{STRONGROOM} {line}"], stdout=subprocess.PIPE, check=False, timeout=60)
+    done = subprocess.run(
+        ["sh", "-c", f"{shlex.quote(STRONGROOM)} {line}"], stdout=subprocess.PIPE, check=False, timeout=60
+    )
     assert done.returncode == code
 
 

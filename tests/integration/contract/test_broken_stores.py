@@ -1,5 +1,6 @@
 """Each deliberately broken store and plugin fails the test of the contract that is about its fault."""
 
+import shlex
 import subprocess
 import sys
 from collections import Counter
@@ -57,7 +58,7 @@ def caught(tmp_path_factory) -> dict[tuple[str, str], list[str]]:
     folder = tmp_path_factory.mktemp("teeth")
     imports = [f"from {contract.__module__} import {contract.__name__}\n" for contract in WRONG]
     (folder / "test_wrong.py").write_text("".join(imports))
-    (folder / "pytest.ini").write_text(f"[pytest]\npython_classes = *\npythonpath = {TESTS}\n")
+    (folder / "pytest.ini").write_text(f"[pytest]\npython_classes = *\npythonpath = {shlex.quote(str(TESTS))}\n")
     tests = [f"test_wrong.py::{contract.__name__}::{contract.caught_by}" for contract in WRONG]
     report = folder / "report.xml"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *tests]

@@ -65,7 +65,7 @@ def documents(program, tmp_path):
     root.mkdir()
     program(
         "op",
-        f"""cd {root} || exit 1
+        f"""cd "{root}" || exit 1
         fail() {{ echo "[ERROR] 2026/11/30 12:00:00 $1" >&2; exit 1; }}
         case $OP_SERVICE_ACCOUNT_TOKEN in
         right) ;;

@@ -149,8 +149,9 @@ class _Shell:
         line_file.write_text(line, "utf-8")
         given.write_text(piped, "utf-8")
         # A file for each stream: a pipe would stay open as long as a job in the background.
+        source, stdin, stdout, stderr = (shlex.quote(str(file)) for file in (line_file, given, printed, complained))
         self._process.stdin.write(
-            f". {line_file} <{given} >{printed} 2>{complained} {self._reports}>&-\n"
+            f". {source} <{stdin} >{stdout} 2>{stderr} {self._reports}>&-\n"
             f"printf '%s\\0' $? \"$PWD\" >&{self._reports}; env -0 >&{self._reports}; disown -a\n"
             f"printf '\\0' >&{self._reports}\n"
         )

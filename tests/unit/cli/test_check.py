@@ -1,6 +1,7 @@
 """`strongroom check`: what it says of each row of `[secrets]`, its exit codes, and waiting."""
 
 import json
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -324,6 +325,8 @@ def test_a_reason_that_rows_share_is_shown_once(script):
     """One dead token would repeat its reason on every row of the screen."""
     rows = "".join(f'{name} = "a/b#{name.lower()}"\n' for name in ("FIRST", "SECOND", "THIRD"))
     Path("strongroom.toml").write_text(f'chain = ["files"]\n[secrets]\n{rows}[stores.files]\nroot = "/none"\n', "utf-8")
-    screen, code = pexpect.run(f"{script} --no-color check", encoding="utf-8", dimensions=(40, 80), withexitstatus=1)
+    screen, code = pexpect.run(
+        f"{shlex.quote(script)} --no-color check", encoding="utf-8", dimensions=(40, 80), withexitstatus=1
+    )
     assert code == 5
     assert (screen.count("/none"), screen.count("as FIRST")) == (1, 2)

@@ -1,6 +1,7 @@
 """A command as a child: its signals, its exit code, its terminal, and the secrets that are kept for it."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -150,7 +151,7 @@ def test_who_is_in_the_foreground_of_a_terminal():
         "-c",
         "from strongroom._cli.process import child_process; print(child_process.is_in_foreground())",
     ]
-    assert pexpect.run(" ".join((asks[0], "-c", f"'{asks[2]}'")), timeout=60).strip() == b"True"
+    assert pexpect.run(shlex.join(asks), timeout=60).strip() == b"True"
     alone = subprocess.run(asks, capture_output=True, check=True, start_new_session=True, timeout=60)
     assert alone.stdout.strip() == b"False"
 

@@ -1,5 +1,6 @@
 """`strongroom config init`: a file from answers, which can be read at once."""
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -80,7 +81,7 @@ def test_another_file_is_written_where_it_is_named(answered):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a umask")
 def test_a_wide_umask_makes_no_file_that_others_may_write(script):
-    line = f"umask 0; printf 'env\\nn\\n\\n' | {script} config init"
+    line = f"umask 0; printf 'env\\nn\\n\\n' | {shlex.quote(script)} config init"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     assert Path("strongroom.toml").stat().st_mode & 0o777 == 0o644

@@ -5,6 +5,7 @@ terminal as it was.
 import graphlib
 import json
 import re
+import shlex
 import subprocess
 import termios
 from collections.abc import Iterator
@@ -208,7 +209,7 @@ def test_a_name_in_a_table_is_kept_whole_while_half_of_the_line_is_left(script, 
     file, name = Path("strongroom.toml"), f"X{'LONG' * length}"[:length]
     file.write_text(f'{file.read_text("utf-8")}\n[secrets]\n{name} = "a/rather/long/path/to/a/secret#key"\n', "utf-8")
     screen, code = pexpect.run(
-        f"{script} --no-color config show", encoding="utf-8", dimensions=(24, 80), withexitstatus=1
+        f"{shlex.quote(script)} --no-color config show", encoding="utf-8", dimensions=(24, 80), withexitstatus=1
     )
     assert code == 0
     assert (f"secrets.{name} " in screen) is whole
@@ -221,7 +222,7 @@ def test_a_name_in_a_table_is_kept_whole_while_half_of_the_line_is_left(script, 
 def test_a_width_of_zero_says_nothing(script, monkeypatch):
     """As some terminals have it: a table in no column at all would show nothing."""
     monkeypatch.setenv("COLUMNS", "0")
-    screen = pexpect.run(f"{script} --no-color get odd/values", encoding="utf-8", dimensions=(24, 80))
+    screen = pexpect.run(f"{shlex.quote(script)} --no-color get odd/values", encoding="utf-8", dimensions=(24, 80))
     assert "unicode" in screen
     assert max(map(len, screen.splitlines())) <= 80
 
@@ -249,7 +250,9 @@ def test_a_reference_is_folded_between_its_parts(script):
     """On a screen of 80 columns, where the variable's name is kept whole."""
     configuration = 'chain = ["env"]\n[secrets]\nPAYMENTS_PROVIDER_API_KEY = "billing/payments/provider#api_key"\n'
     Path("strongroom.toml").write_text(configuration, "utf-8")
-    screen, code = pexpect.run(f"{script} --no-color check", encoding="utf-8", dimensions=(24, 80), withexitstatus=1)
+    screen, code = pexpect.run(
+        f"{shlex.quote(script)} --no-color check", encoding="utf-8", dimensions=(24, 80), withexitstatus=1
+    )
     assert code == 3
     column = [line[30:50].strip() for line in screen.splitlines() if line.startswith("  ")]
     assert [part for part in column if part] == ["secret", "billing/payments/", "provider#api_key"]
@@ -263,7 +266,7 @@ def test_a_reference_is_folded_between_its_parts(script):
 def test_a_terminal_that_lacks_a_character_shows_its_number(script, monkeypatch, encoding, shown):
     """Unless its user chose something else. A value into a pipe is exact, whatever the terminal can show."""
     monkeypatch.setenv("PYTHONIOENCODING", encoding)
-    screen, code = pexpect.run(f"{script} get odd/values --reveal", encoding="latin-1", withexitstatus=1)
+    screen, code = pexpect.run(f"{shlex.quote(script)} get odd/values --reveal", encoding="latin-1", withexitstatus=1)
     assert code == 0
     assert shown in screen
 
@@ -284,12 +287,12 @@ def test_a_warning_that_is_given_again_is_said_once(command, monkeypatch):
 @pytest.mark.usefixtures("configured")
 def test_a_message_on_a_terminal_is_wrapped_between_words(script):
     """A terminal would break it within a word; a warning has a color there, and in a pipe none."""
-    message = f"{script} set database/connection password=x"
+    message = f"{shlex.quote(script)} set database/connection password=x"
     screen = pexpect.run(message, encoding="utf-8", dimensions=(24, 60))
     lines = screen.splitlines()
     assert len(lines) > 1
     assert all(len(line) <= 60 for line in lines)
-    piped = subprocess.run(message.split(), capture_output=True, text=True, check=False, timeout=60).stderr
+    piped = subprocess.run(shlex.split(message), capture_output=True, text=True, check=False, timeout=60).stderr
     assert " ".join(screen.split()) == " ".join(piped.split())
     assert piped.count("\n") == 1
 

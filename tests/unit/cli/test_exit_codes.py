@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -261,7 +262,7 @@ WITH_OUTPUT = (
 )
 def test_a_standard_stream_may_be_closed(script, line, code, said):
     """As under a daemon. A command without a result does not need stdout; a result that is lost is an error."""
-    shell = ["sh", "-c", f"exec {script} {line}"]
+    shell = ["sh", "-c", f"exec {shlex.quote(script)} {line}"]
     done = subprocess.run(shell, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stdout) == (code, "")
     assert said in done.stderr
@@ -372,6 +373,6 @@ def test_a_crash_leaves_no_core_dump(script):
     """It would hold the secrets of the process. The hard limit stays, so that a command of `run` may raise its own."""
     Path("strongroom.toml").write_text('chain = ["env"]\n[secrets]\nDB_HOST = "database/connection#host"\n', "utf-8")
     environ = {**os.environ, "DB_HOST": "x"}
-    shell = f"ulimit -c unlimited 2>/dev/null; exec {script} run -- sh -c 'ulimit -Sc'"
+    shell = f"ulimit -c unlimited 2>/dev/null; exec {shlex.quote(script)} run -- sh -c 'ulimit -Sc'"
     done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=False, timeout=60, env=environ)
     assert (done.returncode, done.stdout.strip()) == (0, "0")

@@ -1,6 +1,7 @@
 """`strongroom plugins`: every installed entry point, with its distribution, protocol version and fault."""
 
 import json
+import shlex
 
 import pexpect
 import pytest
@@ -147,7 +148,7 @@ def test_table_fits_into_eighty_columns(search_path, script, tmp_path, monkeypat
     search_path.install("corp-secrets", {"corp": "corp:open"}, modules={"corp": "raise KeyError"})
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
     screen, code = pexpect.run(
-        f"{script} --no-color plugins", encoding="utf-8", dimensions=(24, 80), withexitstatus=1, timeout=60
+        f"{shlex.quote(script)} --no-color plugins", encoding="utf-8", dimensions=(24, 80), withexitstatus=1, timeout=60
     )
     assert code == 7
     lines = screen.splitlines()

@@ -1,5 +1,6 @@
 """What is typed and pasted at the prompt of `strongroom set`, on a real terminal."""
 
+import shlex
 import signal
 import sys
 import time
@@ -52,8 +53,8 @@ main()
 @pytest.mark.parametrize("slow", [False, True])
 def test_no_line_of_a_paste_is_left_to_the_shell(terminal, script, slow):
     """Of several lines none is stored, since it would be the first alone; the shell would run and show the others."""
-    program = f"{sys.executable} -c '{PATIENT}'" if slow else script
-    screen = terminal("sh", "-c", f'{program} set a b; echo code $?; IFS= read -r next; echo "next: $next"')
+    program = [sys.executable, "-c", PATIENT] if slow else [script]
+    screen = terminal("sh", "-c", f'{shlex.join(program)} set a b; echo code $?; IFS= read -r next; echo "next: $next"')
     screen.waits_for("Value of a#b: ")
     pieces = [f"{line}\r".encode() for line in KEY]
     for piece in pieces if slow else [b"".join(pieces)]:

@@ -1,5 +1,6 @@
 """`strongroom run --redact`: the output of a command without values."""
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -83,7 +84,7 @@ def test_a_command_that_cannot_be_started_is_reported(command, redact):
 def test_the_reader_may_go_away(script):
     Path("strongroom.toml").write_text(CONFIGURATION, "utf-8")
     program = "import sys\nfor n in range(200_000): print(n)"
-    line = f"{script} run --redact -- {sys.executable} -c '{program}' | head -1"
+    line = f"{shlex.quote(script)} run --redact -- {shlex.quote(sys.executable)} -c '{program}' | head -1"
     done = subprocess.run(["bash", "-c", line], capture_output=True, check=False, timeout=100)
     assert done.stdout == b"0\n"
 
@@ -91,6 +92,6 @@ def test_the_reader_may_go_away(script):
 def test_a_command_without_an_end_ends_with_its_reader(script):
     """By SIGPIPE, as without --redact."""
     Path("strongroom.toml").write_text(CONFIGURATION, "utf-8")
-    line = f"{script} run --redact -- yes | head -1; echo ${{PIPESTATUS[0]}}"
+    line = f"{shlex.quote(script)} run --redact -- yes | head -1; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", line], capture_output=True, check=False, timeout=100)
     assert done.stdout == b"y\n141\n"
