@@ -18,6 +18,7 @@ from _pytest.assertion import rewrite
 from hypothesis import HealthCheck, settings
 
 from strongroom._config import discovery
+from support import environments
 
 if TYPE_CHECKING:  # the servers need extras, and the unit tests of the core run without them
     from strongroom_vault.testing import TestVault
@@ -31,10 +32,13 @@ if TYPE_CHECKING:  # the servers need extras, and the unit tests of the core run
 
 _AMBIENT = re.compile(
     r"(VAULT|BAO|STRONGROOM|AWS|AZURE|CLOUDSDK|DB|ETCDCTL|GCE|GOOGLE|JWT|KEEPASS|KUBERNETES|REDIS|XDG)_.*|KUBECONFIG"
-    r"|DATABASE_URL|APP_SECRET_KEY|.*_API_KEY|(HTTPS?|ALL|NO)_PROXY"
-    r"|PYTHON.*",
+    r"|DATABASE_URL|APP_SECRET_KEY|.*_API_KEY|(HTTPS?|ALL|NO)_PROXY|PG[A-Z]+"
+    r"|PYTHON.*|COLUMNS|LINES|NO_COLOR|FORCE_COLOR|DBUS_SESSION_BUS_ADDRESS|GIT_(DIR|WORK_TREE|INDEX_FILE)",
     re.IGNORECASE,
 )
+
+# In bytes. The path of a socket has at most 107, and those of multiprocessing and of servers are below TMPDIR.
+_LONGEST_TMPDIR = 60
 
 _TESTS = Path(__file__).parent
 _LONG = {_TESTS / name for name in ("bench", "browser", "faults", "guides", "ui")}
@@ -69,6 +73,38 @@ def pytest_xdist_auto_num_workers() -> int:
     """Return the number of workers of `-n auto`: four more than the cores, since many tests wait for a server."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return cores + 4
+
+
+class _SkippedTests:
+    """Writes the ids of the skipped tests and modules to the file TEST_SKIPPED: `.ci/run` runs them once more."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport | pytest.CollectReport) -> None:
+        if report.skipped:
+            with self._file.open("a", encoding="utf-8") as file:
+                file.write(f"{report.nodeid}\n")
+
+    pytest_collectreport = pytest_runtest_logreport
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide the caller's environment and umask from the tests, their child processes and the servers that they share.
+
+    A fixture would be too late: those of a session or a module start before those of a test. A process that only
+    starts workers keeps its environment, which they inherit and then hide themselves.
+    """
+    if file := os.environ.pop("TEST_SKIPPED", ""):
+        config.pluginmanager.register(_SkippedTests(Path(file)))
+    if len(os.fsencode(tempfile.gettempdir())) > _LONGEST_TMPDIR:
+        os.environ["TMPDIR"] = tempfile.tempdir = "/tmp"
+    if config.getoption("dist", "no") != "no":
+        return
+    environments.for_pip.update(os.environ)
+    for name in filter(_AMBIENT.fullmatch, list(os.environ)):
+        del os.environ[name]
+    os.umask(0o022)
 
 
 def pytest_sessionstart() -> None:
@@ -129,18 +165,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("server")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def _folders(tmp_path_factory) -> Path:
-    """The parent of the folders in which the tests of this worker run."""
-    return tmp_path_factory.mktemp("folders")
+    """The parent of the folders in which the tests of this worker run, and an empty home of the servers they share."""
+    folder = tmp_path_factory.mktemp("folders")
+    os.environ["HOME"] = str(folder)
+    return folder
 
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch, tmp_path_factory, _folders):
-    """Hide from the test the machine's configuration, the developer's, and the default manager of other tests."""
-    for name in list(os.environ):
-        if _AMBIENT.fullmatch(name):
-            monkeypatch.delenv(name)
+    """Hide from the test the machine's configuration, the files of other tests, and their default manager."""
     # pytest's own `mktemp` lists the folders of all earlier tests each time.
     folder = Path(tempfile.mkdtemp(dir=_folders))
     for name in ("home", "cwd"):
@@ -157,6 +192,13 @@ def clean_environment(monkeypatch, tmp_path_factory, _folders):
         module.set_default_manager(None)
     if (module := sys.modules.get("strongroom_vault.session.outstanding")) is not None:
         module._outstanding.clear()  # the servers of their tokens are gone when this process ends
+
+
+@pytest.fixture
+def socket_folder() -> Iterator[Path]:
+    """A folder for the sockets of a test: the path of its `tmp_path` may be too long for them."""
+    with tempfile.TemporaryDirectory(prefix="sockets-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")

@@ -13,9 +13,9 @@ from support.agents.workers import VALUE, read_all, read_answer
 
 
 @pytest.fixture
-def serve(operator, tmp_path):
+def serve(operator, socket_folder):
     """Start `agent serve`, and return the socket's file, the worker's variables and the process."""
-    file, running = tmp_path / "proxy.sock", []
+    file, running = socket_folder / "proxy.sock", []
 
     def start(*options):
         command = operator.command("serve", "--socket", file, *options)
@@ -23,7 +23,7 @@ def serve(operator, tmp_path):
         running.append(process)
         said = process.stderr.readline()
         assert "Serving on" in said, said
-        lines = (tmp_path / "worker.env").read_text().splitlines()
+        lines = (socket_folder / "worker.env").read_text().splitlines()
         return file, dict(line.split("=", 1) for line in lines), process
 
     yield start

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -10,7 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-_FOR_PIP = dict(os.environ)  # with the proxies, and the home that has the cache of pip
+for_pip: dict[str, str] = {}
+"""The caller's environment, which conftest.py hides from tests: the proxies, and the home that has the cache of pip."""
 
 
 def build_wheel(folder: Path) -> Path:
@@ -30,6 +30,6 @@ def new_environment(folder: Path, wheel: Path, requirements: Iterable[str]) -> P
     programs = folder / "bin"
     packages = [re.sub(r"^strongroom(?=\[|$)", str(wheel), each) for each in requirements]
     pip = [sys.executable, "-m", "pip", "--python", str(programs / "python"), "install", "--quiet", "--no-compile"]
-    done = subprocess.run([*pip, *packages], env=_FOR_PIP, capture_output=True, text=True, check=False)
+    done = subprocess.run([*pip, *packages], env=for_pip, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return programs

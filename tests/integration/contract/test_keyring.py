@@ -29,9 +29,9 @@ class TestKeyring(StoreContract):
         return open_keyring(service="strongroom")
 
     @pytest.fixture
-    def unreachable(self, tmp_path_factory, monkeypatch):
+    def unreachable(self, socket_folder, monkeypatch):
         """A bus that accepts connections and never answers."""
-        file = tmp_path_factory.mktemp("bus") / "bus"
+        file = socket_folder / "bus"
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(file))
             listener.listen(100)

@@ -148,10 +148,10 @@ def configure(folder, options):
 class Gunicorn:
     """A gunicorn server whose application reads a secret for each request."""
 
-    def __init__(self, folder, options, workers, preload, application=APPLICATION):
+    def __init__(self, folder, sockets, options, workers, preload, application=APPLICATION):
         (folder / "application.py").write_text(application)
         configure(folder, options)
-        self.address = str(folder / "socket")
+        self.address = str(sockets / "socket")
         command = [sys.executable, "-m", "gunicorn", "--bind", f"unix:{self.address}", "--workers", str(workers)]
         command += ["--graceful-timeout", "10", "--worker-tmp-dir", str(folder)]
         command += ["--preload"] if preload else []
@@ -180,12 +180,12 @@ class Gunicorn:
 
 
 @pytest.mark.parametrize(("preload", "workers"), [(False, 2), (True, 4)], ids=["not preloaded", "preloaded"])
-def test_gunicorn(tmp_path, preload, workers):
+def test_gunicorn(tmp_path, socket_folder, preload, workers):
     """Over several token lifetimes and a reload: no failed request, no hot loop and no token left at the end."""
     with TestVault(audit=tmp_path / "audit.log") as server:
         options = approle(server, token_ttl="2s", token_max_ttl="4s")
         renewals = partial(server.requests, "auth/token/renew-self", operation="update")
-        gunicorn = Gunicorn(tmp_path, options, workers, preload)
+        gunicorn = Gunicorn(tmp_path, socket_folder, options, workers, preload)
         try:
             gunicorn.wait()
             began, processes = time.monotonic(), set()
@@ -218,10 +218,10 @@ def test_gunicorn(tmp_path, preload, workers):
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
-def test_preloaded_workers_of_gunicorn_revoke_their_tokens(openbao, tmp_path, end):
+def test_preloaded_workers_of_gunicorn_revoke_their_tokens(openbao, tmp_path, socket_folder, end):
     """Each worker that used the default manager of its parent has logged in for itself."""
     options = approle(openbao, token_ttl="1h")
-    gunicorn = Gunicorn(tmp_path, options, 2, preload=True, application=DEFAULT_MANAGER)
+    gunicorn = Gunicorn(tmp_path, socket_folder, options, 2, preload=True, application=DEFAULT_MANAGER)
     try:
         gunicorn.wait()
         workers, until = set(), time.monotonic() + LONG

@@ -16,7 +16,7 @@ from strongroom_vault.plugin import open_vault
 
 
 @pytest.fixture(params=["agent", "proxy"])
-def agent(request, openbao, readable, approle, tmp_path):
+def agent(request, openbao, readable, approle, tmp_path, socket_folder):
     """An Agent with an identity of its own that may read one mount: its address, and the file of its token."""
     role = approle(token_policies=["default", readable.policy], token_ttl="300s")
     (tmp_path / "role-id").write_text(role.role_id)
@@ -41,7 +41,7 @@ def agent(request, openbao, readable, approle, tmp_path):
           require_request_header = true
         }}
         listener "unix" {{
-          address = "{tmp_path}/sock"
+          address = "{socket_folder}/sock"
           tls_disable = true
         }}
     """)
@@ -51,7 +51,7 @@ def agent(request, openbao, readable, approle, tmp_path):
     ) as process:
         try:
             deadline = time.monotonic() + 60
-            while not all((tmp_path / name).exists() for name in ("sink", "sock")) or not _listens(port):
+            while not all(file.exists() for file in (tmp_path / "sink", socket_folder / "sock")) or not _listens(port):
                 assert time.monotonic() < deadline
                 assert process.poll() is None
                 time.sleep(0.02)
@@ -85,15 +85,15 @@ def test_store_reads_through_it(agent, reads, accepted):
 
 
 @pytest.mark.parametrize("agent", ["agent"], indirect=True)
-def test_store_reads_through_its_socket(agent, reads, driver):
+@pytest.mark.usefixtures("agent")
+def test_store_reads_through_its_socket(socket_folder, reads, driver):
     """Single requests and batches. `unix://` is the address, as in Vault's own clients."""
-    _, sink = agent
-    url = f"unix://{sink.parent}/sock"
+    url = f"unix://{socket_folder}/sock"
     assert reads({"method": "agent"}, url=url)
     with pytest.raises(ConfigurationError, match="Unix socket"):
         open_vault(url=url, auth={"method": "agent"}, proxy="http://127.0.0.1:1")
-    with pytest.raises(VaultConnectionError, match=f"unix://{sink.parent}/gone"):
-        open_vault(url=f"unix://{sink.parent}/gone", auth={"method": "agent"})
+    with pytest.raises(VaultConnectionError, match=f"unix://{socket_folder}/gone"):
+        open_vault(url=f"unix://{socket_folder}/gone", auth={"method": "agent"})
 
 
 def test_store_that_the_agent_may_not_read_is_denied(agent, openbao):
