@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -98,10 +99,7 @@ class FaultKind(Enum):
     UNTRUSTED = "TLS failed"
     NO_TLS = "the server does not speak TLS"
     TOO_LARGE = "the reply is too long"
-
-
-NO_FREE_CONNECTION = "no connection was free in time"
-"""Reason if all connections wait for replies to other requests: the server and its address may be well."""
+    BUSY = "all connections wait for replies to other requests: the server may be well"
 
 
 @dataclass(slots=True)
@@ -112,13 +110,27 @@ class HttpFault:
     reason: str
 
 
+NO_FREE_CONNECTION = HttpFault(FaultKind.BUSY, "no connection was free in time")
+
+
 @dataclass(slots=True)
 class SendStep:
-    """Send the request to that address and read the whole reply, within `timeout` seconds in total."""
+    """Send the request to that address and read the whole reply.
+
+    Attributes:
+        timeout: the seconds for that, after a wait of at most as long for a free connection.
+        total: the most seconds for both.
+        liveness: checks of the server while its reply is missing: the request is given up when they end. A driver may
+            ignore them in a batch.
+        waited: the seconds that the request has waited for a free connection. The driver sets it.
+    """
 
     request: HttpRequest
     address: Address
     timeout: float
+    total: float = math.inf
+    liveness: LivenessChecks | None = None
+    waited: float = 0.0
 
 
 @dataclass(slots=True)
@@ -129,6 +141,8 @@ class Wait:
 
 
 Steps: TypeAlias = Generator[SendStep | Wait, Reply | HttpFault | None, Reply]
+
+LivenessChecks: TypeAlias = Generator[SendStep | Wait, Reply | HttpFault | None, None]
 
 Start: TypeAlias = Callable[[Callable[[], float]], Steps]
 """Begins an exchange, from a function that returns the seconds left."""

@@ -36,6 +36,7 @@ class Cluster:
         addresses: the nodes in the order of the configuration.
         fastest: about the shortest time that a read has taken lately, in seconds: the least that the network takes.
         answers: the number of requests that a healthy node has answered, for comparisons.
+        replies: the number of replies of any kind, to probes too, for comparisons.
     """
 
     def __init__(
@@ -56,7 +57,9 @@ class Cluster:
         self.rate = rate
         self.fastest = 0.0
         self.answers = 0
+        self.replies = 0
         self._clock = clock
+        self._probe = -math.inf, 0  # when the last one began, and the number of replies before
         self.addresses = tuple(dict.fromkeys(addresses))
         self._read_order = self._change_order = self.addresses
         self._silences: dict[Address, tuple[float, float]] = {}  # node -> when it fell silent, and was last so
@@ -82,8 +85,18 @@ class Cluster:
 
     def heard(self, node: Address) -> None:
         """Note a reply of the node, with any status."""
+        self.replies += 1
         if self._silences:
             self._silences.pop(node, None)
+
+    def begins_probe(self, seconds: float) -> bool:
+        """Return True if a probe of so many seconds begins; False if another request's is under way."""
+        began, replies = self._probe
+        now = self._clock()
+        if replies == self.replies and now - began < seconds:
+            return False
+        self._probe = now, self.replies
+        return True
 
     def answered(self, node: Address, *, reads: bool, seconds: float | None = None) -> None:
         """Try this node first from now on. It took that number of seconds, if that is known."""

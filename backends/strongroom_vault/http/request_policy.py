@@ -17,10 +17,10 @@ from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.messages import (
     FAILED,
-    NO_FREE_CONNECTION,
     FaultKind,
     HttpFault,
     HttpRequest,
+    LivenessChecks,
     Reply,
     SendStep,
     Steps,
@@ -43,6 +43,8 @@ _SHARE = 2.0
 """The first share of a node for any other request: a leader commits a change, a login may ask another service."""
 _SILENT_SHARE = 0.2
 """The share of a node that was silent lately, while others answer."""
+_LIVENESS_SHARE, _LONGEST_LIVENESS_SHARE = 0.5, 1.0
+"""The share of a probe that asks the only node if it is alive, on a new connection; more if the network is slow."""
 _GROWTH = 2
 """How much the share grows after each round in which no node answered."""
 
@@ -62,7 +64,8 @@ _TLS_HINTS = {
     FaultKind.UNTRUSTED: "Check `ca_cert`, `tls_server_name` and the client certificate of this store",
     FaultKind.NO_TLS: "If the server is meant to speak plain HTTP, start its address with http://",
 }
-_BUSY_HINT = "Read fewer secrets at the same time, or raise the timeout"
+_SLOW = "Vault is too slow for all requests"
+_SLOW_HINT = "Read fewer secrets at the same time, or raise the timeout"
 
 
 _ALIVE = HttpRequest("GET", "/v1/sys/seal-status", {})
@@ -83,9 +86,11 @@ def exchange(
     refused connections for a second, or no node has answered anything for three, not even whether it is sealed. A
     request that is not patient ends as soon as no node can be reached.
 
-    While others can be tried, a node gets a small share of the time, so that one that hangs costs little. A node that
-    limits its rate (429, Retry-After) is left alone for as long as it says plus 1.0 to 1.5 s, because the server rounds
-    down (measured on OpenBao 2.7.2).
+    The only node has all the time. While its reply is missing, another connection asks if it is alive, and the request
+    is given up if it is not. One of several nodes gets a small share of the time, so that one that hangs costs little.
+
+    A node that limits its rate (429, Retry-After) is left alone for as long as it says plus 1.0 to 1.5 s, because the
+    server rounds down (measured on OpenBao 2.7.2).
 
     A change is repeated only if the server certainly did not apply it. `store.write_reconciliation` finds out the rest.
 
@@ -109,9 +114,8 @@ def exchange(
     """
     if cluster.timeout is not None:
         remaining = _within(cluster.timeout, remaining)
-    alive = _ALIVE
     if cluster.headers:
-        request, alive = (replace(one, headers={**cluster.headers, **one.headers}) for one in (request, _ALIVE))
+        request = _with_headers(request, cluster)
     if cluster.rate is not None and (wait := cluster.rate.turn()) > 0:
         if wait >= remaining():
             raise StoreUnavailableError(reason="the option rate_limit does not allow this request in time")
@@ -120,13 +124,13 @@ def exchange(
     progress = begun or Progress(request, cluster, left)
     while True:
         while (node := progress.next(left)) is not None:
-            result = yield SendStep(request, node, share := progress.share(node, left))
+            result = yield (step := progress.step(node, left))
             assert result is not None, "a SendStep is answered with a Reply or an HttpFault"  # noqa: S101  # the driver's contract
             before, left = left, remaining()
-            if (reply := progress.record(node, result, left, before - left, share)) is not None:
+            if (reply := progress.record(step, result, left, before - left)) is not None:
                 return progress.final(reply)
         while (node := progress.next_probe(left)) is not None:
-            progress.probed(node, (yield SendStep(alive, node, min(_SILENT_SHARE, left))))
+            progress.probed(node, (yield progress.probe(node, min(_SILENT_SHARE, left))))
             left = remaining()
         pause = progress.pause(left, jitter())
         if pause is None:
@@ -157,10 +161,15 @@ def first_attempt(
     progress = Progress(request, cluster, left)
     if (node := progress.next(left)) is None:
         return progress
-    result = send(SendStep(request, node, share := progress.share(node, left)))
+    result = send(step := progress.step(node, left))
     before, left = left, remaining()
-    reply = progress.record(node, result, left, before - left, share)
+    reply = progress.record(step, result, left, before - left)
     return progress if reply is None else progress.final(reply)
+
+
+def _with_headers(request: HttpRequest, cluster: Cluster) -> HttpRequest:
+    """Return the request with the additional headers of the cluster."""
+    return replace(request, headers={**cluster.headers, **request.headers})
 
 
 def _within(timeout: float, remaining: Callable[[], float]) -> Callable[[], float]:
@@ -183,6 +192,7 @@ class Progress:
     _redirected = False  # a change was, and may have been applied
     _alive: Address | None = None  # what answered a probe
     _are_alive = False  # a probe was answered
+    _is_dead = False  # the only node has answered neither the request nor a probe
 
     def __init__(self, request: HttpRequest, cluster: Cluster, left: float) -> None:
         self._request = request
@@ -217,16 +227,46 @@ class Progress:
             return None
         return self._due.pop(0) if self._hop is None and self._due else self._hop
 
-    def share(self, node: Address, left: float) -> float:
-        """Return the seconds for this attempt. A change leaves some time to find out its outcome."""
-        request, most = self._request, left * 3 / 4 if self._request.changes else left
+    def step(self, node: Address, left: float) -> SendStep:
+        """Return the next attempt. A change leaves some time to find out its outcome."""
+        most = left * 3 / 4 if self._request.changes else left
+        if len(self._cluster.addresses) == 1:
+            return SendStep(self._request, node, most, most, self._liveness(node))
+        return SendStep(self._request, node, self._share(node, left, most), most)
+
+    def probe(self, node: Address, seconds: float) -> SendStep:
+        """Return the question if a node is alive."""
+        return SendStep(_with_headers(_ALIVE, self._cluster) if self._cluster.headers else _ALIVE, node, seconds)
+
+    def _liveness(self, node: Address) -> LivenessChecks:
+        """Check, while the only node has the request, that it has answered anything lately; end if it has not.
+
+        Of the requests that wait, one sends the probe for all: a server that is slow gets no more than that.
+        """
+        cluster = self._cluster
+        share = min(max(_LIVENESS_SHARE, _TIMES_FASTEST * cluster.fastest), _LONGEST_LIVENESS_SHARE)
+        while True:
+            replies = cluster.replies
+            yield Wait(_SILENCE - share)
+            if cluster.replies == replies:
+                if cluster.begins_probe(share):
+                    if isinstance((yield self.probe(node, share)), Reply):
+                        cluster.heard(node)
+                else:
+                    yield Wait(share)
+            self._are_alive, self._is_dead = cluster.replies != replies, cluster.replies == replies
+            if self._is_dead:
+                return
+
+    def _share(self, node: Address, left: float, most: float) -> float:
+        """Return the seconds for this attempt, of the `most` that it may have, while there are other nodes."""
+        request = self._request
         if self._attempts == self._cluster.retries:
             return most  # the last one
         until_probe = min(most, max(self._until_probe(left), _SHORTEST_PAUSE))
         if self._is_quick or request.changes:
             most = until_probe
-        addresses = self._cluster.addresses
-        if len(addresses) == 1 or self._unreachable.issuperset(other for other in addresses if other != node):
+        if self._unreachable.issuperset(other for other in self._cluster.addresses if other != node):
             return most
         if not self._are_alive:
             most = until_probe
@@ -239,7 +279,8 @@ class Progress:
 
     def next_probe(self, left: float) -> Address | None:
         """Return the next node to ask if it is alive: at the end of a round, when all have been silent for long."""
-        if self._alive is not None or not (self._hung and self._request.patient and self._is_silent_round):
+        asks = self._hung and self._request.patient and self._is_silent_round and not self._is_dead
+        if self._alive is not None or not asks:
             return None
         if self._probes is None and self._until_probe(left) <= 0:
             self._probes = list(self._cluster.order(reads=self._reads)[:_MOST_PROBES])
@@ -267,14 +308,23 @@ class Progress:
         self._silent_rounds += self._is_silent_round
         return pause if pause + (_LAST_CHANGE if self._request.changes else _LAST_CHANCE) < left else None
 
-    def record(self, node: Address, result: Reply | HttpFault, left: float, took: float, share: float) -> Reply | None:
+    def record(self, step: SendStep, result: Reply | HttpFault, left: float, took: float) -> Reply | None:
         """Return a final reply. Otherwise return None: another node or another round follows, or the end.
 
-        The attempt took `took` of the `share` seconds that it had, and now there are `left` seconds.
+        The attempt took `took` seconds, and now there are `left` seconds. Its wait for a free connection tells nothing
+        about the node.
         """
-        hopped, self._hop = self._hop is not None, None
+        node, hop = step.address, self._hop
+        hopped, self._hop = hop is not None, None
+        if step.waited:
+            took -= step.waited
+            self._heard -= step.waited
         if isinstance(result, HttpFault):
-            hung = took >= share * _NEARLY
+            if result.kind is FaultKind.BUSY:
+                self._hop, self._is_silent_round = hop, False
+                self._failure = self._failure or _failure(result, self._request, node)
+                return None
+            hung = took >= step.timeout * _NEARLY or self._is_dead
             tested = took >= _NEARLY * (_SILENT_SHARE if self._is_quick else _REFUSED)
             self._cluster.lost(node, silent=hung and tested)
             self._take_fault(node, result, left, hopped=hopped, hung=hung)
@@ -316,7 +366,7 @@ class Progress:
         if not self._is_silent_round or limited or self._alive is not None:
             return False
         if self._hung:
-            return self._heard - left >= _SILENCE * _NEARLY or self._probes == []
+            return self._is_dead or self._heard - left >= _SILENCE * _NEARLY or self._probes == []
         return not self._request.patient or self._heard - left >= _REFUSED
 
     def _is_limited(self, node: Address, left: float) -> bool:
@@ -324,6 +374,8 @@ class Progress:
 
     def _take_fault(self, node: Address, fault: HttpFault, left: float, *, hopped: bool, hung: bool) -> None:
         failure = _failure(fault, self._request, node)
+        if hung and self._are_alive and len(self._cluster.addresses) == 1:
+            failure = failure.copy(summary=_SLOW, hint=_SLOW_HINT)
         if self._failure is None or isinstance(self._failure, VaultConnectionError) or self._heard - left >= _REFUSED:
             self._failure = failure  # a reply says more
         self._hung = self._hung or hung
@@ -392,12 +444,12 @@ def _failure(fault: HttpFault, request: HttpRequest, node: Address) -> StoreErro
     where = f"{node}: {fault.reason}"
     if (hint := _TLS_HINTS.get(fault.kind)) is not None:
         raise VaultConnectionError(reason=where, hint=hint)
+    if fault.kind is FaultKind.BUSY:
+        return VaultConnectionError(reason=where, hint=_SLOW_HINT).copy(summary=_SLOW, queried=False)
     if request.changes and fault.kind is not FaultKind.UNREACHABLE:
         raise WriteOutcomeUnknownError(reason=where)
     if fault.kind is FaultKind.TOO_LARGE:
         raise SecretTooLargeError(reason=where)
-    if fault.reason == NO_FREE_CONNECTION:
-        return VaultConnectionError(reason=where, hint=_BUSY_HINT).copy(summary="Vault is too slow for all requests")
     return VaultConnectionError(reason=where)
 
 

@@ -228,6 +228,22 @@ def test_the_child_of_a_fork_has_no_probe_of_its_parent(
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
+@pytest.mark.parametrize("batch", [False, True])
+def test_a_read_that_no_request_was_sent_for_begins_no_outage(link: Link, store: OutageStore, batch: bool) -> None:
+    """Its process had no free connection. The next read is sent."""
+    chain = Chain([link])
+    chain.resolve_many(["db", "app"])
+    store.path_faults["db"] = StoreUnavailableError("db", "no connection was free").copy(queried=False)
+    for _ in range(3):
+        if batch:
+            assert isinstance(chain.resolve_many(["db"], fresh=True)["db"], StoreUnavailableError)
+        else:
+            assert chain.resolve("db", "url").stale
+    assert store.requests.count("db") == 4
+    assert not link.connection.breaker.is_open
+    assert link.connection.path_outages == ()
+
+
 # --- an outage of one path --------------------------------------------------------------------------------------------
 
 

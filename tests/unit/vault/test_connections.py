@@ -12,9 +12,11 @@ import pytest
 
 from strongroom.store import time_limit
 from strongroom_vault.errors import VaultConnectionError
+from strongroom_vault.http import request_policy
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers import curl_driver, urllib3_driver
-from strongroom_vault.http.messages import HttpRequest
+from strongroom_vault.http.drivers.pool import Pool
+from strongroom_vault.http.messages import HttpRequest, SendStep
 from strongroom_vault.http.nodes import Cluster
 from strongroom_vault.http.request_policy import exchange
 from strongroom_vault.http.tls import TLSSettings
@@ -22,11 +24,16 @@ from support.clock import LONG
 from support.scenarios.load import wait_until
 
 REQUEST = HttpRequest("GET", "/v1/secret/data/app", {})
+ENOUGH_PROBES = 2
+ADDRESS = Address("http", "127.0.0.1", 8200)
 
 
 @pytest.fixture
 def slow():
-    """A server that answers after a moment, but not before `gate` is set, and counts its connections."""
+    """A server that answers after a moment, but not before `gate` is set, and counts connections, reads and probes.
+
+    It answers a probe at once while it `is_alive`.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -40,8 +47,15 @@ def slow():
             self.server.closed += 1
 
         def do_GET(self):
-            time.sleep(0.05)
-            self.server.gate.wait(LONG)
+            if self.path == "/v1/sys/seal-status":
+                self.server.probes += 1
+                if self.server.probes == ENOUGH_PROBES or not self.server.is_alive:
+                    self.server.probed.set()
+                self.server.is_alive or self.server.gate.wait(LONG)
+            else:
+                self.server.reads += 1
+                time.sleep(0.05)
+                self.server.gate.wait(LONG)
             self.send_response(200)
             self.send_header("Content-Length", "2")
             self.end_headers()
@@ -58,6 +72,7 @@ def slow():
 
     server = Server(("127.0.0.1", 0), Handler)
     server.connections, server.closed, server.gate = 0, 0, threading.Event()
+    server.reads, server.probes, server.is_alive, server.probed = 0, 0, True, threading.Event()
     server.gate.set()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
@@ -88,12 +103,80 @@ def read(driver, address, seconds):
         return driver.run(exchange(REQUEST, Cluster([address]), lambda: max(0.0, ends - time.monotonic())))
 
 
+@pytest.fixture(autouse=True)
+def short_silence(monkeypatch):
+    """A server is asked if it is alive after 0.3 s instead of 2.5 s of silence."""
+    monkeypatch.setattr(request_policy, "_SILENCE", 0.8)
+    monkeypatch.setattr(request_policy, "_LONGEST_LIVENESS_SHARE", 0.5)
+
+
 def test_readers_of_a_slow_server_share_a_bounded_number_of_connections(slow, opened):
+    """They wait for a connection longer than a server may be silent, and each sends one request."""
     driver, address = opened(4)
-    with ThreadPoolExecutor(40) as pool:
-        replies = list(pool.map(lambda _: read(driver, address, LONG), range(40)))
+    with ThreadPoolExecutor(80) as pool:
+        replies = list(pool.map(lambda _: read(driver, address, LONG), range(80)))
     assert {reply.status for reply in replies} == {200}
-    assert slow.connections <= 4
+    assert slow.connections - slow.probes <= 4
+    assert slow.reads == 80
+
+
+def test_a_server_that_is_alive_is_waited_for(slow, opened):
+    """The read is sent once. The only connection waits for its reply, so the probes have their own."""
+    slow.gate.clear()
+    driver, address = opened(1)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(read, driver, address, LONG)
+        assert slow.probed.wait(LONG)
+        assert not waiting.done()
+        slow.gate.set()
+        assert waiting.result().status == 200
+    assert slow.reads == 1
+    assert read(driver, address, LONG).status == 200
+    assert slow.connections == 1 + slow.probes
+
+
+def test_a_server_that_answers_no_probe_is_not_waited_for(slow, opened):
+    slow.is_alive = False
+    slow.gate.clear()
+    driver, address = opened(1)
+    began = time.monotonic()
+    with pytest.raises(VaultConnectionError, match="no whole reply in time"):
+        read(driver, address, LONG)
+    assert time.monotonic() - began < LONG / 2
+    assert (slow.reads, slow.probes) == (1, 1)
+
+
+def test_connections_go_to_threads_in_the_order_of_their_requests():
+    """A thread that reads in a loop passes none that waits, which would have no connection until its deadline."""
+
+    class Connection:
+        pass
+
+    def step(seconds):
+        return SendStep(REQUEST, ADDRESS, seconds)
+
+    pool = Pool(Connection, 1)
+    taken, _ = pool.take(step(LONG))
+    order = []
+
+    def wait_for_turn():
+        connection, _ = pool.take(step(LONG))
+        order.append("waiting")
+        pool.give_back(connection, usable=True)
+
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(wait_for_turn)
+        wait_until(lambda: pool.waiting)
+        pool.give_back(taken, usable=True)
+        again, _ = pool.take(step(LONG))
+        order.append("again")
+        waiting.result()
+    assert (again, order) == (taken, ["waiting", "again"])
+    late = step(0.0)
+    assert pool.take(late)[0] is None
+    assert late.waited >= 0.0
+    pool.give_back(again, usable=False)
+    assert pool.take(step(0.0))[0] is not again
 
 
 def test_a_reader_that_gets_no_connection_fails_at_its_deadline(slow, opened):
@@ -111,7 +194,7 @@ def test_a_reader_that_gets_no_connection_fails_at_its_deadline(slow, opened):
         )
         slow.gate.set()
         assert first.result().status == 200
-    assert slow.connections == 1
+    assert slow.connections - slow.probes == 1
 
 
 def test_a_failed_request_gives_its_connection_back(slow, opened):

@@ -1,6 +1,7 @@
 """The policy of one request: retries, redirects, the deadline. Without a server, and without waiting."""
 
 import dataclasses
+import math
 from itertools import count, repeat
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from strongroom.errors import SecretTooLargeError, StoreUnavailableError, WriteOutcomeUnknownError
 from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.http.address import Address
-from strongroom_vault.http.messages import FaultKind, HttpFault, HttpRequest, Reply, SendStep, Wait
+from strongroom_vault.http.messages import NO_FREE_CONNECTION, FaultKind, HttpFault, HttpRequest, Reply, SendStep, Wait
 from strongroom_vault.http.nodes import Cluster
 from strongroom_vault.http.rate_limit import RequestRate
 from strongroom_vault.http.request_policy import exchange, first_attempt
@@ -36,7 +37,9 @@ class Run:
 
     def __init__(self, request, answers, *, addresses=(ONE,), left=10.0):
         self.asked, self.probed, self.waits, self.shares, self.left, self.reply = [], [], [], [], left, None
-        cluster = addresses if isinstance(addresses, Cluster) else Cluster(addresses)
+        cluster = addresses
+        if not isinstance(cluster, Cluster):
+            cluster = Cluster(addresses, clock=lambda: left - self.left)
         following = None if callable(answers) else iter(answers)
         answer = answers if following is None else lambda *_: next(following)
 
@@ -49,8 +52,8 @@ class Run:
                 assert "X-Vault-Token" not in step.request.headers
             came = answer(step.address, left - self.left)
             if isinstance(came, HttpFault) and came.reason == "hangs":
-                self.left -= step.timeout
-            return came
+                came = After(math.inf, came)
+            return self._pass(step, came, send) if isinstance(came, After) else came
 
         try:
             begun = first_attempt(request, cluster, lambda: self.left, send) if self.begins_apart else None
@@ -71,6 +74,33 @@ class Run:
             self.reply = done.value
         finally:
             self.took = left - self.left
+
+    def _pass(self, step, came, send):
+        """Let the time of a request pass, with the checks of the server, and return the result."""
+        self.left -= min(came.queued, step.timeout)
+        step.waited = min(came.queued, step.timeout)
+        if came.queued > step.timeout:
+            return NO_FREE_CONNECTION
+        ends = self.left - min(step.timeout, step.total - step.waited)
+        until, checked = max(ends, self.left - came.seconds), None
+        while self.left > until:
+            try:
+                check = Wait(math.inf) if step.liveness is None else step.liveness.send(checked)
+            except StopIteration:
+                return HANGS
+            checked = send(check) if isinstance(check, SendStep) else None
+            if isinstance(check, Wait):
+                self.left -= min(check.seconds, self.left - until)
+        return HANGS if until == ends else came.result
+
+
+@dataclasses.dataclass
+class After:
+    """A result that comes some seconds after the request was sent. Before, it waited for a free connection."""
+
+    seconds: float
+    result: object
+    queued: float = 0.0
 
 
 class Failed(Run):
@@ -204,10 +234,122 @@ def test_where_something_else_can_answer_nobody_waits_for_nodes_that_refuse():
 @pytest.mark.parametrize("addresses", [ALL, (ONE,)], ids=["three nodes", "one"])
 @pytest.mark.parametrize("request_", [READ, hasty(READ)], ids=["patient", "hasty"])
 def test_nodes_that_all_hang_for_three_seconds_are_down(request_, addresses):
-    """A patient request has asked them before if they are alive."""
-    run = Failed(request_, repeat(HANGS), addresses=addresses, left=10.0 if request_.patient else 3.0)
+    """They were asked before if they are alive; several only by a patient request."""
+    left = 3.0 if addresses is ALL and not request_.patient else 10.0
+    run = Failed(request_, repeat(HANGS), addresses=addresses, left=left)
     assert 2.85 <= run.took <= 3.1
-    assert sorted(run.probed, key=str) == (sorted(addresses, key=str) if request_.patient else [])
+    assert sorted(run.probed, key=str) == (sorted(addresses, key=str) if left == 10.0 else [])
+
+
+def slow(seconds, probe=OK, queued=0.0):
+    """Answers of a server that takes so long for a request, and answers each probe with `probe`."""
+    requests = []
+
+    def answer(*_):
+        requests.append(1)
+        return After(seconds, OK, queued) if len(requests) == 1 else probe
+
+    return answer
+
+
+LISTING = HttpRequest("LIST", "/v1/secret/metadata/", {})
+
+
+@pytest.mark.parametrize("request_", [READ, hasty(READ), LISTING, LOGIN, CREATE, WRITE])
+def test_the_only_node_is_waited_for_while_it_is_alive(request_):
+    """It gets the request once, and is asked now and then, on another connection, if it is alive."""
+    run = Run(request_, slow(11.0), left=20.0)
+    assert (run.reply, run.asked, run.took) == (OK, [ONE], 11.0)
+    assert run.probed == [ONE] * 4
+
+
+@pytest.mark.parametrize("request_", [READ, hasty(READ), LISTING, LOGIN, CREATE, WRITE])
+def test_the_only_node_is_given_up_when_it_answers_no_probe(request_):
+    """It has three seconds in all, and what it may have done is not repeated."""
+    run = Failed(request_, slow(11.0, HANGS), left=20.0, error=StoreUnavailableError)
+    assert (run.asked, run.took) == ([ONE], pytest.approx(3.0))
+    assert isinstance(run.error, WriteOutcomeUnknownError) == request_.changes
+
+
+def test_the_only_node_may_stop_being_alive():
+    """Each silence of three seconds has a probe."""
+    probes = iter([OK, OK, HANGS])
+    answer = slow(math.inf)
+    run = Failed(READ, lambda *about: next(probes) if answer(*about) is OK else HANGS, left=20.0)
+    assert (run.asked, run.probed, run.took) == ([ONE], [ONE] * 3, pytest.approx(8.0))
+
+
+def test_a_node_that_is_alive_and_too_slow_is_named_so():
+    """The hint is about the time, and not about the address."""
+    run = Failed(READ, slow(math.inf), left=5.0)
+    assert (run.asked, run.took) == ([ONE], 5.0)
+    assert "Vault is too slow for all requests" in str(run.error)
+    assert "raise the timeout" in str(run.error)
+
+
+def test_replies_to_other_requests_show_that_the_only_node_is_alive():
+    """A busy server gets no probes on top of its requests."""
+    cluster = Cluster((ONE,))
+    checks = next(exchange(READ, cluster, lambda: 20.0)).liveness
+    for _ in range(3):
+        assert isinstance(next(checks), Wait)
+        cluster.heard(ONE)
+    assert isinstance(next(checks), Wait)
+    assert isinstance(next(checks), SendStep)
+
+
+def test_one_of_many_waiting_requests_probes_for_all():
+    """A slow server gets one request for each caller, and one probe."""
+    moments = [0.0]
+    cluster = Cluster((ONE,), clock=lambda: moments[0])
+    waiting = [next(exchange(READ, cluster, lambda: 20.0)).liveness for _ in range(3)]
+    assert {type(next(checks)) for checks in waiting} == {Wait}
+    asked = [next(checks) for checks in waiting]
+    assert [type(step) for step in asked] == [SendStep, Wait, Wait]
+    assert isinstance(waiting[0].send(OK), Wait)
+    assert {type(next(checks)) for checks in waiting[1:]} == {Wait}
+    moments[0] += 3.0
+    asked = [next(checks) for checks in waiting]
+    assert [type(step) for step in asked] == [SendStep, Wait, Wait]
+    for checks in waiting:
+        with pytest.raises(StopIteration):
+            checks.send(HANGS if checks is waiting[0] else None)
+
+
+def test_a_probe_has_more_time_on_a_slow_network():
+    """It opens a connection, with several round trips."""
+    cluster = Cluster((ONE,))
+    for fastest, share in ((0.01, 0.5), (0.15, 0.9), (5.0, 1.0)):
+        cluster.fastest = fastest
+        checks = next(exchange(READ, cluster, lambda: 20.0)).liveness
+        assert next(checks).seconds == 3.0 - share
+        assert next(checks).timeout == pytest.approx(share)
+        cluster.heard(ONE)
+        cluster = Cluster((ONE,))
+
+
+@pytest.mark.parametrize("request_", [READ, hasty(READ), WRITE])
+def test_the_wait_for_a_free_connection_is_no_silence_of_the_node(request_):
+    """Other requests of this process have all connections."""
+    run = Run(request_, slow(1.0, queued=10.0), left=20.0)
+    assert (run.reply, run.asked, run.probed, run.took) == (OK, [ONE], [], 11.0)
+    run = Failed(request_, lambda *_: After(1.0, OK, queued=60.0), left=20.0)
+    assert "no connection was free in time" in str(run.error)
+    assert not run.error.queried
+    assert run.took > 19.0
+
+
+@pytest.mark.parametrize("request_", [READ, hasty(READ), WRITE])
+def test_a_node_without_a_free_connection_is_neither_silent_nor_out(request_):
+    """The next one is tried, which may have one, until the time is over."""
+    cluster = Cluster(ALL)
+    run = Run(request_, [*repeat(NO_FREE_CONNECTION, 7), OK], addresses=cluster)
+    assert (run.reply, run.asked[:3], len(run.asked)) == (OK, list(ALL), 8)
+    assert not any(map(cluster.is_silent, ALL))
+    assert cluster.order(reads=request_.reads)[0] == TWO
+    run = Failed(request_, repeat(NO_FREE_CONNECTION), addresses=ALL)
+    assert not run.error.queried
+    assert run.took > 9.0
 
 
 def test_a_cluster_that_answers_others_is_not_out():

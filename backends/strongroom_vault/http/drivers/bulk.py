@@ -95,7 +95,8 @@ def _results(batch: Batch[_K], work: deque[tuple[_K, Start]], limit: float) -> l
             batch.begin(name, start(_until(ends)))
         if len(results) >= min(1 if late else _ENOUGH, len(results) + batch.size + len(work)):
             return results
-        results += batch.progress(ends + _GRACE - now)
+        left = ends + _GRACE - now
+        results += batch.progress(min(left, _FRESH) if results else left)  # one that hangs keeps no result back
         now = time.monotonic()
     if not results:
         raise StoreUnavailableError(reason="the batch took all the time")

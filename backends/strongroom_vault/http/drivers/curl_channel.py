@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import select
 import time
 
@@ -9,6 +10,7 @@ import pycurl
 
 from strongroom.store import in_daemon
 from strongroom_vault.http.drivers.curl_handles import LONGEST_POLL, Handles, Transfer
+from strongroom_vault.http.drivers.driver import Liveness
 from strongroom_vault.http.messages import HttpFault, Reply, SendStep
 
 _BLIND_POLL = 0.01
@@ -30,32 +32,37 @@ class Channel:
         """Return True if no call was interrupted, and no lookup of a name may hang."""
         return not (self._is_stuck or self._is_acting)
 
-    def send(self, send: SendStep, ends: float) -> Reply | HttpFault:
-        """Return the reply to a request, or its fault. It may take until `ends`, on the clock of `time.monotonic`."""
+    def send(self, send: SendStep, ends: float, liveness: Liveness | None = None) -> Reply | HttpFault:
+        """Return the reply to a request, or its fault. It may take until `ends`, on the clock of `time.monotonic`.
+
+        It ends early if a check of the server says so.
+        """
         self._is_acting = True
         transfer, multi = self._transfer, self._multi
         transfer.prepare(send, ends - time.monotonic())
         multi.add_handle(transfer.easy)
-        while multi.perform()[1]:
-            self._wait()
+        given_up = False
+        while not given_up and multi.perform()[1]:
+            self._wait(math.inf if liveness is None else liveness.due - time.monotonic())
+            given_up = liveness is not None and liveness.due <= time.monotonic() and not liveness.check()
         _, _, failed = multi.info_read()
-        code, text = failed[0][1:] if failed else (0, "")
+        code, text = failed[0][1:] if failed else (pycurl.E_OPERATION_TIMEDOUT, "") if given_up else (0, "")
         self._is_stuck = code == pycurl.E_OPERATION_TIMEDOUT and transfer.has_no_socket
         result = transfer.result(code, text)
         multi.remove_handle(transfer.easy)
         self._is_acting = False
         return result
 
-    def _wait(self) -> None:
-        """Wait until libcurl can go on.
+    def _wait(self, limit: float) -> None:
+        """Wait until libcurl can go on, at most `limit` seconds.
 
         `fdset` leaves out descriptors above 1,023. Then libcurl waits for the reply, nearly always.
         """
         due = self._multi.timeout()  # in milliseconds; negative for none
-        limit = LONGEST_POLL
+        limit = min(max(limit, 0.0), LONGEST_POLL)
         reads, writes, _ = self._multi.fdset()
         if not reads and not writes:
-            limit = _BLIND_POLL
+            limit = min(limit, _BLIND_POLL)
             reads = [] if self._transfer.has_no_socket else [self._transfer.easy.getinfo(pycurl.ACTIVESOCKET)]
         poll = select.poll()
         for descriptor in reads:

@@ -8,16 +8,16 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import count
-from threading import Condition
 from typing import Any, Generic, TypeVar
-from weakref import WeakSet
 
 from strongroom.errors import StoreError
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers.bulk import run_many
 from strongroom_vault.http.drivers.driver import Driver
-from strongroom_vault.http.messages import NO_FREE_CONNECTION, FaultKind, HttpFault, Reply, SendStep, Start, Steps
+from strongroom_vault.http.drivers.pool import Pool
+from strongroom_vault.http.messages import NO_FREE_CONNECTION, HttpFault, Reply, SendStep, Start, Steps
 from strongroom_vault.http.tls import TLSSettings
 
 if "pycurl" in sys.modules and os.environ.get("SSLKEYLOGFILE"):
@@ -61,10 +61,7 @@ class CurlDriver(Driver):
         self._open_pool()
 
     def _open_pool(self) -> None:
-        self._changed = Condition()
-        self._waiting = 0
-        self._open: WeakSet[Channel] = WeakSet()  # one that an interrupted call lost does not count
-        self._idle: list[Channel] = []
+        self._pool = Pool(partial(Channel, self._handles), MAX_CONNECTIONS)
         self._idle_batches: list[Transfers[Any]] = []
 
     def run_many(self, items: Iterable[tuple[_K, Start]]) -> Iterator[tuple[_K, Reply | StoreError]]:
@@ -80,57 +77,34 @@ class CurlDriver(Driver):
 
     def close(self) -> None:
         self._closed.set()
-        while self._idle:
-            self._idle.pop().close()
+        while self._pool.idle:
+            self._pool.idle.pop().close()
         while self._idle_batches:
             self._idle_batches.pop().close()
 
     def reset(self) -> None:
-        _kept.update(self._idle, self._idle_batches)
+        _kept.update(self._pool.idle, self._idle_batches)
         self._renew_event()
         self._open_pool()
 
     def _send(self, step: SendStep) -> Reply | HttpFault:
-        ends = time.monotonic() + step.timeout
-        channel = self._taken(step.timeout)
+        channel, ends = self._pool.take(step)
         if channel is None:
-            return HttpFault(FaultKind.UNREACHABLE, NO_FREE_CONNECTION)
+            return NO_FREE_CONNECTION
         try:
-            return channel.send(step, ends)
+            return channel.send(step, ends, self._liveness(step))
         finally:
-            self._give_back(channel)
+            usable = channel.is_usable and not self._closed.is_set()
+            if not usable:
+                channel.close()
+            self._pool.give_back(channel, usable=usable)
 
-    # Each operation of a list is atomic, so that the usual case needs no lock.
-
-    def _taken(self, seconds: float) -> Channel | None:
-        """Return a channel for one request, None if none is free in time."""
+    def _send_apart(self, step: SendStep) -> Reply | HttpFault:
+        channel = Channel(self._handles)
         try:
-            return self._idle.pop()  # the last one used: after a peak, the others are not
-        except IndexError:
-            pass
-        with self._changed:
-            self._waiting += 1
-            is_free = self._changed.wait_for(lambda: self._idle or len(self._open) < MAX_CONNECTIONS, seconds)
-            self._waiting -= 1
-            if not is_free:
-                return None
-            try:
-                return self._idle.pop()
-            except IndexError:
-                channel = Channel(self._handles)
-                self._open.add(channel)
-                return channel
-
-    def _give_back(self, channel: Channel) -> None:
-        if channel.is_usable and not self._closed.is_set():
-            self._idle.append(channel)
-        else:
-            with self._changed:
-                self._open.discard(channel)
+            return channel.send(step, time.monotonic() + step.timeout)
+        finally:
             channel.close()
-        if self._waiting:
-            with self._changed:
-                self._changed.notify()
 
     def _give_back_batch(self, transfers: Transfers[Any]) -> None:
         kept = sum(idle.connections for idle in [*self._idle_batches, transfers])

@@ -8,17 +8,37 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from strongroom.store import in_daemon, remaining
+from strongroom_vault.http.drivers.driver import Liveness
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
 Found: TypeAlias = "Sequence[tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]]"
 """What `getaddrinfo` found."""
+
+_SHORTEST = 0.001  # a socket takes 0 for non-blocking mode
+
+
+_liveness: ContextVar[Liveness | None] = ContextVar("strongroom_vault_liveness", default=None)
+
+
+@contextmanager
+def checked(liveness: Liveness | None) -> Iterator[None]:
+    """Within the block, check the server while its reply is missing. A connection is made before the first check."""
+    token = _liveness.set(liveness)
+    try:
+        yield
+    finally:
+        _liveness.reset(token)
 
 
 def _left() -> float:
@@ -29,13 +49,34 @@ def _left() -> float:
     return left
 
 
+def _left_to_connect() -> float:
+    """Return the seconds left for a connection; raise TimeoutError at 0."""
+    liveness = _liveness.get()
+    left = _left()
+    if liveness is not None and (left := min(left, liveness.due - time.monotonic())) <= 0:
+        raise TimeoutError("timed out")
+    return left
+
+
+def _received(sock: socket.socket, receive: Callable[[], int]) -> int:
+    """Return what `receive` does, until the deadline, or until a check of the server says that it is not alive."""
+    while True:
+        liveness, left = _liveness.get(), _left()
+        due = None if liveness is None else liveness.due - time.monotonic()
+        sock.settimeout(left if due is None else max(min(left, due), _SHORTEST))
+        try:
+            return receive()
+        except TimeoutError:
+            if liveness is None or due is None or left <= due or not liveness.check():
+                raise
+
+
 class DeadlineSocket(socket.socket):
     """A socket with a deadline."""
 
     def recv_into(self, buffer: WriteableBuffer, nbytes: int = 0, flags: int = 0) -> int:
         """Receive until the deadline."""
-        self.settimeout(_left())
-        return super().recv_into(buffer, nbytes, flags)
+        return _received(self, partial(super().recv_into, buffer, nbytes, flags))
 
     def sendall(self, data: ReadableBuffer, flags: int = 0, /) -> None:
         """Send all data until the deadline."""
@@ -47,8 +88,7 @@ class DeadlineTLSSocket(ssl.SSLSocket):
     """A TLS socket with a deadline, which includes the handshake."""
 
     def recv_into(self, buffer: WriteableBuffer, nbytes: int | None = None, flags: int = 0) -> int:
-        self.settimeout(_left())
-        return super().recv_into(buffer, nbytes, flags)
+        return _received(self, partial(super().recv_into, buffer, nbytes, flags))
 
     def send(self, data: ReadableBuffer, flags: int = 0) -> int:
         """Send until the deadline; `sendall` calls it."""
@@ -57,7 +97,7 @@ class DeadlineTLSSocket(ssl.SSLSocket):
 
     def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002  # SSLSocket's own signature
         """Do the whole handshake until the deadline."""
-        self.settimeout(_left())
+        self.settimeout(_left_to_connect())
         super().do_handshake(block)
 
 
@@ -73,7 +113,7 @@ def connect(host: str, port: int) -> DeadlineSocket:
         sock = DeadlineSocket(family, kind, protocol)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.settimeout(_left())
+            sock.settimeout(_left_to_connect())
             sock.connect(target)
         except OSError as error:
             sock.close()
@@ -87,7 +127,7 @@ def connect_unix(file: str) -> DeadlineSocket:
     """Connect to a Unix socket, within the deadline. Raise OSError if that fails."""
     sock = DeadlineSocket(socket.AF_UNIX)
     try:
-        sock.settimeout(_left())
+        sock.settimeout(_left_to_connect())
         sock.connect(file)
     except OSError:
         sock.close()
@@ -114,4 +154,4 @@ def _resolve(host: str, port: int) -> Found:
     try:
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except socket.gaierror:
-        return look_up(host, port).result(timeout=_left())
+        return look_up(host, port).result(timeout=_left_to_connect())

@@ -2,15 +2,46 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from threading import Event
 from typing import TypeVar
 
 from strongroom.errors import StoreError
-from strongroom_vault.http.messages import HttpFault, Reply, SendStep, Start, Steps
+from strongroom_vault.http.messages import HttpFault, LivenessChecks, Reply, SendStep, Start, Steps, Wait
 
 _K = TypeVar("_K")
+
+
+class Liveness:
+    """The checks of a server that has a request and has not answered yet.
+
+    Args:
+        checks: see `SendStep.liveness`.
+        send: sends a probe on another connection than the request's.
+
+    Attributes:
+        due: when the next check is due, on the clock of `time.monotonic`.
+    """
+
+    def __init__(self, checks: LivenessChecks, send: Callable[[SendStep], Reply | HttpFault]) -> None:
+        self._checks = checks
+        self._send = send
+        self.check()
+
+    def check(self) -> bool:
+        """Check the server now. Return False if the request is to be given up."""
+        result: Reply | HttpFault | None = None
+        while True:
+            try:
+                step = self._checks.send(result)
+            except StopIteration:
+                return False
+            if isinstance(step, Wait):
+                self.due = time.monotonic() + step.seconds
+                return True
+            result = self._send(step)
 
 
 class Driver(ABC):
@@ -74,7 +105,15 @@ class Driver(ABC):
 
     @abstractmethod
     def _send(self, step: SendStep) -> Reply | HttpFault:
-        """Send one request and return its whole reply, or the fault."""
+        """Send one request on a free connection and return its whole reply, or the fault."""
+
+    @abstractmethod
+    def _send_apart(self, step: SendStep) -> Reply | HttpFault:
+        """Send a probe on a connection of its own, which is closed afterwards: all others may be taken."""
+
+    def _liveness(self, step: SendStep) -> Liveness | None:
+        """Begin the checks of the server that gets this request now."""
+        return None if step.liveness is None else Liveness(step.liveness, self._send_apart)
 
     def _check_open(self) -> None:
         """Raise StoreError after `close`."""

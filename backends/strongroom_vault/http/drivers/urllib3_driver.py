@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from http.client import HTTPException, HTTPResponse
@@ -14,7 +15,6 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import (
     ConnectTimeoutError,
-    EmptyPoolError,
     HTTPError,
     NameResolutionError,
     NewConnectionError,
@@ -25,11 +25,18 @@ from urllib3.exceptions import (
 from urllib3.util import parse_url
 
 from strongroom.errors import StoreError
-from strongroom.store import in_daemon, remaining, time_limit
+from strongroom.store import in_daemon, time_limit
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers.bulk import run_many
-from strongroom_vault.http.drivers.deadline_sockets import DeadlineSocket, DeadlineTLSSocket, connect, connect_unix
+from strongroom_vault.http.drivers.deadline_sockets import (
+    DeadlineSocket,
+    DeadlineTLSSocket,
+    checked,
+    connect,
+    connect_unix,
+)
 from strongroom_vault.http.drivers.driver import Driver
+from strongroom_vault.http.drivers.pool import Pool
 from strongroom_vault.http.messages import (
     NO_FREE_CONNECTION,
     FaultKind,
@@ -145,10 +152,14 @@ class Urllib3Driver(Driver):
             self._context.sslsocket_class = DeadlineTLSSocket
         self._proxy = proxy
         super().__init__()
-        self._pools = self._new_pools()
+        self._open_pools()
 
-    def _new_pools(self) -> dict[Address, HTTPConnectionPool]:
-        return {address: _pool(address, self._context, self._server_name, self._proxy) for address in self._addresses}
+    def _open_pools(self) -> None:
+        self._pools = {address: self._new_pool(address) for address in self._addresses}
+        self._turns = {address: Pool(_Turn, MAX_CONNECTIONS) for address in self._addresses}
+
+    def _new_pool(self, address: Address) -> HTTPConnectionPool:
+        return _pool(address, self._context, self._server_name, self._proxy)
 
     def run_many(self, items: Iterable[tuple[_K, Start]]) -> Iterator[tuple[_K, Reply | StoreError]]:
         self._check_open()
@@ -165,17 +176,36 @@ class Urllib3Driver(Driver):
 
     def reset(self) -> None:
         self._renew_event()
-        self._pools = self._new_pools()
+        self._open_pools()
 
     def _is_proxied(self, step: SendStep) -> bool:
         """Return True if a proxy sends the request itself, as it does without TLS."""
         return self._proxy is not None and step.address.scheme == "http"
 
     def _send(self, step: SendStep) -> Reply | HttpFault:
+        turns = self._turns[step.address]
+        turn, ends = turns.take(step)
+        if turn is None:
+            return NO_FREE_CONNECTION
         try:
-            with time_limit(step.timeout):
+            with checked(self._liveness(step)):
+                return self._sent(self._pools[step.address], step, ends - time.monotonic())
+        finally:
+            turns.give_back(turn, usable=True)
+
+    def _send_apart(self, step: SendStep) -> Reply | HttpFault:
+        pool = self._new_pool(step.address)
+        try:
+            with checked(None):
+                return self._sent(pool, step, step.timeout)
+        finally:
+            pool.close()
+
+    def _sent(self, pool: HTTPConnectionPool, step: SendStep, seconds: float) -> Reply | HttpFault:
+        try:
+            with time_limit(seconds):
                 base = str(step.address) if self._is_proxied(step) else step.address.base
-                return _whole(self._pools[step.address], base + step.request.target, step.request)
+                return _whole(pool, base + step.request.target, step.request)
         except HTTPError as error:
             fault = _fault(error)
             if fault.kind is FaultKind.UNREACHABLE and self._is_proxied(step):
@@ -183,6 +213,12 @@ class Urllib3Driver(Driver):
             return fault
         except OSError as error:
             return HttpFault(FaultKind.LOST, type(error).__name__)
+
+
+class _Turn:
+    """The right to use one of urllib3's connections, which does not give them in the order of the requests."""
+
+    __slots__ = ("__weakref__",)
 
 
 class _Urllib3Batch(Generic[_K]):
@@ -249,7 +285,6 @@ def _whole(pool: HTTPConnectionPool, target: str, request: HttpRequest) -> Reply
         redirect=False,
         assert_same_host=False,
         preload_content=False,
-        pool_timeout=remaining(),  # type: ignore[arg-type]  # urllib3 passes it to `Queue.get`
         decode_content=False,
     )
     longest = request.longest_reply
@@ -269,8 +304,6 @@ def _whole(pool: HTTPConnectionPool, target: str, request: HttpRequest) -> Reply
 def _fault(error: HTTPError) -> HttpFault:  # noqa: PLR0911  # one for each kind
     """Return the fault for an exception of urllib3's, whose own text may quote the server."""
     match error:
-        case EmptyPoolError():
-            return HttpFault(FaultKind.UNREACHABLE, NO_FREE_CONNECTION)
         case ProxyError():
             return HttpFault(FaultKind.UNREACHABLE, _NO_PROXY)
         case NameResolutionError():
