@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
+WRITES = "writes secrets"
+"""Effect of a command for which an untrusted folder must not choose the store, the path or the options."""
+
+
 class Invocation(NamedTuple):
     """Options given before the command's name. A plugin's command gets them from `strongroom.commands.current`.
 
@@ -39,14 +43,27 @@ class Invocation(NamedTuple):
 
         return SecretsManager.from_config(self.load())
 
+    def open_to_write(self) -> SecretsManager:
+        """Return the same for a command that writes or deletes secrets.
+
+        Raises:
+            ConfigurationError: a file that was found in the working directory is not trusted.
+        """
+        from strongroom._manager import SecretsManager
+
+        return SecretsManager.from_config(self.load_trusted(WRITES))
+
     def load(self) -> Config:
         """Return the configuration that `open` uses."""
         from strongroom._config import discovery
 
         return discovery.load(config_file=self.config_file, environment=self.environment, require_trust=True)
 
-    def load_trusted(self) -> Config:
-        """Return the configuration for a command that passes secrets to a program.
+    def load_trusted(self, effect: str = "passes secrets to a program") -> Config:
+        """Return the configuration for a command that passes secrets to a program, or writes secrets.
+
+        Args:
+            effect: what the command does, for the message.
 
         Raises:
             ConfigurationError: a file that was found in the working directory is not trusted.
@@ -56,7 +73,7 @@ class Invocation(NamedTuple):
         config = self.load()
         if config.untrusted:
             command = click.get_current_context().command_path
-            raise not_trusted(config.untrusted, f"{command} passes secrets to a program")
+            raise not_trusted(config.untrusted, f"{command} {effect}")
         return config
 
     def load_others(self) -> list[Config]:

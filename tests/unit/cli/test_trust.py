@@ -1,14 +1,18 @@
 """`strongroom trust`, and what the command line does with a found file before it."""
 
+import json
 import os
 import socket
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from strongroom import _plugins as plugins
+from strongroom._cli import registry
 from strongroom._cli.operate import completion
 from strongroom._config import Rank, Setting, discovery
 from strongroom.errors import ConfigurationError
@@ -120,8 +124,6 @@ def test_every_option_that_moves_values_needs_trust():
 def test_tab_opens_nothing(command, connections, monkeypatch):
     write(f'[stores.vault]\nurl = "{URL}"\ntoken = "s.theirs"\n')
     monkeypatch.setattr(completion, "CHAIN_TIME", LONG)
-    import click
-
     from strongroom._cli.app import strongroom
 
     with click.Context(strongroom) as root, click.Context(strongroom, parent=root) as ctx:
@@ -134,8 +136,6 @@ def test_tab_opens_nothing(command, connections, monkeypatch):
 def test_tab_uses_no_untrusted_file_at_all():
     """Not even one that a command would use."""
     write('chain = ["memory"]\n[stores.memory.secrets.a]\nb = "v"\n')
-    import click
-
     from strongroom._cli.app import strongroom
 
     with click.Context(strongroom) as root, click.Context(strongroom, parent=root) as ctx:
@@ -257,6 +257,133 @@ def test_untrusted_variables_beside_a_named_configuration_are_ignored(command, m
     assert b"evil.example" in command(*options, "export", "--format", "json").out
 
 
+# --- writes -----------------------------------------------------------------------------------------------------------
+
+WRITES, MAPS, READS, GRANTS = (
+    "writes secrets",
+    "decides where secrets are written",
+    "decides what a token may read",
+    "grants rights at a server",
+)
+WRITING = {
+    "set": (("set", "a/b", "c"), WRITES),
+    "delete": (("delete", "a/b"), WRITES),
+    "generate": (("generate",), WRITES),
+    "rollback": (("rollback", "a/b", "1"), WRITES),
+    "undelete": (("undelete", "a/b", "1"), WRITES),
+    "destroy": (("destroy", "a/b", "1", "--yes"), WRITES),
+    "copy": (("copy", "a/b", "--from", "env", "--to", "memory"), WRITES),
+    "migrate": (("migrate", "--from", "env", "--to", "memory", "--yes"), WRITES),
+    "migrate plan": (("migrate", "plan", "--from", "env", "--to", "memory"), WRITES),
+    "migrate apply": (("migrate", "apply", "plan.json", "--yes"), WRITES),
+    "migrate resume": (("migrate", "resume", "RUN"), WRITES),
+    "migrate undo": (("migrate", "undo", "RUN", "--yes"), WRITES),
+    "migrate delete-source": (("migrate", "delete-source", "RUN", "--yes"), WRITES),
+    "mapping export": (("mapping", "export", "mapping.json"), MAPS),
+    "vault setup": (("vault", "setup", "--dry-run"), GRANTS),
+    "vault policy": (("vault", "policy"), READS),
+}
+"""Commands that write a secret, or make what says where secrets are written or who may read them."""
+
+ROTATING = {"rotate now", "rotate resume", "rotate undo", "rotate status", "rotate history", "rotate run"}
+"""These stop where the rotation is opened: see `Rotations`."""
+
+NOT_WRITING = {
+    *("get", "list", "explain", "history", "diff", "scan"),  # they read
+    *("check", "doctor", "status", "ui", "stores", "plugins", "audit verify", "audit head", "config check"),
+    *("migrate verify", "migrate report", "config show", "types", "completion", "trust", "new-plugin"),
+    *("import-config", "config init"),  # a new configuration, from files that the user named or without values
+    *("cache status", "cache verify", "cache clear", "cache rotate-key"),  # they refuse a folder of such a file
+    "dev",  # a server of its own, and no file that is not trusted
+}
+"""Commands that write no secret."""
+
+WRITTEN_BY_A_FOLDER = {
+    "rows": {
+        "strongroom.toml": (
+            'chain = ["memory"]\n[secrets]\nGITHUB_TOKEN = "their/place#token"\n'
+            'THEIRS = { at = "their/place#made", generate = "password" }\n'
+        )
+    },
+    "chain": {"strongroom.toml": 'chain = ["memory"]\n'},
+    "alias": {"strongroom.toml": '[stores.vault]\nplugin = "memory"\n[secrets]\nX = "a/b#c"\n'},
+    "patterns": {"strongroom.toml": '[[chain]]\nstore = "memory"\npaths = ["their/*"]\n'},
+    "environments": {"strongroom.toml": 'environment = "prod"\n[environments.prod]\nproduction = false\n'},
+    "constants": {"strongroom.toml": 'chain = ["memory"]\n[stores.memory.secrets.a]\nb = "v"\n'},
+    "cache": {"strongroom.toml": "[cache]\nttl = 1\n"},
+    "rotations": {"strongroom.toml": '[rotation."a/b"]\nrotator = "password"\n'},
+    "dotenv": {".env": "GITHUB_TOKEN=theirs\n"},
+}
+"""Each setting of a stranger's file that a write would use."""
+
+
+def leaves(name: str, command: click.Command) -> Iterator[str]:
+    """Yield the names of a command's subcommands, or its own."""
+    if isinstance(command, click.Group):
+        if command.invoke_without_command:
+            yield name
+        for sub, each in command.commands.items():
+            yield from leaves(f"{name} {sub}", each)
+    else:
+        yield name
+
+
+def test_every_command_is_known_to_write_or_not():
+    """A new command belongs into one of these tables."""
+    commands = {leaf for name in registry.names() if (each := registry.load(name)) for leaf in leaves(name, each)}
+    to_a_program = {"run", "export", "inject", "agent run", "agent serve", "mcp"}
+    tables = [set(WRITING), ROTATING, NOT_WRITING, to_a_program]
+    assert set().union(*tables) == commands
+    assert sum(map(len, tables)) == len(commands)
+
+
+@pytest.fixture
+def migrated(command, monkeypatch):
+    """The name of a migration of this user, in another folder, whose plan is here too."""
+    monkeypatch.setenv("STRONGROOM_TRUSTED_PATHS", os.fspath(Path.cwd()))
+    for name in os.environ:
+        if name.endswith(("_TOKEN", "_ADDR")) and name != "GITHUB_TOKEN":
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("APP_B_C", "v")
+    write('[stores.own]\nplugin = "json"\nfile = "own.json"\n[secrets]\nAPP_B_C = "app/b#c"\n', "own.toml")
+    options = ("--from", "env", "--to", "own")
+    assert command("--config", "own.toml", "migrate", "plan", *options, "--output", "plan.json").code == 10
+    done = command("--config", "own.toml", "migrate", *options, "--yes", "--json")
+    assert done.code == 0, done.err
+    monkeypatch.delenv("STRONGROOM_TRUSTED_PATHS")
+    return str(json.loads(done.out)["run"])
+
+
+@pytest.mark.vault
+@pytest.mark.parametrize("kind", ["rows", "dotenv"])
+def test_an_untrusted_folder_decides_nothing_about_a_write(command, migrated, kind):
+    """Not where a value goes, nor which value, nor whether somebody is asked before."""
+    files = write_files(kind)
+    for name, (arguments, effect) in WRITING.items():
+        done = command(*(migrated if word == "RUN" else word for word in arguments))
+        assert (done.code, done.out) == (7, b""), name
+        assert f"strongroom {name} {effect}" in done.err
+        assert done.err.rstrip().endswith(f"strongroom trust {files}"), name
+        assert CANARY not in done.err
+    assert not Path("mapping.json").exists()
+
+
+@pytest.mark.parametrize("kind", WRITTEN_BY_A_FOLDER)
+def test_no_setting_of_an_untrusted_folder_is_used_for_a_write(command, kind):
+    files = write_files(kind)
+    done = command("generate")
+    assert done.code == 7
+    assert f"strongroom generate {WRITES}" in done.err
+    assert done.err.rstrip().endswith(f"strongroom trust {files}")
+
+
+def write_files(kind: str) -> str:
+    """Write the files of a stranger, and return their names, as a message shows them."""
+    for file, text in WRITTEN_BY_A_FOLDER[kind].items():
+        write(text, file)
+    return " ".join(f"./{file}" for file in WRITTEN_BY_A_FOLDER[kind])
+
+
 COMMANDS_OF_AN_OPERATOR = {
     "get": ("get", "database/connection", "password"),
     "set": ("set", "a/b", "c"),
@@ -354,8 +481,6 @@ def test_a_file_that_others_may_write_is_refused_everywhere(command):
 
 
 def test_tab_reads_no_environments_of_an_untrusted_file(monkeypatch):
-    import click
-
     from strongroom import ConfigurationError
     from strongroom._cli.app import strongroom
 

@@ -89,7 +89,7 @@ def rollback_command(
 
     Example: strongroom rollback database/connection 3
     """
-    with invocation.open() as secrets:
+    with invocation.open_to_write() as secrets:
         target = secrets.write_target(path, store=store)
         announce(secrets, target, f"Rolling {shown(path)} back to version {shown(str(version))} in")
         confirm(reasons(target, secrets.config), yes=yes)
@@ -112,7 +112,7 @@ def undelete_command(
 
     Example: strongroom undelete database/connection 3
     """
-    with invocation.open() as secrets:
+    with invocation.open_to_write() as secrets:
         target = secrets.write_target(path, store=store)
         announce(secrets, target, f"Undeleting version {shown(str(version))} of {shown(path)} in")
         confirm(reasons(target, secrets.config), yes=yes)
@@ -142,7 +142,7 @@ def destroy_command(
     """
     numbers = list(dict.fromkeys(versions))
     what = f"{'version' if len(numbers) == 1 else 'versions'} {output.joined(numbers)}"
-    with invocation.open() as secrets:
+    with invocation.open_to_write() as secrets:
         target = secrets.write_target(path, store=store)
         known = {info.version for info in secrets.versions.history(path, store=target.store)}
         if missing := [version for version in numbers if version not in known]:

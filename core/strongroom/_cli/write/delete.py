@@ -24,7 +24,7 @@ def delete_command(invocation: Invocation, path: str, *, store: str | None, yes:
 
     Example: strongroom delete services/web --store vault
     """
-    with invocation.open() as secrets:
+    with invocation.open_to_write() as secrets:
         target = secrets.write_target(path, store=store)
         announce(secrets, target, f"Deleting {shown(path)} from")
         confirm(reasons(target, secrets.config, deletes=True), yes=yes)

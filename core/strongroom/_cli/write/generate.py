@@ -23,7 +23,7 @@ def generate_command(invocation: Invocation, *, store: str | None, yes: bool, as
 
     Example: strongroom generate --store vault
     """
-    with invocation.open() as secrets:
+    with invocation.open_to_write() as secrets:
         rows = [row for row in secrets.config.secrets.values() if row.generate is not None]
         if not rows:
             raise ConfigurationError('No row of [secrets] has `generate`, such as generate = "password"')

@@ -68,7 +68,7 @@ def set_command(
         data = values.read_document(read_file(str(document), "the document of --from-json"))
     else:
         data = values.read_files(request.files, empty=empty)
-    with invocation.open() as secrets:
+    with invocation.open_to_write() as secrets:
         target = secrets.write_target(request.path, store=store)
         what = output.joined(request.keys or data or ["keys from stdin"])
         announce(secrets, target, f"Writing {what} at {shown(request.path)} to")
