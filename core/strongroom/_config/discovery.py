@@ -48,6 +48,7 @@ def load(
     environ: Mapping[str, str] | None = None,
     folder: Path | None = None,
     require_trust: bool = False,
+    use_found: bool = True,
 ) -> Config:
     """Load the configuration from all sources; the first source in this list counts.
 
@@ -66,10 +67,12 @@ def load(
         folder: the folder to look for strongroom.toml and .env in; by default the working directory.
         require_trust: apply the rules for untrusted files, see `trust`, and fill `Config.untrusted`. The command line
             requires it.
+        use_found: False uses nothing of the working directory, for a tool that other programs start in any folder.
 
     Raises:
         ConfigurationError: names the source, and in a file the table and the key. It shows no value. Or an untrusted
-            file would override the configuration of the user or of the machine.
+            file would override the configuration of the user or of the machine. Or STRONGROOM_CONFIG names a file
+            relative to a working directory that is not used.
     """
     # From here on no frame holds a credential in a type whose repr would show it.
     vault_token = None if vault_token is None else SensitiveStr(vault_token)
@@ -85,13 +88,13 @@ def load(
         file, read = read_file(document, "the argument config", environment=selected), list[Path]()
         is_named = True
     else:
-        place = _place(config_file, variables, folder, process)
+        place = _place(config_file, variables, folder, process, use_found=use_found)
         file, read = _file(environment, variables, place, inspection)
         is_named = place.kind == "named"
     ambient = [Ambient(process)]
-    dotenv = [] if file.production else _dotenv(folder / DOTENV_NAME, inspection)
-    ignores_dotenv = is_named and bool(inspection.untrusted)
-    if ignores_dotenv:
+    dotenv = [] if file.production or not use_found else _dotenv(folder / DOTENV_NAME, inspection)
+    ignores_dotenv = not use_found or (is_named and bool(inspection.untrusted))
+    if inspection.untrusted and is_named:
         inspection.untrusted.clear()
         logger.warning("./.env is ignored: it is not trusted. Review it, then run: strongroom trust ./.env")
     elif dotenv:
@@ -180,7 +183,7 @@ def _file(
     """Return the settings of the file, and the file if there is one."""
     selected = environment or variables.environment
     # A dangling link is an error, not a missing file.
-    if place.kind == "found" and not os.path.lexists(place.path):
+    if place.kind != "named" and not os.path.lexists(place.path):
         return no_file(place.source, environment=selected), []
     file = read_file(
         _document(place, inspection),
@@ -228,12 +231,30 @@ def installed_files(environ: Mapping[str, str]) -> tuple[Path, ...]:
     return (*users, SYSTEM_FILE)
 
 
-def _place(config_file: Path | None, variables: Variables, folder: Path, environ: Mapping[str, str]) -> _Place:
-    """Return the file that was named, or the first that exists: here, of the user, of the system."""
+def _place(
+    config_file: Path | None,
+    variables: Variables,
+    folder: Path,
+    environ: Mapping[str, str],
+    *,
+    use_found: bool = True,
+) -> _Place:
+    """Return the file that was named, or the first that exists: here, of the user, of the system.
+
+    Raises:
+        ConfigurationError: see `named_file`; or the folder of a relative name is not used.
+    """
     if named := config_file or (named_file(variables.config) if variables.config else None):
+        if not (use_found or named.is_absolute()):
+            raise ConfigurationError(
+                f"The environment variable STRONGROOM_CONFIG: {named} is relative to any working directory. "
+                "Set the absolute path"
+            )
         return _Place(named, str(named), "named")
     here = _Place(folder / FILE_NAME, f"./{FILE_NAME}", "found")
-    if os.path.lexists(here.path):
+    if not use_found:
+        here = _Place(file := installed_files(environ)[0], str(file), "installed")
+    elif os.path.lexists(here.path):
         return here
     return next((_Place(file, str(file), "installed") for file in _installed(environ)), here)
 

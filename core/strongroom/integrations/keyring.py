@@ -7,18 +7,28 @@
 
 from __future__ import annotations
 
+import sys
 from binascii import a2b_qp
+from collections.abc import Callable
+from typing import TypeVar
 from urllib.parse import quote
 
 from keyring import errors
 from keyring.backend import KeyringBackend
 from keyring.credentials import Credential, SimpleCredential
 
+from strongroom._config import discovery
 from strongroom._manager import SecretsManager
-from strongroom.errors import SecretNotFoundError, StrongroomError
-from strongroom.secrets_manager import default_manager
+from strongroom.errors import StrongroomError
+from strongroom.secret import SensitiveDict
+from strongroom.store import fork_safe_lock
+from strongroom.store.exit_hook import call_at_exit
 
 _KEY = "password"
+
+_R = TypeVar("_R")
+_manager: SecretsManager | None = None
+_opening = fork_safe_lock(sys.modules[__name__], "_opening")
 
 
 class StrongroomKeyring(KeyringBackend):
@@ -26,9 +36,13 @@ class StrongroomKeyring(KeyringBackend):
 
     An absent password is None, as keyring expects it. A denial or an outage is raised: it is not an absence.
 
+    Other programs start keyring in any folder, as pip and uv do. So the backend uses the configuration that
+    STRONGROOM_CONFIG names with an absolute path, or that of the user or of the machine: never `./strongroom.toml` and
+    `./.env`, be they trusted or not.
+
     Attributes:
         prefix: the folder of the passwords. The variable KEYRING_PROPERTY_PREFIX sets it.
-        manager: None is the default manager of the process.
+        manager: None is a manager of that configuration.
     """
 
     # Below any other: it is used only if it is configured. The base class declares a property.
@@ -42,12 +56,8 @@ class StrongroomKeyring(KeyringBackend):
         Raises:
             KeyringError: a store that may have it denied access or did not answer.
         """
-        try:
-            return self._secrets.get_secret(self._path(service, username), _KEY)
-        except SecretNotFoundError:
-            return None
-        except StrongroomError as error:
-            raise errors.KeyringError(str(error)) from error
+        path = self._path(service, username)
+        return self._done(errors.KeyringError, lambda secrets: secrets.get_secret(path, _KEY, default=None))
 
     def set_password(self, service: str, username: str, password: str) -> None:
         """Store the password in the first store of the chain that can be written.
@@ -55,10 +65,9 @@ class StrongroomKeyring(KeyringBackend):
         Raises:
             PasswordSetError: it was not stored, or that is not known.
         """
-        try:
-            self._secrets.set_secret(self._path(service, username), {_KEY: password})
-        except StrongroomError as error:
-            raise errors.PasswordSetError(str(error)) from error
+        path, data = self._path(service, username), SensitiveDict({_KEY: password})
+        del password  # a traceback that prints local variables would show it
+        self._done(errors.PasswordSetError, lambda secrets: secrets.set_secret(path, data))
 
     def delete_password(self, service: str, username: str) -> None:
         """Delete the password.
@@ -66,10 +75,8 @@ class StrongroomKeyring(KeyringBackend):
         Raises:
             PasswordDeleteError: the password does not exist, or was not deleted.
         """
-        try:
-            self._secrets.delete_secret(self._path(service, username))
-        except StrongroomError as error:
-            raise errors.PasswordDeleteError(str(error)) from error
+        path = self._path(service, username)
+        self._done(errors.PasswordDeleteError, lambda secrets: secrets.delete_secret(path))
 
     def get_credential(self, service: str, username: str | None) -> Credential | None:
         """Return the user and the password. Without a user, return those of the only one, or None.
@@ -78,22 +85,34 @@ class StrongroomKeyring(KeyringBackend):
             KeyringError: a store that may have it denied access or did not answer.
         """
         if username is None:
-            try:
-                users = self._secrets.list_secrets(f"{self.prefix}/{_segment(service)}")
-            except StrongroomError as error:
-                raise errors.KeyringError(str(error)) from error
+            folder = f"{self.prefix}/{_segment(service)}"
+            users = self._done(errors.KeyringError, lambda secrets: secrets.list_secrets(folder))
             if len(users) != 1:
                 return None
             username = _text(users[0])
         password = self.get_password(service, username)
         return None if password is None else SimpleCredential(username, password)
 
-    @property
-    def _secrets(self) -> SecretsManager:
-        return self.manager or default_manager()
+    def _done(self, failure: type[errors.KeyringError], operation: Callable[[SecretsManager], _R]) -> _R:
+        """Return `operation(manager)`; raise keyring's error alone, since its programs print a traceback of all."""
+        try:
+            return operation(self.manager or _open())
+        except StrongroomError as error:
+            raised = failure(str(error))
+        raise raised
 
     def _path(self, service: str, username: str) -> str:
         return f"{self.prefix}/{_segment(service)}/{_segment(username)}"
+
+
+def _open() -> SecretsManager:
+    """Return the manager of this process, which the first call opens and the end of the process closes."""
+    global _manager  # noqa: PLW0603  # of this process
+    with _opening:
+        if _manager is None:
+            _manager = SecretsManager.from_config(discovery.load(use_found=False))
+            call_at_exit(_manager.close)
+        return _manager
 
 
 def _segment(text: str) -> str:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import keyring
 import pytest
@@ -88,3 +89,54 @@ def test_the_command_of_keyring_reads_through_the_chain(openbao, kv2):
     command = [sys.executable, "-m", "keyring", "get", "shop", "ada"]
     done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, check=True)
     assert done.stdout == "s3cret\n"
+
+
+@pytest.fixture
+def their_folder(monkeypatch, tmp_path):
+    """The working directory is a stranger's, even if it was trusted. The user has a configuration."""
+    monkeypatch.setattr("strongroom.integrations.keyring._manager", None)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg"))
+    mine = tmp_path / "xdg" / "strongroom" / "strongroom.toml"
+    mine.parent.mkdir(parents=True)
+    mine.write_text('chain = ["json"]\n[stores.json]\nfile = "passwords.json"\n')
+    (tmp_path / "theirs").mkdir()
+    monkeypatch.chdir(tmp_path / "theirs")
+    Path("strongroom.toml").write_text(f'chain = ["memory", "command"]\n{CONSTANT}')
+    Path(".env").write_text("KEYRING_SHOP_ADA_PASSWORD=theirs\n")
+    for file in (Path("strongroom.toml"), Path(".env")):
+        file.chmod(0o600)
+    return mine
+
+
+CONSTANT = '[stores.memory.secrets."keyring/shop/ada"]\npassword = "theirs"\n'
+
+
+def test_nothing_of_the_working_directory_is_used(their_folder, monkeypatch):
+    """pip and uv start keyring in any folder. What is set goes to the store of the user."""
+    backend = StrongroomKeyring()
+    assert backend.get_password("shop", "ada") is None
+    backend.set_password("shop", "ada", "mine")
+    assert backend.get_password("shop", "ada") == "mine"
+    assert b"mine" in their_folder.with_name("passwords.json").read_bytes()
+    monkeypatch.setattr("strongroom.integrations.keyring._manager", None)
+    monkeypatch.setenv("STRONGROOM_CONFIG", "strongroom.toml")
+    for call in (backend.get_password, backend.get_credential, backend.delete_password):
+        with pytest.raises(errors.KeyringError, match="absolute path"):
+            call("shop", "ada")
+
+
+@pytest.mark.usefixtures("their_folder")
+def test_the_command_of_keyring_shows_its_own_error_alone(closed_port):
+    """Not the errors that led to it, in a folder whose file would answer."""
+    variables = {
+        "PYTHON_KEYRING_BACKEND": "strongroom.integrations.keyring.StrongroomKeyring",
+        "XDG_CONFIG_HOME": os.devnull,
+        "VAULT_ADDR": f"http://127.0.0.1:{closed_port}",
+        "VAULT_TOKEN": "canary-token",
+    }
+    command = [sys.executable, "-m", "keyring", "get", "shop", "ada"]
+    done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.rstrip().rpartition("\n")[2].startswith("keyring.errors.KeyringError: Cannot connect to Vault")
+    assert done.stderr.count("Traceback") == 1
+    assert "canary" not in done.stderr

@@ -125,3 +125,46 @@ def test_a_chain_argument_opens_a_store_with_its_options():
     with SecretsManager(chain=[{"store": "memory", "secrets": {"a/b": {"k": "hunter2"}}}]) as secrets:
         assert secrets.get_secret("a/b", "k") == "hunter2"
         assert "hunter2" not in repr(secrets.config)
+
+
+# --- a tool that other programs start ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_tool_uses_nothing_of_the_working_directory(monkeypatch, user, system, tmp_path, trusted):
+    """Neither a file, nor variables, nor the store that reads them, be they trusted or not."""
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    if not trusted:
+        monkeypatch.delenv("STRONGROOM_TRUSTED_PATHS")
+    write(folder / "strongroom.toml", "theirs")
+    (folder / ".env").write_text("VAULT_ADDR=https://theirs.example\n")
+    bare = discovery.load(use_found=False)
+    assert [link.store for link in bare.chain] == ["env"]
+    assert (bare.files, bare.untrusted) == ((), ())
+    for file in (system, user):
+        write(file, file.parent.name)
+        found = discovery.load(use_found=False)
+        assert found.stores["vault"].options["url"].value == f"https://{file.parent.name}.example"
+        assert found.files == (file,)
+
+
+def test_a_tool_takes_a_named_file_by_its_absolute_path(monkeypatch, user, tmp_path):
+    """A relative one would be another file in each folder."""
+    write(user, "users")
+    write(tmp_path / "named.toml", "named")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STRONGROOM_CONFIG", str(tmp_path / "named.toml"))
+    assert discovery.load(use_found=False).stores["vault"].options["url"].value == "https://named.example"
+    monkeypatch.setenv("STRONGROOM_CONFIG", "named.toml")
+    with pytest.raises(ConfigurationError, match=r"STRONGROOM_CONFIG: named\.toml is relative .* absolute path"):
+        discovery.load(use_found=False)
+
+
+@pytest.mark.usefixtures("user")
+def test_a_tool_names_the_file_of_the_user_if_there_is_none(monkeypatch, user):
+    """An environment is selected that no file has."""
+    monkeypatch.setenv("STRONGROOM_ENVIRONMENT", "prod")
+    with pytest.raises(ConfigurationError, match=str(user)):
+        discovery.load(use_found=False)

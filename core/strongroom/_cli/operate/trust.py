@@ -20,10 +20,10 @@ from strongroom.errors import ConfigurationError
 def trust_command(files: tuple[Path, ...], *, revoke: bool) -> None:
     """Trust FILES, or ./strongroom.toml and ./.env, with their present content.
 
-    Whoever wrote the folder could otherwise send your secrets elsewhere. Before this command, run, export, inject and
-    rotate stop, and other commands use no address, credential or TLS setting of files in the working directory. A
-    changed file has to be trusted again. Files named by --config or STRONGROOM_CONFIG, and folders in
-    STRONGROOM_TRUSTED_PATHS, need no trust.
+    Whoever wrote the folder could otherwise send your secrets elsewhere. Before this command, commands that write,
+    run, export, inject and rotate stop, and other commands use no address, credential or TLS setting of files in the
+    working directory. A changed file has to be trusted again. Files named by --config or STRONGROOM_CONFIG, and
+    folders in STRONGROOM_TRUSTED_PATHS, need no trust.
 
     Example: strongroom trust
     """
