@@ -38,7 +38,7 @@ def policy(invocation: commands.Invocation, *, store: str | None, kv: str, as_js
 
     Example: strongroom vault policy | bao policy write billing -
     """
-    config = invocation.load_trusted("decides what a token may read")
+    config = invocation.load_to_write("decides what a token may read")
     target = target_options.find_location(config, store)
     paths = sorted(_paths(config, target.store))
     if not paths:

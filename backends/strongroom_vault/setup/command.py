@@ -119,7 +119,7 @@ def setup(invocation: commands.Invocation, /, **options: Any) -> None:
     given = SimpleNamespace(**options)
     granted = [f"{given.policy_prefix}{name}" for name in dict.fromkeys(given.grant or structure.DEFAULT_GRANTS)]
     role = _role(given, granted)
-    config = invocation.load_trusted("grants rights at a server")
+    config = invocation.load_to_write("grants rights at a server")
     target = _with_token(target_options.find_target(config, given.store))
     policies = structure.policies(target.mount, target.prefix)
     with closing(connect(**target.options)) as session:

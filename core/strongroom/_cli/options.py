@@ -13,13 +13,10 @@ if TYPE_CHECKING:
 
     from strongroom._config import Config
     from strongroom._manager import SecretsManager
+    from strongroom.errors import ConfigurationError
     from strongroom.secret import Version
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-
-
-WRITES = "writes secrets"
-"""Effect of a command for which an untrusted folder must not choose the store, the path or the options."""
 
 
 class Invocation(NamedTuple):
@@ -44,14 +41,10 @@ class Invocation(NamedTuple):
         return SecretsManager.from_config(self.load())
 
     def open_to_write(self) -> SecretsManager:
-        """Return the same for a command that writes or deletes secrets.
-
-        Raises:
-            ConfigurationError: a file that was found in the working directory is not trusted.
-        """
+        """Return the same for a command that writes or deletes secrets: see `load_to_write`."""
         from strongroom._manager import SecretsManager
 
-        return SecretsManager.from_config(self.load_trusted(WRITES))
+        return SecretsManager.from_config(self.load_to_write())
 
     def load(self) -> Config:
         """Return the configuration that `open` uses."""
@@ -59,21 +52,34 @@ class Invocation(NamedTuple):
 
         return discovery.load(config_file=self.config_file, environment=self.environment, require_trust=True)
 
-    def load_trusted(self, effect: str = "passes secrets to a program") -> Config:
-        """Return the configuration for a command that passes secrets to a program, or writes secrets.
+    def load_trusted(self) -> Config:
+        """Return the configuration for a command that passes secrets to a program.
+
+        Raises:
+            ConfigurationError: a file that was found in the working directory is not trusted.
+        """
+        config = self.load()
+        if config.untrusted:
+            raise _not_trusted(config, "passes secrets to a program")
+        return config
+
+    def load_to_write(self, effect: str = "writes secrets") -> Config:
+        """Return the configuration for a command that writes or deletes secrets.
+
+        The variables of `./.env` say nothing about a write, except for options of stores, which need trust by
+        themselves. So a user may migrate an `.env` that is not trusted.
 
         Args:
             effect: what the command does, for the message.
 
         Raises:
-            ConfigurationError: a file that was found in the working directory is not trusted.
+            ConfigurationError: `./strongroom.toml` is not trusted: it would say where secrets are written.
         """
-        from strongroom._config.trust import not_trusted
+        from strongroom._config.discovery import FILE_NAME
 
         config = self.load()
-        if config.untrusted:
-            command = click.get_current_context().command_path
-            raise not_trusted(config.untrusted, f"{command} {effect}")
+        if f"./{FILE_NAME}" in config.untrusted:
+            raise _not_trusted(config, effect)
         return config
 
     def load_others(self) -> list[Config]:
@@ -81,6 +87,12 @@ class Invocation(NamedTuple):
         from strongroom._config import discovery
 
         return list(discovery.load_others(config_file=self.config_file, environment=self.environment))
+
+
+def _not_trusted(config: Config, effect: str) -> ConfigurationError:
+    from strongroom._config.trust import not_trusted
+
+    return not_trusted(config.untrusted, f"{click.get_current_context().command_path} {effect}")
 
 
 def complete(kind: str) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem] | list[str]]:

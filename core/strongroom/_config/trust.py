@@ -7,7 +7,8 @@ has to be trusted again. Before that,
 
 - a command that passes secrets to a program does not run: no list of variable names can tell which of them make a
   program send a secret away, or run code;
-- a command that writes does not run: a row, or the order of the chain, would say where a value is stored;
+- a command that writes does not run if the file is `./strongroom.toml`: a row, or the order of the chain, would say
+  where a value is stored;
 - no command runs if the user or the machine has a configuration, which the file would override;
 - other commands do not use the file's addresses, locations, credentials, recipients and TLS settings.
 

@@ -17,7 +17,7 @@ from strongroom.store.memory import MemoryStore
 
 store = MemoryStore()
 store.close = lambda: None
-Invocation.open = lambda _: SecretsManager(chain=[store])
+Invocation.open = Invocation.open_to_write = lambda _: SecretsManager(chain=[store])
 code = run(["set", *(sys.argv[2:] or ["a", "b"])])
 data = store.read("a").data if list(store.list_entries("")) else {}
 print("stored", "what was meant" if data == eval(sys.argv[1]) else len(data))

@@ -312,7 +312,7 @@ WRITTEN_BY_A_FOLDER = {
     "constants": {"strongroom.toml": 'chain = ["memory"]\n[stores.memory.secrets.a]\nb = "v"\n'},
     "cache": {"strongroom.toml": "[cache]\nttl = 1\n"},
     "rotations": {"strongroom.toml": '[rotation."a/b"]\nrotator = "password"\n'},
-    "dotenv": {".env": "GITHUB_TOKEN=theirs\n"},
+    "with .env": {"strongroom.toml": "timeout = 5\n", ".env": "GITHUB_TOKEN=theirs\n"},
 }
 """Each setting of a stranger's file that a write would use."""
 
@@ -355,7 +355,7 @@ def migrated(command, monkeypatch):
 
 
 @pytest.mark.vault
-@pytest.mark.parametrize("kind", ["rows", "dotenv"])
+@pytest.mark.parametrize("kind", ["rows", "with .env"])
 def test_an_untrusted_folder_decides_nothing_about_a_write(command, migrated, kind):
     """Not where a value goes, nor which value, nor whether somebody is asked before."""
     files = write_files(kind)
@@ -375,6 +375,18 @@ def test_no_setting_of_an_untrusted_folder_is_used_for_a_write(command, kind):
     assert done.code == 7
     assert f"strongroom generate {WRITES}" in done.err
     assert done.err.rstrip().endswith(f"strongroom trust {files}")
+
+
+def test_the_values_of_an_untrusted_env_file_can_be_migrated(command, monkeypatch):
+    """The user names the file. What opens a store is not taken from it."""
+    monkeypatch.delenv("VAULT_ADDR")
+    write(f"DB_PASSWORD={CANARY}\n", ".env")
+    plan = ("migrate", "plan", "--env-file", ".env", "--to")
+    assert command(*plan, "memory").code == 10
+    write(f"DB_PASSWORD={CANARY}\nVAULT_ADDR={URL}\nVAULT_TOKEN=s.theirs\n", ".env")
+    done = command(*plan, "vault")
+    assert done.code == 7
+    assert "strongroom trust ./.env" in done.err
 
 
 def write_files(kind: str) -> str:

@@ -351,7 +351,7 @@ from strongroom.store.memory import MemoryStore
 
 store = MemoryStore()
 store.close = lambda: None
-Invocation.open = lambda _: SecretsManager(chain=[store])
+Invocation.open = Invocation.open_to_write = lambda _: SecretsManager(chain=[store])
 code = run(["set", "app/config", "password"])
 print("stored what was typed:", code == 0 and store.read("app/config").data["password"] == sys.argv[1])
 """

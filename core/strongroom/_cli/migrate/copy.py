@@ -9,7 +9,7 @@ import click
 from strongroom._cli.exit_codes import ExitCode
 from strongroom._cli.migrate import plan as plans
 from strongroom._cli.migrate import runs
-from strongroom._cli.options import WRITES, Invocation, complete, current, json_option, path_argument, yes_option
+from strongroom._cli.options import Invocation, complete, current, json_option, path_argument, yes_option
 from strongroom._cli.terminal import output
 from strongroom._cli.terminal.confirmation import confirm, describe_store, production_reasons
 from strongroom.errors import ConflictError, MigrationError, shown
@@ -63,7 +63,7 @@ def copy_command(
     """
     from strongroom.migrate import Migrator, Selection
 
-    config, to = invocation.load_trusted(WRITES), new_path or path
+    config, to = invocation.load_to_write(), new_path or path
     renamed = f" as {shown(to)}" if to != path else ""
     output.say(f"copying {shown(path)} from {shown(source)}{renamed} to {describe_store(config, target)}")
     given: dict[str, Any] = {

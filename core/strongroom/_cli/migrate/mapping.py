@@ -56,7 +56,7 @@ def export_mapping(
     from strongroom.migrate._plans.mapping_file import current as current_mapping
     from strongroom.migrate.variables import read_variables
 
-    mapping = invocation.load_trusted("decides where secrets are written").mapping
+    mapping = invocation.load_to_write("decides where secrets are written").mapping
     if env_files:
         names = [name for each in env_files for name in read_variables(Path(each).absolute())]
     else:

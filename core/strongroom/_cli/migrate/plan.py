@@ -16,7 +16,7 @@ import click
 from strongroom import private_file
 from strongroom._cli.exit_codes import ExitCode
 from strongroom._cli.migrate.report import FILE, by_cause, listed_paths, reason
-from strongroom._cli.options import WRITES, Invocation, combined, complete, current, json_option
+from strongroom._cli.options import Invocation, combined, complete, current, json_option
 from strongroom._cli.terminal import output, progress
 from strongroom._cli.terminal.confirmation import describe_store
 from strongroom._cli.terminal.output import Cell
@@ -141,7 +141,7 @@ def make_plan(
     """Make the plan that the options ask for. Return it with its migrator, closed by the stack, and configuration."""
     from strongroom.migrate import Migrator, Selection
 
-    config, mapping_file = invocation.load_trusted(WRITES), given["mapping_file"]
+    config, mapping_file = invocation.load_to_write(), given["mapping_file"]
     sources = (*given["sources"], *(f"dotenv:{file}" for file in given["env_files"]))
     if not sources and mapping_file is None:
         raise click.UsageError("Nothing to migrate: give --from STORE or --env-file FILE")

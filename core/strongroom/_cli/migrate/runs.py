@@ -13,7 +13,7 @@ import click
 from strongroom import private_file
 from strongroom._cli.migrate import plan as plans
 from strongroom._cli.migrate import report as reports
-from strongroom._cli.options import WRITES, Invocation, combined, current, json_option, yes_option
+from strongroom._cli.options import Invocation, combined, current, json_option, yes_option
 from strongroom._cli.process.signals import Terminated, termination_raised
 from strongroom._cli.terminal import output, progress
 from strongroom._cli.terminal.confirmation import confirm, describe_store, production_reasons
@@ -82,7 +82,7 @@ def apply_command(
     doubts = plans.doubts(made)
     if encrypt_to:  # the run stores it with its plan
         made = replace(made, encrypt_to=encrypt_to)
-    config = plans.with_mapping(invocation.load_trusted(WRITES), made.sources, mapping_file)
+    config = plans.with_mapping(invocation.load_to_write(), made.sources, mapping_file)
     output.say(f"migrating from {output.joined(made.sources)} to {describe_store(config, made.target)}")
     if made.is_blocked or not made.pending:  # a run that writes nothing would hide the one before it from `undo`
         plans.show(made, as_json=as_json)
@@ -119,7 +119,7 @@ def resume_command(
     from strongroom.migrate import Migrator
 
     found, plan = reports.found_run(run, unfinished=True)
-    config = plans.with_mapping(invocation.load_trusted(WRITES), plan.sources, mapping_file)
+    config = plans.with_mapping(invocation.load_to_write(), plan.sources, mapping_file)
     _announce(config, f"resuming migration {found.name} from {output.joined(plan.sources)} to", plan)
     confirm(production_reasons(config), yes=yes)
     config = plans.with_operator_token(config, plan.target, ask=not yes)
@@ -173,7 +173,7 @@ def undo_command(invocation: Invocation, run: str | None, *, yes: bool, as_json:
 
     found, plan = reports.found_run(run, wrote=True)
     _require_name(run, "undo")
-    config = invocation.load_trusted(WRITES)
+    config = invocation.load_to_write()
     with reports.attempt(), Migrator(config) as migrator:
         migrator.check_undoable(found.name)
     _announce(config, f"undoing migration {found.name} at", plan)
@@ -206,7 +206,7 @@ def delete_source_command(
 
     found, plan = reports.found_run(run)
     _require_name(run, "delete-source")
-    config = plans.with_mapping(invocation.load_trusted(WRITES), plan.sources, mapping_file)
+    config = plans.with_mapping(invocation.load_to_write(), plan.sources, mapping_file)
     with reports.attempt(), Migrator(config) as migrator:
         deletable = migrator.deletable_sources(found.name)
     sources = " and ".join(describe_store(config, source) for source in deletable or plan.sources)
