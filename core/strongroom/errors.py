@@ -243,12 +243,12 @@ class StoreUnavailableError(StoreError):
     Attributes:
         path_only: the outage concerns this path alone, such as the database behind it. The store is still queried for
             other paths. A backend sets it with `copy(path_only=True)`.
-        queried: False if the store got no request, because this process waited for a free connection of its own. That
-            tells nothing about the store, and begins no outage. A backend sets it with `copy(queried=False)`.
+        conclusive: False if the failure tells nothing about the store, because the call has waited for a free
+            connection of this process. It begins no outage. A backend sets it with `copy(conclusive=False)`.
     """
 
     path_only: bool = False
-    queried: bool = True
+    conclusive: bool = True
 
     summary = "Store unavailable"
     default_hint = "Check that the store is running and can be reached"

@@ -98,7 +98,7 @@ def changes_of_errors(source: str) -> Iterator[int]:
                         yield node.lineno
 
 
-FIELDS = {"attempts", "checks", "hint", "path", "path_only", "queried", "reason", "report", "store"}
+FIELDS = {"attempts", "checks", "conclusive", "hint", "path", "path_only", "reason", "report", "store"}
 
 
 @pytest.mark.parametrize(

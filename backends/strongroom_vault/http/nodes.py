@@ -90,7 +90,11 @@ class Cluster:
             self._silences.pop(node, None)
 
     def begins_probe(self, seconds: float) -> bool:
-        """Return True if a probe of so many seconds begins; False if another request's is under way."""
+        """Return True if a probe may begin, False while another request's probe waits for its reply.
+
+        Args:
+            seconds: the time that a probe has for its reply.
+        """
         began, replies = self._probe
         now = self._clock()
         if replies == self.replies and now - began < seconds:

@@ -324,10 +324,10 @@ class Progress:
                 self._hop, self._is_silent_round = hop, False
                 self._failure = self._failure or _failure(result, self._request, node)
                 return None
-            hung = took >= step.timeout * _NEARLY or self._is_dead
+            hung = took >= min(step.timeout, step.total - step.waited) * _NEARLY or self._is_dead
             tested = took >= _NEARLY * (_SILENT_SHARE if self._is_quick else _REFUSED)
-            self._cluster.lost(node, silent=hung and tested)
-            self._take_fault(node, result, left, hopped=hopped, hung=hung)
+            self._cluster.lost(node, silent=hung and tested and step.waited <= took)
+            self._take_fault(node, result, left, hopped=hopped, hung=hung, hurried=hung and step.waited > took)
             return None
         self._cluster.heard(node)
         if self._unreachable:
@@ -352,8 +352,9 @@ class Progress:
             return replace(end, repeats=True) if self._redirected and end.status >= 300 else end
         if self._redirected:
             raise WriteOutcomeUnknownError(reason=end.reason)
-        path_only = self._reads and self._cluster.answers != self._answers
-        raise end.copy(path_only=True) if path_only and isinstance(end, StoreUnavailableError) else end
+        if isinstance(end, StoreUnavailableError) and end.conclusive and self._reads:
+            raise end.copy(path_only=self._cluster.answers != self._answers)
+        raise end
 
     def _is_over(self, left: float) -> bool:
         """Return True if no further attempt is allowed or possible."""
@@ -372,10 +373,13 @@ class Progress:
     def _is_limited(self, node: Address, left: float) -> bool:
         return bool(self._limited) and left > self._limited.get(node, left)
 
-    def _take_fault(self, node: Address, fault: HttpFault, left: float, *, hopped: bool, hung: bool) -> None:
+    def _take_fault(
+        self, node: Address, fault: HttpFault, left: float, *, hopped: bool, hung: bool, hurried: bool
+    ) -> None:
+        """Note the fault of a node that hung, perhaps hurried: the wait for a connection had most of its time."""
         failure = _failure(fault, self._request, node)
-        if hung and self._are_alive and len(self._cluster.addresses) == 1:
-            failure = failure.copy(summary=_SLOW, hint=_SLOW_HINT)
+        if hurried or (hung and self._are_alive and len(self._cluster.addresses) == 1):
+            failure = failure.copy(summary=_SLOW, hint=_SLOW_HINT, conclusive=not hurried)
         if self._failure is None or isinstance(self._failure, VaultConnectionError) or self._heard - left >= _REFUSED:
             self._failure = failure  # a reply says more
         self._hung = self._hung or hung
@@ -445,7 +449,7 @@ def _failure(fault: HttpFault, request: HttpRequest, node: Address) -> StoreErro
     if (hint := _TLS_HINTS.get(fault.kind)) is not None:
         raise VaultConnectionError(reason=where, hint=hint)
     if fault.kind is FaultKind.BUSY:
-        return VaultConnectionError(reason=where, hint=_SLOW_HINT).copy(summary=_SLOW, queried=False)
+        return VaultConnectionError(reason=where, hint=_SLOW_HINT).copy(summary=_SLOW, conclusive=False)
     if request.changes and fault.kind is not FaultKind.UNREACHABLE:
         raise WriteOutcomeUnknownError(reason=where)
     if fault.kind is FaultKind.TOO_LARGE:

@@ -165,7 +165,7 @@ class StoreConnection:
                     self._note_path_outage(path, error)
                 return error
             outage = error.copy(path=error.path or path, store=error.store or self._name)
-            if error.queried and not changes:
+            if error.conclusive and not changes:
                 self._note_outage(outage, given, late=time.monotonic() >= ends)
             return outage
         # Most of these are refused before anything is sent, which does not end an outage.
@@ -213,7 +213,7 @@ class StoreConnection:
                     self._note_path_outage(path, answer)
                 else:
                     self._path_breakers.pop(path, None)
-                if isinstance(answer, StoreUnavailableError) and answer.queried and not answer.path_only:
+                if isinstance(answer, StoreUnavailableError) and answer.conclusive and not answer.path_only:
                     failure, outages = answer, outages + 1
                 else:
                     failure, outages = late, 0
@@ -221,7 +221,7 @@ class StoreConnection:
         except StrongroomError as error:
             failure, outages = error, enough if isinstance(error, StoreUnavailableError) else 0
         if isinstance(failure, StoreUnavailableError) and (outages == enough or (outages and time.monotonic() >= ends)):
-            if failure.queried:
+            if failure.conclusive:
                 self._note_outage(failure, given, late=time.monotonic() >= ends)
         else:
             self._note_answer()

@@ -70,7 +70,7 @@ class Invocation(NamedTuple):
         themselves. So a user may migrate an `.env` that is not trusted.
 
         Args:
-            effect: what the command does, for the message.
+            effect: the command's effect, for the message.
 
         Raises:
             ConfigurationError: `./strongroom.toml` is not trusted: it would say where secrets are written.

@@ -112,7 +112,7 @@ CONSTANT = '[stores.memory.secrets."keyring/shop/ada"]\npassword = "theirs"\n'
 
 
 def test_nothing_of_the_working_directory_is_used(their_folder, monkeypatch):
-    """pip and uv start keyring in any folder. What is set goes to the store of the user."""
+    """pip and uv start keyring in any folder. A new password goes to the store of the user."""
     backend = StrongroomKeyring()
     assert backend.get_password("shop", "ada") is None
     backend.set_password("shop", "ada", "mine")

@@ -233,7 +233,7 @@ def test_a_read_that_no_request_was_sent_for_begins_no_outage(link: Link, store:
     """Its process had no free connection. The next read is sent."""
     chain = Chain([link])
     chain.resolve_many(["db", "app"])
-    store.path_faults["db"] = StoreUnavailableError("db", "no connection was free").copy(queried=False)
+    store.path_faults["db"] = StoreUnavailableError("db", "no connection was free").copy(conclusive=False)
     for _ in range(3):
         if batch:
             assert isinstance(chain.resolve_many(["db"], fresh=True)["db"], StoreUnavailableError)

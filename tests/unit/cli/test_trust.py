@@ -294,7 +294,7 @@ NOT_WRITING = {
     *("migrate verify", "migrate report", "config show", "types", "completion", "trust", "new-plugin"),
     *("import-config", "config init"),  # a new configuration, from files that the user named or without values
     *("cache status", "cache verify", "cache clear", "cache rotate-key"),  # they refuse a folder of such a file
-    "dev",  # a server of its own, and no file that is not trusted
+    "dev",  # it starts a separate server, and refuses a file that is not trusted
 }
 """Commands that write no secret."""
 
@@ -357,7 +357,7 @@ def migrated(command, monkeypatch):
 @pytest.mark.vault
 @pytest.mark.parametrize("kind", ["rows", "with .env"])
 def test_an_untrusted_folder_decides_nothing_about_a_write(command, migrated, kind):
-    """Not where a value goes, nor which value, nor whether somebody is asked before."""
+    """Neither the path, the store and the value, nor the confirmation."""
     files = write_files(kind)
     for name, (arguments, effect) in WRITING.items():
         done = command(*(migrated if word == "RUN" else word for word in arguments))
@@ -378,7 +378,7 @@ def test_no_setting_of_an_untrusted_folder_is_used_for_a_write(command, kind):
 
 
 def test_the_values_of_an_untrusted_env_file_can_be_migrated(command, monkeypatch):
-    """The user names the file. What opens a store is not taken from it."""
+    """The user names the file. No address or credential of a store is taken from it."""
     monkeypatch.delenv("VAULT_ADDR")
     write(f"DB_PASSWORD={CANARY}\n", ".env")
     plan = ("migrate", "plan", "--env-file", ".env", "--to")

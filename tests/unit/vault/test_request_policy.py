@@ -265,7 +265,7 @@ def test_the_only_node_is_waited_for_while_it_is_alive(request_):
 
 @pytest.mark.parametrize("request_", [READ, hasty(READ), LISTING, LOGIN, CREATE, WRITE])
 def test_the_only_node_is_given_up_when_it_answers_no_probe(request_):
-    """It has three seconds in all, and what it may have done is not repeated."""
+    """It has three seconds in all, and the request is not repeated."""
     run = Failed(request_, slow(11.0, HANGS), left=20.0, error=StoreUnavailableError)
     assert (run.asked, run.took) == ([ONE], pytest.approx(3.0))
     assert isinstance(run.error, WriteOutcomeUnknownError) == request_.changes
@@ -333,10 +333,23 @@ def test_the_wait_for_a_free_connection_is_no_silence_of_the_node(request_):
     """Other requests of this process have all connections."""
     run = Run(request_, slow(1.0, queued=10.0), left=20.0)
     assert (run.reply, run.asked, run.probed, run.took) == (OK, [ONE], [], 11.0)
-    run = Failed(request_, lambda *_: After(1.0, OK, queued=60.0), left=20.0)
+    cluster = Cluster((ONE,))
+
+    def busy(*_):
+        cluster.answers += 1  # the server answers other requests
+        return After(1.0, OK, queued=60.0)
+
+    run = Failed(request_, busy, addresses=cluster, left=20.0)
     assert "no connection was free in time" in str(run.error)
-    assert not run.error.queried
+    assert (run.error.conclusive, run.error.path_only) == (False, False)
     assert run.took > 19.0
+
+
+@pytest.mark.parametrize(("queued", "conclusive"), [(1.5, False), (0.5, True)])
+def test_a_node_that_had_little_of_the_time_is_not_out(queued, conclusive):
+    """The wait for a free connection had the rest."""
+    run = Failed(READ, lambda *_: After(10.0, OK, queued), left=2.0)
+    assert (run.took, run.error.conclusive) == (2.0, conclusive)
 
 
 @pytest.mark.parametrize("request_", [READ, hasty(READ), WRITE])
@@ -348,7 +361,7 @@ def test_a_node_without_a_free_connection_is_neither_silent_nor_out(request_):
     assert not any(map(cluster.is_silent, ALL))
     assert cluster.order(reads=request_.reads)[0] == TWO
     run = Failed(request_, repeat(NO_FREE_CONNECTION), addresses=ALL)
-    assert not run.error.queried
+    assert not run.error.conclusive
     assert run.took > 9.0
 
 

@@ -35,7 +35,7 @@ class Channel:
     def send(self, send: SendStep, ends: float, liveness: Liveness | None = None) -> Reply | HttpFault:
         """Return the reply to a request, or its fault. It may take until `ends`, on the clock of `time.monotonic`.
 
-        It ends early if a check of the server says so.
+        It ends early if the server fails a liveness check.
         """
         self._is_acting = True
         transfer, multi = self._transfer, self._multi

@@ -31,7 +31,7 @@ class Liveness:
         self.check()
 
     def check(self) -> bool:
-        """Check the server now. Return False if the request is to be given up."""
+        """Check the server now. Return False if it is not alive, so that the request must end."""
         result: Reply | HttpFault | None = None
         while True:
             try:
@@ -109,7 +109,7 @@ class Driver(ABC):
 
     @abstractmethod
     def _send_apart(self, step: SendStep) -> Reply | HttpFault:
-        """Send a probe on a connection of its own, which is closed afterwards: all others may be taken."""
+        """Send a probe on a separate connection, which is closed afterwards: all others may be taken."""
 
     def _liveness(self, step: SendStep) -> Liveness | None:
         """Begin the checks of the server that gets this request now."""
