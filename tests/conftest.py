@@ -58,8 +58,13 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Run the whole suite on all cores if pytest-xdist is there. Selected files run in one process, as with `-n 0`."""
+    """Run the whole suite on all cores if pytest-xdist is there. Selected files run in one process, as with `-n 0`.
+
+    The whole suite, and a folder that is named, leave out the tests that take long. A file that is named has all.
+    """
     whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    if not whole and config.option.markexpr == "not long" and all(".py" in argument for argument in config.args):
+        config.option.markexpr = ""
     nested = "PYTEST_XDIST_WORKER" in os.environ  # a worker, or a run that a test starts, must not start workers
     if whole and not nested and config.getoption("numprocesses", 0) is None and config.getoption("capture") != "no":
         config.option.numprocesses = "auto"

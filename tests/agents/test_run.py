@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from support.agents.upstream import Answer
 from support.agents.workers import VALUE, strongroom
 from support.programs import require

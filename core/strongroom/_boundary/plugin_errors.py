@@ -67,8 +67,7 @@ def rebuild(error: StrongroomError, path: str | None, store: str, known: Known =
         made: StrongroomError = _store_error(kind, fields, mask, path, store)
         if "summary" in fields:
             others["summary"] = _text(fields["summary"], mask)
-        if "path_only" in fields:
-            others["path_only"] = fields["path_only"] is True
+        others |= {name: fields[name] is True for name in ("path_only", "conclusive") if name in fields}
         return made.copy(**others) if others else made
     if issubclass(kind, RotationError):
         others |= {name: _text(fields.get(name, ""), mask) for name in ("path", "step")}

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -10,8 +9,9 @@ import pytest
 
 from strongroom._cli.operate.scan import allowance
 from strongroom._cli.operate.scan.allowance import Allowance
+from support.programs import require
 
-pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is missing")
+require("git")
 
 VALUE = "canary-real-value-77"
 TOP = Path("tree")

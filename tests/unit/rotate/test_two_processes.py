@@ -270,7 +270,7 @@ def cases():
         yield pytest.param(kind, first, commands, id=name, marks=() if plain else pytest.mark.long)
 
 
-@pytest.mark.parametrize(("kind", "first", "commands"), cases())
+@pytest.mark.parametrize(("kind", "first", "commands"), list(cases()))
 def test_a_stored_credential_works_whenever_the_change_of_a_killed_process_arrives(kind, first, commands):
     command, options, prepare = FIRST_PROCESS[first]
     for change in itertools.count(1):
