@@ -13,13 +13,13 @@ import pytest
 from strongroom import PermissionDeniedError, SecretNotFoundError, SecretsManager, StoreError, StoreUnavailableError
 from support.vault.proxy import FaultProxy
 
+pytestmark = pytest.mark.long
+
 CANARY = "canary-4c1e"
 
 READ = """
 import json, sys
 from strongroom import SecretsManager
-
-pytestmark = pytest.mark.long
 with SecretsManager(enable_fallback=False) as secrets:
     found = secrets.resolve("db/app", "k")
     loaded = {name.partition(".")[0] for name in sys.modules} | {name for name in sys.modules if "x509" in name}

@@ -10,13 +10,13 @@ import pytest
 from programs import without_posix
 from support.services.aws import CREDENTIALS, REGION
 
+pytestmark = pytest.mark.long
+
 PROGRAM = without_posix.__file__
 SECRET = {"key": "sk-1"}
 
 IMPORTS = """
 import importlib, pkgutil
-
-pytestmark = pytest.mark.long
 for package in {packages}:
     for module in pkgutil.walk_packages(importlib.import_module(package).__path__, package + "."):
         if not any(part in ("integrations", "testing", "__main__") for part in module.name.split(".")):

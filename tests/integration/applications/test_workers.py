@@ -15,6 +15,8 @@ from strongroom import StoreError, StoreUnavailableError
 from strongroom.integrations.workers import gunicorn
 from strongroom.integrations.workers.celery import connect_signals
 
+pytestmark = pytest.mark.long
+
 LONG = 90.0
 """Seconds that only a worker which hangs takes."""
 
@@ -22,8 +24,6 @@ TASKS = """
 from celery import Celery
 from strongroom import get_secret
 from strongroom.integrations.workers.celery import connect_signals
-
-pytestmark = pytest.mark.long
 
 app = Celery("shop")
 app.config_from_object("celeryconfig")

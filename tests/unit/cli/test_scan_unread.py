@@ -191,10 +191,10 @@ def test_a_file_that_this_user_may_not_read_is_named_and_the_others_are_searched
 
 
 def refusing(method, name: str):
-    def refuse(path: Path, *arguments):
+    def refuse(path: Path, *arguments, **options):
         if path.name == name:
             raise PermissionError
-        return method(path, *arguments)
+        return method(path, *arguments, **options)
 
     return refuse
 

@@ -1,6 +1,9 @@
 """The pytest plugin: a failed assertion shows no secret."""
 
+import pytest
+
 pytest_plugins = ["pytester"]
+pytestmark = pytest.mark.long
 
 COMPARED = """
 from dataclasses import dataclass, field
@@ -8,8 +11,6 @@ from typing import NamedTuple
 
 from strongroom import Secret
 from strongroom.secret import protect_data
-
-pytestmark = pytest.mark.long
 
 TEXT = "canary-2c8e"
 DATA = protect_data({"text": TEXT, "bytes": TEXT.encode(), "list": [TEXT, 271828], "number": 271828})
