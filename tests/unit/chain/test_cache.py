@@ -292,14 +292,14 @@ def test_the_oldest_entry_makes_room(cache: MemoryCache) -> None:
 
 def test_the_oldest_secrets_make_room_for_the_bytes_of_a_new_one(clock: Clock) -> None:
     """What the cache takes in memory, Python's objects included, stays below `max_bytes`."""
-    most = 4 * 1024 * 1024
+    most = 1024 * 1024
     cache = MemoryCache("v", CacheConfig(max_bytes=most), clock=clock)
     put(cache, "first", k="v")
     tracemalloc.start()
     try:
         for number in range(40):
-            put(cache, f"large/{number}", k="v" * 300_000)
-        for number in range(8_000):
+            put(cache, f"large/{number}", k="v" * 75_000)
+        for number in range(2_000):
             put(cache, f"small/{number}", k="v")
         # Not all of the process: a fake of another test may work in a thread.
         ours = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, "*/strongroom/*")])
@@ -308,8 +308,8 @@ def test_the_oldest_secrets_make_room_for_the_bytes_of_a_new_one(clock: Clock) -
         tracemalloc.stop()
     assert cache.text("first", "k") is None
     assert cache.current("large/39") is None
-    assert cache.text("small/7999", "k") == "v"
-    assert cache.text("small/4500", "k") == "v"
+    assert cache.text("small/1999", "k") == "v"
+    assert cache.text("small/1125", "k") == "v"
 
 
 def usage_with(fill: Callable[[MemoryCache], object]) -> CacheUsage:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from strongroom._cli.exit_codes import ExitCode
-from strongroom._cli.terminal import output
+from strongroom._cli.terminal import output, prompt
 from strongroom.errors import shown
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def confirm(reasons: Sequence[str], *, yes: bool) -> None:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise click.UsageError(f"{text}: without a terminal this needs --yes")
     try:
-        confirmed = click.confirm(f"strongroom: {text}. Continue?", prompt_suffix=" ", err=True)
+        confirmed = prompt.confirmed(f"strongroom: {text}. Continue?")
     except click.Abort:
         click.echo(err=True)  # the cursor is beside the question
         output.say("Nothing was changed")

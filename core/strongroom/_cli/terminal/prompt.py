@@ -1,6 +1,7 @@
-"""Prompt without echo that leaves no pasted line to the shell.
+"""Prompts of a terminal: without echo for values, and for a confirmation.
 
-`getpass` discards the rest of a paste without a word: the first line of a PEM file would be stored as the value.
+`getpass` discards the rest of a paste without a word: the first line of a PEM file would be stored as the value. And
+`input`, which click uses, takes a Ctrl-C that arrives before it reads only after the next line.
 """
 
 from __future__ import annotations
@@ -62,6 +63,26 @@ def read_lines(prompt: str) -> bytes:
     if not lines:
         raise click.Abort
     return b"".join(map(_complete, lines))
+
+
+def confirmed(question: str) -> bool:
+    """Return True if the answer is yes, and False if it is no or an empty line. Another answer repeats the question.
+
+    Raises:
+        click.Abort: Ctrl-C or Ctrl-D, or the terminal is gone.
+    """
+    while True:
+        try:
+            _write(f"{question} [y/N] ")
+            line = _read(sys.stdin.fileno())
+        except KeyboardInterrupt:
+            raise click.Abort from None
+        if not line:
+            raise click.Abort
+        answer = line.decode(errors="replace").strip().lower()
+        if answer in {"y", "yes", "", "n", "no"}:
+            return answer in {"y", "yes"}
+        _write("Answer y or n\n")
 
 
 def _read(terminal: int) -> bytes:
