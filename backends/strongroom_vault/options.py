@@ -12,13 +12,15 @@ from strongroom.store.option import named_contents
 
 def credential_variables(auth: object) -> tuple[str, ...]:
     """Return the environment variables from which the method of a table `auth` reads credentials."""
-    from strongroom_vault.auth import github, methods
-
     match auth:
         case {"jwt_from": _}:
-            return (github.BEARER,)
-        case {"method": str(method)}:
-            return methods.credential_variables(method)
+            from strongroom_vault.auth.github import BEARER
+
+            return (BEARER,)
+        case {"method": "aws"}:
+            from strongroom_vault.auth.aws import CREDENTIAL_VARIABLES
+
+            return CREDENTIAL_VARIABLES
         case _:
             return ()
 

@@ -16,10 +16,9 @@ from sphinx.application import Sphinx
 from command_pages import capitalized, definitions, markdown, one_line, replace_pages
 from strongroom._plugins import EXPORTERS, IMPORTERS, ROTATORS, STORES, installed
 from strongroom._plugins.option_schema import OptionSchema, Schema
-from strongroom.extensions import extension_names, load_extension
+from strongroom_vault.auth.methods import METHODS
 
 FOLDER = "reference/options"
-AUTH = "strongroom_vault.auth"
 
 PAGES = {
     "stores.md": (
@@ -106,11 +105,10 @@ def default_of(option: OptionSchema) -> str:
 
 
 def authentication_page() -> Iterator[str]:
-    """Yield the lines of the page with the methods of the table `auth`, plugins' too."""
+    """Yield the lines of the page with the methods of the table `auth`."""
     yield from ("# Options of authentication methods", "")
     yield from ("The table `auth` of the stores `vault` and `vault-dynamic` takes these options beside `method`.", "")
-    for name in extension_names(AUTH):
-        target = load_extension(AUTH, name).target
+    for name, target in METHODS.items():
         documented = attributes(inspect.getdoc(target) or "")
         yield from (f"## {name}", "", summary(target), "")
         parameters = inspect.signature(target, eval_str=True).parameters.values()

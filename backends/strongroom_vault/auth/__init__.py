@@ -54,10 +54,7 @@ class Send(Protocol):
 class Auth(Protocol):
     """One way to authenticate.
 
-    A distribution adds one as an entry point of the group `strongroom_vault.auth`: a class, or a function that returns
-    an `Auth`. Its parameters, which are strings and paths, are the options of the table `auth`. A class *may* have
-    `credential_variables`, a tuple of the environment variables from which it reads credentials: `strongroom run`
-    withholds them from its command.
+    Its parameters, which are strings and paths, are the options of the table `auth`.
 
     Attributes:
         repeatable: whether a second `login` may give another token: False for a static token.

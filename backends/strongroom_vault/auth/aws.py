@@ -74,7 +74,6 @@ class AWS:
     mount: str = "aws"
     namespace: str | None = None
     repeatable: ClassVar[bool] = True
-    credential_variables: ClassVar[tuple[str, ...]] = CREDENTIAL_VARIABLES
 
     def __post_init__(self) -> None:
         if find_spec("botocore") is None:

@@ -1,26 +1,31 @@
-"""The table `auth` of a store: the method that it names, whose parameters are the options of the table.
-
-A method is an entry point of the group `strongroom_vault.auth`: a class or a function that returns an `Auth`, and whose
-parameters are strings and paths. The methods of this package are registered like those of other distributions.
-"""
+"""The table `auth` of a store: the method that it names, whose parameters are the options of the table."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-from strongroom.errors import ConfigurationError, PluginError, shown
-from strongroom.extensions import Extension, extension_names, load_extension
+from strongroom.errors import ConfigurationError, shown
 from strongroom.paths import check_option, check_prefix
 from strongroom_vault.auth import Auth
-from strongroom_vault.auth.third_party import contain
+from strongroom_vault.auth.approle import AppRole
+from strongroom_vault.auth.aws import AWS
+from strongroom_vault.auth.token import Agent, StaticToken, TokenFile
+from strongroom_vault.auth.workload import JWT, Certificate, Kubernetes
 
-GROUP = "strongroom_vault.auth"
-"""The entry-point group of the methods."""
-
-_NAMED = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
+METHODS: Mapping[str, Callable[..., Auth]] = {
+    "agent": Agent,
+    "approle": AppRole,
+    "aws": AWS,
+    "cert": Certificate,
+    "jwt": JWT,
+    "kubernetes": Kubernetes,
+    "token": StaticToken,
+    "token-file": TokenFile,
+}
+"""The name of each method, and its class, whose fields are strings and paths."""
 
 
 def read_auth(table: Mapping[str, str]) -> Auth:
@@ -30,12 +35,14 @@ def read_auth(table: Mapping[str, str]) -> Auth:
         ConfigurationError: the method or an option is unknown, an option is missing, or a value cannot be right. Values
             are not shown: the method could be a token in the wrong place.
         VaultAuthenticationError: the method is `token`, and the token is empty.
-        PluginError: the method's plugin is broken, or a package that it needs is not installed.
-        StoreError: the method's plugin raised another exception.
+        PluginError: a package that the method needs is not installed.
     """
     options = {option: value for option, value in table.items() if option != "method"}
-    extension = _extension(table.get("method"))
-    name, known = extension.name, _parameters(extension)
+    # The name that is shown is ours: the given text is redacted, and may be a token.
+    name = next((name for name in METHODS if name == table.get("method")), None)
+    if name is None:
+        raise ConfigurationError(f"auth.method: it must be one of {', '.join(METHODS)}")
+    known = inspect.signature(METHODS[name], eval_str=True).parameters
     for option in options:
         if option not in known:
             takes = f"it takes {', '.join(known)}" if known else "it takes none"
@@ -43,52 +50,7 @@ def read_auth(table: Mapping[str, str]) -> Auth:
     for option, parameter in known.items():
         if parameter.default is inspect.Parameter.empty and option not in options:
             raise ConfigurationError(f"auth.{option}: the method '{name}' needs it")
-    given = {option: _value(option, text, known[option].annotation) for option, text in options.items()}
-    if not extension.own:
-        return contain(extension, given)
-    auth: Auth = extension.target(**given)  # type: ignore[assignment]  # of this package
-    return auth
-
-
-def credential_variables(method: str) -> tuple[str, ...]:
-    """Return the environment variables from which a method reads credentials, as its class says.
-
-    `strongroom run` withholds them from its command. A method that cannot be loaded has none.
-    """
-    try:
-        names = getattr(_extension(method).target, "credential_variables", ())
-    except (ConfigurationError, PluginError):
-        return ()
-    return names if isinstance(names, tuple) and all(isinstance(name, str) for name in names) else ()
-
-
-def _extension(method: str | None) -> Extension:
-    names = extension_names(GROUP)
-    # The name that is loaded and shown is the installed one: the given text is redacted, and may be a token.
-    found = next((name for name in names if name == method), None)
-    if found is None:
-        raise ConfigurationError(f"auth.method: it must be one of {', '.join(names)}")
-    return load_extension(GROUP, found)
-
-
-def _parameters(extension: Extension) -> Mapping[str, inspect.Parameter]:
-    """Return the options of a method by name, each with its type as the annotation.
-
-    Raises:
-        PluginError: they cannot be read, or one has a type that the table cannot give.
-    """
-    about = f"The plugin {extension.name} of {extension.distribution} is broken"
-    try:
-        parameters = inspect.signature(extension.target, eval_str=True).parameters
-    except (NameError, TypeError, ValueError, AttributeError) as error:
-        fault = type(error).__name__
-    else:
-        for name, parameter in parameters.items():
-            types = {parameter.annotation, *get_args(parameter.annotation)} - {type(None)}
-            if parameter.kind not in _NAMED or not types & {str, Path}:
-                raise PluginError(f"{about}: its option {name} is neither a string nor a path")
-        return parameters
-    raise PluginError(f"{about}: its signature cannot be read ({fault})")
+    return METHODS[name](**{option: _value(option, text, known[option].annotation) for option, text in options.items()})
 
 
 def _value(option: str, text: str, hint: Any) -> Any:

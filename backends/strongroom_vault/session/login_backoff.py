@@ -61,7 +61,4 @@ def login_backoff(credentials: Hashable, clock: Callable[[], float]) -> LoginBac
     A store whose first login is refused is opened anew for each read, so the store itself cannot remember the refusal.
     Only a hash of the credentials is kept, which differs from process to process.
     """
-    try:
-        return _by_credentials.setdefault(hash(credentials), LoginBackoff(clock))
-    except TypeError:  # a third party's method may not be hashable
-        return LoginBackoff(clock)
+    return _by_credentials.setdefault(hash(credentials), LoginBackoff(clock))

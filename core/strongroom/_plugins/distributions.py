@@ -22,9 +22,8 @@ def entry_points(group: str) -> Sequence[EntryPoint]:
 
 
 def groups() -> list[str]:
-    """Return every group of entry points whose name begins with `strongroom.`, or with a backend's `strongroom_`."""
-    found = _installed(tuple(sys.path)).groups
-    return sorted(group for group in found if group.startswith(("strongroom.", "strongroom_")))
+    """Return every group of entry points whose name begins with `strongroom.`."""
+    return sorted(group for group in _installed(tuple(sys.path)).groups if group.startswith("strongroom."))
 
 
 @lru_cache(maxsize=32)

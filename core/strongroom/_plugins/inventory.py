@@ -1,6 +1,6 @@
 """Everything that is installed: each entry point of every group, with its distribution and its fault.
 
-Separate from the package, which knows the groups of the core alone.
+Separate from the package: `strongroom plugins` alone needs it.
 """
 
 from __future__ import annotations
@@ -31,15 +31,13 @@ KINDS: Mapping[str, str] = {
 }
 """The groups of the core in the order of an inventory, and the kind of their plugins."""
 
-_OWN = "strongroom."
-
 
 class InstalledPlugin(NamedTuple):
     """One entry point. A name that two distributions claim has one for each, both with the fault.
 
     Attributes:
         group: the group of the entry point.
-        kind: the kind of plugin in the group; for a group of a backend, its name in words, such as `vault auth`.
+        kind: the kind of plugin in the group; for an unknown group, the rest of its name.
         name: the name of the entry point.
         target: the object that it names, as MODULE:ATTRIBUTE.
         distribution: the name of its distribution, or the empty string.
@@ -60,14 +58,14 @@ class InstalledPlugin(NamedTuple):
 
 
 def inventory() -> list[InstalledPlugin]:
-    """Return every entry point of the core's groups, in their order, and then of the groups of backends. Loads all."""
+    """Return every entry point of the known groups, in their order, and then of unknown ones. Loads all plugins."""
     present = groups()
     others = [group for group in present if group not in {*KINDS, CREDENTIAL_VARIABLES}]
     return [plugin for group in (*KINDS, *others) if group in present for plugin in _of_group(group)]
 
 
 def _of_group(group: str) -> Iterator[InstalledPlugin]:
-    if group.startswith(_OWN) and group not in KINDS:  # nothing would load them
+    if group not in KINDS:  # nothing would load them
         fault = f"Strongroom has no entry-point group {group}; {suggest(group, KINDS)}"
         plugins = [Plugin(name, points, fault=fault) for name, points in sorted(by_name(group).items())]
     else:
@@ -83,7 +81,7 @@ def _of_group(group: str) -> Iterator[InstalledPlugin]:
 
 
 def _kind(group: str) -> str:
-    return KINDS.get(group) or group.removeprefix("strongroom").lstrip("._").replace(".", " ")
+    return KINDS.get(group) or group.removeprefix("strongroom.")
 
 
 def _protocol(plugin: Plugin) -> int | None:

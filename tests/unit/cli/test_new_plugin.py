@@ -57,7 +57,7 @@ def test_result_in_json(command):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("corp",), "Choose a kind: --store, --async-store, --importer, --exporter, --rotator, --command, --auth"),
+        (("corp",), "Choose a kind: --store, --async-store, --importer, --exporter, --rotator, --command"),
         (("Corp", "--store"), "A plugin's name is"),
         (("../corp", "--store"), "A plugin's name is"),
         (("corp_x", "--store"), "A plugin's name is"),
@@ -65,7 +65,6 @@ def test_result_in_json(command):
         (("memory", "--store"), "has the store memory already"),
         (("csv", "--importer"), "has the importer csv already"),
         (("get", "--command"), "strongroom has the command get already"),
-        (("approle", "--auth"), "has the auth approle already"),
         (("vault", "--importer"), "The module strongroom_vault is installed already"),
     ],
 )

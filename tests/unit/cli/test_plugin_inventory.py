@@ -109,13 +109,6 @@ def test_credential_variables_are_no_plugins(search_path, command):
     assert "strongroom.credential_variables" not in {group for group, _, _ in listed(command)}
 
 
-def test_group_of_a_backend_is_listed(search_path, command):
-    """A backend may have its own plugins. Its groups begin with `strongroom_`."""
-    search_path.install("corp-x", {"x": "corp:open"}, modules={"corp": "open = int"}, group="strongroom_corp.parts")
-    row = listed(command)["strongroom_corp.parts", "x", "corp-x"]
-    assert (row["kind"], row["fault"]) == ("corp parts", None)
-
-
 @pytest.mark.parametrize(
     ("name", "source", "said"),
     [

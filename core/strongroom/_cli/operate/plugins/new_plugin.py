@@ -1,7 +1,4 @@
-"""`strongroom new-plugin`: a package for a new plugin, made of templates.
-
-The templates of the plugin and its test stand in the package that owns the kind, all others beside this module.
-"""
+"""`strongroom new-plugin`: a package for a new plugin, made of the templates beside this module."""
 
 from __future__ import annotations
 
@@ -34,16 +31,12 @@ class PluginKind(NamedTuple):
         target: the object that the entry point names; `$identifier` is the plugin's name in Python.
         summary: one line of the package's description; `$name` is the plugin's name.
         usage: how a user begins, as Markdown.
-        extra: the extra of Strongroom that it needs, such as `[vault]`.
-        owner: the package whose folder `templates` has the plugin and its test.
     """
 
     group: str
     target: str
     summary: str
     usage: str
-    extra: str = ""
-    owner: str = _HERE
 
 
 KINDS: Mapping[str, PluginKind] = {
@@ -83,14 +76,6 @@ KINDS: Mapping[str, PluginKind] = {
         "The command $name for Strongroom",
         "```bash\nstrongroom $name --help\n```",
     ),
-    "auth": PluginKind(
-        "strongroom_vault.auth",
-        "${class_name}Auth",
-        "The authentication method $name for the store vault of Strongroom",
-        'Name it in the table `auth` of a store:\n\n```toml\n[stores.vault.auth]\nmethod = "$name"\n```',
-        extra="[vault]",
-        owner="strongroom_vault",
-    ),
 }
 
 
@@ -125,19 +110,20 @@ def package(name: str, names: Names) -> dict[str, str]:
     The kind is named as in `KINDS`. The names of its templates begin with that.
     """
     kind = KINDS[name]
-    words = {**names._asdict(), "group": kind.group, "requirement": f"strongroom{kind.extra}>={__version__}"}
+    words = {**names._asdict(), "group": kind.group, "requirement": f"strongroom>={__version__}"}
     words |= {field: Template(getattr(kind, field)).substitute(words) for field in ("target", "summary", "usage")}
     sources = {
-        "pyproject.toml": (_HERE, "pyproject.toml"),
-        "README.md": (_HERE, "README.md"),
-        ".gitignore": (_HERE, "gitignore"),
-        ".github/workflows/test.yml": (_HERE, "test.yml"),
-        f"src/{names.module}/__init__.py": (kind.owner, f"{name}.py"),
-        "tests/test_contract.py": (kind.owner, f"{name}_test.py"),
+        "pyproject.toml": "pyproject.toml",
+        "README.md": "README.md",
+        ".gitignore": "gitignore",
+        ".github/workflows/test.yml": "test.yml",
+        f"src/{names.module}/__init__.py": f"{name}.py",
+        "tests/test_contract.py": f"{name}_test.py",
     }
+    templates = files(_HERE).joinpath("templates")
     found = {
-        path: Template(files(owner).joinpath("templates", f"{source}.tmpl").read_text("utf-8")).substitute(words)
-        for path, (owner, source) in sources.items()
+        path: Template(templates.joinpath(f"{source}.tmpl").read_text("utf-8")).substitute(words)
+        for path, source in sources.items()
     }
     return {**found, f"src/{names.module}/py.typed": ""}
 
@@ -150,7 +136,6 @@ def package(name: str, names: Names) -> dict[str, str]:
 @click.option("--exporter", "kind", flag_value="exporter", help="A target of migrations that is not a store.")
 @click.option("--rotator", "kind", flag_value="rotator", help="A rotator, which replaces a credential of a service.")
 @click.option("--command", "kind", flag_value="command", help="A command `strongroom NAME`.")
-@click.option("--auth", "kind", flag_value="auth", help="An authentication method of the store vault.")
 @json_option()
 def new_plugin_command(name: str, kind: str | None, *, as_json: bool) -> None:
     """Create the folder strongroom-NAME with a package for a new plugin.

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 def plugins_command(*, as_json: bool) -> None:
     """List every installed plugin of every kind, with its distribution and its fault.
 
-    These are stores, importers, exporters, rotators, commands, and the plugins of backends. Each is loaded, and none
-    is opened. It is listed with its distribution, with the version of the store protocol that its stores were written
-    for, and with the reason if it cannot be used. The exit code is 7 if a plugin cannot be used.
+    These are stores, importers, exporters, rotators and commands. Each is loaded, and none is opened. It is
+    listed with its distribution, with the version of the store protocol that its stores were written for, and with the
+    reason if it cannot be used. The exit code is 7 if a plugin cannot be used.
 
     Example: strongroom plugins --json
     """
