@@ -59,7 +59,7 @@ BRINGING = [
 ]
 NEEDS_TOOLS = ["aws", "integrations", "vault", "test_packaging.py"]
 CORE_TESTS = ["tests/unit", "-m", "not vault", *(f"--ignore=tests/unit/{name}" for name in NEEDS_TOOLS)]
-PLUGIN_KINDS = ["store", "async-store", "importer", "exporter", "rotator", "command"]  # of `new-plugin`
+PLUGIN_KINDS = ["store", "importer", "exporter", "rotator", "command"]  # of `new-plugin`
 PARALLEL = ["-n", "auto", "--dist", "loadscope"]  # the default of a run without paths
 
 COVERAGE = {"core": (94.5, 91.8), "backends": (96.9, 92.0)}  # the least percentage of lines, and of branches

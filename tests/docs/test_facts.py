@@ -58,7 +58,6 @@ FACTS = [
     # plugins
     ("**A store is {} methods.**", lambda: methods(SecretStore)),
     ("A rotator is a class with {} methods", lambda: methods(Rotator)),
-    ("A batch has at most {} reads in progress", "strongroom.store.asynchronous:_AT_ONCE"),
     ("A `close` has {} before it continues", "strongroom.store.daemon:CLOSE_LIMIT"),
     # Vault and OpenBao
     ("Threads have at most {} connections to one address", "strongroom_vault.http.drivers.curl_driver:MAX_CONNECTIONS"),

@@ -1,10 +1,9 @@
 """A process whose store hangs in each call. Run as a program.
 
-    python hanging_process.py STORE ENDING
+    python hanging_process.py ENDING
 
-STORE is `blocking` or `asynchronous`. The process reads, writes and lists once without an event loop and once in one,
-and prints a line for each outage, whose reason depends on when the time is over. ENDING is `close`, to close the
-manager at the end, or `exit`.
+The process reads, writes and lists once without an event loop and once in one, and prints a line for each outage, whose
+reason depends on when the time is over. ENDING is `close`, to close the manager at the end, or `exit`.
 """
 
 import asyncio
@@ -15,7 +14,7 @@ import threading
 from pathlib import Path
 
 from strongroom import SecretsManager, StoreUnavailableError
-from strongroom.store import AsyncSecretStore, time_limit
+from strongroom.store import time_limit
 from support.clock import LONG
 
 
@@ -26,30 +25,9 @@ class Blocking:
     close = read_many = list_entries = write = delete = lambda self, *_: threading.Event().wait()
 
 
-class Asynchronous(AsyncSecretStore):
-    async def aread(self, path):
-        await asyncio.Event().wait()
-
-    async def awrite(self, path, data):
-        await asyncio.Event().wait()
-
-    async def adelete(self, path):
-        await asyncio.Event().wait()
-
-    async def alist_entries(self, prefix):
-        await asyncio.Event().wait()
-        yield "never"
-
-    async def aclose(self):
-        await asyncio.Event().wait()
-
-
-STORES = {"blocking": Blocking, "asynchronous": Asynchronous}
-
-
-def output_of(store, ending):
+def output_of(ending):
     """Run the process, and return its output."""
-    program = [sys.executable, __file__, store, ending]
+    program = [sys.executable, __file__, ending]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=LONG, check=False)
     assert done.returncode == 0, done.stderr
@@ -71,8 +49,8 @@ def awaited(manager, name, arguments):
     asyncio.run(getattr(manager, f"a{name}")(*arguments))
 
 
-def main(store, ending):
-    manager = SecretsManager(chain=[STORES[store]()])
+def main(ending):
+    manager = SecretsManager(chain=[Blocking()])
     for name, arguments in CALLS:
         for call in (blocked, awaited):
             try:
@@ -85,4 +63,4 @@ def main(store, ending):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1])

@@ -166,24 +166,8 @@ class GuardedStore:
         return value
 
     def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
-        """Yield each path once, with its secret or its own error; one by one if the store has no bulk reads.
-
-        Of an asynchronous store several are read at a time.
-        """
-        items = ((path,) for path in paths)
-        asynchronous = self._boundary.asynchronous
-        if asynchronous is None or "read_many" in self.operations:
-            yield from self._many("read_many", items)
-            return
-        self._boundary.check_open(None)
-        refused: deque[tuple[str, StoreError]] = deque()
-        valid = (path for (path,) in _valid(OPERATIONS["read"], items, refused))
-        for path, result in asynchronous.read_each(valid):
-            yield path, answers.outcome(self._read_in_loop, path, result)
-        yield from refused
-
-    def _read_in_loop(self, path: str, result: Callable[[], object]) -> Secret:
-        return self._boundary.call(path, lambda: answers.as_secret(result(), "aread", path))
+        """Yield each path once, with its secret or its own error; one by one if the store has no bulk reads."""
+        return self._many("read_many", ((path,) for path in paths))
 
     def list_entries(self, prefix: str = "") -> Iterator[str]:
         """Yield the names directly below `prefix`, folders ending in `/`. At the end refuse any with a slash inside."""

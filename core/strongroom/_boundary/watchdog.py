@@ -24,7 +24,6 @@ from strongroom._boundary.plugin_errors import Known
 from strongroom._boundary.translation import close_quietly, contained, translated
 from strongroom.errors import PluginError, StoreError, StoreUnavailableError, StrongroomError
 from strongroom.store._plugin_calls import plugin_code
-from strongroom.store.asynchronous import AsyncSecretStore
 from strongroom.store.daemon import CLOSE_LIMIT, GRACE, in_daemon, outcome_of, overrun
 from strongroom.store.deadline import (
     current_deadline,
@@ -83,15 +82,13 @@ class Boundary:
 
     Attributes:
         traits: static facts about it.
-        asynchronous: the plugin, if it is an asynchronous store, whose blocking methods keep the deadline themselves.
         direct: whether a call needs neither a thread nor a default deadline.
         limit: as given.
         bug: the hint of an error that only a bug can cause.
         closed: whether it is closed. Every later call is refused.
 
     Raises:
-        PluginError: its traits are malformed, it needs a newer protocol, or it has asynchronous methods and is not
-            an `AsyncSecretStore`.
+        PluginError: its traits are malformed, it needs a newer protocol, or it has asynchronous methods.
     """
 
     def __init__(self, plugin: _Closable, name: str, kind: str = "store", limit: float | None = None) -> None:
@@ -102,8 +99,7 @@ class Boundary:
         self.traits = traits_of(plugin, f"{kind.capitalize()} {name}")
         self.bug = bug_of(kind, self.type)
         _check_is_synchronous(plugin, name, kind)
-        self.asynchronous = plugin if isinstance(plugin, AsyncSecretStore) else None
-        punctual = self.asynchronous is not None or self.traits.local is True or self.traits.honors_deadline is True
+        punctual = self.traits.local is True or self.traits.honors_deadline is True
         self.direct = punctual and limit is None
         self.closed = False
         self._enforcer = None if punctual else Enforcer(name, kind)
@@ -254,11 +250,9 @@ def _check_is_synchronous(plugin: object, name: str, kind: str) -> None:
     """Refuse an asynchronous method in place of a blocking one: its coroutine would never be awaited."""
     wrong = [method for method in _METHODS if iscoroutinefunction(getattr(plugin, method, None))]
     if wrong:
-        found, hint = type(plugin), "Make it a blocking method"
-        if kind == "store":
-            hint = "Derive an asynchronous store from strongroom.store.AsyncSecretStore, and define aread and aclose"
+        found = type(plugin)
         method = f"{wrong[0]}() of {found.__module__}.{found.__qualname__}"
-        raise PluginError(f"{kind.capitalize()} {name}: {method} is asynchronous. {hint}")
+        raise PluginError(f"{kind.capitalize()} {name}: {method} is asynchronous. Make it a blocking method")
 
 
 class Enforcer:

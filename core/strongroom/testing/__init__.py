@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from strongroom.testing.overrides import override as override
     from strongroom.testing.plugin_contract import PluginContract as PluginContract
     from strongroom.testing.rotator_contract import RotatorContract as RotatorContract
-    from strongroom.testing.store_contract.async_stores import AsyncStoreContract as AsyncStoreContract
     from strongroom.testing.store_contract.contract import StoreContract as StoreContract
 else:
     # No name here is also a module's name: importing the module would replace the name.
@@ -40,7 +39,6 @@ else:
             "strongroom.testing.overrides": "OverrideValue SimulatedFailure Slow override",
             "strongroom.testing.plugin_contract": "PluginContract",
             "strongroom.testing.rotator_contract": "RotatorContract",
-            "strongroom.testing.store_contract.async_stores": "AsyncStoreContract",
             "strongroom.testing.store_contract.contract": "StoreContract",
         },
     )

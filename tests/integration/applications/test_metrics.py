@@ -12,11 +12,10 @@ from opentelemetry.trace import StatusCode
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from strongroom import PermissionDeniedError, Secret, SecretsManager, StoreUnavailableError
+from strongroom import PermissionDeniedError, SecretsManager, StoreUnavailableError
 from strongroom.events import cache_hits
 from strongroom.integrations.metrics.opentelemetry import instrument
 from strongroom.integrations.metrics.prometheus import StrongroomCollector
-from strongroom.store import AsyncSecretStore
 from strongroom.store.memory import MemoryStore
 from support.scenarios import migrations
 
@@ -95,44 +94,32 @@ def test_opentelemetry_records_metrics_and_spans(application, store):
     meters.shutdown()
 
 
-class Waiting(AsyncSecretStore):
-    """A store in the event loop of its caller."""
-
-    async def aread(self, path: str) -> Secret:
-        await asyncio.sleep(0)
-        return Secret(path, {"secret": "s3cret-4711"})
-
-    async def aclose(self) -> None:
-        pass
-
-
 def test_awaited_reads_and_batches_are_told_once_below_the_current_span(store):
-    """Of a blocking store, whose reads run in threads, and of an asynchronous one. Each path of a batch is a span."""
+    """The reads run in threads. Each path of a batch is a span."""
     exporter, tracers = InMemorySpanExporter(), TracerProvider()
     tracers.add_span_processor(SimpleSpanProcessor(exporter))
     end = instrument(meter_provider=MeterProvider(), tracer_provider=tracers, paths=True)
 
-    async def use_both() -> None:
-        for chain in ([store], [Waiting()]):
-            async with SecretsManager(chain=chain) as manager:
-                with tracers.get_tracer("application").start_as_current_span("request"):
-                    assert await manager.aget_secret("auth/app", "secret")
-                    await manager.aget_secret("auth/app", "secret")
-                    await manager.aget_secrets(["auth/app", "api-keys/payments"])
+    async def use() -> None:
+        async with SecretsManager(chain=[store]) as manager:
+            with tracers.get_tracer("application").start_as_current_span("request"):
+                assert await manager.aget_secret("auth/app", "secret")
+                await manager.aget_secret("auth/app", "secret")
+                await manager.aget_secrets(["auth/app", "api-keys/payments"])
 
-    asyncio.run(use_both())
+    asyncio.run(use())
     end()
     spans = exporter.get_finished_spans()
     requests = {span.context.span_id: span for span in spans if span.name == "request"}
     reads = [span for span in spans if span.name == "strongroom read"]
     assert [(span.attributes["strongroom.store"], span.attributes["strongroom.path"]) for span in reads] == [
-        (name, path) for name in ("remote", "waiting") for path in ("auth/app", "api-keys/payments")
+        ("remote", path) for path in ("auth/app", "api-keys/payments")
     ]
     assert [requests[span.parent.span_id].context.trace_id for span in reads] == [
         span.context.trace_id for span in reads
     ]
-    assert len({span.parent.span_id for span in reads}) == 2
-    assert len(spans) == len(reads) + 2
+    assert len({span.parent.span_id for span in reads}) == 1
+    assert len(spans) == len(reads) + 1
     tracers.shutdown()
 
 

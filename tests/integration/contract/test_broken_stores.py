@@ -10,7 +10,6 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from strongroom.testing import (
-    AsyncStoreContract,
     ExporterContract,
     ImporterContract,
     PluginContract,
@@ -18,7 +17,6 @@ from strongroom.testing import (
     StoreContract,
 )
 from support.plugins import (
-    broken_async_stores,
     broken_migration_plugins,
     broken_plugins,
     broken_rotators,
@@ -28,11 +26,10 @@ from support.plugins import (
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]  # the first test waits for the tests of all classes
 
 TESTS = Path(__file__).parents[2]
-WRONG = [*broken_stores.WRONG, *broken_async_stores.WRONG, *broken_migration_plugins.WRONG, *broken_plugins.WRONG]
+WRONG = [*broken_stores.WRONG, *broken_migration_plugins.WRONG, *broken_plugins.WRONG]
 
 LEAST = {
     StoreContract: 80,
-    AsyncStoreContract: 4,
     ImporterContract: 20,
     ExporterContract: 20,
     PluginContract: 15,

@@ -57,7 +57,7 @@ def test_result_in_json(command):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("corp",), "Choose a kind: --store, --async-store, --importer, --exporter, --rotator, --command"),
+        (("corp",), "Choose a kind: --store, --importer, --exporter, --rotator, --command"),
         (("Corp", "--store"), "A plugin's name is"),
         (("../corp", "--store"), "A plugin's name is"),
         (("corp_x", "--store"), "A plugin's name is"),

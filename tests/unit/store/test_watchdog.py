@@ -417,7 +417,7 @@ def test_event_loop_goes_on_while_a_store_hangs():
 @pytest.mark.parametrize("ending", ["close", "exit"])
 def test_process_ends_although_its_store_hangs(ending):
     """Whether the manager is closed or not."""
-    assert output_of("blocking", ending) == "unavailable\n" * 6
+    assert output_of(ending) == "unavailable\n" * 6
 
 
 # --- for authors ------------------------------------------------------------------------------------------------------

@@ -46,12 +46,6 @@ KINDS: Mapping[str, PluginKind] = {
         "The store $name for Strongroom",
         'Name it in `strongroom.toml`:\n\n```toml\nchain = ["$name"]\nstores.$name.root = "secrets"\n```',
     ),
-    "async-store": PluginKind(
-        "strongroom.stores",
-        "open_$identifier",
-        "The store $name for Strongroom",
-        'Name it in `strongroom.toml`:\n\n```toml\nchain = ["$name"]\nstores.$name.region = "eu"\n```',
-    ),
     "importer": PluginKind(
         "strongroom.importers",
         "import_$identifier",
@@ -131,7 +125,6 @@ def package(name: str, names: Names) -> dict[str, str]:
 @click.command("new-plugin")
 @click.argument("name")
 @click.option("--store", "kind", flag_value="store", help="A store, which can be read, listed and written.")
-@click.option("--async-store", "kind", flag_value="async-store", help="A store whose calls are coroutines.")
 @click.option("--importer", "kind", flag_value="importer", help="A source of migrations that is not a store.")
 @click.option("--exporter", "kind", flag_value="exporter", help="A target of migrations that is not a store.")
 @click.option("--rotator", "kind", flag_value="rotator", help="A rotator, which replaces a credential of a service.")
