@@ -510,7 +510,7 @@ def test_command_line_checks_writes_and_reports(etcd, prefix, capfd, closed_port
     assert call("set", "app", "password", piped="canary-value\n").code == 0
     assert call("get", "app", "password").out == "canary-value"
     assert call("list").out == "app\n"
-    for command in (("stores", "--check", "etcd"), ("doctor",), ("status",)):
+    for command in (("doctor",), ("status",)):
         done = call(*command)
         assert (done.code, "canary" in done.out + done.err) == (0, False), done
     report = call("doctor")

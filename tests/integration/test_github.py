@@ -129,7 +129,6 @@ def test_command_line_issues_no_token_to_look_around(github, command):  # noqa: 
         f'private_key = {{ file = "{key}" }}\npaths."github/shop" = {{ installation = 7 }}\n',
         "utf-8",
     )
-    assert command("stores", "--check", "github").code == 0
     assert "open: GitHub App billing" in command("doctor").out.decode()
     [link] = json.loads(command("status", "--json").out)["chain"]
     assert (link["plugin"], link["state"]) == ("github-app", "ok")

@@ -94,7 +94,6 @@ def configured(alone):
 
 
 def test_command_line_makes_no_token_to_look_around(configured, command):  # noqa: F811
-    assert command("stores", "--check", "tokens").code == 0
     assert "AWS credentials were found" in command("doctor").out.decode()
     assert command("check").code == 0
     assert command("get", "db/app", "password").code != 0

@@ -37,13 +37,6 @@ def test_secret_is_written_deleted_restored_and_purged(command, key_vault):
     assert key_vault.vault.deleted == {}
 
 
-def test_check_of_the_store(command, key_vault):
-    key_vault.vault.put("db", '{"password":"canary"}')
-    done = command("stores", "--check", "azure")
-    assert done.code == 0, done.out.decode() + done.err
-    assert "canary" not in done.out.decode() + done.err
-
-
 def test_doctor_and_status(command, key_vault):
     """Both tell an outage."""
     assert f"open: Key Vault {key_vault.name}" in command("doctor").out.decode()

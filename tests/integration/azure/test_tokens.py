@@ -56,7 +56,6 @@ def test_command_line_issues_no_token_to_look_around(azure, command):
         f'chain = ["tokens"]\n[stores.tokens]\nplugin = "azure-token"\npaths."azure/storage" = "{SCOPE}"\n', "utf-8"
     )
     before = len(logins(azure))
-    assert command("stores", "--check", "tokens").code == 0
     assert command("doctor").code == 0
     [link] = json.loads(command("status", "--json").out)["chain"]
     assert link["plugin"] == "azure-token"

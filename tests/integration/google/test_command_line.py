@@ -45,13 +45,6 @@ def test_history_of_a_disabled_version(command, google):
     assert command("get", "db", "password").out == b"canary"
 
 
-def test_check_of_the_store(command, google):
-    google.put("db", b'{"password":"canary"}')
-    done = command("stores", "--check", "google")
-    assert done.code == 0, done.out.decode() + done.err
-    assert "canary" not in done.out.decode() + done.err
-
-
 def test_doctor(command, google):
     google.put("db", b'{"password":"canary"}')
     done = command("doctor")

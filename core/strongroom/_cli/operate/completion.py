@@ -146,11 +146,6 @@ def ends(ctx: click.Context, incomplete: str) -> list[str]:
     return sorted({*_words(incomplete, _config(ctx).stores), *plugins(ctx, incomplete)})
 
 
-def plugins_or_store(ctx: click.Context, incomplete: str) -> list[str]:
-    """Complete the installed store plugins; after `--check`, configured stores too."""
-    return ends(ctx, incomplete) if ctx.params.get("check") else plugins(ctx, incomplete)
-
-
 def migrations(_: click.Context, incomplete: str) -> list[str]:
     """Complete the migration runs on this machine."""
     from strongroom.migrate import runs

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from strongroom.testing.inspection import Inspection, InspectionState
-from strongroom.testing.store_contract.base import PATH, Opened, secret_data
 from strongroom.testing.store_contract.failures import FailureContract
 from strongroom.testing.store_contract.migration_targets import MigrationTargetContract
 from strongroom.testing.store_contract.reads import ReadContract
@@ -34,9 +32,3 @@ class StoreContract(ReadContract, WriteContract, MigrationTargetContract, Versio
     state that the store does not have is one skipped test with its reason. For a capability, the contract checks first
     that its operations are refused.
     """
-
-    def test_inspection_finds_no_fault(self, opened: Opened) -> None:
-        """A store with a secret passes every check that writes nothing."""
-        results = list(Inspection(opened({PATH: secret_data()}), [PATH], self.longest_test).results())
-        faults = [f"{result.name}: {result.detail}" for result in results if result.state is InspectionState.FAILED]
-        assert not faults, "; ".join(faults)
