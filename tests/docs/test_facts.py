@@ -50,11 +50,9 @@ FACTS = [
         "after SIGTERM, {} by default, is killed",
         lambda: default("strongroom._cli.read.run:run_command", "stop_timeout"),
     ),
-    # rotations and status
+    # rotations
     ("owns a rotation for {} after each of its writes", "strongroom.rotate.state:LEASE"),
     ("`undo` and `resume` wait up to {} for a statement", "strongroom.rotate.boundary:STEP_LIMIT"),
-    ("of the user, replaced every {}:", lambda: default("strongroom.status:publish", "interval")),
-    ("at all after {}. Each worker", "strongroom.status:_LONGEST_SILENCE"),
     # plugins
     ("**A store is {} methods.**", lambda: methods(SecretStore)),
     ("A rotator is a class with {} methods", lambda: methods(Rotator)),

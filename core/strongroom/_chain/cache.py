@@ -118,14 +118,6 @@ class _Share:
         self._bytes = 0
 
 
-class CacheUsage(NamedTuple):
-    """Size of a cache in memory: the numbers of secrets and absences, and the bytes of both."""
-
-    secrets: int
-    absences: int
-    size: int
-
-
 class MemoryCache:
     """The secrets that a link has read, each field sealed separately.
 
@@ -164,11 +156,6 @@ class MemoryCache:
 
     def __len__(self) -> int:
         return len(self._secrets.snapshots) + len(self._absences.snapshots)
-
-    def usage(self) -> CacheUsage:
-        """Return the size of the cache, including entries past their time to live."""
-        size = self._secrets.size + self._absences.size
-        return CacheUsage(len(self._secrets.snapshots), len(self._absences.snapshots), size)
 
     # --- entries ------------------------------------------------------------------------------------------------------
 

@@ -31,7 +31,6 @@ from strongroom.store.deadline import DEFAULT_TIMEOUT
 
 if TYPE_CHECKING:
     from strongroom._boundary.guard import GuardedStore
-    from strongroom._chain.cache import CacheUsage
     from strongroom._chain.composition import Read
     from strongroom._chain.explanation import Explanation
     from strongroom._config import Composition
@@ -502,9 +501,6 @@ class Chain:
         from strongroom._chain.probe import probe_all  # a read does not need it
 
         return probe_all({link.name: link.health for link in self.links}, self._timeout)
-
-    def usage(self) -> dict[str, tuple[CacheUsage, bool]]:
-        return {link.name: link.usage() for link in self.links}
 
     def forget(self, path: str | None = None) -> None:
         """Drop `path`, or everything, from the caches; the next read is fresh."""

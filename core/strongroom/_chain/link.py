@@ -11,7 +11,7 @@ from operator import methodcaller
 from typing import TYPE_CHECKING, TypeVar
 
 from strongroom._chain.answer import MISSING, Place, Reading, ReadRequest, Result, failed, judged, not_queried
-from strongroom._chain.cache import CacheUsage, Flight, MemoryCache, Snapshot
+from strongroom._chain.cache import Flight, MemoryCache, Snapshot
 from strongroom._chain.connection import Opener, StoreConnection
 from strongroom._chain.merge import Merges
 from strongroom.errors import (
@@ -480,10 +480,6 @@ class Link:
     def opened(self) -> GuardedStore:
         """Return the store. Opens it, so that an outage is not taken for a capability that it lacks."""
         return self.connection.opened()
-
-    def usage(self) -> tuple[CacheUsage, bool]:
-        """Return the size of the cache in memory, and True during a known outage. Does not query the store."""
-        return self.cache.usage(), self.connection.breaker.is_open
 
     def health(self) -> Health:
         """Probe the store, past cache and breaker, and measure the duration."""

@@ -41,7 +41,6 @@ from strongroom.store import Health, in_daemon
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from strongroom._chain.cache import CacheUsage
     from strongroom._chain.explanation import Explanation
     from strongroom._chain.threads import Threads
     from strongroom._config import Config
@@ -666,12 +665,3 @@ def preloaded_with_records(manager: SecretsManager) -> SecretBatch:
     """Return the result of a strict `preload` together with the records of rotations, which `scan` looks into."""
     listed = parts_of(manager).chain.list_secrets(recursive=True, records=True)
     return manager._preloaded(listed, strict=True)  # noqa: SLF001  # of this module's class
-
-
-def usage_of(manager: SecretsManager) -> tuple[dict[str, tuple[CacheUsage, bool]], tuple[Watch, ...]]:
-    """Return the size of the cache in memory and whether an outage is known, by store, and the open watches.
-
-    The result has no value. No store is queried. `strongroom.status.publish` writes it for `strongroom status`.
-    """
-    parts = parts_of(manager)
-    return parts.chain.usage(), parts.watcher.watches

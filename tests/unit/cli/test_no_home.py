@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from strongroom import SecretsManager, status
+from strongroom import SecretsManager
 from strongroom._cli.exit_codes import ExitCode
-from strongroom.store.memory import MemoryStore
 
 pytestmark = pytest.mark.usefixtures("homeless")
 
@@ -58,14 +57,11 @@ def test_command_about_a_file_of_the_user_says_what_to_set(command, arguments, k
 
 
 def test_status_of_the_chain_needs_no_home(command, configured):
-    """Reports and migrations are not known, and their absence is not hidden."""
+    """Migrations are not known, and their absence is not hidden."""
     configured.write_text(configured.read_text("utf-8").replace("disk = true", ""), "utf-8")
     shown = command("status")
     assert (shown.code, shown.out.partition(b"\t")[0]) == (0, b"chain")
-    expected = [
-        f"strongroom: warning: No {what}: {NO_HOME.format('STATE')}" for what in ("status reports", "migrations")
-    ]
-    assert shown.err.splitlines() == expected
+    assert shown.err.splitlines() == [f"strongroom: warning: No migrations: {NO_HOME.format('STATE')}"]
 
 
 def test_plan_of_a_migration_needs_no_home_and_its_run_does(command):
@@ -75,13 +71,6 @@ def test_plan_of_a_migration_needs_no_home_and_its_run_does(command):
     refused = command("migrate", "apply", "plan.json", "--yes")
     assert refused.err.splitlines()[-1] == f"strongroom: {NO_HOME.format('STATE')}"
     assert not Path("new.json").exists()
-
-
-def test_application_without_a_home_publishes_no_status(caplog):
-    """The application continues, with one warning besides that of the cache."""
-    with SecretsManager(chain=[MemoryStore()]) as secrets:
-        status.publish(secrets)()
-    assert caplog.messages[1:] == [f"No status report: {NO_HOME.format('STATE')}"]
 
 
 def test_folder_named_like_the_home_is_not_the_home(configured):

@@ -11,7 +11,6 @@ from strongroom._cli.operate.cache import described as described_disk_cache
 from strongroom._cli.rotation_status import described as described_rotation
 from strongroom._config import CacheConfig, LinkConfig
 from strongroom.errors import Check
-from strongroom.status import ProcessReport
 
 if TYPE_CHECKING:
     from strongroom._cli.operate.status.migrations import MigrationStatus
@@ -27,7 +26,7 @@ class LinkStatus:
     """One link of the chain.
 
     `state` is `ok`, `checking`, or a fault as in `strongroom doctor`. `seconds`, `detail` and `checks` are those of the
-    last probe; the detail of a fault is its reason. `history` has the states of the last probes, oldest first.
+    last probe; the detail of a fault is its reason.
     """
 
     policy: LinkConfig
@@ -37,7 +36,6 @@ class LinkStatus:
     seconds: float | None = None
     detail: str = ""
     checks: tuple[Check, ...] = ()
-    history: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -67,7 +65,6 @@ class ChainStatus:
     links: tuple[LinkStatus, ...]
     cache: CacheConfig
     disk_cache: DiskCacheStatus | None
-    processes: Sequence[ProcessReport]
     rotations: Sequence[RotationRow]
     migrations: Sequence[MigrationStatus]
 
@@ -89,7 +86,6 @@ def document(status: ChainStatus, *, paths: bool) -> dict[str, Any]:
         "chain": [_link(number, link, paths=paths) for number, link in enumerate(status.links, 1)],
         "cache": {"ttl": cache.ttl, "max_stale": cache.max_stale, "missing_ttl": cache.missing_ttl},
         "disk_cache": None if status.disk_cache is None else described_disk_cache(status.disk_cache),
-        "processes": [_process(report, status.time, paths=paths) for report in status.processes],
         "rotations": [_rotation(row, paths=paths) for row in status.rotations],
         "migrations": list(map(asdict, status.migrations)),
     }
@@ -106,7 +102,6 @@ def _link(number: int, link: LinkStatus, *, paths: bool) -> dict[str, Any]:
         "seconds": link.seconds,
         "detail": link.detail,
         "checks": [check._asdict() for check in link.checks],
-        "history": list(link.history),
         "policy": {
             "on_unavailable": policy.on_unavailable,
             "on_denied": policy.on_denied,
@@ -115,25 +110,6 @@ def _link(number: int, link: LinkStatus, *, paths: bool) -> dict[str, Any]:
             "patterns": len(policy.paths),
             "paths": list(policy.paths) if paths else None,
         },
-    }
-
-
-def _process(report: ProcessReport, now: datetime, *, paths: bool) -> dict[str, Any]:
-    return {
-        "pid": report.pid,
-        "name": report.name,
-        "started": report.started,
-        "updated": report.updated,
-        "silent": report.is_silent(now),
-        "caches": list(map(asdict, report.caches)),
-        "watches": [
-            {
-                "secrets": watch.secrets,
-                "interval": watch.interval,
-                "paths": list(watch.paths) if paths and watch.paths else None,
-            }
-            for watch in report.watches
-        ],
     }
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
-from strongroom import status as reports
 from strongroom._chain.threads import Threads
 from strongroom._cli.operate.cache import inspected
 from strongroom._cli.operate.examination import chain_of, location_of, state_of
@@ -20,9 +18,6 @@ from strongroom.store.deadline import require_paths
 if TYPE_CHECKING:
     from strongroom._config import Config, LinkConfig, RotationConfig
     from strongroom.store import Health
-
-_HISTORY = 30
-"""How many probes of each store are remembered."""
 
 
 class Monitor:
@@ -39,7 +34,6 @@ class Monitor:
         self._chain = chain_of(config)
         self._migrations = Migrations()
         self._locations = {link.store: location_of(config, link.store) for link in config.chain}
-        self._history = {link.store: deque[str](maxlen=_HISTORY) for link in config.chain}
         self._lock = threading.Lock()
         self._health: dict[str, Health] = {}
         self._rotations = [_row(about) for about in config.rotations.values()]
@@ -71,8 +65,6 @@ class Monitor:
             if self._closed.is_set():
                 return  # the chain was closed meanwhile, so the result is not a fault of a store
             self._health, self._rotations, self._probed = health, rotations, datetime.now(UTC)
-            for store, found in health.items():
-                self._history[store].append(state_of(found))
 
     def errors(self) -> list[StrongroomError]:
         """Return the faults of the stores at the last probe."""
@@ -96,7 +88,6 @@ class Monitor:
             links=links,
             cache=self._config.cache,
             disk_cache=inspected(self._config) if self._config.cache.disk else None,
-            processes=reports.reports(),
             rotations=rotations,
             migrations=self._migrations.status(),
         )
@@ -113,7 +104,6 @@ class Monitor:
             seconds=health.seconds,
             detail=health.detail,
             checks=health.checks,
-            history=tuple(self._history[name]),
         )
 
     def _rotation(self, about: RotationConfig) -> RotationRow:

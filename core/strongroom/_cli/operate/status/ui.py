@@ -16,8 +16,8 @@ from strongroom import private_file
 from strongroom._cli.operate.status.model import document
 from strongroom._cli.operate.status.monitor import Monitor
 from strongroom._cli.operate.status.server import StatusServer
-from strongroom._cli.operate.status.status import interval_option, paths_option
-from strongroom._cli.options import Invocation, current
+from strongroom._cli.operate.status.status import paths_option
+from strongroom._cli.options import Invocation, current, interval_option
 from strongroom._cli.terminal import output
 from strongroom.errors import ConfigurationError
 
@@ -28,7 +28,7 @@ from strongroom.errors import ConfigurationError
     "--port", type=click.IntRange(0, 65_535), default=0, help="Listen on this port; by default on a free one."
 )
 @paths_option
-@interval_option
+@interval_option("10s", "Probe the stores this often.")
 @current
 def ui_command(invocation: Invocation, *, no_browser: bool, port: int, paths: bool, interval: float) -> None:
     """Serve the status as a web page on this machine, until Ctrl-C.

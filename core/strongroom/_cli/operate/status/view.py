@@ -15,7 +15,6 @@ from strongroom._cli.rotation_status import condition
 from strongroom._cli.terminal.output import Cell, counted, joined, state
 from strongroom.durations import format_duration
 from strongroom.errors import CheckState, shown
-from strongroom.status import ProcessReport
 
 if TYPE_CHECKING:
     from strongroom.rotate.rotations import RotationStatus
@@ -41,10 +40,9 @@ def sections(status: ChainStatus, *, paths: bool) -> Iterator[Section]:
     if status.rotations:
         rows = [_rotation(row, number, now, paths=paths) for number, row in enumerate(status.rotations, 1)]
         yield Section("rotation", ("rotation", "state", "next", "rotator", "store"), rows)
-    if caches := [*_caches(status)]:
-        yield Section("cache", ("process", "cache", "holds", "hits"), caches)
-    if watches := [*_watches(status, paths=paths)]:
-        yield Section("watch", ("process", "watches", "secrets"), watches)
+    if (disk := status.disk_cache) is not None:
+        holds = disk.fault or f"{counted(disk.entries, 'entry', 'entries')}, {decimal(disk.size)}"
+        yield Section("cache", ("cache", "holds"), [(state("warning" if disk.fault else "ok", "disk"), holds)])
 
 
 def _links(status: ChainStatus) -> Iterator[tuple[Cell | str, ...]]:
@@ -59,35 +57,6 @@ def _checks(link: LinkStatus) -> Iterator[tuple[Cell | str, ...]]:
     for check in link.checks:
         if check.state is not CheckState.OK:
             yield f"  {check.name}", state(check.state.value), "", advised(check.detail, check.hint)
-
-
-def _caches(status: ChainStatus) -> Iterator[tuple[Cell | str, ...]]:
-    if (disk := status.disk_cache) is not None:
-        holds = disk.fault or f"{counted(disk.entries, 'entry', 'entries')}, {decimal(disk.size)}"
-        yield "on disk", state("warning" if disk.fault else "ok", "disk"), holds, ""
-    for report in status.processes:
-        for cache in report.caches:
-            if not (cache.secrets or cache.absences or cache.hits or cache.outage):
-                continue  # a store on this machine is not cached
-            absences = f", {counted(cache.absences, 'absence')}" if cache.absences else ""
-            kept = f"{counted(cache.secrets, 'secret')}{absences}, {decimal(cache.size)}"
-            named = state("unavailable", f"{cache.store}: outage") if cache.outage else cache.store
-            yield _process(report, status.time), named, kept, f"{cache.hits:,}"
-
-
-def _watches(status: ChainStatus, *, paths: bool) -> Iterator[tuple[Cell | str, ...]]:
-    for report in status.processes:
-        if report.watches:
-            total = sum(watch.secrets for watch in report.watches)
-            names = ", ".join(dict.fromkeys(path for watch in report.watches for path in watch.paths))
-            yield _process(report, status.time), str(len(report.watches)), names if paths and names else str(total)
-
-
-def _process(report: ProcessReport, now: datetime) -> Cell | str:
-    text = f"{report.name} {report.pid}"
-    if report.is_silent(now):
-        return state("warning", f"{text}\nsilent for {_ago(report.updated, now)}")
-    return text
 
 
 def _rotation(row: RotationRow, number: int, now: datetime, *, paths: bool) -> tuple[Cell | str, ...]:

@@ -59,15 +59,6 @@ function link(data) {
   card.append(make("dl", "facts",
     fact("Outage", going(policy.on_unavailable)), fact("Denied", going(policy.on_denied)),
     fact("Missing key", going(policy.on_missing_key)), fact("Timeout", `${policy.timeout} s`), fact("Paths", covers)));
-  if (data.history.length > 1) {
-    const marks = data.history.map((name) => make("span", name === "ok" ? "ok" : "bad"));
-    const history = make("div", "history", ...marks);
-    const healthyProbes = data.history.filter((name) => name === "ok").length;
-    history.setAttribute("role", "img");
-    history.setAttribute("aria-label", `${healthyProbes} of the last ${data.history.length} probes were ok`);
-    history.title = history.getAttribute("aria-label");
-    card.append(history);
-  }
   item.append(card);
   return item;
 }
@@ -127,24 +118,6 @@ function rotation(data, number, now) {
   return card;
 }
 
-function fill(table, rows) {
-  const heads = [...table.querySelectorAll("thead th")];
-  const body = rows.map((cells) => make("tr", "", ...cells.map((content, index) => {
-    const cell = make(index ? "td" : "th", heads[index].className, content);
-    if (index) cell.dataset.label = heads[index].textContent;
-    else cell.scope = "row";
-    return cell;
-  })));
-  table.tBodies[0].replaceChildren(...body);
-  table.hidden = !rows.length;
-}
-
-function processName(report, now) {
-  const name = make("span", "", report.name, " ", make("span", "quiet", `${report.pid}`));
-  if (report.silent) name.append(" ", state("warning", `silent for ${duration((now - Date.parse(report.updated)) / 1000)}`));
-  return name;
-}
-
 function show(data) {
   const now = Date.parse(data.time);
   const faults = data.chain.filter((entry) => !isHealthy(entry));
@@ -165,29 +138,13 @@ function show(data) {
   byId("migrations-section").hidden = !data.migrations.length;
   byId("rotations").replaceChildren(...data.rotations.map((entry, index) => rotation(entry, index + 1, now)));
   byId("rotations-section").hidden = !data.rotations.length;
-  const caches = [];
-  const watches = [];
   const disk = data.disk_cache;
-  if (disk) caches.push(["On disk", disk.fault || "all processes", disk.entries.toLocaleString("en"), "", size(disk.size), ""]);
-  for (const report of data.processes) {
-    // A store on this machine is not cached: a link without entries, hits and outage has nothing to show.
-    for (const cache of report.caches.filter((each) => each.secrets + each.absences + each.hits || each.outage)) {
-      const store = cache.outage ? make("span", "", cache.store, " ", state("unavailable", "outage")) : cache.store;
-      caches.push([processName(report, now), store, ...[cache.secrets, cache.absences].map((n) => n.toLocaleString("en")),
-        size(cache.size), cache.hits.toLocaleString("en")]);
-    }
-    for (const watch of report.watches) {
-      const secrets = watch.paths ? watch.paths.join(", ") : watch.secrets.toLocaleString("en");
-      watches.push([processName(report, now), secrets, watch.interval ? `every ${watch.interval} s` : "at the link's interval"]);
-    }
+  byId("cache-section").hidden = !disk;
+  if (disk) {
+    byId("cache").replaceChildren(
+      make("p", disk.fault ? "fault" : "", disk.fault || `${count(disk.entries, "entry", "entries")}, ${size(disk.size)}`),
+      make("p", "quiet", `A secret is served for ${duration(data.cache.ttl)}, and during an outage for ${duration(data.cache.max_stale)} more.`));
   }
-  fill(byId("caches"), caches);
-  fill(byId("watches"), watches);
-  const published = "Applications that call strongroom.status.publish are listed here.";
-  byId("caches-note").textContent = caches.length
-    ? `A secret is served for ${duration(data.cache.ttl)}, and during an outage for ${duration(data.cache.max_stale)} more.`
-    : `No cache on disk, and no application reports one. ${published}`;
-  byId("watches-note").textContent = watches.length ? "" : `No application reports a watch. ${published}`;
 }
 
 async function update() {
