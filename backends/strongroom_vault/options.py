@@ -96,7 +96,6 @@ class VaultOptions(TypedDict, total=False):
     client_timeout: Annotated[
         float | str | None, Option("how long one request may take, such as 5 or 90s", _both("CLIENT_TIMEOUT"))
     ]
-    rate_limit: Annotated[str | None, Option("requests a second, and the burst: 10 or 10:20", _both("RATE_LIMIT"))]
     headers: Annotated[
         dict[str, str] | None,
         Option("additional headers of every request", _both("HEADERS"), secret=True, sent_to="url"),

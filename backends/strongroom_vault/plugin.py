@@ -143,12 +143,11 @@ def _open(session: Session, prefix: str) -> VaultKV1 | VaultKV2:
 def _cluster(url: str | Sequence[str], options: VaultOptions) -> Cluster:
     from strongroom_vault.http.address import Address
     from strongroom_vault.http.nodes import Cluster
-    from strongroom_vault.http.rate_limit import RequestRate
 
     addresses = list(map(Address.parse, [url] if isinstance(url, str) else url))
     if not addresses:
         raise ConfigurationError("url: it names no address")
-    retries, timeout, rate = options.get("max_retries"), options.get("client_timeout"), options.get("rate_limit")
+    retries, timeout = options.get("max_retries"), options.get("client_timeout")
     if retries is not None and retries < 0:
         raise ConfigurationError("max_retries: it must not be below zero")
     return Cluster(
@@ -157,7 +156,6 @@ def _cluster(url: str | Sequence[str], options: VaultOptions) -> Cluster:
         redirects=not options.get("disable_redirects", False),
         timeout=None if timeout is None else _client_timeout(timeout),
         headers=_checked_headers(options.get("headers") or {}),
-        rate=None if rate is None else RequestRate.parse(rate),
     )
 
 

@@ -36,7 +36,6 @@ from strongroom_vault.auth import Grant, wrapping
 from strongroom_vault.dynamic.dynamic_store import VaultDynamic
 from strongroom_vault.dynamic.rows import Row
 from strongroom_vault.http.messages import Reply
-from strongroom_vault.http.rate_limit import RequestRate
 from strongroom_vault.session.login_backoff import LoginBackoff
 from strongroom_vault.session.token_check import TokenCheck
 from strongroom_vault.session.tokens import ActiveToken, Tokens
@@ -134,11 +133,6 @@ def dotenv_warning(tmp_path: Path) -> Held:
     return Held(dotenv._logging, lambda: dotenv.log_once(tmp_path / ".env", "note"))
 
 
-def request_rate(tmp_path: Path) -> Held:
-    rate = RequestRate(10, 10)
-    return Held(rate._lock, rate.turn)
-
-
 def token_login(tmp_path: Path) -> Held:
     tokens, _, sender = new_tokens()
     return Held(tokens._lock, lambda: tokens.current(sender.send))
@@ -182,7 +176,6 @@ TABLE = [
     file_close,
     default_manager,
     dotenv_warning,
-    request_rate,
     token_login,
     token_close,
     token_check,

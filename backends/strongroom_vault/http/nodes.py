@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from strongroom_vault.http.address import Address
-from strongroom_vault.http.rate_limit import RequestRate
 
 _SILENCE_COUNTS = 5.0
 """For how many seconds a node that did not answer in time counts as silent, unless it answers meanwhile."""
@@ -29,7 +28,6 @@ class Cluster:
         redirects: whether a redirect to another node is followed.
         timeout: how long one request may take in total, in seconds; None for the caller's deadline.
         headers: additional headers of every request.
-        rate: limits the rate of requests.
         clock: seconds that never go back.
 
     Attributes:
@@ -47,14 +45,12 @@ class Cluster:
         redirects: bool = True,
         timeout: float | None = None,
         headers: Mapping[str, str] | None = None,
-        rate: RequestRate | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.retries = retries
         self.redirects = redirects
         self.timeout = timeout
         self.headers = headers or {}
-        self.rate = rate
         self.fastest = 0.0
         self.answers = 0
         self.replies = 0

@@ -107,19 +107,14 @@ def exchange(
     Raises:
         VaultConnectionError: no whole reply arrived.
         WriteOutcomeUnknownError: no whole reply arrived to a change that may have been applied.
-        StoreUnavailableError: a redirect that is not followed, or leads to a node that cannot be reached; or the
-            option rate_limit does not allow the request in time. Any outage of a read is `path_only` if a node has
-            answered other requests meanwhile: the cluster is not out.
+        StoreUnavailableError: a redirect that is not followed, or leads to a node that cannot be reached. Any outage of
+            a read is `path_only` if a node has answered other requests meanwhile: the cluster is not out.
         SecretTooLargeError: the reply is longer than `HttpRequest.longest_reply`.
     """
     if cluster.timeout is not None:
         remaining = _within(cluster.timeout, remaining)
     if cluster.headers:
         request = _with_headers(request, cluster)
-    if cluster.rate is not None and (wait := cluster.rate.turn()) > 0:
-        if wait >= remaining():
-            raise StoreUnavailableError(reason="the option rate_limit does not allow this request in time")
-        yield Wait(wait)
     left = remaining()
     progress = begun or Progress(request, cluster, left)
     while True:
@@ -150,12 +145,12 @@ def first_attempt(
 
     Returns:
         The reply if it is final. Otherwise the progress from which `exchange` continues; None if it has to begin
-        itself, because an option of the cluster changes or delays the request.
+        itself, because an option of the cluster changes the request.
 
     Raises:
         StoreError: see `exchange`.
     """
-    if cluster.rate is not None or cluster.timeout is not None or cluster.headers:
+    if cluster.timeout is not None or cluster.headers:
         return None
     left = remaining()
     progress = Progress(request, cluster, left)

@@ -195,7 +195,6 @@ READ = {
     "MAX_RETRIES": ("max_retries", "5", 5),
     "DISABLE_REDIRECTS": ("disable_redirects", "true", True),
     "CLIENT_TIMEOUT": ("client_timeout", "90s", "90s"),
-    "RATE_LIMIT": ("rate_limit", "10:20", "10:20"),
     "HTTP_PROXY": ("proxy", "http://127.0.0.1:3128", "http://127.0.0.1:3128"),
     "PROXY_ADDR": ("proxy", "http://127.0.0.1:3128", "http://127.0.0.1:3128"),
     "HEADERS": ("headers", '{"X-Gateway": "pass"}', {"X-Gateway": "pass"}),
@@ -227,7 +226,6 @@ def test_every_ambient_variable_is_in_the_list_above():
 @pytest.mark.parametrize(("options", "words"), [
     ({"client_timeout": "soon"}, "client_timeout"), ({"client_timeout": 0}, "client_timeout"),
     ({"client_timeout": "-5s"}, "client_timeout"), ({"client_timeout": "5 hunter2"}, "client_timeout"),
-    ({"rate_limit": "hunter2"}, "rate_limit"), ({"rate_limit": "0"}, "rate_limit"),
     ({"max_retries": -1}, "max_retries"), ({"proxy": "http://me:hunter2@proxy:3128"}, "proxy"),
     ({"headers": {"X-Vault-Token": "hunter2"}}, "X-Vault-Token"), ({"headers": {"host": "hunter2"}}, "host"),
     ({"headers": {"Accept-Encoding": "gzip, hunter2"}}, "Accept-Encoding"),

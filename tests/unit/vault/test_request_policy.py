@@ -11,7 +11,6 @@ from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.messages import NO_FREE_CONNECTION, FaultKind, HttpFault, HttpRequest, Reply, SendStep, Wait
 from strongroom_vault.http.nodes import Cluster
-from strongroom_vault.http.rate_limit import RequestRate
 from strongroom_vault.http.request_policy import exchange, first_attempt
 
 ONE, TWO, THREE = (Address.parse(f"https://{name}:8200") for name in ("one", "two", "three"))
@@ -141,9 +140,25 @@ def test_a_final_reply_to_the_first_attempt_needs_no_generator(code):
     assert cluster.answers == (code < 500)
 
 
-@pytest.mark.parametrize("options", [{"rate": RequestRate(1, 1)}, {"timeout": 5.0}, {"headers": {"X-Tenant": "a"}}])
-def test_an_option_that_changes_or_delays_a_request_is_left_to_the_generator(options):
+@pytest.mark.parametrize("options", [{"timeout": 5.0}, {"headers": {"X-Tenant": "a"}}])
+def test_an_option_that_changes_a_request_is_left_to_the_generator(options):
     assert first_attempt(READ, Cluster(ALL, **options), lambda: 10.0, None) is None
+
+
+def test_a_request_takes_no_longer_than_was_configured():
+    """In total, retries and all, and never longer than its caller has."""
+    left = [10.0]
+    steps = exchange(READ, Cluster(ALL[:1], timeout=2.0), lambda: left[0])
+    step = next(steps)
+    assert isinstance(step, SendStep)
+    assert step.timeout == 2.0
+    left[0] -= 1.96
+    with pytest.raises(StopIteration) as ended:  # no time for a pause
+        steps.send(Reply(503, {}, b""))
+    assert ended.value.value.status == 503
+    step = next(exchange(READ, Cluster(ALL[:1], timeout=20.0), lambda: 1.5))
+    assert isinstance(step, SendStep)
+    assert step.timeout == 1.5
 
 
 @pytest.mark.parametrize("code", [200, 204, 403, 404, 405, 413, 501])
