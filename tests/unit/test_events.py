@@ -16,7 +16,6 @@ from strongroom import (
 )
 from strongroom.events import Event, EventKind, cache_hits, is_listening, listen
 from strongroom.events import audit as audit_events
-from strongroom.migrate import Migrator
 from strongroom.store.memory import MemoryStore
 from support.clock import Clock
 from support.scenarios import migrations
@@ -129,16 +128,6 @@ def test_the_steps_of_a_migration_are_events(events, tmp_path):
     assert [(event.step, event.store, event.path, event.outcome) for event in steps] == [
         ("apply", "to", "app", "done"),
     ]
-
-
-def test_a_copied_history_is_one_step_of_a_migration(events, tmp_path):
-    source, target = MemoryStore(), MemoryStore()
-    for number in range(3):
-        source.write("app", {"key": number})
-    with Migrator(stores={"from": source, "to": target}, state_folder=tmp_path) as migrator:
-        assert migrator.copy_history(migrator.plan("from", "to")).written == 3
-    found = [(event.kind, event.step, event.store, event.path, event.outcome) for event in events]
-    assert found == [(EventKind.MIGRATION, "apply", "to", "app", "done")]
 
 
 def test_an_interrupted_migration_has_no_outcome(events, tmp_path, monkeypatch):

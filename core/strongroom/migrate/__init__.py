@@ -22,7 +22,6 @@ from strongroom._lazy_names import lazy_names
 
 # Import each name at first use (PEP 562), so that a plugin that imports `strongroom.migrate.spi` loads nothing else.
 if TYPE_CHECKING:
-    from strongroom.migrate._execution.history import CopiedHistory as CopiedHistory
     from strongroom.migrate._ledger.runs import Run as Run
     from strongroom.migrate._ledger.runs import runs as runs
     from strongroom.migrate._plans.document import dump_plan as dump_plan
@@ -47,7 +46,6 @@ else:
     __getattr__, __dir__, __all__ = lazy_names(
         __name__,
         {
-            "strongroom.migrate._execution.history": "CopiedHistory",
             "strongroom.migrate._ledger.runs": "Run runs",
             "strongroom.migrate.migrator": "Migrator",
             "strongroom.migrate._plans.document": "dump_plan parse_plan",

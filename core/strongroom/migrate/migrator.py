@@ -17,7 +17,6 @@ from strongroom.errors import (
     StrongroomError,
     shown,
 )
-from strongroom.migrate._execution.history import CopiedHistory, copy_history
 from strongroom.migrate._execution.results import Results
 from strongroom.migrate._execution.source_deletion import SourceDeletion, migrated_items
 from strongroom.migrate._execution.transfer import PlanTransfer, check_rate, report_unwritten
@@ -148,23 +147,6 @@ class Migrator:
             with _noted_only():
                 RunLedger(self._state_folder).remember(plan, digests)
         return plan
-
-    def copy_history(self, plan: Plan) -> CopiedHistory:
-        """Write every readable version of the only secret of a plan, oldest first, to a target that has none of it.
-
-        No journal is kept, since the target has nothing to lose. Plan again and apply that plan, which adds the labels.
-
-        Raises:
-            ConflictError: the target has a version of the secret already.
-            UnsupportedOperationError: a store keeps no versions.
-            StoreError: a store cannot be read, or the target refused the first version.
-            MigrationError: another migration is writing to the target.
-        """
-        [item] = plan.items
-        endpoints = self._endpoints(plan.mapping, plan.encrypt_to)
-        source, target = endpoints.source(item.source), endpoints.target(plan.target)
-        with RunLedger(self._state_folder).lock(endpoints.identity(plan.target), plan.target):
-            return copy_history(source, item.source_path, target, item.path)
 
     def apply(self, plan: Plan, *, rate: float | None = None, progress: OnProgress | None = None) -> Report:
         """Apply a plan, except to secrets that changed since.

@@ -1,4 +1,4 @@
-"""`strongroom copy`: one secret, with its labels and its history."""
+"""`strongroom copy`: one secret, with its labels."""
 
 import json
 from dataclasses import replace
@@ -8,7 +8,7 @@ import pyrage
 import pytest
 
 from strongroom._boundary.guard import GuardedStore
-from strongroom.errors import PermissionDeniedError, StoreError, StoreUnavailableError
+from strongroom.errors import PermissionDeniedError, StoreError
 from strongroom.migrate import runs
 from strongroom.migrate.endpoints import Endpoints
 from strongroom.migrate.sources import StoreSource
@@ -168,41 +168,6 @@ def test_a_copy_that_fails_names_the_command_that_continues_it(command, two, mon
     assert f"`strongroom migrate resume {runs()[-1].name}`" in done.err
     assert command("migrate", "resume", runs()[-1].name).code == 0
     assert right.read(PATH).data == {"k": CANARY}
-
-
-def test_the_history_comes_along_on_demand(command, two):
-    """Every version that can be read, oldest first; what cannot is said."""
-    left, right = two
-    for number in "1234":
-        left.write(PATH, {"k": f"{CANARY}-{number}"})
-    left.destroy(PATH, 2)
-    done = command(*COPY, "--versions", "--json")
-    assert done.code == 0
-    assert [right.read_version(PATH, number).data["k"] for number in (1, 2, 3)] == [f"{CANARY}-{n}" for n in "134"]
-    document = json.loads(done.out)
-    assert (document["versions_written"], document["secret_version"]) == (3, 3)
-    assert document["lost"] == ["1 version, deleted or destroyed at the source"]
-    done = command(*COPY, "--versions")
-    assert (done.code, "already has a history of it" in done.err) == (6, True)
-    assert len(right.versions(PATH)) == 3
-
-
-def test_a_history_that_breaks_off_is_done_in_part(command, two, monkeypatch):
-    """And says so."""
-    left, right = two
-    for number in "123":
-        left.write(PATH, {"k": f"{CANARY}-{number}"})
-    real = right.write_if
-
-    def failing(path, data, expected):
-        if expected == 2:
-            raise StoreUnavailableError(path)
-        return real(path, data, expected)
-
-    monkeypatch.setattr(right, "write_if", failing)
-    done = command(*COPY, "--versions")
-    assert (done.code, "copied in part: " in done.err) == (8, True)
-    assert CANARY not in done.err
 
 
 def test_a_copy_is_encrypted_to_recipients_of_the_command_line(command):

@@ -19,7 +19,6 @@ from strongroom.migrate.report import ItemResult, ItemState, Report
 
 if TYPE_CHECKING:
     from strongroom.migrate import Migrator
-    from strongroom.migrate._execution.history import CopiedHistory
 
 
 @click.command("copy")
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 )
 @click.option("--to", "target", metavar="STORE", required=True, shell_complete=complete("ends"), help="Write it here.")
 @click.option("--as", "new_path", metavar="PATH", help="Use another path at the target.")
-@click.option("--versions", is_flag=True, help="Also copy its history, if both stores keep versions.")
 @plans.on_conflict
 @plans.encrypt_to
 @yes_option()
@@ -47,7 +45,6 @@ def copy_command(
     source: str,
     target: str,
     new_path: str | None,
-    versions: bool,
     on_conflict: str,
     encrypt_to: tuple[str, ...],
     yes: bool,
@@ -56,8 +53,8 @@ def copy_command(
     """Copy one secret from a store to another, with its labels.
 
     A migration of one secret: it has a journal, and can be undone. Prints the target first. Asks for confirmation in
-    production, and before it overwrites data in a store without versions. Keys that only the target has are kept. With
-    --versions every readable version is written, oldest first, to a path that is new at the target.
+    production, and before it overwrites data in a store without versions. Keys that only the target has are kept. The
+    newest version alone is copied.
 
     Example: strongroom copy database/connection --from vault --to aws-secretsmanager:billing
     """
@@ -66,32 +63,26 @@ def copy_command(
     config, to = invocation.load_to_write(), new_path or path
     renamed = f" as {shown(to)}" if to != path else ""
     output.say(f"copying {shown(path)} from {shown(source)}{renamed} to {describe_store(config, target)}")
-    given: dict[str, Any] = {
-        "selection": Selection(rename={path: to}, paths=(path,)),
-        "on_conflict": OnConflict(on_conflict),
-        "encrypt_to": encrypt_to,
-    }
     with Migrator(config) as migrator:
-        plan = migrator.plan(source, target, **given)
-        if not versions:
-            _check_conflict(plan)
+        plan = migrator.plan(
+            source,
+            target,
+            selection=Selection(rename={path: to}, paths=(path,)),
+            on_conflict=OnConflict(on_conflict),
+            encrypt_to=encrypt_to,
+        )
+        _check_conflict(plan)
         confirm([*production_reasons(config), *_losses(plan)], yes=yes)
-        history = migrator.copy_history(plan) if versions else None
-        fault = "" if history is None or history.error is None else str(history.error)
-        if history is not None and not fault:
-            plan = migrator.plan(source, target, **given)  # its labels are left
-        report = _apply(migrator, plan) if plan.pending and not fault else None
+        report = _apply(migrator, plan) if plan.pending else None
     result = None if report is None else report.results[0]
-    labelled = result is not None and result.state is ItemState.DONE
-    if result is not None and labelled and result.reason:
-        labelled, fault = False, result.reason  # labels need another permission, which is optional
-    copied = _document(plan, result, history, labelled=labelled)
+    done = result if result is not None and result.state is ItemState.DONE else None
+    fault = "" if done is None else done.reason  # labels need another permission, which is optional
+    copied = _document(plan, result, labelled=done is not None and not fault)
     labels = f", with the labels {', '.join(map(shown, copied['labels']))}" if copied["labels"] else ""
     if copied["written"]:
         numbered = "" if copied["secret_version"] is None else f", version {copied['secret_version']}"
-        many = f" in {copied['versions_written']:,} versions" if versions else ""
-        back = f". To roll back: `strongroom migrate undo {report.run}`" if report is not None and not versions else ""
-        output.say(f"copied {', '.join(map(shown, copied['keys']))} to {shown(to)}{many}{numbered}{labels}{back}")
+        back = f". To roll back: `strongroom migrate undo {report.run}`" if report is not None else ""
+        output.say(f"copied {', '.join(map(shown, copied['keys']))} to {shown(to)}{numbered}{labels}{back}")
     else:
         output.say(f"{shown(to)} was not written: {copied['reason']}{labels}")
     for lost in copied["lost"]:
@@ -142,26 +133,21 @@ def _apply(migrator: Migrator, plan: Plan) -> Report:
     raise result.error or MigrationError(report.stopped, report)
 
 
-def _document(
-    plan: Plan, result: ItemResult | None, history: CopiedHistory | None, *, labelled: bool
-) -> dict[str, Any]:
+def _document(plan: Plan, result: ItemResult | None, *, labelled: bool) -> dict[str, Any]:
     """Return the result for `--json`."""
     [item] = plan.items
     keys = [key for key in item.keys if key.state is not KeyState.ONLY_TARGET]
     if plan.on_conflict is not OnConflict.OVERWRITE:  # the target keeps its own value
         keys = [key for key in keys if key.state is not KeyState.DIFFERS]
     done = result is not None and result.state is ItemState.DONE
-    count = (
-        history.written if history is not None else int(done and any(key.state is not KeyState.SAME for key in keys))
-    )
+    written = done and any(key.state is not KeyState.SAME for key in keys)
     version = item.target_version if result is None or not done else result.version
     reason = item.reason or HAS_ALL if result is None or done else result.reason
     return {
-        "written": count > 0,
-        "reason": "" if count else reason,
+        "written": written,
+        "reason": "" if written else reason,
         "keys": [key.name for key in keys],
         "labels": list(item.labels) if labelled else [],
-        "secret_version": version if history is None else history.newest,
-        "versions_written": count,
-        "lost": [*item.cautions, *(() if history is None else history.lost)],
+        "secret_version": version,
+        "lost": list(item.cautions),
     }
