@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from strongroom.migrate.report import OnProgress as OnProgress
     from strongroom.migrate.report import Progress as Progress
     from strongroom.migrate.report import Report as Report
-    from strongroom.migrate.report import html_report as html_report
     from strongroom.migrate.sources import Selection as Selection
 else:
     __getattr__, __dir__, __all__ = lazy_names(
@@ -52,7 +51,7 @@ else:
             "strongroom.migrate._plans.plan": (
                 "KeyState PlannedItem OnConflict Plan PlannedKey PlannedMapping PlannedState"
             ),
-            "strongroom.migrate.report": "MigrationAction ItemResult ItemState OnProgress Progress Report html_report",
+            "strongroom.migrate.report": "MigrationAction ItemResult ItemState OnProgress Progress Report",
             "strongroom.migrate.sources": "Selection",
         },
     )

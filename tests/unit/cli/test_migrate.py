@@ -309,17 +309,6 @@ def test_the_document_is_one_object(command):
     assert (again["run"], again["plan"]["counts"]["equal"]) == (None, 2)
 
 
-def test_a_report_is_a_page_without_a_value(command):
-    """Also the one that is asked for later."""
-    assert command(*TO_JSON, "--yes", "--report", "report.html").code == 0
-    page = Path("report.html").read_text("utf-8")
-    assert all(name in page for name in ("database/connection", "LEGACY", "json:out.json"))
-    assert CANARY not in page
-    done = command("migrate", "report", "--html", "again.html", "--json")
-    assert (done.code, json.loads(done.out)["action"]) == (0, "verify")
-    assert "database/connection" in Path("again.html").read_text("utf-8")
-
-
 def test_what_is_written_and_not_verified_is_done_in_part(command, monkeypatch):
     """Somebody else wrote right after it."""
     real = Migrator.verify
@@ -331,18 +320,6 @@ def test_what_is_written_and_not_verified_is_done_in_part(command, monkeypatch):
     monkeypatch.setattr(Migrator, "verify", after_a_change)
     done = command("migrate", "--from", "json:old.json", "--to", "json:out.json", "--yes")
     assert (done.code, "verify: b: failed: " in done.err) == (8, True)
-
-
-def test_a_page_replaces_a_page_and_nothing_else(command):
-    """Before anything is done."""
-    for step in (TO_JSON, ("migrate", "undo")):
-        done = command(*step, "--yes", "--report", "new.json")
-        assert (done.code, "is not an HTML page, so it is not replaced" in done.err) == (2, True)
-    assert not Path("out.json").exists()
-    assert held("new.json")["b"] == {"k": CANARY}
-    assert command(*TO_JSON, "--yes", "--report", "page.html").code == 0
-    for _ in range(2):
-        assert command("migrate", "verify", "--report", "page.html").code == 0
 
 
 # --- step by step -----------------------------------------------------------------------------------------------------
@@ -519,14 +496,6 @@ def test_undo_gives_back_what_was_there(command):
     assert command("migrate", "verify").code == 10
     assert command(*arguments).code == 0
     assert held("new.json")["a"]["k"] == f"{CANARY}-a"
-
-
-def test_a_report_that_cannot_be_written_is_refused_before_the_migration(command):
-    """Nothing is written, and no run is left behind."""
-    done = command(*TO_JSON, "--yes", "--report", "nowhere/report.html")
-    assert (done.code, "nowhere does not exist" in done.err) == (2, True)
-    assert not Path("out.json").exists()
-    assert runs() == []
 
 
 def test_without_a_backup_a_file_is_not_overwritten(command):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Show the plan and write nothing.")
 @yes_option()
 @json_option()
-@reports.html
 @click.option(
     "--export-mapping",
     metavar="FILE",
@@ -101,8 +99,7 @@ def _migrate(ctx: click.Context, migrator: Migrator, config: Config, made: Plan,
     if code is ExitCode.DONE and not report.ok:
         code = ExitCode.PARTIAL
     shown_plan = plans.document(made)
-    html: Path | None = given["html"]
-    reports.finish(report, as_json=as_json, html=html, plan=shown_plan, ended=code)
+    reports.finish(report, as_json=as_json, plan=shown_plan, ended=code)
 
 
 for _command in (

@@ -1,10 +1,9 @@
-"""The report of a step on the terminal, in a pipe, as HTML and as a document, and `strongroom migrate report`."""
+"""The report of a step on the terminal, in a pipe and as a document, and `strongroom migrate report`."""
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +11,12 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from strongroom import private_file
 from strongroom._cli.exit_codes import ExitCode, code_of_all
 from strongroom._cli.options import complete, json_option
 from strongroom._cli.terminal import output
-from strongroom.errors import ConfigurationError, MigrationError, SecretNotFoundError, shown
+from strongroom.errors import MigrationError, SecretNotFoundError, shown
 from strongroom.migrate._plans.comparison import HAS_ALL
-from strongroom.migrate.report import ItemResult, ItemState, MigrationAction, Report, html_report
+from strongroom.migrate.report import ItemResult, ItemState, MigrationAction, Report
 
 if TYPE_CHECKING:
     from strongroom.migrate import Plan, PlannedItem, Run
@@ -28,48 +26,11 @@ FILE = click.Path(path_type=Path)
 
 run_argument = click.argument("run", required=False, shell_complete=complete("migrations"))
 
-_F = TypeVar("_F", bound=Callable[..., object])
 _Item = TypeVar("_Item", "ItemResult", "PlannedItem")
 _LISTED = 3
 """How many secrets of one cause are named."""
 
-_HTML = b"<!doctype html>"
 _VERBS = {"apply": "Migrated", "verify": "Verified", "undo": "Restored", "delete-source": "Deleted at the source"}
-
-
-def html_option(context: click.Context, _: click.Parameter, file: Path | None) -> Path | None:
-    """Check the option for an HTML report: an existing file must be HTML, and a new one must be creatable.
-
-    Raises:
-        click.BadParameter: the file is something else, or cannot be written.
-    """
-    if file is None or context.resilient_parsing:
-        return file
-    fault = ""
-    try:
-        with file.open("rb") as stream:
-            if stream.read(len(_HTML)).lower() != _HTML:
-                fault = "it exists and is not an HTML page, so it is not replaced"
-    except FileNotFoundError:
-        # Before anything is written: a report that cannot be saved must not fail a migration at its end.
-        folder = file.absolute().parent
-        if not folder.is_dir():
-            fault = f"the folder {shown(str(folder))} does not exist"
-        elif not os.access(folder, os.W_OK | os.X_OK):
-            fault = f"the folder {shown(str(folder))} is not writable"
-    except OSError as error:
-        fault = error.strerror or type(error).__name__
-    if fault:
-        raise click.BadParameter(f"{shown(str(file))}: {fault}")
-    return file
-
-
-def html_of(option: str, text: str) -> Callable[[_F], _F]:
-    """Return the option for an HTML report."""
-    return click.option(option, "html", metavar="FILE", type=FILE, callback=html_option, help=text)
-
-
-html = html_of("--report", "Also write the report as an HTML page.")
 
 
 @click.command("report")
@@ -81,13 +42,12 @@ html = html_of("--report", "Also write the report as an HTML page.")
     help="List the migrations of this machine and how many secrets each wrote, oldest first.",
 )
 @json_option()
-@html_of("--html", "Also write it as an HTML page.")
-def report_command(run: str | None, *, listing: bool, as_json: bool, html: Path | None) -> None:
+def report_command(run: str | None, *, listing: bool, as_json: bool) -> None:
     """Print the last report of a migration again.
 
     The default is the last migration. No store is read. The exit code is 0 if there is a report, even one of failures.
 
-    Example: strongroom migrate report --html report.html
+    Example: strongroom migrate report --json
     """
     if listing:
         _list(as_json=as_json)
@@ -100,7 +60,7 @@ def report_command(run: str | None, *, listing: bool, as_json: bool, html: Path 
     if not reports:
         words = f"Migration {found.name} has no report yet. To continue it: `strongroom migrate resume`"
         raise click.ClickException(words)
-    finish(reports[-1], as_json=as_json, html=html, ended=ExitCode.DONE)
+    finish(reports[-1], as_json=as_json, ended=ExitCode.DONE)
 
 
 def found_run(name: str | None, *, unfinished: bool = False, wrote: bool = False) -> tuple[Run, Plan]:
@@ -165,7 +125,6 @@ def finish(
     report: Report,
     *,
     as_json: bool = False,
-    html: Path | None = None,
     plan: Mapping[str, Any] | None = None,
     ended: ExitCode | None = None,
 ) -> NoReturn:
@@ -174,12 +133,9 @@ def finish(
     Args:
         report: the report.
         as_json: print a JSON document instead of the table.
-        html: the file for an HTML report, or None.
         plan: the plan for the JSON document, if it was made by the same command.
         ended: the exit code, if it is not that of the report.
     """
-    if html is not None:
-        write_html(html, report)
     if as_json:
         output.write_document({**({} if plan is None else {"plan": plan}), **document(report)})
     else:
@@ -297,16 +253,6 @@ def listed_paths(items: Sequence[ItemResult | PlannedItem]) -> str:
 def reason(item: ItemResult | PlannedItem) -> str:
     """Return the reason of an item, without the path that is printed beside it."""
     return item.reason.removeprefix(f"{item.source_path}: ")
-
-
-def write_html(file: Path, report: Report) -> None:
-    """Write the report as an HTML page, replacing the file.
-
-    Raises:
-        ConfigurationError: it cannot be written.
-    """
-    with private_file.faults_as(ConfigurationError, f"{file}: the report cannot be written"):
-        private_file.replace(file.absolute(), html_report(report).encode())
 
 
 def _fields(report: Report, result: ItemResult) -> tuple[str, ...]:

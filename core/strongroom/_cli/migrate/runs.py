@@ -47,8 +47,7 @@ rate = click.option(
 )
 
 
-_report_options = combined(json_option(), reports.html)
-_writing_options = combined(plans.mapping_file, plans.encrypt_to, rate, yes_option(), _report_options)
+_writing_options = combined(plans.mapping_file, plans.encrypt_to, rate, yes_option(), json_option())
 
 
 @click.command("apply")
@@ -64,7 +63,6 @@ def apply_command(
     rate: float | None,
     yes: bool,
     as_json: bool,
-    html: Path | None,
 ) -> None:
     """Apply the plan in FILE.
 
@@ -91,7 +89,7 @@ def apply_command(
     config = plans.with_operator_token(config, made.target, ask=not yes)
     with Migrator(config) as migrator:
         report = step(lambda tell: migrator.apply(made, rate=rate, progress=tell), again="resume")
-    reports.finish(report, as_json=as_json, html=html)
+    reports.finish(report, as_json=as_json)
 
 
 @click.command("resume")
@@ -107,7 +105,6 @@ def resume_command(
     rate: float | None,
     yes: bool,
     as_json: bool,
-    html: Path | None,
 ) -> None:
     """Continue a migration that was interrupted or failed in part.
 
@@ -127,17 +124,15 @@ def resume_command(
         report = step(
             lambda tell: migrator.resume(found.name, rate=rate, encrypt_to=encrypt_to, progress=tell), again="resume"
         )
-    reports.finish(report, as_json=as_json, html=html)
+    reports.finish(report, as_json=as_json)
 
 
 @click.command("verify")
 @reports.run_argument
 @plans.mapping_file
-@_report_options
+@json_option()
 @current
-def verify_command(
-    invocation: Invocation, run: str | None, *, mapping_file: Path | None, as_json: bool, html: Path | None
-) -> None:
+def verify_command(invocation: Invocation, run: str | None, *, mapping_file: Path | None, as_json: bool) -> None:
     """Compare the target of a migration with its source.
 
     The default is the last migration. The target is read past every cache, and nothing is changed. A secret is verified
@@ -153,15 +148,15 @@ def verify_command(
     config = plans.with_operator_token(config, plan.target, ask=True)
     with Migrator(config) as migrator:
         report = step(lambda tell: migrator.verify(found.name, progress=tell), again="verify")
-    reports.finish(report, as_json=as_json, html=html)
+    reports.finish(report, as_json=as_json)
 
 
 @click.command("undo")
 @reports.run_argument
 @yes_option()
-@_report_options
+@json_option()
 @current
-def undo_command(invocation: Invocation, run: str | None, *, yes: bool, as_json: bool, html: Path | None) -> None:
+def undo_command(invocation: Invocation, run: str | None, *, yes: bool, as_json: bool) -> None:
     """Restore the target to its state before a migration.
 
     The default is the last migration that wrote. Secrets that it created are deleted, and changed ones get their old
@@ -182,17 +177,17 @@ def undo_command(invocation: Invocation, run: str | None, *, yes: bool, as_json:
     config = plans.with_operator_token(config, plan.target, ask=not yes)
     with Migrator(config) as migrator:
         report = step(lambda tell: migrator.undo(found.name, progress=tell), again="undo")
-    reports.finish(report, as_json=as_json, html=html)
+    reports.finish(report, as_json=as_json)
 
 
 @click.command("delete-source")
 @reports.run_argument
 @plans.mapping_file
 @yes_option()
-@_report_options
+@json_option()
 @current
 def delete_source_command(
-    invocation: Invocation, run: str | None, *, mapping_file: Path | None, yes: bool, as_json: bool, html: Path | None
+    invocation: Invocation, run: str | None, *, mapping_file: Path | None, yes: bool, as_json: bool
 ) -> None:
     """Delete the migrated secrets at the source.
 
@@ -216,7 +211,7 @@ def delete_source_command(
     config = plans.with_operator_tokens(config, plan.sources, ask=not yes)
     with Migrator(config) as migrator:
         report = step(lambda tell: migrator.delete_source(found.name, progress=tell), again="delete-source")
-    reports.finish(report, as_json=as_json, html=html)
+    reports.finish(report, as_json=as_json)
 
 
 def step(run: Callable[[OnProgress | None], Report], *, again: str) -> Report:
