@@ -6,10 +6,12 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import pytest
 
@@ -73,6 +75,13 @@ class Server:
 
 def name_of(request):
     return request.target.rpartition("/")[2]
+
+
+class Made(NamedTuple):
+    """A method of a test."""
+
+    repeatable: bool
+    login: Callable[..., Grant]
 
 
 @pytest.fixture
@@ -481,7 +490,7 @@ def test_token_file_that_is_not_rewritten_is_read_at_growing_intervals(server, k
 
 def test_agents_token_is_the_agents_affair(keep):
     """Nothing is asked about it."""
-    kept = keep(SimpleNamespace(repeatable=False, login=lambda send: Grant(None)))
+    kept = keep(Made(False, lambda send: Grant(None)))
     held = kept.current()
     assert not kept.renewal.has_work(held)
     assert kept.turn() is None
@@ -540,7 +549,7 @@ def test_login_that_a_close_breaks_off_holds_nobody_back(server, keep):
             kept.tokens.close()
         return Grant(SensitiveStr("s.late"), 100.0, revocable=True)
 
-    kept = keep(SimpleNamespace(repeatable=True, login=login))
+    kept = keep(Made(True, login))
     with pytest.raises(StoreError, match="closed"):
         kept.current()
     assert [request.headers["x-vault-token"] for request in server.fault_server.requests] == ["s.late"]
@@ -708,7 +717,7 @@ def test_child_of_a_fork_logs_in_for_itself(server, keep):
 def test_child_of_a_fork_goes_on_with_a_token_that_cannot_be_had_again(server, keep):
     """It never gives it back."""
     grant = Grant(SensitiveStr("s.once"), 100.0, renewable=True, revocable=True)
-    kept = keep(SimpleNamespace(repeatable=False, login=lambda send: grant))
+    kept = keep(Made(False, lambda send: grant))
     before = kept.current()
     kept.tokens.reset()
     assert kept.current().token == "s.once"
