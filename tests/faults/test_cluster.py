@@ -13,9 +13,7 @@ import pytest
 import support
 from strongroom.errors import ConflictError, SecretNotFoundError, StoreUnavailableError
 from strongroom.store import time_limit
-from strongroom_vault.http.hvac_adapter import requests
 from support.vault import faults
-from support.vault.approle import approle_login
 from support.vault.sessions import session_of
 
 GENEROUS = 60.0
@@ -69,20 +67,6 @@ def test_a_standby_that_is_behind_does_not_make_a_secret_absent(cluster, open_gu
         assert found.data == {"n": number}
         with pytest.raises(SecretNotFoundError):
             reader.read(f"{path}-absent")
-
-
-def test_an_absent_secret_costs_one_use_of_a_token_with_counted_uses(cluster, open_guarded):
-    """The active node answers all of that token's requests, so no second request confirms that the secret is absent."""
-    auth = approle_login(cluster, token_num_uses=3, token_ttl="1h")
-    cluster.wait_for_standbys()
-    front = open_guarded(*cluster.urls, token=None, auth=auth)
-    for _ in range(2):
-        with pytest.raises(SecretNotFoundError):
-            front.read("mine/absent")
-    assert isinstance(dict(front.read_many(["mine/absent"]))["mine/absent"], SecretNotFoundError)
-    session = session_of(front)
-    assert session.active_token.uses == 0
-    assert session.send(requests().token.lookup_self(), token=session.active_token.token).status == 403
 
 
 def test_a_dead_leader_costs_a_read_nothing(cluster, open_guarded):

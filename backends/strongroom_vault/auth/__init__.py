@@ -19,14 +19,12 @@ class Grant:
         ttl: how long it lives, in seconds; 0 for ever, None if only the server knows.
         renewable: whether renewal may extend its life.
         revocable: a login made it for this store alone, so that this store may revoke it.
-        uses: the number of requests that it allows; None if they are not counted, or only the server knows.
     """
 
     token: SensitiveStr | None = field(repr=False)
     ttl: float | None = None
     renewable: bool = False
     revocable: bool = False
-    uses: int | None = None
 
 
 class Send(Protocol):

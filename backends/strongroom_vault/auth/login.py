@@ -73,10 +73,8 @@ def _grant(reply: Reply, location: str) -> Grant:
         raise malformed(None, location)
     if not is_seconds(ttl) or ttl > _LONGEST_LEASE:
         raise malformed(None, location)
-    count = auth.get("num_uses")
-    uses = count if isinstance(count, int) and count > 0 else None
     # A renewal spends one of the token's uses, if they are counted.
-    renewable = auth.get("renewable") is True and uses is None
+    renewable = auth.get("renewable") is True and not auth.get("num_uses")
     # A batch token cannot be revoked, and its leases do not end with it.
     revocable = auth.get("token_type") != "batch"
-    return Grant(SensitiveStr(token), float(ttl), renewable=renewable, revocable=revocable, uses=uses)
+    return Grant(SensitiveStr(token), float(ttl), renewable=renewable, revocable=revocable)

@@ -30,7 +30,7 @@ from strongroom_vault.session import outstanding
 from strongroom_vault.session.background import Background
 from strongroom_vault.session.login_backoff import login_backoff
 from strongroom_vault.session.renewal import Renewal
-from strongroom_vault.session.token_check import TokenCheck, spends_a_use
+from strongroom_vault.session.token_check import TokenCheck
 from strongroom_vault.session.tokens import REVOKE, ActiveToken, Tokens
 
 logger = logging.getLogger("strongroom.vault")
@@ -197,8 +197,8 @@ class Session:
         reset_if_forked(self)
         if anonymous:
             return self.send(request, namespace="")
-        active = self._current(request)
-        reply = self.send(request, token=active.token, settled=settled, counted=active.uses is not None)
+        active = self._current()
+        reply = self.send(request, token=active.token, settled=settled)
         return self._checked(active, request, reply, settled)
 
     def send(
@@ -209,7 +209,6 @@ class Session:
         token: SensitiveStr | None = None,
         idempotent: bool = False,
         settled: bool = False,
-        counted: bool = False,
     ) -> Reply:
         """Return the reply to one request that brings its own token, or none: see `SendStep`.
 
@@ -219,7 +218,6 @@ class Session:
             token: the token to send.
             idempotent: the request may be repeated when its outcome is unknown, although it is a change.
             settled: the caller finds out the outcome of this change if it is unknown, or calls `doubt`.
-            counted: the uses of the token are counted.
 
         Raises:
             StoreError: as `exchange` and the driver do.
@@ -233,7 +231,7 @@ class Session:
                 if isinstance(begun, Reply) and begun.status != 404:
                     reply = begun
                 else:
-                    reply = self._driver.run(self._steps(http_request, remaining, counted=counted, begun=begun))
+                    reply = self._driver.run(self._steps(http_request, remaining, begun=begun))
         except WriteOutcomeUnknownError:
             if not settled:
                 self.doubt(request)
@@ -261,10 +259,10 @@ class Session:
 
         def exchanges() -> Iterator[tuple[tuple[_K, ActiveToken, ApiRequest], Start]]:
             for name, request in many:
-                active = self._current(request)
+                active = self._current()
                 state, _ = self._states.needed(request.method, request.target)
                 http_request = request.over_http(self._namespace, active.token, state=state, batched=True)
-                yield (name, active, request), partial(self._steps, http_request, counted=active.uses is not None)
+                yield (name, active, request), partial(self._steps, http_request)
 
         for (name, active, request), outcome in self._driver.run_many(exchanges()):
             if isinstance(outcome, StoreError):
@@ -300,11 +298,9 @@ class Session:
         active = self.tokens.active or self.tokens.current(self.send)
         return self._token_check.is_good(self.send, active, refused or "")
 
-    def _current(self, request: ApiRequest) -> ActiveToken:
-        """Return the token to send with this request."""
+    def _current(self) -> ActiveToken:
+        """Return the token to send with a request."""
         active = self.tokens.current(self.send)
-        while active.uses is not None and spends_a_use(request.target) and not self.tokens.spend(active):
-            active = self.tokens.current(self.send)
         if active is not self._watched:
             self._watched = active
             if self.renewal.has_work(active):
@@ -317,8 +313,8 @@ class Session:
     def _checked(self, active: ActiveToken, request: ApiRequest, reply: Reply, settled: bool = False) -> Reply:  # noqa: FBT001, FBT002  # as `request` got it
         """Return the reply, or the reply to a second attempt if the token was refused and another one is there."""
         if reply.status == 403 and self._is_replaced(active, request.target):
-            active = self._current(request)
-            reply = self.send(request, token=active.token, settled=settled, counted=active.uses is not None)
+            active = self._current()
+            reply = self.send(request, token=active.token, settled=settled)
         if reply.status < 300:
             active.accepted = True
         return reply
@@ -342,8 +338,6 @@ class Session:
         self,
         request: HttpRequest,
         remaining: Callable[[], float],
-        *,
-        counted: bool,
         begun: Reply | Progress | None = None,
     ) -> Steps:
         """Return the steps of `exchange`, after the first attempt that has `begun` it, if any.
@@ -352,15 +346,11 @@ class Session:
 
         A standby may not know yet that another process has just written a secret. With its 404, the chain would return
         the value of a fallback, or a default, instead of that secret.
-
-        If the uses of the token are counted, the active node has answered already, because spending one is a write:
-        of 100 reads of a new secret from a standby, none was stale, and with another token all were (measured on
-        OpenBao 2.7.2). A second request would spend another use.
         """
         reply = (
             begun if isinstance(begun, Reply) else (yield from exchange(request, self.cluster, remaining, begun=begun))
         )
-        if reply.status != 404 or counted or not request.reads:
+        if reply.status != 404 or not request.reads:
             return reply
         newest = self._states.newest()
         if newest is None or request.headers.get(INDEX) == newest:

@@ -24,11 +24,6 @@ def mount_request(mount: str) -> ApiRequest:
     return ApiRequest("GET", f"{_MOUNTS}{quote(mount)}")
 
 
-def spends_a_use(target: str) -> bool:
-    """Return True if the request counts as one of the uses of a token whose uses are limited."""
-    return not target.startswith(_MOUNTS)
-
-
 class TokenCheck:
     """Tells whether the server still accepts a token.
 

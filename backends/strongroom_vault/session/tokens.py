@@ -49,7 +49,6 @@ class ActiveToken:
         requested_at: when its login began.
         lease: its life, as far as it is known; renewals replace it.
         accepted: the server has accepted a request with it.
-        uses: the number of requests that are left; None if they are not counted.
         ended: it was revoked, or was no longer valid when the session was closed.
         refused: the server refused to revoke it.
         took: the duration of its login, in seconds.
@@ -60,7 +59,6 @@ class ActiveToken:
     requested_at: float
     lease: TokenLease | None
     accepted: bool = False
-    uses: int | None = None
     ended: bool = False
     refused: bool = False
     took: float = 0.0
@@ -149,13 +147,6 @@ class Tokens:
             return self.replacement(send, active)
         return active
 
-    def spend(self, active: ActiveToken) -> bool:
-        """Count one use; return False if none was left."""
-        with self._lock:
-            if active.uses is not None:
-                active.uses -= 1
-            return active.uses is None or active.uses >= 0
-
     def may_replace(self, active: ActiveToken) -> bool:
         """Return True if a refusal of this token may lead to a login: once a minute if it may be a mere denial."""
         if not self._auth.repeatable:
@@ -163,15 +154,11 @@ class Tokens:
         with self._lock:
             if self._active is not active or self._flight is not None:
                 return True  # by the login of another thread
-        if active.accepted and active.uses is not None:
-            return True  # the server counts a repeated request twice, so its uses end early
         since = self._clock() - (self._last_login or active.requested_at)
         return since >= (_DEAD_LOGIN if active.accepted else _DENIED_LOGIN) or self.is_over(active)
 
     def is_over(self, active: ActiveToken) -> bool:
-        """Return True if it has expired or its uses are spent, and a login may give another."""
-        if active.uses is not None and active.uses <= 0:
-            return self._auth.repeatable
+        """Return True if it has expired, and a login may give another."""
         lease = active.lease
         return lease is not None and lease.repeatable and self._clock() >= lease.ends
 
@@ -250,7 +237,7 @@ class Tokens:
             repeatable = self._auth.repeatable
             lease = new_lease(began, grant.ttl, self._draw(), renewable=grant.renewable, repeatable=repeatable)
         took = self._clock() - began
-        new = ActiveToken(grant.token, grant.revocable, began, lease, uses=grant.uses, took=took)
+        new = ActiveToken(grant.token, grant.revocable, began, lease, took=took)
         if new.revocable:
             outstanding.add(self)
         with self._lock:
@@ -261,7 +248,7 @@ class Tokens:
             self._revoke(new)
             outstanding.discard(self)
             raise _closed()
-        if replaced is not None and replaced.revocable and (replaced.uses is None or replaced.uses > 0):
+        if replaced is not None and replaced.revocable:
             self._retire(replaced)
         return new
 
@@ -316,7 +303,7 @@ class Tokens:
         """Revoke the token if it is revocable and lives, and note the result."""
         if not active.revocable or active.token is None or active.ended:
             return
-        if active.uses == 0 or (active.lease is not None and self._clock() >= active.lease.ends):
+        if active.lease is not None and self._clock() >= active.lease.ends:
             active.ended = True
             return
         try:
