@@ -38,30 +38,6 @@ LOG_LEVEL=info
 # @public
 REGION=eu
 """
-TELLER_1 = """
-project: billing
-providers:
-  hashicorp_vault:
-    env_sync:
-      path: secret/data/billing/env
-    env:
-      MG_KEY:
-        path: secret/data/mail/smtp
-        field: SMTP_PASS
-"""
-TELLER_2 = """
-providers:
-  hashi_1:
-    kind: hashicorp
-    maps:
-      - id: one
-        path: users/user1
-        keys:
-          GITHUB_TOKEN: ==
-          mg: MAIL_TOKEN
-      - id: two
-        path: all
-"""
 
 
 def imported(command, name: str, text: str, *options: str) -> tuple[dict, str]:
@@ -164,21 +140,10 @@ def test_env_schema(command):
     assert "REGION: it is not sensitive" in notes
 
 
-def test_teller_of_both_versions(command):
-    rows, notes = imported(command, ".teller.yml", TELLER_1)
-    assert rows == {"MG_KEY": "mail/smtp#SMTP_PASS"}
-    assert "env_sync names no keys" in notes
-    rows, notes = imported(command, "teller.yml", TELLER_2)
-    assert rows == {"GITHUB_TOKEN": "users/user1#GITHUB_TOKEN", "MAIL_TOKEN": "users/user1#mg"}
-    assert "hashi_1: all names no keys" in notes
-
-
 @pytest.mark.parametrize(
     ("name", "text"),
     [
         ("other.json", "{}"),
-        ("teller.yml", "[1"),
-        ("teller.yml", "- 1"),
         ("teller.yml", "providers: {}"),
         ("secretspec.toml", "a ="),
         (".env.schema", "# nothing\n"),

@@ -1,9 +1,9 @@
-"""The secrets that files of other tools declare: secretspec.toml, .env.schema (varlock) and teller.yml. Pure."""
+"""The secrets that files of other tools declare: secretspec.toml and .env.schema (varlock). Pure."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from strongroom.errors import InvalidPathError
@@ -11,8 +11,6 @@ from strongroom.paths import check_path
 
 _DECORATOR = re.compile(r"@(\w+)(?:=(\"[^\"]*\"|[^\s(]+(?:\([^)]*\))?))?")
 _ITEM = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
-_KV2 = re.compile(r"^/?[^/]+/data/")
-"""Mount and `data` of a path of Vault's KV version 2, as its HTTP interface has it."""
 
 _TYPES = {"number": "int", "integer": "int", "port": "int", "boolean": "bool"}
 _GENERATORS = {"password": "password", "hex": "hex", "base64": "token"}
@@ -211,36 +209,6 @@ def _schema_row(words: list[str], decorators: Mapping[str, str], *, required: bo
     if kind := _TYPES.get(decorators.get("type", "").partition("(")[0]):
         settings["type"] = kind
     return settings
-
-
-def read_teller(document: Mapping[str, Any]) -> Declarations:
-    """Return the secrets that a .teller.yml maps one by one, in its format of version 1 or 2."""
-    rows: dict[str, DeclaredSecret] = {}
-    notes: list[str] = []
-    for name, provider in _mapping(document.get("providers")).items():
-        about = _mapping(provider)
-        for variable, place in _mapping(about.get("env")).items():
-            at = _mapping(place)
-            rows[variable] = DeclaredSecret(variable, (_teller_path(at), str(at.get("field") or variable)))
-        maps = about.get("maps")
-        for place in maps if isinstance(maps, list) else ():
-            rows |= {row.variable: row for row in _teller_rows(_mapping(place), name, notes)}
-        if about.get("env_sync"):
-            notes.append(f"{name}: env_sync names no keys, so its secrets have to be listed by hand")
-    return Declarations(list(rows.values()), str(document.get("project") or ""), tuple(notes))
-
-
-def _teller_rows(place: Mapping[str, Any], provider: str, notes: list[str]) -> Iterator[DeclaredSecret]:
-    path = _teller_path(place)
-    keys = _mapping(place.get("keys"))
-    if not keys:
-        notes.append(f"{provider}: {path} names no keys, so its secrets have to be listed by hand")
-    for key, variable in keys.items():
-        yield DeclaredSecret(key if variable == "==" else str(variable), (path, key))
-
-
-def _teller_path(place: Mapping[str, Any]) -> str:
-    return _KV2.sub("", str(place.get("path", ""))).strip("/")
 
 
 def _mapping(value: object) -> dict[str, Any]:

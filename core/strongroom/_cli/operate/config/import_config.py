@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -15,7 +14,6 @@ from strongroom._cli.operate.config.declarations import (
     DeclaredSecret,
     read_env_schema,
     read_secretspec,
-    read_teller,
 )
 from strongroom._cli.terminal import output
 from strongroom._config.discovery import MAX_FILE_SIZE
@@ -33,7 +31,7 @@ from strongroom.paths import check_path
 @click.option("--profile", default="default", show_default=True, help="Import this profile of a secretspec.toml.")
 @click.option("--path", "folder", metavar="PATH", help="The path of secrets whose place FILE does not name.")
 def import_command(file: Path, profile: str, folder: str | None) -> None:
-    """Print the table [secrets] for a secretspec.toml, .env.schema or teller.yml.
+    """Print the table [secrets] for a secretspec.toml or .env.schema.
 
     Variables with a usual name, such as DATABASE_URL, get their usual path and key. Others that have no place in FILE
     become keys of one secret, named after the project. No value is copied, except for a default of secretspec.
@@ -60,25 +58,9 @@ def _read(file: Path, profile: str) -> Declarations:
         except KeyError:
             pass
         raise ConfigurationError(f"{file} has no profile {profile}")
-    if file.name.endswith((".yml", ".yaml")):
-        return read_teller(_yaml(file, text))
     if file.name.endswith(".schema"):
         return read_env_schema(text)
-    raise ConfigurationError(f"{file}: expected secretspec.toml, .env.schema or teller.yml")
-
-
-def _yaml(file: Path, text: str) -> Mapping[str, Any]:
-    try:
-        import yaml
-    except ImportError:
-        raise ConfigurationError(f"{file}: YAML needs another package: pip install 'strongroom[yaml]'") from None
-    try:
-        document = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError):
-        document = None
-    if isinstance(document, Mapping):
-        return document
-    raise ConfigurationError(f"{file}: it is not a mapping in YAML")
+    raise ConfigurationError(f"{file}: expected secretspec.toml or .env.schema")
 
 
 def _path(text: str) -> str:
