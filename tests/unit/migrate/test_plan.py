@@ -24,7 +24,7 @@ from strongroom.errors import (
     UnsupportedOperationError,
 )
 from strongroom.migrate import (
-    KeyState,
+    KeyChange,
     OnConflict,
     Plan,
     PlannedItem,
@@ -112,11 +112,11 @@ def test_an_item_names_keys_and_sizes_and_versions(home):
     target = memory({"s": {"same": None, "own": "long value"}})
     (item,) = plan("s", "t", stores={"s": source, "t": target}, state_folder=home).items
     assert item.keys == (
-        PlannedKey("bytes", KeyState.ONLY_SOURCE, 3),
-        PlannedKey("number", KeyState.ONLY_SOURCE, 2),
-        PlannedKey("own", KeyState.ONLY_TARGET, 0),
-        PlannedKey("same", KeyState.SAME, 4),
-        PlannedKey("text", KeyState.ONLY_SOURCE, 2),
+        PlannedKey("bytes", KeyChange.ADDED, 3),
+        PlannedKey("number", KeyChange.ADDED, 2),
+        PlannedKey("own", KeyChange.REMOVED, 0),
+        PlannedKey("same", KeyChange.SAME, 4),
+        PlannedKey("text", KeyChange.ADDED, 2),
     )
     assert (item.source_version, item.target_version) == (1, 1)
 
@@ -477,7 +477,7 @@ items = st.builds(
     texts,
     st.sampled_from(PlannedState),
     texts,
-    st.lists(st.builds(PlannedKey, texts, st.sampled_from(KeyState), st.integers(0)), max_size=3).map(tuple),
+    st.lists(st.builds(PlannedKey, texts, st.sampled_from(KeyChange), st.integers(0)), max_size=3).map(tuple),
     versions,
     versions,
     st.lists(texts, max_size=2).map(tuple),

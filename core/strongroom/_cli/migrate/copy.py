@@ -14,7 +14,8 @@ from strongroom._cli.terminal import output
 from strongroom._cli.terminal.confirmation import confirm, describe_store, production_reasons
 from strongroom.errors import ConflictError, MigrationError, shown
 from strongroom.migrate._plans.comparison import HAS_ALL
-from strongroom.migrate._plans.plan import KeyState, OnConflict, Plan, PlannedState
+from strongroom.migrate._plans.plan import OnConflict, Plan, PlannedState
+from strongroom.migrate.key_changes import KeyChange
 from strongroom.migrate.report import ItemResult, ItemState, Report
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def _check_conflict(plan: Plan) -> None:
     """Raise ConflictError if the target has another value and the policy is to fail."""
     [item] = plan.items
     if plan.is_blocked:
-        keys = ", ".join(shown(key.name) for key in item.keys if key.state is KeyState.DIFFERS)
+        keys = ", ".join(shown(key.name) for key in item.keys if key.change is KeyChange.CHANGED)
         hint = "Choose a policy with --on-conflict"
         raise ConflictError(item.path, f"the target has another value for {keys}", store=plan.target, hint=hint)
 
@@ -136,11 +137,11 @@ def _apply(migrator: Migrator, plan: Plan) -> Report:
 def _document(plan: Plan, result: ItemResult | None, *, labelled: bool) -> dict[str, Any]:
     """Return the result for `--json`."""
     [item] = plan.items
-    keys = [key for key in item.keys if key.state is not KeyState.ONLY_TARGET]
+    keys = [key for key in item.keys if key.change is not KeyChange.REMOVED]
     if plan.on_conflict is not OnConflict.OVERWRITE:  # the target keeps its own value
-        keys = [key for key in keys if key.state is not KeyState.DIFFERS]
+        keys = [key for key in keys if key.change is not KeyChange.CHANGED]
     done = result is not None and result.state is ItemState.DONE
-    written = done and any(key.state is not KeyState.SAME for key in keys)
+    written = done and any(key.change is not KeyChange.SAME for key in keys)
     version = item.target_version if result is None or not done else result.version
     reason = item.reason or HAS_ALL if result is None or done else result.reason
     return {

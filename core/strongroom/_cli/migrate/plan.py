@@ -24,7 +24,8 @@ from strongroom._config import Config, Rank, Setting
 from strongroom.bounded_file import read_bytes
 from strongroom.errors import ConfigurationError, shown
 from strongroom.migrate._plans.document import dump_plan, parse_plan, plan_fields
-from strongroom.migrate._plans.plan import KeyState, OnConflict, Plan, PlannedItem, PlannedKey, PlannedState
+from strongroom.migrate._plans.plan import KEY_STATES, OnConflict, Plan, PlannedItem, PlannedKey, PlannedState
+from strongroom.migrate.key_changes import KeyChange
 from strongroom.secret import SensitiveStr, Value
 
 if TYPE_CHECKING:
@@ -384,7 +385,7 @@ def _row(item: PlannedItem, *, several: bool) -> Iterator[Cell | str]:
 
 def _fields(item: PlannedItem) -> tuple[str, ...]:
     """Return the fields of a line: state, target path, source, source path, keys, reason, cautions and labels."""
-    keys = ", ".join(f"{shown(key.name)} {_sized(key)}{key.state.value}" for key in item.keys)
+    keys = ", ".join(f"{shown(key.name)} {_sized(key)}{KEY_STATES[key.change]}" for key in item.keys)
     return (
         item.state.value,
         shown(item.path) if item.path else "",
@@ -402,16 +403,16 @@ def _labels(item: PlannedItem) -> str:
 
 
 def _sized(key: PlannedKey) -> str:
-    return "" if key.state is KeyState.ONLY_TARGET else f"{size(key.size)} "
+    return "" if key.change is KeyChange.REMOVED else f"{size(key.size)} "
 
 
 def _keys(item: PlannedItem) -> str:
-    """Return the keys with their sizes, grouped by state if the target has the secret."""
+    """Return the keys with their sizes, grouped by their change if the target has the secret."""
     if item.state is PlannedState.CREATE:
         return ", ".join(f"{shown(key.name)} {size(key.size)}" for key in item.keys)
-    groups = {state: [key for key in item.keys if key.state is state] for state in KeyState}
+    groups = {state: [key for key in item.keys if key.change is change] for change, state in KEY_STATES.items()}
     return "\n".join(
-        f"{state.value}: {', '.join(f'{shown(key.name)} {_sized(key)}'.rstrip() for key in keys)}"
+        f"{state}: {', '.join(f'{shown(key.name)} {_sized(key)}'.rstrip() for key in keys)}"
         for state, keys in groups.items()
         if keys
     )

@@ -7,21 +7,13 @@ from enum import Enum
 from typing import NamedTuple
 
 from strongroom.encoding import to_json_text
-from strongroom.migrate._plans.plan import KeyState, OnConflict, PlannedItem, PlannedKey, PlannedState
+from strongroom.migrate._plans.plan import OnConflict, PlannedItem, PlannedKey, PlannedState
 from strongroom.migrate.key_changes import KeyChange, changes
 from strongroom.secret import Secret, SensitiveDict, Value, protect_data
 
 TARGET_CHANGED = "the target was changed since the plan"
 SOURCE_CHANGED = "the source was changed since the plan"
 HAS_ALL = "the target has all of it already"
-
-_KEY_STATES = {
-    KeyChange.ADDED: KeyState.ONLY_SOURCE,
-    KeyChange.REMOVED: KeyState.ONLY_TARGET,
-    KeyChange.CHANGED: KeyState.DIFFERS,
-    KeyChange.SAME: KeyState.SAME,
-}
-"""The state of a key for its change from the target's secret to the source's."""
 
 
 class Do(Enum):
@@ -52,10 +44,10 @@ def size(value: Value) -> int:
 
 
 def planned_keys(source: Secret, target: Secret | None) -> tuple[PlannedKey, ...]:
-    """Return the state of each key, sorted by name."""
+    """Return the keys of both, sorted by name."""
     there: Mapping[str, Value] = {} if target is None else target.data
     return tuple(
-        PlannedKey(name, _KEY_STATES[change], size(source.data[name]) if name in source.data else 0)
+        PlannedKey(name, change, size(source.data[name]) if name in source.data else 0)
         for name, change in changes(there, source.data).items()
     )
 
@@ -84,7 +76,7 @@ def source_changed(item: PlannedItem, source: Secret, *, same: bool | None) -> b
         return not same
     if item.source_version is not None and item.source_version != source.version:
         return True
-    planned = {key.name: key.size for key in item.keys if key.state is not KeyState.ONLY_TARGET}
+    planned = {key.name: key.size for key in item.keys if key.change is not KeyChange.REMOVED}
     return planned != {name: size(value) for name, value in source.data.items()}
 
 
@@ -99,8 +91,7 @@ def target_changed(item: PlannedItem, source: Secret, target: Secret | None, *, 
         return not same
     if item.target_version is not None and item.target_version != target.version:
         return True
-    found = changes(target.data, source.data).items()
-    return {key.name: key.state for key in item.keys} != {name: _KEY_STATES[change] for name, change in found}
+    return {key.name: key.change for key in item.keys} != changes(target.data, source.data)
 
 
 def decide(  # noqa: PLR0911  # one return for each decision

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from strongroom.errors import ConfigurationError, shown
 from strongroom.migrate._plans.plan import (
-    KeyState,
+    KEY_STATES,
     OnConflict,
     Plan,
     PlannedItem,
@@ -27,7 +27,8 @@ _E = TypeVar("_E", bound=StrEnum)
 _T = TypeVar("_T")
 
 _ITEM = tuple(field.name for field in fields(PlannedItem))
-_KEY = PlannedKey._fields
+_KEY = ("name", "state", "size")
+_CHANGES = {state: change for change, state in KEY_STATES.items()}
 _MAPPING = PlannedMapping._fields
 _PLAN = ("format", "version", *(field.name for field in fields(Plan)))
 
@@ -154,7 +155,9 @@ class _PlanReader:
         """Return the key or item of a table, or any other table unchanged."""
         if value.keys() == set(_KEY):
             key = _Object(value, f"{self._where}, item {self._count + 1}", _KEY)
-            return self._share(PlannedKey(key.get("name", str), key.one_of("state", KeyState), key.size("size")))
+            if (change := _CHANGES.get(key.get("state", str))) is None:
+                raise key.fault("state")
+            return self._share(PlannedKey(key.get("name", str), change, key.size("size")))
         if value.keys() == set(_ITEM):
             self._count += 1
             return self._item(_Object(value, f"{self._where}, item {self._count}", _ITEM))
@@ -284,5 +287,5 @@ def _head(plan: Plan) -> dict[str, object]:
 
 
 def _item(item: PlannedItem) -> dict[str, object]:
-    keys = [{"name": key.name, "state": key.state.value, "size": key.size} for key in item.keys]
+    keys = [{"name": key.name, "state": KEY_STATES[key.change], "size": key.size} for key in item.keys]
     return {name: keys if name == "keys" else getattr(item, name) for name in _ITEM}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
+from strongroom.migrate.key_changes import KeyChange
 from strongroom.secret import Version
 
 
@@ -46,23 +47,24 @@ class OnConflict(StrEnum):
         return state in {PlannedState.CREATE, PlannedState.CHANGE}
 
 
-class KeyState(StrEnum):
-    """The comparison of one key in both stores. Whether a run writes it depends on the policy for conflicts."""
-
-    DIFFERS = "differs"
-    ONLY_SOURCE = "only at the source"
-    SAME = "same"
-    ONLY_TARGET = "only at the target"
+KEY_STATES: Mapping[KeyChange, str] = {
+    KeyChange.CHANGED: "differs",
+    KeyChange.ADDED: "only at the source",
+    KeyChange.SAME: "same",
+    KeyChange.REMOVED: "only at the target",
+}
+"""The words of a plan for the change of a key, in the order in which they are listed."""
 
 
 class PlannedKey(NamedTuple):
-    """One key of a planned secret: its state, and the size of the source's value in bytes, as JSON or text.
+    """One key of a planned secret, and the size of the source's value in bytes, as JSON or text.
 
-    The size is 0 for a key that only the target has.
+    The change is that from the target's secret to the source's. Whether a run writes the key depends on the policy for
+    conflicts. A removed key, which only the target has, is kept, and has the size 0.
     """
 
     name: str
-    state: KeyState
+    change: KeyChange
     size: int
 
 
