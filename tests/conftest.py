@@ -188,7 +188,8 @@ def clean_environment(monkeypatch, tmp_path_factory, _folders):
     monkeypatch.setenv("HOME", str(folder / "home"))
     # Tests of trust delete it; all others write the files that they find.
     monkeypatch.setenv("STRONGROOM_TRUSTED_PATHS", str(tmp_path_factory.getbasetemp()))
-    monkeypatch.setattr(discovery, "SYSTEM_FILE", folder / discovery.FILE_NAME)  # a child process reads the machine's
+    # A child process reads the machine's file.
+    monkeypatch.setattr(discovery, "SYSTEM_FILE", folder / discovery.CONFIG_FILE_NAME)
     monkeypatch.chdir(folder / "cwd")
     # For a pytest that the test starts: the plugin of Hypothesis takes a third of a short run.
     monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest")

@@ -12,19 +12,14 @@ def lazy_names(
 
     Args:
         package: the `__name__` of the package.
-        modules: the names that each module provides, with spaces between them; NEW=OLD provides OLD as NEW.
+        modules: the names that each module provides, with spaces between them.
     """
-    sources = {
-        name.partition("=")[0]: (module, name.rpartition("=")[2])
-        for module, names in modules.items()
-        for name in names.split()
-    }
+    sources = {name: module for module, names in modules.items() for name in names.split()}
 
     def attribute(name: str) -> object:
         if name not in sources:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        module, original = sources[name]
-        value: object = getattr(import_module(module), original)
+        value: object = getattr(import_module(sources[name]), name)
         setattr(sys.modules[package], name, value)
         return value
 

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 from strongroom._lazy_names import lazy_names
 
 if TYPE_CHECKING:
-    from strongroom import _plugins, dotenv, durations, private_file
     from strongroom._cli.exit_codes import ExitCode as ExitCode
     from strongroom._cli.operate.trust import trust_file as trust_file
     from strongroom._cli.options import Invocation as Invocation
@@ -35,22 +34,12 @@ if TYPE_CHECKING:
     from strongroom._config import Rank as Rank
     from strongroom._config import Setting as Setting
     from strongroom._config import StoreConfig as StoreConfig
-    from strongroom._config import discovery, trust
+    from strongroom._config.discovery import CONFIG_FILE_NAME as CONFIG_FILE_NAME
+    from strongroom._config.discovery import config_environments as config_environments
+    from strongroom._config.discovery import expand_config_file as expand_config_file
+    from strongroom._config.trust import is_file_trusted as is_file_trusted
     from strongroom._config.variables import option_variable as option_variable
-    from strongroom.dotenv import parse_dotenv as parse_dotenv
-    from strongroom.durations import parse_duration as parse_duration
-    from strongroom.secrets_manager import Resolution as Resolution
-    from strongroom.secrets_manager import SecretsManager as SecretsManager
-
-    CONFIG_FILE_NAME = discovery.FILE_NAME
-    DURATION_FORMAT = durations.ALLOWED
-    config_environments = discovery.environments
-    expand_config_file = discovery.named_file
-    is_file_trusted = trust.is_trusted
-    load_config = discovery.load
-    prepare_private_file = private_file.prepare
-    set_dotenv_values = dotenv.set_values
-    store_settings = _plugins.settings
+    from strongroom._plugins import store_settings as store_settings
 else:
     __getattr__, __dir__, __all__ = lazy_names(
         __name__,
@@ -62,16 +51,9 @@ else:
             "strongroom._cli.terminal.confirmation": "confirm",
             "strongroom._cli.terminal.output": "Cell say write_document write_lines write_rows write_table",
             "strongroom._config": "VAULT Config Rank Setting StoreConfig",
-            "strongroom._config.discovery": (
-                "CONFIG_FILE_NAME=FILE_NAME config_environments=environments load_config=load "
-                "expand_config_file=named_file"
-            ),
-            "strongroom._config.trust": "is_file_trusted=is_trusted",
+            "strongroom._config.discovery": "CONFIG_FILE_NAME config_environments expand_config_file",
+            "strongroom._config.trust": "is_file_trusted",
             "strongroom._config.variables": "option_variable",
-            "strongroom._plugins": "store_settings=settings",
-            "strongroom.dotenv": "parse_dotenv set_dotenv_values=set_values",
-            "strongroom.durations": "DURATION_FORMAT=ALLOWED parse_duration",
-            "strongroom.private_file": "prepare_private_file=prepare",
-            "strongroom.secrets_manager": "Resolution SecretsManager",
+            "strongroom._plugins": "store_settings",
         },
     )

@@ -108,7 +108,7 @@ def test_a_configuration_is_right_in_each_of_its_environments(how_to, page, monk
     file.write_text(file.read_text("utf-8").replace("/run/secrets/vault-token", str(token.absolute())), "utf-8")
     for environment in environments:
         config = discovery.load(environment=environment)
-        assert [plugins.settings(config, link.store) for link in config.chain]
+        assert [plugins.store_settings(config, link.store) for link in config.chain]
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_a_way_to_authenticate_is_one_that_there_is(name, environment, page):
 
     page(name)
     config = discovery.load(environment=environment)
-    table = plugins.settings(config, "vault")["auth"].value
+    table = plugins.store_settings(config, "vault")["auth"].value
     assert isinstance(table, Mapping)
     read_auth({option: str(value) for option, value in table.items()})
 

@@ -138,7 +138,7 @@ def configurations(file: Path | None, selected: str | None) -> list[Config]:
     """Return the configuration of every environment: the command's own code may select any of them."""
     names: list[str | None] = [selected] if selected else []
     names += [name for name in (commands.config_environments(file) if file else ()) if name != selected]
-    return [commands.load_config(config_file=file, environment=name, require_trust=True) for name in names or [None]]
+    return [commands.Invocation(file, name).load() for name in names or [None]]
 
 
 def _serve(server: DevServer, settings: Mapping[str, str]) -> None:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from strongroom import commands
+from strongroom import Resolution, SecretsManager
 from strongroom.encoding import as_text
 from strongroom_vault.dev.server import DevServer
 
@@ -40,7 +40,7 @@ def run_demo(*, color: bool = True) -> None:
     console = Console(no_color=None if color else True, highlight=False, soft_wrap=True)
     with _empty_environment(), DevServer() as server:
         token = _set_up(server, console)
-        with commands.SecretsManager(vault_url=server.url, vault_token=token, cache_ttl=_TTL) as secrets:
+        with SecretsManager(vault_url=server.url, vault_token=token, cache_ttl=_TTL) as secrets:
             _read_with_server(secrets, console)
             _read_without_server(server, secrets, console)
     console.print("\nNothing is left behind: the server is gone, and its data was in memory.")
@@ -62,7 +62,7 @@ def _set_up(server: DevServer, console: Console) -> str:
     return token
 
 
-def _read_with_server(secrets: commands.SecretsManager, console: Console) -> None:
+def _read_with_server(secrets: SecretsManager, console: Console) -> None:
     _print_heading(console, "Store a secret")
     version = secrets.set_secret(PATH, {KEY: VAULT_VALUE})
     console.print(f'  set_secret("{PATH}", {{"{KEY}": ...}}): version {version}')
@@ -74,7 +74,7 @@ def _read_with_server(secrets: commands.SecretsManager, console: Console) -> Non
     _print_resolution(console, secrets.resolve(PATH, KEY))
 
 
-def _read_without_server(server: DevServer, secrets: commands.SecretsManager, console: Console) -> None:
+def _read_without_server(server: DevServer, secrets: SecretsManager, console: Console) -> None:
     pid = server.pid
     server.kill()
     _print_heading(console, f"The server is stopped: process {pid} is gone")
@@ -96,7 +96,7 @@ def _print_heading(console: Console, text: str) -> None:
     console.print(Text(text, style="bold"))
 
 
-def _print_resolution(console: Console, resolution: commands.Resolution) -> None:
+def _print_resolution(console: Console, resolution: Resolution) -> None:
     """Print the answer and the time of each link, and the value, which is the demo's own."""
     from rich.text import Text
 

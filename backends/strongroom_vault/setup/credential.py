@@ -8,8 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from strongroom import commands
+from strongroom import commands, private_file
 from strongroom.bounded_file import load_text
+from strongroom.dotenv import parse_dotenv, set_values
 from strongroom.errors import ConfigurationError, StrongroomError
 from strongroom.secret import SensitiveStr
 from strongroom_vault.http.hvac_adapter import ApiRequest, requests
@@ -59,7 +60,7 @@ class Credential:
         failure: StrongroomError
         try:
             # The temporary file exists before the credential does, so that few failures come between them.
-            with commands.prepare_private_file(self.file) as replacement:
+            with private_file.prepare(self.file) as replacement:
                 text = read_text(self.file, self.option)
                 replacement.commit(self.content(text, self.create()).encode())
                 return replacement.widened
@@ -96,7 +97,7 @@ def token(server: SetupServer, file: Path, policies: Sequence[str], environment:
         file,
         "--env-file",
         create=lambda: _new_token(server, policies),
-        content=lambda text, token: commands.set_dotenv_values(text, {**environment, TOKEN: token}),
+        content=lambda text, token: set_values(text, {**environment, TOKEN: token}),
     )
 
 
@@ -144,7 +145,7 @@ def trust_env_file(file: Path, before: str) -> bool:
 
     A proxy or an authority in a file that nobody has reviewed could send the new token elsewhere.
     """
-    names = commands.parse_dotenv(before, f"--env-file {file}").values
+    names = parse_dotenv(before, f"--env-file {file}").values
     others = [name for name in names if name.startswith(("VAULT_", "BAO_")) and name not in _OUTRANK.values()]
     if others and not commands.is_file_trusted(file, before.encode(), os.environ):
         return False
@@ -167,7 +168,7 @@ def _values(text: str, file: Path) -> dict[str, SensitiveStr]:
     Raises:
         ConfigurationError: a line is not NAME=value, or sets a variable that outranks one of them.
     """
-    entries = commands.parse_dotenv(text, f"--env-file {file}")
+    entries = parse_dotenv(text, f"--env-file {file}")
     for name, outranked in _OUTRANK.items():
         if entries.get(name):
             raise ConfigurationError(f"--env-file {file}: {name} outranks {outranked}. Remove it and try again")

@@ -25,7 +25,7 @@ logger = logging.getLogger("strongroom.secrets_manager")
 
 _GROUPS = ("strongroom.stores", "strongroom.importers", "strongroom.exporters")
 
-FILE_NAME = "strongroom.toml"
+CONFIG_FILE_NAME = "strongroom.toml"
 SYSTEM_FILE = Path("/etc/strongroom.toml")
 DOTENV_NAME = ".env"
 
@@ -149,7 +149,7 @@ def load_others(*, config_file: Path | None = None, environment: str | None = No
             yield build(Arguments(), Variables(), file, ())
 
 
-def environments(config_file: Path | None = None) -> tuple[str, ...]:
+def config_environments(config_file: Path | None = None) -> tuple[str, ...]:
     """Return the names of the environments in the file; by default in that of STRONGROOM_CONFIG or `./strongroom.toml`.
 
     Raises:
@@ -164,7 +164,7 @@ def environments(config_file: Path | None = None) -> tuple[str, ...]:
     return tuple(map(str, table)) if isinstance(table, Mapping) else ()
 
 
-def named_file(name: str) -> Path:
+def expand_config_file(name: str) -> Path:
     """Return the file that STRONGROOM_CONFIG names.
 
     Raises:
@@ -227,7 +227,7 @@ def installed_files(environ: Mapping[str, str]) -> tuple[Path, ...]:
     named = Path(environ.get("XDG_CONFIG_HOME", ""))
     home = Path(environ.get("HOME") or os.path.expanduser("~"))  # noqa: PTH111  # Path.expanduser raises without a home
     folder = named if named.is_absolute() else home / ".config"
-    users = [folder / "strongroom" / FILE_NAME] if folder.is_absolute() else []  # it has no home: "~" stays
+    users = [folder / "strongroom" / CONFIG_FILE_NAME] if folder.is_absolute() else []  # it has no home: "~" stays
     return (*users, SYSTEM_FILE)
 
 
@@ -242,16 +242,16 @@ def _place(
     """Return the file that was named, or the first that exists: here, of the user, of the system.
 
     Raises:
-        ConfigurationError: see `named_file`; or the folder of a relative name is not used.
+        ConfigurationError: see `expand_config_file`; or the folder of a relative name is not used.
     """
-    if named := config_file or (named_file(variables.config) if variables.config else None):
+    if named := config_file or (expand_config_file(variables.config) if variables.config else None):
         if not (use_found or named.is_absolute()):
             raise ConfigurationError(
                 f"The environment variable STRONGROOM_CONFIG: {named} is relative to any working directory. "
                 "Set the absolute path"
             )
         return _Place(named, str(named), "named")
-    here = _Place(folder / FILE_NAME, f"./{FILE_NAME}", "found")
+    here = _Place(folder / CONFIG_FILE_NAME, f"./{CONFIG_FILE_NAME}", "found")
     if not use_found:
         here = _Place(file := installed_files(environ)[0], str(file), "installed")
     elif os.path.lexists(here.path):

@@ -2,8 +2,8 @@
 
 Such a file must belong to this user or to root, must not be writable by others, and must not be a link out of its
 folder (`ownership_fault`). On the command line it also needs trust: `strongroom trust` records its content
-(`is_trusted`), as direnv and mise do. A record names the file and the SHA-256 of its content, so that a changed file
-has to be trusted again. Before that,
+(`is_file_trusted`), as direnv and mise do. A record names the file and the SHA-256 of its content, so that a changed
+file has to be trusted again. Before that,
 
 - a command that passes secrets to a program does not run: no list of variable names can tell which of them make a
   program send a secret away, or run code;
@@ -59,7 +59,7 @@ class FoundFiles:
         def inspect(status: os.stat_result, content: bytes) -> str:
             if in_trusted_path(file, self._environ):
                 return ""
-            if self._require_trust and not is_trusted(file, content, self._environ):
+            if self._require_trust and not is_file_trusted(file, content, self._environ):
                 self.untrusted.append(shown)
             return ownership_fault(file, status)
 
@@ -115,7 +115,7 @@ def writer_fault(status: os.stat_result, _: bytes = b"") -> str:
     return ""
 
 
-def is_trusted(file: Path, content: bytes, environ: Mapping[str, str]) -> bool:
+def is_file_trusted(file: Path, content: bytes, environ: Mapping[str, str]) -> bool:
     """Return True if the folder is in STRONGROOM_TRUSTED_PATHS, or this content of the file was recorded."""
     return in_trusted_path(file, environ) or _recorded(file) == _digest(content)
 

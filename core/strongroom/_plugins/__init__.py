@@ -240,7 +240,7 @@ def offers(group: str, plugin: str) -> bool:
     return plugin in by_name(group)
 
 
-def settings(config: Config, store: str, group: str = STORES) -> Mapping[str, Setting]:
+def store_settings(config: Config, store: str, group: str = STORES) -> Mapping[str, Setting]:
     """Return the options of a store as resolved now, each with its origin in words.
 
     Raises:

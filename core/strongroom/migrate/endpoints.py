@@ -344,7 +344,7 @@ class Endpoints:
         config, group = self._located(name, group)
         options = plugins.schema(config, name, group).options
         values: dict[str, object] = {option: about.default for option, about in options.items()}
-        values |= {option: setting.value for option, setting in plugins.settings(config, name, group).items()}
+        values |= {option: setting.value for option, setting in plugins.store_settings(config, name, group).items()}
         return config.store(name).plugin, options, values
 
     def _located(self, name: str, group: str) -> tuple[Config, str]:

@@ -204,7 +204,7 @@ READ = {
 def resolved(monkeypatch, **variables):
     for name, text in {"VAULT_ADDR": "http://127.0.0.1:1", **variables}.items():
         monkeypatch.setenv(name, text)
-    return {name: setting.value for name, setting in plugins.settings(discovery.load(), "vault").items()}
+    return {name: setting.value for name, setting in plugins.store_settings(discovery.load(), "vault").items()}
 
 
 @pytest.mark.parametrize("name", READ)

@@ -102,7 +102,7 @@ def test_encrypt_to_of_an_untrusted_file_alone_is_refused():
     config = discovery.load(require_trust=True)
     store = config.store("json").with_options({"file": Setting("a.json", "argument", Rank.ARGUMENT)})
     with pytest.raises(ConfigurationError, match="it sets encrypt_to of store json"):
-        plugins.settings(config.with_store(store), "json")
+        plugins.store_settings(config.with_store(store), "json")
 
 
 def test_every_option_that_moves_values_needs_trust():

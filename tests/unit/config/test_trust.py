@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom._config.trust import TRUSTED_PATHS, is_trusted, ownership_fault, record_of, record_text
+from strongroom._config.trust import TRUSTED_PATHS, is_file_trusted, ownership_fault, record_of, record_text
 
 CONTENT = b'[stores.vault]\nurl = "https://vault.example"\n'
 
@@ -71,13 +71,13 @@ def test_a_link_within_the_folder_is_safe(file):
 
 
 def test_nothing_is_trusted_at_first(file):
-    assert not is_trusted(file, CONTENT, {})
+    assert not is_file_trusted(file, CONTENT, {})
 
 
 @pytest.mark.usefixtures("recorded")
 def test_recorded_content_is_trusted_and_changed_content_is_not(file):
-    assert is_trusted(file, CONTENT, {})
-    assert not is_trusted(file, CONTENT + b"#", {})
+    assert is_file_trusted(file, CONTENT, {})
+    assert not is_file_trusted(file, CONTENT + b"#", {})
 
 
 @pytest.mark.usefixtures("recorded")
@@ -85,39 +85,39 @@ def test_the_same_content_elsewhere_is_not_trusted(file, tmp_path):
     other = tmp_path / "other" / "strongroom.toml"
     other.parent.mkdir()
     other.write_bytes(CONTENT)
-    assert not is_trusted(other, CONTENT, {})
+    assert not is_file_trusted(other, CONTENT, {})
 
 
 @pytest.mark.parametrize("mode", [0o620, 0o602])
 def test_a_record_that_others_may_write_does_not_count(file, recorded, mode):
     recorded.chmod(mode)
-    assert not is_trusted(file, CONTENT, {})
+    assert not is_file_trusted(file, CONTENT, {})
 
 
 def test_a_record_that_is_a_link_does_not_count(file, recorded):
     real = recorded.rename(recorded.with_name("real"))
     recorded.symlink_to(real)
-    assert not is_trusted(file, CONTENT, {})
+    assert not is_file_trusted(file, CONTENT, {})
 
 
 def test_trusted_paths_cover_the_folders_below_them(file, tmp_path):
     elsewhere = tmp_path / "elsewhere"
-    assert is_trusted(file, b"changed", {TRUSTED_PATHS: f"{elsewhere}:{tmp_path}"})
-    assert is_trusted(tmp_path / "a" / "b" / "strongroom.toml", b"", {TRUSTED_PATHS: str(tmp_path)})
-    assert not is_trusted(file, CONTENT, {TRUSTED_PATHS: str(elsewhere)})
+    assert is_file_trusted(file, b"changed", {TRUSTED_PATHS: f"{elsewhere}:{tmp_path}"})
+    assert is_file_trusted(tmp_path / "a" / "b" / "strongroom.toml", b"", {TRUSTED_PATHS: str(tmp_path)})
+    assert not is_file_trusted(file, CONTENT, {TRUSTED_PATHS: str(elsewhere)})
 
 
 @pytest.mark.parametrize("paths", ["", ":", ".", "relative"])
 def test_a_relative_folder_is_never_trusted(file, monkeypatch, paths):
     """Otherwise `.` would trust every folder."""
     monkeypatch.chdir(file.parent)
-    assert not is_trusted(file, CONTENT, {TRUSTED_PATHS: paths})
+    assert not is_file_trusted(file, CONTENT, {TRUSTED_PATHS: paths})
 
 
 def test_a_record_in_a_folder_that_others_may_enter_does_not_count(file, recorded):
     """It may have been placed there: a checkout of a hostile repository belongs to this user, too."""
     recorded.parent.chmod(0o755)
-    assert not is_trusted(file, CONTENT, {})
+    assert not is_file_trusted(file, CONTENT, {})
 
 
 def test_a_path_that_is_not_utf8_can_be_recorded(tmp_path):
@@ -128,7 +128,7 @@ def test_a_path_that_is_not_utf8_can_be_recorded(tmp_path):
 
 def test_links_in_a_circle_are_not_trusted(file, tmp_path):
     (tmp_path / "circle").symlink_to("circle")
-    assert not is_trusted(file, CONTENT, {TRUSTED_PATHS: str(tmp_path / "circle")})
+    assert not is_file_trusted(file, CONTENT, {TRUSTED_PATHS: str(tmp_path / "circle")})
 
 
 def test_a_file_that_was_replaced_while_it_was_read_is_not_safe(file):

@@ -125,7 +125,7 @@ class TestPrepare:
         """In words, for a person who asks why."""
         search_path.install("corp-secrets", {"corp": "corp_store:open_corp"}, modules={"corp_store": CORP})
         config = discovery.load(chain=["corp"], environ={"STRONGROOM_STORES_CORP_REGION": "eu"})
-        region = plugins.settings(config, "corp")["region"]
+        region = plugins.store_settings(config, "corp")["region"]
         assert (region.value, region.origin) == ("eu", "the environment variable STRONGROOM_STORES_CORP_REGION")
 
 

@@ -217,7 +217,7 @@ def with_operator_token(config: Config, store: str, *, ask: bool, is_source: boo
     from strongroom.migrate.endpoints import located
 
     found, group = located(config, store, plugins.IMPORTERS if is_source else plugins.EXPORTERS)
-    settings = plugins.settings(found, store, group)
+    settings = plugins.store_settings(found, store, group)
     tokens = {name: setting for name, setting in settings.items() if setting.secret and setting.value}
     if [setting.rank for setting in tokens.values()] != [Rank.DOTENV]:
         return config

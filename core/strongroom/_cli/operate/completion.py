@@ -164,7 +164,7 @@ def environments(ctx: click.Context, incomplete: str) -> list[str]:
     """Complete the environments of the configuration file."""
     from strongroom._config import discovery
 
-    return _words(incomplete, discovery.environments(ctx.find_root().params.get("config_file")))
+    return _words(incomplete, discovery.config_environments(ctx.find_root().params.get("config_file")))
 
 
 # --- lookup -----------------------------------------------------------------------------------------------------------

@@ -169,6 +169,6 @@ def state_of(found: Health) -> str:
 def location_of(config: Config, store: str) -> str:
     """Return the location of the store, or an empty string if its options are invalid."""
     try:
-        return confirmation.describe_location(plugins.settings(config, store))
+        return confirmation.describe_location(plugins.store_settings(config, store))
     except StrongroomError:
         return ""

@@ -8,7 +8,7 @@ import click
 
 from strongroom import private_file
 from strongroom._cli.terminal import output
-from strongroom._config.discovery import DOTENV_NAME, FILE_NAME, MAX_FILE_SIZE
+from strongroom._config.discovery import CONFIG_FILE_NAME, DOTENV_NAME, MAX_FILE_SIZE
 from strongroom._config.trust import ownership_fault, record_of, record_text
 from strongroom.bounded_file import read_bytes
 from strongroom.errors import ConfigurationError
@@ -27,9 +27,9 @@ def trust_command(files: tuple[Path, ...], *, revoke: bool) -> None:
 
     Example: strongroom trust
     """
-    named = files or tuple(path for path in (Path(FILE_NAME), Path(DOTENV_NAME)) if path.is_file())
+    named = files or tuple(path for path in (Path(CONFIG_FILE_NAME), Path(DOTENV_NAME)) if path.is_file())
     if not named:
-        raise ConfigurationError(f"There is no ./{FILE_NAME} and no ./{DOTENV_NAME} here to trust")
+        raise ConfigurationError(f"There is no ./{CONFIG_FILE_NAME} and no ./{DOTENV_NAME} here to trust")
     for file in named:
         if revoke:
             record_of(file).unlink(missing_ok=True)

@@ -24,7 +24,7 @@ def announce(secrets: SecretsManager, target: WriteTarget, what: str) -> None:
     from strongroom import _plugins as plugins
 
     config = secrets.config
-    output.say(f"{what} {_described(target.store, config, plugins.settings(config, target.store))}")
+    output.say(f"{what} {_described(target.store, config, plugins.store_settings(config, target.store))}")
 
 
 def describe_store(config: Config, name: str) -> str:
@@ -37,7 +37,7 @@ def describe_store(config: Config, name: str) -> str:
     from strongroom.migrate.endpoints import located
 
     config, group = located(config, name, plugins.EXPORTERS)
-    return _described(name, config, plugins.settings(config, name, group))
+    return _described(name, config, plugins.store_settings(config, name, group))
 
 
 def _described(name: str, config: Config, settings: Mapping[str, Setting]) -> str:

@@ -128,7 +128,7 @@ def test_table_of_a_found_file_names_its_source(tmp_path, monkeypatch):
     with pytest.raises(ConfigurationError, match=r"is not sent to an address that only .* gives"):
         plugins.prepare(discovery.load(), "vault")
     (tmp_path / "strongroom.toml").write_text(start + 'auth = { method = "kubernetes", role = "app" }\n')
-    settings = plugins.settings(discovery.load(), "vault")
+    settings = plugins.store_settings(discovery.load(), "vault")
     assert settings["auth"].value == {"method": "kubernetes", "role": "app"}
     assert "token" not in settings
     assert settings["auth"].secret
@@ -142,12 +142,12 @@ def test_values_of_the_table_may_be_references(tmp_path, monkeypatch):
         'chain = [{ store = "vault" }]\n[stores.vault]\nurl = "http://127.0.0.1:1"\n'
         'auth = { method = "approle", role_id = { env = "ROLE_ID" }, secret_id = { file = "secret-id" } }\n'
     )
-    table = plugins.settings(discovery.load(config_file=tmp_path / "strongroom.toml"), "vault")["auth"].value
+    table = plugins.store_settings(discovery.load(config_file=tmp_path / "strongroom.toml"), "vault")["auth"].value
     assert read_auth(table) == AppRole(role_id="from-env", secret_id="from-file")
 
 
 def test_table_may_come_from_a_variable(monkeypatch):
     """In JSON, over what a file says."""
     monkeypatch.setenv("STRONGROOM_STORES_VAULT_AUTH", '{"method": "jwt", "jwt_env": "CI_JOB_JWT", "mount": "gitlab"}')
-    table = plugins.settings(discovery.load(vault_url="http://127.0.0.1:1"), "vault")["auth"].value
+    table = plugins.store_settings(discovery.load(vault_url="http://127.0.0.1:1"), "vault")["auth"].value
     assert read_auth(table) == JWT(jwt_env="CI_JOB_JWT", mount="gitlab")

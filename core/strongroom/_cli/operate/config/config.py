@@ -135,7 +135,7 @@ def _stores(config: Config) -> dict[str, Options]:
 
 def _options(config: Config, store: str) -> Options:
     try:
-        given = plugins.settings(config, store)
+        given = plugins.store_settings(config, store)
     except (ConfigurationError, PluginError) as error:
         return Options({}, error)
     return Options({**given, **_defaults(plugins.schema(config, store).options, given)})

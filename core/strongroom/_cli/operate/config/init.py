@@ -29,7 +29,7 @@ _FALLBACK = "env"
     "--output",
     "file",
     type=click.Path(dir_okay=False, path_type=Path),
-    default=Path(discovery.FILE_NAME),
+    default=Path(discovery.CONFIG_FILE_NAME),
     show_default=True,
     metavar="FILE",
     help="Write this file.",
