@@ -15,9 +15,9 @@ from prometheus_client import CollectorRegistry
 
 from bench.measuring import Bench, Turn, timed
 from strongroom import SecretsManager
+from strongroom._manager.manager import parts_of
 from strongroom.integrations.metrics.prometheus import StrongroomCollector
 from strongroom.secret import SensitiveStr
-from strongroom.testing import parts_of
 from support.stores import RemoteStore
 
 VALUE = "postgresql://app:correct-horse-battery@db.internal:5432/app"

@@ -8,8 +8,8 @@ import pytest
 
 from strongroom import SecretsManager
 from strongroom._chain.breaker import FIRST_PROBE
+from strongroom._manager.manager import parts_of
 from strongroom.errors import Answer, PermissionDeniedError, SecretNotFoundError, StoreUnavailableError
-from strongroom.testing import parts_of
 from strongroom_vault import VaultConnectionError
 from support.clock import LONG, SOON, Clock
 

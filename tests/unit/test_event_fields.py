@@ -19,13 +19,13 @@ from strongroom import (
     StrongroomError,
 )
 from strongroom._config import AgentsConfig, RotationConfig, RuleConfig
+from strongroom._manager.manager import parts_of
 from strongroom.agents.rules import Refusal, RequestHead
 from strongroom.agents.session import AgentSession
 from strongroom.events import Event, EventKind, audit
 from strongroom.rotate.service import GuardedServiceRotator, ServiceLedger
 from strongroom.rotate.transaction import Transaction
 from strongroom.store.memory import MemoryStore
-from strongroom.testing import parts_of
 from support.clock import Clock
 from support.scenarios import migrations, pages
 from support.scenarios.rotating import OUTAGE, Rotating

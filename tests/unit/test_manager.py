@@ -39,12 +39,11 @@ from strongroom._chain.threads import Threads
 from strongroom._config import CacheConfig, Config, LinkConfig
 from strongroom._credentials.database_address import database_url
 from strongroom._manager.assembly import Parts
-from strongroom._manager.manager import manager_of
+from strongroom._manager.manager import manager_of, parts_of
 from strongroom.errors import UnsupportedOperationError
 from strongroom.secret import Secret, SensitiveDict, SensitiveStr, Value
 from strongroom.store import Traits, remaining
 from strongroom.store.memory import MemoryStore
-from strongroom.testing import parts_of
 from support.clock import LONG, Clock
 from support.stores import RemoteStore
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from strongroom.testing.faulty_services import dripping_server as dripping_server
     from strongroom.testing.faulty_services import dropping_proxy as dropping_proxy
     from strongroom.testing.faulty_services import silent_server as silent_server
-    from strongroom.testing.managers import parts_of as parts_of
     from strongroom.testing.managers import use_clock as use_clock
     from strongroom.testing.migration_contract import ExporterContract as ExporterContract
     from strongroom.testing.migration_contract import ImporterContract as ImporterContract
@@ -34,7 +33,7 @@ else:
         {
             "strongroom.testing.cases": "CANARY CASES NON_TEXT_CASES Case",
             "strongroom.testing.faulty_services": "DroppingProxy dripping_server dropping_proxy silent_server",
-            "strongroom.testing.managers": "parts_of use_clock",
+            "strongroom.testing.managers": "use_clock",
             "strongroom.testing.migration_contract": "ExporterContract ImporterContract",
             "strongroom.testing.overrides": "OverrideValue SimulatedFailure Slow override",
             "strongroom.testing.plugin_contract": "PluginContract",

@@ -1,4 +1,4 @@
-"""The inside of a manager, for tests that have to look at it or to move its time."""
+"""The time of a manager, for tests that move it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from collections.abc import Callable
 
 from strongroom._manager.manager import parts_of
 from strongroom.secrets_manager import SecretsManager
-
-__all__ = ["parts_of", "use_clock"]
 
 
 def use_clock(manager: SecretsManager, clock: Callable[[], float]) -> None:

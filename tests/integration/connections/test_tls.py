@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import trustme
 
+from strongroom._manager.manager import parts_of
 from strongroom.integrations.credentials import CredentialSource, Reread
 from strongroom.integrations.tls import create_client_context, create_server_context
-from strongroom.testing import parts_of
 from support.scenarios.handshakes import NAME, connect
 from support.scenarios.load import wait_until
 

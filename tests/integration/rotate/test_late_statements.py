@@ -13,13 +13,13 @@ import redis
 from psycopg import errors
 
 from strongroom._manager import SecretsManager
+from strongroom._manager.manager import parts_of
 from strongroom.errors import StoreUnavailableError, UnfinishedRotationError
 from strongroom.rotate import boundary
 from strongroom.rotate.rotations import Rotations
 from strongroom.rotate.spi import CredentialPair
 from strongroom.rotate.state import KEY, pending_path
 from strongroom.secret import SensitiveDict, SensitiveStr
-from strongroom.testing import parts_of
 from strongroom_rotators.database_user import UserLogin
 from strongroom_rotators.mysql import wait_for_earlier_changes
 from strongroom_rotators.postgres import PostgresServer

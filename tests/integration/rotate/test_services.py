@@ -14,6 +14,7 @@ import pytest
 from botocore.config import Config
 
 from strongroom import SecretsManager
+from strongroom._manager.manager import parts_of
 from strongroom.errors import (
     ConfigurationError,
     PermissionDeniedError,
@@ -23,7 +24,6 @@ from strongroom.rotate import service
 from strongroom.rotate.rotations import Rotations
 from strongroom.rotate.runner import Runner
 from strongroom.rotate.state import pending_path
-from strongroom.testing import parts_of
 from strongroom_aws.plugin import open_secrets_manager
 from strongroom_aws.secrets_manager.rotator import open_secrets_manager_rotator
 from strongroom_vault.dynamic.rotator import VaultDatabaseRotator

@@ -9,9 +9,9 @@ import pytest
 
 from strongroom import SecretsManager
 from strongroom._boundary.guard import GuardedStore
+from strongroom._manager.manager import parts_of
 from strongroom.errors import SecretNotFoundError, UnsupportedOperationError
 from strongroom.store import VersionInfo
-from strongroom.testing import parts_of
 from strongroom_vault.plugin import open_vault
 from strongroom_vault.setup.structure import APP_READ, DATABASE_READ, DATABASE_WRITE, policies
 from support.clock import LONG

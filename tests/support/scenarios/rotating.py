@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from strongroom._manager import SecretsManager
+from strongroom._manager.manager import parts_of
 from strongroom.errors import AuthenticationError, StoreUnavailableError
 from strongroom.rotate.boundary import GuardedRotator
 from strongroom.rotate.ledger import Ledger
@@ -15,7 +16,6 @@ from strongroom.rotate.password import generate
 from strongroom.rotate.state import pending_path, pending_secret
 from strongroom.rotate.transaction import Transaction
 from strongroom.store.memory import MemoryStore
-from strongroom.testing import parts_of
 
 PATH = "database/app"
 FIRST = {"username": "app", "password": "first-password", "host": "db.example"}

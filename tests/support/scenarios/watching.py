@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterable, Iterator
 
 from strongroom import SecretsManager
+from strongroom._manager.manager import parts_of
 from strongroom.errors import SecretNotFoundError, StoreError
 from strongroom.store import VersionInfo
-from strongroom.testing import parts_of
 from support.stores import RemoteStore
 
 

@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from strongroom import SecretsManager
+from strongroom._manager.manager import parts_of
 from strongroom.integrations import tls
 from strongroom.integrations.tls import create_client_context, create_server_context
-from strongroom.testing import parts_of
 from support.scenarios.handshakes import NAME, connect
 from support.scenarios.watching import ListedStore, Looks
 

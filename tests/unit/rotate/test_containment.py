@@ -8,6 +8,7 @@ import pytest
 
 from strongroom._boundary import watchdog
 from strongroom._config import RotationConfig
+from strongroom._manager.manager import parts_of
 from strongroom.errors import (
     AuthenticationError,
     ConflictError,
@@ -26,7 +27,6 @@ from strongroom.rotate.spi import CredentialPair
 from strongroom.rotate.state import RotationStep
 from strongroom.secret import SensitiveDict
 from strongroom.store import Traits, remaining, time_limit
-from strongroom.testing import parts_of
 from support.clock import LONG
 from support.scenarios.rotating import PATH, Rotating, ServiceUserRotator
 

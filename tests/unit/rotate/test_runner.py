@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from strongroom._manager import SecretsManager
+from strongroom._manager.manager import parts_of
 from strongroom.errors import ConfigurationError, RotationError, StoreUnavailableError
 from strongroom.rotate.rotations import Rotations
 from strongroom.rotate.runner import Runner
 from strongroom.rotate.state import pending_path
 from strongroom.secret import Secret
 from strongroom.store.memory import MemoryStore
-from strongroom.testing import parts_of
 from support.scenarios.rotating import Time
 
 DAYS = 60 if "TEST_ROTATION_KILLS" in os.environ else 20

@@ -6,6 +6,7 @@ import pytest
 
 from strongroom._config import RotationConfig
 from strongroom._manager import SecretsManager
+from strongroom._manager.manager import parts_of
 from strongroom.errors import ConflictError, StoreUnavailableError, UnsupportedOperationError
 from strongroom.rotate import service
 from strongroom.rotate.ledger import Ledger
@@ -13,7 +14,6 @@ from strongroom.rotate.service import GuardedServiceRotator, ServiceLedger
 from strongroom.rotate.state import LEASE, RotationStep
 from strongroom.rotate.transaction import Transaction
 from strongroom.store.memory import MemoryStore
-from strongroom.testing import parts_of
 from support.scenarios.rotating import PATH, Killed, Time, process_killed
 from support.stores import RemoteStore
 

@@ -6,6 +6,7 @@ from contextlib import suppress
 import pytest
 
 from strongroom._manager import SecretsManager
+from strongroom._manager.manager import parts_of
 from strongroom.errors import (
     ConflictError,
     InvalidDataError,
@@ -19,7 +20,6 @@ from strongroom.errors import (
 from strongroom.rotate.ledger import Ledger
 from strongroom.rotate.state import KEY, LEASE, SKEW, RotationStep, pending_path
 from strongroom.store.memory import MemoryStore
-from strongroom.testing import parts_of
 from strongroom_rotators.generated import open_password
 from support.scenarios.rotating import (
     FIRST,

@@ -12,6 +12,7 @@ from datetime import timedelta
 import pytest
 
 from strongroom._manager import SecretsManager
+from strongroom._manager.manager import parts_of
 from strongroom.errors import AuthenticationError, ConflictError, RotationError, SecretNotFoundError, StrongroomError
 from strongroom.rotate.boundary import GuardedRotator
 from strongroom.rotate.ledger import Ledger
@@ -20,7 +21,6 @@ from strongroom.rotate.transaction import Transaction
 from strongroom.secret import SensitiveDict
 from strongroom.store import Traits
 from strongroom.store.memory import MemoryStore
-from strongroom.testing import parts_of
 from strongroom_rotators.database_user import DatabaseUserRotator
 from strongroom_rotators.redis_acl import RedisAclRotator
 from support.scenarios.rotating import FIRST, PATH, Killed, Time

@@ -18,6 +18,7 @@ from strongroom import Secret, SecretsManager
 from strongroom._boundary import watchdog
 from strongroom._boundary.guard import GuardedStore
 from strongroom._boundary.watchdog import MOST_OVERDUE, Boundary
+from strongroom._manager.manager import parts_of
 from strongroom.errors import (
     PermissionDeniedError,
     SecretNotFoundError,
@@ -27,7 +28,6 @@ from strongroom.errors import (
 )
 from strongroom.store import Traits, daemon, deadline, remaining, time_limit, within_deadline
 from strongroom.store.memory import MemoryStore
-from strongroom.testing import parts_of
 from support.clock import LONG, Clock
 
 LIMIT = 0.05

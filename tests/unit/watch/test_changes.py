@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 import pytest
 
 from strongroom import Change, SecretsManager
+from strongroom._manager.manager import parts_of
 from strongroom._watch import watches
 from strongroom.errors import PermissionDeniedError, StoreUnavailableError
 from strongroom.secret import Secret
 from strongroom.store import Traits
 from strongroom.store.memory import MemoryStore
-from strongroom.testing import parts_of
 from support.clock import LONG, Clock
 from support.scenarios.watching import ListedStore, Looks
 from support.stores import RemoteStore
