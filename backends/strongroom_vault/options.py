@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, TypeAlias, TypedDict
 
+from strongroom.errors import ConfigurationError
+from strongroom.paths import check_option, check_prefix
 from strongroom.secret import Value
 from strongroom.store import Option
 from strongroom.store.option import named_contents
@@ -109,3 +111,14 @@ class VaultOptions(TypedDict, total=False):
             verifies="url",
         ),
     ]
+
+
+def check_namespace(text: str, option: str) -> str:
+    """Return the namespace without surrounding slashes, `""` for the root.
+
+    Raises:
+        ConfigurationError: no header can hold it, or a segment of it is empty, `.` or `..`.
+    """
+    if not text.isascii() or not text.isprintable():
+        raise ConfigurationError(f"{option}: it has a character that no namespace has")
+    return check_option(option, str(text).strip("/"), check_prefix)

@@ -11,7 +11,7 @@ from strongroom.errors import ConfigurationError, StrongroomError, shown
 from strongroom.paths import check_option, check_prefix
 from strongroom.secret import SensitiveStr
 from strongroom.store import Option, checked_by
-from strongroom_vault.options import Url, VaultOptions
+from strongroom_vault.options import Url, VaultOptions, check_namespace
 from strongroom_vault.store.kv1 import VaultKV1
 from strongroom_vault.store.kv2 import VaultKV2
 
@@ -92,7 +92,6 @@ def open_session(*, url: str | Sequence[str], mount: str = "secret", **connectio
 
 
 def _session(url: str | Sequence[str], mount: str, options: VaultOptions) -> Session:
-    from strongroom_vault.auth.methods import check_namespace
     from strongroom_vault.http.drivers import new_driver
     from strongroom_vault.http.tls import TLSSettings
     from strongroom_vault.session.session import Session
@@ -195,12 +194,13 @@ def _proxy(url: str | None) -> Address | None:
 
 def _auth(token: str | None, table: dict[str, str] | None, tls: TLSSettings) -> Auth:
     """Return the method of the table `auth`, or of the option `token` without a table."""
+    if table is None:
+        from strongroom_vault.auth.token import StaticToken
+
+        return StaticToken(token or "")
     from strongroom_vault.auth.methods import read_auth
-    from strongroom_vault.auth.token import StaticToken
     from strongroom_vault.auth.workload import Certificate
 
-    if table is None:
-        return StaticToken(token or "")
     auth = read_auth({"token": token or "", **table} if table.get("method") == "token" else table)
     if isinstance(auth, Certificate) and tls.client_cert is None:
         raise ConfigurationError("auth.method: the method 'cert' needs the option client_cert beside it")

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 from strongroom.errors import ConfigurationError, shown
-from strongroom.paths import check_option, check_prefix
+from strongroom.paths import check_option
 from strongroom_vault.auth import Auth
 from strongroom_vault.auth.approle import AppRole
 from strongroom_vault.auth.aws import AWS
 from strongroom_vault.auth.token import Agent, StaticToken, TokenFile
 from strongroom_vault.auth.workload import JWT, Certificate, Kubernetes
+from strongroom_vault.options import check_namespace
 
 METHODS: Mapping[str, Callable[..., Auth]] = {
     "agent": Agent,
@@ -82,14 +83,3 @@ def _path_fault(text: str) -> str:
     except RuntimeError:
         return "it is below a home folder that is not known"
     return "" if absolute else "it must be an absolute path, or begin with ~"
-
-
-def check_namespace(text: str, option: str) -> str:
-    """Return the namespace without surrounding slashes, `""` for the root.
-
-    Raises:
-        ConfigurationError: no header can hold it, or a segment of it is empty, `.` or `..`.
-    """
-    if not text.isascii() or not text.isprintable():
-        raise ConfigurationError(f"{option}: it has a character that no namespace has")
-    return check_option(option, str(text).strip("/"), check_prefix)

@@ -113,7 +113,7 @@ class LeaseClient:
         except StrongroomError as error:
             self._failed(path, credentials, _reason(error))
             return True
-        except Exception as error:  # noqa: BLE001  # whatever fails, the thread lives on
+        except Exception as error:  # noqa: BLE001  # after any failure, the thread lives on
             self._failed(path, credentials, type(error).__name__)
             return True
         if reply.status == 400:

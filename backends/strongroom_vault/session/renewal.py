@@ -138,7 +138,7 @@ class Renewal:
                         self._warn("is at the end of its life", active.lease)
         except StoreError as error:
             self._failed(step, active, error.reason or error.summary)
-        except Exception as error:  # noqa: BLE001  # whatever fails, the thread lives on
+        except Exception as error:  # noqa: BLE001  # after any failure, the thread lives on
             self._failed(step, active, type(error).__name__)
 
     # --- the steps ----------------------------------------------------------------------------------------------------
