@@ -1,7 +1,7 @@
 """The table of operations: each method of a store, with its arguments, the check of its answer, and its capability.
 
-The guard, `strongroom stores` and the contract derive their lists from it. To add
-a capability, add its protocol to `protocols`, its name to `CAPABILITIES`, and a row for each of its methods.
+The guard, `strongroom stores` and the contract derive their lists from it. To add a capability, add its protocol to
+`protocols`, its name to `CAPABILITIES`, and a row for each of its methods.
 """
 
 from __future__ import annotations

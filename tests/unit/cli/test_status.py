@@ -71,6 +71,12 @@ def test_the_document_has_no_path_and_no_value(command):
     assert "database/connection" not in done.out.decode()
 
 
+def test_the_cache_on_disk_is_a_row(command):
+    """With the number of its entries and their size, if it is enabled."""
+    Path("strongroom.toml").write_text('chain = ["env"]\n[cache]\ndisk = true\n', "utf-8")
+    assert ["cache", "disk", "0 entries, 0 bytes"] in rows(command("status"))
+
+
 def test_the_progress_of_a_migration_is_that_of_its_journal(monkeypatch):
     """A run that was killed half-way is running while its journal is young, and unfinished later."""
     Path("strongroom.toml").write_text(
