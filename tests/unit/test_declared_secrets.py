@@ -148,6 +148,17 @@ def test_what_is_missing_is_created_once_and_nothing_else_changes():
     assert len(str(first["auth"]["token"])) > 40
 
 
+def test_the_asynchronous_form_generates_too():
+    import asyncio
+
+    async def generate() -> list[str]:
+        async with manager({"PASSWORD": GENERATED["PASSWORD"]}, store()) as secrets:
+            return [*await secrets.agenerate_missing(), await secrets.aget_secret("db", "password")]
+
+    variable, password = asyncio.run(generate())
+    assert (variable, len(password)) == ("PASSWORD", 32)
+
+
 def test_a_generated_password_leaves_the_url_of_the_secret_alone():
     """The URL works, and no database knows the generated password."""
     url = "postgresql://app:known@db/app"
