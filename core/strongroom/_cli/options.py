@@ -75,10 +75,10 @@ class Invocation(NamedTuple):
         Raises:
             ConfigurationError: `./strongroom.toml` is not trusted: it would say where secrets are written.
         """
-        from strongroom._config.discovery import FILE_NAME
+        from strongroom._config.discovery import CONFIG_FILE_NAME
 
         config = self.load()
-        if f"./{FILE_NAME}" in config.untrusted:
+        if f"./{CONFIG_FILE_NAME}" in config.untrusted:
             raise _not_trusted(config, effect)
         return config
 

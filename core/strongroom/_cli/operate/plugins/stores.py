@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from strongroom._cli.exit_codes import ExitCode
 from strongroom._cli.options import complete, json_option
 from strongroom._cli.terminal import output
 
