@@ -12,6 +12,8 @@ import pytest
 from support.programs import require
 from support.services.database_servers import running_redis
 
+pytestmark = pytest.mark.long
+
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "strongroom-redis"
 
 require("redis-server")
