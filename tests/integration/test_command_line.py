@@ -91,6 +91,11 @@ class Case(NamedTuple):
     versions: tuple[str, ...] = ()
 
     @property
+    def name(self) -> str:
+        """The words up to the first quote."""
+        return self.words.partition("'")[0]
+
+    @property
     def changes(self) -> bool:
         """Whether it changes a store."""
         return bool(self.writes or self.final or self.at)
@@ -350,7 +355,7 @@ RUNS = [(case, mode) for case in CASES for mode in MODES if mode == "dev" or cas
     ("case", "mode"),
     RUNS,
     indirect=["mode"],
-    ids=[f"{mode}-{case.words.split(chr(39))[0]}" for case, mode in RUNS],
+    ids=[f"{mode}-{case.name}" for case, mode in RUNS],
 )
 def test_a_command(case, mode, place, openbao, capfd, monkeypatch):
     """It ends with its code, shows the value where it is asked to and nowhere else, and colours on a terminal only.
