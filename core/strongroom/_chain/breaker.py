@@ -55,6 +55,11 @@ class Breaker:
             self._probe_at = self.clock() + self._probe_limit
             return True
 
+    def hasten(self) -> None:
+        """Make a probe due now: the next caller is admitted."""
+        with self._lock:
+            self._probe_at = self.clock()
+
     def succeeded(self) -> float | None:
         """Note an answer. Return the seconds that the outage lasted which it ends, or None."""
         if not self.is_open:

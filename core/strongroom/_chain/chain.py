@@ -188,7 +188,8 @@ class Chain:
     def explain(self, path: str, key: str | None = None) -> Explanation:
         """Return the result of `resolve`, and the answer of every link, including those that it would not query.
 
-        Each store is queried past its cache, and has its own `timeout`.
+        Each store is queried past its cache, and has its own `timeout`. No store is waited for: during an election of a
+        cluster it may be unavailable here where a read waits for the leader.
 
         Raises:
             InvalidPathError: the path can never name a secret.

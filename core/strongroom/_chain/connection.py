@@ -200,10 +200,12 @@ class StoreConnection:
         enough = min(len(paths), _OUTAGES_IN_A_ROW)
         late = StoreUnavailableError(reason="the batch took all the time")
         failure: StrongroomError = late
+        store: GuardedStore | None = None
         try:
             if fails_fast() and not self.breaker.admit():
                 raise _known_outage(self.breaker, None, self._name)
-            answers = self.open().read_many(paths)
+            store = self.open()
+            answers = store.read_many(paths)
             while waiting and outages < enough and (left := ends - time.monotonic()) > 0:
                 given = max(given if outages else 0.0, min(share, left))
                 with time_limit(min(share, left)):
@@ -225,8 +227,10 @@ class StoreConnection:
                 self._note_outage(failure, given, late=time.monotonic() >= ends)
         else:
             self._note_answer()
+        # An error of the opening names no path, as in `call`, unless it is an outage.
+        of_path = isinstance(failure, StoreUnavailableError if store is None else StoreError)
         for path in waiting:
-            yield path, failure.copy(path=path) if isinstance(failure, StoreError) else failure
+            yield path, failure.copy(path=path) if of_path else failure.copy()
 
     def opened(self, path: str | None = None) -> GuardedStore:
         """Return the store, opened if need be. That an open store exists says nothing about an outage."""

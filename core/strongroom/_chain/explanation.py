@@ -78,6 +78,8 @@ def query_each(
 ) -> tuple[list[tuple[Link, Result]], list[float | None]]:
     """Query every link that covers the path, each within its own `timeout`.
 
+    A link is refused during a known outage only if a read would be. No link waits for a store to become available.
+
     Returns:
         Each link with its result, and the ages of what their disk caches had before.
     """
@@ -85,6 +87,7 @@ def query_each(
     covering = [link for link in links if link.covers(path)]
     ages = [link.disk_age(path) for link in covering]
     for link in covering:
+        link.admit(path)
         with time_limit(link.policy.timeout / SHARE), fail_fast():
             results.append((link, link.query(path, key, request)))
     return results, ages

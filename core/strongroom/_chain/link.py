@@ -120,9 +120,9 @@ class Link:
 
     def query(self, path: str, key: str | None, request: ReadRequest) -> Result:
         started = time.monotonic()
-        if not request.allow_dynamic and self.creates(path):
-            return not_queried(path, self.name)
         try:
+            if not request.allow_dynamic and self._makes(path):
+                return not_queried(path, self.name)
             reading = self.read(path, key, fresh=request.fresh)
             if self._missing_key_expired(reading, request):
                 reading = self.read(path, key, fresh=True)
@@ -151,59 +151,103 @@ class Link:
     def query_many(self, paths: Sequence[str], request: ReadRequest) -> Iterator[tuple[str, Result]]:
         """Yield the result of `query` for each path, read as one batch."""
         started = time.monotonic()
+        read = self._unopened(paths)
+        paths = [path for path in paths if path not in read]
         if not request.allow_dynamic:
             dynamic = dict.fromkeys(path for path in paths if self.creates(path))
             yield from ((path, not_queried(path, self.name)) for path in dynamic)
             paths = [path for path in paths if path not in dynamic]
-        for path, answer in self.read_many(paths, fresh=request.fresh).items():
-            if isinstance(answer, StrongroomError):
-                yield path, failed(answer, self.name, started)
-            else:
-                yield path, judged(path, self.name, answer, request, started)
+        for path, found in (read | self.read_many(paths, fresh=request.fresh)).items():
+            yield path, self._told(path, found, request, started)
 
     def query_keys(self, requests: Mapping[Place, ReadRequest], timeout: float) -> Iterator[tuple[Place, Result]]:
         """Yield the result of `query` for each path and key. A store with bulk reads is queried with one batch.
+
+        Keys of one path come from one reading, unless the store reads each key by itself.
 
         Args:
             requests: by path and key.
             timeout: the total time of the batch, and of each read by itself, in seconds.
         """
         started = time.monotonic()
+        of_path: dict[str, list[Place]] = {}
+        for place in requests:
+            of_path.setdefault(place[0], []).append(place)
         with time_limit(timeout):
-            read = self._read_ahead(requests)
-        for (path, key), request in requests.items():
+            read = self._unopened(of_path)
+            rest = (path for path in of_path if path not in read)
+            whole = [path for path in rest if self._is_read_whole(path, requests[of_path[path][0]])]
+            read |= self._read_ahead(whole)
+        for path, places in of_path.items():
             found = read.get(path)
-            if found is None or (isinstance(found, Reading) and self._missing_key_expired(found, request)):
+            if found is None and len(places) > 1 and path in whole:
+                started = time.monotonic()
                 with time_limit(timeout):
-                    result = self.query(path, key, request)
-            elif isinstance(found, StrongroomError):
-                result = failed(found, self.name, started)
-            else:
-                result = judged(path, self.name, found, request, started)
-            yield (path, key), result
+                    found = self._tried(path)
+            singly: dict[Place, Result] = {}
+            for place in places:
+                if found is None or self._missing_key_expired(found, requests[place]):
+                    with time_limit(timeout):
+                        singly[place] = self.query(*place, requests[place])
+                    if found is not None and isinstance(newer := singly[place][1], Reading):
+                        found = newer
+            yield from singly.items()
+            if found is not None:
+                others = (place for place in places if place not in singly)
+                yield from ((place, self._told(path, found, requests[place], started)) for place in others)
 
-    def _read_ahead(self, requests: Mapping[Place, ReadRequest]) -> dict[str, Reading | StrongroomError]:
-        """Return the result of `read_many` for the paths that the store reads in bulk, if there are several."""
-        paths = list(dict.fromkeys(path for path, _ in requests))
-        if len(paths) < 2:
-            return {}
+    def _told(self, path: str, found: Reading | StrongroomError, request: ReadRequest, started: float) -> Result:
+        if isinstance(found, StrongroomError):
+            return failed(found, self.name, started)
+        return judged(path, self.name, found, request, started)
+
+    def _tried(self, path: str) -> Reading | StrongroomError:
+        """Return what `read` returns or raises for the whole secret."""
         try:
-            several = {path: None for (path, _), request in requests.items() if self._has_bulk_read(path, request)}
-        except StoreUnavailableError as error:
-            # Nobody waits for the same outage for each key.
-            return {path: error.copy(path=path) for path in paths if not self._is_on_disk(path)}
-        except StrongroomError:
-            return {}  # each query says why
-        return self.read_many(several) if len(several) > 1 else {}
+            return self.read(path)
+        except StrongroomError as error:
+            return error.with_traceback(None)
 
-    def _has_bulk_read(self, path: str, request: ReadRequest) -> bool:
-        """Return True if the store reads many secrets at once, and would read this one whole for one of its keys."""
-        if self._is_on_disk(path):
+    def _read_ahead(self, paths: Iterable[str]) -> dict[str, Reading | StrongroomError]:
+        """Return the result of `read_many` for these paths, if there are several and they are read in bulk."""
+        store = self.connection.store
+        in_bulk = store is not None and "read_many" in store.operations and "local" not in store.capabilities
+        bulk = [path for path in paths if in_bulk or self._is_on_disk(path)]
+        return self.read_many(bulk) if len(bulk) > 1 else {}
+
+    def _is_read_whole(self, path: str, request: ReadRequest) -> bool:
+        """Return True if a read of one key of the path reads the whole secret. The store is open."""
+        if (store := self.connection.store) is None or self._is_on_disk(path):
             return True
-        store = self._opened(path)
-        if "read_many" not in store.operations or not store.capabilities.isdisjoint({"local", "keyed"}):
-            return False
-        return request.allow_dynamic or not self.creates(path)
+        return "keyed" not in store.capabilities and (request.allow_dynamic or not self.creates(path))
+
+    def _unopened(self, paths: Iterable[str]) -> dict[str, Reading | StrongroomError]:
+        """Open the store if a path needs it. If that fails, return the error of each path that does.
+
+        It is opened once for all paths that another link can answer, and after an outage once for the others, which
+        wait for it.
+        """
+        if self.connection.store is not None:
+            return {}
+        errors: dict[str, Reading | StrongroomError] = {}
+        failure: StrongroomError | None = None
+        groups: dict[bool, list[str]] = {True: [], False: []}
+        for path in paths:
+            if not self._is_on_disk(path):
+                groups[self._is_followed(path)].append(path)
+        for group in filter(None, groups.values()):
+            if failure is None or isinstance(failure, StoreUnavailableError):
+                try:
+                    self._opened(group[0])
+                except StrongroomError as error:
+                    failure = error.with_traceback(None)
+                else:
+                    failure = None
+            if isinstance(failure, StoreUnavailableError):
+                errors |= {path: failure.copy(path=path) for path in group}
+            elif failure is not None:
+                errors |= {path: failure.copy() for path in group}
+        return errors
 
     def query_version(
         self, path: str, operation: Callable[[GuardedStore], Secret | None]
@@ -219,10 +263,11 @@ class Link:
             return Attempt(self.name, Answer.NOT_FOUND, "it has no such version", seconds), secret
         return Attempt(self.name, Answer.FOUND, f"found, version {secret.version}", seconds), secret
 
-    def _missing_key_expired(self, reading: Reading, request: ReadRequest) -> bool:
+    def _missing_key_expired(self, reading: Reading | StrongroomError, request: ReadRequest) -> bool:
         """Return True if the cached secret lacks the value and is older than `missing_ttl`: query the store again."""
-        expired = reading.cached and not reading.stale and reading.age >= self.missing_ttl
-        return expired and request.extract(reading.data) is MISSING
+        if isinstance(reading, StrongroomError) or not reading.cached or reading.stale:
+            return False
+        return reading.age >= self.missing_ttl and request.extract(reading.data) is MISSING
 
     def read(self, path: str, key: str | None = None, *, fresh: bool = False) -> Reading:
         """Return the secret at `path`, or the key alone if the store has single-key reads.
@@ -296,7 +341,14 @@ class Link:
         cached = self._cached(path, key, keyed=keyed)
         if cached is not None or (outage := self.connection.known_outage(path)) is None:
             return cached
-        stale = self._stale(path, outage, on_disk=patient)
+        stale = self._stale(path, outage, on_disk=False)
+        if stale is None and patient and self._disk is not None:
+            current = self._disk.current(path)  # another process may have read it since
+            if isinstance(current, AgedAbsence):
+                raise current
+            if current is not None:
+                return Reading.of(current)
+            stale = self._stale(path, outage)
         if stale is not None:
             probe = self.connection.probe(path, partial(self._probe, path))
             if probe is not None and patient:
@@ -317,34 +369,36 @@ class Link:
     def read_many(self, paths: Iterable[str], *, fresh: bool = False) -> dict[str, Reading | StrongroomError]:
         """Return what `read` would return or raise for each path. Paths that are not cached are read as one batch.
 
-        The link's `timeout` applies to each answer of the batch, not to the whole. If another link can answer a path of
-        the batch, the whole batch fails fast.
+        The link's `timeout` applies to each answer of the batch, not to the whole. The paths that another link or a
+        stale secret can answer are a batch of their own, which fails fast.
         """
-        paths = list(paths)
-        with fail_fast(any(self._is_followed(path) for path in paths)):
-            return self._read_many(paths, fresh=fresh)
+        results: dict[str, Reading | StrongroomError] = {}
+        groups: dict[bool, list[str]] = {True: [], False: []}
+        for path in paths:
+            if (known := self._without_io(path, fresh=fresh)) is not None:
+                results[path] = known
+            else:
+                groups[self._has_fallback(path, fresh=fresh)].append(path)
+        for has_fallback, group in groups.items():
+            if group:
+                with fail_fast(has_fallback):
+                    results |= self._read_many(group, fresh=fresh)
+        return results
 
     def _read_many(self, paths: Sequence[str], *, fresh: bool) -> dict[str, Reading | StrongroomError]:
         results: dict[str, Reading | StrongroomError] = {}
         led: dict[str, Flight] = {}
         joined: dict[str, Future[Secret]] = {}
-        unknown: list[str] = []
-        for path in paths:
-            if (known := self._without_io(path, fresh=fresh)) is not None:
-                results[path] = known
-            else:
-                unknown.append(path)
         try:
-            for path in unknown:
+            for path in paths:
                 flight = led[path] = Flight()
                 result = self.cache.join_or_lead(path, flight, fresh=fresh)
                 if result is not None:
                     joined[path] = result
                     del led[path]
-            with fail_fast(not fresh and all(self.cache.stale(path) for path in led)):
-                for path, answer in self._read_each(list(led), fresh=fresh):
-                    results[path] = self._complete(path, led[path], answer)
-                    del led[path]
+            for path, answer in self._read_each(list(led), fresh=fresh):
+                results[path] = self._complete(path, led[path], answer)
+                del led[path]
         finally:
             for path, flight in led.items():  # after an interrupt: threads that joined these flights must not hang
                 self.cache.fail(path, flight, StoreUnavailableError(path, "the batch was given up"))
@@ -473,9 +527,23 @@ class Link:
     def creates(self, path: str) -> bool:
         """Return True if a read of `path` would create a credential; False if the store fails: a read says why."""
         try:
-            return not self._is_on_disk(path) and self.connection.opened(path).makes(path)
+            return self._makes(path)
         except StrongroomError:
             return False
+
+    def created(self, paths: Iterable[str]) -> list[str]:
+        """Return the paths for which `creates` is True. The store is opened once."""
+        paths = list(paths)
+        unopened = self._unopened(paths)
+        return [path for path in paths if path not in unopened and self.creates(path)]
+
+    def _makes(self, path: str) -> bool:
+        return not self._is_on_disk(path) and self._opened(path).makes(path)
+
+    def admit(self, path: str) -> None:
+        """Let the next call past a known outage, as a read of `path` is if nobody else can answer it."""
+        if not self._is_followed(path):
+            self.connection.breaker.hasten()
 
     def opened(self) -> GuardedStore:
         """Return the store. Opens it, so that an outage is not taken for a capability that it lacks."""

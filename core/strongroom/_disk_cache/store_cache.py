@@ -3,7 +3,7 @@
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from functools import partial
@@ -131,11 +131,11 @@ class StoreCache:
             return load()
         if not fresh and (known := self.current(path)) is not None:
             return _returned(known)
-        with self._turn([path], fresh=fresh) as (look, known_now, has_stale):
+        with self._turn([path], fresh=fresh) as (look, known_now, stale):
             if path in known_now:
                 return _returned(known_now[path])
             try:
-                with fail_fast(has_stale):
+                with fail_fast(path in stale):
                     secret = load()
             except SecretNotFoundError as absence:
                 self._keep(look, {path: absence})
@@ -150,39 +150,40 @@ class StoreCache:
         paths = [path for path in paths if path not in known]
         if not paths:
             return
-        with self._turn(paths, fresh=fresh) as (look, known, has_stale):
+        with self._turn(paths, fresh=fresh) as (look, known, stale):
             yield from known.items()
-            paths = [path for path in paths if path not in known]
+            others = [path for path in paths if path not in known and path not in stale]
             answers: dict[str, Answer] = {}
-            asked = iter(ask(paths) if paths else ())
             try:
-                while True:
-                    with fail_fast(has_stale):
-                        found = next(asked, None)
-                    if found is None:
-                        return
-                    answers[found[0]] = found[1]
-                    yield found
+                for batch, has_stale in ((stale, True), (others, False)):
+                    asked = iter(ask(list(batch)) if batch else ())
+                    while True:
+                        with fail_fast(has_stale):
+                            found = next(asked, None)
+                        if found is None:
+                            break
+                        answers[found[0]] = found[1]
+                        yield found
             finally:
                 self._keep(look, answers)
 
     @contextmanager
     def _turn(
         self, paths: Sequence[str], *, fresh: bool
-    ) -> Iterator[tuple[_Look | None, dict[str, AgedSecret | AgedAbsence], bool]]:
+    ) -> Iterator[tuple[_Look | None, dict[str, AgedSecret | AgedAbsence], Collection[str]]]:
         """Wait until no other process reads one of these paths, and begin to read them.
 
         Yields:
             The look that `_keep` takes; the current answers, since another process may have had the turn, even if this
-            one did not wait for it; and True if a stale secret may answer each of the other paths in an outage.
+            one did not wait for it; and the other paths that a stale secret may answer in an outage.
         """
         placed = None if fresh else self._attempt(partial(self._places, paths, create=True))
         names = [] if placed is None else [place.name for place in placed[1].values()]
         with self._container.turns.take(names, remaining() / 2):
             look = self._look(paths, placed, create=True, fresh=fresh)
             known = {} if look is None else self._current_in(look)
-            others = [path for path in paths if path not in known]
-            yield look, known, look is not None and all(self._stale_in(look, path) for path in others)
+            others = [] if look is None else [path for path in paths if path not in known]
+            yield look, known, dict.fromkeys(path for path in others if look and self._stale_in(look, path))
 
     # --- entries ------------------------------------------------------------------------------------------------------
 

@@ -396,7 +396,7 @@ class SecretsManager:
         self, path: str, key: str | None = None, *, fresh: bool = False, allow_dynamic: bool = True
     ) -> Resolution:
         chain, path, key = self._parts.chain, check_path(path), None if key is None else check_key(key, path)
-        if not fresh and (cached := chain.cached(path, key)) is not None:
+        if not fresh and allow_dynamic and (cached := chain.cached(path, key)) is not None:
             return cached
         if fresh or not allow_dynamic:
             return await self._threads.run_in_time(chain.resolve, path, key, fresh=fresh, allow_dynamic=allow_dynamic)

@@ -240,6 +240,27 @@ def test_a_store_that_cannot_be_opened_fails_every_path() -> None:
     assert summary(Chain([link("first", refuse)]).resolve_many(["a", "b"])) == dict.fromkeys("ab", ConfigurationError)
 
 
+def test_a_store_that_refuses_the_login_is_asked_once() -> None:
+    """Twenty paths or keys, or a look at what is watched, are not twenty logins."""
+    logins: list[None] = []
+
+    def refuse() -> SecretStore:
+        logins.append(None)
+        raise AuthenticationError(reason="the token has expired")
+
+    paths = [f"p{number}" for number in range(20)]
+    chain = Chain([link("first", refuse)])
+    assert set(summary(chain.resolve_many(paths)).values()) == {AuthenticationError}
+    assert len(logins) == 1
+    assert set(summary(chain.resolve_many(paths, allow_dynamic=False)).values()) == {AuthenticationError}
+    assert len(logins) == 2
+    outcomes = chain.resolve_keys([(path, "k") for path in paths])
+    assert {type(outcome) for outcome in outcomes.values()} == {AuthenticationError}
+    assert len(logins) == 3
+    assert chain.links[0].created(paths) == []
+    assert len(logins) == 4
+
+
 @pytest.mark.parametrize(("followed", "least", "most"), [(True, 0.0, 2.0), (False, 2.0, 10.0)])
 def test_each_answer_has_the_links_time(followed: bool, least: float, most: float) -> None:
     """If another link can answer; otherwise it has all of the call's time."""

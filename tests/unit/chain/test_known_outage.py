@@ -16,6 +16,7 @@ from strongroom._chain.link import Link
 from strongroom._config import CacheConfig, LinkConfig
 from strongroom.errors import PermissionDeniedError, SecretNotFoundError, StoreUnavailableError, StrongroomError
 from strongroom.secret import Secret, Value
+from strongroom.store import fails_fast
 from support.clock import LONG, Clock
 from support.stores import RemoteStore
 
@@ -242,6 +243,33 @@ def test_a_read_that_no_request_was_sent_for_begins_no_outage(link: Link, store:
     assert store.requests.count("db") == 4
     assert not link.connection.breaker.is_open
     assert link.connection.path_outages == ()
+
+
+def test_an_explanation_asks_a_store_that_nobody_can_stand_in_for(chain: Chain, store: OutageStore) -> None:
+    """As a read past the cache does. It does not wait for the store, which then counts as out for longer."""
+    waits: list[bool] = []
+    read = store.read
+
+    def noted(path: str) -> Secret:
+        waits.append(not fails_fast())
+        return read(path)
+
+    store.read = noted  # type: ignore[method-assign]
+    store.fault = StoreUnavailableError("db", "refused")
+    assert isinstance(chain.explain("db", "url").error, StoreUnavailableError)
+    store.fault = None
+    explanation = chain.explain("db", "url")
+    assert explanation.served is explanation.answers[0]
+    assert waits == [False, False]
+    assert not chain.links[0].connection.breaker.is_open
+
+
+def test_an_explanation_asks_no_store_that_a_read_would_pass_over(chain: Chain, store: OutageStore) -> None:
+    follower = Link(LinkConfig("next"), lambda: RemoteStore({"db": {"url": "next"}}), CacheConfig())
+    followed = Chain([*chain.links, follower])
+    explanation = followed.explain("db", "url")
+    assert explanation.served is explanation.answers[1]
+    assert store.requests == []
 
 
 # --- an outage of one path --------------------------------------------------------------------------------------------

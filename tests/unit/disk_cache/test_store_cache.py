@@ -427,18 +427,19 @@ def test_of_a_batch_a_damaged_entry_alone_is_read_again(folder, caplog):
     assert warnings(caplog) == ["The disk cache of store vault is not used: an entry is damaged"]
 
 
-def test_a_batch_fails_fast_if_an_outage_may_serve_all_of_it(folder, clocks):
+def test_a_batch_fails_fast_for_what_an_outage_may_serve(folder, clocks):
+    """The store waits for the others."""
     read_all(folder, ["a", "b"])
     clocks.pass_by(400)
     found = []
 
     def ask(paths):
-        found.append(fails_fast())
+        found.append((list(paths), fails_fast()))
         yield paths[0], StoreUnavailableError(paths[0], "connection refused")
 
-    for paths in (["a", "b"], ["a", "new"]):
+    for paths in (["a", "b"], ["new", "a"]):
         dict(Cache(folder).read_each(paths, ask))
-    assert found == [True, False]
+    assert found == [(["a", "b"], True), (["a"], True), (["new"], False)]
 
 
 # --- clocks -----------------------------------------------------------------------------------------------------------
