@@ -3,8 +3,7 @@
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
@@ -118,41 +117,44 @@ class StoreCache:
         return look.found[path].age if look is not None and path in look.found else None
 
     def fetch(self, path: str, load: Callable[[], Secret], *, fresh: bool = False) -> Secret:
-        """Return the secret at a path: from the cache if it is current there, otherwise from `load`.
-
-        Of several processes that have a miss, one calls `load`; the others wait for its entry, for half of the time
-        that the call has.
+        """Return the secret at a path: `read_each` of one, which asks with `load`.
 
         Raises:
             SecretNotFoundError: the store does not have it, as `load` found out, or an entry of the cache.
             StoreError: what `load` raises.
         """
-        if not self.covers(path):
-            return load()
-        if not fresh and (known := self.current(path)) is not None:
-            return _returned(known)
-        with self._turn([path], fresh=fresh) as (look, known_now, stale):
-            if path in known_now:
-                return _returned(known_now[path])
+
+        def ask(_: Sequence[str]) -> Iterator[tuple[str, Answer]]:
             try:
-                with fail_fast(path in stale):
-                    secret = load()
-            except SecretNotFoundError as absence:
-                self._keep(look, {path: absence})
-                raise
-            self._keep(look, {path: secret})
-            return secret
+                yield path, load()
+            except StrongroomError as error:
+                yield path, error
+
+        ((_, answer),) = self.read_each([path], ask, fresh=fresh)
+        if isinstance(answer, StrongroomError):
+            raise answer
+        return answer
 
     def read_each(self, paths: Sequence[str], ask: Ask, *, fresh: bool = False) -> Iterator[tuple[str, Answer]]:
-        """Yield the answer for each path, as `fetch` returns or raises it. `ask` gets the paths that are missing."""
+        """Yield the answer for each path: from the cache if it is current there, otherwise from `ask`.
+
+        Of several processes that have a miss, one asks; the others wait for its entry, for half of the time that the
+        call has. `ask` gets the missing paths, and fails fast for those that a stale secret may answer.
+        """
         known = {} if fresh else self._current(paths)
         yield from known.items()
         paths = [path for path in paths if path not in known]
         if not paths:
             return
-        with self._turn(paths, fresh=fresh) as (look, known, stale):
+        placed = None if fresh else self._attempt(partial(self._places, paths, create=True))
+        names = [] if placed is None else [place.name for place in placed[1].values()]
+        with self._container.turns.take(names, remaining() / 2):
+            look = self._look(paths, placed, create=True, fresh=fresh)
+            known = {} if look is None else self._current_in(look)  # of another process that has had the turn
             yield from known.items()
-            others = [path for path in paths if path not in known and path not in stale]
+            paths = [path for path in paths if path not in known]
+            stale = {path: None for path in paths if look is not None and self._stale_in(look, path)}
+            others = [path for path in paths if path not in stale]
             answers: dict[str, Answer] = {}
             try:
                 for batch, has_stale in ((stale, True), (others, False)):
@@ -166,24 +168,6 @@ class StoreCache:
                         yield found
             finally:
                 self._keep(look, answers)
-
-    @contextmanager
-    def _turn(
-        self, paths: Sequence[str], *, fresh: bool
-    ) -> Iterator[tuple[_Look | None, dict[str, AgedSecret | AgedAbsence], Collection[str]]]:
-        """Wait until no other process reads one of these paths, and begin to read them.
-
-        Yields:
-            The look that `_keep` takes; the current answers, since another process may have had the turn, even if this
-            one did not wait for it; and the other paths that a stale secret may answer in an outage.
-        """
-        placed = None if fresh else self._attempt(partial(self._places, paths, create=True))
-        names = [] if placed is None else [place.name for place in placed[1].values()]
-        with self._container.turns.take(names, remaining() / 2):
-            look = self._look(paths, placed, create=True, fresh=fresh)
-            known = {} if look is None else self._current_in(look)
-            others = [] if look is None else [path for path in paths if path not in known]
-            yield look, known, dict.fromkeys(path for path in others if look and self._stale_in(look, path))
 
     # --- entries ------------------------------------------------------------------------------------------------------
 
@@ -349,10 +333,3 @@ class StoreCache:
         if not self._warned:
             self._warned = True
             logger.warning("The disk cache of store %s is not used: %s", self._store, fault)
-
-
-def _returned(found: AgedSecret | AgedAbsence) -> AgedSecret:
-    """Return a secret, or raise an absence."""
-    if isinstance(found, AgedAbsence):
-        raise found
-    return found
