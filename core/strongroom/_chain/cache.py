@@ -3,14 +3,14 @@
 import logging
 import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from strongroom._chain.seal import Sealed, Sealer
-from strongroom.errors import SecretNotFoundError, StoreError, StoreUnavailableError
+from strongroom.errors import SecretNotFoundError, StoreError, StoreUnavailableError, StrongroomError
 from strongroom.events import auditors, hit_counter
 from strongroom.secret import Secret, SensitiveDict, SensitiveStr, Version, age_of
 from strongroom.store import remaining
@@ -27,6 +27,9 @@ _FIELD_BYTES = 400
 """Memory of Python's own objects for one snapshot, and for one field of it, as measured with tracemalloc."""
 _ABSENT_SHARE = 8
 """Absences have this fraction of the bytes."""
+
+Ask: TypeAlias = "Callable[[Sequence[str]], Iterable[tuple[str, Secret | StrongroomError]]]"
+"""Paths -> the answer of the store for each."""
 
 _Field: TypeAlias = "tuple[float, Callable[[bytes, bytes, bytes], bytes], bytes, bytes, bytes]"
 
@@ -275,16 +278,48 @@ class MemoryCache:
             if joined is not None:
                 return self.wait(path, joined)
             secret = load()
-            self.complete(path, flight, secret)
+            self._land(path, flight, secret)
         except BaseException as error:
-            self.fail(path, flight, error)
+            self._land(path, flight, error)
             raise
         return secret
+
+    def fetch_many(
+        self, paths: Iterable[str], ask: Ask, answers: dict[str, Secret | StrongroomError], *, fresh: bool = False
+    ) -> None:
+        """Put what `fetch` would return or raise for each path into `answers`, also if an exception ends the batch.
+
+        Args:
+            paths: the paths of the secrets.
+            ask: yields the answer for each path that no other thread reads meanwhile.
+            answers: takes each answer as it comes.
+            fresh: do not join a read in progress.
+        """
+        led: dict[str, Flight] = {}
+        joined: dict[str, Future[Secret]] = {}
+        try:
+            for path in paths:
+                flight = led[path] = Flight()
+                if (result := self.join_or_lead(path, flight, fresh=fresh)) is not None:
+                    joined[path] = result
+                    del led[path]
+            for path, answer in ask(list(led)):
+                answers[path] = answer
+                self._land(path, led[path], answer)
+                del led[path]
+        finally:
+            for path, flight in led.items():  # after an interrupt: threads that joined these flights must not hang
+                self._land(path, flight, StoreUnavailableError(path, "the batch was given up"))
+        for path, result in joined.items():
+            try:
+                answers[path] = self.wait(path, result)
+            except StrongroomError as error:
+                answers[path] = error.with_traceback(None)
 
     def join_or_lead(self, path: str, flight: Flight, *, fresh: bool = False) -> Future[Secret] | None:
         """Return the future result of the read of `path` in progress, or register `flight` and return None.
 
-        The caller leads a flight that is registered: it ends it with `complete` or `fail`.
+        The caller leads a flight that is registered, and has to end it.
         """
         with self._lock:
             in_progress = None if fresh else self.flights.get(path)
@@ -308,31 +343,29 @@ class MemoryCache:
             failure = error.copy()  # each thread raises a separate object: raising writes to it
         raise failure
 
-    def complete(self, path: str, flight: Flight, secret: Secret) -> None:
-        """End a flight with its secret, and cache that unless a write has dropped the flight or `ttl` is 0."""
-        self._end(path, flight, self._snapshot(path, secret) if self._config.ttl > 0 else None)
-        flight.end(secret)
+    def _land(self, path: str, flight: Flight, answer: Secret | BaseException) -> None:
+        """End a flight with the answer or any exception, so that the threads that wait for it do not hang.
 
-    def fail(self, path: str, flight: Flight, failure: BaseException) -> None:
-        """End a flight with any exception, so that the threads that wait for it do not hang."""
+        A secret and a confirmed absence are cached, unless a write has dropped the flight or `ttl` is 0.
+        """
         snapshot = None
-        if self._config.ttl > 0 and isinstance(failure, SecretNotFoundError):
-            snapshot = self._absence(path, failure)
-        self._end(path, flight, snapshot)
-        if isinstance(failure, StoreError):
-            flight.end(failure.copy())
-        else:
-            flight.end(StoreUnavailableError(path, f"the read ended with {type(failure).__name__}"))
-
-    def _end(self, path: str, flight: Flight, snapshot: Snapshot | None) -> None:
+        if self._config.ttl > 0:
+            if isinstance(answer, Secret):
+                snapshot = self._snapshot(path, answer)
+            elif isinstance(answer, SecretNotFoundError):
+                snapshot = self._absence(path, answer)
         with self._lock:
-            if self.flights.get(path) is not flight:
-                return
-            try:
-                if snapshot is not None:
-                    self._keep(path, snapshot)
-            finally:
-                self.flights.pop(path, None)
+            if self.flights.get(path) is flight:
+                try:
+                    if snapshot is not None:
+                        self._keep(path, snapshot)
+                finally:
+                    self.flights.pop(path, None)
+        if isinstance(answer, StoreError):
+            answer = answer.copy()
+        elif not isinstance(answer, Secret):
+            answer = StoreUnavailableError(path, f"the read ended with {type(answer).__name__}")
+        flight.end(answer)
 
     def _keep(self, path: str, snapshot: Snapshot) -> None:
         share = self._absences if snapshot.fields is None else self._secrets

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import wait
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from operator import methodcaller
 from typing import TYPE_CHECKING, TypeVar
 
 from strongroom._chain.answer import MISSING, Place, Reading, ReadRequest, Result, failed, judged, not_queried
-from strongroom._chain.cache import Flight, MemoryCache, Snapshot
+from strongroom._chain.cache import Ask, MemoryCache, Snapshot
 from strongroom._chain.connection import Opener, StoreConnection
 from strongroom._chain.merge import Merges
 from strongroom.errors import (
@@ -290,15 +291,9 @@ class Link:
             if not fresh and (known := self._cached_or_stale(path, key, keyed=keyed)) is not None:
                 return known
             with fail_fast(self._has_fallback(path, fresh=fresh)):
-                if key is not None and keyed:
-                    value = self.connection.call(path, lambda store: store.read_key(path, key), reads=True)
-                    return Reading(SensitiveDict({key: value}))
-                return Reading.of(self.cache.fetch(path, self._load(path, fresh=fresh), fresh=fresh))
+                return self._fetch(path, key if keyed else None, fresh=fresh)
         except StoreUnavailableError as error:
             outage = error
-        except _DENIALS:
-            self._forget_denied([path])
-            raise
         stale = None if fresh else self._stale(path, outage)
         if stale is None:
             raise outage
@@ -318,10 +313,19 @@ class Link:
         """Return True if another link or a stale secret can answer when the store is unavailable."""
         return self._is_followed(path) or (not fresh and self.cache.stale(path) is not None)
 
-    def _load(self, path: str, *, fresh: bool = False) -> Callable[[], Secret]:
-        """Return the call that reads the secret, through the disk cache if there is one."""
-        load = partial(self.connection.call, path, methodcaller("read", path), reads=True)
-        return load if self._disk is None else partial(self._disk.fetch, path, load, fresh=fresh)
+    def _fetch(self, path: str, key: str | None = None, *, fresh: bool = False) -> Reading:
+        """Return the secret that the store has, or the disk cache; or one key that the store reads by itself."""
+        try:
+            if key is not None:
+                value = self.connection.call(path, lambda store: store.read_key(path, key), reads=True)
+                return Reading(SensitiveDict({key: value}))
+            load = partial(self.connection.call, path, methodcaller("read", path), reads=True)
+            if self._disk is not None:
+                load = partial(self._disk.fetch, path, load, fresh=fresh)
+            return Reading.of(self.cache.fetch(path, load, fresh=fresh))
+        except _DENIALS:
+            self._forget_denied([path])
+            raise
 
     def _is_on_disk(self, path: str) -> bool:
         """Return True if the disk cache may have the path."""
@@ -358,13 +362,8 @@ class Link:
 
     def _probe(self, path: str) -> None:
         """Read the path into the cache, in the background. Every failure has been noted where it was raised."""
-        try:
-            with fail_fast():
-                self.cache.fetch(path, self._load(path))
-        except _DENIALS:
-            self._forget_denied([path])
-        except StrongroomError:
-            pass
+        with suppress(StrongroomError), fail_fast():
+            self._fetch(path)
 
     def read_many(self, paths: Iterable[str], *, fresh: bool = False) -> dict[str, Reading | StrongroomError]:
         """Return what `read` would return or raise for each path. Paths that are not cached are read as one batch.
@@ -386,26 +385,17 @@ class Link:
         return results
 
     def _read_many(self, paths: Sequence[str], *, fresh: bool) -> dict[str, Reading | StrongroomError]:
-        results: dict[str, Reading | StrongroomError] = {}
-        led: dict[str, Flight] = {}
-        joined: dict[str, Future[Secret]] = {}
+        answers: dict[str, Secret | StrongroomError] = {}
+        ask: Ask = self.connection.read_each
+        if self._disk is not None:
+            ask = partial(self._disk.read_each, ask=ask, fresh=fresh)
         try:
-            for path in paths:
-                flight = led[path] = Flight()
-                result = self.cache.join_or_lead(path, flight, fresh=fresh)
-                if result is not None:
-                    joined[path] = result
-                    del led[path]
-            for path, answer in self._read_each(list(led), fresh=fresh):
-                results[path] = self._complete(path, led[path], answer)
-                del led[path]
-        finally:
-            for path, flight in led.items():  # after an interrupt: threads that joined these flights must not hang
-                self.cache.fail(path, flight, StoreUnavailableError(path, "the batch was given up"))
-            self._forget_denied([path for path, result in results.items() if isinstance(result, _DENIALS)])
-        landed = {path: self._landed(path, flight) for path, flight in joined.items()}
-        self._forget_denied([path for path, result in landed.items() if isinstance(result, _DENIALS)])
-        results |= landed
+            self.cache.fetch_many(paths, ask, answers, fresh=fresh)
+        finally:  # also of a batch that is interrupted
+            self._forget_denied([path for path, answer in answers.items() if isinstance(answer, _DENIALS)])
+        results: dict[str, Reading | StrongroomError] = {
+            path: Reading.of(answer) if isinstance(answer, Secret) else answer for path, answer in answers.items()
+        }
         if not fresh:
             results.update(self._stale_for(results))
         return results
@@ -418,17 +408,6 @@ class Link:
         on_disk = self._disk.stale_many(others) if self._disk is not None and others else {}
         return found | {path: _stale_reading(secret, outages[path]) for path, secret in on_disk.items()}
 
-    def _landed(self, path: str, flight: Future[Secret]) -> Reading | StrongroomError:
-        """Return the result of a read that somebody else leads: see `MemoryCache.wait`."""
-        try:
-            return Reading.of(self.cache.wait(path, flight))
-        except StrongroomError as error:
-            return error
-
-    def _read_each(self, paths: list[str], *, fresh: bool) -> Iterable[tuple[str, Secret | StrongroomError]]:
-        ask = self.connection.read_each
-        return ask(paths) if self._disk is None else self._disk.read_each(paths, ask, fresh=fresh)
-
     def _without_io(self, path: str, *, fresh: bool) -> Reading | StrongroomError | None:
         """Return the result of a read that needs no service; None if the service has to be queried."""
         try:
@@ -437,14 +416,6 @@ class Link:
             return None if fresh else self._cached_or_stale(path, None, patient=False)
         except StrongroomError as error:
             return error
-
-    def _complete(self, path: str, flight: Flight, answer: Secret | StrongroomError) -> Reading | StrongroomError:
-        """End a flight of the batch with the store's answer."""
-        if isinstance(answer, Secret):
-            self.cache.complete(path, flight, answer)
-            return Reading.of(answer)
-        self.cache.fail(path, flight, answer)
-        return answer
 
     def _cached(self, path: str, key: str | None, *, keyed: bool) -> Reading | None:
         snapshot = self.cache.current(path, key)

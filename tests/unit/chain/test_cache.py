@@ -410,12 +410,15 @@ def test_a_lifetime_of_zero_seals_nothing(clock: Clock, monkeypatch: pytest.Monk
     sealed: list[str] = []
     monkeypatch.setattr(Sealer, "seal", lambda _, value, *owner: sealed.append(owner[-1]))
     cache = MemoryCache("v", CacheConfig(ttl=0), clock=clock)
-    flight = Flight()
-    assert cache.join_or_lead("a", flight) is None
-    joined = cache.join_or_lead("a", Flight())
-    cache.complete("a", flight, Secret("a", {"k": CANARY}))
-    assert joined is not None
-    assert (joined.result(0).data, cache.flights, sealed) == ({"k": CANARY}, {}, [])
+    joined: list[Future[Secret] | None] = []
+
+    def load() -> Secret:
+        joined.append(cache.join_or_lead("a", Flight()))
+        return Secret("a", {"k": CANARY})
+
+    cache.fetch("a", load)
+    assert joined[0] is not None
+    assert (joined[0].result(0).data, cache.flights, sealed) == ({"k": CANARY}, {}, [])
 
 
 def test_a_broken_seal_is_a_miss(cache: MemoryCache) -> None:
