@@ -60,8 +60,8 @@ Extract: TypeAlias = Callable[[SensitiveDict], "Value | Missing"]
 """Secret's data -> the requested value, or `MISSING`."""
 
 
-Place: TypeAlias = tuple[str, str]
-"""Path and key."""
+Place: TypeAlias = "tuple[str, str | None]"
+"""Path and key; None is the whole secret."""
 
 
 class Reading(NamedTuple):

@@ -259,62 +259,53 @@ class Chain:
         self, paths: Iterable[str], *, fresh: bool = False, allow_dynamic: bool = True
     ) -> dict[str, Resolution | StrongroomError]:
         """Return what `resolve` would return or raise for each path. Each link is queried with one batch."""
-        results: dict[str, list[tuple[Link, Result]]] = {}
-        outcomes: dict[str, Resolution | StrongroomError] = {}
-        requested = dict.fromkeys(paths)
-        for path in requested:
-            try:
-                results[check_path(path)] = []
-            except StrongroomError as error:
-                outcomes[path] = error
-        request = ReadRequest.of(None, fresh=fresh, allow_dynamic=allow_dynamic)
+        places = ((path, None) for path in paths)
         with time_limit(self._timeout):
-            waiting = dict.fromkeys(results)
-            for link in self.links:
-                batch = [path for path in waiting if link.covers(path)]
-                for path, result in link.query_many(batch, request):
-                    results[path].append((link, result))
-                    if link.ends_chain(result[0].answer):
-                        del waiting[path]
-            for path, answers in results.items():
-                try:
-                    self._note(path, None, answers)
-                    outcomes[path] = self._conclude(path, None, request, answers)
-                except StrongroomError as error:
-                    outcomes[path] = error.copy()
-        return {path: outcomes[path] for path in requested}
+            outcomes = self._ask(places, fresh=fresh, allow_dynamic=allow_dynamic)
+        return {path: outcome for (path, _), outcome in outcomes.items()}
 
     def resolve_keys(
-        self, places: Iterable[Place], *, allow_dynamic: bool = True
-    ) -> dict[Place, Resolution | StrongroomError]:
+        self, places: Iterable[tuple[str, str]], *, allow_dynamic: bool = True
+    ) -> dict[tuple[str, str], Resolution | StrongroomError]:
         """Return what `resolve` would return or raise for each path and key. A link with bulk reads is queried once.
 
         A batch has the time of one call in all. So has each read of a link without bulk reads.
         """
-        results: dict[Place, list[tuple[Link, Result]]] = {}
-        outcomes: dict[Place, Resolution | StrongroomError] = {}
-        requested = dict.fromkeys(places)
-        for path, key in requested:
+        outcomes = self._ask(places, allow_dynamic=allow_dynamic, each=self._timeout)
+        return {(path, key): outcome for (path, key), outcome in outcomes.items() if key is not None}
+
+    def _ask(
+        self, places: Iterable[Place], *, fresh: bool = False, allow_dynamic: bool, each: float | None = None
+    ) -> dict[Place, Resolution | StrongroomError]:
+        """Query the links with batches, then tell of each place as of one read. `each`: see `Link.query_many`."""
+        outcomes: dict[Place, Resolution | StrongroomError | None] = dict.fromkeys(places)
+        requests: dict[Place, ReadRequest] = {}
+        whole = ReadRequest.of(None, fresh=fresh, allow_dynamic=allow_dynamic)
+        for path, key in outcomes:
             try:
-                results[check_path(path), check_key(key, path)] = []
+                if key is None:
+                    requests[check_path(path), None] = whole
+                else:
+                    request = ReadRequest.of(key, fresh=fresh, allow_dynamic=allow_dynamic)
+                    requests[check_path(path), check_key(key, path)] = request
             except StrongroomError as error:
                 outcomes[path, key] = error.copy()
-        requests = {place: ReadRequest.of(place[1], allow_dynamic=allow_dynamic) for place in results}
+        results: dict[Place, list[tuple[Link, Result]]] = {place: [] for place in requests}
         waiting = dict(requests)
         for link in self.links:
             asked = {place: request for place, request in waiting.items() if link.covers(place[0])}
-            for place, result in link.query_keys(asked, self._timeout):
+            for place, result in link.query_many(asked, each=each):
                 results[place].append((link, result))
                 if link.ends_chain(result[0].answer):
                     del waiting[place]
-        read = partial(self.resolve, allow_dynamic=allow_dynamic)
+        read = partial(self.resolve, fresh=fresh, allow_dynamic=allow_dynamic)
         for (path, key), answers in results.items():
             try:
                 self._note(path, key, answers)
                 outcomes[path, key] = self._conclude_or_compose(path, key, requests[path, key], answers, read)
             except StrongroomError as error:
                 outcomes[path, key] = error.copy()
-        return {place: outcomes[place] for place in requested}
+        return {place: outcome for place, outcome in outcomes.items() if outcome is not None}
 
     def list_secrets(
         self, prefix: str = "", *, recursive: bool = False, records: bool = False, readable: bool = False

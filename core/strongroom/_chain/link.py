@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import wait
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import datetime
 from functools import partial
 from operator import methodcaller
@@ -149,78 +149,83 @@ class Link:
             return None
         return judged(path, self.name, reading, request, started)
 
-    def query_many(self, paths: Sequence[str], request: ReadRequest) -> Iterator[tuple[str, Result]]:
-        """Yield the result of `query` for each path, read as one batch."""
-        started = time.monotonic()
-        read = self._unopened(paths)
-        paths = [path for path in paths if path not in read]
-        if not request.allow_dynamic:
-            dynamic = dict.fromkeys(path for path in paths if self.creates(path))
-            yield from ((path, not_queried(path, self.name)) for path in dynamic)
-            paths = [path for path in paths if path not in dynamic]
-        for path, found in (read | self.read_many(paths, fresh=request.fresh)).items():
-            yield path, self._told(path, found, request, started)
-
-    def query_keys(self, requests: Mapping[Place, ReadRequest], timeout: float) -> Iterator[tuple[Place, Result]]:
-        """Yield the result of `query` for each path and key. A store with bulk reads is queried with one batch.
+    def query_many(
+        self, requests: Mapping[Place, ReadRequest], *, each: float | None = None
+    ) -> Iterator[tuple[Place, Result]]:
+        """Yield the result of `query` for each path and key. What one batch can read is read ahead.
 
         Keys of one path come from one reading, unless the store reads each key by itself.
 
         Args:
-            requests: by path and key.
-            timeout: the total time of the batch, and of each read by itself, in seconds.
+            requests: by path and key, all with the same flags.
+            each: the time of the batch, and of each read by itself, in seconds. Then only what the store reads in bulk
+                is read ahead. By default all paths are, within the caller's time.
         """
+        if not requests:
+            return
         started = time.monotonic()
-        of_path: dict[str, list[Place]] = {}
+        limit = nullcontext if each is None else partial(time_limit, each)
+        shared = next(iter(requests.values()))
+        places: dict[str, list[Place]] = {}
         for place in requests:
-            of_path.setdefault(place[0], []).append(place)
-        with time_limit(timeout):
-            read = self._unopened(of_path)
-            rest = (path for path in of_path if path not in read)
-            whole = [path for path in rest if self._is_read_whole(path, requests[of_path[path][0]])]
-            read |= self._read_ahead(whole)
-        for path, places in of_path.items():
-            found = read.get(path)
-            if found is None and len(places) > 1 and path in whole:
-                started = time.monotonic()
-                with time_limit(timeout):
-                    found = self._tried(path)
-            singly: dict[Place, Result] = {}
-            for place in places:
-                if found is None or self._missing_key_expired(found, requests[place]):
-                    with time_limit(timeout):
-                        singly[place] = self.query(*place, requests[place])
-                    if found is not None and isinstance(newer := singly[place][1], Reading):
-                        found = newer
-            yield from singly.items()
-            if found is not None:
-                others = (place for place in places if place not in singly)
-                yield from ((place, self._told(path, found, requests[place], started)) for place in others)
+            places.setdefault(place[0], []).append(place)
+        with limit():
+            read, others = self._read_ahead(places, shared, only_in_bulk=each is not None)
+        for path, of_path in places.items():
+            found, asked = read.get(path), of_path
+            if len(of_path) > 1 and (found is not None or path in others):
+                if found is None:
+                    started = time.monotonic()
+                    with limit():
+                        found = self._tried(path, fresh=shared.fresh)
+                asked = self._missing_first(of_path, found, requests)
+            for place in asked:
+                request = requests[place]
+                if found is None or (place[1] is not None and self._missing_key_expired(found, request)):
+                    with limit():
+                        result = self.query(*place, request)
+                    if found is not None and isinstance(result[1], Reading):
+                        found = result[1]
+                elif isinstance(found, StrongroomError):
+                    result = failed(found, self.name, started)
+                else:
+                    result = judged(path, self.name, found, request, started)
+                yield place, result
 
-    def _told(self, path: str, found: Reading | StrongroomError, request: ReadRequest, started: float) -> Result:
-        if isinstance(found, StrongroomError):
-            return failed(found, self.name, started)
-        return judged(path, self.name, found, request, started)
-
-    def _tried(self, path: str) -> Reading | StrongroomError:
+    def _tried(self, path: str, *, fresh: bool) -> Reading | StrongroomError:
         """Return what `read` returns or raises for the whole secret."""
         try:
-            return self.read(path)
+            return self.read(path, fresh=fresh)
         except StrongroomError as error:
             return error.with_traceback(None)
 
-    def _read_ahead(self, paths: Iterable[str]) -> dict[str, Reading | StrongroomError]:
-        """Return the result of `read_many` for these paths, if there are several and they are read in bulk."""
-        store = self.connection.store
-        in_bulk = store is not None and "read_many" in store.operations and "local" not in store.capabilities
-        bulk = [path for path in paths if in_bulk or self._is_on_disk(path)]
-        return self.read_many(bulk) if len(bulk) > 1 else {}
+    def _missing_first(
+        self, places: Iterable[Place], found: Reading | StrongroomError, requests: Mapping[Place, ReadRequest]
+    ) -> list[Place]:
+        """Return the places of one path, those first that need another read: the others come from that too."""
+        return sorted(places, key=lambda place: not self._missing_key_expired(found, requests[place]))
 
-    def _is_read_whole(self, path: str, request: ReadRequest) -> bool:
-        """Return True if a read of one key of the path reads the whole secret. The store is open."""
-        if (store := self.connection.store) is None or self._is_on_disk(path):
-            return True
-        return "keyed" not in store.capabilities and (request.allow_dynamic or not self.creates(path))
+    def _read_ahead(
+        self, places: Mapping[str, Sequence[Place]], request: ReadRequest, *, only_in_bulk: bool
+    ) -> tuple[dict[str, Reading | StrongroomError], Collection[str]]:
+        """Return the readings of one batch, and the other paths of which the store reads whole secrets.
+
+        An error of the opening is that of each path that needs it. A path that is in neither is read key by key, or
+        must not be read, since that would create a credential.
+        """
+        read = self._unopened(places)
+        store = self.connection.store
+        by_key = store is not None and "keyed" in store.capabilities
+        whole = [path for path in places if path not in read and not (by_key and places[path][0][1] is not None)]
+        if not request.allow_dynamic:
+            whole = [path for path in whole if not self.creates(path)]
+        if not only_in_bulk:
+            return read | self.read_many(whole, fresh=request.fresh), ()
+        in_bulk = store is not None and "read_many" in store.operations and "local" not in store.capabilities
+        bulk = [path for path in whole if in_bulk or self._is_on_disk(path)]
+        if len(bulk) > 1:
+            read |= self.read_many(bulk, fresh=request.fresh)
+        return read, set(whole).difference(read)
 
     def _unopened(self, paths: Iterable[str]) -> dict[str, Reading | StrongroomError]:
         """Open the store if a path needs it. If that fails, return the error of each path that does.
@@ -232,18 +237,15 @@ class Link:
             return {}
         errors: dict[str, Reading | StrongroomError] = {}
         failure: StrongroomError | None = None
-        groups: dict[bool, list[str]] = {True: [], False: []}
-        for path in paths:
-            if not self._is_on_disk(path):
-                groups[self._is_followed(path)].append(path)
-        for group in filter(None, groups.values()):
-            if failure is None or isinstance(failure, StoreUnavailableError):
+        closed = [path for path in paths if not self._is_on_disk(path)]
+        for is_followed in (True, False):
+            group = [path for path in closed if self._is_followed(path) is is_followed]
+            if group and (failure is None or isinstance(failure, StoreUnavailableError)):
                 try:
                     self._opened(group[0])
+                    failure = None
                 except StrongroomError as error:
                     failure = error.with_traceback(None)
-                else:
-                    failure = None
             if isinstance(failure, StoreUnavailableError):
                 errors |= {path: failure.copy(path=path) for path in group}
             elif failure is not None:

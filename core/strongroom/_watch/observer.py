@@ -157,7 +157,7 @@ class Observer:
         sightings: dict[str, Sighting] = {}
         for paths, is_fresh in ((dynamic, False), (others, fresh)):
             request = ReadRequest.of(None, fresh=is_fresh)
-            for path, (attempt, found) in link.query_many(paths, request) if paths else ():
+            for (path, _), (attempt, found) in link.query_many({(path, None): request for path in paths}):
                 sightings[path] = self._sighting(attempt.answer, found, known[path])
         return sightings
 
