@@ -152,14 +152,14 @@ class Link:
     def query_many(
         self, requests: Mapping[Place, ReadRequest], *, each: float | None = None
     ) -> Iterator[tuple[Place, Result]]:
-        """Yield the result of `query` for each path and key. What one batch can read is read ahead.
+        """Yield the result of `query` for each path and key. One batch reads ahead as much as it can.
 
         Keys of one path come from one reading, unless the store reads each key by itself.
 
         Args:
             requests: by path and key, all with the same flags.
-            each: the time of the batch, and of each read by itself, in seconds. Then only what the store reads in bulk
-                is read ahead. By default all paths are, within the caller's time.
+            each: the time of the batch, and of each read by itself, in seconds. Then only paths that the store reads in
+                bulk are read ahead. By default all paths are, within the caller's time.
         """
         if not requests:
             return
@@ -371,7 +371,7 @@ class Link:
         """Return what `read` would return or raise for each path. Paths that are not cached are read as one batch.
 
         The link's `timeout` applies to each answer of the batch, not to the whole. The paths that another link or a
-        stale secret can answer are a batch of their own, which fails fast.
+        stale secret can answer are a separate batch, which fails fast.
         """
         results: dict[str, Reading | StrongroomError] = {}
         groups: dict[bool, list[str]] = {True: [], False: []}
@@ -504,7 +504,7 @@ class Link:
         except StrongroomError:
             return False
 
-    def created(self, paths: Iterable[str]) -> list[str]:
+    def creating(self, paths: Iterable[str]) -> list[str]:
         """Return the paths for which `creates` is True. The store is opened once."""
         paths = list(paths)
         unopened = self._unopened(paths)

@@ -152,7 +152,7 @@ class Observer:
 
     def _read(self, link: Link, known: Mapping[str, Sighting | None], *, fresh: bool) -> dict[str, Sighting]:
         """Read secrets. One that a read would create is read through the cache, so that a watch creates no more."""
-        dynamic = link.created(known)
+        dynamic = link.creating(known)
         others = [path for path in known if path not in set(dynamic)]
         sightings: dict[str, Sighting] = {}
         for paths, is_fresh in ((dynamic, False), (others, fresh)):

@@ -58,11 +58,11 @@ class Store:
     """A store as a test describes it.
 
     Attributes:
-        kind: what it is besides a store that reads whole secrets.
+        kind: one of `KINDS`.
         policy: the settings of its link.
         opening: `opens`, or how the opening fails; `patience` fails unless the call waits.
         answers: for each path the keys of its secret, or the name of a failure; None is an absence.
-        cached: for each path what a read before has cached; None is nothing, and "" an absence.
+        cached: for each path the keys that an earlier read has cached; None is nothing, and "" an absence.
         age: seconds since that read.
         is_out: an outage is known.
         ttl: for how many seconds its secrets are cached.
@@ -80,7 +80,7 @@ class Store:
 
 @dataclass
 class Service:
-    """It answers what a `Store` says. The secret has a new version at each read."""
+    """The service behind a `Store`. Its secrets have a new version at each read."""
 
     about: Store
     traits: Traits = field(default_factory=lambda: Traits(honors_deadline=True))
@@ -120,7 +120,7 @@ class Bulk(Service):
 
 
 class Keyed(Service):
-    """Each key of a secret has versions of its own."""
+    """Each key of a secret has its own versions."""
 
     def read_key(self, path: str, key: str) -> Value:
         data = Service(self.about).read(path).data
@@ -246,8 +246,8 @@ KNOWN_OUTAGE = (Store(is_out=True),)
 def batches(stores: Sequence[Store], *, by_key: bool = False) -> list[tuple[str, ...]]:
     """Return the paths to read together.
 
-    Paths affect each other by what they tell about the store: an answer ends a known outage. If a store without bulk
-    reads is asked for keys, an outage at one path is known at the next. Such paths are read each by itself.
+    An answer of one path ends a known outage for the others. If a store without bulk reads is asked for keys, an outage
+    at one path is known at the next. Such paths are read each by itself.
     """
     outages = {"out", "patience"}
     for store in stores:
@@ -288,7 +288,7 @@ def test_each_key_of_a_batch_is_told_as_one_read(stores: tuple[Store, ...], allo
 def check_key(
     outcome: Outcome, place: tuple[str, str], chain: Callable[[], Chain], *, allow_dynamic: bool = True
 ) -> None:
-    """Check what a batch told of a key. `chain` makes another chain like the one that was asked."""
+    """Check a batch's outcome for a key. `chain` makes another chain like the one that was asked."""
     expected = one(chain(), *place, allow_dynamic=allow_dynamic)
     if told(outcome) != told(expected):
         assert isinstance(expected, Resolution)

@@ -241,7 +241,7 @@ def test_a_store_that_cannot_be_opened_fails_every_path() -> None:
 
 
 def test_a_store_that_refuses_the_login_is_asked_once() -> None:
-    """Twenty paths or keys, or a look at what is watched, are not twenty logins."""
+    """Twenty paths or keys, or twenty watched secrets, are not twenty logins."""
     logins: list[None] = []
 
     def refuse() -> SecretStore:
@@ -257,7 +257,7 @@ def test_a_store_that_refuses_the_login_is_asked_once() -> None:
     outcomes = chain.resolve_keys([(path, "k") for path in paths])
     assert {type(outcome) for outcome in outcomes.values()} == {AuthenticationError}
     assert len(logins) == 3
-    assert chain.links[0].created(paths) == []
+    assert chain.links[0].creating(paths) == []
     assert len(logins) == 4
 
 
