@@ -300,21 +300,24 @@ class Session:
 
     def _current(self) -> ActiveToken:
         """Return the token to send with a request."""
-        active = self.tokens.current(self.send)
-        if active is not self._watched:
-            self._watched = active
-            if self.renewal.has_work(active):
-                self.renewer.wake()
-                if active.lease is None:
-                    _unfinished.add(self)
-                    call_at_exit(_finish)
-        return active
+        return self.tokens.current(self.send)
+
+    def _keep(self, active: ActiveToken) -> None:
+        """Begin the renewals of a token, after the first reply to it: `close` after an outage waits for no lookup."""
+        self._watched = active
+        if self.renewal.has_work(active):
+            self.renewer.wake()
+            if active.lease is None:
+                _unfinished.add(self)
+                call_at_exit(_finish)
 
     def _checked(self, active: ActiveToken, request: ApiRequest, reply: Reply, settled: bool = False) -> Reply:  # noqa: FBT001, FBT002  # as `request` got it
         """Return the reply, or the reply to a second attempt if the token was refused and another one is there."""
         if reply.status == 403 and self._is_replaced(active, request.target):
             active = self._current()
             reply = self.send(request, token=active.token, settled=settled)
+        if active is not self._watched:
+            self._keep(active)
         if reply.status < 300:
             active.accepted = True
         return reply
