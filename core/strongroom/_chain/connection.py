@@ -42,6 +42,32 @@ _MOST_PATHS = 1000
 """The outages of this many single paths are remembered; beyond them the oldest is forgotten."""
 
 
+class _Attempt(Future[None]):
+    """An attempt to open a store, which ends when the future does.
+
+    Attributes:
+        number: counts the attempts of a connection, from 1.
+        hasty: it fails fast, so that it ends at the first refused connection.
+        failure: why it failed; None too after an interrupt, and if the time of the thread that made it was over.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.number = 0
+        self.hasty = fails_fast()
+        self.failure: StrongroomError | None = None
+
+    def answers(self, known: int) -> bool:
+        """Return True if the failure holds for a call that began when this was the number of the last attempt.
+
+        An outage lasted until the end of the attempt. The cause of any other failure, such as a wrong token, may have
+        been removed between the beginnings of the attempt and of the call.
+        """
+        if isinstance(self.failure, StoreUnavailableError):
+            return fails_fast() or not self.hasty
+        return self.number > known
+
+
 class StoreConnection:
     """The way to one store of a chain.
 
@@ -72,6 +98,7 @@ class StoreConnection:
     def reset(self) -> None:
         """Drop the store without closing it: in the child of a fork its connections are the parent's."""
         self._opening = threading.RLock()
+        self._attempt: _Attempt | None = None
         self.store: GuardedStore | None = None
         self.breaker = Breaker(self.timeout)
         self._path_breakers: dict[str | None, Breaker] = {}
@@ -204,7 +231,8 @@ class StoreConnection:
         try:
             if fails_fast() and not self.breaker.admit():
                 raise _known_outage(self.breaker, None, self._name)
-            store = self.open()
+            with time_limit(given):
+                store = self.open()
             answers = store.read_many(paths)
             while waiting and outages < enough and (left := ends - time.monotonic()) > 0:
                 given = max(given if outages else 0.0, min(share, left))
@@ -270,19 +298,27 @@ class StoreConnection:
         return self._path_breakers.get(path)
 
     def open(self) -> GuardedStore:
-        """Return the store. The first caller opens it while the others wait, within their time."""
-        store = self.store
-        if store is None and not self._closed:
-            if not self._opening.acquire(timeout=remaining()):
-                raise StoreUnavailableError(None, "it is still being opened", store=self._name)
-            try:
-                store = self.store
-                if store is None and not self._closed:
-                    from strongroom._boundary.guard import GuardedStore  # a hit in the disk cache opens nothing
+        """Return the store, opened if need be. Threads that need it at the same time share one attempt and its failure.
 
-                    store = self.store = GuardedStore.open(self._opener, self._name, self._cached)
+        Each thread waits within its own time. A thread that an attempt tells nothing about (see `_Attempt.answers`)
+        makes the next one, again together with all others.
+        """
+        known = 0 if (last := self._attempt) is None else last.number
+        while (store := self.store) is None and not self._closed:
+            own = _Attempt()
+            try:  # from here on an interrupt at any point ends the attempt
+                with self._opening:
+                    attempt = self._attempt
+                    if attempt is None or (attempt.number <= known and attempt.done()):
+                        own.number = 1 if attempt is None else attempt.number + 1
+                        attempt = self._attempt = own
+                if attempt is own:
+                    self._try_to_open(own)
+                else:
+                    self._join(attempt, known)
             finally:
-                self._opening.release()
+                own.set_result(None)
+            known = attempt.number
         if self._closed or store is None:
             # A close during the opening found nothing to close.
             self.store = None
@@ -290,6 +326,30 @@ class StoreConnection:
                 store.close()
             raise StoreError(None, "the manager is closed", store=self._name, hint="Make a new one")
         return store
+
+    def _try_to_open(self, attempt: _Attempt) -> None:
+        """Open the store for all threads that wait for the attempt, within the time of this one."""
+        if self.store is not None:  # it was opened just before this attempt began
+            return
+        from strongroom._boundary.guard import GuardedStore  # a hit in the disk cache opens nothing
+
+        try:
+            self.store = GuardedStore.open(self._opener, self._name, self._cached)
+        except StrongroomError as error:
+            if not isinstance(error, StoreUnavailableError) or remaining() > 0:
+                attempt.failure = error.copy()
+            raise
+
+    def _join(self, attempt: _Attempt, known: int) -> None:
+        """Wait for an attempt of another thread, and raise its failure if that is an answer for this thread.
+
+        Raises:
+            StoreUnavailableError: the attempt took longer than `remaining()`.
+        """
+        if not wait([attempt], remaining()).done:
+            raise StoreUnavailableError(None, "it is still being opened", store=self._name)
+        if attempt.failure is not None and attempt.answers(known):
+            raise attempt.failure.copy()  # each thread raises a separate object: raising writes to it
 
     def _note_outage(self, outage: StoreUnavailableError, given: float, *, late: bool) -> None:
         """Record an outage of a store that had `given` seconds to answer; `late` if it took them all."""
