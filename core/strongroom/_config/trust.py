@@ -66,15 +66,26 @@ class FoundFiles:
         return inspect
 
 
-def require_trusted_origin(config: Config, setting: str, reason: str) -> None:
-    """Raise ConfigurationError if a file that is not trusted gives the setting; `reason` names its effect."""
+def require_trusted_origin(config: Config, setting: str, effect: str) -> None:
+    """Raise ConfigurationError if a file that is not trusted gives the setting; see `require_trusted`."""
     given = config.settings.get(setting)
-    if given is not None and given.found_file in config.untrusted:
-        raise not_trusted([given.found_file], reason)
+    if given is not None:
+        require_trusted(given.found_file, config.untrusted, effect)
+
+
+def require_trusted(file: str, untrusted: Sequence[str], effect: str) -> None:
+    """Raise ConfigurationError if a found file is not trusted; `effect` says what it does, without a subject."""
+    if file in untrusted:
+        raise not_trusted(untrusted, f"{'it' if len(untrusted) == 1 else file} {effect}")
 
 
 def not_trusted(files: Sequence[str], reason: str) -> ConfigurationError:
-    """Return the error of found files that the command line must not use before `strongroom trust`."""
+    """Return the error of found files that the command line must not use before `strongroom trust`.
+
+    Args:
+        files: all files that are not trusted, so that one `strongroom trust` is enough.
+        reason: why one of them needs trust.
+    """
     fault = f"{files[0]} is" if len(files) == 1 else f"{' and '.join(files)} are"
     review = "the file" if len(files) == 1 else "the files"
     return ConfigurationError(

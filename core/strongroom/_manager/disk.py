@@ -26,7 +26,7 @@ def cache_folder(config: Config) -> Path:
     """
     if config.cache.folder is None:
         return user_folder("cache") / "secrets"
-    require_trusted_origin(config, "cache.folder", "it names the folder of the disk cache")
+    require_trusted_origin(config, "cache.folder", "names the folder of the disk cache")
     return config.cache.folder.absolute()
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from strongroom._config import DOTENV, Setting, StoreConfig
-from strongroom._config.trust import not_trusted
+from strongroom._config.trust import require_trusted
 from strongroom._plugins.option_schema import OptionSchema, Schema
 from strongroom.errors import ConfigurationError
 from strongroom.store.option import is_loopback
@@ -18,7 +18,7 @@ def check(
     settings: Mapping[str, Setting],
     *,
     production: bool,
-    untrusted: Collection[str] = (),
+    untrusted: Sequence[str] = (),
 ) -> None:
     """Refuse settings that are valid by themselves and wrong together, in production, or in an untrusted file.
 
@@ -36,8 +36,8 @@ def check(
     """
     for name, setting in settings.items():
         option = schema.options[name].option
-        if setting.found_file in untrusted and option.needs_trust:
-            raise not_trusted([setting.found_file], f"it sets {name} of store {store.name}")
+        if option.needs_trust:
+            require_trusted(setting.found_file, untrusted, f"sets {name} of store {store.name}")
         if option.address:
             _check_addresses(setting, option.tls_schemes, production=production)
             _check_identity(store, schema, settings, name)

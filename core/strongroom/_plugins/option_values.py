@@ -37,7 +37,7 @@ def resolve(store: StoreConfig, schema: Schema, config: Config, read_file: ReadF
         if name in chosen:
             given = chosen[name]
             if given.found_file in config.untrusted and _has_reference(given.value):
-                raise not_trusted([given.found_file], f"{name} of store {store.name} reads a variable or a file")
+                raise not_trusted(config.untrusted, f"{name} of store {store.name} reads a variable or a file")
             settings[name] = _given(option, given, config.ambient, read_file)
         elif not (_is_credential(option) and _AUTH in chosen) and (found := _ambient(option, config.ambient)):
             settings[name] = found

@@ -69,7 +69,7 @@ class AgentSession:
         if not config.rules:
             raise ConfigurationError("The configuration has no rule for agents: add a table [agents.rules.NAME]")
         if secrets.config.untrusted:
-            raise not_trusted(secrets.config.untrusted, "its rules decide where secrets are sent")
+            raise not_trusted(secrets.config.untrusted, "the rules for agents decide where secrets are sent")
         self._rules = tuple(config.rules.values())
         self._values = RuleValues(secrets, self._rules)
 

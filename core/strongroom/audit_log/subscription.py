@@ -213,7 +213,7 @@ def log_file(config: Config) -> Path:
         ConfigurationError: no log is configured, or a file that is not trusted names it or its key.
     """
     for setting in ("audit.file", "audit.key_file"):
-        require_trusted_origin(config, setting, "it names the audit log or its key")
+        require_trusted_origin(config, setting, "names the audit log or its key")
     if config.audit.file is None:
         raise ConfigurationError("No audit log is configured: name a file, or set file in [audit]")
     return config.audit.file.absolute()

@@ -97,7 +97,7 @@ def test_a_session_without_usable_rules_does_not_begin(secrets, rules, error, re
 
 def test_rules_of_a_file_that_is_not_trusted_are_refused(secrets, monkeypatch):
     object.__setattr__(secrets.config, "untrusted", ("./strongroom.toml",))
-    with pytest.raises(ConfigurationError, match=r"not trusted: its rules decide where secrets are sent"):
+    with pytest.raises(ConfigurationError, match=r"not trusted: the rules for agents decide where secrets are sent"):
         session(secrets)
 
 

@@ -220,6 +220,27 @@ def test_an_untrusted_folder_decides_nothing_about_a_program_that_gets_secrets(c
     assert CANARY not in done.err
 
 
+@pytest.mark.parametrize(
+    ("text", "arguments"),
+    [
+        ("", ("get", "a", "b")),
+        ('token = { env = "BAO_TOKEN" }', ("list",)),
+        ("", ("config", "check")),
+        ('[rotation.a]\nrotator = "token"\nevery = "30d"', ("rotate", "a")),
+        ('[cache]\nfolder = "cache"', ("cache", "clear")),
+        ('[audit]\nfile = "log"', ("audit", "head")),
+    ],
+    ids=["an option", "a reference", "check", "a rotation", "the disk cache", "the audit log"],
+)
+def test_a_message_names_all_files_that_need_trust(command, text, arguments):
+    """Each of both files would be refused alone."""
+    write(f'chain = ["vault"]\n[stores.vault]\nprefix = "x"\n{text}\n')
+    write(f"BAO_ADDR={URL}\nBAO_TOKEN=own\n", ".env")
+    done = command(*arguments)
+    assert done.code == 7
+    assert (done.err + done.out.decode()).rstrip().endswith("strongroom trust ./strongroom.toml ./.env")
+
+
 @pytest.mark.usefixtures("files_of_the_user")
 @pytest.mark.parametrize("kind", FOLDERS)
 def test_the_command_that_a_message_names_is_enough(command, kind):

@@ -694,7 +694,7 @@ class TestUntrustedFiles:
     )
     def test_its_settings_are_refused(self, text, setting):
         source = Source(text, found=True, environ={"VAULT_ADDR": URL, "GITHUB_TOKEN": CANARY})
-        source.config = replace(source.config, untrusted=frozenset({FOUND}))
+        source.config = replace(source.config, untrusted=(FOUND,))
         with pytest.raises(ConfigurationError, match="is not trusted") as caught:
             source.resolve()
         assert setting in str(caught.value)
@@ -702,13 +702,13 @@ class TestUntrustedFiles:
 
     def test_variables_of_dotenv_are_refused(self):
         source = Source(dotenv={"VAULT_ADDR": URL})
-        source.config = replace(source.config, untrusted=frozenset({"./.env"}))
+        source.config = replace(source.config, untrusted=("./.env",))
         with pytest.raises(ConfigurationError, match=r"\./\.env is not trusted: it sets url of store vault"):
             source.resolve()
 
     def test_other_settings_are_used(self):
         source = Source('[stores.vault]\nmount = "kv"', found=True, environ={"VAULT_ADDR": URL})
-        source.config = replace(source.config, untrusted=frozenset({FOUND}))
+        source.config = replace(source.config, untrusted=(FOUND,))
         assert source.resolve()["mount"].value == "kv"
 
 
