@@ -42,7 +42,7 @@ def dev(invocation: commands.Invocation, command: tuple[str, ...], *, demo: bool
 
         run_demo(color=not invocation.no_color)
         return
-    file = _configuration_file(invocation.config_file)
+    file = _configuration_file(invocation)
     configs = configurations(file, invocation.environment)
     with DevServer() as server:
         _set_up(server, dict.fromkeys((DEFAULT_MOUNT, *_mounts(configs))))
@@ -118,7 +118,7 @@ def _inherited(configs: Sequence[Config]) -> dict[str, str]:
     }
 
 
-def _configuration_file(given: Path | None) -> Path | None:
+def _configuration_file(invocation: commands.Invocation) -> Path | None:
     """Return the absolute path of the configuration file: the command may change its folder, and must find this one.
 
     The command uses it as a file that somebody named, so a found file must be trusted.
@@ -127,10 +127,10 @@ def _configuration_file(given: Path | None) -> Path | None:
         ConfigurationError: it is not.
     """
     named = os.environ.get("STRONGROOM_CONFIG")
-    given = given or (commands.expand_config_file(named) if named else None)
+    given = invocation.config_file or (commands.expand_config_file(named) if named else None)
     path = given or Path(commands.CONFIG_FILE_NAME)
     if given is None and path.exists():
-        commands.config_environments()
+        invocation.load_to_write("passes ./strongroom.toml to a program")
     return path.absolute() if given or path.exists() else None
 
 

@@ -64,7 +64,7 @@ class Invocation(NamedTuple):
         return config
 
     def load_to_write(self, effect: str = "writes secrets") -> Config:
-        """Return the configuration for a command that writes or deletes secrets.
+        """Return the configuration for a command that writes or deletes secrets, or passes on the path of the file.
 
         The variables of `./.env` say nothing about a write, except for options of stores, which need trust by
         themselves. So a user may migrate an `.env` that is not trusted.
@@ -73,7 +73,8 @@ class Invocation(NamedTuple):
             effect: the command's effect, for the message.
 
         Raises:
-            ConfigurationError: `./strongroom.toml` is not trusted: it would say where secrets are written.
+            ConfigurationError: `./strongroom.toml` is not trusted: it would say where secrets are written, or
+                would count as a file that the user named.
         """
         from strongroom._config.discovery import CONFIG_FILE_NAME
 

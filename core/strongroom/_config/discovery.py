@@ -159,7 +159,7 @@ def config_environments(config_file: Path | None = None) -> tuple[str, ...]:
     inspection = FoundFiles(os.environ, require_trust=True)
     document = _document(place, inspection)
     if inspection.untrusted:
-        raise not_trusted(inspection.untrusted, "it names the environments")
+        raise not_trusted(inspection.untrusted, "none of its environments is used")
     table = document.get("environments")
     return tuple(map(str, table)) if isinstance(table, Mapping) else ()
 

@@ -529,9 +529,11 @@ def test_tab_reads_no_environments_of_an_untrusted_file(monkeypatch):
 def test_dev_uses_no_untrusted_file(command):
     """It names the file to the command, where it would count as one that somebody chose."""
     write(f'[stores.vault]\nproxy = "{URL}"\n')
+    write(f"BAO_ADDR={URL}\n", ".env")
     done = command("dev", "--", "true")
     assert done.code == 7
-    assert "strongroom trust ./strongroom.toml" in done.err
+    assert "strongroom dev passes ./strongroom.toml to a program" in done.err
+    assert done.err.rstrip().endswith("strongroom trust ./strongroom.toml ./.env")
 
 
 def test_there_is_nothing_to_trust(command):
