@@ -85,6 +85,18 @@ def test_text_behind_a_compressed_file_is_searched():
         assert "x" in found(compress(b"nothing") + b"\n" + VALUE)[0]
 
 
+@pytest.mark.parametrize("compress", [gzip.compress, lzma.compress, bz2.compress])
+@pytest.mark.parametrize("seekable", [True, False])
+def test_what_stands_behind_a_compressed_file_is_named_unless_it_is_searched(compress, seekable):
+    """Another compressed file of its kind is searched, and zeros fill the blocks of a tape."""
+    start, secret = compress(b"nothing"), b"q" * 99 + VALUE
+    assert found(start + compress(secret) + bytes(512), seekable=seekable) == ({"x!"}, [])
+    other = bz2.compress if compress is not bz2.compress else lzma.compress
+    for rest in (other(secret), b"\0\1\2\3", b"\n"):
+        assert found(start + rest, seekable=seekable) == (set(), ["x"])
+        assert found(tarred(member=start + rest)) == (set(), ["x!member"])
+
+
 def test_a_tar_that_is_cut_is_named_with_the_member_that_is_cut():
     content = tarred(one=VALUE, two=NOISE, three=b"nothing")
     assert found(content[:20_000]) == ({"x", "x!one"}, ["x!two", "x"])
@@ -133,6 +145,13 @@ def test_a_zip_without_an_index_is_named_and_its_members_are_searched(seekable):
     cut = archive[: archive.index(b"PK\1\2")]
     assert found(cut, seekable=seekable) == ({"x!later"}, ["x"])
     assert found(gzip.compress(tarred(jar=cut))) == ({"x!jar!later"}, ["x!jar"])
+
+
+def test_an_archive_in_a_zip_without_an_index_is_searched_and_hides_no_later_member():
+    secret = b"q" * 99 + VALUE
+    damaged = gzip.compress(NOISE[:5_000])[:-9]
+    archive = zipped(tar=tarred(one=gzip.compress(secret)), damaged=damaged, later=secret)
+    assert found(archive[: archive.index(b"PK\1\2")]) == ({"x!tar!one!", "x!later"}, ["x", "x!damaged"])
 
 
 def test_a_zip_behind_a_program_is_searched():

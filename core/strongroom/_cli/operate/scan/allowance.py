@@ -5,8 +5,6 @@ A separate file because archives and the history of git share one allowance.
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import io
 import lzma
 import struct
@@ -37,7 +35,7 @@ DAMAGE = (
 )
 """The errors of an archive that is damaged, encrypted, or of another format than its first bytes."""
 
-Stream: TypeAlias = "io.BufferedReader | gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile"
+Stream: TypeAlias = "io.BufferedReader"
 """A stream that can show its first bytes and stay at its start."""
 
 

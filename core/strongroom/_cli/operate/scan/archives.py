@@ -11,12 +11,12 @@ import re
 import struct
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from tempfile import SpooledTemporaryFile
 from typing import IO, TypeAlias, cast
 
 from strongroom._cli.operate.scan.allowance import DAMAGE, Allowance, Expanded, Stream
+from strongroom._cli.operate.scan.decompression import Inflated, Streams
 
 Expand: TypeAlias = "Callable[[Stream, str, Allowance], Iterator[tuple[str, io.BufferedReader]]]"
 """Yields the place and the content of each member of an archive. It is read before the next one is asked for."""
@@ -136,7 +136,7 @@ def _without_index(stream: Stream, place: str, allowance: Allowance) -> Iterator
         stream.seek(extra_length, io.SEEK_CUR)
         if method == zipfile.ZIP_DEFLATED and not flags & _ENCRYPTED:
             place_of_member = _within(place, name)
-            yield place_of_member, allowance.limited(_Inflated(stream), place_of_member)
+            yield place_of_member, allowance.limited(Inflated(stream), place_of_member)
 
 
 def _positions(stream: Stream, mark: bytes) -> Iterator[int]:
@@ -153,23 +153,6 @@ def _positions(stream: Stream, mark: bytes) -> Iterator[int]:
             return
         else:
             start += len(block) - len(mark) + 1
-
-
-class _Inflated:
-    """Deflated content that knows its own end."""
-
-    def __init__(self, stream: Stream) -> None:
-        self._stream = stream
-        self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
-
-    def read1(self, size: int, /) -> bytes:
-        while not self._inflate.eof:
-            chunk = self._inflate.unconsumed_tail or self._stream.read(_CHUNK)
-            if found := self._inflate.decompress(chunk, size):
-                return found
-            if not chunk:
-                raise EOFError
-        return b""
 
 
 # --- tar --------------------------------------------------------------------------------------------------------------
@@ -219,8 +202,8 @@ def _within(place: str, name: str) -> str:
 
 _KINDS: tuple[tuple[re.Pattern[bytes], Expand], ...] = (
     (re.compile(rb"\x1f\x8b\x08"), _compressed(lambda stream: gzip.GzipFile(fileobj=stream, mode="rb"))),
-    (re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)"), _compressed(bz2.BZ2File)),
-    (re.compile(rb"\xfd7zXZ\0"), _compressed(lzma.LZMAFile)),  # type: ignore[arg-type]  # it reads and seeks, no more
+    (re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)"), _compressed(lambda stream: Streams(stream, bz2.BZ2Decompressor))),
+    (re.compile(rb"\xfd7zXZ\0"), _compressed(lambda stream: Streams(stream, lzma.LZMADecompressor))),
     (re.compile(re.escape(_ZIP)), zip_members),
     (re.compile(rb"(?s).{%d}%s" % (_TAR_OFFSET, _TAR)), tar_members),
     (_UNKNOWN, _unknown),
