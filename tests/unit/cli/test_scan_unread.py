@@ -154,6 +154,25 @@ def test_an_archive_in_a_zip_without_an_index_is_searched_and_hides_no_later_mem
     assert found(archive[: archive.index(b"PK\1\2")]) == ({"x!tar!one!", "x!later"}, ["x", "x!damaged"])
 
 
+@pytest.mark.parametrize("program", [b"", b"#!/bin/sh\n"])
+def test_members_that_the_index_of_a_zip_does_not_list_are_searched_and_the_zip_is_named(program):
+    """As of two archives that were joined, or of a tool that removes a member from the index alone."""
+    one, two = zipped(one=b"q" * 99 + VALUE, other=NOISE[:500]), zipped(two=NOISE[:500])
+    assert found(program + one + two) == ({"x!one"}, ["x"])
+    assert found(program + two + one) == ({"x!one"}, ["x"])
+    assert found(gzip.compress(tarred(jar=one + two))) == ({"x!jar!one"}, ["x!jar"])
+    assert found(one + zipped()) == ({"x!one"}, ["x"])
+
+
+def test_a_zip_within_a_member_is_listed_and_the_mark_alone_is_no_member():
+    stored = io.BytesIO()
+    with zipfile.ZipFile(stored, "w") as archive:
+        for name in ("inner", "later"):
+            archive.writestr(name, zipped(one=b"q" * 99 + VALUE))
+    assert found(stored.getvalue()) == ({"x!inner!one", "x!later!one"}, [])
+    assert found(b"#!/bin/sh\n" + b"PK\3\4" * 2 + bytes(40) + zipped(one=NOISE[:500])) == (set(), [])
+
+
 def test_a_zip_behind_a_program_is_searched():
     """Such as a zipapp, or an archive that extracts itself."""
     archive = zipped(later=b"q" * 99 + VALUE)

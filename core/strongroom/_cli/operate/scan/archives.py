@@ -11,7 +11,7 @@ import re
 import struct
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from tempfile import SpooledTemporaryFile
 from typing import IO, TypeAlias, cast
 
@@ -22,8 +22,12 @@ Expand: TypeAlias = "Callable[[Stream, str, Allowance], Iterator[tuple[str, io.B
 """Yields the place and the content of each member of an archive. It is read before the next one is asked for."""
 
 _ZIP = b"PK\x03\x04"
-_LOCAL_HEADER = struct.Struct("<4s2xHH16xHH")
-"""Of a member in a zip: the mark, its flags, its method, and the lengths of its name and of its extra field."""
+_LOCAL_HEADER = struct.Struct("<4sHHH16xHH")
+"""Of a member in a zip: the mark, the version to extract it, its flags, its method, and the lengths of its name and
+of its extra field."""
+
+_LATEST_VERSION, _LAST_METHOD = 63, 99
+"""The greatest version of the format of zip, times ten, and the greatest number of a method, of encryption."""
 
 _ENCRYPTED = 1
 
@@ -97,7 +101,7 @@ def zip_members(stream: Stream, place: str, allowance: Allowance) -> Iterator[tu
         archive = zipfile.ZipFile(cast("IO[bytes]", stream))
     except DAMAGE:
         allowance.leave(place)
-        yield from _without_index(stream, place, allowance)
+        yield from _unlisted(stream, place, allowance, [(0, None)])
         return
     with archive:
         for member in archive.infolist():
@@ -110,6 +114,7 @@ def zip_members(stream: Stream, place: str, allowance: Allowance) -> Iterator[tu
                     unchecked = copy.copy(member)  # a wrong checksum takes the last piece with it
                     del unchecked.CRC
                     yield from _member(archive, unchecked, name, allowance)
+        yield from _unlisted(stream, place, allowance, _gaps(stream, archive.infolist()))
 
 
 def _member(
@@ -124,14 +129,28 @@ def _member(
         yield name, allowance.limited(cast("Expanded", content), name)
 
 
-def _without_index(stream: Stream, place: str, allowance: Allowance) -> Iterator[tuple[str, io.BufferedReader]]:
-    """Yield the deflated members by their own headers. Members that are stored are text of the archive itself."""
-    for start in _positions(stream, _ZIP):
+def _unlisted(
+    stream: Stream, place: str, allowance: Allowance, gaps: Iterable[tuple[int, int | None]]
+) -> Iterator[tuple[str, io.BufferedReader]]:
+    """Note an archive with members that its index does not list, and yield the deflated ones by their own headers.
+
+    Members that are stored are text of the archive itself.
+
+    Args:
+        stream: the archive.
+        place: its name.
+        allowance: where it is noted.
+        gaps: start and end of each part of the stream in which such members may be.
+    """
+    for start in (position for gap in gaps for position in _positions(stream, _ZIP, *gap)):
         stream.seek(start)
         header = stream.read(_LOCAL_HEADER.size)
         if allowance.spent or len(header) < _LOCAL_HEADER.size:
             return
-        _, flags, method, name_length, extra_length = _LOCAL_HEADER.unpack(header)
+        _, version, flags, method, name_length, extra_length = _LOCAL_HEADER.unpack(header)
+        if not name_length or version & 0xFF > _LATEST_VERSION or method > _LAST_METHOD:
+            continue  # four bytes of a program that stands before the archive
+        allowance.leave(place)
         name = stream.read(name_length).decode("utf-8", "replace")
         stream.seek(extra_length, io.SEEK_CUR)
         if method == zipfile.ZIP_DEFLATED and not flags & _ENCRYPTED:
@@ -139,12 +158,27 @@ def _without_index(stream: Stream, place: str, allowance: Allowance) -> Iterator
             yield place_of_member, allowance.limited(Inflated(stream), place_of_member)
 
 
-def _positions(stream: Stream, mark: bytes) -> Iterator[int]:
-    """Yield the positions of a mark in a stream. The caller may move the stream between two of them."""
-    start, block = 0, b" "
-    while block:
+def _gaps(stream: Stream, members: Iterable[zipfile.ZipInfo]) -> Iterator[tuple[int, int | None]]:
+    """Yield start and end of each part of a zip that is no listed member, such as another zip before this one."""
+    position = 0
+    for member in sorted(members, key=lambda member: member.header_offset):
+        if position < member.header_offset:
+            yield position, member.header_offset
+        stream.seek(member.header_offset)
+        header = stream.read(_LOCAL_HEADER.size)
+        if len(header) == _LOCAL_HEADER.size:
+            *_, name_length, extra_length = _LOCAL_HEADER.unpack(header)
+            content = member.header_offset + len(header) + name_length + extra_length
+            position = max(position, content + member.compress_size)
+    yield position, None
+
+
+def _positions(stream: Stream, mark: bytes, start: int, end: int | None) -> Iterator[int]:
+    """Yield the positions of a mark in a part of a stream. The caller may move the stream between two of them."""
+    block = b" "
+    while block and (end is None or start < end):
         stream.seek(start)
-        block = stream.read(_CHUNK)
+        block = stream.read(_CHUNK if end is None else min(_CHUNK, end - start))
         found = block.find(mark)
         if found >= 0:
             yield start + found
