@@ -26,9 +26,6 @@ from strongroom.secret import SensitiveDict, credential_parts
 _ADDRESS = frozenset({"host", "port", "user", "username", "name", "dbname", "engine"})
 """Keys that are not searched for in a secret with the key `password`: they are its address."""
 
-_MOST_NAMED = 5
-"""Files that a message names."""
-
 
 @click.command("scan")
 @click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path), metavar="[PATH...]")
@@ -64,9 +61,8 @@ def scan_command(invocation: Invocation, paths: tuple[Path, ...], *, git: bool, 
     else:
         output.write_rows((f"{leak.place}:{leak.line}", leak.name, leak.form) for leak in leaks)
     output.say(f"Found {output.counted(len(leaks), 'leak')} of {output.counted(count, 'secret')}")
-    for reason in dict.fromkeys(unread.values()):
-        places = [place for place, other in unread.items() if other is reason]
-        output.say(f"Not searched to the end: {_named(places)}. {reason.value}")
+    for place, reason in unread.items():
+        output.say(f"Not searched to the end: {place}. {reason.value}")
     complete = ExitCode.PARTIAL if unread else ExitCode.DONE
     click.get_current_context().exit(ExitCode.DIFFERENT if leaks else complete)
 
@@ -75,11 +71,6 @@ def _shown(known: Fingerprints, place: str) -> str:
     """Return a place without the values in the names of its files, folders and references."""
     masked = known.mask(place.encode("utf-8", "surrogateescape").decode("latin-1"))
     return masked.encode("latin-1").decode("utf-8", "replace")
-
-
-def _named(places: list[str]) -> str:
-    named, more = places[:_MOST_NAMED], len(places) - _MOST_NAMED
-    return output.joined([*named, output.counted(more, "other file")] if more > 0 else named)
 
 
 def _leaks(
