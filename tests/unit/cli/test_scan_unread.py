@@ -164,6 +164,16 @@ def test_members_that_the_index_of_a_zip_does_not_list_are_searched_and_the_zip_
     assert found(one + zipped()) == ({"x!one"}, ["x"])
 
 
+def test_what_stands_behind_a_zip_is_named():
+    archive, secret = zipped(one=NOISE[:500]), gzip.compress(b"q" * 99 + VALUE)
+    assert found(archive + secret) == (set(), ["x"])
+    assert found(tarred(jar=archive + secret)) == (set(), ["x!jar"])
+    assert found(archive + bytes(512)) == (set(), [])
+    commented = bytearray(archive + b"a comment")
+    struct.pack_into("<H", commented, len(archive) - 2, len(b"a comment"))
+    assert found(bytes(commented)) == (set(), [])
+
+
 def test_a_zip_within_a_member_is_listed_and_the_mark_alone_is_no_member():
     stored = io.BytesIO()
     with zipfile.ZipFile(stored, "w") as archive:

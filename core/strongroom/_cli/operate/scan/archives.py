@@ -12,6 +12,7 @@ import struct
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from tempfile import SpooledTemporaryFile
 from typing import IO, TypeAlias, cast
 
@@ -28,6 +29,9 @@ of its extra field."""
 
 _LATEST_VERSION, _LAST_METHOD = 63, 99
 """The greatest version of the format of zip, times ten, and the greatest number of a method, of encryption."""
+
+_END, _END_SIZE = b"PK\5\6", 22
+"""The mark of the last record of a zip, and its bytes before the comment."""
 
 _ENCRYPTED = 1
 
@@ -115,6 +119,8 @@ def zip_members(stream: Stream, place: str, allowance: Allowance) -> Iterator[tu
                     del unchecked.CRC
                     yield from _member(archive, unchecked, name, allowance)
         yield from _unlisted(stream, place, allowance, _gaps(stream, archive.infolist()))
+        if _has_more(stream, archive):
+            allowance.leave(place)
 
 
 def _member(
@@ -171,6 +177,15 @@ def _gaps(stream: Stream, members: Iterable[zipfile.ZipInfo]) -> Iterator[tuple[
             content = member.header_offset + len(header) + name_length + extra_length
             position = max(position, content + member.compress_size)
     yield position, None
+
+
+def _has_more(stream: Stream, archive: zipfile.ZipFile) -> bool:
+    """Return whether anything but zeros stands behind the end of a zip."""
+    end = max(_positions(stream, _END, archive.start_dir, None), default=None)
+    if end is None:
+        return False
+    stream.seek(end + _END_SIZE + len(archive.comment))
+    return any(chunk.strip(b"\0") for chunk in iter(partial(stream.read, _CHUNK), b""))
 
 
 def _positions(stream: Stream, mark: bytes, start: int, end: int | None) -> Iterator[int]:
