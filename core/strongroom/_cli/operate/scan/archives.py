@@ -145,7 +145,7 @@ def _unlisted(
     Args:
         stream: the archive.
         place: its name.
-        allowance: where it is noted.
+        allowance: notes it.
         gaps: start and end of each part of the stream in which such members may be.
     """
     for start in (position for gap in gaps for position in _positions(stream, _ZIP, *gap)):
@@ -165,7 +165,7 @@ def _unlisted(
 
 
 def _gaps(stream: Stream, members: Iterable[zipfile.ZipInfo]) -> Iterator[tuple[int, int | None]]:
-    """Yield start and end of each part of a zip that is no listed member, such as another zip before this one."""
+    """Yield start and end of each part of a zip outside the listed members, such as another zip before this one."""
     position = 0
     for member in sorted(members, key=lambda member: member.header_offset):
         if position < member.header_offset:

@@ -1,6 +1,6 @@
 """Decompressed content that is read once, piece by piece, and again from its start if a search goes back.
 
-The files of `bz2` and `lzma` stop without a word at bytes that are no further stream: a scan would call them searched.
+The files of `bz2` and `lzma` stop silently at bytes that are not a further stream: a scan would call them searched.
 """
 
 from __future__ import annotations
