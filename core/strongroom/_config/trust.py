@@ -74,7 +74,7 @@ def require_trusted_origin(config: Config, setting: str, effect: str) -> None:
 
 
 def require_trusted(file: str, untrusted: Sequence[str], effect: str) -> None:
-    """Raise ConfigurationError if a found file is not trusted; `effect` is a predicate of the file, such as "sets …"."""
+    """Raise ConfigurationError if a found file is not trusted; `effect` is a predicate, such as "sets x"."""
     if file in untrusted:
         raise not_trusted(untrusted, f"{'it' if len(untrusted) == 1 else file} {effect}")
 

@@ -223,6 +223,15 @@ def test_unread_files_are_named_with_what_to_do_and_exit_code_8(command):
     assert command("scan", "tree").code == 10
 
 
+def test_a_zip_that_two_were_joined_to_is_not_called_damaged(command):
+    """To unpack it would give the members of the last one alone."""
+    Path("strongroom.toml").write_text(CONFIGURATION, "utf-8")
+    Path("both.zip").write_bytes(zipped(one=NOISE[:500]) + zipped(two=NOISE[:500]))
+    done = command("scan", "both.zip")
+    assert done.code == 8
+    assert "Not searched to the end: both.zip. It has content outside its index. Take it apart" in done.err
+
+
 def test_each_unread_file_has_a_line(command):
     Path("strongroom.toml").write_text(CONFIGURATION, "utf-8")
     Path("tree").mkdir()

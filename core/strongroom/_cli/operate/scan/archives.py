@@ -16,7 +16,7 @@ from functools import partial
 from tempfile import SpooledTemporaryFile
 from typing import IO, TypeAlias, cast
 
-from strongroom._cli.operate.scan.allowance import DAMAGE, Allowance, Expanded, Stream
+from strongroom._cli.operate.scan.allowance import DAMAGE, Allowance, Expanded, Reason, Stream
 from strongroom._cli.operate.scan.decompression import Inflated, Streams
 
 Expand: TypeAlias = "Callable[[Stream, str, Allowance], Iterator[tuple[str, io.BufferedReader]]]"
@@ -120,7 +120,7 @@ def zip_members(stream: Stream, place: str, allowance: Allowance) -> Iterator[tu
                     yield from _member(archive, unchecked, name, allowance)
         yield from _unlisted(stream, place, allowance, _gaps(stream, archive.infolist()))
         if _has_more(stream, archive):
-            allowance.leave(place)
+            allowance.leave(place, Reason.UNLISTED)
 
 
 def _member(
@@ -156,7 +156,7 @@ def _unlisted(
         _, version, flags, method, name_length, extra_length = _LOCAL_HEADER.unpack(header)
         if not name_length or version & 0xFF > _LATEST_VERSION or method > _LAST_METHOD:
             continue  # four bytes of a program that stands before the archive
-        allowance.leave(place)
+        allowance.leave(place, Reason.UNLISTED)
         name = stream.read(name_length).decode("utf-8", "replace")
         stream.seek(extra_length, io.SEEK_CUR)
         if method == zipfile.ZIP_DEFLATED and not flags & _ENCRYPTED:
