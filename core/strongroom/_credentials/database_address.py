@@ -145,10 +145,10 @@ class DatabaseAddress:
             path: the path of the secret, for errors.
 
         Raises:
-            InvalidDataError: the database is not a number, an option is of another type, or it has options of TLS
-                without TLS, which redis-py would ignore.
+            InvalidDataError: the database is not a number, an option is of another type, or it asks for TLS in another
+                way than by the scheme `rediss`.
         """
-        from redis.connection import SSLConnection, parse_url
+        from redis.connection import SSLConnection, UnixDomainSocketConnection, parse_url
 
         scheme = self.scheme.replace("valkey", "redis")
         found: dict[str, Any] | None = None
@@ -157,12 +157,13 @@ class DatabaseAddress:
             found = dict(parse_url(server.url()))  # type: ignore[no-untyped-call]
         if found is None or not (self.name or "0").isdecimal():
             raise InvalidDataError(path, "key 'url' is not a URL of Redis", hint="Write redis://:password@host:6379/0")
-        found["ssl"] = found.pop("connection_class", None) is SSLConnection
-        if "path" in found:
-            found["unix_socket_path"] = found.pop("path")
-        if not found["ssl"] and any(key.startswith("ssl_") for key in found):
+        way = found.pop("connection_class", None)
+        words = {key.lower() for key, _ in self.options}
+        if "ssl" in words or (way is not SSLConnection and any(word.startswith("ssl") for word in words)):
             raise InvalidDataError(path, "key 'url' has options of TLS without TLS", hint="Write rediss://…")
-        return found
+        if way is UnixDomainSocketConnection:
+            found["unix_socket_path"] = found.pop("path")
+        return {**found, "ssl": way is SSLConnection}
 
 
 def read_address(data: Mapping[str, Value], path: str | None = None, *, kind: Kind | None = None) -> DatabaseAddress:

@@ -260,6 +260,24 @@ def test_a_url_that_redis_py_would_not_keep_whole_is_refused(url):
         address(url).redis()
 
 
+@pytest.mark.parametrize("option", ["ssl=true", "ssl=True", "ssl=1", "SSL=yes", "sslmode=require", "ssl_cert_reqs=x"])
+@pytest.mark.parametrize("where", ["redis://:p@h", "valkey://:p@h", "unix:///run/x"])
+def test_redis_never_gets_plain_text_for_a_url_that_asks_for_tls(where, option):
+    """The scheme alone decides, as for redis-py."""
+    with pytest.raises(InvalidDataError, match="options of TLS without TLS"):
+        address(f"{where}?{option}").redis()
+
+
+def test_the_scheme_of_redis_is_not_contradicted():
+    with pytest.raises(InvalidDataError, match="options of TLS"):
+        address("rediss://h?ssl=false").redis()
+
+
+def test_an_unknown_option_of_redis_is_left_to_the_driver():
+    """Also one that has the name of an argument in redis-py's own parser."""
+    assert address("redis://h?tls=true&path=/x").redis() == {"host": "h", "tls": "true", "path": "/x", "ssl": False}
+
+
 texts = st.text(st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp")), min_size=1)
 hosts = st.builds(
     Host,
