@@ -125,6 +125,13 @@ def create_client(path: str, *, manager: SecretsManager | None = None, **options
     return client
 
 
+class _SocketConnection(redis.asyncio.UnixDomainSocketConnection):
+    """A connection that logs in only in `redis_connect_func`: redis-py's own logs in before that too."""
+
+    async def on_connect(self) -> None:
+        pass
+
+
 def create_async_client(path: str, *, manager: SecretsManager | None = None, **options: Any) -> redis.asyncio.Redis:
     """`create_client` for asyncio: a `redis.asyncio.Redis`."""
     source = CredentialSource(path, manager)
@@ -134,12 +141,14 @@ def create_async_client(path: str, *, manager: SecretsManager | None = None, **o
     async def connect(connection: redis.asyncio.Connection) -> None:
         async def open_(login: ServerLogin) -> None:
             connection.credential_provider = _provider(login)
-            await connection.on_connect()
+            await redis.asyncio.connection.AbstractConnection.on_connect(connection)
 
         await source.aconnect(open_, _is_refusal)
         connections.add(connection)
 
     client = redis.asyncio.Redis(redis_connect_func=connect, **options)
+    if options.get("unix_socket_path") and not options.get("connection_pool"):
+        client.connection_pool.connection_class = _SocketConnection
 
     async def drain(pool: redis.asyncio.ConnectionPool) -> None:
         for connection in list(connections):

@@ -74,6 +74,29 @@ def test_the_server_of_an_asynchronous_client_comes_from_the_secret(whole, manag
     assert asyncio.run(whoami()) == whole.name
 
 
+@pytest.mark.parametrize("place", ["url", "key", "option"])
+def test_an_asynchronous_client_logs_in_over_a_unix_socket(account, manager, store, redis_server, place):
+    """Also with a password that the cache has not seen, and again on each new connection."""
+    socket, options = redis_server.socket, {"unix_socket_path": redis_server.socket} if place == "option" else {}
+
+    def keep():
+        login = {"username": account.name, "password": account.password}
+        url = f"unix://{account.name}:{account.password}@{socket}?db=1"
+        store.write(PATH, {"url": {"url": url}, "key": {**login, "host": socket}, "option": login}[place])
+
+    async def run():
+        async with create_async_client(PATH, manager=manager, **options, decode_responses=True) as client:
+            assert await client.acl_whoami() == account.name
+            account.rotate()
+            account.revoke_previous()
+            keep()
+            await client.connection_pool.disconnect()
+            assert await client.acl_whoami() == account.name
+
+    keep()
+    asyncio.run(run())
+
+
 def test_an_option_wins_over_the_server_of_the_secret(account, manager, store):
     """The port of the secret belongs to its host, and is not joined to another one."""
     store.write(PATH, {"host": "cache.invalid", "port": 1, "username": account.name, "password": account.password})

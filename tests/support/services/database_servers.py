@@ -77,10 +77,12 @@ class RedisServer:
 
     Attributes:
         port: where it listens.
+        socket: its Unix socket.
     """
 
-    def __init__(self, port):
+    def __init__(self, port, socket):
         self.port = port
+        self.socket = socket
 
     def client(self, **login):
         """Return a client; by default of the default user."""
@@ -108,8 +110,9 @@ def running_redis() -> Iterator[RedisServer]:
     """Run a server for the block. Skip the test if Redis is not installed."""
     require("redis-server")
     with tempfile.TemporaryDirectory(prefix="strongroom-redis-") as folder:
-        server = RedisServer(free_port())
+        server = RedisServer(free_port(), f"{folder}/redis.sock")
         command = ["redis-server", "--port", str(server.port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
+        command += ["--unixsocket", server.socket]
         with _running(command):
             _wait(server.answers)
             yield server
