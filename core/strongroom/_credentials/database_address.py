@@ -192,7 +192,7 @@ def read_address(data: Mapping[str, Value], path: str | None = None, *, kind: Ki
         sslmode = None if {"ssl", "sslmode"} & dict(found.options).keys() else _part(data, "sslmode", path)
         found = replace(
             found,
-            hosts=found.hosts or _hosts_of_parts(data, path),
+            hosts=_with_parts(found.hosts, data, path),
             user=found.user or _part(data, "user", path),
             password=found.password or _part(data, "password", path),
             name=found.name or _part(data, "name", path),
@@ -402,17 +402,24 @@ def _is_port(text: str) -> bool:
     return not text or (text.isascii() and text.isdecimal() and 0 < int(text[:6]) < 65536)
 
 
-def _hosts_of_parts(data: Mapping[str, Value], path: str | None) -> tuple[Host, ...]:
+def _with_parts(hosts: tuple[Host, ...], data: Mapping[str, Value], path: str | None) -> tuple[Host, ...]:
+    """Return the hosts of a URL with the names or the ports that it lacks. A port belongs to the key `host`, if any."""
+    own, own_ports = [host.name for host in hosts], [str(host.port or "") for host in hosts]
     host, port = (_part(data, key, path) or "" for key in ("host", "port"))
+    if any(own) and (any(own_ports) or not port):
+        return hosts
     servers: list[tuple[str, str]] | None = None
     with suppress(ValueError):
         servers = [_host_and_port(text, bare=True) for text in host.split(",")]
-    if servers is None or any(own_port for _, own_port in servers):
+    if servers is None or any(server_port for _, server_port in servers):
         servers = None
         hint = "Give the port as key 'port', or the whole as key 'url'"
         raise InvalidDataError(path, "key 'host' holds more than a host", hint=hint)
+    names = [name for name, _ in servers]
+    if any(own) and host and names != own:
+        return hosts
     with suppress(ValueError):
-        return _hosts([name for name, _ in servers], port.split(","))
+        return _hosts(own if any(own) else names, own_ports if any(own_ports) else port.split(","))
     servers = None
     raise InvalidDataError(path, "key 'port' does not hold a number, or one for each host")
 

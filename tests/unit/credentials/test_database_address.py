@@ -176,6 +176,17 @@ PARTS = {
         {**WHOLE, "url": "postgresql://other/m", "port": 1, "sslmode": "require"},
         ("other", "u", "p", "m", "sslmode=require"),
     ),
+    "a port beside a URL": ({"url": "postgresql://u:p@db/n", "port": 5433}, ("db:5433", *"upn", "")),
+    "the same host beside a URL": ({**WHOLE, "url": "postgresql://db/m", "port": "5"}, ("db:5", *"upm", "")),
+    "a port for both hosts": ({"url": "postgresql://h1,h2/n", "port": 5}, ("h1:5,h2:5", None, None, "n", "")),
+    "a port for each host": ({"url": "postgresql:///n?host=h1,::1", "port": "5,"}, ("h1:5,::1", None, None, "n", "")),
+    "a port beside a socket": ({"url": "postgresql://%2Frun/n", "port": 5}, ("/run:5", None, None, "n", "")),
+    "a port beside one": ({"url": "postgresql://h1,h2:6/n", "port": 5}, ("h1,h2:6", None, None, "n", "")),
+    "a port alone": ({"url": "postgresql:///n", "port": 5}, (":5", None, None, "n", "")),
+    "a host beside a port": ({**WHOLE, "url": "postgresql://:6/m"}, ("db:6", *"upm", "")),
+    "a port of MySQL": ({"url": "mysql://u:p@db/n", "port": 3307}, ("db:3307", *"upn", "")),
+    "a port of Redis": ({"url": "redis://:p@db/1", "port": 6380}, ("db:6380", None, "p", "1", "")),
+    "beside a whole URL": ({"url": "postgresql://h:6/n", "host": "x:y", "port": "z"}, ("h:6", None, None, "n", "")),
     "the URL's own": ({**WHOLE, "url": "postgresql://a:b@h/m?sslmode=x", "sslmode": "y"}, ("h", *"abm", "sslmode=x")),
     "beside SQLite": ({**WHOLE, "url": "sqlite:///x"}, ("", None, None, "x", "")),
 }
@@ -183,7 +194,7 @@ PARTS = {
 
 @pytest.mark.parametrize("form", PARTS)
 def test_parts_are_read_as_a_url_is(form):
-    """A key fills a part that the URL lacks."""
+    """A key fills a part that the URL lacks. A port is not joined to the host of another server."""
     data, expected = PARTS[form]
     assert shape(read_address(protect_data(data))) == expected
 
@@ -202,6 +213,10 @@ def test_a_malformed_part_is_refused_without_its_text(part, value, reason):
     error = refused({**WHOLE, part: value})
     assert reason in str(error)
     assert CANARY not in str(error)
+
+
+def test_ports_beside_a_url_must_fit_its_hosts():
+    assert "or one for each host" in str(refused({"url": "postgresql://h1,h2/n", "port": "1,2,3"}))
 
 
 @pytest.mark.parametrize("kind", ["MySQL", "Redis"])
