@@ -177,8 +177,9 @@ def read_address(data: Mapping[str, Value], path: str | None = None, *, kind: Ki
         kind: the database that the caller has a driver for; None takes any URL, and PostgreSQL for parts.
 
     Raises:
-        InvalidDataError: the URL or a part is malformed, or the URL is that of another kind of database. A driver's
-            message would quote it: mostly, its password has special characters that were not encoded.
+        InvalidDataError: the URL or a part is malformed, has an option without a value, or is that of another kind of
+            database. A driver's message would quote it: mostly, its password has special characters that were not
+            encoded.
     """
     url = _part(data, "url", path)
     found = _parsed(url) if url else DatabaseAddress(_SCHEMES[kind or "PostgreSQL"][0])
@@ -188,6 +189,9 @@ def read_address(data: Mapping[str, Value], path: str | None = None, *, kind: Ki
         raise InvalidDataError(path, reason, hint=hint)
     if kind is not None and found.kind != kind:
         raise InvalidDataError(path, f"key 'url' is not a URL of {kind}", hint=f"Write {_SCHEMES[kind][0]}://…")
+    if found.kind is not None and not all(value for _, value in found.options):
+        reason = "key 'url' has an option without a value, which some drivers would leave out"
+        raise InvalidDataError(path, reason, hint="Delete the option, or write its value, such as sslmode=verify-full")
     if found.kind is not None:  # a file of SQLite needs none of the keys for another database
         sslmode = None if {"ssl", "sslmode"} & dict(found.options).keys() else _part(data, "sslmode", path)
         found = replace(

@@ -224,6 +224,22 @@ def test_several_hosts_are_for_postgresql_only(kind):
     assert "several hosts" in str(refused({**WHOLE, "host": "h1,h2"}, kind=kind))
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:p@h/n?sslmode=",
+        "postgresql+asyncpg://u:p@h/n?sslrootcert=/ca.pem&sslmode=",
+        "postgresql://u:p@h/n?sslmode=verify-full&sslmode=",
+        "postgresql://u:p@h/n?channel_binding=",
+        "mysql://u:p@h/n?ssl_ca=",
+        "rediss://:p@h?ssl_check_hostname=",
+    ],
+)
+def test_an_option_without_a_value_is_refused(url):
+    """Some drivers leave it out, and with it the verification of the server."""
+    assert "an option without a value" in str(refused({"url": url, "sslmode": "verify-full"}))
+
+
 def address(url, **parts):
     return read_address(protect_data({"url": url, **parts}))
 
