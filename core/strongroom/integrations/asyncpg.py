@@ -17,8 +17,9 @@ import asyncpg
 
 from strongroom._credentials.database_address import DatabaseAddress
 from strongroom._manager import SecretsManager
+from strongroom.errors import InvalidDataError
 from strongroom.integrations.credentials import CredentialSource, ServerLogin
-from strongroom.integrations.database import address, is_refusal, libpq_options
+from strongroom.integrations.database import OPTIONS_OF_ASYNCPG, address, asyncpg_dsn, is_refusal
 
 _DRAIN_LIMIT = 10.0
 """How long the drain waits for one connection, in seconds. Those that are not replaced then end when they are used."""
@@ -51,8 +52,8 @@ class _Connect:
     async def __call__(self, dsn: str | None = None, **options: Any) -> asyncpg.Connection:
         async def open_(login: ServerLogin) -> asyncpg.Connection:
             found = address(login, "dsn= or host= to create_pool", {**options, "dsn": dsn}, "PostgreSQL")
-            where = {} if dsn else _server(found)
-            return await asyncpg.connect(dsn or libpq_options(found.options), **{**where, **options, **found.account})
+            where = {} if dsn else _server(found, login.path)
+            return await asyncpg.connect(dsn or asyncpg_dsn(found.options), **{**where, **options, **found.account})
 
         return (await self._source.aconnect(open_, is_refusal))[0]
 
@@ -64,9 +65,20 @@ class _Connect:
                 await acquired.enter_async_context(self.pool.acquire(timeout=_DRAIN_LIMIT))
 
 
-def _server(found: DatabaseAddress) -> dict[str, Any]:
-    hosts = [host for host in found.hosts if host.name]
-    server: dict[str, Any] = {"database": found.name and found.name.reveal(), "host": [host.name for host in hosts]}
-    if any(host.port for host in hosts):
-        server["port"] = [host.port or 5432 for host in hosts]
+def _server(found: DatabaseAddress, path: str) -> dict[str, Any]:
+    """Return server and database as arguments of asyncpg.
+
+    Raises:
+        InvalidDataError: asyncpg does not know an option.
+    """
+    for option, _ in found.options:
+        if option not in OPTIONS_OF_ASYNCPG:
+            reason = f"asyncpg does not know the option {option} of key 'url'"
+            raise InvalidDataError(path, reason, hint="Delete it, or pass server_settings= to create_pool")
+    names = [host.name for host in found.hosts]
+    server: dict[str, Any] = {"database": found.name and found.name.reveal(), "host": names}
+    if any(host.port for host in found.hosts):
+        server["port"] = [host.port or 5432 for host in found.hosts]
+    if not any(names):  # asyncpg has several usual hosts, all with this port
+        server |= {"host": None, "port": found.hosts[0].port if found.hosts else None}
     return {key: value for key, value in server.items() if value}

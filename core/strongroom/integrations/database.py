@@ -30,6 +30,16 @@ _SERVER_OPTIONS = (
 _SIGNED = "X-Amz-Signature="
 """A part of each token of AWS."""
 
+IN_DSN_OF_ASYNCPG = frozenset({
+    *("sslcert", "sslkey", "sslrootcert", "sslcrl", "sslpassword", "sslnegotiation"),
+    *("ssl_min_protocol_version", "ssl_max_protocol_version"),
+    *("application_name", "client_encoding", "options"),
+})  # fmt: skip
+"""The options of libpq that asyncpg takes in a DSN alone. The last three are settings of the server for it."""
+
+OPTIONS_OF_ASYNCPG = IN_DSN_OF_ASYNCPG | {"passfile", "sslmode", "target_session_attrs", "krbsrvname", "gsslib"}
+"""The options of libpq that asyncpg knows. It sends any other one to the server, as a setting, with the login."""
+
 _TLS_WORDS = ("ssl_ca", "ssl_cert", "ssl_key", "ssl_verify_cert", "ssl_verify_identity")
 
 
@@ -62,8 +72,8 @@ def names_server(options: Mapping[str, Any]) -> bool:
     return any(options.get(key) for key in _SERVER_OPTIONS)
 
 
-def libpq_options(options: Sequence[tuple[str, str]]) -> str | None:
-    """Return a DSN with nothing but parameters of libpq, such as `sslmode`: asyncpg takes them nowhere else."""
+def asyncpg_dsn(options: Sequence[tuple[str, str]]) -> str | None:
+    """Return a DSN with nothing but these options."""
     return f"postgresql://?{urlencode(options)}" if options else None
 
 

@@ -137,12 +137,12 @@ def _address(source: CredentialSource, complete: Callable[[ServerLogin], URL]) -
 
 
 def _move_to_dsn(keywords: dict[str, Any]) -> None:
-    """Pass parameters of libpq as asyncpg takes them: in a DSN alone."""
-    names = [
-        key for key in keywords if key in {"options", "application_name"} or (key.startswith("ssl") and key != "ssl")
-    ]
+    """Pass options of libpq as asyncpg takes them. It has no argument for one that it does not know."""
+    if keywords.get("service") and "dsn" not in keywords:  # it would connect to its usual server
+        raise ConfigurationError("asyncpg ignores the option service without a DSN: name the server in the URL")
+    names = [key for key in keywords if key in database.IN_DSN_OF_ASYNCPG]
     if names and "dsn" not in keywords:
-        keywords["dsn"] = database.libpq_options([(key, keywords.pop(key)) for key in names])
+        keywords["dsn"] = database.asyncpg_dsn([(key, keywords.pop(key)) for key in names])
 
 
 def _serve(
