@@ -10,14 +10,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from strongroom._manager import SecretsManager
 from strongroom.integrations.credentials import CredentialSource, ServerLogin
 from strongroom.integrations.database import address, is_refusal
+
+_OPTION = "conninfo= to create_pool"
 
 
 def create_pool(path: str, *, manager: SecretsManager | None = None, **pool_options: Any) -> ConnectionPool[Any]:
@@ -29,8 +33,14 @@ def create_pool(path: str, *, manager: SecretsManager | None = None, **pool_opti
         manager: None is the default manager of the process.
         pool_options: those of `psycopg_pool.ConnectionPool`. Its `open` is True by default, as there. `conninfo` and
             `kwargs` win over the secret's server and database.
+
+    Raises:
+        ConfigurationError: neither the secret nor an option names a server.
+        StrongroomError: the secret cannot be read, which happens once now, or is not the address of a PostgreSQL.
+        psycopg.ProgrammingError: libpq does not know an option of the secret.
     """
     source = CredentialSource(path, manager)
+    _check(source, pool_options)
     base: type[psycopg.Connection[Any]] = pool_options.pop("connection_class", psycopg.Connection)
 
     class PooledConnection(base):  # type: ignore[valid-type, misc]  # a class that the caller chose
@@ -56,6 +66,7 @@ def create_async_pool(
 ) -> AsyncConnectionPool[Any]:
     """`create_pool` for asyncio. As with `psycopg_pool.AsyncConnectionPool`, open it with `async with`."""
     source = CredentialSource(path, manager)
+    _check(source, pool_options)
     base: type[psycopg.AsyncConnection[Any]] = pool_options.pop("connection_class", psycopg.AsyncConnection)
 
     class AsyncPooledConnection(base):  # type: ignore[valid-type, misc]  # a class that the caller chose
@@ -78,7 +89,15 @@ def create_async_pool(
     return pool
 
 
+def _check(source: CredentialSource, pool_options: Mapping[str, Any]) -> None:
+    """Refuse an address that cannot be used. The pool logs a refusal of its connections, and its users time out."""
+    conninfo, given = pool_options.get("conninfo") or "", pool_options.get("kwargs") or {}
+    options = given if isinstance(given, Mapping) else {"conninfo": given}  # a function may name the server
+    found = address(source.current(), _OPTION, {"conninfo": conninfo, **options}, "PostgreSQL")
+    make_conninfo(**found.libpq())  # names an option that libpq does not know
+
+
 def _arguments(login: ServerLogin, conninfo: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return the connection string of the caller, and the options with the address or at least the credential."""
-    found = address(login, "conninfo= to create_pool", {**options, "conninfo": conninfo}, "PostgreSQL")
+    found = address(login, _OPTION, {**options, "conninfo": conninfo}, "PostgreSQL")
     return conninfo, {**({} if conninfo else found.libpq()), **options, **found.account}
