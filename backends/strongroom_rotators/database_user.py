@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
@@ -66,8 +67,8 @@ Connect: TypeAlias = Callable[[Mapping[str, Value], UserLogin], AbstractContextM
 """Returns a connection of the driver to the server that the secret names. It is opened when it is entered.
 
 The call raises InvalidDataError if the driver cannot use the address: the secret names no server of this kind, or has
-an option that the driver does not know. Entering it raises AuthenticationError if the server refuses the login, and
-StoreUnavailableError if it does not answer.
+an option that the driver does not know. Entering it raises AuthenticationError if the server refuses the login,
+ConfigurationError if its certificate cannot be verified, and StoreUnavailableError if it does not answer.
 """
 
 
@@ -264,6 +265,36 @@ def check_arguments(driver: Callable[..., object], arguments: Mapping[str, Any])
         signature(driver).bind(**arguments)
         return
     raise InvalidDataError(None, "the driver does not know an option of the secret's URL")
+
+
+def verifying_context(ca_cert: str | None) -> ssl.SSLContext:
+    """Return a context that trusts the authorities in this file; None is the system's.
+
+    Raises:
+        ConfigurationError: the file cannot be read.
+    """
+    fault = "it has no certificate"
+    try:
+        return ssl.create_default_context(cafile=ca_cert)
+    except ssl.SSLError:
+        pass
+    except OSError as error:
+        fault = type(error).__name__
+    raise ConfigurationError(f"The file of the authority of the server cannot be used ({fault}): {ca_cert}")
+
+
+def unverified() -> ConfigurationError:
+    """Return the error for a server whose certificate the client does not trust."""
+    return ConfigurationError(
+        "The server's certificate cannot be verified. Check its host name and the authority's file"
+    )
+
+
+def is_unverified(error: BaseException | None) -> bool:
+    """Return True if a failed check of the server's certificate is a cause of the error."""
+    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+        error = getattr(error, "original_exception", None) or error.__cause__ or error.__context__  # PyMySQL's name
+    return error is not None
 
 
 def is_encrypted(server: Host, *, tls: bool | None) -> bool:

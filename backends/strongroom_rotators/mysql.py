@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -54,7 +53,7 @@ class MySQLServer:
         else:
             known = {key: value for key, value in known.items() if not key.startswith("ssl")}
             if shared.is_encrypted(found.hosts[0], tls=self._tls):
-                known["ssl"] = ssl.create_default_context(cafile=self._ca_cert)
+                known["ssl"] = shared.verifying_context(self._ca_cert)
         limit = max(1, int(remaining()))
         known |= dict.fromkeys(("connect_timeout", "read_timeout", "write_timeout"), limit)
         known |= {"user": login.user, "password": login.password, "autocommit": True}
@@ -72,6 +71,8 @@ class MySQLServer:
 
         failure: StrongroomError | None = None
         connection: Any = None
+        if (ca_cert := arguments.get("ssl_ca")) is not None:
+            shared.verifying_context(ca_cert)
         try:
             connection = pymysql.connect(**arguments)
             with connection:
@@ -123,6 +124,8 @@ def _translated(error: Any, user: str, *, connecting: bool) -> StrongroomError: 
     number = error.args[0] if error.args and isinstance(error.args[0], int) else 0
     if connecting and number in _REFUSED:
         return shared.login_refused(user)
+    if connecting and shared.is_unverified(error):
+        return shared.unverified()
     if number in _DENIED or (number in _REFUSED and not connecting):
         reason = f"{user} may not change that user, or there is no such user (error {number})"
         return PermissionDeniedError(None, reason, hint="Create both users, and grant CREATE USER to the administrator")

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 _REFUSED = ("28P01", "28000")
 """SQLSTATEs: invalid password, invalid authorization."""
 
+_UNVERIFIED = ("certificate verify failed", "root certificate file", "server certificate for")
+"""Parts of libpq's messages about a server that it cannot verify."""
+
 _DENIED = ("42501", "42704")
 """SQLSTATEs: insufficient privilege, undefined object."""
 
@@ -133,6 +136,8 @@ def _translated(error: Any, user: str, *, connecting: bool) -> StrongroomError: 
     # libpq gives no SQLSTATE for a connection that fails: https://github.com/psycopg/psycopg/issues/1071
     if state in _REFUSED or (connecting and not state and ("password" in message or "authentication" in message)):
         return shared.login_refused(user)
+    if connecting and any(part in message for part in _UNVERIFIED):
+        return shared.unverified()
     if state in _DENIED:
         reason = f"{user} may not change that role, or the role does not exist (SQLSTATE {state})"
         return PermissionDeniedError(None, reason, hint="Create both users, and grant CREATEROLE to the administrator")

@@ -62,6 +62,8 @@ class RedisServer:
 
         user, client = arguments["username"], redis.Redis(**arguments)
         failure: StrongroomError | None = None
+        if (ca_cert := arguments.get("ssl_ca_certs")) is not None:
+            shared.verifying_context(ca_cert)
         try:
             with client:
                 client.ping()
@@ -72,7 +74,8 @@ class RedisServer:
             reason = f"{user} has no right to that command"
             failure = PermissionDeniedError(None, reason, hint="Grant +acl|setuser to the administrator")
         except (redis.ConnectionError, redis.TimeoutError) as error:
-            failure = StoreUnavailableError(None, f"the server does not answer ({type(error).__name__})")
+            silent = StoreUnavailableError(None, f"the server does not answer ({type(error).__name__})")
+            failure = shared.unverified() if shared.is_unverified(error) else silent
         except redis.RedisError as error:
             failure = PermissionDeniedError(None, f"the server refuses the command ({type(error).__name__})")
         if failure is not None:

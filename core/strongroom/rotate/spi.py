@@ -110,7 +110,8 @@ class Rotator(Protocol):
         *Should* set it even then, so that it follows a change that a killed process has sent.
 
         The old credential *should* stay valid until `revoke`, if the service can have two. If `apply` raises, a
-        rotation is undone.
+        rotation is undone. A `ConfigurationError` means that this call has changed nothing: the undo of a new
+        rotation then calls no method.
         """
         ...
 

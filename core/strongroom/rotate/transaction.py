@@ -19,6 +19,7 @@ from typing import NoReturn
 
 from strongroom._credentials.database_address import changed_url
 from strongroom.errors import (
+    ConfigurationError,
     ConflictError,
     InvalidDataError,
     PermissionDeniedError,
@@ -86,6 +87,7 @@ class Transaction:
         self._owner = new_owner()
         self._path = ledger.path
         self._state: RotationState | None = None
+        self._is_new = False  # this process began the rotation, so that its `apply` is the first one
         self._version: Version | None = None
         self._secret: Mapping[str, Value] = SensitiveDict()
 
@@ -218,6 +220,7 @@ class Transaction:
             old=SensitiveDict((key, secret.data[key]) for key in new if key in secret.data),
         )
         self._secret = secret.data
+        self._is_new = True
         try:
             state = self._save(state)
         except ConflictError:
@@ -345,7 +348,7 @@ class Transaction:
 
         A failed revocation is resumed instead. So is an `apply` that was given up and still runs: it could follow the
         undo, and leave a service that accepts the new credential alone. Of a rotation that a service carries out,
-        nothing has to be undone.
+        nothing has to be undone; nor after a first `apply` that raises ConfigurationError, which has changed nothing.
         """
         if state.of_service:
             with suppress(StrongroomError):  # the first error says more, and the lease ends by itself
@@ -354,7 +357,10 @@ class Transaction:
         if action is RotationAction.REVOKE or (action is RotationAction.APPLY and self._rotator.is_overdue):
             self._release()
             raise failures.unfinished(self._path, action, error, "resume")
-        self._finish_undo(self._begin_undo(state))
+        if action is RotationAction.APPLY and self._is_new and isinstance(error, ConfigurationError):
+            self._save(self._undone(state))
+        else:
+            self._finish_undo(self._begin_undo(state))
         raise failures.undone(self._path, action, error, back=state.back)
 
     # --- lease and state ----------------------------------------------------------------------------------------------

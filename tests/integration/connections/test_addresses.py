@@ -13,7 +13,7 @@ from django.db.utils import ConnectionHandler
 from sqlalchemy.pool import NullPool
 
 from strongroom import SecretsManager, set_default_manager
-from strongroom.errors import InvalidDataError
+from strongroom.errors import ConfigurationError, InvalidDataError
 from strongroom.integrations import asyncpg, psycopg_pool, sqlalchemy
 from strongroom.integrations.django import database
 from strongroom.integrations.redis import create_async_client, create_client
@@ -194,6 +194,16 @@ def test_verified_tls_is_verified(chain, tls_server, tmp_path, connect):
     assert connect(chain({"url": f"{url}{file}"})).startswith("postgres")
     with pytest.raises(Exception, match=r"(?i)certificate verify failed"):
         connect(chain({"url": f"{url}{other}"}))
+
+
+@pytest.mark.parametrize("name", ["other.pem", "missing.pem"])
+def test_a_rotator_of_postgresql_tells_that_it_cannot_verify_the_server(tls_server, tmp_path, name):
+    """The server answers, so that this is a wrong configuration, and no outage."""
+    server, _ = tls_server
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "other.pem"))
+    where = f"127.0.0.1:{server.port}/postgres?sslmode=verify-full&sslrootcert={tmp_path}/{name}"
+    with pytest.raises(ConfigurationError, match="certificate cannot be verified"):
+        rotate(open_postgres(), {"url": f"postgresql://postgres:{server.password}@{where}"})
 
 
 # --- Django -----------------------------------------------------------------------------------------------------------

@@ -1,10 +1,13 @@
 """The address of a rotated user: the driver's arguments, and the refusals before a rotation stores anything."""
 
+import socket
 import ssl
 
+import psycopg
+import pymysql
 import pytest
 
-from strongroom.errors import InvalidDataError
+from strongroom.errors import ConfigurationError, InvalidDataError
 from strongroom.secret import protect_data
 from strongroom_rotators.database_user import UserLogin
 from strongroom_rotators.mysql import MySQLServer, open_mysql
@@ -77,6 +80,53 @@ def test_redis_gets_the_whole_address():
     assert arguments(server, "redis://u:p@cache")["ssl"] is True
     found = arguments(RedisServer(None, None, None, tls=False), "rediss://u:p@cache?ssl_ca_certs=/ca.pem")
     assert found == {"host": "cache"}
+
+
+def unverified(*_, **__):
+    raise ssl.SSLCertVerificationError(1, "certificate verify failed")
+
+
+def with_postgresql(monkeypatch):
+    def connect(**_):
+        raise psycopg.OperationalError('connection to server at "::1" failed: SSL error: certificate verify failed')
+
+    monkeypatch.setattr(psycopg, "connect", connect)
+    return PostgresServer(None, None, None, None, None), "postgresql://u:p@db/n"
+
+
+def with_mysql(monkeypatch):
+    def connect(**_):
+        error = pymysql.OperationalError(2003, "Can't connect")
+        error.original_exception = ssl.SSLCertVerificationError()
+        raise error
+
+    monkeypatch.setattr(pymysql, "connect", connect)
+    return MySQLServer(None, None, "%", None, tls=None), "mysql://u:p@db/n"
+
+
+def with_redis(monkeypatch):
+    monkeypatch.setattr(socket, "getaddrinfo", unverified)
+    return RedisServer(None, None, None, tls=None), "redis://u:p@db"
+
+
+@pytest.mark.parametrize("prepare", [with_postgresql, with_mysql, with_redis])
+def test_a_server_that_cannot_be_verified_is_a_wrong_configuration(monkeypatch, prepare):
+    """It answers, and is not sent anything."""
+    server, url = prepare(monkeypatch)
+    connection = server.connect(protect_data({"url": url}), LOGIN)
+    with pytest.raises(ConfigurationError, match="certificate cannot be verified"), connection:
+        pass
+
+
+@pytest.mark.parametrize("scheme", ["mysql", "redis"])
+def test_a_missing_file_of_an_authority_is_a_wrong_configuration(tmp_path, scheme):
+    option, server = {
+        "mysql": ("ssl_ca", MySQLServer(None, None, "%", None, tls=None)),
+        "redis": ("ssl_ca_certs", RedisServer(None, None, None, tls=None)),
+    }[scheme]
+    url = f"{scheme}{'s' * (scheme == 'redis')}://u:p@127.0.0.1:1/0?{option}={tmp_path}/ca.pem"
+    with pytest.raises(ConfigurationError, match=r"ca\.pem"), server.connect(protect_data({"url": url}), LOGIN):
+        pass
 
 
 @pytest.mark.parametrize("scheme", ROTATORS)

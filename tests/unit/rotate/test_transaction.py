@@ -8,6 +8,7 @@ import pytest
 from strongroom._manager import SecretsManager
 from strongroom._manager.manager import parts_of
 from strongroom.errors import (
+    ConfigurationError,
     ConflictError,
     InvalidDataError,
     PermissionDeniedError,
@@ -394,6 +395,36 @@ def test_a_rotator_that_changes_nothing_is_refused(rotating):
         rotating.transaction().rotate()
     with pytest.raises(SecretNotFoundError):
         Ledger(parts_of(rotating.manager).chain, pending_path(PATH)).secret()
+
+
+def test_a_wrong_configuration_leaves_no_unfinished_rotation(rotating):
+    """Such as an authority that did not sign the server's certificate: nothing was changed, and no undo can connect."""
+    calls = []
+
+    def apply(credentials):
+        calls.append(credentials)
+        raise ConfigurationError("The server's certificate cannot be verified")
+
+    rotating.rotator.apply = apply
+    with pytest.raises(RotationError, match=r"step apply \(The server's certificate cannot be verified"):
+        rotating.transaction().rotate()
+    assert len(calls) == 1
+    del rotating.rotator.apply
+    rotating.transaction().rotate()
+
+
+def test_a_rotation_that_another_process_began_is_undone_whatever_its_apply_raises(rotating):
+    """An earlier `apply` may have arrived."""
+    rotating.rotator.apply = lambda credentials: (_ for _ in ()).throw(KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        rotating.transaction().rotate()
+
+    def apply(credentials):
+        raise ConfigurationError("wrong")
+
+    rotating.rotator.apply = apply
+    with pytest.raises(UnfinishedRotationError):
+        rotating.transaction().resume(take_over=True)
 
 
 def test_each_step_is_an_audit_event_without_a_value(rotating, caplog):
