@@ -41,6 +41,9 @@ _IN_QUERY: dict[Kind | None, dict[str, str]] = {
 _KEYS = {"user": ("user", "username"), "name": ("name", "dbname", "database")}
 """The keys of a secret for one part. Vault and AWS write `username`, AWS `dbname`."""
 
+_TLS_KEYS = ("sslmode", "sslrootcert")
+"""The keys of a secret that are options."""
+
 _SCHEME = r"[A-Za-z][A-Za-z0-9+._-]*"  # compiled at first use
 _URL = rf"({_SCHEME})://(?:([^/?#]*)@)?([^/?#@]*)(/[^?]*)?(?:\?(.*))?"
 _HOST = r"(?:\[([^\[\]]+)\]|([^\[\]:\s]*))(?::([^\[\]:\s]*))?"
@@ -169,7 +172,7 @@ class DatabaseAddress:
 def read_address(data: Mapping[str, Value], path: str | None = None, *, kind: Kind | None = None) -> DatabaseAddress:
     """Return the address in a secret: of its key `url`, or of its parts.
 
-    A null or empty part counts as missing. `sslmode` is an option.
+    A null or empty part counts as missing. `sslmode` and `sslrootcert` are options.
 
     Args:
         data: the secret.
@@ -193,14 +196,16 @@ def read_address(data: Mapping[str, Value], path: str | None = None, *, kind: Ki
         reason = "key 'url' has an option without a value, which some drivers would leave out"
         raise InvalidDataError(path, reason, hint="Delete the option, or write its value, such as sslmode=verify-full")
     if found.kind is not None:  # a file of SQLite needs none of the keys for another database
-        sslmode = None if {"ssl", "sslmode"} & dict(found.options).keys() else _part(data, "sslmode", path)
+        own = dict(found.options)
+        own |= {"sslmode": own["ssl"]} if "ssl" in own else {}  # another name of it
+        tls = ((key, _part(data, key, path)) for key in _TLS_KEYS if key not in own)
         found = replace(
             found,
             hosts=_with_parts(found.hosts, data, path),
             user=found.user or _part(data, "user", path),
             password=found.password or _part(data, "password", path),
             name=found.name or _part(data, "name", path),
-            options=(*found.options, ("sslmode", sslmode)) if sslmode else found.options,
+            options=(*found.options, *((key, value) for key, value in tls if value)),
         )
     if len(found.hosts) > 1 and found.kind in {"MySQL", "Redis"}:
         raise InvalidDataError(path, f"it names several hosts, and a driver of {found.kind} takes one")

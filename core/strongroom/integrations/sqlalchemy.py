@@ -21,8 +21,9 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
+from strongroom._credentials.database_address import DatabaseAddress
 from strongroom._manager import SecretsManager
-from strongroom.errors import ConfigurationError
+from strongroom.errors import ConfigurationError, InvalidDataError
 from strongroom.integrations import database
 from strongroom.integrations.credentials import CredentialSource, ServerLogin
 
@@ -51,7 +52,8 @@ def create_engine(
         path: a secret with the key `url`, or with `host`, `user`, `password`, `name` and perhaps `port`; or with
             `username` and `password`, and then `url` names the server.
         manager: None is the default manager of the process.
-        drivername: dialect and driver, such as `postgresql+psycopg`, in the place of the URL's own.
+        drivername: dialect and driver, such as `postgresql+psycopg`, in the place of the URL's own. It must be of the
+            same kind of database.
         url: driver, server and database, in the place of the secret's own, or for a leased user that has none.
         engine_options: those of `sqlalchemy.create_engine`.
 
@@ -114,12 +116,15 @@ def _idle(engine: Engine) -> int:
 
 def _completion(drivername: str | None, url: str | URL | None) -> Callable[[ServerLogin], URL]:
     """Return a function that returns the whole URL for a credential."""
+    kind = DatabaseAddress(drivername).kind if drivername and url is None else None
 
     def complete(login: ServerLogin) -> URL:
-        found = database.address(login, "url= to create_engine", {"url": url})
+        found = database.address(login, "url= to create_engine", {"url": url}, kind)
         if url is not None:
             user, password = map(found.account.get, _ACCOUNT)
             return make_url(url).difference_update_query(_ACCOUNT).set(username=user, password=password)
+        if drivername and found.kind != kind and login.data.get("url"):  # the driver's kind is unknown
+            raise InvalidDataError(login.path, f"key 'url' is not a URL of {drivername}")
         scheme = drivername or ("postgresql" if found.scheme == "postgres" else found.scheme)
         whole = make_url(replace(found, scheme=scheme).url().reveal())
         # `make_url` leaves the host encoded, and before SQLAlchemy 2.1 the name too. A part that is None stays.

@@ -121,8 +121,7 @@ def test_a_secret_without_a_server_needs_an_option(manager, store):
     async def open_() -> None:
         await asyncpg_pools.create_pool(PATH, manager=manager, min_size=1)
 
-    connect = psycopg_pools.create_pool(PATH, manager=manager, open=False).connection_class.connect
-    for attempt in (connect, lambda: asyncio.run(open_())):
+    for attempt in (lambda: psycopg_pools.create_pool(PATH, manager=manager), lambda: asyncio.run(open_())):
         with pytest.raises(ConfigurationError, match="database/connection names no server: pass"):
             attempt()
 

@@ -167,6 +167,18 @@ PARTS = {
     ),
     "database": ({**WHOLE, "name": None, "database": "d"}, ("db:5432", "u", "p", "d", "")),
     "sslmode": ({**WHOLE, "sslmode": "verify-full"}, ("db:5432", "u", "p", "n", "sslmode=verify-full")),
+    "sslrootcert": (
+        {**WHOLE, "sslmode": "verify-full", "sslrootcert": "/ca"},
+        ("db:5432", "u", "p", "n", "sslmode=verify-full,sslrootcert=/ca"),
+    ),
+    "sslrootcert beside a URL": (
+        {"url": "postgresql://h/n?sslmode=verify-ca", "sslmode": "x", "sslrootcert": "/ca"},
+        ("h", None, None, "n", "sslmode=verify-ca,sslrootcert=/ca"),
+    ),
+    "the URL's own sslrootcert": (
+        {"url": "postgresql://h/n?sslrootcert=/own", "sslrootcert": "/ca"},
+        ("h", None, None, "n", "sslrootcert=/own"),
+    ),
     "one port for all": ({**WHOLE, "host": "h1,h2", "port": 5}, ("h1:5,h2:5", "u", "p", "n", "")),
     "a port for each": ({**WHOLE, "host": "h1,h2,h3", "port": "5,,6"}, ("h1:5,h2,h3:6", "u", "p", "n", "")),
     "IPv6": ({**WHOLE, "host": "::1,[::2]"}, ("::1:5432,::2:5432", "u", "p", "n", "")),
