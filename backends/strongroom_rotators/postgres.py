@@ -42,7 +42,11 @@ _ATTEMPTS = 10
 
 SslMode = Annotated[str | None, Option("libpq's sslmode; by default the key `sslmode` of the secret, or libpq's own")]
 SslRootCert = Annotated[
-    str | None, Option("libpq's sslrootcert: the file of the authority that signed the server's certificate")
+    str | None,
+    Option(
+        "libpq's sslrootcert: the file of the authority that signed the server's certificate; by default the key "
+        "`sslrootcert` of the secret"
+    ),
 ]
 
 

@@ -49,9 +49,10 @@ def test_options_of_a_rotator_win_over_the_address():
     assert found == {"host": "other", "port": "5433", "dbname": "m", "sslmode": "require"}
 
 
-def test_the_key_sslmode_counts_beside_a_url():
+def test_keys_of_the_secret_count_beside_a_url():
     server = PostgresServer(None, None, None, None, None)
-    assert arguments(server, "postgresql://u:p@db/n", sslmode="verify-ca")["sslmode"] == "verify-ca"
+    keys = {"sslmode": "verify-ca", "sslrootcert": "/ca", "port": "5433"}
+    assert arguments(server, "postgresql://u:p@db/n", **keys) == {"host": "db", "dbname": "n", **keys}
 
 
 def test_mysql_gets_the_whole_address():
@@ -144,6 +145,11 @@ def test_an_address_that_cannot_be_used_is_refused_at_the_first_step(scheme, url
     """A rotation then has stored nothing that a later step would have to undo."""
     with pytest.raises(InvalidDataError, match=reason):
         ROTATORS[scheme]().create(protect_data({"url": url.format(scheme), "user": "u", "password": "p"}))
+
+
+def test_a_rotator_of_redis_refuses_tls_that_is_an_option_of_the_url():
+    with pytest.raises(InvalidDataError, match="options of TLS without TLS"):
+        open_redis_acl().create(protect_data({"url": "redis://u:p@localhost?ssl=true"}))
 
 
 @pytest.mark.parametrize("scheme", ["mysql", "redis"])
