@@ -16,6 +16,7 @@ from typing import Any
 
 import redis
 import redis.asyncio
+from redis.asyncio.connection import AbstractConnection
 from redis.credentials import CredentialProvider as _CredentialProvider
 from redis.credentials import UsernamePasswordCredentialProvider
 from redis.exceptions import AuthenticationError
@@ -141,7 +142,7 @@ def create_async_client(path: str, *, manager: SecretsManager | None = None, **o
     async def connect(connection: redis.asyncio.Connection) -> None:
         async def open_(login: ServerLogin) -> None:
             connection.credential_provider = _provider(login)
-            await redis.asyncio.connection.AbstractConnection.on_connect(connection)
+            await AbstractConnection.on_connect(connection)  # `_SocketConnection` leaves it to this function
 
         await source.aconnect(open_, _is_refusal)
         connections.add(connection)
