@@ -145,7 +145,7 @@ def decoder_for(encoding: str) -> Decoder:
     name = encoding.strip().lower() or "identity"
     make = _decoders().get("gzip" if name == "x-gzip" else name)
     if make is None:
-        raise Refusal(502, f"The answer is encoded as {name[:40]!r}, in which a secret could not be found")
+        raise Refusal(502, "The answer has a content coding in which a secret could not be found")
     return make()
 
 

@@ -37,6 +37,7 @@ from mitmproxy.proxy.layers.http._http2 import Http2Server
 from mitmproxy.proxy.layers.http._http_h2 import BufferedH2Connection
 
 from strongroom.agents.authority import Authority, certificate_name
+from strongroom.agents.network import connect_reason
 from strongroom.agents.rules import REFUSAL_HEADERS, Refusal
 
 _CREDIT = 1 << 21
@@ -87,8 +88,8 @@ def connect_failure(host: str, message: str) -> Refusal:
     """
     if message.startswith(_CERTIFICATE):
         return Refusal(502, f"The certificate of {host} is refused: {message.removeprefix(_CERTIFICATE)}")
-    if found := re.fullmatch(r"\[Errno -?\d+\] (.+)", message):
-        return Refusal(502, f"Cannot connect to {host}: {found[1]}")
+    if reason := connect_reason(message):
+        return Refusal(502, f"Cannot connect to {host}: {reason}")
     return Refusal(502, f"Cannot connect to {host}, or it does not speak TLS")
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import errno
+import os
+import re
 import socket
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,6 +21,29 @@ _MAX_ANSWER = 65536
 
 NOT_PUBLIC = "an address that is not public, and no rule names it"
 """The end of the message of an OSError for a host that the worker may not reach."""
+
+_NO_PROXY = "the company's proxy does not answer as a proxy"
+_NO_TUNNEL = "the company's proxy refused the tunnel"
+
+_OWN_REASON = re.compile(rf"\S+ has {NOT_PUBLIC}|{_NO_PROXY}|{_NO_TUNNEL}(?: with [1-5][0-9]{{2}})?")
+_ERROR = re.compile(r"\[Errno (-?[0-9]+)\] (.+)")
+
+
+def connect_reason(message: str) -> str:
+    """Return the reason of a failed connection for the worker, in words of ours or of the system's table of errors.
+
+    The message itself may have what a worker cannot know, such as the address to which the host resolved.
+
+    Args:
+        message: the text of the OSError.
+    """
+    if (found := _ERROR.fullmatch(message)) is None:
+        return ""
+    if _OWN_REASON.fullmatch(found[2]):
+        return found[2]
+    if (number := int(found[1])) < 0:
+        return "its name cannot be resolved"
+    return os.strerror(number) if number in errno.errorcode else ""
 
 
 class CompanyProxy:
@@ -122,8 +147,8 @@ class Network(asyncio.SelectorEventLoop):
             part = await self.sock_recv(tunnel, _MAX_ANSWER)
             answer += part
             if not part or len(answer) > _MAX_ANSWER:
-                raise OSError(errno.EPROTO, f"the proxy {proxy.address[0]} does not answer as a proxy")
+                raise OSError(errno.EPROTO, _NO_PROXY)
         status = answer[9:12]
         if not status.startswith(b"2"):
-            shown = status.decode("ascii", "replace")
-            raise OSError(errno.EACCES, f"the proxy {proxy.address[0]} refused the tunnel with {shown}")
+            shown = f" with {int(status)}" if status.isdigit() else ""
+            raise OSError(errno.EACCES, f"{_NO_TUNNEL}{shown}")

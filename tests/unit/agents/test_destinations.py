@@ -12,7 +12,7 @@ from cryptography import x509
 from strongroom._config import RuleConfig
 from strongroom.agents.authority import Authority
 from strongroom.agents.destinations import Destinations, is_public, named_hosts
-from strongroom.agents.network import CompanyProxy, Network
+from strongroom.agents.network import NOT_PUBLIC, CompanyProxy, Network, connect_reason
 from strongroom.agents.rules import Refusal
 from strongroom.errors import ConfigurationError
 
@@ -120,6 +120,26 @@ def test_proxy_of_the_company_is_read_from_the_variables():
 def test_another_kind_of_proxy_is_refused(url):
     with pytest.raises(ConfigurationError, match="HTTPS_PROXY"):
         CompanyProxy(url)
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ("[Errno 111] Connect call failed ('10.1.2.3', 443)", "Connection refused"),
+        ("[Errno -2] Name or service not known", "its name cannot be resolved"),
+        (f"[Errno 13] a.example has {NOT_PUBLIC}", f"a.example has {NOT_PUBLIC}"),
+        (
+            "[Errno 13] the company's proxy refused the tunnel with 407",
+            "the company's proxy refused the tunnel with 407",
+        ),
+        ("[Errno 13] the proxy of 10.1.2.3 says more", "Permission denied"),
+        ("[Errno 123456] text", ""),
+        ("Multiple exceptions: [Errno 111] Connect call failed ('10.1.2.3', 443)", ""),
+    ],
+)
+def test_reason_of_a_failed_connection_names_no_address(message, reason):
+    """The worker knows the name alone, and may not know the network behind it."""
+    assert connect_reason(message) == reason
 
 
 def test_name_that_resolves_to_a_private_address_is_not_connected():
