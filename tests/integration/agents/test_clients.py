@@ -7,6 +7,7 @@ import re
 import ssl
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -14,6 +15,7 @@ import httpx
 import httpx2
 import pytest
 import requests
+import urllib3
 
 from strongroom import errors, events
 from strongroom.agents import (
@@ -395,12 +397,57 @@ def test_a_failure_shows_no_value(client, api, trust, manager, uses, path, kind)
         client.ask(session, trust, "GET", url)
     error = caught.value
     assert error.__cause__ is None
+    assert path != "refused" or str(error).endswith((": Connection refused", ": Connection reset by peer"))
     if path != "cut" or not isinstance(client, Requests):
         assert str(error.request.url) == url
     shown = shown_by(error, __file__)
     assert VALUE not in shown
     assert quote(VALUE, safe="") not in shown
     assert [event.use.status for event in uses] == [200 if path == "cut" else 0]
+
+
+@pytest.mark.parametrize("where", ["head", "body"])
+@pytest.mark.parametrize("library", [httpx, httpx2, requests], ids=lambda library: library.__name__)
+def test_a_failure_shows_no_data_of_the_upstream(library, where, api, manager):
+    """Such as the debug data of GOAWAY on HTTP/2, which the libraries print in hex."""
+    session = open_session(manager())
+    shown = f"<ConnectionTerminated error_code:0, additional_data:{VALUE.encode().hex()}>"
+
+    def fail():
+        if library is requests:
+            raise requests.ConnectionError(shown) if where == "head" else urllib3.exceptions.ProtocolError(shown)
+        raise library.RemoteProtocolError(shown)
+
+    def parts():
+        yield b"the beginning"
+        fail()
+
+    def ask():
+        if library is requests:
+            inner = requests.adapters.HTTPAdapter()
+            inner.send = lambda *_, **__: fail() if where == "head" else stubbed(parts())
+            with requests.Session() as client:
+                client.mount("https://", requests_adapter(session, inner))
+                return client.get(api.url)
+        inner = library.MockTransport(lambda _: fail() if where == "head" else library.Response(200, content=parts()))
+        transport = httpx_transport if library is httpx else httpx2_transport
+        with library.Client(transport=transport(session, inner)) as client:
+            return client.get(api.url)
+
+    with pytest.raises((requests.RequestException, httpx.RemoteProtocolError, httpx2.RemoteProtocolError)) as caught:
+        ask()
+    assert re.search("The request failed with (RemoteProtocolError|ConnectionError|ProtocolError)$", str(caught.value))
+    assert VALUE.encode().hex()[:8] not in shown_by(caught.value, __file__)
+
+
+def stubbed(parts):
+    """A response of requests whose body comes in these parts."""
+    answer = requests.Response()
+    answer.status_code = 200
+    answer.raw = SimpleNamespace(
+        headers=urllib3.HTTPHeaderDict(), read1=lambda *_, **__: next(parts), release_conn=int, close=int
+    )
+    return answer
 
 
 @each_client

@@ -133,7 +133,7 @@ class _Transport(_Parts):
         except Refusal as refusal:
             failure = refusal
         except Exception as error:  # noqa: BLE001  # its frames and its request hold values
-            failure = _failure(self._library, exchange, error)
+            failure = _failure(self._library, error)
         finally:
             if result is None:
                 steps.end(exchange, answer)
@@ -163,7 +163,7 @@ class _Stream:
             if content := self._exchange.finish():
                 yield content
         except Exception as error:  # noqa: BLE001  # as above
-            failure = _failure(self._library, self._exchange, error)
+            failure = _failure(self._library, error)
         else:
             return
         raise failure
@@ -192,7 +192,7 @@ class _AsyncTransport(_Parts):
         except Refusal as refusal:
             failure = refusal
         except Exception as error:  # noqa: BLE001  # as above
-            failure = _failure(self._library, exchange, error)
+            failure = _failure(self._library, error)
         finally:
             if result is None:
                 await _aend(exchange, answer)
@@ -222,7 +222,7 @@ class _AsyncStream:
             if content := self._exchange.finish():
                 yield content
         except Exception as error:  # noqa: BLE001  # as above
-            failure = _failure(self._library, self._exchange, error)
+            failure = _failure(self._library, error)
         else:
             return
         raise failure
@@ -252,16 +252,15 @@ def _decoded(message: Any) -> tuple[tuple[str, str], ...]:
     return tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in message.headers.raw)
 
 
-def _failure(library: Any, exchange: Exchange, error: Exception) -> Exception:
-    """Return an exception like this one, without its request, its frames and its cause, which hold values.
+def _failure(library: Any, error: Exception) -> Exception:
+    """Return an exception of this class with a text of ours, without its request, its frames and its cause.
 
-    The client sets the request of it. An exception that is not of the library becomes one, with the name of its class.
+    Those hold values. The client sets the request of it. An exception that is not of the library becomes one.
     """
     if isinstance(error, Refusal):
         return cast("Exception", library.RemoteProtocolError(error.reason))
-    if isinstance(error, library.RequestError):
-        return cast("Exception", type(error)(steps.without_values(exchange, error)))
-    return cast("Exception", library.TransportError(f"The inner transport failed with {type(error).__name__}"))
+    kind = type(error) if isinstance(error, library.RequestError) else library.TransportError
+    return cast("Exception", kind(steps.failure_text(error)))
 
 
 class _Types(NamedTuple):

@@ -57,7 +57,7 @@ class _Adapter(HTTPAdapter):
         except Refusal as refusal:
             failure = refusal
         except Exception as error:  # noqa: BLE001  # its frames and its request hold values
-            failure = _failure(exchange, error, request)
+            failure = _failure(error, request)
         finally:
             if result is None:
                 steps.end(exchange, answer)
@@ -142,7 +142,7 @@ class _Body(io.RawIOBase):
             if content := self._exchange.finish():
                 yield content
         except Exception as error:  # noqa: BLE001  # as above
-            failure = _read_failure(self._exchange, error)
+            failure = _read_failure(error)
         else:
             return
         steps.end(self._exchange, self._answer)  # requests does not close a response that it fails to read
@@ -171,19 +171,18 @@ def _text(value: str | bytes) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
-def _failure(exchange: Exchange, error: Exception, request: requests.PreparedRequest) -> Exception:
-    """Return an exception like this one, with the request of the worker, and without frames that hold values.
+def _failure(error: Exception, request: requests.PreparedRequest) -> Exception:
+    """Return an exception of this class with a text of ours, and with the request of the worker, without frames.
 
-    An exception that is not of requests becomes one, with the name of its class.
+    Those hold values. An exception that is not of requests becomes one.
     """
-    if isinstance(error, requests.RequestException):
-        return type(error)(steps.without_values(exchange, error), request=request)
-    return requests.RequestException(f"The inner adapter failed with {type(error).__name__}", request=request)
+    kind = type(error) if isinstance(error, requests.RequestException) else requests.RequestException
+    return kind(steps.failure_text(error), request=request)
 
 
-def _read_failure(exchange: Exchange, error: Exception) -> Exception:
+def _read_failure(error: Exception) -> Exception:
     """Return an exception that requests knows as a failure to read."""
-    text = error.reason if isinstance(error, Refusal) else steps.without_values(exchange, error)
+    text = error.reason if isinstance(error, Refusal) else steps.failure_text(error)
     if isinstance(error, urllib3.exceptions.ReadTimeoutError):
         pool: Any = None
         return urllib3.exceptions.ReadTimeoutError(pool, "", text)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import logging
-from collections.abc import Iterable
+import os
+import socket
+import ssl
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -133,6 +137,28 @@ def end(exchange: Exchange, answer: Any) -> None:
         exchange.end(0 if answer is None else answer.status_code)
 
 
-def without_values(exchange: Exchange, error: Exception) -> str:
-    """Return the message of an error, with placeholders in the place of values, which a malformed header shows."""
-    return exchange.message(str(error).encode("utf-8", "replace")).decode("utf-8", "replace")
+def failure_text(error: Exception) -> str:
+    """Return our own text for an exception of a library: its class, and the reason of the system or of OpenSSL.
+
+    Its own text may show the request, which has values, or the answer, in a form in which no value is found.
+    """
+    reason = next(filter(None, map(_reason, _chained(error))), "")
+    return f"The request failed with {type(error).__name__}{reason and f': {reason}'}"
+
+
+def _chained(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the certificate is refused: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):  # its number is not one of the system
+        return "TLS failed"
+    if isinstance(error, socket.gaierror):
+        return "the name of the host cannot be resolved"
+    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno in errno.errorcode else ""
