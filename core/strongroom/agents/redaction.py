@@ -5,12 +5,57 @@ The forms are those of `strongroom._escapes`, the value itself, and base64 withi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from strongroom._escapes import base64_pieces, escaped_forms
 
 _LEAST_KEPT = 63
 """The fewest bytes at the end of a part that are held back. Most values have no longer form."""
+
+_STANDARD = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_URL_SAFE = _STANDARD[:-2] + b"-_"
+_ALPHABET = frozenset(_STANDARD + _URL_SAFE)
+
+
+class Edge(NamedTuple):
+    """The bits of a value in the character of base64 beside a piece, whose other bits are of the bytes around.
+
+    Attributes:
+        mask: the bits, of six.
+        held: those of the value.
+        put: those of the replacement.
+    """
+
+    mask: int = 0
+    held: int = 0
+    put: int = 0
+
+    def replace(self, character: bytes) -> bytes:
+        """Return the character with the bits of the replacement, if it has those of the value."""
+        alphabet = _URL_SAFE if character in b"-_" else _STANDARD
+        bits = alphabet.find(character)
+        if bits < 0 or bits & self.mask != self.held:
+            return character
+        bits = bits & ~self.mask | self.put
+        return alphabet[bits : bits + 1]
+
+
+_NO_EDGE = Edge()
+
+
+class Replacement(NamedTuple):
+    """What takes the place of a form.
+
+    Attributes:
+        text: the replacement.
+        before: the bits of the value in the character before it.
+        after: those in the character after it.
+    """
+
+    text: bytes
+    before: Edge = _NO_EDGE
+    after: Edge = _NO_EDGE
 
 
 class Redactor:
@@ -25,45 +70,63 @@ class Redactor:
         forms: the bytes of each form of each value, and their replacement.
     """
 
-    def __init__(self, forms: Mapping[bytes, bytes]) -> None:
+    def __init__(self, forms: Mapping[bytes, Replacement]) -> None:
         self._forms = forms
         longest = max(map(len, forms), default=0)
-        self._kept = (1 << max(longest - 1, _LEAST_KEPT).bit_length()) - 1 if forms else 0
+        self._kept = (1 << max(longest, _LEAST_KEPT).bit_length()) - 1 if forms else 0
         self._ends_at_lines = not any(b"\n" in form for form in forms)
         self._held = b""
+        self._edge = _NO_EDGE  # of the first held character
 
     def feed(self, content: bytes) -> bytes:
         """Return the redacted content, without its end, in which a value may begin."""
         content = self._held + content
         end = max(len(content) - self._kept, content.rfind(b"\n") + 1 if self._ends_at_lines else 0)
-        redacted, end = self._redact(content, end)
+        redacted, end, self._edge = self._redact(content, end, self._edge)
         self._held = content[end:]
         return redacted
 
     def end(self) -> bytes:
         """Return the rest, redacted."""
         rest, self._held = self._held, b""
-        return self.whole(rest)
+        return self._redact(rest, len(rest), self._edge)[0]
 
     def whole(self, content: bytes) -> bytes:
         """Return content that is complete, redacted."""
-        return self._redact(content, len(content))[0]
+        return self._redact(content, len(content), _NO_EDGE)[0]
 
-    def _redact(self, content: bytes, end: int) -> tuple[bytes, int]:
+    def _redact(self, content: bytes, end: int, edge: Edge) -> tuple[bytes, int, Edge]:
         """Return the redacted content up to an end, or to the end of a form across it, and this position.
 
-        At each place, the longest form counts.
+        Args:
+            content: the content.
+            end: its end.
+            edge: that of its first character, by a form before it. That of the first character left is returned.
         """
         parts: list[bytes] = []
         start = 0
+        for at, form in self._chosen(content, end):
+            text, before, after = self._forms[form]
+            parts += (_between(content[start:at], edge, before), text)
+            start, edge = at + len(form), after
+        end = max(start, end)
+        parts.append(_between(content[start:end], edge, _NO_EDGE))
+        return b"".join(parts), end, edge if start == end else _NO_EDGE
+
+    def _chosen(self, content: bytes, end: int) -> Iterator[tuple[int, bytes]]:
+        """Yield the forms that begin before the end. At each place, the longest counts.
+
+        One at the end itself may have bits in the character before it.
+        """
+        may_have_bits = end > 0 and content[end - 1] in _ALPHABET
+        last = end if may_have_bits else end - 1
+        start = 0
         for at, _, form in self._found(content):
-            if at >= end:
+            if at > last:
                 break
             if at >= start:
-                parts += (content[start:at], self._forms[form])
+                yield at, form
                 start = at + len(form)
-        end = max(start, end)
-        return b"".join((*parts, content[start:end])), end
 
     def _found(self, content: bytes) -> list[tuple[int, int, bytes]]:
         """Return where forms stand, in order, the longest at a place first."""
@@ -76,18 +139,41 @@ class Redactor:
         return sorted(found)
 
 
-def forms_of(pairs: Iterable[tuple[str, str]]) -> dict[bytes, bytes]:
+def _between(content: bytes, after: Edge, before: Edge) -> bytes:
+    """Return the content between two forms without their bits: of the one before it, and of the one after it."""
+    if content and after.mask:
+        content = after.replace(content[:1]) + content[1:]
+    if content and before.mask:
+        content = content[:-1] + before.replace(content[-1:])
+    return content
+
+
+def forms_of(pairs: Iterable[tuple[str, str]]) -> dict[bytes, Replacement]:
     """Return the replacement of each form in which the values of (value, placeholder) may stand in an answer.
 
-    A placeholder has no character that is escaped, so it is its own escaped form. A piece of base64 is replaced by one
-    of the same length, so that the base64 around it can still be decoded.
+    A placeholder has no character that is escaped, so it is its own escaped form. In longer base64, a value is replaced
+    by as many bytes of the placeholder, so that the base64 around it can still be decoded.
     """
-    forms: dict[bytes, bytes] = {}
+    forms: dict[bytes, Replacement] = {}
     for value, placeholder in pairs:
         content = value.encode("utf-8")
         for text in (value, *(form for _, form in escaped_forms(value))):
-            forms.setdefault(text.encode("utf-8"), placeholder.encode("ascii"))
-        substitute = placeholder.encode("ascii") * (len(content) // len(placeholder) + 1)
-        for piece, other in zip(base64_pieces(content), base64_pieces(substitute[: len(content)]), strict=True):
-            forms.setdefault(piece.encode("ascii"), other.encode("ascii"))
+            forms.setdefault(text.encode("utf-8"), Replacement(placeholder.encode("ascii")))
+        substitute = (placeholder.encode("ascii") * (len(content) // len(placeholder) + 1))[: len(content)]
+        pieces = zip(base64_pieces(content), base64_pieces(substitute), strict=True)
+        for number, (piece, other) in enumerate(pieces):
+            edges = _edges(content, substitute, number // 2)
+            forms.setdefault(piece.encode("ascii"), Replacement(other.encode("ascii"), *edges))
     return forms
+
+
+def _edges(content: bytes, substitute: bytes, offset: int) -> tuple[Edge, Edge]:
+    """Return the edges of the piece of base64 for a content that stands after so many bytes."""
+    first = 6 - offset * 8 % 6 if offset else 0  # bits of the content in the character before the piece
+    last = (offset + len(content)) * 8 % 6
+    low, high = (1 << first) - 1, (1 << last) - 1
+    rest, shift = 8 - first, 6 - last
+    return (
+        Edge(low, content[0] >> rest, substitute[0] >> rest),
+        Edge(high << shift, (content[-1] & high) << shift, (substitute[-1] & high) << shift),
+    )

@@ -161,4 +161,5 @@ def _reason(error: BaseException) -> str:
         return "TLS failed"
     if isinstance(error, socket.gaierror):
         return "the name of the host cannot be resolved"
-    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno in errno.errorcode else ""
+    number = error.errno if isinstance(error, OSError) else None
+    return os.strerror(number) if number is not None and number in errno.errorcode else ""
