@@ -67,7 +67,7 @@ class Redactor:
     Whole lines are not held back, so that the events of a stream are not late.
 
     Args:
-        forms: the bytes of each form of each value, and their replacement.
+        forms: the bytes of each form of each value, and their replacement. None is empty.
     """
 
     def __init__(self, forms: Mapping[bytes, Replacement]) -> None:
@@ -155,7 +155,7 @@ def forms_of(pairs: Iterable[tuple[str, str]]) -> dict[bytes, Replacement]:
     by as many bytes of the placeholder, so that the base64 around it can still be decoded.
     """
     forms: dict[bytes, Replacement] = {}
-    for value, placeholder in pairs:
+    for value, placeholder in ((text, held) for own, held in pairs for text in _repeated(own)):
         content = value.encode("utf-8")
         for text in (value, *(form for _, form in escaped_forms(value))):
             forms.setdefault(text.encode("utf-8"), Replacement(placeholder.encode("ascii")))
@@ -165,6 +165,16 @@ def forms_of(pairs: Iterable[tuple[str, str]]) -> dict[bytes, Replacement]:
             edges = _edges(content, substitute, number // 2)
             forms.setdefault(piece.encode("ascii"), Replacement(other.encode("ascii"), *edges))
     return forms
+
+
+def _repeated(value: str) -> tuple[str, ...]:
+    """Return the value as a host may repeat it: with either kind of line end, without the white space around it.
+
+    A value that was read from a file often ends in a line break, which a host drops.
+    """
+    text = value.strip()
+    lines = text.replace("\r\n", "\n")
+    return tuple(dict.fromkeys((text, lines, lines.replace("\n", "\r\n"))))
 
 
 def _edges(content: bytes, substitute: bytes, offset: int) -> tuple[Edge, Edge]:

@@ -18,7 +18,8 @@ from strongroom.secret import SensitiveStr
 from strongroom.store import fork_safe_lock
 
 LEAST_LENGTH = 8
-"""The shortest value that a rule may have, in characters: a shorter one stands in answers by chance."""
+"""The shortest value that a rule may have, in characters, without the white space around it: a shorter one stands in
+answers by chance."""
 
 
 class RuleValues:
@@ -91,10 +92,9 @@ class RuleValues:
             texts: tuple[SensitiveStr, ...] = read_aws_credential(rule.path, self._secrets.get_secret(rule.path))
         else:
             texts = (as_unicode(self._secrets.get_secret(rule.path, rule.key), rule.path, rule.key),)
-        if any(0 < len(text) < LEAST_LENGTH for text in texts) or not texts[0]:
-            raise InvalidDataError(
-                rule.path, f"the rule {rule.name} needs a value of at least {LEAST_LENGTH} characters"
-            )
+        if any(text and len(text.strip()) < LEAST_LENGTH for text in texts) or not texts[0]:
+            reason = f"needs a value of at least {LEAST_LENGTH} characters, without the white space around it"
+            raise InvalidDataError(rule.path, f"the rule {rule.name} {reason}")
         return texts
 
     def _note(self, rule: RuleConfig, texts: tuple[SensitiveStr, ...]) -> None:

@@ -26,7 +26,13 @@ HOST = "api.example.com"
 
 @pytest.fixture
 def store() -> RemoteStore:
-    return RemoteStore({"api-keys/openai": {"key": VALUE, "short": "1234567"}, "aws": AWS, "other": {"key": "o" * 30}})
+    return RemoteStore(
+        {
+            "api-keys/openai": {"key": VALUE, "short": "1234567", "padded": " 1234567\n"},
+            "aws": AWS,
+            "other": {"key": "o" * 30},
+        }
+    )
 
 
 @pytest.fixture
@@ -87,6 +93,11 @@ def test_a_worker_has_a_placeholder_of_the_form_and_length_of_the_value(secrets)
     [
         ({}, ConfigurationError, "no rule for agents"),
         ({"a": rule(secret="api-keys/openai#short")}, InvalidDataError, "at least 8 characters"),
+        (
+            {"a": rule(secret="api-keys/openai#padded")},
+            InvalidDataError,
+            "at least 8 characters, without the white space",
+        ),
         ({"a": rule(secret="aws", sign="aws4")._replace(path="other")}, InvalidDataError, "access_key"),
     ],
 )

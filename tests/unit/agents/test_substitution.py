@@ -70,6 +70,7 @@ def test_a_value_that_a_header_cannot_hold_is_refused(value):
     with pytest.raises(Refusal, match=r"The secret api#key has characters that a header cannot hold") as refused:
         replaced(head(("Authorization", HELD)), value)
     assert refused.value.status == 502
+    assert ("a line break at its end" in refused.value.reason) == (value == "a\n")
 
 
 def test_a_value_in_the_query_is_escaped():
