@@ -21,6 +21,7 @@ from typing import Any
 
 import h2.exceptions
 import wsproto.events
+from cryptography.x509 import DNSName
 from h11 import Data, EndOfMessage
 from h11._readers import ChunkedReader
 from mitmproxy import certs, connection, tls
@@ -239,7 +240,9 @@ class Tls(TlsConfig):
         """Return a certificate for the host of CONNECT."""
         assert conn_context.server.address is not None, "the layer is made after CONNECT"  # noqa: S101
         host = conn_context.server.address[0]
-        return self.certstore.get_cert(host, [certificate_name(host)])
+        name = certificate_name(host)
+        # OpenSSL compares a common name with the permitted names, among which there is no address.
+        return self.certstore.get_cert(host if isinstance(name, DNSName) else None, [name])
 
     def tls_start_server(self, tls_start: tls.TlsData) -> None:
         """Verify the upstream as the host of CONNECT, not as the client's SNI."""

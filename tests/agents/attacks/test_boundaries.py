@@ -6,6 +6,8 @@ import contextlib
 import datetime as dt
 import gzip
 import ssl
+from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -120,15 +122,27 @@ def test_a_certificate_for_a_host_outside_the_rules_is_refused_by_clients(operat
 
     authority = Authority(discovery.load(config_file=operator.config, environment=None).agents.rules.values())
     store = CertStore(authority.key, Cert(authority.certificate), None, b"", None)
-    assert outcome(store, authority, "localhost", x509.DNSName("localhost"), tmp_path) == "accepted"
-    assert "permitted subtree" in outcome(store, authority, "bank.test", x509.DNSName("bank.test"), tmp_path)
+    for name, expected in (("localhost", "accepted"), ("bank.test", "permitted subtree")):
+        assert expected in outcome(store.get_cert(name, [x509.DNSName(name)]), authority, name, tmp_path)
 
 
-def outcome(store, authority, name, alternative, folder):
-    """Return how a client of Python answers a server with a certificate for this name."""
+@pytest.mark.parametrize("hosts", [["127.0.0.1:9443", "localhost:9446"], ["127.0.0.1"], ["localhost", "[::1]"]])
+def test_a_certificate_is_accepted_for_each_host_of_the_rules(hosts, tmp_path):
+    """A name and an address may stand in one session."""
+    from strongroom._config import RuleConfig
+    from strongroom.agents.layers import Tls
+
+    authority = Authority([RuleConfig("openai", "api-keys/openai", "key", "KEY", tuple(hosts))])
+    for host in hosts:
+        name = urlsplit(f"//{host}").hostname
+        entry = Tls(authority).get_cert(SimpleNamespace(server=SimpleNamespace(address=(name, 443))))
+        assert outcome(entry, authority, name, tmp_path) == "accepted", host
+
+
+def outcome(entry, authority, name, folder):
+    """Return how a client of Python answers a server with this certificate, if it asks for this name."""
     from cryptography.hazmat.primitives import serialization
 
-    entry = store.get_cert(name, [alternative])
     file = folder / f"{name}.pem"
     key = entry.privatekey.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
