@@ -319,7 +319,7 @@ class Addon:
         flow.request.data.content = body
 
     @_fails_closed
-    def responseheaders(self, flow: http.HTTPFlow) -> None:
+    async def responseheaders(self, flow: http.HTTPFlow) -> None:
         """Redact the head of an answer, and prepare its body."""
         state, response = _state(flow), flow.response
         assert response is not None, "mitmproxy sets it"  # noqa: S101
@@ -332,6 +332,7 @@ class Addon:
             headers = state.exchange.answer(response.status_code, _texts(response.headers))
         except Refusal as refusal:
             self._replace(flow, refusal)
+            await self._refusals.tell(flow, refusal)
             return
         flow.metadata[REDACT] = state.exchange.message
         response.headers = _fields(headers)

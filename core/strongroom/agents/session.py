@@ -14,7 +14,7 @@ from strongroom._aws_credential import AwsCredential
 from strongroom._config import AgentsConfig, RuleConfig
 from strongroom._config.trust import not_trusted
 from strongroom._manager import SecretsManager
-from strongroom.agents.content_coding import Cutter, accepted, decoder_for
+from strongroom.agents.content_coding import Cutter, Decoder, accepted, decoder_for
 from strongroom.agents.redaction import Redactor
 from strongroom.agents.rules import Refusal, RequestHead, check_head, check_request, covers
 from strongroom.agents.signing import needs_payload, sign_aws4
@@ -133,6 +133,7 @@ class Exchange:
         self._used: dict[str, RuleConfig] = {}
         self._bodies: list[RuleConfig] = []
         self._signs: RuleConfig | None = None
+        self._refused = 0  # the status by which the answer was refused
         with self._recorded_refusals():
             check_head(head)
             found = placeholders_in(head, values.known)
@@ -191,15 +192,15 @@ class Exchange:
             Refusal: 502, the body has an encoding or a transfer coding that cannot be decoded.
         """
         redactor = self._redactor = self._values.redactor(self._redacted)
-        self._decoder = decoder_for("")
         self._cutter: Cutter | None = None
         self._has_body = self.has_body(status)
-        if _joined(headers, "transfer-encoding").strip().lower() not in {"", "chunked"}:
-            raise Refusal(502, "The answer has a transfer coding other than chunked")
+        try:
+            self._decoder = self._decoder_of(headers)
+        except Refusal as refusal:
+            self._refused = refusal.status
+            raise
         if self._has_body:
-            encoding = _joined(headers, "content-encoding")
-            self._decoder = decoder_for(encoding)
-            if encoding.strip().lower() not in {"", "identity"}:
+            if _joined(headers, "content-encoding").strip().lower() not in {"", "identity"}:
                 self._cutter = Cutter(at_lines=_joined(headers, "content-type").lower().startswith("text/event-stream"))
             headers = tuple(header for header in headers if not _describes_body(header[0].lower()))
 
@@ -210,6 +211,11 @@ class Exchange:
         if redact(everything) == everything:  # one search for all of them
             return headers
         return tuple((redact(name), redact(value)) for name, value in headers)
+
+    def _decoder_of(self, headers: Headers) -> Decoder:
+        if _joined(headers, "transfer-encoding").strip().lower() not in {"", "chunked"}:
+            raise Refusal(502, "The answer has a transfer coding other than chunked")
+        return decoder_for(_joined(headers, "content-encoding") if self._has_body else "")
 
     def feed(self, content: bytes) -> bytes:
         """Return a part of the answer's body, decoded and redacted. May return b"".
@@ -241,11 +247,18 @@ class Exchange:
         return self._values.redactor(self._redacted).whole(content)
 
     def end(self, status: int) -> None:
-        """Emit the event and the audit record of each use: once, with the status of the answer; 0 if none came."""
+        """Emit the event and the audit record of each use, and of a refused answer: once.
+
+        Args:
+            status: the status of the answer; 0 if none came.
+        """
         used, self._used = self._used, {}
-        for rule in used.values():
+        refused, self._refused = self._refused, 0
+        outcome = "refused" if refused else str(status) if status else "failed"
+        unused = [None] if refused else []  # a refusal is recorded in any case
+        for rule in used.values() or unused:
             seconds = time.monotonic() - self._began
-            emit(self._event(rule, str(status) if status else "failed", status)._replace(seconds=seconds))
+            emit(self._event(rule, outcome, refused or status)._replace(seconds=seconds))
 
     # --- events -------------------------------------------------------------------------------------------------------
 

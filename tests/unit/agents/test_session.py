@@ -481,6 +481,22 @@ def test_a_use_is_recorded_before_the_value_leaves_and_once_after_the_answer(sec
     assert VALUE not in repr(events)
 
 
+@pytest.mark.parametrize("field", [("Content-Encoding", "deflate"), ("Transfer-Encoding", "gzip, chunked")])
+def test_an_answer_that_cannot_be_decoded_is_recorded_as_a_refusal(secrets, events, field):
+    its = session(secrets)
+    for asked, rules in ((bearer(its), ["openai"]), (head(), [""])):
+        exchange = its.begin(asked)
+        with pytest.raises(Refusal):
+            exchange.answer(200, (field,))
+        exchange.end(200)
+        exchange.end(200)
+        ended = [event for event in events if event.outcome != "started"]
+        assert [(event.outcome, event.use.rule, event.use.status) for event in ended] == [
+            ("refused", name, 502) for name in rules
+        ]
+        events.clear()
+
+
 def test_no_value_leaves_without_a_record(secrets):
     its = session(secrets)
 
