@@ -7,9 +7,11 @@ chose repeats a value, and a decoded body is cut again.
 from __future__ import annotations
 
 import importlib
+import re
 import zlib
 from collections.abc import Callable
 from functools import cache
+from itertools import pairwise
 from typing import Any, Protocol
 
 from strongroom.agents.rules import Refusal
@@ -19,6 +21,8 @@ BLOCK = 1 << 14
 
 LARGEST_STEP = 1 << 24
 """The most bytes into which one part of a body may decompress: a bomb ends its answer, not the memory."""
+
+_LINE_END = re.compile(rb"[\r\n]")
 
 _LARGEST_WINDOW = 1 << 23
 """Bytes that a decoder of zstd has to remember, by RFC 9659."""
@@ -169,11 +173,13 @@ class Cutter:
     def cut(self, content: bytes) -> list[bytes]:
         """Return the parts that are complete."""
         content = self._rest + content
-        *lines, rest = content.split(b"\n") if self._at_lines else [content]
+        # CR and LF each end a part: whether LF follows a CR is not known before it arrives.
+        ends = [0, *(found.end() for found in _LINE_END.finditer(content))] if self._at_lines else [0]
+        lines = (content[start:end] for start, end in pairwise(ends))
+        rest = content[ends[-1] :]
         end = len(rest) - len(rest) % BLOCK
         self._rest = rest[end:]
-        texts = (*(line + b"\n" for line in lines), rest[:end])
-        return [text[at : at + BLOCK] for text in texts for at in range(0, len(text), BLOCK)]
+        return [text[at : at + BLOCK] for text in (*lines, rest[:end]) for at in range(0, len(text), BLOCK)]
 
     def end(self) -> list[bytes]:
         """Return the rest."""

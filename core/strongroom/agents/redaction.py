@@ -74,14 +74,15 @@ class Redactor:
         self._forms = forms
         longest = max(map(len, forms), default=0)
         self._kept = (1 << max(longest, _LEAST_KEPT).bit_length()) - 1 if forms else 0
-        self._ends_at_lines = not any(b"\n" in form for form in forms)
+        self._ends_at_lines = not any(b"\n" in form or b"\r" in form for form in forms)
         self._held = b""
         self._edge = _NO_EDGE  # of the first held character
 
     def feed(self, content: bytes) -> bytes:
         """Return the redacted content, without its end, in which a value may begin."""
         content = self._held + content
-        end = max(len(content) - self._kept, content.rfind(b"\n") + 1 if self._ends_at_lines else 0)
+        lines = max(content.rfind(b"\n"), content.rfind(b"\r")) + 1 if self._ends_at_lines else 0
+        end = max(len(content) - self._kept, lines)
         redacted, end, self._edge = self._redact(content, end, self._edge)
         self._held = content[end:]
         return redacted

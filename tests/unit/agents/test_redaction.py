@@ -110,6 +110,13 @@ def test_whole_lines_are_not_held_back():
     assert replaces.end() == b""
 
 
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
+def test_each_end_of_a_line_ends_what_is_held_back(end):
+    """An event stream may have any of them."""
+    replaces = redactor()
+    assert replaces.feed(f"data: {VALUE}{end}{end}".encode()) == f"data: {PLACEHOLDER}{end}{end}".encode()
+
+
 def test_a_value_of_several_lines_is_found_in_a_stream():
     """The line breaks of an answer then end no part."""
     value = "-----BEGIN KEY-----\nabcdefgh\n\n-----END KEY-----"

@@ -352,11 +352,12 @@ def test_the_parts_of_a_compressed_answer_do_not_tell_how_well_it_is_compressed(
     assert max(lengths[0]) <= 1 << 14
 
 
-def test_an_event_of_a_compressed_stream_is_not_late(secrets):
+@pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"])
+def test_an_event_of_a_compressed_stream_is_not_late(secrets, end):
     its = session(secrets)
     exchange, packer = its.begin(bearer(its)), zlib.compressobj(wbits=31)
     exchange.answer(200, (("Content-Encoding", "gzip"), ("Content-Type", "text/event-stream")))
-    for event in (b"data: one\n\n", b"data: two\n\n"):
+    for event in (b"data: one" + 2 * end, b"data: two" + 2 * end):
         packed = packer.compress(event) + packer.flush(zlib.Z_SYNC_FLUSH)
         assert b"".join(exchange.parts(packed)) == event
 
