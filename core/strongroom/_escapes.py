@@ -10,6 +10,7 @@ import base64
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import NamedTuple
 from urllib.parse import quote, quote_plus
 
@@ -22,7 +23,7 @@ def escaped_forms(text: str) -> Iterator[tuple[str, str]]:
         ("json", (writer.escape(json.dumps(text, ensure_ascii=False)[1:-1]) for writer in _JSON)),
         ("python", iter((repr(text)[1:-1],))),
         ("url", _percent_encoded(text.encode("utf-8", "surrogateescape"))),
-        ("html", (writer.escape(text) for writer in _HTML)),
+        ("html", _html_escaped(text)),
     ):
         yield from ((kind, form) for form in dict.fromkeys(forms) if form != text)
 
@@ -92,25 +93,54 @@ _TEXT = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _QUOTE, _NUMBERED_QUOTE = {'"': "&quot;"}, {'"': "&#34;"}
 
 
-def _reference(character: str) -> str:
-    return f"&#{ord(character)};"
+def _reference(character: str, form: str = "&#{};") -> str:
+    return form.format(ord(character))
 
 
-_HTML = tuple(
-    _Writer(replaced, rest)
-    for replaced in (
-        _TEXT,  # the text of XML
-        _TEXT | _QUOTE,  # an attribute of XML
-        _TEXT | _QUOTE | {"'": "&apos;"},  # XML, PHP
-        _TEXT | _QUOTE | {"'": "&#x27;"},  # Python, Django
-        _TEXT | _QUOTE | {"'": "&#39;"},  # JavaScript, Ruby, .NET
-        _TEXT | _QUOTE | {"'": "&#039;"},  # PHP
-        _TEXT | _QUOTE | {"'": "&#39;", "/": "&#x2F;", "`": "&#x60;", "=": "&#x3D;"},  # Mustache
-        _TEXT | _NUMBERED_QUOTE | {"'": "&#39;"},  # Jinja, Go
-        _TEXT | _NUMBERED_QUOTE | {"'": "&#39;", "+": "&#43;"},  # templates of Go
-    )
-    for rest in (None, _reference)
+def _references(characters: str, form: str) -> dict[str, str]:
+    return {character: _reference(character, form) for character in characters}
+
+
+_PLAIN_HTML = (
+    _TEXT,  # the text of XML
+    _TEXT | _QUOTE,  # an attribute of XML
+    _TEXT | _QUOTE | {"'": "&apos;"},  # XML, PHP
+    _TEXT | _QUOTE | {"'": "&#39;"},  # JavaScript, Ruby
+    _TEXT | _QUOTE | {"'": "&#039;"},  # PHP
+    _TEXT | _QUOTE | {"'": "&#39;", "/": "&#x2F;", "`": "&#x60;", "=": "&#x3D;"},  # Mustache
+    _TEXT | _NUMBERED_QUOTE | {"'": "&#39;"},  # Jinja, Go
+    _TEXT | _NUMBERED_QUOTE | {"'": "&#39;", "+": "&#43;"},  # templates of Go
+    _references("&<>\"'", "&#{};"),  # Askama
 )
+
+_HEX_HTML = (
+    ("'", "xX"),  # Python, Django
+    ("'`", "xX"),  # Underscore
+    ("'/", "xX"),  # Tera
+    ("'+", "xX"),  # .NET
+    ("'`=", "xX"),  # Handlebars
+    ("&<>\"'", ("x", "X", "04X")),  # a writer that names none
+    ("&<>\"'+/=`", ("x", "X", "04X")),
+)
+"""Characters that a writer numbers in hex, and the formats of the number. It names the others of XML."""
+
+_HTML = (
+    *(_Writer(replaced, rest) for replaced in _PLAIN_HTML for rest in (None, _reference)),
+    *(
+        _Writer(_TEXT | _QUOTE | _references(characters, f"&#x{{:{number}}};"), rest)
+        for characters, numbers in _HEX_HTML
+        for number in numbers
+        for rest in (None, partial(_reference, form=f"&#x{{:{number}}};"))
+    ),
+)
+
+_HTML_ESCAPES = re.compile("[&<>\"'+/=`]|[^\0-\x7f]")
+
+
+def _html_escaped(text: str) -> Iterator[str]:
+    if _HTML_ESCAPES.search(text):
+        yield from (writer.escape(text) for writer in _HTML)
+
 
 _URL: tuple[tuple[Callable[[bytes, str], str], str], ...] = (
     (quote, ""),  # Python, PHP

@@ -70,6 +70,12 @@ def test_a_value_is_found_in_each_form(form, text):
         ("html", "p/s&lt;&amp;&gt;&#039;&quot;=+~ ž🔑"),  # PHP: htmlspecialchars
         ("html", "p/s&lt;&amp;&gt;&apos;&quot;=+~ &#382;&#128273;"),  # XML in ASCII
         ("html", "p/s&lt;&amp;&gt;'\"=+~ ž🔑"),  # the text of XML
+        ("html", "p/s&lt;&amp;&gt;&#x27;&quot;&#x3D;+~ ž🔑"),  # Handlebars
+        ("html", "p/s&lt;&amp;&gt;&#x27;&quot;=&#x2B;~ &#x17E;&#x1F511;"),  # .NET
+        ("html", "p&#x2F;s&lt;&amp;&gt;&#x27;&quot;=+~ ž🔑"),  # Tera
+        ("html", "p/s&#60;&#38;&#62;&#39;&#34;=+~ ž🔑"),  # Askama
+        ("html", "p&#x2f;s&#x3c;&#x26;&#x3e;&#x27;&#x22;&#x3d;&#x2b;~ &#x17e;&#x1f511;"),  # all, in hex
+        ("html", "p&#x002F;s&#x003C;&#x0026;&#x003E;&#x0027;&#x0022;&#x003D;&#x002B;~ ž🔑"),  # with leading zeros
     ],
 )
 @pytest.mark.parametrize("binary", [False, True])
