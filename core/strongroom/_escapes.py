@@ -105,7 +105,8 @@ _PLAIN_HTML = (
     _TEXT,  # the text of XML
     _TEXT | _QUOTE,  # an attribute of XML
     _TEXT | _QUOTE | {"'": "&apos;"},  # XML, PHP
-    _TEXT | _QUOTE | {"'": "&#39;"},  # JavaScript, Ruby
+    _TEXT | _QUOTE | {"'": "&#x27;"},  # Python, Django
+    _TEXT | _QUOTE | {"'": "&#39;"},  # JavaScript, Ruby, and HttpUtility of .NET
     _TEXT | _QUOTE | {"'": "&#039;"},  # PHP
     _TEXT | _QUOTE | {"'": "&#39;", "/": "&#x2F;", "`": "&#x60;", "=": "&#x3D;"},  # Mustache
     _TEXT | _NUMBERED_QUOTE | {"'": "&#39;"},  # Jinja, Go
@@ -114,10 +115,9 @@ _PLAIN_HTML = (
 )
 
 _HEX_HTML = (
-    ("'", "xX"),  # Python, Django
     ("'`", "xX"),  # Underscore
     ("'/", "xX"),  # Tera
-    ("'+", "xX"),  # .NET
+    ("'+", "xX"),  # HtmlEncoder of .NET
     ("'`=", "xX"),  # Handlebars
     ("&<>\"'", ("x", "X", "04X")),  # a writer that names none
     ("&<>\"'+/=`", ("x", "X", "04X")),

@@ -65,6 +65,7 @@ def test_a_value_is_found_in_each_form(form, text):
         ("url", "p/s%3C&%3E'%22=+~%20%C5%BE%F0%9F%94%91"),  # JavaScript: encodeURI
         ("url", "p%2Fs%3C%26%3E%27%22%3D%2B%7E+%C5%BE%F0%9F%94%91"),  # a form in a browser
         ("html", "p/s&lt;&amp;&gt;&#x27;&quot;=+~ ž🔑"),  # Python: html.escape
+        ("html", "p/s&lt;&amp;&gt;&#x27;&quot;=+~ &#382;&#128273;"),  # Python: html.escape in ASCII
         ("html", "p/s&lt;&amp;&gt;&#39;&#34;=+~ ž🔑"),  # Jinja
         ("html", "p/s&lt;&amp;&gt;&#39;&#34;=&#43;~ ž🔑"),  # templates of Go
         ("html", "p/s&lt;&amp;&gt;&#039;&quot;=+~ ž🔑"),  # PHP: htmlspecialchars
