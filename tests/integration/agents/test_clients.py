@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+import certifi
 import httpx
 import httpx2
 import pytest
@@ -404,6 +405,14 @@ def test_a_failure_shows_no_value(client, api, trust, manager, uses, path, kind)
     assert VALUE not in shown
     assert quote(VALUE, safe="") not in shown
     assert [event.use.status for event in uses] == [200 if path == "cut" else 0]
+
+
+@each_client
+def test_a_failure_names_the_reason_of_openssl(client, api, manager):
+    session = open_session(manager())
+    with pytest.raises((client.failures[0], requests.exceptions.SSLError)) as caught:
+        client.ask(session, certifi.where(), "GET", api.url)
+    assert ": the certificate is refused: " in str(caught.value)
 
 
 @pytest.mark.parametrize("where", ["head", "body"])

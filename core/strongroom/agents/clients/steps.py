@@ -147,11 +147,13 @@ def failure_text(error: Exception) -> str:
 
 
 def _chained(error: BaseException | None) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
+    """Yield an exception and its causes. requests and urllib3 have them as arguments.
+
+    The context does not count: the application may handle another exception.
+    """
+    while error is not None:
         yield error
-        error = error.__cause__ or error.__context__
+        error = error.__cause__ or next((each for each in error.args if isinstance(each, BaseException)), None)
 
 
 def _reason(error: BaseException) -> str:
