@@ -241,7 +241,7 @@ class Tls(TlsConfig):
         assert conn_context.server.address is not None, "the layer is made after CONNECT"  # noqa: S101
         host = conn_context.server.address[0]
         name = certificate_name(host)
-        # OpenSSL compares a common name with the permitted names, among which there is no address.
+        # OpenSSL compares a common name with the permitted names, and an address is never one of these.
         return self.certstore.get_cert(host if isinstance(name, DNSName) else None, [name])
 
     def tls_start_server(self, tls_start: tls.TlsData) -> None:

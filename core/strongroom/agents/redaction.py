@@ -179,7 +179,7 @@ def _repeated(value: str) -> tuple[str, ...]:
 
 
 def _edges(content: bytes, substitute: bytes, offset: int) -> tuple[Edge, Edge]:
-    """Return the edges of the piece of base64 for a content that stands after so many bytes."""
+    """Return the edges of a piece of base64, before which `offset` bytes stand in the same group of three."""
     first = 6 - offset * 8 % 6 if offset else 0  # bits of the content in the character before the piece
     last = (offset + len(content)) * 8 % 6
     low, high = (1 << first) - 1, (1 << last) - 1
