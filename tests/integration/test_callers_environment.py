@@ -8,6 +8,8 @@ import pytest
 
 from support.scenarios.pages import ROOT
 
+pytestmark = pytest.mark.long
+
 AMBIENT = {
     "AWS_PROFILE": "nosuch",
     "COLUMNS": "20",

@@ -12,7 +12,7 @@ from support.programs import DEBIAN
 RUN = Path(__file__).parents[2] / ".ci" / "run"
 QUESTION = "for the guides? [y/N] "
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root installs packages")
+pytestmark = [pytest.mark.long, pytest.mark.skipif(os.geteuid() != 0, reason="only root installs packages")]
 
 
 _PYTHON = """

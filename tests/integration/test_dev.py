@@ -16,6 +16,8 @@ import pytest
 from strongroom._config import discovery
 from strongroom_vault.dev import command
 
+pytestmark = pytest.mark.long
+
 STRONGROOM = [sys.executable, "-c", "from strongroom._cli.main import main; main()"]
 IN_A_SHELL = shlex.join(STRONGROOM)
 

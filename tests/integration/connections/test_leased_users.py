@@ -10,6 +10,8 @@ from strongroom.integrations.psycopg_pool import create_pool
 from strongroom.integrations.sqlalchemy import create_engine
 from support.scenarios.load import Load, wait_until
 
+pytestmark = pytest.mark.long
+
 PATH = "database/app"
 CREATION = ["CREATE ROLE \"{{name}}\" LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'"]
 TTL = 15
