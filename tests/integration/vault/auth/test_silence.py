@@ -16,8 +16,6 @@ from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.plugin import open_vault
 from support.clock import LONG
 
-pytestmark = pytest.mark.long
-
 CANARIES = (
     "canary-id",
     "canary-secret",
