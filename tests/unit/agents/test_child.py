@@ -252,15 +252,17 @@ def test_a_folder_that_was_moved_is_still_the_one_that_was_checked(tmp_path):
 
 
 @LINUX
-def test_a_socket_without_a_server_is_replaced_and_one_with_a_server_is_not(tmp_path, folder):
+def test_a_socket_without_a_server_is_replaced_and_one_with_a_server_is_not(socket_folder):
+    file = socket_folder / "proxy.sock"
     with socket.socket(socket.AF_UNIX) as left:
-        left.bind(str(tmp_path / "proxy.sock"))
-    with folder.listen("proxy.sock", 1) as listener, socket.socket(socket.AF_UNIX) as worker:
-        worker.connect(str(tmp_path / "proxy.sock"))
-        listener.accept()[0].close()
-        with pytest.raises(OSError, match="in use"), folder.listen("proxy.sock", 1):
+        left.bind(str(file))
+    with WorkerFolder(socket_folder) as folder, folder.listen(file.name, 1) as listener:
+        with socket.socket(socket.AF_UNIX) as worker:
+            worker.connect(str(file))
+            listener.accept()[0].close()
+        with pytest.raises(OSError, match="in use"), folder.listen(file.name, 1):
             pass
-    assert not (tmp_path / "proxy.sock").exists()
+    assert not file.exists()
 
 
 def test_java_gets_a_store_with_all_authorities(folder, monkeypatch):
