@@ -33,6 +33,8 @@ from support.services.etcd import APP, DENIED, PASSWORD
 from support.vault import faults
 from support.vault.proxy import FaultProxy
 
+pytestmark = pytest.mark.long
+
 CHANGE = "/v3/kv/txn"
 
 

@@ -19,6 +19,8 @@ from strongroom_github.store import open_github
 from support.cli_fixtures import command  # noqa: F401  # a fixture
 from support.services.github import APP, TOKEN, FakeGitHub
 
+pytestmark = pytest.mark.long
+
 ROWS = {"github/shop": {"installation": 7, "repositories": ["shop"], "permissions": {"contents": "read"}}}
 
 

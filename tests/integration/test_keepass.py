@@ -29,6 +29,8 @@ from support.command_line import Caller
 from support.forks import forked
 from support.services.keepass import PASSWORD, edit, keepassxc, make_database, make_old_database
 
+pytestmark = pytest.mark.long
+
 CANARY = "hunter2-canary"
 
 

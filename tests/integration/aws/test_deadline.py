@@ -14,6 +14,8 @@ from support.scenarios.deadlines import each_ends_in_time
 from support.services.aws import operation_of
 from support.vault import faults
 
+pytestmark = pytest.mark.long
+
 LIMIT, GRACE = 0.5, 8.0
 """Seconds that a call is given, and that a busy machine may add."""
 

@@ -6,6 +6,8 @@ import pytest
 
 from strongroom import SecretsManager
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def secrets(aws, monkeypatch):

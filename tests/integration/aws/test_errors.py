@@ -17,6 +17,8 @@ from strongroom.errors import (
 from strongroom_aws.plugin import open_parameter_store, open_secrets_manager
 from support.vault.faults import reply
 
+pytestmark = pytest.mark.long
+
 CODES = [
     ("ResourceNotFoundException", 400, SecretNotFoundError, ""),
     ("ParameterNotFound", 400, SecretNotFoundError, ""),

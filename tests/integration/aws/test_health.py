@@ -6,6 +6,8 @@ from strongroom.errors import AuthenticationError, CheckState, StoreUnavailableE
 from strongroom_aws.health import health
 from support.vault import faults
 
+pytestmark = pytest.mark.long
+
 
 def checks(found):
     return {check.name: check for check in found.checks}

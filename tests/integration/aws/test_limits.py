@@ -4,6 +4,8 @@ import pytest
 
 from strongroom.errors import InvalidDataError, InvalidPathError, SecretTooLargeError
 
+pytestmark = pytest.mark.long
+
 
 def of(size, letter="x"):
     """Data that takes this many bytes as JSON."""

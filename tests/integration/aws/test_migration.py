@@ -27,6 +27,8 @@ from support.scenarios.migrations import apply, delete_source, plan, resume, und
 from support.services.aws import body_of, operation_of
 from support.vault.faults import reply
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):

@@ -21,6 +21,8 @@ from strongroom.store import time_limit
 from strongroom.store.folding import FOLD
 from support.services.aws import body_of, operation_of
 
+pytestmark = pytest.mark.long
+
 
 def put(aws, name, value, **options):
     aws.ssm.put_parameter(**{"Name": f"/{aws.name(name)}", "Value": value, "Type": "SecureString", **options})

@@ -3,8 +3,12 @@
 import subprocess
 import sys
 
+import pytest
+
 from strongroom.testing import silent_server
 from support.forks import forked
+
+pytestmark = pytest.mark.long
 
 
 def test_child_of_a_fork_makes_its_own_client(aws, clients):

@@ -21,6 +21,8 @@ from strongroom.store.folding import FOLD
 from strongroom_aws.plugin import open_secrets_manager
 from support.services.aws import body_of
 
+pytestmark = pytest.mark.long
+
 
 def stored(aws, path="app"):
     """What AWS itself holds."""

@@ -14,6 +14,8 @@ from support.scenarios.exposure import shown_by
 from support.services.aws import CREDENTIALS
 from support.vault.faults import reply
 
+pytestmark = pytest.mark.long
+
 VALUE, NUMBER = "canary-value", 987654321123
 BINARY = f"{VALUE}-binary".encode()
 CANARIES = (

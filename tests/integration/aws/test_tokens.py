@@ -19,6 +19,8 @@ from support.services.aws import CREDENTIALS, REGION, found_here
 from support.services.rds import is_valid
 from support.vault.faults import hang, reply
 
+pytestmark = pytest.mark.long
+
 ROW = {"host": "db.example", "port": 5432, "user": "app", "name": "shop"}
 ROLE = "arn:aws:iam::123456789012:role/reader"
 

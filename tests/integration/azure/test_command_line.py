@@ -9,6 +9,8 @@ import pytest
 from strongroom import SecretsManager
 from support.services.azure import answered
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(autouse=True)
 def configured(key_vault):

@@ -21,6 +21,8 @@ from strongroom.testing import silent_server
 from strongroom_azure.plugin import open_key_vault
 from support.services.azure import CREDENTIALS, answered, lost, raw, silent
 
+pytestmark = pytest.mark.long
+
 
 def kind_of(operation):
     """The class and the text of the error."""

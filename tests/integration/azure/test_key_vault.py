@@ -22,6 +22,8 @@ from strongroom.store.folding import FOLD
 from strongroom_azure import store as store_module
 from support.forks import forked
 
+pytestmark = pytest.mark.long
+
 # --- names ------------------------------------------------------------------------------------------------------------
 
 

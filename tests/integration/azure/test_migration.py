@@ -10,6 +10,8 @@ from strongroom.store.memory import MemoryStore
 from strongroom_vault.plugin import open_vault
 from support.scenarios.migrations import HARD, apply, plan, undo, verify
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):

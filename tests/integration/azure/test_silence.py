@@ -11,6 +11,8 @@ from strongroom.store import time_limit
 from support.scenarios.exposure import shown_by
 from support.services.azure import CREDENTIALS, TOKEN, answered, lost, raw
 
+pytestmark = pytest.mark.long
+
 VALUE, NUMBER = "canary-value", 987654321123
 CANARIES = (VALUE, str(NUMBER), CREDENTIALS["AZURE_CLIENT_SECRET"], TOKEN, "canary-message")
 DATA = {"k": VALUE, "n": NUMBER, "b": VALUE.encode(), "deep": [{"k": VALUE}, NUMBER]}

@@ -10,6 +10,8 @@ from strongroom.errors import AuthenticationError, StoreUnavailableError
 from strongroom_azure.tokens import open_azure_token
 from support.services.azure import SCOPE, TOKEN, answered
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def store(azure):

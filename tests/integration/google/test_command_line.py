@@ -10,6 +10,8 @@ import pytest
 from strongroom import SecretsManager
 from support.services.google import State
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(autouse=True)
 def configured(google):

@@ -19,6 +19,8 @@ from strongroom_google.client import Client
 from strongroom_google.store import GoogleSecretManagerStore
 from support.services.google import FakeSecretManager, TokenServer, workload_identity
 
+pytestmark = pytest.mark.long
+
 LIMIT, GRACE = 0.5, 8.0
 """Seconds that a call is given, and that a busy machine may add."""
 

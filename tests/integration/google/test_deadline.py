@@ -11,6 +11,8 @@ from strongroom_google.plugin import open_google
 from support.scenarios.deadlines import each_ends_in_time
 from support.services.google import DRIPPING
 
+pytestmark = pytest.mark.long
+
 LIMIT, GRACE = 0.5, 8.0
 """Seconds that a call is given, and that a busy machine may add."""
 

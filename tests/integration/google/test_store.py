@@ -23,6 +23,8 @@ from strongroom_google.checksum import crc32c
 from strongroom_google.plugin import open_google
 from support.services.google import FakeSecretManager, State, delayed
 
+pytestmark = pytest.mark.long
+
 
 class TestNames:
     """Existing secrets are found under their names."""

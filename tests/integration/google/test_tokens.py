@@ -11,6 +11,8 @@ from strongroom.store import time_limit
 from strongroom_google.tokens import open_google_token
 from support.services.google import TokenServer, workload_identity
 
+pytestmark = pytest.mark.long
+
 SCOPE = "https://www.googleapis.com/auth/devstorage.read_only"
 
 

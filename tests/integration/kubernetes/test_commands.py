@@ -9,6 +9,8 @@ import pytest
 from strongroom import SecretsManager
 from support.cli_fixtures import command
 
+pytestmark = pytest.mark.long
+
 __all__ = ["command"]
 
 

@@ -29,6 +29,8 @@ from support.forks import forked
 from support.scenarios.exposure import shown_by
 from support.vault.faults import reply
 
+pytestmark = pytest.mark.long
+
 VALUE, TOKEN = "canary-value", "canary-token"
 CANARIES = (VALUE, base64.b64encode(VALUE.encode()).decode(), TOKEN)
 

@@ -11,6 +11,8 @@ from kubernetes.client import ApiException
 
 from support.programs import require
 
+pytestmark = pytest.mark.long
+
 MANIFEST = """
 apiVersion: v1
 kind: Secret

@@ -24,6 +24,8 @@ from strongroom_kubernetes import api_server
 from strongroom_kubernetes.plugin import open_kubernetes_api
 from support.scenarios import pages
 
+pytestmark = pytest.mark.long
+
 
 def decoded(secret):
     return {key: base64.b64decode(text) for key, text in secret["data"].items()}
