@@ -270,7 +270,7 @@ def test_the_childs_thread_starts_after_the_chain_was_reset(monkeypatch) -> None
     start = threading.Thread.start
 
     def started(thread: threading.Thread) -> None:
-        order.append(thread.name)
+        order.append(thread)
         start(thread)
 
     with SecretsManager(chain=[ListedStore({"a": {"k": "1"}})]) as manager:
@@ -281,7 +281,8 @@ def test_the_childs_thread_starts_after_the_chain_was_reset(monkeypatch) -> None
         monkeypatch.setattr(threading.Thread, "start", started)
         child = _forked()
         if child == 0:
-            os._exit(0 if order == ["reset", "strongroom watch"] and parts.watcher.thread.is_alive() else 1)
+            thread = parts.watcher.thread
+            os._exit(0 if order.index("reset") < order.index(thread) and thread.is_alive() else 1)
         assert _exit_code(child) == 0
 
 
