@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from strongroom._cli import registry
-from strongroom._cli.exit_codes import ExitCode
+from strongroom._cli.operate.plugins.stores import exit_if_faulty
 from strongroom._cli.options import json_option
 from strongroom._cli.terminal import output
 from strongroom.errors import PluginError
@@ -31,15 +31,13 @@ def plugins_command(*, as_json: bool) -> None:
     from strongroom._plugins.inventory import inventory
 
     found = list(map(_with_command_fault, inventory()))
-    faulty = [plugin for plugin in found if plugin.fault]
     if as_json:
-        output.write_document({"ok": not faulty, "plugins": list(map(_described, found))})
+        usable = not any(plugin.fault for plugin in found)
+        output.write_document({"ok": usable, "plugins": list(map(_described, found))})
     else:
         columns = ("plugin", "kind", "distribution", "protocol", "status")
         output.write_listing(columns, map(_cells, found), map(_row, found))
-    if faulty:
-        output.say(f"{len(faulty)} of {len(found)} plugins cannot be used")
-        click.get_current_context().exit(ExitCode.CONFIGURATION)
+    exit_if_faulty(found)
 
 
 def _with_command_fault(plugin: InstalledPlugin) -> InstalledPlugin:

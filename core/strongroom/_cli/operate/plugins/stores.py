@@ -13,6 +13,7 @@ from strongroom._cli.terminal import output
 
 if TYPE_CHECKING:
     from strongroom._plugins import Plugin
+    from strongroom._plugins.inventory import InstalledPlugin
     from strongroom._plugins.option_schema import OptionSchema
 
 
@@ -34,7 +35,7 @@ def stores_command(name: str | None, *, as_json: bool) -> None:
         raise click.UsageError(f"No store plugin {name} is installed: `strongroom stores` lists the installed plugins")
     if as_json:
         output.write_document({"plugins": [_described(plugin) for plugin in found]})
-        _exit_if_faulty(found)
+        exit_if_faulty(found)
         return
     columns: tuple[str, ...] = ("plugin", "distribution", "details")
     rows = [(plugin.name, plugin.distribution, plugin.fault or _capabilities(plugin)) for plugin in found]
@@ -45,10 +46,11 @@ def stores_command(name: str | None, *, as_json: bool) -> None:
     output.write_listing(columns, rows)
     if name is None and output.is_terminal():
         output.say("`strongroom stores NAME` lists the options of a plugin")
-    _exit_if_faulty(found)
+    exit_if_faulty(found)
 
 
-def _exit_if_faulty(found: Sequence[Plugin]) -> None:
+def exit_if_faulty(found: Sequence[Plugin] | Sequence[InstalledPlugin]) -> None:
+    """Exit with the code 7 if one of the plugins cannot be used."""
     if faulty := sum(bool(plugin.fault) for plugin in found):
         output.say(f"{faulty} of {len(found)} plugins cannot be used")
         click.get_current_context().exit(ExitCode.CONFIGURATION)
