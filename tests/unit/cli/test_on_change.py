@@ -34,17 +34,14 @@ DB_HOST = { at = "database/connection#host", required = false }
 """
 SHOWS = """
 import os, signal, sys
-def say(*words):
-    os.write(1, (" ".join(words) + os.linesep).encode())  # a handler may interrupt it, which `print` does not allow
-def on(number, _):
-    say("got", signal.Signals(number).name)
+numbers = {signal.SIGTERM, signal.SIGHUP}
+signal.pthread_sigmask(signal.SIG_BLOCK, numbers)  # a handler misses a signal that arrives just before `pause`
+print("has", os.environ["DB_PASSWORD"], flush=True)
+while True:
+    number = signal.sigwait(numbers)
+    print("got", signal.Signals(number).name, flush=True)
     if number == signal.SIGTERM:
         sys.exit(9)
-signal.signal(signal.SIGTERM, on)
-signal.signal(signal.SIGHUP, on)
-say("has", os.environ["DB_PASSWORD"])
-while True:
-    signal.pause()
 """
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('on', flush=True); signal.pause()"
 
