@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, NamedTuple
 
-from strongroom.durations import ALLOWED, parse_duration
 from strongroom.errors import ConfigurationError
+from strongroom.formats.durations import ALLOWED, parse_duration
 from strongroom.store import Health, Option, Traits, checked_by
 from strongroom.store.issued import Issued, IssuingStore, read_rows
 from strongroom_aws.errors import malformed

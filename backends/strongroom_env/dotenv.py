@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from strongroom.env_names import EnvironmentMapping
 from strongroom.errors import Check, CheckState, PermissionDeniedError, SecretNotFoundError, StoreUnavailableError
+from strongroom.formats.variables import EnvironmentMapping
 from strongroom.store import Health, Option
 from strongroom_env.variables import VariableStore
 
 if TYPE_CHECKING:
-    from strongroom.dotenv import Dotenv
+    from strongroom.formats.dotenv import Dotenv
 
 
 class DotenvStore(VariableStore):
@@ -41,7 +41,7 @@ class DotenvStore(VariableStore):
         return {name: value for name, value in self._read(path).values.items() if isinstance(value, str)}
 
     def _read(self, path: str | None) -> Dotenv:
-        from strongroom.dotenv import read_dotenv  # the store is in each default chain, and is seldom read
+        from strongroom.formats.dotenv import read_dotenv  # the store is in each default chain, and is seldom read
 
         try:
             return read_dotenv(self._file)

@@ -11,7 +11,6 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple, TypeAlias, TypeVar
 
-from strongroom.bounded_file import read_bytes
 from strongroom.errors import (
     ConfigurationError,
     InvalidPathError,
@@ -21,6 +20,7 @@ from strongroom.errors import (
     UnsupportedOperationError,
     shown,
 )
+from strongroom.files.bounded import read_bytes
 from strongroom.paths import check_path
 
 MAX_SIZE = 1 << 20

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Mapping
 
-from strongroom.bounded_file import read_bytes
-from strongroom.env_names import EnvironmentMapping
 from strongroom.errors import InvalidDataError, PermissionDeniedError, SecretTooLargeError, StoreUnavailableError
+from strongroom.files.bounded import read_bytes
+from strongroom.formats.variables import EnvironmentMapping
 from strongroom.secret import SensitiveStr
 from strongroom_env.variables import VariableStore
 

@@ -6,8 +6,8 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping
 
-from strongroom.env_names import EnvironmentMapping, is_service_link, variable_value
 from strongroom.errors import SecretNotFoundError
+from strongroom.formats.variables import EnvironmentMapping, is_service_link, variable_value
 from strongroom.paths import entries_below
 from strongroom.secret import Secret, Value, protect
 from strongroom.store import Traits

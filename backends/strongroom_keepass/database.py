@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 from pykeepass import PyKeePass
 from pykeepass.exceptions import CredentialsError
 
-from strongroom.bounded_file import read_store_file
 from strongroom.errors import (
     AuthenticationError,
     PermissionDeniedError,
@@ -23,7 +22,8 @@ from strongroom.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from strongroom.private_file import prepare
+from strongroom.files.bounded import read_store_file
+from strongroom.files.private import prepare
 from strongroom.secret import SensitiveBytes, SensitiveStr
 from strongroom.store import remaining
 from strongroom.store.sdk_logging import silenced_logs

@@ -13,8 +13,8 @@ from typing import Any
 
 from strongroom.encoding import from_json, json_text, to_json_text
 from strongroom.errors import InvalidDataError, InvalidPathError, StoreError
+from strongroom.formats.strict_json import read_json
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, check_data
-from strongroom.strict_json import read_json
 
 TITLE = "Title"
 TYPED = "strongroom/json"

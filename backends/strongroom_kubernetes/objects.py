@@ -17,7 +17,7 @@ from strongroom.errors import (
     SecretNotFoundError,
     StoreError,
 )
-from strongroom.kubernetes_data import PATH, TYPES, check_data, decode, encode, name_of
+from strongroom.formats.kubernetes import PATH, TYPES, check_data, decode, encode, name_of
 from strongroom.paths import entries_below
 from strongroom.secret import Secret, SensitiveStr, Value, Version, protect_data
 from strongroom.store import Health, VersionInfo, required_paths

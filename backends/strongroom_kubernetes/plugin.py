@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from strongroom.errors import ConfigurationError
-from strongroom.kubernetes_data import is_namespace
+from strongroom.formats.kubernetes import is_namespace
 from strongroom.store import Option, checked_by
 from strongroom_kubernetes.objects import ConfigMapStore, SecretObjectStore
 

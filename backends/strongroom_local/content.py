@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from strongroom.encoding import from_json, to_json_text
 from strongroom.errors import InvalidDataError
+from strongroom.formats.strict_json import read_json
 from strongroom.secret import SensitiveBytes, SensitiveDict, SensitiveStr, Value, same
-from strongroom.strict_json import read_json
 
 
 def encode(data: Mapping[str, Value], key: str, *, line: bool) -> bytes:

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Unpack
 
-from strongroom.durations import parse_duration
 from strongroom.errors import ConfigurationError, StrongroomError, shown
+from strongroom.formats.durations import parse_duration
 from strongroom.paths import check_option, check_prefix
 from strongroom.secret import SensitiveStr
 from strongroom.store import Option, checked_by

@@ -20,8 +20,8 @@ from strongroom.errors import (
     UnsupportedOperationError,
     WriteOutcomeUnknownError,
 )
+from strongroom.formats.strict_json import float_or_mark
 from strongroom.secret import SensitiveDict
-from strongroom.strict_json import float_or_mark
 from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.store.payload import TOO_DEEP
 

@@ -170,7 +170,7 @@ def _parsed(value: Value, wanted: type) -> object:
         exact = not isinstance(value, int) or number == value  # above 2^53 not every integer is a float
         return number if exact and isinstance(number, float) and math.isfinite(number) else None
     if wanted in {dict, list} and isinstance(value, str):
-        from strongroom.strict_json import read_json
+        from strongroom.formats.strict_json import read_json
 
         return from_json(read_json(value))
     return value
@@ -181,7 +181,7 @@ def _number(text: str) -> int | float:
     text = _decimal(text)
     if not any(mark in text for mark in ".eEnN"):
         return int(text)
-    from strongroom.strict_json import exact_float
+    from strongroom.formats.strict_json import exact_float
 
     return exact_float(text)
 

@@ -5,8 +5,8 @@
     handler.addFilter(RedactingFilter())
 
 Each value of a secret is masked from the moment a store returns it: in the message, its arguments, extra fields and the
-traceback, in all forms of `strongroom._fingerprints`. The process keeps keyed fingerprints for this, and no copy of a
-value. Create the filter before the first read, as a configuration of logging does: it knows no earlier value.
+traceback, in all forms of `strongroom._redaction.fingerprints`. The process keeps keyed fingerprints for this, and no
+copy of a value. Create the filter before the first read, as a configuration of logging does: it knows no earlier value.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from contextlib import suppress
 from functools import cache
 from typing import Any
 
-from strongroom._fingerprints import Fingerprints
+from strongroom._redaction.fingerprints import Fingerprints
 from strongroom.secret import observe
 
 MARK = "[redacted]"

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 import pytest
 import trustme
 
-from strongroom import private_file
+from strongroom.files import private
 from support.agents.upstream import Answer
 from support.agents.workers import VALUE, Operator
 from support.programs import require
@@ -333,7 +333,7 @@ def test_boto3_is_signed_again(code, answer, printed, tmp_path, upstream_file, u
     operator = Operator(tmp_path, upstream_file)
     operator.config.write_text(SIGNED.format(port=upstream.port))
     keys = {"cloud/deploy": {"access_key": ACCESS_KEY, "secret_key": SECRET_KEY}}
-    private_file.create(tmp_path / "secrets.json", [json.dumps(keys).encode()])
+    private.create(tmp_path / "secrets.json", [json.dumps(keys).encode()])
     done = operator.run(*python(code)(upstream.origin))
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == printed

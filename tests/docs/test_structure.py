@@ -78,7 +78,8 @@ def test_the_table_of_packages_has_every_package_in_the_order_of_the_imports():
     section = pages.page("explanation/design.md").read_text("utf-8").partition("\n## The packages\n")[2]
     rows = [set(re.findall(r"`(\w+)`", row)) for row in re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)]
     assert rows.pop() == set(backends)
-    in_order = [name.strip() for layer in reversed(layers) for name in layer.split("|")]
+    names = [name.strip().partition(".")[0] for layer in reversed(layers) for name in layer.split("|")]
+    in_order = list(dict.fromkeys(names))  # the modules of `formats` are layers
     assert sorted(in_order) == sorted(name for row in rows for name in row)
     for row in rows:  # each row is the next part of the layers, from the lowest
         assert {in_order.pop(0) for _ in row} == row, core

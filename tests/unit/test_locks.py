@@ -23,12 +23,12 @@ import strongroom_env
 import strongroom_google
 import strongroom_local
 import strongroom_vault
-from strongroom import dotenv, secrets_manager
+from strongroom import secrets_manager
 from strongroom._boundary.guard import GuardedStore
 from strongroom._files.file_store import FileStore
 from strongroom._files.json_codec import JsonCodec
 from strongroom.errors import StrongroomError
-from strongroom.private_file import lock_folder
+from strongroom.files.private import lock_folder
 from strongroom.secret import SensitiveStr
 from strongroom.store import fork_safe_lock, time_limit
 from strongroom.store.memory import MemoryStore
@@ -129,10 +129,6 @@ def default_manager(tmp_path: Path) -> Held:
     return Held(secrets_manager._making, lambda: secrets_manager.set_default_manager(None))
 
 
-def dotenv_warning(tmp_path: Path) -> Held:
-    return Held(dotenv._logging, lambda: dotenv.log_once(tmp_path / ".env", "note"))
-
-
 def token_login(tmp_path: Path) -> Held:
     tokens, _, sender = new_tokens()
     return Held(tokens._lock, lambda: tokens.current(sender.send))
@@ -175,7 +171,6 @@ TABLE = [
     file_write,
     file_close,
     default_manager,
-    dotenv_warning,
     token_login,
     token_close,
     token_check,

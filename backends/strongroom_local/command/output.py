@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from strongroom.errors import InvalidDataError, StoreUnavailableError
+from strongroom.formats.strict_json import read_json
 from strongroom.secret import SensitiveStr
-from strongroom.strict_json import read_json
 from strongroom_local.command.profiles import Profile
 
 

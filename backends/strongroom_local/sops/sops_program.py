@@ -20,9 +20,9 @@ from strongroom.errors import (
     StoreUnavailableError,
     StrongroomError,
 )
+from strongroom.formats.strict_json import read_json
 from strongroom.secret import Value
 from strongroom.store.program import run_program
-from strongroom.strict_json import read_json
 
 MAX_SIZE = 1 << 24
 """The largest file, in bytes, encrypted or not."""

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from strongroom.bounded_file import read_store_file
 from strongroom.encoding import from_json
 from strongroom.errors import (
     InvalidDataError,
@@ -17,11 +16,12 @@ from strongroom.errors import (
     StoreError,
     StoreUnavailableError,
 )
+from strongroom.files.bounded import read_store_file
+from strongroom.files.private import SymbolicLinkError, lock_folder
+from strongroom.formats.strict_json import has_large_integer
 from strongroom.paths import entries_below
-from strongroom.private_file import SymbolicLinkError, lock_folder
 from strongroom.secret import Secret, SensitiveDict, Value, same
 from strongroom.store import Health, Items, Traits, remaining
-from strongroom.strict_json import has_large_integer
 from strongroom_local.sops.sops_program import MAX_SIZE, Sops, SopsEdit
 
 KEY = "value"

@@ -7,8 +7,8 @@ import os
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 
-from strongroom.bounded_file import load_text
 from strongroom.errors import ConfigurationError, shown
+from strongroom.files.bounded import load_text
 from strongroom.secret import SensitiveStr
 from strongroom_vault.errors import VaultAuthenticationError
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
-from strongroom.durations import ALLOWED, parse_duration
 from strongroom.errors import ConfigurationError
+from strongroom.formats.durations import ALLOWED, parse_duration
 from strongroom.paths import check_option
 from strongroom_vault.http.hvac_adapter import ApiRequest
 

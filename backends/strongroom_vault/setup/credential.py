@@ -8,10 +8,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from strongroom import commands, private_file
-from strongroom.bounded_file import load_text
-from strongroom.dotenv import parse_dotenv, set_values
+from strongroom import commands
 from strongroom.errors import ConfigurationError, StrongroomError
+from strongroom.files import private
+from strongroom.files.bounded import load_text
+from strongroom.formats.dotenv import parse_dotenv, set_values
 from strongroom.secret import SensitiveStr
 from strongroom_vault.http.hvac_adapter import ApiRequest, requests
 from strongroom_vault.http.messages import Reply
@@ -60,7 +61,7 @@ class Credential:
         failure: StrongroomError
         try:
             # The temporary file exists before the credential does, so that few failures come between them.
-            with private_file.prepare(self.file) as replacement:
+            with private.prepare(self.file) as replacement:
                 text = read_text(self.file, self.option)
                 replacement.commit(self.content(text, self.create()).encode())
                 return replacement.widened

@@ -8,8 +8,8 @@ from typing import Any
 
 from strongroom.encoding import from_json, to_json
 from strongroom.errors import InvalidDataError, SecretTooLargeError
+from strongroom.formats.strict_json import MAX_INTEGER, TOO_PRECISE, has_large_integer, inexact_key, is_too_deep
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, protect_data
-from strongroom.strict_json import MAX_INTEGER, TOO_PRECISE, has_large_integer, inexact_key, is_too_deep
 
 MAX_SIZE = 1024 * 1024 - 512
 """The largest secret, in bytes of JSON as the server writes it.

@@ -100,7 +100,7 @@ def _mask(known: Known) -> _Mask:
     values = known() if callable(known) else known
     if not any(values):
         return lambda text: text
-    from strongroom._fingerprints import Fingerprints, leaves  # a call that does not fail does not need them
+    from strongroom._redaction.fingerprints import Fingerprints, leaves  # a call that does not fail does not need them
 
     fingerprints = Fingerprints()
     for leaf in leaves(values):

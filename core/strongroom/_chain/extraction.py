@@ -40,7 +40,7 @@ def extracted(found: Resolution, pointer: str, row: str) -> Resolution:
 def _document(found: Resolution, row: str) -> Value:
     if not isinstance(found.value, str):
         return found.value
-    from strongroom.strict_json import read_json
+    from strongroom.formats.strict_json import read_json
 
     try:
         return from_json(read_json(found.value))

@@ -144,7 +144,7 @@ def read_duration(_: click.Context, __: click.Parameter, text: str | None) -> fl
     Raises:
         click.BadParameter: it is not a duration.
     """
-    from strongroom import durations
+    from strongroom.formats import durations
 
     if text is None:
         return None

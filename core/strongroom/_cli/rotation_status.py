@@ -7,8 +7,8 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from strongroom import durations
 from strongroom.errors import StrongroomError
+from strongroom.formats import durations
 
 if TYPE_CHECKING:
     from strongroom.rotate.rotations import RotationStatus

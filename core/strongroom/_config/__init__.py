@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple, NoReturn, Self, TypeAlia
 
 from strongroom._config.hints import Count, FileSize, Limit, Parser, PositiveSeconds, Seconds, Text, declared
 from strongroom._config.window import WINDOW_FORMAT, Window, parse_window
-from strongroom.env_names import EnvironmentMapping
+from strongroom.formats.variables import EnvironmentMapping
 from strongroom.secret import REDACTED, Value
 from strongroom.store.deadline import DEFAULT_TIMEOUT
 

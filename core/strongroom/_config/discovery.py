@@ -17,8 +17,8 @@ from strongroom._config.file import FileConfig, no_file, read_file
 from strongroom._config.precedence import Arguments, build
 from strongroom._config.trust import FoundFiles, not_trusted, writer_fault
 from strongroom._config.variables import PREFIX, Variables, read_variables
-from strongroom.bounded_file import read_text
 from strongroom.errors import ConfigurationError
+from strongroom.files.bounded import read_text
 from strongroom.secret import SensitiveDict, SensitiveStr
 
 logger = logging.getLogger("strongroom.secrets_manager")
@@ -277,7 +277,7 @@ def _dotenv(file: Path, inspection: FoundFiles) -> list[Ambient]:
     """Return the variables of `./.env`, if there is one."""
     if not os.path.lexists(file):
         return []
-    from strongroom.dotenv import read_dotenv  # most folders have no such file
+    from strongroom.formats.dotenv import read_dotenv  # most folders have no such file
 
     shown = f"./{DOTENV_NAME}"
     try:

@@ -175,7 +175,7 @@ def parse_toml(text: str, source: str) -> SensitiveDict:
         tree = tomllib.loads(str(text), parse_float=number)
         if not floats:
             return protect_data(tree)
-        from strongroom.strict_json import TOO_PRECISE, inexact_key
+        from strongroom.formats.strict_json import TOO_PRECISE, inexact_key
 
         if (key := inexact_key(tree)) is None:
             return protect_data(tree)
@@ -196,7 +196,7 @@ def _number(digits: str) -> object:
     """Return the float that these digits denote, or a mark that no float does."""
     if digits.lstrip("+-") in {"inf", "nan"}:
         return float(digits)
-    from strongroom.strict_json import float_or_mark
+    from strongroom.formats.strict_json import float_or_mark
 
     return float_or_mark(digits)
 

@@ -16,9 +16,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAlias, Union, get_args, get_origin
 
-from strongroom import durations
 from strongroom.encoding import read_boolean
 from strongroom.errors import ConfigurationError
+from strongroom.formats import durations
 from strongroom.secret import protect
 
 MISMATCH: Final = object()
@@ -102,7 +102,7 @@ def read_json(text: str) -> object:
     """Return the list or table that the text is as JSON, in redacted types; otherwise the text."""
     if text.lstrip().startswith(("[", "{")):
         from strongroom.errors import InvalidDataError
-        from strongroom.strict_json import read_json as read_strictly
+        from strongroom.formats.strict_json import read_json as read_strictly
 
         try:
             return protect(read_strictly(text))

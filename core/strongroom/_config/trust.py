@@ -23,8 +23,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from strongroom.bounded_file import read_bytes
 from strongroom.errors import ConfigurationError
+from strongroom.files.bounded import read_bytes
 
 if TYPE_CHECKING:
     from strongroom._config import Config
@@ -146,7 +146,7 @@ def record_of(file: Path) -> Path:
     """
     import hashlib
 
-    from strongroom.private_file import user_folder
+    from strongroom.files.private import user_folder
 
     name = hashlib.sha256(os.fsencode(_absolute(file))).hexdigest()
     return user_folder("state") / "trusted" / name

@@ -1,1 +1,1 @@
-"""The readers of credentials in a secret: a database's address and login."""
+"""Readers of the credentials in a secret: the address and login of a database, and those of AWS."""

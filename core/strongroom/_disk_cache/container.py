@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from strongroom._disk_cache.entry import SealedEntry
 from strongroom._disk_cache.keys import KeyRing, Keys, check_file
-from strongroom.private_file import create_once, lock, open_file
+from strongroom.files.private import create_once, lock, open_file
 from strongroom.store import remaining
 
 _SUFFIX = ".sqlite"

@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any, NamedTuple, Self
 
 from strongroom._disk_cache.keys import Keys, entry_key
-from strongroom.bounded_file import read_bytes
 from strongroom.encoding import from_json, to_json
+from strongroom.files.bounded import read_bytes
 from strongroom.secret import AgedAbsence, AgedSecret, SensitiveDict, SensitiveStr, Version
 from strongroom.store.deadline import boot_time
 

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 
-from strongroom.bounded_file import read_bytes
-from strongroom.private_file import (
+from strongroom.files.bounded import read_bytes
+from strongroom.files.private import (
     FILE_MODE,
     KEY_SIZE,
     check_folder,

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from strongroom._disk_cache.container import NAME_PATTERN, Container, DamagedError, fault_of
 from strongroom._disk_cache.entry import Ciphers
 from strongroom._disk_cache.keys import ROOT_KEY, check_root_size
-from strongroom.private_file import check_folder
+from strongroom.files.private import check_folder
 
 _ANY_SIZE = 1 << 40
 """No bound on the size of a file that is only inspected."""

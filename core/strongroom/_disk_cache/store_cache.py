@@ -8,10 +8,10 @@ from fnmatch import fnmatchcase
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
-from strongroom._digest import Digester
 from strongroom._disk_cache.container import EVERYTHING, Container, DamagedError, Mark, Place, fault_of
 from strongroom._disk_cache.entry import CacheEntry, Ciphers, Moment, SealedEntry
 from strongroom._disk_cache.keys import Keys
+from strongroom._redaction.digest import Digester
 from strongroom.errors import SecretNotFoundError, StrongroomError
 from strongroom.secret import AgedAbsence, AgedSecret, Secret, SensitiveDict, Value
 from strongroom.store import remaining

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from strongroom.bounded_file import read_text
 from strongroom.errors import AuthenticationError, ConfigurationError
+from strongroom.files.bounded import read_text
 from strongroom.secret import SensitiveStr
 
 _BINARY = b"age-encryption.org/v1\n"

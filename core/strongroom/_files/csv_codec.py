@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from strongroom._files.codec import Contents, as_text, check_marks, checked
 from strongroom.encoding import from_json, json_text
 from strongroom.errors import InvalidDataError
+from strongroom.formats.strict_json import read_json
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, protect
-from strongroom.strict_json import read_json
 
 MAX_MARKS = 600_000
 """The most commas and line ends of a file."""

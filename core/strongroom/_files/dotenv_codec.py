@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from strongroom._files.codec import Contents, as_text
-from strongroom.dotenv import UNWRITABLE, assigned, dotenv_line, set_values
-from strongroom.env_names import EnvironmentMapping
 from strongroom.errors import InvalidDataError, InvalidPathError
+from strongroom.formats.dotenv import UNWRITABLE, assigned, dotenv_line, set_values
+from strongroom.formats.variables import EnvironmentMapping
 from strongroom.secret import SensitiveDict, SensitiveStr, Value
 
 

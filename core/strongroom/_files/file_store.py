@@ -11,7 +11,6 @@ from typing import NamedTuple, TypeAlias
 from strongroom._boundary import answers
 from strongroom._files.age import Encryption, is_encrypted
 from strongroom._files.codec import Codec
-from strongroom.bounded_file import read_store_file
 from strongroom.errors import (
     PermissionDeniedError,
     SecretNotFoundError,
@@ -19,8 +18,9 @@ from strongroom.errors import (
     StoreError,
     StoreUnavailableError,
 )
+from strongroom.files.bounded import read_store_file
+from strongroom.files.private import FolderLock, SymbolicLinkError, lock_folder
 from strongroom.paths import entries_below
-from strongroom.private_file import FolderLock, SymbolicLinkError, lock_folder
 from strongroom.secret import Secret, SensitiveDict, Value, Version, protect_data, same
 from strongroom.store import Health, Items, Traits, fork_safe_lock, remaining
 

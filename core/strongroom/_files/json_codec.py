@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from strongroom._files.codec import Contents, as_text, checked
 from strongroom.encoding import from_json, json_text, to_json
 from strongroom.errors import InvalidDataError
+from strongroom.formats.strict_json import read_json
 from strongroom.secret import SensitiveDict, Value
-from strongroom.strict_json import read_json
 
 
 class JsonCodec:

@@ -1,7 +1,7 @@
 """The format `kubernetes`: each secret is a manifest of the kind Secret, in one file of YAML documents.
 
 - The annotation `strongroom/path` holds the path; without it, the path is the name of the Secret.
-- Values are written base64 under `data`, as `strongroom.kubernetes_data` says.
+- Values are written base64 under `data`, as `strongroom.formats.kubernetes` says.
 - Documents of other kinds, labels and annotations are kept; comments are not.
 """
 
@@ -15,7 +15,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from strongroom._files.codec import Contents, as_text, checked
 from strongroom._files.yaml_codec import compose, pairs, represent, serialize, tree_of
 from strongroom.errors import InvalidDataError, InvalidPathError
-from strongroom.kubernetes_data import PATH, TYPES, check_data, decode, encode, name_of
+from strongroom.formats.kubernetes import PATH, TYPES, check_data, decode, encode, name_of
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, same
 
 

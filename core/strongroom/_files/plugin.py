@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 from strongroom._files.age import Encryption
 from strongroom._files.file_store import MAX_SIZE, FileStore
-from strongroom.env_names import EnvironmentMapping
 from strongroom.errors import ConfigurationError, MissingFileError
+from strongroom.formats.variables import EnvironmentMapping
 from strongroom.store import Option
 
 _File = Annotated[Path, Option("the file; the first write creates it", location=True)]
@@ -54,7 +54,7 @@ def open_kubernetes(
 ) -> FileStore:
     """A file of Kubernetes manifests of the kind Secret. Other documents in it stay as they are."""
     from strongroom._files.kubernetes_codec import KubernetesCodec
-    from strongroom.kubernetes_data import is_namespace
+    from strongroom.formats.kubernetes import is_namespace
 
     if namespace is not None and not is_namespace(namespace):
         raise ConfigurationError(f"The option namespace: {namespace!r} can be no namespace of Kubernetes")

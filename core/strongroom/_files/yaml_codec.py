@@ -20,8 +20,8 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from strongroom._files.codec import Contents, as_text, check_marks, checked
 from strongroom.encoding import json_text
 from strongroom.errors import InvalidDataError
+from strongroom.formats.strict_json import TOO_DEEP, TOO_PRECISE, float_or_mark, inexact_key
 from strongroom.secret import MAX_DEPTH, SensitiveDict, SensitiveStr, Value, protect
-from strongroom.strict_json import TOO_DEEP, TOO_PRECISE, float_or_mark, inexact_key
 
 # libyaml's classes are ten times as fast; PyYAML has them if it was built with libyaml.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -135,7 +135,7 @@ def _fitted(value: Value, validate: _Validate, *, whole: bool) -> tuple[Any, lis
 def _other_form(value: Value, wants: str) -> Value:
     """Return text as the container that it is the JSON of, and a number or container as JSON; others unchanged."""
     if wants == "container" and isinstance(value, str):
-        from strongroom.strict_json import read_json
+        from strongroom.formats.strict_json import read_json
 
         try:
             return from_json(read_json(value))

@@ -13,7 +13,7 @@ from strongroom._disk_cache.container import Container
 from strongroom._disk_cache.store_cache import StoreCache
 from strongroom._plugins.identity import identity
 from strongroom.errors import ConfigurationError
-from strongroom.private_file import user_folder
+from strongroom.files.private import user_folder
 
 logger = logging.getLogger("strongroom.secrets_manager")
 

@@ -31,9 +31,9 @@ from strongroom._manager.arguments import (
 from strongroom._manager.assembly import Parts, assemble
 from strongroom._manager.batch import SecretBatch
 from strongroom._watch.watches import Watch
-from strongroom.durations import ALLOWED, parse_duration
 from strongroom.encoding import as_text
 from strongroom.errors import InvalidDataError, SecretNotFoundError, StrongroomError
+from strongroom.formats.durations import ALLOWED, parse_duration
 from strongroom.paths import check_key, check_path
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, Version, conceal, conceal_deeply
 from strongroom.store import Health, in_daemon

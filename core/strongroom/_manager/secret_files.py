@@ -7,9 +7,9 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-from strongroom import private_file
 from strongroom.encoding import as_unicode
 from strongroom.errors import ConfigurationError
+from strongroom.files import private
 from strongroom.secret import Value
 from strongroom.store.exit_hook import call_at_exit
 from strongroom.store.locks import fork_safe_lock
@@ -47,10 +47,10 @@ class SecretFiles:
         Raises:
             ConfigurationError: the folder cannot be used, or other users have access to it.
         """
-        with self._lock, private_file.faults_as(ConfigurationError, f"The folder for the file of {name}"):
-            file = private_file.make_folder(self._folder()) / name
+        with self._lock, private.faults_as(ConfigurationError, f"The folder for the file of {name}"):
+            file = private.make_folder(self._folder()) / name
             if not _has(file, content):
-                private_file.replace(file, content)
+                private.replace(file, content)
             self._names.add(name)
             return file
 
@@ -78,7 +78,7 @@ class SecretFiles:
 
 def _has(file: Path, content: bytes) -> bool:
     with suppress(FileNotFoundError):
-        return private_file.read(file) == content and not stat.S_IMODE(file.stat().st_mode) & ~private_file.FILE_MODE
+        return private.read(file) == content and not stat.S_IMODE(file.stat().st_mode) & ~private.FILE_MODE
     return False
 
 
@@ -86,6 +86,6 @@ def _runtime_folder() -> Path | None:
     """Return the folder of this user in memory that systemd makes at a login, or None, as below `sudo`."""
     folder = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
     with suppress(OSError):
-        if folder.is_absolute() and private_file.check_folder(folder):
+        if folder.is_absolute() and private.check_folder(folder):
             return folder
     return None

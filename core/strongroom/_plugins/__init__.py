@@ -23,8 +23,8 @@ from strongroom._config import Config, Rank, Setting
 from strongroom._plugins.distributions import by_name, described, entry_point, entry_points, missing
 from strongroom._plugins.option_schema import Schema, ambient_credentials, read_schema
 from strongroom._plugins.option_values import check_written, resolve
-from strongroom.bounded_file import read_text
 from strongroom.errors import Check, ConfigurationError, PluginError, StrongroomError
+from strongroom.files.bounded import read_text
 from strongroom.secret import conceal
 from strongroom.store import SecretStore, in_daemon
 from strongroom.store._plugin_calls import import_limit, plugin_code

@@ -22,8 +22,8 @@ from typing import (
 from strongroom._boundary.translation import is_interrupt
 from strongroom._config.hints import SCALARS, members, type_name
 from strongroom._config.variables import PREFIX
-from strongroom.env_names import EnvironmentMapping
 from strongroom.errors import PluginError
+from strongroom.formats.variables import EnvironmentMapping
 from strongroom.store import Option, SecretStore
 from strongroom.store._plugin_calls import plugin_code
 from strongroom.store.operations import capabilities_of

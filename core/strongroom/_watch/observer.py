@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeAlias
 
 from strongroom._chain.answer import Reading, ReadRequest
 from strongroom._chain.link import Link
-from strongroom._digest import Digester
+from strongroom._redaction.digest import Digester
 from strongroom._watch.change import Change
 from strongroom.errors import Answer, SecretNotFoundError, StoreUnavailableError, StrongroomError
 from strongroom.secret import Version

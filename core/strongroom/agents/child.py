@@ -25,8 +25,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.utils import CryptographyDeprecationWarning
 
-from strongroom import private_file
 from strongroom.errors import ConfigurationError
+from strongroom.files import private
 
 _PROXY = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")
 _DIRECT = ("NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy")
@@ -85,7 +85,7 @@ class WorkerFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with private_file.faults_as(ConfigurationError, f"Cannot open the folder of the worker: {path}"):
+        with private.faults_as(ConfigurationError, f"Cannot open the folder of the worker: {path}"):
             self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         status = os.fstat(self._descriptor)
         if status.st_uid != os.geteuid() or status.st_mode & 0o027:
@@ -114,8 +114,8 @@ class WorkerFolder:
         """
         shown = self.path / name
         with (
-            private_file.faults_as(ConfigurationError, shown),
-            private_file.lock_folder(self.file(""), _FOLDER_WAIT) as folder,
+            private.faults_as(ConfigurationError, shown),
+            private.lock_folder(self.file(""), _FOLDER_WAIT) as folder,
             folder.prepare(name, own_only=True, group=self.group) as replacement,
         ):
             replacement.commit(content)

@@ -26,14 +26,14 @@ from mcp.server.mcpserver.exceptions import ToolError  # pyright: ignore[reportM
 from mcp_types import ToolAnnotations  # pyright: ignore[reportMissingImports]
 
 from strongroom._config import CommandConfig
-from strongroom._fingerprints import Fingerprints
 from strongroom._manager import SecretsManager
+from strongroom._redaction.fingerprints import Fingerprints
 from strongroom.agents.clients.httpx_transports import httpx2_transport
 from strongroom.agents.clients.steps import covered_head
 from strongroom.agents.rules import Refusal
 from strongroom.agents.session import AgentSession
-from strongroom.durations import format_duration
 from strongroom.errors import StrongroomError
+from strongroom.formats.durations import format_duration
 from strongroom.secret import observe
 
 PAGE = 200

@@ -1,6 +1,6 @@
 """Replacement of values by placeholders in an answer, part by part. Pure.
 
-The forms are those of `strongroom._escapes`, the value itself, and base64 within longer base64.
+The forms are those of `strongroom._redaction.printed_forms`, the value itself, and base64 within longer base64.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from strongroom._escapes import base64_pieces, escaped_forms
+from strongroom._redaction.printed_forms import base64_pieces, escaped_forms
 
 _LEAST_KEPT = 63
 """The fewest bytes at the end of a part that are held back. Most values have no longer form."""

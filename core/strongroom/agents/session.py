@@ -10,9 +10,9 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from strongroom._aws_credential import AwsCredential
 from strongroom._config import AgentsConfig, RuleConfig
 from strongroom._config.trust import not_trusted
+from strongroom._credentials.aws import AwsCredential
 from strongroom._manager import SecretsManager
 from strongroom.agents.content_coding import Cutter, Decoder, accepted, decoder_for
 from strongroom.agents.redaction import Redactor

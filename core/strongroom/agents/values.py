@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from copy import copy
 
-from strongroom._aws_credential import read_aws_credential
 from strongroom._config import RuleConfig
+from strongroom._credentials.aws import read_aws_credential
 from strongroom._manager import SecretsManager
 from strongroom.agents.placeholders import make_placeholder
 from strongroom.agents.redaction import Redactor, forms_of

@@ -31,7 +31,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Self, TypeAlias
 
-from strongroom import private_file
+from strongroom.files import private
 from strongroom.store import remaining
 
 MAX_LINE = 1 << 16
@@ -150,7 +150,7 @@ class LogFile:
         """Append the records, or return False if the file was archived."""
         descriptor = _open(self._file)
         try:
-            with private_file.lock(descriptor, deadline - time.monotonic()) as locked:
+            with private.lock(descriptor, deadline - time.monotonic()) as locked:
                 if not locked:
                     raise OSError(errno.ETIMEDOUT, "another process holds its lock")
                 return _is_named(descriptor, self._file) and self._write(descriptor, entries, torn, sync=sync)
@@ -176,7 +176,7 @@ class LogFile:
         if sync:
             os.fsync(descriptor)
             if not size:
-                private_file.sync_folder(self._file.parent)
+                private.sync_folder(self._file.parent)
         self._known = status.st_ino, size + len(content), last
         return True
 
@@ -212,7 +212,7 @@ def last_record(file: Path, hasher: Hasher) -> Head:
     Raises:
         OSError: it cannot be read, or does not end in a record.
     """
-    with private_file.open_lines(file) as stream:
+    with private.open_lines(file) as stream:
         last, _ = _end_of(stream.fileno(), hasher)
     if last == START:
         raise OSError(errno.ENODATA, "it has no record")
@@ -250,10 +250,10 @@ def _open(file: Path) -> int:
     """
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK
     try:
-        descriptor = private_file.open_file(file, flags)
+        descriptor = private.open_file(file, flags)
     except FileNotFoundError:
-        file.parent.mkdir(private_file.FOLDER_MODE, parents=True, exist_ok=True)
-        descriptor = private_file.open_file(file, flags)
+        file.parent.mkdir(private.FOLDER_MODE, parents=True, exist_ok=True)
+        descriptor = private.open_file(file, flags)
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         fault = "it is not a regular file"

@@ -19,12 +19,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from strongroom import private_file
 from strongroom._config import AuditConfig, Config
 from strongroom._config.trust import require_trusted_origin
 from strongroom.audit_log.log_file import Hasher, LogFile
 from strongroom.errors import AuditError, ConfigurationError
 from strongroom.events import Event, EventKind, audit
+from strongroom.files import private
 from strongroom.secret import SensitiveStr
 from strongroom.store import fork_safe_lock
 
@@ -229,11 +229,11 @@ def read_key(config: AuditConfig, *, create: bool = True) -> bytes | None:
         return None
     file = config.key_file.absolute()
     try:
-        key = private_file.read_or_create_key(file) if create else private_file.read(file)
+        key = private.read_or_create_key(file) if create else private.read(file)
         shared = file.stat().st_mode & 0o077
     except OSError as error:
         raise OSError(error.errno, f"the key {file}: {error.strerror or 'it cannot be used'}") from None
-    if shared or len(key) != private_file.KEY_SIZE:
+    if shared or len(key) != private.KEY_SIZE:
         fault = "others have access to it: run chmod 600" if shared else "it is not a key of 32 bytes"
         raise OSError(errno.EPERM, f"the key {file}: {fault}")
     return key

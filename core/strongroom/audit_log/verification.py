@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from strongroom import private_file
 from strongroom.audit_log.log_file import (
     MAX_LINE,
     START,
@@ -21,6 +20,7 @@ from strongroom.audit_log.log_file import (
     looks_like_record,
     may_be_unfinished,
 )
+from strongroom.files import private
 
 _OTHER_HASH = "it was changed, or written under another key"
 
@@ -108,7 +108,7 @@ def verify(file: Path, hasher: Hasher, heads: Iterable[Head] = ()) -> LogVerific
 def _read(file: Path, found: LogVerification, hasher: Hasher, given: Mapping[int, Head]) -> BrokenLine | None:
     """Add the records of one file. Return its first line that does not continue the chain."""
     is_last = file == found.files[-1]
-    with private_file.open_lines(file) as stream:
+    with private.open_lines(file) as stream:
         # A line that is too long is cut, and refused as one without its end.
         for number, line in enumerate(iter(partial(stream.readline, MAX_LINE + 2), b""), 1):
             record = hasher.parse(line[:-1]) if line.endswith(b"\n") else None

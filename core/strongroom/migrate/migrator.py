@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from strongroom._config import Config
-from strongroom._digest import Digester
+from strongroom._redaction.digest import Digester
 from strongroom.errors import (
     ConfigurationError,
     MigrationError,

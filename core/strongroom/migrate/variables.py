@@ -11,9 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeAlias
 
-from strongroom.dotenv import log_once, read_dotenv
 from strongroom.encoding import from_json
-from strongroom.env_names import EnvironmentMapping, is_service_link, variable_value
 from strongroom.errors import (
     ConfigurationError,
     InvalidDataError,
@@ -23,10 +21,12 @@ from strongroom.errors import (
     StoreUnavailableError,
     StrongroomError,
 )
+from strongroom.formats.dotenv import log_once, read_dotenv
+from strongroom.formats.strict_json import read_json
+from strongroom.formats.variables import EnvironmentMapping, is_service_link, variable_value
 from strongroom.migrate.spi import Failure
 from strongroom.secret import Secret, SensitiveDict, Value, check_data, protect, same
 from strongroom.store import Option, Traits
-from strongroom.strict_json import read_json
 
 if TYPE_CHECKING:
     from strongroom.migrate._plans.mapping_file import Destination, MappingFile

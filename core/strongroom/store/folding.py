@@ -20,8 +20,8 @@ from typing import Any
 
 from strongroom.encoding import from_json, to_json
 from strongroom.errors import StoreError
+from strongroom.formats.strict_json import exact_float
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, check_data, conceal, protect, protect_data
-from strongroom.strict_json import exact_float
 
 VALUE = "value"
 """The single key of a secret that is one text or binary, as in the store of files."""

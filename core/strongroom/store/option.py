@@ -112,7 +112,7 @@ def _file_contents(name: str) -> dict[str, Value]:
     """Return the path of the file with its content; nothing if it cannot be read."""
     from pathlib import Path  # here, since every import of Strongroom loads this module
 
-    from strongroom.bounded_file import read_bytes
+    from strongroom.files.bounded import read_bytes
 
     try:
         file = Path(name).expanduser()

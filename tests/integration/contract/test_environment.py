@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from strongroom.env_names import EnvironmentMapping
+from strongroom.formats.variables import EnvironmentMapping
 from strongroom.testing import NON_TEXT_CASES, StoreContract
 from strongroom_env.dotenv import open_dotenv
 from strongroom_env.process import open_env

@@ -7,7 +7,7 @@ import pyrage
 import pytest
 
 from strongroom._files.plugin import open_csv, open_dotenv, open_json, open_kubernetes, open_yaml
-from strongroom.env_names import EnvironmentMapping
+from strongroom.formats.variables import EnvironmentMapping
 from strongroom.testing import CASES, NON_TEXT_CASES, StoreContract
 
 PARTS = ("contract/app", "contract/apple", "contract/ap", "contract/other", "contract", "contract/app/below", "top")

@@ -5,8 +5,8 @@ from typing import ClassVar
 
 import pytest
 
-from strongroom.kubernetes_data import PATH as PATH_ANNOTATION
-from strongroom.kubernetes_data import TYPES, name_of
+from strongroom.formats.kubernetes import PATH as PATH_ANNOTATION
+from strongroom.formats.kubernetes import TYPES, name_of
 from strongroom.testing import NON_TEXT_CASES, PluginContract, StoreContract, dripping_server, silent_server
 from strongroom.testing.faulty_services import dropping_proxy
 from strongroom.testing.store_contract.base import PATH, secret_data

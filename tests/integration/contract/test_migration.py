@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 import pytest
 
-from strongroom.env_names import EnvironmentMapping
+from strongroom.formats.variables import EnvironmentMapping
 from strongroom.migrate.variables import open_dotenv, open_env
 from strongroom.secret import Secret
 from strongroom.testing import NON_TEXT_CASES, ExporterContract, ImporterContract

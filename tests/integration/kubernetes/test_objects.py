@@ -18,7 +18,7 @@ from strongroom.errors import (
     SecretTooLargeError,
     StoreError,
 )
-from strongroom.kubernetes_data import name_of
+from strongroom.formats.kubernetes import name_of
 from strongroom.store.deadline import require_paths
 from strongroom_kubernetes import api_server
 from strongroom_kubernetes.plugin import open_kubernetes_api

@@ -20,7 +20,7 @@ from strongroom.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from strongroom.private_file import FolderLock
+from strongroom.files.private import FolderLock
 from strongroom_local.sops import sops_store
 from strongroom_local.sops.plugin import check_sops, open_sops
 

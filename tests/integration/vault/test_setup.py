@@ -16,7 +16,7 @@ from dotenv import dotenv_values
 
 from strongroom import SecretsManager
 from strongroom.errors import PermissionDeniedError, SecretNotFoundError, StoreError
-from strongroom.private_file import Replacement
+from strongroom.files.private import Replacement
 from strongroom_vault.plugin import open_vault
 from strongroom_vault.setup import structure
 from support.command_line import Caller

@@ -16,7 +16,7 @@ from strongroom import InvalidDataError, required_secrets
 from strongroom._chain.resolution import DEFAULT_STORE, Resolution
 from strongroom._cli.read import export_formats
 from strongroom._config import SecretConfig
-from strongroom.dotenv import parse_dotenv
+from strongroom.formats.dotenv import parse_dotenv
 from support.clock import LONG
 
 CANARY = "canary-7f3a"

@@ -8,8 +8,8 @@ import pytest
 from strongroom import _plugins as plugins
 from strongroom._boundary.guard import GuardedStore
 from strongroom._plugins.option_schema import Schema
-from strongroom.env_names import EnvironmentMapping
 from strongroom.errors import ConflictError, PluginError
+from strongroom.formats.variables import EnvironmentMapping
 from strongroom.store import SecretStore
 from strongroom.store.memory import MemoryStore
 from strongroom_env.process import EnvironmentStore

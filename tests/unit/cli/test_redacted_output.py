@@ -6,7 +6,7 @@ import pytest
 
 from strongroom._cli.read import redacted_output
 from strongroom._cli.read.redacted_output import OVERLAP, complete
-from strongroom._fingerprints import Fingerprints
+from strongroom._redaction.fingerprints import Fingerprints
 
 VALUE = b"canary-real-value-77"
 LONGEST_LINE = 2 * OVERLAP

@@ -17,7 +17,7 @@ import pytest
 
 from strongroom._cli.operate.scan import allowance, files
 from strongroom._cli.operate.scan.allowance import Allowance
-from strongroom._fingerprints import Fingerprints
+from strongroom._redaction.fingerprints import Fingerprints
 from support.programs import require
 
 VALUE = "canary-real-value-77"

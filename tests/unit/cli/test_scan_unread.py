@@ -16,7 +16,7 @@ import pytest
 
 from strongroom._cli.operate.scan import files
 from strongroom._cli.operate.scan.allowance import Allowance
-from strongroom._fingerprints import Fingerprints
+from strongroom._redaction.fingerprints import Fingerprints
 
 VALUE = b"canary-real-value-77"
 NOISE = random.Random(7).randbytes(90_000).hex().encode()

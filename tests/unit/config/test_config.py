@@ -13,8 +13,8 @@ from strongroom._config import Ambient, CacheConfig, Config, LinkConfig, Rank, S
 from strongroom._config.file import FileConfig, read_file
 from strongroom._config.precedence import Arguments, build
 from strongroom._config.variables import Variables, option_variable, read_variables
-from strongroom.durations import parse_duration
 from strongroom.errors import ConfigurationError
+from strongroom.formats.durations import parse_duration
 from strongroom.secret import SensitiveStr
 
 CANARY = "canary-1f7c"

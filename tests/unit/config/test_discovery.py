@@ -12,8 +12,8 @@ import pytest
 
 from strongroom import _plugins as plugins
 from strongroom._config import discovery
-from strongroom.bounded_file import read_text
 from strongroom.errors import ConfigurationError, StrongroomError
+from strongroom.files.bounded import read_text
 from strongroom.migrate import endpoints
 
 CANARY = "canary-c0de"

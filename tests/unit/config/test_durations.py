@@ -2,7 +2,7 @@
 
 import pytest
 
-from strongroom.durations import format_duration, parse_duration
+from strongroom.formats.durations import format_duration, parse_duration
 
 
 @pytest.mark.parametrize(("text", "seconds"), [

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from strongroom.env_names import TABLE, EnvironmentMapping
 from strongroom.errors import ConfigurationError
+from strongroom.formats.variables import TABLE, EnvironmentMapping
 
 GUIDE = {
     "database/connection/url": "DATABASE_URL",

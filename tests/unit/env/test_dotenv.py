@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from strongroom import dotenv
 from strongroom._boundary.guard import GuardedStore
-from strongroom.env_names import EnvironmentMapping
 from strongroom.errors import (
     ConfigurationError,
     PermissionDeniedError,
     SecretNotFoundError,
     StoreUnavailableError,
 )
+from strongroom.formats import dotenv
+from strongroom.formats.variables import EnvironmentMapping
 from strongroom_env.dotenv import open_dotenv
 
 CANARY = "canary-c07d22"

@@ -8,8 +8,8 @@ import os
 import pytest
 
 from strongroom._boundary.guard import GuardedStore
-from strongroom.env_names import EnvironmentMapping
 from strongroom.errors import InvalidDataError, SecretNotFoundError, StoreUnavailableError
+from strongroom.formats.variables import EnvironmentMapping
 from strongroom.store import KeyedStore, ListableStore, WritableStore
 from strongroom_env.process import open_env
 

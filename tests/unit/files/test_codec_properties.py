@@ -17,9 +17,9 @@ from strongroom._files.dotenv_codec import DotenvCodec
 from strongroom._files.json_codec import JsonCodec
 from strongroom._files.kubernetes_codec import KubernetesCodec
 from strongroom._files.yaml_codec import YamlCodec
-from strongroom.dotenv import dotenv_line
-from strongroom.env_names import TABLE, EnvironmentMapping
 from strongroom.errors import InvalidDataError, InvalidPathError, StoreError
+from strongroom.formats.dotenv import dotenv_line
+from strongroom.formats.variables import TABLE, EnvironmentMapping
 from strongroom.paths import check_key, check_path
 from strongroom.secret import protect_data, same
 from strongroom.testing import CASES

@@ -9,9 +9,9 @@ from strongroom._files.dotenv_codec import DotenvCodec
 from strongroom._files.json_codec import JsonCodec
 from strongroom._files.kubernetes_codec import KubernetesCodec
 from strongroom._files.yaml_codec import YamlCodec
-from strongroom.dotenv import set_values
-from strongroom.env_names import EnvironmentMapping
 from strongroom.errors import InvalidDataError, InvalidPathError, SecretTooLargeError
+from strongroom.formats.dotenv import set_values
+from strongroom.formats.variables import EnvironmentMapping
 
 JSON = JsonCodec()
 YAML = YamlCodec()

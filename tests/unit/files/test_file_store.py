@@ -17,7 +17,6 @@ import pyrage
 import pytest
 
 from strongroom import _plugins as plugins
-from strongroom import private_file
 from strongroom._boundary.guard import GuardedStore
 from strongroom._config import Rank, Setting, StoreConfig
 from strongroom._config.discovery import load
@@ -25,7 +24,6 @@ from strongroom._files import file_store
 from strongroom._files.file_store import FileStore
 from strongroom._files.json_codec import JsonCodec
 from strongroom._files.plugin import open_csv, open_dotenv, open_json, open_kubernetes, open_yaml
-from strongroom.env_names import EnvironmentMapping
 from strongroom.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -37,6 +35,8 @@ from strongroom.errors import (
     StoreError,
     StoreUnavailableError,
 )
+from strongroom.files import private
+from strongroom.formats.variables import EnvironmentMapping
 from strongroom.migrate import endpoints
 from strongroom.store import time_limit
 
@@ -63,13 +63,13 @@ def mode(file):
 def rewrites(monkeypatch):
     """The names of the files that were written, in order."""
     names = []
-    real = private_file.FolderLock.replace
+    real = private.FolderLock.replace
 
     def replace(folder, name, content):
         names.append(name)
         return real(folder, name, content)
 
-    monkeypatch.setattr(private_file.FolderLock, "replace", replace)
+    monkeypatch.setattr(private.FolderLock, "replace", replace)
     return names
 
 
@@ -252,7 +252,7 @@ def test_a_writer_that_never_ends_is_waited_for_no_longer_than_the_call_may_take
     """And that is an outage: the next try may succeed."""
     front = opened(file)
     with (
-        private_file.lock_folder(file.parent, 1),
+        private.lock_folder(file.parent, 1),
         time_limit(0.1),
         pytest.raises(StoreUnavailableError, match="Try again"),
     ):
@@ -300,10 +300,8 @@ def test_a_file_that_stays_is_parsed_once(file, monkeypatch):
 def test_many_writes_are_one(file, monkeypatch):
     """One item that the format cannot hold keeps none of the others from being written."""
     replaced = []
-    replace = private_file.FolderLock.replace
-    monkeypatch.setattr(
-        private_file.FolderLock, "replace", lambda *arguments: replaced.append(1) or replace(*arguments)
-    )
+    replace = private.FolderLock.replace
+    monkeypatch.setattr(private.FolderLock, "replace", lambda *arguments: replaced.append(1) or replace(*arguments))
     items = [(f"a/{number}", {"k": str(number)}) for number in range(500)]
     outcomes = dict(opened(file).write_many([*items, ("bad", {"k": 10**5000})]))
     assert isinstance(outcomes.pop("bad"), InvalidDataError)
@@ -559,7 +557,7 @@ def test_a_failed_bulk_delete_is_the_error_of_each_secret(file, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(private_file.FolderLock, "replace", full)
+    monkeypatch.setattr(private.FolderLock, "replace", full)
     outcomes = dict(front.delete_many(["a/0", "a/1", "a/absent"]))
     kinds = {path: type(outcome) for path, outcome in outcomes.items()}
     assert kinds == {"a/0": StoreUnavailableError, "a/1": StoreUnavailableError, "a/absent": SecretNotFoundError}

@@ -11,7 +11,6 @@ from contextlib import suppress
 
 import pytest
 
-from strongroom import strict_json
 from strongroom._config.discovery import MAX_FILE_SIZE
 from strongroom._config.document import parse_toml
 from strongroom._files import csv_codec, yaml_codec
@@ -21,10 +20,11 @@ from strongroom._files.file_store import MAX_SIZE
 from strongroom._files.json_codec import JsonCodec
 from strongroom._files.kubernetes_codec import KubernetesCodec
 from strongroom._files.yaml_codec import YamlCodec
-from strongroom.dotenv import MAX_LINES, parse_dotenv
-from strongroom.dotenv import MAX_SIZE as DOTENV_SIZE
-from strongroom.env_names import EnvironmentMapping
 from strongroom.errors import ConfigurationError, StoreError
+from strongroom.formats import strict_json
+from strongroom.formats.dotenv import MAX_LINES, parse_dotenv
+from strongroom.formats.dotenv import MAX_SIZE as DOTENV_SIZE
+from strongroom.formats.variables import EnvironmentMapping
 
 pytestmark = pytest.mark.long
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom import private_file
-from strongroom._digest import Digester
+from strongroom._redaction.digest import Digester
 from strongroom.errors import MigrationError
+from strongroom.files import private
 from strongroom.migrate._ledger.backup import Backup
 from strongroom.migrate._ledger.journal import Journal, JournalEntry, RunProgress, progress_in, steps_in
 from strongroom.migrate._ledger.plan_digests import NO_RECORD, PlanDigests, digest_record
@@ -97,7 +97,7 @@ def test_progress_counts_each_deleted_source_once(file):
 def test_the_folder_of_a_new_journal_is_synced_once(file, monkeypatch):
     """Without it, a power failure may lose the whole file, with the intents of writes that were sent."""
     synced = []
-    monkeypatch.setattr(private_file, "sync_folder", synced.append)
+    monkeypatch.setattr(private, "sync_folder", synced.append)
     Journal(file, "run").close()
     assert synced == [file.parent]
     Journal(file, "run").close()

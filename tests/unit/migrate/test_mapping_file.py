@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom.env_names import TABLE, EnvironmentMapping
 from strongroom.errors import ConfigurationError, MissingFileError
+from strongroom.formats.variables import TABLE, EnvironmentMapping
 from strongroom.migrate._plans.mapping_export import read_mapping, update_mapping, write_mapping
 from strongroom.migrate._plans.mapping_file import (
     MappingEntry,

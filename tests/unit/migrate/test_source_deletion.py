@@ -6,8 +6,8 @@ import pytest
 
 from strongroom._files.plugin import open_json
 from strongroom.errors import MigrationError, PermissionDeniedError, StoreUnavailableError
+from strongroom.files.private import FolderLock
 from strongroom.migrate import ItemState, OnConflict
-from strongroom.private_file import FolderLock
 from strongroom.secret import Secret
 from strongroom.store.memory import MemoryStore
 from support.scenarios.migrations import apply, delete_source, failed, plan, states, undo

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.env_names import EnvironmentMapping
 from strongroom.errors import (
     ConfigurationError,
     InvalidDataError,
@@ -13,6 +12,7 @@ from strongroom.errors import (
     PermissionDeniedError,
     StoreUnavailableError,
 )
+from strongroom.formats.variables import EnvironmentMapping
 from strongroom.migrate._plans.mapping_file import parse_json
 from strongroom.migrate.spi import Failure
 from strongroom.migrate.variables import VariablesImporter, open_dotenv, open_env, read_variables

@@ -32,7 +32,7 @@ def refusal(store: str, **options: object) -> str:
 
 CORP = """
     from strongroom import Secret
-    from strongroom.env_names import EnvironmentMapping
+    from strongroom.formats.variables import EnvironmentMapping
 
     opened = []
 

@@ -19,8 +19,8 @@ from strongroom._config.precedence import Arguments, build
 from strongroom._config.variables import read_variables
 from strongroom._plugins.option_schema import read_schema
 from strongroom._plugins.option_values import check_written, resolve
-from strongroom.env_names import EnvironmentMapping
 from strongroom.errors import ConfigurationError, PluginError
+from strongroom.formats.variables import EnvironmentMapping
 from strongroom.secret import SensitiveStr, protect_data
 from strongroom.store import Option
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from strongroom import private_file
 from strongroom._cli.exit_codes import ExitCode
 from strongroom._cli.migrate.report import FILE, by_cause, listed_paths, reason
 from strongroom._cli.options import Invocation, combined, complete, current, json_option
@@ -21,8 +20,9 @@ from strongroom._cli.terminal import output, progress
 from strongroom._cli.terminal.confirmation import describe_store
 from strongroom._cli.terminal.output import Cell
 from strongroom._config import Config, Rank, Setting
-from strongroom.bounded_file import read_bytes
 from strongroom.errors import ConfigurationError, shown
+from strongroom.files import private
+from strongroom.files.bounded import read_bytes
 from strongroom.migrate._plans.document import dump_plan, parse_plan, plan_fields
 from strongroom.migrate._plans.plan import KEY_STATES, OnConflict, Plan, PlannedItem, PlannedKey, PlannedState
 from strongroom.migrate.key_changes import KeyChange
@@ -294,8 +294,8 @@ def _check_replaceable(file: Path) -> None:
 
 
 def _write_plan(file: Path, made: Plan) -> None:
-    with private_file.faults_as(ConfigurationError, f"{shown(str(file))}: the plan cannot be written"):
-        private_file.replace(file.absolute(), dump_plan(made).encode())
+    with private.faults_as(ConfigurationError, f"{shown(str(file))}: the plan cannot be written"):
+        private.replace(file.absolute(), dump_plan(made).encode())
 
 
 def exit_code(plan: Plan) -> ExitCode:

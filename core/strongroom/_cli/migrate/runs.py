@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from strongroom import private_file
 from strongroom._cli.migrate import plan as plans
 from strongroom._cli.migrate import report as reports
 from strongroom._cli.options import Invocation, combined, current, json_option, yes_option
@@ -18,6 +17,7 @@ from strongroom._cli.process.signals import Terminated, termination_raised
 from strongroom._cli.terminal import output, progress
 from strongroom._cli.terminal.confirmation import confirm, describe_store, production_reasons
 from strongroom.errors import ConfigurationError, MigrationError, shown
+from strongroom.files import private
 
 if TYPE_CHECKING:
     from strongroom._config import Config
@@ -75,7 +75,7 @@ def apply_command(
     """
     from strongroom.migrate import Migrator, parse_plan
 
-    with private_file.faults_as(ConfigurationError, f"The plan {shown(str(file))}"):
+    with private.faults_as(ConfigurationError, f"The plan {shown(str(file))}"):
         made = parse_plan(plans.read_plan(file), shown(str(file)))
     doubts = plans.doubts(made)
     if encrypt_to:  # the run stores it with its plan

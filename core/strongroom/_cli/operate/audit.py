@@ -99,10 +99,10 @@ def _on_log(
     invocation: Invocation, file: Path | None, key_file: Path | None, operation: Callable[[Path, Hasher], _T]
 ) -> _T:
     """Return the result of an operation on the log and its hash: as they are named, or as they are configured."""
-    from strongroom import private_file
     from strongroom._config import AuditConfig
     from strongroom.audit_log.log_file import Hasher
     from strongroom.audit_log.subscription import log_file, read_key
+    from strongroom.files import private
 
     if file is not None:
         config = AuditConfig(key_file=key_file)
@@ -111,7 +111,7 @@ def _on_log(
         file, config = log_file(loaded), loaded.audit
         if key_file is not None:
             config = config._replace(key_file=key_file)
-    with private_file.faults_as(ConfigurationError, f"The audit log {file}"):
+    with private.faults_as(ConfigurationError, f"The audit log {file}"):
         return operation(file, Hasher(read_key(config, create=False)))
 
 

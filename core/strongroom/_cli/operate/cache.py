@@ -11,8 +11,8 @@ import click
 from strongroom._cli.exit_codes import ExitCode
 from strongroom._cli.options import Invocation, current, json_option
 from strongroom._cli.terminal import output
-from strongroom.durations import format_duration
 from strongroom.errors import ConfigurationError
+from strongroom.formats.durations import format_duration
 
 if TYPE_CHECKING:
     from strongroom._config import Config
@@ -108,12 +108,12 @@ def rotate_key_command(invocation: Invocation, *, as_json: bool) -> None:
 
 def _maintained(invocation: Invocation, operation: Callable[[Path], _T]) -> tuple[Path, _T]:
     """Return the folder of the cache, and the result of an operation on it."""
-    from strongroom import private_file
     from strongroom._manager.disk import cache_folder
+    from strongroom.files import private
 
     config = invocation.load()
     folder = cache_folder(config)
-    with private_file.faults_as(ConfigurationError, f"The disk cache {folder}"):
+    with private.faults_as(ConfigurationError, f"The disk cache {folder}"):
         return folder, operation(folder)
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from strongroom import private_file
 from strongroom._cli.terminal import output
 from strongroom._config.discovery import CONFIG_FILE_NAME, DOTENV_NAME, MAX_FILE_SIZE
 from strongroom._config.trust import ownership_fault, record_of, record_text
-from strongroom.bounded_file import read_bytes
 from strongroom.errors import ConfigurationError
+from strongroom.files import private
+from strongroom.files.bounded import read_bytes
 
 
 @click.command("trust")
@@ -45,12 +45,12 @@ def trust_file(file: Path) -> None:
         ConfigurationError: the file cannot be read, belongs to another user, or can be written by others; or the record
             cannot be written.
     """
-    with private_file.faults_as(ConfigurationError, file):
+    with private.faults_as(ConfigurationError, file):
         content, status = read_bytes(file, MAX_FILE_SIZE)
     if len(content) > MAX_FILE_SIZE:
         raise ConfigurationError(f"{file}: it is larger than {MAX_FILE_SIZE:,} bytes")
     if fault := ownership_fault(file, status):
         raise ConfigurationError(f"{file}: {fault}")
     place = record_of(file)
-    with private_file.faults_as(ConfigurationError, place.parent):
-        private_file.replace(private_file.make_folder(place.parent) / place.name, record_text(file, content))
+    with private.faults_as(ConfigurationError, place.parent):
+        private.replace(private.make_folder(place.parent) / place.name, record_text(file, content))

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from strongroom._config import Config, SecretConfig
 from strongroom._manager.references import SCHEME, references_in, whole
-from strongroom.bounded_file import read_text
-from strongroom.dotenv import MAX_SIZE, log_once, parse_dotenv
 from strongroom.errors import ConfigurationError, InvalidPathError
+from strongroom.files.bounded import read_text
+from strongroom.formats.dotenv import MAX_SIZE, log_once, parse_dotenv
 from strongroom.secret import SensitiveDict
 
 

@@ -12,8 +12,8 @@ from strongroom._cli.options import Invocation, complete, current, json_option
 from strongroom._cli.read.get import hinted
 from strongroom._cli.terminal import output
 from strongroom._cli.terminal.output import Cell
-from strongroom.durations import format_duration
 from strongroom.errors import StoreError
+from strongroom.formats.durations import format_duration
 from strongroom.paths import parse_reference
 from strongroom.secret import Value
 

@@ -7,8 +7,8 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from strongroom._cli import secret_variables
-from strongroom.dotenv import UNWRITABLE, dotenv_line
 from strongroom.encoding import to_json_text
+from strongroom.formats.dotenv import UNWRITABLE, dotenv_line
 from strongroom.required_secrets import Requirement, RequirementState
 from strongroom.secret import SensitiveDict, SensitiveStr, Value
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from strongroom._fingerprints import Fingerprints
+from strongroom._redaction.fingerprints import Fingerprints
 
 _READ_SIZE = 1 << 16
 LONGEST_LINE = 1 << 20

@@ -147,7 +147,7 @@ def run_command(
 def _masking() -> contextlib.AbstractContextManager[None]:
     """Return the context that masks the output. The values that are read from now on count."""
     from strongroom._cli.read.redacted_output import redacted_output
-    from strongroom._fingerprints import Fingerprints
+    from strongroom._redaction.fingerprints import Fingerprints
 
     known = Fingerprints(binary=True)
     observe(lambda path, data: known.add_all(data, path))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from strongroom.bounded_file import read_bytes
+from strongroom.files.bounded import read_bytes
 
 MAX_SIZE = 32 << 20
 """Size limit of a file and of stdin, in bytes: Vault's default limit for one request."""

@@ -83,10 +83,10 @@ def write_file(file: Path, content: bytes) -> None:
     Raises:
         ConfigurationError: it cannot be written.
     """
-    from strongroom import private_file
+    from strongroom.files import private
 
     try:
-        private_file.replace(file.absolute(), content)
+        private.replace(file.absolute(), content)
     except OSError as error:
         fault = error.strerror
     else:

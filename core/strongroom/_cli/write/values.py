@@ -11,9 +11,9 @@ from strongroom._cli.terminal import prompt
 from strongroom._cli.terminal.input import read_file, read_stdin
 from strongroom.encoding import from_json
 from strongroom.errors import InvalidDataError, shown
+from strongroom.formats.strict_json import read_json
 from strongroom.paths import check_key, check_path, parse_reference
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, protect
-from strongroom.strict_json import read_json
 
 _ENVELOPE = frozenset({"version", "path", "key", "store", "secret_version"})
 """Fields that identify a document of `get --json`."""

@@ -13,9 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from strongroom import private_file
 from strongroom.encoding import from_json, to_json
 from strongroom.errors import MigrationError, shown
+from strongroom.files import private
 from strongroom.secret import SensitiveDict, Value
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Backup:
         sealed = nonce + cipher.encrypt(nonce, plain, self._bound(path))
         record = len(sealed).to_bytes(_LENGTH, "big") + sealed
         assert self._descriptor is not None, "it is opened with the cipher"  # noqa: S101  # for the type checkers
-        with private_file.faults_as(MigrationError, f"The backup {self._file}", _STOPPED):
+        with private.faults_as(MigrationError, f"The backup {self._file}", _STOPPED):
             offset = os.lseek(self._descriptor, 0, os.SEEK_END)
             view = memoryview(record)
             while view:
@@ -69,7 +69,7 @@ class Backup:
             MigrationError: they cannot be written.
         """
         if self._descriptor is not None and self._dirty:
-            with private_file.faults_as(MigrationError, f"The backup {self._file}", _STOPPED):
+            with private.faults_as(MigrationError, f"The backup {self._file}", _STOPPED):
                 os.fsync(self._descriptor)
             self._dirty = False
 
@@ -103,8 +103,8 @@ class Backup:
 
             if not flags and not self._key_file.exists():
                 raise MigrationError(f"The backup {self._file}: its key is missing")
-            with private_file.faults_as(MigrationError, f"The backup {self._file}"):
-                key = private_file.read_or_create_key(self._key_file)
-                self._descriptor = private_file.open_file(self._file, os.O_RDWR | os.O_APPEND | flags)
+            with private.faults_as(MigrationError, f"The backup {self._file}"):
+                key = private.read_or_create_key(self._key_file)
+                self._descriptor = private.open_file(self._file, os.O_RDWR | os.O_APPEND | flags)
             self._cipher = AESGCM(key)
         return self._cipher

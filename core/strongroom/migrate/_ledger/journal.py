@@ -19,8 +19,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from strongroom import private_file
 from strongroom.errors import MigrationError
+from strongroom.files import private
 from strongroom.secret import Version
 
 FORMAT = "strongroom-migration-journal"
@@ -86,8 +86,8 @@ class Journal:
         self._lines: list[str] = []
         self._broken = False
         self.entries: dict[int, JournalEntry] = {}
-        with private_file.faults_as(MigrationError, file, "; nothing was written"):
-            self._descriptor = private_file.open_file(file, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+        with private.faults_as(MigrationError, file, "; nothing was written"):
+            self._descriptor = private.open_file(file, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         try:
             self._load(run)
         except BaseException:
@@ -143,7 +143,7 @@ class Journal:
         """
         if not self._lines:
             return
-        with private_file.faults_as(
+        with private.faults_as(
             MigrationError, f"The journal {self._file}", "; no more was written. Make room and resume"
         ):
             if self._broken:
@@ -174,7 +174,7 @@ class Journal:
         os.ftruncate(self._descriptor, size)
         self.sync()
         if size == 0:
-            private_file.sync_folder(self._file.parent)
+            private.sync_folder(self._file.parent)
 
     def _apply_line(self, line: bytes, number: int, run: str) -> None:
         """Apply a line to the entries."""
@@ -217,7 +217,7 @@ def steps_in(file: Path) -> Iterator[tuple[str, int]]:
 
 
 def _records(file: Path) -> Iterator[dict[str, Any]]:
-    with private_file.open_lines(file) as lines:
+    with private.open_lines(file) as lines:
         yield from map(_record, islice(lines, 1, None))
 
 

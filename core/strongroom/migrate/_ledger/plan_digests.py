@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
-from strongroom import private_file
-from strongroom._digest import Digester
+from strongroom._redaction.digest import Digester
+from strongroom.files import private
 from strongroom.migrate._plans.plan import PlannedItem
 from strongroom.secret import Value
 
@@ -41,7 +41,7 @@ class PlanDigests:
 
     def __init__(self, file: Path, digester: Digester) -> None:
         self._digester = digester
-        self._descriptor = private_file.open_file(file, os.O_RDONLY)
+        self._descriptor = private.open_file(file, os.O_RDONLY)
 
     def close(self) -> None:
         os.close(self._descriptor)

@@ -35,9 +35,9 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 
-from strongroom import private_file
-from strongroom._digest import Digester
+from strongroom._redaction.digest import Digester
 from strongroom.errors import ConfigurationError, MigrationError, shown
+from strongroom.files import private
 from strongroom.migrate._ledger.backup import Backup
 from strongroom.migrate._ledger.journal import Journal, RunProgress, progress_in, steps_in
 from strongroom.migrate._ledger.plan_digests import PlanDigests
@@ -87,7 +87,7 @@ class Run:
     def _kept_progress(self) -> RunProgress | None:
         """Return how far it is as its last step recorded it; None if the journal has grown since."""
         with suppress(OSError, ValueError, KeyError, TypeError):
-            document = json.loads(private_file.read(self.folder / _PROGRESS))
+            document = json.loads(private.read(self.folder / _PROGRESS))
             if document["size"] == self.journal.stat().st_size:
                 return RunProgress(*(document[name] for name in RunProgress._fields))
         return None
@@ -98,7 +98,7 @@ class Run:
             return
         with suppress(OSError):
             document = {"size": self.journal.stat().st_size, **progress_in(self.journal)._asdict()}
-            private_file.replace(self.folder / _PROGRESS, json.dumps(document).encode())
+            private.replace(self.folder / _PROGRESS, json.dumps(document).encode())
 
     def header(self) -> PlanHeader:
         """Return the header of its plan, without reading the items.
@@ -108,7 +108,7 @@ class Run:
             ConfigurationError: it is not a plan.
         """
         file = self.folder / _PLAN
-        with private_file.faults_as(MigrationError, file), private_file.open_lines(file) as lines:
+        with private.faults_as(MigrationError, file), private.open_lines(file) as lines:
             return parse_header(next(lines, b""), str(file))
 
     def plan(self) -> Plan:
@@ -119,14 +119,14 @@ class Run:
             ConfigurationError: it is not a plan.
         """
         file = self.folder / _PLAN
-        with private_file.faults_as(MigrationError, file), private_file.open_lines(file) as lines:
+        with private.faults_as(MigrationError, file), private.open_lines(file) as lines:
             return parse_lines(lines, str(file))
 
     def keep_report(self, report: Report) -> None:
         """Store a report, replacing the last one of that action. On a full disk only the report is lost."""
         file = self.folder / f"{report.action.value}.report"
         with suppress(OSError):
-            private_file.replace(file, json.dumps(report.to_json(), ensure_ascii=False).encode())
+            private.replace(file, json.dumps(report.to_json(), ensure_ascii=False).encode())
 
     def reports(self) -> list[Report]:
         """Return the last report of each action, oldest first.
@@ -168,7 +168,7 @@ def default_folder() -> Path:
         MigrationError: the user has no home folder.
     """
     try:
-        return private_file.user_folder("state") / "migrations"
+        return private.user_folder("state") / "migrations"
     except ConfigurationError as error:
         fault = str(error)
     raise MigrationError(fault)
@@ -201,8 +201,8 @@ class RunLedger:
     def digester(self) -> Digester:
         """Return the digester with this machine's key."""
         file = self.folder / "key"
-        with private_file.faults_as(MigrationError, file, _NOTHING):
-            return Digester(private_file.read_or_create_key(file))
+        with private.faults_as(MigrationError, file, _NOTHING):
+            return Digester(private.read_or_create_key(file))
 
     def remember(self, plan: Plan, digests: Iterable[bytes]) -> None:
         """Keep the digests of a new plan's secrets, a record for each item, and of the plan itself.
@@ -210,13 +210,13 @@ class RunLedger:
         Raises:
             OSError, MigrationError: they cannot be kept. The plan works without them.
         """
-        private_file.create(self._plan_file(plan.id), digests)
-        private_file.create(self._plan_file(plan.id, ".seal"), [plan_digest(plan)])
+        private.create(self._plan_file(plan.id), digests)
+        private.create(self._plan_file(plan.id, ".seal"), [plan_digest(plan)])
 
     def is_as_made(self, plan: Plan) -> bool | None:
         """Return False if a plan was edited since it was made, or None if this machine does not know it."""
         try:
-            return private_file.read(self._plan_file(plan.id, ".seal")) == plan_digest(plan)
+            return private.read(self._plan_file(plan.id, ".seal")) == plan_digest(plan)
         except OSError:
             return None
 
@@ -239,10 +239,10 @@ class RunLedger:
         """
         file = _private_folder(self.folder / "locks") / identity
         with ExitStack() as stack:
-            with private_file.faults_as(MigrationError, file, _NOTHING):
-                descriptor = private_file.open_file(file, os.O_RDWR | os.O_CREAT)
+            with private.faults_as(MigrationError, file, _NOTHING):
+                descriptor = private.open_file(file, os.O_RDWR | os.O_CREAT)
                 stack.callback(os.close, descriptor)
-                locked = stack.enter_context(private_file.lock(descriptor, 0))
+                locked = stack.enter_context(private.lock(descriptor, 0))
             if not locked:
                 raise MigrationError(f"Another migration is writing to {shown(target)}. Wait until it ends")
             yield
@@ -259,13 +259,13 @@ class RunLedger:
             now = known[-1].started + timedelta(microseconds=1)
         name = f"{now:%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
         folder = _private_folder(self.folder / name)
-        with private_file.faults_as(MigrationError, folder / _PLAN, _NOTHING):
+        with private.faults_as(MigrationError, folder / _PLAN, _NOTHING):
             try:
-                private_file.create(folder / _LOCATIONS, [json.dumps(locations._asdict()).encode()])
+                private.create(folder / _LOCATIONS, [json.dumps(locations._asdict()).encode()])
                 unfinished = folder / f".{_PLAN}"
-                private_file.create(unfinished, plan_lines(plan))
+                private.create(unfinished, plan_lines(plan))
                 unfinished.rename(folder / _PLAN)  # a folder with a plan is a run, so the plan comes last
-                private_file.sync_folder(folder)
+                private.sync_folder(folder)
             except OSError:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
@@ -273,7 +273,7 @@ class RunLedger:
 
     def finish(self, run: Run) -> None:
         with suppress(OSError):  # then `resume` finds nothing to do
-            private_file.create(run.folder / _FINISHED, [])
+            private.create(run.folder / _FINISHED, [])
 
     def find(self, name: str | None, *, unfinished: bool = False, wrote: bool = False) -> Run:
         """Return the run of that name; None is the last run, the last unfinished one, or the last one that wrote.
@@ -328,8 +328,8 @@ class RunLedger:
             MigrationError: the record cannot be read.
         """
         file = run.folder / _LOCATIONS
-        with private_file.faults_as(MigrationError, file):
-            content = private_file.read(file)
+        with private.faults_as(MigrationError, file):
+            content = private.read(file)
         try:
             return Locations(**json.loads(content))
         except (ValueError, TypeError):
@@ -357,8 +357,8 @@ def _run(ledger: Path, name: str) -> Run:
 
 
 def _read_report(file: Path) -> Report:
-    with private_file.faults_as(MigrationError, file):
-        content = private_file.read(file)
+    with private.faults_as(MigrationError, file):
+        content = private.read(file)
     try:
         document = json.loads(content)
         if document["format"] == FORMAT and document["version"] == FORMAT_VERSION:
@@ -375,5 +375,5 @@ def _private_folder(folder: Path) -> Path:
     Raises:
         MigrationError: it cannot be used.
     """
-    with private_file.faults_as(MigrationError, folder, _NOTHING):
-        return private_file.make_folder(folder)
+    with private.faults_as(MigrationError, folder, _NOTHING):
+        return private.make_folder(folder)

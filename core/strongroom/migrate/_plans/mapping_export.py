@@ -11,10 +11,10 @@ import hashlib
 import os
 from pathlib import Path
 
-from strongroom import private_file
 from strongroom._config import Config, Rank, Setting
-from strongroom.bounded_file import read_text
 from strongroom.errors import ConfigurationError, MissingFileError, shown
+from strongroom.files import private
+from strongroom.files.bounded import read_text
 from strongroom.migrate._plans.mapping_file import MappingFile, as_json, as_toml, as_toml_tables, parse_json, parse_toml
 from strongroom.migrate._plans.plan import PlannedMapping
 
@@ -73,8 +73,8 @@ def _is_toml(file: Path) -> bool:
 
 
 def _write(file: Path, text: str) -> None:
-    with private_file.faults_as(ConfigurationError, file):
-        private_file.replace(file.absolute(), text.encode())
+    with private.faults_as(ConfigurationError, file):
+        private.replace(file.absolute(), text.encode())
 
 
 MAPPING_FILE = "mapping_file"

@@ -23,10 +23,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from strongroom._config import document as toml
-from strongroom.env_names import EnvironmentMapping
 from strongroom.errors import ConfigurationError, InvalidDataError, InvalidPathError
+from strongroom.formats.strict_json import read_json
+from strongroom.formats.variables import EnvironmentMapping
 from strongroom.paths import check_path, parse_reference
-from strongroom.strict_json import read_json
 
 VERSION = 1
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import islice
 
 from strongroom._boundary.guard import GuardedStore
-from strongroom._digest import Digester
+from strongroom._redaction.digest import Digester
 from strongroom.errors import (
     ConflictError,
     InvalidDataError,

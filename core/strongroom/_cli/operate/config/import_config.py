@@ -20,9 +20,9 @@ from strongroom._config.discovery import MAX_FILE_SIZE
 from strongroom._config.document import parse_toml, toml_key, toml_string
 from strongroom._config.file import read_file
 from strongroom._config.precedence import environment_mapping
-from strongroom.bounded_file import read_text
-from strongroom.env_names import EnvironmentMapping
 from strongroom.errors import ConfigurationError, InvalidPathError
+from strongroom.files.bounded import read_text
+from strongroom.formats.variables import EnvironmentMapping
 from strongroom.paths import check_path
 
 

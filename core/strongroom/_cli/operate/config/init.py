@@ -10,7 +10,6 @@ from pathlib import Path
 import click
 
 from strongroom import _plugins as plugins
-from strongroom import private_file
 from strongroom._cli.operate.trust import trust_file
 from strongroom._cli.terminal import output
 from strongroom._config import discovery
@@ -18,6 +17,7 @@ from strongroom._config.document import parse_toml, toml_key, toml_string
 from strongroom._config.hints import members
 from strongroom._plugins.option_schema import OptionSchema, Schema
 from strongroom.errors import ConfigurationError, StrongroomError
+from strongroom.files import private
 
 _FIRST = "vault"
 _FALLBACK = "env"
@@ -54,7 +54,7 @@ def init_command(file: Path) -> None:
         raise click.UsageError(f"Stdin ended before the last question, so {file} is not written") from None
     discovery.load(document=parse_toml(text, str(file)))
     with (
-        private_file.faults_as(ConfigurationError, f"Cannot write {file}"),
+        private.faults_as(ConfigurationError, f"Cannot write {file}"),
         os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "w", encoding="utf-8") as stream,
     ):
         # Not wider than 0644: a file that others may write is refused.

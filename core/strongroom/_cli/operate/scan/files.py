@@ -10,7 +10,7 @@ from typing import IO, NamedTuple
 
 from strongroom._cli.operate.scan.allowance import DAMAGE, Allowance, Reason, Stream
 from strongroom._cli.operate.scan.archives import kind_of, spooled, tar_members, zip_members
-from strongroom._fingerprints import Fingerprints
+from strongroom._redaction.fingerprints import Fingerprints
 
 BLOCK = 1 << 22
 """Bytes that are searched at once."""

@@ -13,7 +13,7 @@ from strongroom._cli.operate.scan.archives import spooled
 from strongroom._cli.operate.scan.files import Leak, search, search_content, search_input
 from strongroom._cli.operate.scan.git_objects import GitObject, GitObjects
 from strongroom._cli.operate.scan.git_repository import GitRepository, find_folders, is_special, opened
-from strongroom._fingerprints import Fingerprints
+from strongroom._redaction.fingerprints import Fingerprints
 from strongroom.errors import ConfigurationError
 
 _EVERYTHING = ("--all", "--reflog", "--indexed-objects")

@@ -16,9 +16,9 @@ from strongroom._cli.operate.scan.files import Leak, search_input, search_path
 from strongroom._cli.operate.scan.git_history import search_git
 from strongroom._cli.options import Invocation, current, json_option
 from strongroom._cli.terminal import output
-from strongroom._fingerprints import Fingerprints
 from strongroom._manager import SecretsManager
 from strongroom._manager.manager import preloaded_with_records
+from strongroom._redaction.fingerprints import Fingerprints
 from strongroom.errors import ConfigurationError, SecretNotFoundError, UnsupportedOperationError
 from strongroom.paths import is_rotation_record
 from strongroom.secret import SensitiveDict, credential_parts

@@ -12,7 +12,6 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from strongroom import private_file
 from strongroom._cli.operate.status.model import document
 from strongroom._cli.operate.status.monitor import Monitor
 from strongroom._cli.operate.status.server import StatusServer
@@ -20,6 +19,7 @@ from strongroom._cli.operate.status.status import paths_option
 from strongroom._cli.options import Invocation, current, interval_option
 from strongroom._cli.terminal import output
 from strongroom.errors import ConfigurationError
+from strongroom.files import private
 
 
 @click.command("ui")
@@ -40,7 +40,7 @@ def ui_command(invocation: Invocation, *, no_browser: bool, port: int, paths: bo
     """
     with Monitor(invocation.load(), paths=paths) as monitor:
         monitor.status()  # an error in the configuration is shown here, and not on the page
-        with private_file.faults_as(ConfigurationError, f"Cannot listen on port {port}", ". Choose another --port"):
+        with private.faults_as(ConfigurationError, f"Cannot listen on port {port}", ". Choose another --port"):
             server = StatusServer(lambda: document(monitor.status(), paths=paths), port)
         with server, _browser(server.url, wanted=not no_browser):
             monitor.start(interval)
@@ -63,6 +63,6 @@ def _browser(url: str, *, wanted: bool) -> Iterator[None]:
         return
     with TemporaryDirectory(prefix="strongroom-ui-") as folder:
         file = Path(folder, "open.html")
-        private_file.create(file, [f'<!doctype html><meta http-equiv="refresh" content="0; url={url}">'.encode()])
+        private.create(file, [f'<!doctype html><meta http-equiv="refresh" content="0; url={url}">'.encode()])
         webbrowser.open(file.as_uri())
         yield

@@ -13,8 +13,8 @@ from strongroom._cli.operate.status.migrations import MigrationStatus
 from strongroom._cli.operate.status.model import ChainStatus, LinkStatus, RotationRow
 from strongroom._cli.rotation_status import condition
 from strongroom._cli.terminal.output import Cell, counted, joined, state
-from strongroom.durations import format_duration
 from strongroom.errors import CheckState, shown
+from strongroom.formats.durations import format_duration
 
 if TYPE_CHECKING:
     from strongroom.rotate.rotations import RotationStatus

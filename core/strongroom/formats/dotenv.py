@@ -22,15 +22,13 @@ import io
 import logging
 import os
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from strongroom.bounded_file import Inspect, read_bytes
 from strongroom.errors import ConfigurationError, InvalidDataError
+from strongroom.files.bounded import Inspect, read_bytes
 from strongroom.secret import SensitiveDict, SensitiveStr
-from strongroom.store import fork_safe_lock
 
 if TYPE_CHECKING:
     from dotenv.parser import Binding
@@ -68,7 +66,6 @@ _BARE = re.compile(r"[A-Za-z0-9_./:@%+,=-]*")
 _COMMENT = re.compile(r"[^\S\r\n]+#")
 
 _logged: set[tuple[str, str]] = set()
-_logging = fork_safe_lock(sys.modules[__name__], "_logging")
 
 
 class Dotenv(NamedTuple):
@@ -224,13 +221,14 @@ def _first_line(binding: Binding) -> int:
 
 
 def log_once(file: Path, note: str) -> None:
-    """Log a note once for each file, under any name: `./.env` is read for the configuration and as a store."""
+    """Log a note once for each file, under any name: `./.env` is read for the configuration and as a store.
+
+    Two threads that read the file for the first time at once may both log it.
+    """
     about = str(file.absolute()), note
-    with _logging:
-        if about in _logged:
-            return
+    if about not in _logged:
         _logged.add(about)
-    logger.warning("%s: %s", file, note)
+        logger.warning("%s: %s", file, note)
 
 
 def dotenv_line(name: str, value: str, comment: str = "") -> SensitiveStr | None:

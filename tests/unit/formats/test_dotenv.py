@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom import dotenv as dotenv_reader
-from strongroom.dotenv import MAX_BLANKS, MAX_LINES, MAX_NOTES, MAX_SIZE, parse_dotenv, read_dotenv
 from strongroom.errors import ConfigurationError
+from strongroom.formats import dotenv as dotenv_reader
+from strongroom.formats.dotenv import MAX_BLANKS, MAX_LINES, MAX_NOTES, MAX_SIZE, parse_dotenv, read_dotenv
 from support.descriptors import open_descriptors
 
 CANARY = "canary-5f1d0c"

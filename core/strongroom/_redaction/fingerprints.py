@@ -1,8 +1,8 @@
 """Keyed fingerprints of values, which find the values in a text and hold none of them.
 
-A value is found as it is, and in the forms in which programs print it: those of `strongroom._escapes`, and in base64,
-also within longer base64 such as that of `user:password`, and over the ends of its lines. A number is found as JSON
-prints it.
+A value is found as it is, and in the forms in which programs print it: those of `printed_forms`, and in base64, also
+within longer base64 such as that of `user:password`, and over the ends of its lines. A number is found as JSON prints
+it.
 
 Each form is kept as the hash of its first characters, by Python's string hash, which is keyed for each process, and as
 a BLAKE2b digest of the whole under a random key. A scan hashes four characters at each position of a text, and more
@@ -21,7 +21,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from strongroom._escapes import base64_pieces, escaped_forms
+from strongroom._redaction.printed_forms import base64_pieces, escaped_forms
 from strongroom.encoding import to_json_text
 
 LEAST_LENGTH = 4

@@ -13,8 +13,8 @@ from strongroom._config.document import parse_toml
 from strongroom._files.plugin import open_csv, open_json, open_kubernetes, open_yaml
 from strongroom.encoding import convert
 from strongroom.errors import ConfigurationError, InvalidDataError
+from strongroom.formats.strict_json import exact_float, read_json
 from strongroom.store.folding import Form, unfold
-from strongroom.strict_json import exact_float, read_json
 from strongroom_aws.parameter_store.values import unwrap
 from strongroom_vault.http.messages import Reply
 from strongroom_vault.responses import document

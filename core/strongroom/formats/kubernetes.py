@@ -15,8 +15,8 @@ from collections.abc import Iterable, Mapping
 
 from strongroom.encoding import from_json, json_text, to_json_text
 from strongroom.errors import InvalidDataError, InvalidPathError, SecretTooLargeError, StoreError
+from strongroom.formats.strict_json import read_json
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, protect
-from strongroom.strict_json import read_json
 
 MAX_SIZE = 1 << 20
 """The most bytes of all values of a Secret together: https://kubernetes.io/docs/concepts/configuration/secret/"""
