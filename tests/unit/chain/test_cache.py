@@ -375,6 +375,16 @@ def test_a_secret_above_the_whole_cache_displaces_nothing(clock: Clock) -> None:
     assert (cache.text("large", "k"), cache.current("large"), cache.stale("large")) == (None, None, None)
 
 
+def test_a_secret_that_grew_displaces_others_for_its_new_size(clock: Clock) -> None:
+    cache = MemoryCache("v", CacheConfig(max_bytes=100_000), clock=clock)
+    for path in ("other", "grows"):
+        put(cache, path, k="v" * 40_000)
+    assert cache.text("other", "k") is not None
+    put(cache, "grows", k="v" * 70_000)
+    assert cache.text("other", "k") is None
+    assert cache.text("grows", "k") == "v" * 70_000
+
+
 def test_absences_displace_absences_alone(cache: MemoryCache) -> None:
     put(cache, "present", k="v")
     for number in range(10):

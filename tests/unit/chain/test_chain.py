@@ -941,6 +941,14 @@ def test_a_write_counts_keys_that_a_lower_store_got_since_it_was_cached(vault: R
         chain.write("only/lower", {"key": "mine"})
 
 
+def test_a_key_is_created_only_where_it_is_not_there(chain: Chain, vault: RemoteStore) -> None:
+    before = dict(vault.read("db").data)
+    with pytest.raises(ConflictError, match="it has the key already"):
+        chain.write("db", {"url": CANARY}, create=True)
+    chain.write("db", {"password": "p"}, create=True)
+    assert vault.read("db").data == {**before, "password": "p"}
+
+
 def test_a_new_secret_that_hides_nothing_is_written(chain: Chain, vault: RemoteStore) -> None:
     chain.write("only/env", {"key": "k", "more": "m"})
     assert vault.read("only/env").data == {"key": "k", "more": "m"}

@@ -648,6 +648,17 @@ def test_answer_that_is_no_secret_is_a_bug_of_the_plugin(operation, answer, reas
     )
 
 
+def test_a_store_without_versions_keeps_the_current_one_alone():
+    class Plain:
+        def read(self, path):
+            raise SecretNotFoundError(path)
+
+        def close(self):
+            pass
+
+    assert GuardedStore(Plain(), "plain").kept_versions("app/db") == 1
+
+
 @pytest.mark.parametrize("enforced", [False, True])
 def test_debug_log_names_the_line_of_the_plugin(caplog, enforced):
     """Neither that of the library which it called, nor that of Strongroom."""
