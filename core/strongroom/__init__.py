@@ -14,50 +14,20 @@ from strongroom._lazy_names import lazy_names
 # Each name is imported at its first use (PEP 562): `strongroom --version`, or a plugin that only raises the errors,
 # does not load the rest.
 if TYPE_CHECKING:
-    from strongroom._chain.explanation import Explanation as Explanation
-    from strongroom._chain.explanation import LinkAnswer as LinkAnswer
-    from strongroom._chain.resolution import Resolution as Resolution
-    from strongroom._chain.resolution import WriteTarget as WriteTarget
-    from strongroom._config import Config as Config
     from strongroom._manager import SecretsManager as SecretsManager
-    from strongroom._manager.batch import SecretBatch as SecretBatch
-    from strongroom._manager.versions import Versions as Versions
     from strongroom._watch.change import Change as Change
-    from strongroom._watch.watches import Watch as Watch
-    from strongroom.errors import Answer as Answer
-    from strongroom.errors import Attempt as Attempt
-    from strongroom.errors import AuditError as AuditError
-    from strongroom.errors import AuthenticationError as AuthenticationError
-    from strongroom.errors import Check as Check
-    from strongroom.errors import CheckState as CheckState
     from strongroom.errors import ConfigurationError as ConfigurationError
     from strongroom.errors import ConflictError as ConflictError
-    from strongroom.errors import InvalidDataError as InvalidDataError
-    from strongroom.errors import InvalidPathError as InvalidPathError
-    from strongroom.errors import MigrationError as MigrationError
-    from strongroom.errors import MissingFileError as MissingFileError
-    from strongroom.errors import MissingKeyError as MissingKeyError
     from strongroom.errors import PermissionDeniedError as PermissionDeniedError
-    from strongroom.errors import PluginError as PluginError
-    from strongroom.errors import RotationError as RotationError
     from strongroom.errors import SecretNotFoundError as SecretNotFoundError
-    from strongroom.errors import SecretTooLargeError as SecretTooLargeError
-    from strongroom.errors import StoreError as StoreError
     from strongroom.errors import StoreUnavailableError as StoreUnavailableError
     from strongroom.errors import StrongroomError as StrongroomError
-    from strongroom.errors import UnfinishedRotationError as UnfinishedRotationError
-    from strongroom.errors import UnsupportedOperationError as UnsupportedOperationError
-    from strongroom.errors import WriteOutcomeUnknownError as WriteOutcomeUnknownError
-    from strongroom.rotate.rotations import RotatedVersion as RotatedVersion
-    from strongroom.rotate.rotations import Rotations as Rotations
-    from strongroom.rotate.rotations import RotationStatus as RotationStatus
     from strongroom.secret import Secret as Secret
     from strongroom.secret import SensitiveBytes as SensitiveBytes
     from strongroom.secret import SensitiveDict as SensitiveDict
     from strongroom.secret import SensitiveList as SensitiveList
     from strongroom.secret import SensitiveStr as SensitiveStr
     from strongroom.secret import Value as Value
-    from strongroom.secret import Version as Version
     from strongroom.secrets_manager import aclose as aclose
     from strongroom.secrets_manager import adelete_secret as adelete_secret
     from strongroom.secrets_manager import aget_accepted as aget_accepted
@@ -89,36 +59,23 @@ if TYPE_CHECKING:
     from strongroom.secrets_manager import resolve as resolve
     from strongroom.secrets_manager import set_default_manager as set_default_manager
     from strongroom.secrets_manager import set_secret as set_secret
-    from strongroom.store import Health as Health
-    from strongroom.store import VersionInfo as VersionInfo
 else:
     __getattr__, __dir__, __all__ = lazy_names(
         __name__,
         {
-            "strongroom._chain.explanation": "Explanation LinkAnswer",
-            "strongroom._chain.resolution": "Resolution WriteTarget",
-            "strongroom._config": "Config",
             "strongroom._manager": "SecretsManager",
-            "strongroom._manager.batch": "SecretBatch",
-            "strongroom._manager.versions": "Versions",
             "strongroom._watch.change": "Change",
-            "strongroom._watch.watches": "Watch",
             "strongroom.errors": (
-                "Answer Attempt AuditError AuthenticationError Check CheckState ConfigurationError ConflictError "
-                "InvalidDataError InvalidPathError MigrationError MissingFileError MissingKeyError "
-                "PermissionDeniedError PluginError RotationError SecretNotFoundError SecretTooLargeError StoreError "
-                "StoreUnavailableError StrongroomError UnfinishedRotationError UnsupportedOperationError "
-                "WriteOutcomeUnknownError"
+                "ConfigurationError ConflictError PermissionDeniedError SecretNotFoundError StoreUnavailableError "
+                "StrongroomError"
             ),
-            "strongroom.rotate.rotations": "RotatedVersion Rotations RotationStatus",
-            "strongroom.secret": "Secret SensitiveBytes SensitiveDict SensitiveList SensitiveStr Value Version",
+            "strongroom.secret": "Secret SensitiveBytes SensitiveDict SensitiveList SensitiveStr Value",
             "strongroom.secrets_manager": (
                 "aclose adelete_secret aget_accepted aget_api_key aget_database_url aget_jwt_secret aget_secret "
                 "aget_secrets ahealth ainterpolate alist_secrets apreload aresolve aset_secret close default_manager "
                 "delete_secret get_accepted get_api_key get_database_url get_jwt_secret get_secret get_secrets health "
                 "interpolate invalidate list_secrets preload resolve set_default_manager set_secret"
             ),
-            "strongroom.store": "Health VersionInfo",
         },
     )
 

@@ -1,4 +1,8 @@
-"""The functions of the module: `SecretsManager`'s methods on one default manager, which the first call creates."""
+"""The functions of the module: `SecretsManager`'s methods on one default manager, which the first call creates.
+
+Applications import the functions and the manager from `strongroom`. The records that only a manager returns have their
+home here.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +10,40 @@ import inspect
 import sys
 from collections.abc import Callable, Coroutine
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from strongroom._chain.resolution import Resolution
+from strongroom._chain.resolution import Resolution, WriteTarget
+from strongroom._lazy_names import lazy_names
 from strongroom._manager import SecretsManager
-from strongroom.errors import SecretNotFoundError
+from strongroom._manager.batch import SecretBatch
+from strongroom._watch.watches import Watch
 from strongroom.store import fork_safe_lock
 from strongroom.store.exit_hook import call_at_exit
 
+if TYPE_CHECKING:
+    from strongroom._chain.explanation import Explanation, LinkAnswer
+    from strongroom._config import Config
+    from strongroom._manager.versions import Versions
+else:
+    __getattr__, __dir__, _ = lazy_names(
+        __name__,
+        {
+            "strongroom._chain.explanation": "Explanation LinkAnswer",
+            "strongroom._config": "Config",
+            "strongroom._manager.versions": "Versions",
+        },
+    )
+
 __all__ = [
+    "Config",
+    "Explanation",
+    "LinkAnswer",
     "Resolution",
-    "SecretNotFoundError",
+    "SecretBatch",
     "SecretsManager",
+    "Versions",
+    "Watch",
+    "WriteTarget",
     "aclose",
     "adelete_secret",
     "aget_accepted",

@@ -9,7 +9,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
-from strongroom import SecretsManager, StoreError
+from strongroom import SecretsManager
+from strongroom.errors import StoreError
 from strongroom_vault.plugin import open_vault
 
 READERS, WRITERS = 6, 3

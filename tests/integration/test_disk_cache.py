@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from strongroom import PermissionDeniedError, SecretNotFoundError, SecretsManager, StoreError, StoreUnavailableError
+from strongroom import PermissionDeniedError, SecretNotFoundError, SecretsManager, StoreUnavailableError
+from strongroom.errors import StoreError
 from support.vault.proxy import FaultProxy
 
 pytestmark = pytest.mark.long

@@ -5,13 +5,11 @@ from pathlib import Path
 from typing import Any, assert_type
 
 from strongroom import (
-    Resolution,
     Secret,
     SecretsManager,
     SensitiveDict,
     SensitiveStr,
     Value,
-    VersionInfo,
     aget_secret,
     get_accepted,
     get_database_url,
@@ -20,6 +18,8 @@ from strongroom import (
     resolve,
     set_secret,
 )
+from strongroom.secrets_manager import Resolution
+from strongroom.store import VersionInfo
 
 
 @dataclass

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from strongroom import Secret, SecretNotFoundError, SecretsManager, StoreError
+from strongroom import Secret, SecretsManager
+from strongroom.errors import SecretNotFoundError, StoreError
 from strongroom.migrate.spi import Exporter, Failure, Importer, MigrationHints, MigrationOutcome
 from strongroom.secret import Value, Version
 from strongroom.store import (

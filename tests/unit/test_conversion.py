@@ -21,7 +21,8 @@ import pydantic
 import pytest
 import typing_extensions
 
-from strongroom import InvalidDataError, SecretsManager, SensitiveDict, SensitiveStr
+from strongroom import SecretsManager, SensitiveDict, SensitiveStr
+from strongroom.errors import InvalidDataError
 from strongroom.store.memory import open_memory
 
 STORED = {"host": "db.example", "port": 5432, "password": "hunter2-value", "replicas": ["a-value", "b-value"]}

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from strongroom import InvalidDataError, SecretNotFoundError, SecretsManager, StoreUnavailableError
+from strongroom import SecretNotFoundError, SecretsManager, StoreUnavailableError
 from strongroom._config import Config, LinkConfig
 from strongroom._config.file import read_file
 from strongroom._manager.assembly import assemble
 from strongroom._manager.manager import manager_of
+from strongroom.errors import InvalidDataError
 from strongroom.secret import Secret
 from strongroom.store.memory import MemoryStore
 from strongroom.testing.overrides import OverrideStore, SimulatedFailure

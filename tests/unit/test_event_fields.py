@@ -11,17 +11,12 @@ from typing import NamedTuple
 
 import pytest
 
-from strongroom import (
-    PermissionDeniedError,
-    SecretsManager,
-    StoreError,
-    StoreUnavailableError,
-    StrongroomError,
-)
+from strongroom import PermissionDeniedError, SecretsManager, StoreUnavailableError, StrongroomError
 from strongroom._config import AgentsConfig, RotationConfig, RuleConfig
 from strongroom._manager.manager import parts_of
 from strongroom.agents.rules import Refusal, RequestHead
 from strongroom.agents.session import AgentSession
+from strongroom.errors import StoreError
 from strongroom.events import Event, EventKind, audit
 from strongroom.rotate.service import GuardedServiceRotator, ServiceLedger
 from strongroom.rotate.transaction import Transaction

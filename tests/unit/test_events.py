@@ -6,14 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from strongroom import (
-    ConflictError,
-    PermissionDeniedError,
-    SecretNotFoundError,
-    SecretsManager,
-    StoreError,
-    StoreUnavailableError,
-)
+from strongroom import ConflictError, PermissionDeniedError, SecretNotFoundError, SecretsManager, StoreUnavailableError
+from strongroom.errors import StoreError
 from strongroom.events import Event, EventKind, cache_hits, is_listening, listen
 from strongroom.events import audit as audit_events
 from strongroom.store.memory import MemoryStore

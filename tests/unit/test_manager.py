@@ -22,16 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import strongroom
-from strongroom import (
-    ConfigurationError,
-    InvalidDataError,
-    InvalidPathError,
-    SecretNotFoundError,
-    SecretsManager,
-    StoreError,
-    StoreUnavailableError,
-    secrets_manager,
-)
+from strongroom import ConfigurationError, SecretNotFoundError, SecretsManager, StoreUnavailableError, secrets_manager
 from strongroom._chain.answer import MISSING
 from strongroom._chain.chain import Chain
 from strongroom._chain.link import Link
@@ -40,7 +31,7 @@ from strongroom._config import CacheConfig, Config, LinkConfig
 from strongroom._credentials.database_address import database_url
 from strongroom._manager.assembly import Parts
 from strongroom._manager.manager import manager_of, parts_of
-from strongroom.errors import UnsupportedOperationError
+from strongroom.errors import InvalidDataError, InvalidPathError, StoreError, UnsupportedOperationError
 from strongroom.secret import Secret, SensitiveDict, SensitiveStr, Value
 from strongroom.store import Traits, remaining
 from strongroom.store.memory import MemoryStore

@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from strongroom import InvalidDataError, InvalidPathError, SecretNotFoundError, SecretsManager, SensitiveDict
+from strongroom import SecretNotFoundError, SecretsManager, SensitiveDict
+from strongroom.errors import InvalidDataError, InvalidPathError
 from strongroom.store.memory import open_memory
 
 SECRETS = {

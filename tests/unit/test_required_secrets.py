@@ -3,7 +3,6 @@
 import pytest
 
 from strongroom import (
-    AuthenticationError,
     ConfigurationError,
     PermissionDeniedError,
     SecretNotFoundError,
@@ -13,7 +12,7 @@ from strongroom import (
 )
 from strongroom._chain.resolution import DEFAULT_STORE
 from strongroom._config import Config, LinkConfig, SecretConfig
-from strongroom.errors import InvalidDataError
+from strongroom.errors import AuthenticationError, InvalidDataError
 from strongroom.required_secrets import RequirementState
 from support.stores import RemoteStore
 

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 import strongroom
-from strongroom import SecretsManager, Versions
+from strongroom import SecretsManager
 from strongroom.errors import StrongroomError
+from strongroom.secrets_manager import Versions
 
 BAD: dict[str, object] = {
     "list": ["x"],

@@ -9,8 +9,9 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from strongroom import Resolution, SecretsManager
+from strongroom import SecretsManager
 from strongroom.encoding import as_text
+from strongroom.secrets_manager import Resolution
 from strongroom_vault.dev.server import DevServer
 
 if TYPE_CHECKING:

@@ -10,16 +10,16 @@ from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Annotated, Any, TypeVar
 
-from strongroom import (
+from strongroom import Secret
+from strongroom.encoding import from_json, to_json
+from strongroom.errors import (
     InvalidDataError,
     PermissionDeniedError,
-    Secret,
     SecretNotFoundError,
     StoreError,
     StoreUnavailableError,
     WriteOutcomeUnknownError,
 )
-from strongroom.encoding import from_json, to_json
 from strongroom.secret import Value
 from strongroom.store import Option, Traits, fork_safe_lock, remaining
 

@@ -3,7 +3,8 @@
 import pytest
 from dynaconf import Dynaconf
 
-from strongroom import ConfigurationError, InvalidDataError, PermissionDeniedError, StoreUnavailableError
+from strongroom import ConfigurationError, PermissionDeniedError, StoreUnavailableError
+from strongroom.errors import InvalidDataError
 from strongroom.testing import SimulatedFailure
 
 LOADERS = ["strongroom.integrations.settings.dynaconf", "dynaconf.loaders.env_loader"]

@@ -7,13 +7,8 @@ import pytest
 from pydantic import AliasChoices, BaseModel, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from strongroom import (
-    InvalidDataError,
-    InvalidPathError,
-    PermissionDeniedError,
-    SecretsManager,
-    StoreUnavailableError,
-)
+from strongroom import PermissionDeniedError, SecretsManager, StoreUnavailableError
+from strongroom.errors import InvalidDataError, InvalidPathError
 from strongroom.integrations.settings.pydantic import FromSecret, StrongroomSettingsSource
 from strongroom.testing import SimulatedFailure
 

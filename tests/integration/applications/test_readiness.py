@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from strongroom import PermissionDeniedError, SecretNotFoundError, StoreError, StoreUnavailableError
+from strongroom import PermissionDeniedError, SecretNotFoundError, StoreUnavailableError
+from strongroom.errors import StoreError
 from strongroom.integrations.readiness import await_ready, wait_ready
 
 

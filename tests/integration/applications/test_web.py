@@ -12,7 +12,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from strongroom import InvalidPathError, PermissionDeniedError, StoreUnavailableError
+from strongroom import PermissionDeniedError, StoreUnavailableError
+from strongroom.errors import InvalidPathError
 from strongroom.integrations.web.fastapi import FromSecret
 from strongroom.integrations.web.flask import Strongroom
 from strongroom.integrations.web.starlette import lifespan, unavailable

@@ -11,7 +11,8 @@ import pytest
 from celery import Celery, exceptions, signals
 from celery.signals import worker_init
 
-from strongroom import StoreError, StoreUnavailableError
+from strongroom import StoreUnavailableError
+from strongroom.errors import StoreError
 from strongroom.integrations.workers import gunicorn
 from strongroom.integrations.workers.celery import connect_signals
 

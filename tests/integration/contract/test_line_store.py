@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from strongroom import SecretsManager, StoreUnavailableError, WriteOutcomeUnknownError
+from strongroom import SecretsManager, StoreUnavailableError
+from strongroom.errors import WriteOutcomeUnknownError
 from strongroom.paths import entries_below
 from strongroom.store import time_limit
 from strongroom.testing import StoreContract, silent_server

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from strongroom import AuditError, ConfigurationError, InvalidDataError, PermissionDeniedError, SecretsManager
+from strongroom import ConfigurationError, PermissionDeniedError, SecretsManager
 from strongroom._config import AgentsConfig, RuleConfig
 from strongroom.agents.content_coding import LARGEST_STEP
 from strongroom.agents.rules import Refusal, RequestHead
 from strongroom.agents.session import AgentSession, Exchange, body_too_large
-from strongroom.errors import StoreUnavailableError
+from strongroom.errors import AuditError, InvalidDataError, StoreUnavailableError
 from strongroom.events import Event, audit
 from support.stores import RemoteStore
 

@@ -17,20 +17,19 @@ from typing import Any
 import pytest
 
 from strongroom import (
-    AuditError,
     ConfigurationError,
     ConflictError,
     PermissionDeniedError,
     SecretNotFoundError,
     SecretsManager,
     StoreUnavailableError,
-    WriteOutcomeUnknownError,
     events,
 )
 from strongroom._config import discovery
 from strongroom.audit_log import reason
 from strongroom.audit_log.log_file import Hasher
 from strongroom.audit_log.verification import verify
+from strongroom.errors import AuditError, WriteOutcomeUnknownError
 from strongroom.rotate import audit
 from strongroom.secret import SensitiveStr
 from strongroom.store.memory import MemoryStore

@@ -15,11 +15,13 @@ from typing import Any
 
 import pytest
 
-from strongroom import Resolution, Rotations, SecretsManager, Versions
+from strongroom import SecretsManager
 from strongroom._chain import threads as threads_module
 from strongroom._chain.threads import Threads
 from strongroom.errors import SecretNotFoundError, StoreUnavailableError
+from strongroom.rotate import Rotations
 from strongroom.secret import Secret
+from strongroom.secrets_manager import Resolution, Versions
 from strongroom.store import remaining, time_limit
 from strongroom.store.memory import MemoryStore
 from support.clock import LONG

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from strongroom import InvalidDataError, required_secrets
+from strongroom import required_secrets
 from strongroom._chain.resolution import DEFAULT_STORE, Resolution
 from strongroom._cli.read import export_formats
 from strongroom._config import SecretConfig
+from strongroom.errors import InvalidDataError
 from strongroom.formats.dotenv import parse_dotenv
 from support.clock import LONG
 

@@ -13,12 +13,9 @@ import pytest
 import strongroom
 from strongroom import (
     ConfigurationError,
-    InvalidDataError,
-    InvalidPathError,
     PermissionDeniedError,
     SecretNotFoundError,
     SecretsManager,
-    StoreError,
     StoreUnavailableError,
     aget_secret,
     get_api_key,
@@ -27,7 +24,7 @@ from strongroom import (
     list_secrets,
     set_secret,
 )
-from strongroom.errors import UnsupportedOperationError
+from strongroom.errors import InvalidDataError, InvalidPathError, StoreError, UnsupportedOperationError
 from strongroom.store import time_limit
 from strongroom.store.memory import open_memory
 from strongroom.testing import SimulatedFailure, Slow, override
@@ -119,7 +116,7 @@ def test_one_override_is_used_again_and_within_itself():
                 assert get_secret("app") == get_secret("late") == {"key": "v"}
             assert get_secret("app", "key") == "written"
         for manager in (outer, inner):
-            with pytest.raises(strongroom.StoreError):
+            with pytest.raises(strongroom.errors.StoreError):
                 manager.get_secret("app")
     assert strongroom.set_default_manager(None) is None
 
@@ -136,7 +133,7 @@ def test_blocks_nest_and_restore_even_after_an_error():
             assert get_secret("app", "key") == "outer"
         assert get_secret("app", "key") == "outside"
         for manager in (outer, inner):
-            with pytest.raises(strongroom.StoreError):
+            with pytest.raises(strongroom.errors.StoreError):
                 manager.get_secret("app", "key")
     finally:
         strongroom.set_default_manager(before)

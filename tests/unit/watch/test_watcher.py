@@ -11,10 +11,11 @@ from collections.abc import Callable
 
 import pytest
 
-from strongroom import SecretsManager, Watch
+from strongroom import SecretsManager
 from strongroom._manager.manager import parts_of
 from strongroom._watch.watcher import Watcher
 from strongroom.errors import InvalidPathError, StoreUnavailableError
+from strongroom.secrets_manager import Watch
 from support.clock import LONG
 from support.descriptors import open_descriptors
 from support.scenarios.watching import ListedStore, Looks
