@@ -89,9 +89,23 @@ _BOOLEANS = {
 }
 
 
-def read_boolean(text: str) -> bool | None:
-    """Return the boolean that text stands for, in any case and with spaces around it, or None."""
-    return _BOOLEANS.get(text.strip().lower())
+def read_scalar(text: str, wanted: type) -> bool | int | float | None:
+    """Return the boolean, integer or float that text stands for, or None. Nothing is rounded.
+
+    A boolean is read in any case. There may be spaces around each.
+
+    Args:
+        text: of a secret, a setting or an option.
+        wanted: `bool`, `int` or `float`.
+    """
+    if wanted is bool:
+        return _BOOLEANS.get(text.strip().lower())
+    if "_" in text or not text.isascii():  # Python alone reads 1_000 and the digits of other scripts
+        return None
+    try:
+        return int(text) if wanted is int else _exact_float(_number(text))
+    except (ValueError, OverflowError):
+        return None
 
 
 def as_text(value: Value, path: str | None, key: str) -> SensitiveStr:
@@ -159,16 +173,12 @@ def _converted(value: Value, wanted: type, path: str, key: str) -> object:
 def _parsed(value: Value, wanted: type) -> object:
     if wanted is bytes:
         return SensitiveBytes(value.encode()) if isinstance(value, str) else value
-    if wanted is bool and isinstance(value, str):
-        return read_boolean(value)
+    if isinstance(value, str) and wanted in {bool, int, float}:
+        return read_scalar(value, wanted)
     if wanted is int:
-        value = int(_decimal(value)) if isinstance(value, str) else value
         return int(value) if isinstance(value, float) and value.is_integer() else value
     if wanted is float:
-        value = _number(value) if isinstance(value, str) else value
-        number = float(value) if isinstance(value, int) and not isinstance(value, bool) else value
-        exact = not isinstance(value, int) or number == value  # above 2^53 not every integer is a float
-        return number if exact and isinstance(number, float) and math.isfinite(number) else None
+        return _exact_float(value)
     if wanted in {dict, list} and isinstance(value, str):
         from strongroom.formats.strict_json import read_json
 
@@ -178,7 +188,6 @@ def _parsed(value: Value, wanted: type) -> object:
 
 def _number(text: str) -> int | float:
     """Return text as an integer if possible: as a float it might be rounded."""
-    text = _decimal(text)
     if not any(mark in text for mark in ".eEnN"):
         return int(text)
     from strongroom.formats.strict_json import exact_float
@@ -186,8 +195,9 @@ def _number(text: str) -> int | float:
     return exact_float(text)
 
 
-def _decimal(text: str) -> str:
-    """Refuse numbers that only Python accepts, such as 1_000 and the digits of other scripts."""
-    if "_" in text or not text.isascii():
-        raise ValueError
-    return text
+def _exact_float(value: object) -> float | None:
+    """Return a number as a finite float, or None: above 2^53 not every integer is a float."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    number = float(value)
+    return number if number == value and math.isfinite(number) else None

@@ -9,8 +9,19 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, NoReturn, Self, TypeAlias
 
-from strongroom._config.hints import Count, FileSize, Limit, Parser, PositiveSeconds, Seconds, Text, declared
-from strongroom._config.window import WINDOW_FORMAT, Window, parse_window
+from strongroom._config.setting_types import (
+    WINDOW_FORMAT,
+    Count,
+    FileSize,
+    Limit,
+    Parser,
+    PositiveSeconds,
+    Seconds,
+    Text,
+    Window,
+    declared,
+    parse_window,
+)
 from strongroom.formats.variables import EnvironmentMapping
 from strongroom.secret import REDACTED, Value
 from strongroom.store.deadline import DEFAULT_TIMEOUT

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from strongroom._config import AgentsConfig, CommandConfig, RuleConfig
 from strongroom._config.document import Table
-from strongroom._config.hints import Limit, Text
+from strongroom._config.setting_types import Limit, Text
 from strongroom.errors import InvalidPathError
 from strongroom.paths import parse_reference
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, cast
 
 from strongroom._config import Rank, Setting
-from strongroom._config.hints import Text, convert, kind, plain
+from strongroom._config.setting_types import Text, convert, kind, plain
 from strongroom.errors import ConfigurationError
 from strongroom.secret import SensitiveDict, protect_data
 

@@ -17,7 +17,7 @@ from strongroom._config import (
     StoreConfig,
 )
 from strongroom._config.document import Document, Table, listed, shown_key, suggest
-from strongroom._config.hints import Count, declared, kind
+from strongroom._config.setting_types import Count, declared, kind
 from strongroom.errors import ConfigurationError, InvalidPathError
 from strongroom.paths import check_path
 from strongroom.secret import SensitiveDict, SensitiveStr, conceal

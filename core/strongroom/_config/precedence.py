@@ -23,7 +23,7 @@ from strongroom._config import (
 )
 from strongroom._config.document import Document, Table
 from strongroom._config.file import FileConfig, read_chain, read_settings
-from strongroom._config.hints import convert
+from strongroom._config.setting_types import convert
 from strongroom._config.variables import Variables, option_variable
 from strongroom.errors import ConfigurationError
 from strongroom.formats.variables import EnvironmentMapping

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from strongroom._config import ComposedPart, Composition, Generation, SecretConfig
 from strongroom._config.document import Table
-from strongroom._config.hints import Limit, Parser, Text, at_least, kind
+from strongroom._config.setting_types import Limit, Parser, Text, at_least, kind
 from strongroom.errors import InvalidDataError, InvalidPathError
 from strongroom.paths import check_key, check_path, parse_reference
 from strongroom.secret import Value, check_data

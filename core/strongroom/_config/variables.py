@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from strongroom._config import Rank, Setting, setting_hint
 from strongroom._config.document import suggest
-from strongroom._config.hints import convert, plain
+from strongroom._config.setting_types import convert, plain
 from strongroom._config.trust import TRUSTED_PATHS
 from strongroom.errors import ConfigurationError
 from strongroom.secret import SensitiveStr

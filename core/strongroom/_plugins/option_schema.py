@@ -20,7 +20,7 @@ from typing import (
 )
 
 from strongroom._boundary.translation import is_interrupt
-from strongroom._config.hints import SCALARS, members, type_name
+from strongroom._config.setting_types import SCALARS, members, type_name
 from strongroom._config.variables import PREFIX
 from strongroom.errors import PluginError
 from strongroom.formats.variables import EnvironmentMapping

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, cast, get_origin
 
 from strongroom._config import Ambient, Config, Rank, Setting, StoreConfig
 from strongroom._config.document import suggest
-from strongroom._config.hints import convert, members, read_json, read_value
+from strongroom._config.setting_types import convert, members, read_json, read_value
 from strongroom._config.trust import not_trusted
 from strongroom._plugins.option_rules import check
 from strongroom._plugins.option_schema import OptionSchema, Schema

@@ -9,7 +9,7 @@ import hashlib
 from datetime import UTC, datetime, timedelta
 
 from strongroom._config import RotationConfig
-from strongroom._config.window import Window
+from strongroom._config.setting_types import Window
 from strongroom.rotate.state import RotationState
 
 _DAY = 86_400

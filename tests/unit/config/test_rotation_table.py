@@ -3,7 +3,7 @@
 import pytest
 
 from strongroom._config import discovery
-from strongroom._config.window import parse_window
+from strongroom._config.setting_types import parse_window
 from strongroom.errors import ConfigurationError
 
 

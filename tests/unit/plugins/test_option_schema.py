@@ -14,8 +14,17 @@ from hypothesis import strategies as st
 
 from strongroom._config import Ambient, Config, Rank, Setting
 from strongroom._config.file import read_file
-from strongroom._config.hints import MISMATCH, Count, PositiveSeconds, Seconds, Text, convert, read_json, read_value
 from strongroom._config.precedence import Arguments, build
+from strongroom._config.setting_types import (
+    MISMATCH,
+    Count,
+    PositiveSeconds,
+    Seconds,
+    Text,
+    convert,
+    read_json,
+    read_value,
+)
 from strongroom._config.variables import read_variables
 from strongroom._plugins.option_schema import read_schema
 from strongroom._plugins.option_values import check_written, resolve
@@ -373,6 +382,8 @@ class TestReading:
             ("5", str, "5"),
             ("five", int, MISMATCH),
             ("inf", float, MISMATCH),
+            ("1_000", int, MISMATCH),
+            ("٣", int, MISMATCH),
             ("maybe", bool, MISMATCH),
         ],
     )

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom._config import RotationConfig, StoreConfig, Window
-from strongroom._config.window import parse_window
+from strongroom._config.setting_types import parse_window
 from strongroom.rotate.schedule import closing, due_date, is_due, is_open, next_opening, retry_date
 
 

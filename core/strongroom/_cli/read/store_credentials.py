@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from strongroom import _plugins as plugins
 from strongroom._boundary.translation import contained
 from strongroom._config import Config, Rank, Setting, StoreConfig
-from strongroom._config.hints import read_json
+from strongroom._config.setting_types import read_json
 from strongroom._config.variables import option_variable
 from strongroom._plugins.option_schema import OptionSchema, ambient_credentials
 from strongroom.store.protocols import traits_of

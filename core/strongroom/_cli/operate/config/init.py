@@ -14,7 +14,7 @@ from strongroom._cli.operate.trust import trust_file
 from strongroom._cli.terminal import output
 from strongroom._config import discovery
 from strongroom._config.document import parse_toml, toml_key, toml_string
-from strongroom._config.hints import members
+from strongroom._config.setting_types import members
 from strongroom._plugins.option_schema import OptionSchema, Schema
 from strongroom.errors import ConfigurationError, StrongroomError
 from strongroom.files import private

@@ -1,4 +1,4 @@
-"""Type hints as the schema of settings and options: a value is read as its hint, and a message names the hint in words.
+"""Types of settings and options: a value is read as its type hint, and a message names the hint in words.
 
 A hint is that of an option in the signature of an opener, or of a field in a configuration type such as `CacheConfig`.
 TOML types stay; text of a variable or a file is read as the requested type.
@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 import types
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAlias, Union, get_args, get_origin
 
-from strongroom.encoding import read_boolean
+from strongroom.encoding import read_scalar
 from strongroom.errors import ConfigurationError
 from strongroom.formats import durations
 from strongroom.secret import protect
@@ -82,6 +83,56 @@ Seconds: TypeAlias = Annotated[float, Parser(durations.parse_duration, durations
 PositiveSeconds: TypeAlias = Annotated[Seconds, Limit(bool, "more than zero")]
 Count: TypeAlias = Annotated[int, at_least(1)]
 FileSize: TypeAlias = Annotated[int, at_least(1 << 16)]
+
+
+# --- the hours of a rotation ------------------------------------------------------------------------------------------
+
+
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_DAY = "|".join(_DAYS)
+# Compiled at first use: most processes read no window.
+_WINDOW = rf"(?:((?:{_DAY})(?:-(?:{_DAY}))?(?:,(?:{_DAY})(?:-(?:{_DAY}))?)*) )?(\d\d):(\d\d)-(\d\d):(\d\d)"
+WINDOW_FORMAT = 'hours in UTC such as "02:00-05:00", or with days "Sat,Sun 22:00-04:00"'
+
+
+class Window(NamedTuple):
+    """The hours in which a rotation may start, in UTC.
+
+    Attributes:
+        start, end: seconds since midnight. The window crosses midnight if `end` is not later than `start`.
+        days: weekdays on which it opens, where Monday is 0.
+    """
+
+    start: int
+    end: int
+    days: frozenset[int] = frozenset(range(7))
+
+
+def parse_window(text: object) -> Window | None:
+    """Return the window, or None if the value is not the text of one."""
+    found = re.fullmatch(_WINDOW, text.strip().lower(), re.ASCII) if isinstance(text, str) else None
+    if found is None:
+        return None
+    days, *numbers = found.groups()
+    first_hour, first_minute, last_hour, last_minute = map(int, numbers)
+    if max(first_minute, last_minute) > 59 or first_hour > 23 or last_hour > 24 or (last_hour == 24 and last_minute):
+        return None
+    start, end = (first_hour * 60 + first_minute) * 60, (last_hour * 60 + last_minute) * 60
+    if start == end:
+        return None
+    return Window(start, end % 86_400, _weekdays(days) if days else frozenset(range(7)))
+
+
+def _weekdays(text: str) -> frozenset[int]:
+    found: set[int] = set()
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        begin, end = _DAYS.index(first), _DAYS.index(last or first)
+        found.update((begin + offset) % 7 for offset in range((end - begin) % 7 + 1))
+    return frozenset(found)
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
 
 
 def declared(schema: type, *names: str) -> dict[str, Any]:
@@ -240,12 +291,7 @@ def _scalar(value: object, hint: Any) -> object:
 def _scalar_of_text(value: str, hint: Any) -> object:
     if hint is str:
         return value
-    if hint is bool:
-        return MISMATCH if (read := read_boolean(value)) is None else read
-    try:
-        return int(value) if hint is int else _finite(float(value))
-    except ValueError:
-        return MISMATCH
+    return MISMATCH if (read := read_scalar(value, hint)) is None else read
 
 
 def _finite(value: float) -> object:
