@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-LAYERS = {"Vault": "backends/strongroom_vault/", "the boundary": "core/strongroom/_boundary/", "the rest": ""}
+LAYERS = {"Vault": "backends/strongroom_vault/", "the guard": "core/strongroom/_boundary/", "the rest": ""}
 
 
 def walk(action: Callable[[], object]) -> collections.Counter[str]:

@@ -100,7 +100,7 @@ def new_dynamic() -> VaultDynamic:
 
 def guard_close(tmp_path: Path) -> Held:
     store = GuardedStore(MemoryStore(), "memory")
-    return Held(store._boundary._closing, store.close)
+    return Held(store._watchdog._closing, store.close)
 
 
 def memory_read(tmp_path: Path) -> Held:

@@ -1,1 +1,1 @@
-"""The boundary of a store: a plugin's results, errors and deadlines are checked here."""
+"""The guard around a plugin: it checks answers, translates failures and enforces deadlines."""

@@ -1,4 +1,4 @@
-"""Wrapper that contains a store: everything but the store's author uses a store through it."""
+"""The guard around a store: everything but the store's author uses a store through it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Self, TypeAlias, cast, final
 
 from strongroom._boundary import answers, translation
 from strongroom._boundary.translation import AnswerError
-from strongroom._boundary.watchdog import Boundary, open_plugin
+from strongroom._boundary.watchdog import Watchdog, open_plugin
 from strongroom.errors import (
     InvalidPathError,
     PluginError,
@@ -51,7 +51,7 @@ _MOST_RETURNED = 100
 
 @final
 class GuardedStore:
-    """Wrapper that contains a store.
+    """A store behind its guard.
 
     It raises `UnsupportedOperationError` for a capability that the store lacks. Every answer is checked. Every error of
     the store leaves as one of `strongroom.errors`, with the store's name and without the store's frames: a traceback
@@ -66,7 +66,7 @@ class GuardedStore:
     Args:
         store: any `SecretStore`.
         name: its name in the chain, for messages and provenance.
-        boundary: of the plugin behind the store, if the store itself is not a plugin.
+        watchdog: that of the plugin behind the store, if the store itself is not a plugin.
         cached: returns the values that are cached for a path. An error of the store shows none of them.
 
     Attributes:
@@ -79,13 +79,13 @@ class GuardedStore:
     """
 
     def __init__(
-        self, store: SecretStore, name: str, boundary: Boundary | None = None, cached: Cached = lambda _: ()
+        self, store: SecretStore, name: str, watchdog: Watchdog | None = None, cached: Cached = lambda _: ()
     ) -> None:
         self.name = name
         self._store: Any = store
         self._cached = cached
-        self._boundary = boundary or Boundary(store, name)
-        self.traits = self._boundary.traits
+        self._watchdog = watchdog or Watchdog(store, name)
+        self.traits = self._watchdog.traits
         self.capabilities = capabilities_of(store)
         self.operations = operations_of(store)
 
@@ -122,7 +122,7 @@ class GuardedStore:
         self._require(operation, path)
         check = answers.CHECKS[operation.answer]
         call = getattr(self._store, method)
-        return self._boundary.call(
+        return self._watchdog.call(
             path,
             lambda: check(call(*arguments), method, *arguments),
             changes=operation.changes,
@@ -131,7 +131,7 @@ class GuardedStore:
 
     def unwrapped(self, path: str) -> SecretStore:
         """Return the store itself, for a plugin of its backend. Refuse if it is closed."""
-        self._boundary.check_open(path)
+        self._watchdog.check_open(path)
         return cast("SecretStore", self._store)
 
     # --- reading ------------------------------------------------------------------------------------------------------
@@ -139,21 +139,21 @@ class GuardedStore:
     def read(self, path: str) -> Secret:
         """Return the whole secret at `path`."""
         check_path(path)
-        boundary = self._boundary
-        if plugin_calls.watched or not boundary.direct or boundary.closed:
+        watchdog = self._watchdog
+        if plugin_calls.watched or not watchdog.direct or watchdog.closed:
             known = partial(self._cached, path)
-            return boundary.call(path, lambda: answers.as_secret(self._store.read(path), "read", path), known=known)
-        try:  # `contained` in place: every read of an application goes through here
+            return watchdog.call(path, lambda: answers.as_secret(self._store.read(path), "read", path), known=known)
+        try:  # `guarded` in place: every read of an application goes through here
             return answers.as_secret(self._store.read(path), "read", path)
-        except BaseException as error:  # noqa: BLE001  # as in `contained`
-            failure = boundary.translated(error, path, self._cached(path))
+        except BaseException as error:  # noqa: BLE001  # as in `guarded`
+            failure = watchdog.translated(error, path, self._cached(path))
         raise failure
 
     def makes(self, path: str) -> bool:
         """Return True if a read of `path` would create a credential, or if the store does not tell."""
         if "dynamic" not in self.capabilities:
             return False
-        self._boundary.check_open(path)
+        self._watchdog.check_open(path)
         try:
             return self.call("makes", path) is not False
         except StrongroomError:
@@ -207,11 +207,11 @@ class GuardedStore:
 
     def probe(self) -> Health:
         """Return the store's health. A store that cannot report it is well as long as it is open."""
-        self._boundary.check_open(None)
+        self._watchdog.check_open(None)
         if "probed" not in self.capabilities:
             return Health(ok=True, detail="open")
-        health = self._boundary.call(None, lambda: answers.as_health(self._store.probe()))
-        return self._boundary.with_own_error(health)
+        health = self._watchdog.call(None, lambda: answers.as_health(self._store.probe()))
+        return self._watchdog.with_own_error(health)
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
@@ -336,9 +336,9 @@ class GuardedStore:
 
     def close(self) -> None:
         """Close the store once. Every later call is refused."""
-        self._boundary.close()
+        self._watchdog.close()
 
-    # --- the boundary -------------------------------------------------------------------------------------------------
+    # --- the plugin ---------------------------------------------------------------------------------------------------
 
     def _require(self, operation: Operation, path: str | None) -> None:
         """Refuse an operation that the store lacks.
@@ -351,11 +351,11 @@ class GuardedStore:
             raise UnsupportedOperationError(path, f"it has no {CAPABILITIES.get(capability, name)}", store=self.name)
 
     def _stream(self, method: str, prefix: str) -> Iterator[Any]:
-        """Yield the checked items of a listing: see `Boundary.stream`."""
+        """Yield the checked items of a listing: see `Watchdog.stream`."""
         operation = OPERATIONS[method]
         self._require(operation, prefix or None)
         call, check = getattr(self._store, method), answers.CHECKS[operation.answer]
-        return self._boundary.stream(prefix or None, method, lambda: call(prefix), lambda item: check(item, method))
+        return self._watchdog.stream(prefix or None, method, lambda: call(prefix), lambda item: check(item, method))
 
     def _many(self, method: str, items: Iterable[tuple[Any, ...]]) -> Iterator[tuple[str, Any]]:
         """Yield each path of a bulk operation, a path that is read once, with its result or its own error.
@@ -371,7 +371,7 @@ class GuardedStore:
         batch = _Batch(operation)
         left = batch.given(_valid(operation, items, refused))
         call, outcome = getattr(self._store, method), partial(self._as_outcome, batch)
-        for path, result in self._boundary.stream(
+        for path, result in self._watchdog.stream(
             None, method, call, outcome, left, changes=operation.changes, known=batch.known
         ):
             while refused:
@@ -383,7 +383,7 @@ class GuardedStore:
         yield from refused
         for path in batch.unanswered():
             kind = WriteOutcomeUnknownError if operation.changes else StoreError
-            yield path, kind(path, f"{method}() left it out", store=self.name, hint=self._boundary.bug)
+            yield path, kind(path, f"{method}() left it out", store=self.name, hint=self._watchdog.bug)
 
     def _as_outcome(self, batch: _Batch, item: object) -> tuple[str, object]:
         """Return an item of a bulk operation: its path, and its checked result or its error without frames."""
@@ -396,7 +396,7 @@ class GuardedStore:
                 return path, result
         except AnswerError as error:
             answer = error
-        return path, self._boundary.translated(answer, path, (*batch.held.get(path, ()), *self._cached(path)))
+        return path, self._watchdog.translated(answer, path, (*batch.held.get(path, ()), *self._cached(path)))
 
 
 class _Batch:

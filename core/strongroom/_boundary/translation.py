@@ -33,7 +33,7 @@ _HOST = frozenset({"strongroom", "concurrent", "threading", "contextlib"})
 """Top-level packages whose frames stand between a caller and its plugin."""
 
 
-def contained(
+def guarded(
     operation: Callable[[], _R],
     store: str,
     path: str | None = None,
@@ -61,7 +61,7 @@ def contained(
     depth.calls += 1
     try:
         return operation()
-    except BaseException as error:  # noqa: BLE001  # this is the boundary that turns stray exceptions into the tree
+    except BaseException as error:  # noqa: BLE001  # stray exceptions become errors of the tree here
         failure = translated(error, path, store, hint, plugin, changes=changes, known=known)
     finally:
         depth.calls -= 1
@@ -86,7 +86,7 @@ def close_quietly(close: Callable[[], object], name: str, kind: str = "store") -
         if isinstance(answer, CoroutineType):
             answer.close()  # otherwise Python warns that it was never awaited
             logger.warning("Closing %s %s failed: close() returned a coroutine", kind, name)
-    except BaseException as error:  # noqa: BLE001  # as in `contained`
+    except BaseException as error:  # noqa: BLE001  # as in `guarded`
         if not is_interrupt(error):
             logger.warning("Closing %s %s failed: %s", kind, name, type(error).__name__)
             return

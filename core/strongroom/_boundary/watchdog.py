@@ -1,7 +1,7 @@
-"""Watchdog of a plugin: its failures are contained, and deadlines hold for any plugin.
+"""Watchdog of a plugin: it translates the plugin's failures, and enforces deadlines for any plugin.
 
 Its calls run in daemon threads, and one that overruns is given up, unless `Traits` says that it honors its deadline.
-Separate from the guard, since importers, exporters and rotators are plugins too.
+Separate from the guard of stores, since importers, exporters and rotators are plugins too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
 from strongroom._boundary import answers
 from strongroom._boundary.plugin_errors import Known
-from strongroom._boundary.translation import close_quietly, contained, translated
+from strongroom._boundary.translation import close_quietly, guarded, translated
 from strongroom.errors import PluginError, StoreError, StoreUnavailableError, StrongroomError
 from strongroom.store._plugin_calls import plugin_code
 from strongroom.store.daemon import CLOSE_LIMIT, GRACE, in_daemon, outcome_of, overrun
@@ -59,10 +59,10 @@ def open_plugin(opener: Callable[[], _R], name: str, kind: str = "store") -> _R:
     """Return the result of a plugin's opener, within `remaining()`.
 
     Raises:
-        StrongroomError: see `contained`.
+        StrongroomError: see `guarded`.
         StoreUnavailableError: it overran.
     """
-    return contained(partial(Enforcer(name, kind).call, opener), name, hint=bug_of(kind))
+    return guarded(partial(CallThreads(name, kind).call, opener), name, hint=bug_of(kind))
 
 
 def bug_of(kind: str, plugin: type | None = None) -> str:
@@ -71,8 +71,8 @@ def bug_of(kind: str, plugin: type | None = None) -> str:
     return f"This is a bug in the {kind}'s plugin{known}"
 
 
-class Boundary:
-    """The calls of one plugin's object. Its failures are contained, and its deadlines enforced.
+class Watchdog:
+    """Makes the calls of one plugin's object, translates its failures, and enforces its deadlines.
 
     Args:
         plugin: a store, an importer, an exporter or a rotator. Its `traits` count if it has any.
@@ -102,14 +102,14 @@ class Boundary:
         punctual = self.traits.local is True or self.traits.honors_deadline is True
         self.direct = punctual and limit is None
         self.closed = False
-        self._enforcer = None if punctual else Enforcer(name, kind)
+        self._threads = None if punctual else CallThreads(name, kind)
         self._plugin = plugin
         self._closing = fork_safe_lock(self, "_closing")
 
     @property
     def is_overdue(self) -> bool:
         """A call that was given up still runs."""
-        return self._enforcer is not None and self._enforcer.is_overdue
+        return self._threads is not None and self._threads.is_overdue
 
     def check_open(self, path: str | None) -> None:
         """Raise a StoreError if the plugin is closed."""
@@ -117,7 +117,7 @@ class Boundary:
             raise StoreError(path, "it is closed", store=self.name, hint="Open a new one")
 
     def call(self, path: str | None, operation: Callable[[], _R], *, changes: bool = False, known: Known = ()) -> _R:
-        """Return the operation's result, within the deadline: see `contained`.
+        """Return the operation's result, within the deadline: see `guarded`.
 
         Args:
             path: the path that errors name.
@@ -126,13 +126,13 @@ class Boundary:
             known: the values that the operation is given, which no error shows.
         """
         self.check_open(path)
-        if self._enforcer is not None:
-            operation = partial(self._enforcer.call, operation, changes=changes)
+        if self._threads is not None:
+            operation = partial(self._threads.call, operation, changes=changes)
         with default_limit(self.limit):
-            return self._contained(operation, path, changes=changes, known=known)
+            return self._guarded(operation, path, changes=changes, known=known)
 
-    def _contained(self, operation: Callable[[], _R], path: str | None, *, changes: bool, known: Known) -> _R:
-        return contained(operation, self.name, path, hint=self.bug, plugin=self.type, changes=changes, known=known)
+    def _guarded(self, operation: Callable[[], _R], path: str | None, *, changes: bool, known: Known) -> _R:
+        return guarded(operation, self.name, path, hint=self.bug, plugin=self.type, changes=changes, known=known)
 
     def translated(self, error: BaseException, path: str | None, known: Known = ()) -> BaseException:
         """Return the error for one that the plugin returned instead of raising it."""
@@ -170,24 +170,24 @@ class Boundary:
         """
         self.check_open(path)
         stream = None
-        if self._enforcer is not None:
+        if self._threads is not None:
             with default_limit(self.limit):
-                stream = contained(self._enforcer.stream, self.name, path)
+                stream = guarded(self._threads.stream, self.name, path)
         if stream is not None:
             given = tuple(map(stream.pulled, given))
 
-        def guarded(call: Callable[[], object]) -> None:
+        def step(call: Callable[[], object]) -> None:
             self.check_open(path)
             if stream is not None:
                 call = partial(stream.call, call, changes=changes)
             with default_limit(self.limit):
-                self._contained(call, path, changes=changes, known=known)
+                self._guarded(call, path, changes=changes, known=known)
 
         steps = _Steps(check, single=bool(given), timed=stream is None and not given)
         try:
-            guarded(lambda: steps.begin(answers.as_iterator(operation(*given), method)))
+            step(lambda: steps.begin(answers.as_iterator(operation(*given), method)))
             while not steps.ended:
-                failure = answers.outcome(guarded, steps.take)
+                failure = answers.outcome(step, steps.take)
                 while steps.taken:
                     yield steps.taken.popleft()
                 if failure is not None:  # it follows the items that the step had taken before
@@ -197,9 +197,9 @@ class Boundary:
             close = items.close if isinstance(items, Generator) else None  # others are closed when they are collected
             with suppress(StoreError):
                 if stream is not None:
-                    contained(partial(stream.end, close), self.name, path)
+                    guarded(partial(stream.end, close), self.name, path)
                 elif close is not None:
-                    contained(close, self.name, path)
+                    guarded(close, self.name, path)
 
     def close(self) -> None:
         """Close the plugin once. A failure is logged. Every later call is refused."""
@@ -207,7 +207,7 @@ class Boundary:
             was_closed, self.closed = self.closed, True
         if not was_closed:
             close = self._plugin.close
-            in_time = close if self._enforcer is None else partial(self._enforcer.close, close)
+            in_time = close if self._threads is None else partial(self._threads.close, close)
             close_quietly(in_time, self.name, self._kind)
 
 
@@ -255,7 +255,7 @@ def _check_is_synchronous(plugin: object, name: str, kind: str) -> None:
         raise PluginError(f"{kind.capitalize()} {name}: {method} is asynchronous. Make it a blocking method")
 
 
-class Enforcer:
+class CallThreads:
     """Runs the calls of one plugin's object, and waits for none longer than its caller has time.
 
     A thread that hangs cannot be ended, and the plugin's connection is lost with it. It delays nobody: neither the
@@ -263,7 +263,7 @@ class Enforcer:
 
     Args:
         name: the plugin's name, for the names of the threads.
-        kind: see `Boundary`.
+        kind: see `Watchdog`.
     """
 
     def __init__(self, name: str, kind: str) -> None:
@@ -361,7 +361,7 @@ class Stream:
         self._future = in_daemon(self._work, name)
 
     def call(self, operation: Callable[[], _R], *, changes: bool = False) -> _R:
-        """Return the operation's result, or raise its error: see `Enforcer.call`."""
+        """Return the operation's result, or raise its error: see `CallThreads.call`."""
         deadline = current_deadline()
         if self._hangs or _is_over():
             raise overrun(changes=changes)

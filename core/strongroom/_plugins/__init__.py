@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast, overload
 
 from strongroom._boundary.plugin_errors import is_own
-from strongroom._boundary.translation import contained, is_interrupt, line_in, translated
+from strongroom._boundary.translation import guarded, is_interrupt, line_in, translated
 from strongroom._config import Config, Rank, Setting
 from strongroom._plugins.distributions import by_name, described, entry_point, entry_points, missing
 from strongroom._plugins.option_schema import Schema, ambient_credentials, read_schema
@@ -223,7 +223,7 @@ def check(config: Config, store: str) -> None:
         if (check_options := getattr(plugin.target, "check", None)) is not None:
             plugin.call(check_options)
 
-    contained(validate, store)
+    guarded(validate, store)
 
 
 def broken(plugin: str, opened: object, wanted: str, protocol: type) -> PluginError:

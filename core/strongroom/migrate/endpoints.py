@@ -17,7 +17,7 @@ from typing import NamedTuple, Self, TypeAlias, TypeVar
 
 from strongroom import _plugins as plugins
 from strongroom._boundary.guard import GuardedStore
-from strongroom._boundary.watchdog import Boundary, open_plugin
+from strongroom._boundary.watchdog import Watchdog, open_plugin
 from strongroom._config import Config, Rank, Setting, StoreConfig
 from strongroom._plugins.inventory import KINDS
 from strongroom._plugins.option_schema import OptionSchema, Schema
@@ -412,7 +412,7 @@ class Locations(NamedTuple):
 def _guarded(store: GuardedStore | SecretStore, name: str, limit: float | None) -> GuardedStore:
     if isinstance(store, GuardedStore):
         return store
-    return GuardedStore(store, name, Boundary(store, name, limit=limit))
+    return GuardedStore(store, name, Watchdog(store, name, limit=limit))
 
 
 def _normal(value: object) -> list[str]:

@@ -11,7 +11,7 @@ from typing import NamedTuple, NoReturn, TypeAlias
 
 from strongroom._boundary import answers
 from strongroom._boundary.guard import GuardedStore
-from strongroom._boundary.watchdog import Boundary
+from strongroom._boundary.watchdog import Watchdog
 from strongroom.errors import (
     ConflictError,
     InvalidPathError,
@@ -247,7 +247,7 @@ class ImporterSource:
         self.deletable = False
         self.unmapped: list[Failure] = []
         self._importer = importer
-        self._boundary = Boundary(importer, name, "importer", limit)
+        self._watchdog = Watchdog(importer, name, "importer", limit)
 
     def items(self, selection: Selection) -> Iterator[Secret | Failure]:
         absent = set(selection.paths)
@@ -301,14 +301,14 @@ class ImporterSource:
         return ((path, read_only(self.name, path)) for path in paths)
 
     def close(self) -> None:
-        self._boundary.close()
+        self._watchdog.close()
 
     def _items(self) -> Iterator[Secret | Failure]:
         """Yield the importer's items, checked, each within the deadline."""
         watch = OutageWatch()
         self.unmapped = []
         read: deque[object] = deque(maxlen=_MOST_READ)
-        for item in self._boundary.stream(
+        for item in self._watchdog.stream(
             None, "items", self._importer.items, partial(self._item_of, read), known=read
         ):
             if isinstance(item, Failure):
@@ -330,7 +330,7 @@ class ImporterSource:
         if isinstance(item, Secret):
             read.append(item.data)
             return item
-        failure = self._boundary.translated(item.error, None, read)
+        failure = self._watchdog.translated(item.error, None, read)
         if isinstance(failure, StrongroomError):
             return item._replace(error=failure)
         raise failure
@@ -348,12 +348,12 @@ class ExporterStore:
 
     @classmethod
     def guarded(cls, exporter: Exporter, name: str, limit: float | None = None) -> GuardedStore:
-        """Return an exporter as a contained store, whose errors name the exporter. It has `limit` seconds for a call.
+        """Return an exporter as a guarded store, whose errors name the exporter. It has `limit` seconds for a call.
 
         Raises:
             PluginError: the exporter needs a newer protocol.
         """
-        return GuardedStore(cls(exporter), name, Boundary(exporter, name, "exporter", limit))
+        return GuardedStore(cls(exporter), name, Watchdog(exporter, name, "exporter", limit))
 
     def read(self, path: str) -> NoReturn:
         raise SecretNotFoundError(path, UNREADABLE)

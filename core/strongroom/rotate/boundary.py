@@ -1,4 +1,4 @@
-"""The boundary of rotators: a rotation uses a plugin's rotator through these wrappers only.
+"""The guard around rotators: a rotation uses a plugin's rotator through these wrappers only.
 
 Every answer is checked, every failure is an error that names the rotator, and a call that overruns is given up.
 """
@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from strongroom._boundary import answers
-from strongroom._boundary.watchdog import Boundary
+from strongroom._boundary.watchdog import Watchdog
 from strongroom.errors import AuthenticationError, PermissionDeniedError, StrongroomError
 from strongroom.rotate.spi import CredentialPair, Rotator, ServiceRotator
 from strongroom.secret import SensitiveDict, Value
@@ -22,7 +22,7 @@ STEP_LIMIT = 60.0
 
 
 class TransactionRotator(ABC):
-    """A rotator as a transaction uses it. Its calls are contained.
+    """A rotator as a transaction uses it, behind its guard.
 
     Raises:
         PluginError: the rotator needs a newer protocol.
@@ -31,16 +31,16 @@ class TransactionRotator(ABC):
     def __init__(self, plugin: Rotator | ServiceRotator, name: str, path: str) -> None:
         self.name = name
         self._path = path
-        self._boundary = Boundary(plugin, name, "rotator")
+        self._watchdog = Watchdog(plugin, name, "rotator")
 
     @property
     def is_overdue(self) -> bool:
         """A call that was given up still runs, and may still change the credential."""
-        return self._boundary.is_overdue
+        return self._watchdog.is_overdue
 
     def close(self) -> None:
         """Close the rotator."""
-        self._boundary.close()
+        self._watchdog.close()
 
     @abstractmethod
     def create(self, current: SensitiveDict) -> Mapping[str, Value]:
@@ -102,7 +102,7 @@ class GuardedRotator(TransactionRotator):
     def create(self, current: SensitiveDict) -> Mapping[str, Value]:
         """Return the keys that change."""
         with time_limit(STEP_LIMIT):
-            return self._boundary.call(
+            return self._watchdog.call(
                 self._path, lambda: answers.as_data(self._rotator.create(current), "create"), known=(current,)
             )
 
@@ -119,7 +119,7 @@ class GuardedRotator(TransactionRotator):
         """End the old credential, and return the keys that the secret no longer needs."""
         with time_limit(STEP_LIMIT):
             credentials, known = _recorded(credentials)
-            return self._boundary.call(
+            return self._watchdog.call(
                 self._path,
                 lambda: answers.as_names(self._rotator.revoke(credentials), "revoke"),
                 changes=True,
@@ -130,7 +130,7 @@ class GuardedRotator(TransactionRotator):
         call = getattr(self._rotator, method)
         with time_limit(STEP_LIMIT):
             credentials, known = _recorded(credentials)
-            self._boundary.call(
+            self._watchdog.call(
                 self._path, lambda: answers.as_nothing(call(credentials), method), changes=changes, known=known
             )
 

@@ -18,7 +18,7 @@ from operator import methodcaller
 from typing import TYPE_CHECKING
 
 from strongroom import _plugins as plugins
-from strongroom._boundary.watchdog import Boundary, open_plugin
+from strongroom._boundary.watchdog import Watchdog, open_plugin
 from strongroom._chain.threads import off_loop_to_the_end, off_loop_untimed
 from strongroom._config import Config, RotationConfig
 from strongroom._config.document import listed
@@ -377,7 +377,7 @@ def _open_plugin(config: Config, path: str) -> Rotator | ServiceRotator:
 
 def check_rotation(config: Config, path: str) -> None:
     """Raise the error in the table of a rotation, if it has one. Nothing is connected."""
-    Boundary(_open_plugin(config, path), config.rotations[path].rotator.plugin, "rotator").close()
+    Watchdog(_open_plugin(config, path), config.rotations[path].rotator.plugin, "rotator").close()
 
 
 def _unknown_age(about: RotationConfig) -> UnsupportedOperationError:

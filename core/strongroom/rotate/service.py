@@ -102,7 +102,7 @@ class GuardedServiceRotator(TransactionRotator):
 
         def at_object(guarded: GuardedStore) -> _R:
             store = guarded.unwrapped(self._path)
-            return self._boundary.call(self._path, lambda: operation(store), changes=starts)
+            return self._watchdog.call(self._path, lambda: operation(store), changes=starts)
 
         return self._chain.at_target(self._path, self._store, at_object, changes=changes)
 

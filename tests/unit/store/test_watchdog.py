@@ -17,7 +17,7 @@ from programs.hanging_process import output_of
 from strongroom import Secret, SecretsManager
 from strongroom._boundary import watchdog
 from strongroom._boundary.guard import GuardedStore
-from strongroom._boundary.watchdog import MOST_OVERDUE, Boundary
+from strongroom._boundary.watchdog import MOST_OVERDUE, Watchdog
 from strongroom._manager.manager import parts_of
 from strongroom.errors import (
     PermissionDeniedError,
@@ -351,7 +351,7 @@ def test_listing_without_a_deadline_has_the_limit_for_each_step(monkeypatch):
                 yield f"name{number}"
 
     store = Slow()
-    front = GuardedStore(store, "corp", Boundary(store, "corp", limit=3))
+    front = GuardedStore(store, "corp", Watchdog(store, "corp", limit=3))
     assert len(list(front.list_entries(""))) == 100
 
 

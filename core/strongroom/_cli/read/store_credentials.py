@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from strongroom import _plugins as plugins
-from strongroom._boundary.translation import contained
+from strongroom._boundary.translation import guarded
 from strongroom._config import Config, Rank, Setting, StoreConfig
 from strongroom._config.setting_types import read_json
 from strongroom._config.variables import option_variable
@@ -81,7 +81,7 @@ def _library_variables(config: Config) -> Iterator[str]:
         options = _options(plugin)
         for name, given in configured.options.items():
             for implied in filter(None, (about.option.credential_variables for about in options.get(name, ()))):
-                yield from contained(lambda: tuple(implied(_value(given))), plugin)  # noqa: B023  # called here
+                yield from guarded(lambda: tuple(implied(_value(given))), plugin)  # noqa: B023  # called here
 
 
 def _references(config: Config) -> Iterator[str]:

@@ -22,7 +22,7 @@ from typing import Any, ClassVar, TypeAlias, TypeVar
 import pytest
 
 from strongroom._boundary.guard import GuardedStore
-from strongroom._boundary.watchdog import Boundary
+from strongroom._boundary.watchdog import Watchdog
 from strongroom.errors import PluginError, SecretNotFoundError, StoreError, UnsupportedOperationError
 from strongroom.secret import REDACTED, Value, Version, same
 from strongroom.store import SecretStore, WritableStore
@@ -79,7 +79,7 @@ class Supervised:
         for opened in value if isinstance(value, tuple) else (value,):
             if fixture in _OPENING and hasattr(opened, "close"):
                 with suppress(PluginError):  # a test has reported it
-                    Boundary(opened, NAME, "plugin").close()
+                    Watchdog(opened, NAME, "plugin").close()
 
     @pytest.fixture(autouse=True)
     def _watchdog(self, request: pytest.FixtureRequest) -> Iterator[None]:
