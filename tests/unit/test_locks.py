@@ -25,8 +25,8 @@ import strongroom_local
 import strongroom_vault
 from strongroom import secrets_manager
 from strongroom._boundary.guard import GuardedStore
+from strongroom._files.codec import JsonCodec
 from strongroom._files.file_store import FileStore
-from strongroom._files.json_codec import JsonCodec
 from strongroom.errors import StrongroomError
 from strongroom.files.private import lock_folder
 from strongroom.secret import SensitiveStr

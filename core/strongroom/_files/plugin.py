@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from strongroom._files.age import Encryption
+from strongroom._files.codec import JsonCodec
 from strongroom._files.file_store import MAX_SIZE, FileStore
 from strongroom.errors import ConfigurationError, MissingFileError
 from strongroom.formats.variables import EnvironmentMapping
@@ -24,8 +25,6 @@ _Identity = Annotated[Path | None, Option("a file with the age identity that dec
 
 def open_json(*, file: _File, encrypt_to: _Recipients = None, identity: _Identity = None) -> FileStore:
     """A JSON file: an object of paths, each an object of keys."""
-    from strongroom._files.json_codec import JsonCodec
-
     return FileStore(file, JsonCodec(), Encryption(encrypt_to or (), identity))
 
 

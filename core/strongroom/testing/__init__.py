@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from strongroom.testing.faulty_services import dripping_server as dripping_server
     from strongroom.testing.faulty_services import dropping_proxy as dropping_proxy
     from strongroom.testing.faulty_services import silent_server as silent_server
-    from strongroom.testing.managers import use_clock as use_clock
     from strongroom.testing.migration_contract import ExporterContract as ExporterContract
     from strongroom.testing.migration_contract import ImporterContract as ImporterContract
     from strongroom.testing.overrides import OverrideValue as OverrideValue
     from strongroom.testing.overrides import SimulatedFailure as SimulatedFailure
     from strongroom.testing.overrides import Slow as Slow
     from strongroom.testing.overrides import override as override
+    from strongroom.testing.overrides import use_clock as use_clock
     from strongroom.testing.plugin_contract import PluginContract as PluginContract
     from strongroom.testing.rotator_contract import RotatorContract as RotatorContract
-    from strongroom.testing.store_contract.contract import StoreContract as StoreContract
+    from strongroom.testing.store_contract import StoreContract as StoreContract
 else:
     # No name here is also a module's name: importing the module would replace the name.
     _import, __dir__, __all__ = lazy_names(
@@ -33,12 +33,11 @@ else:
         {
             "strongroom.testing.cases": "CANARY CASES NON_TEXT_CASES Case",
             "strongroom.testing.faulty_services": "DroppingProxy dripping_server dropping_proxy silent_server",
-            "strongroom.testing.managers": "use_clock",
             "strongroom.testing.migration_contract": "ExporterContract ImporterContract",
-            "strongroom.testing.overrides": "OverrideValue SimulatedFailure Slow override",
+            "strongroom.testing.overrides": "OverrideValue SimulatedFailure Slow override use_clock",
             "strongroom.testing.plugin_contract": "PluginContract",
             "strongroom.testing.rotator_contract": "RotatorContract",
-            "strongroom.testing.store_contract.contract": "StoreContract",
+            "strongroom.testing.store_contract": "StoreContract",
         },
     )
 

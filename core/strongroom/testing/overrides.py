@@ -1,4 +1,4 @@
-"""Secrets for the tests of an application, and simulated failures."""
+"""Secrets for the tests of an application, simulated failures, and the time of a manager."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from strongroom._config import Config, LinkConfig
 from strongroom._manager.assembly import assemble, end_substitute, substitute
-from strongroom._manager.manager import manager_of
+from strongroom._manager.manager import manager_of, parts_of
 from strongroom.errors import (
     InvalidDataError,
     PermissionDeniedError,
@@ -248,3 +248,13 @@ class SlowStore:
     def close(self) -> None:
         """End every wait."""
         self._closed.set()
+
+
+def use_clock(manager: SecretsManager, clock: Callable[[], float]) -> None:
+    """Let the caches and the circuit breakers of a manager take the time from `clock`, in seconds.
+
+    A test that moves the clock sees what happens when a secret expires, or when a store is asked again after an outage.
+    The deadlines of calls stay in real time.
+    """
+    for link in parts_of(manager).chain.links:
+        link.set_clock(clock)

@@ -26,7 +26,7 @@ def test_names_are_there_and_are_not_modules():
         ("from strongroom.testing import override; override({})", ["pytest", "hvac", "requests"]),
         (
             "import strongroom.testing.pytest_plugin",
-            ["strongroom.testing.overrides", "strongroom.testing.store_contract.contract", "hvac"],
+            ["strongroom.testing.overrides", "strongroom.testing.store_contract", "hvac"],
         ),
     ],
 )

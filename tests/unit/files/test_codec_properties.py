@@ -12,9 +12,9 @@ import yaml
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from strongroom._files.codec import JsonCodec
 from strongroom._files.csv_codec import CsvCodec
 from strongroom._files.dotenv_codec import DotenvCodec
-from strongroom._files.json_codec import JsonCodec
 from strongroom._files.kubernetes_codec import KubernetesCodec
 from strongroom._files.yaml_codec import YamlCodec
 from strongroom.errors import InvalidDataError, InvalidPathError, StoreError

@@ -21,8 +21,8 @@ from strongroom._boundary.guard import GuardedStore
 from strongroom._config import Rank, Setting, StoreConfig
 from strongroom._config.discovery import load
 from strongroom._files import file_store
+from strongroom._files.codec import JsonCodec
 from strongroom._files.file_store import FileStore
-from strongroom._files.json_codec import JsonCodec
 from strongroom._files.plugin import open_csv, open_dotenv, open_json, open_kubernetes, open_yaml
 from strongroom.errors import (
     AuthenticationError,

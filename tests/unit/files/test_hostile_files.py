@@ -14,10 +14,10 @@ import pytest
 from strongroom._config.discovery import MAX_FILE_SIZE
 from strongroom._config.document import parse_toml
 from strongroom._files import csv_codec, yaml_codec
+from strongroom._files.codec import JsonCodec
 from strongroom._files.csv_codec import CsvCodec
 from strongroom._files.dotenv_codec import DotenvCodec
 from strongroom._files.file_store import MAX_SIZE
-from strongroom._files.json_codec import JsonCodec
 from strongroom._files.kubernetes_codec import KubernetesCodec
 from strongroom._files.yaml_codec import YamlCodec
 from strongroom.errors import ConfigurationError, StoreError
