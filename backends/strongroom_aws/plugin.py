@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Literal, TypeAlias
 
 from strongroom.errors import ConfigurationError
 from strongroom.paths import check_option, check_prefix
+from strongroom.secret import Value
 from strongroom.store import Option, checked_by
-from strongroom_aws.credential_contents import credential_contents
+from strongroom.store.option import named_contents
 from strongroom_aws.parameter_store.key_layout import ParameterKeys
 from strongroom_aws.parameter_store.secret_layout import ParameterSecrets
 from strongroom_aws.secrets_manager.store import SecretsManagerStore, WriteOptions
 from strongroom_aws.secrets_manager.versioned_store import VersionedSecretsManagerStore
 from strongroom_aws.service import Service
 from strongroom_aws.tags import Tags
+
+_FILES = (("AWS_CONFIG_FILE", "~/.aws/config"), ("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"))
+_OLDER_FILES = ("~/.boto", "/etc/boto.cfg")
+_OLDER_VARIABLES = ("AWS_CREDENTIAL_FILE", "BOTO_CONFIG")
+
+
+def credential_contents() -> dict[str, Value] | None:
+    """Return the AWS_* variables and the files in which botocore finds profiles and credentials.
+
+    They decide about account and role, unless a program gives the credentials: the result is None then. The role
+    of a machine or task is not among them, and is bound to the machine as the disk cache is.
+    """
+    files = [os.environ.get(variable) or usual for variable, usual in _FILES]
+    files += [*_OLDER_FILES, *filter(None, map(os.environ.get, _OLDER_VARIABLES))]
+    found: dict[str, Value] = {name: text for name, text in os.environ.items() if name.startswith("AWS_")}
+    found |= named_contents(files)
+    if any(isinstance(content, bytes) and b"credential_process" in content for content in found.values()):
+        return None
+    return found
+
 
 Region: TypeAlias = Annotated[
     str | None, Option("the region; defaults to that of the profile", ("AWS_DEFAULT_REGION",), locates=True)

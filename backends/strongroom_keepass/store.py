@@ -1,14 +1,18 @@
-"""The store: an entry is a secret, whose path is its groups and its title."""
+"""The store `keepass`: an entry is a secret, whose path is its groups and its title.
+
+Its opener imports pykeepass when it is called.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
-from strongroom.errors import Check, CheckState, ConflictError, StoreError
+from strongroom.errors import Check, CheckState, ConfigurationError, ConflictError, StoreError
 from strongroom.paths import entries_below
 from strongroom.secret import Secret, SensitiveDict, Value, Version, protect_data
-from strongroom.store import Health, Items, Traits
+from strongroom.store import Health, Items, Option, Traits, checked_by
 from strongroom_keepass import entries
 
 if TYPE_CHECKING:
@@ -155,3 +159,35 @@ class KeePassStore:
 
 class _NothingChangedError(Exception):
     """Each change failed, so the file is not written."""
+
+
+def check_keepass(*, password: str | None = None, key_file: Path | None = None, **_: object) -> None:
+    """Check the options without pykeepass.
+
+    Raises:
+        ConfigurationError: there is neither a password nor a key file.
+    """
+    if password is None and key_file is None:
+        raise ConfigurationError("password: a database needs it, or key_file. Set KEEPASS_PASSWORD, for example")
+
+
+@checked_by(check_keepass)
+def open_keepass(
+    *,
+    file: Annotated[Path, Option("the database, a .kdbx file that exists", location=True)],
+    password: Annotated[str | None, Option("the master password", ("KEEPASS_PASSWORD",), secret=True)] = None,
+    key_file: Annotated[Path | None, Option("the key file, if the database has one")] = None,
+) -> KeePassStore:
+    """Entries of a KeePass database, such as that of KeePassXC. It opens the file at the first call.
+
+    Raises:
+        ConfigurationError: there is neither a password nor a key file.
+        ImportError: pykeepass is not installed. Strongroom names the extra that brings it.
+    """
+    check_keepass(password=password, key_file=key_file)
+    import pykeepass
+
+    _ = pykeepass  # fail now if it is not installed
+    from strongroom_keepass.database import Database
+
+    return KeePassStore(Database(file, password, key_file))

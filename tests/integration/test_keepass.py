@@ -24,7 +24,7 @@ from strongroom.errors import (
 )
 from strongroom_keepass import database as database_module
 from strongroom_keepass.database import Database
-from strongroom_keepass.plugin import open_keepass
+from strongroom_keepass.store import open_keepass
 from support.command_line import Caller
 from support.forks import forked
 from support.services.keepass import PASSWORD, edit, keepassxc, make_database, make_old_database
@@ -249,7 +249,7 @@ def test_a_file_that_others_could_read_becomes_private(store, file):
 WRITER = """
 import sys
 from pathlib import Path
-from strongroom_keepass.plugin import open_keepass
+from strongroom_keepass.store import open_keepass
 store = open_keepass(file=Path(sys.argv[1]), password=sys.argv[2])
 for number in range(int(sys.argv[4])):
     store.write(f"{sys.argv[3]}/{number}", {"password": "p"})

@@ -1,16 +1,19 @@
-"""The base class of both layouts of Parameter Store."""
+"""The base class of both layouts of Parameter Store, and the text of a parameter for one value, without loss."""
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from strongroom.encoding import from_json, to_json
 from strongroom.errors import ConflictError, PermissionDeniedError
 from strongroom.paths import entries_below
+from strongroom.secret import SensitiveStr, Value
 from strongroom.store import Health
-from strongroom.store.folding import size_of
+from strongroom.store.folding import as_json, loaded, size_of
 from strongroom_aws.errors import malformed
 from strongroom_aws.health import health
 from strongroom_aws.limits import MAX_STANDARD, below, check_parameter_name
@@ -21,6 +24,10 @@ PAGE = 10
 
 _DESCRIBED = 50
 _OWN_KEY = "alias/aws/ssm"
+_WRAPPED = "strongroom:value"
+_OPENING = f'{{"{_WRAPPED}":'
+# A parameter refuses `{{`, a reference to another one, and may change control characters.
+_NOT_PLAIN = re.compile(r"\{\{|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 class Parameter(NamedTuple):
@@ -180,3 +187,31 @@ def parameter(entry: object, path: str | None) -> Parameter:
         if isinstance(name, str) and isinstance(value, str) and isinstance(version, int):
             return Parameter(name, value, version, modified if isinstance(modified, datetime) else None)
     raise malformed(path)
+
+
+def wrap(value: Value) -> SensitiveStr:
+    """Return one key's value as the text of a parameter: plain text, or `{"strongroom:value":…}`.
+
+    Text is wrapped if a parameter cannot hold it: empty text, text with `{{` or control characters, and text that looks
+    wrapped.
+    """
+    if isinstance(value, str) and value and not value.startswith(_OPENING) and not _NOT_PLAIN.search(value):
+        return SensitiveStr(value)
+    return without_references(as_json({_WRAPPED: to_json(value)}))
+
+
+def unwrap(text: str) -> Value:
+    """Return the value that `wrap` encoded. Other text is returned unchanged."""
+    if text.startswith(_OPENING):
+        try:
+            content = loaded(text)
+        except (ValueError, RecursionError):
+            return SensitiveStr(text)
+        if isinstance(content, dict) and set(content) == {_WRAPPED}:
+            return from_json(content[_WRAPPED])
+    return SensitiveStr(text)
+
+
+def without_references(text: str) -> SensitiveStr:
+    """Escape `{{` in JSON, which Parameter Store refuses; it occurs only in strings."""
+    return SensitiveStr(text.replace("{{", "{\\u007b"))

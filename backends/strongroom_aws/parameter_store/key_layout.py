@@ -17,8 +17,9 @@ from strongroom_aws.parameter_store.base import (
     Standing,
     check_secure,
     parameters_in,
+    unwrap,
+    wrap,
 )
-from strongroom_aws.parameter_store.values import unwrap, wrap
 from strongroom_aws.service import CREDENTIAL_VARIABLES, in_groups
 
 

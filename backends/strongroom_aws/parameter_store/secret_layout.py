@@ -21,8 +21,8 @@ from strongroom_aws.parameter_store.base import (
     check_secure,
     parameter,
     parameters_in,
+    without_references,
 )
-from strongroom_aws.parameter_store.values import without_references
 from strongroom_aws.secrets_manager.store import FoldOption
 from strongroom_aws.service import CREDENTIAL_VARIABLES, Service, in_groups, pages
 from strongroom_aws.tags import Tags

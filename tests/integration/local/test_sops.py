@@ -22,7 +22,7 @@ from strongroom.errors import (
 )
 from strongroom.files.private import FolderLock
 from strongroom_local.sops import sops_store
-from strongroom_local.sops.plugin import check_sops, open_sops
+from strongroom_local.sops.sops_store import check_sops, open_sops
 
 pytestmark = pytest.mark.long
 

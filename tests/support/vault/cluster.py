@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from strongroom.errors import StoreError, StoreUnavailableError
 from strongroom_vault.dev.server import LoopbackServer, configuration, free_port, raft_storage
-from strongroom_vault.testing.server import Provisioning, RequestCounts
+from strongroom_vault.testing import Provisioning, RequestCounts
 
 _NODES = 3
 _READY = 60.0

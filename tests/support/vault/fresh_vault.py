@@ -7,8 +7,7 @@ import json
 import secrets
 
 from strongroom_vault.dev.server import LoopbackServer
-from strongroom_vault.testing import TestVault
-from strongroom_vault.testing.server import Provisioning
+from strongroom_vault.testing import Provisioning, TestVault
 from support.vault.proxy import FaultProxy
 
 _HEADER = "x-vault-namespace"

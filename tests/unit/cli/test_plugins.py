@@ -12,7 +12,7 @@ from strongroom.errors import ConflictError, PluginError
 from strongroom.formats.variables import EnvironmentMapping
 from strongroom.store import SecretStore
 from strongroom.store.memory import MemoryStore
-from strongroom_env.process import EnvironmentStore
+from strongroom_env.variables import EnvironmentStore
 from strongroom_vault.store.kv1 import VaultKV1
 from strongroom_vault.store.kv2 import VaultKV2
 

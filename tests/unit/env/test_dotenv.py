@@ -17,7 +17,7 @@ from strongroom.errors import (
 )
 from strongroom.formats import dotenv
 from strongroom.formats.variables import EnvironmentMapping
-from strongroom_env.dotenv import open_dotenv
+from strongroom_env.variables import open_dotenv
 
 CANARY = "canary-c07d22"
 URL = ("database/connection", "url")

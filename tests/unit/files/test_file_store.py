@@ -444,7 +444,7 @@ def test_a_namespace_that_cannot_be_is_a_configuration_error(file):
 
 def test_a_dotenv_file_is_written_by_the_mapping(tmp_path):
     """And read back by the store that applications use."""
-    from strongroom_env.dotenv import open_dotenv as open_link
+    from strongroom_env.variables import open_dotenv as open_link
 
     file = tmp_path / ".env"
     mapping = EnvironmentMapping({"SENTRY_DSN": ("monitoring/sentry", "dsn")})

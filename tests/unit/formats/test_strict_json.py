@@ -15,7 +15,7 @@ from strongroom.encoding import convert
 from strongroom.errors import ConfigurationError, InvalidDataError
 from strongroom.formats.strict_json import exact_float, read_json
 from strongroom.store.folding import Form, unfold
-from strongroom_aws.parameter_store.values import unwrap
+from strongroom_aws.parameter_store.base import unwrap
 from strongroom_vault.http.messages import Reply
 from strongroom_vault.responses import document
 from strongroom_vault.store.payload import restored

@@ -13,6 +13,9 @@ from strongroom_vault.http.messages import HttpFault, LivenessChecks, Reply, Sen
 
 _K = TypeVar("_K")
 
+BROKEN = "the connection broke before the reply was whole"
+NO_PROXY = "the proxy does not connect to it"
+
 
 class Liveness:
     """The checks of a server that has a request and has not answered yet.

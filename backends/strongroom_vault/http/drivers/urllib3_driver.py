@@ -35,7 +35,7 @@ from strongroom_vault.http.drivers.deadline_sockets import (
     connect,
     connect_unix,
 )
-from strongroom_vault.http.drivers.driver import Driver
+from strongroom_vault.http.drivers.driver import BROKEN, NO_PROXY, Driver
 from strongroom_vault.http.drivers.pool import Pool
 from strongroom_vault.http.messages import (
     NO_FREE_CONNECTION,
@@ -56,9 +56,6 @@ _K = TypeVar("_K")
 
 MAX_CONNECTIONS = 64
 """The largest number of connections to one address. Further requests wait for a free one, within their deadline."""
-
-_BROKEN = "the connection broke before the reply was whole"
-_NO_PROXY = "the proxy does not connect to it"
 
 
 def _connected(connection: HTTPConnection) -> DeadlineSocket:
@@ -209,7 +206,7 @@ class Urllib3Driver(Driver):
         except HTTPError as error:
             fault = _fault(error)
             if fault.kind is FaultKind.UNREACHABLE and self._is_proxied(step):
-                return HttpFault(FaultKind.UNREACHABLE, _NO_PROXY)
+                return HttpFault(FaultKind.UNREACHABLE, NO_PROXY)
             return fault
         except OSError as error:
             return HttpFault(FaultKind.LOST, type(error).__name__)
@@ -297,7 +294,7 @@ def _whole(pool: HTTPConnectionPool, target: str, request: HttpRequest) -> Reply
     if too_large:
         return HttpFault(FaultKind.TOO_LARGE, f"a reply of more than {longest:,} bytes")
     if response.length_remaining:
-        return HttpFault(FaultKind.LOST, _BROKEN)
+        return HttpFault(FaultKind.LOST, BROKEN)
     return Reply(response.status, response.headers, content)
 
 
@@ -305,7 +302,7 @@ def _fault(error: HTTPError) -> HttpFault:  # noqa: PLR0911  # one for each kind
     """Return the fault for an exception of urllib3's, whose own text may quote the server."""
     match error:
         case ProxyError():
-            return HttpFault(FaultKind.UNREACHABLE, _NO_PROXY)
+            return HttpFault(FaultKind.UNREACHABLE, NO_PROXY)
         case NameResolutionError():
             return HttpFault(FaultKind.UNREACHABLE, "the name has no address")
         case NewConnectionError(__cause__=ssl.SSLError() as cause):
@@ -319,7 +316,7 @@ def _fault(error: HTTPError) -> HttpFault:  # noqa: PLR0911  # one for each kind
         case ReadTimeoutError():
             return HttpFault(FaultKind.LOST, "no whole reply in time")
         case _:
-            return HttpFault(FaultKind.LOST, _BROKEN)
+            return HttpFault(FaultKind.LOST, BROKEN)
 
 
 def _handshake_fault(error: ssl.SSLError) -> HttpFault:

@@ -11,7 +11,7 @@ from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import InvalidDataError, SecretNotFoundError, StoreUnavailableError
 from strongroom.formats.variables import EnvironmentMapping
 from strongroom.store import KeyedStore, ListableStore, WritableStore
-from strongroom_env.process import open_env
+from strongroom_env.variables import open_env
 
 CANARY = "canary-91ab7e"
 

@@ -1,4 +1,12 @@
-"""One real server for tests, and methods that prepare it or a cluster: mounts, secrets, policies, tokens."""
+"""A real server for tests, and methods that prepare it or a cluster: mounts, secrets, policies, tokens.
+
+::
+
+    with TestVault() as vault:
+        vault.put("database/connection", {"password": "hunter2"})
+        token = vault.issue_token({"secret/data/database/*": ["read"]})
+        secrets = SecretsManager(vault_url=vault.url, vault_token=token)
+"""
 
 from __future__ import annotations
 
