@@ -23,8 +23,7 @@ from strongroom.store import Health, Items, Traits, VersionInfo, remaining
 from strongroom.store.concurrency import read_each, write_each
 from strongroom.store.folding import VALUE, Form, fold, form_in, labels_of, unfold
 from strongroom_azure.errors import DELETED, RECOVERING, DisabledError, NameTakenError, malformed
-from strongroom_azure.limits import check_size, check_tags
-from strongroom_azure.names import check_name, path_of
+from strongroom_azure.names import check_name, check_size, check_tags, path_of
 
 if TYPE_CHECKING:
     from azure.keyvault.secrets import DeletedSecret, KeyVaultSecret, SecretProperties

@@ -8,20 +8,21 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, NamedTuple
 
+from strongroom.encoding import to_json
 from strongroom.errors import (
     Check,
     CheckState,
     ConflictError,
     PermissionDeniedError,
     SecretNotFoundError,
+    SecretTooLargeError,
     StoreError,
     StoreUnavailableError,
     WriteOutcomeUnknownError,
 )
 from strongroom.paths import entries_below
-from strongroom.secret import Secret, Value, Version
-from strongroom.store import Health, Traits, VersionInfo
-from strongroom_etcd.content import fold, unfold
+from strongroom.secret import Secret, SensitiveDict, Value, Version, same
+from strongroom.store import Health, Traits, VersionInfo, folding
 from strongroom_etcd.gateway import Gateway
 
 PAGE = 500
@@ -29,6 +30,9 @@ PAGE = 500
 
 BATCH = 100
 """Reads in one transaction; etcd's --max-txn-ops is 128."""
+
+MAX_SIZE = 1_500_000
+"""The most bytes of a secret: etcd accepts requests of 1.5 MiB, which the names of keys are a part of."""
 
 _REACH = "Start this node, or remove it from `endpoints`"
 
@@ -253,3 +257,36 @@ def _b64(content: bytes) -> str:
 
 def _malformed(path: str | None) -> StoreUnavailableError:
     return StoreUnavailableError(path, "the reply lacks etcd's fields")
+
+
+# --- a secret as the bytes of one key, without loss: as `strongroom.store.folding` says -------------------------------
+
+
+def unfold(content: bytes) -> SensitiveDict:
+    """Return the keys of what etcd has: text if it is UTF-8, otherwise bytes."""
+    try:
+        return folding.unfold(content.decode())[1]
+    except UnicodeDecodeError:
+        return folding.unfold(content)[1]
+
+
+def fold(data: Mapping[str, Value], path: str) -> bytes:
+    """Return the bytes for a secret: plain if they can be read back exactly, otherwise JSON.
+
+    A secret of the single key `value` is its plain text or bytes, as other programs write them.
+
+    Raises:
+        SecretTooLargeError: they are more than `MAX_SIZE`.
+    """
+    content = _plain(data)
+    if content is None:
+        content = folding.as_json({key: to_json(item) for key, item in data.items()}).encode()
+    if len(content) > MAX_SIZE:
+        raise SecretTooLargeError(path, f"{len(content):,} bytes, the most is {MAX_SIZE:,}")
+    return content
+
+
+def _plain(data: Mapping[str, Value]) -> bytes | None:
+    value = data[folding.VALUE] if set(data) == {folding.VALUE} else None
+    content = value.encode() if isinstance(value, str) else value
+    return content if isinstance(content, bytes) and same(unfold(content), data) else None

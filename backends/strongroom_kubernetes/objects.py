@@ -1,15 +1,20 @@
-"""ConfigMaps and Secrets of one namespace as stores: each object is a secret, each entry of its data a key."""
+"""The store `kubernetes-api`: ConfigMaps and Secrets of one namespace. Each object is a secret, each entry a key.
+
+Its opener imports the client of Kubernetes when it is called.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
 
 from strongroom.errors import (
     Check,
     CheckState,
+    ConfigurationError,
     ConflictError,
     InvalidDataError,
     InvalidPathError,
@@ -17,10 +22,10 @@ from strongroom.errors import (
     SecretNotFoundError,
     StoreError,
 )
-from strongroom.formats.kubernetes import PATH, TYPES, check_data, decode, encode, name_of
+from strongroom.formats.kubernetes import PATH, TYPES, check_data, decode, encode, is_namespace, name_of
 from strongroom.paths import entries_below
 from strongroom.secret import Secret, SensitiveStr, Value, Version, protect_data
-from strongroom.store import Health, VersionInfo, required_paths
+from strongroom.store import Health, Option, VersionInfo, checked_by, required_paths
 from strongroom_kubernetes.api_server import METADATA_LIST, ApiServer, member
 from strongroom_kubernetes.errors import malformed
 
@@ -256,3 +261,41 @@ def _entries(found: Mapping[str, Any], field: str, path: str) -> Iterator[tuple[
         if not isinstance(text, str):
             raise InvalidDataError(path, f"key {key!r}: its value is not text")
         yield key, text
+
+
+def check_kubernetes_api(*, namespace: str | None = None, **_: object) -> None:
+    """Check the options without the client of Kubernetes.
+
+    Raises:
+        ConfigurationError: the text can name no namespace.
+    """
+    if namespace is not None and not is_namespace(namespace):
+        raise ConfigurationError(f"namespace: {namespace!r} can be no namespace of Kubernetes")
+
+
+@checked_by(check_kubernetes_api)
+def open_kubernetes_api(
+    *,
+    namespace: Annotated[
+        str | None,
+        Option("the namespace; defaults to that of the context or of the pod", location=True, locates=True),
+    ] = None,
+    kind: Annotated[Literal["secret", "configmap"], Option("Secrets, or ConfigMaps, which are read only")] = "secret",
+    kubeconfig: Annotated[
+        Path | None,
+        Option("the kubeconfig; defaults to KUBECONFIG, ~/.kube/config, or the pod's service account", locates=True),
+    ] = None,
+    context: Annotated[str | None, Option("the context of the kubeconfig", locates=True)] = None,
+) -> SecretObjectStore | ConfigMapStore:
+    """Secrets, or ConfigMaps, of one namespace of a Kubernetes cluster, live from its API.
+
+    Raises:
+        ConfigurationError: an option is wrong, or there is neither a kubeconfig nor a service account.
+        ImportError: the client of Kubernetes is not installed. Strongroom names the extra that brings it.
+    """
+    check_kubernetes_api(namespace=namespace)
+    import kubernetes
+
+    _ = kubernetes  # fail now if it is not installed
+    server = ApiServer(kubeconfig, context)
+    return (SecretObjectStore if kind == "secret" else ConfigMapStore)(server, namespace)

@@ -25,8 +25,8 @@ from strongroom.errors import (
 from strongroom.store import time_limit
 from strongroom.store.deadline import fail_fast
 from strongroom.testing import dripping_server
-from strongroom_etcd.content import MAX_SIZE
 from strongroom_etcd.plugin import open_etcd
+from strongroom_etcd.store import MAX_SIZE
 from support.command_line import Caller
 from support.forks import forked
 from support.services.etcd import APP, DENIED, PASSWORD

@@ -10,7 +10,7 @@ from strongroom.formats.kubernetes import TYPES, name_of
 from strongroom.testing import NON_TEXT_CASES, PluginContract, StoreContract, dripping_server, silent_server
 from strongroom.testing.faulty_services import dropping_proxy
 from strongroom.testing.store_contract.base import PATH, secret_data
-from strongroom_kubernetes.plugin import open_kubernetes_api
+from strongroom_kubernetes.objects import open_kubernetes_api
 
 KEYS = {"key with a space", "keys with marks", "key with a slash", "key with a backslash", "unicode key"}
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from strongroom_kubernetes.plugin import open_kubernetes_api
+from strongroom_kubernetes.objects import open_kubernetes_api
 
 
 class Cluster:

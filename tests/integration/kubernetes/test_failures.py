@@ -24,7 +24,7 @@ from strongroom.errors import (
 from strongroom.secret import check_data
 from strongroom.store import time_limit
 from strongroom_kubernetes.errors import failure
-from strongroom_kubernetes.plugin import open_kubernetes_api
+from strongroom_kubernetes.objects import open_kubernetes_api
 from support.forks import forked
 from support.scenarios.exposure import shown_by
 from support.vault.faults import reply

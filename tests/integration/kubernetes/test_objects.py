@@ -21,7 +21,7 @@ from strongroom.errors import (
 from strongroom.formats.kubernetes import name_of
 from strongroom.store.deadline import require_paths
 from strongroom_kubernetes import api_server
-from strongroom_kubernetes.plugin import open_kubernetes_api
+from strongroom_kubernetes.objects import open_kubernetes_api
 from support.scenarios import pages
 
 pytestmark = pytest.mark.long

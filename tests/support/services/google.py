@@ -24,7 +24,7 @@ from google.cloud.secretmanager_v1 import types
 from google.protobuf import any_pb2, empty_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
-from strongroom_google.checksum import crc32c
+from strongroom_google.store import crc32c
 
 PROJECT_NUMBER = "123456789012"
 SERVICE = "google.cloud.secretmanager.v1.SecretManagerService"

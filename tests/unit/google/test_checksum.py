@@ -2,7 +2,7 @@
 
 import pytest
 
-from strongroom_google.checksum import crc32c
+from strongroom_google.store import crc32c
 
 
 @pytest.mark.parametrize(
