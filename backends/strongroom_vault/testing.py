@@ -21,6 +21,8 @@ from typing import Any
 
 from strongroom_vault.dev.server import DevServer
 
+__all__ = ["TestVault"]
+
 
 class Provisioning(ABC):
     """Methods that prepare a test, for anything that answers calls of Vault's API."""

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from strongroom import Secret, SecretsManager
+from strongroom import Secret, SecretsManager, Value
 from strongroom.errors import SecretNotFoundError, StoreError
 from strongroom.migrate.spi import Exporter, Failure, Importer, MigrationHints, MigrationOutcome
-from strongroom.secret import Value, Version
+from strongroom.secret import Version
 from strongroom.store import (
     CheckedStore,
     Health,

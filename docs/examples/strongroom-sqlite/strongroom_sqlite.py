@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated
 
+from strongroom import Secret, Value
 from strongroom.encoding import from_json, to_json
 from strongroom.errors import (
     ConfigurationError,
@@ -19,7 +20,6 @@ from strongroom.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from strongroom.secret import Secret, Value
 from strongroom.store import Option, Traits, remaining
 
 # AUTOINCREMENT never reuses a number, so that a deleted secret and its successor have different versions.

@@ -10,7 +10,7 @@ from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Annotated, Any, TypeVar
 
-from strongroom import Secret
+from strongroom import Secret, Value
 from strongroom.encoding import from_json, to_json
 from strongroom.errors import (
     InvalidDataError,
@@ -20,7 +20,6 @@ from strongroom.errors import (
     StoreUnavailableError,
     WriteOutcomeUnknownError,
 )
-from strongroom.secret import Value
 from strongroom.store import Option, Traits, fork_safe_lock, remaining
 
 _R = TypeVar("_R")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from strongroom import Secret, Value
 from strongroom.encoding import from_json, to_json
 from strongroom.errors import (
     AuthenticationError,
@@ -18,7 +19,7 @@ from strongroom.errors import (
     WriteOutcomeUnknownError,
 )
 from strongroom.paths import entries_below
-from strongroom.secret import Secret, Value, Version
+from strongroom.secret import Version
 from strongroom.store import Health, VersionInfo
 from strongroom_redis import scripts
 
