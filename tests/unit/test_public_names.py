@@ -1,4 +1,4 @@
-"""What `strongroom` exports, and where the classes have their home that its calls return, raise or hold."""
+"""Names that `strongroom` exports, and the published homes of all classes that its calls return, raise or hold."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def reachable(start: Iterator[type]) -> set[type]:
 
 @each_public_call
 def test_what_a_public_call_returns_has_a_published_home(function):
-    """For annotations: a record that only methods return is in the module of its own, not in `strongroom`."""
+    """For annotations: a record that only methods return is in its module, not in `strongroom`."""
     published = {exported for names in HOMES.values() for exported in names.values() if inspect.isclass(exported)}
     assert reachable(our_classes(hints(function).get("return"))) <= published
 
