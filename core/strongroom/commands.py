@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from strongroom._cli.terminal.output import write_rows as write_rows
     from strongroom._cli.terminal.output import write_table as write_table
     from strongroom._config import VAULT as VAULT
-    from strongroom._config import Config as Config
     from strongroom._config import Rank as Rank
     from strongroom._config import Setting as Setting
     from strongroom._config import StoreConfig as StoreConfig
@@ -50,7 +49,7 @@ else:
             "strongroom._cli.process.child_process": "run_command",
             "strongroom._cli.terminal.confirmation": "confirm",
             "strongroom._cli.terminal.output": "Cell say write_document write_lines write_rows write_table",
-            "strongroom._config": "VAULT Config Rank Setting StoreConfig",
+            "strongroom._config": "VAULT Rank Setting StoreConfig",
             "strongroom._config.discovery": "CONFIG_FILE_NAME config_environments expand_config_file",
             "strongroom._config.trust": "is_file_trusted",
             "strongroom._config.variables": "option_variable",

@@ -68,6 +68,17 @@ def test_every_public_name_is_on_a_page(module):
             assert (thing.__doc__ or "").strip(), name
 
 
+def test_every_public_name_has_one_home():
+    """But for those that the user's guide imports from `strongroom.secrets_manager`: functions and the manager."""
+    homes: dict[str, list[str]] = {}
+    for module in MODULES:
+        for name in importlib.import_module(module).__all__:
+            homes.setdefault(name, []).append(module)
+    twice = {name: modules for name, modules in homes.items() if len(modules) > 1}
+    assert {name for name, modules in twice.items() if modules != ["strongroom", "strongroom.secrets_manager"]} == set()
+    assert {name for name in twice if inspect.isclass(getattr(strongroom, name))} == {"SecretsManager"}
+
+
 IMPORT = re.compile(r"^[> ]*from (strongroom(?:_vault)?(?:\.[a-z]\w*)*) import (\([^)]*\)|.*)", re.MULTILINE)
 SOURCES = [
     pages.README,

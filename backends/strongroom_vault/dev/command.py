@@ -7,14 +7,18 @@ import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import click
 
 from strongroom import commands
-from strongroom.commands import VAULT, Config, Rank
+from strongroom.commands import VAULT, Rank
 from strongroom.errors import StoreUnavailableError
 from strongroom_vault.dev.server import DevServer
+
+if TYPE_CHECKING:
+    from strongroom.secrets_manager import Config
 
 DEFAULT_MOUNT = "secret"
 

@@ -11,12 +11,11 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from strongroom import commands
-from strongroom.commands import Config
 from strongroom.errors import ConfigurationError, shown
 from strongroom.secret import SensitiveDict, SensitiveStr
 from strongroom_vault.setup import credential, hcl, structure, target_options
@@ -24,6 +23,9 @@ from strongroom_vault.setup.credential import ADDRESS, NAMESPACE, TOKEN, Credent
 from strongroom_vault.setup.server import SetupServer, SetupStep, StepState, connect
 from strongroom_vault.setup.steps import Role, plan
 from strongroom_vault.setup.target_options import Target
+
+if TYPE_CHECKING:
+    from strongroom.secrets_manager import Config
 
 _FILE = click.Path(path_type=Path)
 _POLICIES = click.Choice((structure.APP_READ, structure.DATABASE_READ, structure.DATABASE_WRITE))

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from strongroom import commands
-from strongroom.commands import VAULT, Config, Rank, Setting, StoreConfig
+from strongroom.commands import VAULT, Rank, Setting, StoreConfig
 from strongroom.errors import ConfigurationError, shown
 from strongroom.paths import check_path, check_prefix
 from strongroom.secret import SensitiveDict
+
+if TYPE_CHECKING:
+    from strongroom.secrets_manager import Config
 
 _TOKENS = ("BAO_TOKEN", "VAULT_TOKEN")
 _CREDENTIALS = frozenset({"token", "auth"})
