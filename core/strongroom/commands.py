@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from strongroom._lazy_names import lazy_names
 
 if TYPE_CHECKING:
+    from strongroom._cli.configure.trust import trust_file as trust_file
     from strongroom._cli.exit_codes import ExitCode as ExitCode
-    from strongroom._cli.operate.trust import trust_file as trust_file
     from strongroom._cli.options import Invocation as Invocation
     from strongroom._cli.options import current as current
     from strongroom._cli.process.child_process import run_command as run_command
@@ -44,7 +44,7 @@ else:
         __name__,
         {
             "strongroom._cli.exit_codes": "ExitCode",
-            "strongroom._cli.operate.trust": "trust_file",
+            "strongroom._cli.configure.trust": "trust_file",
             "strongroom._cli.options": "Invocation current",
             "strongroom._cli.process.child_process": "run_command",
             "strongroom._cli.terminal.confirmation": "confirm",

@@ -153,7 +153,7 @@ def script() -> str:
 
 
 _PATIENT = """
-from strongroom._cli.operate import completion
+from strongroom._cli.configure import completion
 completion.CHAIN_TIME = completion.WHOLE_TIME = 60
 from strongroom._cli.main import main
 main()

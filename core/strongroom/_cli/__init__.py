@@ -1,1 +1,4 @@
-"""The command `strongroom`: parse, call, render. Nothing imports it."""
+"""The command `strongroom`: parse, call, render. Nothing but `strongroom.commands` imports it.
+
+Each command has a module, which may be short, in the folder of its group in `strongroom --help`.
+"""

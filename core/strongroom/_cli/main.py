@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         from strongroom._cli import app
 
         if "_STRONGROOM_COMPLETE" in os.environ:  # `completion.VARIABLE`, set by the shell on Tab
-            from strongroom._cli.operate import completion
+            from strongroom._cli.configure import completion
 
             with streams.results_only():
                 completion.answer(app.strongroom)

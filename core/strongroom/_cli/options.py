@@ -100,7 +100,7 @@ def complete(kind: str) -> Callable[[click.Context, click.Parameter, str], list[
     """Return a `shell_complete=` callback that calls this function of `completion`, which is imported on Tab only."""
 
     def callback(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem] | list[str]:
-        from strongroom._cli.operate import completion
+        from strongroom._cli.configure import completion
 
         words: list[CompletionItem] | list[str] = getattr(completion, kind)(ctx, incomplete)
         return words

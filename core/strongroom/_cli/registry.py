@@ -18,61 +18,74 @@ _PACKAGE = "strongroom._cli"
 
 GROUPS: Mapping[str, Mapping[str, str]] = {
     "Read": {
-        "get": "read.get:get_command",
-        "list": "read.list:list_command",
-        "explain": "read.explain:explain_command",
-        "run": "read.run:run_command",
-        "inject": "read.inject:inject_command",
-        "export": "read.export:export_command",
+        "get": "get:get_command",
+        "list": "list:list_command",
+        "explain": "explain:explain_command",
+        "run": "run:run_command",
+        "inject": "inject:inject_command",
+        "export": "export:export_command",
     },
     "Write": {
-        "set": "write.set:set_command",
-        "delete": "write.delete:delete_command",
-        "generate": "write.generate:generate_command",
+        "set": "set:set_command",
+        "delete": "delete:delete_command",
+        "generate": "generate:generate_command",
     },
     "Versions": {
-        "history": "versions.history:history_command",
-        "diff": "versions.diff:diff_command",
-        "rollback": "versions.history:rollback_command",
-        "undelete": "versions.history:undelete_command",
-        "destroy": "versions.history:destroy_command",
+        "history": "history:history_command",
+        "diff": "diff:diff_command",
+        "rollback": "history:rollback_command",
+        "undelete": "history:undelete_command",
+        "destroy": "history:destroy_command",
     },
     "Rotate": {
-        "rotate": "rotate.rotate:rotate_command",
+        "rotate": "rotate:rotate_command",
     },
     "Agents": {
-        "agent": "agents.agent:agent_command",
-        "mcp": "agents.mcp:mcp_command",
+        "agent": "agent:agent_command",
+        "mcp": "mcp:mcp_command",
     },
     "Migrate": {
-        "migrate": "migrate.migrate:migrate_command",
-        "copy": "migrate.copy:copy_command",
-        "mapping": "migrate.mapping:mapping_command",
+        "migrate": "migrate:migrate_command",
+        "copy": "copy:copy_command",
+        "mapping": "mapping:mapping_command",
     },
-    "Operate": {
-        "check": "operate.check:check_command",
-        "types": "operate.types:types_command",
-        "doctor": "operate.doctor:doctor_command",
-        "status": "operate.status.status:status_command",
-        "ui": "operate.status.ui:ui_command",
-        "config": "operate.config.config:config_command",
-        "stores": "operate.plugins.stores:stores_command",
-        "plugins": "operate.plugins.plugins:plugins_command",
-        "new-plugin": "operate.plugins.new_plugin:new_plugin_command",
-        "import-config": "operate.config.import_config:import_command",
-        "scan": "operate.scan.scan:scan_command",
-        "trust": "operate.trust:trust_command",
-        "audit": "operate.audit:audit_command",
-        "cache": "operate.cache:cache_command",
-        "completion": "operate.completion:completion_command",
+    "Diagnose": {
+        "check": "check:check_command",
+        "doctor": "doctor:doctor_command",
+        "status": "status:status_command",
+        "ui": "ui:ui_command",
+    },
+    "Scan": {
+        "scan": "scan:scan_command",
+    },
+    "Maintain": {
+        "audit": "audit:audit_command",
+        "cache": "cache:cache_command",
+    },
+    "Configure": {
+        "config": "config:config_command",
+        "trust": "trust:trust_command",
+        "types": "types:types_command",
+        "import-config": "import_config:import_command",
+        "completion": "completion:completion_command",
+    },
+    "Plugins": {
+        "stores": "stores:stores_command",
+        "plugins": "plugins:plugins_command",
+        "new-plugin": "new_plugin:new_plugin_command",
     },
 }
-"""Built-in commands by the group under which `strongroom --help` lists them: name -> MODULE:ATTRIBUTE."""
+"""Built-in commands by the group under which `strongroom --help` lists them: name -> MODULE:ATTRIBUTE.
 
-PLUGIN_GROUP = "Operate"
+The module is in the folder of that name.
+"""
+
+PLUGIN_GROUP = "Plugins"
 """Group of the commands that plugins add."""
 
-_BUILT_IN = {name: target for commands in GROUPS.values() for name, target in commands.items()}
+_BUILT_IN = {
+    name: f"{group.lower()}.{target}" for group, commands in GROUPS.items() for name, target in commands.items()
+}
 
 _LONGEST_LOAD = 1.0
 """Seconds that a list of the commands waits for the module of a plugin."""

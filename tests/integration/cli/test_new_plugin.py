@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from strongroom._cli.operate.plugins.new_plugin import KINDS
+from strongroom._cli.plugins.new_plugin import KINDS
 
 pytestmark = pytest.mark.long
 

@@ -9,7 +9,7 @@ import pexpect
 import pytest
 
 from strongroom import Secret, SecretsManager
-from strongroom._cli.operate.check import poll
+from strongroom._cli.diagnose.check import poll
 from strongroom._config import SecretConfig
 from strongroom.errors import ConfigurationError, InvalidDataError, MissingFileError, SecretNotFoundError
 from strongroom.required_secrets import resolve
@@ -304,7 +304,7 @@ def test_what_time_does_not_mend_is_not_waited_for():
 def test_the_code_is_that_of_what_needs_the_most_doing():
     """5 says that trying again is enough, so it is the last."""
     from strongroom import errors
-    from strongroom._cli.secret_variables import exit_code
+    from strongroom._cli.read.secret_variables import exit_code
 
     kinds = (
         errors.StoreUnavailableError, errors.SecretNotFoundError, errors.PermissionDeniedError,

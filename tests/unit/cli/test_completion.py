@@ -13,7 +13,7 @@ import pytest
 
 from strongroom._cli import app
 from strongroom._cli.app import strongroom
-from strongroom._cli.operate import completion
+from strongroom._cli.configure import completion
 from support.clock import LONG
 
 CANARY = "canary-7f3a"
@@ -196,7 +196,7 @@ def test_a_store_that_does_not_keep_to_its_time_is_left():
     """A shell that hangs on Tab is one that a person closes."""
     program = """if True:
         import threading
-        from strongroom._cli.operate import completion
+        from strongroom._cli.configure import completion
         from strongroom._cli import main, registry
         completion.WHOLE_TIME = 0.2
         registry.load = lambda name: threading.Event().wait()

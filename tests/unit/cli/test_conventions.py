@@ -16,6 +16,7 @@ import grimp
 import pexpect
 import pytest
 
+from strongroom import _cli
 from strongroom._cli import registry
 from strongroom._cli.terminal import output
 from support.clock import LONG
@@ -159,13 +160,20 @@ def test_every_summary_of_a_command_is_whole(command):
 def test_help_groups_every_command(command):
     """By what somebody wants to do; the commands of plugins are in one of the groups."""
     text = command("--help").out.decode()
-    places = [
-        text.index(f"\n{group}:\n")
-        for group in ("Read", "Write", "Versions", "Rotate", "Migrate", "Operate", "Exit codes")
-    ]
+    places = [text.index(f"\n{group}:\n") for group in (*registry.GROUPS, "Exit codes")]
     assert places == sorted(places)
     listed = re.findall(r"^  ([\w-]+) {2,}\S", text[places[0] : places[-1]], re.MULTILINE)
     assert sorted(listed) == registry.names()
+
+
+def test_the_folders_of_the_commands_are_the_groups_of_the_help():
+    """A reader finds a command by its group, and a folder without a group holds no command."""
+    modules = {
+        path.parent.name
+        for path in Path(_cli.__file__).parent.glob("*/*.py")
+        if re.search(r"^@click\.(command|group)\(", path.read_text("utf-8"), re.MULTILINE)
+    }
+    assert modules == {group.lower() for group in registry.GROUPS}
 
 
 @pytest.mark.usefixtures("configured")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom._cli.operate.plugins.new_plugin import KINDS, names_of, package
+from strongroom._cli.plugins.new_plugin import KINDS, names_of, package
 
 FILES = [
     ".github/workflows/test.yml",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom._cli.operate.types import module_lines
+from strongroom._cli.configure.types import module_lines
 from strongroom._config.file import read_file
 
 ROWS = """

@@ -13,7 +13,7 @@ import pexpect
 import pytest
 
 from strongroom import SecretsManager
-from strongroom._cli.read.store_credentials import without_credentials
+from strongroom._cli.process.store_credentials import without_credentials
 from strongroom._config import discovery
 from support.clock import LONG
 

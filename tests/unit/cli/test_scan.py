@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from strongroom._cli.operate.scan import allowance, files
-from strongroom._cli.operate.scan.allowance import Allowance
+from strongroom._cli.scan import allowance, files
+from strongroom._cli.scan.allowance import Allowance
 from strongroom._redaction.fingerprints import Fingerprints
 from support.programs import require
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from strongroom._cli.operate.scan import allowance
-from strongroom._cli.operate.scan.allowance import Allowance
+from strongroom._cli.scan import allowance
+from strongroom._cli.scan.allowance import Allowance
 from support.programs import require
 
 require("git")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom._cli.operate.scan import git_repository
+from strongroom._cli.scan import git_repository
 from support.programs import require, write_python
 
 require("git")

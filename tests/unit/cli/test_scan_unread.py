@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from strongroom._cli.operate.scan import files
-from strongroom._cli.operate.scan.allowance import Allowance
+from strongroom._cli.scan import files
+from strongroom._cli.scan.allowance import Allowance
 from strongroom._redaction.fingerprints import Fingerprints
 
 VALUE = b"canary-real-value-77"

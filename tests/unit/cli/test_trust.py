@@ -13,7 +13,7 @@ import pytest
 
 from strongroom import _plugins as plugins
 from strongroom._cli import registry
-from strongroom._cli.operate import completion
+from strongroom._cli.configure import completion
 from strongroom._config import Rank, Setting, discovery
 from strongroom.errors import ConfigurationError
 from support.clock import LONG

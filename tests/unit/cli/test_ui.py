@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from strongroom._cli.operate.status.model import document
-from strongroom._cli.operate.status.monitor import Monitor
-from strongroom._cli.operate.status.server import StatusServer
+from strongroom._cli.diagnose.chain_status import document
+from strongroom._cli.diagnose.monitor import Monitor
+from strongroom._cli.diagnose.status_server import StatusServer
 from strongroom._config import discovery
 from support.clock import LONG
 

@@ -1,1 +1,1 @@
-"""Commands for workers that use secrets without seeing them."""
+"""Commands of the group Agents: workers use secrets without seeing them."""

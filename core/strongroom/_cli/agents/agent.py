@@ -204,7 +204,7 @@ def _opened(config: Config) -> Iterator[_Opened]:
         StrongroomError: a secret cannot be read.
     """
     _require_mitmproxy()
-    from strongroom._cli.read.store_credentials import without_credentials
+    from strongroom._cli.process.store_credentials import without_credentials
     from strongroom._manager import SecretsManager
     from strongroom.agents import child
     from strongroom.agents.authority import Authority

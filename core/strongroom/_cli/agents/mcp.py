@@ -7,7 +7,7 @@ import os
 import click
 
 from strongroom._cli.options import Invocation, current
-from strongroom._cli.read.store_credentials import without_credentials
+from strongroom._cli.process.store_credentials import without_credentials
 from strongroom._manager import SecretsManager
 from strongroom.errors import ConfigurationError
 

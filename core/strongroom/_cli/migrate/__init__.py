@@ -1,1 +1,1 @@
-"""Commands of the group Migrate in `strongroom --help`, with the views of plans and reports."""
+"""Commands of the group Migrate: migrate, copy and mapping, with the views of plans, progress and reports."""

@@ -1,1 +1,1 @@
-"""Child processes and signals."""
+"""A command as a child process: its environment, its signals and its exit code."""

@@ -1,1 +1,1 @@
-"""Commands of the group Read in `strongroom --help`, with their helpers."""
+"""Commands of the group Read: get, list, explain, run, inject and export, and the rows of `[secrets]` for others."""

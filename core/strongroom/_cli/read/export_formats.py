@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 
-from strongroom._cli import secret_variables
+from strongroom._cli.read import secret_variables
 from strongroom.encoding import to_json_text
 from strongroom.formats.dotenv import UNWRITABLE, dotenv_line
 from strongroom.required_secrets import Requirement, RequirementState

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from strongroom._cli import secret_variables
 from strongroom._cli.options import Invocation, complete, current, read_duration
 from strongroom._cli.process import child_process
 from strongroom._cli.process.signals import handled
-from strongroom._cli.read import lease_keeper
-from strongroom._cli.read.store_credentials import without_credentials
+from strongroom._cli.process.store_credentials import without_credentials
+from strongroom._cli.read import lease_keeper, secret_variables
 from strongroom.secret import SensitiveDict, observe
 
 if TYPE_CHECKING:

@@ -1,1 +1,1 @@
-"""Command of the group Rotate in `strongroom --help`."""
+"""Command of the group Rotate."""

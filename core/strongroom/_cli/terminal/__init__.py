@@ -1,1 +1,1 @@
-"""The terminal: output, standard streams, prompts, progress and completion."""
+"""The terminal: output, standard streams, input, prompts and confirmations."""

@@ -1,1 +1,1 @@
-"""Commands of the group Versions in `strongroom --help`."""
+"""Commands of the group Versions: history, diff, rollback, undelete and destroy."""

@@ -1,1 +1,1 @@
-"""Commands of the group Write in `strongroom --help`, with their helpers."""
+"""Commands of the group Write: set, delete and generate."""

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from strongroom import _plugins as plugins
+from strongroom._cli.configure.init import init_command
+from strongroom._cli.diagnose import examination
 from strongroom._cli.exit_codes import code_of_all
-from strongroom._cli.operate import examination
-from strongroom._cli.operate.config.init import init_command
 from strongroom._cli.options import Invocation, current, json_option
 from strongroom._cli.terminal import output
 from strongroom._config import Rank, Setting, StoreConfig

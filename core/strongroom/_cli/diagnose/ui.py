@@ -12,10 +12,10 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from strongroom._cli.operate.status.model import document
-from strongroom._cli.operate.status.monitor import Monitor
-from strongroom._cli.operate.status.server import StatusServer
-from strongroom._cli.operate.status.status import paths_option
+from strongroom._cli.diagnose.chain_status import document
+from strongroom._cli.diagnose.monitor import Monitor
+from strongroom._cli.diagnose.status import paths_option
+from strongroom._cli.diagnose.status_server import StatusServer
 from strongroom._cli.options import Invocation, current, interval_option
 from strongroom._cli.terminal import output
 from strongroom.errors import ConfigurationError

@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from strongroom._cli.operate.cache import described as described_disk_cache
+from strongroom._cli.maintain.cache import described as described_disk_cache
 from strongroom._cli.rotation_status import described as described_rotation
 from strongroom._config import CacheConfig, LinkConfig
 from strongroom.errors import Check
 
 if TYPE_CHECKING:
-    from strongroom._cli.operate.status.migrations import MigrationStatus
+    from strongroom._cli.diagnose.migrations import MigrationStatus
     from strongroom._disk_cache.maintenance import DiskCacheStatus
     from strongroom.rotate.rotations import RotationStatus
 

@@ -7,7 +7,7 @@ import subprocess
 from types import TracebackType
 from typing import IO, Self
 
-from strongroom._cli.operate.scan.git_repository import GitRepository
+from strongroom._cli.scan.git_repository import GitRepository
 
 _FORMAT = "--batch=%(objecttype) %(objectsize) %(objectsize:disk) %(deltabase)"
 _FIELDS = 4

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from strongroom._cli import registry
-from strongroom._cli.operate.plugins.stores import exit_if_faulty
 from strongroom._cli.options import json_option
+from strongroom._cli.plugins.stores import exit_if_faulty
 from strongroom._cli.terminal import output
 from strongroom.errors import PluginError
 

@@ -16,8 +16,8 @@ from functools import partial
 from tempfile import SpooledTemporaryFile
 from typing import IO, TypeAlias, cast
 
-from strongroom._cli.operate.scan.allowance import DAMAGE, Allowance, Expanded, Reason, Stream
-from strongroom._cli.operate.scan.decompression import Inflated, Streams
+from strongroom._cli.scan.allowance import DAMAGE, Allowance, Expanded, Reason, Stream
+from strongroom._cli.scan.decompression import Inflated, Streams
 
 Expand: TypeAlias = "Callable[[Stream, str, Allowance], Iterator[tuple[str, io.BufferedReader]]]"
 """Yields the place and the content of each member of an archive. It is read before the next one is asked for."""

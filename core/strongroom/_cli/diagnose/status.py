@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
+from strongroom._cli.diagnose.chain_status import document
+from strongroom._cli.diagnose.monitor import Monitor
+from strongroom._cli.diagnose.view import sections
 from strongroom._cli.exit_codes import code_of_all
-from strongroom._cli.operate.status.model import document
-from strongroom._cli.operate.status.monitor import Monitor
-from strongroom._cli.operate.status.view import sections
 from strongroom._cli.options import Invocation, current, json_option
 from strongroom._cli.terminal import output
 

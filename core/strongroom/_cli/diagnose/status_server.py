@@ -81,7 +81,7 @@ class StatusServer(ThreadingHTTPServer):
         self._token_lock = threading.Lock()
         self._session = secrets.token_urlsafe(32)
         self._folder = f"/{secrets.token_urlsafe(16)}/"
-        folder = files("strongroom._cli.operate.status").joinpath("page")
+        folder = files("strongroom._cli.diagnose").joinpath("page")
         self._files = {name: (folder.joinpath(file).read_bytes(), kind) for name, (file, kind) in _FILES.items()}
         super().__init__((_LOOPBACK, port), _Handler)
         address = f"{_LOOPBACK}:{self.server_port}"

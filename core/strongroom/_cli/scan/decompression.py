@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Protocol
 
-from strongroom._cli.operate.scan.allowance import Stream
+from strongroom._cli.scan.allowance import Stream
 
 _CHUNK = 1 << 16
 

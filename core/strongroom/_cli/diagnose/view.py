@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rich.filesize import decimal
 
-from strongroom._cli.operate.doctor import advised
-from strongroom._cli.operate.status.migrations import MigrationStatus
-from strongroom._cli.operate.status.model import ChainStatus, LinkStatus, RotationRow
+from strongroom._cli.diagnose.chain_status import ChainStatus, LinkStatus, RotationRow
+from strongroom._cli.diagnose.doctor import advised
+from strongroom._cli.diagnose.migrations import MigrationStatus
 from strongroom._cli.rotation_status import condition
 from strongroom._cli.terminal.output import Cell, counted, joined, state
 from strongroom.errors import CheckState, shown

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from strongroom import _plugins as plugins
-from strongroom._cli.operate.trust import trust_file
+from strongroom._cli.configure.trust import trust_file
 from strongroom._cli.terminal import output
 from strongroom._config import discovery
 from strongroom._config.document import parse_toml, toml_key, toml_string

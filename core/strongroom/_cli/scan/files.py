@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from strongroom._cli.operate.scan.allowance import DAMAGE, Allowance, Reason, Stream
-from strongroom._cli.operate.scan.archives import kind_of, spooled, tar_members, zip_members
+from strongroom._cli.scan.allowance import DAMAGE, Allowance, Reason, Stream
+from strongroom._cli.scan.archives import kind_of, spooled, tar_members, zip_members
 from strongroom._redaction.fingerprints import Fingerprints
 
 BLOCK = 1 << 22

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from strongroom._cli.diagnose import examination
 from strongroom._cli.exit_codes import ExitCode, code_of_all
-from strongroom._cli.operate import examination
-from strongroom._cli.operate.cache import described, inspected, summary
+from strongroom._cli.maintain.cache import described, inspected, summary
 from strongroom._cli.options import Invocation, current, json_option
 from strongroom._cli.terminal import output
 from strongroom.errors import CheckState

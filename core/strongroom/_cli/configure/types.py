@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from strongroom._cli.options import Invocation, current
-from strongroom._cli.secret_variables import declared_rows
+from strongroom._cli.read.secret_variables import declared_rows
 from strongroom._cli.terminal import output
 from strongroom._config.secrets_table import TYPES
 from strongroom.errors import ConfigurationError

@@ -20,7 +20,7 @@ from strongroom.errors import ConfigurationError
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _LONGEST_NAME = 20
-_HERE = "strongroom._cli.operate.plugins"
+_HERE = "strongroom._cli.plugins"
 
 
 class PluginKind(NamedTuple):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from strongroom._cli.operate.config.declarations import (
+from strongroom._cli.configure.declarations import (
     Declarations,
     DeclaredSecret,
     read_env_schema,

@@ -1,0 +1,1 @@
+"""Commands of the group Configure: config, trust, types, import-config and completion."""

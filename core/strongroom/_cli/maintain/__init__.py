@@ -1,0 +1,1 @@
+"""Commands of the group Maintain: the audit log and the cache on disk."""

@@ -1,1 +1,0 @@
-"""Commands of the group Operate in `strongroom --help`, with their helpers."""

@@ -1,1 +1,0 @@
-"""`strongroom config` and `strongroom import-config`."""

@@ -1,1 +1,0 @@
-"""Commands for plugins: list the installed ones, check a store, create a package."""

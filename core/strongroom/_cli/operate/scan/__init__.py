@@ -1,1 +1,0 @@
-"""`strongroom scan`: search for known values in streams, files, archives and the history of a git repository."""

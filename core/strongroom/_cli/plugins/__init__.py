@@ -1,0 +1,1 @@
+"""Commands of the group Plugins: stores, plugins and new-plugin, with the templates of new packages."""
