@@ -42,7 +42,7 @@ FACTS = [
     # the command line
     (
         "The prompt takes one line of at most {} bytes",
-        lambda: named("strongroom._cli.terminal.prompt:_LONGEST_LINE") - 2,
+        lambda: named("strongroom._cli.terminal.input:_LONGEST_LINE") - 2,
     ),
     ("retries with pauses from half a second to {},", "strongroom.required_secrets:_LAST_PAUSE"),
     ("warns {} days ahead", "strongroom._cli.diagnose.examination:_WARNED_DAYS"),

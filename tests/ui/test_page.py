@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from strongroom._cli.diagnose.chain_status import ChainStatus, LinkStatus, RotationRow, document
-from strongroom._cli.diagnose.migrations import MigrationStatus
+from strongroom._cli.diagnose.chain_status import ChainStatus, LinkStatus, MigrationStatus, RotationRow, document
 from strongroom._cli.diagnose.status_server import StatusServer
 from strongroom._config import CacheConfig, LinkConfig
 from strongroom._disk_cache.maintenance import DiskCacheStatus

@@ -202,7 +202,7 @@ def test_running_a_command_says_that_it_needs_posix(configure, monkeypatch):
 
 
 def test_a_prompt_says_that_it_needs_posix():
-    done = run("from strongroom._cli.terminal import prompt; prompt.read_line('Value: ')")
+    done = run("from strongroom._cli.terminal.input import read_line; read_line('Value: ')")
     assert "This system cannot hide the input: name a file, or pipe it in" in done.stderr
 
 

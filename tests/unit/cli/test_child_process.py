@@ -13,7 +13,7 @@ import pytest
 
 from strongroom._chain.resolution import Resolution
 from strongroom._cli.process import child_process
-from strongroom._cli.read import lease_keeper
+from strongroom._cli.read.variable_changes import advise_restart, leased, renewal
 from strongroom._config import SecretConfig
 from strongroom.errors import StoreUnavailableError
 from strongroom.required_secrets import Requirement, RequirementState
@@ -220,14 +220,14 @@ def keeper():
 def test_what_does_not_end_is_not_kept():
     """The command takes the place of the process then."""
     absent = replace(ROW, state=RequirementState.ABSENT, resolution=None)
-    assert lease_keeper.leased([LASTING, ROW, absent]) == [ROW]
+    assert leased([LASTING, ROW, absent]) == [ROW]
 
 
 def test_what_ends_is_asked_for_again_and_a_new_value_is_said_once(capsys, keeper):
     """After a failure too; from then on there is nothing to keep."""
     changed = found("canary-2")
     store = Store(FOUND, StoreUnavailableError(), FOUND, changed)
-    with lease_keeper.renewal([ROW], store, lease_keeper.advise_restart("gunicorn")):
+    with renewal([ROW], store, advise_restart("gunicorn")):
         thread = keeper()
         assert store.was_asked(4)
         thread.join(LONG)
@@ -240,7 +240,7 @@ def test_what_ends_is_asked_for_again_and_a_new_value_is_said_once(capsys, keepe
 def test_a_part_of_a_leased_document_is_compared_and_not_the_document(capsys, keeper):
     part = replace(ROW, secret=ROW.secret._replace(extract="/password"), resolution=found("canary-1"))
     store = Store(found('{"password": "canary-1", "n": 1}'), found('{"password": "canary-2"}'))
-    with lease_keeper.renewal([part], store, lease_keeper.advise_restart("gunicorn")):
+    with renewal([part], store, advise_restart("gunicorn")):
         thread = keeper()
         assert store.was_asked(2)
         thread.join(LONG)
@@ -251,7 +251,7 @@ def test_nothing_is_asked_when_the_command_has_ended(keeper):
     """Its store is closed."""
     store = Store()
     later = replace(ROW, resolution=found(ttl=3600.0))
-    with lease_keeper.renewal([later], store, print):
+    with renewal([later], store, print):
         thread = keeper()
     thread.join(LONG)
     assert not thread.is_alive()

@@ -15,7 +15,7 @@ from strongroom import SecretsManager
 from strongroom._chain.resolution import Resolution
 from strongroom._cli.process import child_process
 from strongroom._cli.read.supervisor import Supervisor, read_action
-from strongroom._cli.read.variable_watch import Reaction, Rows
+from strongroom._cli.read.variable_changes import Reaction, Rows
 from strongroom._config import SecretConfig
 from strongroom.required_secrets import Requirement, RequirementState
 from strongroom.store.memory import MemoryStore

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from strongroom._cli.terminal import progress
+from strongroom._cli.migrate.report import progress_bar, time_left
 from strongroom.migrate import Progress
 
 
@@ -14,20 +14,20 @@ from strongroom.migrate import Progress
 )
 def test_the_time_that_is_left_in_words(seconds, words):
     """Nothing where nobody knows."""
-    assert progress.left(Progress("apply", 1, 2, seconds)) == words
+    assert time_left(Progress("apply", 1, 2, seconds)) == words
 
 
 def test_there_is_no_bar_without_a_terminal(capsys):
     """In a pipeline its characters would be in the way."""
-    with progress.bar() as tell:
+    with progress_bar() as tell:
         assert tell is None
     assert capsys.readouterr() == ("", "")
 
 
 SCRIPT = """
-from strongroom._cli.terminal import progress
+from strongroom._cli.migrate.report import progress_bar, time_left
 from strongroom.migrate import Progress
-with progress.bar() as tell:
+with progress_bar() as tell:
     tell(Progress("apply", 250, 1000, 75.0))
 print("through")
 """

@@ -9,7 +9,7 @@ import pytest
 
 PROGRAM = """
 import sys
-from strongroom._cli.terminal import prompt as keyboard
+from strongroom._cli.terminal import input as keyboard
 from strongroom._cli.app import run
 from strongroom._cli.options import Invocation
 from strongroom import SecretsManager
@@ -42,9 +42,9 @@ KEY = "-----BEGIN KEY-----", "canary-2", "canary-3"
 
 PATIENT = """
 from strongroom._cli.main import main
-from strongroom._cli.terminal import prompt
+from strongroom._cli.terminal import input as keyboard
 
-prompt.PAUSE = 3  # a busy machine may need it for the next line
+keyboard.PAUSE = 3  # a busy machine may need it for the next line
 main()
 """
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from strongroom._cli.diagnose.migrations import Migrations
-from strongroom._cli.diagnose.view import next_event
+from strongroom._cli.diagnose.chain_status import Migrations
+from strongroom._cli.diagnose.status import next_event
 from strongroom._config import discovery
 from strongroom.migrate import Migrator
 from strongroom.rotate.rotations import RotationStatus

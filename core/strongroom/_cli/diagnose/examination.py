@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from strongroom import _plugins as plugins
 from strongroom._cli.exit_codes import ExitCode, code_of
 from strongroom._cli.read import secret_variables
-from strongroom._cli.rotation_status import condition, needs_attention, statuses
+from strongroom._cli.rotate.rotate import condition, needs_attention, statuses
 from strongroom._cli.terminal import confirmation, output
 from strongroom.errors import Check, CheckState, ConfigurationError, StoreError, StrongroomError, shown
 

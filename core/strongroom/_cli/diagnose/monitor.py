@@ -8,9 +8,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
 from strongroom._chain.threads import Threads
-from strongroom._cli.diagnose.chain_status import ChainStatus, LinkStatus, RotationRow
+from strongroom._cli.diagnose.chain_status import ChainStatus, LinkStatus, Migrations, RotationRow
 from strongroom._cli.diagnose.examination import chain_of, location_of, state_of
-from strongroom._cli.diagnose.migrations import Migrations
 from strongroom._cli.maintain.cache import inspected
 from strongroom.errors import StoreError, StrongroomError
 from strongroom.store.deadline import require_paths

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from strongroom._cli.exit_codes import ExitCode
-from strongroom._cli.migrate.report import FILE, by_cause, listed_paths, reason
+from strongroom._cli.migrate.report import FILE, by_cause, listed_paths, progress_bar, reason
 from strongroom._cli.options import Invocation, combined, complete, current, json_option
-from strongroom._cli.terminal import output, progress
+from strongroom._cli.terminal import output
 from strongroom._cli.terminal.confirmation import describe_store
 from strongroom._cli.terminal.output import Cell
 from strongroom._config import Config, Rank, Setting
@@ -152,7 +152,7 @@ def make_plan(
     output.say(f"{what} from {output.joined(sources)} to {describe_store(config, target)}")
     config = with_operator_token(config, target, ask=not (given.get("yes") or given.get("dry_run")))
     migrator = stack.enter_context(Migrator(config))
-    with progress.bar() as tell:
+    with progress_bar() as tell:
         made = migrator.plan(
             sources,
             target,

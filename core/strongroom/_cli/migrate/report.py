@@ -1,8 +1,9 @@
-"""The report of a step on the terminal, in a pipe and as a document, and `strongroom migrate report`."""
+"""The progress of a step, its report on the terminal, in a pipe and as a document, and `strongroom migrate report`."""
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,7 +20,8 @@ from strongroom.migrate._plans.comparison import HAS_ALL
 from strongroom.migrate.report import ItemResult, ItemState, MigrationAction, Report
 
 if TYPE_CHECKING:
-    from strongroom.migrate import Plan, PlannedItem, Run
+    from strongroom.migrate import OnProgress, Plan, PlannedItem, Run
+    from strongroom.migrate import Progress as ProgressEvent
 
 FILE = click.Path(path_type=Path)
 """The type of an option that names a file."""
@@ -278,3 +280,54 @@ def run_of(report: Report) -> Run | None:
     from strongroom.migrate import runs
 
     return next((run for run in runs() if run.name == report.run), None)
+
+
+# --- progress ---------------------------------------------------------------------------------------------------------
+
+_LABELS = {
+    "plan": "reading",
+    "apply": "writing",
+    "verify": "verifying",
+    "undo": "undoing",
+    "delete-source": "deleting",
+}
+
+
+@contextmanager
+def progress_bar() -> Iterator[OnProgress | None]:
+    """Show a progress bar on stderr while the block runs, and remove it at the end.
+
+    Yields:
+        The progress callback, or None if stderr is not a terminal.
+    """
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"))
+    display = Progress(*columns, console=output.terminal_console(stderr=True), transient=True)
+    task = display.add_task("", total=None, left="")
+
+    def update(progress: ProgressEvent) -> None:
+        description = _LABELS.get(progress.action, progress.action)
+        display.update(
+            task, description=description, completed=progress.done, total=progress.total, left=time_left(progress)
+        )
+        display.start()  # on the first event, so that a short command shows no bar
+
+    try:
+        yield update
+    finally:
+        display.stop()
+
+
+def time_left(progress: ProgressEvent) -> str:
+    """Return the remaining time in words, or an empty string if it is unknown."""
+    if progress.seconds_left is None:
+        return ""
+    seconds = round(progress.seconds_left)
+    minutes, hours = seconds // 60, seconds // 3600
+    if hours:
+        return f"{hours} h {minutes % 60} min left"
+    return f"{minutes} min {seconds % 60} s left" if minutes else f"{seconds} s left"

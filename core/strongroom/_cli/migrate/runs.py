@@ -14,7 +14,7 @@ from strongroom._cli.migrate import plan as plans
 from strongroom._cli.migrate import report as reports
 from strongroom._cli.options import Invocation, combined, current, json_option, yes_option
 from strongroom._cli.process.signals import Terminated, termination_raised
-from strongroom._cli.terminal import output, progress
+from strongroom._cli.terminal import output
 from strongroom._cli.terminal.confirmation import confirm, describe_store, production_reasons
 from strongroom.errors import ConfigurationError, MigrationError, shown
 from strongroom.files import private
@@ -222,7 +222,7 @@ def step(run: Callable[[OnProgress | None], Report], *, again: str) -> Report:
         again: the command that continues after Ctrl-C, SIGTERM or SIGHUP.
     """
     try:
-        with termination_raised(), reports.attempt(), progress.bar() as tell:
+        with termination_raised(), reports.attempt(), reports.progress_bar() as tell:
             try:
                 report = run(tell)
             except MigrationError as error:

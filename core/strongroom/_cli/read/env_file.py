@@ -1,4 +1,7 @@
-"""The variables of `run --env-file`: references become rows of `[secrets]`, other values stay as they are written."""
+"""The variables of `run --env-file`: references become rows of `[secrets]`, other values stay as they are written.
+
+A separate module, since `run` imports it with that option only.
+"""
 
 from __future__ import annotations
 

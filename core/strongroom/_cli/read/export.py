@@ -17,7 +17,7 @@ from strongroom._cli.exit_codes import ExitCode
 from strongroom._cli.options import Invocation, current
 from strongroom._cli.process.signals import until_ended
 from strongroom._cli.read import export_formats, secret_variables
-from strongroom._cli.read.variable_watch import Reaction, Rows
+from strongroom._cli.read.variable_changes import Reaction, Rows
 from strongroom._cli.terminal import output
 from strongroom.errors import ConfigurationError, StrongroomError, UnsupportedOperationError
 

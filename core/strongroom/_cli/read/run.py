@@ -17,7 +17,7 @@ from strongroom._cli.options import Invocation, complete, current, read_duration
 from strongroom._cli.process import child_process
 from strongroom._cli.process.signals import handled
 from strongroom._cli.process.store_credentials import without_credentials
-from strongroom._cli.read import lease_keeper, secret_variables
+from strongroom._cli.read import secret_variables, variable_changes
 from strongroom.secret import SensitiveDict, observe
 
 if TYPE_CHECKING:
@@ -125,18 +125,18 @@ def run_command(
         code = None
         if action is not None:
             from strongroom._cli.read import supervisor
-            from strongroom._cli.read.variable_watch import Rows
 
             supervised = supervisor.Supervisor(
                 command,
                 action,
                 stop_timeout=stop_timeout,
-                rows=Rows(answers, secrets, secrets.resolve),
+                rows=variable_changes.Rows(answers, secrets, secrets.resolve),
                 environment=partial(environment, inherited, files=files),
             )
             code = child_process.exit_code(supervised.run, command[0])
-        elif leased := lease_keeper.leased(answers):
-            with lease_keeper.renewal(leased, secrets.resolve, lease_keeper.advise_restart(command[0])):
+        elif leased := variable_changes.leased(answers):
+            advise = variable_changes.advise_restart(command[0])
+            with variable_changes.renewal(leased, secrets.resolve, advise):
                 code = child_process.run_command(command, variables)
         elif redact or files is not None:
             code = child_process.run_command(command, variables)

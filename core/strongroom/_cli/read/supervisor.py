@@ -11,8 +11,7 @@ import click
 
 from strongroom._cli.exit_codes import ExitCode
 from strongroom._cli.process.child_process import Child
-from strongroom._cli.read import lease_keeper
-from strongroom._cli.read.variable_watch import Reaction, Rows
+from strongroom._cli.read.variable_changes import Reaction, Rows, leased, renewal
 from strongroom._cli.terminal import output
 from strongroom.errors import StrongroomError
 from strongroom.required_secrets import Requirement
@@ -82,9 +81,8 @@ class Supervisor:
     def _renew_leases(self) -> None:
         """Renew the leases of the rows in use, instead of those before."""
         self._leases.close()
-        if leased := lease_keeper.leased(self._rows.answers):
-            renewal = lease_keeper.renewal(leased, self._rows.read, lambda _: self._reaction.trigger())
-            self._leases.enter_context(renewal)
+        if rows := leased(self._rows.answers):
+            self._leases.enter_context(renewal(rows, self._rows.read, lambda _: self._reaction.trigger()))
 
     def _react(self) -> bool:
         if self._child.asked_to_end:

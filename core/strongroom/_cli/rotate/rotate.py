@@ -1,10 +1,12 @@
-"""`strongroom rotate`: rotate a secret, and look after rotations."""
+"""`strongroom rotate`: rotate a secret, and look after rotations. Also their status, for the group Diagnose."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,14 +14,15 @@ from strongroom._cli import options
 from strongroom._cli.exit_codes import code_of_all
 from strongroom._cli.options import Invocation, complete, current, json_option, yes_option
 from strongroom._cli.process.signals import until_ended
-from strongroom._cli.rotation_status import described, statuses
 from strongroom._cli.terminal import output
 from strongroom._cli.terminal.confirmation import confirm, production_reasons
-from strongroom.errors import ConfigurationError, shown
+from strongroom.errors import ConfigurationError, StrongroomError, shown
+from strongroom.formats import durations
 
 if TYPE_CHECKING:
     from strongroom.rotate.rotations import Rotations, RotationStatus
     from strongroom.rotate.runner import RotationOutcome
+    from strongroom.secrets_manager import SecretsManager
 
 _yes = yes_option("Do not ask for confirmation in production.")
 _path = click.argument("path", shell_complete=complete("rotations"))
@@ -256,3 +259,42 @@ def _cells(status: RotationStatus) -> tuple[str | output.Cell, ...]:
     due = output.state("warning", f"{moment}\noverdue") if status.overdue else output.Cell(moment)
     state = output.state(_STYLES.get(status.state, "pending"), "\n".join(details))
     return status.path, state, output.minute(status.last_success), due, status.rotator
+
+
+# --- status -----------------------------------------------------------------------------------------------------------
+
+
+def statuses(secrets: SecretsManager, paths: Sequence[str] = ()) -> tuple[list[RotationStatus], list[StrongroomError]]:
+    """Return the status of each rotation, or of these, and the errors of those that could not be read."""
+    found: list[RotationStatus] = []
+    errors: list[StrongroomError] = []
+    for path in paths or secrets.rotations.paths:
+        try:
+            found += secrets.rotations.status([path])
+        except StrongroomError as error:
+            errors.append(error.copy())
+    return found, errors
+
+
+def needs_attention(status: RotationStatus, until: datetime) -> bool:
+    """Return True if the rotation is unfinished, or due by then."""
+    return _is_stopped(status) or (status.due is not None and status.due <= until)
+
+
+def condition(status: RotationStatus, now: datetime) -> str:
+    """Return the condition of a rotation: unfinished, overdue, or when it is due."""
+    if _is_stopped(status):
+        return f"unfinished: {status.state}"
+    if status.due is None:
+        return status.state
+    distance = durations.format_duration(abs((status.due - now).total_seconds()))
+    return f"overdue by {distance}" if status.due < now else f"due in {distance}"
+
+
+def described(status: RotationStatus) -> dict[str, Any]:
+    """Return the JSON object of a status."""
+    return {name: field for name, field in asdict(status).items() if name != "changed"}
+
+
+def _is_stopped(status: RotationStatus) -> bool:
+    return status.unfinished and status.grace_end is None

@@ -11,8 +11,14 @@ from typing import NamedTuple
 from strongroom._cli.scan.allowance import Allowance, Reason
 from strongroom._cli.scan.archives import spooled
 from strongroom._cli.scan.files import Leak, search, search_content, search_input
-from strongroom._cli.scan.git_objects import GitObject, GitObjects
-from strongroom._cli.scan.git_repository import GitRepository, find_folders, is_special, opened
+from strongroom._cli.scan.git_repository import (
+    GitObject,
+    GitObjects,
+    GitRepository,
+    find_folders,
+    is_special,
+    opened,
+)
 from strongroom._redaction.fingerprints import Fingerprints
 from strongroom.errors import ConfigurationError
 

@@ -1,12 +1,15 @@
-"""Run git on a repository without its configuration, which can name programs.
+"""A git repository whose objects are read without its configuration, which can name programs.
 
 Git reads the configuration of a repository before each command, and dozens of its settings name a program. So git gets
 another repository here: a private folder with a configuration of ours, and links to the objects, references and indexes
 of the repository, which are data. Its environment is made of a few variables.
+
+Git has no time limit, since a large history takes long. It stays in this process group, so that Ctrl-C ends it too.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import stat
@@ -15,6 +18,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import IO, Self
 
 from strongroom.errors import ConfigurationError
 
@@ -97,29 +102,27 @@ class GitRepository:
         Raises:
             ConfigurationError: git is not installed.
         """
+        with self.start(*arguments) as process:
+            output, _ = process.communicate()
+        return output, process.returncode == 0
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a git command with pipes to its input and from its output.
+
+        Raises:
+            ConfigurationError: git is not installed.
+        """
         try:
-            done = subprocess.run(  # noqa: S603  # fixed arguments
+            return subprocess.Popen(  # noqa: S603  # fixed arguments
                 ["git", *arguments],  # noqa: S607  # the user's git
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                check=False,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,  # it would be in the way of ours, which names the object
                 cwd=self._private,
                 env=self.environment,
             )
         except FileNotFoundError:
             raise ConfigurationError("git is not installed") from None
-        return done.stdout, done.returncode == 0
-
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """Start a git command with pipes to its input and from its output."""
-        return subprocess.Popen(  # noqa: S603  # fixed arguments
-            ["git", *arguments],  # noqa: S607  # the user's git
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # it would be in the way of ours, which names the object
-            cwd=self._private,
-            env=self.environment,
-        )
 
 
 @contextmanager
@@ -238,3 +241,104 @@ def _format_settings(repository: GitRepository) -> dict[str, str]:
     listed = repository.run("config", "--file", str(file), "--no-includes", "--list", "-z").decode("utf-8", "replace")
     settings = (setting.partition("\n") for setting in listed.split("\0"))
     return {name: value for name, _, value in settings if name in _FORMAT or name.startswith("extensions.")}
+
+
+# --- objects ----------------------------------------------------------------------------------------------------------
+
+_BATCH = "--batch=%(objecttype) %(objectsize) %(objectsize:disk) %(deltabase)"
+_FIELDS = 4
+
+_REST = 1 << 20
+"""Bytes of an object's rest that are read to reach the next object. For more, git is started again."""
+
+
+class GitObject(io.RawIOBase):
+    """An object, read from the pipe of `git cat-file`. It ends early if git finds it damaged.
+
+    Attributes:
+        kind: `blob`, `tree`, `commit` or `tag`.
+        size: its bytes.
+        stored: the bytes that it takes in the repository.
+        is_delta: it is stored as the difference from another object.
+        left: bytes that are not read yet.
+        damaged: git has ended before it wrote all bytes.
+    """
+
+    def __init__(self, kind: str, size: int, stored: int, source: IO[bytes], *, is_delta: bool) -> None:
+        self.kind = kind
+        self.size = size
+        self.stored = stored
+        self.is_delta = is_delta
+        self.left = size
+        self.damaged = False
+        self._source = source
+
+    def readable(self) -> bool:
+        return True
+
+    def read1(self, size: int, /) -> bytes:
+        """Return the next bytes, at most `size`; none at the end."""
+        found = self._source.read(min(size, self.left))
+        self.left -= len(found)
+        self.damaged = self.damaged or (self.left > 0 and len(found) == 0 < size)
+        return found
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # it is called with one
+        found = self.read1(len(buffer))
+        buffer[: len(found)] = found
+        return len(found)
+
+
+class GitObjects:
+    """Opens one object after another, from one `git cat-file`. Each is read before the next one is opened."""
+
+    def __init__(self, repository: GitRepository) -> None:
+        self._repository = repository
+        self._process: subprocess.Popen[bytes] | None = None
+        self._open: GitObject | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    def open(self, name: str) -> GitObject | None:
+        """Return an object, None if git cannot read it."""
+        self._finish()
+        if self._process is None:
+            self._process = self._repository.start("cat-file", _BATCH)
+        source, sink = self._process.stdout, self._process.stdin
+        assert source is not None  # noqa: S101  # both are pipes
+        assert sink is not None  # noqa: S101
+        sink.write(f"{name}\n".encode())
+        sink.flush()
+        fields = source.readline().decode().split()
+        if len(fields) != _FIELDS:  # "missing", or the end of git
+            if not fields:
+                self._stop()
+            return None
+        kind, size, stored, base = fields
+        self._open = GitObject(kind, int(size), int(stored), source, is_delta=bool(base.strip("0")))
+        return self._open
+
+    def _finish(self) -> None:
+        """Read the rest of the last object."""
+        last, self._open = self._open, None
+        if last is not None and self._process is not None:
+            if last.left <= _REST and not last.damaged:
+                while last.left and last.read1(_REST):
+                    pass
+            if last.left or last.damaged:
+                self._stop()
+            else:
+                assert self._process.stdout is not None  # noqa: S101  # it is a pipe
+                self._process.stdout.read(1)  # the newline behind it
+
+    def _stop(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.communicate()

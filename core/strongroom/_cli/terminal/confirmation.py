@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from strongroom._cli.exit_codes import ExitCode
-from strongroom._cli.terminal import output, prompt
+from strongroom._cli.terminal import output
+from strongroom._cli.terminal.input import confirmed
 from strongroom.errors import shown
 
 if TYPE_CHECKING:
@@ -91,12 +92,12 @@ def confirm(reasons: Sequence[str], *, yes: bool) -> None:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise click.UsageError(f"{text}: without a terminal this needs --yes")
     try:
-        confirmed = prompt.confirmed(f"strongroom: {text}. Continue?")
+        is_confirmed = confirmed(f"strongroom: {text}. Continue?")
     except click.Abort:
         click.echo(err=True)  # the cursor is beside the question
         output.say("Nothing was changed")
         raise
-    if not confirmed:
+    if not is_confirmed:
         output.say("Nothing was changed")
         raise click.exceptions.Exit(ExitCode.FAILED)
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 
 import click
 
-from strongroom._cli.terminal import prompt
-from strongroom._cli.terminal.input import read_file, read_stdin
+from strongroom._cli.terminal.input import read_file, read_line, read_lines, read_stdin
 from strongroom.encoding import from_json
 from strongroom.errors import InvalidDataError, shown
 from strongroom.formats.strict_json import read_json
@@ -131,7 +130,7 @@ def read_typed(path: str, key: str, *, empty: bool) -> Value:
         click.UsageError: more than one line was pasted, or the line is empty without `empty`.
         click.Abort: Ctrl-D.
     """
-    return _check_empty(decode(prompt.read_line(f"Value of {path}#{key}: ")), "The value", empty=empty)
+    return _check_empty(decode(read_line(f"Value of {path}#{key}: ")), "The value", empty=empty)
 
 
 def read_typed_document(path: str) -> bytes:
@@ -140,7 +139,7 @@ def read_typed_document(path: str) -> bytes:
     Raises:
         click.Abort: nothing was typed.
     """
-    return prompt.read_lines(f"Document of {path}, then Ctrl-D: ")
+    return read_lines(f"Document of {path}, then Ctrl-D: ")
 
 
 def read_piped(*, empty: bool) -> Value:
