@@ -14,9 +14,9 @@ import websockets
 
 from strongroom import SecretsManager
 from strongroom._config import discovery
-from strongroom.agents import proxy
-from strongroom.agents.authority import Authority
-from strongroom.agents.destinations import Destinations
+from strongroom.agents._proxy import flows, server
+from strongroom.agents._proxy.authority import Authority
+from strongroom.agents._rules.policy import Destinations
 from strongroom.agents.session import AgentSession
 from support.agents.upstream import Answer, accept_websocket, echo_messages
 from support.agents.workers import VALUE, read_answer, rule
@@ -36,13 +36,13 @@ class Running:
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         destinations = Destinations(tuple(config.agents.rules.values()))
         self.told = []
-        self._setup = proxy.Setup(
+        self._setup = server.Setup(
             self.session, destinations, self.authority, str(roots), None, lambda: [self._listener], self.told.append
         )
 
     def __enter__(self):
         started = Future()
-        self._thread = threading.Thread(target=proxy.serve, args=(self._setup, started))
+        self._thread = threading.Thread(target=server.serve, args=(self._setup, started))
         self._thread.start()
         self._stop = started.result(30)
         return self
@@ -103,9 +103,9 @@ def test_no_failure_delivers_the_value(client, upstream):
     assert upstream.requests[0].header("authorization") == f"Bearer {VALUE}"
 
 
-@pytest.mark.parametrize("step", ["_check_form", "_apply", "_texts"])
+@pytest.mark.parametrize("step", ["_check_form", "apply_head", "decoded"])
 def test_failure_before_the_request_is_sent(monkeypatch, client, upstream, step):
-    monkeypatch.setattr(proxy, step, fail)
+    monkeypatch.setattr(flows, step, fail)
     assert outcome(client, upstream) in {0, 502}
     assert upstream.requests == []
 
@@ -118,7 +118,7 @@ def test_failure_of_the_session(monkeypatch, client, upstream):
 
 @pytest.mark.parametrize("step", ["replace_body", "answer", "feed", "finish", "end"])
 def test_failure_of_an_exchange(monkeypatch, client, upstream, step):
-    monkeypatch.setattr(proxy.Exchange, step, fail)
+    monkeypatch.setattr(server.Exchange, step, fail)
     assert outcome(client, upstream) in ({0, 200} if step == "end" else {0, 502})
     assert len(upstream.requests) == (step != "replace_body")
 
@@ -130,29 +130,29 @@ def test_failure_in_the_middle_of_an_answer_ends_it(monkeypatch, client, upstrea
             await asyncio.sleep(0.01)
 
     upstream.answer = lambda _: Answer(body=endless())
-    monkeypatch.setattr(proxy.Exchange, "feed", fail)
+    monkeypatch.setattr(server.Exchange, "feed", fail)
     assert outcome(client, upstream) == 0
 
 
 @pytest.mark.parametrize("hook", ["next_layer", "http_connect", "requestheaders", "request", "responseheaders"])
 def test_each_hook_fails_closed(running, upstream, tls, hook):
-    broken = proxy._fails_closed(fail)
-    before = getattr(proxy.Addon, hook)
-    setattr(proxy.Addon, hook, broken)
+    broken = server._fails_closed(fail)
+    before = getattr(server.Addon, hook)
+    setattr(server.Addon, hook, broken)
     try:
         with httpx.Client(proxy=running.url, verify=tls, timeout=60) as client:
             client.headers["authorization"] = f"Bearer {running.placeholder}"
             assert outcome(client, upstream) in {0, 502}
     finally:
-        setattr(proxy.Addon, hook, before)
+        setattr(server.Addon, hook, before)
 
 
 def test_every_hook_is_wrapped():
-    hooks = [name for name, made in vars(proxy.Addon).items() if callable(made) and not name.startswith("_")]
+    hooks = [name for name, made in vars(server.Addon).items() if callable(made) and not name.startswith("_")]
     assert len(hooks) > 8
     for name in hooks:
         if name != "refuse_after_failure":
-            assert hasattr(getattr(proxy.Addon, name), "__wrapped__"), name
+            assert hasattr(getattr(server.Addon, name), "__wrapped__"), name
 
 
 def test_body_is_not_kept_while_the_chain_is_asked(monkeypatch, running, upstream, tls):
@@ -177,7 +177,7 @@ def test_body_is_not_kept_while_the_chain_is_asked(monkeypatch, running, upstrea
 
 def test_failure_of_a_message_drops_it(monkeypatch, running, upstream, tls):
     upstream.answer = lambda request: accept_websocket(request, echo_messages(VALUE))
-    monkeypatch.setattr(proxy.Exchange, "message", fail)
+    monkeypatch.setattr(server.Exchange, "message", fail)
 
     async def talk():
         headers = {"authorization": f"Bearer {running.placeholder}"}

@@ -13,7 +13,7 @@ import httpx
 import pytest
 import websockets
 
-from strongroom.agents import proxy
+from strongroom.agents._proxy import server
 from support.agents.upstream import Answer, accept_websocket, echo_messages
 from support.agents.workers import VALUE, read_all
 
@@ -203,7 +203,7 @@ def test_the_end_of_an_answer_does_not_wait_for_an_acknowledgment():
                 writer.close()
 
         with socket.create_server(("127.0.0.1", 0)) as listener:
-            async with await proxy._listen(listener, Instance()):
+            async with await server._listen(listener, Instance()):
                 _, writer = await asyncio.open_connection(*listener.getsockname())
                 writer.close()
                 return await found

@@ -23,7 +23,7 @@ MODULES = {
     f"{CORE}/_chain/cache.py": "chain",
     f"{CORE}/_chain/chain.py": "chain test_accepted.py",
     f"{CORE}/_chain/link.py": "chain",
-    f"{CORE}/agents/rules.py": "agents",
+    f"{CORE}/agents/_rules/policy.py": "agents",
     f"{CORE}/migrate/_execution/transfer.py": "migrate",
     f"{CORE}/migrate/_ledger/journal.py": "migrate",
     f"{CORE}/rotate/state.py": "rotate",

@@ -14,7 +14,7 @@ import pytest
 from strongroom import PermissionDeniedError, SecretsManager, StoreUnavailableError, StrongroomError
 from strongroom._config import AgentsConfig, RotationConfig, RuleConfig
 from strongroom._manager.manager import parts_of
-from strongroom.agents.rules import Refusal, RequestHead
+from strongroom.agents._rules.request import Refusal, RequestHead
 from strongroom.agents.session import AgentSession
 from strongroom.errors import StoreError
 from strongroom.events import Event, EventKind, audit

@@ -13,12 +13,12 @@ process, which can ask the chain itself: see `strongroom agent run --sandbox` fo
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from strongroom.agents.clients.exchanges import open_session as open_session
     from strongroom.agents.clients.httpx_transports import async_httpx2_transport as async_httpx2_transport
     from strongroom.agents.clients.httpx_transports import async_httpx_transport as async_httpx_transport
     from strongroom.agents.clients.httpx_transports import httpx2_transport as httpx2_transport
     from strongroom.agents.clients.httpx_transports import httpx_transport as httpx_transport
     from strongroom.agents.clients.requests_adapter import requests_adapter as requests_adapter
-    from strongroom.agents.clients.steps import open_session as open_session
     from strongroom.agents.session import AgentSession as AgentSession
 else:
     from strongroom._lazy_names import lazy_names
@@ -30,7 +30,7 @@ else:
                 "async_httpx2_transport async_httpx_transport httpx2_transport httpx_transport"
             ),
             "strongroom.agents.clients.requests_adapter": "requests_adapter",
-            "strongroom.agents.clients.steps": "open_session",
+            "strongroom.agents.clients.exchanges": "open_session",
             "strongroom.agents.session": "AgentSession",
         },
     )

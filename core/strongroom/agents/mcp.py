@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import threading
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
+from contextlib import closing
 from datetime import UTC, datetime
 from functools import wraps
 from typing import IO, Any
@@ -28,13 +27,14 @@ from mcp_types import ToolAnnotations  # pyright: ignore[reportMissingImports]
 from strongroom._config import CommandConfig
 from strongroom._manager import SecretsManager
 from strongroom._redaction.fingerprints import Fingerprints
+from strongroom.agents._rules.request import Refusal
+from strongroom.agents.clients.exchanges import covered_head
 from strongroom.agents.clients.httpx_transports import httpx2_transport
-from strongroom.agents.clients.steps import covered_head
-from strongroom.agents.rules import Refusal
 from strongroom.agents.session import AgentSession
 from strongroom.errors import StrongroomError
 from strongroom.formats.durations import format_duration
 from strongroom.secret import observe
+from strongroom.store.program import kill
 
 PAGE = 200
 """Names in one answer of `list_secrets`."""
@@ -243,7 +243,10 @@ class Tools:
         return {variable: self._secrets.get_secret(path, key) for variable, (path, key) in places}
 
     def _finished(self, process: subprocess.Popen[bytes]) -> str:
-        """Return the result of a command, after it has ended. What it left behind may still write, and is not heard."""
+        """Return the result of a command, after it has ended. What it left behind may still write, and is not heard.
+
+        `run_program` would end the command at the limit of the output, and the processes that it left behind.
+        """
         output, stream = _Output(), process.stdout
         assert stream is not None, "it is a pipe"  # noqa: S101
         reader = threading.Thread(target=output.add_all, args=(stream,), daemon=True)
@@ -252,8 +255,7 @@ class Tools:
             ended = f"exit code {process.wait(self._time_limit)}"
         except subprocess.TimeoutExpired:
             ended = f"killed after {format_duration(self._time_limit)}"
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # the command's own group
+            kill(process)
             process.wait()
         reader.join(_LAST_OUTPUT)
         return f"{ended}\n{output.text(self._known)}"

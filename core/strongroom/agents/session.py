@@ -14,11 +14,13 @@ from strongroom._config import AgentsConfig, RuleConfig
 from strongroom._config.trust import not_trusted
 from strongroom._credentials.aws import AwsCredential
 from strongroom._manager import SecretsManager
-from strongroom.agents.content_coding import Cutter, Decoder, accepted, decoder_for
-from strongroom.agents.redaction import Redactor
-from strongroom.agents.rules import Refusal, RequestHead, check_head, check_request, covers
-from strongroom.agents.signing import needs_payload, sign_aws4
-from strongroom.agents.substitution import (
+from strongroom.agents._rules.content_coding import Cutter, Decoder, accepted, decoder_for
+from strongroom.agents._rules.placeholders import RuleValues
+from strongroom.agents._rules.policy import check_request, covers
+from strongroom.agents._rules.redaction import Redactor
+from strongroom.agents._rules.request import Refusal, RequestHead, check_head
+from strongroom.agents._rules.signing import needs_payload, sign_aws4
+from strongroom.agents._rules.substitution import (
     body_fields,
     body_format,
     placeholders_in,
@@ -26,7 +28,6 @@ from strongroom.agents.substitution import (
     replace_in,
     stands_in,
 )
-from strongroom.agents.values import RuleValues
 from strongroom.errors import ConfigurationError
 from strongroom.events import Event, EventKind, Use, emit, emit_to_auditors
 

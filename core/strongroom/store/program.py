@@ -70,7 +70,7 @@ def run_program(
         except subprocess.TimeoutExpired:
             output = None
         finally:
-            _kill(process)
+            kill(process)
     if output is None:
         raise TimeoutError
     return Finished(process.returncode, output)
@@ -118,7 +118,7 @@ def _written(sink: IO[bytes], rest: memoryview) -> memoryview:
         return rest[:0]
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
+def kill(process: subprocess.Popen[bytes]) -> None:
     """Kill the program and its children, unless it has been waited for.
 
     A child can outlive it and hold its output open. Nothing reaps the program before, so its number is still its own.

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from strongroom.agents.authority import Authority
-from strongroom.agents.network import Network
+from strongroom.agents._proxy.authority import Authority
+from strongroom.agents._proxy.network import Network
 from support.agents.http2 import Http2, http2_head
 from support.agents.upstream import Answer, Upstream
 from support.agents.workers import VALUE, read_all, rule
@@ -130,7 +130,7 @@ def test_a_certificate_for_a_host_outside_the_rules_is_refused_by_clients(operat
 def test_a_certificate_is_accepted_for_each_host_of_the_rules(hosts, tmp_path):
     """A name and an address may stand in one session."""
     from strongroom._config import RuleConfig
-    from strongroom.agents.layers import Tls
+    from strongroom.agents._proxy.layers import Tls
 
     authority = Authority([RuleConfig("openai", "api-keys/openai", "key", "KEY", tuple(hosts))])
     for host in hosts:

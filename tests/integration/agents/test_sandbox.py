@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from strongroom.agents.sandbox import PROXY, Sandbox
+from strongroom.agents._proxy.sandbox import PROXY, Sandbox
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "unshare"), reason="Python 3.12 or later on Linux is needed")
 

@@ -10,10 +10,10 @@ import pytest
 from cryptography import x509
 
 from strongroom._config import RuleConfig
-from strongroom.agents.authority import Authority
-from strongroom.agents.destinations import Destinations, is_public, named_hosts
-from strongroom.agents.network import NOT_PUBLIC, CompanyProxy, Network, connect_reason
-from strongroom.agents.rules import Refusal
+from strongroom.agents._proxy.authority import Authority
+from strongroom.agents._proxy.network import NOT_PUBLIC, CompanyProxy, Network, connect_reason
+from strongroom.agents._rules.policy import Destinations, is_public, named_hosts
+from strongroom.agents._rules.request import Refusal
 from strongroom.errors import ConfigurationError
 
 

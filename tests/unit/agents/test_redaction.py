@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom.agents.placeholders import make_placeholder
-from strongroom.agents.redaction import Redactor, Replacement, forms_of
+from strongroom.agents._rules.placeholders import make_placeholder
+from strongroom.agents._rules.redaction import Redactor, Replacement, forms_of
 
 VALUE = 'sk-p@ss/w"ord+<4711>&žluť'
 PLACEHOLDER = "sk-PLACEHOLDER-0123456789-_x"

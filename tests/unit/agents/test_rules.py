@@ -11,17 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom._config import RuleConfig
-from strongroom.agents.rules import (
-    Refusal,
-    RequestHead,
-    check_head,
-    check_request,
-    covers,
-    fits_path,
-    names_exactly,
-    normalize_host,
-    normalize_path,
-)
+from strongroom.agents._rules.policy import check_request, covers, fits_path, names_exactly
+from strongroom.agents._rules.request import Refusal, RequestHead, check_head, normalize_host, normalize_path
 
 
 def rule(*hosts: str, methods: tuple[str, ...] = (), paths: tuple[str, ...] = ()) -> RuleConfig:

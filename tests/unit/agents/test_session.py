@@ -12,8 +12,8 @@ import pytest
 
 from strongroom import ConfigurationError, PermissionDeniedError, SecretsManager
 from strongroom._config import AgentsConfig, RuleConfig
-from strongroom.agents.content_coding import LARGEST_STEP
-from strongroom.agents.rules import Refusal, RequestHead
+from strongroom.agents._rules.content_coding import LARGEST_STEP
+from strongroom.agents._rules.request import Refusal, RequestHead
 from strongroom.agents.session import AgentSession, Exchange, body_too_large
 from strongroom.errors import AuditError, InvalidDataError, StoreUnavailableError
 from strongroom.events import Event, audit

@@ -11,8 +11,8 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from strongroom._credentials.aws import AwsCredential
-from strongroom.agents.rules import Refusal, RequestHead
-from strongroom.agents.signing import needs_payload, sign_aws4
+from strongroom.agents._rules.request import Refusal, RequestHead
+from strongroom.agents._rules.signing import needs_payload, sign_aws4
 from strongroom.secret import SensitiveStr
 
 HELD = "AKIA-placeholder_0123456789"

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom._config import RuleConfig
-from strongroom.agents.placeholders import make_placeholder
-from strongroom.agents.rules import Refusal, RequestHead
-from strongroom.agents.substitution import body_format, placeholders_in, replace_head, replace_in, stands_in
+from strongroom.agents._rules.placeholders import make_placeholder
+from strongroom.agents._rules.request import Refusal, RequestHead
+from strongroom.agents._rules.substitution import body_format, placeholders_in, replace_head, replace_in, stands_in
 
 VALUE = 'va"l/ue&1+2='
 HELD = "sk-" + "0aA_-" * 8  # a placeholder; not a random one, since the names of tests have it

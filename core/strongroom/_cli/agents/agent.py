@@ -18,11 +18,14 @@ import click
 
 from strongroom._cli.exit_codes import ExitCode
 from strongroom._cli.options import Invocation, complete, current
+from strongroom._cli.process.child_process import Child, exit_code
+from strongroom._cli.process.signals import until_ended
+from strongroom._cli.terminal import output
 from strongroom.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from strongroom._config import Config
-    from strongroom.agents.authority import Authority
+    from strongroom.agents._proxy.authority import Authority
     from strongroom.agents.session import AgentSession
 
 _MITMPROXY = "12.3."
@@ -80,16 +83,14 @@ def run_command(invocation: Invocation, command: tuple[str, ...], *, only_rules:
 
     Example: strongroom agent run --sandbox -- claude
     """
-    from strongroom._cli.process.child_process import Child, exit_code
-    from strongroom._cli.terminal import output
-    from strongroom.agents import child
-    from strongroom.agents.sandbox import PROXY, Sandbox
+    from strongroom.agents._proxy import worker
+    from strongroom.agents._proxy.sandbox import PROXY, Sandbox
 
     config = invocation.load_trusted()
     with (
         _opened(config) as opened,
         tempfile.TemporaryDirectory(prefix="strongroom-agent-") as private,
-        child.WorkerFolder(Path(private)) as folder,
+        worker.WorkerFolder(Path(private)) as folder,
     ):
         if not sandbox and (readable := [name for name, text in os.environ.items() if opened.reveals(text)]):
             names = ", ".join(sorted(readable))
@@ -97,9 +98,9 @@ def run_command(invocation: Invocation, command: tuple[str, ...], *, only_rules:
         box = Sandbox() if sandbox else None
         listener = None if box else socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
         address = listener.getsockname()[:2] if listener else PROXY
-        trust = child.TrustFiles(folder, opened.authority.pem, opened.roots, opened.node_roots)
+        trust = worker.TrustFiles(folder, opened.authority.pem, opened.roots, opened.node_roots)
         placeholders = opened.session.environment
-        variables = child.worker_environment(opened.inherited, placeholders, trust, address, opened.reveals)
+        variables = worker.worker_environment(opened.inherited, placeholders, trust, address, opened.reveals)
         encoded = {os.fsencode(name): os.fsencode(value) for name, value in variables.items()}
         process = Child(box.wrap(command) if box else command)
 
@@ -139,28 +140,26 @@ def serve_command(invocation: Invocation, file: Path, listen: str | None, *, onl
 
     Example: strongroom agent serve --socket /run/worker/proxy.sock
     """
-    from strongroom._cli.process.signals import until_ended
-    from strongroom._cli.terminal import output
-    from strongroom.agents import child
-    from strongroom.agents.sandbox import PROXY
+    from strongroom.agents._proxy import worker
+    from strongroom.agents._proxy.sandbox import PROXY
 
     address = _parse_address(listen) if listen else PROXY
     file = file.absolute()
     with until_ended() as end, _opened(invocation.load_trusted()) as opened, contextlib.ExitStack() as stack:
-        folder = stack.enter_context(child.WorkerFolder(file.parent))
+        folder = stack.enter_context(worker.WorkerFolder(file.parent))
         try:
             listening = [stack.enter_context(folder.listen(file.name, _BACKLOG))]
             if listen:
                 listening.append(stack.enter_context(socket.create_server(address, backlog=_BACKLOG)))
         except OSError as error:
             raise ConfigurationError(f"Cannot listen: {error.strerror}") from None
-        trust = child.TrustFiles(folder, opened.authority.pem, opened.roots, opened.node_roots)
-        variables = child.worker_environment({}, opened.session.environment, trust, address, opened.reveals)
+        trust = worker.TrustFiles(folder, opened.authority.pem, opened.roots, opened.node_roots)
+        variables = worker.worker_environment({}, opened.session.environment, trust, address, opened.reveals)
         lines = "".join(f"{name}={value}\n" for name, value in variables.items())
         described = folder.write("worker.env", os.fsencode(lines))
-        worker = "your own user" if folder.group is None else f"the group {_group_name(folder.group)}"
+        user = "your own user" if folder.group is None else f"the group {_group_name(folder.group)}"
         with _proxy(opened, lambda: listening, only_rules=only_rules):
-            output.say(f"Serving on {file} for {worker}. The environment of the worker is in {described}")
+            output.say(f"Serving on {file} for {user}. The environment of the worker is in {described}")
             end.wait()
     click.get_current_context().exit(ExitCode.INTERRUPTED if end.interrupted else ExitCode.DONE)
 
@@ -206,16 +205,16 @@ def _opened(config: Config) -> Iterator[_Opened]:
     _require_mitmproxy()
     from strongroom._cli.process.store_credentials import without_credentials
     from strongroom._manager import SecretsManager
-    from strongroom.agents import child
-    from strongroom.agents.authority import Authority
+    from strongroom.agents._proxy import worker
+    from strongroom.agents._proxy.authority import Authority
     from strongroom.agents.session import AgentSession
 
     inherited = without_credentials(os.environ, config)
-    child.forbid_inspection(os.environ.keys() - inherited.keys())
+    worker.forbid_inspection(os.environ.keys() - inherited.keys())
     with SecretsManager.from_config(config) as secrets:
         session = AgentSession(secrets, config.agents)
         authority = Authority(config.agents.rules.values())
-        roots, node_roots = child.operator_authorities(os.environ), child.node_authorities(os.environ)
+        roots, node_roots = worker.operator_authorities(os.environ), worker.node_authorities(os.environ)
         yield _Opened(config, session, authority, roots, node_roots, inherited)
 
 
@@ -233,9 +232,8 @@ def _require_mitmproxy() -> None:
 @contextlib.contextmanager
 def _proxy(opened: _Opened, listeners: Callable[[], Iterable[socket.socket]], *, only_rules: bool) -> Iterator[None]:
     """Serve the worker in a thread while the block runs. The block does not wait for the proxy's import."""
-    from strongroom._cli.terminal import output
-    from strongroom.agents.destinations import Destinations
-    from strongroom.agents.network import CompanyProxy
+    from strongroom.agents._proxy.network import CompanyProxy
+    from strongroom.agents._rules.policy import Destinations
 
     rules = tuple(opened.config.agents.rules.values())
     company_proxy = CompanyProxy.of(os.environ)
@@ -249,12 +247,12 @@ def _proxy(opened: _Opened, listeners: Callable[[], Iterable[socket.socket]], *,
 
     def serve() -> None:
         try:
-            from strongroom.agents import proxy
+            from strongroom.agents._proxy import server
 
             with _memory_file(opened.roots) as roots:
                 destinations = Destinations(rules, only_rules=only_rules)
                 parts = (opened.session, destinations, opened.authority, roots, company_proxy, take, output.say)
-                proxy.serve(proxy.Setup(*parts), started)
+                server.serve(server.Setup(*parts), started)
         except BaseException as error:
             if not started.done():
                 started.set_exception(error)

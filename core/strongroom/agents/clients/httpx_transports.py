@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from strongroom.agents.clients import steps
-from strongroom.agents.rules import REFUSAL_HEADERS, Refusal, RequestHead
+from strongroom.agents._rules.request import REFUSAL_HEADERS, Refusal, RequestHead
+from strongroom.agents.clients import exchanges
 from strongroom.agents.session import MAX_BODY, AgentSession, Exchange, body_too_large
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ def httpx_transport(session: AgentSession, inner: httpx.BaseTransport | None = N
     """
     import httpx
 
-    made: httpx.BaseTransport = _transport(httpx, session, inner or httpx.HTTPTransport())
-    return made
+    new: httpx.BaseTransport = _types("httpx").transport(httpx, session, inner or httpx.HTTPTransport())
+    return new
 
 
 def async_httpx_transport(
@@ -39,16 +40,16 @@ def async_httpx_transport(
     """Return a transport for `httpx.AsyncClient(transport=...)`; see `httpx_transport`."""
     import httpx
 
-    made: httpx.AsyncBaseTransport = _async_transport(httpx, session, inner or httpx.AsyncHTTPTransport())
-    return made
+    new: httpx.AsyncBaseTransport = _types("httpx").async_transport(httpx, session, inner or httpx.AsyncHTTPTransport())
+    return new
 
 
 def httpx2_transport(session: AgentSession, inner: httpx2.BaseTransport | None = None) -> httpx2.BaseTransport:
     """Return a transport for `httpx2.Client(transport=...)`; see `httpx_transport`."""
     import httpx2
 
-    made: httpx2.BaseTransport = _transport(httpx2, session, inner or httpx2.HTTPTransport())
-    return made
+    new: httpx2.BaseTransport = _types("httpx2").transport(httpx2, session, inner or httpx2.HTTPTransport())
+    return new
 
 
 def async_httpx2_transport(
@@ -57,16 +58,10 @@ def async_httpx2_transport(
     """Return a transport for `httpx2.AsyncClient(transport=...)`; see `httpx_transport`."""
     import httpx2
 
-    made: httpx2.AsyncBaseTransport = _async_transport(httpx2, session, inner or httpx2.AsyncHTTPTransport())
-    return made
-
-
-def _transport(library: Any, session: AgentSession, inner: Any) -> Any:
-    return _types(library).transport(library, session, inner)
-
-
-def _async_transport(library: Any, session: AgentSession, inner: Any) -> Any:
-    return _types(library).async_transport(library, session, inner)
+    new: httpx2.AsyncBaseTransport = _types("httpx2").async_transport(
+        httpx2, session, inner or httpx2.AsyncHTTPTransport()
+    )
+    return new
 
 
 class _Parts:
@@ -76,10 +71,10 @@ class _Parts:
         self._library = library
         self._session = session
         self._inner = inner
-        steps.redact_logs()
+        exchanges.redact_logs()
 
     def _covered_head(self, request: Any) -> RequestHead | None:
-        head = steps.covered_head(self._session, request.method, str(request.url), _decoded(request))
+        head = exchanges.covered_head(self._session, request.method, str(request.url), _decoded(request))
         if head is None or (target := request.extensions.get("target")) is None:
             return head
         text = target.decode("latin-1") if isinstance(target, bytes) else str(target)
@@ -88,7 +83,7 @@ class _Parts:
 
     def _copy(self, exchange: Exchange, request: Any, content: bytes | None) -> Any:
         """Return the request with values. No local of the caller holds them, since a traceback may show it."""
-        body = None if content is None else steps.replace_body(exchange, content)
+        body = None if content is None else exchanges.recorded(lambda: exchange.replace_body(content))
         head = exchange.head
         return self._library.Request(
             method=head.method,
@@ -120,23 +115,23 @@ class _Transport(_Parts):
         try:
             if (head := self._covered_head(request)) is None:
                 return self._inner.handle_request(request)
-            exchange = steps.begin(self._session, head)
+            exchange = exchanges.recorded(lambda: self._session.begin(head))
         except Refusal as refusal:
             return self._refused(refusal)
         answer: Any = None
         result: Any = None
         failure: Exception | None = None
         try:
-            content = steps.read_body(request.stream) if exchange.needs_body else None
+            content = exchanges.read_body(request.stream) if exchange.needs_body else None
             answer = self._inner.handle_request(self._copy(exchange, request, content))
-            result = self._response(exchange, answer, _types(self._library).stream)
+            result = self._response(exchange, answer, _types(self._library.__name__).stream)
         except Refusal as refusal:
             failure = refusal
         except Exception as error:  # noqa: BLE001  # its frames and its request hold values
             failure = _failure(self._library, error)
         finally:
             if result is None:
-                steps.end(exchange, answer)
+                exchanges.end(exchange, answer)
         if failure is None:
             return result
         if isinstance(failure, Refusal):
@@ -169,7 +164,7 @@ class _Stream:
         raise failure
 
     def close(self) -> None:
-        steps.end(self._exchange, self._answer)
+        exchanges.end(self._exchange, self._answer)
 
 
 class _AsyncTransport(_Parts):
@@ -179,7 +174,7 @@ class _AsyncTransport(_Parts):
         try:
             if (head := self._covered_head(request)) is None:
                 return await self._inner.handle_async_request(request)
-            exchange = await run_sync(steps.begin, self._session, head)
+            exchange = await run_sync(exchanges.recorded, lambda: self._session.begin(head))
         except Refusal as refusal:
             return self._refused(refusal)
         answer: Any = None
@@ -188,7 +183,7 @@ class _AsyncTransport(_Parts):
         try:
             content = await _aread(request.stream) if exchange.needs_body else None
             answer = await self._inner.handle_async_request(self._copy(exchange, request, content))
-            result = self._response(exchange, answer, _types(self._library).async_stream)
+            result = self._response(exchange, answer, _types(self._library.__name__).async_stream)
         except Refusal as refusal:
             failure = refusal
         except Exception as error:  # noqa: BLE001  # as above
@@ -260,7 +255,7 @@ def _failure(library: Any, error: Exception) -> Exception:
     if isinstance(error, Refusal):
         return cast("Exception", library.RemoteProtocolError(error.reason))
     kind = type(error) if isinstance(error, library.RequestError) else library.TransportError
-    return cast("Exception", kind(steps.failure_text(error)))
+    return cast("Exception", kind(exchanges.failure_text(error)))
 
 
 class _Types(NamedTuple):
@@ -273,10 +268,11 @@ class _Types(NamedTuple):
 
 
 @cache
-def _types(library: Any) -> _Types:
+def _types(name: str) -> _Types:
     def join(own: type, base: type) -> type:
         return type(own.__name__.strip("_"), (own, base), {"__module__": __name__})
 
+    library: Any = import_module(name)
     return _Types(
         join(_Transport, library.BaseTransport),
         join(_Stream, library.SyncByteStream),

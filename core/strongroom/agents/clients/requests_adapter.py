@@ -13,8 +13,8 @@ import urllib3
 from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 
-from strongroom.agents.clients import steps
-from strongroom.agents.rules import REFUSAL_HEADERS, Refusal
+from strongroom.agents._rules.request import REFUSAL_HEADERS, Refusal
+from strongroom.agents.clients import exchanges
 from strongroom.agents.session import AgentSession, Exchange
 
 _SIZE = 1 << 16
@@ -37,15 +37,15 @@ class _Adapter(HTTPAdapter):
         super().__init__()
         self._session = session
         self._inner = inner
-        steps.redact_logs()
+        exchanges.redact_logs()
 
     def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
         try:
             headers = [(_text(name), _text(value)) for name, value in request.headers.items()]
-            head = steps.covered_head(self._session, request.method or "GET", request.url or "", headers)
+            head = exchanges.covered_head(self._session, request.method or "GET", request.url or "", headers)
             if head is None:
                 return self._inner.send(request, *args, **options)
-            exchange = steps.begin(self._session, head)
+            exchange = exchanges.recorded(lambda: self._session.begin(head))
         except Refusal as refusal:
             return self._refused(request, refusal)
         answer: requests.Response | None = None
@@ -60,7 +60,7 @@ class _Adapter(HTTPAdapter):
             failure = _failure(error, request)
         finally:
             if result is None:
-                steps.end(exchange, answer)
+                exchanges.end(exchange, answer)
         if isinstance(failure, Refusal):
             return self._refused(request, failure)
         if failure is not None:
@@ -132,7 +132,7 @@ class _Body(io.RawIOBase):
     def close(self) -> None:
         if not self.closed:
             super().close()
-            steps.end(self._exchange, self._answer)
+            exchanges.end(self._exchange, self._answer)
 
     def _redacted(self) -> Iterator[bytes]:
         try:
@@ -145,14 +145,14 @@ class _Body(io.RawIOBase):
             failure = _read_failure(error)
         else:
             return
-        steps.end(self._exchange, self._answer)  # requests does not close a response that it fails to read
+        exchanges.end(self._exchange, self._answer)  # requests does not close a response that it fails to read
         raise failure
 
 
 def _copy(exchange: Exchange, request: requests.PreparedRequest) -> requests.PreparedRequest:
     copy = request.copy()
     if exchange.needs_body:
-        copy.body = steps.replace_body(exchange, _read(request.body))
+        copy.body = exchanges.recorded(lambda: exchange.replace_body(_read(request.body)))
     head = exchange.head
     copy.method, copy.url = head.method, head.url
     copy.headers = CaseInsensitiveDict(head.headers)
@@ -164,7 +164,7 @@ def _read(body: Any) -> bytes:
         parts: Iterable[str | bytes] = [body or b""]
     else:
         parts = iter(lambda: body.read(_SIZE), b"") if hasattr(body, "read") else body
-    return steps.read_body(part.encode() if isinstance(part, str) else part for part in parts)
+    return exchanges.read_body(part.encode() if isinstance(part, str) else part for part in parts)
 
 
 def _text(value: str | bytes) -> str:
@@ -177,12 +177,12 @@ def _failure(error: Exception, request: requests.PreparedRequest) -> Exception:
     Those hold values. An exception that is not of requests becomes one.
     """
     kind = type(error) if isinstance(error, requests.RequestException) else requests.RequestException
-    return kind(steps.failure_text(error), request=request)
+    return kind(exchanges.failure_text(error), request=request)
 
 
 def _read_failure(error: Exception) -> Exception:
     """Return an exception that requests knows as a failure to read."""
-    text = error.reason if isinstance(error, Refusal) else steps.failure_text(error)
+    text = error.reason if isinstance(error, Refusal) else exchanges.failure_text(error)
     if isinstance(error, urllib3.exceptions.ReadTimeoutError):
         pool: Any = None
         return urllib3.exceptions.ReadTimeoutError(pool, "", text)

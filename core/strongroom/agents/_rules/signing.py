@@ -11,7 +11,7 @@ import re
 from urllib.parse import quote
 
 from strongroom._credentials.aws import AwsCredential
-from strongroom.agents.rules import Refusal, RequestHead
+from strongroom.agents._rules.request import Refusal, RequestHead
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
 _AUTHORIZATION = re.compile(

@@ -1,14 +1,78 @@
-"""Decision about the host and the port that a worker asks for: looked into, passed on unread, or refused. Pure."""
+"""What the rules permit: the hosts and the ports to which a worker connects, and the requests to them.
+
+Pure: names are compared, never resolved.
+"""
 
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable, Sequence
 
 from strongroom._config import RuleConfig
-from strongroom.agents.rules import DEFAULT_PORTS, Refusal, covers, names_exactly, split_host
+from strongroom.agents._rules.request import AUTHORITY, DEFAULT_PORTS, Refusal, RequestHead, normalize_path
+
+_OVERRIDES = frozenset({"x-http-method-override", "x-http-method", "x-method-override"})
+"""Headers by which some services, such as Google's, take a POST for another method. WSGI takes `_` for `-`."""
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+
+def fits_path(pattern: str, path: str) -> bool:
+    """Return True if a normalized path fits a pattern, in which `*` stands for any text."""
+    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), path, re.DOTALL) is not None
+
+
+def covers(rule: RuleConfig, host: str, port: int, scheme: str = "https") -> bool:
+    """Return True if the rule names the host, at this port."""
+    return any(_names(pattern, host, port, scheme) for pattern in rule.hosts)
+
+
+def names_exactly(rules: Iterable[RuleConfig], host: str, port: int, scheme: str = "https") -> bool:
+    """Return True if a rule names the host without a wildcard, so that the host may have a private address."""
+    patterns = (pattern for rule in rules for pattern in rule.hosts if not pattern.startswith("*."))
+    return any(_names(pattern, host, port, scheme) for pattern in patterns)
+
+
+def _names(pattern: str, host: str, port: int, scheme: str) -> bool:
+    name, own = split_host(pattern)
+    if port != (own or DEFAULT_PORTS[scheme]):
+        return False
+    return host.endswith(name[1:]) if name.startswith("*.") else host == name
+
+
+def split_host(pattern: str) -> tuple[str, int | None]:
+    """Return the name or the address of a rule's host, with its `*.` and without brackets, and its port."""
+    found = AUTHORITY.fullmatch(pattern)
+    assert found is not None, "the configuration checks it"  # noqa: S101
+    return found[1].strip("[]"), int(found[2]) if found[2] else None
+
+
+def check_request(rule: RuleConfig, head: RequestHead) -> None:
+    """Check the scheme, the method and the path.
+
+    Plain http needs a port in the rule: the name of a host alone means https.
+
+    Raises:
+        Refusal: the rule does not allow the request.
+    """
+    ports = [
+        port
+        for pattern in rule.hosts
+        if _names(pattern, head.host, head.port, head.scheme)
+        for port in split_host(pattern)[1:]
+    ]
+    if head.scheme in {"http", "ws"} and not any(ports):
+        raise Refusal(403, f"The rule {rule.name} allows https only", rule.name)
+    named = (value.upper() for name, value in head.headers if name.lower().replace("_", "-") in _OVERRIDES)
+    methods = [head.method, *named]
+    if rule.methods and not set(methods).issubset(rule.methods):
+        raise Refusal(403, f"The rule {rule.name} allows {', '.join(rule.methods)}, not {methods[-1][:20]}", rule.name)
+    if rule.paths and not any(fits_path(pattern, normalize_path(head.path)) for pattern in rule.paths):
+        raise Refusal(403, f"The rule {rule.name} allows the paths {', '.join(rule.paths)}", rule.name)
+
+
+# --- destinations -----------------------------------------------------------------------------------------------------
 
 
 class Destinations:

@@ -1,4 +1,4 @@
-"""The steps that the clients share: a session, the head of a request, its body, and failures of the inner transport."""
+"""The exchange of a client in this process: its session, the head of a request, its body, and failures to send it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from strongroom._manager import SecretsManager
-from strongroom.agents.rules import DEFAULT_PORTS, Refusal, RequestHead, normalize_host
+from strongroom.agents._rules.request import DEFAULT_PORTS, Refusal, RequestHead, normalize_host
 from strongroom.agents.session import MAX_BODY, AgentSession, Exchange, body_too_large
 from strongroom.errors import AuditError
 from strongroom.logging import RedactingFilter
 from strongroom.secrets_manager import default_manager
+
+_R = TypeVar("_R")
 
 _LOGGERS = (
     *(f"urllib3.{name}" for name in ("connection", "connectionpool", "http2.connection", "poolmanager", "response")),
@@ -68,50 +70,28 @@ def covered_head(
     parts = urlsplit(url)
     if parts.scheme not in DEFAULT_PORTS:
         return None
-    authority = _authority(parts.netloc.rpartition("@")[2], parts.scheme)
-    if not session.covers(*authority, parts.scheme):
-        return None
-    if parts.scheme != "https":
-        raise Refusal(403, f"A rule names {authority[0]}: send this request with https")
-    return RequestHead(method.upper(), parts.scheme, *authority, parts.path or "/", parts.query, tuple(headers))
-
-
-def _authority(text: str, scheme: str) -> tuple[str, int]:
     try:
-        parts = urlsplit(f"//{text}")
-        return normalize_host(parts.hostname or ""), parts.port or DEFAULT_PORTS[scheme]
+        host, port = normalize_host(parts.hostname or ""), parts.port or DEFAULT_PORTS[parts.scheme]
     except ValueError:
         raise Refusal(400, "The host or the port is malformed") from None
+    if not session.covers(host, port, parts.scheme):
+        return None
+    if parts.scheme != "https":
+        raise Refusal(403, f"A rule names {host}: send this request with https")
+    return RequestHead(method.upper(), parts.scheme, host, port, parts.path or "/", parts.query, tuple(headers))
 
 
-def begin(session: AgentSession, head: RequestHead) -> Exchange:
-    """Return the exchange of a request. Blocks.
+def recorded(use: Callable[[], _R]) -> _R:
+    """Return the result of `AgentSession.begin` or `Exchange.replace_body`. Blocks.
 
     Raises:
         Refusal: no rule allows the request, a value cannot be read, or the use cannot be recorded.
     """
     try:
-        return session.begin(head)
+        return use()
     except AuditError:
         pass
-    raise _not_recorded()
-
-
-def replace_body(exchange: Exchange, body: bytes) -> bytes:
-    """Return the body to send.
-
-    Raises:
-        Refusal: as `begin`.
-    """
-    try:
-        return exchange.replace_body(body)
-    except AuditError:
-        pass
-    raise _not_recorded()
-
-
-def _not_recorded() -> Refusal:
-    return Refusal(502, "The use of a secret cannot be recorded")
+    raise Refusal(502, "The use of a secret cannot be recorded")
 
 
 def read_body(parts: Iterable[bytes]) -> bytes:

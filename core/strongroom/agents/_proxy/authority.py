@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from strongroom._config import RuleConfig
-from strongroom.agents.destinations import named_hosts
+from strongroom.agents._rules.policy import named_hosts
 
 _LIFE = timedelta(hours=168)
 """A worker in a container may run for days. The key is gone when the session ends."""

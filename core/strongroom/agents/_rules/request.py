@@ -1,4 +1,4 @@
-"""Matching of requests with rules. Pure: names are compared, never resolved.
+"""A request of a worker: its head, checked and normalized, and the refusal that answers it. Pure.
 
 A host or a path that two programs may understand differently is refused, since the worker could use the difference to
 send a value to a place that no rule names.
@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
-
-from strongroom._config import RuleConfig
 
 DEFAULT_PORTS = {"https": 443, "http": 80, "wss": 443, "ws": 80}
 
@@ -22,12 +19,10 @@ _NAME = re.compile(
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _PATH = re.compile(r"/[!-~]*")
 _QUERY = re.compile(r"[!-~]*")
-_AUTHORITY = re.compile(r"(\[[^\]]*\]|[^:\[\]]+)(?::([0-9]{1,5}))?")
+AUTHORITY = re.compile(r"(\[[^\]]*\]|[^:\[\]]+)(?::([0-9]{1,5}))?")
+"""A host and its port."""
+
 _FORBIDDEN = frozenset("\r\n\0")
-_OVERRIDES = frozenset({"x-http-method-override", "x-http-method", "x-method-override"})
-"""Headers by which some services, such as Google's, take a POST for another method. WSGI takes `_` for `-`."""
-
-
 _NUMERIC = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)")
 """The last label of a name that programs may read as an address, such as `127.1`, `2130706433` or `0x7f.1`."""
 
@@ -129,7 +124,7 @@ def check_head(head: RequestHead) -> None:
     if len(hosts) > 1:
         raise Refusal(400, "There are two Host headers")
     for host in hosts:
-        found = _AUTHORITY.fullmatch(host)
+        found = AUTHORITY.fullmatch(host)
         if found is None or normalize_host(found[1]) != head.host or (found[2] and int(found[2]) != head.port):
             raise Refusal(400, "The Host header names another host than the connection")
 
@@ -199,57 +194,3 @@ def _decoded(text: str) -> str:
 
 def _refuse_path() -> str:
     raise Refusal(400, "The path is ambiguous: write it without dot segments, double slashes and double escapes")
-
-
-def fits_path(pattern: str, path: str) -> bool:
-    """Return True if a normalized path fits a pattern, in which `*` stands for any text."""
-    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), path, re.DOTALL) is not None
-
-
-def covers(rule: RuleConfig, host: str, port: int, scheme: str = "https") -> bool:
-    """Return True if the rule names the host, at this port."""
-    return any(_names(pattern, host, port, scheme) for pattern in rule.hosts)
-
-
-def names_exactly(rules: Iterable[RuleConfig], host: str, port: int, scheme: str = "https") -> bool:
-    """Return True if a rule names the host without a wildcard, so that the host may have a private address."""
-    patterns = (pattern for rule in rules for pattern in rule.hosts if not pattern.startswith("*."))
-    return any(_names(pattern, host, port, scheme) for pattern in patterns)
-
-
-def _names(pattern: str, host: str, port: int, scheme: str) -> bool:
-    name, own = split_host(pattern)
-    if port != (own or DEFAULT_PORTS[scheme]):
-        return False
-    return host.endswith(name[1:]) if name.startswith("*.") else host == name
-
-
-def split_host(pattern: str) -> tuple[str, int | None]:
-    """Return the name or the address of a rule's host, with its `*.` and without brackets, and its port."""
-    found = _AUTHORITY.fullmatch(pattern)
-    assert found is not None, "the configuration checks it"  # noqa: S101
-    return found[1].strip("[]"), int(found[2]) if found[2] else None
-
-
-def check_request(rule: RuleConfig, head: RequestHead) -> None:
-    """Check the scheme, the method and the path.
-
-    Plain http needs a port in the rule: the name of a host alone means https.
-
-    Raises:
-        Refusal: the rule does not allow the request.
-    """
-    ports = [
-        port
-        for pattern in rule.hosts
-        if _names(pattern, head.host, head.port, head.scheme)
-        for port in split_host(pattern)[1:]
-    ]
-    if head.scheme in {"http", "ws"} and not any(ports):
-        raise Refusal(403, f"The rule {rule.name} allows https only", rule.name)
-    named = (value.upper() for name, value in head.headers if name.lower().replace("_", "-") in _OVERRIDES)
-    methods = [head.method, *named]
-    if rule.methods and not set(methods).issubset(rule.methods):
-        raise Refusal(403, f"The rule {rule.name} allows {', '.join(rule.methods)}, not {methods[-1][:20]}", rule.name)
-    if rule.paths and not any(fits_path(pattern, normalize_path(head.path)) for pattern in rule.paths):
-        raise Refusal(403, f"The rule {rule.name} allows the paths {', '.join(rule.paths)}", rule.name)

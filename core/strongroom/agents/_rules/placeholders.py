@@ -1,16 +1,17 @@
-"""The values of a session's rules, and the placeholders that stand for them."""
+"""The values of a session's rules, and their placeholders: random text that only the session can replace."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from copy import copy
+from secrets import token_urlsafe
 
 from strongroom._config import RuleConfig
 from strongroom._credentials.aws import read_aws_credential
 from strongroom._manager import SecretsManager
-from strongroom.agents.placeholders import make_placeholder
-from strongroom.agents.redaction import Redactor, forms_of
-from strongroom.agents.rules import Refusal
+from strongroom.agents._rules.redaction import Redactor, forms_of
+from strongroom.agents._rules.request import Refusal
 from strongroom.encoding import as_unicode
 from strongroom.errors import AuditError, InvalidDataError, StrongroomError
 from strongroom.logging import fingerprints
@@ -20,6 +21,27 @@ from strongroom.store import fork_safe_lock
 LEAST_LENGTH = 8
 """The shortest value that a rule may have, in characters, without the white space around it: a shorter one stands in
 answers by chance."""
+
+_RANDOM_LENGTH = 22
+"""Characters of 128 random bits, six bits each."""
+
+_PREFIX = re.compile(
+    r"sk-(?:ant-(?:api|admin)\d\d-|proj-|svcacct-|or-v1-|lf-)?|[sprw]k_(?:live|test)_|gh[pousr]_|github_pat_|gl[a-z]{1,6}-|"
+    r"xox[a-z]-|xapp-|npm_|pypi-|hf_|dop_v1_|shpat_|AIza|AKIA|ASIA|key-|re_|tvly-|gsk_|pplx-|r8_|lin_api_|ntn_|secret_"
+)
+"""Public prefixes by which clients recognize a kind of key. No prefix is taken from a value by a guess: a part of the
+value would be in the placeholder."""
+
+
+def make_placeholder(value: str) -> str:
+    """Return a placeholder with the value's public prefix, and with its length if 128 random bits fit into it.
+
+    It has only characters of `[A-Za-z0-9_-]`, which no writer of headers, URLs, JSON or HTML escapes.
+    """
+    found = _PREFIX.match(value)
+    prefix = found[0] if found else ""
+    length = max(len(value) - len(prefix), _RANDOM_LENGTH)
+    return prefix + token_urlsafe(length)[:length]
 
 
 class RuleValues:

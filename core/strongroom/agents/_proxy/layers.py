@@ -37,9 +37,9 @@ from mitmproxy.proxy.layers.http._http1 import Http1Client, Http1Server
 from mitmproxy.proxy.layers.http._http2 import Http2Server
 from mitmproxy.proxy.layers.http._http_h2 import BufferedH2Connection
 
-from strongroom.agents.authority import Authority, certificate_name
-from strongroom.agents.network import connect_reason
-from strongroom.agents.rules import REFUSAL_HEADERS, Refusal
+from strongroom.agents._proxy.authority import Authority, certificate_name
+from strongroom.agents._proxy.network import connect_reason
+from strongroom.agents._rules.request import REFUSAL_HEADERS, Refusal
 
 _CREDIT = 1 << 21
 """Bytes that a sender on HTTP/2 may be ahead of the other side, in each stream."""

@@ -10,7 +10,7 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives.serialization import pkcs12
 
-from strongroom.agents.child import (
+from strongroom.agents._proxy.worker import (
     TrustFiles,
     WorkerFolder,
     node_authorities,
@@ -277,7 +277,7 @@ def test_java_gets_a_store_with_all_authorities(folder, monkeypatch):
 
 PROTECTED = """
 import ctypes, os
-from strongroom.agents.child import forbid_inspection
+from strongroom.agents._proxy.worker import forbid_inspection
 forbid_inspection(["TOKEN"])
 PR_GET_DUMPABLE = 3
 try:

@@ -13,7 +13,6 @@ import contextlib
 import functools
 import inspect
 import logging
-import re
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import Future
@@ -29,20 +28,17 @@ from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers import modes
 from mitmproxy.proxy.layers.http import HTTPMode
 
-from strongroom.agents.authority import Authority
-from strongroom.agents.destinations import Destinations
-from strongroom.agents.layers import MALFORMED, REDACT, Closed, Http, Tls, connect_failure
-from strongroom.agents.network import NOT_PUBLIC, CompanyProxy, Network
-from strongroom.agents.refusals import Refusals, destination, in_thread
-from strongroom.agents.rules import DEFAULT_PORTS, REFUSAL_HEADERS, Refusal, RequestHead, normalize_host
+from strongroom.agents._proxy import flows
+from strongroom.agents._proxy.authority import Authority
+from strongroom.agents._proxy.flows import Refusals, destination, in_thread, response_to
+from strongroom.agents._proxy.layers import MALFORMED, REDACT, Closed, Http, Tls, connect_failure
+from strongroom.agents._proxy.network import NOT_PUBLIC, CompanyProxy, Network
+from strongroom.agents._rules.policy import Destinations
+from strongroom.agents._rules.request import Refusal, RequestHead, normalize_host
 from strongroom.agents.session import MAX_BODY, AgentSession, Exchange, body_too_large
 
 _LOGGERS = ("mitmproxy", "hpack", "h2", "hyperframe", "wsproto", "h11")
 """Loggers of the libraries below. Their records have headers, and so values."""
-
-_AUTHORITY = re.compile(r"(\[[^\]]*\]|[^:]*)(?::([0-9]{1,5}))?")
-_CONTROL = re.compile(rb"[\x00\r\n]")
-_BLANK = re.compile(rb"[\x00-\x20\x7f]")
 
 _OPTIONS = {
     "server": False,  # its own listeners: ours are given
@@ -220,7 +216,7 @@ class Addon:
 
     @staticmethod
     def _http(context: Context, mode: HTTPMode) -> Http:
-        return Http(context, mode, MAX_BODY, lambda: _response(body_too_large()))
+        return Http(context, mode, MAX_BODY, lambda: response_to(body_too_large()))
 
     @_fails_closed
     async def http_connect(self, flow: http.HTTPFlow) -> None:
@@ -231,14 +227,14 @@ class Addon:
             flow.request.host = host
         except Refusal as refusal:
             await self._refusals.record(flow, refusal)
-            flow.response = _response(refusal)
+            flow.response = response_to(refusal)
 
     @_fails_closed
     async def http_connect_error(self, flow: http.HTTPFlow) -> None:
         """Answer in our own words if the upstream cannot be reached."""
         if flow.server_conn.error is not None:
             refusal = connect_failure(destination(flow), flow.server_conn.error)
-            flow.response = _response(refusal)
+            flow.response = response_to(refusal)
             if refusal.reason.endswith(NOT_PUBLIC):
                 await self._refusals.record(flow, refusal)
 
@@ -255,7 +251,7 @@ class Addon:
             if flow.server_conn.address is None:
                 self._pass_unread(flow, state)
                 return
-            head = _head(flow)
+            head = flows.head_of(flow)
         except Refusal as refusal:
             await self._refusals.record(flow, refusal)
             _answer(flow, refusal)
@@ -281,7 +277,7 @@ class Addon:
             exchange = await in_thread(partial(self._session.begin, head))
         state.exchange = exchange
         if not exchange.needs_body:
-            _apply(request, exchange.head)
+            flows.apply_head(request, exchange.head)
             request.stream = True
 
     @contextlib.contextmanager
@@ -313,7 +309,7 @@ class Addon:
             await self._refusals.tell(flow, refusal)
             _answer(flow, refusal)
             return
-        _apply(flow.request, state.exchange.head)
+        flows.apply_head(flow.request, state.exchange.head)
         flow.request.headers.pop("transfer-encoding", None)
         flow.request.headers["content-length"] = str(len(body))
         flow.request.data.content = body
@@ -329,13 +325,13 @@ class Addon:
         if state is None or state.exchange is None:
             raise RuntimeError("an answer without a request")
         try:
-            headers = state.exchange.answer(response.status_code, _texts(response.headers))
+            headers = state.exchange.answer(response.status_code, flows.decoded(response.headers))
         except Refusal as refusal:
             self._replace(flow, refusal)
             await self._refusals.tell(flow, refusal)
             return
         flow.metadata[REDACT] = state.exchange.message
-        response.headers = _fields(headers)
+        response.headers = flows.encoded(headers)
         response.data.reason = status_codes.RESPONSES.get(response.status_code, "").encode("ascii")
         response.stream = partial(self._redact, flow, state.exchange)  # always: on HTTP/2, any answer may have a body
         is_chunked = "content-length" not in response.headers and flow.request.http_version == "HTTP/1.1"
@@ -355,7 +351,7 @@ class Addon:
     @staticmethod
     def _replace(flow: http.HTTPFlow, refusal: Refusal) -> None:
         """Send our own answer in the place of the upstream's, whose body is dropped."""
-        ours = _response(refusal)
+        ours = response_to(refusal)
         content = [ours.content or b""]
         ours.headers["connection"] = "close"
         ours.data.content = b""
@@ -421,71 +417,8 @@ def _state(flow: http.HTTPFlow) -> _State | None:
     return found
 
 
-def _response(refusal: Refusal) -> http.Response:
-    return http.Response.make(refusal.status, refusal.content, dict(REFUSAL_HEADERS))
-
-
 def _answer(flow: http.HTTPFlow, refusal: Refusal) -> None:
-    flow.response = _response(refusal)
+    flow.response = response_to(refusal)
     flow.request.stream = False
     if (state := _state(flow)) is not None:
         state.answered = True
-
-
-def _head(flow: http.HTTPFlow) -> RequestHead:
-    """Return the head of a request in a tunnel.
-
-    Raises:
-        Refusal: it is not encrypted, or names another host than the tunnel, or is malformed.
-    """
-    request = flow.request
-    if request.scheme != "https":
-        raise Refusal(403, "Use TLS, since a secret never leaves without it")
-    assert flow.server_conn.address is not None, "it follows CONNECT"  # noqa: S101
-    host, port = flow.server_conn.address[:2]
-    if (sni := flow.client_conn.sni) is not None and normalize_host(sni) != host:
-        raise Refusal(421, f"The name in the TLS handshake is not that of the connection: {host}")
-    _check_form(request, host, port)
-    path, _, query = request.data.path.decode("latin-1").partition("?")
-    return RequestHead(request.method, "https", host, port, path, query, _texts(request.headers))
-
-
-def _check_form(request: http.Request, host: str, port: int) -> None:
-    """Check that the request has one host, that of CONNECT, and no character that two programs read differently.
-
-    Raises:
-        Refusal: it does not.
-    """
-    if any(_CONTROL.search(name + value) for name, value in request.headers.fields):
-        raise Refusal(400, "A header has a control character, or several lines")
-    if _BLANK.search(request.data.path):
-        raise Refusal(400, "The path has a blank or a control character")
-    if request.headers.get("transfer-encoding", "chunked").lower() != "chunked":
-        raise Refusal(400, "The request has a transfer coding other than chunked")
-    if request.data.method != request.data.method.upper():
-        raise Refusal(400, "The method is not in upper case")
-    named = [value for name, value in request.headers.fields if name.lower() == b"host"]
-    if request.is_http2:
-        named += [request.data.authority] if request.data.authority else []
-    elif request.data.authority:
-        raise Refusal(400, "Name the host in the header Host only, not in the target of the request")
-    if not named or (len(named) > 1 and not request.is_http2):
-        raise Refusal(400, "The request must have one header Host")
-    for value in named:
-        found = _AUTHORITY.fullmatch(value.decode("latin-1"))
-        own = DEFAULT_PORTS["https"] if found is None or not found[2] else int(found[2])
-        if found is None or (normalize_host(found[1]), own) != (host, port):
-            raise Refusal(400, f"The host of the request is not that of its connection: {host}:{port}")
-
-
-def _texts(headers: http.Headers) -> tuple[tuple[str, str], ...]:
-    return tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers.fields)
-
-
-def _fields(headers: Iterable[tuple[str, str]]) -> http.Headers:
-    return http.Headers([(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers])
-
-
-def _apply(request: http.Request, head: RequestHead) -> None:
-    request.data.path = head.target.encode("latin-1")
-    request.headers = _fields(head.headers)

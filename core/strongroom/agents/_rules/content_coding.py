@@ -14,7 +14,7 @@ from functools import cache
 from itertools import pairwise
 from typing import Any, Protocol
 
-from strongroom.agents.rules import Refusal
+from strongroom.agents._rules.request import Refusal
 
 BLOCK = 1 << 14
 """Bytes of a decoded body that make a part."""

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import quote, quote_plus, unquote_plus
 
 from strongroom._config import RuleConfig
-from strongroom.agents.rules import Refusal, RequestHead
+from strongroom.agents._rules.request import Refusal, RequestHead
 
 Values = Mapping[str, tuple[RuleConfig, str]]
 """The rule and the value of each placeholder in a request."""

@@ -1,0 +1,137 @@
+"""Flows of mitmproxy: their heads as the rules see them, the answers to them, and their refusals.
+
+Each refusal is recorded, and the operator is told of the first for a destination.
+"""
+# The extra `agents` is installed in a separate environment.
+# pyright: reportMissingImports=false
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TypeVar
+
+from mitmproxy import http
+
+from strongroom.agents._rules.request import (
+    AUTHORITY,
+    DEFAULT_PORTS,
+    REFUSAL_HEADERS,
+    Refusal,
+    RequestHead,
+    normalize_host,
+)
+from strongroom.agents.session import AgentSession
+from strongroom.store import in_daemon
+
+_R = TypeVar("_R")
+
+
+class Refusals:
+    """The refusals of one session.
+
+    Args:
+        session: records them.
+        tell: tells the operator, in one line; called in a thread.
+    """
+
+    def __init__(self, session: AgentSession, tell: Callable[[str], object]) -> None:
+        self._session = session
+        self._tell = tell
+        self._told: set[str] = set()
+
+    async def record(self, flow: http.HTTPFlow, refusal: Refusal) -> None:
+        """Record a refusal of the proxy itself, and tell it.
+
+        Raises:
+            AuditError: it cannot be recorded.
+        """
+        host, method, path = _address(flow)[0], flow.request.method, flow.request.path.partition("?")[0]
+        await in_thread(partial(self._session.record_refusal, refusal, host, method, path))
+        await self.tell(flow, refusal)
+
+    async def tell(self, flow: http.HTTPFlow, refusal: Refusal) -> None:
+        """Tell a refusal, if it is the first for its destination. The session has recorded it."""
+        named = destination(flow)
+        if named not in self._told:
+            self._told.add(named)
+            await in_thread(partial(self._tell, f"Refused {named} to the worker: {refusal.reason}"))
+
+
+def destination(flow: http.HTTPFlow) -> str:
+    """Return the host and the port of the tunnel, or those that the request names, as text."""
+    host, port = _address(flow)
+    return f"{host}:{port}"
+
+
+def _address(flow: http.HTTPFlow) -> tuple[str, int]:
+    address = flow.server_conn.address
+    return address[:2] if address else (flow.request.host, flow.request.port)
+
+
+async def in_thread(call: Callable[[], _R]) -> _R:
+    """Return the result of a call that blocks."""
+    return await asyncio.wrap_future(in_daemon(call, "strongroom-agent"))
+
+
+# --- heads ------------------------------------------------------------------------------------------------------------
+
+
+def head_of(flow: http.HTTPFlow) -> RequestHead:
+    """Return the head of a request in a tunnel.
+
+    Raises:
+        Refusal: it is not encrypted, or names another host than the tunnel, or is malformed.
+    """
+    request = flow.request
+    if request.scheme != "https":
+        raise Refusal(403, "Use TLS, since a secret never leaves without it")
+    assert flow.server_conn.address is not None, "it follows CONNECT"  # noqa: S101
+    host, port = flow.server_conn.address[:2]
+    if (sni := flow.client_conn.sni) is not None and normalize_host(sni) != host:
+        raise Refusal(421, f"The name in the TLS handshake is not that of the connection: {host}")
+    _check_form(request, host, port)
+    path, _, query = request.data.path.decode("latin-1").partition("?")
+    return RequestHead(request.method, "https", host, port, path, query, decoded(request.headers))
+
+
+def _check_form(request: http.Request, host: str, port: int) -> None:
+    """Check that the request has one host, that of CONNECT. The session checks its characters.
+
+    Raises:
+        Refusal: it does not, or has another transfer coding than chunked, or its method is not in upper case.
+    """
+    if request.headers.get("transfer-encoding", "chunked").lower() != "chunked":
+        raise Refusal(400, "The request has a transfer coding other than chunked")
+    if request.data.method != request.data.method.upper():
+        raise Refusal(400, "The method is not in upper case")
+    named = [value for name, value in request.headers.fields if name.lower() == b"host"]
+    if request.is_http2:
+        named += [request.data.authority] if request.data.authority else []
+    elif request.data.authority:
+        raise Refusal(400, "Name the host in the header Host only, not in the target of the request")
+    if not named or (len(named) > 1 and not request.is_http2):
+        raise Refusal(400, "The request must have one header Host")
+    for value in named:
+        found = AUTHORITY.fullmatch(value.decode("latin-1"))
+        own = DEFAULT_PORTS["https"] if found is None or not found[2] else int(found[2])
+        if found is None or (normalize_host(found[1]), own) != (host, port):
+            raise Refusal(400, f"The host of the request is not that of its connection: {host}:{port}")
+
+
+def decoded(headers: http.Headers) -> tuple[tuple[str, str], ...]:
+    return tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers.fields)
+
+
+def encoded(headers: Iterable[tuple[str, str]]) -> http.Headers:
+    return http.Headers([(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers])
+
+
+def apply_head(request: http.Request, head: RequestHead) -> None:
+    request.data.path = head.target.encode("latin-1")
+    request.headers = encoded(head.headers)
+
+
+def response_to(refusal: Refusal) -> http.Response:
+    return http.Response.make(refusal.status, refusal.content, dict(REFUSAL_HEADERS))
