@@ -1,4 +1,5 @@
 """The command `strongroom`: parse, call, render. Nothing but `strongroom.commands` imports it.
 
-Each command has a module, which may be short, in the folder of its group in `strongroom --help`.
+Each command has a module, which may be short, in the folder of its group in `strongroom --help`. The commands about the
+versions of one secret share `versions.history`.
 """
