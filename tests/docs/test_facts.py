@@ -45,7 +45,7 @@ FACTS = [
         lambda: named("strongroom._cli.terminal.input:_LONGEST_LINE") - 2,
     ),
     ("retries with pauses from half a second to {},", "strongroom.required_secrets:_LAST_PAUSE"),
-    ("warns {} days ahead", "strongroom._cli.diagnose.examination:_WARNED_DAYS"),
+    ("warns {} days ahead", "strongroom._cli.diagnose.findings:_WARNED_DAYS"),
     (
         "after SIGTERM, {} by default, is killed",
         lambda: default("strongroom._cli.read.run:run_command", "stop_timeout"),

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom._cli.scan import allowance, files
+from strongroom._cli.scan import allowance, search
 from strongroom._cli.scan.allowance import Allowance
 from strongroom._redaction.fingerprints import Fingerprints
 from support.programs import require
@@ -205,13 +205,13 @@ def test_a_store_that_cannot_be_read_fails_the_scan(command):
 
 
 def test_a_value_across_two_blocks_is_found_once_on_its_line(monkeypatch):
-    monkeypatch.setattr(files, "BLOCK", 64)
-    monkeypatch.setattr(files, "OVERLAP", 32)
+    monkeypatch.setattr(search, "BLOCK", 64)
+    monkeypatch.setattr(search, "OVERLAP", 32)
     known = Fingerprints(binary=True)
     known.add(VALUE, "a#b")
     for offset in range(130):
         content = io.BytesIO(b"\n" * offset + VALUE.encode() + b"\n" * 40 + VALUE.encode())
-        lines = [leak.line for leak in files.search(known, content, "x")]
+        lines = [leak.line for leak in search.search(known, content, "x")]
         assert lines == [offset + 1, offset + 41]
 
 
@@ -222,8 +222,8 @@ def test_damage_anywhere_in_an_archive_ends_no_scan():
         archive.writestr("é.txt", "nothing")
     content = zipped.getvalue()
 
-    def found(damaged: bytes) -> list[files.Leak]:
-        return list(files.search_input(Fingerprints(), io.BufferedReader(io.BytesIO(damaged)), "a.zip", Allowance()))
+    def found(damaged: bytes) -> list[search.Leak]:
+        return list(search.search_input(Fingerprints(), io.BufferedReader(io.BytesIO(damaged)), "a.zip", Allowance()))
 
     for position in range(len(content)):
         for byte in (0x00, 0xC3, 0xFF):
@@ -263,7 +263,7 @@ def test_a_value_up_to_the_bound_is_found(monkeypatch, beyond):
     packed = gzip.compress(content)
     monkeypatch.setattr(allowance, "_BYTES", len(content) - 100 * len(packed) - beyond)
     allowed = Allowance()
-    leaks = list(files.search_input(known, io.BufferedReader(io.BytesIO(packed)), "x.gz", allowed))
+    leaks = list(search.search_input(known, io.BufferedReader(io.BytesIO(packed)), "x.gz", allowed))
     assert (len(leaks), allowed.unread) == ((0, ["x.gz"]) if beyond else (1, []))
 
 
@@ -275,7 +275,7 @@ def test_archives_within_archives_share_one_bound(monkeypatch):
     read = []
     monkeypatch.setattr(Allowance, "take", counted(Allowance.take, read))
     allowed = Allowance()
-    assert list(files.search_input(Fingerprints(), io.BufferedReader(io.BytesIO(layer)), "x.zip", allowed)) == []
+    assert list(search.search_input(Fingerprints(), io.BufferedReader(io.BytesIO(layer)), "x.zip", allowed)) == []
     assert allowed.unread == ["x.zip"]
     assert sum(read) == 1_000_000 + 100 * len(layer)
 
@@ -293,7 +293,7 @@ def test_an_archive_of_many_members_ends_at_the_bound_of_seconds(ticking):
     """Opening each takes time, and expands to nothing."""
     packed = zipped(**{f"m{number}": b"" for number in range(1_000)})
     allowed = Allowance(clock=ticking)
-    assert list(files.search_input(Fingerprints(), io.BufferedReader(io.BytesIO(packed)), "x.zip", allowed)) == []
+    assert list(search.search_input(Fingerprints(), io.BufferedReader(io.BytesIO(packed)), "x.zip", allowed)) == []
     assert allowed.unread == ["x.zip"]
     assert ticking() < 30
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from strongroom._cli.scan import files
+from strongroom._cli.scan import search
 from strongroom._cli.scan.allowance import Allowance
 from strongroom._redaction.fingerprints import Fingerprints
 
@@ -28,7 +28,7 @@ def found(content: bytes, *, seekable: bool = True) -> tuple[set[str], list[str]
     known.add(VALUE, "a#b")
     allowed = Allowance()
     raw: Any = io.BytesIO(content) if seekable else Pipe(content)
-    places = {leak.place for leak in files.search_input(known, io.BufferedReader(raw), "x", allowed)}
+    places = {leak.place for leak in search.search_input(known, io.BufferedReader(raw), "x", allowed)}
     return places, allowed.unread
 
 

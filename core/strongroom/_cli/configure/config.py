@@ -13,7 +13,7 @@ import click
 
 from strongroom import _plugins as plugins
 from strongroom._cli.configure.trust import trust_file
-from strongroom._cli.diagnose import examination
+from strongroom._cli.diagnose import findings
 from strongroom._cli.exit_codes import code_of_all
 from strongroom._cli.options import Invocation, current, json_option
 from strongroom._cli.terminal import output
@@ -96,7 +96,7 @@ def check_command(invocation: Invocation, *, as_json: bool) -> None:
 
     Example, in CI: strongroom --environment prod config check
     """
-    faults = examination.faults(invocation)
+    faults = findings.faults(invocation)
     if as_json:
         output.write_document({"ok": not faults, "faults": [str(fault) for fault in faults]})
     for fault in faults:

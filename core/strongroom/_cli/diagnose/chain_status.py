@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
-from strongroom._cli.maintain.cache import described as described_disk_cache
-from strongroom._cli.rotate.rotate import described as described_rotation
+from strongroom._cli.maintain.cache import cache_document
+from strongroom._cli.rotate.rotate import rotation_document
 from strongroom._config import CacheConfig, LinkConfig
 from strongroom.errors import Check, MigrationError, StrongroomError
 from strongroom.migrate._ledger.journal import RunProgress
@@ -175,7 +175,7 @@ def document(status: ChainStatus, *, paths: bool) -> dict[str, Any]:
         "production": status.production,
         "chain": [_link(number, link, paths=paths) for number, link in enumerate(status.links, 1)],
         "cache": {"ttl": cache.ttl, "max_stale": cache.max_stale, "missing_ttl": cache.missing_ttl},
-        "disk_cache": None if status.disk_cache is None else described_disk_cache(status.disk_cache),
+        "disk_cache": None if status.disk_cache is None else cache_document(status.disk_cache),
         "rotations": [_rotation(row, paths=paths) for row in status.rotations],
         "migrations": list(map(asdict, status.migrations)),
     }
@@ -211,5 +211,5 @@ def _rotation(row: RotationRow, *, paths: bool) -> dict[str, Any]:
         "fault": row.fault or None,
     }
     if row.status is not None:
-        known |= described_rotation(row.status)
+        known |= rotation_document(row.status)
     return {**known, "path": row.path if paths else None}

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from strongroom._cli.diagnose import examination
+from strongroom._cli.diagnose import findings
 from strongroom._cli.exit_codes import ExitCode, code_of_all
 from strongroom._cli.options import Invocation, current, json_option, read_duration
 from strongroom._cli.read import secret_variables
-from strongroom._cli.rotate.rotate import condition, described
+from strongroom._cli.rotate.rotate import rotation_condition, rotation_document
 from strongroom._cli.terminal import output
 from strongroom.errors import MissingFileError, StoreError
 from strongroom.required_secrets import Rounds
@@ -50,13 +50,13 @@ def check_command(invocation: Invocation, wait: float | None, expiring: float | 
             raise click.UsageError("--wait and --expiring exclude each other")
         click.get_current_context().exit(_report_ending(invocation, expiring, as_json=as_json))
     config = invocation.load()
-    answers = poll(lambda: examination.required_secrets(config), wait or 0.0)
+    answers = poll(lambda: findings.required_secrets(config), wait or 0.0)
     unmet = [answer for answer in answers if not answer.met]
     if as_json:
         output.write_document(_described(answers))
     else:
         output.write_listing(("variable", "secret", "need", "status"), _cells(answers), map(_fields, answers))
-    for ending in examination.ending_secrets(config):
+    for ending in findings.ending_secrets(config):
         output.say(f"warning: {ending.variable} {ending.expiry}")
     if unmet:
         names = ", ".join(answer.variable for answer in unmet)
@@ -109,15 +109,15 @@ def _report_ending(invocation: Invocation, within: float, *, as_json: bool) -> E
     """Print the secrets and rotations that need attention within `within` seconds, and return the exit code."""
     now = datetime.now(UTC)
     with invocation.open() as secrets:
-        rotations, errors = examination.pending_rotations(secrets, within)
-        ending = examination.ending_secrets(secrets.config, within)
+        rotations, errors = findings.pending_rotations(secrets, within)
+        ending = findings.ending_secrets(secrets.config, within)
     for error in errors:
         output.say(str(error))
     if as_json:
         output.write_document(
             {
                 "ok": not (rotations or ending or errors),
-                "rotations": list(map(described, rotations)),
+                "rotations": list(map(rotation_document, rotations)),
                 "secrets": [
                     {"variable": variable, "path": row.path, "key": row.key, "expires": str(row.expires)}
                     for variable, row, _ in ending
@@ -126,7 +126,10 @@ def _report_ending(invocation: Invocation, within: float, *, as_json: bool) -> E
         )
     else:
         rows = [(variable, output.state("warning", expiry), "") for variable, _, expiry in ending]
-        rows += [(status.path, output.state("warning", condition(status, now)), status.rotator) for status in rotations]
+        rows += [
+            (status.path, output.state("warning", rotation_condition(status, now)), status.rotator)
+            for status in rotations
+        ]
         output.write_listing(("secret", "rotation", "rotator"), rows)
     if errors:
         return code_of_all(errors)

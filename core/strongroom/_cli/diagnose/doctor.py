@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from strongroom._cli.diagnose import examination
+from strongroom._cli.diagnose import findings
 from strongroom._cli.exit_codes import ExitCode, code_of_all
-from strongroom._cli.maintain.cache import described, inspected, summary
+from strongroom._cli.maintain.cache import cache_document, cache_status, cache_summary
 from strongroom._cli.options import Invocation, current, json_option
 from strongroom._cli.terminal import output
 from strongroom.errors import CheckState
@@ -34,14 +34,14 @@ def doctor_command(invocation: Invocation, *, as_json: bool) -> None:
     Example: strongroom --environment prod doctor
     """
     config = invocation.load()
-    found, unread = examination.health(config)
-    cache = inspected(config) if config.cache.disk else None
+    found, unread = findings.health(config)
+    cache = cache_status(config) if config.cache.disk else None
     if config.sources and not as_json:
         output.say(config.sources)
     if as_json:
         document = _described(config, found)
         document["ok"] = document["ok"] and not unread
-        output.write_document({**document, "disk_cache": None if cache is None else described(cache)})
+        output.write_document({**document, "disk_cache": None if cache is None else cache_document(cache)})
     else:
         rows = list(_rows(config, found, cache))
         output.write_listing(("store, check", "status", "took", "details"), map(_cells, rows), rows)
@@ -61,13 +61,13 @@ def _rows(config: Config, found: Mapping[str, Health], cache: DiskCacheStatus | 
     """
     for name, health in found.items():
         took = f"{health.seconds * 1000:.1f} ms"
-        details = "; ".join(filter(None, (examination.location_of(config, name), health.detail if health.ok else "")))
-        yield tuple(map(output.one_line, (name, "", examination.state_of(health), took, details, "")))
+        details = "; ".join(filter(None, (findings.location_of(config, name), health.detail if health.ok else "")))
+        yield tuple(map(output.one_line, (name, "", findings.state_of(health), took, details, "")))
         for check in health.checks:
             yield tuple(map(output.one_line, (name, check.name, check.state, "", check.detail, check.hint)))
     if cache is not None:
         state, hint = (CheckState.WARNING, f"Check {cache.folder}") if cache.fault else (CheckState.OK, "")
-        yield tuple(map(output.one_line, ("disk cache", "", state, "", summary(cache), hint)))
+        yield tuple(map(output.one_line, ("disk cache", "", state, "", cache_summary(cache), hint)))
 
 
 def _cells(row: tuple[str, ...]) -> tuple[str | output.Cell, ...]:
@@ -90,8 +90,8 @@ def _described(config: Config, found: Mapping[str, Health]) -> dict[str, Any]:
         "stores": [
             {
                 "store": name,
-                "state": examination.state_of(health),
-                "place": examination.location_of(config, name),
+                "state": findings.state_of(health),
+                "place": findings.location_of(config, name),
                 "seconds": health.seconds,
                 "detail": health.detail,
                 "facts": {name: str(fact) for name, fact in health.facts.items()},

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Self
 
 from strongroom._chain.threads import Threads
 from strongroom._cli.diagnose.chain_status import ChainStatus, LinkStatus, Migrations, RotationRow
-from strongroom._cli.diagnose.examination import chain_of, location_of, state_of
-from strongroom._cli.maintain.cache import inspected
+from strongroom._cli.diagnose.findings import chain_of, location_of, state_of
+from strongroom._cli.maintain.cache import cache_status
 from strongroom.errors import StoreError, StrongroomError
 from strongroom.store.deadline import require_paths
 
@@ -86,7 +86,7 @@ class Monitor:
             production=self._config.production,
             links=links,
             cache=self._config.cache,
-            disk_cache=inspected(self._config) if self._config.cache.disk else None,
+            disk_cache=cache_status(self._config) if self._config.cache.disk else None,
             rotations=rotations,
             migrations=self._migrations.status(),
         )

@@ -14,7 +14,7 @@ from strongroom._cli.diagnose.doctor import advised
 from strongroom._cli.diagnose.monitor import Monitor
 from strongroom._cli.exit_codes import code_of_all
 from strongroom._cli.options import Invocation, current, json_option
-from strongroom._cli.rotate.rotate import condition
+from strongroom._cli.rotate.rotate import rotation_condition
 from strongroom._cli.terminal import output
 from strongroom._cli.terminal.output import Cell, counted, joined, state
 from strongroom.errors import CheckState, shown
@@ -103,7 +103,7 @@ def next_event(status: RotationStatus, now: datetime) -> str:
     if status.grace_end is not None:
         left = (status.grace_end - now).total_seconds()
         return f"revokes in {format_duration(_rounded(left))}" if left >= 1 else "revocation is due"
-    text = condition(status, now)
+    text = rotation_condition(status, now)
     return "" if text == status.state else text
 
 

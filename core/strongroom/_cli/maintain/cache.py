@@ -39,9 +39,9 @@ def status_command(invocation: Invocation, *, as_json: bool) -> None:
     Example: strongroom cache status
     """
     config = invocation.load()
-    status = inspected(config)
+    status = cache_status(config)
     if as_json:
-        output.write_document({"enabled": config.cache.disk, **described(status)})
+        output.write_document({"enabled": config.cache.disk, **cache_document(status)})
     else:
         rows = [("enabled", "yes" if config.cache.disk else "no: set disk = true in [cache]"), *_rows(status)]
         output.write_listing(("setting", "value"), rows)
@@ -117,7 +117,7 @@ def _maintained(invocation: Invocation, operation: Callable[[Path], _T]) -> tupl
         return folder, operation(folder)
 
 
-def inspected(config: Config) -> DiskCacheStatus:
+def cache_status(config: Config) -> DiskCacheStatus:
     """Return the state of the cache on disk, whether it is enabled or not.
 
     Raises:
@@ -129,7 +129,7 @@ def inspected(config: Config) -> DiskCacheStatus:
     return inspect(cache_folder(config))
 
 
-def described(status: DiskCacheStatus) -> dict[str, Value]:
+def cache_document(status: DiskCacheStatus) -> dict[str, Value]:
     """Return a status for JSON; times are in seconds, sizes in bytes."""
     return {
         **status._asdict(),
@@ -139,7 +139,7 @@ def described(status: DiskCacheStatus) -> dict[str, Value]:
     }
 
 
-def summary(status: DiskCacheStatus) -> str:
+def cache_summary(status: DiskCacheStatus) -> str:
     """Return a status in one line."""
     if status.fault or status.key_age is None:
         return status.fault or f"empty: {status.folder}"

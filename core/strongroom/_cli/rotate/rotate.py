@@ -124,11 +124,11 @@ def status_command(invocation: Invocation, paths: tuple[str, ...], *, as_json: b
     Example: strongroom rotate status
     """
     with invocation.open() as secrets:
-        found, errors = statuses(secrets, paths)
+        found, errors = rotation_statuses(secrets, paths)
     for error in errors:
         output.say(str(error))
     if as_json:
-        output.write_document({"rotations": list(map(described, found))})
+        output.write_document({"rotations": list(map(rotation_document, found))})
     else:
         columns = ("secret", "state", "last rotation", "due", "rotator")
         output.write_listing(columns, map(_cells, found), map(_fields, found))
@@ -187,7 +187,7 @@ def run_command(invocation: Invocation, *, once: bool, interval: float, as_json:
     if as_json:
         output.write_document(
             {
-                "rotations": [described(outcome.status) for outcome in outcomes if outcome.status is not None],
+                "rotations": [rotation_document(outcome.status) for outcome in outcomes if outcome.status is not None],
                 "failures": [
                     {"path": outcome.path, "error": str(outcome.error)}
                     for outcome in outcomes
@@ -212,7 +212,7 @@ def _confirmed(invocation: Invocation, path: str, what: str, *, yes: bool) -> It
 def _report(status: RotationStatus, *, as_json: bool) -> None:
     output.say(_sentence(status))
     if as_json:
-        output.write_document(described(status))
+        output.write_document(rotation_document(status))
 
 
 def _say(outcome: RotationOutcome) -> None:
@@ -264,7 +264,9 @@ def _cells(status: RotationStatus) -> tuple[str | output.Cell, ...]:
 # --- status -----------------------------------------------------------------------------------------------------------
 
 
-def statuses(secrets: SecretsManager, paths: Sequence[str] = ()) -> tuple[list[RotationStatus], list[StrongroomError]]:
+def rotation_statuses(
+    secrets: SecretsManager, paths: Sequence[str] = ()
+) -> tuple[list[RotationStatus], list[StrongroomError]]:
     """Return the status of each rotation, or of these, and the errors of those that could not be read."""
     found: list[RotationStatus] = []
     errors: list[StrongroomError] = []
@@ -281,7 +283,7 @@ def needs_attention(status: RotationStatus, until: datetime) -> bool:
     return _is_stopped(status) or (status.due is not None and status.due <= until)
 
 
-def condition(status: RotationStatus, now: datetime) -> str:
+def rotation_condition(status: RotationStatus, now: datetime) -> str:
     """Return the condition of a rotation: unfinished, overdue, or when it is due."""
     if _is_stopped(status):
         return f"unfinished: {status.state}"
@@ -291,7 +293,7 @@ def condition(status: RotationStatus, now: datetime) -> str:
     return f"overdue by {distance}" if status.due < now else f"due in {distance}"
 
 
-def described(status: RotationStatus) -> dict[str, Any]:
+def rotation_document(status: RotationStatus) -> dict[str, Any]:
     """Return the JSON object of a status."""
     return {name: field for name, field in asdict(status).items() if name != "changed"}
 

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from strongroom._cli.scan.allowance import Allowance, Reason
 from strongroom._cli.scan.archives import spooled
-from strongroom._cli.scan.files import Leak, search, search_content, search_input
 from strongroom._cli.scan.git_repository import (
     GitObject,
     GitObjects,
@@ -19,6 +18,7 @@ from strongroom._cli.scan.git_repository import (
     is_special,
     opened,
 )
+from strongroom._cli.scan.search import Leak, search, search_content, search_input
 from strongroom._redaction.fingerprints import Fingerprints
 from strongroom.errors import ConfigurationError
 

@@ -13,8 +13,8 @@ import click
 from strongroom._cli.exit_codes import ExitCode
 from strongroom._cli.options import Invocation, current, json_option
 from strongroom._cli.scan.allowance import Allowance
-from strongroom._cli.scan.files import Leak, search_input, search_path
 from strongroom._cli.scan.git_history import search_git
+from strongroom._cli.scan.search import Leak, search_input, search_path
 from strongroom._cli.terminal import output
 from strongroom._manager import SecretsManager
 from strongroom._manager.manager import preloaded_with_records

@@ -1,4 +1,4 @@
-"""Examination of a configuration: its plugins, stores, rotations and required secrets. It prints nothing.
+"""Findings about a configuration: its plugins, stores, rotations and required secrets. Nothing is printed here.
 
 `config check` shows the faults, `doctor` the health, and `check` the required secrets and what ends soon.
 """
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from strongroom import _plugins as plugins
 from strongroom._cli.exit_codes import ExitCode, code_of
 from strongroom._cli.read import secret_variables
-from strongroom._cli.rotate.rotate import condition, needs_attention, statuses
+from strongroom._cli.rotate.rotate import needs_attention, rotation_condition, rotation_statuses
 from strongroom._cli.terminal import confirmation, output
 from strongroom.errors import Check, CheckState, ConfigurationError, StoreError, StrongroomError, shown
 
@@ -128,7 +128,7 @@ def health(config: Config) -> tuple[Mapping[str, Health], list[StrongroomError]]
 def pending_rotations(secrets: SecretsManager, within: float = 0) -> tuple[list[RotationStatus], list[StrongroomError]]:
     """Return each rotation that is unfinished or due within some seconds, and the errors of those not read."""
     until = datetime.now(UTC) + timedelta(seconds=within)
-    found, errors = statuses(secrets)
+    found, errors = rotation_statuses(secrets)
     return [status for status in found if needs_attention(status, until)], errors
 
 
@@ -136,7 +136,7 @@ def _check(status: RotationStatus, now: datetime) -> Check:
     path = shown(status.path)
     command = "undo" if status.state == "undoing" else "resume"
     hint = f"Run strongroom rotate {f'{command} ' if status.unfinished else ''}{path}, or the scheduler"
-    return Check(f"rotation of {path}", CheckState.WARNING, condition(status, now), hint)
+    return Check(f"rotation of {path}", CheckState.WARNING, rotation_condition(status, now), hint)
 
 
 def chain_of(config: Config) -> Chain:
