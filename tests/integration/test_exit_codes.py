@@ -173,7 +173,7 @@ def test_a_reader_that_goes_away_and_an_interruption(server):
 
 def test_every_code_of_the_table_is_one_of_these(request):
     """One that is added is shown here."""
-    shown = {8, 11, 128 + signal.SIGPIPE, 128 + signal.SIGINT}  # 11: tests/unit/cli/test_on_change.py
+    shown = {8, 11, 128 + signal.SIGPIPE, 128 + signal.SIGINT}  # 11: tests/unit/cli/read/test_on_change.py
     for function in (test_a_code, test_what_the_server_answers_decides_on_the_code):
         marks = (mark for mark in function.pytestmark if mark.name == "parametrize" and "code" in mark.args[0])
         shown |= {code for mark in marks for code, *_ in mark.args[1]}
