@@ -957,6 +957,30 @@ def test_an_absence_and_the_debug_log_name_the_files_that_were_read(
         caplog.clear()
 
 
+def test_a_token_without_an_address_is_a_warning_and_part_of_an_absence(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A service that lost VAULT_ADDR would read old variables, and nothing would name Vault."""
+    monkeypatch.setenv("VAULT_TOKEN", CANARY)
+    monkeypatch.setenv("DATABASE_URL", "postgresql://old")
+    said = (
+        "Store vault is not asked: the environment variable VAULT_TOKEN is set without an address. "
+        "Set VAULT_ADDR, or unset the credential"
+    )
+    for made in (SecretsManager, SecretsManager.from_config):
+        with made() as manager:
+            assert manager.get_database_url() == "postgresql://old"
+            with pytest.raises(SecretNotFoundError) as caught:
+                manager.get_secret("api-keys/none", "key")
+            assert f"{said}. No configuration file" in str(caught.value)
+        assert [(record.levelname, record.getMessage()) for record in caplog.records] == [("WARNING", said)]
+        assert CANARY not in caplog.text + str(caught.value)
+        caplog.clear()
+    with strongroom.testing.override({"a#b": "c"}), SecretsManager() as manager:
+        assert manager.get_secret("a", "b") == "c"
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("name", ["two\nlines", "\x1b[31m", "\u202e", os.fsdecode(b"\xff")], ids=ascii)
 def test_a_folder_cannot_forge_a_message(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / name

@@ -32,6 +32,9 @@ VAULT = "vault"
 VAULT_ADDRESSES = ("BAO_AGENT_ADDR", "VAULT_AGENT_ADDR", "BAO_ADDR", "VAULT_ADDR")
 """The default chain has Vault if one of these is set."""
 
+VAULT_CREDENTIALS = ("BAO_TOKEN", "VAULT_TOKEN")
+"""Credentials that nobody sets who does not mean to use Vault."""
+
 DOTENV = "dotenv"
 """The plugin that by default reads `./.env`, which production refuses."""
 
@@ -161,6 +164,23 @@ class StoreConfig(NamedTuple):
     def is_bare(self) -> bool:
         """It has no configuration."""
         return not self.options and self.origin == StoreConfig.bare(self.name).origin
+
+
+class LeftOut(NamedTuple):
+    """A store that the default chain lacks although a credential of it is set.
+
+    Attributes:
+        store: the store's name.
+        reason: what is missing, in words.
+        hint: what to do.
+    """
+
+    store: str
+    reason: str
+    hint: str
+
+    def __str__(self) -> str:
+        return f"Store {self.store} is not asked: {self.reason}. {self.hint}"
 
 
 class LinkConfig(NamedTuple):
@@ -408,6 +428,7 @@ class Config:
         production: the strict rules of production apply.
         timeout: seconds that one call may take in total.
         chain: the links, first to last.
+        left_out: the store that the default chain lacks only because it has no address; None if it lacks none.
         stores: every configured store, in the chain or not.
         secrets: the required secrets, by variable.
         rotations: the rotation of each secret that has one, by path.
@@ -428,6 +449,7 @@ class Config:
     production: bool = False
     timeout: PositiveSeconds = DEFAULT_TIMEOUT
     chain: tuple[LinkConfig, ...] = ()
+    left_out: LeftOut | None = None
     stores: Mapping[str, StoreConfig] = field(default_factory=dict)
     secrets: Mapping[str, SecretConfig] = field(default_factory=dict)
     rotations: Mapping[str, RotationConfig] = field(default_factory=dict)

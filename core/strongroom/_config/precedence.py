@@ -10,10 +10,12 @@ from strongroom._config import (
     FALLBACKS,
     VAULT,
     VAULT_ADDRESSES,
+    VAULT_CREDENTIALS,
     Ambient,
     AuditConfig,
     CacheConfig,
     Config,
+    LeftOut,
     LinkConfig,
     Rank,
     SecretConfig,
@@ -130,6 +132,7 @@ def build(
         production=file.production,
         timeout=_values(settings, "").get("timeout", Config.timeout),
         chain=chain,
+        left_out=_left_out(arguments, variables, file, ambient, chain),
         stores=stores,
         secrets=file.secrets,
         rotations=file.rotations,
@@ -164,6 +167,25 @@ def _chain(
     )
     names = [VAULT] * has_vault + [name for name in FALLBACKS if not (file.production and name == DOTENV)]
     return tuple(LinkConfig.default(name, production=file.production) for name in names)
+
+
+def _left_out(
+    arguments: Arguments,
+    variables: Variables,
+    file: FileConfig,
+    ambient: Sequence[Ambient],
+    chain: Sequence[LinkConfig],
+) -> LeftOut | None:
+    """Return Vault if only the lack of an address keeps it out of the default chain: a credential of it is set."""
+    if arguments.chain is not None or file.chain is not None or any(link.store == VAULT for link in chain):
+        return None
+    own = (option_variable(VAULT, option) for option in ("token", "auth"))
+    origins = [
+        *(f"the environment variable {name}" for name in own if name in variables.stores),
+        *(found.origin for source in ambient for name in VAULT_CREDENTIALS if (found := source.setting(name))),
+    ]
+    hint = f"Set {VAULT_ADDRESSES[-1]}, or unset the credential"
+    return LeftOut(VAULT, f"{origins[0]} is set without an address", hint) if origins else None
 
 
 def _stores(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from strongroom._config import Config
     from strongroom._disk_cache.store_cache import StoreCache
     from strongroom.secret import SensitiveDict
+
+logger = logging.getLogger("strongroom.secrets_manager")
 
 _forked: WeakSet[Chain | Threads] = WeakSet()
 """Reset in the child of a fork. Not the managers: `Versions`, for one, uses these and may outlive its manager."""
@@ -86,6 +89,9 @@ def assemble(config: Config, stores: Mapping[str, SecretStore], *, sources: str 
     Raises:
         ConfigurationError, PluginError: a store of the chain is not installed, or its settings are wrong.
     """
+    if config.left_out is not None and not _substitutes:
+        logger.warning("%s", config.left_out)
+        sources = ". ".join(filter(None, (str(config.left_out), sources)))
     disk = _disk_caches(config, stores)
     links = [
         Link(link, _opener(config, link.store, stores), config.cache, disk.get(link.store)) for link in config.chain

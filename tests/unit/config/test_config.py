@@ -408,6 +408,39 @@ class TestChainWithoutConfiguration:
         config = configured(**said)
         assert [link.store for link in config.chain] == ["vault", "env", "dotenv"]
 
+    @pytest.mark.parametrize(
+        ("said", "reason"),
+        [
+            ({"environ": {"VAULT_TOKEN": CANARY}}, "the environment variable VAULT_TOKEN is set without an address"),
+            ({"environ": {"BAO_TOKEN": CANARY}}, "the environment variable BAO_TOKEN is set without an address"),
+            ({"dotenv": {"VAULT_TOKEN": CANARY}}, "VAULT_TOKEN in ./.env is set without an address"),
+            (
+                {"environ": {"STRONGROOM_STORES_VAULT_TOKEN": CANARY}, "text": "production = true"},
+                "the environment variable STRONGROOM_STORES_VAULT_TOKEN is set without an address",
+            ),
+        ],
+    )
+    def test_a_credential_without_an_address_leaves_vault_out_by_name(self, said, reason):
+        """A lost VAULT_ADDR would otherwise look like a machine without Vault."""
+        config = configured(**said)
+        assert "vault" not in [link.store for link in config.chain]
+        assert config.left_out == ("vault", reason, "Set VAULT_ADDR, or unset the credential")
+        assert CANARY not in repr(config.left_out)
+
+    @pytest.mark.parametrize(
+        "said",
+        [
+            {},
+            {"environ": {"VAULT_TOKEN": "", "VAULT_NAMESPACE": "billing"}},
+            {"environ": {"VAULT_TOKEN": CANARY, "VAULT_ADDR": "http://127.0.0.1:8200"}},
+            {"environ": {"VAULT_TOKEN": CANARY}, "text": 'chain = ["env"]'},
+            {"environ": {"VAULT_TOKEN": CANARY}, "chain": ["env"]},
+        ],
+    )
+    def test_nothing_is_left_out_of_a_chain_that_was_chosen(self, said):
+        """A token of another program says nothing about a chain that names its stores."""
+        assert configured(**said).left_out is None
+
     def test_production_leaves_dotenv_out(self):
         """No ./.env in production."""
         config = configured("production = true", environ={"VAULT_ADDR": "http://127.0.0.1:8200"})

@@ -28,8 +28,9 @@ def doctor_command(invocation: Invocation, *, as_json: bool) -> None:
 
     All stores are opened and checked in parallel, without any cache. A store without health checks is ok if it opens.
     The exit code is 0 if every store is ok; otherwise it is the code of the gravest problem. A warning needs attention
-    soon, but does not change the exit code. A rotation that is overdue or unfinished is a warning of its store. If its
-    record cannot be read, the exit code is 8.
+    soon, but does not change the exit code. A token of Vault without an address is one, since Vault is then not in the
+    chain. A rotation that is overdue or unfinished is a warning of its store. If its record cannot be read, the exit
+    code is 8.
 
     Example: strongroom --environment prod doctor
     """
@@ -57,7 +58,7 @@ def doctor_command(invocation: Invocation, *, as_json: bool) -> None:
 def _rows(config: Config, found: Mapping[str, Health], cache: DiskCacheStatus | None) -> Iterator[tuple[str, ...]]:
     """Yield store, check, state, duration, details and hint; the row of a store comes before those of its checks.
 
-    The last row is that of the cache on disk. Its fault is a warning: every read is a miss, and asks the store.
+    The row of a store that was left out of the chain is a warning. The last row is that of the cache on disk. Its fault is a warning: every read is a miss, and asks the store.
     """
     for name, health in found.items():
         took = f"{health.seconds * 1000:.1f} ms"
@@ -65,6 +66,8 @@ def _rows(config: Config, found: Mapping[str, Health], cache: DiskCacheStatus | 
         yield tuple(map(output.one_line, (name, "", findings.state_of(health), took, details, "")))
         for check in health.checks:
             yield tuple(map(output.one_line, (name, check.name, check.state, "", check.detail, check.hint)))
+    if (left_out := config.left_out) is not None:
+        yield (left_out.store, "", CheckState.WARNING, "", f"not in the chain: {left_out.reason}", left_out.hint)
     if cache is not None:
         state, hint = (CheckState.WARNING, f"Check {cache.folder}") if cache.fault else (CheckState.OK, "")
         yield tuple(map(output.one_line, ("disk cache", "", state, "", cache_summary(cache), hint)))
@@ -87,6 +90,7 @@ def _described(config: Config, found: Mapping[str, Health]) -> dict[str, Any]:
         "environment": config.environment,
         "files": list(map(str, config.files)),
         "folder": str(config.folder),
+        "left_out": None if config.left_out is None else config.left_out._asdict(),
         "stores": [
             {
                 "store": name,

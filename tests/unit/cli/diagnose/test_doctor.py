@@ -94,6 +94,18 @@ def test_a_file_that_cannot_be_read_as_configuration_is_one_line(command):
     assert done.err.count("\n") == 1
 
 
+def test_vault_without_an_address_is_a_warning(command, monkeypatch):
+    """Its token is there, so somebody means to use it; the code is that of the stores in the chain."""
+    monkeypatch.setenv("VAULT_TOKEN", "canary-7f3a")
+    done = command("doctor")
+    reason = "the environment variable VAULT_TOKEN is set without an address"
+    hint = "Set VAULT_ADDR, or unset the credential"
+    assert done.code == 0
+    assert lines(done)["vault", ""] == ("warning", f"not in the chain: {reason}", hint)
+    document = json.loads(command("doctor", "--json").out)
+    assert document["left_out"] == {"store": "vault", "reason": reason, "hint": hint}
+
+
 # --- a stranger's store -----------------------------------------------------------------------------------------------
 
 
@@ -216,5 +228,6 @@ def test_json_has_a_version_and_an_object_for_each_store(command, strangers):
                 "checks": [{"name": "authenticated", "state": "failed", "detail": "no", "hint": "Go"}],
             },
         ],
+        "left_out": None,
         "disk_cache": None,
     }  # fmt: skip
