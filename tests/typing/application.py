@@ -38,7 +38,7 @@ def reading() -> None:
     assert_type(get_secret("keys/tls", "der", as_=bytes), bytes)
     assert_type(get_secret("database/connection", as_=DatabaseConfig), DatabaseConfig)
     assert_type(get_secret("database/connection", "replicas", as_=list[str]), list[str])
-    assert_type(get_secret("api-keys/openai#key", as_=str), str)
+    assert_type(get_secret("api-keys/openai", "key", as_=str), str)
     assert_type(get_secrets(["database/connection"])["database/connection"], SensitiveDict)
     assert_type(get_database_url(), SensitiveStr)
     assert_type(get_accepted("webhooks/stripe", "secret", grace="1h"), list[SensitiveStr])

@@ -166,14 +166,14 @@ def test_earlier_value_that_does_not_fit_the_type_is_left_out(secrets, store):
     assert secrets.get_accepted("webhook", "key", grace="1h", as_=int) == [7, 5]
 
 
-def test_whole_secrets_and_references(secrets, store):
-    """A signing key with its id is one secret; `PATH#KEY` is a path with a key."""
+def test_whole_secrets(secrets, store):
+    """A signing key with its id is one secret."""
     store.set(key="old", kid="1")
     store.set(key="new", kid="2")
     whole = secrets.get_accepted("webhook", grace="1h")
     assert whole == [{"key": "new", "kid": "2"}, {"key": "old", "kid": "1"}]
     assert {type(each) for each in whole} == {SensitiveDict}
-    assert secrets.get_accepted("webhook#kid", grace="1h") == ["2", "1"]
+    assert secrets.get_accepted("webhook", "kid", grace="1h") == ["2", "1"]
 
 
 def test_no_value_is_shown(secrets, store):

@@ -22,7 +22,7 @@ import pytest
 import typing_extensions
 
 from strongroom import SecretsManager, SensitiveDict, SensitiveStr
-from strongroom.errors import InvalidDataError
+from strongroom.errors import InvalidDataError, InvalidPathError
 from strongroom.store.memory import open_memory
 
 STORED = {"host": "db.example", "port": 5432, "password": "hunter2-value", "replicas": ["a-value", "b-value"]}
@@ -289,16 +289,44 @@ def test_the_message_of_a_validator_is_not_repeated():
     assert "hunter2" not in str(caught.value)
 
 
-def test_a_reference_stands_for_path_and_key():
+def test_a_reference_in_the_place_of_a_path_is_refused_with_the_call_to_write():
+    """Its type would be that of a whole secret: a type checker would refuse what the program does."""
+    import asyncio
+
+    reference = "database/connection#key"
+    calls = {
+        "get_secret": lambda secrets: secrets.get_secret(reference, default=None),
+        "get_secret ": lambda secrets: secrets.get_secret(reference, as_=str, fresh=True),
+        "aget_secret": lambda secrets: asyncio.run(secrets.aget_secret(reference)),
+        "resolve": lambda secrets: secrets.resolve(reference),
+        "aresolve": lambda secrets: asyncio.run(secrets.aresolve(reference)),
+        "get_accepted": lambda secrets: secrets.get_accepted(reference, grace="1h"),
+        "get_accepted ": lambda secrets: asyncio.run(secrets.aget_accepted(reference, grace="1h")),
+    }
     with manager({"key": "sk-1"}) as secrets:
-        assert secrets.get_secret("database/connection#key") == "sk-1"
-        assert secrets.get_secret("database/connection#key", as_=str) == "sk-1"
-        assert secrets.get_secret("database/connection#none", default=None) is None
+        secrets.get_secret("database/connection")  # it is in the cache
+        for name, call in calls.items():
+            with pytest.raises(InvalidPathError) as caught:
+                call(secrets)
+            assert str(caught.value).endswith(
+                "database/connection#key (it has a #, and the key is an argument of its own). "
+                f'Call {name.strip()}("database/connection", "key")'
+            )
+        for half in ("#key", "database/connection#"):
+            with pytest.raises(InvalidPathError, match="Pass the path without #"):
+                secrets.get_secret(half)
+
+
+def test_a_path_may_have_a_number_sign():
+    """With a key nothing is ambiguous, and many secrets have no keys as arguments."""
+    with SecretsManager(chain=[open_memory(secrets={"ci#1": {"key": "sk-1"}})]) as secrets:
+        assert secrets.get_secret("ci#1", "key") == secrets.resolve("ci#1", "key").value == "sk-1"
+        assert secrets.get_secrets(["ci#1"])["ci#1"] == {"key": "sk-1"}
 
 
 async def read_asynchronously(secrets: SecretsManager) -> tuple[object, object]:
     made = await secrets.aget_secret("database/connection", as_=DataclassConfig)
-    return made, await secrets.aget_secret("database/connection#host")
+    return made, await secrets.aget_secret("database/connection", "host")
 
 
 def test_the_asynchronous_form_takes_the_same_types():

@@ -27,7 +27,6 @@ DATABASE = {"host": "db", "port": "5432", "user": "app", "password": CANARY, "na
 
 READS: dict[str, tuple[str, Callable[[SecretsManager], object]]] = {
     "a key": ("app", lambda manager: manager.get_secret("app", "key")),
-    "a key by reference": ("app", lambda manager: manager.get_secret("app#key")),
     "a whole secret": ("app", lambda manager: manager.get_secret("app")),
     "a typed key": ("app", lambda manager: manager.get_secret("app", "key", as_=bytes)),
     "a batch": ("app", lambda manager: manager.get_secrets(["app"])),

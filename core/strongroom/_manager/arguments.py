@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from strongroom.errors import ConfigurationError
-from strongroom.paths import check_path, parse_reference
+from strongroom.errors import ConfigurationError, InvalidPathError, shown
+from strongroom.paths import check_path
 from strongroom.store import SecretStore
 
 if TYPE_CHECKING:
@@ -27,15 +27,30 @@ def strings(paths: Iterable[Any]) -> list[str]:
     return [path if isinstance(path, str) else check_path(path) for path in paths]
 
 
-def requested_key(path: Any, key: str | None, as_: Any, types: DeclaredTypes) -> tuple[str, str | None]:
-    """Return the path and key of a read. Raise TypeError if `as_` is not a type for them."""
+def check_separate(path: object, key: object, call: str) -> None:
+    """Refuse `PATH#KEY` in a call that takes the key as an argument: its type would be that of a whole secret.
+
+    Args:
+        path: the argument.
+        key: the argument. With it, the path may have a `#`.
+        call: the function's name, for the message.
+
+    Raises:
+        InvalidPathError: its hint is the call to write instead.
+    """
     if key is None and isinstance(path, str) and "#" in path:
-        path, key = parse_reference(path)
+        above, _, name = path.rpartition("#")
+        hint = f'Call {call}("{shown(above)}", "{shown(name)}")' if above and name else "Pass the path without #"
+        raise InvalidPathError(path, "it has a #, and the key is an argument of its own", hint=hint)
+
+
+def check_read(path: str, key: str | None, as_: Any, types: DeclaredTypes, call: str) -> None:
+    """Check the arguments of a read. Raise TypeError if `as_` is not a type for them, or see `check_separate`."""
+    check_separate(path, key, call)
     if as_ is not None and types.file_name(path, key, as_) is None:
         from strongroom._manager.conversion import check_type
 
         check_type(as_, whole=key is None)
-    return path, key
 
 
 def check_flag(name: str, value: object) -> None:

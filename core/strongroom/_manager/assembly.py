@@ -63,7 +63,7 @@ class Parts:
 
     def peek_whole(self, path: str) -> SensitiveDict | None:
         """Return the result of `get_secret(path)` if the first link has the secret in memory, current; else None."""
-        if "#" in path or self.types.declares(path):  # it names a key, or has values to convert
+        if "#" in path or self.types.declares(path):  # it is refused, or has values to convert
             return None
         return self.chain.links[0].cache.whole(path)
 

@@ -24,8 +24,9 @@ from strongroom._manager.arguments import (
     api_key_path,
     chain_entries,
     check_flag,
+    check_read,
+    check_separate,
     open_stores,
-    requested_key,
     strings,
 )
 from strongroom._manager.assembly import Parts, assemble
@@ -210,7 +211,7 @@ class SecretsManager:
         """Return a secret, or one key of it, from the first store of the chain that has it.
 
         Args:
-            path: such as `database/connection`, or `PATH#KEY` if `key` is None.
+            path: such as `database/connection`.
             key: such as `url`. Without it the whole secret is returned, as a dict whose `repr` shows no value.
             as_: the type of the key's value: str, bytes, int, float, bool, dict, list, or object for the stored value.
                 Without it the value is text: a number, boolean or container as JSON. With the extra `typed`, any type
@@ -224,7 +225,7 @@ class SecretsManager:
             SecretNotFoundError: no store has it; the message has each store's answer.
             StoreUnavailableError: no store has it, and one could not answer.
             AuthenticationError, PermissionDeniedError: a store that may have it refused.
-            InvalidPathError: the path can never name a secret.
+            InvalidPathError: the path can never name a secret; or it is `PATH#KEY`: the hint is the call to write.
             InvalidDataError: the value is not of the requested type. Names every key that does not fit.
             TypeError: `as_` is not one of these types, or needs the extra `typed`.
         """
@@ -238,7 +239,7 @@ class SecretsManager:
         except TypeError:  # a list as the path or the key: the read below names the fault
             pass
         try:
-            path, key = requested_key(path, key, as_, self._parts.types)
+            check_read(path, key, as_, self._parts.types, "get_secret")
             found = self._parts.chain.resolve(path, key, fresh=fresh)
         except SecretNotFoundError:
             if default is MISSING:
@@ -267,7 +268,7 @@ class SecretsManager:
                 return whole
         except TypeError:  # as above
             pass
-        path, key = requested_key(path, key, as_, self._parts.types)
+        check_read(path, key, as_, self._parts.types, "aget_secret")
         if self._parts.types.file_name(path, key, as_) is not None:  # it writes a file
             get: Any = self.get_secret
             return await self._threads.run_in_time(get, path, key, as_=as_, default=default, fresh=fresh)
@@ -305,7 +306,7 @@ class SecretsManager:
         destroyed versions are left out. The pending value of a rotation is not accepted before it is promoted.
 
         Args:
-            path: such as `webhooks/stripe`, or `PATH#KEY` if `key` is None.
+            path: such as `webhooks/stripe`.
             key: such as `secret`. Without it, whole secrets are returned.
             grace: such as `"1h"`, or seconds. It counts from the time at which the store has written the next version.
             as_: the type of the values: see `get_secret`. An earlier value that does not fit is left out.
@@ -321,7 +322,7 @@ class SecretsManager:
             SecretNotFoundError, InvalidDataError, TypeError: see `get_secret`.
             ValueError: `grace` is not a duration.
         """
-        path, key = requested_key(path, key, as_, self._parts.types)
+        check_read(path, key, as_, self._parts.types, "get_accepted")
         if self._parts.types.file_name(path, key, as_) is not None:
             raise TypeError("as_ is Path, and the row of [secrets] has one file: read the values without as_")
         if (seconds := parse_duration(grace)) is None:
@@ -387,6 +388,7 @@ class SecretsManager:
                 `attempts` is `Answer.NOT_ASKED`.
             SecretNotFoundError, StoreError: see `get_secret`.
         """
+        check_separate(path, key, "resolve")
         return self._parts.chain.resolve(path, key, fresh=fresh, allow_dynamic=allow_dynamic)
 
     aresolve = off_loop(resolve)
@@ -395,6 +397,7 @@ class SecretsManager:
     async def _aresolve(
         self, path: str, key: str | None = None, *, fresh: bool = False, allow_dynamic: bool = True
     ) -> Resolution:
+        check_separate(path, key, "aresolve")
         chain, path, key = self._parts.chain, check_path(path), None if key is None else check_key(key, path)
         if not fresh and allow_dynamic and (cached := chain.cached(path, key)) is not None:
             return cached

@@ -216,7 +216,7 @@ def test_a_watching_export_replaces_the_file_and_removes_its_own_folder(script, 
 def test_get_secret_returns_the_path_of_a_private_file_until_close(runtime):
     with SecretsManager() as secrets:
         file = secrets.get_secret("tls", "key", as_=Path)
-        assert file == secrets.get_secret("tls#key", as_=Path)
+        assert file == secrets.get_secret("tls", "key", as_=Path)
         assert (file.parent.parent, file.read_text("utf-8")) == (runtime, VALUE)
         assert (mode(file), mode(file.parent)) == (0o600, 0o700)
         assert secrets.get_secret("tls", "key") == VALUE
