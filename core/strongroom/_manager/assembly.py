@@ -103,7 +103,7 @@ def assemble(config: Config, stores: Mapping[str, SecretStore], *, sources: str 
 
 _all: WeakSet[Parts] = WeakSet()
 _substitutes: list[Parts] = []
-"""The substitutes of nested blocks. The last one counts."""
+"""The substitutes of open blocks. The last one counts."""
 
 
 def substitute(parts: Parts) -> None:
@@ -117,9 +117,9 @@ def substitute(parts: Parts) -> None:
         each.answer_like(parts)
 
 
-def end_substitute() -> None:
-    """End the last substitution: the one before it counts again."""
-    _substitutes.pop()
+def end_substitute(parts: Parts) -> None:
+    """End the substitution by these parts. The last of the others counts: blocks of two tasks may overlap."""
+    _substitutes.remove(parts)
     for each in list(_all):
         each.answer_like(_substitutes[-1] if _substitutes else each)
 

@@ -6,6 +6,7 @@ import functools
 import inspect
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeAlias, TypeVar
@@ -71,8 +72,9 @@ class override:  # noqa: N801  # it is used as a function, like those of context
 
     A decorated function, also an asynchronous one, is a block, and so is each test of a decorated class. A `with`
     statement returns the manager that answers. Later reads in the block see the changes of the code under test. Each
-    block starts with `contents`, even if one object is used for several blocks. Blocks may be nested, but must not run
-    side by side in threads, since they are for the whole process. Any thread or task may read within a block. A
+    block starts with `contents`, even if one object is used for several blocks. Blocks are for the whole process: of
+    several open ones, nested or in other threads and tasks, the newest answers. Any thread or task may read within a
+    block. A
     `SecretsManager` that the application creates itself, before or in the block, answers from `contents` too.
 
     Args:
@@ -89,7 +91,7 @@ class override:  # noqa: N801  # it is used as a function, like those of context
         self._held: dict[str, dict[str, Value]] = {}
         self._slow: dict[str, Slow] = {}
         self._failures: dict[str, SimulatedFailure] = {}
-        self._blocks: list[tuple[SecretsManager, SecretsManager | None]] = []
+        self._blocks: list[AbstractContextManager[SecretsManager]] = []
         for reference, value in contents.items():
             path, key = parse_reference(reference)
             if isinstance(value, SimulatedFailure | Slow):
@@ -106,21 +108,33 @@ class override:  # noqa: N801  # it is used as a function, like those of context
             raise InvalidDataError(min(twice), "it cannot have both data and a simulated failure or delay")
 
     def __enter__(self) -> SecretsManager:
+        block = self._block()
+        manager = block.__enter__()
+        self._blocks.append(block)
+        return manager
+
+    def __exit__(self, *_: object) -> None:
+        self._blocks.pop().__exit__(None, None, None)
+
+    @contextmanager
+    def _block(self) -> Iterator[SecretsManager]:
+        """Return a block of its own: calls of one decorated function may overlap."""
         stores: dict[str, SecretStore] = {"override": OverrideStore(self._held, self._failures, self._slow)}
         if self._slow:
             stores["slow"] = SlowStore(self._slow)
         # `SecretsManager(chain=…)` would read the configuration of this folder.
         parts = assemble(Config(chain=tuple(map(LinkConfig, stores))), stores)
         manager = manager_of(parts)
-        self._blocks.append((manager, set_default_manager(manager)))
-        substitute(parts)
-        return manager
-
-    def __exit__(self, *_: object) -> None:
-        manager, before = self._blocks.pop()
-        end_substitute()
-        set_default_manager(before)
-        manager.close()
+        with _changing:
+            _replaced[manager] = set_default_manager(manager)
+            substitute(parts)
+        try:
+            yield manager
+        finally:
+            with _changing:
+                end_substitute(parts)
+                _restore_default(manager)
+            manager.close()
 
     def __call__(self, function: _F) -> _F:
         """Return the function with its calls in a block each. The contents are not passed to it.
@@ -137,7 +151,7 @@ class override:  # noqa: N801  # it is used as a function, like those of context
 
         @functools.wraps(function)
         def wrapped(*args: Any, **options: Any) -> Any:
-            with self:
+            with self._block():
                 return function(*args, **options)
 
         return wrapped  # type: ignore[return-value]  # it has the function's signature
@@ -162,10 +176,25 @@ class override:  # noqa: N801  # it is used as a function, like those of context
     def _around_coroutine(self, function: _F) -> _F:
         @functools.wraps(function)
         async def wrapped(*args: Any, **options: Any) -> Any:
-            with self:
+            with self._block():
                 return await function(*args, **options)
 
         return wrapped  # type: ignore[return-value]  # it has the function's signature
+
+
+_changing = threading.Lock()
+_replaced: dict[SecretsManager, SecretsManager | None] = {}
+"""The manager of each open block, with the default manager that it has replaced."""
+
+
+def _restore_default(manager: SecretsManager) -> None:
+    """End a block's part as default manager, also if a newer block is still open."""
+    before = _replaced.pop(manager)
+    newer = next((one for one, replaced in _replaced.items() if replaced is manager), None)
+    if newer is None:
+        set_default_manager(before)
+    else:
+        _replaced[newer] = before
 
 
 def _check_mapping(contents: object) -> None:

@@ -140,6 +140,49 @@ def test_blocks_nest_and_restore_even_after_an_error():
         outside.close()
 
 
+@pytest.mark.parametrize("ends", [("first", "second"), ("second", "first")])
+def test_blocks_may_overlap(ends):
+    """Of two tasks, the one that began first may end first. It ends its own block, and no read finds a closed one."""
+    own = SecretsManager(chain=[open_memory(secrets={"app": {"key": "outside"}})])
+    before = strongroom.set_default_manager(own)
+    try:
+        blocks = {name: override({"app": {"key": name}}) for name in ("first", "second")}
+        managers = {name: block.__enter__() for name, block in blocks.items()}
+        assert get_secret("app", "key") == own.get_secret("app", "key") == "second"
+        blocks[ends[0]].__exit__(None, None, None)
+        assert get_secret("app", "key") == own.get_secret("app", "key") == ends[1]
+        assert strongroom.default_manager() is managers[ends[1]]
+        blocks[ends[1]].__exit__(None, None, None)
+        assert get_secret("app", "key") == own.get_secret("app", "key") == "outside"
+        assert strongroom.default_manager() is own
+    finally:
+        strongroom.set_default_manager(before)
+        own.close()
+
+
+def test_calls_of_one_decorated_function_may_overlap():
+    """Each has its block until its own end: what a call has set is not taken from it by another's end."""
+
+    @override({"app": {"key": "v"}})
+    async def call(begun, end):
+        set_secret("app", {"key": f"written by {asyncio.current_task().get_name()}"})
+        begun.set()
+        await end.wait()
+        return await aget_secret("app", "key")
+
+    async def overlap():
+        begun, ended = asyncio.Event(), asyncio.Event()
+        earlier = asyncio.create_task(call(asyncio.Event(), begun))
+        await asyncio.sleep(0)
+        later = asyncio.create_task(call(begun, ended), name="later")
+        await earlier
+        ended.set()
+        return await later
+
+    assert asyncio.run(overlap()) == "written by later"
+    assert strongroom.set_default_manager(None) is None
+
+
 @pytest.mark.parametrize(
     ("failure", "error"),
     [

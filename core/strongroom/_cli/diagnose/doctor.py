@@ -58,7 +58,8 @@ def doctor_command(invocation: Invocation, *, as_json: bool) -> None:
 def _rows(config: Config, found: Mapping[str, Health], cache: DiskCacheStatus | None) -> Iterator[tuple[str, ...]]:
     """Yield store, check, state, duration, details and hint; the row of a store comes before those of its checks.
 
-    The row of a store that was left out of the chain is a warning. The last row is that of the cache on disk. Its fault is a warning: every read is a miss, and asks the store.
+    The row of a store that was left out of the chain is a warning. The last row is that of the cache on disk. Its fault
+    is a warning: every read is a miss, and asks the store.
     """
     for name, health in found.items():
         took = f"{health.seconds * 1000:.1f} ms"
