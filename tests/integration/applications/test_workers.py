@@ -33,6 +33,10 @@ connect_signals()
 @app.task(name="charge")
 def charge():
     return f"key of {len(get_secret('api-keys/payments', 'key'))} characters"
+
+@app.task(name="leak", ignore_result=True)
+def leak():
+    return get_secret("api-keys/payments", "key")
 """
 
 
@@ -83,6 +87,7 @@ def test_a_worker_of_celery_reads_and_leaves_no_token(openbao, role, tmp_path):
     try:
         with Celery("shop") as client:
             client.conf.update(settings)
+            client.send_task("leak")
             try:
                 answer = client.send_task("charge").get(timeout=LONG)
             except exceptions.TimeoutError as error:
@@ -91,6 +96,8 @@ def test_a_worker_of_celery_reads_and_leaves_no_token(openbao, role, tmp_path):
             assert len(living()) == 1  # that of the child: the main process has given its own back
         worker.terminate()
         assert worker.wait(LONG) == 0, output.read_text()
+        assert "Task leak: its result is a secret" in output.read_text()
+        assert "sk-4711" not in output.read_text()
     finally:
         worker.kill()
         worker.wait()
