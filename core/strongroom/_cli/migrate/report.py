@@ -15,7 +15,7 @@ import click
 from strongroom._cli.exit_codes import ExitCode, code_of_all
 from strongroom._cli.options import complete, json_option
 from strongroom._cli.terminal import output
-from strongroom.errors import MigrationError, SecretNotFoundError, shown
+from strongroom.errors import ConfigurationError, MigrationError, SecretNotFoundError, shown
 from strongroom.migrate._plans.comparison import HAS_ALL
 from strongroom.migrate.report import ItemResult, ItemState, MigrationAction, Report
 
@@ -48,6 +48,7 @@ def report_command(run: str | None, *, listing: bool, as_json: bool) -> None:
     """Print the last report of a migration again.
 
     The default is the last migration. No store is read. The exit code is 0 if there is a report, even one of failures.
+    With --list, it is 8 if a migration cannot be read, such as one of a newer release.
 
     Example: strongroom migrate report --json
     """
@@ -71,43 +72,50 @@ def found_run(name: str | None, *, unfinished: bool = False, wrote: bool = False
 
     with attempt():
         run = RunLedger(None).find(name, unfinished=unfinished, wrote=wrote)
-        return run, run.plan()
+        try:
+            return run, run.plan()
+        except (MigrationError, ConfigurationError) as error:
+            raise type(error)(f"Migration {run.name} cannot be read: {error}") from None
 
 
 def _list(*, as_json: bool) -> None:
     from strongroom.migrate._ledger.runs import RunLedger, runs
 
-    found = [(run, run.header(), run.progress()) for run in runs(RunLedger(None).folder)]
+    found = [_listed(run) for run in runs(RunLedger(None).folder)]
     if as_json:
-        output.write_document(
-            {
-                "migrations": [
-                    {
-                        "run": run.name,
-                        "started": run.started,
-                        "finished": run.finished,
-                        "undone": progress.undone,
-                        "wrote": progress.wrote,
-                        "sources": list(header.sources),
-                        "target": header.target,
-                    }
-                    for run, header, progress in found
-                ]
-            }
-        )
-        return
-    rows = [
-        (
-            run.name,
-            output.second(run.started),
-            "undone" if progress.undone else "finished" if run.finished else "not finished",
-            "?" if progress.wrote is None else str(progress.wrote),
-            output.joined(header.sources),
-            shown(header.target),
-        )
-        for run, header, progress in found
-    ]
-    output.write_listing(("migration", "begun", "status", "wrote", "from", "to"), rows)
+        output.write_document({"migrations": [entry for entry, _ in found]})
+    else:
+        output.write_listing(("migration", "begun", "status", "wrote", "from", "to"), [row for _, row in found])
+    if any(entry["unreadable"] for entry, _ in found):
+        raise click.exceptions.Exit(ExitCode.PARTIAL)
+
+
+def _listed(run: Run) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return a migration for JSON, and its row. One that cannot be read has the reason, and hides no other."""
+    progress, header, fault = run.progress(), None, None
+    try:
+        header = run.header()
+    except (MigrationError, ConfigurationError) as error:
+        fault = str(error)
+    entry = {
+        "run": run.name,
+        "started": run.started,
+        "finished": run.finished,
+        "undone": progress.undone,
+        "wrote": progress.wrote,
+        "sources": [] if header is None else list(header.sources),
+        "target": None if header is None else header.target,
+        "unreadable": fault,
+    }
+    status = "undone" if progress.undone else "finished" if run.finished else "not finished"
+    return entry, (
+        run.name,
+        output.second(run.started),
+        f"unreadable: {fault}" if fault else status,
+        "?" if progress.wrote is None else str(progress.wrote),
+        "" if header is None else output.joined(header.sources),
+        "" if header is None else shown(header.target),
+    )
 
 
 @contextmanager

@@ -721,6 +721,27 @@ def test_the_list_reads_no_item(command):
     assert [row[0], *row[2:]] == [run, "finished", "2", "dotenv:.env", "json:out.json"]
 
 
+def test_a_migration_that_cannot_be_read_hides_no_other(command):
+    """A damaged plan, or one of a newer release, is a row with its reason, and the exit code is not that of success."""
+    first = run_of(command(*TO_JSON, "--yes"))
+    broken = run_of(command("migrate", "--from", "dotenv:.env", "--to", "json:new.json", "--yes"))
+    plan = runs()[-1].folder / "plan"
+    plan.write_bytes(b"{}\n")
+    done = command("migrate", "report", "--list")
+    rows = [line.split("\t") for line in done.out.decode().splitlines()]
+    assert (done.code, [row[0] for row in rows], {len(row) for row in rows}) == (8, [first, broken], {6})
+    assert (rows[0][2], rows[1][2]) == ("finished", f"unreadable: {plan}: it is not a migration plan")
+    done = command("migrate", "report", "--list", "--json")
+    listed = json.loads(done.out)["migrations"]
+    assert (done.code, [entry["run"] for entry in listed]) == (8, [first, broken])
+    assert [entry["unreadable"] for entry in listed] == [None, f"{plan}: it is not a migration plan"]
+    assert [entry["target"] for entry in listed] == ["json:out.json", None]
+    (plan.parent / "finished").unlink()
+    done = command("migrate", "resume", "--yes")
+    assert done.code == 7
+    assert f"Migration {broken} cannot be read: {plan}: it is not a migration plan" in done.err
+
+
 def test_a_prefix_or_pattern_that_matches_nothing_is_an_error(command):
     """It is most likely mistyped. An empty source without one is not."""
     for option in ("--from-prefix", "--include"):
