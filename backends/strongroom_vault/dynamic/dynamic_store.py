@@ -18,13 +18,13 @@ from strongroom.secret import Secret
 from strongroom.store import Health, Option, Traits, checked_by, remaining, time_limit
 from strongroom.store.deadline import boot_time, fail_fast
 from strongroom.store.jitter import random_factor
+from strongroom_vault.background import Background
 from strongroom_vault.dynamic.lease_client import LeaseClient
 from strongroom_vault.dynamic.leases import IssuedCredentials
 from strongroom_vault.dynamic.rows import Row, read_rows
 from strongroom_vault.http.hvac_adapter import requests
 from strongroom_vault.options import Url, VaultOptions
 from strongroom_vault.plugin import check_vault, open_session
-from strongroom_vault.session.background import Background
 from strongroom_vault.session.lifetime import LEAST_PAUSE
 from strongroom_vault.session.login_backoff import LoginBackoff
 from strongroom_vault.session.session import Session, reset_after_fork, reset_if_forked

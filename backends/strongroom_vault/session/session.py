@@ -18,6 +18,7 @@ from strongroom.store.deadline import boot_time, fail_fast
 from strongroom.store.exit_hook import call_at_exit
 from strongroom_vault.auth import Auth
 from strongroom_vault.auth.credential import exposed
+from strongroom_vault.background import Background
 from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.http.drivers.driver import Driver
 from strongroom_vault.http.hvac_adapter import ApiRequest, requests
@@ -27,7 +28,6 @@ from strongroom_vault.http.read_after_write import FORWARD, INCONSISTENT, INDEX,
 from strongroom_vault.http.request_policy import Progress, exchange, first_attempt
 from strongroom_vault.responses import failure
 from strongroom_vault.session import outstanding
-from strongroom_vault.session.background import Background
 from strongroom_vault.session.login_backoff import login_backoff
 from strongroom_vault.session.renewal import Renewal
 from strongroom_vault.session.token_check import TokenCheck

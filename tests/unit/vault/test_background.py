@@ -6,7 +6,7 @@ import weakref
 
 import pytest
 
-from strongroom_vault.session.background import Background
+from strongroom_vault.background import Background
 from support.clock import LONG
 from support.scenarios.load import wait_until
 

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,7 +16,8 @@ from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.http import request_policy
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers import curl_driver, urllib3_driver
-from strongroom_vault.http.drivers.pool import Pool
+from strongroom_vault.http.drivers import pool as drivers_pool
+from strongroom_vault.http.drivers.pool import Idle, Pool
 from strongroom_vault.http.messages import HttpRequest, SendStep
 from strongroom_vault.http.nodes import Cluster
 from strongroom_vault.http.request_policy import exchange
@@ -155,7 +157,7 @@ def test_connections_go_to_threads_in_the_order_of_their_requests():
     def step(seconds):
         return SendStep(REQUEST, ADDRESS, seconds)
 
-    pool = Pool(Connection, 1)
+    pool = Pool(Connection, lambda _: None, 1)
     taken, _ = pool.take(step(LONG))
     order = []
 
@@ -177,6 +179,47 @@ def test_connections_go_to_threads_in_the_order_of_their_requests():
     assert late.waited >= 0.0
     pool.give_back(again, usable=False)
     assert pool.take(step(0.0))[0] is not again
+
+
+def test_idle_connections_are_closed_after_a_peak(slow, opened, monkeypatch):
+    """A process that read a thousand secrets once must not keep their connections; one is kept for the next request."""
+    monkeypatch.setattr(drivers_pool, "IDLE_SECONDS", 0.2)
+    driver, address = opened(4)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: read(driver, address, LONG), range(8)))
+        list(pool.map(lambda _: len(list(batch(driver, address, 3))), range(2)))
+        peak = slow.connections
+        wait_until(lambda: slow.closed == peak - 1)
+    assert read(driver, address, LONG).status == 200
+    assert slow.connections == peak
+
+
+def test_a_connection_that_is_used_often_stays_open(monkeypatch):
+    """Only those are closed that were idle for the whole time, the oldest first."""
+    closed = []
+    now = 0.0
+    monkeypatch.setattr(drivers_pool, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(drivers_pool, "active_count", lambda: 1)  # no thread: its method is called here
+    idle = Idle(closed.append)
+    for connection in "abc":
+        idle.append(connection)
+    assert idle.pop() == "c"
+    now = drivers_pool.IDLE_SECONDS
+    idle.append("c")
+    assert idle._close_old() == drivers_pool.IDLE_SECONDS  # until the next look
+    assert (closed, list(idle)) == (["a", "b"], ["c"])
+    idle.close()
+    assert closed == ["a", "b", "c"]
+
+
+def test_a_process_of_one_thread_stays_one(slow, opened, monkeypatch):
+    """It may be about to fork, as a server that loads its application first."""
+    monkeypatch.setattr(drivers_pool, "active_count", lambda: 1)
+    before = set(threading.enumerate())
+    driver, address = opened(4)
+    assert len(list(batch(driver, address, 3))) == 3
+    assert read(driver, address, LONG).status == 200
+    assert not [thread.name for thread in set(threading.enumerate()) - before if thread.name == "vault connections"]
 
 
 def test_a_reader_that_gets_no_connection_fails_at_its_deadline(slow, opened):

@@ -16,7 +16,7 @@ from strongroom.errors import StoreError
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers.bulk import run_many
 from strongroom_vault.http.drivers.driver import Driver
-from strongroom_vault.http.drivers.pool import Pool
+from strongroom_vault.http.drivers.pool import Idle, Pool
 from strongroom_vault.http.messages import NO_FREE_CONNECTION, HttpFault, Reply, SendStep, Start, Steps
 from strongroom_vault.http.tls import TLSSettings
 
@@ -61,8 +61,8 @@ class CurlDriver(Driver):
         self._open_pool()
 
     def _open_pool(self) -> None:
-        self._pool = Pool(partial(Channel, self._handles), MAX_CONNECTIONS)
-        self._idle_batches: list[Transfers[Any]] = []
+        self._pool = Pool(partial(Channel, self._handles), Channel.close, MAX_CONNECTIONS)
+        self._idle_batches: Idle[Transfers[Any]] = Idle(Transfers.close)
 
     def run_many(self, items: Iterable[tuple[_K, Start]]) -> Iterator[tuple[_K, Reply | StoreError]]:
         self._check_open()
@@ -77,10 +77,8 @@ class CurlDriver(Driver):
 
     def close(self) -> None:
         self._closed.set()
-        while self._pool.idle:
-            self._pool.idle.pop().close()
-        while self._idle_batches:
-            self._idle_batches.pop().close()
+        self._pool.idle.close()
+        self._idle_batches.close()
 
     def reset(self) -> None:
         _kept.update(self._pool.idle, self._idle_batches)
@@ -94,10 +92,7 @@ class CurlDriver(Driver):
         try:
             return channel.send(step, ends, self._liveness(step))
         finally:
-            usable = channel.is_usable and not self._closed.is_set()
-            if not usable:
-                channel.close()
-            self._pool.give_back(channel, usable=usable)
+            self._pool.give_back(channel, usable=channel.is_usable and not self._closed.is_set())
 
     def _send_apart(self, step: SendStep) -> Reply | HttpFault:
         channel = Channel(self._handles)

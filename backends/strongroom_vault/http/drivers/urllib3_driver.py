@@ -126,15 +126,12 @@ class _Pool(HTTPConnectionPool):
 
 class _TLSPool(HTTPSConnectionPool):
     ConnectionCls = _TLSConnection  # pyright: ignore[reportAssignmentType]  # urllib3's own fails its protocol too
-    certificate: bytes | None = None
+    seen: Callable[[bytes | None], None] | None = None
 
     def _new_conn(self) -> BaseHTTPSConnection:
         connection = super()._new_conn()
-        connection.seen = self._note  # type: ignore[attr-defined]  # a `_TLSConnection`
+        connection.seen = self.seen  # type: ignore[attr-defined]  # a `_TLSConnection`
         return connection
-
-    def _note(self, certificate: bytes | None) -> None:
-        self.certificate = certificate
 
 
 class Urllib3Driver(Driver):
@@ -148,28 +145,38 @@ class Urllib3Driver(Driver):
             self._context = tls.context()
             self._context.sslsocket_class = DeadlineTLSSocket
         self._proxy = proxy
+        self._certificates: dict[str, bytes] = {}
         super().__init__()
         self._open_pools()
 
     def _open_pools(self) -> None:
-        self._pools = {address: self._new_pool(address) for address in self._addresses}
-        self._turns = {address: Pool(_Turn, MAX_CONNECTIONS) for address in self._addresses}
+        # Each pool of urllib3's has one connection: it gives several in no order, and closes none that is idle.
+        self._pools = {
+            address: Pool(partial(self._new_pool, address), HTTPConnectionPool.close, MAX_CONNECTIONS)
+            for address in self._addresses
+        }
 
     def _new_pool(self, address: Address) -> HTTPConnectionPool:
-        return _pool(address, self._context, self._server_name, self._proxy)
+        pool = _pool(address, self._context, self._server_name, self._proxy)
+        if isinstance(pool, _TLSPool):
+            pool.seen = partial(self._note_certificate, address)
+        return pool
+
+    def _note_certificate(self, address: Address, certificate: bytes | None) -> None:
+        if certificate:
+            self._certificates[str(address)] = certificate
 
     def run_many(self, items: Iterable[tuple[_K, Start]]) -> Iterator[tuple[_K, Reply | StoreError]]:
         self._check_open()
         yield from run_many(_Urllib3Batch[_K](self.run), items)
 
     def certificates(self) -> dict[str, bytes]:
-        pools = {str(address): pool for address, pool in self._pools.items() if isinstance(pool, _TLSPool)}
-        return {address: pool.certificate for address, pool in pools.items() if pool.certificate}
+        return dict(self._certificates)
 
     def close(self) -> None:
         self._closed.set()
         for pool in self._pools.values():
-            pool.close()
+            pool.idle.close()
 
     def reset(self) -> None:
         self._renew_event()
@@ -180,15 +187,15 @@ class Urllib3Driver(Driver):
         return self._proxy is not None and step.address.scheme == "http"
 
     def _send(self, step: SendStep) -> Reply | HttpFault:
-        turns = self._turns[step.address]
-        turn, ends = turns.take(step)
-        if turn is None:
+        pool = self._pools[step.address]
+        connection, ends = pool.take(step)
+        if connection is None:
             return NO_FREE_CONNECTION
         try:
             with checked(self._liveness(step)):
-                return self._sent(self._pools[step.address], step, ends - time.monotonic())
+                return self._sent(connection, step, ends - time.monotonic())
         finally:
-            turns.give_back(turn, usable=True)
+            pool.give_back(connection, usable=not self._closed.is_set())
 
     def _send_apart(self, step: SendStep) -> Reply | HttpFault:
         pool = self._new_pool(step.address)
@@ -210,12 +217,6 @@ class Urllib3Driver(Driver):
             return fault
         except OSError as error:
             return HttpFault(FaultKind.LOST, type(error).__name__)
-
-
-class _Turn:
-    """The right to use one of urllib3's connections, which does not give them in the order of the requests."""
-
-    __slots__ = ("__weakref__",)
 
 
 class _Urllib3Batch(Generic[_K]):
@@ -256,13 +257,13 @@ def _pool(
 ) -> HTTPConnectionPool:
     if address.scheme == "http":
         server = proxy or address
-        pool = _Pool(server.host, server.port, maxsize=MAX_CONNECTIONS, block=True, timeout=None)
+        pool = _Pool(server.host, server.port, maxsize=1, block=True, timeout=None)
         pool.socket_file = address.socket
         return pool
     return _TLSPool(
         address.host,
         address.port,
-        maxsize=MAX_CONNECTIONS,
+        maxsize=1,
         block=True,
         timeout=None,
         _proxy=None if proxy is None else parse_url(str(proxy)),  # as urllib3's ProxyManager passes it
