@@ -25,7 +25,7 @@ PROBE_CONNECT = 1.0
 PROBE_READ = 2.0
 """The same for the endpoint of a managed identity, which is on this machine or does not exist."""
 
-_THROTTLED, _FAILED = 429, 500
+_UNAUTHORIZED, _THROTTLED, _FAILED = 401, 429, 500
 
 _R = TypeVar("_R")
 
@@ -136,6 +136,9 @@ class _Transport(RequestsTransport):  # type: ignore[misc]  # the package loads 
             connect, read = (PROBE_CONNECT, PROBE_READ) if is_probe else (_CONNECT, _READ)
             options |= {"connection_timeout": min(connect, left), "read_timeout": min(read, left)}
             reply = super().send(request, proxies=proxies, **options)
+            if reply.status_code == _UNAUTHORIZED and not is_login and "WWW-Authenticate" not in reply.headers:
+                # Not Key Vault, which names a challenge, but a server before it: nothing was carried out.
+                reply = super().send(request, proxies=proxies, **options)
         except AzureError as error:
             # A machine outside Azure lacks the endpoint of a managed identity. That does not count as an outage.
             if is_login and not (is_probe and isinstance(error, ServiceRequestError)):

@@ -10,7 +10,9 @@ import base64
 import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -26,9 +28,12 @@ from strongroom.store.issued import Issued, IssuingStore, read_rows
 from strongroom.store.sdk_logging import silenced_logs
 
 _SKEW, _SIGNED_LIFE = 60, 540
-"""Seconds by which this machine's clock may be ahead, and for which a signature is valid. GitHub allows 600."""
+"""Seconds by which this machine's clock may be ahead, and for which a signature is valid. GitHub allows 600.
 
-_KEY = "Check `app` and `private_key`, and the clock of this machine"
+A clock that differs by more is corrected by GitHub's own.
+"""
+
+_KEY = "Check `app` and `private_key`"
 _REACH = "Check `url`, the proxy, and that the network reaches it"
 
 
@@ -130,6 +135,7 @@ class GitHubTokens(IssuingStore[Installation]):
         super().__init__(rows)
         self._app = app
         self._key = key
+        self._ahead = 0.0  # seconds by which this machine's clock is ahead of GitHub's
         headers = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
         self._client = httpx.Client(base_url=url, headers=headers)
 
@@ -137,7 +143,7 @@ class GitHubTokens(IssuingStore[Installation]):
         reply = self._send("POST", f"/app/installations/{row.number}/access_tokens", path, row.body)
         token, ends = reply.get("token"), reply.get("expires_at")
         try:
-            left = datetime.fromisoformat(str(ends)).timestamp() - time.time()
+            left = datetime.fromisoformat(str(ends)).timestamp() - self._now()
         except ValueError:
             left = 0.0
         if not (isinstance(token, str) and token and left > 0):
@@ -154,16 +160,17 @@ class GitHubTokens(IssuingStore[Installation]):
         self._client.close()
 
     def _send(self, method: str, place: str, path: str | None, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Return the object of a reply.
+        """Return the object of a reply. A refused signature is made again if this machine's clock is the reason.
 
         httpx has a timeout for each operation of a socket. A server that drips is left to Strongroom's deadline.
         """
         import httpx
 
         try:
-            with silenced_logs("httpx", "httpcore"):
-                headers = {"Authorization": f"Bearer {self._signed()}"}
-                reply = self._client.request(method, place, json=body, headers=headers, timeout=max(0.001, remaining()))
+            reply, ahead = self._exchange(method, place, body), self._ahead
+            self._note_clock(reply.headers)
+            if reply.status_code == 401 and abs(self._ahead - ahead) > _SKEW / 2:
+                reply = self._exchange(method, place, body)
         except httpx.HTTPError as error:
             kind = type(error).__name__
         else:
@@ -176,6 +183,20 @@ class GitHubTokens(IssuingStore[Installation]):
             return found if isinstance(found, dict) else {}
         raise StoreUnavailableError(path, f"GitHub cannot be reached ({kind})", hint=_REACH)
 
+    def _exchange(self, method: str, place: str, body: Mapping[str, Any] | None) -> Any:
+        with silenced_logs("httpx", "httpcore"):
+            headers = {"Authorization": f"Bearer {self._signed()}"}
+            return self._client.request(method, place, json=body, headers=headers, timeout=max(0.001, remaining()))
+
+    def _note_clock(self, headers: Mapping[str, str]) -> None:
+        """Note the difference of the clocks, from a reply."""
+        with suppress(TypeError, ValueError):
+            self._ahead = time.time() - parsedate_to_datetime(headers.get("date", "")).timestamp()
+
+    def _now(self) -> float:
+        """Return the Unix time by GitHub's clock."""
+        return time.time() - self._ahead
+
     def _signed(self) -> str:
         """Return a JSON Web Token with which the app proves its identity.
 
@@ -184,7 +205,7 @@ class GitHubTokens(IssuingStore[Installation]):
         from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
         from cryptography.hazmat.primitives.hashes import SHA256
 
-        now = int(time.time())
+        now = int(self._now())
         claims = {"iat": now - _SKEW, "exp": now + _SIGNED_LIFE, "iss": self._app}
         content = f"{_encoded({'alg': 'RS256', 'typ': 'JWT'})}.{_encoded(claims)}"
         signature = self._key.sign(content.encode(), PKCS1v15(), SHA256())

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from strongroom.errors import AuthenticationError, ConfigurationError, StoreError, StoreUnavailableError
 from strongroom.secret import SensitiveDict, Value, protect
@@ -191,7 +191,12 @@ def _exchange(
 
 
 def _token(client: Any) -> str | None:
-    """Return the header with the token, which the client reads again when it is old; None with a client certificate."""
+    """Return the header with the token, which the client reads again when it is old; None with a client certificate.
+
+    A server without TLS gets none, as from kubectl: anybody on the way could read it.
+    """
+    if urlsplit(str(client.configuration.host)).scheme != "https":
+        return None
     setting = client.configuration.auth_settings().get("BearerToken")
     return setting["value"] if setting else None
 

@@ -33,7 +33,7 @@ def server():
 @pytest.fixture
 def github(server):
     server.issued.clear()
-    server.answer, server.life = None, 3600
+    server.answer, server.life, server.ahead = None, 3600, 0.0
     return server
 
 
@@ -60,6 +60,16 @@ def test_token_is_for_the_row_and_kept(github, opened):
     assert github.issued == [{"repositories": ["shop"], "permissions": {"contents": "read"}}]
     with pytest.raises(SecretNotFoundError):
         store.read("github/other")
+
+
+@pytest.mark.parametrize("ahead", [-3600, -61, 61, 3600])
+def test_a_clock_that_differs_from_github_s_is_corrected(github, opened, ahead):
+    """GitHub refuses a signature of the future and one that is over. Its reply tells the time, and a token's end."""
+    github.ahead = ahead
+    store = opened()
+    assert 2300 < store.read("github/shop").ttl <= 2400
+    assert len(github.issued) == 1
+    assert store.probe().ok
 
 
 def test_token_is_replaced_before_its_end(github, opened):

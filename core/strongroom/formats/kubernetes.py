@@ -66,10 +66,9 @@ def check_data(path: str, data: Mapping[str, Value]) -> None:
     """
     size = 0
     for key, value in data.items():
-        if not _KEY.fullmatch(key) or key in {".", ".."}:
-            raise InvalidPathError(
-                path, f"key {key!r}: Kubernetes takes letters, digits, '-', '_' and '.'", hint="Rename the key"
-            )
+        if not _KEY.fullmatch(key) or key == "." or key.startswith(".."):
+            rule = "Kubernetes takes letters, digits, '-', '_' and '.', and not '.' alone or '..' at the beginning"
+            raise InvalidPathError(path, f"key {key!r}: {rule}", hint="Rename the key")
         size += len(_encoded(path, key, value)[0])
     if size > MAX_SIZE:
         raise SecretTooLargeError(path, f"{size:,} bytes, and a Secret holds at most {MAX_SIZE:,}")

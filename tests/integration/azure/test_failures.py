@@ -51,6 +51,23 @@ READS = [
 ]
 
 
+@pytest.mark.parametrize("token", [False, True], ids=["first request", "with a token"])
+def test_one_refusal_without_a_challenge_is_repeated(key_vault, token):
+    """Key Vault names a challenge with each 401. A server before it that answered so has carried nothing out."""
+    key_vault.vault.put("app", "s3cret")
+    store = key_vault.open()
+    if token:
+        store.read("app")
+    left = [raw(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")]
+
+    def once(handler):
+        return bool(left) and left.pop()(handler)
+
+    with key_vault.fault(once):
+        assert store.read("app").data == {"value": "s3cret"}
+        assert store.write("app", {"value": "new"})
+
+
 @pytest.mark.parametrize(("status", "code", "inner", "kind", "words"), READS)
 def test_reply_to_a_read(key_vault, status, code, inner, kind, words):
     """One request, and no repetition; an unknown code and the text are not shown."""

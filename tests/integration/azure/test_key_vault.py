@@ -3,6 +3,7 @@
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,6 +19,7 @@ from strongroom.errors import (
     StoreUnavailableError,
     UnsupportedOperationError,
 )
+from strongroom.store import time_limit
 from strongroom.store.folding import FOLD
 from strongroom_azure import store as store_module
 from support.forks import forked
@@ -173,6 +175,28 @@ def test_newest_of_several_versions_of_one_second_is_the_last(key_vault):
     found = store.versions("app")
     assert found[-1].version == versions[-1]
     assert {info.version for info in found} == set(versions)
+
+
+def test_writes_of_one_second_wait_for_the_next(key_vault, monkeypatch):
+    """Key Vault tells whole seconds, so that nobody would know the order of the values that are still accepted."""
+    vault, waits = key_vault.vault, []
+    vault.tick = 0
+    store = key_vault.open()
+    monkeypatch.setattr(vault, "_clock", 1_000)
+
+    def sleep(seconds):
+        waits.append(round(seconds, 3))
+        vault._clock += 1
+
+    monkeypatch.setattr(store_module, "time", SimpleNamespace(time=lambda: vault._clock + 0.25, sleep=sleep))
+    versions = [store.write("app", {"k": str(number)}) for number in range(4)]
+    assert [info.version for info in store.versions("app")] == versions
+    assert waits == [0.75] * 3
+    vault._clock += 60
+    store.write("app", {"k": "later"})
+    with time_limit(0.5):
+        store.write("app", {"k": "a write that has no time to wait is made"})
+    assert waits == [0.75] * 3
 
 
 # --- deleted secrets --------------------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 import base64
 import logging
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import urllib3
@@ -33,6 +35,27 @@ pytestmark = pytest.mark.long
 
 VALUE, TOKEN = "canary-value", "canary-token"
 CANARIES = (VALUE, base64.b64encode(VALUE.encode()).decode(), TOKEN)
+
+
+def test_a_server_without_tls_gets_no_token(cluster):
+    """kubectl sends none either: anybody on the way could read it."""
+    seen = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            seen.append(self.headers["Authorization"])
+            self.send_error(401)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        store = cluster.open(token=TOKEN, url=f"http://127.0.0.1:{server.server_port}")
+        with pytest.raises(AuthenticationError):
+            store.read("db")
+        server.shutdown()
+    assert set(seen) == {None}
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ class FakeGitHub:
         issued: the body of each request for a token that was granted.
         answer: a status and headers in the place of the real answer; None for none.
         life: the seconds of a token.
+        ahead: the seconds by which its clock is ahead of this machine's.
     """
 
     def __init__(self) -> None:
@@ -35,10 +36,14 @@ class FakeGitHub:
         self.issued: list[dict[str, Any]] = []
         self.answer: tuple[int, dict[str, str]] | None = None
         self.life = 3600
+        self.ahead = 0.0
         github = self
 
         class Handler(BaseHTTPRequestHandler):
             wbufsize = -1
+
+            def date_time_string(self, timestamp: float | None = None) -> str:
+                return super().date_time_string(time.time() + github.ahead if timestamp is None else timestamp)
 
             def do_GET(self) -> None:
                 sent = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -73,7 +78,7 @@ class FakeGitHub:
         if set(body.get("repositories", [])) - {"shop"}:
             return 422, {"message": "canary"}
         self.issued.append(body)
-        ends = datetime.fromtimestamp(time.time() + self.life, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        ends = datetime.fromtimestamp(time.time() + self.ahead + self.life, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         return 201, {"token": f"{TOKEN}{len(self.issued)}", "expires_at": ends}
 
     def _is_signed(self, token: str) -> bool:
@@ -83,7 +88,7 @@ class FakeGitHub:
         except InvalidSignature:
             return False
         claims = json.loads(_decoded(content.partition(".")[2]))
-        now = time.time()
+        now = time.time() + self.ahead
         return claims["iss"] == APP and claims["iat"] <= now < claims["exp"] <= now + 600
 
     def __enter__(self) -> Self:

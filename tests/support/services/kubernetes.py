@@ -310,7 +310,7 @@ def _fault_of(new: Mapping[str, Any]) -> str:
     contents = [*map(_from_base64, more.values())]
     contents += [_from_base64(text) if new["kind"] == "Secret" else text.encode() for text in data.values()]
     for key in (*data, *more):
-        if not _KEY.fullmatch(key) or key in {".", ".."}:
+        if not _KEY.fullmatch(key) or key == "." or key.startswith(".."):
             return f"data[{key}]: a valid config key must consist of alphanumeric characters, '-', '_' or '.'"
     if sum(map(len, contents)) > _MOST_DATA:
         return f"data: Too long: must have at most {_MOST_DATA} bytes"

@@ -105,7 +105,9 @@ def held(codec, secrets):
     return taken
 
 
-legal_keys = st.from_regex(r"[-._a-zA-Z0-9]{1,8}", fullmatch=True).filter(lambda key: key not in {".", ".."})
+legal_keys = st.from_regex(r"[-._a-zA-Z0-9]{1,8}", fullmatch=True).filter(
+    lambda key: key != "." and not key.startswith("..")
+)
 legal = st.dictionaries(paths, st.dictionaries(legal_keys, scalars, min_size=1, max_size=3), min_size=1, max_size=3)
 
 

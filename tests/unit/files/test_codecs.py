@@ -11,6 +11,7 @@ from strongroom._files.kubernetes_codec import KubernetesCodec
 from strongroom._files.yaml_codec import YamlCodec
 from strongroom.errors import InvalidDataError, InvalidPathError, SecretTooLargeError
 from strongroom.formats.dotenv import set_values
+from strongroom.formats.kubernetes import check_data
 from strongroom.formats.variables import EnvironmentMapping
 
 JSON = JsonCodec()
@@ -262,6 +263,14 @@ def test_a_secret_that_is_left_alone_keeps_its_text():
 )
 def test_a_manifest_that_is_not_clear_is_refused(text, says):
     assert says in refusal(KubernetesCodec(), text)
+
+
+@pytest.mark.parametrize("key", ["..x", "..", ".", "a b"])
+def test_keys_that_kubernetes_refuses_are_refused_by_the_plan(key):
+    """The API server refuses a key that begins with two dots, too: a mounted volume has its own such names."""
+    with pytest.raises(InvalidPathError, match=r"not '\.' alone or '\.\.' at the beginning"):
+        check_data("app", {key: "v"})
+    check_data("app", {".x": "v", "a..b": "v"})
 
 
 @pytest.mark.parametrize("key", ["two words", "a/b", "é", "..", ".", "k" * 254])
