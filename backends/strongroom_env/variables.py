@@ -41,6 +41,8 @@ class VariableStore(ABC):
     An empty variable counts as missing, because some CI systems set absent secrets to it. So does a service link of
     Kubernetes, which is skipped with one warning for each name.
 
+    Several paths and keys can have one derived name. If a variable answers for a second one, there is a warning.
+
     Args:
         mapping: the names.
         origin: the source of the variables, for messages: "the environment", a file.
@@ -52,6 +54,8 @@ class VariableStore(ABC):
         self._mapping = mapping
         self._origin = origin
         self._warned: dict[str, object] = {}
+        self._answered: dict[str, tuple[str, str]] = {}
+        """The path and key for which each variable has answered first."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._origin!r})"
@@ -75,6 +79,8 @@ class VariableStore(ABC):
         data = {key: value for key, name in names.items() if (value := self._usable(name, variables)) is not None}
         if not data:
             raise SecretNotFoundError(path, f"{_none_set(names.values())} in {self._origin}")
+        for key in data:
+            self._note(names[key], path, key)
         return Secret(path=path, data=data)
 
     def read_key(self, path: str, key: str) -> Value:
@@ -86,6 +92,7 @@ class VariableStore(ABC):
         value = self._usable(name, variables)
         if value is None:
             raise SecretNotFoundError(path, f"{name} is {_why_not(variables.get(name))} in {self._origin}")
+        self._note(name, path, key)
         return value
 
     def list_entries(self, prefix: str) -> Iterator[str]:
@@ -102,13 +109,24 @@ class VariableStore(ABC):
     def close(self) -> None:  # noqa: B027  # subclasses hold no resource
         pass  # no resource is held
 
+    def _note(self, name: str, path: str, key: str) -> None:
+        """Warn once of a variable that answers for more than one path and key: one of the two values is wrong."""
+        first = self._answered.setdefault(name, (path, key))
+        if first != (path, key) and self._is_first(f"{name}#"):
+            text = "%s in %s answers for %s and for %s: list both in [secrets], each with its own variable"
+            logger.warning(text, name, self._origin, "#".join(first), f"{path}#{key}")
+
+    def _is_first(self, warning: str) -> bool:
+        """Return True for the first thread that gives this warning."""
+        mark = object()
+        return self._warned.setdefault(warning, mark) is mark
+
     def _usable(self, name: str, variables: Mapping[str, str]) -> Value | None:
         value = variables.get(name)
         if not value:
             return None
         if is_service_link(name, value):
-            mark = object()
-            if self._warned.setdefault(name, mark) is mark:  # the first thread
+            if self._is_first(name):
                 logger.warning("%s in %s is skipped: it holds a Kubernetes service link", name, self._origin)
             return None
         return protect(variable_value(value))

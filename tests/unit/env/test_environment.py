@@ -160,6 +160,48 @@ class TestListing:
         assert list(store.list_entries("")) == ["app", "app/"]
 
 
+@pytest.mark.parametrize(
+    ("variable", "reads"),
+    [
+        (
+            "DB_PRIMARY_PASSWORD",
+            [
+                ("db/primary", "password"),
+                ("db-primary", "password"),
+                ("DB/Primary", "password"),
+                ("db", "primary.password"),
+            ],
+        ),
+        ("MY_SVC_API_KEY", [("api-keys/my-svc", "key"), ("api-keys/my_svc", "key")]),
+    ],
+)
+def test_a_variable_that_answers_for_two_paths_is_one_warning(store, monkeypatch, caplog, variable, reads):
+    """Derived names are not unique: the second path may get the value of the first, which is another secret."""
+    monkeypatch.setenv(variable, CANARY)
+    path, key = reads[0]
+    for _ in range(2):
+        assert store.read_key(path, key) == CANARY
+    assert not caplog.records
+    for other in reads[1:] * 2:
+        assert store.read_key(*other) == CANARY
+    (message,) = caplog.messages
+    assert message == (
+        f"{variable} in the environment answers for {path}#{key} and for {'#'.join(reads[1])}: "
+        "list both in [secrets], each with its own variable"
+    )
+
+
+def test_a_whole_read_and_a_missing_variable_are_no_second_answer(store, monkeypatch, caplog):
+    """A path without a value got no wrong one."""
+    monkeypatch.setenv("MY_SVC_API_KEY", CANARY)
+    assert store.read("api-keys/my-svc").data == {"key": store.read_key("api-keys/my-svc", "key")}
+    for path in ("db/primary", "db-primary"):
+        refused(store.read_key, path, "password")
+    assert not caplog.records
+    assert store.read("api-keys/my_svc").data == {"key": CANARY}
+    assert len(caplog.records) == 1
+
+
 def test_environment_is_never_changed(store, monkeypatch):
     """No operation leaves a trace in os.environ."""
     monkeypatch.setenv("DB_HOST", CANARY)
