@@ -91,3 +91,15 @@ def test_every_picture_has_its_twin():
         shown = re.findall(r"^```\{image\} .*/([\w-]+)-(light|dark)\.svg$", page.read_text("utf-8"), re.MULTILINE)
         for name, _ in shown:
             assert {theme for other, theme in shown if other == name} == {"light", "dark"}, page
+
+
+def test_no_page_gives_one_command_of_bao_a_token_that_the_shell_overrides():
+    """`bao` takes BAO_TOKEN before VAULT_TOKEN: for a reader who has set it, the command would use another token."""
+    commands = re.compile(r"\bVAULT_TOKEN=\S.*?(?<!;) bao\b")
+    found = [
+        (page.name, line)
+        for page in pages.pages()
+        for line in page.read_text("utf-8").splitlines()
+        if "export" not in line and commands.search(line)
+    ]
+    assert found == []

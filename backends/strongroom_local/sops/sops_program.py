@@ -122,6 +122,13 @@ class Sops:
             tree = yaml.safe_load(content)
         return tree if isinstance(tree, dict) else {}
 
+    def _is_encrypted(self, content: bytes) -> bool:
+        """Return False for a file without the metadata of sops; True if its format cannot be read either."""
+        try:
+            return "sops" in self.names_and_values(content)
+        except Exception:  # noqa: BLE001  # ValueError, and PyYAML's own errors, whose text may quote a value
+            return True
+
     def _run(self, arguments: Sequence[str], content: bytes, given: bytes) -> bytes:
         environment = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
         fault: StrongroomError
@@ -136,9 +143,14 @@ class Sops:
         else:
             if code == 0 and len(output) <= MAX_SIZE:
                 return output
-            fault = _fault(code, content)
+            fault = _fault(code, content) if not content or self._is_encrypted(content) else _plain()
         del given
         raise fault
+
+
+def _plain() -> InvalidDataError:
+    """Return the error for a file that nobody has encrypted: sops has no exit code of its own for it."""
+    return InvalidDataError(None, "it is not encrypted with sops", hint="Run `sops encrypt --in-place` on it")
 
 
 def _fault(code: int, content: bytes) -> StoreError:

@@ -33,6 +33,14 @@ _REPEATED = r"(Cannot (declare|overwrite|redefine|mutate)|Duplicate) "
 _POSITION = r"\(at (line \d+, column \d+|end of document)\)"
 
 
+REMOVED: Mapping[tuple[str, str], str] = {
+    ("cache", "key"): "the root key is a file in the folder of the cache",
+    ("vault", "rate_limit"): "limit the rate at the server, with a quota: sys/quotas/rate-limit",
+    ("vault", "shared_token_file"): 'share a token through the sink of an agent: auth = { method = "token-file" }',
+}
+"""What takes the place of a setting that an earlier release had, by its table or its store's plugin."""
+
+
 class Document(NamedTuple):
     """The document of a table.
 
@@ -136,7 +144,13 @@ class Table:
         """Refuse the first key that was not read."""
         for key in self._values:
             if key not in self._read:
-                self.fail(key, f"unknown key; {suggest(key, self._read)}")
+                removed = REMOVED.get((self.name.rpartition(".")[2], key))
+                self.fail(key, f"unknown key; {suggest(key, self._read)}" if removed is None else gone(removed))
+
+
+def gone(instead: str) -> str:
+    """Return the message about a setting of an earlier release."""
+    return f"it was removed: {instead}"
 
 
 def toml_key(name: str) -> str:

@@ -2,7 +2,7 @@
 
 Scalars that YAML 1.1 and 1.2 read differently are refused, with the advice to quote them: `no` and `on` (booleans to
 one, text to the other), `0644`, `1_000` and `1:30` (numbers), and dates. Aliases, tags of programming languages and
-repeated names are refused too.
+repeated names are refused too, and so are the tag `!` and a `?` that touches a name.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
-from yaml.events import CollectionEndEvent, CollectionStartEvent
+from yaml.events import CollectionEndEvent, CollectionStartEvent, NodeEvent
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from strongroom._files.codec import Contents, as_text, check_marks, checked
@@ -96,9 +96,7 @@ def compose(text: str) -> Iterator[Node]:
         raise InvalidDataError(None, "too many directives: lines that begin with %")
     try:
         content = text.encode()
-        if _is_too_deep(content):
-            fault = TOO_DEEP
-        else:
+        if not (fault := _fault(text, content)):
             nodes = list(yaml.compose_all(content, Loader=_Loader))
             yield from (node for node in nodes if not _is_null(node))
     except yaml.MarkedYAMLError as error:
@@ -114,14 +112,24 @@ def compose(text: str) -> Iterator[Node]:
         raise InvalidDataError(None, fault)
 
 
-def _is_too_deep(content: bytes) -> bool:
-    """Return True if a document has more levels than may be composed: many would crash PyYAML before 6.0.4."""
+def _fault(text: str, content: bytes) -> str:
+    """Return what a composed node no longer shows, or an empty string.
+
+    More levels than may be composed crash PyYAML before 6.0.4. It takes `! 12`, which is text in YAML 1.2, for a
+    number, and the `?` of `{ ?name: … }` for an indicator, which it is only before a space.
+    """
     levels = 0
     for event in yaml.parse(content, Loader=_Loader):
         levels += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
         if levels > _MOST_LEVELS:
-            return True
-    return False
+            return TOO_DEEP
+        if isinstance(event, NodeEvent) and event.start_mark is not None:
+            mark = event.start_mark
+            if getattr(event, "tag", None) == "!":
+                return f"line {mark.line + 1}: readers of YAML differ on the tag '!': write text between quotes"
+            if text[mark.index - 1 : mark.index] == "?":
+                return f"line {mark.line + 1}: readers of YAML differ on a '?' before a name: write it between quotes"
+    return ""
 
 
 def tree_of(node: Node) -> Any:  # JSON's types and bytes

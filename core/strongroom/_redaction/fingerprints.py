@@ -1,8 +1,8 @@
 """Keyed fingerprints of values, which find the values in a text and hold none of them.
 
-A value is found as it is, and in the forms in which programs print it: those of `printed_forms`, and in base64, also
-within longer base64 such as that of `user:password`, and over the ends of its lines. A number is found as JSON prints
-it.
+A value is found as it is, also with color codes inside, and in the forms in which programs print it: those of
+`printed_forms`, in UTF-16, and in base64, also within longer base64 such as that of `user:password`, and over the ends
+of its lines. A number is found as JSON prints it.
 
 Each form is kept as the hash of its first characters, by Python's string hash, which is keyed for each process, and as
 a BLAKE2b digest of the whole under a random key. A scan hashes four characters at each position of a text, and more
@@ -57,6 +57,9 @@ _FULL_LINE = re.compile(
 )
 """A line of nothing but base64, or one with as much of it at its end as programs write in one line."""
 
+_COLOR = re.compile(r"\x1b\[[0-9;:]*[mK]")
+"""A code that a terminal prints nothing for, such as `grep --color` writes around a part of a line."""
+
 _NUMBER = re.compile(r"-?\d*\.?\d*")
 
 _ALONE = 8
@@ -69,7 +72,7 @@ class Match(NamedTuple):
     Attributes:
         start, end: its position.
         name: the name that was given to it.
-        form: `plain`, `json`, `python`, `url`, `html` or `base64`.
+        form: `plain`, `json`, `python`, `url`, `html`, `utf-16` or `base64`.
     """
 
     start: int
@@ -138,7 +141,8 @@ class Fingerprints:
     def find(self, text: str) -> Iterator[Match]:
         """Yield the values in a text, from left to right, the longest at each place, without overlaps."""
         end = 0
-        found = heapq.merge(self._direct(text), self._wrapped(text), key=lambda match: (match.start, -match.end))
+        ways = self._direct(text), self._wrapped(text), self._colored(text)
+        found = heapq.merge(*ways, key=lambda match: (match.start, -match.end))
         for match in found:
             if match.start >= end:
                 yield match
@@ -187,6 +191,16 @@ class Fingerprints:
                 if match.form == "base64" and end - start > match.end - match.start:
                     yield match._replace(start=start, end=end)
 
+    def _colored(self, text: str) -> Iterator[Match]:
+        """Yield the values that have color codes inside."""
+        if _COLOR.search(text) is None:
+            return
+        plain = _Unwrapped(text, 0, len(text), _COLOR)
+        for match in self._direct(plain.joined):
+            start, end = plain.position(match.start), plain.position(match.end - 1) + 1
+            if end - start > match.end - match.start:
+                yield match._replace(start=start, end=end)
+
     def _direct(self, text: str) -> Iterator[Match]:
         """Yield the values that stand in one piece."""
         windows = sorted(self._forms.items(), reverse=True)
@@ -225,18 +239,18 @@ class Fingerprints:
 
 
 class _Unwrapped:
-    """A part of a text without the ends of its lines.
+    """A part of a text without the ends of its lines, or without other pieces.
 
     Attributes:
-        joined: the text of the lines.
+        joined: the text between these pieces.
     """
 
-    def __init__(self, text: str, start: int, end: int) -> None:
+    def __init__(self, text: str, start: int, end: int, pieces: re.Pattern[str] = _LINE_END) -> None:
         self._starts: list[int] = []  # of each line, in the joined text
         self._positions: list[int] = []  # of each line, in the whole text
         lines: list[str] = []
         length = 0
-        for line_end in (*_LINE_END.finditer(text, start, end), None):
+        for line_end in (*pieces.finditer(text, start, end), None):
             self._starts.append(length)
             self._positions.append(start)
             lines.append(text[start : end if line_end is None else line_end.start()])
@@ -279,9 +293,16 @@ def _forms(content: bytes) -> Iterator[tuple[str, str]]:
     for part in _parts(text):
         yield "plain", part
         yield from escaped_forms(part)
+        yield from (("utf-16", form) for form in _wide_forms(part))
         encoded = part.encode("utf-8", "surrogateescape")
         yield from (("base64", form) for form in base64_pieces(encoded) if len(form) >= _LEAST_ENCODED)
     yield from (("base64", form) for form in _base64_lines(content))
+
+
+def _wide_forms(text: str) -> Iterator[str]:
+    """Yield the text as a program reads it that takes UTF-16 for UTF-8, in both orders of the bytes."""
+    for encoding in ("utf-16-le", "utf-16-be"):
+        yield text.encode(encoding, "surrogatepass").decode("utf-8", "surrogateescape")
 
 
 def _parts(text: str) -> Iterator[str]:

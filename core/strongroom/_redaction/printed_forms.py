@@ -20,12 +20,24 @@ def escaped_forms(text: str) -> Iterator[tuple[str, str]]:
     if text.isascii() and text.isalnum():
         return  # no writer escapes it
     for kind, forms in (
-        ("json", (writer.escape(json.dumps(text, ensure_ascii=False)[1:-1]) for writer in _JSON)),
+        ("json", _in_json(text)),
         ("python", iter((repr(text)[1:-1],))),
         ("url", _percent_encoded(text.encode("utf-8", "surrogateescape"))),
         ("html", _html_escaped(text)),
     ):
         yield from ((kind, form) for form in dict.fromkeys(forms) if form != text)
+
+
+def _in_json(text: str) -> Iterator[str]:
+    """Yield the text as each writer prints it, and as the same one prints a JSON document that has it, as text."""
+    for writer in _JSON:
+        once = writer.escape(_quoted(text))
+        yield once
+        yield writer.escape(_quoted(once))
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
 def base64_pieces(content: bytes) -> Iterator[str]:

@@ -202,16 +202,20 @@ def parse_document(data: Mapping[str, Value], path: str) -> RotationState:
         StoreError: it is not a document of this release. A secret of somebody else is at the reserved path.
     """
     fields = data.get(KEY)
+    written = fields.get("format") if isinstance(fields, Mapping) else None
     try:
-        if isinstance(fields, Mapping) and fields["format"] == FORMAT:
+        if isinstance(fields, Mapping) and written == FORMAT:
             return _parsed(fields)
     except (KeyError, ValueError, TypeError):
         pass
     del data, fields
+    if type(written) is int and written > FORMAT:
+        reason = f"the state of its rotation has format {written}, and this release reads {FORMAT}"
+        raise StoreError(path, reason, hint="Upgrade strongroom here, as on the machine that began the rotation")
     raise StoreError(
         path,
         "it is not the state of a rotation",
-        hint="Rotations use this path: move the secret, or upgrade strongroom",
+        hint="Rotations use this path: move the secret",
     )
 
 

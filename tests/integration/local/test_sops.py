@@ -87,6 +87,21 @@ def test_one_changed_value_changes_one_line(encrypt, age_key):
     assert decrypted.stdout.decode() == PLAIN.replace("first", "second")
 
 
+@pytest.mark.parametrize(("name", "text"), [("secrets.yaml", PLAIN), ("secrets.json", '{"app": {"user": "canary"}}')])
+def test_a_file_in_plain_text_is_invalid_and_no_outage(tmp_path, age_key, name, text):
+    """It will not get better, and the next store must not answer in its place."""
+    file = tmp_path / name
+    file.touch(0o600)
+    file.write_text(text)
+    store = opened(file, age_key)
+    for call in (lambda: store.read("app"), store.probe, lambda: store.write("app", {"user": "x"})):
+        with pytest.raises(InvalidDataError, match="it is not encrypted with sops") as caught:
+            call()
+        assert "canary" not in str(caught.value)
+        assert "sops encrypt --in-place" in caught.value.hint
+    assert file.read_text() == text
+
+
 def test_a_removed_key_and_a_new_secret_leave_the_rest(encrypt, age_key):
     file = encrypt()
     before = lines(file)

@@ -188,6 +188,8 @@ class TestFile:
             ("timeout = -1", ["app.toml: timeout: must be a duration"]),
             ("timeout = nan", ["app.toml: timeout: must be a duration"]),
             ("production = 1", ["app.toml: production: must be true or false, not an integer"]),
+            ('[cache]\nkey = "keyring"', ["app.toml: [cache] key: it was removed: the root key is a file"]),
+            ('[environments.a.cache]\nkey = "x"', ["[environments.a.cache] key: it was removed: the root key"]),
             ("[cache]\nttls = 1", ["app.toml: [cache] ttls: unknown key", 'did you mean "ttl"?']),
             ("[cache]\nmax_entries = 0", ["app.toml: [cache] max_entries: must be a whole number, 1 or more"]),
             ("[cache]\nmax_bytes = 1.5", ["app.toml: [cache] max_bytes: must be a whole number, 1 or more"]),

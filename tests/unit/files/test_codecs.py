@@ -106,6 +106,10 @@ def test_yaml_that_is_clear_is_read(written, value):
         ("1: {key: v}", "line 1: a name must be text"),
         ("a/b: {no: v}", "line 1: a name must be text"),
         ("a/b: {? [x] : v}", "line 1: a name must be text"),
+        ("é: {k: v}\na/b: {key: ! 12}", "line 2: readers of YAML differ on the tag '!'"),
+        ("a/b: {key: ! [hunter2-9c]}", "line 1: readers of YAML differ on the tag '!'"),
+        ("é/b: {k: v}\na/b: { ?hunter2-9c: v }", "line 2: readers of YAML differ on a '?' before a name"),
+        ("a/b: {key: [?hunter2-9c]}", "line 1: readers of YAML differ on a '?' before a name"),
         ("a/b: hunter2-9c", "a/b (it is not a mapping of keys"),
         ("- hunter2-9c", "line 1: it is not a mapping"),
         ("a: {k: v}\n---\nb: {k: v}", "more than one document"),
@@ -120,6 +124,16 @@ def test_yaml_that_is_clear_is_read(written, value):
 )
 def test_yaml_that_is_not_clear_is_refused(text, says):
     assert says in refusal(YAML, text)
+
+
+def test_question_marks_and_explicit_keys_that_every_reader_takes_alike():
+    text = "? a/b\n: {'?x': y?, a?b: ?}\nc?: {? k : v, \"?l\": '!'}\n?d: {k: '! 12'}\n"
+    with pytest.raises(InvalidDataError):  # a lone ? is no text for PyYAML
+        YAML.decode(text.encode())
+    text = text.replace(": ?}", ": '?'}")
+    assert YAML.decode(text.encode()) == {
+        "a/b": {"?x": "y?", "a?b": "?"}, "c?": {"k": "v", "?l": "!"}, "?d": {"k": "! 12"}
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("level", ["[", "{a: ", "- "])

@@ -514,6 +514,11 @@ class TestResolution:
     @pytest.mark.parametrize(
         ("option", "words"),
         [
+            (
+                "rate_limit = '10'",
+                ["app.toml: [stores.vault] rate_limit: it was removed: limit the rate at the server"],
+            ),
+            ("shared_token_file = 'x'", ["shared_token_file: it was removed", 'auth = { method = "token-file" }']),
             ("mnt = 'kv'", ["app.toml: [stores.vault] mnt: the plugin vault has no option mnt", '"mount"?']),
             (f"retries = '{CANARY}'", ["[stores.vault] retries: the option retries must be an integer, not a string"]),
             ("verify = 5", ["the option verify must be true or false or a file's path, not an integer"]),

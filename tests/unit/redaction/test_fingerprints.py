@@ -32,6 +32,7 @@ def known(*values: str | bytes, binary: bool = False) -> Fingerprints:
         ("plain", VALUE),
         ("json", json.dumps(VALUE)[1:-1]),
         ("json", json.dumps(VALUE, ensure_ascii=False)[1:-1]),
+        ("json", json.dumps(json.dumps(VALUE))[3:-3]),
         ("url", quote(VALUE, safe="")),
         ("url", quote(VALUE)),
         ("url", quote_plus(VALUE)),
@@ -48,6 +49,27 @@ def test_a_value_is_found_in_each_form(form, text):
     assert match.start == 1
     assert match.end >= len(text) - 1  # the last character of base64 depends on the next byte
     assert known(VALUE, binary=True).mask(f"<{text}>".encode().decode("latin-1")).startswith("<[redacted]")
+
+
+@pytest.mark.parametrize("binary", [False, True])
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("value", ["canary-4711", "žluť-4711"])
+def test_a_value_in_utf_16_is_found(value, encoding, binary):
+    """PowerShell and Java write it, with a byte order mark or without."""
+    content = f"user\n{value}\nend".encode(encoding)
+    text = content.decode("latin-1") if binary else content.decode("utf-8", "surrogateescape")
+    fingerprints = known(value, binary=binary)
+    assert [match.form for match in fingerprints.find(text)] == ["utf-16"]
+    masked = fingerprints.mask(text, "").encode("latin-1" if binary else "utf-8", "surrogateescape")
+    assert masked == "user\n\nend".encode(encoding)
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_a_value_with_color_codes_inside_is_found(binary):
+    """As `grep --color` and test runners print a part of a line. Codes around it stay."""
+    text = "a \x1b[31mcan\x1b[01;31m\x1b[Kary\x1b[m\x1b[K-4711\x1b[0m b canary-4711 c"
+    assert known("canary-4711", binary=binary).mask(text) == "a \x1b[31m[redacted]\x1b[0m b [redacted] c"
+    assert known("canary-4711", binary=binary).mask("\x1b[31mother\x1b[0m") == "\x1b[31mother\x1b[0m"
 
 
 @pytest.mark.parametrize(

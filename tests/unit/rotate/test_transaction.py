@@ -14,6 +14,7 @@ from strongroom.errors import (
     PermissionDeniedError,
     RotationError,
     SecretNotFoundError,
+    StoreError,
     StoreUnavailableError,
     UnfinishedRotationError,
     UnsupportedOperationError,
@@ -373,6 +374,16 @@ def test_a_store_that_can_only_be_read_is_refused():
     rotating.manager = SecretsManager(chain=[ReadOnly()])
     with pytest.raises(UnsupportedOperationError, match="no store of the chain can be written"):
         rotating.transaction()
+
+
+def test_a_record_of_a_newer_release_is_named_as_such(rotating):
+    """To move the secret, as with somebody else's, would lose the pending credential."""
+    newer = {KEY: {"format": 99, "state": "later"}}
+    rotating.store.write(pending_path(PATH), newer)
+    with pytest.raises(StoreError, match=r"has format 99, and this release reads 1\)\. Upgrade strongroom here"):
+        rotating.transaction().rotate()
+    assert rotating.document == newer
+    assert rotating.secret == FIRST
 
 
 def test_a_secret_at_the_reserved_path_is_left_alone(rotating):
