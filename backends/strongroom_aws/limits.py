@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from strongroom.errors import InvalidDataError, InvalidPathError, SecretNotFoundError, SecretTooLargeError
 from strongroom.secret import Version
 from strongroom.store import VersionInfo
-from strongroom.store.folding import size_of
+from strongroom.store.one_value import size_of
 
 MAX_SECRET = 65_536
 """The largest secret of Secrets Manager, in bytes."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from strongroom.errors import AuthenticationError, ConfigurationError
 from strongroom.store import Health, Option, Traits, checked_by
-from strongroom.store.issued import Issued, IssuingStore, read_rows
+from strongroom.store.issuer import Issued, IssuingStore, read_rows
 from strongroom_aws.errors import NO_CREDENTIALS, misconfigured
 from strongroom_aws.plugin import Region
 from strongroom_aws.service import CREDENTIAL_VARIABLES, in_time

@@ -9,7 +9,7 @@ from typing import Annotated, Any, NamedTuple
 from strongroom.errors import ConfigurationError
 from strongroom.formats.durations import ALLOWED, parse_duration
 from strongroom.store import Health, Option, Traits, checked_by
-from strongroom.store.issued import Issued, IssuingStore, read_rows
+from strongroom.store.issuer import Issued, IssuingStore, read_rows
 from strongroom_aws.errors import malformed
 from strongroom_aws.plugin import EndpointUrl, Profile, Region, open_service
 from strongroom_aws.service import CREDENTIAL_VARIABLES, Service

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 
 from strongroom.errors import InvalidDataError, InvalidPathError, SecretTooLargeError
 from strongroom.paths import check_path
-from strongroom.store.folding import size_of
+from strongroom.store.one_value import size_of
 
 LONGEST = 127
 """The most characters of a name."""

@@ -21,7 +21,7 @@ from strongroom.paths import entries_below
 from strongroom.secret import Secret, SensitiveStr, Value, Version
 from strongroom.store import Health, Items, Traits, VersionInfo, remaining
 from strongroom.store.concurrency import read_each, write_each
-from strongroom.store.folding import VALUE, Form, fold, form_in, labels_of, unfold
+from strongroom.store.one_value import VALUE, Form, fold, form_in, labels_of, unfold
 from strongroom_azure.errors import DELETED, RECOVERING, DisabledError, NameTakenError, malformed
 from strongroom_azure.names import check_name, check_size, check_tags, path_of
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 from strongroom.store import Option, Traits, checked_by
-from strongroom.store.issued import Issued, IssuingStore, read_texts
+from strongroom.store.issuer import Issued, IssuingStore, read_texts
 from strongroom_azure.store import CREDENTIAL_VARIABLES
 
 if TYPE_CHECKING:

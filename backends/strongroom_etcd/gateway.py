@@ -21,7 +21,7 @@ from strongroom.errors import (
     WriteOutcomeUnknownError,
 )
 from strongroom.store import fails_fast, remaining, time_limit
-from strongroom.store.jitter import random_factor
+from strongroom.store.process import random_factor
 from strongroom.store.sdk_logging import silenced_logs
 from strongroom_etcd.errors import AUTH_DISABLED, Reply, refusal, unreachable
 

@@ -259,7 +259,7 @@ def _malformed(path: str | None) -> StoreUnavailableError:
     return StoreUnavailableError(path, "the reply lacks etcd's fields")
 
 
-# --- a secret as the bytes of one key, without loss: as `strongroom.store.folding` says -------------------------------
+# --- a secret as the bytes of one key, without loss: as `strongroom.store.one_value` says -------------------------------
 
 
 def unfold(content: bytes) -> SensitiveDict:

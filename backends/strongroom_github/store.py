@@ -24,7 +24,7 @@ from strongroom.errors import (
     StrongroomError,
 )
 from strongroom.store import Health, Option, checked_by, remaining
-from strongroom.store.issued import Issued, IssuingStore, read_rows
+from strongroom.store.issuer import Issued, IssuingStore, read_rows
 from strongroom.store.sdk_logging import silenced_logs
 
 _SKEW, _SIGNED_LIFE = 60, 540

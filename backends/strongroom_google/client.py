@@ -18,7 +18,7 @@ from strongroom.errors import (
     WriteOutcomeUnknownError,
 )
 from strongroom.store import fails_fast, in_daemon, remaining
-from strongroom.store.jitter import random_factor
+from strongroom.store.process import random_factor
 from strongroom.store.sdk_logging import silence_new_loggers, silenced_logs
 from strongroom_google.errors import UNSENT, may_have_been_executed, translate
 

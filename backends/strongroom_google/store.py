@@ -21,7 +21,7 @@ from strongroom.paths import entries_below
 from strongroom.secret import Secret, Value, Version
 from strongroom.store import Health, Items, Traits, VersionInfo
 from strongroom.store.concurrency import read_each, write_each
-from strongroom.store.folding import VALUE, Form, fold, form_in, labels_of, unfold
+from strongroom.store.one_value import VALUE, Form, fold, form_in, labels_of, unfold
 from strongroom_google.client import Client
 from strongroom_google.errors import RefusedError, malformed
 from strongroom_google.names import MAX_SIZE, check_labels, check_version, is_reserved, name_of, path_of

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
 from strongroom.store import Health, Option, checked_by
-from strongroom.store.issued import Issued, IssuingStore, read_texts
+from strongroom.store.issuer import Issued, IssuingStore, read_texts
 from strongroom.store.sdk_logging import silenced_logs
 from strongroom_google.errors import translate
 

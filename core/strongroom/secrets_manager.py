@@ -18,7 +18,7 @@ from strongroom._manager import SecretsManager
 from strongroom._manager.batch import SecretBatch
 from strongroom._watch.watches import Watch
 from strongroom.store import fork_safe_lock
-from strongroom.store.exit_hook import call_at_exit
+from strongroom.store.process import call_at_exit
 
 if TYPE_CHECKING:
     from strongroom._chain.explanation import Explanation, LinkAnswer

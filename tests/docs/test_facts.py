@@ -56,7 +56,7 @@ FACTS = [
     # plugins
     ("**A store is {} methods.**", lambda: methods(SecretStore)),
     ("A rotator is a class with {} methods", lambda: methods(Rotator)),
-    ("A `close` has {} before it continues", "strongroom.store.daemon:CLOSE_LIMIT"),
+    ("A `close` has {} before it continues", "strongroom.store.concurrency:CLOSE_LIMIT"),
     # Vault and OpenBao
     ("Threads have at most {} connections to one address", "strongroom_vault.http.drivers.curl_driver:MAX_CONNECTIONS"),
     ("A batch sends up to {} requests at once", "strongroom_vault.http.drivers.bulk:AT_ONCE"),
@@ -107,9 +107,9 @@ FACTS = [
     ("**A token works for {}**", "strongroom_aws.rds:LIFE"),
     (
         "It serves reads for {}; then",
-        lambda: named("strongroom_aws.rds:LIFE") * named("strongroom.store.issued:_SERVED"),
+        lambda: named("strongroom_aws.rds:LIFE") * named("strongroom.store.issuer:_SERVED"),
     ),
-    ("is replaced after {}, two", lambda: 3600 * named("strongroom.store.issued:_SERVED")),
+    ("is replaced after {}, two", lambda: 3600 * named("strongroom.store.issuer:_SERVED")),
 ]
 """Words on a page, with `{}` for the quantity, and its source: MODULE:NAME, or a function that returns it."""
 

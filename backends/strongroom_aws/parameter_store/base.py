@@ -13,7 +13,7 @@ from strongroom.errors import ConflictError, PermissionDeniedError
 from strongroom.paths import entries_below
 from strongroom.secret import SensitiveStr, Value
 from strongroom.store import Health
-from strongroom.store.folding import as_json, loaded, size_of
+from strongroom.store.one_value import as_json, loaded, size_of
 from strongroom_aws.errors import malformed
 from strongroom_aws.health import health
 from strongroom_aws.limits import MAX_STANDARD, below, check_parameter_name

@@ -8,7 +8,7 @@ from strongroom.errors import InvalidDataError, InvalidPathError, SecretNotFound
 from strongroom.secret import Secret, SensitiveDict, SensitiveStr, Value
 from strongroom.store import Traits
 from strongroom.store.concurrency import map_concurrently
-from strongroom.store.folding import VALUE
+from strongroom.store.one_value import VALUE
 from strongroom_aws.limits import MAX_ADVANCED, check_parameter_name, check_size
 from strongroom_aws.parameter_store.base import (
     PAGE,

@@ -10,7 +10,7 @@ from strongroom.errors import PermissionDeniedError, SecretNotFoundError, StoreE
 from strongroom.secret import Secret, SensitiveStr, Value, Version
 from strongroom.store import Items, Traits, VersionInfo
 from strongroom.store.concurrency import map_concurrently, write_each
-from strongroom.store.folding import VALUE, Form, fold, form_in, labels_of, unfold
+from strongroom.store.one_value import VALUE, Form, fold, form_in, labels_of, unfold
 from strongroom_aws.errors import RefusedError, malformed
 from strongroom_aws.limits import MAX_ADVANCED, check_parameter_version, check_size, find_version
 from strongroom_aws.parameter_store.base import (

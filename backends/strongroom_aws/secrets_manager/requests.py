@@ -8,7 +8,7 @@ from typing import Any
 
 from strongroom.errors import SecretNotFoundError, StoreError
 from strongroom.secret import Secret, Version
-from strongroom.store.folding import labels_of, unfold
+from strongroom.store.one_value import labels_of, unfold
 from strongroom_aws.errors import RefusedError, malformed
 from strongroom_aws.limits import below, check_secret_name
 from strongroom_aws.service import Service

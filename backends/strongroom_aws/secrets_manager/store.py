@@ -17,7 +17,7 @@ from strongroom.paths import entries_below
 from strongroom.secret import Secret, SensitiveStr, Value, Version
 from strongroom.store import Health, Items, Traits
 from strongroom.store.concurrency import map_concurrently, write_each
-from strongroom.store.folding import VALUE, Form, fold, form_in
+from strongroom.store.one_value import VALUE, Form, fold, form_in
 from strongroom_aws.errors import RefusedError, error_from_code, malformed
 from strongroom_aws.health import health
 from strongroom_aws.limits import MAX_SECRET, below, check_secret_name, check_size

@@ -17,7 +17,7 @@ from strongroom.errors import (
 from strongroom.secret import Secret
 from strongroom.store import Health, Option, Traits, checked_by, remaining, time_limit
 from strongroom.store.deadline import boot_time, fail_fast
-from strongroom.store.jitter import random_factor
+from strongroom.store.process import random_factor
 from strongroom_vault.background import Background
 from strongroom_vault.dynamic.lease_client import LeaseClient
 from strongroom_vault.dynamic.leases import IssuedCredentials

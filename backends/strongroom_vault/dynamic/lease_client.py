@@ -11,7 +11,7 @@ from strongroom.errors import ConfigurationError, StoreError, StoreUnavailableEr
 from strongroom.secret import SensitiveDict
 from strongroom.store import time_limit
 from strongroom.store.deadline import fail_fast
-from strongroom.store.jitter import random_factor
+from strongroom.store.process import random_factor
 from strongroom_vault.dynamic.leases import IssuedCredentials
 from strongroom_vault.dynamic.rows import Row
 from strongroom_vault.http.hvac_adapter import requests

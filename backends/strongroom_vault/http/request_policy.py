@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from strongroom.errors import SecretTooLargeError, StoreError, StoreUnavailableError, WriteOutcomeUnknownError
-from strongroom.store.jitter import random_factor
+from strongroom.store.process import random_factor
 from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.messages import (

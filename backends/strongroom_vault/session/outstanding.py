@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from strongroom.store import in_daemon, remaining
-from strongroom.store.exit_hook import call_at_exit
+from strongroom.store.process import call_at_exit
 
 logger = logging.getLogger("strongroom.vault")
 

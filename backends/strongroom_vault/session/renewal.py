@@ -10,7 +10,7 @@ from typing import Any
 
 from strongroom.errors import StoreError
 from strongroom.store import remaining, time_limit
-from strongroom.store.jitter import random_factor
+from strongroom.store.process import random_factor
 from strongroom_vault.auth import Send
 from strongroom_vault.http.hvac_adapter import requests
 from strongroom_vault.responses import document, member, renewed_life

@@ -15,7 +15,7 @@ from strongroom.errors import PermissionDeniedError, StoreError, StrongroomError
 from strongroom.secret import SensitiveStr
 from strongroom.store import fork_safe_lock, remaining, time_limit
 from strongroom.store.deadline import boot_time, fail_fast
-from strongroom.store.exit_hook import call_at_exit
+from strongroom.store.process import call_at_exit
 from strongroom_vault.auth import Auth
 from strongroom_vault.auth.credential import exposed
 from strongroom_vault.background import Background

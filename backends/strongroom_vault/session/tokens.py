@@ -12,7 +12,7 @@ from strongroom.errors import StoreError, StoreUnavailableError, StrongroomError
 from strongroom.secret import SensitiveStr
 from strongroom.store import fork_safe_lock, remaining, time_limit
 from strongroom.store.deadline import fail_fast
-from strongroom.store.jitter import random_factor
+from strongroom.store.process import random_factor
 from strongroom_vault.auth import Auth, Grant, Send
 from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.http.messages import Reply

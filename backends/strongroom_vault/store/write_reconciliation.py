@@ -23,7 +23,7 @@ from strongroom.errors import (
 )
 from strongroom.secret import SensitiveDict, same
 from strongroom.store import remaining
-from strongroom.store.jitter import random_factor
+from strongroom.store.process import random_factor
 from strongroom_vault.http.read_after_write import reads_from_active_node
 from strongroom_vault.responses import document, is_absent, member, version_gone, version_in
 from strongroom_vault.store.payload import stored_number

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Self, TypeAlias, cast, final
 
-from strongroom._boundary import answers, translation
+from strongroom._boundary import answers, plugin_calls, translation
 from strongroom._boundary.translation import AnswerError
 from strongroom._boundary.watchdog import Watchdog, open_plugin
 from strongroom.errors import (
@@ -30,7 +30,6 @@ from strongroom.secret import (
     observed,
     protect,
 )
-from strongroom.store import _plugin_calls as plugin_calls
 from strongroom.store.operations import CAPABILITIES, OPERATIONS, Operation, capabilities_of, operations_of
 from strongroom.store.protocols import CheckedItems, Health, Items, SecretStore, VersionInfo
 

@@ -14,9 +14,9 @@ from functools import partial
 from types import CodeType, CoroutineType, FrameType
 from typing import TypeVar
 
+from strongroom._boundary.plugin_calls import depth, plugin_code
 from strongroom._boundary.plugin_errors import Known, is_own, rebuild
 from strongroom.errors import StoreError, StoreUnavailableError, StrongroomError, WriteOutcomeUnknownError
-from strongroom.store._plugin_calls import depth, plugin_code
 
 logger = logging.getLogger("strongroom.secrets_manager")
 

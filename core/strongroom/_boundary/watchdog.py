@@ -20,11 +20,11 @@ from queue import Empty, SimpleQueue
 from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
 from strongroom._boundary import answers
+from strongroom._boundary.plugin_calls import plugin_code
 from strongroom._boundary.plugin_errors import Known
 from strongroom._boundary.translation import close_quietly, guarded, translated
 from strongroom.errors import PluginError, StoreError, StoreUnavailableError, StrongroomError
-from strongroom.store._plugin_calls import plugin_code
-from strongroom.store.daemon import CLOSE_LIMIT, GRACE, in_daemon, outcome_of, overrun
+from strongroom.store.concurrency import CLOSE_LIMIT, GRACE, in_daemon, outcome_of, overrun
 from strongroom.store.deadline import (
     current_deadline,
     default_limit,
@@ -32,8 +32,8 @@ from strongroom.store.deadline import (
     set_deadline,
     time_limit,
 )
-from strongroom.store.locks import fork_safe_lock
 from strongroom.store.operations import OPERATIONS
+from strongroom.store.process import fork_safe_lock
 from strongroom.store.protocols import Health, traits_of
 
 _R = TypeVar("_R")

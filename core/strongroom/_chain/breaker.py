@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from strongroom.errors import StoreUnavailableError
-from strongroom.store.jitter import random_factor
+from strongroom.store.process import random_factor
 
 FIRST_PROBE = 1.0
 LAST_PROBE = 30.0

@@ -15,7 +15,7 @@ from strongroom.events import auditors, hit_counter
 from strongroom.secret import Secret, SensitiveDict, SensitiveStr, Version, age_of
 from strongroom.store import remaining
 from strongroom.store.deadline import boot_time
-from strongroom.store.jitter import random_factor
+from strongroom.store.process import random_factor
 
 if TYPE_CHECKING:
     from strongroom._config import CacheConfig

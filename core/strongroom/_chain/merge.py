@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 from strongroom.errors import ConflictError, StoreUnavailableError
 from strongroom.secret import Secret, SensitiveDict, Version
 from strongroom.store import remaining
-from strongroom.store.jitter import random_factor
+from strongroom.store.process import random_factor
 
 if TYPE_CHECKING:
     from strongroom._chain.link import Link

@@ -18,8 +18,8 @@ from strongroom import events
 from strongroom.errors import StoreUnavailableError, StrongroomError
 from strongroom.paths import check_path
 from strongroom.store import remaining, time_limit
-from strongroom.store.daemon import GRACE
-from strongroom.store.exit_hook import call_at_exit
+from strongroom.store.concurrency import GRACE
+from strongroom.store.process import call_at_exit
 
 if TYPE_CHECKING:
     from strongroom._chain.chain import Chain

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from strongroom import __version__
+from strongroom._boundary.plugin_calls import limited_imports
 from strongroom._cli import registry
 from strongroom._cli.exit_codes import ExitCode, code_of
 from strongroom._cli.options import Invocation, complete
 from strongroom._cli.terminal import output, streams, usage_errors
 from strongroom.errors import StrongroomError
-from strongroom.store._plugin_calls import limited_imports
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem

@@ -11,8 +11,7 @@ from strongroom.encoding import as_unicode
 from strongroom.errors import ConfigurationError
 from strongroom.files import private
 from strongroom.secret import Value
-from strongroom.store.exit_hook import call_at_exit
-from strongroom.store.locks import fork_safe_lock
+from strongroom.store.process import call_at_exit, fork_safe_lock
 
 
 def file_content(value: Value, path: str, key: str) -> bytes:

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast, overload
 
+from strongroom._boundary.plugin_calls import import_limit, plugin_code
 from strongroom._boundary.plugin_errors import is_own
 from strongroom._boundary.translation import guarded, is_interrupt, line_in, translated
 from strongroom._config import Config, Rank, Setting
@@ -27,7 +28,6 @@ from strongroom.errors import Check, ConfigurationError, PluginError, Strongroom
 from strongroom.files.bounded import read_text
 from strongroom.secret import conceal
 from strongroom.store import SecretStore, in_daemon
-from strongroom.store._plugin_calls import import_limit, plugin_code
 from strongroom.store.protocols import class_title
 
 if TYPE_CHECKING:

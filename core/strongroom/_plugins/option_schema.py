@@ -19,13 +19,13 @@ from typing import (
     get_type_hints,
 )
 
+from strongroom._boundary.plugin_calls import plugin_code
 from strongroom._boundary.translation import is_interrupt
 from strongroom._config.setting_types import SCALARS, members, type_name
 from strongroom._config.variables import PREFIX
 from strongroom.errors import PluginError
 from strongroom.formats.variables import EnvironmentMapping
 from strongroom.store import Option, SecretStore
-from strongroom.store._plugin_calls import plugin_code
 from strongroom.store.operations import capabilities_of
 from strongroom.store.protocols import traits_of
 

@@ -17,7 +17,7 @@ from strongroom._watch.schedule import effective_interval, first_look, next_look
 from strongroom._watch.watches import Watch, logger
 from strongroom.paths import check_path
 from strongroom.store import remaining
-from strongroom.store.jitter import random_factor
+from strongroom.store.process import random_factor
 
 if TYPE_CHECKING:
     from strongroom._chain.link import Link

@@ -22,7 +22,7 @@ from strongroom._manager import SecretsManager
 from strongroom.errors import StrongroomError
 from strongroom.secret import SensitiveDict
 from strongroom.store import fork_safe_lock
-from strongroom.store.exit_hook import call_at_exit
+from strongroom.store.process import call_at_exit
 
 _KEY = "password"
 

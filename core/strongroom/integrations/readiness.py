@@ -14,7 +14,7 @@ from strongroom._manager import SecretsManager
 from strongroom.errors import StrongroomError
 from strongroom.required_secrets import Requirement, Rounds, resolve
 from strongroom.secrets_manager import default_manager
-from strongroom.store.daemon import in_daemon
+from strongroom.store.concurrency import in_daemon
 
 _log = logging.getLogger("strongroom.readiness")
 

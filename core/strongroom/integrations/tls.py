@@ -26,7 +26,7 @@ from strongroom._manager import SecretsManager
 from strongroom.encoding import as_text
 from strongroom.errors import InvalidDataError, StrongroomError
 from strongroom.integrations.credentials import CredentialSource, ServerLogin
-from strongroom.store.locks import fork_safe_lock
+from strongroom.store.process import fork_safe_lock
 
 logger = logging.getLogger("strongroom.integrations.tls")
 

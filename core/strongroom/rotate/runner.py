@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 from strongroom.errors import ConflictError, StrongroomError
 from strongroom.rotate.rotations import Rotations, RotationStatus
-from strongroom.store.jitter import random_factor
+from strongroom.store.process import random_factor
 
 logger = logging.getLogger("strongroom.secrets_manager")
 

@@ -1,10 +1,10 @@
 """The store interface: all that most plugins import. Special tools have separate modules here."""
 
 from strongroom.store import protocols
-from strongroom.store.daemon import in_daemon, within_deadline
+from strongroom.store.concurrency import in_daemon, within_deadline
 from strongroom.store.deadline import fails_fast, remaining, required_paths, time_limit
-from strongroom.store.locks import fork_safe_lock
 from strongroom.store.option import Option, checked_by
+from strongroom.store.process import fork_safe_lock
 from strongroom.store.protocols import *  # noqa: F403  # a new capability touches that module alone
 
 __all__ = [

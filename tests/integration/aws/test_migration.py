@@ -20,8 +20,8 @@ from strongroom.migrate import ItemState, OnConflict, PlannedState, Selection
 from strongroom.migrate._execution.drift import Drift, drift
 from strongroom.migrate.sources import StoreSource
 from strongroom.secrets_manager import SecretsManager
-from strongroom.store.folding import FOLD
 from strongroom.store.memory import MemoryStore
+from strongroom.store.one_value import FOLD
 from strongroom_vault.plugin import open_vault
 from support.scenarios.migrations import apply, delete_source, plan, resume, undo, verify
 from support.services.aws import body_of, operation_of

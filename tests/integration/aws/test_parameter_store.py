@@ -18,7 +18,7 @@ from strongroom.errors import (
 from strongroom.secret import Secret
 from strongroom.secrets_manager import SecretsManager
 from strongroom.store import time_limit
-from strongroom.store.folding import FOLD
+from strongroom.store.one_value import FOLD
 from support.services.aws import body_of, operation_of
 
 pytestmark = pytest.mark.long

@@ -17,7 +17,7 @@ from strongroom.errors import (
     StoreUnavailableError,
 )
 from strongroom.secret import Secret
-from strongroom.store.folding import FOLD
+from strongroom.store.one_value import FOLD
 from strongroom_aws.plugin import open_secrets_manager
 from support.services.aws import body_of
 

@@ -20,7 +20,7 @@ from strongroom.errors import (
     UnsupportedOperationError,
 )
 from strongroom.store import time_limit
-from strongroom.store.folding import FOLD
+from strongroom.store.one_value import FOLD
 from strongroom_azure import store as store_module
 from support.forks import forked
 

@@ -5,8 +5,8 @@ import pytest
 from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import MigrationError, SecretNotFoundError
 from strongroom.migrate import ItemState, OnConflict, PlannedState
-from strongroom.store.folding import FOLD
 from strongroom.store.memory import MemoryStore
+from strongroom.store.one_value import FOLD
 from strongroom_vault.plugin import open_vault
 from support.scenarios.migrations import HARD, apply, plan, undo, verify
 

@@ -18,7 +18,7 @@ from strongroom.errors import (
 )
 from strongroom.store import time_limit
 from strongroom.store.deadline import fail_fast
-from strongroom.store.folding import FOLD
+from strongroom.store.one_value import FOLD
 from strongroom_google.plugin import open_google
 from strongroom_google.store import crc32c
 from support.services.google import FakeSecretManager, State, delayed

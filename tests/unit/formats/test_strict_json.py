@@ -14,7 +14,7 @@ from strongroom._files.plugin import open_csv, open_json, open_kubernetes, open_
 from strongroom.encoding import convert
 from strongroom.errors import ConfigurationError, InvalidDataError
 from strongroom.formats.strict_json import exact_float, read_json
-from strongroom.store.folding import Form, unfold
+from strongroom.store.one_value import Form, unfold
 from strongroom_aws.parameter_store.base import unwrap
 from strongroom_vault.http.messages import Reply
 from strongroom_vault.responses import document

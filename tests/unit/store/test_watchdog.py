@@ -26,7 +26,7 @@ from strongroom.errors import (
     StoreUnavailableError,
     WriteOutcomeUnknownError,
 )
-from strongroom.store import Traits, daemon, deadline, remaining, time_limit, within_deadline
+from strongroom.store import Traits, concurrency, deadline, remaining, time_limit, within_deadline
 from strongroom.store.memory import MemoryStore
 from support.clock import LONG, Clock
 
@@ -259,7 +259,7 @@ class LastMoment(Future):
 
 def test_answer_of_the_last_moment_counts(hanging, monkeypatch):
     """A write that was made is never reported as an outage, nor an error as one."""
-    for module in (daemon, watchdog):
+    for module in (concurrency, watchdog):
         monkeypatch.setattr(module, "Future", LastMoment)
     store = hanging()
     assert store.write("a/0", SECRET) == 2

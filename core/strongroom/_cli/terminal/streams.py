@@ -60,7 +60,7 @@ class _ResultsOnly:
 @contextlib.contextmanager
 def results_only() -> Iterator[None]:
     """Keep the output of plugins off stdout in the block, whose results this thread writes."""
-    from strongroom.store import _plugin_calls as plugin_calls
+    from strongroom._boundary import plugin_calls
 
     stdout = sys.stdout
     with plugin_calls.watch() as in_plugin:

@@ -6,7 +6,7 @@ import pytest
 
 from strongroom.errors import ConfigurationError, PermissionDeniedError, SecretNotFoundError, StoreUnavailableError
 from strongroom.store import fails_fast, remaining, time_limit
-from strongroom.store.issued import Issued, IssuingStore, read_rows
+from strongroom.store.issuer import Issued, IssuingStore, read_rows
 from support.clock import Clock
 
 LIFE = 90.0

@@ -1,7 +1,4 @@
-"""Calls at the end of this process, in one hook and with one time limit. The core and every backend use it.
-
-A child of `multiprocessing` runs no hooks of `atexit`, and calls them too.
-"""
+"""What one process has for itself, and the child of its fork too: free locks, random numbers, and calls at its end."""
 
 from __future__ import annotations
 
@@ -11,9 +8,14 @@ import sys
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
+from random import SystemRandom
+from threading import RLock
 from typing import Any
+from weakref import ReferenceType, WeakKeyDictionary, ref
 
 from strongroom.store.deadline import time_limit
+
+_owners: WeakKeyDictionary[RLock, tuple[ReferenceType[object], str]] = WeakKeyDictionary()
 
 _LIMIT = 10.0
 """For how many seconds all calls together may delay the end of a process: on an overloaded machine, or if a server
@@ -22,6 +24,49 @@ hangs."""
 _calls: dict[Callable[[], object], None] = {}
 _process = os.getpid()
 _finalizer: Any = None
+
+_generator = SystemRandom()  # it has no state, which the child of a fork would share
+
+
+# --- locks ------------------------------------------------------------------------------------------------------------
+
+
+def fork_safe_lock(owner: object, attribute: str) -> RLock:
+    """Return an RLock for this attribute of an object or a module, which has another one in a fork's child.
+
+    For a lock of data that the child continues to use. A thread of the parent may hold the old lock, and is not there
+    to release it. A lock that the forking thread holds stays, and so does one that is free.
+
+    Args:
+        owner: the object that has the lock, such as `self`.
+        attribute: the name under which it has it.
+    """
+    lock = RLock()
+    _owners[lock] = ref(owner), attribute
+    return lock
+
+
+def _renew_in_child() -> None:
+    for lock, (owner, attribute) in list(_owners.items()):
+        if lock.acquire(blocking=False):  # it was free, or this thread will release it
+            lock.release()
+        elif (living := owner()) is not None:
+            setattr(living, attribute, fork_safe_lock(living, attribute))
+
+
+# --- random numbers ---------------------------------------------------------------------------------------------------
+
+
+def random_factor(low: float = 0.0, high: float = 1.0) -> float:
+    """Return a random number between the bounds, to spread load over time. It hides nothing.
+
+    It does not come from the generator of `random`, which an application may seed: processes with one seed would draw
+    the same factors, and an application that needs reproducible numbers would get others.
+    """
+    return _generator.uniform(low, high)
+
+
+# --- calls at the end -------------------------------------------------------------------------------------------------
 
 
 def call_at_exit(call: Callable[[], object]) -> None:
@@ -58,6 +103,7 @@ def _keep_in_child() -> None:
 
 
 if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_in_child)
     os.register_at_fork(after_in_child=_keep_in_child)
 
 # Hooks run in reverse order. Ours, of an early import, runs after those of the application, which may read secrets. The

@@ -1,7 +1,7 @@
 """Whether plugin code runs on the calling thread, so that the command line can keep its output off stdout.
 
-It also has the time that the command line gives to the import of a plugin. Below the guard, since the command line and
-the loader of plugins use it too.
+It also has the time that the command line gives to the import of a plugin. Separate from the guard, since the command
+line imports it before any plugin is loaded.
 """
 
 from __future__ import annotations

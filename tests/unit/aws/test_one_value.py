@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from strongroom.errors import StoreError
 from strongroom.secret import check_data, same
-from strongroom.store.folding import VALUE, Form, fold, unfold
+from strongroom.store.one_value import VALUE, Form, fold, unfold
 from strongroom_aws.parameter_store.base import unwrap, without_references, wrap
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
