@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from strongroom._config import SecretConfig
     from strongroom._manager.secret_files import SecretFiles
-    from strongroom._watch.change import Change
+    from strongroom._watch.watch import Change
 
 logger = logging.getLogger("strongroom.files")
 

@@ -31,7 +31,7 @@ from strongroom._manager.arguments import (
 )
 from strongroom._manager.assembly import Parts, assemble
 from strongroom._manager.batch import SecretBatch
-from strongroom._watch.watches import Watch
+from strongroom._watch.watch import Watch
 from strongroom.encoding import as_text
 from strongroom.errors import InvalidDataError, SecretNotFoundError, StrongroomError
 from strongroom.formats.durations import ALLOWED, parse_duration
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from strongroom._chain.threads import Threads
     from strongroom._config import Config
     from strongroom._manager.versions import Versions
-    from strongroom._watch.change import Change
+    from strongroom._watch.watch import Change
     from strongroom.rotate.rotations import Rotations, RotationStatus
 
 _T = TypeVar("_T")

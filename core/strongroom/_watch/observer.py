@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeAlias
 from strongroom._chain.answer import Reading, ReadRequest
 from strongroom._chain.link import Link
 from strongroom._redaction.digest import Digester
-from strongroom._watch.change import Change
+from strongroom._watch.watch import Change
 from strongroom.errors import Answer, SecretNotFoundError, StoreUnavailableError, StrongroomError
 from strongroom.secret import Version
 from strongroom.store import VersionInfo, time_limit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -9,12 +10,10 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import suppress
 from contextvars import Context
 from functools import cache
-from math import isfinite
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from strongroom._watch.schedule import effective_interval, first_look, next_look
-from strongroom._watch.watches import Watch, logger
+from strongroom._watch.watch import Watch, logger
 from strongroom.paths import check_path
 from strongroom.store import remaining
 from strongroom.store.process import random_factor
@@ -22,11 +21,14 @@ from strongroom.store.process import random_factor
 if TYPE_CHECKING:
     from strongroom._chain.link import Link
     from strongroom._chain.threads import Threads
-    from strongroom._watch.change import Change
     from strongroom._watch.observer import Observer, Subject
+    from strongroom._watch.watch import Change
 
 _LONGEST_WAIT = 86_400.0
 """Seconds; a condition cannot wait as long as an interval may be."""
+
+_SHARE_OF_TTL = 0.8
+"""Part of its time to live after which a cached secret is looked at. The cache shortens that time by up to a tenth."""
 
 _watchers: WeakSet[Watcher] = WeakSet()
 
@@ -172,7 +174,7 @@ class Watcher:
         checked = tuple(dict.fromkeys(map(check_path, paths)))
         if not callable(callback):
             raise TypeError(f"callback is not callable, but of type {type(callback).__name__}")
-        if interval is not None and not (_is_number(interval) and isfinite(interval) and interval > 0):
+        if interval is not None and not (_is_number(interval) and math.isfinite(interval) and interval > 0):
             raise ValueError("interval must be a number of seconds above zero")
         return Watch(self, checked, callback, interval, ended=ended, pace=pace)
 
@@ -315,3 +317,31 @@ def _join(thread: threading.Thread | None) -> None:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+# --- the times of the looks -------------------------------------------------------------------------------------------
+
+
+def effective_interval(interval: float, ttl: float) -> float:
+    """Return the seconds between two looks, so that a secret is refreshed before a cache with this ttl drops it.
+
+    A ttl of zero disables the cache.
+    """
+    return min(interval, _SHARE_OF_TTL * ttl) if ttl > 0 else interval
+
+
+def first_look(now: float, interval: float, draw: float) -> float:
+    """Return the time of the first look: anywhere within the first interval. `draw` is a random number from 0 to 1.
+
+    Processes that start together look at different times from the first look on. Every later look keeps that distance,
+    also after an outage that all of them saw, since `next_look` only adds whole intervals.
+    """
+    return now + interval * draw
+
+
+def next_look(last: float, interval: float, now: float) -> float:
+    """Return the first time after `now` that is a whole number of intervals after `last`.
+
+    Looks that a slow store delayed past their time are left out, so that no two follow one another at once.
+    """
+    return last + interval * (math.floor(max(0.0, now - last) / interval) + 1)

@@ -10,7 +10,7 @@ import pytest
 
 from strongroom import Change, SecretsManager
 from strongroom._manager.manager import parts_of
-from strongroom._watch import watches
+from strongroom._watch import watch as watch_module
 from strongroom.errors import PermissionDeniedError, StoreUnavailableError
 from strongroom.secret import Secret
 from strongroom.store import Traits
@@ -277,7 +277,7 @@ def test_a_callback_that_blocks_is_named_in_the_log(monkeypatch) -> None:
     handler = logging.Handler()
     monkeypatch.setattr(handler, "emit", lambda record: named.put((record.levelno, record.getMessage())))
     monkeypatch.setattr(watches.logger, "handlers", [handler])
-    monkeypatch.setattr(watches, "SLOW_CALLBACK", 0.001)
+    monkeypatch.setattr(watch_module, "SLOW_CALLBACK", 0.001)
     manager = SecretsManager(chain=[store])
     look = Looks(manager)
     with manager:

@@ -14,7 +14,7 @@ import pytest
 
 from strongroom._chain import breaker as breaker_module
 from strongroom._chain.breaker import Breaker
-from strongroom._watch.schedule import first_look, next_look
+from strongroom._watch.watcher import first_look, next_look
 
 PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "secrets" / "watch.md"
 PROCESSES = 10_000

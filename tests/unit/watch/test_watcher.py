@@ -1,4 +1,4 @@
-"""The thread of a manager's watches: its start, its end, and forks."""
+"""The thread of a manager's watches: its start, its end, forks, and the times at which it looks."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import warnings
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from strongroom import SecretsManager
 from strongroom._manager.manager import parts_of
-from strongroom._watch.watcher import Watcher
+from strongroom._watch.watcher import Watcher, effective_interval, first_look, next_look
 from strongroom.errors import InvalidPathError, StoreUnavailableError
 from strongroom.secrets_manager import Watch
 from support.clock import LONG
@@ -321,3 +323,32 @@ def _forked() -> int:
     with warnings.catch_warnings():  # a process with threads forks
         warnings.simplefilter("ignore", DeprecationWarning)
         return os.fork()
+
+
+# --- the times of the looks -------------------------------------------------------------------------------------------
+
+intervals = st.floats(0.01, 86_400)
+
+
+@given(st.floats(0, 1e6), intervals, st.floats(0, 1))
+def test_the_first_look_is_within_one_interval(now: float, interval: float, draw: float) -> None:
+    assert now <= first_look(now, interval, draw) <= now + interval
+
+
+@given(st.floats(0, 1e6), intervals, st.floats(0, 1e5))
+def test_a_look_is_never_earlier_than_one_interval_after_the_last(last: float, interval: float, late: float) -> None:
+    assert next_look(last, interval, last + late) >= last + interval
+
+
+@given(st.integers(0, 1000), st.sampled_from([0.5, 10.0, 30.0]), st.floats(0, 100))
+def test_a_late_look_skips_what_it_missed_and_keeps_its_phase(last: int, interval: float, late: float) -> None:
+    at = next_look(float(last), interval, last + late)
+    assert last + late < at <= last + late + interval
+    assert (at - last) % interval == 0
+
+
+def test_a_short_ttl_shortens_the_interval() -> None:
+    """The cache drops a secret after nine tenths of its ttl at the earliest."""
+    assert effective_interval(30.0, 300.0) == 30.0
+    assert effective_interval(30.0, 10.0) == 8.0
+    assert effective_interval(30.0, 0.0) == 30.0

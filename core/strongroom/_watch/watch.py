@@ -1,4 +1,4 @@
-"""A watch: a registered callback."""
+"""A watch, which is a registered callback, and the change that it is told of."""
 
 from __future__ import annotations
 
@@ -6,16 +6,44 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Self
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal, Self
+
+from strongroom.secret import Version
 
 if TYPE_CHECKING:
-    from strongroom._watch.change import Change
     from strongroom._watch.watcher import Watcher
 
 logger = logging.getLogger("strongroom.watch")
 
 SLOW_CALLBACK = 10.0
 """After how many seconds a callback that has not returned is named in the log, since every other watch waits for it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """A watched secret has changed. It has no values: read the secret to get them.
+
+    Attributes:
+        path: the secret's path.
+        kind: `created` or `deleted` if the secret was, or is now, in no store of the chain; otherwise `updated`.
+        keys: the keys that were added, removed or got another value, sorted. It is empty if a new version has the same
+            values.
+        old_version: the version before, or None if the secret did not exist or its store has no versions.
+        new_version: the version now, or None if the secret does not exist or its store has no versions.
+        store: the name of the store that has the secret, or had it before it was deleted.
+        time: when the new version was written if the store knows it, otherwise when the change was found. It has a time
+            zone.
+    """
+
+    path: str
+    kind: Literal["created", "updated", "deleted"]
+    keys: tuple[str, ...]
+    old_version: Version | None
+    new_version: Version | None
+    store: str
+    time: datetime
 
 
 class Watch:
