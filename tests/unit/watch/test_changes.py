@@ -276,7 +276,7 @@ def test_a_callback_that_blocks_is_named_in_the_log(monkeypatch) -> None:
     lines: list[tuple[int, str]] = []
     handler = logging.Handler()
     monkeypatch.setattr(handler, "emit", lambda record: named.put((record.levelno, record.getMessage())))
-    monkeypatch.setattr(watches.logger, "handlers", [handler])
+    monkeypatch.setattr(watch_module.logger, "handlers", [handler])
     monkeypatch.setattr(watch_module, "SLOW_CALLBACK", 0.001)
     manager = SecretsManager(chain=[store])
     look = Looks(manager)
