@@ -1,11 +1,12 @@
-"""Results of a chain: the value of a read with its provenance, and the target of a write."""
+"""Results of a chain: the value of a read with its provenance, a batch of secrets, and the target of a write."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import copy
 from typing import NamedTuple, Self
 
-from strongroom.errors import Attempt
+from strongroom.errors import Attempt, StrongroomError
 from strongroom.secret import SensitiveDict, Value, Version, protect
 
 DEFAULT_STORE = "default"
@@ -81,3 +82,27 @@ class WriteTarget(NamedTuple):
     store: str
     capabilities: frozenset[str]
     link: int | None = None
+
+
+class SecretBatch(dict[str, SensitiveDict]):
+    """The secrets by path, with the error of every other path in `errors`.
+
+    Attributes:
+        errors: by path. `SecretNotFoundError` is a confirmed absence; an outage or a denial has its own class.
+    """
+
+    def __init__(self, outcomes: Mapping[str, Resolution | StrongroomError]) -> None:
+        super().__init__(
+            (path, outcome.value)
+            for path, outcome in outcomes.items()
+            if isinstance(outcome, Resolution) and isinstance(outcome.value, SensitiveDict)
+        )
+        self.errors = {path: outcome for path, outcome in outcomes.items() if isinstance(outcome, StrongroomError)}
+
+    def __repr__(self) -> str:
+        return f"SecretBatch({len(self)} secrets, {len(self.errors)} errors)"
+
+    def raise_first_error(self) -> None:
+        """Raise the error of the first path that has one."""
+        for error in self.errors.values():
+            raise error

@@ -1,24 +1,26 @@
-"""The part of the disk cache that holds the answers of one store."""
+"""The part of the disk cache that holds the answers of one store, as the configuration enables it."""
 
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
+from pathlib import Path
+from typing import NamedTuple, TypeAlias, TypeVar
 
+from strongroom._config import CacheConfig, Config
+from strongroom._config.trust import require_trusted_origin
 from strongroom._disk_cache.container import EVERYTHING, Container, DamagedError, Mark, Place, fault_of
 from strongroom._disk_cache.entry import CacheEntry, Ciphers, Moment, SealedEntry
 from strongroom._disk_cache.keys import Keys
+from strongroom._plugins.identity import identity
 from strongroom._redaction.digest import Digester
-from strongroom.errors import SecretNotFoundError, StrongroomError
+from strongroom.errors import ConfigurationError, SecretNotFoundError, StrongroomError
+from strongroom.files.private import user_folder
 from strongroom.secret import AgedAbsence, AgedSecret, Secret, SensitiveDict, Value
 from strongroom.store import remaining
 from strongroom.store.deadline import fail_fast
-
-if TYPE_CHECKING:
-    from strongroom._config import CacheConfig
 
 logger = logging.getLogger("strongroom.secrets_manager")
 
@@ -69,7 +71,7 @@ class StoreCache:
         identity: the identity of the store. It is called at the first use, and again after a failure.
     """
 
-    def __init__(self, container: Container, store: str, identity: Identity, config: "CacheConfig") -> None:
+    def __init__(self, container: Container, store: str, identity: Identity, config: CacheConfig) -> None:
         self._container = container
         self._store = store
         self._identity = identity
@@ -333,3 +335,58 @@ class StoreCache:
         if not self._warned:
             self._warned = True
             logger.warning("The disk cache of store %s is not used: %s", self._store, fault)
+
+
+# --- the configured caches --------------------------------------------------------------------------------------------
+
+
+def cache_folder(config: Config) -> Path:
+    """Return the folder of the disk cache.
+
+    Raises:
+        ConfigurationError: a file that is not trusted names it, or the user has no home folder.
+    """
+    if config.cache.folder is None:
+        return user_folder("cache") / "secrets"
+    require_trusted_origin(config, "cache.folder", "names the folder of the disk cache")
+    return config.cache.folder.absolute()
+
+
+def _container(config: Config) -> Container | None:
+    """Return the files of the disk cache; None with a warning if the user has no home folder: each read is a miss."""
+    try:
+        return Container(cache_folder(config), config.cache.max_bytes)
+    except ConfigurationError as error:
+        if config.cache.folder is not None:
+            raise
+        logger.warning("The disk cache is not used: %s", error)
+        return None
+
+
+def disk_caches(config: Config, opened: Collection[str]) -> dict[str, StoreCache]:
+    """Return the disk cache of each store of the chain that may have one: the first read tells whether it has.
+
+    Args:
+        config: the configuration.
+        opened: the stores that the application opened, whose options are not known.
+
+    Raises:
+        ConfigurationError: a file that is not trusted names the folder.
+    """
+    container = _container(config)
+    if container is None:
+        return {}
+    return {
+        link.store: StoreCache(container, link.store, partial(identity, config, link.store), config.cache)
+        for link in config.chain
+        if link.disk and link.store not in opened
+    }
+
+
+def forget_everything(config: Config) -> None:
+    """Drop every entry of the disk cache, after a change of stores that went past their links, such as a migration.
+
+    A failure is logged, as that of any other write: see `StoreCache.forget`.
+    """
+    if config.cache.disk and (container := _container(config)) is not None:
+        StoreCache(container, "of any name", dict, config.cache).forget()

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 from weakref import WeakSet, finalize
 
 from strongroom._chain.chain import Chain
 from strongroom._chain.link import Link
 from strongroom._chain.threads import Threads
-from strongroom._manager.declared_types import DeclaredTypes
+from strongroom._manager.declared_secrets import DeclaredTypes
 from strongroom._watch.watcher import Watcher
+from strongroom.errors import ConfigurationError
 from strongroom.store import SecretStore
 
 if TYPE_CHECKING:
     from strongroom._config import Config
     from strongroom._disk_cache.store_cache import StoreCache
     from strongroom.secret import SensitiveDict
+
+ChainEntry: TypeAlias = "str | Mapping[str, object] | SecretStore"
 
 logger = logging.getLogger("strongroom.secrets_manager")
 
@@ -143,13 +146,40 @@ def _opener(config: Config, name: str, stores: Mapping[str, SecretStore]) -> Cal
     return prepare_and_open if _substitutes else plugins.prepare(config, name)
 
 
+# --- the argument `chain`, which may have open stores -----------------------------------------------------------------
+
+
+def open_stores(chain: Sequence[ChainEntry]) -> dict[str, SecretStore]:
+    """Return the open stores in a chain, by names made of their classes."""
+    stores: dict[str, SecretStore] = {}
+    for place, entry in enumerate(chain, 1):
+        if not isinstance(entry, str | Mapping):
+            _check_store(entry, f"The argument chain: entry {place}")
+            base = type(entry).__name__.removesuffix("Store").lower() or "store"
+            count = sum(name.partition("-")[0] == base for name in stores)
+            stores[f"{base}-{count + 1}" if count else base] = entry
+    return stores
+
+
+def _check_store(entry: object, place: str) -> None:
+    if isinstance(entry, type) or not isinstance(entry, SecretStore):
+        given = f"the class {entry.__name__}" if isinstance(entry, type) else f"of type {type(entry).__name__}"
+        raise ConfigurationError(f"{place} is not a store but {given}: give a name, a table or an open store")
+
+
+def chain_entries(chain: Sequence[ChainEntry], stores: Mapping[str, SecretStore]) -> list[str | Mapping[str, object]]:
+    """Return the argument as a configuration file has it: open stores by their names."""
+    names = {id(store): name for name, store in stores.items()}
+    return [entry if isinstance(entry, str | Mapping) else names[id(entry)] for entry in chain]
+
+
 # --- disk cache, audit log, fork --------------------------------------------------------------------------------------
 
 
 def _disk_caches(config: Config, stores: Mapping[str, SecretStore]) -> Mapping[str, StoreCache]:
     if not config.cache.disk or config.cache.ttl <= 0:
         return {}
-    from strongroom._manager.disk import disk_caches
+    from strongroom._disk_cache.store_cache import disk_caches
 
     return disk_caches(config, stores)
 

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, overload
 
 from strongroom._chain.answer import MISSING
-from strongroom._chain.resolution import Resolution, WriteTarget
+from strongroom._chain.resolution import Resolution, SecretBatch, WriteTarget
 from strongroom._chain.threads import in_loop, off_loop, off_loop_in_turn, off_loop_untimed
 from strongroom._credentials.database_address import (
     DATABASE_PATH,
@@ -19,21 +19,10 @@ from strongroom._credentials.database_address import (
     database_url,
     with_scheme,
 )
-from strongroom._manager.arguments import (
-    ChainEntry,
-    api_key_path,
-    chain_entries,
-    check_flag,
-    check_read,
-    check_separate,
-    open_stores,
-    strings,
-)
-from strongroom._manager.assembly import Parts, assemble
-from strongroom._manager.batch import SecretBatch
+from strongroom._manager.assembly import ChainEntry, Parts, assemble, chain_entries, open_stores
 from strongroom._watch.watch import Watch
 from strongroom.encoding import as_text
-from strongroom.errors import InvalidDataError, SecretNotFoundError, StrongroomError
+from strongroom.errors import InvalidDataError, InvalidPathError, SecretNotFoundError, StrongroomError, shown
 from strongroom.formats.durations import ALLOWED, parse_duration
 from strongroom.paths import check_key, check_path
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, Version, conceal, conceal_deeply
@@ -97,9 +86,9 @@ class SecretsManager:
             chain = [conceal_deeply(entry) if isinstance(entry, Mapping) else entry for entry in chain]
         from strongroom._config import discovery
 
-        check_flag("enable_fallback", enable_fallback)
+        _check_flag("enable_fallback", enable_fallback)
         if disk_cache is not None:
-            check_flag("disk_cache", disk_cache)
+            _check_flag("disk_cache", disk_cache)
         stores = open_stores(chain or ())
         config = discovery.load(
             environment=environment,
@@ -239,7 +228,8 @@ class SecretsManager:
         except TypeError:  # a list as the path or the key: the read below names the fault
             pass
         try:
-            check_read(path, key, as_, self._parts.types, "get_secret")
+            _check_separate(path, key, "get_secret")
+            self._parts.types.check(path, key, as_)
             found = self._parts.chain.resolve(path, key, fresh=fresh)
         except SecretNotFoundError:
             if default is MISSING:
@@ -268,7 +258,8 @@ class SecretsManager:
                 return whole
         except TypeError:  # as above
             pass
-        check_read(path, key, as_, self._parts.types, "aget_secret")
+        _check_separate(path, key, "aget_secret")
+        self._parts.types.check(path, key, as_)
         if self._parts.types.file_name(path, key, as_) is not None:  # it writes a file
             get: Any = self.get_secret
             return await self._threads.run_in_time(get, path, key, as_=as_, default=default, fresh=fresh)
@@ -322,7 +313,8 @@ class SecretsManager:
             SecretNotFoundError, InvalidDataError, TypeError: see `get_secret`.
             ValueError: `grace` is not a duration.
         """
-        check_read(path, key, as_, self._parts.types, "get_accepted")
+        _check_separate(path, key, "get_accepted")
+        self._parts.types.check(path, key, as_)
         if self._parts.types.file_name(path, key, as_) is not None:
             raise TypeError("as_ is Path, and the row of [secrets] has one file: read the values without as_")
         if (seconds := parse_duration(grace)) is None:
@@ -351,7 +343,7 @@ class SecretsManager:
             StrongroomError: only if `strict`: the error of the first path that was not read.
             InvalidPathError: a path is not a string.
         """
-        return self._batch(self._parts.chain.resolve_many(strings(paths), fresh=fresh), strict=strict)
+        return self._batch(self._parts.chain.resolve_many(_strings(paths), fresh=fresh), strict=strict)
 
     aget_secrets = off_loop(get_secrets)
 
@@ -388,7 +380,7 @@ class SecretsManager:
                 `attempts` is `Answer.NOT_ASKED`.
             SecretNotFoundError, StoreError: see `get_secret`.
         """
-        check_separate(path, key, "resolve")
+        _check_separate(path, key, "resolve")
         return self._parts.chain.resolve(path, key, fresh=fresh, allow_dynamic=allow_dynamic)
 
     aresolve = off_loop(resolve)
@@ -397,7 +389,7 @@ class SecretsManager:
     async def _aresolve(
         self, path: str, key: str | None = None, *, fresh: bool = False, allow_dynamic: bool = True
     ) -> Resolution:
-        check_separate(path, key, "aresolve")
+        _check_separate(path, key, "aresolve")
         chain, path, key = self._parts.chain, check_path(path), None if key is None else check_key(key, path)
         if not fresh and allow_dynamic and (cached := chain.cached(path, key)) is not None:
             return cached
@@ -485,11 +477,11 @@ class SecretsManager:
 
     def get_api_key(self, service: str) -> SensitiveStr:
         """Return the `key` of `api-keys/<service>`."""
-        return self.get_secret(api_key_path(service), "key")
+        return self.get_secret(_api_key_path(service), "key")
 
     async def aget_api_key(self, service: str) -> SensitiveStr:
         """`get_api_key`. A cached secret is returned without a thread."""
-        return await self.aget_secret(api_key_path(service), "key")
+        return await self.aget_secret(_api_key_path(service), "key")
 
     def get_jwt_secret(self) -> SensitiveStr:
         """Return the `secret` of `auth/jwt`."""
@@ -524,7 +516,7 @@ class SecretsManager:
             StoreUnavailableError, PermissionDeniedError: it is not known whether a secret exists, or it was refused.
             UnsupportedOperationError: no store of the chain can be written.
         """
-        from strongroom._manager.generation import generate_missing
+        from strongroom._manager.declared_secrets import generate_missing
 
         if store is not None:
             self._parts.chain.check_store(store)
@@ -561,7 +553,7 @@ class SecretsManager:
             WriteOutcomeUnknownError: the write may or may not have been made.
         """
         data = conceal(data)
-        check_flag("replace", replace)
+        _check_flag("replace", replace)
         return self._parts.chain.write(path, data, store=store, replace=replace, follow=changed_url)
 
     aset_secret = off_loop_in_turn(set_secret)
@@ -626,11 +618,11 @@ class SecretsManager:
             InvalidPathError: a path can never name a secret.
             ValueError: `interval` is not above zero.
         """
-        return self._parts.watcher.watch(strings(paths), callback, interval)
+        return self._parts.watcher.watch(_strings(paths), callback, interval)
 
     def awatch(self, paths: Iterable[str], *, interval: float | None = None) -> AsyncGenerator[Change, None]:
         """Yield a `Change` whenever one of these secrets has changed: see `watch`. Closing the generator ends it."""
-        return self._parts.watcher.changes(strings(paths), interval, self._threads)
+        return self._parts.watcher.changes(_strings(paths), interval, self._threads)
 
     # --- maintenance --------------------------------------------------------------------------------------------------
 
@@ -668,3 +660,37 @@ def preloaded_with_records(manager: SecretsManager) -> SecretBatch:
     """Return the result of a strict `preload` together with the records of rotations, which `scan` looks into."""
     listed = parts_of(manager).chain.list_secrets(recursive=True, records=True)
     return manager._preloaded(listed, strict=True)  # noqa: SLF001  # of this module's class
+
+
+def _api_key_path(service: str) -> str:
+    return f"api-keys/{check_path(service)}"
+
+
+def _strings(paths: Iterable[Any]) -> list[str]:
+    """Return the paths, if all are strings: others may not even be keys of the result."""
+    if isinstance(paths, str | bytes) or not isinstance(paths, Iterable):
+        raise TypeError(f"paths is a collection of paths, not {type(paths).__name__}: for one secret call get_secret")
+    return [path if isinstance(path, str) else check_path(path) for path in paths]
+
+
+def _check_flag(name: str, value: object) -> None:
+    """Refuse a flag that is not a bool: text from a variable, such as "false", would count as true."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} is True or False, not {type(value).__name__}")
+
+
+def _check_separate(path: object, key: object, call: str) -> None:
+    """Refuse `PATH#KEY` in a call that takes the key as an argument: its type would be that of a whole secret.
+
+    Args:
+        path: the argument.
+        key: the argument. With it, the path may have a `#`.
+        call: the function's name, for the message.
+
+    Raises:
+        InvalidPathError: its hint is the call to write instead.
+    """
+    if key is None and isinstance(path, str) and "#" in path:
+        above, _, name = path.rpartition("#")
+        hint = f'Call {call}("{shown(above)}", "{shown(name)}")' if above and name else "Pass the path without #"
+        raise InvalidPathError(path, "it has a #, and the key is an argument of its own", hint=hint)

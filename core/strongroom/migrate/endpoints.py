@@ -184,7 +184,7 @@ class Endpoints:
             self._stack.close()
         finally:
             if self._targets and self._config is not None:
-                from strongroom._manager.disk import forget_everything
+                from strongroom._disk_cache.store_cache import forget_everything
 
                 forget_everything(self._config)
 

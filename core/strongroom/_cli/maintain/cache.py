@@ -108,7 +108,7 @@ def rotate_key_command(invocation: Invocation, *, as_json: bool) -> None:
 
 def _maintained(invocation: Invocation, operation: Callable[[Path], _T]) -> tuple[Path, _T]:
     """Return the folder of the cache, and the result of an operation on it."""
-    from strongroom._manager.disk import cache_folder
+    from strongroom._disk_cache.store_cache import cache_folder
     from strongroom.files import private
 
     config = invocation.load()
@@ -124,7 +124,7 @@ def cache_status(config: Config) -> DiskCacheStatus:
         ConfigurationError: a file that is not trusted names its folder.
     """
     from strongroom._disk_cache.maintenance import inspect
-    from strongroom._manager.disk import cache_folder
+    from strongroom._disk_cache.store_cache import cache_folder
 
     return inspect(cache_folder(config))
 

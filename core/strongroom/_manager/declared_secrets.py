@@ -1,4 +1,4 @@
-"""The types that `[secrets]` declares, applied to the answers of the chain."""
+"""What `[secrets]` declares: the types and files of values, and how missing ones are generated."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from strongroom._chain.resolution import Resolution
 from strongroom.encoding import as_text
-from strongroom.errors import StrongroomError
-from strongroom.secret import SensitiveDict
+from strongroom.errors import ConflictError, SecretNotFoundError, StrongroomError
+from strongroom.secret import SensitiveDict, SensitiveStr
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from strongroom._config import SecretConfig
+    from strongroom._chain.chain import Chain
+    from strongroom._config import Generation, SecretConfig
     from strongroom._manager.secret_files import SecretFiles
     from strongroom._watch.watch import Change
 
@@ -44,6 +45,13 @@ class DeclaredTypes:
     def declares(self, path: str) -> bool:
         """Return True if a key of this secret has a declared type."""
         return path in self._types
+
+    def check(self, path: str, key: str | None, as_: Any) -> None:
+        """Raise TypeError if `as_` is not a type for a read of this path and key."""
+        if as_ is not None and self.file_name(path, key, as_) is None:
+            from strongroom._manager.conversion import check_type
+
+            check_type(as_, whole=key is None)
 
     def of(self, path: str, key: str | None) -> Any:
         """Return the declared type of a key, or None."""
@@ -127,3 +135,44 @@ class DeclaredTypes:
             except StrongroomError as error:
                 applied[path] = error.copy()
         return applied
+
+
+def generate_missing(chain: Chain, rows: Mapping[str, SecretConfig], store: str | None) -> list[str]:
+    """Create each secret that no store has and whose row has a rule, and return its variables.
+
+    Raises:
+        StoreError: it is not known whether a secret exists, or it could not be written.
+    """
+    created: list[str] = []
+    for variable, row in rows.items():
+        if row.generate is None:
+            continue
+        try:
+            chain.resolve(row.path, row.key, fresh=True)
+        except SecretNotFoundError:
+            pass
+        else:
+            continue
+        data = SensitiveDict({row.key: _generated(row.generate)})
+        try:
+            chain.write(row.path, data, store=store, create=True)
+        except ConflictError:
+            chain.resolve(row.path, row.key, fresh=True)  # somebody else has created it; otherwise this tells why
+        else:
+            created.append(variable)
+    return created
+
+
+def _generated(rule: Generation) -> SensitiveStr:
+    """Return a new value, from the operating system's source of randomness."""
+    import secrets
+
+    from strongroom.rotate.password import PasswordRules, generate  # most programs generate nothing
+
+    match rule.kind:
+        case "password":
+            return generate(PasswordRules(length=rule.length))
+        case "hex":
+            return SensitiveStr(secrets.token_hex(rule.length))
+        case _:
+            return SensitiveStr(secrets.token_urlsafe(rule.length))
