@@ -139,7 +139,7 @@ def read_row(variable: str, secret: SecretConfig, read: Resolve) -> Resolution:
     """
     if secret.extract is None:
         return read(secret.path, secret.key)
-    from strongroom._chain.extraction import extracted
+    from strongroom._chain.derivation import extracted
 
     try:
         return extracted(read(secret.path, secret.key), secret.extract, variable)

@@ -7,7 +7,7 @@ from concurrent.futures import wait
 import pytest
 
 from strongroom import SecretsManager
-from strongroom._chain.breaker import FIRST_PROBE
+from strongroom._chain.connection import FIRST_PROBE
 from strongroom._manager.manager import parts_of
 from strongroom.errors import Answer, PermissionDeniedError, SecretNotFoundError, StoreUnavailableError
 from strongroom_vault import VaultConnectionError
@@ -127,7 +127,7 @@ def test_a_stale_secret_is_read_again_when_the_server_is_back(server, secrets, c
     server.put("api-keys/openai", {"key": "rotated-meanwhile"})
     clock.move(FIRST_PROBE)
     secrets.resolve(*READ)  # stale, unless the probe answers at once
-    assert wait([parts_of(secrets).chain.links[0].connection.last_probe], LONG).done
+    assert wait([parts_of(secrets).chain.links[0].last_probe], LONG).done
     resolution = secrets.resolve(*READ)
     assert (resolution.value, resolution.cached, resolution.stale) == ("rotated-meanwhile", True, False)
 

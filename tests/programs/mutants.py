@@ -19,7 +19,7 @@ from cosmic_ray.work_item import MutationSpec, TestOutcome
 CORE, VAULT = "core/strongroom", "backends/strongroom_vault"
 MODULES = {
     f"{CORE}/_boundary/guard.py": "store",
-    f"{CORE}/_chain/breaker.py": "chain",
+    f"{CORE}/_chain/connection.py": "chain",
     f"{CORE}/_chain/cache.py": "chain",
     f"{CORE}/_chain/chain.py": "chain test_accepted.py",
     f"{CORE}/_chain/link.py": "chain",

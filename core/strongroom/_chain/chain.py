@@ -10,16 +10,13 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from strongroom import events
-from strongroom._chain.answer import MISSING, Extract, Missing, Place, Reading, ReadRequest, Result, value_of
+from strongroom._chain.answer import MISSING, Extract, Missing, Place, ReadRequest, Result
 from strongroom._chain.link import Link
-from strongroom._chain.read_log import ReadLog
-from strongroom._chain.resolution import DEFAULT_STORE, Resolution, WriteTarget
+from strongroom._chain.resolution import Resolution, Resolver, WriteTarget
+from strongroom._chain.writes import refuse_to_hide
 from strongroom.errors import (
-    Answer,
-    Attempt,
     ConfigurationError,
     ConflictError,
-    SecretNotFoundError,
     StoreError,
     StrongroomError,
     UnsupportedOperationError,
@@ -31,12 +28,8 @@ from strongroom.store.deadline import DEFAULT_TIMEOUT
 
 if TYPE_CHECKING:
     from strongroom._boundary.guard import GuardedStore
-    from strongroom._chain.composition import Read
-    from strongroom._chain.explanation import Explanation
+    from strongroom._chain.diagnosis import Explanation
     from strongroom._config import Composition
-
-_DOUBTS = frozenset({Answer.UNAVAILABLE, Answer.DENIED})
-"""Answers that leave open whether the secret exists."""
 
 _R = TypeVar("_R")
 
@@ -75,10 +68,7 @@ class Chain:
         for link in self.links:
             link.join(self.links)
         self._timeout = timeout
-        self._sources = sources
-        self._defaults = {place: protect(value) for place, value in (defaults or {}).items()}
-        self._composed = composed or {}
-        self._reads = ReadLog({*self._defaults, *self._composed})
+        self._resolver = Resolver(defaults or {}, composed or {}, sources)
         self.peek = self.links[0].peek
 
     def __repr__(self) -> str:
@@ -123,9 +113,9 @@ class Chain:
                     results.append((link, result))
                     if link.ends_chain(result[0].answer):
                         break
-            self._note(path, key, results)
+            self._resolver.note(path, key, results)
             read = partial(self.resolve, fresh=fresh, allow_dynamic=allow_dynamic)
-            return self._conclude_or_compose(path, key, request, results, read)
+            return self._resolver.conclude(path, key, request, results, read)
 
     def resolve_accepted(self, path: str, key: str | None, grace: float, *, fresh: bool = False) -> list[Resolution]:
         """Return the resolution, then one for each other value that was current within `grace` seconds, newest first.
@@ -148,7 +138,7 @@ class Chain:
             result = query_history(link, path, current.version, since, fresh=fresh)
             if result is None:
                 return accepted
-            self._reads.note(path, key, link, result, step="version")
+            self._resolver.reads.note(path, key, link, result, step="version")
             found = result[1]
         if isinstance(found, StrongroomError):
             raise found
@@ -176,8 +166,8 @@ class Chain:
             if link.covers(path):
                 if (result := link.query_cached(path, key, request)) is None:
                     return None
-                self._note(path, key, [(link, result)])
-                return self._conclude(path, key, request, [(link, result)])
+                self._resolver.note(path, key, [(link, result)])
+                return self._resolver.conclude(path, key, request, [(link, result)], self.resolve)
         return None
 
     @property
@@ -194,66 +184,20 @@ class Chain:
         Raises:
             InvalidPathError: the path can never name a secret.
         """
-        from strongroom._chain.explanation import explained, query_each
+        from strongroom._chain.diagnosis import explained, query_each
 
         path = check_path(path)
         key = None if key is None else check_key(key, path)
         request = ReadRequest.of(key, fresh=True, allow_dynamic=False)
         results, ages = query_each(self.links, path, key, request)
-        self._note(path, key, results)
+        self._resolver.note(path, key, results)
         read = partial(self.resolve, fresh=True, allow_dynamic=False)
         conclusion: Resolution | StrongroomError
         try:
-            conclusion = self._conclude_or_compose(path, key, request, results, read)
+            conclusion = self._resolver.conclude(path, key, request, results, read)
         except StrongroomError as error:
             conclusion = error.copy()  # without frames: it is kept
         return explained(self.links, request, results, ages, conclusion)
-
-    def _note(self, path: str, key: str | None, results: Sequence[tuple[Link, Result]]) -> None:
-        """Log and tell each link's result, before a value is returned."""
-        for link, result in results:
-            self._reads.note(path, key, link, result)
-
-    def _conclude_or_compose(
-        self, path: str, key: str | None, request: ReadRequest, results: Sequence[tuple[Link, Result]], read: Read
-    ) -> Resolution:
-        """Return the resolution of `_conclude`; for an absence, that of the value's composition, if it has one."""
-        composition = None if key is None else self._composed.get((path, key))
-        try:
-            return self._conclude(path, key, request, results)
-        except SecretNotFoundError:
-            if key is None or composition is None:
-                raise
-        from strongroom._chain.composition import compose  # outside the `except`: an error of a part has no context
-
-        return compose(path, key, composition, read)
-
-    def _conclude(
-        self, path: str, key: str | None, request: ReadRequest, results: Sequence[tuple[Link, Result]]
-    ) -> Resolution:
-        """Return the resolution that follows from the links' results, or raise the error."""
-        attempts: list[Attempt] = []
-        failure: StrongroomError | None = None
-        for link, (attempt, found) in results:
-            attempts.append(attempt)
-            if not isinstance(found, StrongroomError):
-                return _resolution(path, key, value_of(request, found), found, attempts)
-            if link.ends_chain(attempt.answer):
-                # A missing key ends the read as an absence only if no link before was in doubt.
-                if failure is None or attempt.answer is not Answer.KEY_MISSING:
-                    failure = found
-                break
-            if attempt.answer in _DOUBTS:
-                failure = failure or found
-        failure = failure or _not_found(path, attempts)
-        if key is not None and (path, key) in self._defaults and isinstance(failure, SecretNotFoundError):
-            default = protect(self._defaults[path, key])  # not the chain's own object
-            attempts.append(Attempt(DEFAULT_STORE, Answer.FOUND, "the default of [secrets]"))
-            self._reads.log_default(path, key)
-            return _resolution(path, key, default, Reading(SensitiveDict({key: default})), attempts)
-        if isinstance(failure, SecretNotFoundError) and self._sources:
-            failure = failure.copy(hint=". ".join(filter(None, (failure.hint, self._sources))))
-        raise failure.copy(attempts=tuple(attempts)) if isinstance(failure, StoreError) else failure.copy()
 
     def resolve_many(
         self, paths: Iterable[str], *, fresh: bool = False, allow_dynamic: bool = True
@@ -301,8 +245,8 @@ class Chain:
         read = partial(self.resolve, fresh=fresh, allow_dynamic=allow_dynamic)
         for (path, key), answers in results.items():
             try:
-                self._note(path, key, answers)
-                outcomes[path, key] = self._conclude_or_compose(path, key, requests[path, key], answers, read)
+                self._resolver.note(path, key, answers)
+                outcomes[path, key] = self._resolver.conclude(path, key, requests[path, key], answers, read)
             except StrongroomError as error:
                 outcomes[path, key] = error.copy()
         return {place: outcome for place, outcome in outcomes.items() if outcome is not None}
@@ -360,24 +304,24 @@ class Chain:
         with time_limit(self._timeout):
             link = self._target_link(path, store)
             if replace:
-                return link.write(path, data)
+                return link.writes.replace(path, data)
 
             def combine(before: Secret | None) -> SensitiveDict:
                 if before is None:
-                    self._refuse_to_hide(path, data, link)
+                    refuse_to_hide(path, data, link, self.links[link.position :])
                     return data
                 if create and before.data.keys() & data.keys():
                     raise ConflictError(path, "it has the key already", store=link.name)
                 followed = {} if follow is None else follow(before.data, data, path)
                 return SensitiveDict({**before.data, **data, **followed})
 
-            return link.merge(path, combine)
+            return link.writes.merge(path, combine)
 
     def delete(self, path: str, *, store: str | None = None) -> None:
         """Remove the secret from one store. From then on reads find the secret of a lower link, if it has one."""
         path = check_path(path)
         with time_limit(self._timeout):
-            self._target_link(path, store).delete(path)
+            self._target_link(path, store).writes.delete(path)
 
     def at_target(
         self, path: str, store: str | None, operation: Callable[[GuardedStore], _R], *, changes: str = ""
@@ -398,7 +342,7 @@ class Chain:
         """Write the data of an old version to the store that `write` would go to, as its newest version."""
         path = check_path(path)
         with time_limit(self._timeout):
-            return self._target_link(path, store).roll_back(path, version)
+            return self._target_link(path, store).writes.roll_back(path, version)
 
     def version_at_target(
         self, path: str, store: str | None, operation: Callable[[GuardedStore], Secret | None]
@@ -408,7 +352,7 @@ class Chain:
         with time_limit(self._timeout):
             link = self._target_link(path, store)
             attempt, found = link.query_version(path, operation)
-            self._reads.note(path, None, link, (attempt, found), step="version")
+            self._resolver.reads.note(path, None, link, (attempt, found), step="version")
         if isinstance(found, StrongroomError):
             raise found
         return found
@@ -465,32 +409,11 @@ class Chain:
         names = ", ".join(link.name for link in self.links)
         raise ConfigurationError(f"no store {named} in the chain: it has {names}")
 
-    def _refuse_to_hide(self, path: str, merged: SensitiveDict, target: Link) -> None:
-        """Refuse a new secret that would hide keys of a lower link: reads of the whole secret would lose them.
-
-        Raises:
-            ConflictError: it would hide some.
-        """
-        for link in self.links[self.links.index(target) + 1 :]:
-            if not link.covers(path):
-                continue
-            if link.creates(path):
-                reason = f"it would hide what store {link.name} makes there"
-                raise ConflictError(path, reason, store=target.name, hint="Write it elsewhere, or pass replace=True")
-            try:
-                reading = link.read(path, fresh=True)
-            except SecretNotFoundError:
-                continue
-            hidden = sorted(reading.data.keys() - merged.keys())
-            if hidden:
-                reason = f"it would hide the keys {', '.join(hidden)}, which only store {link.name} has"
-                raise ConflictError(path, reason, store=target.name, hint="Set these too, or pass replace=True")
-
     # --- all links ----------------------------------------------------------------------------------------------------
 
     def health(self) -> dict[str, Health]:
         """Return each store's health. All are probed now, at the same time."""
-        from strongroom._chain.probe import probe_all  # a read does not need it
+        from strongroom._chain.diagnosis import probe_all  # a read does not need it
 
         return probe_all({link.name: link.health for link in self.links}, self._timeout)
 
@@ -510,24 +433,6 @@ class Chain:
             link.close()
 
 
-def _resolution(path: str, key: str | None, value: Value, reading: Reading, attempts: Sequence[Attempt]) -> Resolution:
-    """Return the resolution of the last attempt."""
-    if key is None and isinstance(value, SensitiveDict):
-        value.of_store(path, attempts[-1].store)
-    return Resolution(
-        path=path,
-        key=key,
-        value=value,
-        store=attempts[-1].store,
-        version=reading.version,
-        age=reading.age,
-        cached=reading.cached,
-        stale=reading.stale,
-        attempts=tuple(attempts),
-        ttl=reading.ttl,
-    )
-
-
 def _readable(names: Iterable[str], start: str, store: str) -> Iterator[str]:
     """Yield the listed names that are paths below `start`. Warn of others, such as `..` and the empty name."""
     other: str | None = None
@@ -540,9 +445,3 @@ def _readable(names: Iterable[str], start: str, store: str) -> Iterator[str]:
             yield name
     if other is not None:
         logger.warning("Store %s lists a name that no secret can have: %s is left out", store, ascii(other))
-
-
-def _not_found(path: str, attempts: Sequence[Attempt]) -> SecretNotFoundError:
-    if attempts:
-        return SecretNotFoundError(path, "no store of the chain has it")
-    return SecretNotFoundError(path, "no link of the chain covers this path", hint="Check `paths` in the chain")

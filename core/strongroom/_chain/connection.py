@@ -7,10 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
-from contextvars import Context
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from strongroom._chain.breaker import Breaker
 from strongroom.errors import (
     InvalidDataError,
     InvalidPathError,
@@ -21,7 +19,8 @@ from strongroom.errors import (
 )
 from strongroom.events import Event, EventKind, emit, emit_to_auditors, is_listening
 from strongroom.secret import Secret
-from strongroom.store import SecretStore, fails_fast, in_daemon, remaining, time_limit
+from strongroom.store import SecretStore, fails_fast, remaining, time_limit
+from strongroom.store.process import random_factor
 
 if TYPE_CHECKING:
     from strongroom._boundary.guard import GuardedStore
@@ -40,6 +39,81 @@ _SHORTEST_TEST = 0.5
 """With less time than this, in seconds, silence tells nothing about the store: the caller was short of time."""
 _MOST_PATHS = 1000
 """The outages of this many single paths are remembered; beyond them the oldest is forgotten."""
+
+FIRST_PROBE = 1.0
+LAST_PROBE = 30.0
+
+
+class Breaker:
+    """Opens on an outage; admits one probe after 1 s, then after twice as long each time, up to 30 s.
+
+    Jitter shortens each interval by up to a fifth, so that many processes do not all probe at once.
+
+    Args:
+        probe_limit: how long one probe may take, in seconds, before another caller is admitted in its stead.
+        clock: seconds, monotonic.
+
+    Attributes:
+        outage: the last failure that was noted.
+    """
+
+    def __init__(self, probe_limit: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._probe_limit = probe_limit
+        self.clock = clock
+        self._lock = threading.RLock()
+        self.outage: StoreUnavailableError | None = None
+        self._began = 0.0
+        self._interval = 0.0
+        self._probe_at = 0.0
+        self._probing = False
+
+    @property
+    def is_open(self) -> bool:
+        """True during a known outage."""
+        return self._interval > 0
+
+    def would_admit(self) -> bool:
+        return not self.is_open or self.clock() >= self._probe_at
+
+    def admit(self) -> bool:
+        """Return True if the caller may query the store: always while closed; while open, one caller for each probe."""
+        if not self.is_open:
+            return True
+        with self._lock:
+            if not self.would_admit():
+                return False
+            self._probing = True
+            self._probe_at = self.clock() + self._probe_limit
+            return True
+
+    def hasten(self) -> None:
+        """Make a probe due now: the next caller is admitted."""
+        with self._lock:
+            self._probe_at = self.clock()
+
+    def succeeded(self) -> float | None:
+        """Note an answer. Return the seconds that the outage lasted which it ends, or None."""
+        if not self.is_open:
+            return None
+        with self._lock:
+            lasted = self.clock() - self._began if self._interval > 0 else None
+            self._interval = 0.0
+            self._probing = False
+            return lasted
+
+    def failed(self, outage: StoreUnavailableError | None = None) -> bool:
+        """Note a failure. Return True if it begins an outage."""
+        with self._lock:
+            self.outage = outage
+            begins = not self.is_open
+            if not begins and not self._probing:
+                return False  # a call that began before the outage was known: it says nothing new
+            self._probing = False
+            if begins:
+                self._began = self.clock()
+            self._interval = FIRST_PROBE if begins else min(self._interval * 2, LAST_PROBE)
+            self._probe_at = self.clock() + self._interval * random_factor(0.8, 1.0)
+            return begins
 
 
 class _Attempt(Future[None]):
@@ -79,6 +153,7 @@ class StoreConnection:
 
     Attributes:
         breaker: whether an outage of the store is known. A path that alone is unavailable has a breaker of its own.
+        closed: True after `close`.
         position: the position of the store in the chain, from 1, for events.
         store: the store, if it is open.
         timeout: how long one answer may take, in seconds, if something else can answer.
@@ -91,7 +166,7 @@ class StoreConnection:
         self._opener = opener
         self._cached = cached
         self.timeout = timeout
-        self._closed = False
+        self.closed = False
         self.position: int | None = None
         self.reset()
 
@@ -102,8 +177,6 @@ class StoreConnection:
         self.store: GuardedStore | None = None
         self.breaker = Breaker(self.timeout)
         self._path_breakers: dict[str | None, Breaker] = {}
-        self._probe: Future[object] | None = None
-        self._probe_lock = threading.RLock()
 
     def set_clock(self, clock: Callable[[], float]) -> None:
         """Take the time of the circuit breakers from this clock, in seconds."""
@@ -111,25 +184,16 @@ class StoreConnection:
             breaker.clock = clock
 
     @property
-    def last_probe(self) -> Future[object] | None:
-        """The last probe in the background."""
-        return self._probe
-
-    @property
     def path_outages(self) -> tuple[str | None, ...]:
         """The paths that alone are unavailable, oldest first."""
         return tuple(self._path_breakers)
 
     def close(self) -> None:
-        """Close the store, and wait for a probe in the background. Every later call is refused."""
-        self._closed = True
+        """Close the store. Every later call is refused."""
+        self.closed = True
         store, self.store = self.store, None
         if store is not None:
             store.close()
-        with self._probe_lock:
-            probe = self._probe
-        if probe is not None and not probe.done():
-            wait([probe], min(self.timeout, remaining()))
 
     def call(
         self,
@@ -274,23 +338,6 @@ class StoreConnection:
         breaker = self._open_breaker(path)
         return breaker is not None and not breaker.would_admit()
 
-    def probe(self, path: str, read: Callable[[], object]) -> Future[object] | None:
-        """Run `read` in the background if a probe of `path` is due and none is in progress; return it if it was begun.
-
-        It has the store's whole timeout, not the caller's time. Its answer or failure is noted as that of any call.
-        """
-        if self.is_refused(path):
-            return None
-        with self._probe_lock:
-            if self._closed or (self._probe is not None and not self._probe.done()):
-                return None
-            try:
-                self._probe = Context().run(in_daemon, read, f"strongroom probe of {self._name}")
-            except RuntimeError:  # no thread can be started: the process is ending, or has too many
-                logger.debug("Store %s is not probed: no thread can be started", self._name)
-                return None
-            return self._probe
-
     def _open_breaker(self, path: str) -> Breaker | None:
         """Return the breaker that knows of an outage for `path`: the store's, or the path's own."""
         if self.breaker.is_open:
@@ -304,7 +351,7 @@ class StoreConnection:
         makes the next one, again together with all others.
         """
         known = 0 if (last := self._attempt) is None else last.number
-        while (store := self.store) is None and not self._closed:
+        while (store := self.store) is None and not self.closed:
             own = _Attempt()
             try:  # from here on an interrupt at any point ends the attempt
                 with self._opening:
@@ -319,7 +366,7 @@ class StoreConnection:
             finally:
                 own.set_result(None)
             known = attempt.number
-        if self._closed or store is None:
+        if self.closed or store is None:
             # A close during the opening found nothing to close.
             self.store = None
             if store is not None:

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import wait
-from contextlib import nullcontext, suppress
+from concurrent.futures import Future
+from contextlib import nullcontext
 from datetime import datetime
 from functools import partial
-from operator import methodcaller
 from typing import TYPE_CHECKING, TypeVar
 
 from strongroom._chain.answer import MISSING, Place, Reading, ReadRequest, Result, failed, judged, not_queried
-from strongroom._chain.cache import Ask, MemoryCache, Snapshot
-from strongroom._chain.connection import Opener, StoreConnection
-from strongroom._chain.merge import Merges
+from strongroom._chain.cached_store import CachedStore
+from strongroom._chain.connection import Opener
+from strongroom._chain.writes import Writes
 from strongroom.errors import (
     Answer,
     Attempt,
-    AuthenticationError,
-    PermissionDeniedError,
-    SecretNotFoundError,
     StoreUnavailableError,
     StrongroomError,
 )
@@ -34,11 +30,6 @@ if TYPE_CHECKING:
     from strongroom._disk_cache.store_cache import StoreCache
 
 _R = TypeVar("_R")
-
-_DENIALS = (PermissionDeniedError, AuthenticationError)
-
-PROBE_PATIENCE = 0.02
-"""For how many seconds the one reader that begins a probe waits for its answer before it serves a stale secret."""
 
 
 class Link:
@@ -54,9 +45,11 @@ class Link:
         position: its position in the chain, from 1.
         missing_ttl: for how many seconds a confirmed absence counts.
         ttl: for how many seconds a secret is served from the cache.
-        forgotten: how often `forget` was called.
         cache: its cache in memory.
         connection: the way to the store.
+        writes: the writes to it.
+        forget: drops a path, or everything, from its caches in memory and on disk.
+        disk_age: path -> the age of its entry in the disk cache, in seconds, or None without an entry.
         covers: path -> whether this link is queried for it.
         peek: path and key -> the field as text, if it is cached and current; else None. It is the cache's own method: a
             busy application calls little besides.
@@ -68,13 +61,14 @@ class Link:
         self.policy = config
         self.missing_ttl = cache.missing_ttl
         self.ttl = cache.ttl
-        self.forgotten = 0
-        self.connection = StoreConnection(self.name, opener, config.timeout, self._cached_values)
-        self.cache = MemoryCache(self.name, cache)
-        self._disk = disk
+        self._store = CachedStore(self.name, opener, config.timeout, cache, disk)
+        self.connection = self._store.connection
+        self.cache = self._store.memory
+        self.forget = self._store.forget
+        self.disk_age = self._store.disk_age
         self._followers: tuple[Link, ...] = ()
         self.covers = config.covers
-        self._merges = Merges(self)
+        self.writes = Writes(self)
         self.peek = self.cache.text
 
     def __repr__(self) -> str:
@@ -85,9 +79,18 @@ class Link:
 
         The store is not closed: its connections are the parent's, and closing them would end the parent's TLS sessions.
         """
-        self.cache.reset()
-        self.connection.reset()
-        self._merges.reset()
+        self._store.reset()
+        self.writes.reset()
+
+    @property
+    def last_probe(self) -> Future[None] | None:
+        """The last probe in the background."""
+        return self._store.last_probe
+
+    @property
+    def forgotten(self) -> int:
+        """How often `forget` was called."""
+        return self._store.forgotten
 
     def set_clock(self, clock: Callable[[], float]) -> None:
         """Take the time of the cache and of the circuit breakers from this clock, in seconds."""
@@ -137,10 +140,10 @@ class Link:
         The store is neither opened nor queried.
         """
         started, store = time.monotonic(), self.connection.store
-        if store is None and not self._is_on_disk(path):
+        if store is None and not self._store.is_on_disk(path):
             return None
         try:
-            reading = self._cached(
+            reading = self._store.cached(
                 path, key, keyed=key is not None and store is not None and "keyed" in store.capabilities
             )
         except AgedAbsence:
@@ -222,7 +225,7 @@ class Link:
         if not only_in_bulk:
             return read | self.read_many(whole, fresh=request.fresh), ()
         in_bulk = store is not None and "read_many" in store.operations and "local" not in store.capabilities
-        bulk = [path for path in whole if in_bulk or self._is_on_disk(path)]
+        bulk = [path for path in whole if in_bulk or self._store.is_on_disk(path)]
         if len(bulk) > 1:
             read |= self.read_many(bulk, fresh=request.fresh)
         return read, set(whole).difference(read)
@@ -237,7 +240,7 @@ class Link:
             return {}
         errors: dict[str, Reading | StrongroomError] = {}
         failure: StrongroomError | None = None
-        closed = [path for path in paths if not self._is_on_disk(path)]
+        closed = [path for path in paths if not self._store.is_on_disk(path)]
         for is_followed in (True, False):
             group = [path for path in closed if self._is_followed(path) is is_followed]
             if group and (failure is None or isinstance(failure, StoreUnavailableError)):
@@ -284,19 +287,19 @@ class Link:
             StoreError: see `GuardedStore.read`. An outage is raised if nothing usable is cached.
         """
         keyed = False
-        if not self._is_on_disk(path):  # else the store stays closed until something has to be asked
+        if not self._store.is_on_disk(path):  # else the store stays closed until something has to be asked
             store = self._opened(path)
             if "local" in store.capabilities:
                 return _read_local(store, path, key)
             keyed = key is not None and "keyed" in store.capabilities
         try:
-            if not fresh and (known := self._cached_or_stale(path, key, keyed=keyed)) is not None:
+            if not fresh and (known := self._store.cached_or_stale(path, key, keyed=keyed)) is not None:
                 return known
             with fail_fast(self._has_fallback(path, fresh=fresh)):
-                return self._fetch(path, key if keyed else None, fresh=fresh)
+                return self._store.fetch(path, key if keyed else None, fresh=fresh)
         except StoreUnavailableError as error:
             outage = error
-        stale = None if fresh else self._stale(path, outage)
+        stale = None if fresh else self._store.stale(path, outage)
         if stale is None:
             raise outage
         return stale
@@ -315,58 +318,6 @@ class Link:
         """Return True if another link or a stale secret can answer when the store is unavailable."""
         return self._is_followed(path) or (not fresh and self.cache.stale(path) is not None)
 
-    def _fetch(self, path: str, key: str | None = None, *, fresh: bool = False) -> Reading:
-        """Return the secret that the store has, or the disk cache; or one key that the store reads by itself."""
-        try:
-            if key is not None:
-                value = self.connection.call(path, lambda store: store.read_key(path, key), reads=True)
-                return Reading(SensitiveDict({key: value}))
-            load = partial(self.connection.call, path, methodcaller("read", path), reads=True)
-            if self._disk is not None:
-                load = partial(self._disk.fetch, path, load, fresh=fresh)
-            return Reading.of(self.cache.fetch(path, load, fresh=fresh))
-        except _DENIALS:
-            self._forget_denied([path])
-            raise
-
-    def _is_on_disk(self, path: str) -> bool:
-        """Return True if the disk cache may have the path."""
-        return self._disk is not None and self._disk.covers(path)
-
-    def _cached_or_stale(
-        self, path: str, key: str | None, *, keyed: bool = False, patient: bool = True
-    ) -> Reading | None:
-        """Return the cached secret. During a known outage it may be stale: nobody waits for a slow probe.
-
-        Args:
-            path: the path.
-            key: the requested key, if any.
-            keyed: the key is read by itself.
-            patient: look on disk too, and give a probe that it begins a moment to answer, since the outage may be over.
-        """
-        cached = self._cached(path, key, keyed=keyed)
-        if cached is not None or (outage := self.connection.known_outage(path)) is None:
-            return cached
-        stale = self._stale(path, outage, on_disk=False)
-        if stale is None and patient and self._disk is not None:
-            current = self._disk.current(path)  # another process may have read it since
-            if isinstance(current, AgedAbsence):
-                raise current
-            if current is not None:
-                return Reading.of(current)
-            stale = self._stale(path, outage)
-        if stale is not None:
-            probe = self.connection.probe(path, partial(self._probe, path))
-            if probe is not None and patient:
-                wait([probe], min(PROBE_PATIENCE, remaining()))
-                return self._cached(path, key, keyed=keyed) or self._stale(path, outage)  # none after a denial
-        return stale
-
-    def _probe(self, path: str) -> None:
-        """Read the path into the cache, in the background. Every failure has been noted where it was raised."""
-        with suppress(StrongroomError), fail_fast():
-            self._fetch(path)
-
     def read_many(self, paths: Iterable[str], *, fresh: bool = False) -> dict[str, Reading | StrongroomError]:
         """Return what `read` would return or raise for each path. Paths that are not cached are read as one batch.
 
@@ -383,71 +334,17 @@ class Link:
         for has_fallback, group in groups.items():
             if group:
                 with fail_fast(has_fallback):
-                    results |= self._read_many(group, fresh=fresh)
+                    results |= self._store.fetch_many(group, fresh=fresh)
         return results
-
-    def _read_many(self, paths: Sequence[str], *, fresh: bool) -> dict[str, Reading | StrongroomError]:
-        answers: dict[str, Secret | StrongroomError] = {}
-        ask: Ask = self.connection.read_each
-        if self._disk is not None:
-            ask = partial(self._disk.read_each, ask=ask, fresh=fresh)
-        try:
-            self.cache.fetch_many(paths, ask, answers, fresh=fresh)
-        finally:  # also of a batch that is interrupted
-            self._forget_denied([path for path, answer in answers.items() if isinstance(answer, _DENIALS)])
-        results: dict[str, Reading | StrongroomError] = {
-            path: Reading.of(answer) if isinstance(answer, Secret) else answer for path, answer in answers.items()
-        }
-        if not fresh:
-            results.update(self._stale_for(results))
-        return results
-
-    def _stale_for(self, results: Mapping[str, Reading | StrongroomError]) -> dict[str, Reading]:
-        """Return the stale secrets that there are in the place of outages. One look finds all those on disk."""
-        outages = {path: result for path, result in results.items() if isinstance(result, StoreUnavailableError)}
-        found = {path: stale for path, outage in outages.items() if (stale := self._stale(path, outage, on_disk=False))}
-        others = [path for path in outages if path not in found]
-        on_disk = self._disk.stale_many(others) if self._disk is not None and others else {}
-        return found | {path: _stale_reading(secret, outages[path]) for path, secret in on_disk.items()}
 
     def _without_io(self, path: str, *, fresh: bool) -> Reading | StrongroomError | None:
         """Return the result of a read that needs no service; None if the service has to be queried."""
         try:
-            if not self._is_on_disk(path) and "local" in (store := self._opened(path)).capabilities:
+            if not self._store.is_on_disk(path) and "local" in (store := self._opened(path)).capabilities:
                 return _read_local(store, path, None)
-            return None if fresh else self._cached_or_stale(path, None, patient=False)
+            return None if fresh else self._store.cached_or_stale(path, None, patient=False)
         except StrongroomError as error:
             return error
-
-    def _cached(self, path: str, key: str | None, *, keyed: bool) -> Reading | None:
-        snapshot = self.cache.current(path, key)
-        if snapshot is None:
-            return None
-        if keyed and key not in (snapshot.fields or {}):
-            return None  # a whole read cannot know every key of this store
-        if snapshot.fields is None:
-            raise AgedAbsence(path, snapshot.reason, store=self.name).aged(self.cache.age(snapshot))
-        return self._unsealed(snapshot)
-
-    def _cached_values(self, path: str) -> tuple[SensitiveDict, ...]:
-        """Return the secret at `path` if memory has one that an outage may serve."""
-        snapshot = self.cache.stale(path)
-        data = None if snapshot is None else self.cache.open(snapshot.fields or {})
-        return () if data is None else (data,)
-
-    def _stale(self, path: str, outage: StoreUnavailableError, *, on_disk: bool = True) -> Reading | None:
-        snapshot = self.cache.stale(path)
-        if snapshot is not None:
-            return self._unsealed(snapshot, outage)
-        secret = self._disk.stale(path) if on_disk and self._disk is not None else None
-        return None if secret is None else _stale_reading(secret, outage)
-
-    def _unsealed(self, snapshot: Snapshot, outage: StoreUnavailableError | None = None) -> Reading | None:
-        data = self.cache.open(snapshot.fields or {})
-        if data is None:
-            return None
-        age, ttl = self.cache.age(snapshot), self.cache.ttl(snapshot)
-        return Reading(data, snapshot.version, snapshot.created, age, cached=True, outage=outage, ttl=ttl)
 
     def list_entries(self, prefix: str) -> list[str]:
         """Return the names directly below `prefix` that this link is queried for, folders ending in `/`."""
@@ -493,10 +390,6 @@ class Link:
         """Note that the store has just confirmed this version, or with None an absence, of a secret: see the cache."""
         return self.cache.confirm(path, version, created)
 
-    def disk_age(self, path: str) -> float | None:
-        """Return the age of the entry at `path` in the disk cache, in seconds, or None without an entry."""
-        return None if self._disk is None else self._disk.age(path)
-
     def creates(self, path: str) -> bool:
         """Return True if a read of `path` would create a credential; False if the store fails: a read says why."""
         try:
@@ -511,7 +404,7 @@ class Link:
         return [path for path in paths if path not in unopened and self.creates(path)]
 
     def _makes(self, path: str) -> bool:
-        return not self._is_on_disk(path) and self._opened(path).makes(path)
+        return not self._store.is_on_disk(path) and self._opened(path).makes(path)
 
     def admit(self, path: str) -> None:
         """Let the next call past a known outage, as a read of `path` is if nobody else can answer it."""
@@ -524,29 +417,12 @@ class Link:
 
     def health(self) -> Health:
         """Probe the store, past cache and breaker, and measure the duration."""
-        from strongroom._chain.probe import diagnose  # a read does not need it
+        from strongroom._chain.diagnosis import health_of  # a read does not need it
 
         with time_limit(self.policy.timeout), fail_fast(), require_paths(filter(self.covers, required_paths())):
-            return diagnose(self.name, lambda: self.connection.open().probe())
+            return health_of(self.name, lambda: self.connection.open().probe())
 
-    # --- writing ------------------------------------------------------------------------------------------------------
-
-    def write(self, path: str, data: SensitiveDict) -> Version | None:
-        return self.at_store(path, lambda store: store.write(path, data), changes="write")
-
-    def delete(self, path: str) -> None:
-        self.at_store(path, methodcaller("delete", path), changes="delete")
-
-    def merge(self, path: str, combine: Callable[[Secret | None], SensitiveDict]) -> Version | None:
-        return self._merges.merge(path, combine)
-
-    def roll_back(self, path: str, to: Version) -> Version | None:
-        """Write the data of an old version, unless another writer comes between."""
-        # Read the old version first: a store without versions refuses here, before the secret itself is read.
-        old = self.at_store(path, lambda store: store.read_version(path, to))
-        newest = self.current(path)
-        expected = None if newest is None else newest.version
-        return self.at_store(path, lambda store: store.write_if(path, old.data, expected), changes="rollback")
+    # --- the store itself ---------------------------------------------------------------------------------------------
 
     def at_store(self, path: str, operation: Callable[[GuardedStore], _R], *, changes: str = "") -> _R:
         """Return the operation's result on the store itself, past the cache.
@@ -565,40 +441,12 @@ class Link:
         finally:
             self.forget(path)
 
-    def current(self, path: str) -> Secret | None:
-        """Return the secret that the store holds now, past the cache."""
-        try:
-            return self.at_store(path, lambda store: store.read(path))
-        except SecretNotFoundError:
-            return None
-
-    # --- the store ----------------------------------------------------------------------------------------------------
-
-    def forget(self, path: str | None = None) -> None:
-        """Drop `path`, or everything, from the caches in memory and on disk."""
-        self.forgotten += 1
-        if self._disk is not None:
-            self._disk.forget(path)
-        self.cache.forget(path)
-
-    def _forget_denied(self, paths: Sequence[str]) -> None:
-        """Drop these from the caches of this login: a later outage must not serve a secret that was denied."""
-        if self._disk is not None:
-            self._disk.forget_denied(paths)
-        for path in paths:
-            self.cache.forget(path)
-
     def close(self) -> None:
         """Close the store and empty the cache. Every later call is refused."""
-        self.connection.close()
-        self.cache.forget()
+        self._store.close()
 
 
 def _read_local(store: GuardedStore, path: str, key: str | None) -> Reading:
     if key is not None and "keyed" in store.capabilities:
         return Reading(SensitiveDict({key: store.read_key(path, key)}))
     return Reading.of(store.read(path))
-
-
-def _stale_reading(secret: Secret, outage: StoreUnavailableError) -> Reading:
-    return Reading.of(secret)._replace(outage=outage)

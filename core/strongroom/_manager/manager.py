@@ -31,7 +31,7 @@ from strongroom.store import Health, in_daemon
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from strongroom._chain.explanation import Explanation
+    from strongroom._chain.diagnosis import Explanation
     from strongroom._chain.threads import Threads
     from strongroom._config import Config
     from strongroom._manager.versions import Versions

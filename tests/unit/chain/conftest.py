@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 
 from strongroom._chain import connection
-from strongroom._chain.breaker import LAST_PROBE, Breaker
+from strongroom._chain.connection import LAST_PROBE, Breaker
 from support.clock import Clock
 
 

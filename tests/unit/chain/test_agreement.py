@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from strongroom._chain.answer import ReadRequest
 from strongroom._chain.chain import Chain
-from strongroom._chain.explanation import Explanation
+from strongroom._chain.diagnosis import Explanation
 from strongroom._chain.link import Link
 from strongroom._chain.resolution import Resolution
 from strongroom._config import CacheConfig, Config, LinkConfig

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from strongroom._chain.breaker import Breaker
+from strongroom._chain.connection import Breaker
 from support.clock import Clock
 
 

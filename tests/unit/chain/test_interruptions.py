@@ -11,8 +11,8 @@ from contextlib import suppress
 
 import pytest
 
-from strongroom._chain import breaker as breaker_module
 from strongroom._chain import cache as cache_module
+from strongroom._chain import cached_store as cached_store_module
 from strongroom._chain import connection as connection_module
 from strongroom._chain import link as link_module
 from strongroom._chain.cache import Flight, MemoryCache
@@ -23,7 +23,9 @@ from strongroom.store import Traits
 from support.clock import LONG, Clock
 from support.signals import handling, signalled_at
 
-SOURCES = frozenset(str(module.__file__) for module in (breaker_module, cache_module, link_module, connection_module))
+SOURCES = frozenset(
+    str(module.__file__) for module in (cache_module, cached_store_module, link_module, connection_module)
+)
 MOST_LINES = 2000
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="needs POSIX signals")

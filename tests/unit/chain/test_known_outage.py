@@ -10,7 +10,7 @@ from contextlib import closing, suppress
 
 import pytest
 
-from strongroom._chain import link as link_module
+from strongroom._chain import cached_store
 from strongroom._chain.chain import Chain
 from strongroom._chain.link import Link
 from strongroom._config import CacheConfig, LinkConfig
@@ -73,7 +73,7 @@ def chain(link: Link, store: OutageStore) -> Iterator[Chain]:
 
 
 def probe_ended(link: Link) -> None:
-    probe = link.connection.last_probe
+    probe = link.last_probe
     assert probe is not None
     assert wait([probe], LONG).done
 
@@ -125,7 +125,7 @@ def test_the_first_read_after_an_outage_is_not_stale(
     make_probe_due: Callable[[], None], store: OutageStore, monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
     """The reader that begins the probe gets its answer, if that comes within a moment."""
-    monkeypatch.setattr(link_module, "PROBE_PATIENCE", 10.0)
+    monkeypatch.setattr(cached_store, "PROBE_PATIENCE", 10.0)
     link = Link(LinkConfig("vault"), lambda: store, CacheConfig(ttl=60))
     clock = link.cache.clock = Clock()
     with closing(Chain([link])) as chain:
@@ -197,7 +197,7 @@ def test_a_close_leaves_no_probe_and_no_secret(
         assert not closing.done()
         store.gate.set()
         closing.result(LONG)
-    probe = link.connection.last_probe
+    probe = link.last_probe
     assert probe is not None
     assert probe.done()
     assert len(link.cache) == 0

@@ -102,8 +102,8 @@ def test_a_probe_in_the_background_fails_fast(make_probe_due: Callable[[], None]
     connection.breaker.failed()
     make_probe_due()
     assert single.resolve("db", "url").stale
-    assert connection.last_probe is not None
-    connection.last_probe.result(LONG)
+    assert single.links[0].last_probe is not None
+    single.links[0].last_probe.result(LONG)
     assert patient(store.calls[-1]) is False
 
 

@@ -331,7 +331,7 @@ def test_the_module_of_another_command_is_not_imported(configured, script):
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     loaded = set(done.stdout.split())
     assert not {"strongroom_vault", "hvac", "requests", "urllib3", "rich", "dotenv"} & loaded
-    assert not {"strongroom._chain.explanation", "strongroom._chain.probe"} & loaded
+    assert not {"strongroom._chain.diagnosis"} & loaded
     ours = {name.removeprefix("strongroom._cli.") for name in loaded if name.startswith("strongroom._cli.")}
     terminal = {"terminal", "terminal.output", "terminal.streams", "terminal.usage_errors"}
     assert ours == {"app", "exit_codes", "options", "registry", "read", "read.get", *terminal}

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from strongroom._chain import breaker as breaker_module
-from strongroom._chain.breaker import Breaker
+from strongroom._chain.connection import Breaker
 from strongroom._watch.watcher import first_look, next_look
 
 PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "secrets" / "watch.md"

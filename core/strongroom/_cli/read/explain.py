@@ -18,7 +18,7 @@ from strongroom.paths import parse_reference
 from strongroom.secret import Value
 
 if TYPE_CHECKING:
-    from strongroom._chain.explanation import Explanation, LinkAnswer
+    from strongroom._chain.diagnosis import Explanation, LinkAnswer
     from strongroom._config import CacheConfig
 
 _NOTHING = Cell("")

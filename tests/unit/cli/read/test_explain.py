@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom._chain.explanation import Explanation, LinkAnswer
+from strongroom._chain.diagnosis import Explanation, LinkAnswer
 from strongroom.errors import Answer, Attempt
 
 CANARY = "canary-7f3a"

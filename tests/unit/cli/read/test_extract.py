@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from strongroom import ConfigurationError, SecretsManager, required_secrets
-from strongroom._chain.extraction import extracted
+from strongroom._chain.derivation import extracted
 from strongroom._chain.resolution import DEFAULT_STORE, Resolution
 from strongroom.errors import InvalidDataError, SecretNotFoundError
 from strongroom.logging import fingerprints, masked

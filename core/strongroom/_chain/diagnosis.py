@@ -1,10 +1,12 @@
-"""The explanation of a read: the answer of every link, and whether its value equals the served one."""
+"""Diagnosis of a chain: the explanation of a read, and the health of the stores."""
 
 from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -12,14 +14,44 @@ from typing import TYPE_CHECKING
 from strongroom._chain.answer import ReadRequest, Result, value_of
 from strongroom._chain.connection import SHARE
 from strongroom.encoding import to_json, to_json_text
-from strongroom.errors import Answer, Attempt, StoreError, StrongroomError
+from strongroom.errors import (
+    Answer,
+    Attempt,
+    AuthenticationError,
+    Check,
+    CheckState,
+    ConfigurationError,
+    PermissionDeniedError,
+    PluginError,
+    StoreError,
+    StoreUnavailableError,
+    StrongroomError,
+)
 from strongroom.secret import Value, Version
-from strongroom.store import time_limit
+from strongroom.store import Health, in_daemon, remaining, time_limit
 from strongroom.store.deadline import fail_fast
 
 if TYPE_CHECKING:
     from strongroom._chain.link import Link
     from strongroom._chain.resolution import Resolution
+
+_GRACE = 0.5
+"""For how many seconds past the deadline an answer is still taken: a store that keeps to it answers at its very end."""
+
+_FAILS: dict[type[StrongroomError], str] = {
+    AuthenticationError: "authenticated",
+    PermissionDeniedError: "permitted",
+    StoreUnavailableError: "reachable",
+    ConfigurationError: "configured",
+    PluginError: "installed",
+}
+"""The check that fails with an error of this class."""
+
+_OTHERWISE = "answers"
+_ORIGINS = "`strongroom config show` prints each option with its origin"
+
+
+# --- explanations -----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -138,3 +170,67 @@ def _bytes(value: Value) -> bytes:
     if value is None:
         return b"\0null"  # no text that a person would store
     return (value if isinstance(value, str) else to_json_text(value)).encode("utf-8", "surrogatepass")
+
+
+# --- health -----------------------------------------------------------------------------------------------------------
+
+
+def health_of(store: str, probe: Callable[[], Health]) -> Health:
+    """Return a store's health, with the duration of the probe.
+
+    If the store is unhealthy, the result has an error, and a failed check with the reason.
+
+    Args:
+        store: its name, for messages.
+        probe: opens the store if need be, and probes it. A `StrongroomError` that it raises is the result.
+    """
+    started = time.monotonic()
+    try:
+        health = probe()
+    except StrongroomError as error:
+        # A copy has no frames: the error is kept, and frames may hold values.
+        health = Health(ok=False, error=error.copy(), checks=error.checks)
+    seconds = time.monotonic() - started
+    return _whole(health._replace(seconds=seconds), store)
+
+
+def probe_all(probes: Mapping[str, Callable[[], Health]], limit: float) -> dict[str, Health]:
+    """Return each store's health by its name. All are probed at the same time.
+
+    A store that does not answer within `limit` seconds is unavailable.
+    """
+    started = time.monotonic()
+    with time_limit(limit):
+        answers = {name: in_daemon(probe, f"health of {name}") for name, probe in probes.items()}
+        return {name: _awaited(name, answer, started) for name, answer in answers.items()}
+
+
+def _awaited(name: str, answer: Future[Health], started: float) -> Health:
+    try:
+        return answer.result(remaining() + _GRACE)
+    except TimeoutError:
+        outage = StoreUnavailableError(None, "it did not answer in time", store=name)
+        return _whole(Health(ok=False, error=outage, seconds=time.monotonic() - started), name)
+
+
+def _whole(health: Health, store: str) -> Health:
+    """Return the health with `ok`, `error` and `checks` made consistent."""
+    failures = [check for check in health.checks if check.state is CheckState.FAILED]
+    if health.ok and not failures and health.error is None:
+        return health
+    first = failures[0] if failures else Check("", CheckState.FAILED)
+    error = health.error or StoreUnavailableError(
+        None, health.detail or first.detail, store=store, hint=first.hint or None
+    )
+    checks = health.checks if failures else (*health.checks, _failed(error, health.checks))
+    return health._replace(ok=False, error=error, checks=checks, detail=health.detail or str(error))
+
+
+def _failed(error: StrongroomError, others: tuple[Check, ...]) -> Check:
+    name = next((_FAILS[kind] for kind in type(error).__mro__ if kind in _FAILS), _OTHERWISE)
+    if any(check.name == name for check in others):
+        name = _OTHERWISE
+    if isinstance(error, StoreError):
+        return Check(name, CheckState.FAILED, error.reason or error.summary, error.hint)
+    hint = _ORIGINS if isinstance(error, ConfigurationError) else ""  # what these are about is in their message
+    return Check(name, CheckState.FAILED, str(error), hint)

@@ -7,7 +7,7 @@ import pytest
 from strongroom import errors
 from strongroom._boundary.guard import GuardedStore
 from strongroom._chain.chain import Chain
-from strongroom._chain.probe import diagnose, probe_all
+from strongroom._chain.diagnosis import health_of, probe_all
 from strongroom.errors import Check, CheckState
 from strongroom.store import Health, remaining, time_limit
 from strongroom.store.memory import MemoryStore
@@ -18,14 +18,14 @@ FINE = Check("reachable", CheckState.OK)
 
 
 def answering(health):
-    return diagnose("vault", lambda: health)
+    return health_of("vault", lambda: health)
 
 
 def raising(error):
     def ask():
         raise error
 
-    return diagnose("vault", ask)
+    return health_of("vault", ask)
 
 
 def test_a_store_that_is_well_is_left_as_it_says():
@@ -103,7 +103,7 @@ def test_an_answer_that_is_no_health_is_a_bug_of_the_plugin(answer, words):
         def probe(self):
             return answer
 
-    health = diagnose("vault", GuardedStore(Odd(), "vault").probe)
+    health = health_of("vault", GuardedStore(Odd(), "vault").probe)
     assert not health.ok
     assert type(health.error) is errors.StoreError
     assert words in health.detail

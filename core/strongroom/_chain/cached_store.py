@@ -1,0 +1,243 @@
+"""A store of the chain behind its caches: in memory, on disk, and stale during an outage."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, wait
+from contextlib import suppress
+from contextvars import Context
+from functools import partial
+from operator import methodcaller
+from typing import TYPE_CHECKING
+
+from strongroom._chain.answer import Reading
+from strongroom._chain.cache import Ask, MemoryCache, Snapshot
+from strongroom._chain.connection import Opener, StoreConnection
+from strongroom.errors import (
+    AuthenticationError,
+    PermissionDeniedError,
+    StoreUnavailableError,
+    StrongroomError,
+)
+from strongroom.secret import AgedAbsence, Secret, SensitiveDict
+from strongroom.store import in_daemon, remaining
+from strongroom.store.deadline import fail_fast
+
+if TYPE_CHECKING:
+    from strongroom._config import CacheConfig
+    from strongroom._disk_cache.store_cache import StoreCache
+
+logger = logging.getLogger("strongroom.secrets_manager")
+
+_DENIALS = (PermissionDeniedError, AuthenticationError)
+
+PROBE_PATIENCE = 0.02
+"""For how many seconds the one reader that begins a probe waits for its answer before it serves a stale secret."""
+
+
+class CachedStore:
+    """Reads of one store through its caches.
+
+    Args:
+        name: the store's name.
+        opener: see `StoreConnection`.
+        timeout: see `StoreConnection`.
+        config: the lifetimes of the cache in memory.
+        disk: its part of the disk cache, if it has one.
+
+    Attributes:
+        connection: the way to the store.
+        memory: the cache in memory.
+        forgotten: how often `forget` was called.
+        last_probe: the last probe in the background.
+    """
+
+    def __init__(
+        self, name: str, opener: Opener, timeout: float, config: CacheConfig, disk: StoreCache | None = None
+    ) -> None:
+        self._name = name
+        self.connection = StoreConnection(name, opener, timeout, self._cached_values)
+        self.memory = MemoryCache(name, config)
+        self._disk = disk
+        self.forgotten = 0
+        self._reset_probe()
+
+    def _reset_probe(self) -> None:
+        self.last_probe: Future[None] | None = None
+        self._probe_lock = threading.RLock()
+
+    def reset(self) -> None:
+        """Drop the store, the entries in memory, and reads in progress: the first step in the child of a fork."""
+        self.memory.reset()
+        self.connection.reset()
+        self._reset_probe()
+
+    def close(self) -> None:
+        """Close the store, wait for a probe in the background, and empty the cache. Every later call is refused."""
+        self.connection.close()
+        with self._probe_lock:
+            probe = self.last_probe
+        if probe is not None and not probe.done():
+            wait([probe], min(self.connection.timeout, remaining()))
+        self.memory.forget()
+
+    # --- what the caches have -----------------------------------------------------------------------------------------
+
+    def is_on_disk(self, path: str) -> bool:
+        """Return True if the disk cache may have the path."""
+        return self._disk is not None and self._disk.covers(path)
+
+    def disk_age(self, path: str) -> float | None:
+        """Return the age of the entry at `path` in the disk cache, in seconds, or None without an entry."""
+        return None if self._disk is None else self._disk.age(path)
+
+    def cached(self, path: str, key: str | None, *, keyed: bool) -> Reading | None:
+        """Return the secret that memory has, if it is current.
+
+        Raises:
+            AgedAbsence: memory has a confirmed absence.
+        """
+        snapshot = self.memory.current(path, key)
+        if snapshot is None:
+            return None
+        if keyed and key not in (snapshot.fields or {}):
+            return None  # a whole read cannot know every key of this store
+        if snapshot.fields is None:
+            raise AgedAbsence(path, snapshot.reason, store=self._name).aged(self.memory.age(snapshot))
+        return self._unsealed(snapshot)
+
+    def cached_or_stale(
+        self, path: str, key: str | None, *, keyed: bool = False, patient: bool = True
+    ) -> Reading | None:
+        """Return the cached secret. During a known outage it may be stale: nobody waits for a slow probe.
+
+        Args:
+            path: the path.
+            key: the requested key, if any.
+            keyed: the key is read by itself.
+            patient: look on disk too, and give a probe that it begins a moment to answer, since the outage may be over.
+        """
+        cached = self.cached(path, key, keyed=keyed)
+        if cached is not None or (outage := self.connection.known_outage(path)) is None:
+            return cached
+        stale = self.stale(path, outage, on_disk=False)
+        if stale is None and patient and self._disk is not None:
+            current = self._disk.current(path)  # another process may have read it since
+            if isinstance(current, AgedAbsence):
+                raise current
+            if current is not None:
+                return Reading.of(current)
+            stale = self.stale(path, outage)
+        if stale is not None:
+            probe = self._begin_probe(path)
+            if probe is not None and patient:
+                wait([probe], min(PROBE_PATIENCE, remaining()))
+                return self.cached(path, key, keyed=keyed) or self.stale(path, outage)  # none after a denial
+        return stale
+
+    def stale(self, path: str, outage: StoreUnavailableError, *, on_disk: bool = True) -> Reading | None:
+        """Return the secret that this outage may serve, if a cache has one."""
+        snapshot = self.memory.stale(path)
+        if snapshot is not None:
+            return self._unsealed(snapshot, outage)
+        secret = self._disk.stale(path) if on_disk and self._disk is not None else None
+        return None if secret is None else _stale_reading(secret, outage)
+
+    def _stale_for(self, results: Mapping[str, Reading | StrongroomError]) -> dict[str, Reading]:
+        """Return the stale secrets that there are in the place of outages. One look finds all those on disk."""
+        outages = {path: result for path, result in results.items() if isinstance(result, StoreUnavailableError)}
+        found = {path: stale for path, outage in outages.items() if (stale := self.stale(path, outage, on_disk=False))}
+        others = [path for path in outages if path not in found]
+        on_disk = self._disk.stale_many(others) if self._disk is not None and others else {}
+        return found | {path: _stale_reading(secret, outages[path]) for path, secret in on_disk.items()}
+
+    def _cached_values(self, path: str) -> tuple[SensitiveDict, ...]:
+        """Return the secret at `path` if memory has one that an outage may serve."""
+        snapshot = self.memory.stale(path)
+        data = None if snapshot is None else self.memory.open(snapshot.fields or {})
+        return () if data is None else (data,)
+
+    def _unsealed(self, snapshot: Snapshot, outage: StoreUnavailableError | None = None) -> Reading | None:
+        data = self.memory.open(snapshot.fields or {})
+        if data is None:
+            return None
+        age, ttl = self.memory.age(snapshot), self.memory.ttl(snapshot)
+        return Reading(data, snapshot.version, snapshot.created, age, cached=True, outage=outage, ttl=ttl)
+
+    # --- reading through them -----------------------------------------------------------------------------------------
+
+    def fetch(self, path: str, key: str | None = None, *, fresh: bool = False) -> Reading:
+        """Return the secret that the store has, or the disk cache; or one key that the store reads by itself."""
+        try:
+            if key is not None:
+                value = self.connection.call(path, lambda store: store.read_key(path, key), reads=True)
+                return Reading(SensitiveDict({key: value}))
+            load = partial(self.connection.call, path, methodcaller("read", path), reads=True)
+            if self._disk is not None:
+                load = partial(self._disk.fetch, path, load, fresh=fresh)
+            return Reading.of(self.memory.fetch(path, load, fresh=fresh))
+        except _DENIALS:
+            self._forget_denied([path])
+            raise
+
+    def fetch_many(self, paths: Sequence[str], *, fresh: bool) -> dict[str, Reading | StrongroomError]:
+        """Return the result of `fetch` for each path, or a stale secret unless `fresh`. The store reads one batch."""
+        answers: dict[str, Secret | StrongroomError] = {}
+        ask: Ask = self.connection.read_each
+        if self._disk is not None:
+            ask = partial(self._disk.read_each, ask=ask, fresh=fresh)
+        try:
+            self.memory.fetch_many(paths, ask, answers, fresh=fresh)
+        finally:  # also of a batch that is interrupted
+            self._forget_denied([path for path, answer in answers.items() if isinstance(answer, _DENIALS)])
+        results: dict[str, Reading | StrongroomError] = {
+            path: Reading.of(answer) if isinstance(answer, Secret) else answer for path, answer in answers.items()
+        }
+        if not fresh:
+            results.update(self._stale_for(results))
+        return results
+
+    def _begin_probe(self, path: str) -> Future[None] | None:
+        """Read the path into the cache in the background, if a probe of it is due and none is in progress.
+
+        It has the store's whole timeout, not the caller's time. Its answer or failure is noted as that of any call.
+        """
+        if self.connection.is_refused(path):
+            return None
+        with self._probe_lock:
+            if self.connection.closed or (self.last_probe is not None and not self.last_probe.done()):
+                return None
+            try:
+                probe = Context().run(in_daemon, partial(self._probe, path), f"strongroom probe of {self._name}")
+            except RuntimeError:  # no thread can be started: the process is ending, or has too many
+                logger.debug("Store %s is not probed: no thread can be started", self._name)
+                return None
+            self.last_probe = probe
+            return probe
+
+    def _probe(self, path: str) -> None:
+        """Read the path into the cache. Every failure has been noted where it was raised."""
+        with suppress(StrongroomError), fail_fast():
+            self.fetch(path)
+
+    # --- forgetting ---------------------------------------------------------------------------------------------------
+
+    def forget(self, path: str | None = None) -> None:
+        """Drop `path`, or everything, from the caches in memory and on disk."""
+        self.forgotten += 1
+        if self._disk is not None:
+            self._disk.forget(path)
+        self.memory.forget(path)
+
+    def _forget_denied(self, paths: Sequence[str]) -> None:
+        """Drop these from the caches of this login: a later outage must not serve a secret that was denied."""
+        if self._disk is not None:
+            self._disk.forget_denied(paths)
+        for path in paths:
+            self.memory.forget(path)
+
+
+def _stale_reading(secret: Secret, outage: StoreUnavailableError) -> Reading:
+    return Reading.of(secret)._replace(outage=outage)
