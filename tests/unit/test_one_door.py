@@ -125,8 +125,8 @@ def call(owner: object, name: str, **given: object) -> object:
 DROPS_ONLY_FROM_THE_CACHE = frozenset({"invalidate"})
 MANAGER = entries(SecretsManager, "path", but=DROPS_ONLY_FROM_THE_CACHE)
 CHAIN = entries(Chain, "path", but=frozenset({"forget"}))
-GUARD = entries(GuardedStore, "path", but=frozenset({"call", "makes", "unwrapped"}))
-"""All but the generic one, one whose answer to an error is True, and one whose path is for messages."""
+GUARD = entries(GuardedStore, "path", but=frozenset({"makes", "unwrapped"}))
+"""All but one whose answer to an error is True, and one whose path is for messages."""
 
 
 def test_the_entries_are_found():

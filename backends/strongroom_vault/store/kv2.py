@@ -118,7 +118,7 @@ class VaultKV2(VaultKV2Metadata):
         return self._session.request(self._read_request(path, version))
 
     def _read_request(self, path: str, version: int | None = None) -> ApiRequest:
-        return _read_request(self._session.mount, self._full_path(path), version)
+        return _version_request(self._session.mount, self._full_path(path), version)
 
     def _write_request(self, item: PendingWrite) -> ApiRequest:
         return self._post_request(item.path, prepared(item.path, item.data), _number(item.follows))
@@ -164,7 +164,7 @@ class VaultKV2(VaultKV2Metadata):
 
 
 @lru_cache(maxsize=1024)
-def _read_request(mount: str, path: str, version: int | None) -> ApiRequest:
+def _version_request(mount: str, path: str, version: int | None) -> ApiRequest:
     """Return the request for a version of a secret, None for the newest one.
 
     Most secrets are read again, and hvac takes 5 % of a read to make its request.

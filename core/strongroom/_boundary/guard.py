@@ -105,7 +105,7 @@ class GuardedStore:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, {type(self._store).__name__})"
 
-    def call(self, method: str, path: str, *given: Any) -> Any:
+    def _operate(self, method: str, path: str, *given: Any) -> Any:
         """Return the checked answer of an operation on one secret.
 
         Args:
@@ -154,13 +154,13 @@ class GuardedStore:
             return False
         self._watchdog.check_open(path)
         try:
-            return self.call("makes", path) is not False
+            return self._operate("makes", path) is not False
         except StrongroomError:
             return True
 
     def read_key(self, path: str, key: str) -> Value:
         """Return one key, from a store with single-key reads."""
-        value = protect(self.call("read_key", path, key))
+        value = protect(self._operate("read_key", path, key))
         observed(path, {key: value})
         return value
 
@@ -217,13 +217,13 @@ class GuardedStore:
     def write(self, path: str, data: Mapping[str, Value]) -> Version | None:
         """Replace the whole secret."""
         data = conceal(data)
-        version: Version | None = self.call("write", path, data)
+        version: Version | None = self._operate("write", path, data)
         return version
 
     def write_if(self, path: str, data: Mapping[str, Value], expected: Version | None) -> Version | None:
         """Replace the whole secret if its newest version is `expected`; None expects that it does not exist."""
         data = conceal(data)
-        version: Version | None = self.call("write_if", path, data, expected)
+        version: Version | None = self._operate("write_if", path, data, expected)
         return version
 
     def write_many(self, items: Items) -> Iterator[tuple[str, Version | StoreError | None]]:
@@ -236,7 +236,7 @@ class GuardedStore:
 
     def delete(self, path: str) -> None:
         """Delete the secret."""
-        self.call("delete", path)
+        self._operate("delete", path)
 
     def delete_many(self, paths: Iterable[str]) -> Iterator[tuple[str, StoreError | None]]:
         """Yield each path with None or its own error; one by one if the store has no bulk deletes."""
@@ -246,7 +246,7 @@ class GuardedStore:
 
     def versions(self, path: str) -> list[VersionInfo]:
         """Return every version, oldest first."""
-        found: list[VersionInfo] = self.call("versions", path)
+        found: list[VersionInfo] = self._operate("versions", path)
         return found
 
     def newest_versions(self, paths: Iterable[str]) -> Iterator[tuple[str, VersionInfo | StoreError]]:
@@ -257,29 +257,29 @@ class GuardedStore:
 
     def read_version(self, path: str, version: Version) -> Secret:
         """Return one version of a secret."""
-        secret: Secret = self.call("read_version", path, version)
+        secret: Secret = self._operate("read_version", path, version)
         return secret
 
     def kept_versions(self, path: str) -> int:
         """Return how many versions are guaranteed to survive further writes; one if the store keeps none."""
         if "versioned" not in self.capabilities:
             return 1
-        count: int = self.call("kept_versions", path)
+        count: int = self._operate("kept_versions", path)
         return count
 
     def undelete(self, path: str, version: Version) -> None:
         """Make a deleted version readable again."""
-        self.call("undelete", path, version)
+        self._operate("undelete", path, version)
 
     def destroy(self, path: str, version: Version) -> None:
-        self.call("destroy", path, version)
+        self._operate("destroy", path, version)
 
     def read_metadata(self, path: str) -> dict[str, str]:
-        labels: dict[str, str] = self.call("read_metadata", path)
+        labels: dict[str, str] = self._operate("read_metadata", path)
         return labels
 
     def write_metadata(self, path: str, metadata: Mapping[str, str]) -> None:
-        self.call("write_metadata", path, metadata)
+        self._operate("write_metadata", path, metadata)
 
     # --- hints for migrations (`strongroom.migrate.spi.MigrationHints`) -----------------------------------------------
 
@@ -304,7 +304,7 @@ class GuardedStore:
     def write_formed(self, path: str, data: Mapping[str, Value], form: Mapping[str, str]) -> Version | None:
         """Replace the whole secret, in the form that these labels name."""
         data = conceal(data)
-        version: Version | None = self.call("write_formed", path, data, form)
+        version: Version | None = self._operate("write_formed", path, data, form)
         return version
 
     def walk_labels(self, prefix: str = "") -> Iterator[tuple[str, Mapping[str, str]]]:
@@ -329,7 +329,7 @@ class GuardedStore:
     def _hint(self, method: str, path: str, *given: Any) -> Any:
         """Return the checked answer of a hint about one secret; None if the store lacks it."""
         if method in self.operations:
-            return self.call(method, path, *given)
+            return self._operate(method, path, *given)
         _checked(OPERATIONS[method], path, *given)
         return None
 
