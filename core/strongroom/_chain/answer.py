@@ -99,12 +99,17 @@ Result: TypeAlias = "tuple[Attempt, Reading | StrongroomError]"
 
 
 class ReadRequest(NamedTuple):
-    """The arguments of a read that all links share: see `Chain.resolve`. `wanted` names the value in messages."""
+    """The arguments of a read that all links share: see `Chain.resolve`.
+
+    `wanted` names the value in messages. A request that `insists` waits for the store: all later links have confirmed
+    the absence.
+    """
 
     extract: Extract
     wanted: str = ""
     fresh: bool = False
     allow_dynamic: bool = True
+    insists: bool = False
 
     @classmethod
     def of(

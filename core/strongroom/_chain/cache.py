@@ -135,6 +135,7 @@ class MemoryCache:
 
     Attributes:
         flights: path -> the read in progress.
+        insisting: path -> the read in progress that insists: see `fetch`.
     """
 
     def __init__(self, owner: str, config: "CacheConfig", *, clock: Callable[[], float] = boot_time) -> None:
@@ -153,6 +154,7 @@ class MemoryCache:
         self._absences = _Share(self._config.max_entries, absent_bytes)
         self._fields: dict[str, dict[str, _Field]] = {}
         self.flights: dict[str, Flight] = {}
+        self.insisting: dict[str, Flight] = {}
 
     def __repr__(self) -> str:
         return f"MemoryCache({self._owner!r}, {len(self)} entries)"
@@ -259,7 +261,7 @@ class MemoryCache:
 
     # --- reading through ----------------------------------------------------------------------------------------------
 
-    def fetch(self, path: str, load: Callable[[], Secret], *, fresh: bool = False) -> Secret:
+    def fetch(self, path: str, load: Callable[[], Secret], *, fresh: bool = False, insists: bool = False) -> Secret:
         """Return `load()`, called once for all threads that request `path` meanwhile.
 
         The result is cached unless a write came between.
@@ -268,24 +270,31 @@ class MemoryCache:
             path: the secret's path.
             load: reads it. `SecretNotFoundError` is a confirmed absence, which is cached too.
             fresh: do not join a read in progress: its result may be older than this call.
+            insists: it waits for the store. It shares the reads that insist, and no others: they may fail fast.
 
         Raises:
             StoreUnavailableError: another thread's read took longer than `remaining()`.
         """
         flight = Flight()
         try:  # from here on an interrupt at any point ends the flight
-            joined = self.join_or_lead(path, flight, fresh=fresh)
+            joined = self.join_or_lead(path, flight, fresh=fresh, insists=insists)
             if joined is not None:
                 return self.wait(path, joined)
             secret = load()
-            self._land(path, flight, secret)
+            self._land(path, flight, secret, insists=insists)
         except BaseException as error:
-            self._land(path, flight, error)
+            self._land(path, flight, error, insists=insists)
             raise
         return secret
 
     def fetch_many(
-        self, paths: Iterable[str], ask: Ask, answers: dict[str, Secret | StrongroomError], *, fresh: bool = False
+        self,
+        paths: Iterable[str],
+        ask: Ask,
+        answers: dict[str, Secret | StrongroomError],
+        *,
+        fresh: bool = False,
+        insists: bool = False,
     ) -> None:
         """Put what `fetch` would return or raise for each path into `answers`, also if an exception ends the batch.
 
@@ -294,38 +303,42 @@ class MemoryCache:
             ask: yields the answer for each path that no other thread reads meanwhile.
             answers: takes each answer as it comes.
             fresh: do not join a read in progress.
+            insists: see `fetch`.
         """
         led: dict[str, Flight] = {}
         joined: dict[str, Future[Secret]] = {}
         try:
             for path in paths:
                 flight = led[path] = Flight()
-                if (result := self.join_or_lead(path, flight, fresh=fresh)) is not None:
+                if (result := self.join_or_lead(path, flight, fresh=fresh, insists=insists)) is not None:
                     joined[path] = result
                     del led[path]
             for path, answer in ask(list(led)):
                 answers[path] = answer
-                self._land(path, led[path], answer)
+                self._land(path, led[path], answer, insists=insists)
                 del led[path]
         finally:
             for path, flight in led.items():  # after an interrupt: threads that joined these flights must not hang
-                self._land(path, flight, StoreUnavailableError(path, "the batch was given up"))
+                self._land(path, flight, StoreUnavailableError(path, "the batch was given up"), insists=insists)
         for path, result in joined.items():
             try:
                 answers[path] = self.wait(path, result)
             except StrongroomError as error:
                 answers[path] = error.with_traceback(None)
 
-    def join_or_lead(self, path: str, flight: Flight, *, fresh: bool = False) -> Future[Secret] | None:
+    def join_or_lead(
+        self, path: str, flight: Flight, *, fresh: bool = False, insists: bool = False
+    ) -> Future[Secret] | None:
         """Return the future result of the read of `path` in progress, or register `flight` and return None.
 
         The caller leads a flight that is registered, and has to end it.
         """
+        flights = self.insisting if insists else self.flights
         with self._lock:
-            in_progress = None if fresh else self.flights.get(path)
+            in_progress = None if fresh else flights.get(path)
             if in_progress is not None:
                 return in_progress.join()
-            self.flights[path] = flight
+            flights[path] = flight
             return None
 
     def wait(self, path: str, joined: Future[Secret]) -> Secret:
@@ -343,7 +356,7 @@ class MemoryCache:
             failure = error.copy()  # each thread raises a separate object: raising writes to it
         raise failure
 
-    def _land(self, path: str, flight: Flight, answer: Secret | BaseException) -> None:
+    def _land(self, path: str, flight: Flight, answer: Secret | BaseException, *, insists: bool) -> None:
         """End a flight with the answer or any exception, so that the threads that wait for it do not hang.
 
         A secret and a confirmed absence are cached, unless a write has dropped the flight or `ttl` is 0.
@@ -354,13 +367,14 @@ class MemoryCache:
                 snapshot = self._snapshot(path, answer)
             elif isinstance(answer, SecretNotFoundError):
                 snapshot = self._absence(path, answer)
+        flights = self.insisting if insists else self.flights
         with self._lock:
-            if self.flights.get(path) is flight:
+            if flights.get(path) is flight:
                 try:
                     if snapshot is not None:
                         self._keep(path, snapshot)
                 finally:
-                    self.flights.pop(path, None)
+                    flights.pop(path, None)
         if isinstance(answer, StoreError):
             answer = answer.copy()
         elif not isinstance(answer, Secret):
@@ -430,10 +444,12 @@ class MemoryCache:
             if path is None:
                 self._clear()
                 self.flights.clear()
+                self.insisting.clear()
             else:
                 for name in (path, self.history_of(path)):
                     self._discard(name)
                     self.flights.pop(name, None)
+                self.insisting.pop(path, None)
 
     def _clear(self) -> None:
         self._secrets.clear()

@@ -168,28 +168,35 @@ class CachedStore:
 
     # --- reading through them -----------------------------------------------------------------------------------------
 
-    def fetch(self, path: str, key: str | None = None, *, fresh: bool = False) -> Reading:
-        """Return the secret that the store has, or the disk cache; or one key that the store reads by itself."""
+    def fetch(self, path: str, key: str | None = None, *, fresh: bool = False, insists: bool = False) -> Reading:
+        """Return the secret that the store has, or the disk cache; or one key that the store reads by itself.
+
+        Args:
+            path: the path.
+            key: the key that the store reads by itself.
+            fresh: query the store, and join no read in progress.
+            insists: query the store, and wait for it: see `StoreConnection.call`.
+        """
         try:
             if key is not None:
-                value = self.connection.call(path, lambda store: store.read_key(path, key), reads=True)
+                value = self.connection.call(path, lambda store: store.read_key(path, key), reads=True, insists=insists)
                 return Reading(SensitiveDict({key: value}))
-            load = partial(self.connection.call, path, methodcaller("read", path), reads=True)
+            load = partial(self.connection.call, path, methodcaller("read", path), reads=True, insists=insists)
             if self._disk is not None:
-                load = partial(self._disk.fetch, path, load, fresh=fresh)
-            return Reading.of(self.memory.fetch(path, load, fresh=fresh))
+                load = partial(self._disk.fetch, path, load, fresh=fresh or insists)
+            return Reading.of(self.memory.fetch(path, load, fresh=fresh, insists=insists))
         except _DENIALS:
             self._forget_denied([path])
             raise
 
-    def fetch_many(self, paths: Sequence[str], *, fresh: bool) -> dict[str, Reading | StrongroomError]:
+    def fetch_many(self, paths: Sequence[str], *, fresh: bool, insists: bool) -> dict[str, Reading | StrongroomError]:
         """Return the result of `fetch` for each path, or a stale secret unless `fresh`. The store reads one batch."""
         answers: dict[str, Secret | StrongroomError] = {}
-        ask: Ask = self.connection.read_each
+        ask: Ask = partial(self.connection.read_each, insists=insists)
         if self._disk is not None:
-            ask = partial(self._disk.read_each, ask=ask, fresh=fresh)
+            ask = partial(self._disk.read_each, ask=ask, fresh=fresh or insists)
         try:
-            self.memory.fetch_many(paths, ask, answers, fresh=fresh)
+            self.memory.fetch_many(paths, ask, answers, fresh=fresh, insists=insists)
         finally:  # also of a batch that is interrupted
             self._forget_denied([path for path, answer in answers.items() if isinstance(answer, _DENIALS)])
         results: dict[str, Reading | StrongroomError] = {

@@ -10,9 +10,9 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from strongroom import events
-from strongroom._chain.answer import MISSING, Extract, Missing, Place, ReadRequest, Result
+from strongroom._chain.answer import MISSING, Extract, Missing, Place, ReadRequest
 from strongroom._chain.link import Link
-from strongroom._chain.resolution import Resolution, Resolver, WriteTarget
+from strongroom._chain.resolution import LinkResult, Resolution, Resolver, WriteTarget, doubted
 from strongroom._chain.writes import refuse_to_hide
 from strongroom.errors import (
     ConfigurationError,
@@ -23,7 +23,7 @@ from strongroom.errors import (
 )
 from strongroom.paths import check_key, check_path, check_prefix, is_rotation_record
 from strongroom.secret import Secret, SensitiveDict, Value, Version, check_data, protect, same
-from strongroom.store import Health, time_limit
+from strongroom.store import Health, fails_fast, remaining, time_limit
 from strongroom.store.deadline import DEFAULT_TIMEOUT
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Chain:
         path = check_path(path)
         key = None if key is None else check_key(key, path)
         request = ReadRequest.of(key, extract, wanted, fresh=fresh, allow_dynamic=allow_dynamic)
-        results: list[tuple[Link, Result]] = []
+        results: list[LinkResult] = []
         with time_limit(self._timeout):
             for link in self.links:
                 if link.covers(path):
@@ -113,6 +113,8 @@ class Chain:
                     results.append((link, result))
                     if link.ends_chain(result[0].answer):
                         break
+            if len(results) > 1:
+                self._insist({(path, key): results}, {(path, key): request})
             self._resolver.note(path, key, results)
             read = partial(self.resolve, fresh=fresh, allow_dynamic=allow_dynamic)
             return self._resolver.conclude(path, key, request, results, read)
@@ -189,7 +191,7 @@ class Chain:
         path = check_path(path)
         key = None if key is None else check_key(key, path)
         request = ReadRequest.of(key, fresh=True, allow_dynamic=False)
-        results, ages = query_each(self.links, path, key, request)
+        results, ages = query_each(self.links, path, key, request, self._timeout)
         self._resolver.note(path, key, results)
         read = partial(self.resolve, fresh=True, allow_dynamic=False)
         conclusion: Resolution | StrongroomError
@@ -234,7 +236,7 @@ class Chain:
                     requests[check_path(path), check_key(key, path)] = request
             except StrongroomError as error:
                 outcomes[path, key] = error.copy()
-        results: dict[Place, list[tuple[Link, Result]]] = {place: [] for place in requests}
+        results: dict[Place, list[LinkResult]] = {place: [] for place in requests}
         waiting = dict(requests)
         for link in self.links:
             asked = {place: request for place, request in waiting.items() if link.covers(place[0])}
@@ -242,6 +244,8 @@ class Chain:
                 results[place].append((link, result))
                 if link.ends_chain(result[0].answer):
                     del waiting[place]
+        if len(self.links) > 1:
+            self._insist(results, requests)
         read = partial(self.resolve, fresh=fresh, allow_dynamic=allow_dynamic)
         for (path, key), answers in results.items():
             try:
@@ -250,6 +254,31 @@ class Chain:
             except StrongroomError as error:
                 outcomes[path, key] = error.copy()
         return {place: outcome for place, outcome in outcomes.items() if outcome is not None}
+
+    def _insist(self, results: Mapping[Place, list[LinkResult]], requests: Mapping[Place, ReadRequest]) -> None:
+        """Ask a link that was unavailable once more, and wait for it, if all later ones have confirmed the absence.
+
+        It failed fast because they might have had the value. A server that throttles one request, or a cluster that
+        elects a leader, answers soon. A read does not wait past the time at which the outage has lasted one timeout.
+        """
+        unread = {place: answers for place, answers in results.items() if len(answers) > 1}
+        if not unread or fails_fast():  # somebody else can answer the caller
+            return
+        for link in reversed(self.links):
+            asked: dict[Place, int] = {}
+            patience = 0.0
+            for place, answers in unread.items():
+                at = doubted(answers)
+                if at is not None and answers[at][0] is link:
+                    left = self._timeout - link.connection.outage_lasted(place[0])
+                    if left > 0:
+                        asked[place] = at
+                        patience = max(patience, left)
+            if asked and remaining() > 0:
+                again = {place: requests[place]._replace(insists=True) for place in asked}
+                with time_limit(patience):
+                    for place, result in link.query_many(again):
+                        unread[place][asked[place]] = link, result
 
     def list_secrets(
         self, prefix: str = "", *, recursive: bool = False, records: bool = False, readable: bool = False

@@ -72,6 +72,11 @@ class Breaker:
         """True during a known outage."""
         return self._interval > 0
 
+    @property
+    def lasted(self) -> float:
+        """For how many seconds the known outage has lasted; 0 without one."""
+        return self.clock() - self._began if self._interval > 0 else 0.0
+
     def would_admit(self) -> bool:
         return not self.is_open or self.clock() >= self._probe_at
 
@@ -96,7 +101,7 @@ class Breaker:
         if not self.is_open:
             return None
         with self._lock:
-            lasted = self.clock() - self._began if self._interval > 0 else None
+            lasted = self.lasted if self._interval > 0 else None
             self._interval = 0.0
             self._probing = False
             return lasted
@@ -200,27 +205,27 @@ class StoreConnection:
         path: str | None,
         operation: Callable[[GuardedStore], _R],
         *,
-        limit: float | None = None,
         reads: bool = False,
         changes: str = "",
+        insists: bool = False,
     ) -> _R:
         """Return `operation(store)`, within its share of the time.
 
         A call that fails fast is refused during a known outage. Any other call is sent: nobody else can answer it. An
-        outage of one path alone is known to its reads, and to nothing else.
+        outage of one path alone is known to its reads, unless they insist, and to nothing else.
 
         Args:
             path: the path that errors name.
             operation: takes the store, which is opened if need be.
-            limit: a timeout in seconds, if not the usual share.
             reads: it is a read of `path`.
             changes: the name of the change, if it is one. A failed one says nothing about reads, and opens no breaker.
+            insists: it may take all the remaining time, also during a known outage.
         """
-        self._admit(path, reads=reads)
+        self._admit(path, reads=reads and not insists)
         if changes:
             started = Event(EventKind.WRITE, self._name, path or "", self.position, step=changes, outcome="started")
             emit_to_auditors(started)
-        given = min(self._share(changes=bool(changes)) if limit is None else limit, remaining())
+        given = remaining() if insists else min(self._share(changes=bool(changes)), remaining())
         ends = time.monotonic() + given
         try:
             with time_limit(given):
@@ -274,18 +279,22 @@ class StoreConnection:
             return min(self.timeout, remaining() * SHARE)
         return self.timeout if self.breaker.is_open and not changes else remaining()
 
-    def read_each(self, paths: Sequence[str]) -> Iterator[tuple[str, Secret | StrongroomError]]:
+    def read_each(
+        self, paths: Sequence[str], *, insists: bool = False
+    ) -> Iterator[tuple[str, Secret | StrongroomError]]:
         """Yield the store's answer for each path, read as one batch. The usual share of the time is for each answer.
 
-        After a row of outages, or when the call's own time is over, the remaining paths are not requested.
+        After a row of outages, or when the call's own time is over, the remaining paths are not requested. A batch that
+        `insists` may take all the remaining time, and no known outage of a path refuses it.
         """
-        known = ((path, self._path_breakers.get(path)) for path in paths)  # another thread may drop one
+        breakers = {} if insists else self._path_breakers
+        known = ((path, breakers.get(path)) for path in paths)  # another thread may drop one
         refused = {path: breaker for path, breaker in known if breaker is not None and not breaker.admit()}
         yield from ((path, _known_outage(breaker, path, self._name)) for path, breaker in refused.items())
         paths = [path for path in paths if path not in refused]
         if not paths:
             return
-        share = self._share()
+        share = remaining() if insists else self._share()
         ends = time.monotonic() + (share if share < self.timeout else remaining())
         waiting, outages, given = dict.fromkeys(paths), 0, min(share, remaining())
         enough = min(len(paths), _OUTAGES_IN_A_ROW)
@@ -324,14 +333,24 @@ class StoreConnection:
         for path in waiting:
             yield path, failure.copy(path=path) if of_path else failure.copy()
 
-    def opened(self, path: str | None = None) -> GuardedStore:
+    def opened(self, path: str | None = None, *, insists: bool = False) -> GuardedStore:
         """Return the store, opened if need be. That an open store exists says nothing about an outage."""
-        return self.store or self.call(path, lambda store: store)
+        return self.store or self.call(path, lambda store: store, insists=insists)
 
     def known_outage(self, path: str) -> StoreUnavailableError | None:
         """Return the known outage of the store, or of this path alone, as an error of the path, or None."""
         breaker = self._open_breaker(path)
         return None if breaker is None else _known_outage(breaker, path, self._name)
+
+    def outage_lasted(self, path: str) -> float:
+        """Return for how many seconds the known outage of the store, or of this path alone, has lasted, or 0."""
+        breaker = self._open_breaker(path)
+        return 0.0 if breaker is None else breaker.lasted
+
+    def hasten(self, path: str) -> None:
+        """Let the next call past the known outage of the store, or of this path alone."""
+        if (breaker := self._open_breaker(path)) is not None:
+            breaker.hasten()
 
     def is_refused(self, path: str) -> bool:
         """Return True if a read of `path` would be refused, because an outage is known and no probe is due."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from strongroom._chain.answer import ReadRequest, Result, value_of
 from strongroom._chain.connection import SHARE
+from strongroom._chain.resolution import LinkResult, doubted
 from strongroom.encoding import to_json, to_json_text
 from strongroom.errors import (
     Answer,
@@ -106,29 +107,47 @@ class Explanation:
 
 
 def query_each(
-    links: Sequence[Link], path: str, key: str | None, request: ReadRequest
-) -> tuple[list[tuple[Link, Result]], list[float | None]]:
+    links: Sequence[Link], path: str, key: str | None, request: ReadRequest, timeout: float
+) -> tuple[list[LinkResult], list[float | None]]:
     """Query every link that covers the path, each within its own `timeout`.
 
     A link is refused during a known outage only if a read would be. No link waits for a store to become available.
 
+    Args:
+        links: the links of the chain.
+        path: the path.
+        key: the requested key, if any.
+        request: the request of all links.
+        timeout: for how many seconds of an outage a read of the chain insists.
+
     Returns:
         Each link with its result, and the ages of what their disk caches had before.
     """
-    results: list[tuple[Link, Result]] = []
+    results: list[LinkResult] = []
     covering = [link for link in links if link.covers(path)]
     ages = [link.disk_age(path) for link in covering]
+    refused = []
     for link in covering:
         link.admit(path)
-        with time_limit(link.policy.timeout / SHARE), fail_fast():
-            results.append((link, link.query(path, key, request)))
+        refused.append(link.connection.is_refused(path))
+        results.append((link, _query(link, path, key, request)))
+    for index in reversed(range(len(results))):
+        link = results[index][0]
+        if refused[index] and doubted(results) == index and link.connection.outage_lasted(path) < timeout:
+            link.connection.hasten(path)  # a read asks it once more
+            results[index] = link, _query(link, path, key, request)
     return results, ages
+
+
+def _query(link: Link, path: str, key: str | None, request: ReadRequest) -> Result:
+    with time_limit(link.policy.timeout / SHARE), fail_fast():
+        return link.query(path, key, request)
 
 
 def explained(
     links: Sequence[Link],
     request: ReadRequest,
-    results: Sequence[tuple[Link, Result]],
+    results: Sequence[LinkResult],
     ages: Sequence[float | None],
     conclusion: Resolution | StrongroomError,
 ) -> Explanation:

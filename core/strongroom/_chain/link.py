@@ -21,7 +21,7 @@ from strongroom.errors import (
     StrongroomError,
 )
 from strongroom.secret import AgedAbsence, Secret, SensitiveDict, Version
-from strongroom.store import Health, VersionInfo, remaining, required_paths, time_limit
+from strongroom.store import Health, VersionInfo, required_paths, time_limit
 from strongroom.store.deadline import fail_fast, require_paths
 
 if TYPE_CHECKING:
@@ -125,9 +125,9 @@ class Link:
     def query(self, path: str, key: str | None, request: ReadRequest) -> Result:
         started = time.monotonic()
         try:
-            if not request.allow_dynamic and self._makes(path):
+            if not request.allow_dynamic and self._makes(path, insists=request.insists):
                 return not_queried(path, self.name)
-            reading = self.read(path, key, fresh=request.fresh)
+            reading = self.read(path, key, fresh=request.fresh, insists=request.insists)
             if self._missing_key_expired(reading, request):
                 reading = self.read(path, key, fresh=True)
         except StrongroomError as error:
@@ -180,7 +180,7 @@ class Link:
                 if found is None:
                     started = time.monotonic()
                     with limit():
-                        found = self._tried(path, fresh=shared.fresh)
+                        found = self._tried(path, shared)
                 asked = self._missing_first(of_path, found, requests)
             for place in asked:
                 request = requests[place]
@@ -195,10 +195,10 @@ class Link:
                     result = judged(path, self.name, found, request, started)
                 yield place, result
 
-    def _tried(self, path: str, *, fresh: bool) -> Reading | StrongroomError:
+    def _tried(self, path: str, request: ReadRequest) -> Reading | StrongroomError:
         """Return what `read` returns or raises for the whole secret."""
         try:
-            return self.read(path, fresh=fresh)
+            return self.read(path, fresh=request.fresh, insists=request.insists)
         except StrongroomError as error:
             return error.with_traceback(None)
 
@@ -216,21 +216,21 @@ class Link:
         An error of the opening is that of each path that needs it. A path that is in neither is read key by key, or
         must not be read, since that would create a credential.
         """
-        read = self._unopened(places)
+        read = self._unopened(places, insists=request.insists)
         store = self.connection.store
         by_key = store is not None and "keyed" in store.capabilities
         whole = [path for path in places if path not in read and not (by_key and places[path][0][1] is not None)]
         if not request.allow_dynamic:
             whole = [path for path in whole if not self.creates(path)]
         if not only_in_bulk:
-            return read | self.read_many(whole, fresh=request.fresh), ()
+            return read | self.read_many(whole, fresh=request.fresh, insists=request.insists), ()
         in_bulk = store is not None and "read_many" in store.operations and "local" not in store.capabilities
         bulk = [path for path in whole if in_bulk or self._store.is_on_disk(path)]
         if len(bulk) > 1:
-            read |= self.read_many(bulk, fresh=request.fresh)
+            read |= self.read_many(bulk, fresh=request.fresh, insists=request.insists)
         return read, set(whole).difference(read)
 
-    def _unopened(self, paths: Iterable[str]) -> dict[str, Reading | StrongroomError]:
+    def _unopened(self, paths: Iterable[str], *, insists: bool = False) -> dict[str, Reading | StrongroomError]:
         """Open the store if a path needs it. If that fails, return the error of each path that does.
 
         It is opened once for all paths that another link can answer, and after an outage once for the others, which
@@ -245,7 +245,7 @@ class Link:
             group = [path for path in closed if self._is_followed(path) is is_followed]
             if group and (failure is None or isinstance(failure, StoreUnavailableError)):
                 try:
-                    self._opened(group[0])
+                    self._opened(group[0], insists=insists)
                     failure = None
                 except StrongroomError as error:
                     failure = error.with_traceback(None)
@@ -275,28 +275,29 @@ class Link:
             return False
         return reading.age >= self.missing_ttl and request.extract(reading.data) is MISSING
 
-    def read(self, path: str, key: str | None = None, *, fresh: bool = False) -> Reading:
+    def read(self, path: str, key: str | None = None, *, fresh: bool = False, insists: bool = False) -> Reading:
         """Return the secret at `path`, or the key alone if the store has single-key reads.
 
         Args:
             path: a checked path.
             key: the requested key, if any. The reading may lack it.
             fresh: query the store, past the cache.
+            insists: query the store, and wait for it: all later links have confirmed the absence.
 
         Raises:
             StoreError: see `GuardedStore.read`. An outage is raised if nothing usable is cached.
         """
         keyed = False
         if not self._store.is_on_disk(path):  # else the store stays closed until something has to be asked
-            store = self._opened(path)
+            store = self._opened(path, insists=insists)
             if "local" in store.capabilities:
                 return _read_local(store, path, key)
             keyed = key is not None and "keyed" in store.capabilities
         try:
-            if not fresh and (known := self._store.cached_or_stale(path, key, keyed=keyed)) is not None:
+            if not (fresh or insists) and (known := self._store.cached_or_stale(path, key, keyed=keyed)) is not None:
                 return known
-            with fail_fast(self._has_fallback(path, fresh=fresh)):
-                return self._store.fetch(path, key if keyed else None, fresh=fresh)
+            with fail_fast(not insists and self._has_fallback(path, fresh=fresh)):
+                return self._store.fetch(path, key if keyed else None, fresh=fresh, insists=insists)
         except StoreUnavailableError as error:
             outage = error
         stale = None if fresh else self._store.stale(path, outage)
@@ -304,11 +305,11 @@ class Link:
             raise outage
         return stale
 
-    def _opened(self, path: str) -> GuardedStore:
+    def _opened(self, path: str, *, insists: bool = False) -> GuardedStore:
         if (store := self.connection.store) is not None:
             return store
-        with fail_fast(self._is_followed(path)):
-            return self.connection.opened(path)
+        with fail_fast(not insists and self._is_followed(path)):
+            return self.connection.opened(path, insists=insists)
 
     def _is_followed(self, path: str) -> bool:
         """Return True if another link can answer when this one is unavailable."""
@@ -318,7 +319,9 @@ class Link:
         """Return True if another link or a stale secret can answer when the store is unavailable."""
         return self._is_followed(path) or (not fresh and self.cache.stale(path) is not None)
 
-    def read_many(self, paths: Iterable[str], *, fresh: bool = False) -> dict[str, Reading | StrongroomError]:
+    def read_many(
+        self, paths: Iterable[str], *, fresh: bool = False, insists: bool = False
+    ) -> dict[str, Reading | StrongroomError]:
         """Return what `read` would return or raise for each path. Paths that are not cached are read as one batch.
 
         The link's `timeout` applies to each answer of the batch, not to the whole. The paths that another link or a
@@ -327,14 +330,14 @@ class Link:
         results: dict[str, Reading | StrongroomError] = {}
         groups: dict[bool, list[str]] = {True: [], False: []}
         for path in paths:
-            if (known := self._without_io(path, fresh=fresh)) is not None:
+            if (known := self._without_io(path, fresh=fresh or insists)) is not None:
                 results[path] = known
             else:
-                groups[self._has_fallback(path, fresh=fresh)].append(path)
+                groups[not insists and self._has_fallback(path, fresh=fresh)].append(path)
         for has_fallback, group in groups.items():
             if group:
                 with fail_fast(has_fallback):
-                    results |= self._store.fetch_many(group, fresh=fresh)
+                    results |= self._store.fetch_many(group, fresh=fresh, insists=insists)
         return results
 
     def _without_io(self, path: str, *, fresh: bool) -> Reading | StrongroomError | None:
@@ -358,7 +361,7 @@ class Link:
 
     def walk(self, prefix: str) -> list[str]:
         """Return the path of every secret below `prefix` that this link is queried for, within all remaining time."""
-        paths = self.connection.call(prefix or None, lambda store: list(store.walk(prefix)), limit=remaining())
+        paths = self.connection.call(prefix or None, lambda store: list(store.walk(prefix)), insists=True)
         return [path for path in paths if self.covers(path)]
 
     def newest_versions(self, paths: Iterable[str]) -> dict[str, VersionInfo | StrongroomError]:
@@ -403,8 +406,8 @@ class Link:
         unopened = self._unopened(paths)
         return [path for path in paths if path not in unopened and self.creates(path)]
 
-    def _makes(self, path: str) -> bool:
-        return not self._store.is_on_disk(path) and self._opened(path).makes(path)
+    def _makes(self, path: str, *, insists: bool = False) -> bool:
+        return not self._store.is_on_disk(path) and self._opened(path, insists=insists).makes(path)
 
     def admit(self, path: str) -> None:
         """Let the next call past a known outage, as a read of `path` is if nobody else can answer it."""

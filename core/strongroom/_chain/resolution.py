@@ -28,6 +28,8 @@ DEFAULT_STORE = "default"
 _DOUBTS = frozenset({Answer.UNAVAILABLE, Answer.DENIED})
 """Answers that leave open whether the secret exists."""
 
+_ABSENCES = frozenset({Answer.NOT_FOUND, Answer.KEY_MISSING})
+
 LinkResult: TypeAlias = "tuple[Link, Result]"
 
 _MOST_WARNINGS = 1000
@@ -203,6 +205,19 @@ class Resolver:
         if isinstance(failure, SecretNotFoundError) and self._sources:
             failure = failure.copy(hint=". ".join(filter(None, (failure.hint, self._sources))))
         raise failure.copy(attempts=tuple(attempts)) if isinstance(failure, StoreError) else failure.copy()
+
+
+def doubted(results: Sequence[LinkResult]) -> int | None:
+    """Return the place of a link that was unavailable, if all links after it have confirmed the absence; else None.
+
+    Its outage alone is in doubt: nobody else can answer.
+    """
+    last = len(results) - 1
+    for place in range(last, -1, -1):
+        answer = results[place][1][0].answer
+        if answer not in _ABSENCES:
+            return place if answer is Answer.UNAVAILABLE and place < last else None
+    return None
 
 
 class ReadLog:

@@ -236,6 +236,9 @@ PARTLY_FOLLOWED = (Store("bulk", answers=WAITS), Store(policy={"paths": ("b",)})
 """A store that answers callers that wait: those of `a` and `c`, for which nobody else can answer."""
 OPENED_PARTLY_FOLLOWED = (Store("bulk", opening="patience"), Store(policy={"paths": ("b",)}))
 OPENED_BY_WAITING = (Store("single", opening="patience"), Store())
+INSISTED = (Store("bulk", answers=WAITS), Store(answers=everywhere(None)))
+"""A store that is waited for once the next one has confirmed the absence."""
+INSISTED_IN_A_ROW = (Store(answers=WAITS), Store(answers=everywhere("out")), Store(answers=everywhere("k")))
 PARTLY_STALE = (Store("bulk", answers=WAITS, cached={"a": "kl", "b": None, "c": None}, age=400.0),)
 UNCACHED = (Store(ttl=0.0), Store("dynamic", ttl=0.0), Store("local"))
 LACKS_A_KEY = (Store(cached=everywhere("k"), age=100.0),)
@@ -264,6 +267,8 @@ def batches(stores: Sequence[Store], *, by_key: bool = False) -> list[tuple[str,
 @example(stores=OPENED_PARTLY_FOLLOWED, fresh=False, allow_dynamic=True)
 @example(stores=OPENED_BY_WAITING, fresh=False, allow_dynamic=False)
 @example(stores=PARTLY_STALE, fresh=False, allow_dynamic=True)
+@example(stores=INSISTED, fresh=False, allow_dynamic=True)
+@example(stores=INSISTED_IN_A_ROW, fresh=True, allow_dynamic=True)
 def test_each_path_of_a_batch_is_told_as_one_read(stores: tuple[Store, ...], fresh: bool, allow_dynamic: bool) -> None:
     for paths in batches(stores):
         batch = chain_of(stores).resolve_many(paths, fresh=fresh, allow_dynamic=allow_dynamic)
@@ -276,6 +281,8 @@ def test_each_path_of_a_batch_is_told_as_one_read(stores: tuple[Store, ...], fre
 @example(stores=PARTLY_FOLLOWED, allow_dynamic=True)
 @example(stores=OPENED_PARTLY_FOLLOWED, allow_dynamic=True)
 @example(stores=PARTLY_STALE, allow_dynamic=True)
+@example(stores=INSISTED, allow_dynamic=True)
+@example(stores=INSISTED_IN_A_ROW, allow_dynamic=True)
 def test_each_key_of_a_batch_is_told_as_one_read(stores: tuple[Store, ...], allow_dynamic: bool) -> None:
     """If a key that a cached secret lacks needs another read, the other keys of its path may come from that too."""
     for paths in batches(stores, by_key=True):
@@ -312,6 +319,7 @@ def test_keys_of_one_path_come_from_one_version(stores: tuple[Store, ...]) -> No
 
 @given(stores_of(), st.booleans())
 @example(stores=CREDENTIAL, allow_dynamic=False)
+@example(stores=INSISTED, allow_dynamic=True)
 def test_a_read_of_a_task_is_told_as_one_read(stores: tuple[Store, ...], allow_dynamic: bool) -> None:
     async def read(place: tuple[str, str]) -> Outcome:
         async with manager_of(Parts(Config(), list(chain_of(stores).links))) as manager:
@@ -329,6 +337,7 @@ def test_a_read_of_a_task_is_told_as_one_read(stores: tuple[Store, ...], allow_d
 
 @given(stores_of(patience=False))
 @example(stores=KNOWN_OUTAGE)
+@example(stores=(*KNOWN_OUTAGE, Store(answers=everywhere(None))))
 def test_an_explanation_concludes_as_a_read_past_the_caches(stores: tuple[Store, ...]) -> None:
     """Except for a store that answers only callers that wait: an explanation waits for none."""
     for path, key in (*PLACES, ("a", None)):
@@ -383,6 +392,7 @@ def test_what_the_disk_cache_has_is_told_in_one_way(
             for paths in batches(stores):
                 for path, outcome in chain().resolve_many(paths).items():
                     assert told(outcome) == told(one(chain(), path)), path
+            for paths in batches(stores, by_key=True):
                 for place, outcome in chain().resolve_keys((path, key) for path in paths for key in "kl").items():
                     check_key(outcome, place, chain)
 

@@ -37,9 +37,10 @@ from strongroom.errors import (
 )
 from strongroom.secret import Secret, Value, Version
 from strongroom.store import SecretStore, remaining
+from strongroom.store.deadline import DEFAULT_TIMEOUT
 from strongroom.store.memory import MemoryStore
 from strongroom_vault.errors import VaultConnectionError
-from support.clock import LONG, CallTime
+from support.clock import LONG, CallTime, Clock
 from support.stores import RemoteStore
 
 CANARY = "canary-51fd-value"
@@ -457,7 +458,10 @@ def test_an_outage_is_said_once_and_so_is_its_end(
     ]
 
 
-def test_a_store_that_is_out_of_order_is_not_asked_for_each_read(chain: Chain, vault: RemoteStore) -> None:
+def test_a_store_that_is_out_of_order_is_not_asked_for_each_read(
+    chain: Chain, vault: RemoteStore, breaker_clock: Clock
+) -> None:
+    """Once its outage has lasted one timeout. Then one read is the probe."""
     asked = []
 
     def read(path: str) -> Secret:
@@ -468,7 +472,9 @@ def test_a_store_that_is_out_of_order_is_not_asked_for_each_read(chain: Chain, v
     for number in range(50):
         with pytest.raises(StoreUnavailableError, match=f"nobody/has/{number} "):
             chain.resolve(f"nobody/has/{number}", "k")
-    assert asked == ["nobody/has/0"]
+        if number == 0:
+            breaker_clock.now += DEFAULT_TIMEOUT
+    assert asked == ["nobody/has/0", "nobody/has/0", "nobody/has/1"]
 
 
 @pytest.mark.parametrize("fault", [WriteOutcomeUnknownError, StoreUnavailableError, ConnectionError])
@@ -506,18 +512,20 @@ def test_a_write_while_an_outage_is_known_was_not_sent(chain: Chain, vault: Remo
     assert caught.value.path == "db"
 
 
-def test_a_known_outage_is_a_new_error_for_each_caller(chain: Chain, vault: RemoteStore) -> None:
+def test_a_known_outage_is_a_new_error_for_each_caller(chain: Chain, vault: RemoteStore, breaker_clock: Clock) -> None:
     """It has the caller's own path, and nothing that belonged to the call that failed."""
     first = StoreUnavailableError("secret/one", "refused", hint="Start it", attempts=(Attempt("x", Answer.FAILED),))
     vault.fault = first
     errors = []
-    for path in ("one", "two", "two"):
+    for path in ("one", "one", "two", "two"):
         with pytest.raises(StoreUnavailableError) as caught:
             chain.resolve(path, "k")
         errors.append(caught.value)
-    assert len({id(error) for error in errors}) == 3
-    assert [error.path for error in errors[1:]] == ["two", "two"]
-    assert [attempt.store for attempt in errors[2].attempts] == ["vault", "env"]
+        if len(errors) == 1:
+            breaker_clock.now += DEFAULT_TIMEOUT  # the next read is the probe, and those after it ask nobody
+    assert len({id(error) for error in errors}) == 4
+    assert [error.path for error in errors[2:]] == ["two", "two"]
+    assert [attempt.store for attempt in errors[3].attempts] == ["vault", "env"]
     assert first.__traceback__ is None or all(error.__traceback__ is not first.__traceback__ for error in errors)
 
 

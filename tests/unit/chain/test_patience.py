@@ -12,8 +12,8 @@ from strongroom._config import CacheConfig, LinkConfig
 from strongroom.errors import StoreUnavailableError
 from strongroom.secret import Secret, Value
 from strongroom.store import fails_fast, remaining
-from strongroom.store.deadline import fail_fast
-from support.clock import LONG
+from strongroom.store.deadline import DEFAULT_TIMEOUT, fail_fast
+from support.clock import LONG, Clock
 from support.stores import RemoteStore
 
 STALE_AT_ONCE = CacheConfig(ttl=1e-9)
@@ -107,13 +107,16 @@ def test_a_probe_in_the_background_fails_fast(make_probe_due: Callable[[], None]
     assert patient(store.calls[-1]) is False
 
 
-def test_a_known_outage_refuses_only_reads_that_fail_fast(store: Watched) -> None:
+def test_a_known_outage_refuses_only_reads_that_fail_fast(store: Watched, breaker_clock: Clock) -> None:
     """A patient read queries the store again, which may be back before the next probe is due."""
     store.fault = StoreUnavailableError("db", "refused")
     followed, single = chain(store, followed=True), chain(store, followed=False)
     for each in (followed, single):
         with pytest.raises(StoreUnavailableError):
             each.resolve("db", "url")
+    breaker_clock.now += DEFAULT_TIMEOUT  # from now on no read insists
+    with pytest.raises(StoreUnavailableError):
+        followed.resolve("db", "url")  # the probe, which is due
     store.fault = None
     store.calls.clear()
     with pytest.raises(StoreUnavailableError):
