@@ -83,7 +83,7 @@ class CachedStore:
             wait([probe], min(self.connection.timeout, remaining()))
         self.memory.forget()
 
-    # --- what the caches have -----------------------------------------------------------------------------------------
+    # --- cached secrets -----------------------------------------------------------------------------------------------
 
     def is_on_disk(self, path: str) -> bool:
         """Return True if the disk cache may have the path."""
@@ -166,7 +166,7 @@ class CachedStore:
         age, ttl = self.memory.age(snapshot), self.memory.ttl(snapshot)
         return Reading(data, snapshot.version, snapshot.created, age, cached=True, outage=outage, ttl=ttl)
 
-    # --- reading through them -----------------------------------------------------------------------------------------
+    # --- reads through the caches -------------------------------------------------------------------------------------
 
     def fetch(self, path: str, key: str | None = None, *, fresh: bool = False, insists: bool = False) -> Reading:
         """Return the secret that the store has, or the disk cache; or one key that the store reads by itself.

@@ -211,8 +211,8 @@ class StoreConnection:
     ) -> _R:
         """Return `operation(store)`, within its share of the time.
 
-        A call that fails fast is refused during a known outage. Any other call is sent: nobody else can answer it. An
-        outage of one path alone is known to its reads, unless they insist, and to nothing else.
+        During a known outage, a call that fails fast is refused. Any other call is sent: nobody else can answer it. An
+        outage of one path alone refuses reads of this path, unless they insist.
 
         Args:
             path: the path that errors name.

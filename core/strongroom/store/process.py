@@ -1,4 +1,4 @@
-"""What one process has for itself, and the child of its fork too: free locks, random numbers, and calls at its end."""
+"""State of one process, also after a fork: locks that are free in the child, random numbers, and calls at the end."""
 
 from __future__ import annotations
 

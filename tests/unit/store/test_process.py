@@ -1,4 +1,4 @@
-"""Calls at the end of a process, and random factors. Locks have tests of their own, `tests/unit/test_locks.py`."""
+"""Calls at the end of a process, and random factors. `tests/unit/test_locks.py` tests the locks."""
 
 from __future__ import annotations
 
