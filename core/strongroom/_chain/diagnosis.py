@@ -133,10 +133,18 @@ def query_each(
         results.append((link, _query(link, path, key, request)))
     for index in reversed(range(len(results))):
         link = results[index][0]
-        if refused[index] and doubted(results) == index and link.connection.outage_lasted(path) < timeout:
+        if refused[index] and doubted(_of_read(results)) == index and link.connection.outage_lasted(path) < timeout:
             link.connection.hasten(path)  # a read asks it once more
             results[index] = link, _query(link, path, key, request)
     return results, ages
+
+
+def _of_read(results: Sequence[LinkResult]) -> Sequence[LinkResult]:
+    """Return the results of the links that a read would query."""
+    for number, (link, result) in enumerate(results, 1):
+        if link.ends_chain(result[0].answer):
+            return results[:number]
+    return results
 
 
 def _query(link: Link, path: str, key: str | None, request: ReadRequest) -> Result:

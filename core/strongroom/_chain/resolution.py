@@ -208,15 +208,15 @@ class Resolver:
 
 
 def doubted(results: Sequence[LinkResult]) -> int | None:
-    """Return the place of a link that was unavailable, if all links after it have confirmed the absence; else None.
+    """Return the index of a link that was unavailable, if all links after it have confirmed the absence; else None.
 
-    Its outage alone is in doubt: nobody else can answer.
+    The read waits for this link: nobody else can answer.
     """
     last = len(results) - 1
-    for place in range(last, -1, -1):
-        answer = results[place][1][0].answer
+    for index in range(last, -1, -1):
+        answer = results[index][1][0].answer
         if answer not in _ABSENCES:
-            return place if answer is Answer.UNAVAILABLE and place < last else None
+            return index if answer is Answer.UNAVAILABLE and index < last else None
     return None
 
 

@@ -338,6 +338,7 @@ def test_a_read_of_a_task_is_told_as_one_read(stores: tuple[Store, ...], allow_d
 @given(stores_of(patience=False))
 @example(stores=KNOWN_OUTAGE)
 @example(stores=(*KNOWN_OUTAGE, Store(answers=everywhere(None))))
+@example(stores=(*KNOWN_OUTAGE, Store(answers=everywhere("l"), policy={"on_missing_key": "fail"}), Store()))
 def test_an_explanation_concludes_as_a_read_past_the_caches(stores: tuple[Store, ...]) -> None:
     """Except for a store that answers only callers that wait: an explanation waits for none."""
     for path, key in (*PLACES, ("a", None)):
