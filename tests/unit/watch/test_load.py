@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom._chain import breaker as breaker_module
+from strongroom._chain import connection as connection_module
 from strongroom._chain.connection import Breaker
 from strongroom._watch.watcher import first_look, next_look
 
@@ -66,7 +66,7 @@ def table(spread: Sequence[int], together: Sequence[int]) -> str:
 @pytest.fixture(scope="module")
 def loads() -> tuple[list[int], list[int]]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(breaker_module, "random_factor", random.Random(2).uniform)
+        patch.setattr(connection_module, "random_factor", random.Random(2).uniform)
         return simulate(jitter=True), simulate(jitter=False)
 
 
