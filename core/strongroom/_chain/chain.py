@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from strongroom import events
-from strongroom._chain.answer import MISSING, Extract, Missing, Place, ReadRequest
+from strongroom._chain.answer import MISSING, Extract, Missing, Place, Reading, ReadRequest
 from strongroom._chain.link import Link
 from strongroom._chain.resolution import LinkResult, Resolution, Resolver, WriteTarget, doubted
 from strongroom._chain.writes import refuse_to_hide
@@ -275,10 +275,13 @@ class Chain:
                         asked[place] = at
                         patience = max(patience, left)
             if asked and remaining() > 0:
+                asked |= _cached_beside(asked, results, link)
                 again = {place: requests[place]._replace(insists=True) for place in asked}
                 with time_limit(patience):
                     for place, result in link.query_many(again):
-                        unread[place][asked[place]] = link, result
+                        before = results[place][asked[place]]
+                        if isinstance(result[1], Reading) or not isinstance(before[1][1], Reading):
+                            results[place][asked[place]] = link, result
 
     def list_secrets(
         self, prefix: str = "", *, recursive: bool = False, records: bool = False, readable: bool = False
@@ -460,6 +463,26 @@ class Chain:
         """Close every store. Every later call is refused."""
         for link in self.links:
             link.close()
+
+
+def _cached_beside(
+    asked: Mapping[Place, int], results: Mapping[Place, Sequence[LinkResult]], link: Link
+) -> dict[Place, int]:
+    """Return the other keys of these paths that the link's cache has answered, each with the index of its result.
+
+    They are read again too, since the keys of one path come from one version.
+    """
+    paths = {path for path, _ in asked}
+    return {
+        place: len(answers) - 1
+        for place, answers in results.items()
+        if place[0] in paths and place not in asked and answers[-1][0] is link and _is_cached(answers[-1])
+    }
+
+
+def _is_cached(result: LinkResult) -> bool:
+    found = result[1][1]
+    return isinstance(found, Reading) and found.cached
 
 
 def _readable(names: Iterable[str], start: str, store: str) -> Iterator[str]:

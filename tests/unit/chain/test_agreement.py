@@ -238,6 +238,7 @@ OPENED_PARTLY_FOLLOWED = (Store("bulk", opening="patience"), Store(policy={"path
 OPENED_BY_WAITING = (Store("single", opening="patience"), Store())
 INSISTED = (Store("bulk", answers=WAITS), Store(answers=everywhere(None)))
 """A store that is waited for once the next one has confirmed the absence."""
+INSISTED_FOR_A_KEY = (Store(answers=WAITS, cached=everywhere("k"), age=100.0), Store(answers=everywhere(None)))
 INSISTED_IN_A_ROW = (Store(answers=WAITS), Store(answers=everywhere("out")), Store(answers=everywhere("k")))
 PARTLY_STALE = (Store("bulk", answers=WAITS, cached={"a": "kl", "b": None, "c": None}, age=400.0),)
 UNCACHED = (Store(ttl=0.0), Store("dynamic", ttl=0.0), Store("local"))
@@ -283,6 +284,7 @@ def test_each_path_of_a_batch_is_told_as_one_read(stores: tuple[Store, ...], fre
 @example(stores=PARTLY_STALE, allow_dynamic=True)
 @example(stores=INSISTED, allow_dynamic=True)
 @example(stores=INSISTED_IN_A_ROW, allow_dynamic=True)
+@example(stores=INSISTED_FOR_A_KEY, allow_dynamic=True)
 def test_each_key_of_a_batch_is_told_as_one_read(stores: tuple[Store, ...], allow_dynamic: bool) -> None:
     """If a key that a cached secret lacks needs another read, the other keys of its path may come from that too."""
     for paths in batches(stores, by_key=True):
@@ -308,6 +310,7 @@ def check_key(
 @example(stores=UNCACHED[1:])
 @example(stores=UNCACHED[2:])
 @example(stores=LACKS_A_KEY)
+@example(stores=INSISTED_FOR_A_KEY)
 def test_keys_of_one_path_come_from_one_version(stores: tuple[Store, ...]) -> None:
     """Of the same store, unless it reads each key by itself."""
     versions: dict[tuple[str, str], set[object]] = {}
