@@ -22,7 +22,7 @@ from strongroom.errors import (
 )
 from strongroom.paths import entries_below
 from strongroom.secret import Secret, SensitiveDict, Value, Version, same
-from strongroom.store import Health, Traits, VersionInfo, folding
+from strongroom.store import Health, Traits, VersionInfo
 from strongroom_etcd.gateway import Gateway
 
 PAGE = 500
@@ -259,15 +259,15 @@ def _malformed(path: str | None) -> StoreUnavailableError:
     return StoreUnavailableError(path, "the reply lacks etcd's fields")
 
 
-# --- a secret as the bytes of one key, without loss: as `strongroom.store.one_value` says -------------------------------
+# --- a secret as the bytes of one key, without loss: see `strongroom.store.one_value` ----------------------------------
 
 
 def unfold(content: bytes) -> SensitiveDict:
     """Return the keys of what etcd has: text if it is UTF-8, otherwise bytes."""
     try:
-        return folding.unfold(content.decode())[1]
+        return one_value.unfold(content.decode())[1]
     except UnicodeDecodeError:
-        return folding.unfold(content)[1]
+        return one_value.unfold(content)[1]
 
 
 def fold(data: Mapping[str, Value], path: str) -> bytes:
@@ -280,13 +280,13 @@ def fold(data: Mapping[str, Value], path: str) -> bytes:
     """
     content = _plain(data)
     if content is None:
-        content = folding.as_json({key: to_json(item) for key, item in data.items()}).encode()
+        content = one_value.as_json({key: to_json(item) for key, item in data.items()}).encode()
     if len(content) > MAX_SIZE:
         raise SecretTooLargeError(path, f"{len(content):,} bytes, the most is {MAX_SIZE:,}")
     return content
 
 
 def _plain(data: Mapping[str, Value]) -> bytes | None:
-    value = data[folding.VALUE] if set(data) == {folding.VALUE} else None
+    value = data[one_value.VALUE] if set(data) == {one_value.VALUE} else None
     content = value.encode() if isinstance(value, str) else value
     return content if isinstance(content, bytes) and same(unfold(content), data) else None

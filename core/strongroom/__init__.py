@@ -15,7 +15,7 @@ from strongroom._lazy_names import lazy_names
 # does not load the rest.
 if TYPE_CHECKING:
     from strongroom._manager import SecretsManager as SecretsManager
-    from strongroom._watch.change import Change as Change
+    from strongroom._watch.watch import Change as Change
     from strongroom.errors import ConfigurationError as ConfigurationError
     from strongroom.errors import ConflictError as ConflictError
     from strongroom.errors import PermissionDeniedError as PermissionDeniedError
@@ -64,7 +64,7 @@ else:
         __name__,
         {
             "strongroom._manager": "SecretsManager",
-            "strongroom._watch.change": "Change",
+            "strongroom._watch.watch": "Change",
             "strongroom.errors": (
                 "ConfigurationError ConflictError PermissionDeniedError SecretNotFoundError StoreUnavailableError "
                 "StrongroomError"

@@ -12,23 +12,22 @@ from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from strongroom._chain.resolution import Resolution, WriteTarget
+from strongroom._chain.resolution import Resolution, SecretBatch, WriteTarget
 from strongroom._lazy_names import lazy_names
 from strongroom._manager import SecretsManager
-from strongroom._manager.batch import SecretBatch
-from strongroom._watch.watches import Watch
+from strongroom._watch.watch import Watch
 from strongroom.store import fork_safe_lock
 from strongroom.store.process import call_at_exit
 
 if TYPE_CHECKING:
-    from strongroom._chain.explanation import Explanation, LinkAnswer
+    from strongroom._chain.diagnosis import Explanation, LinkAnswer
     from strongroom._config import Config
     from strongroom._manager.versions import Versions
 else:
     __getattr__, __dir__, _ = lazy_names(
         __name__,
         {
-            "strongroom._chain.explanation": "Explanation LinkAnswer",
+            "strongroom._chain.diagnosis": "Explanation LinkAnswer",
             "strongroom._config": "Config",
             "strongroom._manager.versions": "Versions",
         },

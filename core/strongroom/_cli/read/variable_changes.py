@@ -14,7 +14,7 @@ from strongroom.store.deadline import boot_time
 
 if TYPE_CHECKING:
     from strongroom._manager import SecretsManager
-    from strongroom._watch.change import Change
+    from strongroom._watch.watch import Change
     from strongroom.required_secrets import Requirement, Resolve
 
 _QUIET = 1.0
