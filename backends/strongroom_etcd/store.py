@@ -22,7 +22,7 @@ from strongroom.errors import (
 )
 from strongroom.paths import entries_below
 from strongroom.secret import Secret, SensitiveDict, Value, Version, same
-from strongroom.store import Health, Traits, VersionInfo
+from strongroom.store import Health, Traits, VersionInfo, one_value
 from strongroom_etcd.gateway import Gateway
 
 PAGE = 500
@@ -259,7 +259,7 @@ def _malformed(path: str | None) -> StoreUnavailableError:
     return StoreUnavailableError(path, "the reply lacks etcd's fields")
 
 
-# --- a secret as the bytes of one key, without loss: see `strongroom.store.one_value` ----------------------------------
+# --- a secret as the bytes of one key, without loss: see `strongroom.store.one_value` ---------------------------------
 
 
 def unfold(content: bytes) -> SensitiveDict:

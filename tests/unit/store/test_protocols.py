@@ -186,11 +186,11 @@ def test_a_new_capability_is_detected_refused_and_called(monkeypatch):
     able, unable = guard.GuardedStore(Renamable(), "able"), guard.GuardedStore(MemoryStore(), "unable")
     assert able.capabilities - unable.capabilities == {"renamable"}
     assert Schema({}, stores=(Renamable, MemoryStore)).capabilities() == (unable.capabilities, {"renamable"})
-    assert able.call("rename", "a", "b") == "a to b"
+    assert able._operate("rename", "a", "b") == "a to b"
     with pytest.raises(InvalidPathError):
-        able.call("rename", "a", "")
+        able._operate("rename", "a", "")
     with pytest.raises(UnsupportedOperationError, match=r"store unable: it has no renaming"):
-        unable.call("rename", "a", "b")
+        unable._operate("rename", "a", "b")
 
 
 class Plugin:
