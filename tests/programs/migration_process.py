@@ -39,7 +39,7 @@ def run(
     os.environ.update(environ)
     os.chdir(folder)
     # Many groups of few secrets: more boundaries.
-    transfer._GROUP = transfer._GROUP_UNCHECKED = parallel._GROUP = parallel._GROUP_LOCAL = 5
+    transfer._BATCH = transfer._BATCH_UNCHECKED = transfer._BATCH_FILE = parallel._GROUP = parallel._GROUP_LOCAL = 5
     write, undo_step, count = journal.Journal._write, undoing.Undo._step, 0
 
     def tell():

@@ -242,12 +242,12 @@ class ImporterSource:
 
     def __init__(self, importer: Importer, name: str, limit: float | None = None) -> None:
         self.name = name
-        self.local = False
         self.versioned = False
         self.deletable = False
         self.unmapped: list[Failure] = []
         self._importer = importer
         self._watchdog = Watchdog(importer, name, "importer", limit)
+        self.local = self._watchdog.traits.local is True
 
     def items(self, selection: Selection) -> Iterator[Secret | Failure]:
         absent = set(selection.paths)

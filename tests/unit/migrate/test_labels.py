@@ -275,7 +275,7 @@ def test_a_conflict_that_is_skipped_gets_no_labels_and_one_that_is_merged_does(s
 
 def test_the_labels_of_each_secret_are_read_and_written_once(home, monkeypatch):
     """Also where the secrets are more than the transfer writes at once."""
-    monkeypatch.setattr(transfer, "_GROUP_UNCHECKED", 4)
+    monkeypatch.setattr(transfer, "_BATCH_UNCHECKED", 4)
     stores = {"s": Labelled(), "t": Labelled()}
     paths = [f"app/{number:03}" for number in range(10)]
     for path in paths:

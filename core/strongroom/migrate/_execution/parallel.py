@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
+from itertools import islice, takewhile
+from threading import Event
 from typing import Generic, NamedTuple, TypeVar
 
 from strongroom._boundary import answers
@@ -121,17 +125,22 @@ def _is_batched(front: GuardedStore, method: str) -> bool:
     return "local" in front.capabilities or method in front.operations
 
 
-def write_each(front: GuardedStore, writes: Iterable[SecretWrite]) -> Iterator[tuple[str, Version | StoreError | None]]:
+def write_each(
+    front: GuardedStore, writes: Iterable[SecretWrite]
+) -> Generator[tuple[str, Version | StoreError | None], None, None]:
     """Yield each path with its new version or error, in any order. Uses check-and-set if the store has it."""
     if "checked" in front.capabilities:
         if _is_batched(front, "write_many_if"):
-            return front.write_many_if(write[:3] for write in writes)
-        return in_threads(
-            lambda write: (write.path, answers.outcome(front.write_if, write.path, write.data, write.expected)), writes
-        )
-    if "write_formed" not in front.operations and _is_batched(front, "write_many"):
-        return front.write_many((write.path, write.data) for write in writes)
-    return in_threads(lambda write: (write.path, answers.outcome(write_one, front, write)), writes)
+            yield from front.write_many_if(write[:3] for write in writes)
+        else:
+            yield from in_threads(
+                lambda write: (write.path, answers.outcome(front.write_if, write.path, write.data, write.expected)),
+                writes,
+            )
+    elif "write_formed" not in front.operations and _is_batched(front, "write_many"):
+        yield from front.write_many((write.path, write.data) for write in writes)
+    else:
+        yield from in_threads(lambda write: (write.path, answers.outcome(write_one, front, write)), writes)
 
 
 def write_one(front: GuardedStore, write: SecretWrite) -> Version | None:
@@ -155,6 +164,29 @@ def groups(items: Sequence[_I], *, local: bool) -> Iterator[Sequence[_I]]:
     """Yield the items of an undo or a deletion in groups, each of which shares the syncs of the journal."""
     size = _GROUP_LOCAL if local else _GROUP
     return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def batches(items: Iterable[_I], size: int, *, ahead: bool) -> Generator[list[_I], None, None]:
+    """Yield the items in lists of `size`.
+
+    `ahead` takes the next list in a thread, while the caller works on one: a source is read while the target is
+    written. A local store gains nothing by that, and its plugin may want to be called by one thread.
+    """
+    iterator = iter(items)
+    if not ahead:
+        while batch := list(islice(iterator, size)):
+            yield batch
+        return
+    ended = Event()
+    take = partial(copy_context().run, lambda: list(islice(takewhile(lambda _: not ended.is_set(), iterator), size)))
+    with ThreadPoolExecutor(1, thread_name_prefix="strongroom migrate") as reader:
+        try:
+            taken = reader.submit(take)
+            while batch := taken.result():
+                taken = reader.submit(take)
+                yield batch
+        finally:
+            ended.set()
 
 
 def in_threads(function: Callable[[_I], _R], items: Iterable[_I]) -> Iterator[_R]:

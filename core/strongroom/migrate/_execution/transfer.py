@@ -1,14 +1,15 @@
-"""Apply a plan: each write is in the journal before it is sent, and again once the target holds it."""
+"""Apply a plan batch by batch: read, vet, journal, write, record.
+
+Each write is in the journal before it is sent, and again once the target holds it.
+"""
 
 from __future__ import annotations
 
 import math
 import time
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing, suppress
-from enum import Enum
-from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple
 
 from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import (
@@ -22,7 +23,7 @@ from strongroom.errors import (
     UnsupportedOperationError,
 )
 from strongroom.migrate._execution.label_transfer import LabelTransfer
-from strongroom.migrate._execution.parallel import OutageWatch, SecretWrite, read_each, write_each
+from strongroom.migrate._execution.parallel import OutageWatch, SecretWrite, batches, read_each, write_each
 from strongroom.migrate._execution.results import Results
 from strongroom.migrate._ledger.journal import JournalEntry, Part
 from strongroom.migrate._ledger.runs import OpenRun
@@ -33,14 +34,15 @@ from strongroom.migrate.report import ItemState
 from strongroom.migrate.sources import Source
 from strongroom.secret import Secret, Value, Version
 
-_T = TypeVar("_T")
+_BATCH = 256
+"""How many items share one sync of the journal."""
 
-_GROUP = 256
-"""How many writes share one sync of the journal."""
-
-_GROUP_UNCHECKED = 32
+_BATCH_UNCHECKED = 32
 """The same without check-and-set, so that little time passes between reading a target and replacing it. Also used with
-labels, which are written after each group."""
+labels, which are written after each batch."""
+
+_BATCH_FILE = 1 << 14
+"""The same for a file, which is rewritten once for each batch, in a time that grows with its size."""
 
 _REFUSALS = (PermissionDeniedError, InvalidPathError, InvalidDataError, UnsupportedOperationError)
 """Errors after which the target certainly does not hold the data that was sent."""
@@ -49,21 +51,24 @@ _SLOWEST = 1 / 86_400
 """The lowest rate, in writes a second: one a day."""
 
 
-class _HeldItem(NamedTuple):
-    """An item whose data the target holds, with the source's secret and the version of the write."""
+class _VettedItem(NamedTuple):
+    """An item that was compared with the plan and the target, and not refused.
+
+    Attributes:
+        item: its index in the plan.
+        secret: the source's secret.
+        intent: what the journal gets before the write; None if it has that already.
+        overwritten: the target's data that the write replaces, for the backup.
+        write: the write; None if the target holds the data.
+        version: the version of the data at the target, once it holds them.
+    """
 
     item: int
     secret: Secret
-    version: Version | None
-
-
-class _Mark(Enum):
-    ON_DISK = "the intents of all writes so far are on disk"
-
-
-_ON_DISK: Final = _Mark.ON_DISK
-_Prepared: TypeAlias = "SecretWrite | Literal[_Mark.ON_DISK] | None"
-"""A prepared write, the mark that all writes so far may be sent, or None for other work."""
+    intent: JournalEntry | None = None
+    overwritten: Mapping[str, Value] | None = None
+    write: SecretWrite | None = None
+    version: Version | None = None
 
 
 class PlanTransfer:
@@ -76,14 +81,10 @@ class PlanTransfer:
         self._run, self._plan, self._journal = run, run.plan, run.journal
         self._target, self._results, self._rate = target, results, rate
         self._free = time.monotonic()
-        self._labels = any(item.labels for item in run.plan.items)
-        self._size = _GROUP if "checked" in target.capabilities and not self._labels else _GROUP_UNCHECKED
-        if rate is not None:
-            self._size = max(1, min(self._size, int(rate)))
+        self._size = _batch_size(run, target, rate)
         self._begun = {index: entry for index, entry in run.journal.entries.items() if not entry.done}
-        self._under_way: dict[str, tuple[int, Secret]] = {}
         self._raced: dict[int, bytes] = {}
-        self._unlabelled: list[_HeldItem] = []
+        self._unlabelled: dict[int, _VettedItem] = {}
         self._label_transfer = LabelTransfer(run, target)
 
     def run(self, source: Source, indices: Sequence[int]) -> None:
@@ -95,50 +96,207 @@ class PlanTransfer:
             StoreUnavailableError: a store is down.
         """
         with self._results.retries() as rounds:
-            self._write(source, indices, again=False)
+            self._transfer(source, indices, again=False)
             raced, self._raced = self._raced, {}
             for index, digest in raced.items():
                 self._undelete(index, digest)
             if raced:  # another writer was faster: its secret decides, once more
-                self._write(source, list(raced), again=True)
+                self._transfer(source, list(raced), again=True)
             for failed in rounds:
-                self._write(source, failed, again=True)
+                self._transfer(source, failed, again=True)
         self._journal.sync()
 
-    def _write(self, source: Source, indices: Sequence[int], *, again: bool) -> None:
-        steps, watch = self._prepare(source, indices, again=again), OutageWatch()
-        # A batch looks ahead, and would send writes that still wait for the rate limit, so each group becomes a batch.
-        # Labels are written after a group. Inside a batch, the writes in flight would run out of time meanwhile.
-        for batch in _grouped(steps) if self._rate is not None or self._labels else (_interleaved(steps),):
-            self._send(batch, watch, again=again)
-            if self._unlabelled:
-                self._carry_labels(source, watch)
+    def _transfer(self, source: Source, indices: Sequence[int], *, again: bool) -> None:
+        """Read, vet, journal, write and record these items, one batch after the other.
 
-    def _send(self, writes: Iterable[SecretWrite], watch: OutageWatch, *, again: bool) -> None:
-        with closing(_closable(write_each(self._target, writes))) as outcomes:
+        With a rate, a batch is not read ahead: its secrets could change until they are written.
+        """
+        at, watch = {self._plan.items[index].source_path: index for index in indices}, OutageWatch()
+        ahead = self._rate is None and not source.local
+        with closing(batches(source.read_again(list(at)), self._size, ahead=ahead)) as read:
+            for batch in read:
+                secrets = {at[path]: secret for path, secret in batch}
+                self._wait()
+                vetted = self._vet(secrets, again=again)
+                self._intend(vetted)
+                self._write(vetted, watch, again=again)
+                self._copy_labels(source, watch)
+
+    def _wait(self) -> None:
+        """Wait until the rate admits the next writes."""
+        if self._rate is not None and (now := time.monotonic()) < self._free:
+            time.sleep(self._free - now)
+
+    # --- vet ----------------------------------------------------------------------------------------------------------
+
+    def _vet(self, secrets: Mapping[int, Secret | StrongroomError], *, again: bool) -> list[_VettedItem]:
+        """Compare a batch with the plan and the target. Report the items that are not written, and return the rest."""
+        self._results.begin(secrets)
+        readable = {index: secret for index, secret in secrets.items() if isinstance(secret, Secret)}
+        there, vetted = self._read_target(readable, again=again), []
+        for index, secret in secrets.items():
+            current = there.get(index)
+            if isinstance(secret, StrongroomError):
+                self._results.fail_or_retry(index, secret)
+            elif isinstance(current, StrongroomError):
+                self._results.fail_or_retry(index, current)
+            elif (item := self._vet_item(index, secret, current)) is not None:
+                vetted.append(item)
+        return vetted
+
+    def _read_target(self, indices: Iterable[int], *, again: bool) -> dict[int, Secret | StoreError]:
+        """Read those items at the target for which a check-and-set write alone does not decide. Leave absent ones out.
+
+        Raises:
+            StoreUnavailableError, AuthenticationError: the target is down.
+        """
+        items, checked = self._plan.items, "checked" in self._target.capabilities
+        at = {
+            items[index].path: index
+            for index in indices
+            if again or not checked or index in self._begun or items[index].state is not PlannedState.CREATE
+        }
+        found = read_each(self._target, list(at), OutageWatch())
+        return {at[path]: outcome for path, outcome in found if not isinstance(outcome, SecretNotFoundError)}
+
+    def _vet_item(self, index: int, secret: Secret, current: Secret | None) -> _VettedItem | None:
+        """Return the item with its write, or None if its result is known without one."""
+        item, digest = self._plan.items[index], self._run.digester.digest
+        source_digest, target_digest = (None, None)
+        if self._run.planned is not None:
+            source_digest, target_digest = self._run.planned.get(index, item)
+        wanted, there = digest(secret.data), None if current is None else digest(current.data)
+        begun = self._begun.get(index)
+        if begun is not None and current is not None and there == begun.digest:
+            return _VettedItem(index, secret, version=current.version)  # the write whose answer was lost
+        if source_changed(item, secret, same=None if source_digest is None else source_digest == wanted):
+            self._results.put(index, ItemState.CONFLICT, SOURCE_CHANGED)
+            return None
+        if begun is not None and current is not None and begun.is_half(self._run.digester.each(current.data)):
+            # Its entry keeps the digests of the first attempt.
+            data = decide(secret, current, self._plan.on_conflict, changed=False).data
+            return _VettedItem(index, secret, begun, write=SecretWrite(item.path, data, None))
+        if begun is not None:
+            changed = there != begun.before
+        else:
+            same = None if target_digest is None or there is None else target_digest == there
+            changed = target_changed(item, secret, current, same=same)
+        decision = decide(secret, current, self._plan.on_conflict, changed=changed)
+        if decision.do is Do.KEEP and item.labels:
+            before = None if current is None else current.version
+            return _VettedItem(index, secret, JournalEntry(there or wanted, there, before, None), version=before)
+        if decision.do is not Do.WRITE:
+            state = ItemState.CONFLICT if decision.do is Do.CONFLICT else ItemState.SKIPPED
+            self._results.put(index, state, decision.reason)
+            return None
+        return self._with_write(index, secret, current, decision.data)
+
+    def _with_write(self, index: int, secret: Secret, current: Secret | None, data: Mapping[str, Value]) -> _VettedItem:
+        """Return the item with a write of these data."""
+        path, digest = self._plan.items[index].path, self._run.digester.digest
+        intent = JournalEntry(digest(data), None, None, None, form=form_of(secret.metadata))
+        if current is not None:
+            intent.before, intent.before_version = digest(current.data), current.version
+            intent.before_form = form_of(current.metadata)
+        overwritten = None if current is None else current.data
+        if self._target.traits.piecewise:
+            intent.parts = self._parts(overwritten or {}, data)
+        form = intent.form or None if current is None else None
+        write = SecretWrite(path, data, intent.before_version, form)
+        return _VettedItem(index, secret, intent, overwritten, write)
+
+    def _parts(self, before: Mapping[str, Value], after: Mapping[str, Value]) -> dict[str, Part]:
+        old, new = self._run.digester.each(before), self._run.digester.each(after)
+        return {key: (old.get(key), new.get(key)) for key in {**old, **new}}
+
+    # --- journal ------------------------------------------------------------------------------------------------------
+
+    def _intend(self, vetted: Iterable[_VettedItem]) -> None:
+        """Put the intents on disk, and the data that the writes replace.
+
+        A retry within the run starts from the intents, as a resumed run does.
+
+        Raises:
+            MigrationError: the journal or the backup cannot be written.
+        """
+        for index, _, intent, overwritten, _, _ in vetted:
+            if intent is not None:
+                if overwritten is not None and self._plan.backup:
+                    intent.backup = self._run.backup.put(self._plan.items[index].path, overwritten)
+                self._journal.intend(index, intent)
+                self._begun[index] = intent
+        self._run.backup.sync()
+        self._journal.sync()
+
+    # --- write and record ---------------------------------------------------------------------------------------------
+
+    def _write(self, vetted: Iterable[_VettedItem], watch: OutageWatch, *, again: bool) -> None:
+        """Send the writes, and record the outcome of each. The journal has it on disk with the next intents.
+
+        Raises:
+            StoreUnavailableError, AuthenticationError: the target is down.
+        """
+        writes: list[SecretWrite] = []
+        sent: dict[str, _VettedItem] = {}
+        for item in vetted:
+            if item.write is None:
+                self._record_held(item)
+            else:
+                writes.append(item.write)
+                sent[item.write.path] = item
+        if self._rate is not None:
+            self._free = max(time.monotonic(), self._free) + len(writes) / self._rate
+        with closing(write_each(self._target, writes)) as outcomes:
             for path, outcome in outcomes:
-                if (sent := self._under_way.pop(path, None)) is None:
-                    continue
-                index, secret = sent
-                if isinstance(outcome, ConflictError):
-                    self._journal.refused(index)  # the target's secret is not ours, even if it is equal
-                    self._begun.pop(index, None)
-                    if not again:
-                        self._raced[index] = self._run.digester.digest(secret.data)
-                    else:
-                        self._results.put(index, ItemState.CONFLICT, outcome.reason, error=outcome)
-                elif isinstance(outcome, StrongroomError):
-                    if isinstance(outcome, _REFUSALS) and not again and self._is_first_attempt(index):
-                        self._journal.refused(index)
-                        self._begun.pop(index, None)
-                    self._results.fail_or_retry(index, outcome)
-                else:
-                    self._data_written(_HeldItem(index, secret, outcome))
-                watch.observe(outcome)
+                if (written := sent.pop(path, None)) is not None:
+                    self._record(written, outcome, again=again)
+                    watch.observe(outcome)
+
+    def _record(self, vetted: _VettedItem, outcome: Version | StoreError | None, *, again: bool) -> None:
+        index = vetted.item
+        if isinstance(outcome, ConflictError):
+            self._journal.refused(index)  # the target's secret is not ours, even if it is equal
+            self._begun.pop(index, None)
+            if not again:
+                self._raced[index] = self._run.digester.digest(vetted.secret.data)
+            else:
+                self._results.put(index, ItemState.CONFLICT, outcome.reason, error=outcome)
+        elif isinstance(outcome, StoreError):
+            if isinstance(outcome, _REFUSALS) and not again and self._is_first_attempt(index):
+                self._journal.refused(index)
+                self._begun.pop(index, None)
+            self._results.fail_or_retry(index, outcome)
+        else:
+            self._record_held(vetted._replace(version=outcome))
+
+    def _record_held(self, vetted: _VettedItem) -> None:
+        """Record the item as done, or keep it until its labels are written."""
+        if self._plan.items[vetted.item].labels:
+            self._unlabelled[vetted.item] = vetted
+        else:
+            self._record_done(vetted.item, vetted.version)
+
+    def _record_done(self, index: int, version: Version | None, reason: str = "") -> None:
+        self._begun.pop(index, None)
+        self._journal.done(index, version)
+        self._results.put(index, ItemState.DONE, reason, version=version)
 
     def _is_first_attempt(self, index: int) -> bool:
         """Return True if no earlier attempt and no part of this one can have written anything of the item."""
         return index not in self._run.journal.entries and not self._target.traits.piecewise
+
+    def _copy_labels(self, source: Source, watch: OutageWatch) -> None:
+        """Copy the labels of a batch, after its data. Writes in flight would run out of time meanwhile."""
+        held, self._unlabelled = self._unlabelled, {}
+        secrets = [(index, item.secret) for index, item in held.items()]
+        for index, failure in self._label_transfer.carry(source, secrets) if secrets else ():
+            watch.observe(failure)
+            if failure is None:
+                self._record_done(index, held[index].version)
+            elif isinstance(failure, PermissionDeniedError):  # labels need another permission, which is optional
+                self._record_done(index, held[index].version, f"labels not copied: {failure}")
+            else:
+                self._results.fail_or_retry(index, failure, f"data written, labels not: {failure}")
 
     def _undelete(self, index: int, digest: bytes) -> None:
         """Undelete a secret that an undo of this plan deleted, if the service keeps it and refuses a new one.
@@ -151,163 +309,20 @@ class PlanTransfer:
         with suppress(StoreError):  # then the second write reports the cause
             newest = self._target.versions(path)[-1]
             if newest.deleted:
-                self._intend(index, JournalEntry(digest, None, None, None))
+                self._begun[index] = JournalEntry(digest, None, None, None)
+                self._journal.intend(index, self._begun[index])
                 self._journal.sync()
                 self._target.undelete(path, newest.version)
 
-    def _prepare(self, source: Source, indices: Sequence[int], *, again: bool) -> Iterator[_Prepared]:
-        """Read the items at the source and prepare their writes, in small steps."""
-        at = {self._plan.items[index].source_path: index for index in indices}
-        group: list[tuple[int, Secret]] = []
-        for path, outcome in source.read_again(list(at)):
-            yield None
-            index = at.pop(path)
-            self._results.begin([index])
-            if isinstance(outcome, StrongroomError):
-                self._results.fail_or_retry(index, outcome)
-                continue
-            group.append((index, outcome))
-            if len(group) >= self._size:
-                yield from self._prepare_group(group, again=again)
-                group = []
-        yield from self._prepare_group(group, again=again)
 
-    def _prepare_group(self, group: list[tuple[int, Secret]], *, again: bool) -> Iterator[_Prepared]:
-        there, count = self._read_targets(group, again=again), 0
-        for index, secret in group:
-            current = there.get(index)
-            if isinstance(current, StrongroomError):
-                self._results.fail_or_retry(index, current)
-            else:
-                write = self._write_for(index, secret, current)
-                count += write is not None
-                yield write
-        self._run.backup.sync()
-        self._journal.sync()
-        self._wait(count)
-        yield _ON_DISK
-
-    def _wait(self, count: int) -> None:
-        """Wait until the rate allows `count` more writes."""
-        if self._rate is not None:
-            now = time.monotonic()
-            if now < self._free:
-                time.sleep(self._free - now)
-            self._free = max(now, self._free) + count / self._rate
-
-    def _read_targets(self, group: list[tuple[int, Secret]], *, again: bool) -> dict[int, Secret | StrongroomError]:
-        """Read at the target the items of a group for which a check-and-set write alone does not decide."""
-        items, begun = self._plan.items, self._begun
-        asked = {
-            items[index].path: index
-            for index, _ in group
-            if again
-            or "checked" not in self._target.capabilities
-            or index in begun
-            or items[index].state is not PlannedState.CREATE
-        }
-        found: dict[int, Secret | StrongroomError] = {}
-        for path, outcome in read_each(self._target, list(asked), OutageWatch()):
-            if not isinstance(outcome, SecretNotFoundError):
-                found[asked[path]] = outcome
-        return found
-
-    def _write_for(self, index: int, secret: Secret, current: Secret | None) -> SecretWrite | None:
-        """Return the write of an item, with its intent in the journal, or None if its result is already known."""
-        item, digest = self._plan.items[index], self._run.digester.digest
-        source_digest, target_digest = (None, None)
-        if self._run.planned is not None:
-            source_digest, target_digest = self._run.planned.get(index, item)
-        wanted, there = digest(secret.data), None if current is None else digest(current.data)
-        changed = False
-        if (begun := self._begun.get(index)) is not None:
-            if current is not None and there == begun.digest:
-                self._data_written(_HeldItem(index, secret, current.version))  # the write whose answer was raced
-                return None
-            changed = there != begun.before
-        if source_changed(item, secret, same=None if source_digest is None else source_digest == wanted):
-            self._results.put(index, ItemState.CONFLICT, SOURCE_CHANGED)
-            return None
-        if begun is not None and current is not None and begun.is_half(self._run.digester.each(current.data)):
-            return self._complete_write(index, secret, current, begun)
-        if begun is None:
-            same = None if target_digest is None or there is None else target_digest == there
-            changed = target_changed(item, secret, current, same=same)
-        decision = decide(secret, current, self._plan.on_conflict, changed=changed)
-        before = None if current is None else current.version
-        if decision.do is Do.KEEP and item.labels:
-            self._intend(index, JournalEntry(there or wanted, there, before, None))
-            self._data_written(_HeldItem(index, secret, before))
-            return None
-        if decision.do is not Do.WRITE:
-            state = ItemState.CONFLICT if decision.do is Do.CONFLICT else ItemState.SKIPPED
-            self._results.put(index, state, decision.reason)
-            return None
-        return self._new_write(index, secret, current, decision.data, wanted)
-
-    def _new_write(
-        self, index: int, secret: Secret, current: Secret | None, data: Mapping[str, Value], wanted: bytes
-    ) -> SecretWrite:
-        """Return the write of these data, with its intent in the journal."""
-        path = self._plan.items[index].path
-        if current is None:
-            entry = JournalEntry(wanted, None, None, None, form=form_of(secret.metadata))
-        else:
-            entry = self._back_up(path, secret, current, data)
-        if self._target.traits.piecewise:
-            entry.parts = self._parts({} if current is None else current.data, data)
-        self._intend(index, entry)
-        self._under_way[path] = index, secret
-        return SecretWrite(path, data, entry.before_version, entry.form or None if current is None else None)
-
-    def _back_up(self, path: str, secret: Secret, current: Secret, data: Mapping[str, Value]) -> JournalEntry:
-        """Back up the target's data, if the plan wants it, and return the journal entry of the overwrite."""
-        digest = self._run.digester.digest
-        place = self._run.backup.put(path, current.data) if self._plan.backup else None
-        entry = JournalEntry(digest(data), digest(current.data), current.version, place, form=form_of(secret.metadata))
-        entry.before_form = form_of(current.metadata)
-        return entry
-
-    def _complete_write(self, index: int, secret: Secret, current: Secret, begun: JournalEntry) -> SecretWrite:
-        """Return the write that completes a half-written secret. Its entry keeps the digests of the first attempt."""
-        path = self._plan.items[index].path
-        self._intend(index, begun)
-        self._under_way[path] = index, secret
-        return SecretWrite(path, decide(secret, current, self._plan.on_conflict, changed=False).data, None)
-
-    def _parts(self, before: Mapping[str, Value], after: Mapping[str, Value]) -> dict[str, Part]:
-        old, new = self._run.digester.each(before), self._run.digester.each(after)
-        return {key: (old.get(key), new.get(key)) for key in {**old, **new}}
-
-    def _data_written(self, held: _HeldItem) -> None:
-        """Report the item as done, or keep it until its labels are written."""
-        if self._plan.items[held.item].labels:
-            self._unlabelled.append(held)
-        else:
-            self._done(held.item, held.version)
-
-    def _carry_labels(self, source: Source, watch: OutageWatch) -> None:
-        waiting = {held.item: held for held in self._unlabelled}
-        self._unlabelled.clear()
-        for index, failure in self._label_transfer.carry(source, [held[:2] for held in waiting.values()]):
-            watch.observe(failure)
-            version = waiting[index].version
-            if failure is None:
-                self._done(index, version)
-            elif isinstance(failure, PermissionDeniedError):  # labels need another permission, which is optional
-                self._done(index, version, f"labels not copied: {failure}")
-            else:
-                self._results.fail_or_retry(index, failure, f"data written, labels not: {failure}")
-
-    def _intend(self, index: int, entry: JournalEntry) -> None:
-        """Add the intent to the journal. A retry within the run starts from it, as a resumed run does."""
-        self._journal.intend(index, entry)
-        self._begun[index] = entry
-
-    def _done(self, index: int, version: Version | None, reason: str = "") -> None:
-        self._begun.pop(index, None)
-        self._journal.done(index, version)
-        self._results.put(index, ItemState.DONE, reason, version=version)
+def _batch_size(run: OpenRun, target: GuardedStore, rate: float | None) -> int:
+    """Return how many items the run takes through all steps at a time."""
+    size = _BATCH if "checked" in target.capabilities else _BATCH_UNCHECKED
+    if any(item.labels for item in run.plan.items):
+        size = _BATCH_UNCHECKED
+    elif target.traits.local and "write_many" in target.operations:
+        size = _BATCH_FILE
+    return size if rate is None else max(1, min(size, int(rate)))
 
 
 def check_rate(rate: float | None) -> float | None:
@@ -319,40 +334,6 @@ def check_rate(rate: float | None) -> float | None:
     if rate is not None and (not math.isfinite(rate) or rate < _SLOWEST):
         raise ValueError("the rate must be a number of writes a second, at least one a day")
     return rate
-
-
-def _grouped(steps: Iterable[_Prepared]) -> Iterator[list[SecretWrite]]:
-    """Yield the writes of each group, once its intents are on disk."""
-    group: list[SecretWrite] = []
-    for step in steps:
-        if step is _ON_DISK:
-            yield group
-            group = []
-        elif step is not None:
-            group.append(step)
-
-
-def _interleaved(steps: Iterable[_Prepared]) -> Iterator[SecretWrite]:
-    """Yield each write, once its group is on disk, and take two steps towards the next group in between.
-
-    The consumer sends nothing while it waits for this generator, so preparing a whole group at once would leave the
-    target idle. A write takes two steps: reading the source, and preparation.
-    """
-    safe: deque[SecretWrite] = deque()
-    group: list[SecretWrite] = []
-    for number, step in enumerate(steps):
-        if step is _ON_DISK:
-            yield from safe
-            safe, group = deque(group), []
-        elif step is not None:
-            group.append(step)
-        if safe and number % 2:
-            yield safe.popleft()
-    yield from safe
-
-
-def _closable(outcomes: Iterator[_T]) -> Generator[_T, None, None]:
-    yield from outcomes
 
 
 def report_unwritten(run: OpenRun, results: Results) -> None:
