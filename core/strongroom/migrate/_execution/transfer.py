@@ -37,7 +37,7 @@ from strongroom.secret import Secret, Value, Version
 _BATCH = 256
 """How many items share one sync of the journal."""
 
-_BATCH_UNCHECKED = 32
+_BATCH_UNCHECKED = 64
 """The same without check-and-set, so that little time passes between reading a target and replacing it. Also used with
 labels, which are written after each batch."""
 
