@@ -22,7 +22,7 @@ import strongroom._files.plugin  # noqa: F401
 import strongroom_vault.plugin
 import strongroom_vault.store.kv2_versions  # noqa: F401
 from strongroom.migrate import parse_plan
-from strongroom.migrate._execution import parallel, transfer
+from strongroom.migrate._execution import parallel
 from strongroom.migrate._execution import undo as undoing
 from strongroom.migrate._ledger import journal
 from support.scenarios.migrations import apply, delete_source, resume, undo
@@ -39,7 +39,7 @@ def run(
     os.environ.update(environ)
     os.chdir(folder)
     # Many groups of few secrets: more boundaries.
-    transfer._BATCH = transfer._BATCH_UNCHECKED = transfer._BATCH_FILE = parallel._GROUP = parallel._GROUP_LOCAL = 5
+    parallel._BATCH = parallel._BATCH_UNCHECKED = parallel._BATCH_LOCAL = 5
     write, undo_step, count = journal.Journal._write, undoing.Undo._step, 0
 
     def tell():

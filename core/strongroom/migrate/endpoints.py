@@ -145,6 +145,14 @@ def open_endpoint(config: Config, name: str, group: str) -> object:
     return open_plugin(plugins.opener(config, name, group), name, KINDS[group])
 
 
+class _Options(NamedTuple):
+    """The plugin of a store, its options, and the value of each."""
+
+    plugin: str
+    schemas: Mapping[str, OptionSchema]
+    values: Mapping[str, object]
+
+
 class Endpoints:
     """The sources and the target of a migration, each opened at most once, and closed together.
 
@@ -172,6 +180,7 @@ class Endpoints:
         self._encrypt_to = encrypt_to
         self._sources: dict[str, Source] = {}
         self._targets: dict[str, GuardedStore] = {}
+        self._known_options: dict[tuple[str, str], _Options] = {}
         self._exporters: set[str] = set()
         self._stack = ExitStack()
         self._audited = False
@@ -277,8 +286,8 @@ class Endpoints:
         if name in self._given:
             return _digest({"given": name})
         plugin, options, values = self._options(name, group)
-        placing = {option for option, about in options.items() if about.option.address or about.option.location}
-        public = {option for option, about in options.items() if not about.option.secret and option != MAPPING_FILE}
+        placing = [option for option, about in options.items() if about.option.address or about.option.location]
+        public = [option for option, about in options.items() if not about.option.secret and option != MAPPING_FILE]
         place = {option: _normal(values[option]) for option in placing or public}
         return _digest({"plugin": plugin, "place": place})
 
@@ -298,7 +307,7 @@ class Endpoints:
         given = self._given.get(source), self._given.get(target)
         if given != (None, None):
             return given[0] is given[1]
-        left, right = self._options(source, plugins.IMPORTERS)[2], self._options(target, plugins.EXPORTERS)[2]
+        left, right = self._options(source, plugins.IMPORTERS).values, self._options(target, plugins.EXPORTERS).values
         alike = self.identity(source, plugins.IMPORTERS) == self.identity(target)
         return alike and all(_normal(left[option]) == _normal(right[option]) for option in left.keys() & right.keys())
 
@@ -339,13 +348,15 @@ class Endpoints:
                     f"The target {shown(name)}: {file} is a symbolic link. Name the file that it leads to"
                 )
 
-    def _options(self, name: str, group: str) -> tuple[str, Mapping[str, OptionSchema], dict[str, object]]:
-        """Return the plugin of a store, its options, and the value of each."""
-        config, group = self._located(name, group)
-        options = plugins.schema(config, name, group).options
-        values: dict[str, object] = {option: about.default for option, about in options.items()}
-        values |= {option: setting.value for option, setting in plugins.store_settings(config, name, group).items()}
-        return config.store(name).plugin, options, values
+    def _options(self, name: str, preferred: str) -> _Options:
+        """Return the plugin of a store, its options, and the value of each. They stay the same, as the store does."""
+        if (name, preferred) not in self._known_options:
+            config, group = self._located(name, preferred)
+            options = plugins.schema(config, name, group).options
+            values: dict[str, object] = {option: about.default for option, about in options.items()}
+            values |= {option: setting.value for option, setting in plugins.store_settings(config, name, group).items()}
+            self._known_options[name, preferred] = _Options(config.store(name).plugin, options, values)
+        return self._known_options[name, preferred]
 
     def _located(self, name: str, group: str) -> tuple[Config, str]:
         """Return `located`, with the mapping file for a source of variables."""

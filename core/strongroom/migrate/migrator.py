@@ -247,7 +247,12 @@ class Migrator:
                 if index not in entries:
                     results.settle(index, ItemState.SKIPPED, "it was not written, or is already undone")
             undo = Undo(opened, endpoints.restorable(opened.plan.target), results)
-            return results.report(_stopped(undo.run))
+            stopped: StrongroomError | None = None
+            try:
+                undo.run()
+            except StrongroomError as error:
+                stopped = error
+            return results.report(stopped)
 
     def check_undoable(self, run: str | None = None) -> None:
         """Raise an error if the target of a run cannot be restored, before anybody confirms it.
@@ -357,11 +362,12 @@ def _run_sources(
     for index in indices:
         by_source.setdefault(plan.items[index].source, []).append(index)
 
-    def steps() -> None:
+    try:
         for name, items in by_source.items():
             step(endpoints.source(name), items)
-
-    return _stopped(steps)
+    except StrongroomError as error:
+        return error
+    return None
 
 
 def _deletable(endpoints: Endpoints, sources: Iterable[str]) -> list[str]:
@@ -375,15 +381,6 @@ def _deletable(endpoints: Endpoints, sources: Iterable[str]) -> list[str]:
     if names and not found:
         raise read_only(" and ".join(names))
     return found
-
-
-def _stopped(operation: Callable[[], None]) -> StrongroomError | None:
-    """Return the error that ended the operation, or None."""
-    try:
-        operation()
-    except StrongroomError as error:
-        return error
-    return None
 
 
 @contextmanager

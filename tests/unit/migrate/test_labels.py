@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from strongroom.errors import InvalidDataError, PermissionDeniedError, StoreUnavailableError
 from strongroom.migrate import ItemState, OnConflict, PlannedState, Selection, dump_plan, parse_plan, runs
-from strongroom.migrate._execution import parallel, transfer
+from strongroom.migrate._execution import parallel
 from strongroom.migrate._ledger.journal import Journal
 from strongroom.migrate._plans.labels import LabelChange, after, kept, record_of, restored, to_write
 from strongroom.secret import Secret
@@ -275,7 +275,7 @@ def test_a_conflict_that_is_skipped_gets_no_labels_and_one_that_is_merged_does(s
 
 def test_the_labels_of_each_secret_are_read_and_written_once(home, monkeypatch):
     """Also where the secrets are more than the transfer writes at once."""
-    monkeypatch.setattr(transfer, "_BATCH_UNCHECKED", 4)
+    monkeypatch.setattr(parallel, "_BATCH_UNCHECKED", 4)
     stores = {"s": Labelled(), "t": Labelled()}
     paths = [f"app/{number:03}" for number in range(10)]
     for path in paths:

@@ -28,9 +28,15 @@ from strongroom.errors import (
 from strongroom.secret import Secret, Value, Version
 
 _THREADS = 8
-_GROUP = 128
-_GROUP_LOCAL = 1 << 14
-"""A file is rewritten once for each group, in a time that grows with its size, so its groups are large."""
+_BATCH = 256
+"""How many items share the syncs of the journal."""
+
+_BATCH_UNCHECKED = 64
+"""The same for writes without check-and-set, so that little time passes between reading a target and replacing it. Also
+used with labels, which are written after each batch."""
+
+_BATCH_LOCAL = 1 << 14
+"""The same for a file, which is rewritten once for each batch, in a time that grows with its size."""
 
 OUTAGES = (StoreUnavailableError, AuthenticationError)
 """Errors that concern the store and not the secret: it is unavailable, or rejects our credentials."""
@@ -160,9 +166,18 @@ def delete_each(front: GuardedStore, paths: Iterable[str]) -> Iterator[tuple[str
         yield path, None if isinstance(failure, SecretNotFoundError) else failure
 
 
+def batch_size(target: GuardedStore, *, labels: bool) -> int:
+    """Return how many items are written in one batch, with labels or without."""
+    if labels:
+        return _BATCH_UNCHECKED
+    if target.traits.local and "write_many" in target.operations:
+        return _BATCH_LOCAL
+    return _BATCH if "checked" in target.capabilities else _BATCH_UNCHECKED
+
+
 def groups(items: Sequence[_I], *, local: bool) -> Iterator[Sequence[_I]]:
-    """Yield the items of an undo or a deletion in groups, each of which shares the syncs of the journal."""
-    size = _GROUP_LOCAL if local else _GROUP
+    """Yield the items of an undo or a deletion in batches."""
+    size = _BATCH_LOCAL if local else _BATCH
     return (items[start : start + size] for start in range(0, len(items), size))
 
 

@@ -23,7 +23,14 @@ from strongroom.errors import (
     UnsupportedOperationError,
 )
 from strongroom.migrate._execution.label_transfer import LabelTransfer
-from strongroom.migrate._execution.parallel import OutageWatch, SecretWrite, batches, read_each, write_each
+from strongroom.migrate._execution.parallel import (
+    OutageWatch,
+    SecretWrite,
+    batch_size,
+    batches,
+    read_each,
+    write_each,
+)
 from strongroom.migrate._execution.results import Results
 from strongroom.migrate._ledger.journal import JournalEntry, Part
 from strongroom.migrate._ledger.runs import OpenRun
@@ -33,16 +40,6 @@ from strongroom.migrate._plans.plan import PlannedState
 from strongroom.migrate.report import ItemState
 from strongroom.migrate.sources import Source
 from strongroom.secret import Secret, Value, Version
-
-_BATCH = 256
-"""How many items share one sync of the journal."""
-
-_BATCH_UNCHECKED = 64
-"""The same without check-and-set, so that little time passes between reading a target and replacing it. Also used with
-labels, which are written after each batch."""
-
-_BATCH_FILE = 1 << 14
-"""The same for a file, which is rewritten once for each batch, in a time that grows with its size."""
 
 _REFUSALS = (PermissionDeniedError, InvalidPathError, InvalidDataError, UnsupportedOperationError)
 """Errors after which the target certainly does not hold the data that was sent."""
@@ -81,7 +78,9 @@ class PlanTransfer:
         self._run, self._plan, self._journal = run, run.plan, run.journal
         self._target, self._results, self._rate = target, results, rate
         self._free = time.monotonic()
-        self._size = _batch_size(run, target, rate)
+        self._size = batch_size(target, labels=any(item.labels for item in run.plan.items))
+        if rate is not None:
+            self._size = max(1, min(self._size, int(rate)))
         self._begun = {index: entry for index, entry in run.journal.entries.items() if not entry.done}
         self._raced: dict[int, bytes] = {}
         self._unlabelled: dict[int, _VettedItem] = {}
@@ -189,20 +188,22 @@ class PlanTransfer:
             state = ItemState.CONFLICT if decision.do is Do.CONFLICT else ItemState.SKIPPED
             self._results.put(index, state, decision.reason)
             return None
-        return self._with_write(index, secret, current, decision.data)
-
-    def _with_write(self, index: int, secret: Secret, current: Secret | None, data: Mapping[str, Value]) -> _VettedItem:
-        """Return the item with a write of these data."""
-        path, digest = self._plan.items[index].path, self._run.digester.digest
-        intent = JournalEntry(digest(data), None, None, None, form=form_of(secret.metadata))
+        data = decision.data
+        intent = JournalEntry(wanted, there, None, None, form=form_of(secret.metadata))
         if current is not None:
-            intent.before, intent.before_version = digest(current.data), current.version
+            intent.digest, intent.before_version = digest(data), current.version
             intent.before_form = form_of(current.metadata)
+        return self._with_write(index, secret, intent, current, data)
+
+    def _with_write(
+        self, index: int, secret: Secret, intent: JournalEntry, current: Secret | None, data: Mapping[str, Value]
+    ) -> _VettedItem:
+        """Return the item with a write of these data, which replace those of `current`."""
         overwritten = None if current is None else current.data
         if self._target.traits.piecewise:
             intent.parts = self._parts(overwritten or {}, data)
         form = intent.form or None if current is None else None
-        write = SecretWrite(path, data, intent.before_version, form)
+        write = SecretWrite(self._plan.items[index].path, data, intent.before_version, form)
         return _VettedItem(index, secret, intent, overwritten, write)
 
     def _parts(self, before: Mapping[str, Value], after: Mapping[str, Value]) -> dict[str, Part]:
@@ -219,12 +220,12 @@ class PlanTransfer:
         Raises:
             MigrationError: the journal or the backup cannot be written.
         """
-        for index, _, intent, overwritten, _, _ in vetted:
-            if intent is not None:
-                if overwritten is not None and self._plan.backup:
-                    intent.backup = self._run.backup.put(self._plan.items[index].path, overwritten)
-                self._journal.intend(index, intent)
-                self._begun[index] = intent
+        for item in vetted:
+            if (intent := item.intent) is not None:
+                if item.overwritten is not None and self._plan.backup:
+                    intent.backup = self._run.backup.put(self._plan.items[item.item].path, item.overwritten)
+                self._journal.intend(item.item, intent)
+                self._begun[item.item] = intent
         self._run.backup.sync()
         self._journal.sync()
 
@@ -313,16 +314,6 @@ class PlanTransfer:
                 self._journal.intend(index, self._begun[index])
                 self._journal.sync()
                 self._target.undelete(path, newest.version)
-
-
-def _batch_size(run: OpenRun, target: GuardedStore, rate: float | None) -> int:
-    """Return how many items the run takes through all steps at a time."""
-    size = _BATCH if "checked" in target.capabilities else _BATCH_UNCHECKED
-    if any(item.labels for item in run.plan.items):
-        size = _BATCH_UNCHECKED
-    elif target.traits.local and "write_many" in target.operations:
-        size = _BATCH_FILE
-    return size if rate is None else max(1, min(size, int(rate)))
 
 
 def check_rate(rate: float | None) -> float | None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from contextlib import closing
 
 from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import PermissionDeniedError, SecretNotFoundError, StoreError, StrongroomError, shown
-from strongroom.migrate._execution.parallel import OutageWatch, read_each
+from strongroom.migrate._execution.parallel import OutageWatch, batches, read_each
 from strongroom.migrate._execution.results import Results
 from strongroom.migrate._ledger.journal import JournalEntry
 from strongroom.migrate._ledger.runs import OpenRun
@@ -17,6 +17,9 @@ from strongroom.migrate.report import ItemState
 from strongroom.migrate.sources import Source, labels_of
 from strongroom.secret import Secret
 
+_BATCH = 64
+"""How many secrets of each store are in memory. A source is read one batch ahead."""
+
 
 class TargetVerification:
     """Compares the target with the sources."""
@@ -24,7 +27,6 @@ class TargetVerification:
     def __init__(self, run: OpenRun, target: GuardedStore, results: Results) -> None:
         self._plan, self._entries, self._digester = run.plan, run.journal.entries, run.digester
         self._target, self._results = target, results
-        self._waiting: dict[str, tuple[int, Secret | StrongroomError]] = {}
 
     def run(self, source: Source, indices: list[int]) -> None:
         """Verify the items of one source, in bounded memory.
@@ -33,22 +35,23 @@ class TargetVerification:
             StoreUnavailableError: a store is down.
             StrongroomError: the source as a whole cannot be read.
         """
-        for path, outcome in read_each(self._target, self._asked(source, indices), OutageWatch()):
-            if (found := self._waiting.pop(path, None)) is not None:
-                index, secret = found
-                state, reason = self._verdict(index, secret, outcome)
-                if state is ItemState.DONE and isinstance(secret, Secret) and isinstance(outcome, Secret):
-                    state, reason = self._with_labels(source, index, secret, outcome, reason)
-                self._results.put(index, state, reason, error=outcome if isinstance(outcome, StrongroomError) else None)
+        items, watch = self._plan.items, OutageWatch()
+        at = {items[index].source_path: index for index in indices}
+        with closing(batches(source.read_again(list(at)), _BATCH, ahead=not source.local)) as read:
+            for batch in read:
+                secrets = {items[at[path]].path: (at[path], secret) for path, secret in batch}
+                self._results.begin(index for index, _ in secrets.values())
+                for path, outcome in read_each(self._target, list(secrets), watch):
+                    self._compare(source, *secrets[path], outcome)
 
-    def _asked(self, source: Source, indices: list[int]) -> Iterator[str]:
-        at = {self._plan.items[index].source_path: index for index in indices}
-        for source_path, outcome in source.read_again(list(at)):
-            index = at[source_path]
-            self._results.begin([index])
-            path = self._plan.items[index].path
-            self._waiting[path] = index, outcome
-            yield path
+    def _compare(
+        self, source: Source, index: int, secret: Secret | StrongroomError, outcome: Secret | StoreError
+    ) -> None:
+        """Put the result of one item into the results."""
+        state, reason = self._verdict(index, secret, outcome)
+        if state is ItemState.DONE and isinstance(secret, Secret) and isinstance(outcome, Secret):
+            state, reason = self._with_labels(source, index, secret, outcome, reason)
+        self._results.put(index, state, reason, error=outcome if isinstance(outcome, StrongroomError) else None)
 
     def _verdict(  # noqa: PLR0911  # one return for each verdict
         self, index: int, source: Secret | StrongroomError, target: Secret | StrongroomError

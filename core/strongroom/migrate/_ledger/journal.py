@@ -149,7 +149,7 @@ class Journal:
             if self._broken:
                 raise OSError(errno.EIO, "an earlier line could not be written")
             self._broken = True  # until the last line is whole
-            self._write("".join(f"{line}\n" for line in self._lines).encode())
+            self._write("\n".join([*self._lines, ""]).encode())
         self._broken = False
         self._lines.clear()
 
