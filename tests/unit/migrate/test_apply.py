@@ -30,8 +30,10 @@ from strongroom.migrate import (
     Selection,
     runs,
 )
-from strongroom.migrate._execution import transfer
+from strongroom.migrate._execution import parallel, transfer
 from strongroom.migrate._ledger import runs as ledger_runs
+from strongroom.migrate._ledger.backup import Backup
+from strongroom.migrate._ledger.journal import steps_in
 from strongroom.migrate._plans.comparison import decide
 from strongroom.migrate._plans.document import plan_lines
 from strongroom.migrate.report import progress_counter
@@ -479,6 +481,34 @@ def test_a_target_that_goes_out_at_item_k_is_left_alone_and_resuming_does_the_re
     assert [run.finished for run in runs(home)] == [True]
     with pytest.raises(MigrationError, match="no migration to resume"):
         resume(stores=stores, state_folder=home)
+
+
+@pytest.mark.parametrize("kind", [MemoryStore, Bare])
+def test_at_each_write_the_journal_has_its_intent_and_the_results_of_earlier_batches(home, monkeypatch, kind):
+    """A process that is killed at any write leaves an intent for it, and knows what was done before."""
+    for size in ("_BATCH", "_BATCH_UNCHECKED", "_BATCH_LOCAL"):
+        monkeypatch.setattr(parallel, size, 2)
+    stores, paths = {"s": MemoryStore(), "t": kind()}, [f"s{number}" for number in range(6)]
+    for path in paths:
+        stores["s"].write(path, {"k": path})
+        stores["t"].write(path, {"k": "other"})
+    method = "write_if" if kind is MemoryStore else "write"
+    write, found = getattr(stores["t"], method), {}
+
+    def looking(path, *given):
+        run = runs(home)[-1]
+        found[path] = [(step, paths[index]) for step, index in steps_in(run.journal)]
+        backup = json.loads(run.journal.read_text().splitlines()[1 + found[path].index(("intent", path))])["k"]
+        assert dict(Backup(run.folder, run.name).get(backup, path)) == {"k": "other"}
+        return write(path, *given)
+
+    monkeypatch.setattr(stores["t"], method, looking)
+    made = plan("s", "t", on_conflict=OnConflict.OVERWRITE, stores=stores, state_folder=home)
+    assert apply(made, stores=stores, state_folder=home).ok
+    for number, path in enumerate(paths):
+        begun = number // 2 * 2
+        expected = [("intent", each) for each in paths[: begun + 2]] + [("done", each) for each in paths[:begun]]
+        assert sorted(found[path]) == sorted(expected)
 
 
 class Piecewise(Bare):
