@@ -33,8 +33,6 @@ Opener: TypeAlias = Callable[[], SecretStore]
 _R = TypeVar("_R")
 SHARE = 0.6
 """The share of the remaining time that one store may take if something else can answer."""
-_OUTAGES_IN_A_ROW = 40
-"""A batch ends after this many consecutive outages: more than stores request at a time."""
 _SHORTEST_TEST = 0.5
 """With less time than this, in seconds, silence tells nothing about the store: the caller was short of time."""
 _MOST_PATHS = 1000
@@ -297,7 +295,7 @@ class StoreConnection:
         share = remaining() if insists else self._share()
         ends = time.monotonic() + (share if share < self.timeout else remaining())
         waiting, outages, given = dict.fromkeys(paths), 0, min(share, remaining())
-        enough = min(len(paths), _OUTAGES_IN_A_ROW)
+        enough = min(len(paths), OUTAGES_IN_A_ROW)
         late = StoreUnavailableError(reason="the batch took all the time")
         failure: StrongroomError = late
         store: GuardedStore | None = None

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 
 from strongroom._boundary import answers
 from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import ConflictError, PermissionDeniedError, SecretNotFoundError, StoreError
-from strongroom.migrate._execution.parallel import in_threads
 from strongroom.migrate._ledger.runs import OpenRun
 from strongroom.migrate._plans.labels import LabelChanges, after, kept, record_of, restored, to_write
 from strongroom.migrate.sources import Source
 from strongroom.secret import Secret
+from strongroom.store.concurrency import map_concurrently
 
 
 class LabelTransfer:
@@ -33,7 +34,8 @@ class LabelTransfer:
             MigrationError: the journal or the backup cannot be written. Nothing is sent then.
         """
         writes: list[tuple[int, dict[str, str]]] = []
-        for index, found in in_threads(lambda each: (each[0], answers.outcome(self._found, source, *each)), secrets):
+        find = partial(answers.outcome, self._found, source)
+        for (index, _), found in map_concurrently(lambda each: find(*each), secrets):
             if isinstance(found, StoreError):
                 yield index, found
                 continue
@@ -45,7 +47,7 @@ class LabelTransfer:
                 yield index, None
         self._backup.sync()
         self._journal.sync()
-        for index, failure in in_threads(lambda each: (each[0], answers.outcome(self._write, *each)), writes):
+        for (index, _), failure in map_concurrently(lambda each: answers.outcome(self._write, *each), writes):
             if isinstance(failure, PermissionDeniedError):
                 entry = self._journal.entries.get(index)
                 self._journal.label(index, None if entry is None else entry.labels)

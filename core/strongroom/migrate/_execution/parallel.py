@@ -7,9 +7,8 @@ an item from a store that is down.
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
 from itertools import islice, takewhile
@@ -18,6 +17,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from strongroom._boundary import answers
 from strongroom._boundary.guard import GuardedStore
+from strongroom._chain.breaker import OUTAGES_IN_A_ROW
 from strongroom.errors import (
     AuthenticationError,
     SecretNotFoundError,
@@ -26,8 +26,8 @@ from strongroom.errors import (
     StrongroomError,
 )
 from strongroom.secret import Secret, Value, Version
+from strongroom.store.concurrency import map_concurrently
 
-_THREADS = 8
 _BATCH = 256
 """How many items share the syncs of the journal."""
 
@@ -47,15 +47,11 @@ RETRY_DELAYS = (0.1, 0.4, 1.2)
 _MOST_RETRIED = 256
 """How many failed items of one batch are kept for a retry."""
 
-_OUTAGES_IN_A_ROW = 40
-"""How many consecutive outages mean that the store is down. It is more than the calls in flight at a time."""
-
 _REJECTIONS_IN_A_ROW = 8
 """How many consecutive failures end the batch if the last one is rejected credentials, such as an expired token."""
 
 _I = TypeVar("_I")
 _K = TypeVar("_K")
-_R = TypeVar("_R")
 
 
 class SecretWrite(NamedTuple):
@@ -123,7 +119,7 @@ def read_each(
 def _read_once(front: GuardedStore, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
     if _is_batched(front, "read_many"):
         return front.read_many(paths)
-    return in_threads(lambda path: (path, answers.outcome(front.read, path)), paths)
+    return map_concurrently(partial(answers.outcome, front.read), paths)
 
 
 def _is_batched(front: GuardedStore, method: str) -> bool:
@@ -139,14 +135,13 @@ def write_each(
         if _is_batched(front, "write_many_if"):
             yield from front.write_many_if(write[:3] for write in writes)
         else:
-            yield from in_threads(
-                lambda write: (write.path, answers.outcome(front.write_if, write.path, write.data, write.expected)),
-                writes,
-            )
+            for write, outcome in map_concurrently(lambda write: answers.outcome(front.write_if, *write[:3]), writes):
+                yield write.path, outcome
     elif "write_formed" not in front.operations and _is_batched(front, "write_many"):
         yield from front.write_many((write.path, write.data) for write in writes)
     else:
-        yield from in_threads(lambda write: (write.path, answers.outcome(write_one, front, write)), writes)
+        for write, outcome in map_concurrently(partial(answers.outcome, write_one, front), writes):
+            yield write.path, outcome
 
 
 def write_one(front: GuardedStore, write: SecretWrite) -> Version | None:
@@ -161,7 +156,7 @@ def delete_each(front: GuardedStore, paths: Iterable[str]) -> Iterator[tuple[str
     if _is_batched(front, "delete_many"):
         outcomes = front.delete_many(paths)
     else:
-        outcomes = in_threads(lambda path: (path, answers.outcome(front.delete, path)), paths)
+        outcomes = map_concurrently(partial(answers.outcome, front.delete), paths)
     for path, failure in outcomes:
         yield path, None if isinstance(failure, SecretNotFoundError) else failure
 
@@ -204,21 +199,6 @@ def batches(items: Iterable[_I], size: int, *, ahead: bool) -> Generator[list[_I
             ended.set()
 
 
-def in_threads(function: Callable[[_I], _R], items: Iterable[_I]) -> Iterator[_R]:
-    """Yield the function's results in the order of the items, and take few items ahead."""
-    waiting: deque[Future[_R]] = deque()
-    pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="strongroom migrate")
-    try:
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) >= 2 * _THREADS:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
 class OutageWatch:
     """Tells a store that is down from single failures, so that a batch ends early."""
 
@@ -235,6 +215,6 @@ class OutageWatch:
             self._outages = 0
             return
         self._outages += 1
-        limit = _REJECTIONS_IN_A_ROW if isinstance(outcome, AuthenticationError) else _OUTAGES_IN_A_ROW
+        limit = _REJECTIONS_IN_A_ROW if isinstance(outcome, AuthenticationError) else OUTAGES_IN_A_ROW
         if self._outages >= limit:
             raise outcome.copy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from strongroom._boundary import answers
@@ -14,7 +15,6 @@ from strongroom.migrate._execution.parallel import (
     SecretWrite,
     delete_each,
     groups,
-    in_threads,
     read_each,
     write_each,
 )
@@ -24,6 +24,7 @@ from strongroom.migrate._ledger.runs import OpenRun
 from strongroom.migrate._plans.labels import LabelChanges, record_of
 from strongroom.migrate.report import ItemState
 from strongroom.secret import Secret, Value, Version
+from strongroom.store.concurrency import map_concurrently
 
 _LATER_CHANGE = "the target was changed after the migration"
 _ONLY_COPY = "its source was deleted after the migration, so the target may have the only copy"
@@ -120,8 +121,8 @@ class Undo:
     def _restore_labels(self, steps: dict[int, _UndoStep]) -> None:
         """Restore labels before data: a service may refuse labels of a deleted secret. Drop the steps that fail."""
         restored = [(index, step.path, step.labels) for index, step in steps.items() if step.labels is not None]
-        results = in_threads(lambda each: (each[0], answers.outcome(restore_labels, self._target, *each[1:])), restored)
-        for index, failure in results:
+        restore = partial(answers.outcome, restore_labels, self._target)
+        for (index, *_), failure in map_concurrently(lambda each: restore(*each[1:]), restored):
             self._watch.observe(failure)
             if failure is not None:
                 del steps[index]
