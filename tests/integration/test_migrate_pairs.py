@@ -19,7 +19,7 @@ from strongroom.errors import (
 )
 from strongroom.migrate import ItemState, PlannedState, runs
 from strongroom.migrate.endpoints import Endpoints
-from strongroom.migrate.variables import open_dotenv
+from strongroom.migrate.variables_importer import open_dotenv
 from strongroom.secret import Secret, same
 from support.scenarios.migrations import HARD, apply, plan, undo, verify
 from support.services.google import FakeSecretManager

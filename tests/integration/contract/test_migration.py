@@ -6,7 +6,7 @@ from urllib.parse import quote
 import pytest
 
 from strongroom.formats.variables import EnvironmentMapping
-from strongroom.migrate.variables import open_dotenv, open_env
+from strongroom.migrate.variables_importer import open_dotenv, open_env
 from strongroom.secret import Secret
 from strongroom.testing import NON_TEXT_CASES, ExporterContract, ImporterContract
 from support.plugins.folder_plugins import FolderExporter, FolderImporter

@@ -12,7 +12,7 @@ from strongroom._plugins import EXPORTERS, IMPORTERS, STORES, offers
 from strongroom.errors import ConfigurationError, PluginError
 from strongroom.migrate import endpoints
 from strongroom.migrate.spi import Exporter, Importer
-from strongroom.migrate.variables import VariablesImporter
+from strongroom.migrate.variables_importer import VariablesImporter
 from strongroom.store.memory import MemoryStore
 from support.clock import LONG
 

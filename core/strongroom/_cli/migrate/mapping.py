@@ -54,7 +54,7 @@ def export_mapping(
     """
     from strongroom.migrate._plans.mapping_export import read_mapping, update_mapping, write_mapping
     from strongroom.migrate._plans.mapping_file import current as current_mapping
-    from strongroom.migrate.variables import read_variables
+    from strongroom.migrate.variables_importer import read_variables
 
     mapping = invocation.load_to_write("decides where secrets are written").mapping
     if env_files:

@@ -15,7 +15,7 @@ from strongroom.errors import (
 from strongroom.formats.variables import EnvironmentMapping
 from strongroom.migrate._plans.mapping_file import parse_json
 from strongroom.migrate.spi import Failure
-from strongroom.migrate.variables import VariablesImporter, open_dotenv, open_env, read_variables
+from strongroom.migrate.variables_importer import VariablesImporter, open_dotenv, open_env, read_variables
 from strongroom.secret import Secret
 
 SECRET = "hunter2-9c"
