@@ -473,6 +473,12 @@ def same(left: Value, right: Value) -> bool:
     return kind(left) == kind(right) and left == right
 
 
+def changed_keys(before: Mapping[str, Value], after: Mapping[str, Value]) -> tuple[str, ...]:
+    """Return the keys that only one of two states has, or that have another value in each, sorted by name."""
+    both = before.keys() & after.keys()
+    return tuple(sorted((before.keys() ^ after.keys()) | {key for key in both if not same(before[key], after[key])}))
+
+
 def kind(value: Value) -> str:
     """Return the name of a value's type: `number` for both kinds, because JSON has only one."""
     if value is None or isinstance(value, bool):

@@ -33,6 +33,7 @@ _DENIED = "The secret was read, but not its earlier versions: grant what `versio
 
 
 def now_utc() -> datetime:
+    """Return the present time."""
     return datetime.now(UTC)
 
 

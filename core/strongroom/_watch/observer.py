@@ -13,7 +13,7 @@ from strongroom._chain.link import Link
 from strongroom._redaction.digest import Digester
 from strongroom._watch.watch import Change
 from strongroom.errors import Answer, SecretNotFoundError, StoreUnavailableError, StrongroomError
-from strongroom.secret import Version
+from strongroom.secret import Version, changed_keys
 from strongroom.store import VersionInfo, time_limit
 from strongroom.store.deadline import fail_fast
 
@@ -195,7 +195,7 @@ class Observer:
             return None
         if outage and served.store != before.store:
             return None  # a fallback answers during an outage
-        keys = _changed_keys(before.sighting.digests, served.sighting.digests)
+        keys = changed_keys(before.sighting.digests, served.sighting.digests)
         is_new = served.store == before.store and served.sighting.version != before.sighting.version
         if not keys and not is_new and served.absent == before.absent:
             subject.served = served
@@ -224,7 +224,3 @@ def _is_unchanged(known: Sighting, newest: VersionInfo | StrongroomError | None)
         return known.confirmed is Answer.FOUND and is_same
     is_absent = isinstance(newest, VersionInfo | SecretNotFoundError)
     return known.confirmed is Answer.NOT_FOUND and is_absent
-
-
-def _changed_keys(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> tuple[str, ...]:
-    return tuple(sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key)))

@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from strongroom.migrate._ledger.runs import runs as runs
     from strongroom.migrate._plans.document import dump_plan as dump_plan
     from strongroom.migrate._plans.document import parse_plan as parse_plan
+    from strongroom.migrate._plans.plan import KeyChange as KeyChange
     from strongroom.migrate._plans.plan import OnConflict as OnConflict
     from strongroom.migrate._plans.plan import Plan as Plan
     from strongroom.migrate._plans.plan import PlannedItem as PlannedItem
     from strongroom.migrate._plans.plan import PlannedKey as PlannedKey
     from strongroom.migrate._plans.plan import PlannedMapping as PlannedMapping
     from strongroom.migrate._plans.plan import PlannedState as PlannedState
-    from strongroom.migrate.key_changes import KeyChange as KeyChange
     from strongroom.migrate.migrator import Migrator as Migrator
     from strongroom.migrate.report import ItemResult as ItemResult
     from strongroom.migrate.report import ItemState as ItemState
@@ -46,10 +46,11 @@ else:
         __name__,
         {
             "strongroom.migrate._ledger.runs": "Run runs",
-            "strongroom.migrate.key_changes": "KeyChange",
             "strongroom.migrate.migrator": "Migrator",
             "strongroom.migrate._plans.document": "dump_plan parse_plan",
-            "strongroom.migrate._plans.plan": ("PlannedItem OnConflict Plan PlannedKey PlannedMapping PlannedState"),
+            "strongroom.migrate._plans.plan": (
+                "KeyChange OnConflict Plan PlannedItem PlannedKey PlannedMapping PlannedState"
+            ),
             "strongroom.migrate.report": "MigrationAction ItemResult ItemState OnProgress Progress Report",
             "strongroom.migrate.sources": "Selection",
         },

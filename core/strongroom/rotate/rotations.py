@@ -36,8 +36,8 @@ from strongroom.rotate.ledger import Ledger
 from strongroom.rotate.service import GuardedServiceRotator, ServiceLedger
 from strongroom.rotate.spi import Rotator, ServiceRotator
 from strongroom.rotate.state import RotationState, RotationStep
-from strongroom.rotate.transaction import Transaction, now_utc
-from strongroom.secret import Secret, SensitiveDict, Value, Version, same
+from strongroom.rotate.transaction import Transaction
+from strongroom.secret import Secret, SensitiveDict, Value, Version, changed_keys
 
 if TYPE_CHECKING:
     from strongroom._chain.chain import Chain
@@ -106,7 +106,12 @@ class Rotations:
     """
 
     def __init__(
-        self, chain: Chain, threads: Threads, config: Config, *, clock: Callable[[], datetime] = now_utc
+        self,
+        chain: Chain,
+        threads: Threads,
+        config: Config,
+        *,
+        clock: Callable[[], datetime] = now_utc,
     ) -> None:
         self._chain = chain
         self._threads = threads
@@ -228,7 +233,7 @@ class Rotations:
             if info.deleted or info.destroyed:
                 continue
             secret = self._chain.at_target(path, store, methodcaller("read_version", path, info.version))
-            if before is not None and (keys := _changed(before, secret.data)):
+            if before is not None and (keys := changed_keys(before, secret.data)):
                 found.append(RotatedVersion(info.version, info.created, keys))
             before = secret.data
         return found
@@ -389,11 +394,6 @@ def _unknown_age(about: RotationConfig) -> UnsupportedOperationError:
 def _last(state: RotationState | None, secret: Secret) -> datetime | None:
     """Return when the secret was last rotated, or written if it never was."""
     return secret.created if state is None or state.last is None else state.last
-
-
-def _changed(before: Mapping[str, Value], after: Mapping[str, Value]) -> tuple[str, ...]:
-    keys = before.keys() | after.keys()
-    return tuple(sorted(k for k in keys if k not in before or k not in after or not same(before[k], after[k])))
 
 
 def _text(moment: datetime | None) -> str | None:

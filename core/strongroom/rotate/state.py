@@ -20,7 +20,7 @@ from urllib.parse import quote, quote_plus
 
 from strongroom.errors import StoreError
 from strongroom.paths import ROTATION_RECORD
-from strongroom.secret import ROTATION_STATE, SensitiveDict, Value, Version, protect_data, same
+from strongroom.secret import ROTATION_STATE, SensitiveDict, Value, Version, changed_keys, protect_data, same
 
 KEY = ROTATION_STATE
 """The key of the document that holds the state. A secret that is rotated cannot have it."""
@@ -252,9 +252,7 @@ def is_promoted(data: Mapping[str, Value], new: Mapping[str, Value]) -> bool:
 
 def is_unchanged(data: Mapping[str, Value], old: Mapping[str, Value], new: Mapping[str, Value]) -> bool:
     """Return True if the keys that change have the values from before the rotation."""
-    return all(
-        same(data[key], old[key]) if key in data and key in old else (key in data) == (key in old) for key in new
-    )
+    return new.keys().isdisjoint(changed_keys(old, data))
 
 
 def copied_keys(secret: Mapping[str, Value], new: Mapping[str, Value]) -> tuple[str, str] | None:

@@ -13,10 +13,11 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import NoReturn
 
+from strongroom._chain.history import now_utc
 from strongroom._credentials.database_address import changed_url
 from strongroom.errors import (
     ConfigurationError,
@@ -41,7 +42,7 @@ from strongroom.rotate.state import (
     is_promoted,
     is_unchanged,
 )
-from strongroom.secret import Secret, SensitiveDict, Value, Version, check_data, protect_data, same
+from strongroom.secret import Secret, SensitiveDict, Value, Version, changed_keys, check_data, protect_data
 
 _AFTER = {
     RotationAction.APPLY: RotationStep.APPLIED,
@@ -49,11 +50,6 @@ _AFTER = {
     RotationAction.PROMOTE: RotationStep.PROMOTED,
     RotationAction.REVOKE: RotationStep.DONE,
 }
-
-
-def now_utc() -> datetime:
-    """Return the present time."""
-    return datetime.now(UTC)
 
 
 def new_owner() -> str:
@@ -184,7 +180,7 @@ class Transaction:
         """Return the keys that a rotation has changed, with their values from before it."""
         former = self._ledger.former(done.from_version).data
         found = {key: former[key] for key in done.keys if key in former}
-        if not found or all(key in secret.data and same(secret.data[key], found[key]) for key in found):
+        if not found or found.keys().isdisjoint(changed_keys(found, secret.data)):
             reason = "the secret has the values from before the last rotation already"
             raise UnsupportedOperationError(self._path, reason, store=self._ledger.store)
         return found

@@ -14,8 +14,7 @@ from strongroom._cli.terminal import output
 from strongroom._cli.terminal.confirmation import confirm, describe_store, production_reasons
 from strongroom.errors import ConflictError, MigrationError, shown
 from strongroom.migrate._plans.comparison import HAS_ALL
-from strongroom.migrate._plans.plan import OnConflict, Plan, PlannedState
-from strongroom.migrate.key_changes import KeyChange
+from strongroom.migrate._plans.plan import KeyChange, OnConflict, Plan, PlannedState
 from strongroom.migrate.report import ItemResult, ItemState, Report
 
 if TYPE_CHECKING:

@@ -24,8 +24,15 @@ from strongroom.errors import ConfigurationError, shown
 from strongroom.files import private
 from strongroom.files.bounded import read_bytes
 from strongroom.migrate._plans.document import dump_plan, parse_plan, plan_fields
-from strongroom.migrate._plans.plan import KEY_STATES, OnConflict, Plan, PlannedItem, PlannedKey, PlannedState
-from strongroom.migrate.key_changes import KeyChange
+from strongroom.migrate._plans.plan import (
+    KEY_STATES,
+    KeyChange,
+    OnConflict,
+    Plan,
+    PlannedItem,
+    PlannedKey,
+    PlannedState,
+)
 from strongroom.secret import SensitiveStr, Value
 
 if TYPE_CHECKING:

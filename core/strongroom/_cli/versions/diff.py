@@ -14,7 +14,7 @@ from strongroom.errors import shown
 
 if TYPE_CHECKING:
     from strongroom.migrate._execution.drift import Difference
-    from strongroom.migrate.key_changes import KeyChange
+    from strongroom.migrate._plans.plan import KeyChange
     from strongroom.migrate.spi import Failure
     from strongroom.secret import Secret, Value, Version
 
@@ -91,7 +91,8 @@ def _compare_versions(
     reveal: bool,
 ) -> NoReturn:
     """Print the change of each key between two versions, and exit with DIFFERENT or DONE."""
-    from strongroom.migrate.key_changes import KeyChange, changes
+    from strongroom.migrate._plans.comparison import changes
+    from strongroom.migrate._plans.plan import KeyChange
 
     with invocation.open() as secrets:
         store = store or secrets.write_target(path).store

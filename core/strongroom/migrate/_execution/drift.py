@@ -14,11 +14,12 @@ from strongroom.errors import (
     StrongroomError,
     UnsupportedOperationError,
 )
-from strongroom.migrate._execution.parallel import in_threads
+from strongroom.migrate._plans.comparison import changes
 from strongroom.migrate._plans.labels import own
-from strongroom.migrate.key_changes import KeyChange, changes
+from strongroom.migrate._plans.plan import KeyChange
 from strongroom.migrate.sources import Listing, Selection, Source, known_labels
 from strongroom.secret import Secret, same
+from strongroom.store.concurrency import map_concurrently
 
 _BATCH = 256
 
@@ -71,8 +72,9 @@ def drift(first: Source, second: Source, selection: Selection, *, history: bool 
     comparison = _Comparison(first, second, history=history)
     while batch := list(islice(paths, _BATCH)):
         left, right = (_answers(listing, batch) for listing in listings)
-        found = in_threads(lambda path: comparison.of(path, left[path], right[path]), batch)  # noqa: B023  # used up here
-        yield from (each for each in found if each is not None)
+        both = [(path, left[path], right[path]) for path in batch]
+        found = map_concurrently(lambda answers: comparison.of(*answers), both)
+        yield from (difference for _, difference in found if difference is not None)
 
 
 def _answers(listing: Listing, paths: list[str]) -> dict[str, Secret | StrongroomError]:

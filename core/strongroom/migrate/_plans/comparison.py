@@ -1,4 +1,4 @@
-"""Compare a secret with its plan, and decide whether a run writes it. Pure."""
+"""Compare two states of a secret and a secret with its plan, and decide whether a run writes it. Pure."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from enum import Enum
 from typing import NamedTuple
 
 from strongroom.encoding import to_json_text
-from strongroom.migrate._plans.plan import OnConflict, PlannedItem, PlannedKey, PlannedState
-from strongroom.migrate.key_changes import KeyChange, changes
-from strongroom.secret import Secret, SensitiveDict, Value, protect_data
+from strongroom.migrate._plans.plan import KeyChange, OnConflict, PlannedItem, PlannedKey, PlannedState
+from strongroom.secret import Secret, SensitiveDict, Value, changed_keys, protect_data
 
 TARGET_CHANGED = "the target was changed since the plan"
 SOURCE_CHANGED = "the source was changed since the plan"
@@ -33,6 +32,14 @@ class Decision(NamedTuple):
     do: Do
     reason: str = ""
     data: Mapping[str, Value] = SensitiveDict()
+
+
+def changes(old: Mapping[str, Value], new: Mapping[str, Value]) -> dict[str, KeyChange]:
+    """Return the change of each key of either state, sorted by name."""
+    found = dict.fromkeys(sorted({*old, *new}), KeyChange.SAME)
+    for key in changed_keys(old, new):
+        found[key] = KeyChange.ADDED if key not in old else KeyChange.REMOVED if key not in new else KeyChange.CHANGED
+    return found
 
 
 def size(value: Value) -> int:

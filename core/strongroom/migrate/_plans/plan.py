@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-from strongroom.migrate.key_changes import KeyChange
 from strongroom.secret import Version
 
 
@@ -45,6 +44,15 @@ class OnConflict(StrEnum):
         if state is PlannedState.CONFLICT:
             return self in {OnConflict.OVERWRITE, OnConflict.MERGE}
         return state in {PlannedState.CREATE, PlannedState.CHANGE}
+
+
+class KeyChange(StrEnum):
+    """The change of a key between two states of a secret."""
+
+    ADDED = "added"
+    REMOVED = "removed"
+    CHANGED = "changed"
+    SAME = "same"
 
 
 KEY_STATES: Mapping[KeyChange, str] = {

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom.migrate.key_changes import KeyChange, changes
-from strongroom.secret import kind, same
+from strongroom.migrate import KeyChange
+from strongroom.migrate._plans.comparison import changes
+from strongroom.secret import changed_keys, kind, same
 
 VALUES = st.recursive(
     st.none()
@@ -54,6 +55,7 @@ def test_backwards_it_is_the_opposite(old, new):
     assert forth == {key: opposite.get(change, change) for key, change in back.items()}
     assert forth.keys() == old.keys() | new.keys()
     assert all(change is KeyChange.SAME for change in changes(old, old).values())
+    assert changed_keys(old, new) == tuple(key for key, change in forth.items() if change is not KeyChange.SAME)
 
 
 @given(VALUES, VALUES)
