@@ -94,7 +94,7 @@ def test_run_with_values_of_the_environment_imports_no_other_plugin(tmp_path, mo
         "difflib",
         "subprocess",
         "strongroom._redaction.fingerprints",
-        "strongroom.migrate._plans.mapping_export",
+        "strongroom.migrate._plans.mapping_file",
     }
     assert loaded & ((HEAVY | later) - {"click", "stevedore"}) == set()
     assert {name for name in loaded if name.startswith("strongroom_") and "." not in name} == {"strongroom_env"}

@@ -27,7 +27,7 @@ from strongroom.errors import (
     UnsupportedOperationError,
     shown,
 )
-from strongroom.migrate._plans.mapping_export import MAPPING_FILE, with_mapping
+from strongroom.migrate._plans.mapping_file import MAPPING_FILE, with_mapping
 from strongroom.migrate._plans.plan import Plan, PlannedMapping
 from strongroom.migrate.sources import UNREADABLE, ExporterStore, ImporterSource, Source, StoreSource
 from strongroom.migrate.spi import Exporter, Importer

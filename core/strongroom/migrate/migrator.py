@@ -23,7 +23,7 @@ from strongroom.migrate._execution.transfer import PlanTransfer, check_rate, rep
 from strongroom.migrate._execution.undo import Undo
 from strongroom.migrate._execution.verify import TargetVerification
 from strongroom.migrate._ledger.runs import OpenRun, Run, RunLedger, runs
-from strongroom.migrate._plans.mapping_export import planned_mapping
+from strongroom.migrate._plans.mapping_file import planned_mapping
 from strongroom.migrate._plans.plan import OnConflict, Plan, PlannedMapping, PlannedState
 from strongroom.migrate._plans.planner import Planner
 from strongroom.migrate.endpoints import Endpoint, Endpoints, Locations

@@ -228,7 +228,7 @@ def open_dotenv(
 def _read_mapping(file: Path | None) -> MappingFile | None:
     if file is None:
         return None
-    from strongroom.migrate._plans.mapping_export import read_mapping  # `strongroom run` imports this module
+    from strongroom.migrate._plans.mapping_file import read_mapping  # `strongroom run` imports this module
 
     return read_mapping(file)
 

@@ -28,7 +28,7 @@ from strongroom.errors import (
     UnsupportedOperationError,
     shown,
 )
-from strongroom.rotate import audit, failures
+from strongroom.rotate import reports
 from strongroom.rotate.boundary import TransactionRotator
 from strongroom.rotate.ledger import Ledger
 from strongroom.rotate.spi import CredentialPair
@@ -148,7 +148,7 @@ class Transaction:
         loaded = self._load()
         if loaded is not None and loaded.of_service:
             reason = f"the rotator {loaded.rotator!r} leaves the rotation to the service, which finishes it"
-            raise UnsupportedOperationError(self._path, reason, hint=failures.SEE_STATUS)
+            raise UnsupportedOperationError(self._path, reason, hint=reports.SEE_STATUS)
         if loaded is not None and loaded.step is RotationStep.DONE:
             self._check_rotator(loaded)
             self._grace = timedelta(0)
@@ -303,7 +303,7 @@ class Transaction:
             self._secret = self._ledger.secret().data
         except StrongroomError as error:
             self._release()
-            raise failures.unfinished(self._path, RotationAction.UNDO, error, "undo") from None
+            raise reports.unfinished(self._path, RotationAction.UNDO, error, "undo") from None
         return self._save(state.after(RotationStep.UNDOING, self._clock()), command="undo")
 
     def _finish_undo(self, state: RotationState) -> RotationState:
@@ -330,7 +330,7 @@ class Transaction:
         except StrongroomError as error:
             self._record(RotationAction.UNDO, began, error)
             self._release()
-            raise failures.unfinished(self._path, RotationAction.UNDO, error, "undo") from None
+            raise reports.unfinished(self._path, RotationAction.UNDO, error, "undo") from None
         undone = self._save(self._undone(state))
         self._record(RotationAction.UNDO, began)
         return undone
@@ -352,12 +352,12 @@ class Transaction:
             raise error
         if action is RotationAction.REVOKE or (action is RotationAction.APPLY and self._rotator.is_overdue):
             self._release()
-            raise failures.unfinished(self._path, action, error, "resume")
+            raise reports.unfinished(self._path, action, error, "resume")
         if action is RotationAction.APPLY and self._is_new and isinstance(error, ConfigurationError):
             self._save(self._undone(state))
         else:
             self._finish_undo(self._begin_undo(state))
-        raise failures.undone(self._path, action, error, back=state.back)
+        raise reports.undone(self._path, action, error, back=state.back)
 
     # --- lease and state ----------------------------------------------------------------------------------------------
 
@@ -399,7 +399,7 @@ class Transaction:
 
     def _busy(self, reason: str) -> ConflictError:
         state, _ = self._ledger.load()
-        return failures.busy(self._path, reason, self._ledger.store, state)
+        return reports.busy(self._path, reason, self._ledger.store, state)
 
     def _save(self, state: RotationState, *, repair: bool = False, command: str = "resume") -> RotationState:
         """Write the state over the version that this process knows, with a new lease.
@@ -424,12 +424,12 @@ class Transaction:
                 self._path,
                 "another process has taken the rotation over",
                 store=self._ledger.store,
-                hint=failures.SEE_STATUS,
+                hint=reports.SEE_STATUS,
             ) from None
         except StrongroomError as error:
             if self._state is None or not self._state.unfinished or state.of_service:  # no credential has changed
                 raise
-            raise failures.unfinished(self._path, f"after {self._state.step}", error, command) from None
+            raise reports.unfinished(self._path, f"after {self._state.step}", error, command) from None
         self._state = state
         return state
 
@@ -484,7 +484,7 @@ class Transaction:
 
     def _record(self, step: str, began: float, error: StrongroomError | None = None, *, begun: bool = True) -> None:
         """Record a step that began then. The rotation has an ID once it has begun."""
-        audit.record(
+        reports.record(
             step,
             self._path,
             store=self._ledger.store,

@@ -12,7 +12,7 @@ from strongroom._manager.manager import parts_of
 from strongroom.errors import AuthenticationError, StoreUnavailableError
 from strongroom.rotate.boundary import GuardedRotator
 from strongroom.rotate.ledger import Ledger
-from strongroom.rotate.password import generate
+from strongroom.rotate.spi import generate
 from strongroom.rotate.state import pending_path, pending_secret
 from strongroom.rotate.transaction import Transaction
 from strongroom.store.memory import MemoryStore

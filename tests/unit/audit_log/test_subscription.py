@@ -171,7 +171,7 @@ def test_the_steps_of_rotations_and_migrations_have_records(manager, file, tmp_p
     source.write("app", {"key": CANARY})
     options = {"stores": {"from": source, "to": target}, "state_folder": tmp_path}
     migrations.apply(migrations.plan("from", "to", **options), **options)
-    audit.record("promote", "app", store="remote", link=2, seconds=0.25)
+    reports.record("promote", "app", store="remote", link=2, seconds=0.25)
     assert told(file, "event", "outcome", "action", "path", "store", "link") == [
         ("migration", "started", "apply", None, "to", None),
         ("migration", "done", "apply", "app", "to", None),

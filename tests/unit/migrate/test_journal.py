@@ -15,7 +15,7 @@ from strongroom.errors import MigrationError
 from strongroom.files import private
 from strongroom.migrate._ledger.backup import Backup
 from strongroom.migrate._ledger.journal import Journal, JournalEntry, RunProgress, progress_in, steps_in
-from strongroom.migrate._ledger.plan_digests import NO_RECORD, PlanDigests, digest_record
+from strongroom.migrate._ledger.runs import NO_RECORD, PlanDigests, digest_record
 from strongroom.migrate._plans.plan import PlannedItem, PlannedState
 from strongroom.secret import same
 from support.descriptors import open_descriptors

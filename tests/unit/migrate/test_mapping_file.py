@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from strongroom.errors import ConfigurationError, MissingFileError
 from strongroom.formats.variables import TABLE, EnvironmentMapping
-from strongroom.migrate._plans.mapping_export import read_mapping, update_mapping, write_mapping
 from strongroom.migrate._plans.mapping_file import (
     MappingEntry,
     MappingFile,
@@ -20,6 +19,9 @@ from strongroom.migrate._plans.mapping_file import (
     current,
     parse_json,
     parse_toml,
+    read_mapping,
+    update_mapping,
+    write_mapping,
 )
 
 MAPPING = EnvironmentMapping({"SENTRY_DSN": ("monitoring/sentry", "dsn")})

@@ -3,8 +3,7 @@
 import pytest
 
 from strongroom.errors import ConfigurationError
-from strongroom.rotate.password import PasswordRules, generate
-from strongroom.rotate.spi import CredentialPair
+from strongroom.rotate.spi import CredentialPair, PasswordRules, generate
 from strongroom.secret import SensitiveDict, SensitiveStr
 from strongroom_rotators.generated import open_password, open_token
 

@@ -52,8 +52,8 @@ def export_mapping(
     Raises:
         ConfigurationError: the file exists and `update` is False, is not a mapping, or cannot be written.
     """
-    from strongroom.migrate._plans.mapping_export import read_mapping, update_mapping, write_mapping
     from strongroom.migrate._plans.mapping_file import current as current_mapping
+    from strongroom.migrate._plans.mapping_file import read_mapping, update_mapping, write_mapping
     from strongroom.migrate.variables_importer import read_variables
 
     mapping = invocation.load_to_write("decides where secrets are written").mapping

@@ -192,7 +192,7 @@ def with_mapping(config: Config, sources: tuple[str, ...], file: Path | None) ->
     if file is None:
         return config
     from strongroom import _plugins as plugins
-    from strongroom.migrate._plans.mapping_export import MAPPING_FILE
+    from strongroom.migrate._plans.mapping_file import MAPPING_FILE
     from strongroom.migrate.endpoints import named, parse_spec
 
     stores = dict(config.stores)

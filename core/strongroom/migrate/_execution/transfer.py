@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
+from functools import partial
 from typing import NamedTuple
 
+from strongroom._boundary import answers
 from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import (
     ConflictError,
@@ -22,7 +24,6 @@ from strongroom.errors import (
     StrongroomError,
     UnsupportedOperationError,
 )
-from strongroom.migrate._execution.label_transfer import LabelTransfer
 from strongroom.migrate._execution.parallel import (
     OutageWatch,
     SecretWrite,
@@ -35,11 +36,12 @@ from strongroom.migrate._execution.results import Results
 from strongroom.migrate._ledger.journal import JournalEntry, Part
 from strongroom.migrate._ledger.runs import OpenRun
 from strongroom.migrate._plans.comparison import HAS_ALL, SOURCE_CHANGED, Do, decide, source_changed, target_changed
-from strongroom.migrate._plans.labels import form_of
+from strongroom.migrate._plans.labels import LabelChanges, after, form_of, kept, record_of, to_write
 from strongroom.migrate._plans.plan import PlannedState
 from strongroom.migrate.report import ItemState
 from strongroom.migrate.sources import Source
 from strongroom.secret import Secret, Value, Version
+from strongroom.store.concurrency import map_concurrently
 
 _REFUSALS = (PermissionDeniedError, InvalidPathError, InvalidDataError, UnsupportedOperationError)
 """Errors after which the target certainly does not hold the data that was sent."""
@@ -314,6 +316,65 @@ class PlanTransfer:
                 self._journal.intend(index, self._begun[index])
                 self._journal.sync()
                 self._target.undelete(path, newest.version)
+
+
+class LabelTransfer:
+    """Adds the planned labels to those that the target has.
+
+    Each write is in the journal before it is sent, with the target's earlier labels in the backup.
+    """
+
+    def __init__(self, run: OpenRun, target: GuardedStore) -> None:
+        self._plan, self._journal, self._backup = run.plan, run.journal, run.backup
+        self._target = target
+        self._recorded: dict[int, int] = {}
+
+    def carry(self, source: Source, secrets: Sequence[tuple[int, Secret]]) -> Iterator[tuple[int, StoreError | None]]:
+        """Write the labels of items whose data the target holds, and yield each item with its error or None.
+
+        Raises:
+            MigrationError: the journal or the backup cannot be written. Nothing is sent then.
+        """
+        writes: list[tuple[int, dict[str, str]]] = []
+        find = partial(answers.outcome, self._found, source)
+        for (index, _), found in map_concurrently(lambda each: find(*each), secrets):
+            if isinstance(found, StoreError):
+                yield index, found
+                continue
+            wanted, current = found
+            if record := to_write(wanted, current, self._plan.on_conflict):
+                self._intend(index, record)
+                writes.append((index, after(current, record)))
+            else:
+                yield index, None
+        self._backup.sync()
+        self._journal.sync()
+        for (index, _), failure in map_concurrently(lambda each: answers.outcome(self._write, *each), writes):
+            if isinstance(failure, PermissionDeniedError):
+                entry = self._journal.entries.get(index)
+                self._journal.label(index, None if entry is None else entry.labels)
+                self._recorded.pop(index, None)
+            yield index, failure
+
+    def _found(self, source: Source, index: int, secret: Secret) -> tuple[dict[str, str], dict[str, str]]:
+        """Return the planned labels of the source, and all labels of the target."""
+        item = self._plan.items[index]
+        wanted = source.labels(secret)
+        return {name: wanted[name] for name in item.labels if name in wanted}, self._target.read_metadata(item.path)
+
+    def _intend(self, index: int, record: LabelChanges) -> None:
+        """Record the labels before and after. An interrupted attempt's record stays: it has the true earlier labels."""
+        path, earlier = self._plan.items[index].path, self._earlier(index)
+        before = {} if earlier is None else record_of(self._backup.get(earlier, path))
+        self._recorded[index] = self._backup.put(path, kept({**before, **record}))
+        self._journal.label(index, self._recorded[index])
+
+    def _earlier(self, index: int) -> int | None:
+        entry = self._journal.entries.get(index)
+        return self._recorded.get(index, None if entry is None else entry.labels)
+
+    def _write(self, index: int, labels: Mapping[str, str]) -> None:
+        self._target.write_metadata(self._plan.items[index].path, labels)
 
 
 def check_rate(rate: float | None) -> float | None:

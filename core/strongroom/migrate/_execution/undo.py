@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import NamedTuple
 
 from strongroom._boundary import answers
 from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import ConflictError, MigrationError, SecretNotFoundError, StoreError, StrongroomError
-from strongroom.migrate._execution.label_transfer import restore_labels
 from strongroom.migrate._execution.parallel import (
     OutageWatch,
     SecretWrite,
@@ -21,7 +21,7 @@ from strongroom.migrate._execution.parallel import (
 from strongroom.migrate._execution.results import Results
 from strongroom.migrate._ledger.journal import JournalEntry
 from strongroom.migrate._ledger.runs import OpenRun
-from strongroom.migrate._plans.labels import LabelChanges, record_of
+from strongroom.migrate._plans.labels import LabelChanges, record_of, restored
 from strongroom.migrate.report import ItemState
 from strongroom.secret import Secret, Value, Version
 from strongroom.store.concurrency import map_concurrently
@@ -120,9 +120,9 @@ class Undo:
 
     def _restore_labels(self, steps: dict[int, _UndoStep]) -> None:
         """Restore labels before data: a service may refuse labels of a deleted secret. Drop the steps that fail."""
-        restored = [(index, step.path, step.labels) for index, step in steps.items() if step.labels is not None]
-        restore = partial(answers.outcome, restore_labels, self._target)
-        for (index, *_), failure in map_concurrently(lambda each: restore(*each[1:]), restored):
+        changed = [(index, step.path, step.labels) for index, step in steps.items() if step.labels is not None]
+        restore = partial(answers.outcome, _restore_labels, self._target)
+        for (index, *_), failure in map_concurrently(lambda each: restore(*each[1:]), changed):
             self._watch.observe(failure)
             if failure is not None:
                 del steps[index]
@@ -161,3 +161,19 @@ def _written_by_run(version: Version | None, entry: JournalEntry) -> bool:
     if version is None:
         return True
     return version == entry.version if entry.done else version != entry.before_version
+
+
+def _restore_labels(target: GuardedStore, path: str, record: LabelChanges) -> None:
+    """Restore the labels that the target had before a run. A deleted secret has none.
+
+    Raises:
+        ConflictError: they were changed after the run.
+        StoreError: they cannot be restored.
+    """
+    with suppress(SecretNotFoundError):
+        there = target.read_metadata(path)
+        before = restored(there, record)
+        if before is None:
+            raise ConflictError(path, "its labels were changed after the migration", store=target.name)
+        if before != there:
+            target.write_metadata(path, before)

@@ -28,7 +28,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -40,11 +40,11 @@ from strongroom.errors import ConfigurationError, MigrationError, shown
 from strongroom.files import private
 from strongroom.migrate._ledger.backup import Backup
 from strongroom.migrate._ledger.journal import Journal, RunProgress, progress_in, steps_in
-from strongroom.migrate._ledger.plan_digests import PlanDigests
 from strongroom.migrate._plans.document import PlanHeader, parse_header, parse_lines, plan_digest, plan_lines
-from strongroom.migrate._plans.plan import Plan
+from strongroom.migrate._plans.plan import Plan, PlannedItem
 from strongroom.migrate.endpoints import Locations
 from strongroom.migrate.report import FORMAT, FORMAT_VERSION, MigrationAction, Report
+from strongroom.secret import Value
 
 _PLAN = "plan"
 _LOCATIONS = "locations"
@@ -53,6 +53,12 @@ _PROGRESS = "progress"
 _FINISHED = "finished"
 _NOTHING = "; nothing was written"
 _NAME = re.compile(r"\d{8}T\d{12}-[0-9a-f]{8}")
+
+_DIGEST_SIZE = 32
+_ABSENT = bytes(_DIGEST_SIZE)
+
+NO_RECORD = bytes(3 * _DIGEST_SIZE)
+"""The record of an item without digests."""
 
 
 @dataclass(frozen=True)
@@ -377,3 +383,53 @@ def _private_folder(folder: Path) -> Path:
     """
     with private.faults_as(MigrationError, folder, _NOTHING):
         return private.make_folder(folder)
+
+
+# --- digests of a plan's secrets --------------------------------------------------------------------------------------
+
+
+def digest_record(
+    digester: Digester, item: PlannedItem, source: Mapping[str, Value], target: Mapping[str, Value] | None
+) -> bytes:
+    """Return the record of an item: its name, and the digests of its data at the source and at the target."""
+    there = _ABSENT if target is None else digester.digest(target)
+    return digester.name(item.source, item.source_path) + digester.digest(source) + there
+
+
+class PlanDigests:
+    """The digests of a plan's secrets when it was made.
+
+    Args:
+        file: a record for each item, in the order of the plan.
+        digester: the digester that made them.
+
+    Raises:
+        OSError: the file does not exist, or cannot be read.
+    """
+
+    def __init__(self, file: Path, digester: Digester) -> None:
+        self._digester = digester
+        self._descriptor = private.open_file(file, os.O_RDONLY)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+    def get(self, index: int, item: PlannedItem) -> tuple[bytes | None, bytes | None]:
+        """Return the digests of an item, or None for each that was not kept.
+
+        The record is at the item's index, or elsewhere if a person removed items from the plan.
+        """
+        record, name = self._record(index), self._digester.name(item.source, item.source_path)
+        if record[:_DIGEST_SIZE] != name:
+            record = self._record(self._indices.get(name, -1))
+        source, target = record[_DIGEST_SIZE : 2 * _DIGEST_SIZE], record[2 * _DIGEST_SIZE :]
+        return (None, None) if source == _ABSENT else (source, None if target == _ABSENT else target)
+
+    @cached_property
+    def _indices(self) -> Mapping[bytes, int]:
+        count = os.fstat(self._descriptor).st_size // len(NO_RECORD)
+        return {self._record(index)[:_DIGEST_SIZE]: index for index in range(count)}
+
+    def _record(self, index: int) -> bytes:
+        size = len(NO_RECORD)
+        return (os.pread(self._descriptor, size, index * size) if index >= 0 else b"") or NO_RECORD
