@@ -192,11 +192,13 @@ def test_undoing_killed_again_and_again_is_no_different(target, applied):
 
 FILE_BOUNDARIES = 12
 """Of an undo or a deletion of twenty secrets in groups of five."""
+FILE_APPLY_BOUNDARIES = 18
+"""The first line of the journal, four groups of five secrets, and the results of the last one."""
 
 
 @pytest.fixture
-def files(tmp_path, monkeypatch):
-    """The source and the target after a migration between two files, and the folder of migrations."""
+def planned_files(tmp_path, monkeypatch):
+    """The source, the target, the folder of migrations, and a plan between two files."""
     monkeypatch.chdir(tmp_path)
     source = Endpoints(None, None).target("json:source.json")
     target = Endpoints(None, None).target("yaml:target.yaml")
@@ -204,12 +206,36 @@ def files(tmp_path, monkeypatch):
     target.write("app/s03", {"user": "another"})
     home = tmp_path / "home"
     made = plan("json:source.json", "yaml:target.yaml", on_conflict=OnConflict.OVERWRITE, state_folder=home)
+    return source, target, home, made
+
+
+@pytest.fixture
+def files(planned_files):
+    """The source and the target after the migration, and the folder of migrations."""
+    source, target, home, made = planned_files
     assert apply(made, state_folder=home).ok
     return source, target, home
 
 
 def contents(store):
     return {path: dict(outcome.data) for path, outcome in store.read_many(list(store.walk()))}
+
+
+@pytest.mark.parametrize("boundary", range(1, FILE_APPLY_BOUNDARIES + 2, STEP))
+def test_writing_a_file_killed_at_a_boundary_of_the_journal(planned_files, tmp_path, boundary):
+    """Resuming writes the rest, and undoing it all leaves the file as it was."""
+    source, target, home, made = planned_files
+    file = tmp_path / "plan.json"
+    file.write_text(dump_plan(made))
+    is_complete = boundary > FILE_APPLY_BOUNDARIES
+    assert Killable("apply", home, boundary, file).wait() == (0 if is_complete else -9)
+    run = runs(home)[-1].name
+    if not is_complete:
+        assert resume(run, state_folder=home).ok
+    assert contents(target) == SECRETS
+    assert undo(run, state_folder=home).ok
+    assert contents(target) == {"app/s03": {"user": "another"}}
+    assert contents(source) == SECRETS
 
 
 @pytest.mark.parametrize("boundary", range(1, FILE_BOUNDARIES + 1))

@@ -770,6 +770,23 @@ def test_a_rate_is_held_on_the_average(home, monkeypatch, rate, most):
     assert sent == [pytest.approx(number // most * most / rate) for number in range(20)]
 
 
+def test_a_target_without_check_and_set_is_read_after_the_rate_has_waited(home, monkeypatch):
+    """What somebody writes during the wait is a conflict, and not overwritten."""
+    clock, stores = Clock(), {"s": MemoryStore(), "t": Bare()}
+    for path in ("a", "b"):
+        stores["s"].write(path, {"k": 1})
+
+    def sleep(seconds):
+        clock.now += seconds
+        stores["t"].write("b", {"k": "theirs"})
+
+    monkeypatch.setattr(transfer, "time", SimpleNamespace(monotonic=clock, sleep=sleep))
+    made = plan("s", "t", stores=stores, state_folder=home)
+    report = failed(apply, made, rate=0.01, stores=stores, state_folder=home)
+    assert states(report) == {"a": ItemState.DONE, "b": ItemState.CONFLICT}
+    assert held(stores["t"]) == {"a": {"k": 1}, "b": {"k": "theirs"}}
+
+
 @pytest.mark.parametrize("rate", [0, -1, 1e-300, float("nan"), float("inf")])
 def test_a_rate_that_no_run_can_be_held_to_is_refused_before_one_is_begun(stores, home, rate):
     made = plan("s", "t", on_conflict=OnConflict.SKIP, stores=stores, state_folder=home)
