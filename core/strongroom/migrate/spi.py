@@ -70,6 +70,8 @@ class Exporter(Protocol):
     def write(self, secrets: Iterable[Secret]) -> Iterator[MigrationOutcome]:
         """Write each secret whole, and yield one outcome for each, in any order.
 
+        A migration calls it for one batch of secrets after another, and again for those that failed.
+
         *Must not* report a secret as written before the target holds it.
         """
         ...

@@ -485,7 +485,7 @@ def test_a_target_that_goes_out_at_item_k_is_left_alone_and_resuming_does_the_re
 
 @pytest.mark.parametrize("kind", [MemoryStore, Bare])
 def test_at_each_write_the_journal_has_its_intent_and_the_results_of_earlier_batches(home, monkeypatch, kind):
-    """A process that is killed at any write leaves an intent for it, and knows what was done before."""
+    """A process that is killed at any write leaves its intent, and the results of the batches before."""
     for size in ("_BATCH", "_BATCH_UNCHECKED", "_BATCH_LOCAL"):
         monkeypatch.setattr(parallel, size, 2)
     stores, paths = {"s": MemoryStore(), "t": kind()}, [f"s{number}" for number in range(6)]
@@ -771,7 +771,7 @@ def test_a_rate_is_held_on_the_average(home, monkeypatch, rate, most):
 
 
 def test_a_target_without_check_and_set_is_read_after_the_rate_has_waited(home, monkeypatch):
-    """What somebody writes during the wait is a conflict, and not overwritten."""
+    """A change by somebody else during the wait is a conflict, and is not overwritten."""
     clock, stores = Clock(), {"s": MemoryStore(), "t": Bare()}
     for path in ("a", "b"):
         stores["s"].write(path, {"k": 1})

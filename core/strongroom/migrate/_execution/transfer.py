@@ -56,7 +56,7 @@ class _VettedItem(NamedTuple):
     Attributes:
         item: its index in the plan.
         secret: the source's secret.
-        intent: what the journal gets before the write; None if it has that already.
+        intent: the entry for the journal, before the write; None if it has one.
         overwritten: the target's data that the write replaces, for the backup.
         write: the write; None if the target holds the data.
         version: the version of the data at the target, once it holds them.
