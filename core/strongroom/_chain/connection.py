@@ -41,6 +41,9 @@ _MOST_PATHS = 1000
 FIRST_PROBE = 1.0
 LAST_PROBE = 30.0
 
+OUTAGES_IN_A_ROW = 40
+"""After this many consecutive outages a store is down, and its batch ends: more than the calls in flight at a time."""
+
 
 class Breaker:
     """Opens on an outage; admits one probe after 1 s, then after twice as long each time, up to 30 s.

@@ -167,7 +167,7 @@ def _generated(rule: Generation) -> SensitiveStr:
     """Return a new value, from the operating system's source of randomness."""
     import secrets
 
-    from strongroom.rotate.password import PasswordRules, generate  # most programs generate nothing
+    from strongroom.rotate.spi import PasswordRules, generate  # most programs generate nothing
 
     match rule.kind:
         case "password":

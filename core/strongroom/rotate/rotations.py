@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from strongroom import _plugins as plugins
 from strongroom._boundary.watchdog import Watchdog, open_plugin
+from strongroom._chain.history import now_utc
 from strongroom._chain.threads import off_loop_to_the_end, off_loop_untimed
 from strongroom._config import Config, RotationConfig
 from strongroom._config.document import listed

@@ -30,7 +30,7 @@ from strongroom.audit_log import reason
 from strongroom.audit_log.log_file import Hasher
 from strongroom.audit_log.verification import verify
 from strongroom.errors import AuditError, WriteOutcomeUnknownError
-from strongroom.rotate import audit
+from strongroom.rotate import reports
 from strongroom.secret import SensitiveStr
 from strongroom.store.memory import MemoryStore
 from support.clock import Clock

@@ -17,7 +17,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from strongroom._boundary import answers
 from strongroom._boundary.guard import GuardedStore
-from strongroom._chain.breaker import OUTAGES_IN_A_ROW
+from strongroom._chain.connection import OUTAGES_IN_A_ROW
 from strongroom.errors import (
     AuthenticationError,
     SecretNotFoundError,
