@@ -298,3 +298,13 @@ def shown(path: str) -> str:
     """Return the path as a message shows it: one line, control characters escaped, and whole."""
     cut = path if len(path) <= _SHOWN_LENGTH else path[: _SHOWN_LENGTH - 1] + "…"
     return cut if cut and cut.isprintable() else ascii(cut)
+
+
+def newer_format(version: int, known: int) -> str:
+    """Return the fault of a document of a later format, whose fields this release must not interpret.
+
+    Args:
+        version: the version of its format.
+        known: the newest version that this release reads.
+    """
+    return f"it needs a later Strongroom: its format is version {version}, and this release reads up to {known}"

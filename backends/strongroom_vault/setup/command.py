@@ -145,7 +145,7 @@ def setup(invocation: commands.Invocation, /, **options: Any) -> None:
             for step in every:
                 _print(step, _DRY_RUN[step.state])
             if given.as_json:
-                commands.write_document(_document(target, every, _DRY_RUN) | {"pending": len(pending)})
+                _write_document(_document(target, every, _DRY_RUN) | {"pending": len(pending)})
             click.get_current_context().exit(commands.ExitCode.DIFFERENT if pending else commands.ExitCode.DONE)
         _announce(target, pending, "production" if config.production else config.environment)
         why = ["this is production"] if config.production and pending else []
@@ -160,7 +160,7 @@ def setup(invocation: commands.Invocation, /, **options: Any) -> None:
         if wanted is not None:
             _deliver(wanted, target)
     if given.as_json:
-        commands.write_document(_document(target, every, _DONE) | {"pending": 0, "role_id": role_id})
+        _write_document(_document(target, every, _DONE) | {"pending": 0, "role_id": role_id})
         return
     for line in _settings(given, target, role, role_id):
         click.echo(line)
@@ -223,6 +223,10 @@ def _print(step: SetupStep, outcome: str) -> None:
     commands.say(f"{outcome}: {step.name}{f': {step.detail}' if step.pending and step.detail else ''}")
     for line in step.difference:
         click.echo(f"  {shown(line)}", err=True)
+
+
+def _write_document(fields: Mapping[str, Any]) -> None:
+    commands.write_document(fields, version=2)  # version 1 had a `state` of each step too, and the store's options
 
 
 def _document(target: Target, steps: list[SetupStep], outcomes: Mapping[StepState, str]) -> dict[str, Any]:

@@ -32,9 +32,7 @@ class Digester:
         """Return the digest of a secret's data, 32 bytes."""
         parts: list[bytes] = []
         _add(data, parts)
-        mac = self._begun.copy()
-        mac.update(b"".join(parts))
-        return mac.finalize()
+        return self._mac(b"".join(parts))
 
     def each(self, data: Mapping[str, Value]) -> dict[str, bytes]:
         """Return the digest of each key with its value."""
@@ -43,6 +41,15 @@ class Digester:
     def name(self, source: str, path: str) -> bytes:
         """Return 32 bytes that name the secret of a source at a path."""
         return self.digest({"source": source, "path": path})
+
+    def text(self, name: bytes, text: str) -> bytes:
+        """Return the digest of a text that belongs to a name, 32 bytes. The name has a fixed length."""
+        return self._mac(name + text.encode("utf-8", "surrogatepass"))
+
+    def _mac(self, content: bytes) -> bytes:
+        mac = self._begun.copy()
+        mac.update(content)
+        return mac.finalize()
 
 
 def _add(value: Value, parts: list[bytes]) -> None:

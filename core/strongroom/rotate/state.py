@@ -18,7 +18,7 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-from strongroom.errors import StoreError
+from strongroom.errors import StoreError, newer_format
 from strongroom.paths import ROTATION_RECORD
 from strongroom.secret import ROTATION_STATE, SensitiveDict, Value, Version, changed_keys, protect_data, same
 
@@ -199,24 +199,22 @@ def parse_document(data: Mapping[str, Value], path: str) -> RotationState:
     """Return the state that a document holds.
 
     Raises:
-        StoreError: it is not a document of this release. A secret of somebody else is at the reserved path.
+        StoreError: it has a later format, or a secret of somebody else is at the reserved path.
     """
     fields = data.get(KEY)
-    written = fields.get("format") if isinstance(fields, Mapping) else None
+    reason, hint = "it is not the state of a rotation", "Rotations use this path: move the secret"
     try:
-        if isinstance(fields, Mapping) and written == FORMAT:
-            return _parsed(fields)
+        if isinstance(fields, Mapping):
+            version = fields["format"]
+            if version == FORMAT:
+                return _parsed(fields)
+            if type(version) is int and version > FORMAT:
+                reason = newer_format(version, FORMAT)
+                hint = "Another process has written it: upgrade strongroom here, and finish the rotation with that release"
     except (KeyError, ValueError, TypeError):
         pass
     del data, fields
-    if type(written) is int and written > FORMAT:
-        reason = f"the state of its rotation has format {written}, and this release reads {FORMAT}"
-        raise StoreError(path, reason, hint="Upgrade strongroom here, as on the machine that began the rotation")
-    raise StoreError(
-        path,
-        "it is not the state of a rotation",
-        hint="Rotations use this path: move the secret",
-    )
+    raise StoreError(path, reason, hint=hint)
 
 
 def _parsed(fields: Mapping[str, Any]) -> RotationState:  # values of a document that we wrote

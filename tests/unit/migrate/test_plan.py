@@ -514,7 +514,8 @@ def document(**changes):
     [
         ([], "not a migration plan"),
         ({"format": "x"}, "not a migration plan"),
-        (document(version=2), "format version 2"),
+        (document(version=3, items=[{"unknown": 1}]), "needs a later Strongroom: its format is version 3"),
+        (document(version="2"), "version is invalid"),
         (document(extra=1), "extra"),
         (document(id="../x"), "id"),
         (document(on_conflict="maybe"), "on_conflict"),

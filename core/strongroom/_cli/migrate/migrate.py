@@ -74,7 +74,7 @@ def _migrate(ctx: click.Context, migrator: Migrator, config: Config, made: Plan,
     rate, as_json = given["rate"], given["as_json"]
     if made.is_blocked or not made.pending:
         if as_json:
-            output.write_document({"plan": plans.document(made), "run": None})
+            output.write_document({"plan": plans.document(made), "run": None}, version=reports.PLAN_DOCUMENT)
         else:
             plans.write(made)
         output.say(plans.summary(made))

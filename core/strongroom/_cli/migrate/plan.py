@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from strongroom._cli.exit_codes import ExitCode
-from strongroom._cli.migrate.report import FILE, by_cause, listed_paths, progress_bar, reason
+from strongroom._cli.migrate.report import FILE, PLAN_DOCUMENT, by_cause, listed_paths, progress_bar, reason
 from strongroom._cli.options import Invocation, combined, complete, current, json_option
 from strongroom._cli.terminal import output
 from strongroom._cli.terminal.confirmation import describe_store
@@ -24,15 +24,7 @@ from strongroom.errors import ConfigurationError, shown
 from strongroom.files import private
 from strongroom.files.bounded import read_bytes
 from strongroom.migrate._plans.document import dump_plan, parse_plan, plan_fields
-from strongroom.migrate._plans.plan import (
-    KEY_STATES,
-    KeyChange,
-    OnConflict,
-    Plan,
-    PlannedItem,
-    PlannedKey,
-    PlannedState,
-)
+from strongroom.migrate._plans.plan import KeyChange, OnConflict, Plan, PlannedItem, PlannedKey, PlannedState
 from strongroom.secret import SensitiveStr, Value
 
 if TYPE_CHECKING:
@@ -48,6 +40,13 @@ _CHANGES = {
     OnConflict.OVERWRITE: "overwritten",
     OnConflict.MERGE: "merged, the target's values stay",
 }
+_KEY_CHANGES = {
+    KeyChange.CHANGED: "differs",
+    KeyChange.ADDED: "only at the source",
+    KeyChange.SAME: "same",
+    KeyChange.REMOVED: "only at the target",
+}
+"""The words of a table for the change of a key, in the order in which they are listed."""
 
 _HINT = "To use an operator's token, set it and the address in the environment, or enter it on a terminal without --yes"
 
@@ -252,7 +251,7 @@ def with_operator_token(config: Config, store: str, *, ask: bool, is_source: boo
 def show(made: Plan, *, as_json: bool) -> None:
     """Print a plan, as a document or for a person, and its summary."""
     if as_json:
-        output.write_document(document(made))
+        output.write_document(document(made), version=PLAN_DOCUMENT)
     else:
         write(made)
     output.say(summary(made))
@@ -392,7 +391,7 @@ def _row(item: PlannedItem, *, several: bool) -> Iterator[Cell | str]:
 
 def _fields(item: PlannedItem) -> tuple[str, ...]:
     """Return the fields of a line: state, target path, source, source path, keys, reason, cautions and labels."""
-    keys = ", ".join(f"{shown(key.name)} {_sized(key)}{KEY_STATES[key.change]}" for key in item.keys)
+    keys = ", ".join(f"{shown(key.name)} {_sized(key)}{_KEY_CHANGES[key.change]}" for key in item.keys)
     return (
         item.state.value,
         shown(item.path) if item.path else "",
@@ -417,9 +416,9 @@ def _keys(item: PlannedItem) -> str:
     """Return the keys with their sizes, grouped by their change if the target has the secret."""
     if item.state is PlannedState.CREATE:
         return ", ".join(f"{shown(key.name)} {size(key.size)}" for key in item.keys)
-    groups = {state: [key for key in item.keys if key.change is change] for change, state in KEY_STATES.items()}
+    groups = {word: [key for key in item.keys if key.change is change] for change, word in _KEY_CHANGES.items()}
     return "\n".join(
-        f"{state}: {', '.join(f'{shown(key.name)} {_sized(key)}'.rstrip() for key in keys)}"
-        for state, keys in groups.items()
+        f"{word}: {', '.join(f'{shown(key.name)} {_sized(key)}'.rstrip() for key in keys)}"
+        for word, keys in groups.items()
         if keys
     )

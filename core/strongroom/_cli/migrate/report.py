@@ -29,6 +29,9 @@ FILE = click.Path(path_type=Path)
 run_argument = click.argument("run", required=False, shell_complete=complete("migrations"))
 
 _Item = TypeVar("_Item", "ItemResult", "PlannedItem")
+PLAN_DOCUMENT = 2
+"""Version of the `--json` documents that hold a plan. In version 1 the words for the keys of a plan changed."""
+
 _LISTED = 3
 """How many secrets of one cause are named."""
 
@@ -147,7 +150,10 @@ def finish(
         ended: the exit code, if it is not that of the report.
     """
     if as_json:
-        output.write_document({**({} if plan is None else {"plan": plan}), **document(report)})
+        if plan is None:
+            output.write_document(document(report))
+        else:
+            output.write_document({"plan": plan, **document(report)}, version=PLAN_DOCUMENT)
     else:
         write(report)
     name_faults(report, listed=not as_json and output.is_terminal())

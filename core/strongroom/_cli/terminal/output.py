@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
     from rich.table import Table
 
-DOCUMENT_VERSION = 1
-"""Version of the documents that `--json` prints. While it stays the same, fields are only added."""
-
 
 def is_terminal() -> bool:
     """Return True if stdout is a terminal."""
@@ -118,9 +115,14 @@ def as_json(value: Any) -> bytes:
     return json.dumps(to_json(value), ensure_ascii=False, indent=2, default=datetime.isoformat).encode() + b"\n"
 
 
-def write_document(fields: Mapping[str, Any]) -> None:
-    """Write the `--json` document of a command: one object, whose first field is `version`."""
-    write_json({"version": DOCUMENT_VERSION, **fields})
+def write_document(fields: Mapping[str, Any], *, version: int = 1) -> None:
+    """Write the `--json` document of a command: one object, whose first field is `version`.
+
+    Args:
+        fields: the fields of the document.
+        version: the version of this document. While it stays the same, fields are only added.
+    """
+    write_json({"version": version, **fields})
 
 
 def write_lines(lines: Iterable[str]) -> None:

@@ -19,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from strongroom.errors import MigrationError
+from strongroom.errors import MigrationError, newer_format
 from strongroom.files import private
 from strongroom.secret import Version
 
@@ -179,9 +179,10 @@ class Journal:
     def _apply_line(self, line: bytes, number: int, run: str) -> None:
         """Apply a line to the entries."""
         try:
-            first = {"t": FORMAT, "version": FORMAT_VERSION, "run": run}
-            known = self._apply(_record(line)) if number > 1 else json.loads(line).items() >= first.items()
-        except (ValueError, KeyError, TypeError, AttributeError):
+            known = self._apply(_record(line)) if number > 1 else _version(line, run) == FORMAT_VERSION
+        except _NewerError as error:
+            raise MigrationError(f"{self._file}: {error}") from None
+        except (ValueError, KeyError, TypeError):
             known = False
         if not known:
             raise MigrationError(f"{self._file}, line {number}: unrecognized journal entry")
@@ -218,7 +219,28 @@ def steps_in(file: Path) -> Iterator[tuple[str, int]]:
 
 def _records(file: Path) -> Iterator[dict[str, Any]]:
     with private.open_lines(file) as lines:
-        yield from map(_record, islice(lines, 1, None))
+        for first in islice(lines, 1):
+            _version(first)
+        yield from map(_record, lines)
+
+
+class _NewerError(ValueError):
+    """The journal has a later format."""
+
+
+def _version(line: bytes, run: str | None = None) -> int | None:
+    """Return the version in the first line of a journal; None if it is another line, or that of another run.
+
+    Raises:
+        ValueError: it is not JSON, or the journal has a later format.
+    """
+    head = json.loads(line)
+    version = head.get("version") if isinstance(head, dict) and head.get("t") == FORMAT else None
+    if type(version) is not int or (run is not None and head.get("run") != run):
+        return None
+    if version > FORMAT_VERSION:
+        raise _NewerError(newer_format(version, FORMAT_VERSION))
+    return version
 
 
 def _record(line: bytes) -> dict[str, Any]:

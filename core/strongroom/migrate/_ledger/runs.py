@@ -36,11 +36,11 @@ from functools import cached_property
 from pathlib import Path
 
 from strongroom._redaction.digest import Digester
-from strongroom.errors import ConfigurationError, MigrationError, shown
+from strongroom.errors import ConfigurationError, MigrationError, newer_format, shown
 from strongroom.files import private
 from strongroom.migrate._ledger.backup import Backup
 from strongroom.migrate._ledger.journal import Journal, RunProgress, progress_in, steps_in
-from strongroom.migrate._plans.document import PlanHeader, parse_header, parse_lines, plan_digest, plan_lines
+from strongroom.migrate._plans.document import PlanHeader, parse_header, parse_lines, plan_digest, plan_fields, plan_lines
 from strongroom.migrate._plans.plan import Plan, PlannedItem
 from strongroom.migrate.endpoints import Locations
 from strongroom.migrate.report import FORMAT, FORMAT_VERSION, MigrationAction, Report
@@ -107,22 +107,23 @@ class Run:
             private.replace(self.folder / _PROGRESS, json.dumps(document).encode())
 
     def header(self) -> PlanHeader:
-        """Return the header of its plan, without reading the items.
+        """Return the header of its plan, without reading the items if it counts the writes.
 
         Raises:
             MigrationError: it cannot be read.
-            ConfigurationError: it is not a plan.
+            ConfigurationError: it is not a plan, or has a later format.
         """
         file = self.folder / _PLAN
         with private.faults_as(MigrationError, file), private.open_lines(file) as lines:
-            return parse_header(next(lines, b""), str(file))
+            header = parse_header(next(lines, b""), str(file))
+        return header if header.writes is not None else header._replace(writes=len(self.plan().pending))
 
     def plan(self) -> Plan:
         """Return its plan.
 
         Raises:
             MigrationError: it cannot be read.
-            ConfigurationError: it is not a plan.
+            ConfigurationError: it is not a plan, or has a later format.
         """
         file = self.folder / _PLAN
         with private.faults_as(MigrationError, file), private.open_lines(file) as lines:
@@ -222,9 +223,10 @@ class RunLedger:
     def is_as_made(self, plan: Plan) -> bool | None:
         """Return False if a plan was edited since it was made, or None if this machine does not know it."""
         try:
-            return private.read(self._plan_file(plan.id, ".seal")) == plan_digest(plan)
+            seal = private.read(self._plan_file(plan.id, ".seal"))
         except OSError:
             return None
+        return _is_sealed(plan, seal, self.digester())
 
     def _plan_file(self, plan_id: str, suffix: str = "") -> Path:
         return _private_folder(self.folder / "plans") / f"{plan_id}{suffix}"
@@ -365,13 +367,16 @@ def _run(ledger: Path, name: str) -> Run:
 def _read_report(file: Path) -> Report:
     with private.faults_as(MigrationError, file):
         content = private.read(file)
+    fault = "it is not a report"
     try:
         document = json.loads(content)
-        if document["format"] == FORMAT and document["version"] == FORMAT_VERSION:
+        version = document["version"] if document["format"] == FORMAT else None
+        if type(version) is int and version > FORMAT_VERSION:
+            fault = newer_format(version, FORMAT_VERSION)
+        elif version == FORMAT_VERSION:
             return Report.from_json(document)
-        fault = "its format is not supported"
     except (ValueError, TypeError, KeyError):
-        fault = "it is not a report"
+        pass
     raise MigrationError(f"{file}: {fault}")
 
 
@@ -394,6 +399,23 @@ def digest_record(
     """Return the record of an item: its name, and the digests of its data at the source and at the target."""
     there = _ABSENT if target is None else digester.digest(target)
     return digester.name(item.source, item.source_path) + digester.digest(source) + there
+
+
+def _is_sealed(plan: Plan, seal: bytes, digester: Digester) -> bool:
+    """Return True if a plan is as it was when it was sealed, by this release or one that wrote version 1 of plans."""
+    return seal in {plan_digest(plan), plan_digest(plan, version=1)} or seal == _first_seal(plan, digester)
+
+
+def _first_seal(plan: Plan, digester: Digester) -> bytes:
+    """Return the seal that the first form of version 1 had: the digest of each field, under this machine's key."""
+    parts = []
+    for fields in plan_fields(plan):
+        if "version" in fields:
+            fields["version"] = 1
+        name = digester.name(str(fields.get("source", "")), str(fields.get("source_path", "")))
+        parts.append(name)
+        parts += (digester.text(name, f"{field}\0{json.dumps(value)}")[:16] for field, value in fields.items())
+    return b"".join(parts)
 
 
 class PlanDigests:

@@ -1,4 +1,8 @@
-"""A plan as a JSON document, and strictly back again."""
+"""A plan as a JSON document, and strictly back again.
+
+Version 1 had two forms, which are read: first a key had its `change`, and the header of a run's plan did not count the
+writes; then a key had a `state` with other words.
+"""
 
 from __future__ import annotations
 
@@ -9,26 +13,25 @@ from dataclasses import fields
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar
 
-from strongroom.errors import ConfigurationError, shown
-from strongroom.migrate._plans.plan import (
-    KEY_STATES,
-    OnConflict,
-    Plan,
-    PlannedItem,
-    PlannedKey,
-    PlannedMapping,
-    PlannedState,
-)
+from strongroom.errors import ConfigurationError, newer_format, shown
+from strongroom.migrate._plans.plan import OnConflict, Plan, PlannedItem, PlannedKey, PlannedMapping, PlannedState
+from strongroom.migrate.key_changes import KeyChange
 
 FORMAT = "strongroom-migration-plan"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 _E = TypeVar("_E", bound=StrEnum)
 _T = TypeVar("_T")
 
 _ITEM = tuple(field.name for field in fields(PlannedItem))
-_KEY = ("name", "state", "size")
-_CHANGES = {state: change for change, state in KEY_STATES.items()}
+_KEY = ("name", "change", "size")
+_KEY_OF_1 = ("name", "state", "size")
+_STATES_OF_1 = {
+    "differs": KeyChange.CHANGED,
+    "only at the source": KeyChange.ADDED,
+    "same": KeyChange.SAME,
+    "only at the target": KeyChange.REMOVED,
+}
 _MAPPING = PlannedMapping._fields
 _PLAN = ("format", "version", *(field.name for field in fields(Plan)))
 
@@ -40,13 +43,13 @@ class PlanHeader(NamedTuple):
         id: the plan's name.
         sources: the names of its sources.
         target: the name of its target.
-        writes: the number of secrets that a run writes.
+        writes: the number of secrets that a run writes; None in the first form of version 1.
     """
 
     id: str
     sources: tuple[str, ...]
     target: str
-    writes: int
+    writes: int | None
 
 
 def dump_plan(plan: Plan) -> str:
@@ -76,99 +79,120 @@ def parse_plan(text: str | bytes, where: str = "The plan") -> Plan:
         document = json.loads(text, object_hook=reader.build)
     except (ValueError, RecursionError):
         document = None
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise ConfigurationError(f"{where}: it is not a migration plan")
-    plan = reader.plan(document, document.get("items"))
+    head = _checked_head(document, where)
+    plan = reader.plan(head, head.get("items"))
     reader.check_once(plan)  # a person may have edited it
     return plan
 
 
-def plan_lines(plan: Plan) -> Iterator[bytes]:
+def plan_lines(plan: Plan, version: int = FORMAT_VERSION) -> Iterator[bytes]:
     """Yield the plan as JSON lines, a header and one for each item, for a run to store and read in bounded memory."""
-    parts = plan_fields(plan)
+    parts = plan_fields(plan, version)
     yield f"{json.dumps({**next(parts), 'items': len(plan.items), 'writes': len(plan.pending)})}\n".encode()
     for item in parts:
         yield f"{json.dumps(item)}\n".encode()
 
 
-def plan_digest(plan: Plan) -> bytes:
-    """Return the SHA-256 of the whole plan. The format of its file, such as its line breaks, does not matter."""
+def plan_digest(plan: Plan, version: int = FORMAT_VERSION) -> bytes:
+    """Return the SHA-256 of the whole plan, as `plan_lines` has it or as the last form of version 1 had it.
+
+    The format of its file, such as its line breaks, does not matter.
+    """
     digest = hashlib.sha256()
-    for line in plan_lines(plan):
+    for line in plan_lines(plan, version):
         digest.update(line)
     return digest.digest()
 
 
-def plan_fields(plan: Plan) -> Iterator[dict[str, Any]]:
+def plan_fields(plan: Plan, version: int = FORMAT_VERSION) -> Iterator[dict[str, Any]]:
     """Yield the fields of the plan itself, without its items, and then those of each item, as JSON has them."""
-    yield _head(plan)
-    yield from map(_item, plan.items)
+    yield {**_head(plan), "version": version}
+    for fields in map(_item, plan.items):
+        yield fields if version > 1 else {**fields, "keys": list(map(_key_of_1, fields["keys"]))}
 
 
 def parse_header(line: bytes, where: str) -> PlanHeader:
     """Return the header that is the first of `plan_lines`.
 
     Raises:
-        ConfigurationError: it is not that of a plan.
+        ConfigurationError: it is not that of a plan, or has a later format.
     """
     try:
-        head = json.loads(line)
+        found = json.loads(line)
     except (ValueError, RecursionError):
-        head = None
-    if not isinstance(head, dict) or head.get("format") != FORMAT:
-        raise ConfigurationError(f"{where}: it is not a migration plan")
-    table = _Object(head, where, (*_PLAN, "writes"))
-    return PlanHeader(table.get("id", str), table.each("sources", str), table.get("target", str), table.size("writes"))
+        found = None
+    head = _checked_head(found, where)
+    counts = head["version"] > 1 or "writes" in head
+    table = _Object(head, where, (*_PLAN, "writes") if counts else _PLAN)
+    writes = table.size("writes") if counts else None
+    return PlanHeader(table.get("id", str), table.each("sources", str), table.get("target", str), writes)
 
 
 def parse_lines(lines: Iterable[bytes], where: str) -> Plan:
     """Return the plan that `plan_lines` wrote.
 
     Raises:
-        ConfigurationError: it is not a plan, or is incomplete.
+        ConfigurationError: it is not a plan, is incomplete, or has a later format.
     """
     reader = _PlanReader(where)
-    head: object = None
+    found: object = None
     items: list[object] = []
     try:
         for line in lines:
-            if head is None:
-                head = json.loads(line)
+            if found is None:
+                found = json.loads(line)
             else:
                 items.append(json.loads(line, object_hook=reader.build))
     except (ValueError, RecursionError):
-        head = None
-    if not isinstance(head, dict) or head.get("format") != FORMAT or head.get("items") != len(items):
-        raise ConfigurationError(f"{where}: it is not a migration plan, or is incomplete")
+        found = None
+    head = _checked_head(found, where)
+    if head.get("items") != len(items):
+        raise ConfigurationError(f"{where}: it is incomplete")
     return reader.plan({name: value for name, value in head.items() if name != "writes"}, items)
 
 
+def _checked_head(document: object, where: str) -> dict[str, Any]:
+    """Return the head of a plan, whose format and version this release reads. Its other fields are not checked.
+
+    Raises:
+        ConfigurationError: it is not a plan, or has a later format.
+    """
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise ConfigurationError(f"{where}: it is not a migration plan")
+    version = document.get("version")
+    if type(version) is not int or version < 1:
+        raise ConfigurationError(f"{where}: version is invalid")
+    if version > FORMAT_VERSION:
+        raise ConfigurationError(f"{where}: {newer_format(version, FORMAT_VERSION)}")
+    return document
+
+
 class _PlanReader:
-    """Builds a plan from parsed JSON."""
+    """Builds a plan from parsed JSON. A fault of an item is raised by `plan`, after the version was checked."""
 
     def __init__(self, where: str) -> None:
         self._where = where
         self._count = 0
+        self._fault: ConfigurationError | None = None
         self._shared: dict[object, Any] = {}
 
     def build(self, value: dict[str, Any]) -> object:
         """Return the key or item of a table, or any other table unchanged."""
-        if value.keys() == set(_KEY):
-            key = _Object(value, f"{self._where}, item {self._count + 1}", _KEY)
-            if (change := _CHANGES.get(key.get("state", str))) is None:
-                raise key.fault("state")
-            return self._share(PlannedKey(key.get("name", str), change, key.size("size")))
-        if value.keys() == set(_ITEM):
-            self._count += 1
-            return self._item(_Object(value, f"{self._where}, item {self._count}", _ITEM))
+        try:
+            for names in (_KEY, _KEY_OF_1):
+                if value.keys() == set(names):
+                    return self._share(_key(_Object(value, f"{self._where}, item {self._count + 1}", names)))
+            if value.keys() == set(_ITEM):
+                self._count += 1
+                return self._item(_Object(value, f"{self._where}, item {self._count}", _ITEM))
+        except ConfigurationError as error:
+            self._fault = self._fault or error
         return value
 
     def plan(self, head: dict[str, Any], items: object) -> Plan:
-        if head.get("version") != FORMAT_VERSION:
-            version = head.get("version")
-            raise ConfigurationError(
-                f"{self._where}: format version {version!r} is not supported, this release reads {FORMAT_VERSION}"
-            )
+        """Return the plan of a head whose version was checked, and of items that `build` returned."""
+        if self._fault is not None:
+            raise self._fault
         table = _Object(head, self._where, _PLAN)
         if not isinstance(items, list):
             raise table.fault("items")
@@ -272,6 +296,16 @@ class _Object:
             raise self.fault(name) from None
 
 
+def _key(table: _Object) -> PlannedKey:
+    if "state" not in table.value:
+        change = table.one_of("change", KeyChange)
+    elif (known := _STATES_OF_1.get(table.get("state", str))) is not None:
+        change = known
+    else:
+        raise table.fault("state")
+    return PlannedKey(table.get("name", str), change, table.size("size"))
+
+
 def _head(plan: Plan) -> dict[str, object]:
     return {
         "format": FORMAT,
@@ -286,6 +320,12 @@ def _head(plan: Plan) -> dict[str, object]:
     }
 
 
-def _item(item: PlannedItem) -> dict[str, object]:
-    keys = [{"name": key.name, "state": KEY_STATES[key.change], "size": key.size} for key in item.keys]
+def _item(item: PlannedItem) -> dict[str, Any]:
+    keys = [{"name": key.name, "change": key.change.value, "size": key.size} for key in item.keys]
     return {name: keys if name == "keys" else getattr(item, name) for name in _ITEM}
+
+
+def _key_of_1(key: Mapping[str, Any]) -> dict[str, object]:
+    """Return a key as the last form of version 1 wrote it."""
+    state = next(state for state, change in _STATES_OF_1.items() if change == key["change"])
+    return {"name": key["name"], "state": state, "size": key["size"]}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -53,15 +53,6 @@ class KeyChange(StrEnum):
     REMOVED = "removed"
     CHANGED = "changed"
     SAME = "same"
-
-
-KEY_STATES: Mapping[KeyChange, str] = {
-    KeyChange.CHANGED: "differs",
-    KeyChange.ADDED: "only at the source",
-    KeyChange.SAME: "same",
-    KeyChange.REMOVED: "only at the target",
-}
-"""The words of a plan for the change of a key, in the order in which they are listed."""
 
 
 class PlannedKey(NamedTuple):

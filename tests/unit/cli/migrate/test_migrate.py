@@ -671,14 +671,18 @@ def test_failures_of_one_cause_are_one_line(command, monkeypatch):
 
 
 @pytest.mark.parametrize("policy", ["fail", "skip", "merge", "overwrite"])
-def test_a_plan_compares_keys_in_the_same_words_everywhere(command, terminal, script, policy):
-    """A terminal, a pipe and `plan.json` compare, and promise no change that the policy for conflicts does not make."""
+def test_a_plan_compares_keys_in_two_vocabularies(command, terminal, script, policy):
+    """A terminal and a pipe compare, and promise no change that the policy for conflicts does not make.
+
+    `plan.json` and `--json` have the words of `diff`.
+    """
     given = ("migrate", "plan", "--from", "json:old.json", "--to", "json:new.json", "--on-conflict", policy)
     piped = command(*given, "-o", "plan.json").out.decode().splitlines()[0].split("\t")
     assert piped[4] == "k 13B differs, mine only at the target, n 1B only at the source"
-    states = {"k": "differs", "mine": "only at the target", "n": "only at the source"}
+    words = {"k": "changed", "mine": "removed", "n": "added"}
     for document in (held("plan.json"), json.loads(command(*given, "--json").out)):
-        assert {key["name"]: key["state"] for key in document["items"][0]["keys"]} == states
+        assert document["version"] == 2
+        assert {key["name"]: key["change"] for key in document["items"][0]["keys"]} == words
     _, screen = terminal(script, "--no-color", *given).ended()
     assert "differs: k 13B only at the source: n 1B only at the target: mine" in " ".join(screen.split())
 
