@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-WORK = Path("/tmp/strongroom-formats")  # noqa: S108  # a fixed path, which trust in a file is bound to
-_PLUGIN = Path("/tmp/strongroom-formats-plugin")  # noqa: S108  # installed for these commands only
+WORK = Path("/tmp/strongroom-formats")  # a fixed path, which trust in a file is bound to
+_PLUGIN = Path("/tmp/strongroom-formats-plugin")  # installed for these commands only
 _SOURCE = Path(__file__).with_name("shelf.py")
 
 MACHINE = "canary-machine"
@@ -119,7 +119,7 @@ class _Release:
         Args:
             kill: the path whose write kills the command.
         """
-        done = subprocess.run(  # noqa: S603  # a command of ours
+        done = subprocess.run(  # a command of ours
             [self._program, *arguments],
             cwd=WORK,
             env={**self._environment, "SHELF_KILL": kill},

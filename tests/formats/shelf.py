@@ -11,7 +11,6 @@ from strongroom.encoding import from_json, to_json
 from strongroom.store import Traits
 from strongroom.store.memory import MemoryStore
 
-
 if machine := os.environ.get("SHELF_MACHINE"):  # the cache on disk is bound to the machine, and no option changes that
     for name in ("strongroom._disk_cache.keys", "strongroom.disk_cache.keys"):
         with contextlib.suppress(ImportError):

@@ -210,7 +210,9 @@ def parse_document(data: Mapping[str, Value], path: str) -> RotationState:
                 return _parsed(fields)
             if type(version) is int and version > FORMAT:
                 reason = newer_format(version, FORMAT)
-                hint = "Another process has written it: upgrade strongroom here, and finish the rotation with that release"
+                hint = (
+                    "Upgrade strongroom here, or finish the rotation with the release that began it"
+                )
     except (KeyError, ValueError, TypeError):
         pass
     del data, fields

@@ -109,7 +109,8 @@ def test_a_dry_run_changes_nothing_and_its_exit_code_tells_whether_anything_woul
 def test_a_document_has_a_version(server, setup):
     """It also has every step and the settings for the application."""
     document = json.loads(setup("--json").out)
-    assert document["version"] == 1
+    assert (document["version"], document.keys()) == (2, {"version", "steps", "environment", "pending", "role_id"})
+    assert document["steps"][0].keys() == {"what", "outcome", "detail", "difference"}
     assert document["environment"] == {"VAULT_ADDR": server.url}
     assert "token" not in document
 

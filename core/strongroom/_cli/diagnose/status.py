@@ -42,7 +42,7 @@ def status_command(invocation: Invocation, *, paths: bool, as_json: bool) -> Non
         monitor.probe()
         status, errors = monitor.status(), monitor.errors()
     if as_json:
-        output.write_document(document(status, paths=paths))
+        output.write_document(document(status, paths=paths), version=2)  # version 1 had `processes`
     else:
         for name, columns, rows in sections(status, paths=paths):
             output.write_listing(columns, rows, ((name, *output.texts(row)) for row in rows))

@@ -90,7 +90,8 @@ def copy_command(
     if fault:
         output.say(f"copied in part: {fault}")
     if as_json:
-        output.write_document({"from": source, "path": path, "to": target, "new_path": to, **copied})
+        document = {"from": source, "path": path, "to": target, "new_path": to, **copied}
+        output.write_document(document, version=2)  # version 1 had `versions_written`
     raise click.exceptions.Exit(ExitCode.DONE if not fault else ExitCode.PARTIAL)
 
 

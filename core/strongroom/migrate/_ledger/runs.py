@@ -107,7 +107,7 @@ class Run:
             private.replace(self.folder / _PROGRESS, json.dumps(document).encode())
 
     def header(self) -> PlanHeader:
-        """Return the header of its plan, without reading the items if it counts the writes.
+        """Return the header of its plan. Only in the first form of version 1 are the items read for it.
 
         Raises:
             MigrationError: it cannot be read.
@@ -116,7 +116,10 @@ class Run:
         file = self.folder / _PLAN
         with private.faults_as(MigrationError, file), private.open_lines(file) as lines:
             header = parse_header(next(lines, b""), str(file))
-        return header if header.writes is not None else header._replace(writes=len(self.plan().pending))
+        if header is None:
+            plan = self.plan()
+            return PlanHeader(plan.id, plan.sources, plan.target, len(plan.pending))
+        return header
 
     def plan(self) -> Plan:
         """Return its plan.

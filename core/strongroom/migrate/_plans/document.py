@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from strongroom.errors import ConfigurationError, newer_format, shown
 from strongroom.migrate._plans.plan import OnConflict, Plan, PlannedItem, PlannedKey, PlannedMapping, PlannedState
-from strongroom.migrate.key_changes import KeyChange
+from strongroom.migrate._plans.plan import KeyChange
 
 FORMAT = "strongroom-migration-plan"
 FORMAT_VERSION = 2
@@ -43,13 +43,13 @@ class PlanHeader(NamedTuple):
         id: the plan's name.
         sources: the names of its sources.
         target: the name of its target.
-        writes: the number of secrets that a run writes; None in the first form of version 1.
+        writes: the number of secrets that a run writes.
     """
 
     id: str
     sources: tuple[str, ...]
     target: str
-    writes: int | None
+    writes: int
 
 
 def dump_plan(plan: Plan) -> str:
@@ -107,12 +107,12 @@ def plan_digest(plan: Plan, version: int = FORMAT_VERSION) -> bytes:
 def plan_fields(plan: Plan, version: int = FORMAT_VERSION) -> Iterator[dict[str, Any]]:
     """Yield the fields of the plan itself, without its items, and then those of each item, as JSON has them."""
     yield {**_head(plan), "version": version}
-    for fields in map(_item, plan.items):
-        yield fields if version > 1 else {**fields, "keys": list(map(_key_of_1, fields["keys"]))}
+    for item in map(_item, plan.items):
+        yield item if version > 1 else {**item, "keys": list(map(_key_of_1, item["keys"]))}
 
 
-def parse_header(line: bytes, where: str) -> PlanHeader:
-    """Return the header that is the first of `plan_lines`.
+def parse_header(line: bytes, where: str) -> PlanHeader | None:
+    """Return the header that is the first of `plan_lines`; None in the first form of version 1, which had no `writes`.
 
     Raises:
         ConfigurationError: it is not that of a plan, or has a later format.
@@ -122,10 +122,10 @@ def parse_header(line: bytes, where: str) -> PlanHeader:
     except (ValueError, RecursionError):
         found = None
     head = _checked_head(found, where)
-    counts = head["version"] > 1 or "writes" in head
-    table = _Object(head, where, (*_PLAN, "writes") if counts else _PLAN)
-    writes = table.size("writes") if counts else None
-    return PlanHeader(table.get("id", str), table.each("sources", str), table.get("target", str), writes)
+    if head["version"] == 1 and "writes" not in head:
+        return None
+    table = _Object(head, where, (*_PLAN, "writes"))
+    return PlanHeader(table.get("id", str), table.each("sources", str), table.get("target", str), table.size("writes"))
 
 
 def parse_lines(lines: Iterable[bytes], where: str) -> Plan:
