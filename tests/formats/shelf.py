@@ -54,7 +54,7 @@ class Shelf(MemoryStore):
 
 
 class PlainShelf:
-    """A store without versions, so that a migration keeps what it overwrites in its own backup."""
+    """A store without versions, so that a migration needs a backup of overwritten data."""
 
     traits = Traits()
 

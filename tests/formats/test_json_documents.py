@@ -16,7 +16,7 @@ import pytest
 from strongroom._cli import registry
 from support.cli_fixtures import command
 
-from .test_landed_formats import _RELEASES, release
+from .test_landed_formats import RELEASES, release
 
 __all__ = ["command", "release"]
 
@@ -119,7 +119,7 @@ def test_every_command_with_json_is_compared():
     assert every == {name.partition(" --")[0] for name in COMMANDS} | _ELSEWHERE.keys()
 
 
-@pytest.mark.parametrize("release", _RELEASES[-1:], indirect=True)
+@pytest.mark.parametrize("release", RELEASES[-1:], indirect=True)
 def test_documents_keep_their_fields_under_one_version(release, command):
     with (release / "strongroom.toml").open("a", encoding="utf-8") as file:
         file.write(_CONFIGURATION)

@@ -19,10 +19,10 @@ from . import make
 __all__ = ["command"]
 
 _HERE = Path(__file__).parent
-_RELEASES = sorted(folder.name for folder in _HERE.iterdir() if (folder / "plan.json").is_file())
+RELEASES = sorted(folder.name for folder in _HERE.iterdir() if (folder / "plan.json").is_file())
 
 
-@pytest.fixture(params=_RELEASES)
+@pytest.fixture(params=RELEASES)
 def release(request, monkeypatch, tmp_path) -> Path:
     """The working directory with the files of a release, in the modes that git does not keep."""
     here = Path.cwd()
@@ -117,7 +117,7 @@ def test_a_trusted_file_is_still_trusted(release, monkeypatch):
 
 # --- later formats ----------------------------------------------------------------------------------------------------
 
-_NEWEST = pytest.mark.parametrize("release", _RELEASES[-1:], indirect=True)
+_NEWEST = pytest.mark.parametrize("release", RELEASES[-1:], indirect=True)
 
 
 def raise_version(file: Path, old: str, new: str) -> None:

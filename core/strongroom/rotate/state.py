@@ -210,9 +210,7 @@ def parse_document(data: Mapping[str, Value], path: str) -> RotationState:
                 return _parsed(fields)
             if type(version) is int and version > FORMAT:
                 reason = newer_format(version, FORMAT)
-                hint = (
-                    "Upgrade strongroom here, or finish the rotation with the release that began it"
-                )
+                hint = "Upgrade strongroom here, or finish the rotation with the release that began it"
     except (KeyError, ValueError, TypeError):
         pass
     del data, fields

@@ -234,7 +234,10 @@ def _version(line: bytes, run: str | None = None) -> int | None:
     Raises:
         ValueError: it is not JSON, or the journal has a later format.
     """
-    head = json.loads(line)
+    try:
+        head = json.loads(line)
+    except RecursionError:
+        head = None
     version = head.get("version") if isinstance(head, dict) and head.get("t") == FORMAT else None
     if type(version) is not int or (run is not None and head.get("run") != run):
         return None

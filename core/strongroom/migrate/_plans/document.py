@@ -94,7 +94,7 @@ def plan_lines(plan: Plan, version: int = FORMAT_VERSION) -> Iterator[bytes]:
 
 
 def plan_digest(plan: Plan, version: int = FORMAT_VERSION) -> bytes:
-    """Return the SHA-256 of the whole plan, as `plan_lines` has it or as the last form of version 1 had it.
+    """Return the SHA-256 of the lines of a plan in this version; for version 1 in its second form.
 
     The format of its file, such as its line breaks, does not matter.
     """

@@ -64,7 +64,7 @@ def test_it_shows_the_chain_and_the_rotations(command):
 def test_the_document_has_no_path_and_no_value(command):
     done = command("status", "--json")
     document = json.loads(done.out)
-    assert (document["version"], document["ok"]) == (1, False)
+    assert (document["version"], document["ok"]) == (2, False)
     assert [link["state"] for link in document["chain"]] == ["ok", "unavailable"]
     assert [rotation["path"] for rotation in document["rotations"]] == [None]
     assert CANARY not in done.out.decode()

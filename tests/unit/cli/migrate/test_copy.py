@@ -66,7 +66,7 @@ def test_a_copy_may_have_another_path(command):
     done = command("copy", PATH, "--from", "json:a.json", "--to", "json:b.json", "--as", "app/other", "--json")
     assert done.code == 0
     document = json.loads(done.out)
-    assert next(iter(document.items())) == ("version", 1)
+    assert next(iter(document.items())) == ("version", 2)
     assert (document["new_path"], document["keys"], document["written"]) == ("app/other", ["k", "n"], True)
     assert held("b.json")[PATH] == {"k": f"{CANARY}-b", "mine": "x"}
     assert held("b.json")["app/other"] == {"k": CANARY, "n": 5}

@@ -301,7 +301,7 @@ def test_the_document_is_one_object(command):
     """With the plan in it, and its version first."""
     done = command(*TO_JSON, "--yes", "--json")
     document = json.loads(done.out)
-    assert next(iter(document.items())) == ("version", 1)
+    assert next(iter(document.items())) == ("version", 2)
     assert document["plan"]["counts"]["create"] == 2
     assert document["counts"]["done"] == 2
     assert (document["action"], document["ok"], document["run"]) == ("verify", True, run_of(done))
