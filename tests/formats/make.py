@@ -1,8 +1,8 @@
 """Write the files of a release with its own commands: `python tests/formats/make.py STRONGROOM FOLDER`.
 
 STRONGROOM is the command in an environment with that release. FOLDER is a new folder beside this file: its name is the
-next number and the change of a format, such as `03-plan-version-2`. All values are canaries. The commands work in `/tmp/strongroom-formats`, since some of
-the files name it. The cache on disk is bound to the user root, who runs this.
+next number and the change of a format, such as `03-plan-version-2`. All values are canaries. The commands work in
+`/tmp/strongroom-formats`, since some of the files name it. The cache on disk is bound to the user root, who runs this.
 """
 
 import json
