@@ -237,7 +237,7 @@ def _version(line: bytes, run: str | None = None) -> int | None:
     try:
         head = json.loads(line)
     except RecursionError:
-        head = None
+        raise ValueError("not a line of a journal") from None
     version = head.get("version") if isinstance(head, dict) and head.get("t") == FORMAT else None
     if type(version) is not int or (run is not None and head.get("run") != run):
         return None
