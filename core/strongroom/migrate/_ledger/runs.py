@@ -40,7 +40,14 @@ from strongroom.errors import ConfigurationError, MigrationError, newer_format, 
 from strongroom.files import private
 from strongroom.migrate._ledger.backup import Backup
 from strongroom.migrate._ledger.journal import Journal, RunProgress, progress_in, steps_in
-from strongroom.migrate._plans.document import PlanHeader, parse_header, parse_lines, plan_digest, plan_fields, plan_lines
+from strongroom.migrate._plans.document import (
+    PlanHeader,
+    parse_header,
+    parse_lines,
+    plan_digest,
+    plan_fields,
+    plan_lines,
+)
 from strongroom.migrate._plans.plan import Plan, PlannedItem
 from strongroom.migrate.endpoints import Locations
 from strongroom.migrate.report import FORMAT, FORMAT_VERSION, MigrationAction, Report

@@ -14,8 +14,15 @@ from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar
 
 from strongroom.errors import ConfigurationError, newer_format, shown
-from strongroom.migrate._plans.plan import OnConflict, Plan, PlannedItem, PlannedKey, PlannedMapping, PlannedState
-from strongroom.migrate._plans.plan import KeyChange
+from strongroom.migrate._plans.plan import (
+    KeyChange,
+    OnConflict,
+    Plan,
+    PlannedItem,
+    PlannedKey,
+    PlannedMapping,
+    PlannedState,
+)
 
 FORMAT = "strongroom-migration-plan"
 FORMAT_VERSION = 2
