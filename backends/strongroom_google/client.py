@@ -4,34 +4,29 @@ from __future__ import annotations
 
 import os
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from strongroom.errors import (
-    PermissionDeniedError,
-    StoreUnavailableError,
-    StrongroomError,
-    WriteOutcomeUnknownError,
-)
-from strongroom.store import fails_fast, in_daemon, remaining
-from strongroom.store.process import random_factor
-from strongroom.store.sdk_logging import silence_new_loggers, silenced_logs
-from strongroom_google.errors import UNSENT, may_have_been_executed, translate
+from strongroom.errors import PermissionDeniedError, StoreUnavailableError
+from strongroom.store import in_daemon, remaining
+from strongroom.store.calls import Caller, Fate, Fault
+from strongroom.store.sdk_logging import silence_new_loggers
+from strongroom_google.errors import fault_of, is_without_token
 
 _OPTIONS = [
     ("grpc.max_receive_message_length", 16 << 20),
+    ("grpc.initial_reconnect_backoff_ms", 100),  # otherwise a second, in which no call is sent
+    ("grpc.min_reconnect_backoff_ms", 3_000),  # the time of one attempt to connect
     ("grpc.max_reconnect_backoff_ms", 2_000),  # otherwise up to two minutes after an outage
     ("grpc.keepalive_time_ms", 60_000),  # with it, the kernel gives up a dead connection after the next timeout
     ("grpc.keepalive_timeout_ms", 5_000),
 ]
 _SDK = ("google", "grpc", "urllib3")
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 
-_TRANSIENT = frozenset({"ResourceExhausted", "ServiceUnavailable"})
+_R = TypeVar("_R")
 
 _inherited: list[object] = []
 """Channels of the parent of this process. Even their destructors can wait for threads that a fork did not copy."""
@@ -59,36 +54,44 @@ class Client:
         self.host = host
         self._encrypted = encrypted
         self._connection = _Connection()
+        self._caller = Caller("Google", self._client, self._fault_of, loggers=_SDK)
 
     def __repr__(self) -> str:
         return f"Client({self.host})"
 
-    def call(self, method: str, path: str | None, /, *, changes: bool = False, **request: Any) -> Any:
-        """Call a method of `SecretManagerServiceClient` and return its reply.
-
-        If nobody else can answer, a read is repeated while Google is out of reach, and any call while it is throttled.
+    def call(
+        self,
+        method: str,
+        path: str | None,
+        /,
+        parse: Callable[[Any], _R] = lambda reply: reply,
+        *,
+        changes: bool = False,
+        settle: Callable[[], _R | None] | None = None,
+        repeatable: bool = False,
+        **request: Any,
+    ) -> _R:
+        """Call a method of `SecretManagerServiceClient` and return its parsed reply. For the rest, see `Caller.call`.
 
         Args:
             method: the method's name.
             path: the path of the secret, for errors.
-            changes: the method writes: a lost reply is a `WriteOutcomeUnknownError`.
+            parse: takes the reply; raises `malformed` if it is not one of Google.
+            changes: the method writes.
+            settle: looks up what became of a change whose reply was lost.
+            repeatable: the change may be sent again.
             request: the fields of its request.
         """
-        pause = _FIRST_PAUSE
-        while True:
-            if (limit := remaining()) <= 0:
-                raise StoreUnavailableError(path, "Google did not answer in time")
-            try:
-                with silenced_logs(*_SDK):
-                    client = self._client()
-                    return getattr(client, method)(request=request, retry=None, timeout=max(remaining(), 0.001))
-            except Exception as error:  # noqa: BLE001  # its frames hold values
-                failure = self._failure(error, method, path, changes=changes)
-                transient = type(error).__name__ in _TRANSIENT and type(failure) is StoreUnavailableError
-            if not transient or fails_fast() or limit < 2 * pause:
-                raise failure
-            time.sleep(pause * random_factor(0.5, 1.0))
-            pause = min(2 * pause, _LONGEST_PAUSE)
+
+        def send(client: Any) -> _R:
+            return parse(getattr(client, method)(request=request, retry=None, timeout=max(remaining(), 0.001)))
+
+        try:
+            return self._caller.call(path, send, changes=changes, settle=settle, repeatable=repeatable)
+        except PermissionDeniedError as error:
+            failure = error
+        operation = method.title().replace("_", "")
+        raise failure.copy(reason=f"{operation}: {failure.reason}" if failure.reason else operation)
 
     def pages(self, method: str, path: str | None, /, **request: Any) -> Iterator[Any]:
         """Yield each page of a listing. The SDK's own paging would apply its timeout to each page."""
@@ -149,22 +152,12 @@ class Client:
         silence_new_loggers(*_SDK)
         return client
 
-    def _failure(self, error: Exception, method: str, path: str | None, *, changes: bool) -> StrongroomError:
-        token_failure = getattr(self._connection.tokens, "failure", None)
-        if token_failure is not None and UNSENT in str(error):
-            return _about(translate(token_failure, path), path)
-        failure = _about(translate(error, path), path)
-        if isinstance(failure, PermissionDeniedError):
-            operation = method.title().replace("_", "")
-            return failure.copy(reason=f"{operation}: {failure.reason}" if failure.reason else operation)
-        sent = not isinstance(error, StrongroomError) and may_have_been_executed(error)
-        if changes and sent and isinstance(failure, StoreUnavailableError):
-            return WriteOutcomeUnknownError(path, failure.reason)
-        return failure
-
-
-def _about(error: StrongroomError, path: str | None) -> StrongroomError:
-    return error.copy(path=path) if hasattr(error, "path") else error
+    def _fault_of(self, error: Exception) -> Fault:
+        failure = getattr(self._connection.tokens, "failure", None) if is_without_token(error) else None
+        if failure is None:
+            return fault_of(error)
+        fault = fault_of(failure)
+        return Fault(fault.error, Fate.UNSENT) if fault.fate is Fate.FAILED else fault
 
 
 def host_of(region: str | None, endpoint_url: str | None) -> tuple[str, bool]:

@@ -13,6 +13,7 @@ from google.auth.transport.grpc import AuthMetadataPlugin
 from google.auth.transport.requests import Request
 
 from strongroom.errors import StoreUnavailableError
+from strongroom.store.calls import Fate, Fault
 from strongroom.store.sdk_logging import silenced_logs
 from strongroom_google.errors import LOGIN, UNSENT
 
@@ -44,7 +45,8 @@ class _BoundedRequest(Request):
             if reply.status < 500:
                 return reply
         reason = "the metadata server or token server of Google did not answer, or failed"
-        raise StoreUnavailableError(reason=reason, hint=f"Try again. {LOGIN}, if this machine is not at Google")
+        hint = f"Try again. {LOGIN}, if this machine is not at Google"
+        raise Fault(StoreUnavailableError(reason=reason, hint=hint), Fate.FAILED)
 
 
 class NoTokenError(Exception):
@@ -75,7 +77,7 @@ def find_tokens() -> Tokens:
     """Find the credentials of this machine for a channel.
 
     Raises:
-        google.auth.exceptions.GoogleAuthError, StoreUnavailableError: see `find_credentials`.
+        google.auth.exceptions.GoogleAuthError, Fault: see `find_credentials`.
     """
     credentials, request = find_credentials([_SCOPE])
     if hasattr(credentials, "with_always_use_jwt_access"):
@@ -91,7 +93,7 @@ def find_credentials(scopes: list[str]) -> tuple[Any, Request]:
 
     Raises:
         google.auth.exceptions.GoogleAuthError: no credentials were found, or their file is malformed.
-        StoreUnavailableError: the metadata server of a machine at Google did not answer.
+        Fault: the metadata server of a machine at Google did not answer.
     """
     request = _BoundedRequest()
     # With scopes, the SDK would ask another service for the project of a federated identity.

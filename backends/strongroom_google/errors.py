@@ -11,8 +11,8 @@ from strongroom.errors import (
     SecretNotFoundError,
     StoreError,
     StoreUnavailableError,
-    StrongroomError,
 )
+from strongroom.store.calls import Fate, Fault
 
 UNSENT = "strongroom has no token for this call"
 """The text by which a call is known that was not sent for want of a token."""
@@ -36,27 +36,29 @@ _DENIALS = {
 }
 """Reason codes of a denial (google.rpc.ErrorInfo) with the reason and the hint of the error that they become."""
 
-_KINDS: dict[str, tuple[type[StoreError], str, str]] = {
-    "NotFound": (SecretNotFoundError, "", ""),
-    "PermissionDenied": (PermissionDeniedError, "", _GRANT),
-    "Unauthenticated": (AuthenticationError, "Google does not accept the credentials", LOGIN),
+_KINDS: dict[str, tuple[Fate, type[StoreError], str, str]] = {
+    "NotFound": (Fate.ANSWERED, SecretNotFoundError, "", ""),
+    "PermissionDenied": (Fate.ANSWERED, PermissionDeniedError, "", _GRANT),
+    "Unauthenticated": (Fate.ANSWERED, AuthenticationError, "Google does not accept the credentials", LOGIN),
     "ResourceExhausted": (
+        Fate.THROTTLED,
         StoreUnavailableError,
         "a quota of the project is used up",
         "Send fewer requests, or raise it",
     ),
-    "ServiceUnavailable": (StoreUnavailableError, "Google cannot be reached, or failed", _REACH),
-    "DeadlineExceeded": (StoreUnavailableError, "Google did not answer in time", _REACH),
-    "InternalServerError": (StoreUnavailableError, "Google failed", "Try again"),
-    "Unknown": (StoreUnavailableError, "Google failed", "Try again"),
-    "DataLoss": (StoreUnavailableError, "Google failed", "Try again"),
-    "Cancelled": (StoreUnavailableError, "the request was cancelled", "Try again"),
-    "Aborted": (StoreUnavailableError, "Google aborted the request", "Try again"),
-    "MethodNotImplemented": (StoreUnavailableError, "the server is not Secret Manager", _REACH),
+    "ServiceUnavailable": (Fate.FAILED, StoreUnavailableError, "Google cannot be reached, or failed", _REACH),
+    "DeadlineExceeded": (Fate.FAILED, StoreUnavailableError, "Google did not answer in time", _REACH),
+    "InternalServerError": (Fate.FAILED, StoreUnavailableError, "Google failed", "Try again"),
+    "Unknown": (Fate.FAILED, StoreUnavailableError, "Google failed", "Try again"),
+    "DataLoss": (Fate.FAILED, StoreUnavailableError, "Google failed", "Try again"),
+    "Cancelled": (Fate.FAILED, StoreUnavailableError, "the request was cancelled", "Try again"),
+    "Aborted": (Fate.FAILED, StoreUnavailableError, "Google aborted the request", "Try again"),
+    "MethodNotImplemented": (Fate.ANSWERED, StoreUnavailableError, "the server is not Secret Manager", _REACH),
 }
-"""Classes of `google.api_core.exceptions` with the class, the reason and the hint of the error that they become."""
+"""Classes of `google.api_core.exceptions`: the fate of the request; class, reason and hint of the error."""
 
-_NOT_EXECUTED = frozenset({"ResourceExhausted", "MethodNotImplemented"})
+_NO_CONNECTION = ("failed to connect to all addresses", "errors resolving ", "DNS resolution failed")
+"""How gRPC itself begins the message of a call that it could not send. A call in any other state may have been made."""
 
 
 class RefusedError(StoreError):
@@ -71,38 +73,46 @@ class RefusedError(StoreError):
         self.kind = kind
 
 
-def translate(error: Exception, path: str | None) -> StrongroomError:
+def fault_of(error: Exception) -> Fault:
     """Translate an exception of Google's SDK or of its search for credentials."""
     from google.api_core import exceptions
     from google.auth import exceptions as auth
 
     kind = type(error).__name__
-    if isinstance(error, StrongroomError):
+    if isinstance(error, Fault):
         return error
     if isinstance(error, exceptions.GoogleAPICallError):
-        return _refusal(error, kind, path)
+        return _refusal(error, kind)
     if isinstance(error, auth.DefaultCredentialsError):
-        return AuthenticationError(path, "no Google credentials were found", hint=LOGIN)
+        return Fault(AuthenticationError(None, "no Google credentials were found", hint=LOGIN))
     if isinstance(error, (auth.TransportError, auth.TimeoutError, OSError)) or getattr(error, "retryable", False):
-        return StoreUnavailableError(path, f"no token could be fetched ({kind})", hint=_REACH)
+        return Fault(StoreUnavailableError(None, f"no token could be fetched ({kind})", hint=_REACH), Fate.UNSENT)
     if isinstance(error, auth.GoogleAuthError):
-        return AuthenticationError(path, f"Google does not accept the credentials ({kind})", hint=LOGIN)
-    return StoreError(path, f"the SDK of Google raised {kind}", hint="This is a bug in the store's plugin")
+        return Fault(AuthenticationError(None, f"Google does not accept the credentials ({kind})", hint=LOGIN))
+    return Fault(StoreError(None, f"the SDK of Google raised {kind}", hint="This is a bug in the store's plugin"))
 
 
-def _refusal(error: Any, kind: str, path: str | None) -> StoreError:
+def _refusal(error: Any, kind: str) -> Fault:
     if kind == "PermissionDenied" and error.reason in _DENIALS:
         reason, hint = _DENIALS[error.reason]
-        return PermissionDeniedError(path, reason, hint=hint)
-    if kind in _KINDS:
-        known, reason, hint = _KINDS[kind]
-        return known(path, reason, hint=hint)
-    return RefusedError(path, kind)
+        return Fault(PermissionDeniedError(None, reason, hint=hint))
+    if kind not in _KINDS:
+        return Fault(RefusedError(None, kind))
+    fate, known, reason, hint = _KINDS[kind]
+    if kind == "ServiceUnavailable" and str(error.message).startswith(_NO_CONNECTION):
+        fate = Fate.UNSENT
+    return Fault(known(None, reason, hint=hint), fate, _retry_delay(error))
 
 
-def may_have_been_executed(error: Exception) -> bool:
-    """Return False if Google refused the request before it executed it."""
-    return type(error).__name__ not in _NOT_EXECUTED
+def _retry_delay(error: Any) -> float | None:
+    """Return the seconds for which Google asks to wait (google.rpc.RetryInfo)."""
+    delays = (detail.retry_delay for detail in error.details if hasattr(detail, "retry_delay"))
+    return next((delay.seconds + delay.nanos / 1e9 for delay in delays), None)
+
+
+def is_without_token(error: Exception) -> bool:
+    """Return True if a call was not sent for want of a token."""
+    return UNSENT in str(error)
 
 
 def misconfigured(option: str, what: str) -> ConfigurationError:

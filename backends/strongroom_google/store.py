@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple
 
 from strongroom.errors import (
     Check,
@@ -14,8 +15,6 @@ from strongroom.errors import (
     SecretNotFoundError,
     SecretTooLargeError,
     StoreError,
-    StoreUnavailableError,
-    WriteOutcomeUnknownError,
 )
 from strongroom.paths import entries_below
 from strongroom.secret import Secret, Value, Version
@@ -37,11 +36,27 @@ _NAME = re.compile(r"projects/[^/]+/(?:locations/[^/]+/)?secrets/([^/]+)(?:/vers
 _crc_table: list[int] = []
 
 
+class _State(NamedTuple):
+    """What Google has of one version.
+
+    Attributes:
+        number: its number; 0 if there is no such version.
+        found: the secret, or the error of a version that does not exist or cannot be read.
+    """
+
+    number: int
+    found: Secret | StoreError
+
+
 class GoogleSecretManagerStore:
     """Secrets in Google Secret Manager, with their versions and labels.
 
     A read returns the newest version. If that is disabled, the read is denied, and if it is destroyed, the secret is
     absent: no older version takes its place. A delete removes the secret with all versions.
+
+    `latest` may be late, by minutes or hours, and a version that was just added can be read by its number alone
+    (https://docs.cloud.google.com/secret-manager/docs/reference/consistency). So the store notes the number of the
+    newest version that it has seen of each secret, and never returns an older one.
 
     Args:
         client: calls Secret Manager.
@@ -51,13 +66,14 @@ class GoogleSecretManagerStore:
             one; `plain` text or binary; `json` JSON.
     """
 
-    traits = Traits(final_deletes=True, honors_deadline=True)
+    traits = Traits(final_deletes=True, honors_deadline=True, consecutive=True)
 
     def __init__(self, client: Client, parent: str, prefix: str, fold_option: FoldOption) -> None:
         self._client = client
         self._parent = parent
         self._prefix = prefix
         self._fold_option = fold_option
+        self._newest: dict[str, int] = {}  # path -> number
 
     def __repr__(self) -> str:
         return f"GoogleSecretManagerStore({self._parent!r}, {self._prefix!r})"
@@ -71,7 +87,17 @@ class GoogleSecretManagerStore:
             SecretNotFoundError: the secret does not exist, has no version, or its newest version is destroyed.
             PermissionDeniedError: Google denies it, or its newest version is disabled.
         """
-        return self._read(path, _LATEST)
+        newest, seen = self._state(path, _LATEST), self._newest.get(path, 0)
+        if newest.number < seen:
+            by_number = self._state(path, str(seen))
+            if by_number.number:
+                newest = by_number
+            else:  # the secret was deleted, and perhaps written anew
+                self._newest.pop(path, None)
+        if isinstance(newest.found, StoreError):
+            raise newest.found
+        self._note(path, newest.number)
+        return newest.found
 
     def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
         """Yield each path with its secret or error, with concurrent requests."""
@@ -127,26 +153,30 @@ class GoogleSecretManagerStore:
 
     def delete(self, path: str) -> None:
         """Delete the secret with all its versions, for good."""
-        self._client.call("delete_secret", path, changes=True, name=self._secret(path))
+        name = self._secret(path)
+        self._client.call("delete_secret", path, changes=True, settle=lambda: self._is_deleted(path), name=name)
+        self._newest.pop(path, None)
 
     # --- versions and labels ------------------------------------------------------------------------------------------
 
     def versions(self, path: str) -> Sequence[VersionInfo]:
         """Return every version, oldest first. A disabled version is `deleted`, and `undelete` enables it."""
-        found = [
+        pages = self._client.pages("list_secret_versions", path, parent=self._secret(path), page_size=PAGE)
+        found = {_numbered(entry, path): entry for page in pages for entry in page.versions}
+        for number in range(max(found, default=0) + 1, self._newest.get(path, 0) + 1):  # the list may be late too
+            found[number] = self._version(path, number)
+        if not found:
+            raise SecretNotFoundError(path, "it has no version")
+        return [
             VersionInfo(
-                _numbered(entry, path),
+                number,
                 entry.create_time,
                 deleted=entry.state.name == "DISABLED",
                 destroyed=entry.state.name == "DESTROYED",
                 deleted_at=entry.scheduled_destroy_time or entry.destroy_time,
             )
-            for page in self._client.pages("list_secret_versions", path, parent=self._secret(path), page_size=PAGE)
-            for entry in page.versions
+            for number, entry in sorted(found.items())
         ]
-        if not found:
-            raise SecretNotFoundError(path, "it has no version")
-        return sorted(found, key=lambda info: int(info.version))
 
     def read_version(self, path: str, version: Version) -> Secret:
         """Return the version of this number or alias.
@@ -155,7 +185,10 @@ class GoogleSecretManagerStore:
             SecretNotFoundError: there is no such version, or it is destroyed.
             PermissionDeniedError: Google denies it, or the version is disabled.
         """
-        return self._read(path, check_version(version, path), version)
+        found = self._state(path, check_version(version, path)).found
+        if isinstance(found, StoreError):
+            raise found
+        return replace(found, version=version)
 
     def kept_versions(self, path: str) -> int:
         """Return 100: Google drops no version by itself."""
@@ -168,13 +201,18 @@ class GoogleSecretManagerStore:
         if entry.state.name == "DESTROYED":
             raise _destroyed(path, version)
         if entry.state.name != "ENABLED":
-            self._client.call("enable_secret_version", path, changes=True, name=entry.name)
+            self._client.call("enable_secret_version", path, changes=True, repeatable=True, name=entry.name)
 
     def destroy(self, path: str, version: Version) -> None:
         """Destroy a version. If the secret delays that (`version_destroy_ttl`), Google disables it until then."""
         entry = self._version(path, version)
-        if entry.state.name != "DESTROYED":
-            self._client.call("destroy_secret_version", path, changes=True, name=entry.name)
+        if entry.state.name == "DESTROYED":
+            return
+
+        def settle() -> bool | None:
+            return self._version(path, version).state.name == "DESTROYED" or None
+
+        self._client.call("destroy_secret_version", path, lambda _: True, changes=True, settle=settle, name=entry.name)
 
     def read_metadata(self, path: str) -> Mapping[str, str]:
         """Return the labels of the secret, without those that Google sets itself."""
@@ -193,7 +231,8 @@ class GoogleSecretManagerStore:
         check_labels(metadata, path)
         kept = {name: text for name, text in self._described(path).labels.items() if is_reserved(name)}
         secret = {"name": self._secret(path), "labels": kept | dict(metadata)}
-        self._client.call("update_secret", path, changes=True, secret=secret, update_mask={"paths": ["labels"]})
+        mask = {"paths": ["labels"]}
+        self._client.call("update_secret", path, changes=True, repeatable=True, secret=secret, update_mask=mask)
 
     # ------------------------------------------------------------------------------------------------------------------
 
@@ -219,65 +258,94 @@ class GoogleSecretManagerStore:
                 if path is not None and path.startswith(start):
                     yield path[skipped:], entry
 
-    def _read(self, path: str, version: str, asked: Version | None = None) -> Secret:
+    def _note(self, path: str, number: int) -> None:
+        self._newest[path] = max(number, self._newest.get(path, 0))
+
+    def _state(self, path: str, version: str) -> _State:
+        """Return the version of this number or alias.
+
+        Raises:
+            PermissionDeniedError, AuthenticationError, StoreUnavailableError: Google does not tell.
+        """
         name = f"{self._secret(path)}/versions/{version}"
-        try:
-            reply = self._client.call("access_secret_version", path, name=name)
-        except RefusedError as error:
-            failure = error
-        else:
+
+        def parse(reply: Any) -> _State:
             number = _numbered(reply, path)
             if reply.name.split("/")[-3] != name.split("/")[-3]:
                 raise malformed(path)
-            form, data = _content(reply.payload, path)
-            return Secret(path, data, number if asked is None else asked, metadata=labels_of(form))
-        if failure.kind == "FailedPrecondition":
-            raise self._why_inaccessible(path, version)
-        raise failure.copy()
+            if "data_crc32c" in reply.payload and reply.payload.data_crc32c != crc32c(reply.payload.data):
+                raise malformed(path, "its reply is damaged, as the checksum shows")
+            return _State(number, _secret(path, reply.payload.data, number))
 
-    def _why_inaccessible(self, path: str, version: str) -> StoreError:
+        try:
+            return self._client.call("access_secret_version", path, parse, name=name)
+        except SecretNotFoundError as error:
+            return _State(0, error.copy())
+        except RefusedError as error:
+            failure = error.copy()
+        if failure.kind != "FailedPrecondition":
+            raise failure
+        return self._inaccessible(path, version)
+
+    def _inaccessible(self, path: str, version: str) -> _State:
         """Return the error for a version that exists and is not enabled. Google's code does not tell why."""
         try:
             entry = self._version(path, version)
         except PermissionDeniedError as error:
-            return error.copy(reason=f"its version {version} is disabled or destroyed, and {error.reason} is denied")
-        except StoreError as error:
-            return error.copy()
-        number = _numbered(entry, path)
-        if entry.state.name == "DESTROYED":
-            return _destroyed(path, number)
-        if entry.state.name == "DISABLED":
-            hint = "Enable it with `strongroom undelete`, or write a new version"
-            return PermissionDeniedError(path, f"its version {number} is disabled", hint=hint)
-        reason = f"its version {number} is enabled, and Google cannot decrypt it"
-        return PermissionDeniedError(path, reason, hint="Check that the secret's KMS key is enabled")
+            failure = error.copy(reason=f"its version {version} is disabled or destroyed, and {error.reason} is denied")
+        else:
+            number = _numbered(entry, path)
+            return _State(number, _refused(path, number, entry.state.name))
+        raise failure
 
     def _write(self, path: str, data: Mapping[str, Value], form: Form | None) -> Version:
         name, content = self._secret(path), _payload(path, data, form)
-        payload = {"data": content, "data_crc32c": crc32c(content)}
         try:
-            return self._add(path, name, payload)
+            return self._add(path, name, content)
         except SecretNotFoundError:
             pass
         # A regional secret has no replication.
         secret: dict[str, Any] = {} if "/locations/" in self._parent else {"replication": {"automatic": {}}}
         identifier = name.rpartition("/")[2]
-        try:
-            self._client.call(
-                "create_secret", path, changes=True, parent=self._parent, secret_id=identifier, secret=secret
-            )
+        try:  # an empty secret changes nothing, so that this is repeated like a read
+            self._client.call("create_secret", path, parent=self._parent, secret_id=identifier, secret=secret)
         except RefusedError as error:
-            if error.kind != "AlreadyExists":  # another writer has created it
+            if error.kind != "AlreadyExists":  # another writer has created it, or an attempt whose reply was lost
                 raise
-        return self._add(path, name, payload)
+        return self._add(path, name, content)
 
-    def _add(self, path: str, name: str, payload: Mapping[str, Any]) -> Version:
-        reply = self._client.call("add_secret_version", path, changes=True, parent=name, payload=payload)
+    def _add(self, path: str, name: str, content: bytes) -> int:
+        """Add a version, and return its number."""
+        number = self._client.call(
+            "add_secret_version",
+            path,
+            lambda reply: _numbered(reply, path),
+            changes=True,
+            settle=lambda: self._added(path, content),
+            parent=name,
+            payload={"data": content, "data_crc32c": crc32c(content)},
+        )
+        self._note(path, number)
+        return number
+
+    def _added(self, path: str, content: bytes) -> int | None:
+        """Return the number of a new version with this content, or None. `latest` may not show it yet."""
+        number = self._newest.get(path, 0) + 1
+        if number == 1:
+            number = max(1, self._state(path, _LATEST).number)
+        written = _secret(path, content)
+        while (state := self._state(path, str(number))).number:
+            if isinstance(state.found, Secret) and replace(state.found, version=None) == written:
+                return number
+            number += 1
+        return None
+
+    def _is_deleted(self, path: str) -> Literal[True] | None:
         try:
-            return _numbered(reply, path)
-        except StoreUnavailableError as error:
-            failure = error
-        raise WriteOutcomeUnknownError(path, failure.reason)
+            self._described(path)
+        except SecretNotFoundError:
+            return True
+        return None
 
     def _form(self, path: str, data: Mapping[str, Value]) -> Form | None:
         """Return the form for the single key `value`."""
@@ -307,19 +375,27 @@ def _destroyed(path: str, version: Version) -> SecretNotFoundError:
     return SecretNotFoundError(path, f"its version {version} is destroyed")
 
 
+def _refused(path: str, number: int, state: str) -> StoreError:
+    """Return the error for a version in a state in which Google does not give it out."""
+    if state == "DESTROYED":
+        return _destroyed(path, number)
+    if state == "DISABLED":
+        hint = "Enable it with `strongroom undelete`, or write a new version"
+        return PermissionDeniedError(path, f"its version {number} is disabled", hint=hint)
+    reason = f"its version {number} is enabled, and Google cannot decrypt it"
+    return PermissionDeniedError(path, reason, hint="Check that the secret's KMS key is enabled")
+
+
 def _labels(secret: Any) -> dict[str, str]:
     return {name: text for name, text in secret.labels.items() if not is_reserved(name)}
 
 
-def _content(payload: Any, path: str) -> tuple[Form, Mapping[str, Value]]:
-    """Return the form and the keys of a payload, if its checksum is right."""
-    if "data_crc32c" in payload and payload.data_crc32c != crc32c(payload.data):
-        raise malformed(path, "its reply is damaged, as the checksum shows")
+def _secret(path: str, payload: bytes, number: int | None = None) -> Secret:
     try:
-        return unfold(payload.data.decode())
+        form, data = unfold(payload.decode())
     except UnicodeDecodeError:
-        pass
-    return unfold(payload.data)
+        form, data = unfold(payload)
+    return Secret(path, data, number, metadata=labels_of(form))
 
 
 def _payload(path: str, data: Mapping[str, Value], form: Form | None) -> bytes:

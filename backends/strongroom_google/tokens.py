@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from strongroom.store import Health, Option, checked_by
-from strongroom.store.issuer import Issued, IssuingStore, read_texts
-from strongroom.store.sdk_logging import silenced_logs
-from strongroom_google.errors import translate
-
-_R = TypeVar("_R")
+from strongroom.store.calls import Caller
+from strongroom.store.issued import Issued, IssuingStore, read_texts
+from strongroom_google.errors import fault_of
 
 
 def check_google_token(*, paths: Mapping[str, Any]) -> None:
@@ -42,15 +40,19 @@ def open_google_token(
 class GoogleTokens(IssuingStore[str]):
     """Secrets with the key `token`. A row is the scopes."""
 
+    def __init__(self, rows: Mapping[str, str]) -> None:
+        super().__init__(rows)
+        self._caller = Caller("Google", lambda: None, fault_of, loggers=("google", "urllib3"))
+
     def issue(self, path: str, row: str) -> Issued:
-        def fetch() -> Any:
+        def fetch(_: None) -> Any:
             from strongroom_google.credentials import find_credentials
 
             found, request = find_credentials(row.split())
             found.refresh(request)
             return found
 
-        found = _translated(path, fetch)
+        found = self._caller.call(path, fetch)
         left = 0.0 if found.expiry is None else (found.expiry.replace(tzinfo=UTC) - datetime.now(UTC)).total_seconds()
         return Issued({"token": found.token}, left)  # google-auth gives the end in UTC, without a time zone
 
@@ -58,14 +60,5 @@ class GoogleTokens(IssuingStore[str]):
         """Return whether there are credentials. No token is issued."""
         from strongroom_google.credentials import find_credentials
 
-        _translated(None, lambda: find_credentials([]))
+        self._caller.call(None, lambda _: find_credentials([]))
         return Health(ok=True, detail="open: Google credentials were found")
-
-
-def _translated(path: str | None, operation: Callable[[], _R]) -> _R:
-    try:
-        with silenced_logs("google", "urllib3"):
-            return operation()
-    except Exception as error:  # noqa: BLE001  # its frames hold credentials
-        failure = translate(error, path)
-    raise failure

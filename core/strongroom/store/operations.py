@@ -50,7 +50,7 @@ CAPABILITIES = {
 """Every capability beyond reading that a store's methods show, with its words in the error of a store that lacks it.
 
 A store has a capability if it has its methods that are not optional. Each true field of `Traits` is a capability as
-well, except `honors_deadline` and `disk_cache`.
+well, except `honors_deadline`, `disk_cache` and `consecutive`.
 """
 
 OPERATIONS = {
@@ -101,8 +101,8 @@ OPERATIONS = {
 }
 """Every method that a store can have but `close`, by its name."""
 
-_NO_CAPABILITY = frozenset({"honors_deadline", "disk_cache"})
-"""Traits about the way in which a store is called and cached, not capabilities."""
+_NO_CAPABILITY = frozenset({"honors_deadline", "disk_cache", "consecutive"})
+"""Traits about the way in which a store is called, cached and merged into, not capabilities."""
 
 
 def operations_of(store: object) -> frozenset[str]:

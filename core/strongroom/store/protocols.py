@@ -72,6 +72,9 @@ class Traits(NamedTuple):
             its own, and gives it up at the deadline. That costs about 0.1 ms for each call.
         disk_cache: the cache on disk *may* hold the store's answers, where an application enables it. Its options, with
             the files and variables that they name, *must* decide which secret a path is.
+        consecutive: for a `VersionedStore` without check-and-set, whose versions are the numbers 1, 2, 3 and so on.
+            `read_version` by number is never late, even where `read` is. A merge reads the next numbers before it
+            writes, and merges again if another writer came between.
         protocol: the `PROTOCOL_VERSION` that the store was written for. A store for a newer version is refused.
     """
 
@@ -83,6 +86,7 @@ class Traits(NamedTuple):
     pending_version: str = ""
     honors_deadline: bool = False
     disk_cache: bool = False
+    consecutive: bool = False
     protocol: int = 1
 
 

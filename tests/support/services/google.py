@@ -76,6 +76,8 @@ class FakeSecretManager:
         requests: the name and the request of each call, in order.
         given: the bearer token of each call; empty without one.
         tokens: the accepted bearer tokens; None to accept every caller, as over a connection without TLS.
+        late: seconds by which `latest`, aliases and lists of versions are behind. A version that was just added can be
+            read by its number alone: https://docs.cloud.google.com/secret-manager/docs/reference/consistency.
     """
 
     def __init__(self, *, region: str | None = None, credentials: grpc.ServerCredentials | None = None) -> None:
@@ -89,6 +91,7 @@ class FakeSecretManager:
         self.requests: list[tuple[str, Any]] = []
         self.given: list[str] = []
         self.tokens: set[str] | None = None
+        self.late = 0.0
 
     def start(self) -> Self:
         """Start it at a free port."""
@@ -255,11 +258,16 @@ class FakeSecretManager:
     def _version(self, name: str) -> tuple[Entry, Version]:
         secret, _, which = name.rpartition("/versions/")
         entry = self._entry(secret)
-        number = len(entry.versions) if which == "latest" else entry.secret.version_aliases.get(which, 0)
+        number = len(self._visible(entry)) if which == "latest" else entry.secret.version_aliases.get(which, 0)
         number = int(which) if which.isdigit() else number
         if not 1 <= number <= len(entry.versions):
             raise RefusedError(grpc.StatusCode.NOT_FOUND)
         return entry, entry.versions[number - 1]
+
+    def _visible(self, entry: Entry) -> list[Version]:
+        """The versions that others than their readers by number see by now."""
+        until = datetime.now(UTC) - timedelta(seconds=self.late)
+        return [version for version in entry.versions if version.created <= until]
 
     def _named(self, parent: str, identifier: str) -> str:
         return re.sub(r"^projects/[^/]+", f"projects/{PROJECT_NUMBER}", parent) + f"/secrets/{identifier}"
@@ -324,7 +332,7 @@ class FakeSecretManager:
 
     def _list_secret_versions(self, request: Any) -> Any:
         entry = self._entry(request.parent)
-        newest_first = [self._as_version(entry, version) for version in reversed(entry.versions)]
+        newest_first = [self._as_version(entry, version) for version in reversed(self._visible(entry))]
         page, token = _page(newest_first, request)
         return types.ListSecretVersionsResponse(versions=page, next_page_token=token, total_size=len(newest_first))
 

@@ -11,7 +11,8 @@ from strongroom.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from strongroom_google.errors import RefusedError, translate
+from strongroom.store.calls import Fate, Fault
+from strongroom_google.errors import RefusedError, fault_of
 
 GRPC_ERRORS = {
     kind.__name__: kind
@@ -32,10 +33,33 @@ EXPECTED = {
 @pytest.mark.parametrize("name", [name for name, kind in GRPC_ERRORS.items() if kind.grpc_status_code is not None])
 def test_status_code_has_a_class(name):
     """A code that is not listed here is an outage."""
-    translated = translate(GRPC_ERRORS[name]("canary"), "app")
-    assert type(translated) is EXPECTED.get(name, StoreUnavailableError)
-    assert "canary" not in f"{translated} {vars(translated)}"
-    assert translated.path == "app"
+    fault = fault_of(GRPC_ERRORS[name]("canary"))
+    assert type(fault.error) is EXPECTED.get(name, StoreUnavailableError)
+    assert "canary" not in f"{fault.error} {vars(fault.error)}"
+    final = name in EXPECTED or name == "MethodNotImplemented"
+    expected = Fate.ANSWERED if final else Fate.THROTTLED if name == "ResourceExhausted" else Fate.FAILED
+    assert fault.fate is expected
+
+
+@pytest.mark.parametrize(
+    ("message", "fate"),
+    [
+        ("failed to connect to all addresses; last error: UNKNOWN: Connection refused", Fate.UNSENT),
+        ("errors resolving nosuch.invalid:443: [field:hostname lookup]", Fate.UNSENT),
+        ("Stream removed (recvmsg:Connection reset by peer (104))", Fate.FAILED),
+        ("The service is currently unavailable.", Fate.FAILED),
+    ],
+)
+def test_call_without_a_connection_was_not_sent(message, fate):
+    assert fault_of(exceptions.ServiceUnavailable(message)).fate is fate
+
+
+def test_throttled_call_says_when_to_come_back():
+    from google.protobuf import duration_pb2
+    from google.rpc import error_details_pb2
+
+    delay = error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=1, nanos=500_000_000))
+    assert fault_of(exceptions.ResourceExhausted("canary", details=[delay])).after == 1.5
 
 
 @pytest.mark.parametrize(
@@ -52,9 +76,14 @@ def test_status_code_has_a_class(name):
     ],
 )
 def test_failure_of_credentials_has_a_class(error, kind):
-    translated = translate(error, "app")
+    translated = fault_of(error).error
     assert type(translated) is kind
     assert "canary" not in f"{translated} {vars(translated)}"
+
+
+def test_failure_of_the_token_server_keeps_its_fate():
+    fault = Fault(StoreUnavailableError(), Fate.FAILED)
+    assert fault_of(fault) is fault
 
 
 @pytest.mark.parametrize(
@@ -70,6 +99,6 @@ def test_denial_tells_what_to_do(reason, told):
     from google.rpc import error_details_pb2
 
     info = error_details_pb2.ErrorInfo(reason=reason)
-    translated = translate(exceptions.PermissionDenied("canary", error_info=info), "app")
+    translated = fault_of(exceptions.PermissionDenied("canary", error_info=info)).error
     assert told in str(translated)
     assert reason not in str(translated)
