@@ -80,7 +80,7 @@ def test_write_whose_answer_is_late_is_in_doubt(google, store):
     google.hang("AddSecretVersion")
     with time_limit(LIMIT), pytest.raises(WriteOutcomeUnknownError, match="may or may not have been made"):
         store.write("app", {"k": "v"})
-    assert google.asked == ["AddSecretVersion"]
+    assert google.asked.count("AddSecretVersion") == 1
     google.hang("AccessSecretVersion")
     with time_limit(LIMIT), pytest.raises(StoreUnavailableError) as caught:
         store.read("app")

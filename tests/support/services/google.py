@@ -11,7 +11,7 @@ import json
 import re
 import threading
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -87,6 +87,7 @@ class FakeSecretManager:
         self._called = threading.Condition(self._lock)
         self._entries: dict[str, dict[str, Entry]] = {}
         self._faults: list[tuple[str, Callable[[Any], None], list[int]]] = []
+        self._reply_faults: list[tuple[str, Callable[[Any], None], list[int]]] = []
         self._released = threading.Event()
         self.requests: list[tuple[str, Any]] = []
         self.given: list[str] = []
@@ -147,11 +148,11 @@ class FakeSecretManager:
 
     def fail(self, method: str, code: grpc.StatusCode, *, reason: str = "", times: int = 1 << 30) -> None:
         """Let a method, or `*`, fail with this code, and a denial with a reason code."""
+        self._faults.append((method, _refusing(code, reason), [times]))
 
-        def refuse(_: Any) -> None:
-            raise RefusedError(code, reason)
-
-        self._faults.append((method, refuse, [times]))
+    def lose(self, method: str, *, times: int = 1) -> None:
+        """Let a method be executed, and its reply be lost."""
+        self._reply_faults.append((method, _refusing(grpc.StatusCode.UNAVAILABLE), [times]))
 
     def deny(self, *methods: str) -> None:
         """Deny these methods for the reason of IAM."""
@@ -164,11 +165,12 @@ class FakeSecretManager:
 
     def damage(self, method: str) -> None:
         """Let the payload of the method's reply differ from its checksum."""
-        self._faults.append((method, lambda reply: setattr(reply.payload, "data_crc32c", 1), [1 << 30]))
+        self._reply_faults.append((method, lambda reply: setattr(reply.payload, "data_crc32c", 1), [1 << 30]))
 
     def heal(self) -> None:
         """End all faults."""
         self._faults.clear()
+        self._reply_faults.clear()
 
     # --- the service --------------------------------------------------------------------------------------------------
 
@@ -205,26 +207,15 @@ class FakeSecretManager:
                 self._called.notify_all()
             try:
                 self._authenticate(context)
-                faults = [(fault, damages) for fault, damages in self._due(name)]
-                for fault, damages in faults:
-                    if not damages:
-                        fault(None)
+                _apply(self._faults, name, None)
                 with self._lock:
                     reply = operation(request)
-                for fault, damages in faults:
-                    if damages:
-                        fault(reply)
+                _apply(self._reply_faults, name, reply)
             except RefusedError as refused:
                 _abort(context, refused)
             return reply
 
         return handle
-
-    def _due(self, name: str) -> Iterator[tuple[Callable[[Any], None], bool]]:
-        for method, fault, times in self._faults:
-            if method in {"*", name} and times[0] > 0:
-                times[0] -= 1
-                yield fault, "setattr" in fault.__code__.co_names
 
     def _authenticate(self, context: grpc.ServicerContext) -> None:
         token = str(dict(context.invocation_metadata()).get("authorization", "")).removeprefix("Bearer ")
@@ -372,6 +363,21 @@ class FakeSecretManager:
 def delayed(**seconds: int) -> timedelta:
     """The option `version_destroy_ttl` of a secret."""
     return timedelta(**seconds)
+
+
+def _refusing(code: grpc.StatusCode, reason: str = "") -> Callable[[Any], None]:
+    def refuse(_: Any) -> None:
+        raise RefusedError(code, reason)
+
+    return refuse
+
+
+def _apply(faults: list[tuple[str, Callable[[Any], None], list[int]]], name: str, reply: Any) -> None:
+    """Apply the faults of a method that are not used up."""
+    for method, fault, times in faults:
+        if method in {"*", name} and times[0] > 0:
+            times[0] -= 1
+            fault(reply)
 
 
 def _page(found: list[Any], request: Any) -> tuple[list[Any], str]:
