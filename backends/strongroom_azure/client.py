@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -13,8 +14,9 @@ from azure.keyvault.secrets import SecretClient
 
 from strongroom.errors import ConfigurationError
 from strongroom.store import remaining
+from strongroom.store.calls import Caller
 from strongroom.store.sdk_logging import silenced_logs
-from strongroom_azure.errors import NO_TIME, translate
+from strongroom_azure.errors import NO_TIME, fault_of
 
 _SDK = ("azure", "msal", "urllib3")
 _CONNECT = 5.0
@@ -27,87 +29,46 @@ PROBE_READ = 2.0
 
 _UNAUTHORIZED, _THROTTLED, _FAILED = 401, 429, 500
 
-_R = TypeVar("_R")
+_C = TypeVar("_C")
 
 
-class Client:
-    """A client of one vault, with the identity that `DefaultAzureCredential` finds.
+class Client(Caller[_C]):
+    """A client of Azure, with the identity that `DefaultAzureCredential` finds.
 
     Args:
-        url: the address of the vault.
+        vault: the host of the vault, if the client is for one.
+        make: returns the SDK's client for a credential, with bounds that every client of the SDK takes.
 
     Raises:
         ConfigurationError: the SDK refuses the AZURE_* variables.
     """
 
-    def __init__(self, url: str) -> None:
-        self._transport = _Transport(urlsplit(url).hostname)
-        bounds: dict[str, Any] = {"retry_total": 0, "transport": self._transport}
-        credential = _found_credential(bounds)
-        with silenced_logs(*_SDK):
-            # A redirect would send a new value to the host that a reply names.
-            self._sdk = SecretClient(url, credential, permit_redirects=False, **bounds)
-
-    def call(self, path: str | None, operation: Callable[[SecretClient], _R], *, changes: bool = False) -> _R:
-        """Return the result of an operation, or raise its translated failure.
-
-        Args:
-            path: the path of the secret, for errors.
-            operation: takes the SDK's client. It must return no iterator, which would send requests later.
-            changes: the operation writes.
-        """
-        try:
-            with silenced_logs(*_SDK):
-                return operation(self._sdk)
-        except Exception as error:  # noqa: BLE001  # its frames hold values
-            failure = translate(error, path, changes=changes, outage=self._transport.login_outage)
-        raise failure
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._transport.close()
+    def __init__(self, vault: str | None, make: Callable[[DefaultAzureCredential, dict[str, Any]], _C]) -> None:
+        transport = _Transport(vault)
+        bounds = {"retry_total": 0, "transport": transport}
+        sdk: _C | None = None
+        with silenced_logs(*_SDK), suppress(ValueError):  # its text quotes a variable
+            sdk = make(DefaultAzureCredential(process_timeout=int(_READ), **bounds), bounds)
+        if sdk is None:
+            raise ConfigurationError("The settings of Azure are wrong. Check the AZURE_* variables")
+        made = sdk
+        super().__init__(
+            "Azure", lambda: made, lambda error: fault_of(error, outage=transport.login_outage), loggers=_SDK
+        )
+        self.close = transport.close
 
 
-class TokenClient:
-    """The tokens of the identity that `DefaultAzureCredential` finds.
-
-    Raises:
-        ConfigurationError: the SDK refuses the AZURE_* variables.
-    """
-
-    def __init__(self) -> None:
-        self._transport = _Transport(None)
-        self._credential = _found_credential({"retry_total": 0, "transport": self._transport})
-
-    def token(self, path: str, scope: str) -> tuple[str, float]:
-        """Return a token, and its end as Unix time. The SDK keeps a token, and fetches another one near its end."""
-        try:
-            with silenced_logs(*_SDK):
-                found = self._credential.get_token(scope)
-                return found.token, found.expires_on
-        except Exception as error:  # noqa: BLE001  # its frames hold credentials
-            failure = translate(error, path, changes=False, outage=self._transport.login_outage)
-        raise failure
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._transport.close()
+def vault_client(url: str) -> Client[SecretClient]:
+    """Return a client of one vault. A redirect would send a new value to the host that a reply names."""
+    return Client(
+        urlsplit(url).hostname,
+        lambda credential, bounds: SecretClient(url, credential, permit_redirects=False, **bounds),
+    )
 
 
-def _found_credential(bounds: Mapping[str, Any]) -> DefaultAzureCredential:
-    with silenced_logs(*_SDK):
-        credential = _credential(bounds)
-    if credential is None:
-        raise ConfigurationError("The settings of Azure are wrong. Check the AZURE_* variables")
-    return credential
-
-
-def _credential(bounds: Mapping[str, Any]) -> DefaultAzureCredential | None:
-    """Return the credential, or None if a variable is wrong, which the text of the error would quote."""
-    try:
-        return DefaultAzureCredential(process_timeout=int(_READ), **bounds)
-    except ValueError:
-        return None
+def token_client() -> Client[DefaultAzureCredential]:
+    """Return a client for tokens. The SDK keeps a token, and fetches another one near its end."""
+    return Client(None, lambda credential, _: credential)
 
 
 class _Transport(RequestsTransport):  # type: ignore[misc]  # the package loads the class late, as Any to mypy

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from ssl import SSLCertVerificationError
 from typing import Any
 
@@ -18,9 +19,8 @@ from strongroom.errors import (
     SecretNotFoundError,
     StoreError,
     StoreUnavailableError,
-    StrongroomError,
-    WriteOutcomeUnknownError,
 )
+from strongroom.store.calls import Fate, Fault, retry_after
 
 _LOGIN = "Check the AZURE_* variables, or the managed identity of this machine, or run `az login`"
 _GRANT = "Grant the identity the role Key Vault Secrets User (reads) or Key Vault Secrets Officer, or an access policy"
@@ -61,43 +61,37 @@ class NameTakenError(ConflictError):
     state: str = DELETED
 
 
-def translate(error: Exception, path: str | None, *, changes: bool, outage: bool) -> StrongroomError:
+def fault_of(error: Exception, *, outage: bool) -> Fault:
     """Translate an exception of the SDK.
 
     Args:
         error: the exception.
-        path: the path of the secret.
-        changes: the operation writes, so that a lost reply is a `WriteOutcomeUnknownError`.
         outage: the login failed or did not answer, which the SDK reports as a refusal of all credentials.
     """
     from azure.core import exceptions as known
 
     kind = type(error).__name__
-    if isinstance(error, StrongroomError):
-        failure = error
-    elif isinstance(error, known.ClientAuthenticationError):
-        failure = _unaccepted(error, path, outage=outage)
-    elif isinstance(error, known.HttpResponseError) and error.response is not None:
-        failure = _refusal(error.status_code or 0, *_codes(error), path, changes=changes)
-    elif isinstance(error, known.AzureError) and changes and not _is_unsent(error):
-        failure = WriteOutcomeUnknownError(path, f"the reply of Key Vault was lost ({kind})")
-    elif isinstance(error, known.AzureError | OSError):
-        failure = StoreUnavailableError(path, f"Key Vault or Microsoft Entra cannot be reached ({kind})", hint=_REACH)
-    elif isinstance(error, ValueError | TypeError | AttributeError | LookupError):
-        failure = malformed(path)  # the challenge is for another host, or the reply has other types
-    else:
-        failure = StoreError(path, f"the Azure SDK raised {kind}", hint="This is a bug in the store's plugin")
-    return failure
+    if isinstance(error, known.ClientAuthenticationError):
+        return Fault(_unaccepted(error, outage=outage), Fate.UNSENT if outage else Fate.ANSWERED)
+    if isinstance(error, known.HttpResponseError) and error.response is not None:
+        return _refusal(error.status_code or 0, *_codes(error), getattr(error.response, "headers", {}))
+    if isinstance(error, known.AzureError | OSError):
+        fate = Fate.FAILED if isinstance(error, known.AzureError) and not _is_unsent(error) else Fate.UNSENT
+        reason = f"Key Vault or Microsoft Entra cannot be reached ({kind})"
+        return Fault(StoreUnavailableError(None, reason, hint=_REACH), fate)
+    if isinstance(error, ValueError | TypeError | AttributeError | LookupError):
+        return Fault(malformed(None), Fate.ODD)  # the challenge is for another host, or the reply has other types
+    return Fault(StoreError(None, f"the Azure SDK raised {kind}", hint="This is a bug in the store's plugin"))
 
 
-def _unaccepted(error: Exception, path: str | None, *, outage: bool) -> StoreError:
+def _unaccepted(error: Exception, *, outage: bool) -> StoreError:
     """Return the error for a token that Key Vault refused, or that no credential could get."""
     if outage:
-        return StoreUnavailableError(path, "Microsoft Entra, or the managed identity, does not answer", hint=_REACH)
+        return StoreUnavailableError(None, "Microsoft Entra, or the managed identity, does not answer", hint=_REACH)
     # The number of an error of Entra is the one part of its text that cannot be a value.
     number = re.search(r"\bAADSTS\d{4,9}\b", str(error))
     reason = f" ({number[0]})" if number else ""
-    return AuthenticationError(path, f"no Azure credentials were accepted{reason}", hint=_LOGIN)
+    return AuthenticationError(None, f"no Azure credentials were accepted{reason}", hint=_LOGIN)
 
 
 def malformed(path: str | None) -> StoreUnavailableError:
@@ -105,46 +99,45 @@ def malformed(path: str | None) -> StoreUnavailableError:
     return StoreUnavailableError(path, "the server is not Key Vault, by its reply", hint=_REACH)
 
 
-def _refusal(status: int, code: str, inner: str, path: str | None, *, changes: bool) -> StoreError:
-    """Return the error for a reply with this status. An unknown code is not repeated: any server may choose it."""
+def _refusal(status: int, code: str, inner: str, headers: Mapping[str, str]) -> Fault:
+    """Return the fault for a reply with this status. An unknown code is not shown: any server may choose it."""
     if status < 400:
-        return WriteOutcomeUnknownError(path, "the reply is unreadable") if changes else malformed(path)
+        return Fault(malformed(None), Fate.ODD)
     if status >= 500:
-        kind = WriteOutcomeUnknownError if changes else StoreUnavailableError
-        return kind(path, f"Key Vault failed (HTTP {status})")
-    known = {403: _denial, 404: _absence, 409: _conflict, 429: _throttling}.get(status)
-    failure = known(code, inner, path) if known is not None else None
+        error = StoreUnavailableError(None, f"Key Vault failed (HTTP {status})")
+        return Fault(error, Fate.FAILED, retry_after(headers))
+    if status == 429:
+        error = StoreUnavailableError(None, "Key Vault throttles these requests", hint="Send fewer requests")
+        return Fault(error, Fate.THROTTLED, retry_after(headers))
+    known = {403: _denial, 404: _absence, 409: _conflict}.get(status)
+    failure = known(code, inner) if known is not None else None
     named = code if code in _REFUSALS else "an unknown error"
-    return failure or StoreError(path, f"Key Vault refused the request: {named} (HTTP {status})")
+    return Fault(failure or StoreError(None, f"Key Vault refused the request: {named} (HTTP {status})"))
 
 
-def _denial(_code: str, inner: str, path: str | None) -> StoreError:
+def _denial(_code: str, inner: str) -> StoreError:
     """Return the error for a 403. A firewall refuses the network and says nothing about the secret or the identity."""
     if inner == "SecretDisabled":
-        return DisabledError(path, "it is disabled", hint=_ENABLE)
+        return DisabledError(None, "it is disabled", hint=_ENABLE)
     if inner in _NETWORKS:
-        return StoreUnavailableError(path, f"the vault refuses this network ({inner})", hint=_NETWORK)
-    return PermissionDeniedError(path, inner if inner in _DENIALS else "HTTP 403", hint=_GRANT)
+        return StoreUnavailableError(None, f"the vault refuses this network ({inner})", hint=_NETWORK)
+    return PermissionDeniedError(None, inner if inner in _DENIALS else "HTTP 403", hint=_GRANT)
 
 
-def _absence(code: str, _inner: str, path: str | None) -> StoreError:
+def _absence(code: str, _inner: str) -> StoreError:
     """Return the error for a 404. The secret is absent only if the vault exists."""
     if code == "SecretNotFound":
-        return SecretNotFoundError(path)
+        return SecretNotFoundError()
     reason = "there is no such vault" if code == "VaultNotFound" else "the server is not Key Vault (HTTP 404)"
-    return StoreUnavailableError(path, reason, hint=_REACH)
+    return StoreUnavailableError(None, reason, hint=_REACH)
 
 
-def _conflict(_code: str, inner: str, path: str | None) -> StoreError | None:
+def _conflict(_code: str, inner: str) -> StoreError | None:
     if inner == DELETED:
-        return NameTakenError(path, "it is deleted, and keeps its name until it is purged", hint=_TAKEN)
+        return NameTakenError(None, "it is deleted, and keeps its name until it is purged", hint=_TAKEN)
     if inner not in _MOVES:
         return None
-    return NameTakenError(path, _MOVES[inner], hint="Try again in some seconds").copy(state=inner)
-
-
-def _throttling(_code: str, _inner: str, path: str | None) -> StoreError:
-    return StoreUnavailableError(path, "Key Vault throttles these requests", hint="Send fewer requests")
+    return NameTakenError(None, _MOVES[inner], hint="Try again in some seconds").copy(state=inner)
 
 
 def _codes(error: Any) -> tuple[str, str]:

@@ -57,8 +57,8 @@ def open_key_vault(
         ImportError: the SDK is not installed. Strongroom names the extra that brings it.
     """
     check_key_vault(vault=vault, vault_url=vault_url, prefix=prefix)
-    from strongroom_azure.client import Client
+    from strongroom_azure.client import vault_client
 
     url = f"https://{vault}.vault.azure.net" if vault_url is None else vault_url
     below = check_option("prefix", prefix, check_prefix)
-    return KeyVaultStore(Client(url), vault or url, below, fold, restore=restore)
+    return KeyVaultStore(vault_client(url), vault or url, below, fold, restore=restore)

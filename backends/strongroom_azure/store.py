@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from strongroom.errors import (
     Check,
@@ -26,7 +26,7 @@ from strongroom_azure.errors import DELETED, RECOVERING, DisabledError, NameTake
 from strongroom_azure.names import check_name, check_size, check_tags, path_of
 
 if TYPE_CHECKING:
-    from azure.keyvault.secrets import DeletedSecret, KeyVaultSecret, SecretProperties
+    from azure.keyvault.secrets import DeletedSecret, KeyVaultSecret, SecretClient, SecretProperties
 
     from strongroom_azure.client import Client
 
@@ -72,7 +72,9 @@ class KeyVaultStore:
 
     traits = Traits(credential_variables=CREDENTIAL_VARIABLES)
 
-    def __init__(self, client: Client, vault: str, prefix: str, fold_option: FoldOption, *, restore: bool) -> None:
+    def __init__(
+        self, client: Client[SecretClient], vault: str, prefix: str, fold_option: FoldOption, *, restore: bool
+    ) -> None:
         self._client = client
         self._vault = vault
         self._prefix = prefix
@@ -152,7 +154,7 @@ class KeyVaultStore:
     def delete(self, path: str) -> None:
         """Delete the secret with all its versions. They can be recovered until the vault purges them."""
         name = self._name(path)
-        self._client.call(path, lambda sdk: sdk.begin_delete_secret(name), changes=True)
+        self._change(path, lambda sdk: sdk.begin_delete_secret(name), lambda: not self._is_there(path))
 
     def vet(self, path: str, data: Mapping[str, Value]) -> None:
         """Check the name and the size, and that the secret is not deleted."""
@@ -212,16 +214,13 @@ class KeyVaultStore:
 
     def undelete(self, path: str, version: Version) -> None:
         """Recover a deleted secret with all its versions, by its newest version. Enable a disabled version."""
-        name = self._name(path)
         if (deleted := self._deleted(path)) is not None:
             _check_newest(path, deleted, version)
             self._recover(path)
             if not self._wait_for(path):
                 raise StoreUnavailableError(path, "its recovery has begun, and is not complete", hint="Wait for it")
         elif self._version(path, version).enabled is False:
-            self._client.call(
-                path, lambda sdk: sdk.update_secret_properties(name, str(version), enabled=True), changes=True
-            )
+            self._update(path, str(version), enabled=True)
 
     def destroy(self, path: str, version: Version) -> None:
         """Purge a deleted secret with all its versions, by its newest version.
@@ -233,7 +232,7 @@ class KeyVaultStore:
         name = self._name(path)
         if (deleted := self._deleted(path)) is not None:
             _check_newest(path, deleted, version)
-            self._client.call(path, lambda sdk: sdk.purge_deleted_secret(name), changes=True)
+            self._change(path, lambda sdk: sdk.purge_deleted_secret(name), lambda: self._deleted(path) is None)
             return
         self._version(path, version)
         hint = "Delete the secret, and destroy the version that its history shows then, which purges all of them"
@@ -250,8 +249,7 @@ class KeyVaultStore:
 
     def write_metadata(self, path: str, metadata: Mapping[str, str]) -> None:
         """Replace the tags of the newest version."""
-        name, tags = self._name(path), check_tags(metadata, path)
-        self._client.call(path, lambda sdk: sdk.update_secret_properties(name, tags=tags), changes=True)
+        self._update(path, tags=check_tags(metadata, path))
 
     # --- requests -----------------------------------------------------------------------------------------------------
 
@@ -314,9 +312,9 @@ class KeyVaultStore:
 
     def _recover(self, path: str) -> None:
         name = self._name(path)
-        self._client.call(path, lambda sdk: sdk.begin_recover_deleted_secret(name), changes=True)
+        self._change(path, lambda sdk: sdk.begin_recover_deleted_secret(name), lambda: self._deleted(path) is None)
 
-    def _is_recovered(self, path: str) -> bool:
+    def _is_there(self, path: str) -> bool:
         try:
             self._get(path)
         except SecretNotFoundError:
@@ -324,6 +322,19 @@ class KeyVaultStore:
         except PermissionDeniedError:
             return True  # it is disabled, or this identity may not read
         return True
+
+    def _change(self, path: str, send: Callable[[SecretClient], object], is_made: Callable[[], bool]) -> None:
+        """Change the secret. If the reply is lost, look if the change was made."""
+        self._client.call(path, lambda sdk: send(sdk) or True, changes=True, settle=lambda: is_made() or None)
+
+    def _update(self, path: str, *version: str, **properties: Any) -> None:
+        name = self._name(path)
+        self._client.call(
+            path,
+            lambda sdk: sdk.update_secret_properties(name, *version, **properties),
+            changes=True,
+            repeatable=True,
+        )
 
     def _write(self, path: str, data: Mapping[str, Value], form: Form | None) -> Version:
         while True:
@@ -350,7 +361,7 @@ class KeyVaultStore:
 
     def _wait_for(self, path: str) -> bool:
         """Wait for the end of a recovery. Return False if the time is over."""
-        while not self._is_recovered(path):
+        while not self._is_there(path):
             if not _pause():
                 return False
         return True
@@ -358,15 +369,22 @@ class KeyVaultStore:
     def _put(self, path: str, data: Mapping[str, Value], form: Form | None) -> Version:
         name, standing = self._name(path), self._standing(path)
         content, kind = self._content(path, data, form, standing)
-        tags = standing.properties.tags if standing.properties is not None else None
-        if standing.properties is not None:
-            _wait_out_second(standing.properties)
-        written = self._client.call(
-            path, lambda sdk: sdk.set_secret(name, content, tags=tags, content_type=kind).properties, changes=True
-        )
-        if not written.version:
+        before = standing.properties
+        tags = before.tags if before is not None else None
+        if before is not None:
+            _wait_out_second(before)
+
+        def send(sdk: SecretClient) -> str:
+            if version := sdk.set_secret(name, content, tags=tags, content_type=kind).properties.version:
+                return version
             raise malformed(path)
-        return written.version
+
+        def settle() -> str | None:
+            found = self._get(path)
+            is_new = before is None or found.properties.version != before.version
+            return found.properties.version if is_new and found.value == content else None
+
+        return self._client.call(path, send, changes=True, settle=settle)
 
     def _depends_on_form(self, data: Mapping[str, Value]) -> bool:
         return set(data) == {VALUE} and isinstance(data[VALUE], str) and self._fold == "keep"

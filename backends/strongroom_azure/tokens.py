@@ -11,7 +11,9 @@ from strongroom.store.issuer import Issued, IssuingStore, read_texts
 from strongroom_azure.store import CREDENTIAL_VARIABLES
 
 if TYPE_CHECKING:
-    from strongroom_azure.client import TokenClient
+    from azure.identity import DefaultAzureCredential
+
+    from strongroom_azure.client import Client
 
 
 def check_azure_token(*, paths: Mapping[str, Any]) -> None:
@@ -37,9 +39,9 @@ def open_azure_token(
         ImportError: the SDK is not installed. Strongroom names the extra that brings it.
     """
     rows = read_texts(paths, "a scope")
-    from strongroom_azure.client import TokenClient
+    from strongroom_azure.client import token_client
 
-    return AzureTokens(TokenClient(), rows)
+    return AzureTokens(token_client(), rows)
 
 
 class AzureTokens(IssuingStore[str]):
@@ -47,13 +49,13 @@ class AzureTokens(IssuingStore[str]):
 
     traits = Traits(credential_variables=CREDENTIAL_VARIABLES)
 
-    def __init__(self, client: TokenClient, rows: Mapping[str, str]) -> None:
+    def __init__(self, client: Client[DefaultAzureCredential], rows: Mapping[str, str]) -> None:
         super().__init__(rows)
         self._client = client
 
     def issue(self, path: str, row: str) -> Issued:
-        token, ends = self._client.token(path, row)
-        return Issued({"token": token}, ends - time.time())
+        found = self._client.call(path, lambda credential: credential.get_token(row))
+        return Issued({"token": found.token}, found.expires_on - time.time())
 
     def close(self) -> None:
         super().close()

@@ -12,6 +12,7 @@ from strongroom.errors import (
     StoreError,
     StoreUnavailableError,
 )
+from strongroom.store.calls import Fate, Fault
 
 _LOGIN = "Check `username` and `password`: `etcdctl --user NAME user get NAME` tries them"
 _GRANT = "Grant the user's role readwrite on this key: `etcdctl role grant-permission`"
@@ -71,24 +72,29 @@ class Reply(NamedTuple):
         return self.body.get("code") == 16 or self.message in _TOKEN_ERRORS
 
 
-def refusal(reply: Reply, path: str | None) -> StoreError:
-    """Return the error for a reply that is not a success."""
+def refusal(reply: Reply) -> Fault:
+    """Return the fault for a reply that is not a success."""
     code, message = reply.body.get("code"), reply.message
     known = _KINDS.get(message) if isinstance(message, str) else None
     if known is None and isinstance(code, int) and reply.status in {401, 403, 429}:
         known = _CODES.get(code)
     if known is not None:
         kind, reason, hint = known
-        return kind(path, reason or f"HTTP {reply.status}", hint=hint)
+        fate = Fate.THROTTLED if kind is StoreUnavailableError else Fate.ANSWERED
+        return Fault(kind(None, reason or f"HTTP {reply.status}", hint=hint), fate)
     if reply.status >= 500:
-        return StoreUnavailableError(path, f"etcd has no quorum, or is overloaded (HTTP {reply.status})")
+        reason = f"etcd has no quorum, or is overloaded (HTTP {reply.status})"
+        return Fault(StoreUnavailableError(None, reason), Fate.FAILED)
     if not isinstance(code, int) or code == 5:  # a gateway that is disabled answers 404
-        return StoreUnavailableError(path, f"the server is not etcd's gateway (HTTP {reply.status})", hint=_REACH)
-    return StoreError(path, f"etcd refused the request (HTTP {reply.status}, code {code})")
+        reason = f"the server is not etcd's gateway (HTTP {reply.status})"
+        return Fault(StoreUnavailableError(None, reason, hint=_REACH), Fate.ODD)
+    return Fault(StoreError(None, f"etcd refused the request (HTTP {reply.status}, code {code})"))
 
 
-def unreachable(error: Exception, endpoint: str, path: str | None) -> StoreUnavailableError:
-    """Return the error for an exception of httpx."""
+def unreachable(error: Exception, endpoint: str) -> Fault:
+    """Return the fault for an exception of httpx."""
+    import httpx
+
     reason, cause = type(error).__name__, error.__cause__ or error.__context__
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
@@ -96,4 +102,6 @@ def unreachable(error: Exception, endpoint: str, path: str | None) -> StoreUnava
         elif isinstance(cause, ssl.SSLError) and cause.reason:
             reason = f"TLS failed: {cause.reason}"
         cause = cause.__cause__ or cause.__context__
-    return StoreUnavailableError(path, f"{endpoint}: {reason}")
+    unsent = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+    fate = Fate.UNSENT if isinstance(error, unsent) else Fate.FAILED
+    return Fault(StoreUnavailableError(None, f"{endpoint}: {reason}"), fate)

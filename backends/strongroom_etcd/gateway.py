@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import ssl
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from math import inf
 from typing import Any, NamedTuple
 
@@ -20,21 +20,18 @@ from strongroom.errors import (
     StoreUnavailableError,
     WriteOutcomeUnknownError,
 )
-from strongroom.store import fails_fast, remaining, time_limit
-from strongroom.store.process import random_factor
-from strongroom.store.sdk_logging import silenced_logs
+from strongroom.store import remaining, time_limit
+from strongroom.store.calls import Caller, Fate, Fault
 from strongroom_etcd.errors import AUTH_DISABLED, Reply, refusal, unreachable
 
 MAX_REPLY = 8 << 20
 """The largest reply in bytes."""
 
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.05, 0.2
-"""Between two rounds of all endpoints, in seconds."""
-
 _PATIENCE = 2.0
 """Seconds for each of several endpoints in the first round: a member may wait seven for a leader that is gone."""
 
-_SDK = ("httpx", "httpcore")
+_HOPE = (Fate.ODD, Fate.UNSENT, Fate.FAILED, Fate.THROTTLED)
+"""Fates of the endpoints of a round, the one that another round may end soonest last."""
 
 
 class Answer(NamedTuple):
@@ -75,6 +72,7 @@ class Gateway:
         # Neither a proxy of the environment nor a password of ~/.netrc.
         headers = {"Accept-Encoding": "identity"}
         self._client = httpx.Client(verify=context, trust_env=False, headers=headers)
+        self._caller = Caller("etcd", lambda: None, _bug, loggers=("httpx", "httpcore"))
 
     def __repr__(self) -> str:
         return f"Gateway({', '.join(self.endpoints)})"
@@ -86,8 +84,8 @@ class Gateway:
     def call(self, operation: str, path: str | None, body: Mapping[str, Any], *, changes: bool = False) -> Answer:
         """Return etcd's answer, from the first endpoint that gives one.
 
-        If `fails_fast`, each endpoint is tried once; otherwise until the time is over. So the call must be one that may
-        be repeated: a read, or a transaction that compares a revision.
+        All endpoints are tried in rounds. So the call must be one that may be repeated: a read, or a transaction that
+        compares a revision.
 
         Args:
             operation: the end of its URL, such as `kv/range`.
@@ -100,66 +98,63 @@ class Gateway:
             StoreUnavailableError: no endpoint answered.
             StoreError: etcd refused it.
         """
-        content = json.dumps(body).encode()
-        doubted, failure = False, StoreUnavailableError(path, "no time is left")
-        for number, limit in self._attempts():
-            try:
-                with time_limit(limit), silenced_logs(*_SDK):
-                    reply = self._exchange(self.endpoints[number], operation, content, path)
-            except _LostReplyError as error:
-                doubted, failure = True, error.failure
-                continue
-            except StoreUnavailableError as error:
-                failure = error
-                continue
-            if reply.is_etcd:
-                self._first = number
-                return Answer(reply.body, doubted)
-            refused = refusal(reply, path)
-            if not isinstance(refused, StoreUnavailableError):
-                raise WriteOutcomeUnknownError(path, refused.reason) if changes and doubted else refused
-            failure = refused
-            doubted = doubted or reply.status == 200 or reply.status >= 500
-        raise WriteOutcomeUnknownError(path, failure.reason) if changes and doubted else failure.copy()
+        content, doubted, rounds = json.dumps(body).encode(), False, count()
+
+        def ask_each(_: None) -> Mapping[str, Any]:
+            nonlocal doubted
+            fault = Fault(StoreUnavailableError(None, "no time is left"), Fate.ODD)
+            for number, limit in self._shares(is_first=next(rounds) == 0):
+                try:
+                    with time_limit(limit):
+                        answer = self._answer(self.endpoints[number], operation, content)
+                except Fault as failed:
+                    if failed.fate is Fate.ANSWERED:
+                        raise
+                    doubted |= failed.fate in {Fate.FAILED, Fate.ODD} and not isinstance(failed, _LoginFault)
+                    if _HOPE.index(failed.fate) >= _HOPE.index(fault.fate):
+                        fault = failed
+                else:
+                    self._first = number
+                    return answer
+            raise fault
+
+        try:
+            return Answer(self._caller.call(path, ask_each), doubted)
+        except StoreError as error:
+            if not (changes and doubted):
+                raise
+            reason = error.reason
+        raise WriteOutcomeUnknownError(path, reason)
 
     def ask(self, endpoint: str, operation: str) -> Mapping[str, Any]:
         """Return the answer of one endpoint about itself."""
-        with silenced_logs(*_SDK):
-            try:
-                reply = self._exchange(endpoint, operation, b"{}", None)
-            except _LostReplyError as error:
-                failure: StoreError = error.failure
-            else:
-                if reply.is_etcd:
-                    return reply.body
-                failure = refusal(reply, None)
-        raise failure.copy()
+        return self._caller.call(None, lambda _: self._answer(endpoint, operation, b"{}"))
 
-    def _attempts(self) -> Iterator[tuple[int, float]]:
-        """Yield the number of each endpoint to try, with its share of the time: a silent one must not take it all."""
-        count = len(self.endpoints)
-        patience = _PATIENCE if count > 1 else inf
-        while True:
-            first = self._first
-            for tried in range(count):
-                if (left := remaining()) <= 0:
-                    return
-                yield (first + tried) % count, min(left / (count - tried), patience)
-            if fails_fast():
+    def _shares(self, *, is_first: bool) -> Iterator[tuple[int, float]]:
+        """Yield the number of each endpoint, with its share of the time: a silent one must not take it all."""
+        tries, first = len(self.endpoints), self._first
+        patience = _PATIENCE if tries > 1 and is_first else inf
+        for tried in range(tries):
+            if (left := remaining()) <= 0:
                 return
-            patience = inf
-            time.sleep(min(random_factor(_SHORTEST_PAUSE, _LONGEST_PAUSE), remaining()))
+            yield (first + tried) % tries, min(left / (tries - tried), patience)
 
-    def _exchange(self, endpoint: str, operation: str, content: bytes, path: str | None) -> Reply:
+    def _answer(self, endpoint: str, operation: str, content: bytes) -> Mapping[str, Any]:
+        reply = self._exchange(endpoint, operation, content)
+        if not reply.is_etcd:
+            raise refusal(reply)
+        return reply.body
+
+    def _exchange(self, endpoint: str, operation: str, content: bytes) -> Reply:
         """Return the reply of one endpoint. If it refuses the token, log in again once."""
-        token = self._valid_token(endpoint, None, path)
-        reply = self._post(endpoint, operation, content, path, token)
+        token = self._valid_token(endpoint, None)
+        reply = self._post(endpoint, operation, content, token)
         if token is not None and reply.refuses_token:
-            token = self._valid_token(endpoint, token, path)
-            reply = self._post(endpoint, operation, content, path, token)
+            token = self._valid_token(endpoint, token)
+            reply = self._post(endpoint, operation, content, token)
         return reply
 
-    def _valid_token(self, endpoint: str, refused: str | None, path: str | None) -> str | None:
+    def _valid_token(self, endpoint: str, refused: str | None) -> str | None:
         """Return the token of all threads, after a login if the only one was refused.
 
         It is empty if the server has authentication disabled, and None without a user.
@@ -167,72 +162,68 @@ class Gateway:
         if self._credentials is None:
             return None
         if not self._login.acquire(timeout=remaining()):
-            raise StoreUnavailableError(path, "another thread's login has not ended")
+            raise _LoginFault(StoreUnavailableError(None, "another thread's login has not ended"), Fate.FAILED)
         try:
             if self._token is None or self._token == refused:
-                self._token = self._log_in(endpoint, path)
+                self._token = self._log_in(endpoint)
             return self._token
         finally:
             self._login.release()
 
-    def _log_in(self, endpoint: str, path: str | None) -> str:
+    def _log_in(self, endpoint: str) -> str:
         content = json.dumps(self._credentials).encode()
         try:
-            reply = self._post(endpoint, "auth/authenticate", content, path, None)
-        except _LostReplyError as error:
-            failure: StoreError = error.failure
-        else:
-            token = reply.body.get("token")
-            if reply.is_etcd and isinstance(token, str) and token:
-                return token
-            if reply.message == AUTH_DISABLED:
-                return ""
-            failure = refusal(reply, path)
-            if reply.status == 400 and type(failure) is StoreError:
-                failure = AuthenticationError(path, "login refused")
-        raise failure.copy()
+            reply = self._post(endpoint, "auth/authenticate", content, None)
+        except Fault as fault:
+            raise _LoginFault(fault.error, fault.fate) from None
+        token = reply.body.get("token")
+        if reply.is_etcd and isinstance(token, str) and token:
+            return token
+        if reply.message == AUTH_DISABLED:
+            return ""
+        refused = refusal(reply)
+        if reply.status == 400 and type(refused.error) is StoreError:
+            raise Fault(AuthenticationError(None, "login refused"))
+        raise _LoginFault(refused.error, refused.fate)
 
-    def _post(self, endpoint: str, operation: str, content: bytes, path: str | None, token: str | None) -> Reply:
+    def _post(self, endpoint: str, operation: str, content: bytes, token: str | None) -> Reply:
         """Send one request and return its reply.
 
         httpx has a timeout for each operation of a socket and none for the whole, so a server that drips its headers is
         left to Strongroom's deadline.
 
         Raises:
-            _LostReplyError: the request may have been executed.
-            StoreUnavailableError: it was not sent.
-            SecretTooLargeError: the reply has more than `MAX_REPLY` bytes.
+            Fault: there is no whole reply, or one of more than `MAX_REPLY` bytes.
         """
         import httpx
 
-        if (left := remaining()) <= 0:
-            raise StoreUnavailableError(path, "no time is left")
         headers = {"Authorization": token} if token else {}
-        address = f"{endpoint}/v3/{operation}"
         received = bytearray()
         try:
+            if (left := remaining()) <= 0:
+                raise httpx.PoolTimeout("")
+            address = f"{endpoint}/v3/{operation}"
             with self._client.stream("POST", address, content=content, headers=headers, timeout=left) as response:
                 for chunk in response.iter_raw():
                     received += chunk
                     if len(received) > MAX_REPLY:
-                        raise SecretTooLargeError(path, f"the reply has more than {MAX_REPLY:,} bytes")
+                        raise Fault(SecretTooLargeError(None, f"the reply has more than {MAX_REPLY:,} bytes"))
                     if remaining() <= 0:
                         raise httpx.ReadTimeout("")
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            failure, is_sent = unreachable(error, endpoint, path), False
         except httpx.HTTPError as error:
-            failure, is_sent = unreachable(error, endpoint, path), True
+            fault = unreachable(error, endpoint)
         else:
             return Reply(response.status_code, _object(bytes(received)))
-        raise _LostReplyError(failure) if is_sent else failure
+        raise fault
 
 
-class _LostReplyError(Exception):
-    """A request was sent, and its reply was lost: `failure` says how."""
+class _LoginFault(Fault):
+    """A failed login. The request itself was not sent, or refused for its token."""
 
-    def __init__(self, failure: StoreUnavailableError) -> None:
-        super().__init__()
-        self.failure = failure
+
+def _bug(error: Exception) -> Fault:
+    name = type(error).__name__
+    return Fault(StoreError(None, f"httpx raised {name}", hint="This is a bug in the store's plugin"))
 
 
 def _object(content: bytes) -> dict[str, Any]:

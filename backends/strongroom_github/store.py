@@ -12,25 +12,34 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
-from email.utils import parsedate_to_datetime
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from strongroom.errors import (
     AuthenticationError,
     ConfigurationError,
     PermissionDeniedError,
+    StoreError,
     StoreUnavailableError,
     StrongroomError,
 )
 from strongroom.store import Health, Option, checked_by, remaining
-from strongroom.store.issuer import Issued, IssuingStore, read_rows
-from strongroom.store.sdk_logging import silenced_logs
+from strongroom.store.calls import Caller, Fate, Fault, retry_after
+from strongroom.store.issued import Issued, IssuingStore, read_rows
+
+if TYPE_CHECKING:
+    import httpx
 
 _SKEW, _SIGNED_LIFE = 60, 540
 """Seconds by which this machine's clock may be ahead, and for which a signature is valid. GitHub allows 600.
 
 A clock that differs by more is corrected by GitHub's own.
+"""
+
+_LIMITED = 60.0
+"""Seconds to leave GitHub alone if it limits requests and does not say for how long.
+
+Source: https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api.
 """
 
 _KEY = "Check `app` and `private_key`"
@@ -138,6 +147,7 @@ class GitHubTokens(IssuingStore[Installation]):
         self._ahead = 0.0  # seconds by which this machine's clock is ahead of GitHub's
         headers = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
         self._client = httpx.Client(base_url=url, headers=headers)
+        self._caller = Caller("GitHub", lambda: self._client, _fault_of, loggers=("httpx", "httpcore"))
 
     def issue(self, path: str, row: Installation) -> Issued:
         reply = self._send("POST", f"/app/installations/{row.number}/access_tokens", path, row.body)
@@ -164,16 +174,12 @@ class GitHubTokens(IssuingStore[Installation]):
 
         httpx has a timeout for each operation of a socket. A server that drips is left to Strongroom's deadline.
         """
-        import httpx
 
-        try:
-            reply, ahead = self._exchange(method, place, body), self._ahead
+        def send(client: httpx.Client) -> dict[str, Any]:
+            reply, ahead = self._exchange(client, method, place, body), self._ahead
             self._note_clock(reply.headers)
             if reply.status_code == 401 and abs(self._ahead - ahead) > _SKEW / 2:
-                reply = self._exchange(method, place, body)
-        except httpx.HTTPError as error:
-            kind = type(error).__name__
-        else:
+                reply = self._exchange(client, method, place, body)
             if not reply.is_success:
                 raise _refusal(reply.status_code, reply.headers, path)
             try:
@@ -181,12 +187,12 @@ class GitHubTokens(IssuingStore[Installation]):
             except ValueError:
                 found = None
             return found if isinstance(found, dict) else {}
-        raise StoreUnavailableError(path, f"GitHub cannot be reached ({kind})", hint=_REACH)
 
-    def _exchange(self, method: str, place: str, body: Mapping[str, Any] | None) -> Any:
-        with silenced_logs("httpx", "httpcore"):
-            headers = {"Authorization": f"Bearer {self._signed()}"}
-            return self._client.request(method, place, json=body, headers=headers, timeout=max(0.001, remaining()))
+        return self._caller.call(path, send)
+
+    def _exchange(self, client: httpx.Client, method: str, place: str, body: Mapping[str, Any] | None) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {self._signed()}"}
+        return client.request(method, place, json=body, headers=headers, timeout=max(0.001, remaining()))
 
     def _note_clock(self, headers: Mapping[str, str]) -> None:
         """Note the difference of the clocks, from a reply."""
@@ -220,18 +226,34 @@ def _base64(content: bytes) -> str:
     return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
 
 
-def _refusal(status: int, headers: Mapping[str, str], path: str | None) -> StrongroomError:
-    """Return the error for a status. No text of the reply is used."""
-    if status == 401:
-        return AuthenticationError(path, "GitHub does not accept the app's signature (HTTP 401)", hint=_KEY)
-    if status == 429 or (status == 403 and ("retry-after" in headers or headers.get("x-ratelimit-remaining") == "0")):
-        return StoreUnavailableError(path, f"GitHub limits these requests (HTTP {status})", hint="Send fewer requests")
-    if status == 403:
-        return PermissionDeniedError(path, "HTTP 403", hint="Check if the installation is suspended")
-    if status == 404:
-        return ConfigurationError(f"The app has no such installation for {path}, or GitHub no such app (HTTP 404)")
-    if status == 422:
-        return ConfigurationError(
+def _fault_of(error: Exception) -> Fault:
+    import httpx
+
+    kind = type(error).__name__
+    if not isinstance(error, httpx.HTTPError):
+        return Fault(StoreError(None, f"httpx raised {kind}", hint="This is a bug in the store's plugin"))
+    failure = StoreUnavailableError(None, f"GitHub cannot be reached ({kind})", hint=_REACH)
+    return Fault(failure, Fate.UNSENT if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout) else Fate.FAILED)
+
+
+def _refusal(status: int, headers: Mapping[str, str], path: str | None) -> Fault:
+    """Return the fault for a status. No text of the reply is used."""
+    fate, after = Fate.ANSWERED, retry_after(headers)
+    error: StrongroomError
+    if status == 429 or (status == 403 and (after is not None or headers.get("x-ratelimit-remaining") == "0")):
+        fate, after = Fate.THROTTLED, _LIMITED if after is None else after
+        error = StoreUnavailableError(path, f"GitHub limits these requests (HTTP {status})", hint="Send fewer requests")
+    elif status == 401:
+        error = AuthenticationError(path, "GitHub does not accept the app's signature (HTTP 401)", hint=_KEY)
+    elif status == 403:
+        error = PermissionDeniedError(path, "HTTP 403", hint="Check if the installation is suspended")
+    elif status == 404:
+        error = ConfigurationError(f"The app has no such installation for {path}, or GitHub no such app (HTTP 404)")
+    elif status == 422:
+        error = ConfigurationError(
             f"GitHub refuses `repositories` or `permissions` of {path}: the installation lacks one (HTTP 422)"
         )
-    return StoreUnavailableError(path, f"GitHub failed (HTTP {status})", hint=_REACH)
+    else:
+        fate = Fate.FAILED if status >= 500 else Fate.ODD
+        error = StoreUnavailableError(path, f"GitHub failed (HTTP {status})", hint=_REACH)
+    return Fault(error, fate, after)

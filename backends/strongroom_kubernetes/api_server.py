@@ -6,17 +6,17 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
-from strongroom.errors import AuthenticationError, ConfigurationError, StoreError, StoreUnavailableError
-from strongroom.secret import SensitiveDict, Value, protect
+from strongroom.errors import AuthenticationError, ConfigurationError
+from strongroom.secret import SensitiveDict, protect
 from strongroom.store import remaining
-from strongroom.store.sdk_logging import silenced_logs
-from strongroom_kubernetes.errors import ExpiredListError, failure, malformed, refusal
+from strongroom.store.calls import Caller, Fate, Fault
+from strongroom_kubernetes.errors import ExpiredListError, fault_of, malformed, refusal
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 PAGE = 500
@@ -50,6 +50,8 @@ class ApiServer:
         self._context = context
         self._lock = threading.Lock()  # a forked child opens another store
         self._connection: _Connection | None = None
+        # Releases before 37 log the bodies of replies.
+        self._caller = Caller("The API server", self._connected, fault_of, loggers=("kubernetes",))
 
     @property
     def namespace(self) -> str:
@@ -61,7 +63,14 @@ class ApiServer:
         return str(self._connected().client.configuration.host)
 
     def request(
-        self, method: str, url: str, path: str | None, body: Mapping[str, Any] | None = None, *, accept: str = _WHOLE
+        self,
+        method: str,
+        url: str,
+        path: str | None,
+        body: Mapping[str, Any] | None = None,
+        *,
+        accept: str = _WHOLE,
+        settle: Callable[[], Mapping[str, Any] | None] | None = None,
     ) -> Mapping[str, Any]:
         """Return the object of a reply. A token that the server does not accept is loaded once more.
 
@@ -71,17 +80,21 @@ class ApiServer:
             path: the path of the secret, for errors.
             body: the object to send.
             accept: the representation of the reply.
+            settle: looks up the object after a change whose reply was lost; None if the change was not made.
         """
-        connection = self._connected()
+        connection, changes = self._connected(), method != "GET" and path is not None
+
+        def send(connection: _Connection) -> Mapping[str, Any]:
+            return _send(connection.client, method, url, body, accept, changes=changes)
+
         try:
-            return _send(connection.client, method, url, path, body=body, accept=accept)
+            return self._caller.call(path, send, changes=changes, settle=settle)
         except AuthenticationError as error:
             refused = error
         self._drop(connection)
-        fresh = self._connected()
-        if _token(fresh.client) == _token(connection.client):
+        if _token(self._connected().client) == _token(connection.client):
             raise refused.copy()
-        return _send(fresh.client, method, url, path, body=body, accept=accept)
+        return self._caller.call(path, send, changes=changes, settle=settle)
 
     def metadata(self, url: str, path: str) -> Mapping[str, Any]:
         """Return the metadata of an object, without its data."""
@@ -134,60 +147,33 @@ def member(found: object, name: str, path: str | None) -> Mapping[str, Any]:
 
 
 def _send(
-    client: Any, method: str, url: str, path: str | None, *, body: Mapping[str, Any] | None, accept: str
+    client: Any, method: str, url: str, body: Mapping[str, Any] | None, accept: str, *, changes: bool
 ) -> Mapping[str, Any]:
-    """Send a request; return the object of the reply, with redacted values, or raise the error that it stands for."""
-    left, changes = remaining(), method != "GET" and path is not None
-    if left <= 0:
-        raise StoreUnavailableError(path, "no time is left")
-    outcome = _exchange(client, method, url, path, body=body, accept=accept, seconds=left, changes=changes)
-    if isinstance(outcome, StoreError):
-        raise outcome
-    status, found = outcome
-    if not 200 <= status < 300:
-        raise refusal(status, found, path, changes=changes)
-    if not isinstance(found, SensitiveDict):
-        raise malformed(path)
-    return found
-
-
-def _exchange(
-    client: Any,
-    method: str,
-    url: str,
-    path: str | None,
-    *,
-    body: Mapping[str, Any] | None,
-    accept: str,
-    seconds: float,
-    changes: bool,
-) -> tuple[int, Value] | StoreError:
-    """Return the status and the parsed body of the reply, or the error without a reply.
-
-    It raises nothing: this frame holds the token, the reply, and exceptions that quote it.
-    """
+    """Send a request, and return the object of the reply, with redacted values."""
     from kubernetes.client import ApiException
 
     headers = {"Accept": accept, "Content-Type": "application/json", "User-Agent": "strongroom"}
     content: bytes | str | None
+    if token := _token(client):
+        headers["authorization"] = token
     try:
-        if token := _token(client):
-            headers["authorization"] = token
-        with silenced_logs("kubernetes"):  # releases before 37 log the bodies of replies
-            reply = client.rest_client.request(
-                method, f"{client.configuration.host}{url}", headers=headers, body=body, _request_timeout=seconds
-            )
-            status, content = reply.status, reply.read() if reply.data is None else reply.data
+        reply = client.rest_client.request(
+            method, f"{client.configuration.host}{url}", headers=headers, body=body, _request_timeout=remaining()
+        )
+        status, content = reply.status, reply.read() if reply.data is None else reply.data
     except ApiException as error:  # releases before 37 raise it for each status that is not 2xx
         if not error.status:
-            return failure(error, path, changes=changes)
-        status, content = error.status, error.body
-    except Exception as error:  # noqa: BLE001  # `failure` has a class for each
-        return failure(error, path, changes=changes)
+            raise
+        reply, status, content = error, error.status, error.body
     try:
-        return status, protect(json.loads(content or ""))
+        found = protect(json.loads(content or ""))
     except (ValueError, RecursionError):
-        return status, None
+        found = None
+    if not 200 <= status < 300:
+        raise refusal(status, found, reply.headers, changes=changes)
+    if not isinstance(found, SensitiveDict):
+        raise Fault(malformed(None), Fate.ODD)
+    return found
 
 
 def _token(client: Any) -> str | None:

@@ -14,8 +14,8 @@ from strongroom.errors import (
     SecretTooLargeError,
     StoreError,
     StoreUnavailableError,
-    WriteOutcomeUnknownError,
 )
+from strongroom.store.calls import Fate, Fault, retry_after
 
 _LOGIN = "Run `kubectl auth whoami` with the same kubeconfig, and log in again if it fails"
 _REACH = "Check the address, the proxy, the certificate authority, and that the network reaches it"
@@ -41,45 +41,48 @@ _KINDS: Mapping[int, tuple[type[StoreError], str, str]] = {
 """HTTP statuses with the class, the reason and the hint of the error that they become. Others are in `refusal`."""
 
 
-def refusal(status: int, reply: Any, path: str | None, *, changes: bool) -> StoreError:
-    """Return the error for a reply that is not 2xx.
+def refusal(status: int, reply: Any, headers: Mapping[str, str] | None, *, changes: bool) -> Fault:
+    """Return the fault for a reply that is not 2xx.
 
     Args:
         status: the HTTP status.
         reply: the parsed body: an object of the kind Status, unless a proxy has sent it.
-        path: the path of the secret.
-        changes: the request writes. A server that failed may have written all the same.
+        headers: the headers of the reply.
+        changes: the request writes.
     """
     if status == 404 and isinstance(reply, Mapping) and reply.get("reason") == "NotFound":
         details = reply.get("details")
         if changes and isinstance(details, Mapping) and details.get("kind") == "namespaces":
-            return StoreError(path, "the namespace does not exist", hint="Create it, or correct the option `namespace`")
-        return SecretNotFoundError(path)
-    if status in _KINDS:
-        kind, reason, hint = _KINDS[status]
-        return kind(path, reason, hint=hint)
+            hint = "Create it, or correct the option `namespace`"
+            return Fault(StoreError(None, "the namespace does not exist", hint=hint))
+        return Fault(SecretNotFoundError())
+    kind, reason, hint = _KINDS.get(status, (StoreError, f"the API server refused the request (HTTP {status})", ""))
     if status >= 500:
-        reason = f"the API server failed (HTTP {status})"
-        return WriteOutcomeUnknownError(path, reason) if changes else StoreUnavailableError(path, reason)
+        error = StoreUnavailableError(None, f"the API server failed (HTTP {status})")
+        return Fault(error, Fate.FAILED, retry_after(headers))
     if status == 404 or status < 400:
-        return malformed(path)
-    return StoreError(path, f"the API server refused the request (HTTP {status})")
+        return Fault(malformed(None), Fate.ODD)
+    return Fault(
+        kind(None, reason, hint=hint), Fate.THROTTLED if status == 429 else Fate.ANSWERED, retry_after(headers)
+    )
 
 
-def failure(error: Exception, path: str | None, *, changes: bool) -> StoreError:
-    """Return the error for an exception of urllib3, or for one that the client raises without a reply."""
+def fault_of(error: Exception) -> Fault:
+    """Translate an exception of urllib3, or one that the client raises without a reply."""
     from kubernetes.config import ConfigException
     from urllib3 import exceptions
 
     kind = type(error).__name__
-    unsent = (exceptions.NewConnectionError, exceptions.ConnectTimeoutError, exceptions.ProxyError)
-    if changes and isinstance(error, exceptions.HTTPError) and not isinstance(error, unsent):
-        return WriteOutcomeUnknownError(path, f"the reply was lost ({kind})")
     if isinstance(error, exceptions.HTTPError | OSError) or getattr(error, "status", None) == 0:
-        return StoreUnavailableError(path, f"the API server cannot be reached ({kind})", hint=_REACH)
+        unsent = (exceptions.NewConnectionError, exceptions.ConnectTimeoutError, exceptions.ProxyError)
+        is_sent = isinstance(error, exceptions.HTTPError) and not isinstance(error, unsent)
+        reason = f"the API server cannot be reached ({kind})"
+        return Fault(StoreUnavailableError(None, reason, hint=_REACH), Fate.FAILED if is_sent else Fate.UNSENT)
     if isinstance(error, ConfigException):
-        return AuthenticationError(path, "the file of the token is empty", hint=_LOGIN)
-    return StoreError(path, f"the client of Kubernetes raised {kind}", hint="This is a bug in the store's plugin")
+        return Fault(AuthenticationError(None, "the file of the token is empty", hint=_LOGIN))
+    return Fault(
+        StoreError(None, f"the client of Kubernetes raised {kind}", hint="This is a bug in the store's plugin")
+    )
 
 
 def malformed(path: str | None) -> StoreUnavailableError:

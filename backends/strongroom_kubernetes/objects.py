@@ -8,8 +8,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from functools import partial
+from typing import Any, Final
 
 from strongroom.errors import (
     Check,
@@ -157,7 +157,7 @@ class SecretObjectStore(ConfigMapStore):
         metadata = self._server.metadata(self._url(path), path)
         if (other := _path_of(metadata)) != path:
             raise SecretNotFoundError(path, f"the {self.kind} of that name has the path {other}")
-        self._server.request("DELETE", self._url(path), path)
+        self._server.request("DELETE", self._url(path), path, settle=lambda: self._absence(path))
 
     def vet(self, path: str, data: Mapping[str, Value]) -> None:
         """Check keys, size and name, and that an existing Secret can be changed."""
@@ -187,13 +187,29 @@ class SecretObjectStore(ConfigMapStore):
                 newest = "it does not exist" if current is None else f"the newest is {current}"
                 raise ConflictError(path, f"version {expected} was expected, {newest}")
             method, url = ("POST", self._url()) if before is None else ("PUT", self._url(path))
+            changed = self._changed(path, before, texts, types)
+            settle = partial(self._saved, path, changed)
             try:
-                saved = self._server.request(method, url, path, self._changed(path, before, texts, types))
+                saved = self._server.request(method, url, path, changed, settle=settle)
             except ConflictError:
                 if expected is not _ANY:
                     raise
             else:
                 return _version_of(member(saved, "metadata", path), path)
+
+    def _saved(self, path: str, changed: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Return the Secret if it is as it was to be changed, otherwise None."""
+        found = self._object(path)
+        annotations = [member(each, "metadata", path).get("annotations") or {} for each in (found, changed)]
+        return found if found.get("data") == changed["data"] and annotations[0] == annotations[1] else None
+
+    def _absence(self, path: str) -> Mapping[str, Any] | None:
+        """Return something if the object does not exist, otherwise None."""
+        try:
+            self._object(path)
+        except SecretNotFoundError:
+            return {}
+        return None
 
     def _changeable(self, path: str) -> Mapping[str, Any] | None:
         """Return the Secret as it is, or None if it does not exist.

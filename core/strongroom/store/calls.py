@@ -11,7 +11,7 @@ A backend says what its client's exceptions mean, and calls its client through a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from enum import Enum, auto
 from typing import Generic, TypeVar
@@ -21,7 +21,7 @@ from strongroom.store.deadline import fails_fast, remaining, time_limit
 from strongroom.store.jitter import random_factor
 from strongroom.store.sdk_logging import silenced_logs
 
-__all__ = ["Caller", "Fate", "Fault"]
+__all__ = ["Caller", "Fate", "Fault", "retry_after"]
 
 _FIRST_PAUSE, _LONGEST_PAUSE, _LONGEST_THROTTLE = 0.1, 0.25, 2.0
 """Seconds between two attempts. Each pause is twice the one before; jitter shortens it by up to a half."""
@@ -71,6 +71,12 @@ class Fault(Exception):  # noqa: N818  # it carries an error, and is none that l
         self.error = error
         self.fate = fate
         self.after = after
+
+
+def retry_after(headers: Mapping[str, str] | None) -> float | None:
+    """Return the seconds of the header Retry-After; None without it, and for a date. `headers` ignore case."""
+    text = (headers or {}).get("Retry-After", "").strip()
+    return float(text) if text.isascii() and text.isdigit() else None
 
 
 class Caller(Generic[_C]):
