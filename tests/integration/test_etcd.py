@@ -26,7 +26,7 @@ from strongroom.store import time_limit
 from strongroom.store.deadline import fail_fast
 from strongroom.testing import dripping_server
 from strongroom_etcd.plugin import open_etcd
-from strongroom_etcd.store import MAX_SIZE
+from support.clock import SOON
 from support.command_line import Caller
 from support.forks import forked
 from support.services.etcd import APP, DENIED, PASSWORD
@@ -239,18 +239,22 @@ def test_next_endpoint_answers_and_is_asked_first_from_then_on(connect, proxy, c
         assert (len(silent.requests), len(proxy.requests)) == (1, 2)
 
 
-def test_outage_is_retried_until_the_deadline_if_nobody_else_can_answer(connect, proxy):
-    """While a leader is elected, for example. If a fallback can answer, each endpoint is asked once."""
+@pytest.mark.parametrize("has_fallback", [False, True])
+def test_failure_of_all_endpoints_is_repeated_although_a_fallback_could_answer(connect, proxy, has_fallback):
+    """While a leader is elected, for example."""
     connect().write("app", {"n": 1})
     store = connect(proxy.url, proxy.url)
-    unavailable = faults.answer(faults.reply(503, {"code": 14, "message": "etcdserver: leader changed"}))
-    proxy.inject(unavailable, times=3)
-    assert store.read("app").data == {"n": 1}
-    proxy.forget()
-    proxy.inject(unavailable, times=3)
-    with fail_fast(), pytest.raises(StoreUnavailableError):
-        store.read("app")
-    assert len(proxy.requests) == 2
+    proxy.inject(faults.answer(faults.reply(503, {"code": 14, "message": "etcdserver: leader changed"})), times=3)
+    with fail_fast(has_fallback):
+        assert store.read("app").data == {"n": 1}
+    assert len(proxy.requests) == 4
+
+
+def test_endpoints_that_refuse_connections_are_tried_once_if_a_fallback_can_answer(connect, closed_port):
+    began = time.monotonic()
+    with fail_fast(), pytest.raises(StoreUnavailableError, match="ConnectError"):
+        connect(f"http://127.0.0.1:{closed_port}").read("app")
+    assert time.monotonic() - began < SOON
 
 
 def test_proxies_and_passwords_of_the_environment_are_not_used(connect, proxy, monkeypatch, closed_port, tmp_path):
@@ -289,7 +293,7 @@ def test_proxies_and_passwords_of_the_environment_are_not_used(connect, proxy, m
 )
 def test_each_error_has_its_class_and_none_is_an_absence(connect, proxy, status, body, kind):
     proxy.inject(faults.answer(faults.reply(status, body)))
-    with fail_fast(), pytest.raises(StoreError) as caught:
+    with time_limit(1.0), fail_fast(), pytest.raises(StoreError) as caught:
         connect(proxy.url).read("app")
     assert type(caught.value) is kind
 

@@ -105,7 +105,7 @@ def test_refusals(opened, options, kind):
 )
 def test_answers_of_github(github, opened, answer, kind):
     github.answer = answer
-    with pytest.raises(kind):
+    with time_limit(0.5), pytest.raises(kind):
         opened().read("github/shop")
 
 

@@ -155,7 +155,7 @@ class Caller(Generic[_C]):
     def _attempt(self, operation: Callable[[_C], _R]) -> tuple[_R | Fault, bool]:
         """Return the result or the fault, and whether a client was there to send the request.
 
-        It raises nothing: the frames of an exception of the client may hold values.
+        It raises nothing, and returns no exception that was raised: their frames may hold values and connections.
         """
         is_sent = False
         try:
@@ -164,11 +164,11 @@ class Caller(Generic[_C]):
                 is_sent = True
                 return operation(client), True
         except Fault as fault:
-            return fault, is_sent
+            return Fault(fault.error, fault.fate, fault.after), is_sent
         except StoreUnavailableError as error:
-            return Fault(error, Fate.ODD if is_sent else Fate.UNSENT), is_sent
+            return Fault(error.copy(), Fate.ODD if is_sent else Fate.UNSENT), is_sent
         except StrongroomError as error:
-            return Fault(error), is_sent
+            return Fault(error.copy()), is_sent
         except Exception as error:  # noqa: BLE001  # a client raises anything
             return self._fault_of(error), is_sent
 

@@ -17,6 +17,7 @@ from strongroom.errors import (
     WriteOutcomeUnknownError,
 )
 from strongroom.store import time_limit
+from strongroom.store.deadline import fail_fast
 from strongroom.testing import silent_server
 from strongroom_azure.plugin import open_key_vault
 from support.services.azure import CREDENTIALS, answered, lost, raw, silent
@@ -25,10 +26,16 @@ pytestmark = pytest.mark.long
 
 
 def kind_of(operation):
-    """The class and the text of the error."""
-    with pytest.raises(StoreError) as caught:
+    """The class and the text of the error of an operation that is given a second."""
+    with time_limit(1.0), pytest.raises(StoreError) as caught:
         operation()
     return type(caught.value), str(caught.value)
+
+
+def once(fault):
+    """A fault of the first request alone."""
+    faults = iter([fault])
+    return lambda handler: any(each(handler) for each in faults)
 
 
 READS = [
@@ -43,9 +50,6 @@ READS = [
     (403, "Forbidden", "canary-code", PermissionDeniedError, "HTTP 403"),
     (403, "Forbidden", "ForbiddenByFirewall", StoreUnavailableError, "refuses this network"),
     (403, "Forbidden", "ForbiddenByConnection", StoreUnavailableError, "refuses this network"),
-    (429, "Throttled", "", StoreUnavailableError, "throttles"),
-    (500, "InternalServerError", "", StoreUnavailableError, "HTTP 500"),
-    (503, "ServiceUnavailable", "", StoreUnavailableError, "HTTP 503"),
     (400, "BadParameter", "", StoreError, "BadParameter"),
     (418, "canary-code", "", StoreError, "HTTP 418"),
 ]
@@ -88,7 +92,6 @@ WRITES = [
     (409, "Conflict", "ObjectIsBeingDeleted", ConflictError),
     (409, "Conflict", "ObjectIsBeingRecovered", ConflictError),
     (403, "Forbidden", "ForbiddenByRbac", PermissionDeniedError),
-    (429, "Throttled", "", StoreUnavailableError),
     (500, "InternalServerError", "", WriteOutcomeUnknownError),
     (503, "ServiceUnavailable", "", WriteOutcomeUnknownError),
 ]
@@ -104,22 +107,43 @@ def test_reply_to_a_write(key_vault, status, code, inner, kind):
     assert [each for each in key_vault.asked if each.startswith("PUT")] == ["PUT /secrets/app"]
 
 
-@pytest.mark.parametrize(
-    "operation",
-    [
-        lambda store, _: store.write("app", {"k": "w"}),
-        lambda store, _: store.delete("app"),
-        lambda store, _: store.write_metadata("app", {"owner": "billing"}),
-    ],
-)
-def test_lost_reply_of_a_write_is_an_unknown_outcome(key_vault, operation):
-    """It is not sent again."""
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_vault_that_fails_is_asked_again(key_vault, status):
+    """For a second if another link could answer."""
+    key_vault.vault.put("app", "s3cret")
     store = key_vault.open()
-    version = store.write("app", {"k": "v"})
-    changes = {"PUT", "DELETE", "PATCH"}
-    with key_vault.azure.fault(lost, lambda method, url: key_vault.name in url and method in changes):
-        assert kind_of(lambda: operation(store, version))[0] is WriteOutcomeUnknownError
-    assert sum(each.partition(" ")[0] in changes for each in key_vault.asked) == 2
+    with key_vault.fault(once(answered(status, "x"))), fail_fast():
+        assert store.read("app").data == {"value": "s3cret"}
+    words = "throttles" if status == 429 else f"HTTP {status}"
+    with key_vault.fault(answered(status, "x")):
+        found, text = kind_of(lambda: store.read("app"))
+    assert (found, words in text) == (StoreUnavailableError, True)
+
+
+def test_throttled_write_is_made_later(key_vault):
+    store = key_vault.open()
+    with key_vault.fault(once(answered(429, "Throttled")), "PUT"):
+        store.write("app", {"k": "v"})
+    assert store.read("app").data == {"k": "v"}
+
+
+@pytest.mark.parametrize(
+    ("operation", "requests"),
+    [
+        (lambda store: store.write("app", {"k": "w"}), 2),
+        (lambda store: store.write("new", {"k": "w"}), 2),
+        (lambda store: store.delete("app"), 2),
+        (lambda store: store.write_metadata("app", {"owner": "billing"}), 3),
+    ],
+    ids=["write", "create", "delete", "labels"],
+)
+def test_change_whose_reply_was_lost_is_looked_up(key_vault, operation, requests):
+    """Only the labels are sent again."""
+    store, changes = key_vault.open(), ["PUT", "DELETE", "PATCH"]
+    store.write("app", {"k": "v"})
+    with key_vault.azure.fault(once(lost), lambda method, url: key_vault.name in url and method in changes):
+        operation(store)
+    assert sum(each.partition(" ")[0] in changes for each in key_vault.asked) == requests
 
 
 def test_write_that_had_no_connection_was_not_made(key_vault, monkeypatch):
