@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import Any
 
 from pykeepass.entry import Entry
 from pykeepass.group import Group
+from pykeepass.kdbx_parsing import KDBX
 
 from strongroom.errors import InvalidDataError, SecretNotFoundError
 from strongroom.secret import Secret, Value
@@ -34,6 +37,7 @@ class Contents:
         self._opened = opened
         self._meta = opened.tree.getroot().find("Meta")
         self._root = opened.tree.getroot().find("Root/Group")
+        self._header_length = len(opened.kdbx.header.data)  # with other seeds, it is as long
         self._bin = self._meta.findtext("RecycleBinUUID")
         self.found: dict[str, list[Any]] = {}
         for path, element in self._below(self._root, ""):
@@ -46,14 +50,6 @@ class Contents:
     def format(self) -> str:
         """The version of the format."""
         return ".".join(map(str, self._opened.version))
-
-    @property
-    def read_only(self) -> bool:
-        """Whether the format is KDBX 3, whose content has a hash of the header that pykeepass leaves as it was.
-
-        KeePassXC would not open the written file.
-        """
-        return bool(self._opened.version < (4, 0))
 
     def read(self, path: str) -> Secret:
         """Return the secret.
@@ -94,8 +90,14 @@ class Contents:
     def serialized(self) -> bytes:
         """Return the bytes of a file, with new seeds, and with the salt of the key that opened it."""
         stream = io.BytesIO()
-        self._opened.save(stream, transformed_key=self._opened.transformed_key)
-        return stream.getvalue()
+        key = self._opened.transformed_key
+        self._opened.save(stream, transformed_key=key)
+        content = stream.getvalue()
+        # In KDBX 3, the content has a hash of the header, which pykeepass leaves as it was. KeePassXC compares it.
+        if (header_hash := self._meta.find("HeaderHash")) is not None:
+            header_hash.text = b64encode(sha256(content[: self._header_length]).digest()).decode()
+            content = KDBX.build(self._opened.kdbx, password=None, keyfile=None, transformed_key=key, decrypt=True)
+        return bytes(content)
 
     def _existing(self, path: str) -> Any:
         elements = self.found.get(path)

@@ -35,8 +35,6 @@ MAX_SIZE = 1 << 26
 _MAX_KEY_FILE = 1 << 20
 _CREATE = "Create it with KeePassXC, or `keepassxc-cli db-create --set-password FILE`"
 
-_UPGRADE = "Strongroom writes KDBX 4: choose it in the security settings of the database in KeePassXC"
-
 _T = TypeVar("_T")
 
 
@@ -93,8 +91,6 @@ class Database:
         try:
             with prepare(self.file, remaining()) as replacement:
                 contents = self.open(path)
-                if contents.read_only:
-                    raise StoreError(path, f"{self.file} has the format KDBX {contents.format}", hint=_UPGRADE)
                 with silenced_logs("pykeepass"):
                     result = change(contents)
                     content = contents.serialized()

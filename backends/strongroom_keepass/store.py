@@ -79,9 +79,6 @@ class KeePassStore:
         if ambiguous := sum(len(elements) > 1 for elements in contents.found.values()):
             reason = f"paths of more than one entry: {ambiguous:,}"
             checks.append(Check("titles", CheckState.WARNING, reason, "Rename the entries in KeePass"))
-        if contents.read_only:
-            hint = "Choose KDBX 4 in the security settings of the database"
-            checks.append(Check("format", CheckState.WARNING, "KDBX 3 is not written", hint))
         return Health(ok=True, detail=text, facts={"format": contents.format}, checks=tuple(checks))
 
     # --- write --------------------------------------------------------------------------------------------------------

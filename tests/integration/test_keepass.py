@@ -19,7 +19,6 @@ from strongroom.errors import (
     InvalidPathError,
     PermissionDeniedError,
     SecretNotFoundError,
-    StoreError,
     StoreUnavailableError,
 )
 from strongroom_keepass import database as database_module
@@ -27,6 +26,7 @@ from strongroom_keepass.database import Database
 from strongroom_keepass.store import open_keepass
 from support.command_line import Caller
 from support.forks import forked
+from support.programs import require
 from support.services.keepass import PASSWORD, edit, keepassxc, make_database, make_old_database
 
 pytestmark = pytest.mark.long
@@ -300,20 +300,31 @@ def test_a_file_of_another_user_is_not_replaced(file, store, monkeypatch):
         store.write("mail", {"password": "p"})
 
 
-def test_a_file_of_the_old_format_is_read_and_not_written(tmp_path):
-    """KeePassXC still opens it."""
-    file = make_old_database(tmp_path / "old.kdbx")
-    opened = edit(file)
-    opened.add_entry(opened.root_group, "mail", "ann", "p")
-    opened.save()
+def test_a_database_of_keepassxcs_command_is_written(tmp_path):
+    """It is KDBX 3.1, with a hash of the header. KeePassXC opens the written file."""
+    require("keepassxc-cli")
+    file = tmp_path / "new.kdbx"
+    asked = f"{PASSWORD}\n{PASSWORD}\n"
+    create = ["keepassxc-cli", "db-create", "--quiet", "--set-password", "--decryption-time", "100", str(file)]
+    subprocess.run(create, input=asked, text=True, check=True, timeout=60, capture_output=True)
     store = open_keepass(file=file, password=PASSWORD)
-    assert store.read("mail").data == {"username": "ann", "password": "p"}
+    assert store.probe().facts["format"] == "3.1"
+    store.write("shop/mail", {"username": "ann", "password": "p", "port": 25})
+    store.write("shop/mail", {"username": "ann", "password": "q", "port": 25})
+    store.write("other", {"password": "r"})
+    store.delete("other")
+    assert keepassxc(file, "show", "--attributes", "Password", "shop/mail") == "q\n"
+    assert store.read("shop/mail").data == {"username": "ann", "password": "q", "port": 25}
+    keepassxc(file, "add", "bank", "--username", "bob")
+    assert store.read("bank").data == {"username": "bob"}
     with pytest.raises(AuthenticationError):
-        open_keepass(file=file, password="a wrong one").read("mail")
-    for call in (store.delete, lambda path: store.write(path, {"password": "q"})):
-        with pytest.raises(StoreError, match=r"the format KDBX 3\.1"):
-            call("mail")
-    assert "KDBX 3 is not written" in [check.detail for check in store.probe().checks]
+        open_keepass(file=file, password="a wrong one").read("bank")
+
+
+def test_an_old_database_without_a_hash_of_its_header_is_written(tmp_path):
+    file = make_old_database(tmp_path / "old.kdbx")
+    store = open_keepass(file=file, password=PASSWORD)
+    store.write("mail", {"username": "ann", "password": "p"})
     assert keepassxc(file, "ls") == "mail\n"
 
 
