@@ -36,6 +36,7 @@ def _etcd(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
     """Let etcdctl find a server."""
     require("etcdctl")
     monkeypatch.setenv("ETCDCTL_ENDPOINTS", request.getfixturevalue("etcd").url)
+    monkeypatch.setenv("ETCDCTL_PASSWORD", "unused")  # of the second configuration, whose servers nobody asks
 
 
 def _keepass(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
