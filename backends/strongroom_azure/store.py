@@ -329,12 +329,11 @@ class KeyVaultStore:
 
     def _update(self, path: str, *version: str, **properties: Any) -> None:
         name = self._name(path)
-        self._client.call(
-            path,
-            lambda sdk: sdk.update_secret_properties(name, *version, **properties),
-            changes=True,
-            repeatable=True,
-        )
+
+        def send(sdk: SecretClient) -> object:
+            return sdk.update_secret_properties(name, *version, **properties)
+
+        self._client.call(path, send, changes=True, repeatable=True)
 
     def _write(self, path: str, data: Mapping[str, Value], form: Form | None) -> Version:
         while True:

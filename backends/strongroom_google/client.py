@@ -14,7 +14,7 @@ from strongroom.errors import PermissionDeniedError, StoreUnavailableError
 from strongroom.store import in_daemon, remaining
 from strongroom.store.calls import Caller, Fate, Fault
 from strongroom.store.sdk_logging import silence_new_loggers
-from strongroom_google.errors import fault_of, is_without_token
+from strongroom_google.errors import UNSENT, fault_of
 
 _OPTIONS = [
     ("grpc.max_receive_message_length", 16 << 20),
@@ -68,7 +68,6 @@ class Client:
         *,
         changes: bool = False,
         settle: Callable[[], _R | None] | None = None,
-        repeatable: bool = False,
         **request: Any,
     ) -> _R:
         """Call a method of `SecretManagerServiceClient` and return its parsed reply. For the rest, see `Caller.call`.
@@ -78,8 +77,7 @@ class Client:
             path: the path of the secret, for errors.
             parse: takes the reply; raises `malformed` if it is not one of Google.
             changes: the method writes.
-            settle: looks up what became of a change whose reply was lost.
-            repeatable: the change may be sent again.
+            settle: looks up what became of a change whose reply was lost. Without it, the change is sent again.
             request: the fields of its request.
         """
 
@@ -87,7 +85,7 @@ class Client:
             return parse(getattr(client, method)(request=request, retry=None, timeout=max(remaining(), 0.001)))
 
         try:
-            return self._caller.call(path, send, changes=changes, settle=settle, repeatable=repeatable)
+            return self._caller.call(path, send, changes=changes, settle=settle, repeatable=settle is None)
         except PermissionDeniedError as error:
             failure = error
         operation = method.title().replace("_", "")
@@ -153,7 +151,7 @@ class Client:
         return client
 
     def _fault_of(self, error: Exception) -> Fault:
-        failure = getattr(self._connection.tokens, "failure", None) if is_without_token(error) else None
+        failure = getattr(self._connection.tokens, "failure", None) if UNSENT in str(error) else None
         if failure is None:
             return fault_of(error)
         fault = fault_of(failure)

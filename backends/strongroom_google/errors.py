@@ -36,26 +36,22 @@ _DENIALS = {
 }
 """Reason codes of a denial (google.rpc.ErrorInfo) with the reason and the hint of the error that they become."""
 
+_QUOTA = "a quota of the project is used up"
 _KINDS: dict[str, tuple[Fate, type[StoreError], str, str]] = {
     "NotFound": (Fate.ANSWERED, SecretNotFoundError, "", ""),
     "PermissionDenied": (Fate.ANSWERED, PermissionDeniedError, "", _GRANT),
     "Unauthenticated": (Fate.ANSWERED, AuthenticationError, "Google does not accept the credentials", LOGIN),
-    "ResourceExhausted": (
-        Fate.THROTTLED,
-        StoreUnavailableError,
-        "a quota of the project is used up",
-        "Send fewer requests, or raise it",
-    ),
+    "MethodNotImplemented": (Fate.ANSWERED, StoreUnavailableError, "the server is not Secret Manager", _REACH),
+    "ResourceExhausted": (Fate.THROTTLED, StoreUnavailableError, _QUOTA, "Send fewer requests, or raise it"),
     "ServiceUnavailable": (Fate.FAILED, StoreUnavailableError, "Google cannot be reached, or failed", _REACH),
     "DeadlineExceeded": (Fate.FAILED, StoreUnavailableError, "Google did not answer in time", _REACH),
-    "InternalServerError": (Fate.FAILED, StoreUnavailableError, "Google failed", "Try again"),
-    "Unknown": (Fate.FAILED, StoreUnavailableError, "Google failed", "Try again"),
-    "DataLoss": (Fate.FAILED, StoreUnavailableError, "Google failed", "Try again"),
-    "Cancelled": (Fate.FAILED, StoreUnavailableError, "the request was cancelled", "Try again"),
-    "Aborted": (Fate.FAILED, StoreUnavailableError, "Google aborted the request", "Try again"),
-    "MethodNotImplemented": (Fate.ANSWERED, StoreUnavailableError, "the server is not Secret Manager", _REACH),
 }
-"""Classes of `google.api_core.exceptions`: the fate of the request; class, reason and hint of the error."""
+"""Classes of `google.api_core.exceptions`: the fate of the request; class, reason and hint of the error.
+
+Others are refusals or failures.
+"""
+
+_REFUSALS = frozenset({"AlreadyExists", "FailedPrecondition", "InvalidArgument", "OutOfRange"})
 
 _NO_CONNECTION = ("failed to connect to all addresses", "errors resolving ", "DNS resolution failed")
 """How gRPC itself begins the message of a call that it could not send. A call in any other state may have been made."""
@@ -96,9 +92,10 @@ def _refusal(error: Any, kind: str) -> Fault:
     if kind == "PermissionDenied" and error.reason in _DENIALS:
         reason, hint = _DENIALS[error.reason]
         return Fault(PermissionDeniedError(None, reason, hint=hint))
-    if kind not in _KINDS:
+    if kind in _REFUSALS:
         return Fault(RefusedError(None, kind))
-    fate, known, reason, hint = _KINDS[kind]
+    failed = (Fate.FAILED, StoreUnavailableError, f"Google failed ({kind})", "Try again")
+    fate, known, reason, hint = _KINDS.get(kind, failed)
     if kind == "ServiceUnavailable" and str(error.message).startswith(_NO_CONNECTION):
         fate = Fate.UNSENT
     return Fault(known(None, reason, hint=hint), fate, _retry_delay(error))
@@ -108,11 +105,6 @@ def _retry_delay(error: Any) -> float | None:
     """Return the seconds for which Google asks to wait (google.rpc.RetryInfo)."""
     delays = (detail.retry_delay for detail in error.details if hasattr(detail, "retry_delay"))
     return next((delay.seconds + delay.nanos / 1e9 for delay in delays), None)
-
-
-def is_without_token(error: Exception) -> bool:
-    """Return True if a call was not sent for want of a token."""
-    return UNSENT in str(error)
 
 
 def misconfigured(option: str, what: str) -> ConfigurationError:

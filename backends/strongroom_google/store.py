@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from strongroom.errors import (
     Check,
@@ -34,18 +34,6 @@ _KEPT = 100  # Google drops no version, and documents no number
 _LATEST = "latest"
 _NAME = re.compile(r"projects/[^/]+/(?:locations/[^/]+/)?secrets/([^/]+)(?:/versions/([0-9]+))?")
 _crc_table: list[int] = []
-
-
-class _State(NamedTuple):
-    """What Google has of one version.
-
-    Attributes:
-        number: its number; 0 if there is no such version.
-        found: the secret, or the error of a version that does not exist or cannot be read.
-    """
-
-    number: int
-    found: Secret | StoreError
 
 
 class GoogleSecretManagerStore:
@@ -87,17 +75,17 @@ class GoogleSecretManagerStore:
             SecretNotFoundError: the secret does not exist, has no version, or its newest version is destroyed.
             PermissionDeniedError: Google denies it, or its newest version is disabled.
         """
-        newest, seen = self._state(path, _LATEST), self._newest.get(path, 0)
-        if newest.number < seen:
-            by_number = self._state(path, str(seen))
-            if by_number.number:
-                newest = by_number
+        number, found = self._answer(path, _LATEST)
+        if number < (seen := self._newest.get(path, 0)):
+            by_number = self._answer(path, str(seen))
+            if by_number[0]:
+                number, found = by_number
             else:  # the secret was deleted, and perhaps written anew
                 self._newest.pop(path, None)
-        if isinstance(newest.found, StoreError):
-            raise newest.found
-        self._note(path, newest.number)
-        return newest.found
+        if isinstance(found, StoreError):
+            raise found
+        self._note(path, number)
+        return found
 
     def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
         """Yield each path with its secret or error, with concurrent requests."""
@@ -185,7 +173,7 @@ class GoogleSecretManagerStore:
             SecretNotFoundError: there is no such version, or it is destroyed.
             PermissionDeniedError: Google denies it, or the version is disabled.
         """
-        found = self._state(path, check_version(version, path)).found
+        _, found = self._answer(path, check_version(version, path))
         if isinstance(found, StoreError):
             raise found
         return replace(found, version=version)
@@ -197,22 +185,11 @@ class GoogleSecretManagerStore:
 
     def undelete(self, path: str, version: Version) -> None:
         """Enable a disabled version, also one that Google is to destroy later."""
-        entry = self._version(path, version)
-        if entry.state.name == "DESTROYED":
-            raise _destroyed(path, version)
-        if entry.state.name != "ENABLED":
-            self._client.call("enable_secret_version", path, changes=True, repeatable=True, name=entry.name)
+        self._set_state(path, version, "enable_secret_version", "ENABLED")
 
     def destroy(self, path: str, version: Version) -> None:
         """Destroy a version. If the secret delays that (`version_destroy_ttl`), Google disables it until then."""
-        entry = self._version(path, version)
-        if entry.state.name == "DESTROYED":
-            return
-
-        def settle() -> bool | None:
-            return self._version(path, version).state.name == "DESTROYED" or None
-
-        self._client.call("destroy_secret_version", path, lambda _: True, changes=True, settle=settle, name=entry.name)
+        self._set_state(path, version, "destroy_secret_version", "DESTROYED")
 
     def read_metadata(self, path: str) -> Mapping[str, str]:
         """Return the labels of the secret, without those that Google sets itself."""
@@ -232,7 +209,7 @@ class GoogleSecretManagerStore:
         kept = {name: text for name, text in self._described(path).labels.items() if is_reserved(name)}
         secret = {"name": self._secret(path), "labels": kept | dict(metadata)}
         mask = {"paths": ["labels"]}
-        self._client.call("update_secret", path, changes=True, repeatable=True, secret=secret, update_mask=mask)
+        self._client.call("update_secret", path, changes=True, secret=secret, update_mask=mask)
 
     # ------------------------------------------------------------------------------------------------------------------
 
@@ -261,42 +238,49 @@ class GoogleSecretManagerStore:
     def _note(self, path: str, number: int) -> None:
         self._newest[path] = max(number, self._newest.get(path, 0))
 
-    def _state(self, path: str, version: str) -> _State:
-        """Return the version of this number or alias.
+    def _answer(self, path: str, version: str) -> tuple[int, Secret | StoreError]:
+        """Return the number and the secret of the version of this number or alias.
+
+        Without the secret, return the error of a version that cannot be read, with 0 if there is none.
 
         Raises:
             PermissionDeniedError, AuthenticationError, StoreUnavailableError: Google does not tell.
         """
         name = f"{self._secret(path)}/versions/{version}"
 
-        def parse(reply: Any) -> _State:
+        def parse(reply: Any) -> tuple[int, Secret | StoreError]:
             number = _numbered(reply, path)
             if reply.name.split("/")[-3] != name.split("/")[-3]:
                 raise malformed(path)
             if "data_crc32c" in reply.payload and reply.payload.data_crc32c != crc32c(reply.payload.data):
                 raise malformed(path, "its reply is damaged, as the checksum shows")
-            return _State(number, _secret(path, reply.payload.data, number))
+            return number, _secret(path, reply.payload.data, number)
 
         try:
             return self._client.call("access_secret_version", path, parse, name=name)
         except SecretNotFoundError as error:
-            return _State(0, error.copy())
+            return 0, error.copy()
         except RefusedError as error:
-            failure = error.copy()
-        if failure.kind != "FailedPrecondition":
-            raise failure
-        return self._inaccessible(path, version)
-
-    def _inaccessible(self, path: str, version: str) -> _State:
-        """Return the error for a version that exists and is not enabled. Google's code does not tell why."""
+            failure: StoreError = error.copy()
+            is_inaccessible = error.kind == "FailedPrecondition"
         try:
-            entry = self._version(path, version)
+            if is_inaccessible:
+                entry = self._version(path, version)
+                return _numbered(entry, path), _inaccessible(entry, path)
         except PermissionDeniedError as error:
             failure = error.copy(reason=f"its version {version} is disabled or destroyed, and {error.reason} is denied")
-        else:
-            number = _numbered(entry, path)
-            return _State(number, _refused(path, number, entry.state.name))
         raise failure
+
+    def _set_state(self, path: str, version: Version, method: str, state: str) -> None:
+        entry = self._version(path, version)
+        if entry.state.name == "DESTROYED" and state != "DESTROYED":
+            raise _destroyed(path, version)
+
+        def settle() -> bool | None:
+            return self._version(path, version).state.name == state or None
+
+        if entry.state.name != state:
+            self._client.call(method, path, lambda _: True, changes=True, settle=settle, name=entry.name)
 
     def _write(self, path: str, data: Mapping[str, Value], form: Form | None) -> Version:
         name, content = self._secret(path), _payload(path, data, form)
@@ -330,12 +314,10 @@ class GoogleSecretManagerStore:
 
     def _added(self, path: str, content: bytes) -> int | None:
         """Return the number of a new version with this content, or None. `latest` may not show it yet."""
-        number = self._newest.get(path, 0) + 1
-        if number == 1:
-            number = max(1, self._state(path, _LATEST).number)
-        written = _secret(path, content)
-        while (state := self._state(path, str(number))).number:
-            if isinstance(state.found, Secret) and replace(state.found, version=None) == written:
+        seen = self._newest.get(path, 0)
+        number = seen + 1 if seen else max(1, self._answer(path, _LATEST)[0])
+        while (found := self._answer(path, str(number)))[0]:
+            if found[1] == _secret(path, content, number):
                 return number
             number += 1
         return None
@@ -375,11 +357,12 @@ def _destroyed(path: str, version: Version) -> SecretNotFoundError:
     return SecretNotFoundError(path, f"its version {version} is destroyed")
 
 
-def _refused(path: str, number: int, state: str) -> StoreError:
-    """Return the error for a version in a state in which Google does not give it out."""
-    if state == "DESTROYED":
+def _inaccessible(entry: Any, path: str) -> StoreError:
+    """Return the error for a version that exists and cannot be read. Google's code does not tell why."""
+    number = _numbered(entry, path)
+    if entry.state.name == "DESTROYED":
         return _destroyed(path, number)
-    if state == "DISABLED":
+    if entry.state.name == "DISABLED":
         hint = "Enable it with `strongroom undelete`, or write a new version"
         return PermissionDeniedError(path, f"its version {number} is disabled", hint=hint)
     reason = f"its version {number} is enabled, and Google cannot decrypt it"

@@ -157,7 +157,7 @@ class SecretObjectStore(ConfigMapStore):
         metadata = self._server.metadata(self._url(path), path)
         if (other := _path_of(metadata)) != path:
             raise SecretNotFoundError(path, f"the {self.kind} of that name has the path {other}")
-        self._server.request("DELETE", self._url(path), path, settle=lambda: self._absence(path))
+        self._server.request("DELETE", self._url(path), path, settle=lambda: None if self._changeable(path) else {})
 
     def vet(self, path: str, data: Mapping[str, Value]) -> None:
         """Check keys, size and name, and that an existing Secret can be changed."""
@@ -202,14 +202,6 @@ class SecretObjectStore(ConfigMapStore):
         found = self._object(path)
         annotations = [member(each, "metadata", path).get("annotations") or {} for each in (found, changed)]
         return found if found.get("data") == changed["data"] and annotations[0] == annotations[1] else None
-
-    def _absence(self, path: str) -> Mapping[str, Any] | None:
-        """Return something if the object does not exist, otherwise None."""
-        try:
-            self._object(path)
-        except SecretNotFoundError:
-            return {}
-        return None
 
     def _changeable(self, path: str) -> Mapping[str, Any] | None:
         """Return the Secret as it is, or None if it does not exist.

@@ -35,10 +35,10 @@ NEEDS = {
 them; `aws` for one with credentials of AWS; `google` for one with a project at Google; `azure` for one with a vault at
 Azure; `secret apis` for one with accounts of 1Password, Doppler, Infisical and Bitwarden; `kubernetes` for one whose
 kubectl finds a cluster; `etcd` for one with ETCDCTL_ENDPOINTS and ETCDCTL_PASSWORD set; `keepass` for one with a
-database; `pass` for one with a password store. `terminal` is for the one page that starts its server itself. tests/guides runs the pages that
-need `guides`, which take seconds: with `server` on a server of the tests, with `docker` or `systemd` on a real one of
-the tests, and without it on the servers that the page starts. `nox -s airflow` and `nox -s agents` run those that need
-`airflow` or `agents`.
+database; `pass` for one with a password store. `terminal` is for the one page that starts its server itself.
+tests/guides runs the pages that need `guides`, which take seconds: with `server` on a server of the tests, with
+`docker` or `systemd` on a real one of the tests, and without it on the servers that the page starts. `nox -s airflow`
+and `nox -s agents` run those that need `airflow` or `agents`.
 """
 
 ELSEWHERE = {"terminal", "guides", "airflow", "agents"}
