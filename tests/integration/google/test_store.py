@@ -2,17 +2,19 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import grpc
 import pytest
 
+from strongroom._boundary.guard import GuardedStore
 from strongroom._chain.chain import Chain
 from strongroom._chain.link import Link
 from strongroom._config import CacheConfig, LinkConfig
 from strongroom.errors import (
     CheckState,
     InvalidDataError,
+    MigrationError,
     PermissionDeniedError,
     SecretNotFoundError,
     SecretTooLargeError,
@@ -20,11 +22,15 @@ from strongroom.errors import (
     StoreUnavailableError,
     WriteOutcomeUnknownError,
 )
+from strongroom.migrate import ItemState, OnConflict
 from strongroom.store import time_limit
 from strongroom.store.deadline import fail_fast
-from strongroom.store.one_value import FOLD
+from strongroom.store.folding import FOLD
+from strongroom.store.memory import MemoryStore
+from strongroom_google.checksum import crc32c
 from strongroom_google.plugin import open_google
 from support.clock import LONG
+from support.scenarios.migrations import apply, plan, undo, verify
 from support.services.google import FakeSecretManager, State, delayed
 
 pytestmark = pytest.mark.long
@@ -435,3 +441,26 @@ class TestRegions:
         store = open_google(project="demo", region=region)
         assert store._client.host == host
         store.close()
+
+
+def test_migration_finds_what_latest_does_not_show_yet(google, opened, tmp_path, monkeypatch):
+    """Other processes verify it and undo it, and find a later change."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    google.late = 60
+    for number in range(2):
+        google.put(f"app--{number}", b'{"k":"before"}').versions[0].created -= timedelta(days=1)
+    source = GuardedStore(MemoryStore(), "source")
+    for number in range(4):
+        source.write(f"app/{number}", {"k": str(number)})
+
+    def options():
+        return {"stores": {"source": source, "target": GuardedStore(opened(), "target")}, "state_folder": tmp_path}
+
+    assert apply(plan("source", "target", on_conflict=OnConflict.OVERWRITE, **options()), **options()).ok
+    assert verify(**options()).count(ItemState.DONE) == 4
+    opened().write("app/1", {"k": "later"})
+    with pytest.raises(MigrationError) as caught:
+        undo(**options())
+    assert [caught.value.report.count(state) for state in (ItemState.DONE, ItemState.CONFLICT)] == [3, 1]
+    assert [google.payload(f"app--{number}") for number in range(2)] == [b'{"k":"before"}', b'{"k":"later"}']
+    assert list(opened().walk("")) == ["app/0", "app/1"]

@@ -122,6 +122,27 @@ def _read_once(front: GuardedStore, paths: Iterable[str]) -> Iterator[tuple[str,
     return map_concurrently(partial(answers.outcome, front.read), paths)
 
 
+def newest(front: GuardedStore, path: str, shown: Secret | StoreError, written: Version | None) -> Secret | StoreError:
+    """Return the newest version of a secret, of which a store with `Traits.consecutive` may show an older one.
+
+    Args:
+        front: the store.
+        path: the path of the secret.
+        shown: what a read returned or raised.
+        written: the version that the run wrote, if it is known.
+    """
+    if not front.traits.consecutive or not isinstance(shown, Secret | SecretNotFoundError):
+        return shown
+    number = int(shown.version or 0) if isinstance(shown, Secret) else 0
+    if isinstance(written, int):
+        number = max(number, written - 1)
+    elif number == 0:
+        return shown
+    while isinstance(later := answers.outcome(front.read_version, path, number + 1), Secret):
+        shown, number = later, number + 1
+    return shown
+
+
 def _is_batched(front: GuardedStore, method: str) -> bool:
     """Return True if threads do not help: the store is local, or has the bulk operation itself."""
     return "local" in front.capabilities or method in front.operations
