@@ -193,7 +193,7 @@ class Gateway:
         left to Strongroom's deadline.
 
         Raises:
-            Fault: there is no whole reply, or one of more than `MAX_REPLY` bytes.
+            Fault: the reply is incomplete, or has more than `MAX_REPLY` bytes.
         """
         import httpx
 

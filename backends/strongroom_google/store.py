@@ -241,7 +241,7 @@ class GoogleSecretManagerStore:
     def _answer(self, path: str, version: str) -> tuple[int, Secret | StoreError]:
         """Return the number and the secret of the version of this number or alias.
 
-        Without the secret, return the error of a version that cannot be read, with 0 if there is none.
+        Without the secret, return the error of a version that cannot be read, with 0 if the version does not exist.
 
         Raises:
             PermissionDeniedError, AuthenticationError, StoreUnavailableError: Google does not tell.

@@ -1,6 +1,6 @@
 """Calls of a service: time left, repetition, lost replies and silenced logs, in one place for all backends.
 
-A backend says what its client's exceptions mean, and calls its client through a `Caller`::
+A backend translates the exceptions of its client, and calls its client through a `Caller`::
 
     caller = Caller("The zoo", connect, fault_of, loggers=("zoo", "urllib3"))
 
@@ -57,7 +57,7 @@ class Fate(Enum):
 _IN_DOUBT = frozenset({Fate.FAILED, Fate.ODD})
 
 
-class Fault(Exception):  # noqa: N818  # it carries an error, and is none that leaves `Caller.call`
+class Fault(Exception):  # noqa: N818  # `Caller.call` raises the error that it carries
     """A failed attempt. The function `fault_of` returns it, and an operation that knows its fate may raise it.
 
     Attributes:
@@ -182,7 +182,7 @@ class _Pauses:
         self._pause = _FIRST_PAUSE
 
     def after(self, fault: Fault) -> float | None:
-        """Return the seconds until the next attempt; None if there is none."""
+        """Return the seconds until the next attempt; None to give up."""
         now = time.monotonic()
         if fault.fate is Fate.THROTTLED:
             limit, longest = remaining(), _LONGEST_THROTTLE

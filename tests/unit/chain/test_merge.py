@@ -72,7 +72,7 @@ def write(store, data, **options):
 
 
 def adding(store, base, **changes):
-    """A rival's write of its changes to the version of this number, whatever the newest one is by now."""
+    """A rival's write of its changes to the version of this number, also if it is not the newest one."""
 
     def add():
         data = {**store.held[base - 1], **changes}

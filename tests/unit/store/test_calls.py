@@ -1,4 +1,4 @@
-"""A call of a service: what is repeated and for how long, what became of a change, and what leaves the call."""
+"""A call of a service: repetition, the fate of a change, and the errors and records that leave the call."""
 
 import logging
 import traceback

@@ -128,7 +128,7 @@ def newest(front: GuardedStore, path: str, shown: Secret | StoreError, written: 
     Args:
         front: the store.
         path: the path of the secret.
-        shown: what a read returned or raised.
+        shown: the result of a read, or its error.
         written: the version that the run wrote, if it is known.
     """
     if not front.traits.consecutive or not isinstance(shown, Secret | SecretNotFoundError):
