@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -25,7 +26,7 @@ from strongroom.errors import (
 )
 from strongroom.store import Health, Option, checked_by, remaining
 from strongroom.store.calls import Caller, Fate, Fault, retry_after
-from strongroom.store.issued import Issued, IssuingStore, read_rows
+from strongroom.store.issuer import Issued, IssuingStore, read_rows
 
 if TYPE_CHECKING:
     import httpx
@@ -190,7 +191,9 @@ class GitHubTokens(IssuingStore[Installation]):
 
         return self._caller.call(path, send)
 
-    def _exchange(self, client: httpx.Client, method: str, place: str, body: Mapping[str, Any] | None) -> httpx.Response:
+    def _exchange(
+        self, client: httpx.Client, method: str, place: str, body: Mapping[str, Any] | None
+    ) -> httpx.Response:
         headers = {"Authorization": f"Bearer {self._signed()}"}
         return client.request(method, place, json=body, headers=headers, timeout=max(0.001, remaining()))
 

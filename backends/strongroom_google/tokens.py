@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from strongroom.store import Health, Option, checked_by
 from strongroom.store.calls import Caller
-from strongroom.store.issued import Issued, IssuingStore, read_texts
+from strongroom.store.issuer import Issued, IssuingStore, read_texts
 from strongroom_google.errors import fault_of
 
 

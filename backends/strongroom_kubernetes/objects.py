@@ -9,7 +9,8 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any, Final
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
 
 from strongroom.errors import (
     Check,
@@ -288,7 +289,7 @@ def open_kubernetes_api(
         str | None,
         Option("the namespace; defaults to that of the context or of the pod", location=True, locates=True),
     ] = None,
-    kind: Annotated[Literal["secret", "configmap"], Option("Secrets, or ConfigMaps, which are read only")] = "secret",
+    kind: Annotated[Literal[secret, configmap], Option("Secrets, or ConfigMaps, which are read only")] = "secret",
     kubeconfig: Annotated[
         Path | None,
         Option("the kubeconfig; defaults to KUBECONFIG, ~/.kube/config, or the pod's service account", locates=True),

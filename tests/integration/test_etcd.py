@@ -26,6 +26,7 @@ from strongroom.store import time_limit
 from strongroom.store.deadline import fail_fast
 from strongroom.testing import dripping_server
 from strongroom_etcd.plugin import open_etcd
+from strongroom_etcd.store import MAX_SIZE
 from support.clock import SOON
 from support.command_line import Caller
 from support.forks import forked

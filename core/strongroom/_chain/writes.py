@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from strongroom.errors import ConflictError, SecretNotFoundError, StoreUnavailableError
-from strongroom.secret import Secret, SensitiveDict, Value, Version
+from strongroom.secret import Secret, SensitiveDict, Value, Version, same
 from strongroom.store import remaining
 from strongroom.store.process import random_factor
 
@@ -45,8 +45,9 @@ class Writes:
     def merge(self, path: str, combine: Callable[[Secret | None], SensitiveDict]) -> Version | None:
         """Write what `combine` returns for the secret before. Repeat after a conflict while there is time.
 
-        If the store has no check-and-set, the secret is read again just before the write: a write of another process
-        between the two is lost.
+        A store without check-and-set whose versions are consecutive shows by the number of a write if another process
+        came between: its changes are merged then. Of any other store the secret is read again just before the write,
+        and a write of another process between the two is lost.
 
         Args:
             path: a checked path.
@@ -60,6 +61,8 @@ class Writes:
             pause = _FIRST_PAUSE
             while True:
                 before = self._current(path)
+                if self._link.connection.opened(path).traits.consecutive:
+                    return self._merge_by_number(path, self._newest(path, before), combine)
                 merged = combine(before)
                 try:
                     # The store is open: the secret before comes from it.
@@ -74,6 +77,45 @@ class Writes:
                     raise conflict
                 time.sleep(pause * random_factor(0.5, 1.0))  # so that rivals do not meet again
                 pause = min(pause * 2, _LAST_PAUSE)
+
+    def _merge_by_number(
+        self, path: str, before: Secret | None, combine: Callable[[Secret | None], SensitiveDict]
+    ) -> Version | None:
+        """Write, and write again as long as other writers came between, with the changes of all their versions."""
+        merged, pause = combine(before), _FIRST_PAUSE
+        last: Version | None = _number(before)
+        changes = _Changes({} if before is None else before.data)
+        while True:
+            written = self.replace(path, merged)
+            between = self._between(path, last, written)
+            if not between:
+                return written
+            changes.add(between, merged)
+            time.sleep(min(pause * random_factor(0.5, 1.0), remaining()))  # so that rivals do not meet again
+            pause = min(pause * 2, _LAST_PAUSE)
+            merged, last = combine(Secret(path, changes.applied(), written)), written
+
+    def _newest(self, path: str, before: Secret | None) -> Secret | None:
+        """Return the newest version, which has a higher number if the store's answer was late."""
+        number = _number(before)
+        while before is not None and (later := self._version(path, number + 1)) is not None:
+            before, number = later, number + 1
+        return before
+
+    def _between(self, path: str, last: Version | None, written: Version | None) -> list[Secret]:
+        """Return the versions between two numbers, oldest first, but none before one that was destroyed."""
+        found: list[Secret] = []
+        for number in range(int(written or 0) - 1, int(last or 0), -1):
+            if (version := self._version(path, number)) is None:
+                break
+            found.append(version)
+        return found[::-1]
+
+    def _version(self, path: str, number: int) -> Secret | None:
+        try:
+            return self._link.at_store(path, lambda store: store.read_version(path, number))
+        except SecretNotFoundError:
+            return None
 
     def roll_back(self, path: str, to: Version) -> Version | None:
         """Write the data of an old version, unless another writer comes between."""
@@ -111,6 +153,36 @@ class Writes:
             yield
         finally:
             lock.release()
+
+
+def _number(secret: Secret | None) -> int:
+    return 0 if secret is None else int(secret.version or 0)
+
+
+class _Changes:
+    """The changes of other writers' versions since the secret with which this writer began.
+
+    Each of these writers may have begun with the same secret, or an older one, without the changes of the others. So
+    each version is compared with the secret at the beginning, not with the version before it, and a key is removed only
+    if all of them lack it.
+    """
+
+    def __init__(self, base: Mapping[str, Value]) -> None:
+        self._base = base
+        self._changed = SensitiveDict()
+        self._kept: set[str] = set()
+
+    def add(self, versions: Sequence[Secret], own: Mapping[str, Value]) -> None:
+        """Add the changes of these versions, oldest first, without those that this writer made itself."""
+        for version in versions:
+            self._kept.update(version.data)
+            for key, value in version.data.items():
+                if not any(key in known and same(value, known[key]) for known in (self._base, own)):
+                    self._changed[key] = value
+
+    def applied(self) -> SensitiveDict:
+        """Return the secret at the beginning with the changes."""
+        return SensitiveDict({key: value for key, value in self._base.items() if key in self._kept} | self._changed)
 
 
 def refuse_to_hide(path: str, data: SensitiveDict, target: Link, lower: Sequence[Link]) -> None:

@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 
 from strongroom.errors import StoreError, StoreUnavailableError, StrongroomError, WriteOutcomeUnknownError
 from strongroom.store.deadline import fails_fast, remaining, time_limit
-from strongroom.store.jitter import random_factor
+from strongroom.store.process import random_factor
 from strongroom.store.sdk_logging import silenced_logs
 
 __all__ = ["Caller", "Fate", "Fault", "retry_after"]

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import grpc
 import pytest
+from strongroom_google.checksum import crc32c
 
 from strongroom._boundary.guard import GuardedStore
 from strongroom._chain.chain import Chain
@@ -25,9 +26,8 @@ from strongroom.errors import (
 from strongroom.migrate import ItemState, OnConflict
 from strongroom.store import time_limit
 from strongroom.store.deadline import fail_fast
-from strongroom.store.folding import FOLD
 from strongroom.store.memory import MemoryStore
-from strongroom_google.checksum import crc32c
+from strongroom.store.one_value import FOLD
 from strongroom_google.plugin import open_google
 from support.clock import LONG
 from support.scenarios.migrations import apply, plan, undo, verify

@@ -190,7 +190,7 @@ class Turns:
 
 @pytest.mark.parametrize("seed", range(30))
 def test_no_key_of_three_writers_is_lost(seed, monkeypatch):
-    monkeypatch.setattr("strongroom._chain.merge.time.sleep", lambda _: None)
+    monkeypatch.setattr("strongroom._chain.writes.time.sleep", lambda _: None)
     chance = random.Random(seed)
     held = [{"first": "1"}]
 

@@ -380,7 +380,9 @@ def test_a_record_of_a_newer_release_is_named_as_such(rotating):
     """To move the secret, as with somebody else's, would lose the pending credential."""
     newer = {KEY: {"format": 99, "state": "later"}}
     rotating.store.write(pending_path(PATH), newer)
-    with pytest.raises(StoreError, match=r"its format is version 99, and this release reads up to 1\)\. Upgrade strongroom here"):
+    with pytest.raises(
+        StoreError, match=r"its format is version 99, and this release reads up to 1\)\. Upgrade strongroom here"
+    ):
         rotating.transaction().rotate()
     assert rotating.document == newer
     assert rotating.secret == FIRST

@@ -15,7 +15,6 @@ from strongroom.migrate._execution.parallel import (
     SecretWrite,
     delete_each,
     groups,
-    in_threads,
     newest,
     read_each,
     write_each,
