@@ -289,7 +289,7 @@ def open_kubernetes_api(
         str | None,
         Option("the namespace; defaults to that of the context or of the pod", location=True, locates=True),
     ] = None,
-    kind: Annotated[Literal[secret, configmap], Option("Secrets, or ConfigMaps, which are read only")] = "secret",
+    kind: Annotated[Literal["secret", "configmap"], Option("Secrets, or ConfigMaps, which are read only")] = "secret",
     kubeconfig: Annotated[
         Path | None,
         Option("the kubeconfig; defaults to KUBECONFIG, ~/.kube/config, or the pod's service account", locates=True),

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, TypeVar
 from strongroom import events
 from strongroom._chain.answer import MISSING, Extract, Missing, Place, Reading, ReadRequest
 from strongroom._chain.link import Link
-from strongroom._chain.resolution import LinkResult, Resolution, Resolver, WriteTarget, doubted
+from strongroom._chain.resolution import Resolution, WriteTarget
+from strongroom._chain.resolver import LinkResult, Resolver, doubted
 from strongroom._chain.writes import refuse_to_hide
 from strongroom.errors import (
     ConfigurationError,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from strongroom._chain.answer import ReadRequest, Result, value_of
 from strongroom._chain.connection import SHARE
-from strongroom._chain.resolution import LinkResult, doubted
+from strongroom._chain.resolver import LinkResult, doubted
 from strongroom.encoding import to_json, to_json_text
 from strongroom.errors import (
     Answer,

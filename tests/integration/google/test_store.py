@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 
 import grpc
 import pytest
-from strongroom_google.checksum import crc32c
 
 from strongroom._boundary.guard import GuardedStore
 from strongroom._chain.chain import Chain
@@ -29,6 +28,7 @@ from strongroom.store.deadline import fail_fast
 from strongroom.store.memory import MemoryStore
 from strongroom.store.one_value import FOLD
 from strongroom_google.plugin import open_google
+from strongroom_google.store import crc32c
 from support.clock import LONG
 from support.scenarios.migrations import apply, plan, undo, verify
 from support.services.google import FakeSecretManager, State, delayed

@@ -1,0 +1,197 @@
+"""Resolver: from the results of the links to the resolution of a read, or the error.
+
+Each result is noted on the way: in the debug log, in the counts of cached reads, and as an event.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Container, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+from strongroom import events
+from strongroom._chain.answer import KINDS, Reading, ReadRequest, Result, value_of
+from strongroom._chain.resolution import DEFAULT_STORE, Read, Resolution
+from strongroom.errors import Answer, Attempt, SecretNotFoundError, StoreError, StrongroomError
+from strongroom.events import Event, EventKind, hit_counter
+from strongroom.secret import SensitiveDict, Value, protect
+
+if TYPE_CHECKING:
+    from strongroom._chain.link import Link
+    from strongroom._config import Composition
+
+logger = logging.getLogger("strongroom.secrets_manager")
+
+_DOUBTS = frozenset({Answer.UNAVAILABLE, Answer.DENIED})
+"""Answers that leave open whether the secret exists."""
+
+_ABSENCES = frozenset({Answer.NOT_FOUND, Answer.KEY_MISSING})
+
+LinkResult: TypeAlias = "tuple[Link, Result]"
+
+_MOST_WARNINGS = 1000
+
+
+class Resolver:
+    """Notes what links have answered, and returns the resolution that follows from it, or raises the error.
+
+    Args:
+        defaults: (path, key) -> the value that answers if every link confirms its absence.
+        composed: (path, key) -> the other secrets that the value is composed of if every link confirms its absence.
+        sources: the files that define the chain, in words: the last sentence of an absence's hint.
+    """
+
+    def __init__(
+        self,
+        defaults: Mapping[tuple[str, str], Value],
+        composed: Mapping[tuple[str, str], Composition],
+        sources: str,
+    ) -> None:
+        self._defaults = {place: protect(value) for place, value in defaults.items()}
+        self._composed = composed
+        self._sources = sources
+        self.reads = ReadLog({*self._defaults, *composed})
+
+    def note(self, path: str, key: str | None, results: Sequence[LinkResult]) -> None:
+        """Log and tell each link's result, before a value is returned."""
+        for link, result in results:
+            self.reads.note(path, key, link, result)
+
+    def conclude(
+        self, path: str, key: str | None, request: ReadRequest, results: Sequence[LinkResult], read: Read
+    ) -> Resolution:
+        """Return the resolution, or raise the error. An absence is that of the value's composition, if it has one.
+
+        Args:
+            path: the path.
+            key: the requested key, if any.
+            request: the request of all links.
+            results: the links that were queried, in their order, with their results.
+            read: reads a part of a composition.
+        """
+        composition = None if key is None else self._composed.get((path, key))
+        try:
+            return self._conclude(path, key, request, results)
+        except SecretNotFoundError:
+            if key is None or composition is None:
+                raise
+        from strongroom._chain.derivation import compose  # outside the `except`: an error of a part has no context
+
+        return compose(path, key, composition, read)
+
+    def _conclude(self, path: str, key: str | None, request: ReadRequest, results: Sequence[LinkResult]) -> Resolution:
+        """Return the resolution that follows from the links' results, or raise the error."""
+        attempts: list[Attempt] = []
+        failure: StrongroomError | None = None
+        for link, (attempt, found) in results:
+            attempts.append(attempt)
+            if not isinstance(found, StrongroomError):
+                return _resolution(path, key, value_of(request, found), found, attempts)
+            if link.ends_chain(attempt.answer):
+                # A missing key ends the read as an absence only if no link before was in doubt.
+                if failure is None or attempt.answer is not Answer.KEY_MISSING:
+                    failure = found
+                break
+            if attempt.answer in _DOUBTS:
+                failure = failure or found
+        failure = failure or _not_found(path, attempts)
+        if key is not None and (path, key) in self._defaults and isinstance(failure, SecretNotFoundError):
+            default = protect(self._defaults[path, key])  # not the chain's own object
+            attempts.append(Attempt(DEFAULT_STORE, Answer.FOUND, "the default of [secrets]"))
+            self.reads.log_default(path, key)
+            return _resolution(path, key, default, Reading(SensitiveDict({key: default})), attempts)
+        if isinstance(failure, SecretNotFoundError) and self._sources:
+            failure = failure.copy(hint=". ".join(filter(None, (failure.hint, self._sources))))
+        raise failure.copy(attempts=tuple(attempts)) if isinstance(failure, StoreError) else failure.copy()
+
+
+def doubted(results: Sequence[LinkResult]) -> int | None:
+    """Return the index of a link that was unavailable, if all links after it have confirmed the absence; else None.
+
+    The read waits for this link: nobody else can answer.
+    """
+    last = len(results) - 1
+    for index in range(last, -1, -1):
+        answer = results[index][1][0].answer
+        if answer not in _ABSENCES:
+            return index if answer is Answer.UNAVAILABLE and index < last else None
+    return None
+
+
+class ReadLog:
+    """Notes each result of a query: in the debug log, in the count of cached reads, and as an event.
+
+    Args:
+        replaced: path and key of each value with a default or a composition. A store need not have it.
+    """
+
+    def __init__(self, replaced: Container[tuple[str, str | None]] = ()) -> None:
+        self._replaced = replaced
+        self._warned: set[tuple[str, str, str]] = set()
+
+    def note(self, path: str, key: str | None, link: Link, result: tuple[Attempt, object], *, step: str = "") -> None:
+        """Note the result of the link; `step` is that of its event."""
+        attempt, found = result
+        self._log(path, key, link, attempt)
+        cached = isinstance(found, Reading) and found.cached and not found.stale
+        if cached:
+            hit_counter(link.name).count += 1
+        if events.auditors if cached else events.is_listening():
+            event = _event_of(path, key, link, result, step)
+            if event is not None:
+                (events.emit_to_auditors if cached else events.emit)(event)
+
+    def log_default(self, path: str, key: str) -> None:
+        """Log that the default of `[secrets]` was returned."""
+        logger.debug("%s: no store has the key %s: the default of [secrets]", path, key)
+
+    def _log(self, path: str, key: str | None, link: Link, attempt: Attempt) -> None:
+        answer = attempt.reason if attempt.answer is Answer.FOUND else f"{attempt.answer}: {attempt.reason}"
+        logger.debug("%s: store %s: %s (%.1f ms)", path, link.name, answer, attempt.seconds * 1000)
+        if (path, key) in self._replaced:
+            return
+        if attempt.answer is Answer.KEY_MISSING and not link.ends_chain(attempt.answer):
+            warning = (link.name, path, attempt.reason)
+            if warning not in self._warned and len(self._warned) < _MOST_WARNINGS:
+                self._warned.add(warning)
+                logger.warning("Store %s has %s, but %s", link.name, path, attempt.reason)
+
+
+def _resolution(path: str, key: str | None, value: Value, reading: Reading, attempts: Sequence[Attempt]) -> Resolution:
+    """Return the resolution of the last attempt."""
+    if key is None and isinstance(value, SensitiveDict):
+        value.of_store(path, attempts[-1].store)
+    return Resolution(
+        path=path,
+        key=key,
+        value=value,
+        store=attempts[-1].store,
+        version=reading.version,
+        age=reading.age,
+        cached=reading.cached,
+        stale=reading.stale,
+        attempts=tuple(attempts),
+        ttl=reading.ttl,
+    )
+
+
+def _not_found(path: str, attempts: Sequence[Attempt]) -> SecretNotFoundError:
+    if attempts:
+        return SecretNotFoundError(path, "no store of the chain has it")
+    return SecretNotFoundError(path, "no link of the chain covers this path", hint="Check `paths` in the chain")
+
+
+def _event_of(path: str, key: str | None, link: Link, result: tuple[Attempt, object], step: str) -> Event | None:
+    """Return the event of a link's result; None if its store was not queried."""
+    attempt, found = result
+    kind, error = KINDS.get(attempt.answer), ""
+    if isinstance(found, SecretNotFoundError):
+        error = SecretNotFoundError.__name__  # also of the absence that a cache has
+    elif isinstance(found, StrongroomError):
+        error = type(found).__name__
+    elif isinstance(found, Reading) and (found.cached or found.stale):
+        kind = EventKind.STALE if found.stale else EventKind.HIT
+    if kind is None:
+        return None
+    seconds, age = attempt.seconds, attempt.age
+    return Event(kind, link.name, path, link.position, seconds, age, step, error=error, key=key or "")
