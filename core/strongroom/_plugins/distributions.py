@@ -71,8 +71,20 @@ def entry_point(group: str, name: str, origin: str = "The configuration") -> Ent
 
 def described(point: EntryPoint) -> str:
     """Return the name and version of the entry point's distribution."""
-    name = point.dist.name if point.dist is not None else None
-    return f"{name} {point.dist.version}" if name and point.dist is not None else "a distribution without a name"
+    name, version = name_and_version(point)
+    return f"{name} {version}" if name else "a distribution without a name"
+
+
+def name_and_version(point: EntryPoint) -> tuple[str, str]:
+    """Return the name and the version of the entry point's distribution; empty strings if it has none."""
+    return _name_and_version(point.dist) if point.dist is not None else ("", "")
+
+
+@lru_cache(maxsize=32)
+def _name_and_version(distribution: Distribution) -> tuple[str, str]:
+    """Parse the metadata of a distribution once: it contains the README, and takes 7 ms for Strongroom's own."""
+    metadata = distribution.metadata
+    return metadata["Name"] or "", metadata["Version"] or ""
 
 
 def metadata_text(point: EntryPoint) -> str:

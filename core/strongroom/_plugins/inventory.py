@@ -19,7 +19,7 @@ from strongroom._plugins import (
     Plugin,
     installed,
 )
-from strongroom._plugins.distributions import by_name, groups
+from strongroom._plugins.distributions import by_name, groups, name_and_version
 from strongroom.store.protocols import traits_of
 
 KINDS: Mapping[str, str] = {
@@ -73,8 +73,7 @@ def _of_group(group: str) -> Iterator[InstalledPlugin]:
     for plugin in plugins:
         protocol = _protocol(plugin) if group == STORES else None
         for point in plugin.points:
-            about = point.dist
-            distribution, version = (about.name or "", about.version) if about is not None else ("", "")
+            distribution, version = name_and_version(point)
             yield InstalledPlugin(
                 group, _kind(group), plugin.name, point.value, distribution, version, protocol, plugin.fault
             )
