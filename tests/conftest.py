@@ -7,6 +7,7 @@ import os
 import random
 import re
 import signal
+import stat
 import sys
 import tempfile
 from collections.abc import Generator, Iterator
@@ -174,20 +175,52 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _folders(tmp_path_factory) -> Path:
-    """The parent of the folders in which the tests of this worker run, and an empty home of the servers they share."""
-    folder = tmp_path_factory.mktemp("folders")
-    os.environ["HOME"] = str(folder)
-    return folder
+def _no_wait_for_the_disk() -> Iterator[None]:
+    """No file of this process must survive a power failure. Thousands of `fsync` also delay all others on a disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", os.fstat)
+        yield
+
+
+class _Folders:
+    """The empty home and working directory of a test. Most tests leave them empty for the next one."""
+
+    def __init__(self, parent: Path) -> None:
+        self._parent = parent
+        self._unused: list[Path] = []
+
+    def take(self) -> Path:
+        """Return a folder with an empty `home` and `cwd`."""
+        if self._unused:
+            return self._unused.pop()
+        folder = Path(tempfile.mkdtemp(dir=self._parent))
+        for name in ("home", "cwd"):
+            (folder / name).mkdir(0o700)
+        return folder
+
+    def give_back(self, folder: Path) -> None:
+        """Keep the folder for the next test if both are as new. Others remain, to be looked at after a failure."""
+        for each in (folder / "home", folder / "cwd"):
+            try:
+                if os.listdir(each) or each.lstat().st_mode != stat.S_IFDIR | 0o700:
+                    return
+            except OSError:  # the test has removed it
+                return
+        self._unused.append(folder)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _folders(tmp_path_factory) -> _Folders:
+    """The folders in which the tests of this worker run. Their parent is the home of the servers that they share."""
+    parent = tmp_path_factory.mktemp("folders")
+    os.environ["HOME"] = str(parent)
+    return _Folders(parent)
 
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch, tmp_path_factory, _folders):
     """Hide from the test the machine's configuration, the files of other tests, and their default manager."""
-    # pytest's own `mktemp` lists the folders of all earlier tests each time.
-    folder = Path(tempfile.mkdtemp(dir=_folders))
-    for name in ("home", "cwd"):
-        (folder / name).mkdir(0o700)
+    folder = _folders.take()
     monkeypatch.setenv("HOME", str(folder / "home"))
     # Tests of trust delete it; all others write the files that they find.
     monkeypatch.setenv("STRONGROOM_TRUSTED_PATHS", str(tmp_path_factory.getbasetemp()))
@@ -201,6 +234,7 @@ def clean_environment(monkeypatch, tmp_path_factory, _folders):
         module.set_default_manager(None)
     if (module := sys.modules.get("strongroom_vault.session.outstanding")) is not None:
         module._outstanding.clear()  # the servers of their tokens are gone when this process ends
+    _folders.give_back(folder)
 
 
 @pytest.fixture
