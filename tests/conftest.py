@@ -202,7 +202,7 @@ class _Folders:
         """Keep the folder for the next test if both are as new. Others remain, to be looked at after a failure."""
         for each in (folder / "home", folder / "cwd"):
             try:
-                if os.listdir(each) or each.lstat().st_mode != stat.S_IFDIR | 0o700:
+                if any(each.iterdir()) or each.lstat().st_mode != stat.S_IFDIR | 0o700:
                     return
             except OSError:  # the test has removed it
                 return
@@ -331,7 +331,8 @@ def lasting_azure(tmp_path_factory) -> Iterator[FakeAzure]:
 
 @pytest.fixture
 def azure(lasting_azure, monkeypatch) -> FakeAzure:
-    """The shared Azure, as the one that the SDK finds."""
+    """The shared Azure, as the one that the SDK finds. What it has deleted or restored is so at once."""
+    monkeypatch.setattr("strongroom_azure.store.PAUSE", 0.01)
     lasting_azure.use(monkeypatch)
     lasting_azure.requests.clear()
     return lasting_azure

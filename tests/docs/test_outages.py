@@ -77,6 +77,7 @@ def measured(server, folder: Path, *, production: bool) -> Iterator[tuple[str, s
         yield "a write", "StoreUnavailableError"
 
 
+@pytest.mark.long
 def test_the_table_says_what_happens(own_openbao, monkeypatch, tmp_path):
     """Each cell, of a development server and in production."""
     own_openbao.put("database/connection", {"password": "first"})

@@ -28,6 +28,7 @@ from strongroom.migrate import report as migration_report
 from strongroom.migrate.endpoints import Endpoints
 from strongroom.secret import Secret, same
 from strongroom.store.memory import MemoryStore
+from strongroom_vault.http import request_policy
 from strongroom_vault.plugin import open_vault
 from support.scenarios.migrations import HARD, apply, delete_source, plan, resume, undo, verify
 from support.vault import faults
@@ -210,8 +211,10 @@ def test_a_storm_of_429_loses_nothing(vault, kv2, mount, home):
 def test_a_target_that_goes_away_ends_the_run_and_resuming_goes_on(vault, kv2, mount, home, monkeypatch):
     """An outage is of the whole store: what was done is said, the rest is not tried one by one, and comes later."""
     monkeypatch.setattr(migration_report, "_EVERY", 0.0)  # a fast run could be over between two reports
+    for name, seconds in {"_REFUSED": 0.1, "_SHORTEST_PAUSE": 0.01, "_LONGEST_PAUSE": 0.02}.items():
+        monkeypatch.setattr(request_policy, name, seconds)  # each write that was lost is looked for so long
     source = MemoryStore()
-    for number in range(600):
+    for number in range(150):
         source.write(f"s{number:03}", {"k": CANARY, "n": number})
     with FaultProxy(vault.url) as proxy:
         stores = {"source": source, "target": mount(kv2, url=proxy.url)}
@@ -219,7 +222,7 @@ def test_a_target_that_goes_away_ends_the_run_and_resuming_goes_on(vault, kv2, m
         gone = threading.Event()
 
         def progress(said):
-            if said.done >= 200 and not gone.is_set():
+            if said.done >= 50 and not gone.is_set():
                 gone.set()
                 proxy.inject(faults.reset())
 
@@ -228,13 +231,13 @@ def test_a_target_that_goes_away_ends_the_run_and_resuming_goes_on(vault, kv2, m
         report = caught.value.report
         # The first failure in time stops the run: no connection, or a write whose reply was lost.
         assert re.search(r"unavailable|connect|may or may not have been made", report.stopped, re.IGNORECASE)
-        assert 200 <= report.count(ItemState.DONE) < 600
+        assert 50 <= report.count(ItemState.DONE) < 150
         assert report.count(ItemState.PENDING) > 0
         proxy.heal()
         assert resume(stores=stores, state_folder=home).ok
-        assert verify(stores=stores, state_folder=home).count(ItemState.DONE) == 600
+        assert verify(stores=stores, state_folder=home).count(ItemState.DONE) == 150
     target = mount(kv2)
-    assert Counter(len(target.versions(f"s{number:03}")) for number in range(600)) == {1: 600}
+    assert Counter(len(target.versions(f"s{number:03}")) for number in range(150)) == {1: 150}
 
 
 @pytest.mark.parametrize("policy", [OnConflict.FAIL, OnConflict.OVERWRITE])

@@ -2,7 +2,6 @@
 
 import pytest
 
-from strongroom_azure import store as store_module
 from strongroom_azure.plugin import open_key_vault
 from support.cli_fixtures import command  # noqa: F401  # a fixture
 from support.services.azure import FakeAzure, Vault
@@ -37,8 +36,7 @@ class KeyVault:
 
 
 @pytest.fixture
-def key_vault(azure, monkeypatch):
-    monkeypatch.setattr(store_module, "PAUSE", 0.01)
+def key_vault(azure):
     made = KeyVault(azure)
     yield made
     for store in made.stores:

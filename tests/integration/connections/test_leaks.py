@@ -6,6 +6,8 @@ from functools import partial
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from strongroom import SecretsManager, StrongroomError
 from strongroom.errors import InvalidDataError
@@ -124,7 +126,8 @@ def test_the_engine_keeps_no_credential(closed_port):
 
 
 def connect_redis(manager, port):
-    with create_client(PATH, manager=manager, host="127.0.0.1", port=port) as client:
+    retry = Retry(NoBackoff(), 1)
+    with create_client(PATH, manager=manager, host="127.0.0.1", port=port, retry=retry) as client:
         client.ping()
 
 

@@ -6,6 +6,8 @@ import time
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from strongroom.errors import ConfigurationError
 from strongroom.integrations.redis import CredentialProvider, create_async_client, create_client
@@ -168,7 +170,7 @@ def test_a_password_that_the_store_does_not_have_either_is_refused(account, mana
     """The error is redis-py's own, and holds no value."""
     account.admin.execute_command("ACL", "SETUSER", account.name, "resetpass")
     with (
-        create_client(PATH, manager=manager, **account.address) as client,
+        create_client(PATH, manager=manager, **account.address, retry=Retry(NoBackoff(), 1)) as client,
         pytest.raises(redis.AuthenticationError) as caught,
     ):
         client.ping()

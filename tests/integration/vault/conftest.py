@@ -141,6 +141,7 @@ def faulty(fault_server):
         return fronts[-1]
 
     yield open_
+    fault_server.answers[:] = [reply(200, {"data": {"ttl": 0}})]  # ends a background look-up of the token
     for front in fronts:
         front.close()
 

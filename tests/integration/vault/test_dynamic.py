@@ -221,6 +221,7 @@ def test_thirty_two_threads_get_one_lease(engine, opened):
     assert engine.made() == 1
 
 
+@pytest.mark.long
 def test_they_are_renewed_while_they_are_read_and_replaced_before_they_end(engine, opened, caplog):
     """Past the length of a lease, up to the greatest age; and whatever a read gives lets in."""
     engine.role("4s", "8s")
@@ -274,6 +275,7 @@ def test_no_cache_outlives_a_lease(engine, manager_of):
         time.sleep(0.05)
 
 
+@pytest.mark.long
 def test_an_outage_serves_what_lives_and_never_what_has_ended(own_openbao, postgres, tmp_path):
     """Neither the store nor a cache that may be an hour stale: after the end there is an error, at every read."""
     engine = Engine(own_openbao, postgres)

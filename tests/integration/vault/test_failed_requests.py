@@ -37,7 +37,7 @@ def open_chain(fault_server, stored):
 def test_a_failed_write_does_not_turn_reads_to_the_fallback(open_chain, fault_server, answered, stored):
     chain = open_chain()
     fault_server.answers[:] = [answered(500, {"errors": []}), stored(key="from vault")]
-    with time_limit(3.0), pytest.raises(WriteOutcomeUnknownError):
+    with time_limit(1.0), pytest.raises(WriteOutcomeUnknownError):
         chain.write("app", {"key": "new"}, store="vault", replace=True)
     found = chain.resolve("other", "key")
     assert (found.value, found.store) == ("from vault", "vault")

@@ -14,6 +14,7 @@ from strongroom.store import remaining, time_limit
 from strongroom_vault.auth.token import StaticToken
 from strongroom_vault.dynamic.dynamic_store import VaultDynamic
 from strongroom_vault.dynamic.rows import Row
+from strongroom_vault.http import request_policy
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers import new_driver
 from strongroom_vault.http.nodes import Cluster
@@ -207,7 +208,7 @@ def test_an_engine_that_hangs_leaves_time_for_what_lives(server, opened):
     user(opened)
     opened.clock.time += 86
     server.open.clear()
-    with time_limit(4.0):
+    with time_limit(2.0):
         assert user(opened) == "user-1"
         assert remaining() > 0
     server.open.set()
@@ -293,8 +294,9 @@ def test_close_goes_on_to_the_next_lease_only_where_there_is_hope(server, opened
         ((418, {"errors": [CANARY]}), StoreError),
     ],
 )
-def test_a_reply_that_gives_no_credentials_shows_nothing(server, opened, reply, kind):
+def test_a_reply_that_gives_no_credentials_shows_nothing(server, opened, monkeypatch, reply, kind):
     """Neither in the message nor in the frames that it comes through."""
+    monkeypatch.setattr(request_policy, "_LIMIT_PAUSE", 0.0)
     server.replies["app"] = reply
     repeated = reply[0] in {429, 500, 503}
     with time_limit(0.3 if repeated else 60), pytest.raises(kind) as failed:

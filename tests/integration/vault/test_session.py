@@ -130,9 +130,9 @@ def opened():
 
 @pytest.mark.parametrize(("settings", "renews"), [
     ({"token_ttl": "2s", "token_max_ttl": "4s"}, True),
-    ({"token_ttl": "2s", "token_type": "batch"}, False),
-    ({"token_ttl": "2s", "token_no_default_policy": True}, False),
-    ({"token_ttl": "1s", "token_max_ttl": "1s"}, True),
+    pytest.param({"token_ttl": "2s", "token_type": "batch"}, False, marks=pytest.mark.long),
+    pytest.param({"token_ttl": "2s", "token_no_default_policy": True}, False, marks=pytest.mark.long),
+    pytest.param({"token_ttl": "1s", "token_max_ttl": "1s"}, True, marks=pytest.mark.long),
 ], ids=["renewable", "batch", "may not renew itself", "very short"])  # fmt: skip
 def test_reads_go_on_over_several_lifetimes(fresh_openbao, opened, settings, renews):
     """From several threads, without an error, and with few requests for it."""
@@ -145,7 +145,7 @@ def test_reads_go_on_over_several_lifetimes(fresh_openbao, opened, settings, ren
                 assert front.read("mine/app").data["k"] == "v"
             except StrongroomError as error:
                 failures.append(error)
-            stopping.wait(0.04)
+            stopping.wait(0.1)
 
     began = time.monotonic()
     with ThreadPoolExecutor(4) as pool:
@@ -176,6 +176,7 @@ def test_a_request_that_succeeds_at_once_needs_no_generator(openbao, kv2, monkey
             store.read("absent")
 
 
+@pytest.mark.long
 def test_periodic_token_outlives_its_period(fresh_openbao, caplog):
     """A given one: looked up once, and renewed from then on."""
     role = Role(fresh_openbao)

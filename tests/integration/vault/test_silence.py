@@ -57,7 +57,7 @@ def failures(answered):
 def failure_of(operation):
     """What it raises; None where the server's answer was good enough, which then shows nothing either."""
     try:
-        with time_limit(0.3):
+        with time_limit(0.15):
             shown = repr(operation())
     except StrongroomError as error:
         return error

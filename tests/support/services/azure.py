@@ -269,6 +269,8 @@ class _Handler(BaseHTTPRequestHandler):
     # --- one request --------------------------------------------------------------------------------------------------
 
     def _serve(self) -> None:
+        if hasattr(socket, "TCP_QUICKACK"):  # urllib3 holds a body back until the proxy has acknowledged the headers
+            self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         method, url = self.command, f"https://{self.host}{self.path}"
         self.azure.requests.append((method, url))

@@ -127,8 +127,9 @@ def test_a_file_name_of_1000_characters_is_whole_in_an_error(command):
         ("copy odd/values --from memory --to json:{}", "File name too long"),
     ],
 )
-def test_name_of_a_file_that_is_too_long_is_named(command, arguments, fault):
+def test_name_of_a_file_that_is_too_long_is_named(command, monkeypatch, arguments, fault):
     """Neither Strongroom nor a plugin has a bug."""
+    monkeypatch.setattr("strongroom.migrate._execution.parallel.RETRY_DELAYS", ())
     name = "x" * 300
     refused = command(*arguments.format(name).split())
     assert refused.code != 0

@@ -40,7 +40,7 @@ def test_child_that_holds_the_output_of_an_ended_program_is_killed_in_time(tmp_p
     os.mkfifo(fifo)
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        with time_limit(2), pytest.raises(TimeoutError):
+        with time_limit(0.5), pytest.raises(TimeoutError):
             run_program(["sh", "-c", f"exec 9>'{fifo}'; sleep 600 &"], b"", variables={})
         assert select.select([reader], [], [], LONG)[0]
         assert os.read(reader, 1) == b""

@@ -12,6 +12,7 @@ from strongroom_vault.auth.approle import AppRole
 from strongroom_vault.auth.aws import AWS
 from strongroom_vault.auth.methods import read_auth
 from strongroom_vault.auth.workload import JWT, Kubernetes
+from strongroom_vault.http import request_policy
 from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.plugin import open_vault
 from support.clock import LONG
@@ -34,6 +35,12 @@ def quiet_log(caplog):
     yield
     for record in [*caplog.get_records("setup"), *caplog.get_records("call")]:
         assert not [canary for canary in CANARIES if canary in f"{record.getMessage()} {vars(record)}"]
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch):
+    """A refusal that a server may take back is met again soon."""
+    monkeypatch.setattr(request_policy, "_LIMIT_PAUSE", 0.0)
 
 
 @pytest.fixture

@@ -168,7 +168,13 @@ def places(command, *arguments: str) -> list[str]:
     return sorted(leak["place"].partition(" (")[0] for leak in json.loads(done.out)["leaks"])
 
 
-@pytest.mark.parametrize("settings", ATTACKS.values(), ids=ATTACKS)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param({name: value for settings in ATTACKS.values() for name, value in settings.items()}, id="all"),
+        *(pytest.param(settings, id=name, marks=pytest.mark.long) for name, settings in ATTACKS.items()),
+    ],
+)
 def test_no_program_that_a_repository_names_runs(command, tmp_path, partial_clone, settings):
     """In the repository, in a linked worktree, and in a bare repository that a clone brings as ordinary files."""
     top, ran = planted(partial_clone, tmp_path, settings)

@@ -8,6 +8,7 @@ import pytest
 from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import InvalidPathError, PermissionDeniedError, StoreUnavailableError
 from strongroom.migrate import Selection
+from strongroom.migrate._execution import parallel
 from strongroom.migrate._execution.drift import Drift, drift
 from strongroom.migrate.sources import StoreSource
 from strongroom.store.memory import MemoryStore
@@ -188,6 +189,7 @@ def test_a_name_that_a_store_cannot_have_is_absent_there(two, monkeypatch, liste
 @pytest.mark.parametrize("error", [PermissionDeniedError, StoreUnavailableError])
 def test_no_answer_is_no_absence(two, monkeypatch, error):
     """Nor is it a difference."""
+    monkeypatch.setattr(parallel, "RETRY_DELAYS", ())
 
     def failing(path):
         raise error(path)
