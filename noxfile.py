@@ -57,8 +57,20 @@ BRINGING = [
     "vault-pure",
     "yaml",
 ]
-NEEDS_TOOLS = ["aws", "integrations", "vault", "test_packaging.py"]
-CORE_TESTS = ["tests/unit", "-m", "not vault", *(f"--ignore=tests/unit/{name}" for name in NEEDS_TOOLS)]
+NEEDS_TOOLS = [
+    "agents",
+    "aws",
+    "cli/test_conventions.py",
+    "google",
+    "integrations",
+    "rotate/test_database_servers.py",
+    "test_conversion.py",
+    "test_logging.py",
+    "test_packaging.py",
+    "test_platforms.py",
+    "vault",
+]
+CORE_TESTS = ["tests/unit", "-m", "not vault and not long", *(f"--ignore=tests/unit/{name}" for name in NEEDS_TOOLS)]
 PLUGIN_KINDS = ["store", "importer", "exporter", "rotator", "command"]  # of `new-plugin`
 PARALLEL = ["-n", "auto", "--dist", "loadscope"]  # the default of a run without paths
 

@@ -9,6 +9,7 @@ import subprocess
 
 import pytest
 
+from strongroom_vault.dev.server import free_port
 from support.agents.workers import VALUE, read_all, read_answer
 
 
@@ -57,8 +58,7 @@ def test_worker_uses_a_secret_through_the_socket(serve, upstream):
 
 
 def test_worker_reaches_an_address_that_listen_names(serve, upstream):
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     _, variables, _ = serve("--listen", f"127.0.0.1:{port}")
     assert variables["HTTPS_PROXY"] == f"http://127.0.0.1:{port}"
     with socket.create_connection(("127.0.0.1", port)) as connection:

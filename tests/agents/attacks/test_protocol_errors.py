@@ -90,11 +90,12 @@ def test_a_malformed_request_to_the_proxy(recorded, line):
 
 
 def test_an_upstream_that_does_not_listen(operator_of):
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
-    with operator_of(rule([f"localhost:{port}"])).worker() as door:
-        connection, _, answer = door.ask(f"localhost:{port}")
-        connection.close()
+    with socket.socket() as bound:  # so that nobody else listens there
+        bound.bind(("127.0.0.1", 0))
+        port = bound.getsockname()[1]
+        with operator_of(rule([f"localhost:{port}"])).worker() as door:
+            connection, _, answer = door.ask(f"localhost:{port}")
+            connection.close()
     reason = f"Cannot connect to localhost:{port}: Connection refused"
     assert_ours(answer.encode(), 502, reason)
 

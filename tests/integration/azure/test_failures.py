@@ -1,7 +1,6 @@
 """Each failure of Key Vault, the network and the login is an absence, a denial or an outage, by its code."""
 
 import json
-import socket
 
 import pytest
 import trustme
@@ -289,11 +288,9 @@ def no_principal(key_vault, monkeypatch):
     return key_vault
 
 
-def test_no_identity_is_a_refusal(no_principal, monkeypatch):
+def test_no_identity_is_a_refusal(no_principal, monkeypatch, closed_port):
     """No machine of Azure answers: the connection is refused."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", f"http://127.0.0.1:{closed_port}")
     assert kind_of(lambda: no_principal.open().read("app"))[0] is AuthenticationError
 
 

@@ -1,7 +1,6 @@
 """A real server with a TLS listener, for tests and benchmarks."""
 
-import socket
-
+from strongroom_vault.dev.server import free_port
 from strongroom_vault.testing import TestVault
 
 
@@ -10,8 +9,7 @@ class TLSVault(TestVault):
 
     def __init__(self, folder, authority):
         super().__init__()
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self._tls_port = free.getsockname()[1]
+        self._tls_port = free_port()  # no ephemeral one, which a client may get before the server listens
         self.tls_url = f"https://127.0.0.1:{self._tls_port}"
         certificate = authority.issue_cert("127.0.0.1")
         certificate.private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")

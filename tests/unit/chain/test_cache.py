@@ -292,25 +292,25 @@ def test_the_oldest_entry_makes_room(cache: MemoryCache) -> None:
 
 def test_the_oldest_secrets_make_room_for_the_bytes_of_a_new_one(clock: Clock) -> None:
     """What the cache takes in memory, Python's objects included, stays below `max_bytes`."""
-    most = 1024 * 1024
+    most = 256 * 1024
     cache = MemoryCache("v", CacheConfig(max_bytes=most), clock=clock)
     put(cache, "first", k="v")
     tracemalloc.start()
     try:
         for number in range(40):
-            put(cache, f"large/{number}", k="v" * 75_000)
-        for number in range(2_000):
+            put(cache, f"large/{number}", k="v" * 20_000)
+        for number in range(1_000):
             put(cache, f"small/{number}", k="v")
         # Not all of the process: after some tests a fake works in a thread, and a filter of logs notes each value.
         ours = [tracemalloc.Filter(True, "*/strongroom/_chain/*"), tracemalloc.Filter(True, __file__)]
         size = sum(trace.size for trace in tracemalloc.take_snapshot().filter_traces(ours).traces)
-        assert most * 0.4 < size < most
+        assert most / 3 < size < most  # objects that Python reuses are not counted
     finally:
         tracemalloc.stop()
     assert cache.text("first", "k") is None
     assert cache.current("large/39") is None
-    assert cache.text("small/1999", "k") == "v"
-    assert cache.text("small/1125", "k") == "v"
+    assert cache.text("small/999", "k") == "v"
+    assert cache.text("small/780", "k") == "v"
 
 
 def usage(cache: MemoryCache) -> tuple[int, int]:
