@@ -61,6 +61,7 @@ NEEDS_TOOLS = [
     "agents",
     "aws",
     "cli/test_conventions.py",
+    "credentials/test_database_address.py",
     "google",
     "integrations",
     "rotate/test_database_servers.py",

@@ -16,8 +16,8 @@ def test_an_untrusted_configuration_stops_it(command, monkeypatch):
 
 @pytest.mark.usefixtures("configured")
 def test_without_its_extra_it_says_what_to_install(command, monkeypatch):
-    monkeypatch.setitem(sys.modules, "mcp", None)
+    monkeypatch.setitem(sys.modules, "httpx2", None)  # the first of its packages
     monkeypatch.delitem(sys.modules, "strongroom.agents.mcp", raising=False)
     done = command("mcp")
     assert (done.code, done.out) == (7, b"")
-    assert done.err.endswith('strongroom mcp needs mcp, which is not installed: pip install "strongroom[mcp]"\n')
+    assert done.err.endswith('strongroom mcp needs httpx2, which is not installed: pip install "strongroom[mcp]"\n')
