@@ -331,7 +331,7 @@ def lasting_azure(tmp_path_factory) -> Iterator[FakeAzure]:
 
 @pytest.fixture
 def azure(lasting_azure, monkeypatch) -> FakeAzure:
-    """The shared Azure, as the one that the SDK finds. What it has deleted or restored is so at once."""
+    """The shared Azure, as the one that the SDK finds. A deletion or a recovery takes effect at once."""
     monkeypatch.setattr("strongroom_azure.store.PAUSE", 0.01)
     lasting_azure.use(monkeypatch)
     lasting_azure.requests.clear()
