@@ -1,4 +1,4 @@
-"""Test support: contracts for stores, importers, exporters and rotators, and `override` for the tests of applications.
+"""Test support: contracts for stores and other plugins, and `override` for the tests of applications.
 
 Each name is imported at its first use, so that `override` works without pytest and costs nothing until it is used.
 """
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from strongroom.testing.cases import NON_TEXT_CASES as NON_TEXT_CASES
     from strongroom.testing.cases import Case as Case
     from strongroom.testing.faulty_services import DroppingProxy as DroppingProxy
+    from strongroom.testing.faulty_services import FaultyService as FaultyService
     from strongroom.testing.faulty_services import dripping_server as dripping_server
     from strongroom.testing.faulty_services import dropping_proxy as dropping_proxy
     from strongroom.testing.faulty_services import silent_server as silent_server
@@ -25,19 +26,22 @@ if TYPE_CHECKING:
     from strongroom.testing.overrides import use_clock as use_clock
     from strongroom.testing.plugin_contract import PluginContract as PluginContract
     from strongroom.testing.rotator_contract import RotatorContract as RotatorContract
-    from strongroom.testing.store_contract import StoreContract as StoreContract
+    from strongroom.testing.service_contract.contract import ServiceContract as ServiceContract
+    from strongroom.testing.store_contract.contract import StoreContract as StoreContract
 else:
     # No name here is also a module's name: importing the module would replace the name.
     _import, __dir__, __all__ = lazy_names(
         __name__,
         {
             "strongroom.testing.cases": "CANARY CASES NON_TEXT_CASES Case",
-            "strongroom.testing.faulty_services": "DroppingProxy dripping_server dropping_proxy silent_server",
+            "strongroom.testing.faulty_services": "DroppingProxy FaultyService dripping_server dropping_proxy silent_server",
+            "strongroom.testing.managers": "use_clock",
             "strongroom.testing.migration_contract": "ExporterContract ImporterContract",
             "strongroom.testing.overrides": "OverrideValue SimulatedFailure Slow override use_clock",
             "strongroom.testing.plugin_contract": "PluginContract",
             "strongroom.testing.rotator_contract": "RotatorContract",
-            "strongroom.testing.store_contract": "StoreContract",
+            "strongroom.testing.service_contract.contract": "ServiceContract",
+            "strongroom.testing.store_contract.contract": "StoreContract",
         },
     )
 
@@ -48,6 +52,6 @@ else:
             except ModuleNotFoundError:
                 message = f'{name} needs pytest, which is not installed: pip install "strongroom[testing]"'
                 raise ModuleNotFoundError(message, name="pytest") from None
-            parts = "store_contract", "migration_contract", "plugin_contract", "rotator_contract"
+            parts = "store_contract", "service_contract", "migration_contract", "plugin_contract", "rotator_contract"
             pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in parts))
         return _import(name)

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Self
+from dataclasses import dataclass
+from typing import Literal, Self, TypeAlias
+
+from strongroom.secret import Value
+
+ServiceFault: TypeAlias = Literal["throttled", "failed", "odd", "lost", "silent"]
+"""What a service does with a request instead of answering it: see `FaultyService`."""
+
+Requests: TypeAlias = Literal["reads", "changes"]
 
 _PAUSE = 0.05
 _CHUNK = 1 << 16
+_LONGEST_SILENCE = 120.0
 
 
 @contextmanager
@@ -139,3 +149,117 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
     for end in (source, target):
         with suppress(OSError):
             end.shutdown(socket.SHUT_RDWR)
+
+
+@dataclass
+class _Rule:
+    """A fault, the requests that it applies to, how many of them pass before it, how often it applies, and what then."""
+
+    fault: ServiceFault
+    only: Requests | None = None
+    after: int = 0
+    times: int | None = None
+    then: ServiceFault | None = None
+
+
+class FaultyService(ABC):
+    """A service on loopback, real or fake, that fails when `ServiceContract` says so: the driver of that contract.
+
+    A subclass tells the options of a store of this service. The server of the fake, or a proxy before a real service,
+    calls `next_fault` once for each request about secrets, and does one of these if it returns a fault:
+
+    | Fault | What the server does | Over HTTP |
+    | --- | --- | --- |
+    | `throttled` | refuses the request, since there were too many | 429, not carried out |
+    | `failed` | fails for the moment | 503, not carried out |
+    | `odd` | answers as no service of this kind does | a login page with status 200, not carried out |
+    | `lost` | carries the request out, and closes the connection without a reply | |
+    | `silent` | calls `wait_healed`, and then closes the connection | not carried out |
+
+    A request for a token, or another one that is not about secrets, does not count. Each is thread-safe.
+
+    Attributes:
+        requests: the number of requests so far.
+    """
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self._changed = threading.Condition()
+        self._rules: list[_Rule] = []
+
+    @abstractmethod
+    def options(self, address: tuple[str, int] | None = None) -> Mapping[str, object]:
+        """Return the table of a store of this service in a configuration: its `plugin`, and its options.
+
+        Args:
+            address: host and port on loopback that take the place of the service's own: something that never answers,
+                or a port that nobody listens at.
+        """
+
+    def put(self, path: str, data: Mapping[str, Value]) -> None:
+        """Hold a secret. Override it if Strongroom cannot write to the service; by default the store writes."""
+        raise NotImplementedError
+
+    # --- for the contract ---------------------------------------------------------------------------------------------
+
+    def inject(
+        self,
+        fault: ServiceFault,
+        *,
+        times: int | None = None,
+        only: Requests | None = None,
+        after: int = 0,
+        then: ServiceFault | None = None,
+    ) -> None:
+        """Let the next requests meet a fault.
+
+        Args:
+            fault: the fault.
+            times: the number of requests that meet it; None for all until `heal`.
+            only: "reads" or "changes", if it concerns only requests that leave secrets alone, or that change one.
+            after: the number of such requests that pass before it.
+            then: the fault that every request meets afterwards, with `times`.
+        """
+        with self._changed:
+            self._rules.append(_Rule(fault, only, after, times, then))
+
+    def heal(self) -> None:
+        """End all faults, and let the silent connections end."""
+        with self._changed:
+            self._rules.clear()
+            self._changed.notify_all()
+
+    # --- for the server -----------------------------------------------------------------------------------------------
+
+    def next_fault(self, *, changes: bool) -> ServiceFault | None:
+        """Return the fault that the present request meets, or None.
+
+        Args:
+            changes: the request changes a secret.
+        """
+        with self._changed:
+            self.requests += 1
+            self._changed.notify_all()
+            for rule in self._rules:
+                if rule.only is not None and (rule.only == "changes") is not changes:
+                    continue
+                if rule.after > 0:
+                    rule.after -= 1
+                elif rule.times is None:
+                    return rule.fault
+                elif rule.times > 0:
+                    rule.times -= 1
+                    if rule.times == 0 and rule.then is not None:
+                        self._rules.append(_Rule(rule.then))
+                    return rule.fault
+        return None
+
+    def wait_healed(self) -> None:
+        """Wait until `heal`, for at most two minutes."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._rules, _LONGEST_SILENCE)
+
+    def wait_for_requests(self, number: int, seconds: float) -> bool:
+        """Wait until there were this many requests. Return False if there were fewer after these seconds."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self.requests >= number, seconds)

@@ -20,7 +20,7 @@ import ssl
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -82,6 +82,7 @@ class FakeKubernetes:
         failures: the answers to the next requests: a status, bytes that are sent as they are, or 0 for the right one.
         requests: every request.
         expire_lists: True if it has dropped the state of every unfinished list (410).
+        intercept: takes the handler of a request, and returns True if it has dealt with it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -118,6 +119,7 @@ class FakeKubernetes:
         self.failures: list[int | bytes] = []
         self.requests: list[Request] = []
         self.expire_lists = False
+        self.intercept: Callable[[BaseHTTPRequestHandler], bool] = lambda _: False
 
     def add_namespace(self, name: str) -> str:
         self.create("namespaces", "", {"metadata": {"name": name}})
@@ -385,6 +387,8 @@ class _Handler(BaseHTTPRequestHandler):
         content = self.rfile.read(length)
         accept = self.headers.get("Accept", "")
         fake.requests.append(Request(self.command, parts.path, query, accept))
+        if fake.intercept(self):
+            return
         failure = fake.failures.pop(0) if fake.failures else 0
         if isinstance(failure, bytes):
             self.wfile.write(failure)

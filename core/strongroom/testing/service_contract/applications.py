@@ -1,0 +1,287 @@
+"""What applications do with a service's store: fallbacks, merges, watches, migrations, processes and forks."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from strongroom._boundary.guard import GuardedStore
+from strongroom.errors import MigrationError
+from strongroom.migrate import Migrator
+from strongroom.secret import same
+from strongroom.secrets_manager import SecretsManager
+from strongroom.store import SecretStore
+from strongroom.store.memory import MemoryStore
+from strongroom.testing.cases import CASES
+from strongroom.testing.faulty_services import FaultyService, ServiceFault
+from strongroom.testing.service_contract.base import (
+    LIMIT,
+    NAME,
+    PATIENCE,
+    Configured,
+    Opened,
+    ServiceContractBase,
+    load_config,
+    needs,
+)
+from strongroom.testing.store_contract.base import PATH, secret_data
+
+_WRITERS, _KEYS = 3, 4
+
+_ALIKE = [
+    *("a/b", "a-b", "a--b", "a_b", "a__b", "a.b", "a:b", "a b", "a+b", "a%2Fb", "a%2fb", "a=2Fb", "a\\b", "a~1b"),
+    *("A/b", "a/B", "ab", "aB", "a/b/c", "a--b--c", "a/b--c", "a-/b", "a/-b", "a-/-b", "a_/b", "a/_b", "a---b", "-a"),
+    *("a_x2f_b", "a_x2F_b", "a-x2f-b", "a_2f_b", "a-2f-b", "a-x41-b", "a---x41-b", "_x41_", "x41", "é", "e\u0301", "a?b"),
+]
+"""Paths that an escape which forgets a character, a case or itself would make one."""
+
+_FORKS = """
+import json, os, sys, threading
+from strongroom import SecretsManager, StoreUnavailableError
+from strongroom.store import time_limit
+
+config = json.loads(sys.argv[1])
+
+def read(manager):
+    return manager.get_secret("contract/app", "own", fresh=True).reveal()
+
+def read_in_child(manager):
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(writing, read(manager).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    answer = os.read(reading, 100).decode()
+    os.waitpid(child, 0)
+    return answer
+
+def hang(manager):
+    try:
+        with time_limit(2):
+            read(manager)
+    except StoreUnavailableError:
+        pass
+
+with SecretsManager.from_config(config) as manager:
+    print(read(manager), read_in_child(manager), read(manager), flush=True)
+    sys.stdin.readline()
+    thread = threading.Thread(target=hang, args=(manager,))
+    thread.start()
+    sys.stdin.readline()
+    print(read_in_child(manager), flush=True)
+    thread.join()
+    print(read(manager), flush=True)
+"""
+"""It reads, forks, and forks once more while another thread waits for the service. A line of its input begins a step."""
+
+_HANGING = """
+import json, sys
+from strongroom import SecretsManager, StoreUnavailableError
+from strongroom.store import time_limit
+
+manager = SecretsManager.from_config(json.loads(sys.argv[1]))
+try:
+    with time_limit(0.3):
+        manager.get_secret("contract/app", "own")
+except StoreUnavailableError:
+    print("an outage", flush=True)
+"""
+
+
+class ApplicationContract(ServiceContractBase):
+    """The service in a chain, in a migration, and in processes that fork."""
+
+    @pytest.mark.parametrize("fault", ["throttled", "failed", "lost"])
+    def test_fallback_does_not_answer_for_a_single_fault(
+        self, service: FaultyService, opened: Opened, configured: Configured, fault: ServiceFault
+    ) -> None:
+        """Its value may be another one."""
+        opened({PATH: secret_data(own="right")})
+        config = configured(fallback={"plugin": "memory", "secrets": {PATH: {"own": "wrong"}}})
+        with SecretsManager.from_config(config) as manager:
+            self.meet(service, fault, times=1)
+            assert manager.get_secret(PATH, "own") == "right", "the fallback answered"
+
+    def test_fallback_answers_in_an_outage(
+        self, service: FaultyService, opened: Opened, configured: Configured
+    ) -> None:
+        """And the service again, when the outage is over."""
+        opened({PATH: secret_data(own="right")})
+        config = configured(fallback={"plugin": "memory", "secrets": {PATH: {"own": "fallback"}}})
+        with SecretsManager.from_config(config) as manager:
+            self.meet(service, "failed")
+            assert manager.get_secret(PATH, "own") == "fallback"
+        service.heal()
+        with SecretsManager.from_config(config) as manager:
+            assert manager.get_secret(PATH, "own") == "right"
+
+    def test_names_stay_apart(self, opened: Opened) -> None:
+        """Paths that look alike are different secrets, or are refused. Each is listed as it was written."""
+        guarded = needs(opened(), "writable")
+        outcomes = dict(guarded.write_many((path, secret_data(own=path)) for path in _ALIKE))
+        written = [path for path, outcome in outcomes.items() if not isinstance(outcome, Exception)]
+        assert written, "every path was refused"
+        wrong = [path for path in written if guarded.read(path).data["own"] != path]
+        assert not wrong, f"{', '.join(map(repr, wrong))} holds another secret"
+        if "listable" in guarded.capabilities:
+            assert sorted(guarded.walk()) == sorted(written)
+        guarded.delete(written[0])
+        assert [path for path in written[1:] if guarded.read(path).data["own"] != path] == []
+
+    def test_merges_of_several_writers_keep_every_key(self, opened: Opened, configured: Configured) -> None:
+        """Under check-and-set, no writer takes back the key of another one."""
+        needs(opened({PATH: {"first": "v"}}), "checked")
+
+        def merge(writer: int) -> None:
+            with SecretsManager.from_config(configured()) as manager:
+                for number in range(_KEYS):
+                    manager.set_secret(PATH, {f"key-{writer}-{number}": "v"})
+
+        with ThreadPoolExecutor(_WRITERS) as pool:
+            list(pool.map(merge, range(_WRITERS)))
+        assert len(opened().read(PATH).data) == _WRITERS * _KEYS + 1
+
+    def test_watch_reports_the_change_of_another_program(self, opened: Opened, configured: Configured) -> None:
+        """The next read then returns the new value."""
+        guarded = needs(opened({PATH: secret_data(own="old")}), "writable")
+        changed = threading.Event()
+        with SecretsManager.from_config(configured()) as manager:
+            assert manager.get_secret(PATH, "own") == "old"
+            with manager.watch([PATH], lambda _: changed.set(), interval=0.05):
+                guarded.write(PATH, secret_data(own="new"))
+                assert changed.wait(PATIENCE), "no change was reported"
+                assert manager.get_secret(PATH, "own") == "new"
+
+    # --- migrations ---------------------------------------------------------------------------------------------------
+
+    def test_migration_there_and_back_changes_nothing(
+        self, opened: Opened, configured: Configured, tmp_path: Path
+    ) -> None:
+        """Every hard input that the store can hold arrives, comes back, and is undone. No other one is changed."""
+        needs(opened(), "writable", "listable")
+        held = [case for case in CASES if case.name not in self.cannot_hold]
+        source, back = MemoryStore(), MemoryStore()
+        for number, case in enumerate(CASES):
+            named = case.path != CASES[0].path
+            source.write(case.path if named else f"contract/value-{number:02}", case.data)
+        with _migrating(tmp_path, configured(), source=source, back=back) as migrator:
+            with suppress(MigrationError):  # for those that cannot be held
+                migrator.apply(migrator.plan("source", NAME))
+            assert migrator.apply(migrator.plan(NAME, "back")).ok
+            paths = list(GuardedStore(back, "back").walk())
+            assert len(paths) == len(held), f"{len(paths)} of {len(held)} secrets came back"
+            wrong = [path for path in paths if not same(back.read(path).data, source.read(path).data)]
+            assert not wrong, f"{', '.join(wrong)} changed"
+            migrator.undo(migrator.runs()[0].name)
+        assert list(opened().walk()) == []
+
+    def test_migration_passes_single_faults(
+        self, service: FaultyService, opened: Opened, configured: Configured, tmp_path: Path
+    ) -> None:
+        """A throttled, a failed and a lost reply here and there fail no secret."""
+        needs(opened(), "writable", "listable")
+        with _migrating(tmp_path, configured(), source=_some()) as migrator:
+            plan = migrator.plan("source", NAME)
+            if "failed" not in self.impossible:
+                service.inject("failed", times=1, only="reads", after=4)
+            for number, fault in enumerate(_SAFE_FAULTS):
+                if fault not in self.impossible:
+                    service.inject(fault, times=1, only="changes", after=number)
+            assert migrator.apply(plan).ok
+            service.heal()
+            assert migrator.verify().ok
+
+    def test_migration_resumes_after_an_outage(
+        self, service: FaultyService, opened: Opened, configured: Configured, tmp_path: Path
+    ) -> None:
+        """What was written before stays as it is, and the rest follows."""
+        guarded = needs(opened(), "writable", "listable")
+        with _migrating(tmp_path, configured(), source=_some()) as migrator:
+            plan = migrator.plan("source", NAME)
+        self.meet(service, "failed", only="changes", after=3)
+        with _migrating(tmp_path, configured(), step=LIMIT, source=_some()) as migrator, pytest.raises(MigrationError):
+            migrator.apply(plan)
+        service.heal()
+        before = {path: guarded.read(path).version for path in guarded.walk()}
+        with _migrating(tmp_path, configured(), source=_some()) as migrator:
+            assert migrator.resume().ok
+            assert migrator.verify().ok
+        assert sorted(guarded.walk()) == _SOME
+        assert {path: guarded.read(path).version for path in before} == before, "a secret was written twice"
+
+    # --- processes ----------------------------------------------------------------------------------------------------
+
+    def test_child_of_a_fork_has_its_own_connection(
+        self, service: FaultyService, opened: Opened, configured: Configured
+    ) -> None:
+        """Parent and child read, also if another thread waited for the service during the fork. All processes end."""
+        opened({PATH: secret_data(own="right")})
+        with _program(_FORKS, configured()) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            assert process.stdout.readline().split() == ["right"] * 3
+            service.inject("silent", times=1)
+            before = service.requests
+            print(file=process.stdin, flush=True)
+            assert service.wait_for_requests(before + 1, PATIENCE), "the service was not asked"
+            print(file=process.stdin, flush=True)
+            output, errors = process.communicate(timeout=PATIENCE)
+            assert output.split() == ["right"] * 2, errors
+            assert process.returncode == 0, errors
+
+    def test_hung_call_does_not_keep_the_process(
+        self, service: FaultyService, opened: Opened, configured: Configured
+    ) -> None:
+        """A process that has given up a call can end."""
+        opened({PATH: secret_data()})
+        self.meet(service, "silent")
+        with _program(_HANGING, configured()) as process:
+            output, errors = process.communicate(timeout=PATIENCE)
+        assert (output, process.returncode) == ("an outage\n", 0), errors
+
+
+_SOME = [f"contract/{number:02}" for number in range(8)]
+_SAFE_FAULTS: tuple[ServiceFault, ...] = ("throttled", "lost", "throttled")
+"""Faults of a change after which a store knows whether it was made."""
+
+
+def _some() -> MemoryStore:
+    store = MemoryStore()
+    for path in _SOME:
+        store.write(path, secret_data(own=path))
+    return store
+
+
+@contextmanager
+def _migrating(
+    folder: Path, document: Mapping[str, Any], *, step: float = PATIENCE, **stores: SecretStore
+) -> Iterator[Migrator]:
+    """Yield a migrator between the service, opened by its configuration, and these stores. `step` is its timeout."""
+    config = replace(load_config(document), timeout=step)
+    with Migrator(config, stores=stores, state_folder=folder / "migrations") as migrator:
+        yield migrator
+
+
+@contextmanager
+def _program(source: str, config: Mapping[str, Any]) -> Iterator[subprocess.Popen[str]]:
+    """Run a Python program with the configuration as its argument. End it at the end of the block."""
+    command = [sys.executable, "-c", source, json.dumps(config)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:  # noqa: S603  # ours
+        try:
+            yield process
+        finally:
+            process.kill()

@@ -1,0 +1,318 @@
+"""Faults of a service: throttled, failed, odd, lost, silent and unsent requests, and what a caller learns of each."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+
+from strongroom._boundary.guard import GuardedStore
+from strongroom.errors import SecretNotFoundError, StoreError, StoreUnavailableError, WriteOutcomeUnknownError
+from strongroom.store import time_limit
+from strongroom.store.deadline import fail_fast
+from strongroom.store.operations import OPERATIONS
+from strongroom.testing.faulty_services import FaultyService, ServiceFault
+from strongroom.testing.service_contract.base import (
+    LIMIT,
+    PATIENCE,
+    Opened,
+    ServiceContractBase,
+    count_versions,
+    holds,
+    in_time,
+    needs,
+)
+from strongroom.testing.store_contract.base import PATH, REQUESTS, absent, fails, perform, secret_data
+
+_BATCH = 30
+_MOST_REQUESTS = 40
+"""In `LIMIT` seconds: a client that pauses sends far fewer, and one that does not sends hundreds."""
+
+_HASTE = 10.0
+"""Seconds after which a call that fails fast has certainly ended, on a busy machine too."""
+
+_CHANGES: dict[str, tuple[str, Callable[[GuardedStore], object]]] = {
+    "write": ("writable", lambda guarded: guarded.write(PATH, secret_data(own="new"))),
+    "write_if": (
+        "checked",
+        lambda guarded: guarded.write_if(PATH, secret_data(own="new"), guarded.read(PATH).version),
+    ),
+    "first write": ("writable", lambda guarded: guarded.write("contract/new", secret_data(own="new"))),
+    "delete": ("writable", lambda guarded: guarded.delete(PATH)),
+}
+"""Changes of a secret, with the capability that each needs."""
+
+each_change = pytest.mark.parametrize("change", _CHANGES)
+
+
+class FaultContract(ServiceContractBase):
+    """Each fault is an outage, in time, and never an absence. A change tells whether it was made."""
+
+    # --- silence ------------------------------------------------------------------------------------------------------
+
+    def test_silent_service_is_an_outage_in_time(self, service: FaultyService, opened: Opened) -> None:
+        """A service that stops answering its open connections: each operation ends in time, all at once."""
+        guarded = opened({PATH: secret_data(own="old")})
+        guarded.read(PATH)
+        self.meet(service, "silent")
+        operations = [name for name, needed in REQUESTS.items() if needed in {"", *guarded.capabilities}]
+
+        def end(name: str) -> None:
+            with time_limit(LIMIT), fails(StoreUnavailableError) as caught:
+                perform(guarded, name)
+            if not OPERATIONS[name].changes:
+                assert not isinstance(caught.value, WriteOutcomeUnknownError), f"{name} changes nothing"
+
+        with ThreadPoolExecutor(len(operations)) as pool:
+            in_time(lambda: list(pool.map(end, operations)))
+
+    def test_silent_batch_has_an_outage_for_each_item(self, service: FaultyService, opened: Opened) -> None:
+        """A bulk read and a bulk write yield each path with its error, in time."""
+        guarded = opened({PATH: secret_data()})
+        self.meet(service, "silent")
+        paths = [f"contract/{number:03}" for number in range(_BATCH)]
+        outcomes: list[tuple[str, object]] = []
+
+        def run() -> None:
+            with time_limit(LIMIT):
+                outcomes.extend(guarded.read_many(paths))
+                if "writable" in guarded.capabilities:
+                    outcomes.extend(guarded.write_many((path, secret_data()) for path in paths))
+
+        in_time(run)
+        assert {path for path, _ in outcomes} == set(paths)
+        assert all(isinstance(outcome, StoreUnavailableError) for _, outcome in outcomes)
+
+    @each_change
+    def test_change_without_a_reply_is_in_doubt(self, service: FaultyService, opened: Opened, change: str) -> None:
+        """The service may still make it: neither success nor failure is certain."""
+        guarded, make = _prepared(opened, change)
+        self.meet(service, "silent", only="changes")
+
+        def run() -> None:
+            with time_limit(LIMIT), fails(WriteOutcomeUnknownError):
+                make(guarded)
+
+        in_time(run)
+
+    def test_service_that_answers_again_is_used_again(self, service: FaultyService, opened: Opened) -> None:
+        """After a silence, the next read is answered."""
+        guarded = opened({PATH: secret_data(own="old")})
+        self.meet(service, "silent")
+        with time_limit(LIMIT), fails(StoreUnavailableError):
+            guarded.read(PATH)
+        service.heal()
+        with time_limit(PATIENCE):
+            holds(guarded, "old")
+
+    # --- throttled and failed -----------------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("fault", ["throttled", "failed", "lost"])
+    @pytest.mark.parametrize("hasty", [False, True], ids=["patient", "hasty"])
+    def test_single_fault_of_a_read_is_repeated(
+        self, service: FaultyService, opened: Opened, fault: ServiceFault, hasty: bool
+    ) -> None:
+        """One bad reply is no outage, also if another link of the chain can answer: with another value."""
+        guarded = opened({PATH: secret_data(own="old")})
+        self.meet(service, fault, times=1)
+        with time_limit(PATIENCE), fail_fast(hasty):
+            holds(guarded, "old")
+
+    @each_change
+    def test_throttled_change_is_repeated_and_made_once(
+        self, service: FaultyService, opened: Opened, change: str
+    ) -> None:
+        """It was not carried out, so repeating it is safe."""
+        guarded, make = _prepared(opened, change)
+        before = count_versions(guarded)
+        self.meet(service, "throttled", times=2, only="changes")
+        with time_limit(PATIENCE):
+            make(guarded)
+        _made(guarded, change, before)
+
+    def test_lasting_throttling_is_an_outage_and_no_doubt(self, service: FaultyService, opened: Opened) -> None:
+        """A read and a write end in time, and the write was certainly not made. The service is not asked in a rush."""
+        guarded = opened({PATH: secret_data(own="old")})
+        self.meet(service, "throttled")
+        before = service.requests
+        _is_an_outage(lambda: guarded.read(PATH))
+        assert service.requests - before < _MOST_REQUESTS, "it asks again without a pause"
+        if "writable" in guarded.capabilities:
+            _is_an_outage(lambda: guarded.write(PATH, secret_data(own="new")))
+
+    def test_lasting_failure_is_an_outage(self, service: FaultyService, opened: Opened) -> None:
+        """Reads end in time. The service is not asked in a rush."""
+        guarded = opened({PATH: secret_data(own="old")})
+        self.meet(service, "failed")
+        before = service.requests
+        _is_an_outage(lambda: guarded.read(PATH))
+        assert service.requests - before < _MOST_REQUESTS, "it asks again without a pause"
+
+    @pytest.mark.parametrize("fault", ["throttled", "failed"])
+    def test_lasting_fault_leaves_time_for_a_fallback(
+        self, service: FaultyService, opened: Opened, fault: ServiceFault
+    ) -> None:
+        """If another link can answer, a read gives up long before its deadline."""
+        guarded = opened({PATH: secret_data(own="old")})
+        self.meet(service, fault)
+
+        def run() -> None:
+            with time_limit(PATIENCE), fail_fast(), fails(StoreUnavailableError):
+                guarded.read(PATH)
+
+        in_time(run, _HASTE)
+
+    # --- changes ------------------------------------------------------------------------------------------------------
+
+    @each_change
+    def test_change_whose_reply_was_lost_is_made_once(
+        self, service: FaultyService, opened: Opened, change: str
+    ) -> None:
+        """The store finds out that it was made, and neither fails nor makes it a second time."""
+        guarded, make = _prepared(opened, change)
+        before = count_versions(guarded)
+        self.meet(service, "lost", times=1, only="changes")
+        with time_limit(PATIENCE):
+            make(guarded)
+        _made(guarded, change, before)
+
+    @each_change
+    def test_lost_reply_before_a_silence_is_in_doubt(
+        self, service: FaultyService, opened: Opened, change: str
+    ) -> None:
+        """Nobody can tell then if it was made. In time."""
+        guarded, make = _prepared(opened, change)
+        self.meet(service, "lost", times=1, only="changes", then="silent")
+
+        def run() -> None:
+            with time_limit(LIMIT), fails(WriteOutcomeUnknownError):
+                make(guarded)
+
+        in_time(run)
+
+    @each_change
+    @pytest.mark.parametrize("fault", ["failed", "odd"])
+    def test_change_that_failed_tells_the_truth(
+        self, service: FaultyService, opened: Opened, change: str, fault: ServiceFault
+    ) -> None:
+        """It succeeds and is made, or its outcome is unknown, or it fails and is not made."""
+        guarded, make = _prepared(opened, change)
+        self.meet(service, fault, times=1, only="changes")
+        failure: StoreError | None = None
+        with time_limit(PATIENCE):
+            try:
+                make(guarded)
+            except StoreUnavailableError as error:
+                failure = error
+        service.heal()
+        if failure is None:
+            assert _is_made(guarded, change), "it reports a change that it has not made"
+        elif not isinstance(failure, WriteOutcomeUnknownError):
+            assert not _is_made(guarded, change), "it denies a change that it has made"
+
+    @each_change
+    def test_change_that_was_not_sent_was_not_made(self, opened: Opened, change: str) -> None:
+        """With nobody listening, the outcome is known."""
+        capability, make = _CHANGES[change]
+        guarded = needs(opened(), capability)
+        if change == "write_if":
+            make = _write_first
+        with closed_port() as address:
+            unheard = opened(address=address)
+            for hasty in (False, True):
+                with time_limit(LIMIT), fail_fast(hasty), fails(StoreUnavailableError) as caught:
+                    make(unheard)
+                assert not isinstance(caught.value, WriteOutcomeUnknownError), "nothing was sent"
+        absent(guarded.read, PATH)
+
+    # --- odd replies --------------------------------------------------------------------------------------------------
+
+    def test_odd_reply_is_an_outage_and_no_absence(self, service: FaultyService, opened: Opened) -> None:
+        """A login page or another server confirms nothing, and lists nothing."""
+        guarded = opened({PATH: secret_data(own="old")})
+        self.meet(service, "odd")
+        changing = {name for name, operation in OPERATIONS.items() if operation.changes}
+        for name, needed in REQUESTS.items():
+            if needed in {"", *guarded.capabilities} and name not in changing:
+                with time_limit(LIMIT), fails(StoreUnavailableError):
+                    perform(guarded, name)
+
+    # --- lists --------------------------------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("fault", ["failed", "odd", "silent"])
+    def test_failed_page_is_no_shorter_list(self, service: FaultyService, opened: Opened, fault: ServiceFault) -> None:
+        """A list that fails on its second page is an error, in time."""
+        guarded, _ = self._pages(opened)
+        self.meet(service, fault, after=1)
+
+        def run() -> None:
+            with time_limit(LIMIT), fails(StoreUnavailableError):
+                list(guarded.list_entries("contract"))
+
+        in_time(run)
+
+    @pytest.mark.parametrize("fault", ["throttled", "failed", "lost"])
+    def test_page_that_failed_once_is_asked_for_again(
+        self, service: FaultyService, opened: Opened, fault: ServiceFault
+    ) -> None:
+        """The list is whole, and has each name once."""
+        guarded, names = self._pages(opened)
+        self.meet(service, fault, times=1, after=1)
+        with time_limit(PATIENCE):
+            assert sorted(guarded.list_entries("contract")) == names
+
+    def _pages(self, opened: Opened) -> tuple[GuardedStore, list[str]]:
+        """Return a store with one more name than a page, and the names."""
+        names = [f"name-{number:05}" for number in range(self.page_size + 1)]
+        return needs(opened({f"contract/{name}": {"key": "v"} for name in names}), "listable"), names
+
+
+@contextmanager
+def closed_port() -> Iterator[tuple[str, int]]:
+    """Yield host and port of which connections are refused: it is bound, so that nobody else can listen there."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()
+
+
+def _prepared(opened: Opened, change: str) -> tuple[GuardedStore, Callable[[GuardedStore], object]]:
+    """Return a store with a secret, and a change. Skip the test if the store lacks its capability."""
+    capability, make = _CHANGES[change]
+    needs(opened(), capability)
+    return opened({PATH: secret_data(own="old")}), make
+
+
+def _write_first(guarded: GuardedStore) -> object:
+    return guarded.write_if(PATH, secret_data(own="new"), None)
+
+
+def _is_made(guarded: GuardedStore, change: str) -> bool:
+    path = "contract/new" if change == "first write" else PATH
+    try:
+        read = guarded.read(path)
+    except SecretNotFoundError:
+        return change == "delete"
+    return change != "delete" and read.data.get("own") == "new"
+
+
+def _made(guarded: GuardedStore, change: str, before: int | None) -> None:
+    """Assert that the change was made, and once."""
+    assert _is_made(guarded, change), "it was not made"
+    if change in {"write", "write_if"} and before is not None:
+        assert count_versions(guarded) == before + 1, "it was made twice"
+    if change == "first write" and before is not None:
+        assert count_versions(guarded, "contract/new") == 1, "it was made twice"
+
+
+def _is_an_outage(call: Callable[[], object]) -> None:
+    """Assert that it ends in time, with an outage that leaves no doubt."""
+
+    def run() -> None:
+        with time_limit(LIMIT), fails(StoreUnavailableError) as caught:
+            call()
+        assert not isinstance(caught.value, WriteOutcomeUnknownError), "nothing was carried out"
+
+    in_time(run)

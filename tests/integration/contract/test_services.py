@@ -1,0 +1,58 @@
+"""The stores of services keep the contract of their calls: on fakes of Google, Azure and Kubernetes, and a real etcd."""
+
+import secrets
+
+import pytest
+
+from strongroom.testing import ServiceContract
+from strongroom_azure import store as azure_store
+from strongroom_etcd import store as etcd_store
+from strongroom_google import store as google_store
+from strongroom_kubernetes import api_server
+from support.services.faulty import AzureService, EtcdService, GoogleService, KubernetesService
+from support.services.google import FakeSecretManager
+from support.vault.proxy import FaultProxy
+
+PAGE = 5
+
+
+class TestGoogle(ServiceContract):
+    page_size = PAGE
+    cannot_hold = frozenset({"64 KiB"})
+
+    @pytest.fixture
+    def service(self, monkeypatch):
+        monkeypatch.setattr(google_store, "PAGE", PAGE)
+        with FakeSecretManager() as fake:
+            yield GoogleService(fake)
+
+
+class TestAzure(ServiceContract):
+    page_size = 25  # Microsoft's largest
+    cannot_hold = frozenset({"64 KiB", "long segment"})
+
+    @pytest.fixture
+    def service(self, azure, monkeypatch):
+        service = AzureService(azure, monkeypatch)
+        with service.serve():
+            yield service
+
+
+class TestKubernetes(ServiceContract):
+    page_size = PAGE
+    cannot_hold = frozenset({"key with a space", "keys with marks", "key with a slash", "key with a backslash", "unicode key"})
+
+    @pytest.fixture
+    def service(self, kubernetes_api, monkeypatch, tmp_path):
+        monkeypatch.setattr(api_server, "PAGE", PAGE)
+        return KubernetesService(kubernetes_api, tmp_path)
+
+
+class TestEtcd(ServiceContract):
+    page_size = PAGE
+
+    @pytest.fixture
+    def service(self, etcd, monkeypatch):
+        monkeypatch.setattr(etcd_store, "PAGE", PAGE)
+        with FaultProxy(etcd.url) as proxy:
+            yield EtcdService(etcd, proxy, f"service/{secrets.token_hex(4)}")

@@ -1,0 +1,145 @@
+"""Drivers of our services for `strongroom.testing.ServiceContract`: how each one fails, as its vendor documents it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from strongroom.testing import FaultyService
+from support.services.azure import FakeAzure
+from support.services.etcd import Node
+from support.services.google import FakeSecretManager, RefusedError
+from support.services.kubernetes import FakeKubernetes
+from support.vault.faults import Exchange, reply
+from support.vault.proxy import FaultProxy
+
+LOGIN_PAGE = reply(200, b"<!doctype html><title>Sign in</title>", ["Content-Type: text/html"])
+_READS = ("Access", "Get", "List")
+
+
+class GoogleService(FaultyService):
+    """Google's SDK reports a connection that ends during a call as UNAVAILABLE, as a service that fails."""
+
+    def __init__(self, fake: FakeSecretManager) -> None:
+        super().__init__()
+        self._fake = fake
+        fake.intercept = self._intercept
+
+    def options(self, address: tuple[str, int] | None = None) -> Mapping[str, object]:
+        host, port = address or ("127.0.0.1", self._fake.port)
+        return {"plugin": "google-secretmanager", "project": "demo", "endpoint_url": f"http://{host}:{port}"}
+
+    def _intercept(self, method: str, carry_out: Callable[[], Any]) -> Any:
+        match self.next_fault(changes=not method.startswith(_READS)):
+            case "throttled":
+                raise RefusedError(grpc.StatusCode.RESOURCE_EXHAUSTED)
+            case "failed":
+                raise RefusedError(grpc.StatusCode.UNAVAILABLE)
+            case "odd":
+                raise RefusedError(grpc.StatusCode.UNIMPLEMENTED)  # of a server of gRPC with other services
+            case "lost":
+                carry_out()
+                raise RefusedError(grpc.StatusCode.UNAVAILABLE)
+            case "silent":
+                self.wait_healed()
+                raise RefusedError(grpc.StatusCode.CANCELLED)
+        return carry_out()
+
+
+class HTTPService(FaultyService):
+    """A service over HTTP whose fake is an `http.server`."""
+
+    def meet(self, handler: BaseHTTPRequestHandler, *, changes: bool) -> bool:
+        """Let a request meet its fault. Return True if it has been dealt with."""
+        fault = self.next_fault(changes=changes)
+        if fault is None:
+            return False
+        handler.close_connection = fault in {"lost", "silent"}
+        if fault == "lost":
+            handler.wfile = Path("/dev/null").open("wb")  # the fake carries it out; `finish` closes the file
+            return False
+        if fault == "silent":
+            self.wait_healed()
+        else:
+            statuses = {"throttled": reply(429, b"", ["Retry-After: 0"]), "failed": reply(503), "odd": LOGIN_PAGE}
+            handler.wfile.write(statuses[fault])
+            handler.wfile.flush()
+        return True
+
+
+class AzureService(HTTPService):
+    """A vault on the fake of Azure. Another address is one of the proxy through which Azure is reached."""
+
+    def __init__(self, azure: FakeAzure, monkeypatch: Any) -> None:
+        super().__init__()
+        self._azure = azure
+        self._monkeypatch = monkeypatch
+        self.vault = azure.fresh_vault()
+
+    def options(self, address: tuple[str, int] | None = None) -> Mapping[str, object]:
+        proxy = self._azure.proxy if address is None else f"http://{address[0]}:{address[1]}"
+        self._monkeypatch.setenv("HTTPS_PROXY", proxy)
+        return {"plugin": "azure-keyvault", "vault": self.vault, "restore": True}
+
+    def serve(self) -> Any:
+        """Return a block in which requests to the vault meet their faults."""
+        return self._azure.fault(
+            lambda handler: self.meet(handler, changes=handler.command != "GET"), lambda _, url: self.vault in url
+        )
+
+
+class KubernetesService(HTTPService):
+    """A namespace of the API server that kubectl works with."""
+
+    def __init__(self, api: FakeKubernetes, folder: Path) -> None:
+        super().__init__()
+        self._api = api
+        self._folder = folder
+        self.namespace = api.fresh_namespace()
+        api.intercept = lambda handler: self.meet(handler, changes=handler.command != "GET")
+
+    def options(self, address: tuple[str, int] | None = None) -> Mapping[str, object]:
+        url = "" if address is None else f"https://{address[0]}:{address[1]}"
+        file = self._folder / f"kubeconfig-{len(url)}"
+        self._api.kubeconfig(file, namespace=self.namespace, url=url)
+        return {"plugin": "kubernetes-api", "kubeconfig": str(file)}
+
+
+class EtcdService(FaultyService):
+    """A real etcd behind a proxy."""
+
+    def __init__(self, node: Node, proxy: FaultProxy, prefix: str) -> None:
+        super().__init__()
+        self._node = node
+        self._proxy = proxy
+        self._prefix = prefix
+        proxy.inject(self._exchange)
+
+    def options(self, address: tuple[str, int] | None = None) -> Mapping[str, object]:
+        url = self._proxy.url if address is None else f"http://{address[0]}:{address[1]}"
+        return {"plugin": "etcd", "endpoints": [url], "prefix": self._prefix}
+
+    def _exchange(self, exchange: Exchange) -> None:
+        body = json.loads(exchange.request.body or b"{}")
+        operations = [*body.get("success", ()), *body.get("failure", ())]
+        changes = any(kind != "request_range" for operation in operations for kind in operation)
+        match self.next_fault(changes=changes):
+            case "throttled":
+                exchange.send(reply(429, {"code": 8, "message": "etcdserver: too many requests"}))
+            case "failed":
+                exchange.send(reply(503, {"code": 14, "message": "etcdserver: leader changed"}))
+            case "odd":
+                exchange.send(LOGIN_PAGE)
+            case "lost":
+                exchange.forward()
+                exchange.reset()
+            case "silent":
+                self.wait_healed()
+                exchange.reset()
+            case None:
+                exchange.send(exchange.forward())
