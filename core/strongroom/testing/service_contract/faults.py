@@ -226,7 +226,7 @@ class FaultContract(ServiceContractBase):
                 with time_limit(LIMIT), fail_fast(hasty), fails(StoreUnavailableError) as caught:
                     make(unheard)
                 assert not isinstance(caught.value, WriteOutcomeUnknownError), "nothing was sent"
-        absent(guarded.read, PATH)
+        absent(opened().read, PATH)
 
     # --- odd replies --------------------------------------------------------------------------------------------------
 
