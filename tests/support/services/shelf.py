@@ -1,0 +1,231 @@
+"""A small HTTP service of secrets, and a store of it as an outsider would write one: the model for broken ones."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from http.client import HTTPConnection, HTTPException
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Annotated, Any, Self
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+
+from strongroom.encoding import from_json, to_json
+from strongroom.errors import ConflictError, SecretNotFoundError, StoreError, StoreUnavailableError
+from strongroom.paths import entries_below
+from strongroom.secret import Secret, Value, Version
+from strongroom.store import Option, Traits, remaining
+from strongroom.store.calls import Caller, Fate, Fault
+from support.services.faulty import HTTPService
+
+PAGE = 4
+PLUGIN = "shelf"
+
+
+class ShelfService(HTTPService):
+    """The service, started by `with`. A PUT with `If-Match` is a check-and-set. A list comes in pages of `PAGE`."""
+
+    plugin = PLUGIN
+
+    def __enter__(self) -> Self:
+        self.held: dict[str, tuple[int, Any]] = {}
+        self.counter = 0
+        self.lock = threading.Lock()
+        handler = type("Handler", (_Handler,), {"shelf": self})
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server.daemon_threads = True
+        self._server.block_on_close = False
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def options(self, address: tuple[str, int] | None = None) -> Mapping[str, object]:
+        host, port = address or self._server.server_address[:2]
+        return {"plugin": self.plugin, "url": f"http://{host!s}:{port}"}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    shelf: ShelfService
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.shelf.meet(self, changes=self.command != "GET"):
+            return
+        parts = urlsplit(self.path)
+        with self.shelf.lock:
+            status, answer = self._answer(unquote(parts.path.removeprefix("/secrets/")), parse_qs(parts.query), body)
+        content = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_PUT = do_DELETE = do_GET  # noqa: N815  # the names of http.server
+
+    def _answer(self, path: str, query: Mapping[str, list[str]], body: bytes) -> tuple[int, Any]:
+        held = self.shelf.held
+        if path == "/secrets":
+            names = sorted(name for name in held if name > query.get("after", [""])[0])
+            return 200, {"names": names[:PAGE], "more": len(names) > PAGE}
+        version = held[path][0] if path in held else 0
+        if self.command == "PUT":
+            if self.headers.get("If-Match", str(version)) != str(version):
+                return 412, {"error": "version"}
+            self.shelf.counter += 1
+            held[path] = self.shelf.counter, json.loads(body)
+            return 200, {"version": self.shelf.counter}
+        if path not in held:
+            return 404, {"error": "absent"}
+        if self.command == "DELETE":
+            del held[path]
+            return 200, {}
+        return 200, {"version": version, "data": held[path][1]}
+
+
+class UnsentError(Exception):
+    """No connection was made."""
+
+
+class Client:
+    """One connection for each request."""
+
+    def __init__(self, url: str) -> None:
+        self.host = urlsplit(url).netloc
+
+    def send(self, method: str, target: str, body: Any = None, **headers: str) -> tuple[int, bytes]:
+        connection = HTTPConnection(self.host, timeout=max(0.001, remaining()))
+        try:
+            try:
+                connection.connect()
+            except OSError:
+                raise UnsentError from None
+            connection.request(method, target, None if body is None else json.dumps(body), headers)
+            reply = connection.getresponse()
+            return reply.status, reply.read()
+        finally:
+            connection.close()
+
+
+class Shelf:
+    """The store. Broken ones override its parts."""
+
+    traits = Traits()
+
+    def __init__(self, url: str) -> None:
+        client = Client(url)
+        self._caller = Caller("The shelf", lambda: client, self.fault_of)
+
+    def read(self, path: str) -> Secret:
+        found = self.call(path, "GET")
+        return Secret(path, {key: from_json(value) for key, value in found["data"].items()}, found["version"])
+
+    def list_entries(self, prefix: str) -> Iterator[str]:
+        yield from sorted(entries_below(self.names(), prefix))
+
+    def names(self) -> Iterator[str]:
+        after = ""
+        while True:
+            page = self.call(None, "GET", f"/secrets?after={quote(after, safe='')}")
+            yield from map(self.unescape, page["names"])
+            if not page["more"]:
+                return
+            after = page["names"][-1]
+
+    def write(self, path: str, data: Mapping[str, Value]) -> Version:
+        version = self.version(path)
+        while True:
+            try:
+                return self.write_if(path, data, version or None)
+            except ConflictError:
+                version = self.version(path)
+
+    def write_if(self, path: str, data: Mapping[str, Value], expected: Version | None) -> Version:
+        body = {key: to_json(value) for key, value in data.items()}
+
+        def settle() -> Version | None:
+            found = self.read(path)
+            return found.version if dict(found.data) == dict(data) and found.version != expected else None
+
+        headers = {"If-Match": str(expected or 0)}
+        version: int = self.call(path, "PUT", body=body, settle=settle, **headers)
+        return version if isinstance(version, int) else version["version"]
+
+    def delete(self, path: str) -> None:
+        def settle() -> bool | None:
+            try:
+                self.read(path)
+            except SecretNotFoundError:
+                return True
+            return None
+
+        self.call(path, "DELETE", settle=settle)
+
+    def close(self) -> None:
+        pass
+
+    # --- for broken stores to override --------------------------------------------------------------------------------
+
+    def version(self, path: str) -> Version:
+        try:
+            return self.read(path).version or 0
+        except SecretNotFoundError:
+            return 0
+
+    def escape(self, path: str) -> str:
+        return quote(path, safe="")
+
+    def unescape(self, name: str) -> str:
+        return name
+
+    def call(
+        self,
+        path: str | None,
+        method: str,
+        target: str = "",
+        *,
+        body: Any = None,
+        settle: Callable[[], Any] | None = None,
+        **headers: str,
+    ) -> Any:
+        where = target or f"/secrets/{self.escape(path or '')}"
+
+        def send(client: Client) -> Any:
+            return self.answer(*client.send(method, where, body, **headers))
+
+        return self._caller.call(path, send, changes=method != "GET", settle=settle)
+
+    def answer(self, status: int, content: bytes) -> Any:
+        """Return a reply's object, or raise the fault that its status stands for."""
+        if status == 200 and isinstance(answer := json.loads(content), dict):
+            return answer
+        raise {
+            404: Fault(SecretNotFoundError(None)),
+            412: Fault(ConflictError(None, "it has changed")),
+            429: Fault(StoreUnavailableError(None, "throttled"), Fate.THROTTLED),
+            503: Fault(StoreUnavailableError(None, "it failed"), Fate.FAILED),
+        }.get(status, Fault(StoreUnavailableError(None, "another server"), Fate.ODD))
+
+    def fault_of(self, error: Exception) -> Fault:
+        kind = type(error).__name__
+        if isinstance(error, UnsentError):
+            return Fault(StoreUnavailableError(None, kind), Fate.UNSENT)
+        if isinstance(error, (OSError, HTTPException)):
+            return Fault(StoreUnavailableError(None, kind), Fate.FAILED)
+        if isinstance(error, ValueError):
+            return Fault(StoreUnavailableError(None, "another server"), Fate.ODD)
+        return Fault(StoreError(None, kind))
+
+
+def open_shelf(*, url: Annotated[str, Option("its address", address=True)]) -> Shelf:
+    return Shelf(url)
