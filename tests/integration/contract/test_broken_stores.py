@@ -14,22 +14,25 @@ from strongroom.testing import (
     ImporterContract,
     PluginContract,
     RotatorContract,
+    ServiceContract,
     StoreContract,
 )
 from support.plugins import (
     broken_migration_plugins,
     broken_plugins,
     broken_rotators,
+    broken_services,
     broken_stores,
 )
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]  # the first test waits for the tests of all classes
 
 TESTS = Path(__file__).parents[2]
-WRONG = [*broken_stores.WRONG, *broken_migration_plugins.WRONG, *broken_plugins.WRONG]
+WRONG = [*broken_stores.WRONG, *broken_services.WRONG, *broken_migration_plugins.WRONG, *broken_plugins.WRONG]
 
 LEAST = {
     StoreContract: 80,
+    ServiceContract: 25,
     ImporterContract: 20,
     ExporterContract: 20,
     PluginContract: 15,

@@ -9,13 +9,14 @@ from strongroom_azure import store as azure_store
 from strongroom_etcd import store as etcd_store
 from strongroom_google import store as google_store
 from strongroom_kubernetes import api_server
-from support.services.faulty import AzureService, EtcdService, GoogleService, KubernetesService
+from support.services.faulty import AzureService, EtcdService, GoogleService, KubernetesService, long_processes
 from support.services.google import FakeSecretManager
 from support.vault.proxy import FaultProxy
 
 PAGE = 5
 
 
+@long_processes
 class TestGoogle(ServiceContract):
     page_size = PAGE
     cannot_hold = frozenset({"64 KiB"})
@@ -27,6 +28,7 @@ class TestGoogle(ServiceContract):
             yield GoogleService(fake)
 
 
+@long_processes
 class TestAzure(ServiceContract):
     page_size = 25  # Microsoft's largest
     cannot_hold = frozenset({"64 KiB", "long segment"})
@@ -38,6 +40,7 @@ class TestAzure(ServiceContract):
             yield service
 
 
+@long_processes
 class TestKubernetes(ServiceContract):
     page_size = PAGE
     cannot_hold = frozenset({"key with a space", "keys with marks", "key with a slash", "key with a backslash", "unicode key"})
@@ -48,6 +51,7 @@ class TestKubernetes(ServiceContract):
         return KubernetesService(kubernetes_api, tmp_path)
 
 
+@long_processes
 class TestEtcd(ServiceContract):
     page_size = PAGE
 

@@ -7,6 +7,7 @@ import pytest
 
 from strongroom.testing import ServiceContract, StoreContract, silent_server
 from support.search_path import search_path
+from support.services.faulty import long_processes
 from support.services.shelf import PAGE, PLUGIN, ShelfService, open_shelf
 
 __all__ = ["search_path"]
@@ -35,6 +36,7 @@ class TestStore(StoreContract):
             yield open_shelf(url=f"http://{host}:{port}")
 
 
+@long_processes
 class TestService(ServiceContract):
     page_size = PAGE
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
 
 from strongroom.testing import FaultyService
 from support.services.azure import FakeAzure
@@ -18,8 +20,28 @@ from support.services.kubernetes import FakeKubernetes
 from support.vault.faults import Exchange, reply
 from support.vault.proxy import FaultProxy
 
+PROCESSES = ("test_child_of_a_fork_has_its_own_connection", "test_hung_call_does_not_keep_the_process")
+"""Tests that start programs."""
+
 LOGIN_PAGE = reply(200, b"<!doctype html><title>Sign in</title>", ["Content-Type: text/html"])
 _READS = ("Access", "Get", "List")
+
+
+def long_processes(contract: type) -> type:
+    """Mark the tests of a contract that start programs as long ones."""
+    for name in PROCESSES:
+        setattr(contract, name, pytest.mark.long(_copied(getattr(contract, name))))
+    return contract
+
+
+def _copied(test: Callable[..., None]) -> Callable[..., None]:
+    """Return a test with marks of its own: those of the contract stay as they are."""
+
+    @functools.wraps(test)
+    def run(*arguments: Any, **fixtures: Any) -> None:
+        test(*arguments, **fixtures)
+
+    return run
 
 
 class GoogleService(FaultyService):

@@ -32,9 +32,7 @@ class ShelfService(HTTPService):
         self.counter = 0
         self.lock = threading.Lock()
         handler = type("Handler", (_Handler,), {"shelf": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = True
-        self._server.block_on_close = False
+        self._server = _Server(("127.0.0.1", 0), handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
         return self
@@ -47,6 +45,12 @@ class ShelfService(HTTPService):
     def options(self, address: tuple[str, int] | None = None) -> Mapping[str, object]:
         host, port = address or self._server.server_address[:2]
         return {"plugin": self.plugin, "url": f"http://{host!s}:{port}"}
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 64
 
 
 class _Handler(BaseHTTPRequestHandler):
