@@ -22,8 +22,6 @@ from strongroom.testing.store_contract.base import (
     Supervised,
     examine,
     in_state,
-    left_after,
-    resources,
     secret_data,
 )
 
@@ -68,9 +66,6 @@ class _Declared(Supervised):
     impossible: ClassVar[AbstractSet[str]] = frozenset()
     """States that it is never in: "unreadable" and "partly_unreadable" of importers, "unreachable" of exporters."""
 
-    time_to_end: ClassVar[float] = 10.0
-    """Seconds that connections and threads may take to end after `close`: only a leak takes so long."""
-
     _states: ClassVar[AbstractSet[str]] = frozenset()
 
     def test_declared_names_exist(self) -> None:
@@ -86,12 +81,11 @@ class _Declared(Supervised):
         if kind.__module__ != type(self).__module__:
             check_import(kind.__module__, self.longest_test, sys.path)
 
-    def _check_end(self, plugin: Importer | Exporter, before: AbstractSet[str]) -> None:
+    def _check_end(self, plugin: Importer | Exporter) -> None:
         """Assert that `close` ends the connections and threads of a plugin. Close it twice."""
         plugin.close()
         plugin.close()
-        left = left_after(before, self.time_to_end)
-        assert not left, f"close() left {', '.join(sorted(left))}"
+        self.check_ended()
 
     def _state(self, request: pytest.FixtureRequest, name: str) -> object:
         """Return the fixture of a state, see `in_state`. A state that is declared impossible has none."""
@@ -243,10 +237,10 @@ class ImporterContract(_Declared):
 
     def test_close_ends_connections_and_threads(self, importing: Importing) -> None:
         """After `close`, also in the middle of the items, nothing is left. A second `close` does nothing."""
-        before = resources()
+        self.note_resources()
         importer = importing(_SOME)
         next(importer.items())
-        self._check_end(importer, before)
+        self._check_end(importer)
 
     def test_a_source_that_cannot_be_read_is_an_error(self, request: pytest.FixtureRequest) -> None:
         """It is a StrongroomError and never a shorter list: a migration of nothing would look complete."""
@@ -421,10 +415,9 @@ class ExporterContract(_Declared):
 
     def test_close_ends_connections_and_threads(self, request: pytest.FixtureRequest) -> None:
         """After `close` nothing is left. A second `close` does nothing."""
-        before = resources()
         exporter: Exporter = request.getfixturevalue("exporter")
         _written(exporter, {"contract/app": secret_data()})
-        self._check_end(exporter, before)
+        self._check_end(exporter)
 
     def test_a_target_that_cannot_be_written_is_an_error(self, request: pytest.FixtureRequest) -> None:
         """Each outcome has a StrongroomError, or `write` raises one."""

@@ -31,8 +31,9 @@ def strongroom_override() -> Iterator[Callable[[Mapping[str, OverrideValue]], Se
 def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest
 ) -> Generator[None, object, object]:
-    """Let a contract note the open resources before its store is opened, and close the resources of its fixtures."""
-    if fixturedef.argname == "store" and (note := getattr(request.instance, "note_resources", None)) is not None:
+    """Let a contract note the open resources before its plugin is opened, and close the resources of its fixtures."""
+    note = getattr(request.instance, "note_resources", None)
+    if note is not None and fixturedef.argname in {"store", "exporter"}:
         note()
     value = yield
     if (close := getattr(getattr(request, "cls", None), "close_opened", None)) is not None:

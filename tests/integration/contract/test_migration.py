@@ -8,7 +8,7 @@ import pytest
 from strongroom.formats.variables import EnvironmentMapping
 from strongroom.migrate.variables_importer import open_dotenv, open_env
 from strongroom.secret import Secret
-from strongroom.testing import NON_TEXT_CASES, ExporterContract, ImporterContract
+from strongroom.testing import NON_TEXT_CASES, ExporterContract, ImporterContract, dripping_server
 from support.plugins.folder_plugins import FolderExporter, FolderImporter
 
 
@@ -119,7 +119,13 @@ class TestFolderExporter(ExporterContract):
         return root
 
     @pytest.fixture
-    def exporter(self, root):
+    def service(self):
+        """A server, whose thread is not the exporter's: it may outlive its `close`."""
+        with dripping_server() as address:
+            yield address
+
+    @pytest.fixture
+    def exporter(self, root, service):
         return FolderExporter(root)
 
     @pytest.fixture

@@ -1,11 +1,13 @@
 """Deliberately broken stores, each with the test of the contract that must catch it."""
 
 import logging
+import os
 import socket
 import sys
 import threading
 import time
 import unicodedata
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -907,6 +909,58 @@ class TellsTheValueInAnError(Wrong):
                 return super().write_if(path, data, expected)
             except ConflictError as error:
                 raise ConflictError(path, f"{data['password']} was not written") from error
+
+
+class CutsLargeValues(Wrong):
+    caught_by = "test_large_value_survives_or_is_refused[131072]"
+    caught_with = "a value of 131,072 characters changed"
+
+    class Store(MemoryStore):
+        def write(self, path, data):
+            return super().write(path, {key: v[:100_000] if isinstance(v, str) else v for key, v in data.items()})
+
+
+class FailsAboveHalfAMebibyte(Wrong):
+    caught_by = "test_large_value_survives_or_is_refused[1048576]"
+    caught_with = "TypeError"
+
+    class Store(MemoryStore):
+        def write(self, path, data):
+            if any(isinstance(value, str) and len(value) > 1 << 19 for value in data.values()):
+                raise TypeError
+            return super().write(path, data)
+
+
+class PrintsToTheDescriptor(Wrong):
+    caught_by = "test_reads_are_independent"
+    caught_with = "something was printed to stdout"
+
+    class Store(MemoryStore):
+        def read(self, path):
+            os.write(1, b"read\n")
+            return super().read(path)
+
+
+class TellsTheValueOnStderr(Wrong):
+    caught_by = "test_reads_are_independent"
+    caught_with = "a value was printed to stderr"
+
+    class Store(MemoryStore):
+        def read(self, path):
+            secret = super().read(path)
+            os.write(2, secret.data["password"].reveal().encode())
+            return secret
+
+
+class TellsTheValueInAWarning(Wrong):
+    caught_by = "test_reads_are_independent"
+    caught_with = "a value is in a warning (UserWarning)"
+
+    class Store(MemoryStore):
+        def read(self, path):
+            secret = super().read(path)
+            warnings.warn(f"it is {secret.data['password'].reveal()}", stacklevel=1)
+            return secret
 
 
 class TellsTheValueInALog(Wrong):

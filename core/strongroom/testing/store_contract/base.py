@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
@@ -65,10 +66,24 @@ def secret_data(**more: Value) -> dict[str, Value]:
 
 
 class Supervised:
-    """A contract whose tests fail if they hang, print to stdout, or let a log record show a value."""
+    """A contract whose tests fail if they hang, print to stdout, or show a value on stderr, in a log or a warning."""
 
     longest_test: ClassVar[float] = 60.0
     """Seconds after which a test counts as hung. The failure names it."""
+
+    time_to_end: ClassVar[float] = 10.0
+    """Seconds that connections and threads may take to end after `close`: only a leak takes so long."""
+
+    _resources: AbstractSet[str] = frozenset()
+
+    def note_resources(self) -> None:
+        """Note the open connections and threads, after the servers of a plugin's fixture and before its body."""
+        self._resources = resources()
+
+    def check_ended(self) -> None:
+        """Assert that nothing is left that `note_resources` did not note, within `time_to_end`."""
+        left = left_after(self._resources, self.time_to_end)
+        assert not left, f"close() left {', '.join(sorted(left))}"
 
     @staticmethod
     def close_opened(fixture: str, value: Any) -> None:
@@ -98,12 +113,27 @@ class Supervised:
             faulthandler.cancel_dump_traceback_later()
 
     @pytest.fixture(autouse=True)
-    def _silent_stdout(self, request: pytest.FixtureRequest) -> Iterator[None]:
-        """Check that nothing is printed: a program's stdout may be a pipe that carries data."""
-        own = {"capfd", "capfdbinary", "capsysbinary"} & set(request.fixturenames)  # a test has one of them
-        capture = request.getfixturevalue(own.pop() if own else "capsys")
+    def _silent_streams(self, request: pytest.FixtureRequest) -> Iterator[None]:
+        """Check that nothing is printed, since stdout may be a pipe that carries data, and no value is on stderr.
+
+        A library in C, or a child process, writes to the descriptors.
+        """
+        own = {"capsys", "capfdbinary", "capsysbinary"} & set(request.fixturenames)  # a test has one of them
+        capture = request.getfixturevalue(own.pop() if own else "capfd")
         yield
-        assert not capture.readouterr().out, "something was printed to stdout"
+        printed = capture.readouterr()
+        assert not printed.out, "something was printed to stdout"
+        assert CANARY not in str(printed.err), "a value was printed to stderr"
+
+    @pytest.fixture(autouse=True)
+    def _redacted_warnings(self) -> Iterator[None]:
+        """Check the warnings, and issue them again for pytest's summary."""
+        with warnings.catch_warnings(record=True) as seen:
+            yield
+        telling = {found.category.__name__ for found in seen if CANARY in str(found.message)}
+        assert not telling, f"a value is in a warning ({', '.join(sorted(telling))})"
+        for found in seen:
+            warnings.warn_explicit(found.message, found.category, found.filename, found.lineno)
 
     @pytest.fixture(autouse=True)
     def _redacted_logs(self, caplog: pytest.LogCaptureFixture) -> Iterator[None]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
@@ -24,10 +23,8 @@ from strongroom.testing.store_contract.base import (
     Restarted,
     fails,
     in_state,
-    left_after,
     needs,
     perform,
-    resources,
     secret_data,
 )
 
@@ -43,15 +40,6 @@ _ATTEMPTS = 3
 
 class FailureContract(ContractBase):
     """Denials and outages."""
-
-    time_to_end: ClassVar[float] = 10.0
-    """Seconds that connections and threads may take to end after `close`: only a leak takes so long."""
-
-    _resources: AbstractSet[str] = frozenset()
-
-    def note_resources(self) -> None:
-        """Note the open connections and threads, after the servers of the fixture `store` and before its body."""
-        self._resources = resources()
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Parametrize with the states that the store can be in and the operations that it has."""
@@ -114,8 +102,7 @@ class FailureContract(ContractBase):
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(store.read, [PATH] * 4))
         store.close()
-        left = left_after(self._resources, self.time_to_end)
-        assert not left, f"close() left {', '.join(sorted(left))}"
+        self.check_ended()
 
     def test_store_itself_raises_the_class_of_the_failure(self, request: pytest.FixtureRequest, state: str) -> None:
         """The store tells a denial from an outage without the guard, in the classes of `strongroom.errors`."""

@@ -4,11 +4,26 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from strongroom.errors import ConflictError, SecretNotFoundError, StoreError
+import pytest
+
+from strongroom.errors import ConflictError, InvalidDataError, SecretNotFoundError, SecretTooLargeError, StoreError
 from strongroom.secret import Version, same
-from strongroom.testing.store_contract.base import PATH, ContractBase, Opened, absent, fails, holds, needs, secret_data
+from strongroom.testing.store_contract.base import (
+    PATH,
+    ContractBase,
+    Opened,
+    absent,
+    examine,
+    fails,
+    holds,
+    needs,
+    secret_data,
+)
 
 _NEIGHBOURS = ("contract/apple", "contract/ap", "contract/other", "contract")
+
+_LARGE = (1 << 17, 1 << 20)
+"""Characters of values beyond the limits of many services: a buffer, or a column, of 64 or 100 thousand, or of 512 Ki."""
 
 
 class WriteContract(ContractBase):
@@ -54,6 +69,20 @@ class WriteContract(ContractBase):
         read = guarded.read(PATH).data
         assert read["port"] == "1"
         assert same(read.get("inner", ["one"]), ["one"])
+
+    @needs("writable")
+    @pytest.mark.parametrize("size", _LARGE)
+    def test_large_value_survives_or_is_refused(self, opened: Opened, size: int) -> None:
+        """A large value is returned whole, or is refused and leaves nothing behind. It is never cut."""
+        guarded = opened()
+        data = secret_data(password="x" * size + "end")
+        try:
+            guarded.write(PATH, data)
+        except (InvalidDataError, SecretTooLargeError) as error:
+            examine(error)
+            absent(guarded.read, PATH)
+        else:
+            assert same(guarded.read(PATH).data, data), f"a value of {size:,} characters changed"
 
     @needs("writable")
     def test_delete_makes_absent(self, opened: Opened) -> None:
