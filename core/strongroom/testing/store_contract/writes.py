@@ -76,10 +76,13 @@ class WriteContract(ContractBase):
         """A large value is returned whole, or is refused and leaves nothing behind. It is never cut."""
         guarded = opened()
         data = secret_data(password="x" * size + "end")
+        refused = False
         try:
             guarded.write(PATH, data)
         except (InvalidDataError, SecretTooLargeError) as error:
             examine(error)
+            refused = True
+        if refused:
             absent(guarded.read, PATH)
         else:
             assert same(guarded.read(PATH).data, data), f"a value of {size:,} characters changed"
