@@ -46,7 +46,7 @@ _ALIKE = [
 """Paths that an escape which forgets a character, a case or itself would make one."""
 
 _FORKS = """
-import json, os, sys, threading
+import faulthandler, json, os, sys, threading
 from strongroom import SecretsManager, StoreUnavailableError
 from strongroom.store import time_limit
 
@@ -59,6 +59,7 @@ def read_in_child(manager):
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
+        faulthandler.dump_traceback_later(15, exit=True)
         try:
             os.write(writing, read(manager).encode())
         finally:
@@ -85,7 +86,10 @@ with SecretsManager.from_config(config) as manager:
     thread.join()
     print(read(manager), flush=True)
 """
-"""It reads, forks, and forks once more while another thread waits for the service. A line of its input begins a step."""
+"""It reads, forks, and forks once more while another thread waits for the service. A line of its input begins a step.
+
+A child that hangs prints the stacks of its threads and ends.
+"""
 
 _HANGING = """
 import json, sys
