@@ -1,12 +1,10 @@
 """The command line on a store of Key Vault, as its users see it."""
 
 import json
-import threading
 from pathlib import Path
 
 import pytest
 
-from strongroom import SecretsManager
 from support.services.azure import answered
 
 pytestmark = pytest.mark.long
@@ -48,15 +46,3 @@ def test_doctor_and_status(command, key_vault):
         done = command("doctor")
     assert done.code != 0
     assert "the vault refuses this network (ForbiddenByFirewall)" in done.out.decode() + done.err
-
-
-def test_watch_sees_a_new_version(key_vault):
-    """Of another program, by reading."""
-    key_vault.vault.put("db", '{"password":"one"}')
-    changed = threading.Event()
-    with SecretsManager(chain=["azure"]) as secrets:
-        assert secrets.get_secret("db", "password") == "one"
-        with secrets.watch(["db"], lambda _: changed.set(), interval=0.2):
-            key_vault.vault.put("db", '{"password":"two"}')
-            assert changed.wait(60)
-            assert secrets.get_secret("db", "password") == "two"

@@ -19,7 +19,7 @@ from strongroom.store import time_limit
 from strongroom.store.deadline import fail_fast
 from strongroom.testing import silent_server
 from strongroom_azure.plugin import open_key_vault
-from support.services.azure import CREDENTIALS, answered, lost, raw, silent
+from support.services.azure import CREDENTIALS, answered, raw, silent
 
 pytestmark = pytest.mark.long
 
@@ -117,32 +117,6 @@ def test_vault_that_fails_is_asked_again(key_vault, status):
     with key_vault.fault(answered(status, "x")):
         found, text = kind_of(lambda: store.read("app"))
     assert (found, words in text) == (StoreUnavailableError, True)
-
-
-def test_throttled_write_is_made_later(key_vault):
-    store = key_vault.open()
-    with key_vault.fault(once(answered(429, "Throttled")), "PUT"):
-        store.write("app", {"k": "v"})
-    assert store.read("app").data == {"k": "v"}
-
-
-@pytest.mark.parametrize(
-    ("operation", "requests"),
-    [
-        (lambda store: store.write("app", {"k": "w"}), 2),
-        (lambda store: store.write("new", {"k": "w"}), 2),
-        (lambda store: store.delete("app"), 2),
-        (lambda store: store.write_metadata("app", {"owner": "billing"}), 3),
-    ],
-    ids=["write", "create", "delete", "labels"],
-)
-def test_change_whose_reply_was_lost_is_looked_up(key_vault, operation, requests):
-    """Only the labels are sent again."""
-    store, changes = key_vault.open(), ["PUT", "DELETE", "PATCH"]
-    store.write("app", {"k": "v"})
-    with key_vault.azure.fault(once(lost), lambda method, url: key_vault.name in url and method in changes):
-        operation(store)
-    assert sum(each.partition(" ")[0] in changes for each in key_vault.asked) == requests
 
 
 def test_write_that_had_no_connection_was_not_made(key_vault, monkeypatch):

@@ -2,12 +2,9 @@
 
 import time
 from datetime import UTC, datetime
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from strongroom import SecretsManager
 from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import (
     ConflictError,
@@ -22,7 +19,6 @@ from strongroom.errors import (
 from strongroom.store import time_limit
 from strongroom.store.one_value import FOLD
 from strongroom_azure import store as store_module
-from support.forks import forked
 
 pytestmark = pytest.mark.long
 
@@ -291,23 +287,6 @@ def test_destroying_a_version_of_a_live_secret_is_refused(key_vault):
 
 
 # --- processes and health ---------------------------------------------------------------------------------------------
-
-
-def test_child_of_a_fork_reads_with_a_client_of_its_own(key_vault):
-    """The guard opens the store again in the child."""
-    key_vault.open().write("app", {"k": "v"})
-    Path("strongroom.toml").write_text(
-        f'chain = ["azure"]\n[stores.azure]\nplugin = "azure-keyvault"\nvault = "{key_vault.name}"\n'
-    )
-    with SecretsManager.from_config(Path("strongroom.toml")) as manager:
-
-        def read():
-            manager.invalidate()
-            return str(manager.get_secret("app", "k"))
-
-        assert read() == "v"
-        assert forked(read) == "v"
-        assert read() == "v"
 
 
 def test_probe_reports_a_denied_listing(key_vault, monkeypatch):

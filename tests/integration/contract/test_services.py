@@ -1,11 +1,10 @@
-"""The stores of services keep the contract of their calls: on fakes of Google, Azure and Kubernetes, and a real etcd."""
+"""The stores of services keep the contract of their calls, on fakes of Google, Azure and Kubernetes, and a real etcd."""
 
 import secrets
 
 import pytest
 
 from strongroom.testing import ServiceContract
-from strongroom_azure import store as azure_store
 from strongroom_etcd import store as etcd_store
 from strongroom_google import store as google_store
 from strongroom_kubernetes import api_server
@@ -14,6 +13,7 @@ from support.services.google import FakeSecretManager
 from support.vault.proxy import FaultProxy
 
 PAGE = 5
+KEYS = frozenset({"key with a space", "keys with marks", "key with a slash", "key with a backslash", "unicode key"})
 
 
 @long_processes
@@ -43,7 +43,7 @@ class TestAzure(ServiceContract):
 @long_processes
 class TestKubernetes(ServiceContract):
     page_size = PAGE
-    cannot_hold = frozenset({"key with a space", "keys with marks", "key with a slash", "key with a backslash", "unicode key"})
+    cannot_hold = KEYS
 
     @pytest.fixture
     def service(self, kubernetes_api, monkeypatch, tmp_path):

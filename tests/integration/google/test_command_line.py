@@ -1,13 +1,11 @@
 """The command line on a store of Google, as its users see it."""
 
 import json
-import threading
 from pathlib import Path
 
 import grpc
 import pytest
 
-from strongroom import SecretsManager
 from support.services.google import State
 
 pytestmark = pytest.mark.long
@@ -62,15 +60,3 @@ def test_status(command, google):
     google.put("db", b'{"password":"canary"}')
     [link] = json.loads(command("status", "--json").out)["chain"]
     assert (link["plugin"], link["state"]) == ("google-secretmanager", "ok")
-
-
-def test_watch_sees_a_new_version(google):
-    """Of another program, by reading."""
-    entry = google.put("db", b'{"password":"one"}')
-    changed = threading.Event()
-    with SecretsManager(chain=["google"]) as secrets:
-        assert secrets.get_secret("db", "password") == "one"
-        with secrets.watch(["db"], lambda _: changed.set(), interval=0.2):
-            google.add(entry, b'{"password":"two"}')
-            assert changed.wait(60)
-            assert secrets.get_secret("db", "password") == "two"

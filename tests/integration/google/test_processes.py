@@ -73,55 +73,6 @@ def run(program, url, *, go_on=None):
     return output
 
 
-def test_child_of_a_fork_makes_its_own_connection(google):
-    """Parent and child continue to read, and both end."""
-    google.put("app", b"one")
-    program = """
-store.read("app")
-for _ in range(3):
-    print(forked(lambda: [store.read("app").data["value"], store._client._connection.process == os.getpid()]))
-print(store.read("app").data["value"])
-store.close()
-"""
-    assert run(program, google.url) == "['one', True]\n" * 3 + "one\n"
-
-
-def test_child_of_a_fork_during_a_call_makes_its_own_connection(google):
-    """A channel that another thread of the parent used when it forked hangs in the child."""
-    google.put("app", b"one")
-    google.hang("AccessSecretVersion", times=1)
-    program = """
-import threading
-from strongroom.store import time_limit
-from strongroom.errors import StoreUnavailableError
-
-def hang():
-    with time_limit(2):
-        try: store.read("app")
-        except StoreUnavailableError: pass
-
-thread = threading.Thread(target=hang)
-thread.start()
-input()
-print(forked(lambda: store.read("app").data["value"]))
-thread.join()
-print(store.read("app").data["value"])
-"""
-    assert run(program, google.url, go_on=lambda: google.wait_for("AccessSecretVersion")) == "one\none\n"
-
-
-def test_hung_call_does_not_keep_the_process():
-    with silent_server() as (host, port):
-        program = """
-from strongroom.errors import StoreUnavailableError
-from strongroom.store import time_limit
-try:
-    with time_limit(0.2): store.read("app")
-except StoreUnavailableError: print("given up")
-"""
-        assert run(program, f"http://{host}:{port}") == "given up\n"
-
-
 def test_hung_token_server_does_not_keep_the_process(tmp_path, monkeypatch):
     with silent_server() as (host, port):
         file = workload_identity(f"http://{host}:{port}/token", tmp_path)

@@ -28,8 +28,7 @@ from strongroom.store import time_limit
 from strongroom.store.calls import Fate
 from strongroom.store.deadline import fail_fast
 from strongroom_kubernetes.errors import fault_of
-from strongroom_kubernetes.objects import open_kubernetes_api
-from support.forks import forked
+from strongroom_kubernetes.plugin import open_kubernetes_api
 from support.scenarios.exposure import shown_by
 from support.vault.faults import reply
 
@@ -156,15 +155,6 @@ def test_a_reply_that_is_cut_off_is_an_outage(cluster):
         store.write("db", {"key": "v"})
 
 
-def test_a_write_with_a_lost_reply_is_not_repeated(cluster):
-    """The client itself would repeat it three times. It is looked up."""
-    store = cluster.open()
-    cluster.api.failures = [0, 503]
-    with pytest.raises(WriteOutcomeUnknownError):
-        store.write("db", {"key": "v"})
-    assert [request.method for request in cluster.api.requests] == ["GET", "POST", "GET"]
-
-
 def test_refused_credentials_cost_one_request(cluster):
     """They are loaded again, and sent again only if they differ."""
     store = cluster.open(token="unknown")
@@ -204,15 +194,6 @@ def test_without_a_kubeconfig_and_a_service_account_the_options_are_named():
     """Nothing is sent anywhere."""
     with pytest.raises(ConfigurationError, match="neither a kubeconfig nor a pod's token"):
         open_kubernetes_api()
-
-
-def test_the_child_of_a_fork_opens_a_connection_of_its_own(cluster):
-    """The guard opens the store again there; this is that store."""
-    store = cluster.open()
-    store.write("db", {"key": "v"})
-    file = cluster.folder / "kubeconfig"
-    assert forked(lambda: dict(open_kubernetes_api(kubeconfig=file).read("db").data)) == {"key": "v"}
-    assert store.read("db").data == {"key": "v"}
 
 
 # --- silence ----------------------------------------------------------------------------------------------------------

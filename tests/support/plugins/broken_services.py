@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -288,7 +289,11 @@ class DoubtsAChangeThatWasNotSent(WrongService):
 
     class Store(Shelf):
         def fault_of(self, error):
-            return Fault(StoreUnavailableError(None), Fate.FAILED) if isinstance(error, UnsentError) else super().fault_of(error)
+            return (
+                Fault(StoreUnavailableError(None), Fate.FAILED)
+                if isinstance(error, UnsentError)
+                else super().fault_of(error)
+            )
 
 
 # --- odd replies and pages --------------------------------------------------------------------------------------------
@@ -324,13 +329,8 @@ class ListsWhatItHas(WrongService):
 
     class Store(Shelf):
         def names(self) -> Iterator[str]:
-            names, found = super().names(), []
-            try:
-                for name in names:
-                    found.append(name)
-            except StoreUnavailableError:
-                pass
-            return iter(found)
+            with suppress(StoreUnavailableError):
+                yield from super().names()
 
 
 class BeginsAListAgain(WrongService):

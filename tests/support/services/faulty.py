@@ -83,7 +83,7 @@ class HTTPService(FaultyService):
             return False
         handler.close_connection = fault in {"lost", "silent"}
         if fault == "lost":
-            handler.wfile = Path("/dev/null").open("wb")  # the fake carries it out; `finish` closes the file
+            handler.wfile = Path("/dev/null").open("wb")  # noqa: SIM115  # the fake carries it out; `finish` closes it
             return False
         if fault == "silent":
             self.wait_healed()

@@ -41,7 +41,20 @@ _WRITERS, _KEYS = 3, 4
 _ALIKE = [
     *("a/b", "a-b", "a--b", "a_b", "a__b", "a.b", "a:b", "a b", "a+b", "a%2Fb", "a%2fb", "a=2Fb", "a\\b", "a~1b"),
     *("A/b", "a/B", "ab", "aB", "a/b/c", "a--b--c", "a/b--c", "a-/b", "a/-b", "a-/-b", "a_/b", "a/_b", "a---b", "-a"),
-    *("a_x2f_b", "a_x2F_b", "a-x2f-b", "a_2f_b", "a-2f-b", "a-x41-b", "a---x41-b", "_x41_", "x41", "é", "e\u0301", "a?b"),
+    *(
+        "a_x2f_b",
+        "a_x2F_b",
+        "a-x2f-b",
+        "a_2f_b",
+        "a-2f-b",
+        "a-x41-b",
+        "a---x41-b",
+        "_x41_",
+        "x41",
+        "é",
+        "e\u0301",
+        "a?b",
+    ),
 ]
 """Paths that an escape which forgets a character, a case or itself would make one."""
 

@@ -42,6 +42,7 @@ _CHANGES: dict[str, tuple[str, Callable[[GuardedStore], object]]] = {
     ),
     "first write": ("writable", lambda guarded: guarded.write("contract/new", secret_data(own="new"))),
     "delete": ("writable", lambda guarded: guarded.delete(PATH)),
+    "labels": ("versioned", lambda guarded: guarded.write_metadata(PATH, {"owner": "billing"})),
 }
 """Changes of a secret, with the capability that each needs."""
 
@@ -292,6 +293,8 @@ def _write_first(guarded: GuardedStore) -> object:
 
 
 def _is_made(guarded: GuardedStore, change: str) -> bool:
+    if change == "labels":
+        return dict(guarded.read_metadata(PATH)) == {"owner": "billing"}
     path = "contract/new" if change == "first write" else PATH
     try:
         read = guarded.read(path)
