@@ -34,7 +34,9 @@ else:
         __name__,
         {
             "strongroom.testing.cases": "CANARY CASES NON_TEXT_CASES Case",
-            "strongroom.testing.faulty_services": "DroppingProxy FaultyService dripping_server dropping_proxy silent_server",
+            "strongroom.testing.faulty_services": (
+                "DroppingProxy FaultyService dripping_server dropping_proxy silent_server"
+            ),
             "strongroom.testing.managers": "use_clock",
             "strongroom.testing.migration_contract": "ExporterContract ImporterContract",
             "strongroom.testing.overrides": "OverrideValue SimulatedFailure Slow override use_clock",

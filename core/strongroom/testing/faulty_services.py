@@ -153,7 +153,7 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
 
 @dataclass
 class _Rule:
-    """A fault, the requests that it applies to, how many of them pass before it, how often it applies, and what then."""
+    """A fault, the requests that it applies to, how many pass before it, how often it applies, and what follows."""
 
     fault: ServiceFault
     only: Requests | None = None
@@ -199,6 +199,16 @@ class FaultyService(ABC):
     def put(self, path: str, data: Mapping[str, Value]) -> None:
         """Hold a secret. Override it if Strongroom cannot write to the service; by default the store writes."""
         raise NotImplementedError
+
+    def delay(self, seconds: float) -> bool:  # noqa: ARG002  # for subclasses
+        """Show changes to readers only after this time, if the service is eventually consistent.
+
+        Reads that such a service documents as consistent, such as those of a version by its number, are not late.
+
+        Returns:
+            False if the service is never late, as by default.
+        """
+        return False
 
     # --- for the contract ---------------------------------------------------------------------------------------------
 

@@ -49,7 +49,7 @@ class ScalewayStore:
         folder, name = location_of(path)
         query = {"project_id": self._project, "secret_path": folder, "secret_name": name}
         found = self._call(path, "GET", "/secrets-by-path/versions/latest/access", query)
-        return Secret(path, content_of(path, found), field(found, "revision", int))
+        return Secret(path, content_of(found), field(found, "revision", int))
 
     def list_entries(self, prefix: str) -> Iterator[str]:
         yield from sorted(entries_below(self._paths(), prefix))
@@ -71,7 +71,10 @@ class ScalewayStore:
     def delete(self, path: str) -> None:
         """Schedule the secret for deletion. Its owner can restore it for seven days."""
         self.read(path)  # a secret without a version is absent
-        settle = lambda: {} if self._identifier(path) is None else None  # noqa: E731
+
+        def settle() -> object:
+            return {} if self._identifier(path) is None else None
+
         self._call(path, "DELETE", f"/secrets/{self._identifier(path)}", settle=settle)
 
     def close(self) -> None:
@@ -174,7 +177,7 @@ def field(found: object, name: str, kind: type) -> Any:
     return value
 
 
-def content_of(path: str, found: object) -> Mapping[str, Value]:
+def content_of(found: object) -> Mapping[str, Value]:
     """Return the keys of a version."""
     try:
         content = base64.b64decode(field(found, "data", str), validate=True)

@@ -404,6 +404,19 @@ class IgnoresTheExpectedVersion(WrongService):
                     pass
 
 
+class ReadsWhatIsLate(WrongService):
+    caught_by = "test_late_service_shows_own_writes_and_loses_no_key"
+    caught_with = "it has no key"
+    Store = Shelf
+
+    @pytest.fixture
+    def service(self, monkeypatch, tmp_path):
+        SearchPath(tmp_path, monkeypatch).install("broken", {"broken": f"{__name__}:open_broken"})
+        monkeypatch.setattr(BrokenService, "is_late", True)
+        with BrokenService(type(self).__name__) as service:
+            yield service
+
+
 class KeepsWhatItHasRead(WrongService):
     caught_by = "test_watch_reports_the_change_of_another_program"
     caught_with = "no change was reported"
@@ -455,9 +468,8 @@ class MigratesWhatItDidNotWrite(WrongService):
 
 
 class HoldsALockWhileItForks(WrongService):
-    caught_by = "test_child_of_a_fork_has_its_own_connection"
-    caught_with = "it was not over after 15 seconds"
-    longest_test = 15.0
+    caught_by = "test_child_of_a_fork_during_a_call_has_its_own_connection"
+    caught_with = "Timeout"  # of the child, which prints its stacks
 
     class Store(Shelf):
         lock = threading.Lock()
@@ -465,6 +477,19 @@ class HoldsALockWhileItForks(WrongService):
         def read(self, path) -> Secret:
             with self.lock:
                 return super().read(path)
+
+
+class EndsWithItsParent(WrongService):
+    caught_by = "test_child_of_a_fork_has_its_own_connection"
+    caught_with = "right"
+
+    class Store(Shelf):
+        process = os.getpid()
+
+        def read(self, path):
+            if self.process != os.getpid():
+                raise StoreUnavailableError(path, "its connection is the parent's")
+            return super().read(path)
 
 
 class KeepsTheProcess(WrongService):

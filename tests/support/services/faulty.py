@@ -20,7 +20,11 @@ from support.services.kubernetes import FakeKubernetes
 from support.vault.faults import Exchange, reply
 from support.vault.proxy import FaultProxy
 
-PROCESSES = ("test_child_of_a_fork_has_its_own_connection", "test_hung_call_does_not_keep_the_process")
+PROCESSES = (
+    "test_child_of_a_fork_has_its_own_connection",
+    "test_child_of_a_fork_during_a_call_has_its_own_connection",
+    "test_hung_call_does_not_keep_the_process",
+)
 """Tests that start programs."""
 
 LOGIN_PAGE = reply(200, b"<!doctype html><title>Sign in</title>", ["Content-Type: text/html"])
@@ -55,6 +59,10 @@ class GoogleService(FaultyService):
     def options(self, address: tuple[str, int] | None = None) -> Mapping[str, object]:
         host, port = address or ("127.0.0.1", self._fake.port)
         return {"plugin": "google-secretmanager", "project": "demo", "endpoint_url": f"http://{host}:{port}"}
+
+    def delay(self, seconds: float) -> bool:
+        self._fake.late = seconds
+        return True
 
     def _intercept(self, method: str, carry_out: Callable[[], Any]) -> Any:
         match self.next_fault(changes=not method.startswith(_READS)):

@@ -26,9 +26,11 @@ class ShelfService(HTTPService):
     """The service, started by `with`. A PUT with `If-Match` is a check-and-set. A list comes in pages of `PAGE`."""
 
     plugin = PLUGIN
+    is_late = False
 
     def __enter__(self) -> Self:
         self.held: dict[str, tuple[int, Any]] = {}
+        self.shown: dict[str, tuple[int, Any]] | None = None
         self.counter = 0
         self.lock = threading.Lock()
         handler = type("Handler", (_Handler,), {"shelf": self})
@@ -41,6 +43,11 @@ class ShelfService(HTTPService):
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+    def delay(self, seconds: float) -> bool:
+        """Show the contents of now to readers, if a broken store declares to be late."""
+        self.shown = dict(self.held) if seconds else None
+        return self.is_late
 
     def options(self, address: tuple[str, int] | None = None) -> Mapping[str, object]:
         host, port = address or self._server.server_address[:2]
@@ -78,7 +85,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_PUT = do_DELETE = do_GET  # noqa: N815  # the names of http.server
 
     def _answer(self, path: str, query: Mapping[str, list[str]], body: bytes) -> tuple[int, Any]:
-        held = self.shelf.held
+        held = self.shelf.shown or self.shelf.held if self.command == "GET" and self.shelf.is_late else self.shelf.held
         if path == "/secrets":
             names = sorted(name for name in held if name > query.get("after", [""])[0])
             return 200, {"names": names[:PAGE], "more": len(names) > PAGE}

@@ -37,6 +37,8 @@ from strongroom.testing.service_contract.base import (
 from strongroom.testing.store_contract.base import PATH, secret_data
 
 _WRITERS, _KEYS = 3, 4
+_LATE = 60.0
+"""Seconds: longer than a test."""
 
 _ALIKE = [
     *("a/b", "a-b", "a--b", "a_b", "a__b", "a.b", "a:b", "a b", "a+b", "a%2Fb", "a%2fb", "a=2Fb", "a\\b", "a~1b"),
@@ -90,16 +92,18 @@ def hang(manager):
         pass
 
 with SecretsManager.from_config(config) as manager:
-    print(read(manager), read_in_child(manager), read(manager), flush=True)
-    sys.stdin.readline()
+    print(read(manager), flush=True)
     thread = threading.Thread(target=hang, args=(manager,))
-    thread.start()
+    if sys.argv[2] == "during a call":
+        sys.stdin.readline()
+        thread.start()
     sys.stdin.readline()
     print(read_in_child(manager), flush=True)
-    thread.join()
+    if thread.ident:
+        thread.join()
     print(read(manager), flush=True)
 """
-"""It reads, forks, and forks once more while another thread waits for the service. A line of its input begins a step.
+"""It reads, and forks, perhaps while another thread waits for the service. A line of its input begins a step.
 
 A child that hangs prints the stacks of its threads and ends.
 """
@@ -172,6 +176,21 @@ class ApplicationContract(ServiceContractBase):
             list(pool.map(merge, range(_WRITERS)))
         assert len(opened().read(PATH).data) == _WRITERS * _KEYS + 1
 
+    def test_late_service_shows_own_writes_and_loses_no_key(
+        self, service: FaultyService, opened: Opened, configured: Configured
+    ) -> None:
+        """An eventually consistent service: a process reads what it has written, and merges keep every key."""
+        needs(opened({PATH: {"first": "v"}}), "writable")
+        if not service.delay(_LATE):
+            pytest.skip("the service is never late")
+        config = configured()
+        with SecretsManager.from_config(config) as one, SecretsManager.from_config(config) as other:
+            for number, manager in enumerate((one, one, other, one)):
+                manager.set_secret(PATH, {f"key-{number}": "v"})
+                assert manager.get_secret(PATH, f"key-{number}", fresh=True) == "v", "its own write is not there"
+        service.delay(0)
+        assert len(opened().read(PATH).data) == 5, "a key is lost"
+
     def test_watch_reports_the_change_of_another_program(self, opened: Opened, configured: Configured) -> None:
         """The next read then returns the new value."""
         guarded = needs(opened({PATH: secret_data(own="old")}), "writable")
@@ -242,23 +261,28 @@ class ApplicationContract(ServiceContractBase):
 
     # --- processes ----------------------------------------------------------------------------------------------------
 
-    def test_child_of_a_fork_has_its_own_connection(
+    def test_child_of_a_fork_has_its_own_connection(self, opened: Opened, configured: Configured) -> None:
+        """Parent and child read, and both processes end."""
+        opened({PATH: secret_data(own="right")})
+        with _program(_FORKS, configured(), "between calls") as process:
+            output, errors = process.communicate("\n", timeout=PATIENCE)
+        assert (output.split(), process.returncode) == (["right"] * 3, 0), errors
+
+    def test_child_of_a_fork_during_a_call_has_its_own_connection(
         self, service: FaultyService, opened: Opened, configured: Configured
     ) -> None:
-        """Parent and child read, also if another thread waited for the service during the fork. All processes end."""
+        """Another thread of the parent waits for the service, and holds a connection and perhaps locks."""
         opened({PATH: secret_data(own="right")})
-        with _program(_FORKS, configured()) as process:
+        with _program(_FORKS, configured(), "during a call") as process:
             assert process.stdin is not None
             assert process.stdout is not None
-            assert process.stdout.readline().split() == ["right"] * 3
-            service.inject("silent", times=1)
+            assert process.stdout.readline() == "right\n"
+            self.meet(service, "silent", times=1)
             before = service.requests
             print(file=process.stdin, flush=True)
             assert service.wait_for_requests(before + 1, PATIENCE), "the service was not asked"
-            print(file=process.stdin, flush=True)
-            output, errors = process.communicate(timeout=PATIENCE)
-            assert output.split() == ["right"] * 2, errors
-            assert process.returncode == 0, errors
+            output, errors = process.communicate("\n", timeout=PATIENCE)
+        assert (output.split(), process.returncode) == (["right"] * 2, 0), errors
 
     def test_hung_call_does_not_keep_the_process(
         self, service: FaultyService, opened: Opened, configured: Configured
@@ -294,9 +318,9 @@ def _migrating(
 
 
 @contextmanager
-def _program(source: str, config: Mapping[str, Any]) -> Iterator[subprocess.Popen[str]]:
-    """Run a Python program with the configuration as its argument. End it at the end of the block."""
-    command = [sys.executable, "-c", source, json.dumps(config)]
+def _program(source: str, config: Mapping[str, Any], *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a Python program with the configuration as its first argument. End it at the end of the block."""
+    command = [sys.executable, "-c", source, json.dumps(config), *arguments]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:  # noqa: S603  # ours
         try:

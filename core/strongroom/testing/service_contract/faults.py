@@ -113,14 +113,14 @@ class FaultContract(ServiceContractBase):
     # --- throttled and failed -----------------------------------------------------------------------------------------
 
     @pytest.mark.parametrize("fault", ["throttled", "failed", "lost"])
-    @pytest.mark.parametrize("hasty", [False, True], ids=["patient", "hasty"])
+    @pytest.mark.parametrize("caller", ["patient", "hasty"])
     def test_single_fault_of_a_read_is_repeated(
-        self, service: FaultyService, opened: Opened, fault: ServiceFault, hasty: bool
+        self, service: FaultyService, opened: Opened, fault: ServiceFault, caller: str
     ) -> None:
         """One bad reply is no outage, also if another link of the chain can answer: with another value."""
         guarded = opened({PATH: secret_data(own="old")})
         self.meet(service, fault, times=1)
-        with time_limit(PATIENCE), fail_fast(hasty):
+        with time_limit(PATIENCE), fail_fast(caller == "hasty"):
             holds(guarded, "old")
 
     @each_change
@@ -220,7 +220,7 @@ class FaultContract(ServiceContractBase):
     def test_change_that_was_not_sent_was_not_made(self, opened: Opened, change: str) -> None:
         """With nobody listening, the outcome is known."""
         capability, make = _CHANGES[change]
-        guarded = needs(opened(), capability)
+        needs(opened(), capability)
         if change == "write_if":
             make = _write_first
         with closed_port() as address:

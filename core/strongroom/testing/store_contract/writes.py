@@ -23,7 +23,7 @@ from strongroom.testing.store_contract.base import (
 _NEIGHBOURS = ("contract/apple", "contract/ap", "contract/other", "contract")
 
 _LARGE = (1 << 17, 1 << 20)
-"""Characters of values beyond the limits of many services: a buffer, or a column, of 64 or 100 thousand, or of 512 Ki."""
+"""Characters of values beyond the limits of many services and buffers, such as 64 KiB, 100,000 or 512 KiB."""
 
 
 class WriteContract(ContractBase):
