@@ -170,6 +170,7 @@ def typing(session: nox.Session) -> None:
     install(session, "-e", ".[typing]")
     session.run("mypy")
     session.run("mypy", "tests/typing", "docs/examples/strongroom-sqlite/strongroom_sqlite.py")
+    session.run("mypy", "docs/examples/strongroom-scaleway/strongroom_scaleway.py")
     session.run("mypy", "-p", "strongroom_redis")
     session.run("pyright")
 

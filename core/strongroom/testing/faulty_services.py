@@ -166,17 +166,15 @@ class FaultyService(ABC):
     """A service on loopback, real or fake, that fails when `ServiceContract` says so: the driver of that contract.
 
     A subclass tells the options of a store of this service. The server of the fake, or a proxy before a real service,
-    calls `next_fault` once for each request about secrets, and does one of these if it returns a fault:
+    calls `next_fault` once for each request about secrets, and if it returns a fault, does this:
 
-    | Fault | What the server does | Over HTTP |
-    | --- | --- | --- |
-    | `throttled` | refuses the request, since there were too many | 429, not carried out |
-    | `failed` | fails for the moment | 503, not carried out |
-    | `odd` | answers as no service of this kind does | a login page with status 200, not carried out |
-    | `lost` | carries the request out, and closes the connection without a reply | |
-    | `silent` | calls `wait_healed`, and then closes the connection | not carried out |
+    - `throttled`: refuse the request, since there were too many, as with HTTP 429, and do not carry it out.
+    - `failed`: fail for the moment, as with HTTP 503, and do not carry it out.
+    - `odd`: answer as no service of this kind does, such as with a login page and HTTP 200, and do not carry it out.
+    - `lost`: carry the request out, and close the connection without a reply.
+    - `silent`: call `wait_healed`, and then close the connection without a reply.
 
-    A request for a token, or another one that is not about secrets, does not count. Each is thread-safe.
+    A request for a token, or another one that is not about secrets, does not count. The methods are thread-safe.
 
     Attributes:
         requests: the number of requests so far.

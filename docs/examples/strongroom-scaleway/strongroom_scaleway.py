@@ -17,7 +17,7 @@ from strongroom.encoding import from_json, to_json
 from strongroom.paths import entries_below
 from strongroom.secret import Secret, Value
 from strongroom.store import Option, remaining
-from strongroom.store.calls import Caller, Fate, Fault
+from strongroom.store.calls import Caller, Fate, Fault, retry_after
 
 if TYPE_CHECKING:
     import httpx
@@ -141,7 +141,7 @@ def answer(reply: httpx.Response) -> object:
     status = reply.status_code
     if status == 429 or status >= 500:
         fate = Fate.THROTTLED if status == 429 else Fate.FAILED
-        raise Fault(errors.StoreUnavailableError(None, f"HTTP {status}"), fate)
+        raise Fault(errors.StoreUnavailableError(None, f"HTTP {status}"), fate, retry_after(reply.headers))
     try:
         found = reply.json() if reply.content else {}
     except ValueError:
