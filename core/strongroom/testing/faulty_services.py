@@ -13,7 +13,7 @@ from typing import Literal, Self, TypeAlias
 from strongroom.secret import Value
 
 ServiceFault: TypeAlias = Literal["throttled", "failed", "odd", "lost", "silent"]
-"""What a service does with a request instead of answering it: see `FaultyService`."""
+"""A fault of a service, which meets one request: see `FaultyService`."""
 
 Requests: TypeAlias = Literal["reads", "changes"]
 
@@ -153,7 +153,7 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
 
 @dataclass
 class _Rule:
-    """A fault, the requests that it applies to, how many pass before it, how often it applies, and what follows."""
+    """A fault, the requests that it applies to, how many pass before it, how often it applies, and the next fault."""
 
     fault: ServiceFault
     only: Requests | None = None
@@ -163,7 +163,7 @@ class _Rule:
 
 
 class FaultyService(ABC):
-    """A service on loopback, real or fake, that fails when `ServiceContract` says so: the driver of that contract.
+    """The driver of `ServiceContract`: a service on loopback, real or fake, that fails on request.
 
     A subclass tells the options of a store of this service. The server of the fake, or a proxy before a real service,
     calls `next_fault` once for each request about secrets, and if it returns a fault, does this:

@@ -27,7 +27,7 @@ MAX_SIZE = 65_536
 """Bytes of a version."""
 
 _ESCAPED = re.compile(r"_(?=[0-9A-F]{2})|[^\w.-]|^[.-]|[.-]$", re.ASCII)
-"""What a name cannot have, or what would be read as an escape. `_HH` stands for a byte of the UTF-8 form."""
+"""Text that a name cannot hold, or that looks like an escape. `_HH` stands for a byte of the UTF-8 form."""
 
 
 class ScalewayStore:

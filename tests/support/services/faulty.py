@@ -39,7 +39,7 @@ def long_processes(contract: type) -> type:
 
 
 def _copied(test: Callable[..., None]) -> Callable[..., None]:
-    """Return a test with marks of its own: those of the contract stay as they are."""
+    """Return a copy of a test, whose marks do not change those of the contract."""
 
     @functools.wraps(test)
     def run(*arguments: Any, **fixtures: Any) -> None:

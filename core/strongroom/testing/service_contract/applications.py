@@ -1,4 +1,4 @@
-"""What applications do with a service's store: fallbacks, merges, watches, migrations, processes and forks."""
+"""A service's store in applications: fallbacks, names, merges, watches, migrations, processes and forks."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ class ApplicationContract(ServiceContractBase):
     def test_late_service_shows_own_writes_and_loses_no_key(
         self, service: FaultyService, opened: Opened, configured: Configured
     ) -> None:
-        """An eventually consistent service: a process reads what it has written, and merges keep every key."""
+        """An eventually consistent service: a process reads its own writes, and merges keep every key."""
         needs(opened({PATH: {"first": "v"}}), "writable")
         if not service.delay(_LATE):
             pytest.skip("the service is never late")
@@ -244,7 +244,7 @@ class ApplicationContract(ServiceContractBase):
     def test_migration_resumes_after_an_outage(
         self, service: FaultyService, opened: Opened, configured: Configured, tmp_path: Path
     ) -> None:
-        """What was written before stays as it is, and the rest follows."""
+        """Secrets that were written before the outage are not written again, and the others follow."""
         guarded = needs(opened(), "writable", "listable")
         with _migrating(tmp_path, configured(), source=_some()) as migrator:
             plan = migrator.plan("source", NAME)

@@ -117,7 +117,7 @@ def needs(guarded: GuardedStore, *capabilities: str) -> GuardedStore:
 
 
 def in_time(call: Callable[[], object], limit: float = LIMIT) -> None:
-    """Call, and assert that it ends within `limit` and what a busy machine adds, in seconds."""
+    """Call, and assert that it ends within `limit` seconds, and a grace for busy machines."""
     began = time.monotonic()
     call()
     taken = time.monotonic() - began

@@ -1,4 +1,4 @@
-"""Faults of a service: throttled, failed, odd, lost, silent and unsent requests, and what a caller learns of each."""
+"""Faults of a service: throttled, failed, odd, lost, silent and unsent requests, and their errors for the caller."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class FaultContract(ServiceContractBase):
     def test_single_fault_of_a_read_is_repeated(
         self, service: FaultyService, opened: Opened, fault: ServiceFault, caller: str
     ) -> None:
-        """One bad reply is no outage, also if another link of the chain can answer: with another value."""
+        """One bad reply does not count as an outage, even if another link of the chain could answer."""
         guarded = opened({PATH: secret_data(own="old")})
         self.meet(service, fault, times=1)
         with time_limit(PATIENCE), fail_fast(caller == "hasty"):
