@@ -911,7 +911,7 @@ class TellsTheValueInAnError(Wrong):
                 raise ConflictError(path, f"{data['password']} was not written") from error
 
 
-class CutsLargeValues(Wrong):
+class CutsALargeValue(Wrong):
     caught_by = "test_large_value_survives_or_is_refused[131072]"
     caught_with = "a value of 131,072 characters changed"
 
