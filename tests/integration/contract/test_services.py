@@ -8,6 +8,7 @@ from strongroom.testing import ServiceContract
 from strongroom_etcd import store as etcd_store
 from strongroom_google import store as google_store
 from strongroom_kubernetes import api_server
+from support.services import azure as azure_service
 from support.services.faulty import AzureService, EtcdService, GoogleService, KubernetesService, long_processes
 from support.services.google import FakeSecretManager
 from support.vault.proxy import FaultProxy
@@ -35,11 +36,12 @@ class TestGoogle(ServiceContract):
 
 @long_processes
 class TestAzure(ServiceContract):
-    page_size = 25  # Microsoft's largest
+    page_size = PAGE
     cannot_hold = frozenset({"64 KiB", "long segment"})
 
     @pytest.fixture
     def service(self, azure, monkeypatch):
+        monkeypatch.setattr(azure_service, "_PAGE", PAGE)  # Microsoft's is 25
         service = AzureService(azure, monkeypatch)
         with service.serve():
             yield service
