@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from strongroom.testing.plugin_contract import PluginContract as PluginContract
     from strongroom.testing.rotator_contract import RotatorContract as RotatorContract
     from strongroom.testing.service_contract.contract import ServiceContract as ServiceContract
-    from strongroom.testing.store_contract.contract import StoreContract as StoreContract
+    from strongroom.testing.store_contract import StoreContract as StoreContract
 else:
     # No name here is also a module's name: importing the module would replace the name.
     _import, __dir__, __all__ = lazy_names(
@@ -37,13 +37,12 @@ else:
             "strongroom.testing.faulty_services": (
                 "DroppingProxy FaultyService dripping_server dropping_proxy silent_server"
             ),
-            "strongroom.testing.managers": "use_clock",
             "strongroom.testing.migration_contract": "ExporterContract ImporterContract",
             "strongroom.testing.overrides": "OverrideValue SimulatedFailure Slow override use_clock",
             "strongroom.testing.plugin_contract": "PluginContract",
             "strongroom.testing.rotator_contract": "RotatorContract",
             "strongroom.testing.service_contract.contract": "ServiceContract",
-            "strongroom.testing.store_contract.contract": "StoreContract",
+            "strongroom.testing.store_contract": "StoreContract",
         },
     )
 

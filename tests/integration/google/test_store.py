@@ -24,8 +24,8 @@ from strongroom.errors import (
 )
 from strongroom.migrate import ItemState, OnConflict
 from strongroom.store import time_limit
-from strongroom.store.folding import FOLD
-from strongroom_google.checksum import crc32c
+from strongroom.store.memory import MemoryStore
+from strongroom.store.one_value import FOLD
 from strongroom_google.plugin import open_google
 from strongroom_google.store import crc32c
 from support.clock import LONG

@@ -28,7 +28,7 @@ from strongroom.store import time_limit
 from strongroom.store.calls import Fate
 from strongroom.store.deadline import fail_fast
 from strongroom_kubernetes.errors import fault_of
-from strongroom_kubernetes.plugin import open_kubernetes_api
+from strongroom_kubernetes.objects import open_kubernetes_api
 from support.scenarios.exposure import shown_by
 from support.vault.faults import reply
 

@@ -77,6 +77,8 @@ class FakeSecretManager:
         given: the bearer token of each call; empty without one.
         tokens: the accepted bearer tokens; None to accept every caller, as over a connection without TLS.
         intercept: takes the name of each call and a function that carries it out, and returns the reply.
+        late: seconds by which `latest`, aliases and lists of versions are behind. A version that was just added can be
+            read by its number alone: https://docs.cloud.google.com/secret-manager/docs/reference/consistency.
     """
 
     def __init__(self, *, region: str | None = None, credentials: grpc.ServerCredentials | None = None) -> None:
@@ -92,6 +94,7 @@ class FakeSecretManager:
         self.given: list[str] = []
         self.tokens: set[str] | None = None
         self.intercept: Callable[[str, Callable[[], Any]], Any] = lambda _, carry_out: carry_out()
+        self.late = 0.0
 
     def start(self) -> Self:
         """Start it at a free port."""
@@ -206,14 +209,9 @@ class FakeSecretManager:
                 self._called.notify_all()
             try:
                 self._authenticate(context)
-                faults = [(fault, damages) for fault, damages in self._due(name)]
-                for fault, damages in faults:
-                    if not damages:
-                        fault(None)
+                _apply(self._faults, name, None)
                 reply = self.intercept(name, lambda: self._carry_out(operation, request))
-                for fault, damages in faults:
-                    if damages:
-                        fault(reply)
+                _apply(self._reply_faults, name, reply)
             except RefusedError as refused:
                 _abort(context, refused)
             return reply
@@ -223,12 +221,6 @@ class FakeSecretManager:
     def _carry_out(self, operation: Callable[[Any], Any], request: Any) -> Any:
         with self._lock:
             return operation(request)
-
-    def _due(self, name: str) -> Iterator[tuple[Callable[[Any], None], bool]]:
-        for method, fault, times in self._faults:
-            if method in {"*", name} and times[0] > 0:
-                times[0] -= 1
-                yield fault, "setattr" in fault.__code__.co_names
 
     def _authenticate(self, context: grpc.ServicerContext) -> None:
         token = str(dict(context.invocation_metadata()).get("authorization", "")).removeprefix("Bearer ")
