@@ -153,13 +153,10 @@ class FaultContract(ServiceContractBase):
         _is_an_outage(lambda: guarded.read(PATH))
         assert service.requests - before < _MOST_REQUESTS, "it asks again without a pause"
 
-    @pytest.mark.parametrize("fault", ["throttled", "failed"])
-    def test_lasting_fault_leaves_time_for_a_fallback(
-        self, service: FaultyService, opened: Opened, fault: ServiceFault
-    ) -> None:
+    def test_lasting_failure_leaves_time_for_a_fallback(self, service: FaultyService, opened: Opened) -> None:
         """If another link can answer, a read gives up long before its deadline."""
         guarded = opened({PATH: secret_data(own="old")})
-        self.meet(service, fault)
+        self.meet(service, "failed")
 
         def run() -> None:
             with time_limit(PATIENCE), fail_fast(), fails(StoreUnavailableError):
