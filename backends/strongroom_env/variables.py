@@ -210,7 +210,7 @@ class DotenvStore(VariableStore):
         """Return the variables of the current file.
 
         Raises:
-            SecretNotFoundError: there is no such file, so every variable is absent.
+            SecretNotFoundError: there is no such file, or a folder of that name, so every variable is absent.
             PermissionDeniedError: it may not be read.
             StoreUnavailableError: it cannot be read for another reason.
             ConfigurationError: a line is malformed. Names the file and the line.
@@ -224,6 +224,8 @@ class DotenvStore(VariableStore):
             return read_dotenv(self._file)
         except (FileNotFoundError, NotADirectoryError):
             raise SecretNotFoundError(path, f"there is no {self._origin}") from None
+        except IsADirectoryError:  # such as a virtual environment of that name
+            raise SecretNotFoundError(path, f"{self._origin} is a folder, not a file") from None
         except PermissionError:
             raise PermissionDeniedError(
                 path, f"{self._origin} may not be read", hint="Let this user read the file"
@@ -236,7 +238,7 @@ class DotenvStore(VariableStore):
     def probe(self) -> Health:
         """Return whether the file can be read now, with its probable mistakes as warnings.
 
-        A missing file is healthy and empty.
+        A missing file is healthy and empty, and so is a folder of that name.
         """
         try:
             read = self._read(None)

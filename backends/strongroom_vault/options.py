@@ -27,6 +27,16 @@ def credential_variables(auth: object) -> tuple[str, ...]:
             return ()
 
 
+METHODS = ("agent", "approle", "aws", "cert", "jwt", "kubernetes", "token", "token-file")
+"""The methods that a table `auth` can name: see `strongroom_vault.auth.methods`, whose import takes longer."""
+
+
+def _auth_fault(auth: object) -> str:
+    """Return the fault of a table `auth` that names no method. The text is not shown: it may be a token."""
+    named = auth.get("method") if isinstance(auth, dict) else METHODS[0]
+    return "" if named in METHODS else f"method must be one of {', '.join(METHODS)}"
+
+
 _TOLD = frozenset({"token", "token-file", "approle", "kubernetes", "cert", "agent"})
 """Methods whose login the options and the files that they name decide alone."""
 
@@ -71,6 +81,7 @@ class VaultOptions(TypedDict, total=False):
             sent_to="url",
             credential_variables=credential_variables,
             identity=_login_contents,
+            fault=_auth_fault,
         ),
     ]
     namespace: Annotated[str | None, Option("the namespace", _both("NAMESPACE"), locates=True)]

@@ -31,7 +31,13 @@ from strongroom._config import CacheConfig, Config, LinkConfig
 from strongroom._credentials.database_address import database_url
 from strongroom._manager.assembly import Parts
 from strongroom._manager.manager import manager_of, parts_of
-from strongroom.errors import InvalidDataError, InvalidPathError, StoreError, UnsupportedOperationError
+from strongroom.errors import (
+    InvalidDataError,
+    InvalidPathError,
+    PermissionDeniedError,
+    StoreError,
+    UnsupportedOperationError,
+)
 from strongroom.secret import Secret, SensitiveDict, SensitiveStr, Value
 from strongroom.store import Traits, remaining
 from strongroom.store.memory import MemoryStore
@@ -1002,6 +1008,31 @@ def test_an_absence_names_a_file_that_was_named(tmp_path: Path) -> None:
     made = Config(chain=(LinkConfig("env"),))
     with SecretsManager.from_config(made) as manager, pytest.raises(SecretNotFoundError, match=r"whole secret\)$"):
         manager.get_secret("b")
+
+
+def test_an_absence_in_a_configuration_in_code_sends_nobody_to_look_for_a_file() -> None:
+    with SecretsManager.from_config({"chain": ["env"]}) as manager, pytest.raises(SecretNotFoundError, match=r"\)$"):
+        manager.get_secret("nowhere", "key")
+
+
+def test_the_name_of_a_variable_in_the_place_of_a_path_is_answered_with_its_path(store: RemoteStore) -> None:
+    """python-dotenv reads by variable, so its users type one first. A policy may deny what no policy names."""
+    config = {"chain": ["env"], "secrets": {"SENTRY_DSN": "monitoring/sentry#dsn"}}
+    with SecretsManager.from_config(config) as manager:
+        for variable, place in (
+            ("DATABASE_URL", "database/connection#url"),
+            ("STRIPE_API_KEY", "api-keys/stripe#key"),
+            ("SENTRY_DSN", "monitoring/sentry#dsn"),
+        ):
+            for read in (manager.get_secret, manager.resolve):
+                with pytest.raises(SecretNotFoundError, match=rf"\)\. {variable} is {place}$"):
+                    read(variable)
+        with pytest.raises(SecretNotFoundError, match=r"\)$"):
+            manager.get_secret("NO_ROW")
+    store.fault = PermissionDeniedError()
+    denied = r"\. DATABASE_URL is database/connection#url\. Grant access"
+    with SecretsManager(chain=[store]) as manager, pytest.raises(PermissionDeniedError, match=denied):
+        manager.get_secret("DATABASE_URL")
 
 
 def test_an_absence_in_a_chain_in_code_names_no_file(manager: SecretsManager) -> None:

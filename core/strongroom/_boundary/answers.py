@@ -35,7 +35,7 @@ def as_secret(answer: Any, method: str, path: str, *_: object) -> Secret:
     if answer.path != path:  # a mixed-up connection, or an alias
         raise AnswerError(f"{method}() returned the secret of another path")
     if not is_value(answer.data):
-        raise unexpected(method, _stray(answer.data), "text, bytes, number, boolean, null, list or mapping", "a value")
+        raise _not_a_value(method, answer.data)
     version: Any = answer.version
     ttl: Any = answer.ttl
     if not (version is None or type(version) is int or _is_version(version)):
@@ -55,7 +55,7 @@ def as_value(answer: Any, method: str, *_: object) -> Value:
     if is_value(answer):
         value: Value = answer
         return value
-    raise unexpected(method, _stray(answer), "text, bytes, number, boolean, null, list or mapping")
+    raise _not_a_value(method, answer)
 
 
 def as_version(answer: object, method: str, *_: object) -> Version | None:
@@ -82,7 +82,7 @@ def as_data(answer: Any, method: str) -> Mapping[str, Value]:
     if not isinstance(answer, Mapping):
         raise unexpected(method, answer, "a mapping of keys to values")
     if not is_value(answer):
-        raise unexpected(method, _stray(answer), "text, bytes, number, boolean, null, list or mapping", "a value")
+        raise _not_a_value(method, answer)
     return answer
 
 
@@ -267,15 +267,20 @@ def as_time(method: str, time: object, part: str) -> datetime:
     return time
 
 
-def _stray(value: object) -> object:
-    """Return the innermost part that makes `value` no `Value`."""
-    if isinstance(value, Mapping):
-        if odd := [name for name in value if not isinstance(name, str)]:
-            return odd[0]
-        value = list(value.values())
-    if isinstance(value, list | tuple):
-        return next((_stray(part) for part in value if not is_value(part)), value)
-    return value
+def _not_a_value(method: str, answer: object) -> AnswerError:
+    """Return the error for an answer that is no `Value`. It names the type of the innermost part that is none."""
+    stray = answer
+    while isinstance(stray, Mapping | list | tuple):
+        if isinstance(stray, Mapping):
+            if odd := [name for name in stray if not isinstance(name, str)]:
+                return unexpected(method, odd[0], "text", "a key")
+            stray = list(stray.values())
+        wrong = [part for part in stray if not is_value(part)]
+        if not wrong:
+            break
+        stray = wrong[0]
+    part = "" if stray is answer else "a value"
+    return unexpected(method, stray, "text, bytes, number, boolean, null, list or mapping", part)
 
 
 CHECKS: Mapping[str, Callable[..., Any]] = {

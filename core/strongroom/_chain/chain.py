@@ -48,6 +48,7 @@ class Chain:
         defaults: (path, key) -> the value that answers if every link confirms its absence.
         composed: (path, key) -> the other secrets that the value is composed of if every link confirms its absence.
         sources: the files that define the chain, in words: the last sentence of an absence's hint.
+        locate: returns the path and key of an environment variable, for a read of its name; None for other names.
 
     Attributes:
         links: its links.
@@ -62,6 +63,7 @@ class Chain:
         defaults: Mapping[tuple[str, str], Value] | None = None,
         composed: Mapping[tuple[str, str], Composition] | None = None,
         sources: str = "",
+        locate: Callable[[str], tuple[str, str] | None] = lambda _: None,
     ) -> None:
         if not links:
             raise ConfigurationError("the chain is empty: name at least one store in `chain`")
@@ -69,7 +71,7 @@ class Chain:
         for link in self.links:
             link.join(self.links)
         self._timeout = timeout
-        self._resolver = Resolver(defaults or {}, composed or {}, sources)
+        self._resolver = Resolver(defaults or {}, composed or {}, sources, locate)
         self.peek = self.links[0].peek
 
     def __repr__(self) -> str:

@@ -6,13 +6,21 @@ Each result is noted on the way: in the debug log, in the counts of cached reads
 from __future__ import annotations
 
 import logging
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from strongroom import events
 from strongroom._chain.answer import KINDS, Reading, ReadRequest, Result, value_of
 from strongroom._chain.resolution import DEFAULT_STORE, Read, Resolution
-from strongroom.errors import Answer, Attempt, SecretNotFoundError, StoreError, StrongroomError
+from strongroom.errors import (
+    Answer,
+    Attempt,
+    PermissionDeniedError,
+    SecretNotFoundError,
+    StoreError,
+    StrongroomError,
+    shown,
+)
 from strongroom.events import Event, EventKind, hit_counter
 from strongroom.secret import SensitiveDict, Value, protect
 
@@ -39,6 +47,7 @@ class Resolver:
         defaults: (path, key) -> the value that answers if every link confirms its absence.
         composed: (path, key) -> the other secrets that the value is composed of if every link confirms its absence.
         sources: the files that define the chain, in words: the last sentence of an absence's hint.
+        locate: returns the path and key of an environment variable, for a read of its name; None for other names.
     """
 
     def __init__(
@@ -46,10 +55,12 @@ class Resolver:
         defaults: Mapping[tuple[str, str], Value],
         composed: Mapping[tuple[str, str], Composition],
         sources: str,
+        locate: Callable[[str], tuple[str, str] | None],
     ) -> None:
         self._defaults = {place: protect(value) for place, value in defaults.items()}
         self._composed = composed
         self._sources = sources
+        self._locate = locate
         self.reads = ReadLog({*self._defaults, *composed})
 
     def note(self, path: str, key: str | None, results: Sequence[LinkResult]) -> None:
@@ -100,9 +111,18 @@ class Resolver:
             attempts.append(Attempt(DEFAULT_STORE, Answer.FOUND, "the default of [secrets]"))
             self.reads.log_default(path, key)
             return _resolution(path, key, default, Reading(SensitiveDict({key: default})), attempts)
-        if isinstance(failure, SecretNotFoundError) and self._sources:
-            failure = failure.copy(hint=". ".join(filter(None, (failure.hint, self._sources))))
+        if isinstance(failure, SecretNotFoundError | PermissionDeniedError):
+            failure = self._advised(path, failure)
         raise failure.copy(attempts=tuple(attempts)) if isinstance(failure, StoreError) else failure.copy()
+
+    def _advised(self, path: str, failure: SecretNotFoundError | PermissionDeniedError) -> StoreError:
+        """Return the failure of a read with its hint completed: the path of a variable, and the files of the chain."""
+        place = self._locate(path)
+        located = "" if place is None else f"{shown(path)} is {shown('#'.join(place))}"
+        sources = self._sources if isinstance(failure, SecretNotFoundError) else ""
+        if not (located or sources):
+            return failure
+        return failure.copy(hint=". ".join(filter(None, (located, failure.hint, sources))))
 
 
 def doubted(results: Sequence[LinkResult]) -> int | None:

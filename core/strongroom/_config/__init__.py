@@ -442,7 +442,8 @@ class Config:
         untrusted: files that were found in the working directory and are not trusted, as messages name them: see
             `trust`. Only the command line has any.
         files: the files that were read: strongroom.toml and `./.env`, as absolute paths.
-        folder: the folder in which they were looked for; None if the configuration was made in code.
+        folder: the folder in which they were looked for; None if the configuration was made in code,
+            or is the content of a file.
     """
 
     environment: Text | None = None

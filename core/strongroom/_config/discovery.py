@@ -109,7 +109,7 @@ def load(
         build(arguments, variables, file, ambient, _plugins),
         untrusted=tuple(inspection.untrusted),
         files=tuple(map(_absolute, read)),
-        folder=_absolute(folder),
+        folder=_absolute(folder) if document is None else None,
     )
     if ignores_dotenv:
         config = replace(config, chain=tuple(link for link in config.chain if not _reads_dotenv(config, link.store)))
@@ -282,7 +282,7 @@ def _dotenv(file: Path, inspection: FoundFiles) -> list[Ambient]:
     shown = f"./{DOTENV_NAME}"
     try:
         values = read_dotenv(file, inspect=inspection.inspect(file, shown)).values
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         return []
     except OSError as error:
         raise ConfigurationError(f"{shown}: {error.strerror or 'it cannot be read'}") from None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, NoReturn, cast
 
 from strongroom._config import Rank, Setting
@@ -20,6 +21,8 @@ BARE_KEY = r"[A-Za-z0-9_-]+"
 _SHOWN = 1024
 """The longest name that a message shows in full, in characters: that of a path."""
 _LISTED = 40
+_LEAST_LIKENESS = 0.7
+"""That of a misspelled word. difflib's own limit, 0.6, takes `headers` for `adress`."""
 
 MAX_DOTS = 100
 """The longest dotted key. The parser's time grows with the square of it."""
@@ -228,11 +231,18 @@ def listed(names: Sequence[str]) -> str:
     return f"{', '.join(map(shown_key, names[:_LISTED]))}{more}"
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
-    """Return a suggestion for an unknown name: a near match, if there is one, and the known names."""
+def suggest(name: str, known: Iterable[str], synonyms: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Return a suggestion for an unknown name: a near match, if there is one, and the known names.
+
+    Args:
+        name: the unknown name.
+        known: the known names.
+        synonyms: words that others use for a known name, each with that name.
+    """
     import difflib
 
     names = sorted(known)
-    near = difflib.get_close_matches(name.lower(), names, n=1)
+    meant = {**synonyms, **{each: each for each in names}}
+    near = difflib.get_close_matches(name.lower(), meant, n=1, cutoff=_LEAST_LIKENESS)
     allowed = f"known here: {listed(names)}" if names else "nothing is known here"
-    return f'did you mean "{near[0]}"? {allowed}' if near else allowed
+    return f'did you mean "{meant[near[0]]}"? {allowed}' if near else allowed

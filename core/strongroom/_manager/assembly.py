@@ -51,7 +51,14 @@ class Parts:
         self.config = config
         self.types = DeclaredTypes(named)
         self.replacements = defaults.keys() | composed.keys()
-        chain = Chain(links, timeout=config.timeout, defaults=defaults, composed=composed, sources=sources)
+        chain = Chain(
+            links,
+            timeout=config.timeout,
+            defaults=defaults,
+            composed=composed,
+            sources=sources,
+            locate=config.mapping.locate,
+        )
         self._own = chain, Watcher(links, config.timeout, before=partial(self.types.follow, chain.resolve))
         self.threads = Threads(config.timeout)
         self._end_audit = _audited(config, self)

@@ -225,7 +225,7 @@ def _option_fault(option: Option) -> str:
     for field in ("help", "sent_to", "verifies"):
         if not isinstance(text := getattr(option, field), str | None) or (text is None and field == "help"):
             return f"{field} is {type(text).__name__}, not str"
-    for field in ("credential_variables", "identity"):
+    for field in ("credential_variables", "identity", "fault"):
         if not ((function := getattr(option, field)) is None or callable(function)):
             return f"{field} is {type(function).__name__}, not callable"
     return _ambient_fault(option.ambient)

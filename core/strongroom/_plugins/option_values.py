@@ -68,8 +68,15 @@ def _check_known(store: StoreConfig, schema: Schema) -> None:
             if instead := REMOVED.get((store.plugin, name)):
                 raise ConfigurationError(f"{given.origin}: {gone(instead)}")
             raise ConfigurationError(
-                f"{given.origin}: the plugin {store.plugin} has no option {name}; {suggest(name, schema.options)}"
+                f"{given.origin}: the plugin {store.plugin} has no option {name}; "
+                f"{suggest(name, schema.options, _address_words(schema))}"
             )
+
+
+def _address_words(schema: Schema) -> dict[str, str]:
+    """Return the words that other tools use for the option with the address, each with its name here."""
+    addresses = [name for name, option in schema.options.items() if option.option.address]
+    return {word: name for name in addresses for word in ("address", "addr", "endpoint", "host", "url")}
 
 
 def _chosen(store: StoreConfig, schema: Schema) -> Iterator[tuple[str, Setting]]:
@@ -128,6 +135,8 @@ def _setting(option: OptionSchema, given: Setting, *, text: bool, secret: bool =
     # An address with a password in it is refused, by a check whose frames may be printed.
     about = option.option
     secret = secret or about.secret or (about.address and _may_hold_password(read))
+    if about.fault is not None and (fault := about.fault(read)):
+        raise ConfigurationError(f"{given.origin}: {fault}")
     shielded = _shielded(read, secret=secret)
     locates = about.locates or about.location
     return given._replace(value=shielded, secret=secret, address=about.address, locates=locates)

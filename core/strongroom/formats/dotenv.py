@@ -17,7 +17,6 @@ https://github.com/compose-spec/compose-go/blob/042173482969cd44087fbc45b1f2f48d
 
 from __future__ import annotations
 
-import errno
 import io
 import logging
 import os
@@ -115,15 +114,13 @@ def read_dotenv(file: Path, *, inspect: Inspect | None = None) -> Dotenv:
     """Read a `.env` file. Log its notes, and a mode that lets others read it, once in a process.
 
     Raises:
-        FileNotFoundError: there is no such file, or a folder of that name, such as a virtual environment.
+        FileNotFoundError: there is no such file.
+        IsADirectoryError: it is a folder, such as a virtual environment.
         OSError: it cannot be read.
         ConfigurationError: names the file and the line: it is not NAME=value or not UTF-8, or the file has
             more than `MAX_SIZE` bytes or `MAX_LINES` lines.
     """
-    try:
-        content, status = read_bytes(file, MAX_SIZE)
-    except IsADirectoryError as error:
-        raise FileNotFoundError(errno.ENOENT, error.strerror, str(file)) from None
+    content, status = read_bytes(file, MAX_SIZE)
     if fault := inspect(status, content) if inspect else "":
         del content
         raise ConfigurationError(f"{file}: {fault}")

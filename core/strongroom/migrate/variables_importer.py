@@ -246,7 +246,7 @@ def read_variables(file: Path) -> Mapping[str, str | None]:
 
     Raises:
         MissingFileError: the file does not exist.
-        ConfigurationError: a line is invalid.
+        ConfigurationError: a line is invalid, or it is a folder.
         PermissionDeniedError, StoreUnavailableError: it cannot be read.
     """
     failure: StrongroomError
@@ -254,6 +254,8 @@ def read_variables(file: Path) -> Mapping[str, str | None]:
         found = read_dotenv(file)
     except (FileNotFoundError, NotADirectoryError):
         failure = MissingFileError(f"There is no {file}")
+    except IsADirectoryError:
+        failure = ConfigurationError(f"{file} is a folder, not a file")
     except PermissionError:
         failure = PermissionDeniedError(None, f"{file} may not be read", hint="Let this user read the file")
     except OSError as error:

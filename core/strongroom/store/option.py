@@ -41,6 +41,8 @@ class Option(NamedTuple):
         identity: value -> the contents, beyond the value, that decide which secret a path is and who reads it, for the
             disk cache; None if only the service knows. By default these are the contents of the files and variables
             that the value names. It is called for an option that is not set too, with None.
+        fault: value -> why no store can be opened with it, as a clause without the value; empty if one may be. It is
+            called for each configured store when a manager is made, so it imports little.
 
     The command line uses an address, what locates secrets, recipients, and what is sent to or verifies an address, of
     a file that was found in the working directory, only after `strongroom trust`.
@@ -58,6 +60,7 @@ class Option(NamedTuple):
     credential_variables: Callable[[Any], Iterable[str]] | None = None
     tls_schemes: tuple[str, ...] = ("https",)
     identity: Callable[[Any], Mapping[str, Any] | None] | None = None
+    fault: Callable[[Any], str] | None = None
 
     @property
     def needs_trust(self) -> bool:

@@ -97,8 +97,10 @@ class TestFailures:
         """A folder named .env is no .env file."""
         file.unlink()
         file.mkdir()
-        with pytest.raises(SecretNotFoundError):
+        with pytest.raises(SecretNotFoundError, match=f"{file} is a folder, not a file"):
             store.read_key(*URL)
+        assert list(store.list_entries("")) == []
+        assert (store.probe().ok, store.probe().detail) == (True, f"{file} is a folder, not a file")
 
     def test_not_readable(self, guarded, ordinary_user):
         """A file that may not be read is denied: never absent, neither in reads nor in listings."""

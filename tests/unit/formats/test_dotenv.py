@@ -191,17 +191,18 @@ class TestMistakes:
 
 class TestFile:
     def test_missing(self, tmp_path):
-        """No file is FileNotFoundError, and so is a folder of that name: a virtual environment."""
+        """No file is FileNotFoundError. A folder of that name, such as a virtual environment, is IsADirectoryError."""
         (tmp_path / ".env").mkdir()
-        for path in (tmp_path / "none", tmp_path / ".env"):
-            with pytest.raises(FileNotFoundError):
-                read_dotenv(path)
+        with pytest.raises(FileNotFoundError):
+            read_dotenv(tmp_path / "none")
+        with pytest.raises(IsADirectoryError):
+            read_dotenv(tmp_path / ".env")
 
     def test_descriptors_are_closed(self, tmp_path):
         """A refused file leaves no descriptor open."""
         before = open_descriptors()
         for _ in range(5):
-            with pytest.raises(FileNotFoundError):
+            with pytest.raises(IsADirectoryError):
                 read_dotenv(tmp_path)
         assert open_descriptors() <= before
 

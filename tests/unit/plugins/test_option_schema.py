@@ -230,6 +230,34 @@ class TestSchema:
         with pytest.raises(ConfigurationError, match='the plugin corp has no option tokn; did you mean "token"'):
             Source(f'[stores.corp]\nurl = "{URL}"\ntokn = "x"').resolve(open_shared, "corp")
 
+    @pytest.mark.parametrize("word", ["adress", "address", "endpoint", "ADDR"])
+    def test_another_word_for_the_address_suggests_its_option(self, word):
+        """Never one that is spelled a little alike, such as `headers`."""
+
+        def open_corp(*, base_url: Annotated[str, Option(address=True)], headers: str = "") -> object: ...
+
+        with pytest.raises(ConfigurationError, match=f'has no option {word}; did you mean "base_url"'):
+            Source(f'[stores.corp]\n{word} = "{URL}"').resolve(open_corp, "corp")
+        with pytest.raises(ConfigurationError, match="has no option hedge; known here"):
+            Source('[stores.corp]\nhedge = ""').resolve(open_corp, "corp")
+
+    def test_a_fault_of_a_value_is_an_error_before_the_store_is_opened(self):
+        """Also in an environment that is not selected. The message has the option's origin, and no value."""
+
+        def open_corp(*, auth: Annotated[dict[str, str], Option(fault=lambda table: "x" not in table and "no x")]): ...
+
+        assert Source('[stores.corp]\nauth = {x = "1"}').resolve(open_corp, "corp")["auth"].value == {"x": "1"}
+        wrong = Source(f'[stores.corp]\nauth = {{y = "{CANARY}"}}')
+        schema = read_schema(open_corp, "corp")
+        for read in (
+            lambda: wrong.resolve(open_corp, "corp"),
+            lambda: check_written(wrong.config.store("corp"), schema, production=False),
+        ):
+            with pytest.raises(ConfigurationError) as caught:
+                read()
+            assert str(caught.value) == "app.toml: [stores.corp] auth: no x"
+            assert CANARY not in str(caught.value)
+
     def test_a_signature_that_is_no_schema_is_a_broken_plugin(self):
         """Each names the plugin and the option."""
 

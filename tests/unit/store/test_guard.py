@@ -605,9 +605,10 @@ WRONG_SECRETS = {
         Secret("app/db", {"password": CANARY, "since": MOMENT}, 1),
         f"() returned a value of type datetime, expected {_VALUES}",
     ),
+    "bytes for a key": (Secret("app/db", {b"key": CANARY}, 1), "() returned a key of type bytes, expected text"),
     "a number for a name": (
         Secret("app/db", {"key": [{1: CANARY}]}, 1),
-        f"() returned a value of type int, expected {_VALUES}",
+        "() returned a key of type int, expected text",
     ),
     "a float for a version": (secret(version=1.5), "() returned a version of type float, expected int, str or None"),
     "a bool for a version": (secret(version=True), "() returned a version of type bool, expected int, str or None"),

@@ -226,7 +226,7 @@ def _sentence(status: RotationStatus) -> str:
         return f"Undid the rotation of {path}: the old credential works"
     if status.grace_end is not None:
         return (
-            f"Rotated {path}. The old credential is valid until {output.minute(status.grace_end)}; "
+            f"Rotated {path}. The old credential is valid until {output.second(status.grace_end)}; "
             f"then the scheduler, or strongroom rotate resume {path}, revokes it"
         )
     due = "" if status.due is None else f". It is due again {output.minute(status.due)}"

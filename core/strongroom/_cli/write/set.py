@@ -68,22 +68,21 @@ def set_command(
         data = values.read_document(read_file(str(document), "the document of --from-json"))
     else:
         data = values.read_files(request.files, empty=empty)
+    interactive = sys.stdin.isatty()
     with invocation.open_to_write() as secrets:
         target = secrets.write_target(request.path, store=store)
+        if not interactive:  # before the announcement: stdin may be refused
+            if document == "-":
+                data = values.read_document(read_stdin())
+            elif request.key is not None:
+                data = SensitiveDict({request.key: values.read_piped(empty=empty)})
         what = output.joined(request.keys or data or ["keys from stdin"])
         announce(secrets, target, f"Writing {what} at {shown(request.path)} to")
         confirm(reasons(target, secrets.config, drops=replace), yes=yes)
-        interactive = sys.stdin.isatty()
-        if document == "-":
-            content = values.read_typed_document(request.path) if interactive else read_stdin()
-            data = values.read_document(content)
-        elif request.key is not None:
-            value = (
-                values.read_typed(request.path, request.key, empty=empty)
-                if interactive
-                else values.read_piped(empty=empty)
-            )
-            data = SensitiveDict({request.key: value})
+        if interactive and document == "-":
+            data = values.read_document(values.read_typed_document(request.path))
+        elif interactive and request.key is not None:
+            data = SensitiveDict({request.key: values.read_typed(request.path, request.key, empty=empty)})
         version = secrets.set_secret(request.path, data, store=target.store, replace=replace)
     numbered = "" if version is None else f", version {version}"
     output.say(f"Stored {output.joined(data)} at {shown(request.path)}{numbered}")

@@ -224,7 +224,7 @@ def test_what_is_wrong_is_one_line_and_code_7(command, configured, right, wrong,
     [
         ('url = "ftp://vault.example"', "url: a Vault address is like"),
         ('url = "http://vault.example:99999"', "must be a URL"),
-        ('auth = { method = "tokn" }', "auth.method: it must be one of"),
+        ('auth = { method = "tokn" }', "auth: method must be one of"),
         ('auth = { method = "token-file", token_file = "here" }', "auth.token_file: it must be an absolute path"),
         ('auth = { method = "token-file", path = "/here" }', "auth.path: the method 'token-file' has no such option"),
         ('auth = { method = "cert" }', "client_cert"),
@@ -277,7 +277,7 @@ def test_a_variable_is_blamed_for_what_it_says(command, monkeypatch):
     for arguments in (("config", "check"), ("get", "a", "b")):
         done = command(*arguments)
         assert done.code == 7
-        assert "the environment variable STRONGROOM_STORES_VAULT_AUTH: auth.method: it must be one of" in done.err
+        assert "the environment variable STRONGROOM_STORES_VAULT_AUTH: method must be one of" in done.err
         assert "strongroom.toml" not in done.err
 
 

@@ -1,6 +1,7 @@
 """`strongroom rotate`, and what `check --expiring` and `doctor` say of rotations."""
 
 import json
+import re
 import signal
 import subprocess
 from dataclasses import replace
@@ -66,7 +67,9 @@ def test_status_and_history(command, rotated):
 
 def test_a_grace_time_is_told_and_can_be_cut_short(command, rotated):
     Path("strongroom.toml").write_text(f'{TABLE}previous_key = "previous"\ngrace = "1h"\n')
-    assert "The old credential is valid until" in command("rotate", PATH).err
+    told = command("rotate", PATH).err
+    # To the second: ten seconds after 14:15:30, "14:15" would be over.
+    assert re.search(r"The old credential is valid until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC; ", told)
     assert rotated.read(PATH).data["previous"] == "canary-token-1"
     refused = command("rotate", PATH)
     assert refused.code == 6

@@ -119,6 +119,7 @@ def test_an_empty_stdin_is_refused_unless_it_is_meant(command, kept, piped):
     refused = command("set", "a", "b", piped=piped)
     assert refused.code == 2
     assert "Stdin is empty: use --empty to allow an empty value" in refused.err
+    assert "Writing" not in refused.err
     assert list(kept.list_entries("")) == []
     assert command("set", "a", "b", "--empty", piped=piped).code == 0
     assert kept.read("a").data == {"b": ""}
