@@ -3,12 +3,15 @@
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from types import ModuleType
 
 
 def lazy_names(
     package: str, modules: Mapping[str, str]
 ) -> tuple[Callable[[str], object], Callable[[], list[str]], list[str]]:
     """Return `__getattr__`, `__dir__` and `__all__` of a package. Type checkers read its imports for them instead.
+
+    `__dir__` lists these names, and the submodules that are imported: nothing that the package itself uses.
 
     Args:
         package: the `__name__` of the package.
@@ -23,4 +26,9 @@ def lazy_names(
         setattr(sys.modules[package], name, value)
         return value
 
-    return attribute, lambda: sorted({*vars(sys.modules[package]), *sources}), sorted(sources)
+    def names() -> list[str]:
+        own = vars(sys.modules[package]).items()
+        kept = (name for name, value in own if name.startswith("__") or isinstance(value, ModuleType))
+        return sorted({*kept, *sources})
+
+    return attribute, names, sorted(sources)

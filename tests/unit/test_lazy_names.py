@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-PACKAGES = ("strongroom", "strongroom.agents", "strongroom.commands", "strongroom.migrate", "strongroom.testing")
+PACKAGES = (
+    "strongroom",
+    "strongroom.agents",
+    "strongroom.commands",
+    "strongroom.migrate",
+    "strongroom.rotate",
+    "strongroom.testing",
+)
 each_package = pytest.mark.parametrize("name", PACKAGES)
 
 
@@ -28,6 +35,14 @@ def test_the_names_are_listed_before_they_are_imported(name):
     """For a shell that completes them, and `from … import *`."""
     program = f"import {name} as package; assert {{*package.__all__}} <= {{*dir(package)}}; assert package.__all__"
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+@each_package
+def test_nothing_is_listed_that_the_package_only_uses(name):
+    """Such as `TYPE_CHECKING`. A submodule is listed as soon as it is imported, as in every package."""
+    package = importlib.import_module(name)
+    others = {each for each in {*dir(package)} - {*package.__all__} if not each.startswith(("__", "@"))}  # pytest's
+    assert others <= {module.removeprefix(f"{name}.") for module in sys.modules}
 
 
 @each_package

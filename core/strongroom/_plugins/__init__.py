@@ -29,6 +29,7 @@ from strongroom.files.bounded import read_text
 from strongroom.secret import conceal
 from strongroom.store import SecretStore, in_daemon
 from strongroom.store.protocols import class_title
+from strongroom.store.sdk_logging import silenced_logs
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -403,7 +404,7 @@ def _driver(point: EntryPoint) -> object:
     # stevedore's own list is a file in the user's cache folder, which counts as current for two minutes after a change.
     # It can miss a new plugin, or have an old target, so stevedore loads from the list that was examined.
     ExtensionManager.ENTRY_POINT_CACHE[point.group] = list(entry_points(point.group))
-    with plugin_code():
+    with plugin_code(), silenced_logs("stevedore"):  # one line for each installed plugin of the group
         return DriverManager[object](point.group, point.name).driver
 
 

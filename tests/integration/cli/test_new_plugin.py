@@ -65,6 +65,14 @@ def test_packages_have_no_lint(created):
         assert done.returncode == 0, done.stdout
 
 
+def test_packages_are_strictly_typed(created, tmp_path):
+    """Their tests too."""
+    mypy = (sys.executable, "-m", "mypy", "--strict", f"--cache-dir={tmp_path}")
+    for folder in created.glob("*made-*"):
+        done = run(*mypy, ".", cwd=folder, env={**os.environ, "MYPYPATH": "src"})
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_ci_files_are_workflows(created):
     """They follow GitHub's schema."""
     files = sorted(created.glob("*/.github/workflows/test.yml"))

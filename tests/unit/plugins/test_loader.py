@@ -53,6 +53,13 @@ CORP = """
 """
 
 
+def test_the_debug_log_has_no_lines_of_stevedore(caplog):
+    """It has one for each installed plugin of the group, at each load: nothing about the store."""
+    caplog.set_level("DEBUG")
+    prepare("memory")
+    assert not [record for record in caplog.records if record.name.startswith("stevedore")]
+
+
 class TestPrepare:
     def test_a_stranger_s_plugin(self, search_path):
         """Checked at once, opened when it is called, each time anew; it is handed the mapping."""

@@ -1,5 +1,6 @@
 """`strongroom new-plugin`: its files and refusals. tests/integration/cli installs and tests the packages."""
 
+import ast
 import json
 import tomllib
 from pathlib import Path
@@ -99,6 +100,18 @@ def test_folder_that_cannot_be_written_is_an_error_of_one_line(command, monkeypa
         7,
         "strongroom: strongroom-corp cannot be written: No space left on device\n",
     )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sources_are_typed(kind):
+    """Their author may run `mypy --strict`, as tests/integration/cli does."""
+    for path, text in package(kind, names_of("corp")).items():
+        if path.endswith(".py"):
+            for node in ast.walk(ast.parse(text)):
+                if isinstance(node, ast.FunctionDef):
+                    own = [argument for argument in node.args.args + node.args.kwonlyargs if argument.arg != "self"]
+                    assert node.returns is not None, (path, node.name)
+                    assert all(argument.annotation for argument in own), (path, node.name)
 
 
 def test_longest_name_keeps_lines_short():
