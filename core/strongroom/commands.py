@@ -3,11 +3,13 @@
 A command is a click command, or a group, in the entry-point group `strongroom.commands`. It imports what it shares with
 the built-in commands from here; every other module of `strongroom._cli` may change without notice::
 
+    from strongroom import commands
+
     @click.command("count")
-    @api.current
-    def count(invocation: api.Invocation) -> None:
+    @commands.current
+    def count(invocation: commands.Invocation) -> None:
         with invocation.open() as secrets:
-            api.write_lines([str(len(secrets.list_secrets()))])
+            commands.write_lines([str(len(secrets.list_secrets()))])
 
 Each name is imported when it is first used, because `strongroom --help` loads every command for its summary.
 """

@@ -212,8 +212,8 @@ class StoreConnection:
     ) -> _R:
         """Return `operation(store)`, within its share of the time.
 
-        During a known outage, a call that fails fast is refused. Any other call is sent: nobody else can answer it. An
-        outage of one path alone refuses reads of this path, unless they insist.
+        During a known outage, a read that another link or a cached value can answer is refused at once, unless it
+        insists. Any other call is sent to the store. An outage of a single path affects reads of that path only.
 
         Args:
             path: the path that errors name.

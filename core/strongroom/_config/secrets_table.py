@@ -19,7 +19,7 @@ TYPES = (
     "str", "bytes", "int", "float", "bool", "list", "dict", "list[str]", "list[int]", "dict[str, str]", "Path",
     "Decimal", "datetime", "date", "timedelta", "UUID",
 )  # fmt: skip
-"""The names that `type` may have: `conversion.DECLARED` has the types."""
+"""The names that `type` may have: `conversion.declared_type` returns the types."""
 
 GENERATORS = ("password", "token", "hex")
 """The kinds of generated values: letters and digits, URL-safe text, hexadecimal digits."""

@@ -9,7 +9,7 @@ a log. `strongroom.testing.ImporterContract` and `ExporterContract` check each s
 Each step of `items` and `write`, and each other call, *must* return or raise within `strongroom.store.remaining()`
 seconds. Strongroom runs it in a daemon thread and gives it up at the deadline; all steps of one iterator run in one
 thread. A class attribute `traits` is optional: `Traits(local=True)` and `Traits(honors_deadline=True)` are called
-directly, and `Traits(protocol=…)` names the version of `strongroom.store.PROTOCOL_VERSION` that the plugin needs.
+directly, and `Traits(protocol=…)` names the version of the store protocol that the plugin needs.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The transaction: performs the steps of one rotation, each under the lease and the version of its state.
 
-`State.next_action` decides the next step. This module performs it: it calls the rotator, writes the secret and
+`RotationState.next_action` decides the next step. This module performs it: it calls the rotator, writes the secret and
 the state, and undoes the rotation if a step before `promote` is complete fails.
 """
 

@@ -1,4 +1,4 @@
-"""`strongroom get` and `strongroom list`."""
+"""`strongroom get`."""
 
 from __future__ import annotations
 

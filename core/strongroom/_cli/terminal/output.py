@@ -218,8 +218,8 @@ def state(name: str, text: str | None = None) -> Cell:
     """Return a cell in the color of a state.
 
     Args:
-        name: a `RequirementState`, an `Answer`, a `CheckState`, a migration's `State` or `ItemState`, or a state of
-            `strongroom status`.
+        name: a `RequirementState`, an `Answer`, a `CheckState`, the `PlannedState` or `ItemState` of a migration's
+            item, or a state of `strongroom status`.
         text: text of the cell; defaults to the name.
     """
     return Cell(name if text is None else text, _STYLES.get(name, ""))

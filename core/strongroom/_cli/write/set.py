@@ -1,4 +1,4 @@
-"""`strongroom set` and `strongroom delete`."""
+"""`strongroom set`."""
 
 from __future__ import annotations
 
