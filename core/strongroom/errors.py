@@ -46,7 +46,7 @@ class Answer(StrEnum):
     DENIED = "denied"
     FAILED = "failed"
     NOT_ASKED = "not asked"
-    """The store creates a credential on every read, and the read did not allow that."""
+    """The store issues a credential on every read, and the read did not allow that."""
 
 
 class Attempt(NamedTuple):

@@ -49,7 +49,7 @@ class RequirementState(StrEnum):
     """A store that may have it denied access, which is not an absence either."""
     FAILED = "failed"
     DYNAMIC = "dynamic"
-    """A store creates it on every read, and the read did not allow that."""
+    """A store issues it on every read, and the read did not allow that."""
 
 
 _MET = frozenset({RequirementState.FOUND, RequirementState.DEFAULT, RequirementState.ABSENT, RequirementState.DYNAMIC})

@@ -1,4 +1,4 @@
-"""The store `vault-dynamic`: credentials that an engine creates at the first read of their path."""
+"""The store `vault-dynamic`: credentials that an engine issues at the first read of their path."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def open_vault_dynamic(
     url: Url,
     paths: Annotated[
         dict[str, Any],
-        Option('path -> what the engine makes: "creds/app", or { path, method, parameters, ttl }'),
+        Option('path -> what the engine issues: "creds/app", or { path, method, parameters, ttl }'),
     ],
     mount: Annotated[str, Option("the mount path of the engine", locates=True)] = "database",
     **connection: Unpack[VaultOptions],
 ) -> VaultDynamic:
-    """Open a store of credentials that an engine of HashiCorp Vault or OpenBao creates.
+    """Open a store of credentials that an engine of HashiCorp Vault or OpenBao issues.
 
     The server is asked once whether an engine is there. No credentials are created yet.
 
@@ -87,7 +87,7 @@ class Role:
 
 
 class VaultDynamic:
-    """Credentials that the engine creates at the first read, one set for each path and process.
+    """Credentials that the engine issues at the first read, one set for each path and process.
 
     They are renewed while they are used, replaced well before they end, and revoked by `close`. A fork's child creates
     its own, and neither renews nor revokes its parent's.

@@ -1,4 +1,4 @@
-"""Rows of the option `paths`: which request makes the secret of a path. Pure."""
+"""Rows of the option `paths`: which request issues the credentials of a path. Pure."""
 
 from __future__ import annotations
 

@@ -151,8 +151,8 @@ def answer_of(error: StrongroomError) -> Answer:
 
 
 def not_queried(path: str, store: str) -> Result:
-    """Return the result of a read that would make a new secret, and is not allowed to."""
-    reason = "a read would make a new secret"
+    """Return the result of a read that would issue a new credential, and is not allowed to."""
+    reason = "a read would issue a new credential"
     error = UnsupportedOperationError(path, reason, store=store, hint=_USE_RUN)
     return Attempt(store, Answer.NOT_ASKED, reason), error
 

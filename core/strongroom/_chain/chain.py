@@ -97,13 +97,13 @@ class Chain:
             extract: returns another value of the secret, such as a URL made of its parts.
             wanted: the name of that value, for messages.
             fresh: query the stores, past the caches.
-            allow_dynamic: False queries no store that creates a credential on every read.
+            allow_dynamic: False queries no store that issues a credential on every read.
 
         Raises:
             SecretNotFoundError: every link answered, and none has it.
             StoreUnavailableError: no link has it, and one could not answer: whether it exists is unknown.
             PermissionDeniedError, AuthenticationError: a link denied it, and its policy ends the read.
-            UnsupportedOperationError: `allow_dynamic` is False, and a store that creates secrets would have to answer.
+            UnsupportedOperationError: `allow_dynamic` is False, and a store that issues credentials would answer.
         """
         path = check_path(path)
         key = None if key is None else check_key(key, path)

@@ -201,7 +201,7 @@ def refuse_to_hide(path: str, data: SensitiveDict, target: Link, lower: Sequence
         if not link.covers(path):
             continue
         if link.creates(path):
-            reason = f"it would hide what store {link.name} makes there"
+            reason = f"it would hide what store {link.name} issues there"
             raise ConflictError(path, reason, store=target.name, hint="Write it elsewhere, or pass replace=True")
         try:
             reading = link.read(path, fresh=True)

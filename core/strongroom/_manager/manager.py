@@ -373,7 +373,7 @@ class SecretsManager:
             path: such as `database/connection`.
             key: such as `url`; None is the whole secret.
             fresh: query the stores, past the cache.
-            allow_dynamic: False queries no store that creates a credential on every read.
+            allow_dynamic: False queries no store that issues a credential on every read.
 
         Raises:
             UnsupportedOperationError: `allow_dynamic` is False, and such a store would have to answer. The last of its

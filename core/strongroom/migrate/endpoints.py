@@ -213,7 +213,7 @@ class Endpoints:
         Raises:
             ConfigurationError, PluginError: the store does not exist, its options are wrong, or the mapping file was
                 changed.
-            UnsupportedOperationError: it cannot be listed, or creates a credential on every read.
+            UnsupportedOperationError: it cannot be listed, or issues a credential on every read.
             StoreError: it could not be opened.
         """
         if name not in self._sources:

@@ -129,14 +129,14 @@ class StoreSource:
     """A store as a source. A path that is listed but absent, such as a deleted secret, is skipped.
 
     Raises:
-        UnsupportedOperationError: it creates a credential on every read.
+        UnsupportedOperationError: it issues a credential on every read.
     """
 
     unmapped: Sequence[Failure] = ()
 
     def __init__(self, front: GuardedStore, name: str) -> None:
         if "dynamic" in front.capabilities:
-            reason = "it creates a new credential on every read, so it cannot be migrated"
+            reason = "it issues a new credential on every read, so it cannot be migrated"
             raise UnsupportedOperationError(None, reason, store=front.name)
         self.name = name
         self.local = "local" in front.capabilities

@@ -64,7 +64,7 @@ class GuardedServiceRotator(TransactionRotator):
         return self._at_store(lambda store: _as_flag(self._rotator.finished(store, self._path)), changes=changes)
 
     def create(self, current: SensitiveDict) -> Mapping[str, Value]:
-        """Return no key: the service makes the new credential."""
+        """Return no key: the service creates the new credential."""
         del current
         return {}
 

@@ -1,6 +1,6 @@
 """Protocols for the authors of rotators.
 
-A rotator makes a new credential and tells the service that checks it. It is an entry point of the group
+A rotator creates a new credential and tells the service that checks it. It is an entry point of the group
 `strongroom.rotators`: a function with keyword-only options that returns a `Rotator` or a `ServiceRotator`, without a
 connection: `strongroom config check` calls it too. As for stores, the signature is the schema of the options in a
 configuration file, and errors are those of `strongroom.errors`:

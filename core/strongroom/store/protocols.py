@@ -155,7 +155,7 @@ class SecretStore(Protocol):
 
 @runtime_checkable
 class DynamicStore(Protocol):
-    """A store that creates a credential on each read, such as a database user or a certificate.
+    """A store that issues a credential on each read, such as a database user or a certificate.
 
     Commands that only look around do not read it. `Secret.ttl` says for how many seconds a credential is valid.
     """

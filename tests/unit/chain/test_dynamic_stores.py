@@ -168,7 +168,7 @@ def test_a_write_asks_before_it_hides_what_is_made_below() -> None:
     """What keys that has is not known without making one."""
     database = Database()
     chain, _ = chain_of(RemoteStore(), database)
-    with pytest.raises(ConflictError, match="hide what store s1 makes"):
+    with pytest.raises(ConflictError, match="hide what store s1 issues"):
         chain.write("database/app", {"username": "static"})
     chain.write("database/app", {"username": "static"}, replace=True)
     assert chain.resolve("database/app", "username").value == "static"

@@ -32,7 +32,7 @@ def get_command(invocation: Invocation, path: str, key: str | None, *, as_json: 
 
     A text or bytes value is printed unchanged; a number, boolean, list or object is printed as JSON. A whole secret is
     printed as a JSON object in a pipe, and as a table of its keys on a terminal, where --reveal shows the values. A
-    credential that a store creates on every read is not printed: it would be revoked when this command ends. Use
+    credential that a store issues on every read is not printed: it would be revoked when this command ends. Use
     `strongroom run`.
 
     Example: strongroom get database/connection password

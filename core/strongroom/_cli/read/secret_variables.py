@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def resolve_rows(config: Config, *, allow_dynamic: bool = True) -> tuple[Requirement, ...]:
     """Resolve every row of `[secrets]` with a new manager, so that no cache and no known outage matters.
 
-    With `allow_dynamic=False`, stores that create a credential on every read are skipped.
+    With `allow_dynamic=False`, stores that issue a credential on every read are skipped.
 
     Raises:
         ConfigurationError: the table is empty, or a store of the chain is configured wrongly.
