@@ -75,7 +75,7 @@ class LeaseClient:
         else:
             raise ConfigurationError(
                 f"paths: '{row.place}' for {path} at {self._session.location} answers something without a lease or an "
-                f"end. Write the path of a role, such as creds/ROLE, or give the row a `ttl`: 0 issues one for each read"
+                f"end. Write the path of a role, such as creds/ROLE, or give the row a `ttl`: 0 issues one a read"
             )
         lease = self._life(began, life, renewable=False)
         return IssuedCredentials("", SensitiveDict(data), lease, None, used=began, fixed=static)
