@@ -107,7 +107,7 @@ def test_a_store_says_that_it_makes_secrets() -> None:
 def test_looking_makes_nothing() -> None:
     database = Database()
     chain, _ = chain_of(RemoteStore({"a": {"k": "1"}}), database)
-    with pytest.raises(UnsupportedOperationError, match="would make") as refused:
+    with pytest.raises(UnsupportedOperationError, match="would issue") as refused:
         chain.resolve("database/app", "username", allow_dynamic=False)
     assert [attempt.answer for attempt in refused.value.attempts] == [Answer.NOT_FOUND, Answer.NOT_ASKED]
     explanation = chain.explain("database/app", "username")
@@ -121,7 +121,7 @@ def test_looking_makes_nothing() -> None:
 
 def test_a_task_that_looks_makes_no_secret() -> None:
     database = Database()
-    with SecretsManager(chain=[database]) as manager, pytest.raises(UnsupportedOperationError, match="would make"):
+    with SecretsManager(chain=[database]) as manager, pytest.raises(UnsupportedOperationError, match="would issue"):
         asyncio.run(manager.aresolve("database/app", "username", allow_dynamic=False))
 
 

@@ -73,7 +73,7 @@ WRONG = [
     *((method, exits, "it raised SystemExit") for method in CALLS),
     ("create", returns(None), "create() returned NoneType, expected a mapping of keys to values"),
     ("create", returns({"password": object()}), "create() returned a value of type object"),
-    ("create", returns({1: "canary-6f1d"}), "create() returned a value of type int"),
+    ("create", returns({1: "canary-6f1d"}), "create() returned a key of type int"),
     ("apply", returns(True), "apply() returned bool, expected None"),
     ("prove", returns(False), "prove() returned bool, expected None"),
     ("revoke", returns(None), "revoke() returned NoneType, expected an iterator"),
