@@ -32,7 +32,7 @@ METHODS = ("agent", "approle", "aws", "cert", "jwt", "kubernetes", "token", "tok
 
 
 def _auth_fault(auth: object) -> str:
-    """Return the fault of a table `auth` that names no method. The text is not shown: it may be a token."""
+    """Return the fault of a table `auth` without a known method. The text is not shown: a token can stand there."""
     named = auth.get("method") if isinstance(auth, dict) else METHODS[0]
     return "" if named in METHODS else f"method must be one of {', '.join(METHODS)}"
 

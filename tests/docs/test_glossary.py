@@ -13,7 +13,7 @@ OTHERS = {
     "issue": r"(creat|mak)es? (a |new |its )*(credentials?|secret|one) (on|for|at) (every|each|the first) read"
     r"|would (make|create) a new (secret|credential)",
 }
-"""By the glossary's word, what stands for the same and is another word there."""
+"""A word of the glossary, and the phrases that it replaces."""
 
 
 @pytest.mark.parametrize("word", OTHERS)

@@ -623,8 +623,8 @@ def test_nothing_on_disk_shows_a_value(vault, kv2, mount, home, caplog):
 
 
 def test_a_rotating_source_is_refused(vault):
-    """A store that makes a secret when it is read has nothing to migrate."""
-    with pytest.raises(UnsupportedOperationError, match="creates a new credential"):
+    """A store that issues a credential when it is read has nothing to migrate."""
+    with pytest.raises(UnsupportedOperationError, match="issues a new credential"):
         plan("vault-dynamic", "memory", config=Config(), stores={"vault-dynamic": _Dynamic(), "memory": MemoryStore()})
 
 

@@ -100,7 +100,7 @@ def walk(node: ast.AST, source: Source, names: set[str]) -> None:
 
 
 class Project:
-    """All modules, and what a name in a docstring of one may mean."""
+    """All modules, with the names that their docstrings may use."""
 
     def __init__(self) -> None:
         self.sources = list(map(read, SOURCES))

@@ -268,7 +268,7 @@ def as_time(method: str, time: object, part: str) -> datetime:
 
 
 def _not_a_value(method: str, answer: object) -> AnswerError:
-    """Return the error for an answer that is no `Value`. It names the type of the innermost part that is none."""
+    """Return the error for an answer that is not a `Value`. It names the type of the innermost wrong part."""
     stray = answer
     while isinstance(stray, Mapping | list | tuple):
         if isinstance(stray, Mapping):

@@ -135,9 +135,9 @@ def _setting(option: OptionSchema, given: Setting, *, text: bool, secret: bool =
     # An address with a password in it is refused, by a check whose frames may be printed.
     about = option.option
     secret = secret or about.secret or (about.address and _may_hold_password(read))
-    if about.fault is not None and (fault := about.fault(read)):
-        raise ConfigurationError(f"{given.origin}: {fault}")
     shielded = _shielded(read, secret=secret)
+    if about.fault is not None and (fault := about.fault(shielded)):
+        raise ConfigurationError(f"{given.origin}: {fault}")
     locates = about.locates or about.location
     return given._replace(value=shielded, secret=secret, address=about.address, locates=locates)
 

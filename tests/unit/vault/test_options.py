@@ -13,7 +13,7 @@ def configured(auth: dict[str, str]) -> dict[str, object]:
 
 @pytest.mark.parametrize("auth", [{"method": "aprole"}, {"role_id": "canary-1"}, {"method": "canary-1"}])
 def test_an_unknown_login_method_is_found_when_the_manager_is_made(auth: dict[str, str]) -> None:
-    """Not by the first read. What stands there is not shown: it may be a token."""
+    """Not by the first read. The message does not show the text, since a token can stand there."""
     with pytest.raises(ConfigurationError, match="auth: method must be one of agent, approle, ") as caught:
         SecretsManager.from_config(configured(auth))
     assert "canary" not in str(caught.value)
