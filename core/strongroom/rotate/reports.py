@@ -35,9 +35,9 @@ def record(
 ) -> None:
     """Log one step of a rotation at the level INFO, or WARNING if it failed.
 
-    The record has the attributes `event` (`rotation.STEP`), `secret_path`, `outcome` (`done` or `failed`), `error` (the
-    class of the error, or None), `reason`, `store`, and those of `fields`, such as `rotation_id` and `rotator`. The
-    event has the position of the store in the chain and the duration of the step too.
+    The record has the attributes `event` (`rotation.` and the step), `secret_path`, `outcome` (`done` or `failed`),
+    `error` (the class of the error, or None), `reason`, `store`, and those of `fields`, such as `rotation_id` and
+    `rotator`. The event has the position of the store in the chain and the duration of the step too.
     """
     outcome, name, reason = "done", None, ""
     if error is not None:

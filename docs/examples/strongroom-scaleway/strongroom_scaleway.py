@@ -12,10 +12,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
-from strongroom import errors
+from strongroom import Secret, Value, errors
 from strongroom.encoding import from_json, to_json
 from strongroom.paths import entries_below
-from strongroom.secret import Secret, Value
 from strongroom.store import Option, remaining
 from strongroom.store.calls import Caller, Fate, Fault, retry_after
 
