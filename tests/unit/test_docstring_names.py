@@ -34,7 +34,8 @@ ELSEWHERE = {
     "App", "Range",  # a path, a header
     "_unencrypted", "_xHH_", "a_x2d_b", "database__host", "db_password", "strongroom_corp",  # examples of names
     "NAME.LAST", "airflow.cfg", "gunicorn.conf.py", "root.key", "settings.py", "sysexits.h",  # files
-    "app.post", "http.client.debuglevel", "kombu.exceptions.EncodeError", "request.state.secrets", "response.request", "ssl.SSLError.reason",
+    "kombu.exceptions.EncodeError",
+    "app.post", "http.client.debuglevel", "request.state.secrets", "response.request", "ssl.SSLError.reason",
     "FRESH_VARS_FOR_DYNACONF", "CONN_MAX_AGE", "env_nested_delimiter", "model_config",  # of the libraries
     "generate_db_auth_token", "num_tickets", "setUp", "use_auto_auth_token", "version_destroy_ttl",
 }  # fmt: skip
