@@ -119,6 +119,7 @@ class TestSecretsManager(AWSContract):
             guarded.read(PATH)
 
 
+@pytest.mark.long
 class TestParameterSecrets(AWSContract):
     """One parameter is one secret, in JSON. A delete removes all its versions."""
 
@@ -135,6 +136,7 @@ class TestParameterSecrets(AWSContract):
         destroys_nothing(opened)
 
 
+@pytest.mark.long
 class TestParameterKeys(AWSContract):
     """One parameter is one key."""
 

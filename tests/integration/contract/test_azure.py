@@ -25,6 +25,7 @@ class TestKeyVaultPlugin(PluginContract):
     lazy = frozenset({"azure", "msal", "requests"})
 
 
+@pytest.mark.long
 class TestKeyVault(StoreContract):
     """With `restore`, a write recovers a secret that is deleted."""
 

@@ -44,6 +44,7 @@ class TestCommand(StoreContract):
         return failing("sleep 600")
 
 
+@pytest.mark.long
 class TestPass(StoreContract):
     """A store of `pass`. Nothing denies access to all of it, and its program always ends."""
 

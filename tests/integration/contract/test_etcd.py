@@ -32,6 +32,7 @@ class TestEtcdPlugin(PluginContract):
     lazy = frozenset({"httpx", "httpcore"})
 
 
+@pytest.mark.long
 class TestEtcd(StoreContract):
     capabilities = frozenset({"listable", "writable", "checked", "probed"})
     page_size = 20

@@ -30,6 +30,7 @@ def open_at(host, port):
     return open_google(project="demo", endpoint_url=f"http://{host}:{port}")
 
 
+@pytest.mark.long
 class TestGoogle(StoreContract):
     """One secret of Google is one secret."""
 

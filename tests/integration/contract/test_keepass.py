@@ -19,6 +19,7 @@ class TestKeePassPlugin(PluginContract):
     lazy = frozenset({"pykeepass", "construct", "lxml", "argon2", "Cryptodome"})
 
 
+@pytest.mark.long
 class TestKeePass(StoreContract):
     """XML has no control characters. A file has no pages."""
 

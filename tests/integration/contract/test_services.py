@@ -17,7 +17,7 @@ PAGE = 5
 KEYS = frozenset({"key with a space", "keys with marks", "key with a slash", "key with a backslash", "unicode key"})
 
 
-@long_processes
+@pytest.mark.long
 class TestGoogle(ServiceContract):
     page_size = PAGE
     cannot_hold = frozenset({"64 KiB"})
@@ -28,13 +28,12 @@ class TestGoogle(ServiceContract):
         with FakeSecretManager() as fake:
             yield GoogleService(fake)
 
-    @pytest.mark.long
     @pytest.mark.xfail(reason="gRPC: without its fork handlers, about one child in five hangs", strict=False)
     def test_child_of_a_fork_during_a_call_has_its_own_connection(self, service, opened, configured):
         super().test_child_of_a_fork_during_a_call_has_its_own_connection(service, opened, configured)
 
 
-@long_processes
+@pytest.mark.long
 class TestAzure(ServiceContract):
     page_size = PAGE
     cannot_hold = frozenset({"64 KiB", "long segment"})
@@ -58,7 +57,7 @@ class TestKubernetes(ServiceContract):
         return KubernetesService(kubernetes_api, tmp_path)
 
 
-@long_processes
+@pytest.mark.long
 class TestEtcd(ServiceContract):
     page_size = PAGE
 

@@ -205,10 +205,13 @@ def _below(secrets: SecretsManager, config: Config, incomplete: str) -> set[str]
 
 def _keys(ctx: click.Context, path: str) -> set[str]:
     """Return the keys at a path. The values are read, and dropped here."""
+    from strongroom._manager.manager import parts_of
+
     with _opened(ctx) as (secrets, config):
         found = {row.key for row in config.secrets.values() if row.path == path}
         with contextlib.suppress(StrongroomError):
-            value = secrets.resolve(path, allow_dynamic=False).value
+            # Not `SecretsManager.resolve`, which refuses a # in the path of a whole secret.
+            value = parts_of(secrets).chain.resolve(path, None, allow_dynamic=False).value
             found |= value.keys() if isinstance(value, Mapping) else set()
         return found
 
