@@ -126,16 +126,18 @@ def query_each(
     results: list[LinkResult] = []
     covering = [link for link in links if link.covers(path)]
     ages = [link.disk_age(path) for link in covering]
-    refused = []
-    for link in covering:
-        link.admit(path)
-        refused.append(link.connection.is_refused(path))
-        results.append((link, _query(link, path, key, request)))
-    for index in reversed(range(len(results))):
-        link = results[index][0]
-        if refused[index] and doubted(_of_read(results)) == index and link.connection.outage_lasted(path) < timeout:
-            link.connection.hasten(path)  # a read asks it once more
-            results[index] = link, _query(link, path, key, request)
+    refused: list[int] = []
+    with fail_fast():
+        for index, link in enumerate(covering):
+            link.admit(path)
+            if link.connection.is_refused(path):
+                refused.append(index)
+            results.append((link, _query(link, path, key, request)))
+        for index in reversed(refused):
+            link = covering[index]
+            if doubted(_of_read(results)) == index and link.connection.outage_lasted(path) < timeout:
+                link.connection.hasten(path)  # a read asks it once more
+                results[index] = link, _query(link, path, key, request)
     return results, ages
 
 
@@ -148,7 +150,7 @@ def _of_read(results: Sequence[LinkResult]) -> Sequence[LinkResult]:
 
 
 def _query(link: Link, path: str, key: str | None, request: ReadRequest) -> Result:
-    with time_limit(link.policy.timeout / SHARE), fail_fast():
+    with time_limit(link.policy.timeout / SHARE):
         return link.query(path, key, request)
 
 
