@@ -262,7 +262,8 @@ class Chain:
         """Ask a link that was unavailable once more, and wait for it, if all later ones have confirmed the absence.
 
         It failed fast because they might have had the value. A server that throttles one request, or a cluster that
-        elects a leader, answers soon. A read does not wait past the time at which the outage has lasted one timeout.
+        elects a leader, answers soon. A read does not wait past the time at which the outage has lasted one timeout;
+        afterwards one read in a second probes the store.
         """
         unread = {place: answers for place, answers in results.items() if len(answers) > 1}
         if not unread or fails_fast():  # somebody else can answer the caller
@@ -277,6 +278,8 @@ class Chain:
                     if left > 0:
                         asked[place] = at
                         patience = max(patience, left)
+                    else:
+                        link.connection.need(place[0])
             if asked and remaining() > 0:
                 asked |= _cached_beside(asked, results, link)
                 again = {place: requests[place]._replace(insists=True) for place in asked}

@@ -64,6 +64,7 @@ class Breaker:
         self._lock = threading.RLock()
         self.outage: StoreUnavailableError | None = None
         self._began = 0.0
+        self._failed = 0.0
         self._interval = 0.0
         self._probe_at = 0.0
         self._probing = False
@@ -97,6 +98,12 @@ class Breaker:
         with self._lock:
             self._probe_at = self.clock()
 
+    def need(self) -> None:
+        """Make a probe due 1 s after the last one: a read found that nobody else can answer it."""
+        with self._lock:
+            if not self._probing:
+                self._probe_at = min(self._probe_at, self._failed + FIRST_PROBE)
+
     def succeeded(self) -> float | None:
         """Note an answer. Return the seconds that the outage lasted which it ends, or None."""
         if not self.is_open:
@@ -115,10 +122,11 @@ class Breaker:
             if not begins and not self._probing:
                 return False  # a call that began before the outage was known: it says nothing new
             self._probing = False
+            self._failed = self.clock()
             if begins:
-                self._began = self.clock()
+                self._began = self._failed
             self._interval = FIRST_PROBE if begins else min(self._interval * 2, LAST_PROBE)
-            self._probe_at = self.clock() + self._interval * random_factor(0.8, 1.0)
+            self._probe_at = self._failed + self._interval * random_factor(0.8, 1.0)
             return begins
 
 
@@ -352,6 +360,11 @@ class StoreConnection:
         """Let the next call past the known outage of the store, or of this path alone."""
         if (breaker := self._open_breaker(path)) is not None:
             breaker.hasten()
+
+    def need(self, path: str) -> None:
+        """Probe soon: a read of this path found that nobody else can answer it."""
+        if (breaker := self._open_breaker(path)) is not None:
+            breaker.need()
 
     def is_refused(self, path: str) -> bool:
         """Return True if a read of `path` would be refused, because an outage is known and no probe is due."""

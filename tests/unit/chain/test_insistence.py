@@ -171,6 +171,32 @@ def test_no_read_waits_past_the_time_at_which_the_outage_has_lasted_one_timeout(
     assert [fast for fast, _ in store.calls[3:]] == [True]
 
 
+def test_a_lasting_outage_is_probed_each_second_if_nobody_else_can_answer(breaker_clock: Clock) -> None:
+    """A fallback that lacks the secret makes the outage no longer than a chain without the fallback."""
+
+    class Counted(RemoteStore):
+        calls = 0
+
+        def read(self, path: str) -> Secret:
+            self.calls += 1
+            return super().read(path)
+
+    store = Counted({"db": {"url": "v"}})
+    store.fault = StoreUnavailableError("db", "HTTP 503")
+    asked = chain(store, RemoteStore())
+    for _ in range(8):  # the pauses between the probes get longer
+        with pytest.raises(StoreUnavailableError):
+            asked.resolve("db", "url")
+        breaker_clock.now += DEFAULT_TIMEOUT
+    store.fault, before = None, store.calls
+    breaker_clock.now -= DEFAULT_TIMEOUT - 0.5
+    with pytest.raises(StoreUnavailableError):
+        asked.resolve("db", "url")
+    assert store.calls == before
+    breaker_clock.now += 0.5
+    assert asked.resolve("db", "url").value == "v"
+
+
 def test_readers_that_insist_share_one_request(store: Throttled) -> None:
     """Threads pile up no requests behind a store that hangs."""
     store.gate.clear()

@@ -1,6 +1,7 @@
 """`integrations.workers.celery`: no secret is an argument or a result of a task."""
 
 import logging
+import secrets
 
 import pytest
 from celery import Celery, chain, signals
@@ -19,7 +20,8 @@ def app(monkeypatch):
     for signal in ("before_task_publish", "worker_init", "worker_process_shutdown", "worker_shutdown"):
         monkeypatch.setattr(getattr(signals, signal), "receivers", [])
         monkeypatch.setattr(getattr(signals, signal), "sender_receivers_cache", {})
-    app = Celery("shop", broker=f"memory://{id(monkeypatch)}", set_as_current=False)
+    app = Celery("shop", broker="memory://", set_as_current=False)
+    app.conf.task_default_queue = secrets.token_hex(4)  # the queues of this broker are those of the process
 
     @app.task(name="charge", shared=False)
     def charge(*args, **kwargs):
@@ -40,7 +42,7 @@ class Worker:
 def sent(app):
     """Return the number of messages in the queue."""
     with app.connection_for_read() as connection:
-        queue = connection.SimpleQueue("celery")
+        queue = connection.SimpleQueue(app.conf.task_default_queue)
         return queue.qsize()
 
 
