@@ -212,7 +212,8 @@ class DotenvStore(VariableStore):
         Raises:
             SecretNotFoundError: there is no such file, or a folder of that name, so every variable is absent.
             PermissionDeniedError: it may not be read.
-            StoreUnavailableError: it cannot be read for another reason.
+            StoreUnavailableError: it is an empty folder, which Docker creates in the place of a file to mount that is
+                missing; or it cannot be read for another reason.
             ConfigurationError: a line is malformed. Names the file and the line.
         """
         return {name: value for name, value in self._read(path).values.items() if isinstance(value, str)}
@@ -224,7 +225,10 @@ class DotenvStore(VariableStore):
             return read_dotenv(self._file)
         except (FileNotFoundError, NotADirectoryError):
             raise SecretNotFoundError(path, f"there is no {self._origin}") from None
-        except IsADirectoryError:  # such as a virtual environment of that name
+        except IsADirectoryError:
+            if self._is_empty():
+                hint = "Docker creates it if the file of a bind mount is missing: provide the file"
+                raise StoreUnavailableError(path, f"{self._origin} is an empty folder, not a file", hint=hint) from None
             raise SecretNotFoundError(path, f"{self._origin} is a folder, not a file") from None
         except PermissionError:
             raise PermissionDeniedError(
@@ -235,10 +239,17 @@ class DotenvStore(VariableStore):
                 path, f"{self._origin}: {error.strerror}", hint="Check that it is a regular file"
             ) from None
 
+    def _is_empty(self) -> bool:
+        """Return True for an empty folder. One with content is a virtual environment, or holds files of variables."""
+        try:
+            return next(self._file.iterdir(), None) is None
+        except OSError:
+            return False
+
     def probe(self) -> Health:
         """Return whether the file can be read now, with its probable mistakes as warnings.
 
-        A missing file is healthy and empty, and so is a folder of that name.
+        A missing file is healthy and empty, and so is a folder of that name with content.
         """
         try:
             read = self._read(None)

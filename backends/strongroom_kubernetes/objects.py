@@ -27,6 +27,7 @@ from strongroom.formats.kubernetes import PATH, TYPES, check_data, decode, encod
 from strongroom.paths import entries_below
 from strongroom.secret import Secret, SensitiveStr, Value, Version, protect_data
 from strongroom.store import Health, Option, VersionInfo, checked_by, required_paths
+from strongroom.store.concurrency import read_each
 from strongroom_kubernetes.api_server import METADATA_LIST, ApiServer, member
 from strongroom_kubernetes.errors import malformed
 
@@ -66,6 +67,10 @@ class ConfigMapStore:
         if not (data := self._data(path, found)):
             raise SecretNotFoundError(path, f"the {self.kind} has no data")
         return Secret(path, data, _version_of(metadata, path), _written(metadata))
+
+    def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
+        """Yield each path with its secret or error, with concurrent requests."""
+        return read_each(self.read, paths)
 
     def list_entries(self, prefix: str) -> Iterator[str]:
         """Yield the names directly below `prefix`."""

@@ -61,7 +61,7 @@ class KubernetesContract(StoreContract):
 class TestSecrets(KubernetesContract):
     """A Secret is a secret."""
 
-    capabilities = frozenset({"listable", "writable", "checked", "probed"})
+    capabilities = frozenset({"bulk", "listable", "writable", "checked", "probed"})
     cannot_hold = KEYS
 
     @pytest.fixture
@@ -96,7 +96,7 @@ class TestConfigMaps(KubernetesContract):
     """A ConfigMap is a secret to read, with text and bytes."""
 
     kind = "configmap"
-    capabilities = frozenset({"listable", "probed"})
+    capabilities = frozenset({"bulk", "listable", "probed"})
     cannot_hold = KEYS | NON_TEXT_CASES
 
     @pytest.fixture

@@ -97,10 +97,18 @@ class TestFailures:
         """A folder named .env is no .env file."""
         file.unlink()
         file.mkdir()
+        (file / "pyvenv.cfg").touch()
         with pytest.raises(SecretNotFoundError, match=f"{file} is a folder, not a file"):
             store.read_key(*URL)
         assert list(store.list_entries("")) == []
         assert (store.probe().ok, store.probe().detail) == (True, f"{file} is a folder, not a file")
+
+    def test_file_that_docker_did_not_find(self, store, file):
+        """Docker creates an empty folder for a missing file of a bind mount: no variable is confirmed absent."""
+        file.unlink()
+        file.mkdir()
+        with pytest.raises(StoreUnavailableError, match=f"{file} is an empty folder, not a file"):
+            store.read_key(*URL)
 
     def test_not_readable(self, guarded, ordinary_user):
         """A file that may not be read is denied: never absent, neither in reads nor in listings."""
