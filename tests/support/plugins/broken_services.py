@@ -499,7 +499,8 @@ class KeepsTheProcess(WrongService):
 
     class Store(Shelf):
         def read(self, path):
-            thread = threading.Thread(target=Client(f"http://{self.host}").send, args=("GET", "/secrets/x"))
+            send = Client(f"http://{self.host}").send
+            thread = threading.Thread(target=send, args=("GET", "/secrets/x"), daemon=False)
             thread.start()
             return super().read(path)
 
