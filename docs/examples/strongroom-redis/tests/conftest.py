@@ -101,11 +101,11 @@ def configuration(server: Server, folder: Path) -> str:
         "bind 127.0.0.1",
         f"port {server.port}",
         f"tls-port {server.tls_port}",
-        f"tls-cert-file {folder}/cert.pem",
-        f"tls-key-file {folder}/key.pem",
-        f"tls-ca-cert-file {server.ca_cert}",
+        f'tls-cert-file "{folder}/cert.pem"',  # a folder may have a space in its name
+        f'tls-key-file "{folder}/key.pem"',
+        f'tls-ca-cert-file "{server.ca_cert}"',
         "tls-auth-clients no",
-        f"dir {folder}",
+        f'dir "{folder}"',
         'save ""',
         *(f"user {name} on >{PASSWORD} {rights}" for name, rights in USERS.items()),
     ]
