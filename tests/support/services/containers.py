@@ -104,6 +104,7 @@ def fill_python(root: Path) -> None:
     unused = shutil.ignore_patterns("__pycache__", "site-packages", "dist-packages", "test", "idlelib", "config-*")
     shutil.copytree(sysconfig.get_path("stdlib"), library, ignore=unused)
     site = library / "site-packages"
+    (library / "dist-packages").symlink_to("site-packages")  # where Debian's Python looks outside of an environment
     for name in sorted(_distributions(*PACKAGES)):
         distribution = metadata.distribution(name)
         for file in distribution.files or ():
