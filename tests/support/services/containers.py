@@ -117,6 +117,10 @@ def fill_python(root: Path) -> None:
             (local / script.name).chmod(0o755)
     for package in (*ROOT.glob("core/*/"), *ROOT.glob("backends/*/")):
         shutil.copytree(package, site / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+    authorities = Path("/etc/ssl/certs/ca-certificates.crt")  # Debian's pip has none of its own
+    if authorities.exists():
+        (root / authorities.parent.relative_to("/")).mkdir(parents=True)
+        shutil.copy(authorities, root / authorities.relative_to("/"))
     _copy_programs(root, "sh", "cat", "env", "id", "useradd")
 
 
