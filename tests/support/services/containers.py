@@ -101,7 +101,8 @@ def fill_python(root: Path) -> None:
     local, library = root / "usr" / "local" / "bin", root / "usr" / "local" / "lib" / version
     local.mkdir(parents=True)
     shutil.copy(Path(sys.executable).resolve(), local / "python")
-    unused = shutil.ignore_patterns("__pycache__", "site-packages", "dist-packages", "test", "idlelib", "config-*")
+    packages = "site-packages", "dist-packages", "EXTERNALLY-MANAGED"
+    unused = shutil.ignore_patterns("__pycache__", *packages, "test", "idlelib", "config-*")
     shutil.copytree(sysconfig.get_path("stdlib"), library, ignore=unused)
     site = library / "site-packages"
     (library / "dist-packages").symlink_to("site-packages")  # where Debian's Python looks outside of an environment
