@@ -6,7 +6,8 @@ import logging
 import os
 import sys
 from collections.abc import Iterable
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -51,3 +52,17 @@ class Caller:
 
     def __call__(self, *arguments, piped=""):
         return Done(call_piped(arguments, piped), *self._capture.readouterr())
+
+
+def configure(text: str, **replaced: str) -> None:
+    """Write `strongroom.toml` into the working directory. Each `{NAME}` of the text is replaced."""
+    for name, value in replaced.items():
+        text = text.replace(f"{{{name}}}", value)
+    Path("strongroom.toml").write_text(text, "utf-8")
+
+
+def rows_of_doctor(done: Any) -> dict[tuple[str, str], tuple[str, str, str]]:
+    """Return store and check -> state, finding and next step, from the output of `doctor` in a pipe."""
+    rows = [line.split("\t") for line in done.out.decode().splitlines()]
+    assert {len(row) for row in rows} <= {6}
+    return {(store, check): (state, detail, hint) for store, check, state, _, detail, hint in rows}

@@ -61,12 +61,12 @@ class Writes:
             pause = _FIRST_PAUSE
             while True:
                 before = self._current(path)
-                if self._link.connection.opened(path).traits.consecutive:
+                store = self._link.connection.opened(path)  # it is open: the secret before comes from it
+                if store.traits.consecutive:
                     return self._merge_by_number(path, self._newest(path, before), combine)
                 merged = combine(before)
                 try:
-                    # The store is open: the secret before comes from it.
-                    if "checked" in self._link.connection.opened(path).capabilities:
+                    if "checked" in store.capabilities:
                         return self._write_over(before, path, merged, changes="write")
                     self._check_unchanged(path, before)
                 except ConflictError as error:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from strongroom.testing.overrides import use_clock as use_clock
     from strongroom.testing.plugin_contract import PluginContract as PluginContract
     from strongroom.testing.rotator_contract import RotatorContract as RotatorContract
-    from strongroom.testing.service_contract.contract import ServiceContract as ServiceContract
+    from strongroom.testing.service_contract import ServiceContract as ServiceContract
     from strongroom.testing.store_contract import StoreContract as StoreContract
 else:
     # No name here is also a module's name: importing the module would replace the name.
@@ -41,7 +41,7 @@ else:
             "strongroom.testing.overrides": "OverrideValue SimulatedFailure Slow override use_clock",
             "strongroom.testing.plugin_contract": "PluginContract",
             "strongroom.testing.rotator_contract": "RotatorContract",
-            "strongroom.testing.service_contract.contract": "ServiceContract",
+            "strongroom.testing.service_contract": "ServiceContract",
             "strongroom.testing.store_contract": "StoreContract",
         },
     )

@@ -2,9 +2,10 @@
 
 import json
 import subprocess
-from pathlib import Path
 
 import pytest
+
+from support.command_line import configure
 
 CANARY = "canary-7f3a"
 VAULT = """
@@ -17,12 +18,6 @@ OPENAI_API_KEY = "api-keys/openai#key"
 [stores.vault]
 mount = "{mount}"
 """
-
-
-def configure(text: str, **replaced: str) -> None:
-    for name, value in replaced.items():
-        text = text.replace(f"{{{name}}}", value)
-    Path("strongroom.toml").write_text(text, "utf-8")
 
 
 @pytest.fixture

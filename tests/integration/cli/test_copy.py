@@ -1,26 +1,20 @@
 """`strongroom copy` to and from a real server."""
 
 import json
-from pathlib import Path
 
 import pytest
 
+from support.scenarios.migrations import held, write
+
 CANARY = "canary-7f3a"
 PATH = "app/config"
-
-
-def held(name):
-    """What a file of secrets holds."""
-    return json.loads(Path(name).read_text("utf-8"))
 
 
 @pytest.fixture(autouse=True)
 def files():
     """A file with a secret, and one with another value for a key of it."""
     for name, data in (("a.json", {"k": CANARY, "n": 5}), ("b.json", {"k": f"{CANARY}-b", "mine": "x"})):
-        file = Path(name)
-        file.touch(0o600)
-        file.write_text(json.dumps({PATH: data}), "utf-8")
+        write(name, json.dumps({PATH: data}))
 
 
 def test_a_secret_goes_through_a_file_to_a_real_server_and_keeps_its_labels(command, openbao, kv2, monkeypatch):

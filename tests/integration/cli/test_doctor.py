@@ -2,9 +2,10 @@
 
 import json
 import re
-from pathlib import Path
 
 import pytest
+
+from support.command_line import configure, rows_of_doctor
 
 VAULT = """
 chain = ["vault", "env"]
@@ -12,19 +13,6 @@ chain = ["vault", "env"]
 [stores.vault]
 mount = "{mount}"
 """
-
-
-def configure(text, **replaced):
-    for name, value in replaced.items():
-        text = text.replace(f"{{{name}}}", value)
-    Path("strongroom.toml").write_text(text, "utf-8")
-
-
-def lines(done):
-    """Store and check -> state, what was found, the next step."""
-    rows = [line.split("\t") for line in done.out.decode().splitlines()]
-    assert {len(row) for row in rows} <= {6}
-    return {(store, check): (state, detail, hint) for store, check, state, _, detail, hint in rows}
 
 
 @pytest.fixture
@@ -49,7 +37,7 @@ def test_a_server_that_is_well(command, openbao, server):
     """Reachable, unsealed, authenticated; where it is, and never the token."""
     done = command("--verbose", "doctor")
     assert done.code == 0
-    found = lines(done)
+    found = rows_of_doctor(done)
     assert found["vault", ""] == ("ok", f"{openbao.url}, mount {server}; open", "")
     for name in ("reachable", "clock", "unsealed", "authenticated", "token life"):
         assert found["vault", name][0] == "ok"
@@ -64,7 +52,7 @@ def test_a_sealed_server_is_told_from_a_dead_one(command, own_server, monkeypatc
     own_server.call("PUT", "sys/seal")
     done = command("doctor")
     assert done.code == 5
-    found = lines(done)
+    found = rows_of_doctor(done)
     assert found["vault", ""][0] == "unavailable"
     assert found["vault", "reachable"][0] == "ok"
     assert found["vault", "unsealed"][:2] == ("failed", "it is sealed")
@@ -72,7 +60,7 @@ def test_a_sealed_server_is_told_from_a_dead_one(command, own_server, monkeypatc
     own_server.kill()
     done = command("doctor")
     assert done.code == 5
-    found = lines(done)
+    found = rows_of_doctor(done)
     assert "Connection refused" in found["vault", "reachable"][1]
     assert "Check that" in found["vault", "reachable"][2]
     assert ("vault", "unsealed") not in found
@@ -88,8 +76,8 @@ def test_a_server_that_hangs_takes_no_more_than_the_time_of_its_link(command, ow
     finally:
         own_server.resume()
     assert done.code == 5
-    assert lines(done)["vault", "reachable"][0] == "failed"
-    assert lines(done)["env", ""][0] == "ok"
+    assert rows_of_doctor(done)["vault", "reachable"][0] == "failed"
+    assert rows_of_doctor(done)["env", ""][0] == "ok"
 
 
 def test_a_token_that_is_wrong_or_over(command, openbao, server, monkeypatch):
@@ -100,14 +88,14 @@ def test_a_token_that_is_wrong_or_over(command, openbao, server, monkeypatch):
         monkeypatch.setenv("VAULT_TOKEN", token)
         done = command("doctor")
         assert done.code == 4
-        found = lines(done)
+        found = rows_of_doctor(done)
         assert found["vault", ""][0] == "denied"
         assert found["vault", "reachable"][0] == "ok"
         assert found["vault", "authenticated"][0] == "failed"
         assert "VAULT_TOKEN" in found["vault", "authenticated"][2]
         assert token not in done.out.decode() + done.err
     monkeypatch.delenv("VAULT_TOKEN")
-    assert lines(command("doctor"))["vault", "authenticated"][1] == "there is no token"
+    assert rows_of_doctor(command("doctor"))["vault", "authenticated"][1] == "there is no token"
 
 
 @pytest.mark.parametrize(("option", "value"), [("mount", "nothing-here"), ("namespace", "nobody")])
@@ -116,7 +104,7 @@ def test_a_place_that_does_not_exist_is_configuration(command, server, option, v
     configure('chain = ["vault"]\n[stores.vault]\n{option} = "{value}"\n', option=option, value=value)
     done = command("doctor")
     assert done.code == 7
-    found = lines(done)
+    found = rows_of_doctor(done)
     assert found["vault", ""][0] == "misconfigured"
     assert found["vault", "unsealed"][0] == "ok"
     assert "[stores.vault]" in found["vault", "configured"][1]
@@ -137,7 +125,7 @@ def test_production_has_its_own_rules(command, server, openbao, monkeypatch):
     configure(text, url="http://vault.example", mount=server)
     done = command("--environment", "prod", "doctor")
     assert done.code == 7
-    assert "not https" in lines(done)["vault", "configured"][1]
+    assert "not https" in rows_of_doctor(done)["vault", "configured"][1]
     configure(text, url=openbao.url, mount=server)
     done = command("--environment", "prod", "doctor", "--json")
     assert done.code == 0

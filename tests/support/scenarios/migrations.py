@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from strongroom.errors import MigrationError
-from strongroom.migrate import ItemState, Migrator, Report
+from strongroom.migrate import ItemState, Migrator, Report, runs
 from strongroom.secret import Value
 
 HARD: dict[str, dict[str, Value]] = {
@@ -57,3 +60,34 @@ def _step(name: str) -> Callable[..., Any]:
 
 plan, apply, resume = _step("plan"), _step("apply"), _step("resume")
 verify, undo, delete_source = _step("verify"), _step("undo"), _step("delete_source")
+
+
+# --- files of the command line ----------------------------------------------------------------------------------------
+
+
+def last_run() -> str:
+    """Return the name of the last migration, which a destructive step needs without a terminal."""
+    return runs()[-1].name
+
+
+def write(name: str, text: str) -> None:
+    """Write a file that only this user may read."""
+    file = Path(name)
+    file.touch(0o600)
+    file.write_text(text, "utf-8")
+
+
+def held(name: str) -> Any:
+    """Return the content of a file of secrets."""
+    return json.loads(Path(name).read_text("utf-8"))
+
+
+def assert_no_value_is_kept(canary: str) -> None:
+    """In no file but those that hold secrets; and none that a migration made can be read by others."""
+    stores = {".env", "old.json", "new.json", "out.json"}
+    for folder in (Path(), Path(os.environ["HOME"])):
+        for file in folder.rglob("*"):
+            if file.is_file() and file.name not in stores:
+                assert canary.encode() not in file.read_bytes(), file
+    for file in (Path(os.environ["HOME"]) / ".local/state/strongroom").rglob("*"):
+        assert file.stat().st_mode & 0o077 == 0, file

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -40,6 +40,7 @@ from strongroom.secret import Secret, Value
 from strongroom.store import Traits, fails_fast
 from strongroom.store.concurrency import read_each
 from support.clock import Clock
+from support.stores import BulkReads
 
 PATHS = ("a", "b", "c")
 PLACES = tuple((path, key) for path in PATHS for key in ("k", "l"))
@@ -110,13 +111,8 @@ class Service:
         pass
 
 
-class Bulk(Service):
-    def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
-        for path in paths:
-            try:
-                yield path, self.read(path)
-            except StoreError as error:
-                yield path, error
+class Bulk(BulkReads, Service):
+    pass
 
 
 class Keyed(Service):

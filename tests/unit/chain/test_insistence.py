@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -14,7 +14,6 @@ from strongroom.errors import (
     Answer,
     PermissionDeniedError,
     SecretNotFoundError,
-    StoreError,
     StoreUnavailableError,
     StrongroomError,
 )
@@ -23,7 +22,7 @@ from strongroom.store import fails_fast, remaining
 from strongroom.store.deadline import DEFAULT_TIMEOUT, fail_fast
 from support.clock import LONG, Clock
 from support.scenarios.load import wait_until
-from support.stores import RemoteStore
+from support.stores import BulkReads, RemoteStore
 
 THROTTLED = StoreUnavailableError(reason="HTTP 429")
 
@@ -43,13 +42,8 @@ class Throttled(RemoteStore):
         return super().read(path)
 
 
-class Bulk(Throttled):
-    def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
-        for path in paths:
-            try:
-                yield path, self.read(path)
-            except StoreError as error:
-                yield path, error
+class Bulk(BulkReads, Throttled):
+    pass
 
 
 @pytest.fixture

@@ -128,12 +128,7 @@ class FaultContract(ServiceContractBase):
         self, service: FaultyService, opened: Opened, change: str
     ) -> None:
         """It was not carried out, so repeating it is safe."""
-        guarded, make = _prepared(opened, change)
-        before = count_versions(guarded)
-        self.meet(service, "throttled", times=2, only="changes")
-        with time_limit(PATIENCE):
-            make(guarded)
-        _made(guarded, change, before)
+        self._make_once(service, opened, change, "throttled", times=2)
 
     def test_lasting_throttling_is_an_outage_and_no_doubt(self, service: FaultyService, opened: Opened) -> None:
         """A read and a write end in time, and the write was certainly not made. The service is not asked in a rush."""
@@ -171,12 +166,7 @@ class FaultContract(ServiceContractBase):
         self, service: FaultyService, opened: Opened, change: str
     ) -> None:
         """The store finds out that it was made, and neither fails nor makes it a second time."""
-        guarded, make = _prepared(opened, change)
-        before = count_versions(guarded)
-        self.meet(service, "lost", times=1, only="changes")
-        with time_limit(PATIENCE):
-            make(guarded)
-        _made(guarded, change, before)
+        self._make_once(service, opened, change, "lost", times=1)
 
     @each_change
     def test_lost_reply_before_a_silence_tells_the_truth(
@@ -227,6 +217,21 @@ class FaultContract(ServiceContractBase):
                     make(unheard)
                 assert not isinstance(caught.value, WriteOutcomeUnknownError), "nothing was sent"
         absent(opened().read, PATH)
+
+    def _make_once(
+        self, service: FaultyService, opened: Opened, change: str, fault: ServiceFault, *, times: int
+    ) -> None:
+        """Make a change that meets a fault so many times, and assert that it was made, and once."""
+        guarded, make = _prepared(opened, change)
+        before = count_versions(guarded)
+        self.meet(service, fault, times=times, only="changes")
+        with time_limit(PATIENCE):
+            make(guarded)
+        assert _is_made(guarded, change), "it was not made"
+        if change in {"write", "write_if"} and before is not None:
+            assert count_versions(guarded) == before + 1, "it was made twice"
+        if change == "first write" and before is not None:
+            assert count_versions(guarded, "contract/new") == 1, "it was made twice"
 
     # --- odd replies --------------------------------------------------------------------------------------------------
 
@@ -309,15 +314,6 @@ def _tells_the_truth(guarded: GuardedStore, change: str, failure: StoreError | N
         assert _is_made(guarded, change), "it reports a change that was not made"
     elif not isinstance(failure, WriteOutcomeUnknownError):
         assert not _is_made(guarded, change), "it denies a change that was made"
-
-
-def _made(guarded: GuardedStore, change: str, before: int | None) -> None:
-    """Assert that the change was made, and once."""
-    assert _is_made(guarded, change), "it was not made"
-    if change in {"write", "write_if"} and before is not None:
-        assert count_versions(guarded) == before + 1, "it was made twice"
-    if change == "first write" and before is not None:
-        assert count_versions(guarded, "contract/new") == 1, "it was made twice"
 
 
 def _is_an_outage(call: Callable[[], object]) -> None:

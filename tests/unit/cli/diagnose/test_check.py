@@ -16,6 +16,7 @@ from strongroom.required_secrets import resolve
 from strongroom.store import Traits
 from strongroom.store.memory import MemoryStore
 from support.clock import LONG
+from support.command_line import configure
 
 CANARY = "canary-7f3a"
 ROWS = """
@@ -39,12 +40,6 @@ OPENAI_API_KEY = "api-keys/openai#key"
 [stores.vault]
 mount = "{mount}"
 """
-
-
-def configure(text: str, **replaced: str) -> None:
-    for name, value in replaced.items():
-        text = text.replace(f"{{{name}}}", value)
-    Path("strongroom.toml").write_text(text, "utf-8")
 
 
 def test_rows_of_a_store_with_bulk_reads_are_one_batch(command, monkeypatch):

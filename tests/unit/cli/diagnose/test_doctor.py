@@ -9,20 +9,7 @@ import pytest
 from strongroom import _plugins as plugins
 from strongroom.errors import AuthenticationError, Check, CheckState, SecretNotFoundError, StoreError
 from strongroom.store import Health
-
-
-def configure(text, **replaced):
-    for name, value in replaced.items():
-        text = text.replace(f"{{{name}}}", value)
-    Path("strongroom.toml").write_text(text, "utf-8")
-
-
-def lines(done):
-    """Store and check -> state, what was found, the next step."""
-    rows = [line.split("\t") for line in done.out.decode().splitlines()]
-    assert {len(row) for row in rows} <= {6}
-    return {(store, check): (state, detail, hint) for store, check, state, _, detail, hint in rows}
-
+from support.command_line import configure, rows_of_doctor
 
 # --- stores on this machine -------------------------------------------------------------------------------------------
 
@@ -32,7 +19,7 @@ def test_local_stores_are_well_or_say_what_is_wrong_with_them(command, tmp_path)
     configure('chain = ["env", "dotenv", "files"]\n[stores.files]\nroot = "{root}"\n', root=str(tmp_path / "secrets"))
     done = command("doctor")
     assert done.code == 5
-    found = lines(done)
+    found = rows_of_doctor(done)
     assert found["env", ""] == ("ok", "open", "")
     assert found["dotenv", ""] == ("ok", "there is no .env", "")
     assert found["files", ""][0] == "unavailable"
@@ -44,7 +31,7 @@ def test_local_stores_are_well_or_say_what_is_wrong_with_them(command, tmp_path)
     Path(".env").write_text("A=1\n")
     done = command("doctor")
     assert (done.code, done.err) == (0, f"{sources} and {Path('.env').absolute()}\n")
-    assert lines(done)["dotenv", ""] == ("ok", "variables in .env: 1", "")
+    assert rows_of_doctor(done)["dotenv", ""] == ("ok", "variables in .env: 1", "")
 
 
 def test_what_is_odd_in_an_env_file_is_a_warning(command):
@@ -77,7 +64,7 @@ def test_what_is_wrong_with_one_store_hides_no_other(command):
     configure('chain = ["memory", "consul", "env"]\n[stores.memory]\nsecretz = 1\n')
     done = command("doctor")
     assert done.code == 7
-    found = lines(done)
+    found = rows_of_doctor(done)
     assert found["memory", ""][0] == found["consul", ""][0] == "misconfigured"
     assert "no option secretz" in found["memory", "configured"][1]
     assert "strongroom config show" in found["memory", "configured"][2]
@@ -101,7 +88,7 @@ def test_vault_without_an_address_is_a_warning(command, monkeypatch):
     reason = "the environment variable VAULT_TOKEN is set without an address"
     hint = "Set VAULT_ADDR, or unset the credential"
     assert done.code == 0
-    assert lines(done)["vault", ""] == ("warning", f"not in the chain: {reason}", hint)
+    assert rows_of_doctor(done)["vault", ""] == ("warning", f"not in the chain: {reason}", hint)
     document = json.loads(command("doctor", "--json").out)
     assert document["left_out"] == {"store": "vault", "reason": reason, "hint": hint}
 
@@ -144,7 +131,7 @@ def test_a_strangers_checks_and_facts_are_shown(command, strangers):
     strangers(tape=Strange(Health(ok=True, detail="spinning", facts={"reels": "2"}, checks=(quota,))))
     done = command("doctor")
     assert (done.code, done.err.count("\n")) == (0, 1)
-    assert lines(done) == {
+    assert rows_of_doctor(done) == {
         ("tape", ""): ("ok", "spinning", ""),
         ("tape", "quota"): ("warning", "91 % used", "Ask for more"),
     }
@@ -156,7 +143,7 @@ def test_detail_stands_beside_the_address(command, monkeypatch):
     """A store reports other facts than its address too."""
     monkeypatch.setattr(plugins, "prepare", lambda *_: lambda: Strange(Health(ok=True, detail="spinning")))
     configure('chain = ["files"]\n[stores.files]\nroot = "/run/secrets"\n')
-    assert lines(command("doctor"))["files", ""] == ("ok", "root /run/secrets; spinning", "")
+    assert rows_of_doctor(command("doctor"))["files", ""] == ("ok", "root /run/secrets; spinning", "")
 
 
 def test_script_of_a_command_is_not_printed(command):
@@ -166,7 +153,7 @@ def test_script_of_a_command_is_not_printed(command):
         f'chain = ["pass"]\n[stores.pass]\nplugin = "command"\nread = ["sh", "-c", {json.dumps(script)}, "<path>"]\n'
     )
     done = command("doctor")
-    assert lines(done)["pass", ""] == ("ok", "read sh -c …; the program sh", "")
+    assert rows_of_doctor(done)["pass", ""] == ("ok", "read sh -c …; the program sh", "")
     assert "canary" not in command("doctor", "--json").out.decode()
 
 
@@ -180,7 +167,7 @@ def test_the_code_is_that_of_what_needs_the_most_doing(command, strangers):
     strangers(a=down, b=refused, c=Strange(error=StoreError(reason="odd")))
     done = command("doctor")
     assert done.code == 1
-    assert [lines(done)[name, ""][0] for name in "abc"] == ["unavailable", "denied", "failed"]
+    assert [rows_of_doctor(done)[name, ""][0] for name in "abc"] == ["unavailable", "denied", "failed"]
 
 
 def test_what_a_store_says_begins_no_line_and_moves_no_cursor(command, strangers):

@@ -13,23 +13,17 @@ from strongroom.migrate import runs
 from strongroom.migrate.endpoints import Endpoints
 from strongroom.migrate.sources import StoreSource
 from strongroom.store.memory import MemoryStore
+from support.scenarios.migrations import held, write
 
 CANARY = "canary-7f3a"
 PATH = "app/config"
-
-
-def held(name):
-    """What a file of secrets holds."""
-    return json.loads(Path(name).read_text("utf-8"))
 
 
 @pytest.fixture(autouse=True)
 def files():
     """A file with a secret, and one with another value for a key of it."""
     for name, data in (("a.json", {"k": CANARY, "n": 5}), ("b.json", {"k": f"{CANARY}-b", "mine": "x"})):
-        file = Path(name)
-        file.touch(0o600)
-        file.write_text(json.dumps({PATH: data}), "utf-8")
+        write(name, json.dumps({PATH: data}))
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from strongroom._files.file_store import FileStore
 from strongroom.errors import PermissionDeniedError, StoreUnavailableError
 from strongroom.migrate import Migrator, runs
 from strongroom.migrate.endpoints import Endpoints
+from support.scenarios.migrations import assert_no_value_is_kept, held, last_run, write
 
 CANARY = "canary-7f3a"
 
@@ -35,35 +36,7 @@ def sources():
     write("old.json", json.dumps({"a": {"k": f"{CANARY}-a", "n": 5}, "b": {"k": CANARY}, "c/d": {"k": CANARY}}))
     write("new.json", json.dumps({"a": {"k": f"{CANARY}-other", "mine": "x"}, "b": {"k": CANARY}}))
     yield
-    assert_no_value_is_kept()
-
-
-def last_run():
-    """Return the name of the last migration, which a destructive step needs without a terminal."""
-    return runs()[-1].name
-
-
-def write(name, text):
-    """A file of this user's alone."""
-    file = Path(name)
-    file.touch(0o600)
-    file.write_text(text, "utf-8")
-
-
-def held(name):
-    """What a file of secrets holds."""
-    return json.loads(Path(name).read_text("utf-8"))
-
-
-def assert_no_value_is_kept():
-    """In no file but those that hold secrets; and none that a migration made can be read by others."""
-    stores = {".env", "old.json", "new.json", "out.json"}
-    for folder in (Path(), Path(os.environ["HOME"])):
-        for file in folder.rglob("*"):
-            if file.is_file() and file.name not in stores:
-                assert CANARY.encode() not in file.read_bytes(), file
-    for file in (Path(os.environ["HOME"]) / ".local/state/strongroom").rglob("*"):
-        assert file.stat().st_mode & 0o077 == 0, file
+    assert_no_value_is_kept(CANARY)
 
 
 def run_of(done):
