@@ -130,7 +130,7 @@ def test_documents_keep_their_fields_under_one_version(release, command):
         done = command(*name.split(), *(names.get(argument, argument) for argument in arguments), "--json")
         assert done.out, (name, done.code, done.err)
         document = json.loads(done.out)
-        if name in {"plugins", "stores"}:  # the others depend on what is installed
+        if name in {"plugins", "stores"}:  # the others depend on the installed packages
             document["plugins"] = [row for row in document["plugins"] if row["name"] in {"memory", "shelf"}]
         names["LAST"] = max(run.name for run in runs.glob("2*"))
         found += [f"# {name}", *sorted(set(fields(document)))]

@@ -290,7 +290,7 @@ def test_the_message_of_a_validator_is_not_repeated():
 
 
 def test_a_reference_in_the_place_of_a_path_is_refused_with_the_call_to_write():
-    """Its type would be that of a whole secret: a type checker would refuse what the program does."""
+    """Its type would be that of a whole secret, so a type checker would refuse a correct program."""
     import asyncio
 
     reference = "database/connection#key"

@@ -149,7 +149,7 @@ class Sops:
 
 
 def _plain() -> InvalidDataError:
-    """Return the error for a file that nobody has encrypted: sops has no exit code of its own for it."""
+    """Return the error for a file that nobody has encrypted: sops has no separate exit code for it."""
     return InvalidDataError(None, "it is not encrypted with sops", hint="Run `sops encrypt --in-place` on it")
 
 

@@ -111,7 +111,7 @@ class CachedStore:
     def cached_or_stale(
         self, path: str, key: str | None, *, keyed: bool = False, patient: bool = True
     ) -> Reading | None:
-        """Return the cached secret. During a known outage it may be stale: nobody waits for a slow probe.
+        """Return the cached secret. During a known outage a stale secret is returned: a read waits for no slow probe.
 
         Args:
             path: the path.

@@ -171,7 +171,7 @@ class LeftOut(NamedTuple):
 
     Attributes:
         store: the store's name.
-        reason: what is missing, in words.
+        reason: the missing setting, in words.
         hint: what to do.
     """
 

@@ -113,7 +113,7 @@ def compose(text: str) -> Iterator[Node]:
 
 
 def _fault(text: str, content: bytes) -> str:
-    """Return what a composed node no longer shows, or an empty string.
+    """Return why the text cannot be composed without a loss, or an empty string.
 
     More levels than may be composed crash PyYAML before 6.0.4. It takes `! 12`, which is text in YAML 1.2, for a
     number, and the `?` of `{ ?name: … }` for an indicator, which it is only before a space.

@@ -243,7 +243,7 @@ class Tools:
         return {variable: self._secrets.get_secret(path, key) for variable, (path, key) in places}
 
     def _finished(self, process: subprocess.Popen[bytes]) -> str:
-        """Return the result of a command, after it has ended. What it left behind may still write, and is not heard.
+        """Return the result of a command, after it has ended. The output of processes that it left is dropped.
 
         `run_program` would end the command at the limit of the output, and the processes that it left behind.
         """

@@ -32,7 +32,7 @@ def overrun(*, changes: bool = False) -> StoreUnavailableError:
 
 
 def in_daemon(call: Callable[[], _R], name: str) -> Future[_R]:
-    """Start `call` in a daemon thread and return its future, for a call that has no deadline of its own.
+    """Start `call` in a daemon thread and return its future, for a call without a deadline.
 
     The thread has a copy of the caller's context, with its deadline. A thread that hangs does not delay the exit of the
     process, as the threads of an executor do. The future cannot be cancelled.

@@ -118,7 +118,7 @@ class override:  # noqa: N801  # it is used as a function, like those of context
 
     @contextmanager
     def _block(self) -> Iterator[SecretsManager]:
-        """Return a block of its own: calls of one decorated function may overlap."""
+        """Return a separate block: calls of one decorated function may overlap."""
         stores: dict[str, SecretStore] = {"override": OverrideStore(self._held, self._failures, self._slow)}
         if self._slow:
             stores["slow"] = SlowStore(self._slow)

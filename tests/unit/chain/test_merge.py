@@ -90,7 +90,7 @@ def test_merge_begins_with_the_newest_version_however_late_it_is_shown():
 
 
 def test_versions_of_other_writers_are_merged_whichever_one_they_began_with():
-    """Merging with the last of them alone would lose what it lacks itself."""
+    """A merge with the last of them alone would lose the keys that this one lacks."""
     store = NumberedStore({"a": "1"})
 
     def rivals():

@@ -128,7 +128,7 @@ def test_yaml_that_is_not_clear_is_refused(text, says):
 
 def test_question_marks_and_explicit_keys_that_every_reader_takes_alike():
     text = "? a/b\n: {'?x': y?, a?b: ?}\nc?: {? k : v, \"?l\": '!'}\n?d: {k: '! 12'}\n"
-    with pytest.raises(InvalidDataError):  # a lone ? is no text for PyYAML
+    with pytest.raises(InvalidDataError):  # PyYAML does not take a lone ? for text
         YAML.decode(text.encode())
     text = text.replace(": ?}", ": '?'}")
     assert YAML.decode(text.encode()) == {

@@ -22,7 +22,7 @@ OUTAGES = [Fate.UNSENT, Fate.FAILED, Fate.ODD]
 
 
 class ClientError(Exception):
-    """What the client of the service raises."""
+    """An exception of the service's client."""
 
     def __init__(self, fate, after=None):
         super().__init__(CANARY)

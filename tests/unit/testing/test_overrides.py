@@ -161,7 +161,7 @@ def test_blocks_may_overlap(ends):
 
 
 def test_calls_of_one_decorated_function_may_overlap():
-    """Each has its block until its own end: what a call has set is not taken from it by another's end."""
+    """Each call keeps its block until it ends itself: the end of another call takes nothing from it."""
 
     @override({"app": {"key": "v"}})
     async def call(begun, end):

@@ -32,7 +32,7 @@ _ERROR = re.compile(r"\[Errno (-?[0-9]+)\] (.+)")
 def connect_reason(message: str) -> str:
     """Return the reason of a failed connection for the worker, in words of ours or of the system's table of errors.
 
-    The message itself may have what a worker cannot know, such as the address to which the host resolved.
+    The message itself may contain facts that a worker cannot know, such as the address to which the host resolved.
 
     Args:
         message: the text of the OSError.

@@ -1,1 +1,1 @@
-"""The rules of a session: what they permit, what replaces a placeholder, and what an answer may show."""
+"""The rules of a session: permitted requests, the values of placeholders, and redaction of answers."""

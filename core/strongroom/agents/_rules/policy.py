@@ -1,4 +1,4 @@
-"""What the rules permit: the hosts and the ports to which a worker connects, and the requests to them.
+"""Permissions of the rules: the hosts and ports to which a worker connects, and the requests to them.
 
 Pure: names are compared, never resolved.
 """
