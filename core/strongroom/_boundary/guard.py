@@ -145,7 +145,7 @@ class GuardedStore:
         try:  # `guarded` in place: every read of an application goes through here
             return answers.as_secret(self._store.read(path), "read", path)
         except BaseException as error:  # noqa: BLE001  # as in `guarded`
-            failure = watchdog.translated(error, path, self._cached(path))
+            failure = watchdog.translated(error, path, partial(self._cached, path))
         raise failure
 
     def makes(self, path: str) -> bool:

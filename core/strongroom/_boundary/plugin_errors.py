@@ -61,8 +61,9 @@ def rebuild(error: StrongroomError, path: str | None, store: str, known: Known =
     """
     kind = _own_class(type(error))
     fields, mask = dict(vars(error)), _mask(known)
-    checks = tuple(_check(check, mask) for check in _several(fields.get("checks", ()), Check))
-    others: dict[str, object] = {"checks": checks} if checks else {}
+    others: dict[str, object] = {}
+    if checks := _several(fields, "checks", Check):
+        others["checks"] = tuple(_check(check, mask) for check in checks)
     if issubclass(kind, StoreError):
         made: StrongroomError = _store_error(kind, fields, mask, path, store)
         if "summary" in fields:
@@ -79,15 +80,15 @@ def rebuild(error: StrongroomError, path: str | None, store: str, known: Known =
 def _store_error(
     kind: type[StoreError], fields: Mapping[str, Any], mask: _Mask, path: str | None, store: str
 ) -> StoreError:
-    named, inner = fields.get("path"), fields.get("store")
-    made = kind.__new__(kind, path)
+    named, inner, attempts = fields.get("path"), fields.get("store"), _several(fields, "attempts", Attempt)
+    made = kind.__new__(kind)
     StoreError.__init__(  # the class may take other arguments
         made,
         path if named is None or named == path else _text(named, mask),
         _text(fields.get("reason", ""), mask),
         store=_text(inner, mask) if inner else store,
-        hint=_text(fields.get("hint", made.default_hint), mask),
-        attempts=tuple(_attempt(attempt, mask) for attempt in _several(fields.get("attempts", ()), Attempt)),
+        hint=_text(fields.get("hint", kind.default_hint), mask),
+        attempts=tuple(_attempt(attempt, mask) for attempt in attempts) if attempts else (),
     )
     return made
 
@@ -99,13 +100,17 @@ def _own_class(kind: type[StrongroomError]) -> type[StrongroomError]:
 def _mask(known: Known) -> _Mask:
     values = known() if callable(known) else known
     if not any(values):
-        return lambda text: text
+        return _unmasked
     from strongroom._redaction.fingerprints import Fingerprints, leaves  # a call that does not fail does not need them
 
     fingerprints = Fingerprints()
     for leaf in leaves(values):
         fingerprints.add(leaf)
     return lambda text: fingerprints.mask(text, REDACTED)
+
+
+def _unmasked(text: str) -> str:
+    return text
 
 
 def _text(given: object, mask: _Mask) -> str:
@@ -119,8 +124,9 @@ def _message(error: StrongroomError, mask: _Mask) -> tuple[str, ...]:
     return tuple(_text(text, mask) for text in given[:1])
 
 
-def _several(given: object, kind: type) -> tuple[Any, ...]:
-    if not isinstance(given, tuple) or not all(isinstance(each, kind) for each in given):
+def _several(fields: Mapping[str, Any], name: str, kind: type) -> tuple[Any, ...]:
+    given = fields.get(name, ())
+    if not isinstance(given, tuple) or (given and not all(isinstance(each, kind) for each in given)):
         raise _MalformedError
     return given
 

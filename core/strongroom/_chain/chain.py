@@ -116,7 +116,7 @@ class Chain:
                     results.append((link, result))
                     if link.ends_chain(result[0].answer):
                         break
-            if len(results) > 1:
+            if doubted(results) is not None:
                 self._insist({(path, key): results}, {(path, key): request})
             self._resolver.note(path, key, results)
             read = partial(self.resolve, fresh=fresh, allow_dynamic=allow_dynamic)
@@ -247,8 +247,7 @@ class Chain:
                 results[place].append((link, result))
                 if link.ends_chain(result[0].answer):
                     del waiting[place]
-        if len(self.links) > 1:
-            self._insist(results, requests)
+        self._insist(results, requests)
         read = partial(self.resolve, fresh=fresh, allow_dynamic=allow_dynamic)
         for (path, key), answers in results.items():
             try:
@@ -265,7 +264,7 @@ class Chain:
         elects a leader, answers soon. A read does not wait past the time at which the outage has lasted one timeout;
         afterwards one read in a second probes the store.
         """
-        unread = {place: answers for place, answers in results.items() if len(answers) > 1}
+        unread = {place: answers for place, answers in results.items() if doubted(answers) is not None}
         if not unread or fails_fast():  # somebody else can answer the caller
             return
         for link in reversed(self.links):

@@ -411,8 +411,9 @@ class Link:
 
     def admit(self, path: str) -> None:
         """Let the next call past a known outage, as a read of `path` is if nobody else can answer it."""
-        if not self._is_followed(path):
-            self.connection.breaker.hasten()
+        breaker = self.connection.breaker
+        if breaker.is_open and not self._is_followed(path):
+            breaker.hasten()
 
     def opened(self) -> GuardedStore:
         """Return the store. Opens it, so that an outage is not taken for a capability that it lacks."""
