@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
-from strongroom._chain.resolution import DEFAULT_STORE, Resolution
+from strongroom._chain.answer import DEFAULT_STORE, Resolution
 from strongroom._config import SecretConfig
 from strongroom.errors import (
     Answer,
@@ -139,7 +139,7 @@ def read_row(variable: str, secret: SecretConfig, read: Resolve) -> Resolution:
     """
     if secret.extract is None:
         return read(secret.path, secret.key)
-    from strongroom._chain.derivation import extracted
+    from strongroom._chain.resolver import extracted
 
     try:
         return extracted(read(secret.path, secret.key), secret.extract, variable)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from strongroom._chain.resolution import Resolution, SecretBatch, WriteTarget
+from strongroom._chain.answer import Resolution, SecretBatch, WriteTarget
 from strongroom._lazy_names import lazy_names
 from strongroom._manager import SecretsManager
 from strongroom._watch.watch import Watch

@@ -10,7 +10,7 @@ from strongroom import (
     StoreUnavailableError,
     required_secrets,
 )
-from strongroom._chain.resolution import DEFAULT_STORE
+from strongroom._chain.answer import DEFAULT_STORE
 from strongroom._config import Config, LinkConfig, SecretConfig
 from strongroom.errors import AuthenticationError, InvalidDataError
 from strongroom.required_secrets import RequirementState

@@ -1,9 +1,10 @@
-"""The answer of one link: its reading or its error, judged by the value that the caller wants."""
+"""Answers to a read: of one link, its reading or error judged by the requested value; of the chain, the resolution."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from copy import copy
 from datetime import datetime
 from enum import Enum
 from typing import Final, NamedTuple, Self, TypeAlias, cast
@@ -45,6 +46,13 @@ _USE_RUN = "It belongs to the application that reads it, or to a command that `s
 
 _OR_SET_PATHS = ", or name the paths of this link with `paths` in its chain entry"
 """Added to the hint of a denied read: another link may be meant for the path."""
+
+
+DEFAULT_STORE = "default"
+"""The store that a `Resolution` names if a default of `[secrets]` answered."""
+
+
+# --- of a link --------------------------------------------------------------------------------------------------------
 
 
 class Missing(Enum):
@@ -185,3 +193,109 @@ def _provenance(reading: Reading) -> str:
         cache = "disk cache" if reading.on_disk else "cached"
         parts.append(f"{'stale' if reading.stale else cache}, {reading.age:.0f} s old")
     return ", ".join(parts)
+
+
+# --- of the chain -----------------------------------------------------------------------------------------------------
+
+
+class Resolution:
+    """A value and its provenance.
+
+    Attributes:
+        path: the requested path.
+        key: the requested key, or None for the whole secret.
+        value: the stored value, in redacted types. Not in the `repr`.
+        store: the name of the store that has it.
+        version: the store's name for its version, or None.
+        age: seconds since the store answered.
+        cached: True if it comes from the link's cache.
+        stale: True if it comes from the cache past its time to live, because the store is unavailable.
+        ttl: for how many seconds from now on it is valid, or None if it does not expire.
+        attempts: the answers of the links before, and of this one.
+    """
+
+    # Not a dataclass, whose methods each process would compile, and not a tuple, whose values a log in JSON would have.
+    __slots__ = ("age", "attempts", "cached", "key", "path", "stale", "store", "ttl", "value", "version")
+
+    def __init__(
+        self,
+        path: str,
+        key: str | None,
+        value: Value,
+        store: str,
+        *,
+        version: Version | None,
+        age: float,
+        cached: bool,
+        stale: bool,
+        attempts: tuple[Attempt, ...],
+        ttl: float | None = None,
+    ) -> None:
+        self.path = path
+        self.key = key
+        self.value = value
+        self.store = store
+        self.version = version
+        self.age = age
+        self.cached = cached
+        self.stale = stale
+        self.attempts = attempts
+        self.ttl = ttl
+
+    def copy(self) -> Self:
+        """Return a resolution that shares nothing mutable with this one."""
+        return self.with_value(self.value)
+
+    def with_value(self, value: Value) -> Self:
+        """Return a copy that has a copy of this value instead."""
+        found = copy(self)
+        found.value = protect(value)
+        if self.key is None and isinstance(found.value, SensitiveDict):
+            found.value.of_store(self.path, self.store)
+        return found
+
+    def __repr__(self) -> str:
+        shown = (f"{name}={getattr(self, name)!r}" for name in self.__slots__ if name != "value")
+        return f"Resolution({', '.join(shown)})"
+
+
+class WriteTarget(NamedTuple):
+    """The store that a write would go to.
+
+    Attributes:
+        store: the store's name.
+        capabilities: the names of its capabilities beyond reading, such as `versioned` or `recoverable`.
+        link: its position in the chain, from 1; None for a store outside of a chain.
+    """
+
+    store: str
+    capabilities: frozenset[str]
+    link: int | None = None
+
+
+class SecretBatch(dict[str, SensitiveDict]):
+    """The secrets by path, with the error of every other path in `errors`.
+
+    Attributes:
+        errors: by path. `SecretNotFoundError` is a confirmed absence; an outage or a denial has its own class.
+    """
+
+    def __init__(self, outcomes: Mapping[str, Resolution | StrongroomError]) -> None:
+        super().__init__(
+            (path, outcome.value)
+            for path, outcome in outcomes.items()
+            if isinstance(outcome, Resolution) and isinstance(outcome.value, SensitiveDict)
+        )
+        self.errors = {path: outcome for path, outcome in outcomes.items() if isinstance(outcome, StrongroomError)}
+
+    def __repr__(self) -> str:
+        return f"SecretBatch({len(self)} secrets, {len(self.errors)} errors)"
+
+    def raise_first_error(self) -> None:
+        """Raise the error of the first path that has one."""
+        for error in self.errors.values():
+            raise error
+
+
+Read: TypeAlias = Callable[[str, str], Resolution]
+"""Path and key -> the resolution."""

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from copy import copy
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from strongroom import events
-from strongroom._chain.answer import MISSING, Extract, Missing, Place, Reading, ReadRequest
+from strongroom._chain.answer import Extract, Place, Reading, ReadRequest, Resolution, WriteTarget
 from strongroom._chain.link import Link
-from strongroom._chain.resolution import Resolution, WriteTarget
 from strongroom._chain.resolver import LinkResult, Resolver, doubted
 from strongroom._chain.writes import refuse_to_hide
 from strongroom.errors import (
@@ -23,7 +21,7 @@ from strongroom.errors import (
     UnsupportedOperationError,
 )
 from strongroom.paths import check_key, check_path, check_prefix, is_rotation_record
-from strongroom.secret import Secret, SensitiveDict, Value, Version, check_data, protect, same
+from strongroom.secret import Secret, SensitiveDict, Value, Version, check_data
 from strongroom.store import Health, fails_fast, remaining, time_limit
 from strongroom.store.deadline import DEFAULT_TIMEOUT
 
@@ -131,33 +129,22 @@ class Chain:
             UnsupportedOperationError: that store is a service without versions.
             PermissionDeniedError, StoreUnavailableError: the earlier versions are denied, or not known.
         """
-        from strongroom._chain.history import now_utc, query_history
+        from strongroom._chain.history import distinct, now_utc, query_history
 
         with time_limit(self._timeout):
-            accepted = [self.resolve(path, key, fresh=fresh)]
-            current = accepted[0]
+            current = self.resolve(path, key, fresh=fresh)
             link = next((link for link in self.links if link.name == current.store), None)
             if link is None:  # a default, or composed of other secrets
-                return accepted
+                return [current]
             since = now_utc() - timedelta(seconds=min(grace, 1e9))  # a longer time has no date
             result = query_history(link, path, current.version, since, fresh=fresh)
             if result is None:
-                return accepted
+                return [current]
             self._resolver.reads.note(path, key, link, result, step="version")
             found = result[1]
         if isinstance(found, StrongroomError):
             raise found
-        for data in found.data.values():
-            value: Value | Missing = data
-            if key is not None:
-                value = data.get(key, MISSING) if isinstance(data, SensitiveDict) else MISSING
-            if not isinstance(value, Missing) and not any(same(value, other.value) for other in accepted):
-                earlier = copy(current)
-                earlier.value = protect(value)
-                if key is None and isinstance(earlier.value, SensitiveDict):
-                    earlier.value.of_store(path, link.name)
-                accepted.append(earlier)
-        return accepted
+        return distinct(current, found.data.values())
 
     def cached(self, path: str, key: str | None = None) -> Resolution | None:
         """Return what `resolve` would return if the first link of the path has it in memory, and current; else None.

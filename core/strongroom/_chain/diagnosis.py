@@ -33,8 +33,8 @@ from strongroom.store import Health, in_daemon, remaining, time_limit
 from strongroom.store.deadline import fail_fast
 
 if TYPE_CHECKING:
+    from strongroom._chain.answer import Resolution
     from strongroom._chain.link import Link
-    from strongroom._chain.resolution import Resolution
 
 _GRACE = 0.5
 """For how many seconds past the deadline an answer is still taken: a store that keeps to it answers at its very end."""

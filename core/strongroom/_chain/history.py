@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from strongroom._chain.answer import Reading, Result, failed
+from strongroom._chain.answer import MISSING, Missing, Reading, Resolution, Result, failed
 from strongroom.errors import (
     Answer,
     Attempt,
@@ -19,7 +19,7 @@ from strongroom.errors import (
     StrongroomError,
     UnsupportedOperationError,
 )
-from strongroom.secret import Secret, SensitiveDict, Value, Version
+from strongroom.secret import Secret, SensitiveDict, Value, Version, same
 from strongroom.store import VersionInfo
 from strongroom.store.deadline import fail_fast
 
@@ -85,6 +85,18 @@ def query_history(link: Link, path: str, version: Version | None, since: datetim
     reason = f"found, earlier versions: {len(found)}{', cached' if kept.cached else ''}"
     attempt = Attempt(link.name, Answer.FOUND, reason, time.monotonic() - started, kept.age if kept.cached else None)
     return attempt, kept._replace(data=SensitiveDict(found))
+
+
+def distinct(current: Resolution, earlier: Iterable[Value]) -> list[Resolution]:
+    """Return the resolution, then a copy of it for each other value that the earlier secrets have, newest first."""
+    accepted = [current]
+    for data in earlier:
+        value: Value | Missing = data
+        if current.key is not None:
+            value = data.get(current.key, MISSING) if isinstance(data, SensitiveDict) else MISSING
+        if not isinstance(value, Missing) and not any(same(value, other.value) for other in accepted):
+            accepted.append(current.with_value(value))
+    return accepted
 
 
 def _read(link: Link, path: str, version: Version | None, since: datetime, *, fresh: bool) -> Reading:

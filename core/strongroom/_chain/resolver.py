@@ -6,15 +6,28 @@ Each result is noted on the way: in the debug log, in the counts of cached reads
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Container, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from strongroom import events
-from strongroom._chain.answer import KINDS, Reading, ReadRequest, Result, value_of
-from strongroom._chain.resolution import DEFAULT_STORE, Read, Resolution
+from strongroom._chain.answer import (
+    DEFAULT_STORE,
+    KINDS,
+    MISSING,
+    Missing,
+    Read,
+    Reading,
+    ReadRequest,
+    Resolution,
+    Result,
+    value_of,
+)
+from strongroom.encoding import as_text, from_json
 from strongroom.errors import (
     Answer,
     Attempt,
+    InvalidDataError,
     PermissionDeniedError,
     SecretNotFoundError,
     StoreError,
@@ -22,7 +35,7 @@ from strongroom.errors import (
     shown,
 )
 from strongroom.events import Event, EventKind, hit_counter
-from strongroom.secret import SensitiveDict, Value, protect
+from strongroom.secret import SensitiveDict, SensitiveStr, Value, observed, protect
 
 if TYPE_CHECKING:
     from strongroom._chain.link import Link
@@ -38,6 +51,11 @@ _ABSENCES = frozenset({Answer.NOT_FOUND, Answer.KEY_MISSING})
 LinkResult: TypeAlias = "tuple[Link, Result]"
 
 _MOST_WARNINGS = 1000
+
+COMPOSED_STORE = "composed"
+"""The store that a `Resolution` names if the value was composed of other secrets."""
+
+_INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 
 
 class Resolver:
@@ -86,9 +104,7 @@ class Resolver:
         except SecretNotFoundError:
             if key is None or composition is None:
                 raise
-        from strongroom._chain.derivation import compose  # outside the `except`: an error of a part has no context
-
-        return compose(path, key, composition, read)
+        return compose(path, key, composition, read)  # outside the `except`: an error of a part has no context
 
     def _conclude(self, path: str, key: str | None, request: ReadRequest, results: Sequence[LinkResult]) -> Resolution:
         """Return the resolution that follows from the links' results, or raise the error."""
@@ -215,3 +231,86 @@ def _event_of(path: str, key: str | None, link: Link, result: tuple[Attempt, obj
         return None
     seconds, age = attempt.seconds, attempt.age
     return Event(kind, link.name, path, link.position, seconds, age, step, error=error, key=key or "")
+
+
+# --- a part of a JSON document ----------------------------------------------------------------------------------------
+
+
+def extracted(found: Resolution, pointer: str, row: str) -> Resolution:
+    """Return the resolution with the part of its value at a JSON pointer (RFC 6901). Text is read as JSON.
+
+    Args:
+        found: the resolution of one key.
+        pointer: such as `/database/password`.
+        row: the name of the row, for messages.
+
+    Raises:
+        SecretNotFoundError: the document has nothing there.
+        InvalidDataError: the value is text that is not JSON.
+    """
+    part = _at(_document(found, row), pointer)
+    if part is MISSING:
+        reason = f"{row}: key {found.key!r} has nothing at {pointer!r}"
+        raise SecretNotFoundError(found.path, reason, store=found.store)
+    observed(found.path, {found.key or "": part})  # the part of a text is another value than the text, for redaction
+    return found.with_value(part)
+
+
+def _document(found: Resolution, row: str) -> Value:
+    if not isinstance(found.value, str):
+        return found.value
+    from strongroom.formats.strict_json import read_json
+
+    try:
+        return from_json(read_json(found.value))
+    except StrongroomError as error:
+        fault = error.reason if isinstance(error, InvalidDataError) else "it is not JSON"
+    raise InvalidDataError(found.path, f"{row}: key {found.key!r}: {fault}", store=found.store)
+
+
+def _at(value: Value, pointer: str) -> Value | Missing:
+    for escaped in pointer.split("/")[1:]:
+        name = escaped.replace("~1", "/").replace("~0", "~")  # in this order: ~01 is the name ~1
+        if isinstance(value, Mapping) and name in value:
+            value = value[name]
+        elif isinstance(value, list) and _INDEX.fullmatch(name) and int(name) < len(value):
+            value = value[int(name)]
+        else:
+            return MISSING
+    return value
+
+
+# --- text that is composed of other secrets ---------------------------------------------------------------------------
+
+
+def compose(path: str, key: str, composition: Composition, read: Read) -> Resolution:
+    """Return the value that is composed of other secrets, as old and as stale as the oldest of them.
+
+    Raises:
+        SecretNotFoundError, StoreError: a part could not be read. The error names the part.
+        InvalidDataError: a part has no text.
+    """
+    from urllib.parse import quote  # few reads compose a value
+
+    parts: list[Resolution] = []
+    text: list[str] = []
+    for literal, row in composition.parts:
+        text.append(literal)
+        if row is not None:
+            found = read(row.path, row.key)
+            parts.append(found if row.extract is None else extracted(found, row.extract, row.variable))
+            part = as_text(parts[-1].value, row.path, row.key)
+            text.append(quote(part, safe="") if composition.is_url else part.reveal())
+    names = ", ".join(dict.fromkeys(f"{part.path}#{part.key}" for part in parts))
+    return Resolution(
+        path=path,
+        key=key,
+        value=SensitiveStr("".join(text)),
+        store=COMPOSED_STORE,
+        version=None,
+        age=max(part.age for part in parts),
+        cached=all(part.cached for part in parts),
+        stale=any(part.stale for part in parts),
+        attempts=(Attempt(COMPOSED_STORE, Answer.FOUND, f"composed of {names}"),),
+        ttl=min((part.ttl for part in parts if part.ttl is not None), default=None),
+    )

@@ -22,8 +22,8 @@ from strongroom.store.concurrency import GRACE
 from strongroom.store.process import call_at_exit
 
 if TYPE_CHECKING:
+    from strongroom._chain.answer import Resolution
     from strongroom._chain.chain import Chain
-    from strongroom._chain.resolution import Resolution
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")

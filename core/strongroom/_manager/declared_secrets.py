@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
-from strongroom._chain.resolution import Resolution
+from strongroom._chain.answer import Resolution
 from strongroom.encoding import as_text
 from strongroom.errors import ConflictError, SecretNotFoundError, StrongroomError
 from strongroom.secret import SensitiveDict, SensitiveStr

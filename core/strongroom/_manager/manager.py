@@ -8,8 +8,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, overload
 
-from strongroom._chain.answer import MISSING
-from strongroom._chain.resolution import Resolution, SecretBatch, WriteTarget
+from strongroom._chain.answer import MISSING, Resolution, SecretBatch, WriteTarget
 from strongroom._chain.threads import in_loop, off_loop, off_loop_in_turn, off_loop_untimed
 from strongroom._credentials.database_address import (
     DATABASE_PATH,

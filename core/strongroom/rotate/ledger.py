@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from strongroom._boundary.guard import GuardedStore
+from strongroom._chain.answer import WriteTarget
 from strongroom._chain.chain import Chain
-from strongroom._chain.resolution import WriteTarget
 from strongroom.errors import ConflictError, SecretNotFoundError, StrongroomError, UnsupportedOperationError, shown
 from strongroom.rotate.state import KEY, RotationState, as_document, parse_document, pending_path
 from strongroom.secret import Secret, Value, Version

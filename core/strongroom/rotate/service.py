@@ -27,8 +27,8 @@ from strongroom.store import SecretStore
 
 if TYPE_CHECKING:
     from strongroom._boundary.guard import GuardedStore
+    from strongroom._chain.answer import WriteTarget
     from strongroom._chain.chain import Chain
-    from strongroom._chain.resolution import WriteTarget
 
 _R = TypeVar("_R")
 

@@ -16,11 +16,10 @@ from unittest.mock import patch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from strongroom._chain.answer import ReadRequest
+from strongroom._chain.answer import ReadRequest, Resolution
 from strongroom._chain.chain import Chain
 from strongroom._chain.diagnosis import Explanation
 from strongroom._chain.link import Link
-from strongroom._chain.resolution import Resolution
 from strongroom._config import CacheConfig, Config, LinkConfig
 from strongroom._disk_cache.container import Container
 from strongroom._disk_cache.entry import Moment

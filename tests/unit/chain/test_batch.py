@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from strongroom import SecretsManager
+from strongroom._chain.answer import Resolution
 from strongroom._chain.chain import Chain
 from strongroom._chain.link import Link
-from strongroom._chain.resolution import Resolution
 from strongroom._config import CacheConfig, LinkConfig
 from strongroom.errors import (
     AuthenticationError,

@@ -9,9 +9,9 @@ import pytest
 
 from strongroom import SecretsManager, required_secrets
 from strongroom._boundary.guard import GuardedStore
+from strongroom._chain.answer import Resolution
 from strongroom._chain.chain import Chain
 from strongroom._chain.link import Link
-from strongroom._chain.resolution import Resolution
 from strongroom._config import CacheConfig, LinkConfig, SecretConfig
 from strongroom.errors import (
     Answer,

@@ -16,7 +16,7 @@ from strongroom.paths import parse_reference
 from strongroom.secret import REDACTED, Value
 
 if TYPE_CHECKING:
-    from strongroom._chain.resolution import Resolution
+    from strongroom._chain.answer import Resolution
     from strongroom._config import Config
     from strongroom._manager import SecretsManager
 

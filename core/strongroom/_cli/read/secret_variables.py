@@ -21,7 +21,7 @@ from strongroom.required_secrets import Requirement, resolve
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from strongroom._chain.resolution import Resolution
+    from strongroom._chain.answer import Resolution
     from strongroom._manager import SecretsManager
     from strongroom._manager.secret_files import SecretFiles
 

@@ -15,7 +15,7 @@ from strongroom._cli.terminal.input import confirmed
 from strongroom.errors import shown
 
 if TYPE_CHECKING:
-    from strongroom._chain.resolution import WriteTarget
+    from strongroom._chain.answer import WriteTarget
     from strongroom._config import Config, Setting
     from strongroom._manager import SecretsManager
 

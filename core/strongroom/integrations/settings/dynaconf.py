@@ -25,7 +25,7 @@ from strongroom.secrets_manager import default_manager
 
 if TYPE_CHECKING:
     from strongroom import SecretsManager
-    from strongroom._chain.resolution import Resolution
+    from strongroom._chain.answer import Resolution
 
 _SETTING = "STRONGROOM_FOR_DYNACONF"
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pexpect
 import pytest
 
-from strongroom._chain.resolution import Resolution
+from strongroom._chain.answer import Resolution
 from strongroom._cli.process import child_process
 from strongroom._cli.read.variable_changes import advise_restart, leased, renewal
 from strongroom._config import SecretConfig

@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from strongroom import required_secrets
-from strongroom._chain.resolution import DEFAULT_STORE, Resolution
+from strongroom._chain.answer import DEFAULT_STORE, Resolution
 from strongroom._cli.read import export_formats
 from strongroom._config import SecretConfig
 from strongroom.errors import InvalidDataError

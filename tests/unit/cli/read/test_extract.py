@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from strongroom import ConfigurationError, SecretsManager, required_secrets
-from strongroom._chain.derivation import extracted
-from strongroom._chain.resolution import DEFAULT_STORE, Resolution
+from strongroom._chain.answer import DEFAULT_STORE, Resolution
+from strongroom._chain.resolver import extracted
 from strongroom.errors import InvalidDataError, SecretNotFoundError
 from strongroom.logging import fingerprints, masked
 from strongroom.required_secrets import Requirement, RequirementState

@@ -12,7 +12,7 @@ import click
 import pytest
 
 from strongroom import SecretsManager
-from strongroom._chain.resolution import Resolution
+from strongroom._chain.answer import Resolution
 from strongroom._cli.process import child_process
 from strongroom._cli.read.supervisor import Supervisor, read_action
 from strongroom._cli.read.variable_changes import Reaction, Rows
