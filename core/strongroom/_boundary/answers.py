@@ -299,7 +299,7 @@ CHECKS: Mapping[str, Callable[..., Any]] = {
     "version": as_version,
     "versions": as_versions,
 }
-"""Kind of answer, as `strongroom.store.operations` names it -> its check.
+"""Kind of answer, as the table of operations names it -> its check.
 
 A check takes the answer, the name of the method, and the arguments of the call.
 """

@@ -30,8 +30,18 @@ from strongroom.secret import (
     observed,
     protect,
 )
-from strongroom.store.operations import CAPABILITIES, OPERATIONS, Operation, capabilities_of, operations_of
-from strongroom.store.protocols import CheckedItems, Health, Items, SecretStore, VersionInfo
+from strongroom.store.protocols import (
+    CAPABILITIES,
+    OPERATIONS,
+    CheckedItems,
+    Health,
+    Items,
+    Operation,
+    SecretStore,
+    VersionInfo,
+    capabilities_of,
+    operations_of,
+)
 
 Cached: TypeAlias = Callable[[str], Sequence[object]]
 

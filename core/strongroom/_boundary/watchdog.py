@@ -32,9 +32,8 @@ from strongroom.store.deadline import (
     set_deadline,
     time_limit,
 )
-from strongroom.store.operations import OPERATIONS
 from strongroom.store.process import fork_safe_lock
-from strongroom.store.protocols import Health, traits_of
+from strongroom.store.protocols import OPERATIONS, Health, traits_of
 
 _R = TypeVar("_R")
 MOST_OVERDUE = 32

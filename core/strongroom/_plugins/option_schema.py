@@ -26,8 +26,7 @@ from strongroom._config.variables import PREFIX
 from strongroom.errors import PluginError
 from strongroom.formats.variables import EnvironmentMapping
 from strongroom.store import Option, SecretStore
-from strongroom.store.operations import capabilities_of
-from strongroom.store.protocols import traits_of
+from strongroom.store.protocols import capabilities_of, traits_of
 
 RESERVED = frozenset({"plugin"})
 """Keys of a store's table with another meaning than an option."""

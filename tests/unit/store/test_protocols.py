@@ -32,7 +32,7 @@ from strongroom.store import (
 )
 from strongroom.store.deadline import DEFAULT_TIMEOUT
 from strongroom.store.memory import MemoryStore
-from strongroom.store.operations import CAPABILITIES, OPERATIONS, Operation
+from strongroom.store.protocols import CAPABILITIES, OPERATIONS, Operation
 
 PROTOCOLS = {
     "": SecretStore,

@@ -13,7 +13,7 @@ from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import SecretNotFoundError, StoreError, StoreUnavailableError, WriteOutcomeUnknownError
 from strongroom.store import time_limit
 from strongroom.store.deadline import fail_fast
-from strongroom.store.operations import OPERATIONS
+from strongroom.store.protocols import OPERATIONS
 from strongroom.testing.faulty_services import FaultyService, ServiceFault
 from strongroom.testing.service_contract.base import (
     LIMIT,

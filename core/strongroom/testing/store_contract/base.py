@@ -27,7 +27,7 @@ from strongroom._boundary.watchdog import Watchdog
 from strongroom.errors import PluginError, SecretNotFoundError, StoreError, UnsupportedOperationError
 from strongroom.secret import REDACTED, Value, Version, same
 from strongroom.store import SecretStore, WritableStore
-from strongroom.store.operations import OPERATIONS
+from strongroom.store.protocols import OPERATIONS
 from strongroom.testing.cases import CANARY
 
 Contents: TypeAlias = Mapping[str, Mapping[str, Value]]
@@ -168,7 +168,7 @@ class ContractBase(Supervised):
     """
 
     capabilities: ClassVar[AbstractSet[str]] = frozenset()
-    """Names of its capabilities (`strongroom.store.operations.CAPABILITIES`), and of its traits that are True."""
+    """Names of its capabilities (`strongroom.store.protocols.CAPABILITIES`), and of its traits that are True."""
 
     cannot_hold: ClassVar[AbstractSet[str]] = frozenset()
     """Names of the hard inputs (`strongroom.testing.CASES`) that the store refuses. All others must survive."""

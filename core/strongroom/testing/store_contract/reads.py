@@ -11,7 +11,7 @@ from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import InvalidDataError, InvalidPathError, SecretNotFoundError, SecretTooLargeError, StoreError
 from strongroom.secret import Secret, same
 from strongroom.store import SecretStore
-from strongroom.store.operations import CAPABILITIES
+from strongroom.store.protocols import CAPABILITIES
 from strongroom.testing.cases import CANARY, CASES, Case
 from strongroom.testing.store_contract.base import (
     NAME,
