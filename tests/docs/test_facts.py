@@ -52,7 +52,7 @@ FACTS = [
     ),
     # rotations
     ("owns a rotation for {} after each of its writes", "strongroom.rotate.state:LEASE"),
-    ("`undo` and `resume` wait up to {} for a statement", "strongroom.rotate.boundary:STEP_LIMIT"),
+    ("`undo` and `resume` wait up to {} for a statement", "strongroom.rotate.guard:STEP_LIMIT"),
     # plugins
     ("**A store is {} methods.**", lambda: methods(SecretStore)),
     ("A rotator is a class with {} methods", lambda: methods(Rotator)),

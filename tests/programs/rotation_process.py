@@ -22,7 +22,7 @@ import strongroom_vault.plugin
 import strongroom_vault.store.kv2_versions  # noqa: F401
 from strongroom._manager import SecretsManager
 from strongroom.errors import StrongroomError
-from strongroom.rotate.boundary import GuardedRotator
+from strongroom.rotate.guard import GuardedRotator
 from strongroom.rotate.ledger import Ledger
 
 FAILED = 3

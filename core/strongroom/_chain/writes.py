@@ -63,7 +63,7 @@ class Writes:
                 before = self._current(path)
                 store = self._link.connection.opened(path)  # it is open: the secret before comes from it
                 if store.traits.consecutive:
-                    return self._merge_by_number(path, self._newest(path, before), combine)
+                    return self._merge_by_number(path, self._confirmed_newest(path, before), combine)
                 merged = combine(before)
                 try:
                     if "checked" in store.capabilities:
@@ -95,8 +95,14 @@ class Writes:
             pause = min(pause * 2, _LAST_PAUSE)
             merged, last = combine(Secret(path, changes.applied(), written)), written
 
-    def _newest(self, path: str, before: Secret | None) -> Secret | None:
-        """Return the newest version, which has a higher number if the store's answer was late."""
+    def _confirmed_newest(self, path: str, before: Secret | None) -> Secret | None:
+        """Return the newest version, which has a higher number if the store's answer was late.
+
+        The store has confirmed that it has no later one: a merge never begins with a version that may be old.
+
+        Raises:
+            StoreError: whether there is a later version is unknown.
+        """
         number = _number(before)
         while before is not None and (later := self._version(path, number + 1)) is not None:
             before, number = later, number + 1

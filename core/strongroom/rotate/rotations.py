@@ -32,7 +32,7 @@ from strongroom.errors import (
 )
 from strongroom.paths import check_path
 from strongroom.rotate import schedule
-from strongroom.rotate.boundary import GuardedRotator, TransactionRotator
+from strongroom.rotate.guard import GuardedRotator, TransactionRotator
 from strongroom.rotate.ledger import Ledger
 from strongroom.rotate.service import GuardedServiceRotator, ServiceLedger
 from strongroom.rotate.spi import Rotator, ServiceRotator

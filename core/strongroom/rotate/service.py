@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from strongroom._boundary import answers
 from strongroom._config import RotationConfig
 from strongroom.errors import StoreUnavailableError, UnsupportedOperationError, shown
-from strongroom.rotate.boundary import TransactionRotator
+from strongroom.rotate.guard import TransactionRotator
 from strongroom.rotate.ledger import Ledger
 from strongroom.rotate.spi import CredentialPair, ServiceRotator
 from strongroom.rotate.state import RotationState, RotationStep

@@ -29,7 +29,7 @@ from strongroom.errors import (
     shown,
 )
 from strongroom.rotate import reports
-from strongroom.rotate.boundary import TransactionRotator
+from strongroom.rotate.guard import TransactionRotator
 from strongroom.rotate.ledger import Ledger
 from strongroom.rotate.spi import CredentialPair
 from strongroom.rotate.state import (

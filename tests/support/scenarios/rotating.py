@@ -10,7 +10,7 @@ import pytest
 from strongroom._manager import SecretsManager
 from strongroom._manager.manager import parts_of
 from strongroom.errors import AuthenticationError, StoreUnavailableError
-from strongroom.rotate.boundary import GuardedRotator
+from strongroom.rotate.guard import GuardedRotator
 from strongroom.rotate.ledger import Ledger
 from strongroom.rotate.spi import generate
 from strongroom.rotate.state import pending_path, pending_secret

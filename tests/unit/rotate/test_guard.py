@@ -20,8 +20,8 @@ from strongroom.errors import (
     UnfinishedRotationError,
     WriteOutcomeUnknownError,
 )
-from strongroom.rotate import boundary
-from strongroom.rotate.boundary import GuardedRotator
+from strongroom.rotate import guard
+from strongroom.rotate.guard import GuardedRotator
 from strongroom.rotate.service import GuardedServiceRotator
 from strongroom.rotate.spi import CredentialPair
 from strongroom.rotate.state import RotationStep
@@ -189,7 +189,7 @@ def hurried(monkeypatch):
     def hurry(number):
         calls = count(1)
         monkeypatch.setattr(
-            boundary, "time_limit", lambda seconds: time_limit(0.05 if next(calls) == number else seconds)
+            guard, "time_limit", lambda seconds: time_limit(0.05 if next(calls) == number else seconds)
         )
 
     return hurry

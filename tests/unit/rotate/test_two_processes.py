@@ -14,7 +14,7 @@ import pytest
 from strongroom._manager import SecretsManager
 from strongroom._manager.manager import parts_of
 from strongroom.errors import AuthenticationError, ConflictError, RotationError, SecretNotFoundError, StrongroomError
-from strongroom.rotate.boundary import GuardedRotator
+from strongroom.rotate.guard import GuardedRotator
 from strongroom.rotate.ledger import Ledger
 from strongroom.rotate.state import RotationStep, pending_path, pending_secret
 from strongroom.rotate.transaction import Transaction

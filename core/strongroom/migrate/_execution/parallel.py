@@ -122,8 +122,13 @@ def _read_once(front: GuardedStore, paths: Iterable[str]) -> Iterator[tuple[str,
     return map_concurrently(partial(answers.outcome, front.read), paths)
 
 
-def newest(front: GuardedStore, path: str, shown: Secret | StoreError, written: Version | None) -> Secret | StoreError:
-    """Return the newest version of a secret, of which a store with `Traits.consecutive` may show an older one.
+def newest_readable(
+    front: GuardedStore, path: str, shown: Secret | StoreError, written: Version | None
+) -> Secret | StoreError:
+    """Return the newest version that can be read of a secret, of which `Traits.consecutive` may show an older one.
+
+    An outage or a denial ends the search as an absence does. A merge, which writes over the result, cannot allow that:
+    see `_chain.writes`.
 
     Args:
         front: the store.

@@ -15,7 +15,7 @@ from strongroom.migrate._execution.parallel import (
     SecretWrite,
     delete_each,
     groups,
-    newest,
+    newest_readable,
     read_each,
     write_each,
 )
@@ -72,7 +72,7 @@ class Undo:
         at = {self._plan.items[index].path: index for index in indices}
         there: dict[int, Secret | StoreError] = {}
         for path, outcome in read_each(self._target, list(at), self._watch):
-            there[at[path]] = newest(self._target, path, outcome, self._journal.entries[at[path]].version)
+            there[at[path]] = newest_readable(self._target, path, outcome, self._journal.entries[at[path]].version)
         steps: dict[int, _UndoStep] = {}
         for index in indices:
             current = there[index]

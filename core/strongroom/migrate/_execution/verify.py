@@ -6,7 +6,7 @@ from contextlib import closing
 
 from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import PermissionDeniedError, SecretNotFoundError, StoreError, StrongroomError, shown
-from strongroom.migrate._execution.parallel import OutageWatch, batches, newest, read_each
+from strongroom.migrate._execution.parallel import OutageWatch, batches, newest_readable, read_each
 from strongroom.migrate._execution.results import Results
 from strongroom.migrate._ledger.journal import JournalEntry
 from strongroom.migrate._ledger.runs import OpenRun
@@ -49,7 +49,7 @@ class TargetVerification:
     ) -> None:
         """Put the result of one item into the results."""
         written = None if (entry := self._entries.get(index)) is None else entry.version
-        outcome = newest(self._target, self._plan.items[index].path, outcome, written)  # it may be shown late
+        outcome = newest_readable(self._target, self._plan.items[index].path, outcome, written)  # it may be shown late
         state, reason = self._verdict(index, secret, outcome)
         if state is ItemState.DONE and isinstance(secret, Secret) and isinstance(outcome, Secret):
             state, reason = self._with_labels(source, index, secret, outcome, reason)
