@@ -44,7 +44,13 @@ def check_vault(
     open_session(url=url, mount=mount, **connection).close()
 
 
-@checked_by(check_vault)
+@checked_by(
+    check_vault,
+    removed={
+        "rate_limit": "limit the rate at the server, with a quota: sys/quotas/rate-limit",
+        "shared_token_file": 'share a token through the sink of an agent: auth = { method = "token-file" }',
+    },
+)
 def open_vault(
     *,
     url: Url,

@@ -36,12 +36,10 @@ _REPEATED = r"(Cannot (declare|overwrite|redefine|mutate)|Duplicate) "
 _POSITION = r"\(at (line \d+, column \d+|end of document)\)"
 
 
-REMOVED: Mapping[tuple[str, str], str] = {
+_REMOVED: Mapping[tuple[str, str], str] = {
     ("cache", "key"): "the root key is a file in the folder of the cache",
-    ("vault", "rate_limit"): "limit the rate at the server, with a quota: sys/quotas/rate-limit",
-    ("vault", "shared_token_file"): 'share a token through the sink of an agent: auth = { method = "token-file" }',
 }
-"""What takes the place of a setting that an earlier release had, by its table or its store's plugin."""
+"""What takes the place of a setting that an earlier release had, by its table. A plugin declares its own options."""
 
 
 class Document(NamedTuple):
@@ -147,7 +145,7 @@ class Table:
         """Refuse the first key that was not read."""
         for key in self._values:
             if key not in self._read:
-                removed = REMOVED.get((self.name.rpartition(".")[2], key))
+                removed = _REMOVED.get((self.name.rpartition(".")[2], key))
                 self.fail(key, f"unknown key; {suggest(key, self._read)}" if removed is None else gone(removed))
 
 

@@ -69,11 +69,13 @@ class Schema(NamedTuple):
         options: what can be configured, by name.
         mapping: the name of the parameter that is given the `EnvironmentMapping`, or None.
         stores: the annotated return types: one class, or those of a union; empty without a usable annotation.
+        removed: options of earlier releases, each with what takes its place.
     """
 
     options: Mapping[str, OptionSchema]
     mapping: str | None = None
     stores: tuple[type, ...] = ()
+    removed: Mapping[str, str] = types.MappingProxyType({})
 
     def capabilities(self) -> tuple[frozenset[str], frozenset[str]] | None:
         """Return the capabilities that all of the stores have, and those that only some have. Opens nothing.
@@ -143,7 +145,8 @@ def _schema(opener: Callable[..., object], plugin: str) -> Schema:
                 raise PluginError(
                     f"The plugin {plugin} is broken: its option {name} {relation} {address}, which it lacks"
                 )
-    return Schema(options, mapping, _store_classes(signature.return_annotation, plugin))
+    stores = _store_classes(signature.return_annotation, plugin)
+    return Schema(options, mapping, stores, dict(getattr(opener, "removed", {})))
 
 
 def _signature(opener: Callable[..., object]) -> inspect.Signature:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, cast, get_origin
 
 from strongroom._config import Ambient, Config, Rank, Setting, StoreConfig
-from strongroom._config.document import REMOVED, gone, suggest
+from strongroom._config.document import gone, suggest
 from strongroom._config.setting_types import convert, members, read_json, read_value
 from strongroom._config.trust import not_trusted
 from strongroom._plugins.option_rules import check
@@ -65,7 +65,7 @@ def check_written(store: StoreConfig, schema: Schema, *, production: bool) -> No
 def _check_known(store: StoreConfig, schema: Schema) -> None:
     for name, given in store.options.items():
         if name not in schema.options:
-            if instead := REMOVED.get((store.plugin, name)):
+            if instead := schema.removed.get(name):
                 raise ConfigurationError(f"{given.origin}: {gone(instead)}")
             raise ConfigurationError(
                 f"{given.origin}: the plugin {store.plugin} has no option {name}; "

@@ -69,16 +69,19 @@ class Option(NamedTuple):
         return linked or self.address or self.location or self.locates or self.recipients
 
 
-def checked_by(check: Callable[..., object]) -> Callable[[_O], _O]:
+def checked_by(check: Callable[..., object], *, removed: Mapping[str, str] | None = None) -> Callable[[_O], _O]:
     """Return a decorator that gives an opener its `check`: `opener.check = check`, which type checkers refuse.
 
     Args:
         check: takes the opener's options, and raises `ConfigurationError("OPTION: what is wrong")`. `strongroom config
             check` calls it. It must not open the store.
+        removed: options that earlier releases of the plugin had, each with what takes its place, as the end of a
+            message. The opener has them as its attribute `removed`.
     """
 
     def decorate(opener: _O) -> _O:
         opener.check = check  # type: ignore[attr-defined]
+        opener.removed = dict(removed or {})  # type: ignore[attr-defined]
         return opener
 
     return decorate

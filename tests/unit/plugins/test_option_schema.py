@@ -31,7 +31,7 @@ from strongroom._plugins.option_values import check_written, resolve
 from strongroom.errors import ConfigurationError, PluginError
 from strongroom.formats.variables import EnvironmentMapping
 from strongroom.secret import SensitiveStr, protect_data
-from strongroom.store import Option
+from strongroom.store import Option, checked_by
 
 CANARY = "canary-77ab"
 URL = "https://vault.example:8200"
@@ -39,6 +39,7 @@ FOUND = "./strongroom.toml"
 AMBIENT_TOKEN = {"VAULT_TOKEN": CANARY}
 
 
+@checked_by(lambda **_: None, removed={"old_name": "set mount"})
 def opener(
     *,
     url: Annotated[list[str], Option("where", ambient=("BAO_ADDR", "VAULT_ADDR"), address=True)],
@@ -542,11 +543,7 @@ class TestResolution:
     @pytest.mark.parametrize(
         ("option", "words"),
         [
-            (
-                "rate_limit = '10'",
-                ["app.toml: [stores.vault] rate_limit: it was removed: limit the rate at the server"],
-            ),
-            ("shared_token_file = 'x'", ["shared_token_file: it was removed", 'auth = { method = "token-file" }']),
+            ("old_name = 'x'", ["app.toml: [stores.vault] old_name: it was removed: set mount"]),
             ("mnt = 'kv'", ["app.toml: [stores.vault] mnt: the plugin vault has no option mnt", '"mount"?']),
             (f"retries = '{CANARY}'", ["[stores.vault] retries: the option retries must be an integer, not a string"]),
             ("verify = 5", ["the option verify must be true or false or a file's path, not an integer"]),

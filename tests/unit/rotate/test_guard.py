@@ -188,9 +188,7 @@ def hurried(monkeypatch):
 
     def hurry(number):
         calls = count(1)
-        monkeypatch.setattr(
-            guard, "time_limit", lambda seconds: time_limit(0.05 if next(calls) == number else seconds)
-        )
+        monkeypatch.setattr(guard, "time_limit", lambda seconds: time_limit(0.05 if next(calls) == number else seconds))
 
     return hurry
 

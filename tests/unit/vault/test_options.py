@@ -23,3 +23,10 @@ def test_every_method_can_be_named() -> None:
     assert list(NAMES) == list(METHODS)
     for name in NAMES:
         SecretsManager.from_config(configured({"method": name})).close()
+
+
+@pytest.mark.parametrize(("option", "instead"), [("rate_limit", "sys/quotas"), ("shared_token_file", "token-file")])
+def test_an_option_of_an_earlier_release_is_told_what_takes_its_place(option: str, instead: str) -> None:
+    config = {"chain": ["vault"], "stores": {"vault": {"url": "http://127.0.0.1:1", option: "x"}}}
+    with pytest.raises(ConfigurationError, match=f"vault.* {option}: it was removed: .*{instead}"):
+        SecretsManager.from_config(config)
