@@ -34,7 +34,7 @@ from strongroom.store import fork_safe_lock, time_limit
 from strongroom.store.memory import MemoryStore
 from strongroom_vault.auth import Grant, wrapping
 from strongroom_vault.dynamic.dynamic_store import VaultDynamic
-from strongroom_vault.dynamic.rows import Row
+from strongroom_vault.dynamic.lease_client import Row
 from strongroom_vault.http.messages import Reply
 from strongroom_vault.session.login_backoff import LoginBackoff
 from strongroom_vault.session.token_check import TokenCheck

@@ -19,9 +19,8 @@ from strongroom.store import Health, Option, Traits, checked_by, remaining, time
 from strongroom.store.deadline import boot_time, fail_fast
 from strongroom.store.process import random_factor
 from strongroom_vault.background import Background
-from strongroom_vault.dynamic.lease_client import LeaseClient
+from strongroom_vault.dynamic.lease_client import LeaseClient, Row, read_rows
 from strongroom_vault.dynamic.leases import IssuedCredentials
-from strongroom_vault.dynamic.rows import Row, read_rows
 from strongroom_vault.http.hvac_adapter import requests
 from strongroom_vault.options import Url, VaultOptions
 from strongroom_vault.plugin import check_vault, open_session

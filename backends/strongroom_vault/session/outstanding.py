@@ -1,4 +1,7 @@
-"""Sessions that owe a revocation to their server. Those that nobody closed are closed at the end of the process."""
+"""Sessions that owe a revocation to their server. Those that nobody closed are closed at the end of the process.
+
+Separate from the tokens of one session, since this is state of the process.
+"""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from strongroom.errors import ConfigurationError, StoreError, StoreUnavailableEr
 from strongroom.store import remaining, time_limit
 from strongroom_vault.auth.token import StaticToken
 from strongroom_vault.dynamic.dynamic_store import VaultDynamic
-from strongroom_vault.dynamic.rows import Row
+from strongroom_vault.dynamic.lease_client import Row
 from strongroom_vault.http import request_policy
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers import new_driver

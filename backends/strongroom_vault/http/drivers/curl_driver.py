@@ -36,9 +36,8 @@ finally:
 if pycurl.version_info()[2] < 0x080400 or not pycurl.version_info()[5].startswith("OpenSSL"):
     raise ImportError("libcurl 8.4 with OpenSSL is required")  # 8.4 limits the length of any reply
 
-from strongroom_vault.http.drivers.curl_channel import Channel  # noqa: E402  # these import pycurl
-from strongroom_vault.http.drivers.curl_handles import Handles  # noqa: E402
-from strongroom_vault.http.drivers.curl_transfers import Transfers  # noqa: E402
+from strongroom_vault.http.drivers.curl_handles import Handles  # noqa: E402  # these import pycurl
+from strongroom_vault.http.drivers.curl_transfers import Channel, Transfers  # noqa: E402
 
 _K = TypeVar("_K")
 
