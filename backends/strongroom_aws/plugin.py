@@ -10,12 +10,12 @@ from strongroom.paths import check_option, check_prefix
 from strongroom.secret import Value
 from strongroom.store import Option, checked_by
 from strongroom.store.option import named_contents
+from strongroom_aws.limits import Tags
 from strongroom_aws.parameter_store.key_layout import ParameterKeys
 from strongroom_aws.parameter_store.secret_layout import ParameterSecrets
 from strongroom_aws.secrets_manager.store import SecretsManagerStore, WriteOptions
 from strongroom_aws.secrets_manager.versioned_store import VersionedSecretsManagerStore
 from strongroom_aws.service import Service
-from strongroom_aws.tags import Tags
 
 _FILES = (("AWS_CONFIG_FILE", "~/.aws/config"), ("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"))
 _OLDER_FILES = ("~/.boto", "/etc/boto.cfg")

@@ -12,7 +12,7 @@ from strongroom.store import Items, Traits, VersionInfo
 from strongroom.store.concurrency import map_concurrently, write_each
 from strongroom.store.one_value import VALUE, Form, fold, form_in, labels_of, unfold
 from strongroom_aws.errors import RefusedError, malformed
-from strongroom_aws.limits import MAX_ADVANCED, check_parameter_version, check_size, find_version
+from strongroom_aws.limits import MAX_ADVANCED, Tags, check_parameter_version, check_size, find_version
 from strongroom_aws.parameter_store.base import (
     PAGE,
     Parameter,
@@ -25,7 +25,6 @@ from strongroom_aws.parameter_store.base import (
 )
 from strongroom_aws.secrets_manager.store import FoldOption
 from strongroom_aws.service import CREDENTIAL_VARIABLES, Service, in_groups, pages
-from strongroom_aws.tags import Tags
 
 _PAGE_OF_HISTORY = 50
 _KEPT = 100

@@ -8,11 +8,10 @@ from typing import Any
 from strongroom.errors import UnsupportedOperationError
 from strongroom.secret import Secret, Version
 from strongroom.store import VersionInfo
-from strongroom_aws.limits import find_version
+from strongroom_aws.limits import Tags, find_version
 from strongroom_aws.secrets_manager.requests import moment
 from strongroom_aws.secrets_manager.store import PAGE, SecretsManagerStore, WriteOptions
 from strongroom_aws.service import Service, listed, pages
-from strongroom_aws.tags import Tags
 
 _SHORTEST_ID = 32
 _AGE = {"AWSPENDING": 3, "AWSCURRENT": 2, "AWSPREVIOUS": 1}
