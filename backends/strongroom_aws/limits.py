@@ -42,7 +42,7 @@ _MAX_TAGS = 50
 _MAX_TAG_NAME = 128
 _MAX_TAG_TEXT = 256
 _TAG = re.compile(r"[\w\s.:/=+@-]*")
-RESERVED = "aws:"
+_RESERVED = "aws:"
 """The prefix of the tags that AWS reserves."""
 
 
@@ -115,7 +115,7 @@ def check_size(content: str | bytes, most: int, path: str, what: str) -> None:
         raise SecretTooLargeError(path, f"{what} takes {size:,} bytes, the most is {most:,}")
 
 
-def check_tags(tags: Mapping[str, str], path: str) -> Mapping[str, str]:
+def _check_tags(tags: Mapping[str, str], path: str) -> Mapping[str, str]:
     """Return the tags if AWS accepts them.
 
     Raises:
@@ -124,7 +124,7 @@ def check_tags(tags: Mapping[str, str], path: str) -> Mapping[str, str]:
     if len(tags) > _MAX_TAGS:
         raise InvalidDataError(path, f"{len(tags)} labels, AWS takes {_MAX_TAGS} tags")
     for name, text in tags.items():
-        if not name or len(name) > _MAX_TAG_NAME or not _TAG.fullmatch(name) or name.lower().startswith(RESERVED):
+        if not name or len(name) > _MAX_TAG_NAME or not _TAG.fullmatch(name) or name.lower().startswith(_RESERVED):
             rule = f"AWS takes 1 to {_MAX_TAG_NAME} letters, digits, spaces and _.:/=+-@, and keeps aws: to itself"
             raise InvalidDataError(path, f"label {name!r} cannot be the name of a tag: {rule}")
         if len(text) > _MAX_TAG_TEXT or not _TAG.fullmatch(text):
@@ -155,7 +155,7 @@ class Tags:
         return {
             name[start:]: text
             for name, text in named.items()
-            if name.startswith(self._prefix) and len(name) > start and not name.lower().startswith(RESERVED)
+            if name.startswith(self._prefix) and len(name) > start and not name.lower().startswith(_RESERVED)
         }
 
     def of(self, labels: Mapping[str, str], path: str) -> list[dict[str, str]]:
@@ -164,7 +164,7 @@ class Tags:
         Raises:
             InvalidDataError: AWS does not accept a tag.
         """
-        named = check_tags({self._prefix + name: text for name, text in labels.items()}, path)
+        named = _check_tags({self._prefix + name: text for name, text in labels.items()}, path)
         return [{"Key": name, "Value": text} for name, text in named.items()]
 
     def change(
