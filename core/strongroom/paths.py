@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
-from strongroom.errors import ConfigurationError, InvalidPathError
+from strongroom.errors import ConfigurationError, InvalidPathError, shown
 
 MAX_PATH_LENGTH = 1024
 """The longest path or key, in characters."""
@@ -46,6 +47,35 @@ def check_path(path: str) -> str:
             what = f"a segment that is {segment!r}" if segment else "a leading, trailing or double slash"
             raise InvalidPathError(path, f"it has {what}", hint="Write it as segments joined by single slashes")
     return path
+
+
+def check_paths(paths: Iterable[Any]) -> list[str]:
+    """Return the paths, if all are strings: others may not even be keys of a result.
+
+    Raises:
+        TypeError: it is one text, or no collection.
+        InvalidPathError: one of them is not a string.
+    """
+    if isinstance(paths, str | bytes) or not isinstance(paths, Iterable):
+        raise TypeError(f"paths is a collection of paths, not {type(paths).__name__}: for one secret call get_secret")
+    return [path if isinstance(path, str) else check_path(path) for path in paths]
+
+
+def check_separate(path: object, key: object, call: str) -> None:
+    """Refuse `PATH#KEY` in a call that takes the key as an argument: its type would be that of a whole secret.
+
+    Args:
+        path: the argument.
+        key: the argument. With it, the path may have a `#`.
+        call: the function's name, for the message.
+
+    Raises:
+        InvalidPathError: its hint is the call to write instead.
+    """
+    if key is None and isinstance(path, str) and "#" in path:
+        above, _, name = path.rpartition("#")
+        hint = f'Call {call}("{shown(above)}", "{shown(name)}")' if above and name else "Pass the path without #"
+        raise InvalidPathError(path, "it has a #, and the key is an argument of its own", hint=hint)
 
 
 def check_prefix(prefix: str) -> str:

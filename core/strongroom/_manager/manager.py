@@ -21,9 +21,9 @@ from strongroom._credentials.database_address import (
 from strongroom._manager.assembly import ChainEntry, Parts, assemble, chain_entries, open_stores
 from strongroom._watch.watch import Watch
 from strongroom.encoding import as_text
-from strongroom.errors import InvalidDataError, InvalidPathError, SecretNotFoundError, StrongroomError, shown
+from strongroom.errors import InvalidDataError, SecretNotFoundError, StrongroomError
 from strongroom.formats.durations import ALLOWED, parse_duration
-from strongroom.paths import check_key, check_path
+from strongroom.paths import check_key, check_path, check_paths, check_separate
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, Version, conceal, conceal_deeply
 from strongroom.store import Health, in_daemon
 
@@ -227,7 +227,7 @@ class SecretsManager:
         except TypeError:  # a list as the path or the key: the read below names the fault
             pass
         try:
-            _check_separate(path, key, "get_secret")
+            check_separate(path, key, "get_secret")
             self._parts.types.check(path, key, as_)
             found = self._parts.chain.resolve(path, key, fresh=fresh)
         except SecretNotFoundError:
@@ -257,7 +257,7 @@ class SecretsManager:
                 return whole
         except TypeError:  # as above
             pass
-        _check_separate(path, key, "aget_secret")
+        check_separate(path, key, "aget_secret")
         self._parts.types.check(path, key, as_)
         if self._parts.types.file_name(path, key, as_) is not None:  # it writes a file
             get: Any = self.get_secret
@@ -312,7 +312,7 @@ class SecretsManager:
             SecretNotFoundError, InvalidDataError, TypeError: see `get_secret`.
             ValueError: `grace` is not a duration.
         """
-        _check_separate(path, key, "get_accepted")
+        check_separate(path, key, "get_accepted")
         self._parts.types.check(path, key, as_)
         if self._parts.types.file_name(path, key, as_) is not None:
             raise TypeError("as_ is Path, and the row of [secrets] has one file: read the values without as_")
@@ -342,7 +342,7 @@ class SecretsManager:
             StrongroomError: only if `strict`: the error of the first path that was not read.
             InvalidPathError: a path is not a string.
         """
-        return self._batch(self._parts.chain.resolve_many(_strings(paths), fresh=fresh), strict=strict)
+        return self._batch(self._parts.chain.resolve_many(check_paths(paths), fresh=fresh), strict=strict)
 
     aget_secrets = off_loop(get_secrets)
 
@@ -379,7 +379,7 @@ class SecretsManager:
                 `attempts` is `Answer.NOT_ASKED`.
             SecretNotFoundError, StoreError: see `get_secret`.
         """
-        _check_separate(path, key, "resolve")
+        check_separate(path, key, "resolve")
         return self._parts.chain.resolve(path, key, fresh=fresh, allow_dynamic=allow_dynamic)
 
     aresolve = off_loop(resolve)
@@ -388,7 +388,7 @@ class SecretsManager:
     async def _aresolve(
         self, path: str, key: str | None = None, *, fresh: bool = False, allow_dynamic: bool = True
     ) -> Resolution:
-        _check_separate(path, key, "aresolve")
+        check_separate(path, key, "aresolve")
         chain, path, key = self._parts.chain, check_path(path), None if key is None else check_key(key, path)
         if not fresh and allow_dynamic and (cached := chain.cached(path, key)) is not None:
             return cached
@@ -617,11 +617,11 @@ class SecretsManager:
             InvalidPathError: a path can never name a secret.
             ValueError: `interval` is not above zero.
         """
-        return self._parts.watcher.watch(_strings(paths), callback, interval)
+        return self._parts.watcher.watch(check_paths(paths), callback, interval)
 
     def awatch(self, paths: Iterable[str], *, interval: float | None = None) -> AsyncGenerator[Change, None]:
         """Yield a `Change` whenever one of these secrets has changed: see `watch`. Closing the generator ends it."""
-        return self._parts.watcher.changes(_strings(paths), interval, self._threads)
+        return self._parts.watcher.changes(check_paths(paths), interval, self._threads)
 
     # --- maintenance --------------------------------------------------------------------------------------------------
 
@@ -665,31 +665,7 @@ def _api_key_path(service: str) -> str:
     return f"api-keys/{check_path(service)}"
 
 
-def _strings(paths: Iterable[Any]) -> list[str]:
-    """Return the paths, if all are strings: others may not even be keys of the result."""
-    if isinstance(paths, str | bytes) or not isinstance(paths, Iterable):
-        raise TypeError(f"paths is a collection of paths, not {type(paths).__name__}: for one secret call get_secret")
-    return [path if isinstance(path, str) else check_path(path) for path in paths]
-
-
 def _check_flag(name: str, value: object) -> None:
     """Refuse a flag that is not a bool: text from a variable, such as "false", would count as true."""
     if not isinstance(value, bool):
         raise TypeError(f"{name} is True or False, not {type(value).__name__}")
-
-
-def _check_separate(path: object, key: object, call: str) -> None:
-    """Refuse `PATH#KEY` in a call that takes the key as an argument: its type would be that of a whole secret.
-
-    Args:
-        path: the argument.
-        key: the argument. With it, the path may have a `#`.
-        call: the function's name, for the message.
-
-    Raises:
-        InvalidPathError: its hint is the call to write instead.
-    """
-    if key is None and isinstance(path, str) and "#" in path:
-        above, _, name = path.rpartition("#")
-        hint = f'Call {call}("{shown(above)}", "{shown(name)}")' if above and name else "Pass the path without #"
-        raise InvalidPathError(path, "it has a #, and the key is an argument of its own", hint=hint)
