@@ -197,11 +197,6 @@ class StoreConnection:
         for breaker in (self.breaker, *self._path_breakers.values()):
             breaker.clock = clock
 
-    @property
-    def path_outages(self) -> tuple[str | None, ...]:
-        """The paths that alone are unavailable, oldest first."""
-        return tuple(self._path_breakers)
-
     def close(self) -> None:
         """Close the store. Every later call is refused."""
         self.closed = True

@@ -223,7 +223,7 @@ def test_an_outage_of_one_path_alone_is_asked_about_once_more(store: Throttled) 
     store.outage = StoreUnavailableError(reason="HTTP 500").copy(path_only=True)
     asked = chain(store, RemoteStore())
     assert asked.resolve("db", "url").value == "v"
-    assert asked.links[0].connection.path_outages == ()
+    assert asked.links[0].connection.known_outage("db") is None
 
 
 # --- explanations -----------------------------------------------------------------------------------------------------
