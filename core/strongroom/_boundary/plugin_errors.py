@@ -94,6 +94,8 @@ def _store_error(
 
 
 def _own_class(kind: type[StrongroomError]) -> type[StrongroomError]:
+    if is_own(kind):
+        return kind
     return next(base for base in kind.__mro__ if issubclass(base, StrongroomError) and is_own(base))
 
 

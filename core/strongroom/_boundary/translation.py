@@ -15,7 +15,7 @@ from types import CodeType, CoroutineType, FrameType
 from typing import TypeVar
 
 from strongroom._boundary.plugin_calls import depth, plugin_code
-from strongroom._boundary.plugin_errors import Known, is_own, rebuild
+from strongroom._boundary.plugin_errors import Known, rebuild
 from strongroom.errors import StoreError, StoreUnavailableError, StrongroomError, WriteOutcomeUnknownError
 
 logger = logging.getLogger("strongroom.secrets_manager")
@@ -108,15 +108,13 @@ def translated(
 ) -> BaseException:
     """Return the error of the tree for a plugin's exception, or the interrupt itself, without frames.
 
-    An error of the tree keeps its reason and its hint. In those of a plugin of another distribution each known value is
-    replaced; our own plugins show none, and may name a host that a rotation knows as a value.
+    An error of the tree keeps its reason and its hint, in which each known value is replaced.
     """
     kind = type(error).__name__
     if logger.isEnabledFor(logging.DEBUG) and (location := _location(error, plugin)) is not None:
         code, line = location
         logger.debug("Store %s raised %s at %s:%s in %s", store, kind, code.co_filename, line, code.co_name)
     if isinstance(error, StrongroomError):
-        known = () if plugin is not None and is_own(plugin) else known
         return _of_tree(error, path, store, known) or StoreError(
             path, f"it raised a malformed {kind}", store=store, hint=hint
         )

@@ -21,7 +21,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
 from strongroom._boundary import answers
 from strongroom._boundary.plugin_calls import plugin_code
-from strongroom._boundary.plugin_errors import Known
+from strongroom._boundary.plugin_errors import Known, is_own
 from strongroom._boundary.translation import close_quietly, guarded, translated
 from strongroom.errors import PluginError, StoreError, StoreUnavailableError, StrongroomError
 from strongroom.store.concurrency import CLOSE_LIMIT, GRACE, in_daemon, outcome_of, overrun
@@ -97,6 +97,8 @@ class Watchdog:
         self.type = type(plugin)
         self.traits = traits_of(plugin, f"{kind.capitalize()} {name}")
         self.bug = bug_of(kind, self.type)
+        # Our own plugins show no value, and may name a host that a rotation knows as one.
+        self._hides_known = not is_own(self.type)
         _check_is_synchronous(plugin, name, kind)
         punctual = self.traits.local is True or self.traits.honors_deadline is True
         self.direct = punctual and limit is None
@@ -131,11 +133,12 @@ class Watchdog:
             return self._guarded(operation, path, changes=changes, known=known)
 
     def _guarded(self, operation: Callable[[], _R], path: str | None, *, changes: bool, known: Known) -> _R:
+        known = known if self._hides_known else ()
         return guarded(operation, self.name, path, hint=self.bug, plugin=self.type, changes=changes, known=known)
 
     def translated(self, error: BaseException, path: str | None, known: Known = ()) -> BaseException:
         """Return the error for one that the plugin returned instead of raising it."""
-        return translated(error, path, self.name, self.bug, self.type, known=known)
+        return translated(error, path, self.name, self.bug, self.type, known=known if self._hides_known else ())
 
     def with_own_error(self, health: Health) -> Health:
         """Return the plugin's health with its error as a raised one would be."""
