@@ -31,6 +31,15 @@ HEAVY = {
 }
 
 
+UNUSED_BY_A_READ = {
+    "email.message",
+    "strongroom._credentials.database_address",
+    "strongroom._watch.watch",
+    "strongroom._watch.watcher",
+}
+"""Modules of calls that a read of one value does not make: watches, addresses, the parser of a distribution's metadata."""
+
+
 def loaded_by(statement: str) -> set[str]:
     """The top packages in a new interpreter after this statement."""
     program = f"import sys; {statement}; print(*{{name.partition('.')[0] for name in sys.modules}})"
@@ -73,10 +82,23 @@ def test_a_value_of_the_environment_costs_the_command_line_no_more_than_it_needs
         "import os; os.environ['DB_HOST'] = 'x '; from strongroom._cli.app import run; "
         "run(['get', 'database/connection#host'])"
     )
-    later = (HEAVY | {"asyncio", "difflib", "tomllib"}) - {"click", "stevedore"}
-    loaded = loaded_by(statement)
+    later = (HEAVY | UNUSED_BY_A_READ | {"asyncio", "difflib", "tomllib"}) - {"click", "stevedore"}
+    loaded = loaded_by(f"{statement}; print(*sys.modules)")
     assert loaded & later == set()
     assert "strongroom_env" in loaded
+
+
+def test_a_hit_in_the_disk_cache_loads_no_part_of_vault_that_sends():
+    """It reads the options of the store from the signature of its opener, and opens nothing."""
+    loaded = loaded_by("import strongroom_vault.plugin; print(*sys.modules)")
+    senders = ("http.hvac_adapter", "http.messages", "http.address", "http.drivers", "session.session", "auth")
+    assert loaded & {"email.utils", *(f"strongroom_vault.{name}" for name in senders)} == set()
+
+
+def test_the_address_of_vault_loads_no_codec_for_names_that_are_ascii():
+    """That codec has tables of all of Unicode."""
+    parse = "from strongroom_vault.http.address import Address; Address.parse('https://vault.example:8200')"
+    assert "encodings.idna" not in loaded_by(f"{parse}; print(*sys.modules)")
 
 
 def test_run_with_values_of_the_environment_imports_no_other_plugin(tmp_path, monkeypatch):

@@ -16,7 +16,6 @@ from strongroom.errors import (
 )
 from strongroom.secret import Secret, SensitiveDict, Value, Version
 from strongroom.store import CheckedItems
-from strongroom_vault.http.hvac_adapter import requests
 from strongroom_vault.responses import is_absent, malformed, version_gone, version_in
 from strongroom_vault.store.kv import PendingWrite
 from strongroom_vault.store.kv2_versions import VaultKV2Metadata, labels, moment
@@ -169,6 +168,8 @@ def _version_request(mount: str, path: str, version: int | None) -> ApiRequest:
 
     Most secrets are read again, and hvac takes 5 % of a read to make its request.
     """
+    from strongroom_vault.http.hvac_adapter import requests  # a hit in the disk cache sends nothing
+
     return requests().kv2.read_secret_version(path, version, mount, raise_on_deleted_version=False)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -20,12 +19,12 @@ from strongroom.errors import (
 )
 from strongroom.secret import Version
 from strongroom.store import VersionInfo
-from strongroom_vault.http.hvac_adapter import API, ApiRequest
 from strongroom_vault.responses import malformed, member
 from strongroom_vault.store.kv import VaultKV
 from strongroom_vault.store.write_reconciliation import confirm, send_change
 
 if TYPE_CHECKING:
+    from strongroom_vault.http.hvac_adapter import API, ApiRequest
     from strongroom_vault.http.messages import Reply
     from strongroom_vault.session.session import Session
 
@@ -169,6 +168,8 @@ class VaultKV2Metadata(VaultKV):
         content: dict[str, Any] = {"custom_metadata": dict(metadata)}
         if revision is not None:
             content["metadata_cas"] = revision
+        from strongroom_vault.http.hvac_adapter import ApiRequest
+
         # hvac's `update_metadata` would also set `delete_version_after`; a field that is not sent stays.
         target = f"/v1/{quote(self._session.mount)}/metadata/{quote(self._full_path(path))}"
         request = ApiRequest("POST", target, content)
@@ -192,6 +193,8 @@ class VaultKV2Metadata(VaultKV):
         return self._api.read_secret_metadata(**self._at(path))
 
     def _detailed_list_request(self, folder: str) -> ApiRequest:
+        from strongroom_vault.http.hvac_adapter import ApiRequest
+
         # hvac has no method for it.
         below = self._full_path(folder) if folder else self._prefix.removesuffix("/")
         return ApiRequest("LIST", f"/v1/{quote(self._session.mount)}/detailed-metadata/{quote(below)}")
@@ -306,6 +309,8 @@ def now_of(reply: Reply) -> datetime:
 
     The header is truncated to seconds. One second is added, so that a version that was just deleted counts as deleted.
     """
+    from email.utils import parsedate_to_datetime
+
     try:
         return parsedate_to_datetime(reply.headers["date"]) + timedelta(seconds=1)
     except (KeyError, ValueError):

@@ -11,7 +11,6 @@ from strongroom_vault.http.hvac_adapter import requests
 from strongroom_vault.http.messages import Reply
 from strongroom_vault.responses import document, is_absent, malformed, member
 from strongroom_vault.session.token_check import mount_request
-from strongroom_vault.store.health import with_checks
 
 if TYPE_CHECKING:
     from strongroom_vault.session.session import Session
@@ -65,6 +64,8 @@ def _parsed(session: Session, parse: Callable[[Reply, Session], _R]) -> _R:
         raise
     except StrongroomError as error:
         failure = error
+    from strongroom_vault.store.health import with_checks  # a mount that is found needs none of it
+
     raise with_checks(failure, session)
 
 

@@ -13,13 +13,13 @@ from strongroom._chain.chain import Chain
 from strongroom._chain.link import Link
 from strongroom._chain.threads import Threads
 from strongroom._manager.declared_secrets import DeclaredTypes
-from strongroom._watch.watcher import Watcher
 from strongroom.errors import ConfigurationError
-from strongroom.store import SecretStore
+from strongroom.store import SecretStore, fork_safe_lock
 
 if TYPE_CHECKING:
     from strongroom._config import Config
     from strongroom._disk_cache.store_cache import StoreCache
+    from strongroom._watch.watcher import Watcher
     from strongroom.secret import SensitiveDict
 
 ChainEntry: TypeAlias = "str | Mapping[str, object] | SecretStore"
@@ -36,7 +36,6 @@ class Parts:
     Attributes:
         config: its configuration.
         chain: the chain that answers its reads and takes its writes. That of a substitute, while there is one.
-        watcher: the watches of that chain.
         peek: `Chain.peek` of that chain.
         threads: the threads in which its calls run for tasks.
         types: the types and files that `[secrets]` declares.
@@ -59,7 +58,10 @@ class Parts:
             sources=sources,
             locate=config.mapping.locate,
         )
-        self._own = chain, Watcher(links, config.timeout, before=partial(self.types.follow, chain.resolve))
+        self._own_chain = chain
+        self._own_watcher: Watcher | None = None
+        self._closed = False
+        self._watching = fork_safe_lock(self, "_watching")
         self.threads = Threads(config.timeout)
         self._end_audit = _audited(config, self)
         _forked.update((chain, self.threads))
@@ -68,8 +70,25 @@ class Parts:
 
     def answer_like(self, other: Parts) -> None:
         """Read, write and watch through the chain of these parts."""
-        self.chain, self.watcher = other._own  # another of this class
+        self._answering = other
+        self.chain = other._own_chain  # another of this class
         self.peek = self.chain.peek
+
+    @property
+    def watcher(self) -> Watcher:
+        """The watches of that chain. Most processes end without one, so it is made at its first use."""
+        return self._answering._made_watcher()  # another of this class
+
+    def _made_watcher(self) -> Watcher:
+        with self._watching:
+            if self._own_watcher is None:
+                from strongroom._watch.watcher import Watcher
+
+                chain, before = self._own_chain, partial(self.types.follow, self._own_chain.resolve)
+                self._own_watcher = Watcher(chain.links, self.config.timeout, before=before)
+                if self._closed:
+                    self._own_watcher.close()
+            return self._own_watcher
 
     def peek_whole(self, path: str) -> SensitiveDict | None:
         """Return the result of `get_secret(path)` if the first link has the secret in memory, current; else None."""
@@ -79,10 +98,12 @@ class Parts:
 
     def close(self) -> None:
         """End the watches, close the stores and empty the cache, after the writes of tasks that are in progress."""
-        chain, watcher = self._own
         self.threads.finish_writes()
-        watcher.close()
-        chain.close()
+        with self._watching:
+            self._closed, watcher = True, self._own_watcher
+        if watcher is not None:
+            watcher.close()
+        self._own_chain.close()
         self.threads.close()
         self.types.close()
         self._end_audit()

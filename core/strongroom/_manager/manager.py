@@ -10,16 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, overload
 
 from strongroom._chain.answer import MISSING, Resolution, SecretBatch, WriteTarget
 from strongroom._chain.threads import in_loop, off_loop, off_loop_in_turn, off_loop_untimed
-from strongroom._credentials.database_address import (
-    DATABASE_PATH,
-    WANTED,
-    changed_url,
-    check_scheme,
-    database_url,
-    with_scheme,
-)
 from strongroom._manager.assembly import ChainEntry, Parts, assemble, chain_entries, open_stores
-from strongroom._watch.watch import Watch
 from strongroom.encoding import as_text
 from strongroom.errors import InvalidDataError, SecretNotFoundError, StrongroomError
 from strongroom.formats.durations import ALLOWED, parse_duration
@@ -34,7 +25,7 @@ if TYPE_CHECKING:
     from strongroom._chain.threads import Threads
     from strongroom._config import Config
     from strongroom._manager.versions import Versions
-    from strongroom._watch.watch import Change
+    from strongroom._watch.watch import Change, Watch
     from strongroom.rotate.rotations import Rotations, RotationStatus
 
 _T = TypeVar("_T")
@@ -460,6 +451,14 @@ class SecretsManager:
             InvalidDataError: a part is not valid; or `scheme` is given, and the stored `url` is not a URL.
             ValueError: `scheme` is not the scheme of a URL.
         """
+        from strongroom._credentials.database_address import (
+            DATABASE_PATH,
+            WANTED,
+            check_scheme,
+            database_url,
+            with_scheme,
+        )
+
         check_scheme(scheme)
         try:
             url = self._parts.chain.resolve(
@@ -551,6 +550,8 @@ class SecretsManager:
             UnsupportedOperationError: no store of the chain can be written, or the named one does not cover this path.
             WriteOutcomeUnknownError: the write may or may not have been made.
         """
+        from strongroom._credentials.database_address import changed_url
+
         data = conceal(data)
         _check_flag("replace", replace)
         return self._parts.chain.write(path, data, store=store, replace=replace, follow=changed_url)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import types
+from concurrent.futures import wait
 from pathlib import Path
 
 import click
@@ -411,6 +412,7 @@ def held(search_path, monkeypatch):
         )
     yield module
     module.end.set()
+    wait(plugins._slow.values(), 60)  # or the next test would find an import of this distribution under way
 
 
 @pytest.mark.parametrize("arguments", [("stores",), ("stores", "hostile"), ("plugins",), ("plugins", "--json")])
