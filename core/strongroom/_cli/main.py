@@ -8,7 +8,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NoReturn
 
 from strongroom import __version__
@@ -24,30 +25,44 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Args:
         arguments: the command line without the program name; defaults to `sys.argv`.
     """
+    start(partial(_run, sys.argv[1:] if arguments is None else list(arguments)))
+
+
+def start(run: Callable[[], int]) -> NoReturn:
+    """Prepare the process, call `run`, and exit with the code that it returns: the frame of every script.
+
+    Args:
+        run: what the process does. It imports the rest of Strongroom itself. An entry point without options of the
+            command line, such as a credential helper, does so without click, which takes a tenth of a short command.
+    """
     streams.prepare()
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    if given == ["--version"]:  # without click, which takes three times as long as all the rest
-        with contextlib.suppress(OSError):  # the command below reports it
-            sys.stdout.write(f"{__version__}\n")
-            sys.stdout.flush()
-            sys.exit(0)
     gc.set_threshold(100_000)  # imports make no garbage, and the usual searches for it take a tenth of a short command
     _disable_core_dumps()
     _install_hooks()
     try:
-        from strongroom._cli import app
-
-        if "_STRONGROOM_COMPLETE" in os.environ:  # `completion.VARIABLE`, set by the shell on Tab
-            from strongroom._cli.configure import completion
-
-            with streams.results_only():
-                completion.answer(app.strongroom)
-        code = app.run(given)
+        code = run()
         streams.finish()
     except KeyboardInterrupt:  # Ctrl-C during an import
         code = 130
     gc.freeze()  # the process ends: to look through its modules for garbage takes an eighth of a short command's time
     sys.exit(code)
+
+
+def _run(arguments: Sequence[str]) -> int:
+    """Run one command, or answer the shell's question for completions; return the exit code."""
+    if arguments == ["--version"]:  # without click, which takes three times as long as all the rest
+        with contextlib.suppress(OSError):  # the command below reports it
+            sys.stdout.write(f"{__version__}\n")
+            sys.stdout.flush()
+            return 0
+    from strongroom._cli import app
+
+    if "_STRONGROOM_COMPLETE" in os.environ:  # `completion.VARIABLE`, set by the shell on Tab
+        from strongroom._cli.configure import completion
+
+        with streams.results_only():
+            completion.answer(app.strongroom)
+    return app.run(arguments)
 
 
 def _disable_core_dumps() -> None:
