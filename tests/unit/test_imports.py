@@ -37,7 +37,7 @@ UNUSED_BY_A_READ = {
     "strongroom._watch.watch",
     "strongroom._watch.watcher",
 }
-"""Modules of calls that a read of one value does not make: watches, addresses, the parser of a distribution's metadata."""
+"""Modules of calls that a read of one value does not make: watches, addresses, the metadata of a distribution."""
 
 
 def loaded_by(statement: str) -> set[str]:

@@ -77,9 +77,10 @@ class Parts:
     @property
     def watcher(self) -> Watcher:
         """The watches of that chain. Most processes end without one, so it is made at its first use."""
-        return self._answering._made_watcher()  # another of this class
+        return self._answering.own_watcher()
 
-    def _made_watcher(self) -> Watcher:
+    def own_watcher(self) -> Watcher:
+        """Return the watches of the chain that was made for these parts."""
         with self._watching:
             if self._own_watcher is None:
                 from strongroom._watch.watcher import Watcher
