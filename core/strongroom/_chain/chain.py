@@ -47,6 +47,7 @@ class Chain:
         composed: (path, key) -> the other secrets that the value is composed of if every link confirms its absence.
         sources: the files that define the chain, in words: the last sentence of an absence's hint.
         locate: returns the path and key of an environment variable, for a read of its name; None for other names.
+        offline: the setting that makes it offline, in words; empty if none does.
 
     Attributes:
         links: its links.
@@ -62,6 +63,7 @@ class Chain:
         composed: Mapping[tuple[str, str], Composition] | None = None,
         sources: str = "",
         locate: Callable[[str], tuple[str, str] | None] = lambda _: None,
+        offline: str = "",
     ) -> None:
         if not links:
             raise ConfigurationError("the chain is empty: name at least one store in `chain`")
@@ -69,6 +71,7 @@ class Chain:
         for link in self.links:
             link.join(self.links)
         self._timeout = timeout
+        self._offline = offline
         self._resolver = Resolver(defaults or {}, composed or {}, sources, locate)
         self.peek = self.links[0].peek
 
@@ -408,8 +411,11 @@ class Chain:
 
         Raises:
             ConfigurationError: the chain lacks a link of this name.
-            UnsupportedOperationError: it does not cover the path, or no link can be written.
+            UnsupportedOperationError: it does not cover the path, no link can be written, or the chain is offline.
         """
+        if self._offline:
+            reason = f"{self._offline}: secrets are read from the cache on disk, and no store is asked or changed"
+            raise UnsupportedOperationError(path, reason, hint="Go online for this")
         if store is not None:
             link = self._named_link(store)
             if not link.covers(path):

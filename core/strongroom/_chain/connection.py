@@ -168,6 +168,7 @@ class StoreConnection:
     Attributes:
         breaker: whether an outage of the store is known. A path that alone is unavailable has a breaker of its own.
         closed: True after `close`.
+        offline: the outage of a store that is not asked on purpose: it ends every call, and is noted nowhere.
         position: the position of the store in the chain, from 1, for events.
         store: the store, if it is open.
         timeout: how long one answer may take, in seconds, if something else can answer.
@@ -181,6 +182,7 @@ class StoreConnection:
         self._cached = cached
         self.timeout = timeout
         self.closed = False
+        self.offline: StoreUnavailableError | None = None
         self.position: int | None = None
         self.reset()
 
@@ -343,6 +345,8 @@ class StoreConnection:
 
     def known_outage(self, path: str) -> StoreUnavailableError | None:
         """Return the known outage of the store, or of this path alone, as an error of the path, or None."""
+        if self.offline is not None:
+            return self.offline.copy(path=path)
         breaker = self._open_breaker(path)
         return None if breaker is None else _known_outage(breaker, path, self._name)
 
@@ -364,7 +368,7 @@ class StoreConnection:
     def is_refused(self, path: str) -> bool:
         """Return True if a read of `path` would be refused, because an outage is known and no probe is due."""
         breaker = self._open_breaker(path)
-        return breaker is not None and not breaker.would_admit()
+        return self.offline is not None or (breaker is not None and not breaker.would_admit())
 
     def _open_breaker(self, path: str) -> Breaker | None:
         """Return the breaker that knows of an outage for `path`: the store's, or the path's own."""
@@ -378,6 +382,8 @@ class StoreConnection:
         Each thread waits within its own time. A thread that an attempt tells nothing about (see `_Attempt.answers`)
         makes the next one, again together with all others.
         """
+        if self.offline is not None:
+            raise self.offline.copy()
         known = 0 if (last := self._attempt) is None else last.number
         while (store := self.store) is None and not self.closed:
             own = _Attempt()

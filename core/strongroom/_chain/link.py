@@ -82,6 +82,24 @@ class Link:
         self._store.reset()
         self.writes.reset()
 
+    def go_offline(self, reason: str, *, on_disk: bool, local_follows: bool) -> None:
+        """Let the caches alone answer. The store counts as unavailable, and is neither opened nor asked.
+
+        Args:
+            reason: the setting that makes it offline, in words.
+            on_disk: whether there is a cache on disk.
+            local_follows: whether a later link asks a store on this machine, which must not answer instead.
+        """
+        hint = (
+            "The cache on disk has no entry of it that is young enough: read it once while you are online"
+            if on_disk
+            else "Set `disk = true` in [cache], and read it once while you are online"
+        )
+        outage = StoreUnavailableError(reason=reason, store=self.name, hint=hint)
+        self.connection.offline = outage.copy(conclusive=False)
+        if local_follows:
+            self.policy = self.policy._replace(on_unavailable="fail")
+
     @property
     def last_probe(self) -> Future[None] | None:
         """The last probe in the background."""

@@ -27,12 +27,16 @@ class Invocation(NamedTuple):
         environment: selected environment of that file.
         verbose: log each store's answer.
         no_color: disable color.
+        offline: let the caches on disk answer, as `offline` of `[cache]` does. An option of some commands.
+        max_age: how old, in seconds, an answer of these caches may be; None for the settings of `[cache]`.
     """
 
     config_file: Path | None = None
     environment: str | None = None
     verbose: bool = False
     no_color: bool = False
+    offline: bool = False
+    max_age: float | None = None
 
     def open(self) -> SecretsManager:
         """Return a manager of the configured chain, for a `with` block."""
@@ -50,7 +54,25 @@ class Invocation(NamedTuple):
         """Return the configuration that `open` uses."""
         from strongroom._config import discovery
 
-        return discovery.load(config_file=self.config_file, environment=self.environment, require_trust=True)
+        config = discovery.load(config_file=self.config_file, environment=self.environment, require_trust=True)
+        return self._offline(config) if self.offline or self.max_age is not None else config
+
+    def _offline(self, config: Config) -> Config:
+        """Return the configuration as `--offline` and `--max-age` change it: no cache serves what is older."""
+        from dataclasses import replace
+
+        from strongroom._config import Rank, Setting
+
+        cache, settings = config.cache, config.settings
+        if self.offline:
+            settings = {**settings, "cache.offline": Setting(self.offline, "--offline", Rank.ARGUMENT)}
+            cache = cache._replace(offline=True)
+        if not cache.offline:
+            raise click.UsageError("--max-age needs --offline")
+        if (longest := self.max_age) is not None:
+            max_stale = min(cache.max_stale, max(0.0, longest - cache.ttl))
+            cache = cache._replace(ttl=min(cache.ttl, longest), max_stale=max_stale)
+        return replace(config, cache=cache, settings=settings)
 
     def load_trusted(self) -> Config:
         """Return the configuration for a command that passes secrets to a program.
@@ -79,6 +101,11 @@ class Invocation(NamedTuple):
         from strongroom._config.discovery import CONFIG_FILE_NAME
 
         config = self.load()
+        if config.offline:
+            from strongroom.errors import UnsupportedOperationError
+
+            reason = f"{config.offline}: {click.get_current_context().command_path} {effect}"
+            raise UnsupportedOperationError(None, reason, hint="Go online for this")
         if f"./{CONFIG_FILE_NAME}" in config.untrusted:
             raise _not_trusted(config, effect)
         return config
@@ -133,6 +160,35 @@ def store_option(verb: str) -> Callable[[_F], _F]:
     """Return the option `--store` of a command that does this with a store of the chain, such as `Write to`."""
     text = f"{verb} this store instead of the first writable one of the chain."
     return click.option("--store", metavar="NAME", shell_complete=complete("stores"), help=text)
+
+
+def _note(field: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    """Return a callback that puts the value of an option into the `Invocation`."""
+
+    def note(ctx: click.Context, _: click.Parameter, value: Any) -> None:
+        if value is not None and value is not False:  # zero seconds count
+            ctx.obj = ctx.ensure_object(Invocation)._replace(**{field: value})
+
+    return note
+
+
+def offline_options(function: _F) -> _F:
+    """Add the options `--offline` and `--max-age`, which `Invocation.load` applies."""
+
+    def noted_age(ctx: click.Context, option: click.Parameter, text: str | None) -> None:
+        _note("max_age")(ctx, option, read_duration(ctx, option, text))
+
+    offline_help = "Ask no store that is not on this machine: its cache on disk answers."
+    return combined(
+        click.option("--offline", is_flag=True, expose_value=False, callback=_note("offline"), help=offline_help),
+        click.option(
+            "--max-age",
+            metavar="DURATION",
+            expose_value=False,
+            callback=noted_age,
+            help="With --offline, take no answer that is older, such as 2h.",
+        ),
+    )(function)
 
 
 path_argument = click.argument("path", shell_complete=complete("paths"))

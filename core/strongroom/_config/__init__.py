@@ -387,6 +387,7 @@ class CacheConfig(NamedTuple):
         disk: share answers with the other processes of this user through an encrypted cache on disk.
         folder: the folder of the cache on disk; None is the cache folder of this user.
         never: shell patterns of paths that the cache on disk never holds.
+        offline: let the cache on disk answer for every store that is not on this machine, and change nothing.
     """
 
     ttl: Seconds = 300.0
@@ -397,6 +398,7 @@ class CacheConfig(NamedTuple):
     disk: bool = False
     folder: Path | None = None
     never: tuple[Text, ...] = ()
+    offline: bool = False
 
 
 class AuditConfig(NamedTuple):
@@ -470,6 +472,12 @@ class Config:
         if self.files:
             return f"Configuration: {' and '.join(map(_one_line, self.files))}"
         return "" if self.folder is None else f"No configuration file was found in {_one_line(self.folder)}"
+
+    @property
+    def offline(self) -> str:
+        """The setting that makes Strongroom offline, in words for a message; empty if none does."""
+        origin = self.settings["cache.offline"].origin if "cache.offline" in self.settings else "[cache]"
+        return f"offline by {origin}" if self.cache.offline else ""
 
     def store(self, name: str) -> StoreConfig:
         """Return the store of that name, with defaults if it is not configured."""

@@ -23,6 +23,7 @@ _SETTINGS = {
     "STRONGROOM_CACHE_MISSING_TTL": "cache.missing_ttl",
     "STRONGROOM_CACHE_DISK": "cache.disk",
     "STRONGROOM_CACHE_FOLDER": "cache.folder",
+    "STRONGROOM_OFFLINE": "cache.offline",
     "STRONGROOM_AUDIT_FILE": "audit.file",
 }
 _NAMES = ("STRONGROOM_CONFIG", TRUSTED_PATHS, *_SETTINGS)

@@ -15,6 +15,7 @@ from strongroom._chain.threads import Threads
 from strongroom._manager.declared_secrets import DeclaredTypes
 from strongroom.errors import ConfigurationError
 from strongroom.store import SecretStore, fork_safe_lock
+from strongroom.store.protocols import traits_of
 
 if TYPE_CHECKING:
     from strongroom._config import Config
@@ -57,6 +58,7 @@ class Parts:
             composed=composed,
             sources=sources,
             locate=config.mapping.locate,
+            offline=config.offline,
         )
         self._own_chain = chain
         self._own_watcher: Watcher | None = None
@@ -128,7 +130,26 @@ def assemble(config: Config, stores: Mapping[str, SecretStore], *, sources: str 
     links = [
         Link(link, _opener(config, link.store, stores), config.cache, disk.get(link.store)) for link in config.chain
     ]
+    if config.offline:
+        _go_offline(config, links, stores)
     return Parts(config, links, sources=sources)
+
+
+def _go_offline(config: Config, links: Sequence[Link], stores: Mapping[str, SecretStore]) -> None:
+    """Let the caches alone answer for the stores that are not on this machine.
+
+    A local store answers as it always does. It does not answer in the place of another one before it, whose cache lacks
+    the path: online, that store may have another value.
+    """
+    from strongroom import _plugins as plugins
+
+    local_follows = False
+    for link in reversed(links):
+        store = stores.get(link.name)
+        if plugins.is_local(config, link.name) if store is None else traits_of(store, link.name).local:
+            local_follows = True
+        else:
+            link.go_offline(config.offline, on_disk=config.cache.disk, local_follows=local_follows)
 
 
 # --- substitution -----------------------------------------------------------------------------------------------------

@@ -24,11 +24,11 @@ from strongroom._config import Config, Rank, Setting
 from strongroom._plugins.distributions import by_name, described, entry_point, entry_points, missing
 from strongroom._plugins.option_schema import Schema, ambient_credentials, read_schema
 from strongroom._plugins.option_values import check_written, resolve
-from strongroom.errors import Check, ConfigurationError, PluginError, StrongroomError
+from strongroom.errors import Check, ConfigurationError, PluginError, StoreUnavailableError, StrongroomError
 from strongroom.files.bounded import read_text
 from strongroom.secret import conceal
 from strongroom.store import SecretStore, in_daemon
-from strongroom.store.protocols import class_title
+from strongroom.store.protocols import class_title, traits_of
 from strongroom.store.sdk_logging import silenced_logs
 
 if TYPE_CHECKING:
@@ -119,8 +119,17 @@ class ConfiguredPlugin:
             self._settings = found
         return found
 
+    @property
+    def is_local(self) -> bool:
+        """True if every class that the opener is annotated to return is, by its traits, a store on this machine."""
+        kinds = self.schema.stores if self._group == STORES else ()
+        return bool(kinds) and all(traits_of(kind, self._about.origin).local is True for kind in kinds)
+
     def open(self) -> object:
         """Open the store, or the other object of the plugin: see `opener`."""
+        if self._config.offline and not self.is_local:
+            name = self._about.name
+            raise StoreUnavailableError(reason=self._config.offline, store=name, hint="Go online for this")
         mapping = {} if self.schema.mapping is None else {self.schema.mapping: self._config.mapping}
         opened = self.call(partial(self.target, **mapping))
         if self._group == STORES and not isinstance(opened, SecretStore):
@@ -239,6 +248,15 @@ def broken(plugin: str, opened: object, wanted: str, protocol: type) -> PluginEr
 def offers(group: str, plugin: str) -> bool:
     """Return True if a plugin of that name is installed in the group."""
     return plugin in by_name(group)
+
+
+def is_local(config: Config, store: str) -> bool:
+    """Return True for a store on this machine: see `ConfiguredPlugin.is_local`. It is not opened.
+
+    Raises:
+        PluginError: see `opener`.
+    """
+    return ConfiguredPlugin(config, store).is_local
 
 
 def store_settings(config: Config, store: str, group: str = STORES) -> Mapping[str, Setting]:

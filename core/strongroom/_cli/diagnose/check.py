@@ -11,7 +11,7 @@ import click
 
 from strongroom._cli.diagnose import findings
 from strongroom._cli.exit_codes import ExitCode, code_of_all
-from strongroom._cli.options import Invocation, current, json_option, read_duration
+from strongroom._cli.options import Invocation, current, json_option, offline_options, read_duration
 from strongroom._cli.read import secret_variables
 from strongroom._cli.rotate.rotate import rotation_condition, rotation_document
 from strongroom._cli.terminal import output
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     help="Report secrets that expire, and rotations that are due, within this time, instead.",
 )
 @json_option("Print a JSON object with one entry for each variable.")
+@offline_options
 @current
 def check_command(invocation: Invocation, wait: float | None, expiring: float | None, *, as_json: bool) -> None:
     """Check that every variable of [secrets] resolves, and show from which store.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from strongroom._cli.exit_codes import ExitCode
-from strongroom._cli.options import Invocation, current
+from strongroom._cli.options import Invocation, current, offline_options
 from strongroom._cli.process.signals import until_ended
 from strongroom._cli.read import export_formats, secret_variables
 from strongroom._cli.read.variable_changes import Reaction, Rows
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     help="Write the files of rows with as_path into FOLDER, which only you can use.",
 )
 @click.option("--reveal", is_flag=True, help="Allow output to a terminal.")
+@offline_options
 @current
 def export_command(
     invocation: Invocation, kind: str, file: Path | None, *, watch: bool, folder: Path | None, reveal: bool

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from strongroom._cli.options import Invocation, complete, current, json_option
+from strongroom._cli.options import Invocation, complete, current, json_option, offline_options
 from strongroom._cli.terminal import output
 from strongroom.errors import PermissionDeniedError, SecretNotFoundError, StoreError, StrongroomError, shown
 from strongroom.paths import parse_reference
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @click.argument("key", required=False, shell_complete=complete("keys"))
 @json_option("Print a JSON object that includes the origin of the value.")
 @click.option("--reveal", is_flag=True, help="Show the values of a whole secret on a terminal.")
+@offline_options
 @current
 def get_command(invocation: Invocation, path: str, key: str | None, *, as_json: bool, reveal: bool) -> None:
     """Print one value, or a whole secret.
@@ -39,11 +40,14 @@ def get_command(invocation: Invocation, path: str, key: str | None, *, as_json: 
     """
     # With a separate KEY, the path may contain a #.
     path, key = parse_reference(path) if key is None else (path, key)
-    with _manager(invocation.load()) as secrets:
+    config = invocation.load()
+    with _manager(config) as secrets:
         try:
             found = secrets.resolve(path, key, allow_dynamic=False)  # a new credential would end with this command
         except StoreError as error:
             raise hinted(error, key, secrets) from None
+    if config.offline:
+        output.say_ages([found])
     if as_json:
         output.write_document(_described(found))
     elif key is None and not output.is_terminal():

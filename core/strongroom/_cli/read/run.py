@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from strongroom._cli.options import Invocation, complete, current, read_duration
+from strongroom._cli.options import Invocation, complete, current, offline_options, read_duration
 from strongroom._cli.process import child_process
 from strongroom._cli.process.signals import handled
 from strongroom._cli.process.store_credentials import without_credentials
@@ -66,6 +66,7 @@ def _read_action(ctx: click.Context, option: click.Parameter, text: str | None) 
     is_flag=True,
     help="Mask the values of secrets in the output of COMMAND, which then appears line by line.",
 )
+@offline_options
 @click.argument(
     "command",
     nargs=-1,
@@ -88,8 +89,8 @@ def run_command(
 
     The variables override inherited ones. COMMAND is not started if a required variable does not resolve. It does not
     inherit the credentials of stores, such as tokens in VAULT_*, BAO_* and STRONGROOM_* variables, and the access keys
-    in AWS_* variables if an AWS store is in the chain. It inherits --config and --environment as STRONGROOM_CONFIG and
-    STRONGROOM_ENVIRONMENT.
+    in AWS_* variables if an AWS store is in the chain. It inherits --config, --environment and --offline as
+    STRONGROOM_CONFIG, STRONGROOM_ENVIRONMENT and STRONGROOM_OFFLINE.
 
     COMMAND replaces this process, so that it receives signals and sets the exit code. If a value is leased, such as a
     database user, this process stays as the parent of COMMAND: it renews the leases, forwards signals, and revokes the
@@ -186,6 +187,8 @@ def _selection(invocation: Invocation) -> dict[str, str]:
         found["STRONGROOM_CONFIG"] = str(invocation.config_file.absolute())
     if invocation.environment:
         found["STRONGROOM_ENVIRONMENT"] = invocation.environment
+    if invocation.offline:
+        found["STRONGROOM_OFFLINE"] = "true"
     return found
 
 

@@ -60,6 +60,8 @@ def open_rows(
                 raise outcome.copy()
             return outcome
 
+        if config.offline:
+            output.say_ages(outcome for outcome in found.values() if not isinstance(outcome, StrongroomError))
         yield resolve(rows, answer), secrets
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
     from rich.table import Table
 
+    from strongroom._chain.resolution import Resolution
+
 
 def is_terminal() -> bool:
     """Return True if stdout is a terminal."""
@@ -145,6 +147,16 @@ def joined(words: Iterable[object]) -> str:
     """Return the words as `a, b and c`, each with its control characters escaped."""
     *most, last = (shown(str(word)) for word in words)
     return f"{', '.join(most)} and {last}" if most else last
+
+
+def say_ages(found: Iterable[Resolution]) -> None:
+    """Say how old the answers of caches are, when nothing else is asked: `run --offline`."""
+    from strongroom.formats.durations import format_duration
+
+    ages = [each.age for each in found if each.cached]
+    if ages:
+        oldest = format_duration(max(ages))
+        say(f"Offline: {counted(len(ages), 'secret')} from the cache on disk, up to {oldest} old")
 
 
 def minute(moment: datetime | None) -> str:

@@ -1,0 +1,217 @@
+"""Offline on purpose: the cache on disk answers for stores that are not on this machine, which are neither opened nor
+asked."""
+
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from strongroom import SecretsManager, StoreUnavailableError
+from strongroom._cli.exit_codes import ExitCode
+from strongroom.errors import UnsupportedOperationError
+
+CANARY = "canary-5d20"
+REMOTE = """
+    from strongroom import Secret, SecretNotFoundError
+    from strongroom.store import Traits
+
+    opened, held = [], {"db/app": {"url": "canary-5d20"}, "db/other": {"url": "other"}}
+
+    class RemoteStore:
+        traits = Traits(disk_cache=True)
+
+        def read(self, path):
+            if path not in held:
+                raise SecretNotFoundError(path)
+            return Secret(path, held[path])
+
+        def write(self, path, data):
+            held[path] = dict(data)
+
+        def delete(self, path):
+            del held[path]
+
+        def close(self):
+            pass
+
+    def open_remote(*, name: str = "") -> RemoteStore:
+        opened.append(name)
+        return RemoteStore()
+"""
+
+
+@pytest.fixture
+def remote(search_path, tmp_path, monkeypatch):
+    """The module of a remote store, whose `opened` counts; the chain is `remote`, then the environment."""
+    search_path.install("remote-secrets", {"remote": "remote_store:open_remote"}, modules={"remote_store": REMOTE})
+    monkeypatch.setenv("STRONGROOM_CACHE_FOLDER", str(tmp_path / "cache"))
+    configure()
+    yield lambda: sys.modules["remote_store"].opened
+    monkeypatch.delitem(sys.modules, "remote_store", raising=False)
+
+
+def configure(chain='["remote", "env"]', cache="disk = true", more=""):
+    rows = '[secrets]\nDB_URL = "db/app#url"\n[stores.second]\nplugin = "remote"\nname = "second"'
+    Path("strongroom.toml").write_text(f"chain = {chain}\n[cache]\n{cache}\n{rows}\n{more}", "utf-8")
+
+
+def read_online(*paths):
+    """Read these, so that the cache on disk has them, and forget that the store was opened."""
+    with SecretsManager() as secrets:
+        for path in paths or ("db/app",):
+            secrets.get_secret(path)
+    sys.modules["remote_store"].opened.clear()
+
+
+def test_get_prints_the_cached_value_and_says_its_age(command, remote, monkeypatch):
+    read_online()
+    done = command("get", "db/app#url", "--offline")
+    assert (done.code, done.out) == (0, CANARY.encode())
+    assert "Offline: 1 secret from the cache on disk, up to" in done.err
+    monkeypatch.setenv("STRONGROOM_OFFLINE", "true")
+    assert command("get", "db/app#url").out == done.out
+    assert json.loads(command("get", "db/app#url", "--json").out)["cached"]
+    assert remote() == []
+
+
+def test_export_and_check_ask_no_store(command, remote):
+    read_online()
+    assert json.loads(command("export", "--format", "json", "--offline").out) == {"DB_URL": CANARY}
+    checked = command("check", "--offline")
+    assert (checked.code, "found" in checked.out.decode()) == (0, True)
+    assert "Offline: 1 secret" in checked.err
+    assert remote() == []
+
+
+def test_a_command_that_run_starts_is_offline_too(command, remote, monkeypatch):
+    """An application that loads its own configuration asks no store either."""
+    read_online()
+    started = []
+
+    def start():
+        raise click.exceptions.Exit(0)
+
+    monkeypatch.setattr(os, "execvpe", lambda *given: started.append(given) or start())
+    command("run", "--offline", "--", "program")
+    ((_, _, variables),) = started
+    assert (variables[b"STRONGROOM_OFFLINE"], variables[b"DB_URL"]) == (b"true", CANARY.encode())
+    assert remote() == []
+
+
+def test_a_path_without_an_entry_is_an_outage_that_no_later_store_answers(command, remote, monkeypatch):
+    """Online, the store may have another value than the environment."""
+    read_online("db/app")
+    monkeypatch.setenv("DB_OTHER_URL", "of the environment")
+    monkeypatch.setenv("STRONGROOM_OFFLINE", "true")
+    done = command("get", "db/other#url")
+    assert (done.code, done.out) == (ExitCode.UNAVAILABLE, b"")
+    assert "db/other (remote: offline by the environment variable STRONGROOM_OFFLINE)" in done.err
+    assert "read it once while you are online" in done.err
+    assert remote() == []
+
+
+def test_a_local_store_before_a_remote_one_answers(command, remote, monkeypatch):
+    configure('["env", "remote"]')
+    monkeypatch.setenv("DB_URL", "of the environment")
+    assert command("get", "db/app#url", "--offline").out == b"of the environment"
+    assert remote() == []
+
+
+def test_a_later_remote_store_answers_from_its_own_entries(command, remote):
+    """Its cache has only paths that the stores before it did not have."""
+    configure('["second"]')
+    read_online()
+    configure('["remote", "second"]')
+    assert command("get", "db/app#url", "--offline").out == CANARY.encode()
+    configure('["remote", "second", "env"]')
+    assert command("get", "db/app#url", "--offline").code == ExitCode.UNAVAILABLE
+    assert remote() == []
+
+
+def test_an_older_answer_than_max_age_is_not_served(command, remote):
+    read_online()
+    assert command("get", "db/app#url", "--offline", "--max-age", "1h").code == 0
+    assert command("get", "db/app#url", "--offline", "--max-age", "0s").code == ExitCode.UNAVAILABLE
+    online = command("get", "db/app#url", "--max-age", "1h")
+    assert (online.code, "--max-age needs --offline" in online.err) == (ExitCode.USAGE, True)
+
+
+def test_without_a_cache_on_disk_the_error_says_how_to_get_one(command, remote):
+    configure(cache="disk = false")
+    done = command("get", "db/app#url", "--offline")
+    assert done.code == ExitCode.UNAVAILABLE
+    assert "db/app (remote: offline by --offline). Set `disk = true` in [cache]" in done.err
+    assert remote() == []
+
+
+def test_the_library_reads_what_the_table_says(remote, caplog):
+    """One read and a batch, without a warning for each: nothing failed."""
+    read_online()
+    configure(cache="disk = true\noffline = true")
+    with SecretsManager() as secrets:
+        assert secrets.get_secret("db/app", "url") == CANARY
+        found = secrets.get_secrets(["db/app"])
+        assert found["db/app"]["url"] == CANARY
+        with pytest.raises(StoreUnavailableError, match=r"offline by \./strongroom\.toml: \[cache\] offline"):
+            secrets.get_secret("db/other", "url")
+        with pytest.raises(UnsupportedOperationError, match="no store is asked or changed"):
+            secrets.set_secret("db/app", {"url": "x"})
+        with pytest.raises(UnsupportedOperationError, match="no store is asked or changed"):
+            secrets.delete_secret("db/app")
+    assert remote() == []
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_an_open_store_of_the_application_is_not_asked(remote, monkeypatch):
+    """It has no entries on disk, since its options are not known."""
+
+    class Asked:
+        def read(self, path):
+            raise AssertionError(path)
+
+        def close(self):
+            pass
+
+    monkeypatch.setenv("STRONGROOM_OFFLINE", "true")
+    with SecretsManager(chain=[Asked()]) as secrets, pytest.raises(StoreUnavailableError, match="offline"):
+        secrets.get_secret("db/app")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("delete", "db/app", "--yes"),
+        ("generate",),
+        ("copy", "db/app", "--from", "remote", "--to", "second"),
+        ("migrate", "plan", "--from", "remote", "--to", "second", "--output", "plan.json"),
+    ],
+)
+def test_commands_that_change_stores_are_refused(command, remote, monkeypatch, arguments):
+    read_online()
+    monkeypatch.setenv("STRONGROOM_OFFLINE", "true")
+    done = command(*arguments)
+    assert done.code == ExitCode.IMPOSSIBLE, done.err
+    assert "offline by the environment variable STRONGROOM_OFFLINE: strongroom" in done.err
+    assert remote() == []
+
+
+def test_a_rotation_is_refused(command, remote, monkeypatch):
+    """Neither the store nor the service is asked."""
+    read_online()
+    rotation = '[rotation."db/app"]\nrotator = "password"\nevery = "30d"'
+    configure(more=rotation)
+    monkeypatch.setenv("STRONGROOM_OFFLINE", "true")
+    done = command("rotate", "now", "db/app")
+    assert done.code != 0
+    assert "offline by the environment variable STRONGROOM_OFFLINE" in done.err
+    assert remote() == []
+
+
+def test_doctor_opens_no_remote_store(command, remote, monkeypatch):
+    monkeypatch.setenv("STRONGROOM_OFFLINE", "true")
+    assert b"offline by the environment variable" in command("doctor").out
+    assert remote() == []
