@@ -60,9 +60,10 @@ def open_vault(
 ) -> VaultKV1 | VaultKV2:
     """Open a store on a key-value engine of HashiCorp Vault or OpenBao.
 
-    The server is asked once for the version of the engine. A wrong option would make secrets look absent, because the
-    answer to a version 2 path on a version 1 mount is that of an absent secret. Every setting is an argument: nothing
-    is read from the environment or a home folder, except the sources that the table `auth` names.
+    A read that opens the store is sent as version 2 at once, and a secret in the reply proves the version. Otherwise
+    the server is asked for the version of the engine: the answer to a version 2 path on a version 1 mount is that of an
+    absent secret. Every setting is an argument: nothing is read from the environment or a home folder, except the
+    sources that the table `auth` names.
 
     Raises:
         ConfigurationError: an option is wrong, or the server has no such namespace, mount or key-value engine.
@@ -137,8 +138,9 @@ def _open(session: Session, prefix: str) -> VaultKV1 | VaultKV2:
 
     try:
         api = requests()  # raises ImportError before anything is sent
-        if find_version(session) == 2:
-            return VaultKV2(session, api.kv2, prefix)
+        store = VaultKV2(session, api.kv2, prefix)
+        if store.answers_first_read() or find_version(session) == 2:
+            return store
         return VaultKV1(session, api.kv1, prefix)
     except BaseException:
         session.close()

@@ -122,6 +122,22 @@ def version_in(content: Mapping[str, Any] | None) -> tuple[int, Mapping[str, Any
     return version, data, metadata
 
 
+def is_versioned(reply: Reply) -> bool:
+    """Return True for a secret that only a version 2 engine can have sent.
+
+    A secret of a version 1 engine may look like it, as the copy of a reply does. Its `lease_duration` is that of the
+    server, which is not 0, or that of its own field `ttl`, which would be a third field.
+    """
+    try:
+        found = document(reply) if reply.status == 200 else None
+    except InvalidDataError:
+        return False
+    content = member(found, "data")
+    if found is None or content is None or content.keys() != {"data", "metadata"}:
+        return False
+    return found.get("lease_duration") == 0 and version_in(content) is not None
+
+
 def malformed(path: str | None, location: str) -> StoreUnavailableError:
     """Return the error for a reply that is not Vault's: a proxy's page, a truncated or empty body, another shape."""
     hint = "Check that the address is Vault's, and any proxy in between"

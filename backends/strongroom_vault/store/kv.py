@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, cast
 from urllib.parse import unquote
 
 from strongroom.errors import (
@@ -20,6 +20,7 @@ from strongroom.errors import (
 )
 from strongroom.secret import Secret, Value, Version
 from strongroom.store import Health, Items, Traits, required_paths
+from strongroom.store.deadline import first_read
 from strongroom_vault.responses import document, is_absent, malformed, member
 from strongroom_vault.store.payload import prepared
 from strongroom_vault.store.write_reconciliation import Newest, Outcome, send_change
@@ -80,7 +81,8 @@ class VaultKV(ABC):
         return self._session
 
     def read(self, path: str) -> Secret:
-        return self._parse_secret(path, self._get(path))
+        reply = self._kept_reply(path)
+        return self._parse_secret(path, self._get(path) if reply is None else reply)
 
     def list_entries(self, prefix: str) -> Iterator[str]:
         """Yield the names directly below `prefix`. A version 2 engine includes deleted secrets."""
@@ -100,7 +102,15 @@ class VaultKV(ABC):
 
     def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
         """Yield each path with its secret or its error, in any order; many are read at a time."""
-        return self._many(paths, self._read_request, self._parse_secret)
+        paths = dict.fromkeys(paths)
+        first = first_read()
+        if first is not None and first.path in paths and (reply := self._kept_reply(first.path)) is not None:
+            del paths[first.path]
+            try:
+                yield first.path, self._parse_secret(first.path, reply)
+            except StoreError as error:
+                yield first.path, error
+        yield from self._many(paths, self._read_request, self._parse_secret)
 
     def write(self, path: str, data: Mapping[str, Value]) -> Version | None:
         """Replace the whole secret; return its new version, if the engine has versions.
@@ -138,6 +148,13 @@ class VaultKV(ABC):
 
     def _get(self, path: str) -> Reply:
         return self._session.request(self._read_request(path))
+
+    def _kept_reply(self, path: str) -> Reply | None:
+        """Return the reply to this read that the opening of the store has brought, if it has."""
+        first = first_read()
+        if first is None or first.path != path:
+            return None
+        return cast("Reply | None", first.take(self))
 
     @abstractmethod
     def _read_request(self, path: str, /) -> ApiRequest:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -22,7 +22,7 @@ from strongroom.errors import (
 )
 from strongroom.secret import AgedAbsence, Secret, SensitiveDict, Version
 from strongroom.store import Health, VersionInfo, required_paths, time_limit
-from strongroom.store.deadline import fail_fast, require_paths
+from strongroom.store.deadline import fail_fast, opening_for, require_paths
 
 if TYPE_CHECKING:
     from strongroom._boundary.guard import GuardedStore
@@ -141,6 +141,14 @@ class Link:
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def query(self, path: str, key: str | None, request: ReadRequest) -> Result:
+        with self._opening_for(path):
+            return self._query(path, key, request)
+
+    def _opening_for(self, path: str) -> AbstractContextManager[None]:
+        """Let the store know the first path, if it is opened for it: it may save a request."""
+        return nullcontext() if self.connection.store is not None else opening_for(path)
+
+    def _query(self, path: str, key: str | None, request: ReadRequest) -> Result:
         started = time.monotonic()
         try:
             if not request.allow_dynamic and self._makes(path, insists=request.insists):
@@ -190,7 +198,7 @@ class Link:
         places: dict[str, list[Place]] = {}
         for place in requests:
             places.setdefault(place[0], []).append(place)
-        with limit():
+        with limit(), self._opening_for(next(iter(places))):
             read, others = self._read_ahead(places, shared, only_in_bulk=each is not None)
         for path, of_path in places.items():
             found, asked = read.get(path), of_path

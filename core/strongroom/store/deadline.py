@@ -1,4 +1,4 @@
-"""Context of the running call: the time left, whether to fail fast, and the required paths of a probe."""
+"""Context of the running call: the time left, whether to fail fast, the required paths of a probe, a first read."""
 
 from __future__ import annotations
 
@@ -33,6 +33,33 @@ _fails_fast: ContextVar[bool] = ContextVar("strongroom_fails_fast", default=Fals
 
 _required_paths: ContextVar[tuple[str, ...]] = ContextVar("strongroom_required_paths", default=())
 
+
+class FirstRead:
+    """The read that opens a store.
+
+    A store whose opening has to ask its service *may* send this read at once, and keep the reply for it.
+
+    Attributes:
+        path: the path that is read.
+    """
+
+    __slots__ = ("_kept", "path")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._kept: tuple[object, object] | None = None
+
+    def keep(self, store: object, reply: object) -> None:
+        """Keep the reply that this store has got, for its read."""
+        self._kept = store, reply
+
+    def take(self, store: object) -> object | None:
+        """Return the reply that this store has kept, once, or None."""
+        kept, self._kept = self._kept, None
+        return kept[1] if kept is not None and kept[0] is store else None
+
+
+_first_read: ContextVar[FirstRead | None] = ContextVar("strongroom_first_read", default=None)
 
 _UNCHANGED = nullcontext()
 
@@ -102,3 +129,13 @@ def required_paths() -> tuple[str, ...]:
 def require_paths(paths: Iterable[str]) -> AbstractContextManager[None]:
     """Set `required_paths` for the probes within the block."""
     return _scope(_required_paths, tuple(paths))
+
+
+def first_read() -> FirstRead | None:
+    """Return the read that opens the store which is being opened, or that was opened for the running call."""
+    return _first_read.get()
+
+
+def opening_for(path: str) -> AbstractContextManager[None]:
+    """Let the store that is opened within the block know that this path is read at once."""
+    return _scope(_first_read, FirstRead(path))
