@@ -17,12 +17,12 @@ from bench.cold_profile import profile
 from bench.growing import processes, secrets, threads
 from bench.measuring import Bench
 from bench.migrating import write
-from bench.processes import run, start
+from bench.processes import cost, run, start
 from bench.reads import bulk, cold, disk, tls
 
 PARTS = {
     part.__name__: part
-    for part in (profile, cold, bulk, tls, disk, cached, metrics, start, run, write, threads, processes, secrets)
+    for part in (profile, cold, bulk, tls, disk, cached, metrics, start, cost, run, write, threads, processes, secrets)
 }
 
 

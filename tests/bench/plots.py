@@ -153,6 +153,7 @@ class Results:
         self.load: float | None = results.get("load")
         self.skipped: Mapping[str, str] = results["skipped"]
         self.pairs: Mapping[str, Any] = results["pairs"]
+        self.cost: Mapping[str, float] = results.get("cost", {})
 
     def placement(self, chart: str) -> str:
         """Return the placement of a chart's figures: on separate cores, unless the machine has only one."""
@@ -191,6 +192,7 @@ def main(measured: Path, docs: Path) -> None:
     sections = [*machine(results), *short(results), *aims(results), *cold_parts(results)]
     for chart in drawn:
         sections += compared(chart, results)
+    sections += costs(results)
     sections += growth(grown, results)
     (docs / "explanation" / "_performance.md").write_text("\n".join(sections), "utf-8")
     steep = [f"{name} ({value}): {slope:.2f}" for name, value, slope in slopes(results) if slope > STEEPEST]
@@ -340,6 +342,27 @@ def compared(chart: Chart, results: Results) -> list[str]:
         f"1 is the time of {chart.unit}; shorter is better. The times are for {chart.operation}.",
         "",
         *picture(chart.name, results.title(chart)),
+        "| contender | ratio | time |",
+        "| --- | --- | --- |",
+        *rows,
+        "",
+    ]
+
+
+def costs(results: Results) -> list[str]:
+    """Return the table of the processor time of new processes."""
+    if not results.cost:
+        return []
+    unit = results.cost["python alone"]
+    rows = [
+        f"| {name} | {shown(seconds / unit)} | {duration(seconds)} |"
+        for name, seconds in sorted(results.cost.items(), key=lambda row: row[1])
+    ]
+    return [
+        "## The processor time of a process",
+        "",
+        "1 is the time of python alone: user and system, the least of twenty turns.",
+        "",
         "| contender | ratio | time |",
         "| --- | --- | --- |",
         *rows,
