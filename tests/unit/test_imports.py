@@ -95,12 +95,6 @@ def test_a_hit_in_the_disk_cache_loads_no_part_of_vault_that_sends():
     assert loaded & {"email.utils", *(f"strongroom_vault.{name}" for name in senders)} == set()
 
 
-def test_the_address_of_vault_loads_no_codec_for_names_that_are_ascii():
-    """That codec has tables of all of Unicode."""
-    parse = "from strongroom_vault.http.address import Address; Address.parse('https://vault.example:8200')"
-    assert "encodings.idna" not in loaded_by(f"{parse}; print(*sys.modules)")
-
-
 def test_run_with_values_of_the_environment_imports_no_other_plugin(tmp_path, monkeypatch):
     """The names of credentials stand in entry points, and the code of unused options is not loaded."""
     (tmp_path / "app.toml").write_text('chain = ["env"]\n[secrets]\nDB_HOST = "database/connection#host"\n')

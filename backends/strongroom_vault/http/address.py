@@ -80,8 +80,6 @@ class Address:
 
 def _is_host(name: str | None) -> TypeGuard[str]:
     """Return True if the name can be looked up. For an empty or overlong label, a lookup raises UnicodeError."""
-    if name and name.isascii():  # as the codec decides, whose import takes longer than the rest of this module
-        return all(0 < len(label) < 64 for label in name.removesuffix(".").split("."))
     try:
         return bool(name and name.encode("idna"))
     except UnicodeError:

@@ -38,6 +38,9 @@ _FIRST_LOOKUP = 1.0
 """Seconds from a token's first use to the lookup of its life, if that is unknown. Its lease may be a few seconds long.
 A process that ends sooner looks it up at its end."""
 
+_BATCH = ("hvb.", "b.")
+"""Prefixes of batch tokens, which are never renewed, of HashiCorp Vault and of OpenBao."""
+
 _FINISH_LIMIT = 2.0
 """How long the end of a process may take for its token, in seconds."""
 
@@ -92,10 +95,13 @@ class Renewal:
     def finish(self, send: Send) -> None:
         """Renew a token that is used for the last time and was not looked up yet, if less than half of it is left.
 
-        A login tells the life of its token, which is revoked or replaced: only a token that was given is looked up.
+        A login tells the life of its token, which is revoked or replaced: only a token that was given is looked up,
+        unless it is a batch token.
         """
         active = self._tokens.active
         if active is None or active.token is None or active.lease is not None or not active.accepted:
+            return
+        if active.token.startswith(_BATCH):
             return
         with time_limit(min(remaining(), _FINISH_LIMIT)), suppress(StoreError):
             began = self._clock()

@@ -51,6 +51,17 @@ def test_one_read_of_a_process_sends_two_requests(fresh_openbao, opened):
     assert opened.sent() == ["secret/data/db/app"] * 2 + [LOOKUP]
 
 
+def test_one_read_with_a_batch_token_sends_one_request(fresh_openbao, opened):
+    """No renewal can lengthen its life, so that nothing is asked about it when the process ends."""
+    fresh_openbao.put("db/app", {"k": "v"})
+    policy = fresh_openbao.write_policy({"secret/data/*": ["read"], LOOKUP: ["read"]})
+    given = {"type": "batch", "policies": [policy], "ttl": "1h"}
+    token = fresh_openbao.call("POST", "auth/token/create", given)["auth"]["client_token"]
+    with opened(token=token) as secrets:
+        assert secrets.get_secret("db/app", "k") == "v"
+    assert opened.sent() == ["secret/data/db/app"]
+
+
 def test_a_batch_asks_for_each_secret_once(fresh_openbao, opened):
     paths = [f"app/{number}" for number in range(5)]
     for path in paths:
