@@ -102,15 +102,21 @@ class VaultKV(ABC):
 
     def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
         """Yield each path with its secret or its error, in any order; many are read at a time."""
-        paths = dict.fromkeys(paths)
         first = first_read()
-        if first is not None and first.path in paths and (reply := self._kept_reply(first.path)) is not None:
-            del paths[first.path]
+        if first is not None and (reply := self._kept_reply(first.path)) is not None:
+            return self._read_others(first.path, reply, paths)
+        return self._many(paths, self._read_request, self._parse_secret)
+
+    def _read_others(self, first: str, reply: Reply, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
+        """Yield the result of `read_many`, with this reply to the first read."""
+        paths = list(paths)
+        if first in paths:
             try:
-                yield first.path, self._parse_secret(first.path, reply)
+                yield first, self._parse_secret(first, reply)
             except StoreError as error:
-                yield first.path, error
-        yield from self._many(paths, self._read_request, self._parse_secret)
+                yield first, error
+        others = (path for path in paths if path != first)
+        yield from self._many(others, self._read_request, self._parse_secret)
 
     def write(self, path: str, data: Mapping[str, Value]) -> Version | None:
         """Replace the whole secret; return its new version, if the engine has versions.
