@@ -134,12 +134,15 @@ def _session(url: str | Sequence[str], mount: str, options: VaultOptions) -> Ses
 
 def _open(session: Session, prefix: str) -> VaultKV1 | VaultKV2:
     from strongroom_vault.http.hvac_adapter import requests
-    from strongroom_vault.store.mounts import find_version
 
     try:
         api = requests()  # raises ImportError before anything is sent
         store = VaultKV2(session, api.kv2, prefix)
-        if store.answers_first_read() or find_version(session) == 2:
+        if store.answers_first_read():
+            return store
+        from strongroom_vault.store.mounts import find_version
+
+        if find_version(session) == 2:
             return store
         return VaultKV1(session, api.kv1, prefix)
     except BaseException:

@@ -13,6 +13,7 @@ from strongroom.errors import (
     InvalidPathError,
     PermissionDeniedError,
     SecretNotFoundError,
+    SecretTooLargeError,
     StoreError,
 )
 from strongroom.secret import Secret, SensitiveDict, Value, Version
@@ -58,10 +59,9 @@ class VaultKV2(VaultKV2Metadata):
         if first is None or "/" in self._session.mount:
             return False
         try:
-            request = self._read_request(first.path)
-        except InvalidPathError:
-            return False  # the read raises it
-        reply = self._session.request(request)
+            reply = self._get(first.path)
+        except (InvalidPathError, SecretTooLargeError):
+            return False  # the read raises it: other paths can be read
         if reply.status in {200, 403, 404}:
             first.keep(self, reply)
         return is_versioned(reply)

@@ -7,6 +7,7 @@ import pytest
 from strongroom._chain.chain import Chain
 from strongroom._chain.link import Link
 from strongroom._config import CacheConfig, LinkConfig
+from strongroom.errors import SecretTooLargeError
 from strongroom.store.deadline import fail_fast
 from strongroom_vault import plugin
 from strongroom_vault.auth.token import StaticToken
@@ -53,6 +54,31 @@ def test_the_first_read_of_a_process_ends_after_a_second_of_refused_connections(
     assert 1.0 <= clock.monotonic() - began < 1.5
     assert len(openings) == 1
     assert targets == {"/v1/secret/data/db"}
+
+
+def test_a_first_read_that_is_too_large_does_not_keep_the_store_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the error of its path: the mount is asked, and other paths are read."""
+    openings: list[None] = []
+    mounted = b'{"data": {"path": "secret/", "type": "kv", "options": {"version": "2"}}}'
+    version = b'{"lease_duration": 0, "data": {"data": {"k": "v"}, "metadata": {"version": 1}}}'
+
+    def send(step: SendStep) -> Reply | HttpFault:
+        if step.request.target.endswith("/large"):
+            return HttpFault(FaultKind.TOO_LARGE, "the reply is too long")
+        return Reply(200, {}, mounted if step.request.target == mount_request("secret").target else version)
+
+    def opener() -> VaultKV1 | VaultKV2:
+        openings.append(None)
+        driver = new_driver([ADDRESS], TLSSettings())
+        monkeypatch.setattr(driver, "send", send)
+        return plugin._open(Session(driver, Cluster([ADDRESS]), StaticToken("b.t"), namespace=None, mount="secret"), "")
+
+    chain = Chain([Link(LinkConfig("vault"), opener, CacheConfig())])
+    with pytest.raises(SecretTooLargeError, match="large"):
+        chain.resolve("large", "k")
+    assert chain.resolve("db", "k").value == "v"
+    assert len(openings) == 1
+    chain.close()
 
 
 @pytest.mark.parametrize(
