@@ -125,8 +125,8 @@ def version_in(content: Mapping[str, Any] | None) -> tuple[int, Mapping[str, Any
 def is_versioned(reply: Reply) -> bool:
     """Return True for a secret that only a version 2 engine can have sent.
 
-    A secret of a version 1 engine may look like it, as the copy of a reply does. Its `lease_duration` is that of the
-    server, which is not 0, or that of its own field `ttl`, which would be a third field.
+    A secret of a version 1 engine may have the same fields, as the copy of a reply does. Its `lease_duration` is the
+    default of the server, which is not 0, or the value of a field `ttl`, which would be a third field.
     """
     try:
         found = document(reply) if reply.status == 200 else None

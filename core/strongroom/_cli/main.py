@@ -32,8 +32,8 @@ def start(run: Callable[[], int]) -> NoReturn:
     """Prepare the process, call `run`, and exit with the code that it returns: the frame of every script.
 
     Args:
-        run: what the process does. It imports the rest of Strongroom itself. An entry point without options of the
-            command line, such as a credential helper, does so without click, which takes a tenth of a short command.
+        run: the body of the process, which imports the rest of Strongroom and returns the exit code. A credential
+            helper imports no click there, which takes a tenth of a short command.
     """
     streams.prepare()
     gc.set_threshold(100_000)  # imports make no garbage, and the usual searches for it take a tenth of a short command

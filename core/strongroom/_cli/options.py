@@ -58,7 +58,7 @@ class Invocation(NamedTuple):
         return self._offline(config) if self.offline or self.max_age is not None else config
 
     def _offline(self, config: Config) -> Config:
-        """Return the configuration as `--offline` and `--max-age` change it: no cache serves what is older."""
+        """Return the configuration as `--offline` and `--max-age` change it."""
         from dataclasses import replace
 
         from strongroom._config import Rank, Setting

@@ -1,4 +1,4 @@
-"""The read that opens a store is its own proof of the engine's version. What it does not prove is asked."""
+"""The first read of a process proves the version of the engine. Without a secret in its reply the mount is asked."""
 
 import contextlib
 import json
@@ -14,7 +14,7 @@ LOOKUP = "auth/token/lookup-self"
 
 @pytest.fixture
 def opened(fresh_openbao):
-    """Return a new manager, as that of a process that has just started, and what it has sent so far."""
+    """Return a function that opens a manager as a new process does. Its `sent` lists the requests since then."""
     prepared = 0
 
     @contextlib.contextmanager
