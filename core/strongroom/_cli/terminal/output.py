@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
     from rich.table import Table
 
-    from strongroom._chain.resolution import Resolution
+    from strongroom._chain.answer import Resolution
 
 
 def is_terminal() -> bool:
