@@ -65,7 +65,7 @@ class RdsTokens(IssuingStore[Mapping[str, Any]]):
         profile: the profile of ~/.aws/config.
     """
 
-    traits = Traits(credential_variables=CREDENTIAL_VARIABLES, honors_deadline=True)
+    traits = Traits(credential_variables=CREDENTIAL_VARIABLES, honors_deadline=True, lasting=True)
 
     def __init__(self, rows: Mapping[str, Mapping[str, Any]], region: str | None, profile: str | None) -> None:
         super().__init__(rows)

@@ -91,7 +91,7 @@ class StsCredentials(IssuingStore[RoleRow]):
         rows: path -> the role.
     """
 
-    traits = Traits(credential_variables=CREDENTIAL_VARIABLES, honors_deadline=True)
+    traits = Traits(credential_variables=CREDENTIAL_VARIABLES, honors_deadline=True, lasting=True)
 
     def __init__(self, service: Service, rows: Mapping[str, RoleRow]) -> None:
         super().__init__(rows)

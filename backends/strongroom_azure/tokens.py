@@ -47,7 +47,7 @@ def open_azure_token(
 class AzureTokens(IssuingStore[str]):
     """Secrets with the key `token`. A row is the scope."""
 
-    traits = Traits(credential_variables=CREDENTIAL_VARIABLES)
+    traits = Traits(credential_variables=CREDENTIAL_VARIABLES, lasting=True)
 
     def __init__(self, client: Client[DefaultAzureCredential], rows: Mapping[str, str]) -> None:
         super().__init__(rows)

@@ -24,7 +24,7 @@ from strongroom.errors import (
     StoreUnavailableError,
     StrongroomError,
 )
-from strongroom.store import Health, Option, checked_by, remaining
+from strongroom.store import Health, Option, Traits, checked_by, remaining
 from strongroom.store.calls import Caller, Fate, Fault, retry_after
 from strongroom.store.issuer import Issued, IssuingStore, read_rows
 
@@ -138,6 +138,8 @@ class GitHubTokens(IssuingStore[Installation]):
         key: its private key.
         rows: path -> installation.
     """
+
+    traits = Traits(lasting=True)
 
     def __init__(self, url: str, app: str, key: Any, rows: Mapping[str, Installation]) -> None:
         import httpx

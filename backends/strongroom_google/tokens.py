@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from strongroom.store import Health, Option, checked_by
+from strongroom.store import Health, Option, Traits, checked_by
 from strongroom.store.calls import Caller
 from strongroom.store.issuer import Issued, IssuingStore, read_texts
 from strongroom_google.errors import fault_of
@@ -39,6 +39,8 @@ def open_google_token(
 
 class GoogleTokens(IssuingStore[str]):
     """Secrets with the key `token`. A row is the scopes."""
+
+    traits = Traits(lasting=True)
 
     def __init__(self, rows: Mapping[str, str]) -> None:
         super().__init__(rows)

@@ -314,6 +314,8 @@ class Secret:
         metadata: the secret's labels (custom metadata, tags). Never a value.
         ttl: its remaining lifetime in seconds, or None if it does not expire. It is not cached for longer, not even in
             an outage.
+        ends: when the credential in it stops working, with a time zone, or None if it does not, or the store does not
+            tell. Not earlier than `ttl`, after which a read may return another credential while this one still works.
     """
 
     path: str
@@ -322,6 +324,7 @@ class Secret:
     created: datetime | None = None
     metadata: Mapping[str, str] = field(default_factory=dict, repr=False)
     ttl: float | None = field(default=None, compare=False)
+    ends: datetime | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data", protect_data(self.data))

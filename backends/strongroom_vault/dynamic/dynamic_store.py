@@ -16,7 +16,7 @@ from strongroom.errors import (
 )
 from strongroom.secret import Secret
 from strongroom.store import Health, Option, Traits, checked_by, remaining, time_limit
-from strongroom.store.deadline import boot_time, fail_fast
+from strongroom.store.deadline import boot_time, fail_fast, utc_after
 from strongroom.store.process import random_factor
 from strongroom_vault.background import Background
 from strongroom_vault.dynamic.lease_client import LeaseClient, Row, read_rows
@@ -179,7 +179,8 @@ class VaultDynamic:
         due = credentials.renewal(at)
         if due is not None and due <= at:  # unused until now, and therefore not renewed
             self.renewer.wake()
-        return Secret(path, credentials.data, ttl=max(0.0, credentials.serves_until - at))
+        ttl, ends = max(0.0, credentials.serves_until - at), utc_after(credentials.ends - at)
+        return Secret(path, credentials.data, ttl=ttl, ends=ends)
 
     def _living(self, role: Role) -> IssuedCredentials | None:
         """Return the credentials in use, if they work as far as is known."""

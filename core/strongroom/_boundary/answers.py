@@ -47,6 +47,8 @@ def as_secret(answer: Any, method: str, path: str, *_: object) -> Secret:
         as_labels(answer.metadata, method)
     if ttl is not None:
         _check_ttl(method, ttl)
+    if answer.ends is not None:
+        as_time(method, answer.ends, "an end")
     return answer
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from copy import copy
 from datetime import datetime
 from enum import Enum
-from typing import Final, NamedTuple, Self, TypeAlias, cast
+from typing import Final, Literal, NamedTuple, Self, TypeAlias, cast
 
 from strongroom.errors import (
     Answer,
@@ -68,6 +68,9 @@ Extract: TypeAlias = Callable[[SensitiveDict], "Value | Missing"]
 """Secret's data -> the requested value, or `MISSING`."""
 
 
+Issue: TypeAlias = bool | Literal["lasting"]
+"""Whether a read may issue a credential: `lasting` allows those that outlast the process, see `Traits.lasting`."""
+
 Place: TypeAlias = "tuple[str, str | None]"
 """Path and key; None is the whole secret."""
 
@@ -78,7 +81,7 @@ class Reading(NamedTuple):
     `data` may be that of a `Secret` that others hold too, so nobody changes it: see `value_of`.
 
     `outage` is set if the data is stale: the error for which the store could not be queried. A key that a stale reading
-    lacks is unknown, not missing. `on_disk` is True if the data comes from the disk cache.
+    lacks is unknown, not missing. `on_disk` is True if the data comes from the disk cache. `ends` is that of `Secret`.
     """
 
     data: SensitiveDict
@@ -89,6 +92,7 @@ class Reading(NamedTuple):
     outage: StoreUnavailableError | None = None
     ttl: float | None = None
     on_disk: bool = False
+    ends: datetime | None = None
 
     @property
     def stale(self) -> bool:
@@ -99,7 +103,8 @@ class Reading(NamedTuple):
     def of(cls, secret: Secret) -> Self:
         """Return the reading of a secret that has just been read, or that comes from the disk cache."""
         data, cached = cast("SensitiveDict", secret.data), isinstance(secret, AgedSecret)  # `Secret` made it redacting
-        return cls(data, secret.version, secret.created, age_of(secret), cached, ttl=secret.ttl, on_disk=cached)
+        age, ttl, ends = age_of(secret), secret.ttl, secret.ends
+        return cls(data, secret.version, secret.created, age, cached, ttl=ttl, on_disk=cached, ends=ends)
 
 
 Result: TypeAlias = "tuple[Attempt, Reading | StrongroomError]"
@@ -116,7 +121,7 @@ class ReadRequest(NamedTuple):
     extract: Extract
     wanted: str = ""
     fresh: bool = False
-    allow_dynamic: bool = True
+    allow_dynamic: Issue = True
     insists: bool = False
 
     @classmethod
@@ -127,7 +132,7 @@ class ReadRequest(NamedTuple):
         wanted: str = "",
         *,
         fresh: bool = False,
-        allow_dynamic: bool = True,
+        allow_dynamic: Issue = True,
     ) -> Self:
         """Return the request for what `extract` returns; by default for the key, or for the whole secret."""
         if extract is None:
@@ -211,11 +216,12 @@ class Resolution:
         cached: True if it comes from the link's cache.
         stale: True if it comes from the cache past its time to live, because the store is unavailable.
         ttl: for how many seconds from now on it is valid, or None if it does not expire.
+        ends: when the credential stops working, in UTC, or None if it does not, or the store does not tell.
         attempts: the answers of the links before, and of this one.
     """
 
     # Not a dataclass, whose methods each process would compile, and not a tuple, whose values a log in JSON would have.
-    __slots__ = ("age", "attempts", "cached", "key", "path", "stale", "store", "ttl", "value", "version")
+    __slots__ = ("age", "attempts", "cached", "ends", "key", "path", "stale", "store", "ttl", "value", "version")
 
     def __init__(
         self,
@@ -230,6 +236,7 @@ class Resolution:
         stale: bool,
         attempts: tuple[Attempt, ...],
         ttl: float | None = None,
+        ends: datetime | None = None,
     ) -> None:
         self.path = path
         self.key = key
@@ -241,6 +248,7 @@ class Resolution:
         self.stale = stale
         self.attempts = attempts
         self.ttl = ttl
+        self.ends = ends
 
     def copy(self) -> Self:
         """Return a resolution that shares nothing mutable with this one."""

@@ -63,7 +63,8 @@ class Flight:
 class Snapshot(NamedTuple):
     """A store's answer for one path. `fields` is None for a confirmed absence, with its `reason`.
 
-    It is current `until` then. In an outage it is served for `max_stale` more, but never past `ends`.
+    It is current `until` then. In an outage it is served for `max_stale` more, but never past `ends`. `valid_until` is
+    the end that the store gave: see `Secret.ends`.
     """
 
     fetched: float
@@ -74,6 +75,7 @@ class Snapshot(NamedTuple):
     reason: str = ""
     ends: float = math.inf
     size: int = 0
+    valid_until: datetime | None = None
 
 
 class _Share:
@@ -419,7 +421,16 @@ class MemoryCache:
         until = now + self._config.ttl * _shortened()
         ends = math.inf if secret.ttl is None else now + secret.ttl
         size = _SNAPSHOT_BYTES + len(path) + sum(map(_field_size, fields.values()))
-        return Snapshot(now, min(until, ends), fields, secret.version, secret.created, ends=ends, size=size)
+        return Snapshot(
+            now,
+            min(until, ends),
+            fields,
+            secret.version,
+            secret.created,
+            ends=ends,
+            size=size,
+            valid_until=secret.ends,
+        )
 
     def _absence(self, path: str, absence: SecretNotFoundError) -> Snapshot:
         now = self._asked(absence)

@@ -164,7 +164,8 @@ class CachedStore:
         if data is None:
             return None
         age, ttl = self.memory.age(snapshot), self.memory.ttl(snapshot)
-        return Reading(data, snapshot.version, snapshot.created, age, cached=True, outage=outage, ttl=ttl)
+        ends = snapshot.valid_until
+        return Reading(data, snapshot.version, snapshot.created, age, cached=True, outage=outage, ttl=ttl, ends=ends)
 
     # --- reads through the caches -------------------------------------------------------------------------------------
 

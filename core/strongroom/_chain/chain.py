@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from strongroom import events
-from strongroom._chain.answer import Extract, Place, Reading, ReadRequest, Resolution, WriteTarget
+from strongroom._chain.answer import Extract, Issue, Place, Reading, ReadRequest, Resolution, WriteTarget
 from strongroom._chain.link import Link
 from strongroom._chain.resolver import LinkResult, Resolver, doubted
 from strongroom._chain.writes import refuse_to_hide
@@ -88,7 +88,7 @@ class Chain:
         extract: Extract | None = None,
         wanted: str = "",
         fresh: bool = False,
-        allow_dynamic: bool = True,
+        allow_dynamic: Issue = True,
     ) -> Resolution:
         """Return the first answer that counts by each link's policy.
 
@@ -98,13 +98,14 @@ class Chain:
             extract: returns another value of the secret, such as a URL made of its parts.
             wanted: the name of that value, for messages.
             fresh: query the stores, past the caches.
-            allow_dynamic: False queries no store that issues a credential on every read.
+            allow_dynamic: False queries no store that issues a credential on every read; `lasting` only such a store
+                whose credentials outlast the process.
 
         Raises:
             SecretNotFoundError: every link answered, and none has it.
             StoreUnavailableError: no link has it, and one could not answer: whether it exists is unknown.
             PermissionDeniedError, AuthenticationError: a link denied it, and its policy ends the read.
-            UnsupportedOperationError: `allow_dynamic` is False, and a store that issues credentials would answer.
+            UnsupportedOperationError: a store would answer that `allow_dynamic` excludes.
         """
         path = check_path(path)
         key = None if key is None else check_key(key, path)
@@ -204,7 +205,7 @@ class Chain:
         return {path: outcome for (path, _), outcome in outcomes.items()}
 
     def resolve_keys(
-        self, places: Iterable[tuple[str, str]], *, allow_dynamic: bool = True
+        self, places: Iterable[tuple[str, str]], *, allow_dynamic: Issue = True
     ) -> dict[tuple[str, str], Resolution | StrongroomError]:
         """Return what `resolve` would return or raise for each path and key. A link with bulk reads is queried once.
 
@@ -214,7 +215,7 @@ class Chain:
         return {(path, key): outcome for (path, key), outcome in outcomes.items() if key is not None}
 
     def _ask(
-        self, places: Iterable[Place], *, fresh: bool = False, allow_dynamic: bool, each: float | None = None
+        self, places: Iterable[Place], *, fresh: bool = False, allow_dynamic: Issue, each: float | None = None
     ) -> dict[Place, Resolution | StrongroomError]:
         """Query the links with batches, then tell of each place as of one read. `each`: see `Link.query_many`."""
         outcomes: dict[Place, Resolution | StrongroomError | None] = dict.fromkeys(places)

@@ -151,7 +151,7 @@ class Link:
     def _query(self, path: str, key: str | None, request: ReadRequest) -> Result:
         started = time.monotonic()
         try:
-            if not request.allow_dynamic and self._makes(path, insists=request.insists):
+            if request.allow_dynamic is not True and self._must_not_issue(path, request):
                 return not_queried(path, self.name)
             reading = self.read(path, key, fresh=request.fresh, insists=request.insists)
             if self._missing_key_expired(reading, request):
@@ -246,7 +246,7 @@ class Link:
         store = self.connection.store
         by_key = store is not None and "keyed" in store.capabilities
         whole = [path for path in places if path not in read and not (by_key and places[path][0][1] is not None)]
-        if not request.allow_dynamic:
+        if request.allow_dynamic is not True:
             whole = [path for path in whole if not self.creates(path)]
         if not only_in_bulk:
             return read | self.read_many(whole, fresh=request.fresh, insists=request.insists), ()
@@ -431,6 +431,11 @@ class Link:
         paths = list(paths)
         unopened = self._unopened(paths)
         return [path for path in paths if path not in unopened and self.creates(path)]
+
+    def _must_not_issue(self, path: str, request: ReadRequest) -> bool:
+        if not self._makes(path, insists=request.insists):
+            return False
+        return not (request.allow_dynamic == "lasting" and self._opened(path).traits.lasting)
 
     def _makes(self, path: str, *, insists: bool = False) -> bool:
         return not self._store.is_on_disk(path) and self._opened(path, insists=insists).makes(path)

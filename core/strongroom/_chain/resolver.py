@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Container, Mapping, Sequence
+from datetime import UTC
 from typing import TYPE_CHECKING, TypeAlias
 
 from strongroom import events
@@ -208,6 +209,7 @@ def _resolution(path: str, key: str | None, value: Value, reading: Reading, atte
         stale=reading.stale,
         attempts=tuple(attempts),
         ttl=reading.ttl,
+        ends=None if reading.ends is None else reading.ends.astimezone(UTC),
     )
 
 
@@ -313,4 +315,5 @@ def compose(path: str, key: str, composition: Composition, read: Read) -> Resolu
         stale=any(part.stale for part in parts),
         attempts=(Attempt(COMPOSED_STORE, Answer.FOUND, f"composed of {names}"),),
         ttl=min((part.ttl for part in parts if part.ttl is not None), default=None),
+        ends=min((part.ends for part in parts if part.ends is not None), default=None),
     )

@@ -8,7 +8,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, overload
 
-from strongroom._chain.answer import MISSING, Resolution, SecretBatch, WriteTarget
+from strongroom._chain.answer import MISSING, Issue, Resolution, SecretBatch, WriteTarget
 from strongroom._chain.threads import in_loop, off_loop, off_loop_in_turn, off_loop_untimed
 from strongroom._manager.assembly import ChainEntry, Parts, assemble, chain_entries, open_stores
 from strongroom.encoding import as_text
@@ -355,7 +355,7 @@ class SecretsManager:
     apreload = off_loop_untimed(preload)
 
     def resolve(
-        self, path: str, key: str | None = None, *, fresh: bool = False, allow_dynamic: bool = True
+        self, path: str, key: str | None = None, *, fresh: bool = False, allow_dynamic: Issue = True
     ) -> Resolution:
         """Return the value as it is stored, with its provenance: store, version, age, and each link's answer.
 
@@ -363,11 +363,12 @@ class SecretsManager:
             path: such as `database/connection`.
             key: such as `url`; None is the whole secret.
             fresh: query the stores, past the cache.
-            allow_dynamic: False queries no store that issues a credential on every read.
+            allow_dynamic: False queries no store that issues a credential on every read; `"lasting"` only such a store
+                whose credentials outlast the process.
 
         Raises:
-            UnsupportedOperationError: `allow_dynamic` is False, and such a store would have to answer. The last of its
-                `attempts` is `Answer.NOT_ASKED`.
+            UnsupportedOperationError: a store would have to answer that `allow_dynamic` excludes. The last of the
+                error's `attempts` is `Answer.NOT_ASKED`.
             SecretNotFoundError, StoreError: see `get_secret`.
         """
         check_separate(path, key, "resolve")
@@ -377,13 +378,13 @@ class SecretsManager:
 
     @in_loop(resolve)
     async def _aresolve(
-        self, path: str, key: str | None = None, *, fresh: bool = False, allow_dynamic: bool = True
+        self, path: str, key: str | None = None, *, fresh: bool = False, allow_dynamic: Issue = True
     ) -> Resolution:
         check_separate(path, key, "aresolve")
         chain, path, key = self._parts.chain, check_path(path), None if key is None else check_key(key, path)
-        if not fresh and allow_dynamic and (cached := chain.cached(path, key)) is not None:
+        if not fresh and allow_dynamic is True and (cached := chain.cached(path, key)) is not None:
             return cached
-        if fresh or not allow_dynamic:
+        if fresh or allow_dynamic is not True:
             return await self._threads.run_in_time(chain.resolve, path, key, fresh=fresh, allow_dynamic=allow_dynamic)
         return await self._threads.read(chain, path, key)
 
@@ -650,7 +651,7 @@ def parts_of(manager: SecretsManager) -> Parts:
 
 
 def resolve_keys(
-    manager: SecretsManager, places: Iterable[tuple[str, str]], *, allow_dynamic: bool
+    manager: SecretsManager, places: Iterable[tuple[str, str]], *, allow_dynamic: Issue
 ) -> dict[tuple[str, str], Resolution | StrongroomError]:
     """Return what `SecretsManager.resolve` would return or raise for each path and key, read as one batch."""
     return parts_of(manager).chain.resolve_keys(places, allow_dynamic=allow_dynamic)

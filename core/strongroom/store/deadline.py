@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final, TypeVar
 
@@ -22,6 +23,8 @@ boot_time: Final[Callable[[], float]] = (
 
 A partial costs a third of what a function would, and each cached read calls it.
 """
+
+_LAST = datetime.max.replace(tzinfo=UTC)
 
 _T = TypeVar("_T")
 
@@ -81,6 +84,12 @@ def remaining() -> float:
     """
     deadline = _deadline.get()
     return (_default.get() or DEFAULT_TIMEOUT) if deadline is None else max(0.0, deadline - time.monotonic())
+
+
+def utc_after(seconds: float) -> datetime | None:
+    """Return the time of the wall clock after these seconds, for `Secret.ends`; None if no date is so late."""
+    now = datetime.now(UTC)
+    return now + timedelta(seconds=seconds) if seconds < (_LAST - now).total_seconds() else None
 
 
 def current_deadline() -> float | None:

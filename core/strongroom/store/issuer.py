@@ -12,7 +12,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from strongroom.errors import ConfigurationError, SecretNotFoundError, StoreUnavailableError
 from strongroom.paths import check_option
 from strongroom.secret import Secret, SensitiveDict, Value
-from strongroom.store.deadline import boot_time, fail_fast, remaining, time_limit
+from strongroom.store.deadline import boot_time, fail_fast, remaining, time_limit, utc_after
 
 __all__ = ["Issued", "IssuingStore", "read_rows", "read_texts"]
 
@@ -77,7 +77,9 @@ class IssuingStore(ABC, Generic[_R]):
         return path in self._rows
 
     def read(self, path: str) -> Secret:
-        """Return the credential in use, or a new one. `Secret.ttl` ends when a read would ask for a new one.
+        """Return the credential in use, or a new one.
+
+        `Secret.ttl` ends when a read would ask for a new one, and `Secret.ends` is the end of the credential itself.
 
         Raises:
             SecretNotFoundError: the path has no row.
@@ -96,7 +98,8 @@ class IssuingStore(ABC, Generic[_R]):
                     slot.lock.release()
             elif kept is None or at >= kept.ends:
                 raise StoreUnavailableError(path, "the request for a credential that is under way takes too long")
-        return Secret(path, kept.data, ttl=max(0.0, kept.serves_until - self._clock()))
+        at = self._clock()
+        return Secret(path, kept.data, ttl=max(0.0, kept.serves_until - at), ends=utc_after(kept.ends - at))
 
     def _current(self, path: str, slot: _Slot) -> _Kept:
         """Return the credential that another thread has put into the slot meanwhile, or a new one."""

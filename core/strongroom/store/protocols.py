@@ -76,6 +76,8 @@ class Traits(NamedTuple):
         consecutive: for a `VersionedStore` without check-and-set, whose versions are the numbers 1, 2, 3 and so on.
             `read_version` by number is never late, even where `read` is. A merge reads the next numbers before it
             writes, and merges again if another writer came between.
+        lasting: for a `DynamicStore` whose credentials outlast the process: closing the store revokes none. Such a
+            store *must* give `Secret.ends`. `strongroom get` and `strongroom helper` read it.
         protocol: the `PROTOCOL_VERSION` that the store was written for. A store for a newer version is refused.
     """
 
@@ -88,6 +90,7 @@ class Traits(NamedTuple):
     honors_deadline: bool = False
     disk_cache: bool = False
     consecutive: bool = False
+    lasting: bool = False
     protocol: int = 1
 
 
@@ -158,7 +161,8 @@ class SecretStore(Protocol):
 class DynamicStore(Protocol):
     """A store that issues a credential on each read, such as a database user or a certificate.
 
-    Commands that only look around do not read it. `Secret.ttl` says for how many seconds a credential is valid.
+    Commands that only look around do not read it. `Secret.ttl` says for how many seconds reads return a credential,
+    and `Secret.ends` when it stops working.
     """
 
     def makes(self, path: str) -> bool:
@@ -396,7 +400,7 @@ CAPABILITIES = {
 """Every capability beyond reading that a store's methods show, with its words in the error of a store that lacks it.
 
 A store has a capability if it has its methods that are not optional. Each true field of `Traits` is a capability as
-well, except `honors_deadline`, `disk_cache` and `consecutive`.
+well, except `honors_deadline`, `disk_cache`, `consecutive` and `lasting`.
 """
 
 OPERATIONS = {
@@ -447,7 +451,7 @@ OPERATIONS = {
 }
 """Every method that a store can have but `close`, by its name."""
 
-_NO_CAPABILITY = frozenset({"honors_deadline", "disk_cache", "consecutive"})
+_NO_CAPABILITY = frozenset({"honors_deadline", "disk_cache", "consecutive", "lasting"})
 """Traits about the way in which a store is called, cached and merged into, not capabilities."""
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
@@ -12,15 +14,18 @@ from strongroom._boundary.guard import GuardedStore
 from strongroom._chain.answer import Resolution
 from strongroom._chain.chain import Chain
 from strongroom._chain.link import Link
-from strongroom._config import CacheConfig, LinkConfig, SecretConfig
+from strongroom._chain.resolver import compose
+from strongroom._config import CacheConfig, ComposedPart, Composition, LinkConfig, SecretConfig
 from strongroom.errors import (
     Answer,
     ConflictError,
     SecretNotFoundError,
     StoreUnavailableError,
+    StrongroomError,
     UnsupportedOperationError,
 )
 from strongroom.secret import Secret
+from strongroom.store import Traits
 from support.clock import Clock
 from support.stores import RemoteStore
 
@@ -162,6 +167,68 @@ def test_a_resolution_says_for_how_long_it_is_good() -> None:
     clock.now += 20
     assert chain.resolve("database/app").ttl == pytest.approx(40)
     assert chain.resolve("api-keys/mail").ttl is chain.resolve("api-keys/mail").ttl is None
+
+
+class Tokens(Database):
+    """Its credentials outlast the process, and have an end."""
+
+    traits = Traits(lasting=True)
+    ends = datetime(2027, 1, 31, 14, tzinfo=timezone(timedelta(hours=2)))
+
+    def read(self, path: str) -> Secret:
+        return replace(super().read(path), ends=self.ends)
+
+
+def test_a_short_process_gets_only_a_credential_that_outlasts_it() -> None:
+    """`get` and `helper` end at once, and the other credential with them. A look issues neither."""
+    tokens, database = Tokens(), Database()
+    for store in (tokens, database):
+        chain, _ = chain_of(store)
+        with pytest.raises(UnsupportedOperationError):
+            chain.resolve("database/app", allow_dynamic=False)
+    assert chain_of(tokens)[0].resolve("database/app", allow_dynamic="lasting").ttl == 60
+    places = [("database/app", "username"), ("database/app", "none")]
+    found = chain_of(tokens)[0].resolve_keys(places, allow_dynamic="lasting")
+    assert isinstance(found[places[0]], Resolution)
+    with pytest.raises(UnsupportedOperationError, match="would issue"):
+        chain_of(database)[0].resolve("database/app", allow_dynamic="lasting")
+    (refused,) = chain_of(database)[0].resolve_keys([("database/app", "k")], allow_dynamic="lasting").values()
+    assert isinstance(refused, UnsupportedOperationError)
+    assert database.made == 0
+
+
+def test_a_cached_lease_is_not_for_a_short_process() -> None:
+    """Not in a task either, which reads the cache by another way."""
+    with SecretsManager(chain=[Database()]) as manager:
+        manager.resolve("database/app")
+        with pytest.raises(UnsupportedOperationError):
+            asyncio.run(manager.aresolve("database/app", allow_dynamic="lasting"))
+
+
+def test_a_resolution_has_the_end_in_utc_from_the_cache_too() -> None:
+    chain, _ = chain_of(Tokens())
+    first, cached = chain.resolve("database/app"), chain.resolve("database/app")
+    assert (first.cached, cached.cached) == (False, True)
+    noon = datetime(2027, 1, 31, 12, tzinfo=UTC)
+    assert [str(found.ends) for found in (first, cached)] == [str(noon)] * 2
+
+
+def test_an_end_without_a_time_zone_is_refused() -> None:
+    store = Tokens()
+    store.ends = datetime(2027, 1, 31, 12)  # noqa: DTZ001  # the fault
+    with pytest.raises(StrongroomError, match="an end without a time zone"):
+        chain_of(store)[0].resolve("database/app")
+
+
+def test_a_composed_value_ends_with_its_first_part() -> None:
+    ends = [datetime(2027, 1, day, tzinfo=UTC) for day in (3, 1, 2)]
+
+    def read(path: str, key: str) -> Resolution:
+        end = ends[int(key)]
+        return Resolution(path, key, key, "s", version=None, age=0, cached=False, stale=False, attempts=(), ends=end)
+
+    parts = tuple((" ", ComposedPart("V", "a/b", str(number), None)) for number in range(3))
+    assert compose("a/b", "c", Composition(parts, is_url=False), read).ends == ends[1]
 
 
 def test_a_write_asks_before_it_hides_what_is_made_below() -> None:

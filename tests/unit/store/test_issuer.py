@@ -1,13 +1,14 @@
 """The base of stores that issue credentials: when one is replaced, and who waits for it."""
 
 import threading
+from datetime import UTC, datetime
 
 import pytest
 
 from strongroom.errors import ConfigurationError, PermissionDeniedError, SecretNotFoundError, StoreUnavailableError
 from strongroom.store import fails_fast, remaining, time_limit
 from strongroom.store.issuer import Issued, IssuingStore, read_rows
-from support.clock import Clock
+from support.clock import SOON, Clock
 
 LIFE = 90.0
 
@@ -149,3 +150,14 @@ def test_malformed_rows_are_refused(paths, says):
 
 def test_rows_are_returned_by_path():
     assert read_rows({"a/b": {"host": "h", "port": 1}}, ("host",), ("port",)) == {"a/b": {"host": "h", "port": 1}}
+
+
+def test_the_end_is_that_of_the_credential_and_not_of_its_use(tokens, clock):
+    """`Secret.ttl` is two thirds of the life, so that it is replaced in time. A program that holds it needs the end."""
+    before = datetime.now(UTC)
+    first = tokens.read("app")
+    assert 0 <= (first.ends - before).total_seconds() - LIFE < SOON
+    clock.now += 59
+    later = tokens.read("app")
+    assert (later.ends - datetime.now(UTC)).total_seconds() == pytest.approx(LIFE - 59, abs=SOON)
+    assert later.ends.tzinfo is UTC
