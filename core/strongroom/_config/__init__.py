@@ -353,6 +353,49 @@ class AgentsConfig(NamedTuple):
     commands: Mapping[str, CommandConfig] = {}
 
 
+class Place(NamedTuple):
+    """The place of a service for which a program wants a credential.
+
+    Attributes:
+        scheme: such as `https`.
+        host: the host's name or address, in lower case.
+        port: its port, also if it is that of the scheme.
+        path: the path without slashes around it, or the empty text.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    path: str = ""
+
+
+class HelperConfig(NamedTuple):
+    """One row of `[helpers]`: the credential for a service that a program names by its host.
+
+    Attributes:
+        name: its key in the table.
+        place: the service.
+        path: the path of the secret.
+        key: the key of the password or token.
+        username: the name of the user; None if the secret has it, under the key `username`.
+        origin: the place of the row, for messages.
+        found_file: as in `Setting`. Helpers do not read such a file.
+    """
+
+    name: str
+    place: Place
+    path: str
+    key: str = "password"
+    username: str | None = None
+    origin: str = ""
+    found_file: str = ""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of the secret that a helper reads."""
+        return (self.key,) if self.username is not None else ("username", self.key)
+
+
 class RotationConfig(NamedTuple):
     """The rotation of one secret: a table of `[rotation]`.
 
@@ -435,6 +478,7 @@ class Config:
         secrets: the required secrets, by variable.
         rotations: the rotation of each secret that has one, by path.
         agents: the rules and commands for workers that must not see a secret.
+        helpers: the credentials for services that programs name by their hosts.
         cache: the settings of the caches.
         audit: the settings of the audit log.
         mapping: the names of variables for paths and keys.
@@ -446,6 +490,7 @@ class Config:
         files: the files that were read: strongroom.toml and `./.env`, as absolute paths.
         folder: the folder in which they were looked for; None if the configuration was made in code,
             or is the content of a file.
+        cached_in_outages: the cache on disk answers in an outage of its store only.
     """
 
     environment: Text | None = None
@@ -457,6 +502,7 @@ class Config:
     secrets: Mapping[str, SecretConfig] = field(default_factory=dict)
     rotations: Mapping[str, RotationConfig] = field(default_factory=dict)
     agents: AgentsConfig = field(default_factory=AgentsConfig)
+    helpers: tuple[HelperConfig, ...] = ()
     cache: CacheConfig = field(default_factory=CacheConfig)
     audit: AuditConfig = field(default_factory=AuditConfig)
     mapping: EnvironmentMapping = field(default_factory=EnvironmentMapping)
@@ -465,6 +511,7 @@ class Config:
     untrusted: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
     folder: Path | None = None
+    cached_in_outages: bool = False
 
     @property
     def sources(self) -> str:
@@ -482,6 +529,10 @@ class Config:
     def store(self, name: str) -> StoreConfig:
         """Return the store of that name, with defaults if it is not configured."""
         return self.stores.get(name) or StoreConfig.bare(name)
+
+    def for_one_read(self) -> Self:
+        """Return it without a cache in memory: to import encryption takes as long as the read. One on disk stays."""
+        return self if self.cache.disk else replace(self, cache=self.cache._replace(ttl=0))
 
     def with_store(self, store: StoreConfig) -> Self:
         """Return the configuration with this store added; it replaces a store of the same name."""

@@ -246,9 +246,9 @@ def _place(
     """
     if named := config_file or (expand_config_file(variables.config) if variables.config else None):
         if not (use_found or named.is_absolute()):
+            origin = "environment variable STRONGROOM_CONFIG" if config_file is None else "option --config"
             raise ConfigurationError(
-                f"The environment variable STRONGROOM_CONFIG: {named} is relative to any working directory. "
-                "Set the absolute path"
+                f"The {origin}: {named} is relative to any working directory. Set the absolute path"
             )
         return _Place(named, str(named), "named")
     here = _Place(folder / CONFIG_FILE_NAME, f"./{CONFIG_FILE_NAME}", "found")

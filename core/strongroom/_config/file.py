@@ -9,6 +9,7 @@ from strongroom._config import (
     TABLES,
     AgentsConfig,
     Config,
+    HelperConfig,
     LinkConfig,
     Rank,
     RotationConfig,
@@ -50,6 +51,7 @@ class FileConfig(NamedTuple):
     stores: Mapping[str, StoreConfig] = {}
     rotations: Mapping[str, RotationConfig] = {}
     agents: AgentsConfig = AgentsConfig()
+    helpers: tuple[HelperConfig, ...] = ()
     chain: tuple[LinkConfig, ...] | None = None
     other_stores: frozenset[str] = frozenset()
     source: str = ""
@@ -84,7 +86,7 @@ def read_file(
     own = top.read(declared(Config, "environment"))
     environment = environment or top.text("environment")
     _check_environment(environment)
-    secrets, agents = _secrets(top), _agents(top)
+    secrets, agents, helpers = _secrets(top), _agents(top), _helpers(top)
     environments = {
         name: _level(table.ranked(Rank.FILE_ENVIRONMENT)) for name, table in top.tables("environments").items()
     }
@@ -104,6 +106,7 @@ def read_file(
         stores={name: read_store(name, tables, environment) for name, tables in stores},
         rotations={path: read_rotation(path, tables, environment) for path, tables in rotations},
         agents=agents,
+        helpers=helpers,
         chain=_chain(base, level),
         other_stores=frozenset(name for other in environments.values() for name in other.stores),
         source=source,
@@ -144,6 +147,14 @@ def _agents(top: Table) -> AgentsConfig:
     from strongroom._config.agents_table import read_agents  # as above
 
     return read_agents(top.table("agents"))
+
+
+def _helpers(top: Table) -> tuple[HelperConfig, ...]:
+    if "helpers" not in top:
+        return ()
+    from strongroom._config.helpers_table import read_helpers  # as above
+
+    return read_helpers(top.table("helpers"))
 
 
 class _Level(NamedTuple):

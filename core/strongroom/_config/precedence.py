@@ -137,6 +137,7 @@ def build(
         secrets=file.secrets,
         rotations=file.rotations,
         agents=file.agents,
+        helpers=file.helpers,
         cache=CacheConfig(**_values(settings, "cache.")),
         audit=AuditConfig(**_values(settings, "audit.")),
         mapping=_mapping(file),
