@@ -69,13 +69,18 @@ class StoreCache:
 
     Args:
         identity: the identity of the store. It is called at the first use, and again after a failure.
+        config: the lifetimes of entries.
+        in_outages: no entry is current: each answers in an outage of the store only.
     """
 
-    def __init__(self, container: Container, store: str, identity: Identity, config: CacheConfig) -> None:
+    def __init__(
+        self, container: Container, store: str, identity: Identity, config: CacheConfig, *, in_outages: bool = False
+    ) -> None:
         self._container = container
         self._store = store
         self._identity = identity
         self._config = config
+        self._in_outages = in_outages
         self._known: Mapping[str, Value] | None = None
         self._warned = False
         self._disabled = config.ttl <= 0
@@ -148,7 +153,7 @@ class StoreCache:
         paths = [path for path in paths if path not in known]
         if not paths:
             return
-        placed = None if fresh else self._attempt(partial(self._places, paths, create=True))
+        placed = None if fresh or self._in_outages else self._attempt(partial(self._places, paths, create=True))
         names = [] if placed is None else [place.name for place in placed[1].values()]
         with self._container.turns.take(names, remaining() / 2):
             look = self._look(paths, placed, create=True, fresh=fresh)
@@ -225,13 +230,15 @@ class StoreCache:
         return keys, places
 
     def _current(self, paths: Sequence[str]) -> dict[str, AgedSecret | AgedAbsence]:
-        look = self._look(paths)
+        look = None if self._in_outages else self._look(paths)
         return {} if look is None else self._current_in(look)
 
     def _current_in(self, look: _Look) -> dict[str, AgedSecret | AgedAbsence]:
         return {path: found.entry.answer(found.age) for path, found in look.found.items() if self._is_current(found)}
 
     def _is_current(self, found: _Found) -> bool:
+        if self._in_outages:
+            return False
         absent = found.entry.data is None
         longest = min(self._config.ttl, self._config.missing_ttl) if absent else self._config.ttl
         return found.certain and found.age < min(found.entry.ttl, longest)
@@ -253,6 +260,8 @@ class StoreCache:
         ciphers, rows = Ciphers(look.keys), list[tuple[SealedEntry, Mark]]()
         for path, answer in answers.items():
             if path not in look.places or not isinstance(answer, Secret | SecretNotFoundError):
+                continue
+            if isinstance(answer, Secret) and answer.ends is not None:  # as a lease, a credential that ends stays off
                 continue
             entry, place = self._made(path, look.asked, answer), look.places[path]
             if entry.lifetime > 0:
@@ -376,8 +385,11 @@ def disk_caches(config: Config, opened: Collection[str]) -> dict[str, StoreCache
     container = _container(config)
     if container is None:
         return {}
+    only = config.cached_in_outages
     return {
-        link.store: StoreCache(container, link.store, partial(identity, config, link.store), config.cache)
+        link.store: StoreCache(
+            container, link.store, partial(identity, config, link.store), config.cache, in_outages=only
+        )
         for link in config.chain
         if link.disk and link.store not in opened
     }

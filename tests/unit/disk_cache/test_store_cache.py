@@ -39,9 +39,10 @@ DATA = {
 class Cache(StoreCache):
     """A cache in a folder, as a process that starts opens it."""
 
-    def __init__(self, folder, *, identity=IDENTITY, **lifetimes):
+    def __init__(self, folder, *, identity=IDENTITY, in_outages=False, **lifetimes):
         self.container = Container(folder, lifetimes.get("max_bytes", 1 << 22))
-        super().__init__(self.container, "vault", lambda: identity, CacheConfig(**lifetimes))
+        config = CacheConfig(**lifetimes)
+        super().__init__(self.container, "vault", lambda: identity, config, in_outages=in_outages)
 
     def put(self, path="db/app", data=None, **about):
         secret = Secret(path, DATA if data is None else data, **about)
@@ -730,3 +731,49 @@ def test_entries_of_a_clock_that_ran_ahead_are_replaced(folder, clocks):
     clocks.boot, clocks.since_boot = "boot-2", 10.0
     assert Cache(folder).stale("db/app").data["k"] == "new"
     assert Cache(folder).stale("db/old") is None
+
+
+# --- readers that ask the store first ---------------------------------------------------------------------------------
+
+
+def test_a_reader_past_the_cache_asks_the_store_and_is_served_in_an_outage(folder):
+    """A program asks again after its key was rejected, and must not get that key once more. Others have the new one."""
+    Cache(folder).put(data={"key": "rejected"})
+    past = Cache(folder, in_outages=True)
+    assert past.current("db/app") is None
+    asked = []
+
+    def load():
+        asked.append(fails_fast())
+        return Secret("db/app", {"key": "new"})
+
+    assert past.fetch("db/app", load).data["key"] == "new"
+    assert asked == [True], "the cached one may answer, so that the read fails fast"
+    assert Cache(folder).current("db/app").data["key"] == "new"
+    assert past.stale("db/app").data["key"] == "new"
+
+
+def test_readers_past_the_cache_do_not_wait_for_each_other(folder):
+    """None of them would use the entry of another one."""
+    past = Cache(folder, in_outages=True)
+    entered, release = threading.Event(), threading.Event()
+
+    def load():
+        entered.set()
+        assert release.wait(LONG)
+        return Secret("db/app", DATA)
+
+    first = threading.Thread(target=past.fetch, args=("db/app", load))
+    first.start()
+    try:
+        assert entered.wait(LONG)
+        assert Cache(folder, in_outages=True).fetch("db/app", lambda: Secret("db/app", {"a": "b"})).data == {"a": "b"}
+    finally:
+        release.set()
+        first.join()
+
+
+def test_a_credential_with_an_end_is_not_on_disk(folder):
+    """As a lease."""
+    ends = datetime(2027, 1, 31, tzinfo=UTC)
+    assert Cache(folder).put(ends=ends).current("db/app") is None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -17,7 +16,6 @@ from strongroom.secret import REDACTED, Value
 
 if TYPE_CHECKING:
     from strongroom._chain.answer import Resolution
-    from strongroom._config import Config
     from strongroom._manager import SecretsManager
 
 
@@ -33,17 +31,19 @@ def get_command(invocation: Invocation, path: str, key: str | None, *, as_json: 
 
     A text or bytes value is printed unchanged; a number, boolean, list or object is printed as JSON. A whole secret is
     printed as a JSON object in a pipe, and as a table of its keys on a terminal, where --reveal shows the values. A
-    credential that a store issues on every read is not printed: it would be revoked when this command ends. Use
-    `strongroom run`.
+    credential that is revoked when this command ends, such as a lease of Vault, is not printed: use `strongroom run`.
 
     Example: strongroom get database/connection password
     """
     # With a separate KEY, the path may contain a #.
     path, key = parse_reference(path) if key is None else (path, key)
-    config = invocation.load()
-    with _manager(config) as secrets:
+    from strongroom._manager import SecretsManager
+
+    config = invocation.load().for_one_read()
+    with SecretsManager.from_config(config) as secrets:
         try:
-            found = secrets.resolve(path, key, allow_dynamic=False)  # a new credential would end with this command
+            # Another credential would end with this command.
+            found = secrets.resolve(path, key, allow_dynamic="lasting")
         except StoreError as error:
             raise hinted(error, key, secrets) from None
     if config.offline:
@@ -56,15 +56,6 @@ def get_command(invocation: Invocation, path: str, key: str | None, *, as_json: 
         _show(found, reveal=reveal)
     else:
         output.write_value(found.value, path, key)
-
-
-def _manager(config: Config) -> SecretsManager:
-    """Return a manager without a cache in memory, for one read: to import encryption takes as long as the read."""
-    from strongroom._manager import SecretsManager
-
-    if not config.cache.disk:
-        config = replace(config, cache=config.cache._replace(ttl=0))
-    return SecretsManager.from_config(config)
 
 
 def hinted(error: StoreError, key: str | None, secrets: SecretsManager) -> StoreError:
@@ -86,6 +77,7 @@ def _described(found: Resolution) -> dict[str, Value]:
         "age": found.age,
         "cached": found.cached,
         "stale": found.stale,
+        "ends": None if found.ends is None else found.ends.isoformat(),
         "data" if found.key is None else "value": found.value,
     }
 

@@ -53,7 +53,7 @@ def test_a_secret_as_json_says_where_it_comes_from(command):
     assert next(iter(whole)) == "version"
     assert whole.pop("age") >= 0
     assert one.pop("age") >= 0
-    shape = {"version": 1, "store": "memory", "secret_version": 1, "cached": False, "stale": False}
+    shape = {"version": 1, "store": "memory", "secret_version": 1, "cached": False, "stale": False, "ends": None}
     lines = {"text": "no newline", "lines": "one\r\ntwo\n", "unicode": "žluť 🔑", "list": [1, "two"]}
     assert whole == {**shape, "path": "odd/values", "key": None, "data": lines}
     assert one == {**shape, "path": "database/connection", "key": "port", "value": 5432}
