@@ -36,6 +36,7 @@ ELSEWHERE = {
     "NAME.LAST", "airflow.cfg", "gunicorn.conf.py", "root.key", "settings.py", "sysexits.h",  # files
     "kombu.exceptions.EncodeError",
     "app.post", "http.client.debuglevel", "request.state.secrets", "response.request", "ssl.SSLError.reason",
+    "auth.command", "ca_chain", "credential_process",  # of other programs
     "FRESH_VARS_FOR_DYNACONF", "CONN_MAX_AGE", "env_nested_delimiter", "model_config",  # of the libraries
     "generate_db_auth_token", "num_tickets", "setUp", "use_auto_auth_token", "version_destroy_ttl",
 }  # fmt: skip

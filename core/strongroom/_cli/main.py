@@ -32,8 +32,7 @@ def start(run: Callable[[], int]) -> NoReturn:
     """Prepare the process, call `run`, and exit with the code that it returns: the frame of every script.
 
     Args:
-        run: the body of the process, which imports the rest of Strongroom and returns the exit code. A credential
-            helper imports no click there, which takes a tenth of a short command.
+        run: the body of the process, which imports the rest of Strongroom and returns the exit code.
     """
     streams.prepare()
     gc.set_threshold(100_000)  # imports make no garbage, and the usual searches for it take a tenth of a short command
@@ -55,6 +54,10 @@ def _run(arguments: Sequence[str]) -> int:
             sys.stdout.write(f"{__version__}\n")
             sys.stdout.flush()
             return 0
+    if arguments == ["helper", "git", "store"]:  # nothing is stored, and git runs it after each success
+        return 0
+    if (code := _run_helper(arguments)) is not None:
+        return code
     from strongroom._cli import app
 
     if "_STRONGROOM_COMPLETE" in os.environ:  # `completion.VARIABLE`, set by the shell on Tab
@@ -63,6 +66,16 @@ def _run(arguments: Sequence[str]) -> int:
         with streams.results_only():
             completion.answer(app.strongroom)
     return app.run(arguments)
+
+
+def _run_helper(arguments: Sequence[str]) -> int | None:
+    """Answer a call of `strongroom helper` without click, and return its exit code; None for every other command."""
+    if "helper" not in arguments:
+        return None
+    from strongroom._cli.helper import program
+
+    call = program.read_call(arguments)
+    return None if call is None else program.run(call)
 
 
 def _disable_core_dumps() -> None:

@@ -40,6 +40,9 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
     "Rotate": {
         "rotate": "rotate:rotate_command",
     },
+    "Helper": {
+        "helper": "helper:helper_command",
+    },
     "Agents": {
         "agent": "agent:agent_command",
         "mcp": "mcp:mcp_command",

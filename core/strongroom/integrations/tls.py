@@ -22,18 +22,13 @@ from typing import Any, NoReturn
 
 from cryptography.x509 import Certificate, load_pem_x509_certificate
 
+from strongroom._credentials.certificate import CERTIFICATE, CHAIN, PRIVATE_KEY, read_pem
 from strongroom._manager import SecretsManager
-from strongroom.encoding import as_text
 from strongroom.errors import InvalidDataError, StrongroomError
 from strongroom.integrations.credentials import CredentialSource, ServerLogin
 from strongroom.store.process import fork_safe_lock
 
 logger = logging.getLogger("strongroom.integrations.tls")
-
-_CERTIFICATE = ("certificate", "tls.crt", "cert")
-_CHAIN = ("ca_chain", "issuing_ca")
-_KEY = ("private_key", "tls.key", "key")
-"""Keys of a secret: those of Vault's engine `pki`, then of a Kubernetes secret."""
 
 _LOOKS = 10
 """How often a watch looks at a certificate that is about to end, at least, in the rest of its life."""
@@ -258,7 +253,7 @@ def _checked(login: ServerLogin) -> Certificate:
     try:
         with _pem_file(login) as file:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(file, password=_refuse_password)
-        return load_pem_x509_certificate(_pem(login, _CERTIFICATE).encode())
+        return load_pem_x509_certificate(read_pem(login.path, login.data, CERTIFICATE).encode())
     except _EncryptedKeyError:
         reason = "encrypted"
     except ssl.SSLError as error:
@@ -298,7 +293,9 @@ def _is_connected(connection: socket) -> bool:
 @contextmanager
 def _pem_file(login: ServerLogin) -> Iterator[str]:
     """Yield the name of a file with key and certificates. `ssl` reads only files: this one is in memory on Linux."""
-    pem = "\n".join((_pem(login, _KEY), _pem(login, _CERTIFICATE), _pem(login, _CHAIN, required=False)))
+    path, data = login.path, login.data
+    chain = read_pem(path, data, CHAIN, required=False)
+    pem = "\n".join((read_pem(path, data, PRIVATE_KEY), read_pem(path, data, CERTIFICATE), chain))
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("strongroom-tls", os.MFD_CLOEXEC)
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
@@ -310,15 +307,3 @@ def _pem_file(login: ServerLogin) -> Iterator[str]:
             file.write(pem)
             file.flush()
             yield file.name
-
-
-def _pem(login: ServerLogin, keys: tuple[str, ...], *, required: bool = True) -> str:
-    for key in keys:
-        value = login.data.get(key)
-        if isinstance(value, list):
-            return "\n".join(map(str, value))
-        if value:
-            return as_text(value, login.path, key).reveal()
-    if required:
-        raise InvalidDataError(login.path, f"it has none of the keys {', '.join(keys)}")
-    return ""

@@ -130,6 +130,7 @@ def test_there_is_a_document_of_everything_that_answers():
     # Scripts, --format json, another program, a server, and a command without results.
     without = {"completion", "config init", "export", "import-config", "inject", "run", "dev", "trust", "types", "ui"}
     without |= {"agent run", "agent serve", "mcp"}
+    without |= {"helper aws", "helper docker", "helper git", "helper kubectl", "helper openclaw"}  # their own protocols
     for name, command in commands():
         if name not in without:
             assert [option.is_flag for option in command.params if "--json" in option.opts] == [True], name
@@ -150,7 +151,7 @@ def test_every_summary_of_a_command_is_whole(command):
     """Also of those below another one, and of a plugin's."""
     helps = [
         command(*name.split(), "--help").out.decode()
-        for name in ("", "cache", "config", "mapping", "migrate", "rotate", "vault")
+        for name in ("", "cache", "config", "helper", "mapping", "migrate", "rotate", "vault")
     ]
     lists = [text.partition("Read:" if text is helps[0] else "Commands:")[2] for text in helps]
     assert [text for text in lists if not text or "..." in text] == []

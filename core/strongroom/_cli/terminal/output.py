@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from strongroom._cli.terminal import streams
+from strongroom._cli.terminal import messages, streams
 from strongroom.encoding import as_text, to_json, to_json_text
 from strongroom.errors import ConfigurationError, InvalidDataError, shown
 from strongroom.secret import Value
@@ -40,8 +40,7 @@ def say(message: str, *, label: str = "", color: str | None = None) -> None:
         label: word before the message, such as `warning`.
         color: color of the label on a terminal; ignored if NO_COLOR is set.
     """
-    text = _escape(" ".join(message.splitlines()))
-    line = _wrap(f"strongroom: {f'{label}: ' if label else ''}{text}")
+    line = messages.line(message, label=label)
     if color and sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
         line = line.replace(f"{label}:", click.style(f"{label}:", fg=color), 1)
     write_advice(line)
@@ -51,19 +50,6 @@ def write_advice(text: str) -> None:
     """Write text and a newline to stderr. A failure is ignored: the disk may be full, or the reader gone."""
     with contextlib.suppress(OSError):
         click.echo(text, err=True)
-
-
-def _wrap(line: str) -> str:
-    """Wrap a line to the width of the terminal on stderr, if it is one and its width is known."""
-    try:
-        width = os.get_terminal_size(sys.stderr.fileno()).columns
-    except (OSError, ValueError):
-        return line
-    if not 0 < width < len(line):
-        return line
-    from textwrap import fill
-
-    return fill(line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def write(content: bytes, *, newline: bool = True) -> None:
@@ -270,7 +256,7 @@ def write_table(columns: Sequence[str], rows: Iterable[Sequence[str | Cell]], *,
     console = terminal_console()
     console.print(make_table(console, columns, rows))
     if caption:  # a caption of the table itself would be as narrow as the table
-        console.print(Text(f"  {_escape(caption)}", "dim italic"))
+        console.print(Text(f"  {messages.escape(caption)}", "dim italic"))
 
 
 def terminal_console(*, stderr: bool = False) -> Console:
@@ -314,7 +300,7 @@ def make_table(console: Console, columns: Sequence[str], rows: Iterable[Sequence
     table = Table(*columns, box=box.SIMPLE_HEAD)
     for row in rows:
         cells = (cell if isinstance(cell, Cell) else Cell(cell) for cell in row)
-        table.add_row(*(Folding(_escape(cell.text), cell.style) for cell in cells))
+        table.add_row(*(Folding(messages.escape(cell.text), cell.style) for cell in cells))
     # Keep names whole if that leaves half of the line to the other columns.
     name = console.measure(Group(*table.columns[0].cells)).maximum
     table.columns[0].no_wrap = name <= console.width // 2
@@ -339,11 +325,3 @@ def folded(word: str, width: int, breaks: Sequence[str] = _BREAKS) -> list[str]:
             else:
                 lines.append(piece)
     return [line for line in lines if line]
-
-
-def _escape(text: str) -> str:
-    """Escape control characters, which could move the cursor or color the screen. A newline stays."""
-    return "".join(
-        character if character.isprintable() or character == "\n" else character.encode("unicode_escape").decode()
-        for character in text
-    )

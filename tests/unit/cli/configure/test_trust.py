@@ -353,7 +353,8 @@ def test_every_command_is_known_to_write_or_not():
     """A new command belongs into one of these tables."""
     commands = {leaf for name in registry.names() if (each := registry.load(name)) for leaf in leaves(name, each)}
     to_a_program = {"run", "export", "inject", "agent run", "agent serve", "mcp"}
-    tables = [set(WRITING), ROTATING, NOT_WRITING, to_a_program]
+    of_no_folder = {f"helper {name}" for name in ("key", "aws", "kubectl", "openclaw", "git", "docker")}
+    tables = [set(WRITING), ROTATING, NOT_WRITING, to_a_program, of_no_folder]
     assert set().union(*tables) == commands
     assert sum(map(len, tables)) == len(commands)
 

@@ -1,0 +1,240 @@
+"""A helper's call: its words, its request on stdin, and its answer on stdout. Without click.
+
+Nothing but the answer of the protocol is written to stdout.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from strongroom._boundary.plugin_calls import limited_imports
+from strongroom._cli.exit_codes import ExitCode, code_of
+from strongroom._cli.helper.chain import HelperChain, Source
+from strongroom._cli.terminal import messages, streams
+from strongroom.errors import (
+    InvalidDataError,
+    InvalidPathError,
+    SecretNotFoundError,
+    StrongroomError,
+    UnsupportedOperationError,
+)
+from strongroom.paths import parse_reference
+
+if TYPE_CHECKING:
+    from strongroom._chain.resolution import Resolution
+
+_LONGEST_IMPORT = 9.0
+"""Seconds that the import of a plugin may take."""
+
+
+class Call(NamedTuple):
+    """The words of a call.
+
+    Attributes:
+        program: the protocol, such as `git`.
+        argument: the PATH or PATH#KEY, or the operation of git and docker; empty for openclaw.
+        as_json: `--json` of `key`.
+        source: the options that choose the configuration.
+    """
+
+    program: str
+    argument: str = ""
+    as_json: bool = False
+    source: Source = Source()
+
+    def open(self, *, cached: bool) -> HelperChain:
+        """Return the chain that answers; see there for `cached`."""
+        return HelperChain(self.source, cached=cached)
+
+
+class Reply(NamedTuple):
+    """The bytes for stdout, and the exit code."""
+
+    content: bytes = b""
+    code: int = ExitCode.DONE
+
+
+def read_call(arguments: Sequence[str]) -> Call | None:
+    """Return the call that these arguments of the command line are; None if click has to parse or to refuse them."""
+    words, given = list(arguments), dict[str, str]()
+    while words and words[0].startswith("--"):
+        name, equals, value = words.pop(0).partition("=")
+        if name not in {"--config", "--environment"} or not (equals or words):
+            return None
+        given[name] = value if equals else words.pop(0)
+    if len(words) < 2 or words[0] != "helper" or words[1] not in _ANSWERS:
+        return None
+    program, rest = words[1], words[2:]
+    if as_json := program == "key" and "--json" in rest:
+        rest.remove("--json")
+    if len(rest) != (program != "openclaw") or any(word.startswith("-") for word in rest):
+        return None
+    file = given.get("--config")
+    source = Source(None if file is None else Path(file), given.get("--environment"))
+    return Call(program, "".join(rest), as_json, source)
+
+
+def run(call: Call) -> int:
+    """Answer a call on stdin and stdout, and return its exit code. A failure prints one line on stderr."""
+    logging.getLogger().addHandler(logging.NullHandler())  # otherwise Python prints warnings beside that line
+    try:
+        with streams.results_only(), limited_imports(_LONGEST_IMPORT):
+            reply = _ANSWERS[call.program](call)
+    except StrongroomError as error:
+        messages.say(str(error))
+        reply = _failure(call, str(error), code_of(error), absent=isinstance(error, SecretNotFoundError))
+    except Exception as error:  # noqa: BLE001  # a bug: the message may hold a secret, so only the class is shown
+        messages.say(fault := f"Unexpected failure: {type(error).__name__}")
+        reply = _failure(call, fault, ExitCode.FAILED)
+    try:
+        sys.stdout.buffer.write(reply.content)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        return ExitCode.CLOSED_PIPE
+    except OSError as error:
+        messages.say(f"Cannot write the output to stdout: {error.strerror}")
+        return ExitCode.FAILED
+    return reply.code
+
+
+def _failure(call: Call, message: str, code: int, *, absent: bool = False) -> Reply:
+    """Return the reply of the protocol for an absence or a failure."""
+    if call.program == "git":
+        from strongroom._cli.helper import git
+
+        return Reply(b"" if absent else git.FAILED, code)
+    if call.program == "docker":
+        from strongroom._cli.helper import docker
+
+        text = messages.escape(" ".join(message.splitlines()))
+        return Reply(docker.ABSENT if absent else f"{text}\n".encode(), ExitCode.FAILED)
+    return Reply(code=code)
+
+
+# --- programs whose settings name the secret --------------------------------------------------------------------------
+
+
+def _answer_key(call: Call) -> Reply:
+    from strongroom._cli.helper import bearer
+
+    path, key = parse_reference(call.argument)
+    if key is None:
+        raise InvalidPathError(path, "it names no key", hint="Write PATH#KEY")
+    found = call.open(cached=False).read(path, key)
+    if call.as_json:
+        return Reply(bearer.document(found, datetime.now(UTC)))
+    return Reply(bearer.answer(found) + b"\n" * sys.stdout.isatty())
+
+
+def _answer_aws(call: Call) -> Reply:
+    from strongroom._cli.helper import aws
+
+    path, key = parse_reference(call.argument)
+    if key is not None:
+        raise InvalidPathError(path, "the credential is the whole secret, not one key", hint="Write PATH")
+    return Reply(aws.answer(call.open(cached=False).read(path)))
+
+
+def _answer_kubectl(call: Call) -> Reply:
+    from strongroom._cli.helper import kubectl
+
+    version = kubectl.wanted_version(os.environ.get(kubectl.VARIABLE, ""))
+    path, key = parse_reference(call.argument)
+    return Reply(kubectl.answer(call.open(cached=False).read(path, key), version))
+
+
+def _answer_openclaw(call: Call) -> Reply:
+    from strongroom._cli.helper import openclaw
+
+    places: dict[str, tuple[str, str]] = {}
+    found: dict[str, Resolution | StrongroomError] = {}
+    for name in openclaw.read_request(sys.stdin.buffer.read(openclaw.LONGEST_REQUEST + 1)):
+        try:
+            places[name] = openclaw.place_of(name)
+        except StrongroomError as error:
+            found[name] = error.copy()
+    if places:
+        outcomes = call.open(cached=True).read_each(list(places.values()), "openclaw")
+        found |= {name: outcomes[place] for name, place in places.items()}
+    return Reply(openclaw.answer(found))
+
+
+# --- programs that name a host: `[helpers]` ---------------------------------------------------------------------------
+
+
+def _answer_git(call: Call) -> Reply:
+    from strongroom._cli.helper import git
+    from strongroom._cli.helper.text import line_of
+
+    if call.argument not in {"get", "erase"}:  # `store`, and operations of later releases of git
+        return Reply()
+    request = git.read_request(_lines(git.LONGEST_LINE))
+    chain = call.open(cached=True)
+    row = chain.row(request.service)
+    if row is None or (request.username and row.username not in {None, request.username}):
+        return Reply()
+    if call.argument == "erase":
+        chain.forget(row.path)
+        return Reply()
+    *user, password = chain.login(row)
+    username = row.username or line_of(user[0])
+    if request.username not in {"", username}:
+        return Reply()
+    return Reply(git.answer(username, line_of(password), password.ends))
+
+
+def _lines(longest: int) -> Iterator[bytes]:
+    """Yield the lines of stdin up to an empty one, without their ends."""
+    while line := sys.stdin.buffer.readline(longest + 2).removesuffix(b"\n"):
+        yield line
+
+
+def _answer_docker(call: Call) -> Reply:
+    from strongroom._cli.helper import docker
+    from strongroom._cli.helper.text import text_of
+
+    if call.argument == "list":
+        return Reply(b"{}\n")
+    if call.argument == "version":
+        from strongroom import __version__
+
+        return Reply(f"docker-credential-strongroom {__version__}\n".encode())
+    if call.argument not in {"get", "store", "erase"}:
+        raise InvalidDataError(None, "there is no such operation of a credential helper of Docker")
+    content = sys.stdin.buffer.read(docker.LONGEST_REQUEST + 1)
+    stored = docker.read_login(content) if call.argument == "store" else None
+    service = docker.read_service(content) if stored is None else stored.service
+    del content
+    chain = call.open(cached=False)
+    row = chain.row(service)
+    if row is None and stored is None:
+        return Reply(docker.ABSENT, ExitCode.FAILED)
+    if row is None:
+        reason, hint = "[helpers] has no row for this registry, so its login is not stored", "Add the row"
+        raise UnsupportedOperationError(None, reason, hint=hint)
+    if call.argument == "erase":
+        raise UnsupportedOperationError(row.path, f"helpers delete nothing. Remove the row {row.name} of [helpers]")
+    *user, password = chain.login(row)
+    login = docker.Login(service, row.username or text_of(user[0]), text_of(password))
+    if stored is None:
+        return Reply(docker.answer(login))
+    if stored != login:
+        hint = "Change the secret with strongroom set"
+        raise UnsupportedOperationError(row.path, "helpers store nothing, and it has another login", hint=hint)
+    return Reply()
+
+
+_ANSWERS: Mapping[str, Callable[[Call], Reply]] = {
+    "key": _answer_key,
+    "aws": _answer_aws,
+    "kubectl": _answer_kubectl,
+    "openclaw": _answer_openclaw,
+    "git": _answer_git,
+    "docker": _answer_docker,
+}
