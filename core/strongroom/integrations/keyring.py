@@ -17,9 +17,10 @@ from keyring import errors
 from keyring.backend import KeyringBackend
 from keyring.credentials import Credential, SimpleCredential
 
-from strongroom._config import discovery
+from strongroom._config import HelperConfig, discovery
 from strongroom._manager import SecretsManager
-from strongroom.errors import StrongroomError
+from strongroom.encoding import as_text
+from strongroom.errors import SecretNotFoundError, StrongroomError
 from strongroom.secret import SensitiveDict
 from strongroom.store import fork_safe_lock
 from strongroom.store.process import call_at_exit
@@ -33,6 +34,9 @@ _opening = fork_safe_lock(sys.modules[__name__], "_opening")
 
 class StrongroomKeyring(KeyringBackend):
     """Passwords at `PREFIX/SERVICE/USERNAME`, each the key `password` of a separate secret.
+
+    If the service is the host or URL of a row of `[helpers]`, the password is that of the row: pip and uv ask for the
+    login of a package index by its URL.
 
     An absent password is None, as keyring expects it. A denial or an outage is raised: it is not an absence.
 
@@ -56,6 +60,8 @@ class StrongroomKeyring(KeyringBackend):
         Raises:
             KeyringError: a store that may have it denied access or did not answer.
         """
+        if (login := self._login(service, username)) is not None:
+            return login.password
         path = self._path(service, username)
         return self._done(errors.KeyringError, lambda secrets: secrets.get_secret(path, _KEY, default=None))
 
@@ -84,6 +90,8 @@ class StrongroomKeyring(KeyringBackend):
         Raises:
             KeyringError: a store that may have it denied access or did not answer.
         """
+        if (login := self._login(service, username)) is not None:
+            return login
         if username is None:
             folder = f"{self.prefix}/{_segment(service)}"
             users = self._done(errors.KeyringError, lambda secrets: secrets.list_secrets(folder))
@@ -92,6 +100,32 @@ class StrongroomKeyring(KeyringBackend):
             username = _text(users[0])
         password = self.get_password(service, username)
         return None if password is None else SimpleCredential(username, password)
+
+    def _login(self, service: str, username: str | None) -> Credential | None:
+        """Return the login of the row of `[helpers]` for a service; None without a row, or if the row has another user.
+
+        Raises:
+            KeyringError: as for every read; or the path of the service is doubtful.
+        """
+
+        def read(secrets: SecretsManager) -> Credential | None:
+            row = _row(secrets, service)
+            if row is None or (username is not None and row.username not in {None, username}):
+                return None
+            # A lease would be revoked at the end of this process, which may be the command of keyring.
+            try:
+                found = [secrets.resolve(row.path, key, allow_dynamic="lasting") for key in row.keys]
+            except SecretNotFoundError:
+                return None
+            user, password = (as_text(each.value, row.path, each.key or "").reveal() for each in (found[0], found[-1]))
+            login = SimpleCredential(row.username or user, password)
+            return login if username in {None, login.username} else None
+
+        try:
+            return self._done(errors.KeyringError, read)
+        except ValueError as error:
+            fault = str(error)
+        raise errors.KeyringError(f"The service {fault}")
 
     def _done(self, failure: type[errors.KeyringError], operation: Callable[[SecretsManager], _R]) -> _R:
         """Return `operation(manager)`; raise keyring's error alone, since its programs print a traceback of all."""
@@ -103,6 +137,14 @@ class StrongroomKeyring(KeyringBackend):
 
     def _path(self, service: str, username: str) -> str:
         return f"{self.prefix}/{_segment(service)}/{_segment(username)}"
+
+
+def _row(secrets: SecretsManager, service: str) -> HelperConfig | None:
+    if not secrets.config.helpers:
+        return None
+    from strongroom._config.helpers_table import find_row
+
+    return find_row(secrets.config.helpers, service)
 
 
 def _open() -> SecretsManager:

@@ -125,6 +125,41 @@ def test_nothing_of_the_working_directory_is_used(their_folder, monkeypatch):
             call("shop", "ada")
 
 
+@pytest.fixture
+def rows():
+    """A backend whose manager has rows of `[helpers]`."""
+    secrets = {"team/index": {"username": "ci", "password": "s3cret"}, "team/token": {"token": "t0ken"}}
+    helpers = {"pypi.corp.example": "team/index", "h.example:8443": {"at": "team/token#token", "username": "bot"}}
+    stores = {"memory": {"secrets": secrets}}
+    with SecretsManager.from_config({"chain": ["memory"], "stores": stores, "helpers": helpers}) as manager:
+        yield StrongroomKeyring().with_properties(manager=manager)
+
+
+@pytest.mark.parametrize("service", ["https://pypi.corp.example/simple/", "pypi.corp.example", "pypi.corp.example:443"])
+def test_a_service_with_a_row_has_the_login_of_the_row(rows, service):
+    """uv asks by the URL of the index, then by its host and port."""
+    assert rows.get_password(service, "ci") == "s3cret"
+    found = rows.get_credential(service, None)
+    assert (found.username, found.password) == ("ci", "s3cret")
+    assert rows.get_password(service, "ada") is None
+
+
+def test_a_row_answers_for_its_user_and_its_port_alone(rows):
+    assert rows.get_credential("https://h.example:8443/x", "bot").password == "t0ken"
+    assert rows.get_password("https://h.example:8443/x", "ada") is None
+    for service in ("https://h.example/x", "http://h.example:8443", "bot@h.example:8443", "mail"):
+        assert rows.get_password(service, "bot") is None
+    with pytest.raises(errors.KeyringError, match="has a path with a segment"):
+        rows.get_password("https://h.example:8443/../x", "bot")
+
+
+@pytest.mark.parametrize("failure", [SimulatedFailure.DENIED, SimulatedFailure.UNAVAILABLE])
+def test_a_denial_or_an_outage_of_a_row_is_no_missing_password(strongroom_override, rows, failure):
+    strongroom_override({"team/index": failure})
+    with pytest.raises(errors.KeyringError, match="team/index"):
+        rows.get_credential("pypi.corp.example", None)
+
+
 @pytest.mark.usefixtures("their_folder")
 def test_the_command_of_keyring_shows_its_own_error_alone(closed_port):
     """Not the errors that led to it, in a folder whose file would answer."""
