@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @offline_options
 @current
 def check_command(invocation: Invocation, wait: float | None, expiring: float | None, *, as_json: bool) -> None:
-    """Check that every variable of [secrets] resolves, and show from which store.
+    """Check that every row of [secrets] and [helpers] resolves, and show from which store.
 
     No value is shown. A required secret that no store has is missing. An outage or a denial is never treated as an
     absence. The exit code is 0 if the application has all it needs; otherwise it is the code of the gravest problem.
@@ -59,6 +59,8 @@ def check_command(invocation: Invocation, wait: float | None, expiring: float | 
         output.write_listing(("variable", "secret", "need", "status"), _cells(answers), map(_fields, answers))
     for ending in findings.ending_secrets(config):
         output.say(f"warning: {ending.variable} {ending.expiry}")
+    if file := findings.ignored_helpers(config):
+        output.say(f"warning: no helper reads [helpers] of {file}. {findings.IGNORED_HINT}")
     if unmet:
         names = ", ".join(answer.variable for answer in unmet)
         output.say(f"{len(unmet)} of {output.counted(len(answers), 'variable')} did not resolve: {names}")
@@ -140,22 +142,31 @@ def _report_ending(invocation: Invocation, within: float, *, as_json: bool) -> E
 def _described(answers: Sequence[Requirement]) -> dict[str, Value]:
     return {
         "ok": all(answer.met for answer in answers),
-        "secrets": [
-            {
-                "variable": answer.variable,
-                "path": answer.secret.path,
-                "key": answer.secret.key,
-                "required": answer.secret.required,
-                "description": answer.secret.description or None,
-                "type": answer.secret.type,
-                "expires": answer.secret.expires.isoformat() if answer.secret.expires else None,
-                "state": answer.state.value,
-                "store": _store(answer) or None,
-                "secret_version": answer.resolution.version if answer.resolution else None,
-                "reasons": list(answer.reasons),
-            }
+        "secrets": [_secret(answer) for answer in answers if not findings.is_helper(answer)],
+        "helpers": [
+            {"row": answer.variable, **{name: value for name, value in _secret(answer).items() if name in _OF_HELPERS}}
             for answer in answers
+            if findings.is_helper(answer)
         ],
+    }
+
+
+_OF_HELPERS = ("path", "key", "state", "store", "secret_version", "reasons")
+
+
+def _secret(answer: Requirement) -> dict[str, Value]:
+    return {
+        "variable": answer.variable,
+        "path": answer.secret.path,
+        "key": answer.secret.key,
+        "required": answer.secret.required,
+        "description": answer.secret.description or None,
+        "type": answer.secret.type,
+        "expires": answer.secret.expires.isoformat() if answer.secret.expires else None,
+        "state": answer.state.value,
+        "store": _store(answer) or None,
+        "secret_version": answer.resolution.version if answer.resolution else None,
+        "reasons": list(answer.reasons),
     }
 
 

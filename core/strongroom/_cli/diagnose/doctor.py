@@ -58,8 +58,8 @@ def doctor_command(invocation: Invocation, *, as_json: bool) -> None:
 def _rows(config: Config, found: Mapping[str, Health], cache: DiskCacheStatus | None) -> Iterator[tuple[str, ...]]:
     """Yield store, check, state, duration, details and hint; the row of a store comes before those of its checks.
 
-    The row of a store that was left out of the chain is a warning. The last row is that of the cache on disk. Its fault
-    is a warning: every read is a miss, and asks the store.
+    The row of a store that was left out of the chain is a warning, and so is that of helpers. The last row is that of
+    the cache on disk. Its fault is a warning: every read is a miss, and asks the store.
     """
     for name, health in found.items():
         took = f"{health.seconds * 1000:.1f} ms"
@@ -69,6 +69,9 @@ def _rows(config: Config, found: Mapping[str, Health], cache: DiskCacheStatus | 
             yield tuple(map(output.one_line, (name, check.name, check.state, "", check.detail, check.hint)))
     if (left_out := config.left_out) is not None:
         yield (left_out.store, "", CheckState.WARNING, "", f"not in the chain: {left_out.reason}", left_out.hint)
+    if file := findings.ignored_helpers(config):
+        detail = f"no helper reads [helpers] of {file}"
+        yield ("helpers", "", CheckState.WARNING, "", detail, findings.IGNORED_HINT)
     if cache is not None:
         state, hint = (CheckState.WARNING, f"Check {cache.folder}") if cache.fault else (CheckState.OK, "")
         yield tuple(map(output.one_line, ("disk cache", "", state, "", cache_summary(cache), hint)))

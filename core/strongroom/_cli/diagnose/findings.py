@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,13 +16,14 @@ from strongroom._cli.exit_codes import ExitCode, code_of
 from strongroom._cli.read import secret_variables
 from strongroom._cli.rotate.rotate import needs_attention, rotation_condition, rotation_statuses
 from strongroom._cli.terminal import confirmation, output
+from strongroom._config import SecretConfig
 from strongroom.errors import Check, CheckState, ConfigurationError, StoreError, StrongroomError, shown
 
 if TYPE_CHECKING:
     from strongroom._chain.chain import Chain
     from strongroom._chain.connection import Opener
     from strongroom._cli.options import Invocation
-    from strongroom._config import Config, SecretConfig
+    from strongroom._config import Config
     from strongroom.required_secrets import Requirement
     from strongroom.rotate.rotations import RotationStatus
     from strongroom.secrets_manager import SecretsManager
@@ -73,9 +75,37 @@ class EndingSecret(NamedTuple):
     expiry: str
 
 
+_HELPER = "[helpers] "
+"""Beginning of the names that rows of `[helpers]` have beside variables."""
+
+
 def required_secrets(config: Config) -> Sequence[Requirement]:
-    """Return the answer of the chain for each row of `[secrets]`. No store creates a credential for this."""
-    return secret_variables.resolve_rows(config, allow_dynamic=False)
+    """Return the answer of the chain for each row of `[secrets]` and each key of `[helpers]`.
+
+    No store creates a credential for this.
+    """
+    services = {
+        f"{_HELPER}{row.name}" + (f" {key}" if row.username is None else ""): SecretConfig(
+            row.path, key, origin=row.origin
+        )
+        for row in config.helpers
+        for key in row.keys
+    }
+    rows = replace(config, secrets={**config.secrets, **services})
+    return secret_variables.resolve_rows(rows, allow_dynamic=False)
+
+
+def is_helper(answer: Requirement) -> bool:
+    """Return True if the answer is that for a row of `[helpers]`."""
+    return answer.variable.startswith(_HELPER)
+
+
+def ignored_helpers(config: Config) -> str:
+    """Return the file of the working directory whose `[helpers]` helpers ignore; by default the empty text."""
+    return next((row.found_file for row in config.helpers if row.found_file), "")
+
+
+IGNORED_HINT = "Move the table to the configuration of the user, or name the file in STRONGROOM_CONFIG"
 
 
 def ending_secrets(config: Config, within: float = _WARNED_DAYS * _DAY) -> list[EndingSecret]:
@@ -106,7 +136,7 @@ def health(config: Config) -> tuple[Mapping[str, Health], list[StrongroomError]]
     """
     from strongroom.store.deadline import require_paths
 
-    paths = dict.fromkeys(secret.path for secret in config.secrets.values())
+    paths = dict.fromkeys([*(row.path for row in config.secrets.values()), *(row.path for row in config.helpers)])
     with closing(chain_of(config)) as chain, require_paths(paths):
         found = chain.health()
     if not config.rotations or not any(each.ok for each in found.values()):

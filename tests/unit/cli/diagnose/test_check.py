@@ -84,6 +84,7 @@ def test_json_has_a_version_and_an_object_for_each_row(command):
     assert answer == {
         "version": 1,
         "ok": True,
+        "helpers": [],
         "secrets": [
             {
                 "variable": "DATABASE_URL", "path": "database/connection", "key": "url", "required": True,
