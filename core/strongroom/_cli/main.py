@@ -8,8 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import NoReturn
 
 from strongroom import __version__
@@ -25,21 +24,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Args:
         arguments: the command line without the program name; defaults to `sys.argv`.
     """
-    start(partial(_run, sys.argv[1:] if arguments is None else list(arguments)))
-
-
-def start(run: Callable[[], int]) -> NoReturn:
-    """Prepare the process, call `run`, and exit with the code that it returns: the frame of every script.
-
-    Args:
-        run: the body of the process, which imports the rest of Strongroom and returns the exit code.
-    """
     streams.prepare()
     gc.set_threshold(100_000)  # imports make no garbage, and the usual searches for it take a tenth of a short command
     _disable_core_dumps()
     _install_hooks()
     try:
-        code = run()
+        code = _run(sys.argv[1:] if arguments is None else list(arguments))
         streams.finish()
     except KeyboardInterrupt:  # Ctrl-C during an import
         code = 130

@@ -12,7 +12,7 @@ from strongroom._cli.helper.text import as_json, as_utc
 from strongroom._credentials.aws import read_aws_credential
 
 if TYPE_CHECKING:
-    from strongroom._chain.resolution import Resolution
+    from strongroom._chain.answer import Resolution
 
 
 def answer(found: Resolution) -> bytes:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from strongroom._cli.helper.text import as_json, as_utc, line_of
 
 if TYPE_CHECKING:
-    from strongroom._chain.resolution import Resolution
+    from strongroom._chain.answer import Resolution
 
 
 def answer(found: Resolution) -> bytes:

@@ -18,7 +18,7 @@ from strongroom._config import discovery
 from strongroom.errors import ConfigurationError, InvalidDataError, StrongroomError, shown
 
 if TYPE_CHECKING:
-    from strongroom._chain.resolution import Resolution
+    from strongroom._chain.answer import Resolution
     from strongroom._config import Config, HelperConfig
     from strongroom._manager import SecretsManager
 

@@ -14,7 +14,7 @@ from strongroom._credentials.certificate import CERTIFICATE, CHAIN, PRIVATE_KEY,
 from strongroom.errors import InvalidDataError
 
 if TYPE_CHECKING:
-    from strongroom._chain.resolution import Resolution
+    from strongroom._chain.answer import Resolution
 
 VARIABLE = "KUBERNETES_EXEC_INFO"
 """The variable with the request. kubectl sets it."""

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Mapping
 
-from strongroom._chain.resolution import Resolution
+from strongroom._chain.answer import Resolution
 from strongroom._cli.helper.text import as_json, text_of
 from strongroom.errors import InvalidDataError, StrongroomError
 from strongroom.paths import parse_reference

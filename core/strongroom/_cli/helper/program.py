@@ -27,7 +27,7 @@ from strongroom.errors import (
 from strongroom.paths import parse_reference
 
 if TYPE_CHECKING:
-    from strongroom._chain.resolution import Resolution
+    from strongroom._chain.answer import Resolution
 
 _LONGEST_IMPORT = 9.0
 """Seconds that the import of a plugin may take."""

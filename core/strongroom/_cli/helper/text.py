@@ -10,7 +10,7 @@ from strongroom.encoding import as_text
 from strongroom.errors import InvalidDataError
 
 if TYPE_CHECKING:
-    from strongroom._chain.resolution import Resolution
+    from strongroom._chain.answer import Resolution
 
 
 def text_of(found: Resolution) -> str:

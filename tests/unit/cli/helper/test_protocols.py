@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from strongroom._chain.resolution import Resolution
+from strongroom._chain.answer import Resolution
 from strongroom._cli.helper import aws, bearer, docker, git, kubectl, openclaw, text
 from strongroom.errors import InvalidDataError, StoreUnavailableError
 from strongroom.secret import protect
