@@ -312,7 +312,7 @@ def moto(lasting_moto) -> Moto:
 
 @pytest.fixture
 def secret_manager() -> Iterator[FakeSecretManager]:
-    """A fake of Google. It has threads of gRPC in this process, so no later test that forks shares it."""
+    """A fake of Google, without secrets."""
     from support.services.google import FakeSecretManager
 
     with FakeSecretManager() as fake:

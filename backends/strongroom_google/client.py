@@ -1,165 +1,135 @@
-"""Calls of Google Secret Manager through its SDK, within the deadline, unlogged, and with Strongroom's errors."""
+"""Calls of the REST API of Google Secret Manager, within the deadline, unlogged, and with Strongroom's errors."""
 
 from __future__ import annotations
 
-import os
+import json
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from strongroom.errors import PermissionDeniedError, StoreUnavailableError
-from strongroom.store import in_daemon, remaining
-from strongroom.store.calls import Caller, Fate, Fault
+from strongroom.store import remaining
+from strongroom.store.calls import Caller
 from strongroom.store.sdk_logging import silence_new_loggers
-from strongroom_google.errors import UNSENT, fault_of
+from strongroom_google.errors import fault_of, refusal
 
-_OPTIONS = [
-    ("grpc.max_receive_message_length", 16 << 20),
-    ("grpc.initial_reconnect_backoff_ms", 100),  # otherwise a second, in which no call is sent
-    ("grpc.min_reconnect_backoff_ms", 3_000),  # the time of one attempt to connect
-    ("grpc.max_reconnect_backoff_ms", 2_000),  # otherwise up to two minutes after an outage
-    ("grpc.keepalive_time_ms", 60_000),  # with it, the kernel gives up a dead connection after the next timeout
-    ("grpc.keepalive_timeout_ms", 5_000),
-]
-_SDK = ("google", "grpc", "urllib3")
+if TYPE_CHECKING:
+    from requests import Session
+
+_SDK = ("google", "urllib3")
+
+_METHODS = {
+    "AccessSecretVersion": ("GET", ":access"),
+    "AddSecretVersion": ("POST", ":addVersion"),
+    "CreateSecret": ("POST", "/secrets"),
+    "DeleteSecret": ("DELETE", ""),
+    "DestroySecretVersion": ("POST", ":destroy"),
+    "EnableSecretVersion": ("POST", ":enable"),
+    "GetSecret": ("GET", ""),
+    "GetSecretVersion": ("GET", ""),
+    "ListSecretVersions": ("GET", "/versions"),
+    "ListSecrets": ("GET", "/secrets"),
+    "UpdateSecret": ("PATCH", ""),
+}
+"""The verb and the end of the URL of each method: https://docs.cloud.google.com/secret-manager/docs/reference/rest."""
 
 _R = TypeVar("_R")
 
-_inherited: list[object] = []
-"""Channels of the parent of this process. Even their destructors can wait for threads that a fork did not copy."""
-
-
-@dataclass
-class _Connection:
-    """The connection of one process. A forked child must not use it."""
-
-    process: int = field(default_factory=os.getpid)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    opening: Future[Any] | None = None
-    tokens: Any = None  # strongroom_google.credentials.Tokens
-
 
 class Client:
-    """Secret Manager, with a connection for each process.
+    """Secret Manager at one address. A server without TLS, which is an emulator, gets no credentials."""
 
-    Args:
-        host: host and port.
-        encrypted: use TLS, and send credentials.
-    """
-
-    def __init__(self, host: str, *, encrypted: bool) -> None:
-        self.host = host
-        self._encrypted = encrypted
-        self._connection = _Connection()
-        self._caller = Caller("Google", self._client, self._fault_of, loggers=_SDK)
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._lock = threading.Lock()  # a forked child opens another store
+        self._opened: tuple[Session, Callable[[], None]] | None = None
+        self._caller = Caller("Google", self._session, fault_of, loggers=_SDK)
 
     def __repr__(self) -> str:
-        return f"Client({self.host})"
+        return f"Client({self.url})"
 
     def call(
         self,
         method: str,
+        resource: str,
         path: str | None,
         /,
-        parse: Callable[[Any], _R] = lambda reply: reply,
+        parse: Callable[[Any], _R],
         *,
         changes: bool = False,
         settle: Callable[[], _R | None] | None = None,
-        **request: Any,
+        body: Mapping[str, Any] | None = None,
+        **query: str | int,
     ) -> _R:
-        """Call a method of `SecretManagerServiceClient` and return its parsed reply. For the rest, see `Caller.call`.
+        """Call a method of the API, and return its parsed reply. For the rest, see `Caller.call`.
 
         Args:
             method: the method's name.
+            resource: the name of the secret, its version, or their parent.
             path: the path of the secret, for errors.
-            parse: takes the reply; raises `malformed` if it is not one of Google.
+            parse: takes the reply. A reply for which it raises a LookupError, TypeError or ValueError is not Google's.
             changes: the method writes.
             settle: looks up what became of a change whose reply was lost. Without it, the change is sent again.
-            request: the fields of its request.
+            body: the request's body.
+            query: the fields of its query.
         """
+        verb, end = _METHODS[method]
 
-        def send(client: Any) -> _R:
-            return parse(getattr(client, method)(request=request, retry=None, timeout=max(remaining(), 0.001)))
+        def send(session: Session) -> _R:
+            reply = session.request(
+                verb,
+                f"{self.url}/v1/{resource}{end}",
+                params=query,
+                json=body,
+                timeout=max(remaining(), 0.001),
+                allow_redirects=False,  # the host of the redirection would get a new value
+            )
+            if reply.status_code != 200:
+                raise refusal(reply.status_code, reply.content, reply.headers, method)
+            return parse(json.loads(reply.content))
 
-        try:
-            return self._caller.call(path, send, changes=changes, settle=settle, repeatable=settle is None)
-        except PermissionDeniedError as error:
-            failure = error
-        operation = method.title().replace("_", "")
-        raise failure.copy(reason=f"{operation}: {failure.reason}" if failure.reason else operation)
+        return self._caller.call(path, send, changes=changes, settle=settle, repeatable=settle is None)
 
-    def pages(self, method: str, path: str | None, /, **request: Any) -> Iterator[Any]:
-        """Yield each page of a listing. The SDK's own paging would apply its timeout to each page."""
+    def pages(
+        self, method: str, resource: str, path: str | None, /, parse: Callable[[Any], list[_R]], size: int
+    ) -> Iterator[_R]:
+        """Yield the parsed entries of each page of a listing."""
         token = ""
         while True:
-            page = self.call(method, path, page_token=token, **request)
-            yield page
-            if not (token := page.next_page_token):
+            entries, token = self.call(
+                method,
+                resource,
+                path,
+                lambda page: (parse(page), page.get("nextPageToken", "")),
+                pageSize=size,
+                pageToken=token,
+            )
+            yield from entries
+            if not token:
                 return
 
     def close(self) -> None:
-        """Close the connection of this process."""
-        connection, self._connection = self._own_connection(), _Connection()
-        if connection.opening is not None and connection.opening.done() and not connection.opening.exception():
-            connection.opening.result().transport.close()
+        """Close the connections."""
+        with self._lock:
+            opened, self._opened = self._opened, None
+        if opened is not None:
+            opened[0].close()
 
-    # ------------------------------------------------------------------------------------------------------------------
+    def _session(self) -> Session:
+        """Return the session, with a valid token. Callers of one moment share the search for credentials."""
+        with self._lock:
+            if self._opened is None:
+                from strongroom_google.credentials import open_session
 
-    def _own_connection(self) -> _Connection:
-        if self._connection.process != os.getpid():
-            _inherited.append(self._connection)
-            self._connection = _Connection()
-        return self._connection
-
-    def _client(self) -> Any:
-        """Return the client of this process. Callers of one moment share the search for credentials."""
-        connection = self._own_connection()
-        with connection.lock:
-            opening = connection.opening
-            if opening is None or (opening.done() and opening.exception() is not None):
-                opening = connection.opening = in_daemon(lambda: self._connect(connection), "google")
-        try:
-            return opening.result(remaining())
-        except TimeoutError:
-            if opening.done():
-                raise
-        raise StoreUnavailableError(reason="Google's credentials were not found in time")
-
-    def _connect(self, connection: _Connection) -> Any:
-        import grpc  # type: ignore[import-untyped]  # grpcio ships no types
-        from google.cloud.secretmanager_v1 import SecretManagerServiceClient
-        from google.cloud.secretmanager_v1.services.secret_manager_service.transports import (
-            SecretManagerServiceGrpcTransport,
-        )
-
-        from strongroom_google.credentials import find_tokens
-
-        if self._encrypted:
-            connection.tokens = find_tokens()
-            tokens = grpc.metadata_call_credentials(connection.tokens)
-            credentials = grpc.composite_channel_credentials(grpc.ssl_channel_credentials(), tokens)
-            channel = grpc.secure_channel(self.host, credentials, _OPTIONS)
-        else:
-            channel = grpc.insecure_channel(self.host, _OPTIONS)
-        client = SecretManagerServiceClient(
-            transport=SecretManagerServiceGrpcTransport(host=self.host, channel=channel)
-        )
-        silence_new_loggers(*_SDK)
-        return client
-
-    def _fault_of(self, error: Exception) -> Fault:
-        failure = getattr(self._connection.tokens, "failure", None) if UNSENT in str(error) else None
-        if failure is None:
-            return fault_of(error)
-        fault = fault_of(failure)
-        return Fault(fault.error, Fate.UNSENT) if fault.fate is Fate.FAILED else fault
+                self._opened = open_session(self.url)
+                silence_new_loggers(*_SDK)
+            session, refresh = self._opened
+            refresh()
+            return session
 
 
-def host_of(region: str | None, endpoint_url: str | None) -> tuple[str, bool]:
-    """Return the host with the port, and whether it is reached with TLS and credentials.
+def url_of(region: str | None, endpoint_url: str | None) -> str:
+    """Return the address of the service.
 
     Google's SDK finds the credentials of the machine, so no other host than Google's gets them: a configuration file in
     a foreign folder could name one.
@@ -168,12 +138,12 @@ def host_of(region: str | None, endpoint_url: str | None) -> tuple[str, bool]:
         ValueError: the endpoint is neither an https URL of a host below googleapis.com, nor an http URL of a host.
     """
     if endpoint_url is None:
-        return f"secretmanager.{region}.rep.googleapis.com:443" if region else "secretmanager.googleapis.com:443", True
+        return (
+            f"https://secretmanager.{region}.rep.googleapis.com" if region else "https://secretmanager.googleapis.com"
+        )
     parts = urlsplit(endpoint_url)
-    encrypted = parts.scheme == "https"
-    if not parts.hostname or parts.path.strip("/") or parts.query or not (encrypted or parts.scheme == "http"):
+    if not parts.hostname or parts.path.strip("/") or parts.query or parts.scheme not in {"http", "https"}:
         raise ValueError
-    if encrypted and not parts.hostname.endswith(".googleapis.com"):
+    if parts.scheme == "https" and not parts.hostname.endswith(".googleapis.com"):
         raise ValueError
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"{host}:{parts.port or (443 if encrypted else 80)}", encrypted
+    return f"{parts.scheme}://{parts.netloc}"

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import google.auth
 import requests
 from google.auth import exceptions
 from google.auth.credentials import with_scopes_if_required
-from google.auth.transport.grpc import AuthMetadataPlugin
-from google.auth.transport.requests import Request
+from google.auth.transport.requests import AuthorizedSession, Request
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 
 from strongroom.errors import StoreUnavailableError
 from strongroom.store.calls import Fate, Fault
-from strongroom.store.sdk_logging import silenced_logs
-from strongroom_google.errors import LOGIN, UNSENT
+from strongroom_google.errors import LOGIN
 
 LIMIT = 5.0
 """Seconds that a request for a token may wait, where Google's SDK waits for 120."""
@@ -49,40 +49,24 @@ class _BoundedRequest(Request):
         raise Fault(StoreUnavailableError(reason=reason, hint=hint), Fate.FAILED)
 
 
-class NoTokenError(Exception):
-    """No token could be fetched, so nothing was sent."""
-
-
-class Tokens(AuthMetadataPlugin):
-    """The tokens of a channel, which gRPC fetches in a separate thread.
-
-    Attributes:
-        failure: why the last token could not be fetched. gRPC reports it as an outage, with `UNSENT` in its message.
-    """
-
-    failure: Exception | None = None
-
-    def __call__(self, context: Any, callback: Any) -> None:
-        try:
-            with silenced_logs("google", "urllib3"):
-                super().__call__(context, callback)  # type: ignore[no-untyped-call]  # as above
-        except Exception as error:  # noqa: BLE001  # the call reports it
-            self.failure = error
-            callback((), NoTokenError(UNSENT))
-        else:
-            self.failure = None
-
-
-def find_tokens() -> Tokens:
-    """Find the credentials of this machine for a channel.
+def open_session(url: str) -> tuple[requests.Session, Callable[[], None]]:
+    """Return a session for this address, and a function that fetches a token if the session has no valid one.
 
     Raises:
         google.auth.exceptions.GoogleAuthError, Fault: see `find_credentials`.
     """
-    credentials, request = find_credentials([_SCOPE])
-    if hasattr(credentials, "with_always_use_jwt_access"):
-        credentials = credentials.with_always_use_jwt_access(always_use_jwt_access=True)  # it signs its tokens itself
-    return Tokens(credentials, request, default_host=_HOST)  # type: ignore[no-untyped-call]  # as above
+    if url.startswith("http:"):
+        session, refresh = requests.Session(), lambda: None
+    else:
+        credentials, request = find_credentials([_SCOPE])
+        session = AuthorizedSession(credentials, auth_request=request, default_host=_HOST)  # type: ignore[no-untyped-call]  # as above
+
+        def refresh() -> None:
+            if not credentials.valid:
+                credentials.refresh(request)
+
+    session.mount(url, HTTPAdapter(max_retries=Retry(total=False)))  # `Caller` repeats, and tells what was not sent
+    return session, refresh
 
 
 def find_credentials(scopes: list[str]) -> tuple[Any, Request]:

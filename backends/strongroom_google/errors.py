@@ -1,8 +1,9 @@
-"""Translation of failures of Google's SDK, by class and reason code. Their text is never used: it may quote a value."""
+"""Translation of failures of Google, by status and reason code. Their text is never used: it may quote a value."""
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from collections.abc import Mapping
 
 from strongroom.errors import (
     AuthenticationError,
@@ -12,10 +13,7 @@ from strongroom.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from strongroom.store.calls import Fate, Fault
-
-UNSENT = "strongroom has no token for this call"
-"""The text by which a call is known that was not sent for want of a token."""
+from strongroom.store.calls import Fate, Fault, is_unsent, retry_after
 
 LOGIN = "Run `gcloud auth application-default login`, or check the service account and its key"
 _GRANT = (
@@ -38,30 +36,24 @@ _DENIALS = {
 
 _QUOTA = "a quota of the project is used up"
 _KINDS: dict[str, tuple[Fate, type[StoreError], str, str]] = {
-    "NotFound": (Fate.ANSWERED, SecretNotFoundError, "", ""),
-    "PermissionDenied": (Fate.ANSWERED, PermissionDeniedError, "", _GRANT),
-    "Unauthenticated": (Fate.ANSWERED, AuthenticationError, "Google does not accept the credentials", LOGIN),
-    "MethodNotImplemented": (Fate.ANSWERED, StoreUnavailableError, "the server is not Secret Manager", _REACH),
-    "ResourceExhausted": (Fate.THROTTLED, StoreUnavailableError, _QUOTA, "Send fewer requests, or raise it"),
-    "ServiceUnavailable": (Fate.FAILED, StoreUnavailableError, "Google cannot be reached, or failed", _REACH),
-    "DeadlineExceeded": (Fate.FAILED, StoreUnavailableError, "Google did not answer in time", _REACH),
+    "NOT_FOUND": (Fate.ANSWERED, SecretNotFoundError, "", ""),
+    "PERMISSION_DENIED": (Fate.ANSWERED, PermissionDeniedError, "", _GRANT),
+    "UNAUTHENTICATED": (Fate.ANSWERED, AuthenticationError, "Google does not accept the credentials", LOGIN),
+    "RESOURCE_EXHAUSTED": (Fate.THROTTLED, StoreUnavailableError, _QUOTA, "Send fewer requests, or raise it"),
 }
-"""Classes of `google.api_core.exceptions`: the fate of the request; class, reason and hint of the error.
+"""Status codes of Google (google.rpc.Code): the fate of the request; class, reason and hint of the error.
 
 Others are refusals or failures.
 """
 
-_REFUSALS = frozenset({"AlreadyExists", "FailedPrecondition", "InvalidArgument", "OutOfRange"})
-
-_NO_CONNECTION = ("failed to connect to all addresses", "errors resolving ", "DNS resolution failed")
-"""How gRPC itself begins the message of a call that it could not send. A call in any other state may have been made."""
+_REFUSALS = frozenset({"ALREADY_EXISTS", "FAILED_PRECONDITION", "INVALID_ARGUMENT", "OUT_OF_RANGE"})
 
 
 class RefusedError(StoreError):
     """Google refused the request for a reason that no other class covers.
 
     Attributes:
-        kind: the class of the SDK's exception, such as `FailedPrecondition`.
+        kind: Google's status code, such as `FAILED_PRECONDITION`.
     """
 
     def __init__(self, path: str | None, kind: str) -> None:
@@ -69,42 +61,53 @@ class RefusedError(StoreError):
         self.kind = kind
 
 
+def refusal(status: int, content: bytes, headers: Mapping[str, str], operation: str) -> Fault:
+    """Return the fault for a reply that is not 200.
+
+    Args:
+        status: the HTTP status.
+        content: the body: an object of Google with its status code, unless another server has sent it.
+        headers: the headers of the reply.
+        operation: the API's method, for the error of a denial.
+    """
+    try:
+        error = json.loads(content)["error"]
+        kind, details = str(error["status"]), error.get("details", ())
+        reasons = [detail["reason"] for detail in details if "reason" in detail]
+        delays = [float(detail["retryDelay"].rstrip("s")) for detail in details if "retryDelay" in detail]
+    except Exception:  # noqa: BLE001  # the body may be anything
+        kind, reasons, delays = "RESOURCE_EXHAUSTED" if status == 429 else "", [], []
+    if kind in _REFUSALS:
+        return Fault(RefusedError(None, kind))
+    if status < 500 and not kind:
+        return Fault(malformed(None), Fate.ODD)
+    failed = (Fate.FAILED, StoreUnavailableError, f"Google failed (HTTP {status})", "Try again")
+    fate, known, reason, hint = _KINDS.get(kind, failed)
+    if known is PermissionDeniedError:
+        reason, hint = _DENIALS.get(reasons[0] if reasons else "", (reason, hint))
+        reason = f"{operation}: {reason}" if reason else operation
+    return Fault(known(None, reason, hint=hint), fate, delays[0] if delays else retry_after(headers))
+
+
 def fault_of(error: Exception) -> Fault:
-    """Translate an exception of Google's SDK or of its search for credentials."""
-    from google.api_core import exceptions
+    """Translate an exception of requests or of Google's search for credentials, or one for a reply of another shape."""
     from google.auth import exceptions as auth
+    from requests import RequestException
+    from urllib3.exceptions import HTTPError
 
     kind = type(error).__name__
-    if isinstance(error, Fault):
-        return error
-    if isinstance(error, exceptions.GoogleAPICallError):
-        return _refusal(error, kind)
+    if isinstance(error, RequestException | HTTPError):
+        failure = StoreUnavailableError(None, f"Google cannot be reached ({kind})", hint=_REACH)
+        return Fault(failure, Fate.UNSENT if is_unsent(error) else Fate.FAILED)
     if isinstance(error, auth.DefaultCredentialsError):
         return Fault(AuthenticationError(None, "no Google credentials were found", hint=LOGIN))
-    if isinstance(error, (auth.TransportError, auth.TimeoutError, OSError)) or getattr(error, "retryable", False):
+    if isinstance(error, auth.TransportError | auth.TimeoutError | OSError) or getattr(error, "retryable", False):
         return Fault(StoreUnavailableError(None, f"no token could be fetched ({kind})", hint=_REACH), Fate.UNSENT)
     if isinstance(error, auth.GoogleAuthError):
         return Fault(AuthenticationError(None, f"Google does not accept the credentials ({kind})", hint=LOGIN))
+    if isinstance(error, AttributeError | LookupError | RecursionError | TypeError | ValueError):
+        return Fault(malformed(None), Fate.ODD)
     return Fault(StoreError(None, f"the SDK of Google raised {kind}", hint="This is a bug in the store's plugin"))
-
-
-def _refusal(error: Any, kind: str) -> Fault:
-    if kind == "PermissionDenied" and error.reason in _DENIALS:
-        reason, hint = _DENIALS[error.reason]
-        return Fault(PermissionDeniedError(None, reason, hint=hint))
-    if kind in _REFUSALS:
-        return Fault(RefusedError(None, kind))
-    failed = (Fate.FAILED, StoreUnavailableError, f"Google failed ({kind})", "Try again")
-    fate, known, reason, hint = _KINDS.get(kind, failed)
-    if kind == "ServiceUnavailable" and str(error.message).startswith(_NO_CONNECTION):
-        fate = Fate.UNSENT
-    return Fault(known(None, reason, hint=hint), fate, _retry_delay(error))
-
-
-def _retry_delay(error: Any) -> float | None:
-    """Return the seconds for which Google asks to wait (google.rpc.RetryInfo)."""
-    delays = (detail.retry_delay for detail in error.details if hasattr(detail, "retry_delay"))
-    return next((delay.seconds + delay.nanos / 1e9 for delay in delays), None)
 
 
 def misconfigured(option: str, what: str) -> ConfigurationError:

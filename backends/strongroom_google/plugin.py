@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from strongroom.paths import check_option, check_prefix
 from strongroom.store import Option, checked_by
-from strongroom_google.client import Client, host_of
+from strongroom_google.client import Client, url_of
 from strongroom_google.errors import misconfigured
 from strongroom_google.store import GoogleSecretManagerStore
 
@@ -29,7 +29,7 @@ def check_google(
         raise misconfigured("region", "it is not the name of a region, such as europe-west3")
     check_option("prefix", prefix, check_prefix)
     try:
-        host_of(region, endpoint_url)
+        url_of(region, endpoint_url)
     except ValueError:
         pass
     else:
@@ -66,14 +66,13 @@ def open_google(
 
     Raises:
         ConfigurationError: an option is wrong.
-        ImportError: google-cloud-secret-manager is not installed. Strongroom names the extra that brings it.
+        ImportError: google-auth is not installed. Strongroom names the extra that brings it.
     """
     check_google(project=project, region=region, prefix=prefix, endpoint_url=endpoint_url)
-    import google.cloud.secretmanager_v1
+    import google.auth
 
-    _ = google.cloud.secretmanager_v1  # fail now if it is not installed
-    host, encrypted = host_of(region, endpoint_url)
+    _ = google.auth  # fail now if it is not installed
     parent = f"projects/{project}" + (f"/locations/{region}" if region else "")
     return GoogleSecretManagerStore(
-        Client(host, encrypted=encrypted), parent, check_option("prefix", prefix, check_prefix), fold
+        Client(url_of(region, endpoint_url)), parent, check_option("prefix", prefix, check_prefix), fold
     )

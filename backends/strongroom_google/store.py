@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, Literal
 
 from strongroom.errors import (
@@ -32,7 +34,8 @@ FoldOption = Literal["keep", "plain", "json"]
 
 _KEPT = 100  # Google drops no version, and documents no number
 _LATEST = "latest"
-_NAME = re.compile(r"projects/[^/]+/(?:locations/[^/]+/)?secrets/([^/]+)(?:/versions/([0-9]+))?")
+_NAME = re.compile(r"projects/[^/]+/(?:locations/[^/]+/)?secrets/([^/]+)")
+_VERSION = re.compile(rf"{_NAME.pattern}/versions/([0-9]+)")
 _crc_table: list[int] = []
 
 
@@ -54,7 +57,7 @@ class GoogleSecretManagerStore:
             one; `plain` text or binary; `json` JSON.
     """
 
-    traits = Traits(final_deletes=True, honors_deadline=True, consecutive=True)
+    traits = Traits(final_deletes=True, consecutive=True)
 
     def __init__(self, client: Client, parent: str, prefix: str, fold_option: FoldOption) -> None:
         self._client = client
@@ -102,9 +105,9 @@ class GoogleSecretManagerStore:
     def probe(self) -> Health:
         """Return whether Secret Manager answers. A denial of a listing is a warning: reads do not need it."""
         started = time.monotonic()
-        checks = [Check("reachable", CheckState.OK, self._client.host), Check("authenticated", CheckState.OK)]
+        checks = [Check("reachable", CheckState.OK, self._client.url), Check("authenticated", CheckState.OK)]
         try:
-            self._client.call("list_secrets", None, parent=self._parent, page_size=1)
+            self._client.call("ListSecrets", self._parent, None, bool, pageSize=1)
         except PermissionDeniedError as error:
             checks.append(Check("listing", CheckState.WARNING, error.reason, error.hint))
         latency = time.monotonic() - started
@@ -142,29 +145,24 @@ class GoogleSecretManagerStore:
     def delete(self, path: str) -> None:
         """Delete the secret with all its versions, for good."""
         name = self._secret(path)
-        self._client.call("delete_secret", path, changes=True, settle=lambda: self._is_deleted(path), name=name)
+        self._client.call("DeleteSecret", name, path, _made, changes=True, settle=lambda: self._is_deleted(path))
         self._newest.pop(path, None)
 
     # --- versions and labels ------------------------------------------------------------------------------------------
 
     def versions(self, path: str) -> Sequence[VersionInfo]:
         """Return every version, oldest first. A disabled version is `deleted`, and `undelete` enables it."""
-        pages = self._client.pages("list_secret_versions", path, parent=self._secret(path), page_size=PAGE)
-        found = {_numbered(entry, path): entry for page in pages for entry in page.versions}
+
+        def parse(page: Any) -> list[VersionInfo]:
+            return [_info(entry) for entry in page.get("versions", ())]
+
+        listed = self._client.pages("ListSecretVersions", self._secret(path), path, parse, PAGE)
+        found = {int(info.version): info for info in listed}
         for number in range(max(found, default=0) + 1, self._newest.get(path, 0) + 1):  # the list may be late too
             found[number] = self._version(path, number)
         if not found:
             raise SecretNotFoundError(path, "it has no version")
-        return [
-            VersionInfo(
-                number,
-                entry.create_time,
-                deleted=entry.state.name == "DISABLED",
-                destroyed=entry.state.name == "DESTROYED",
-                deleted_at=entry.scheduled_destroy_time or entry.destroy_time,
-            )
-            for number, entry in sorted(found.items())
-        ]
+        return [found[number] for number in sorted(found)]
 
     def read_version(self, path: str, version: Version) -> Secret:
         """Return the version of this number or alias.
@@ -180,25 +178,25 @@ class GoogleSecretManagerStore:
 
     def kept_versions(self, path: str) -> int:
         """Return 100: Google drops no version by itself."""
-        self._described(path)
+        self._all_labels(path)
         return _KEPT
 
     def undelete(self, path: str, version: Version) -> None:
         """Enable a disabled version, also one that Google is to destroy later."""
-        self._set_state(path, version, "enable_secret_version", "ENABLED")
+        self._set_state(path, version, "EnableSecretVersion")
 
     def destroy(self, path: str, version: Version) -> None:
         """Destroy a version. If the secret delays that (`version_destroy_ttl`), Google disables it until then."""
-        self._set_state(path, version, "destroy_secret_version", "DESTROYED")
+        self._set_state(path, version, "DestroySecretVersion", destroyed=True)
 
     def read_metadata(self, path: str) -> Mapping[str, str]:
         """Return the labels of the secret, without those that Google sets itself."""
-        return _labels(self._described(path))
+        return _labels(self._all_labels(path))
 
     def walk_labels(self, prefix: str) -> Iterator[tuple[str, Mapping[str, str]]]:
         """Yield every path with its labels, from the listing."""
-        for path, entry in self._listed(prefix):
-            yield path, _labels(entry)
+        for path, labels in self._listed(prefix):
+            yield path, _labels(labels)
 
     def vet_labels(self, path: str, labels: Mapping[str, str]) -> None:
         check_labels(labels, path)
@@ -206,34 +204,33 @@ class GoogleSecretManagerStore:
     def write_metadata(self, path: str, metadata: Mapping[str, str]) -> None:
         """Make these the labels, and keep those that Google sets itself."""
         check_labels(metadata, path)
-        kept = {name: text for name, text in self._described(path).labels.items() if is_reserved(name)}
-        secret = {"name": self._secret(path), "labels": kept | dict(metadata)}
-        mask = {"paths": ["labels"]}
-        self._client.call("update_secret", path, changes=True, secret=secret, update_mask=mask)
+        kept = {name: text for name, text in self._all_labels(path).items() if is_reserved(name)}
+        body = {"labels": kept | dict(metadata)}
+        self._client.call("UpdateSecret", self._secret(path), path, _made, changes=True, body=body, updateMask="labels")
 
     # ------------------------------------------------------------------------------------------------------------------
 
     def _secret(self, path: str) -> str:
         return f"{self._parent}/secrets/{name_of(f'{self._prefix}/{path}' if self._prefix else path)}"
 
-    def _described(self, path: str) -> Any:
-        return self._client.call("get_secret", path, name=self._secret(path))
+    def _all_labels(self, path: str) -> Mapping[str, str]:
+        return self._client.call("GetSecret", self._secret(path), path, lambda secret: dict(secret.get("labels", {})))
 
-    def _version(self, path: str, version: Version) -> Any:
+    def _version(self, path: str, version: Version) -> VersionInfo:
         name = f"{self._secret(path)}/versions/{check_version(version, path)}"
-        return self._client.call("get_secret_version", path, name=name)
+        return self._client.call("GetSecretVersion", name, path, _info)
 
-    def _listed(self, prefix: str) -> Iterator[tuple[str, Any]]:
+    def _listed(self, prefix: str) -> Iterator[tuple[str, Mapping[str, str]]]:
+        """Yield the path and the labels of each secret below `prefix`."""
         below = "/".join(filter(None, (self._prefix, prefix)))
         start, skipped = f"{below}/" if below else "", len(self._prefix) + 1 if self._prefix else 0
-        for page in self._client.pages("list_secrets", prefix or None, parent=self._parent, page_size=PAGE):
-            for entry in page.secrets:
-                found = _NAME.fullmatch(entry.name)
-                if found is None:
-                    raise malformed(prefix or None)
-                path = path_of(found[1])
-                if path is not None and path.startswith(start):
-                    yield path[skipped:], entry
+
+        def parse(page: Any) -> list[tuple[str | None, Mapping[str, str]]]:
+            return [(path_of(_matched(_NAME, one)[1]), one.get("labels", {})) for one in page.get("secrets", ())]
+
+        for path, labels in self._client.pages("ListSecrets", self._parent, prefix or None, parse, PAGE):
+            if path is not None and path.startswith(start):
+                yield path[skipped:], labels
 
     def _note(self, path: str, number: int) -> None:
         self._newest[path] = max(number, self._newest.get(path, 0))
@@ -249,38 +246,43 @@ class GoogleSecretManagerStore:
         name = f"{self._secret(path)}/versions/{version}"
 
         def parse(reply: Any) -> tuple[int, Secret | StoreError]:
-            number = _numbered(reply, path)
-            if reply.name.split("/")[-3] != name.split("/")[-3]:
+            found = _matched(_VERSION, reply)
+            content = base64.b64decode(reply["payload"]["data"])
+            if found[1] != name.split("/")[-3]:
                 raise malformed(path)
-            if "data_crc32c" in reply.payload and reply.payload.data_crc32c != crc32c(reply.payload.data):
+            if int(reply["payload"].get("dataCrc32c", crc32c(content))) != crc32c(content):
                 raise malformed(path, "its reply is damaged, as the checksum shows")
-            return number, _secret(path, reply.payload.data, number)
+            return int(found[2]), _secret(path, content, int(found[2]))
 
         try:
-            return self._client.call("access_secret_version", path, parse, name=name)
+            return self._client.call("AccessSecretVersion", name, path, parse)
         except SecretNotFoundError as error:
             return 0, error.copy()
         except RefusedError as error:
             failure: StoreError = error.copy()
-            is_inaccessible = error.kind == "FailedPrecondition"
+            is_inaccessible = error.kind == "FAILED_PRECONDITION"
         try:
             if is_inaccessible:
-                entry = self._version(path, version)
-                return _numbered(entry, path), _inaccessible(entry, path)
+                info = self._version(path, version)
+                return int(info.version), _inaccessible(info, path)
         except PermissionDeniedError as error:
             failure = error.copy(reason=f"its version {version} is disabled or destroyed, and {error.reason} is denied")
         raise failure
 
-    def _set_state(self, path: str, version: Version, method: str, state: str) -> None:
-        entry = self._version(path, version)
-        if entry.state.name == "DESTROYED" and state != "DESTROYED":
+    def _set_state(self, path: str, version: Version, method: str, *, destroyed: bool = False) -> None:
+        info = self._version(path, version)
+        if info.destroyed and not destroyed:
             raise _destroyed(path, version)
 
         def settle() -> bool | None:
-            return self._version(path, version).state.name == state or None
+            return is_set(self._version(path, version)) or None
 
-        if entry.state.name != state:
-            self._client.call(method, path, lambda _: True, changes=True, settle=settle, name=entry.name)
+        def is_set(info: VersionInfo) -> bool:
+            return not info.deleted and info.destroyed is destroyed
+
+        if not is_set(info):
+            name = f"{self._secret(path)}/versions/{info.version}"
+            self._client.call(method, name, path, _made, changes=True, settle=settle, body={})
 
     def _write(self, path: str, data: Mapping[str, Value], form: Form | None) -> Version:
         name, content = self._secret(path), _payload(path, data, form)
@@ -292,22 +294,22 @@ class GoogleSecretManagerStore:
         secret: dict[str, Any] = {} if "/locations/" in self._parent else {"replication": {"automatic": {}}}
         identifier = name.rpartition("/")[2]
         try:  # an empty secret changes nothing, so that this is repeated like a read
-            self._client.call("create_secret", path, parent=self._parent, secret_id=identifier, secret=secret)
+            self._client.call("CreateSecret", self._parent, path, _made, body=secret, secretId=identifier)
         except RefusedError as error:
-            if error.kind != "AlreadyExists":  # another writer has created it, or an attempt whose reply was lost
+            if error.kind != "ALREADY_EXISTS":  # another writer has created it, or an attempt whose reply was lost
                 raise
         return self._add(path, name, content)
 
     def _add(self, path: str, name: str, content: bytes) -> int:
         """Add a version, and return its number."""
         number = self._client.call(
-            "add_secret_version",
+            "AddSecretVersion",
+            name,
             path,
-            lambda reply: _numbered(reply, path),
+            lambda reply: int(_matched(_VERSION, reply)[2]),
             changes=True,
             settle=lambda: self._added(path, content),
-            parent=name,
-            payload={"data": content, "data_crc32c": crc32c(content)},
+            body={"payload": {"data": base64.b64encode(content).decode(), "dataCrc32c": str(crc32c(content))}},
         )
         self._note(path, number)
         return number
@@ -324,7 +326,7 @@ class GoogleSecretManagerStore:
 
     def _is_deleted(self, path: str) -> Literal[True] | None:
         try:
-            self._described(path)
+            self._all_labels(path)
         except SecretNotFoundError:
             return True
         return None
@@ -345,32 +347,47 @@ class GoogleSecretManagerStore:
         raise failure.copy(hint=hint)
 
 
-def _numbered(entry: Any, path: str) -> int:
-    """Return the number of a version from its name."""
-    found = _NAME.fullmatch(entry.name)
-    if found is None or found[2] is None:
-        raise malformed(path)
-    return int(found[2])
+def _made(_: object) -> Literal[True]:
+    """Return the result of a change whose reply says nothing else."""
+    return True
+
+
+def _matched(pattern: re.Pattern[str], entry: Any) -> re.Match[str]:
+    """Return the parts of the name of a secret or version. Raise TypeError or ValueError if it is not one of Google."""
+    if (found := pattern.fullmatch(entry["name"])) is None:
+        raise ValueError
+    return found
+
+
+def _info(entry: Any) -> VersionInfo:
+    """Return a version of a reply: a disabled one is deleted."""
+    state, ends = entry["state"], entry.get("scheduledDestroyTime") or entry.get("destroyTime")
+    return VersionInfo(
+        int(_matched(_VERSION, entry)[2]),
+        datetime.fromisoformat(entry["createTime"]),
+        deleted=state == "DISABLED",
+        destroyed=state == "DESTROYED",
+        deleted_at=None if ends is None else datetime.fromisoformat(ends),
+    )
 
 
 def _destroyed(path: str, version: Version) -> SecretNotFoundError:
     return SecretNotFoundError(path, f"its version {version} is destroyed")
 
 
-def _inaccessible(entry: Any, path: str) -> StoreError:
+def _inaccessible(info: VersionInfo, path: str) -> StoreError:
     """Return the error for a version that exists and cannot be read. Google's code does not tell why."""
-    number = _numbered(entry, path)
-    if entry.state.name == "DESTROYED":
-        return _destroyed(path, number)
-    if entry.state.name == "DISABLED":
+    if info.destroyed:
+        return _destroyed(path, info.version)
+    if info.deleted:
         hint = "Enable it with `strongroom undelete`, or write a new version"
-        return PermissionDeniedError(path, f"its version {number} is disabled", hint=hint)
-    reason = f"its version {number} is enabled, and Google cannot decrypt it"
+        return PermissionDeniedError(path, f"its version {info.version} is disabled", hint=hint)
+    reason = f"its version {info.version} is enabled, and Google cannot decrypt it"
     return PermissionDeniedError(path, reason, hint="Check that the secret's KMS key is enabled")
 
 
-def _labels(secret: Any) -> dict[str, str]:
-    return {name: text for name, text in secret.labels.items() if not is_reserved(name)}
+def _labels(labels: Mapping[str, str]) -> dict[str, str]:
+    return {name: text for name, text in labels.items() if not is_reserved(name)}
 
 
 def _secret(path: str, payload: bytes, number: int | None = None) -> Secret:

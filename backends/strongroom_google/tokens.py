@@ -28,7 +28,7 @@ def open_google_token(
 
     Raises:
         ConfigurationError: an option is wrong.
-        ImportError: google-cloud-secret-manager, whose extra brings google-auth, is not installed.
+        ImportError: google-auth is not installed. Strongroom names the extra that brings it.
     """
     rows = read_texts(paths, "scopes, with spaces between them")
     from strongroom_google import credentials

@@ -129,7 +129,7 @@ def etcd_server(etcd):
     [
         ("vault", ["urllib3.connectionpool"]),
         ("aws", ["boto3"]),
-        ("google", ["google.cloud.secretmanager_v1"]),
+        ("google", ["google.auth.transport.requests"]),
         ("key_vault", ["azure.identity", "azure.keyvault.secrets"]),
         ("kubernetes", ["kubernetes.client"]),
         ("etcd_server", ["httpx"]),

@@ -21,7 +21,7 @@ from strongroom.store.deadline import fails_fast, remaining, time_limit
 from strongroom.store.process import random_factor
 from strongroom.store.sdk_logging import silenced_logs
 
-__all__ = ["Caller", "Fate", "Fault", "retry_after"]
+__all__ = ["Caller", "Fate", "Fault", "is_unsent", "retry_after"]
 
 _FIRST_PAUSE, _LONGEST_PAUSE, _LONGEST_THROTTLE = 0.1, 0.25, 2.0
 """Seconds between two attempts. Each pause is twice the one before; jitter shortens it by up to a half."""
@@ -34,6 +34,8 @@ _LAST_CHANCE = 0.05
 """With less time than this after a pause, in seconds, nothing is repeated."""
 _SHARE = 3 / 4
 """The share of the time for a change whose reply can be looked up if it is lost."""
+
+_UNCONNECTED = frozenset({"ConnectTimeoutError", "NewConnectionError", "SSLCertVerificationError"})
 
 _C = TypeVar("_C")
 _R = TypeVar("_R")
@@ -77,6 +79,18 @@ def retry_after(headers: Mapping[str, str] | None) -> float | None:
     """Return the seconds of the header Retry-After; None without it, and for a date. `headers` ignore case."""
     text = (headers or {}).get("Retry-After", "").strip()
     return float(text) if text.isascii() and text.isdigit() else None
+
+
+def is_unsent(error: BaseException) -> bool:
+    """Return True if an exception of urllib3, or one of requests around it, says that there was no connection.
+
+    The class alone does not tell: urllib3 reports a lost reply through a proxy as a failure to connect to the proxy.
+    """
+    if any(kind.__name__ in _UNCONNECTED for kind in type(error).__mro__):
+        return True
+    if type(error) is OSError and error.errno is None:  # the proxy refused the tunnel
+        return True
+    return any(is_unsent(cause) for cause in error.args if isinstance(cause, BaseException))
 
 
 class Caller(Generic[_C]):

@@ -1,4 +1,4 @@
-"""The store of Google keeps the contract, on a fake of Secret Manager and with Google's own SDK."""
+"""The store of Google keeps the contract, on a fake of Secret Manager."""
 
 from typing import ClassVar
 
@@ -7,7 +7,7 @@ import pytest
 from strongroom.testing import PluginContract, StoreContract, dripping_server, dropping_proxy, silent_server
 from strongroom_google import store as store_module
 from strongroom_google.plugin import open_google
-from support.services.google import DRIPPING, FakeSecretManager
+from support.services.google import FakeSecretManager
 
 
 class TestGooglePlugin(PluginContract):
@@ -23,7 +23,7 @@ class TestGooglePlugin(PluginContract):
         {"project": "demo", "endpoint_url": "https://googleapis.com.example"},
         {"project": "demo", "endpoint_url": "http://host/path"},
     ]
-    lazy = frozenset({"google", "grpc", "requests"})
+    lazy = frozenset({"google", "requests"})
 
 
 def open_at(host, port):
@@ -61,7 +61,7 @@ class TestGoogle(StoreContract):
 
     @pytest.fixture
     def dripping(self):
-        with dripping_server(DRIPPING) as (host, port):
+        with dripping_server() as (host, port):
             yield open_at(host, port)
 
     @pytest.fixture

@@ -28,10 +28,6 @@ class TestGoogle(ServiceContract):
         with FakeSecretManager() as fake:
             yield GoogleService(fake)
 
-    @pytest.mark.xfail(reason="gRPC: without its fork handlers, about one child in five hangs", strict=False)
-    def test_child_of_a_fork_during_a_call_has_its_own_connection(self, service, opened, configured):
-        super().test_child_of_a_fork_during_a_call_has_its_own_connection(service, opened, configured)
-
 
 @pytest.mark.long
 class TestAzure(ServiceContract):

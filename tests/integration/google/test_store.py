@@ -4,7 +4,6 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
-import grpc
 import pytest
 
 from strongroom._boundary.guard import GuardedStore
@@ -18,12 +17,9 @@ from strongroom.errors import (
     PermissionDeniedError,
     SecretNotFoundError,
     SecretTooLargeError,
-    StoreError,
     StoreUnavailableError,
-    WriteOutcomeUnknownError,
 )
 from strongroom.migrate import ItemState, OnConflict
-from strongroom.store import time_limit
 from strongroom.store.memory import MemoryStore
 from strongroom.store.one_value import FOLD
 from strongroom_google.plugin import open_google
@@ -173,7 +169,7 @@ class TestVersions:
             store.read("app")
 
     def test_enabled_version_that_cannot_be_decrypted_is_denied(self, google, store, three):
-        google.fail("AccessSecretVersion", grpc.StatusCode.FAILED_PRECONDITION)
+        google.fail("AccessSecretVersion", "FAILED_PRECONDITION")
         with pytest.raises(PermissionDeniedError, match="cannot decrypt") as caught:
             store.read("app")
         assert "KMS" in caught.value.hint
@@ -290,17 +286,9 @@ class TestWrites:
         assert google.asked == ["AddSecretVersion"]
 
     def test_other_writer_may_create_it_meanwhile(self, google, store):
-        google.fail("AddSecretVersion", grpc.StatusCode.NOT_FOUND, times=1)
+        google.fail("AddSecretVersion", "NOT_FOUND", times=1)
         google.put("app", b"theirs")
         assert store.write("app", {"k": "v"}) == 2
-
-    @pytest.mark.parametrize("code", ["UNAVAILABLE", "INTERNAL", "DEADLINE_EXCEEDED", "ABORTED"])
-    def test_write_that_failed_may_have_been_made(self, google, store, code):
-        google.put("app", b"one")
-        google.fail("AddSecretVersion", grpc.StatusCode[code], times=1)
-        with pytest.raises(WriteOutcomeUnknownError, match="may or may not have been made"):
-            store.write("app", {"k": "v"})
-        assert google.asked.count("AddSecretVersion") == 1
 
     @pytest.mark.parametrize("late", [0, 60])
     @pytest.mark.parametrize("is_known", [True, False])
@@ -313,10 +301,6 @@ class TestWrites:
         assert store.write("app", {"k": "v"}) == 3
         assert google.asked.count("AddSecretVersion") == 1
         assert store.read("app").data == {"k": "v"}
-
-    def test_creation_whose_reply_was_lost_is_repeated(self, google, store):
-        google.lose("CreateSecret")
-        assert store.write("app", {"k": "v"}) == 1
 
     def test_other_changes_whose_reply_was_lost_are_made(self, google, store):
         entry = google.put("app", b"one", b"two")
@@ -333,23 +317,8 @@ class TestWrites:
         store.delete("app")
         assert list(store.walk("")) == []
 
-    def test_write_with_an_odd_reply_may_have_been_made(self, google, store):
-        google.put("app").secret.name = "canary"
-        with pytest.raises(WriteOutcomeUnknownError, match="not Secret Manager"):
-            store.write("app", {"k": "v"})
-
-    def test_many_writes_have_their_own_outcomes(self, google, store):
-        outcomes = dict(store.write_many([("a", {"k": "v"}), ("b" * 256, {"k": "v"}), ("c", {"k": "v"})]))
-        assert (outcomes["a"], outcomes["c"]) == (1, 1)
-        assert isinstance(outcomes["b" * 256], StoreError)
-
 
 class TestOutages:
-    def test_call_without_time_sends_nothing(self, google, store):
-        with time_limit(0), pytest.raises(StoreUnavailableError, match="in time"):
-            store.write("app", {"k": "v"})
-        assert google.asked == []
-
     def test_reply_about_another_secret_is_an_outage(self, google, store):
         """A proxy or a server that is not Google's: its answer is not this secret."""
         google.put("other", b"canary")
@@ -373,16 +342,6 @@ class TestDenials:
         with pytest.raises(PermissionDeniedError, match="ListSecrets"):
             list(store.walk(""))
 
-    def test_page_that_is_denied_is_no_shorter_list(self, google, store, monkeypatch):
-        monkeypatch.setattr("strongroom_google.store.PAGE", 2)
-        for number in range(3):
-            google.put(f"app{number}", b"one")
-        walk = store.walk("")
-        assert [next(walk), next(walk)] == ["app0", "app1"]
-        google.deny("ListSecrets")
-        with pytest.raises(PermissionDeniedError):
-            next(walk)
-
 
 class TestRegions:
     """A regional secret is at the endpoint of its region, and nowhere else."""
@@ -397,15 +356,15 @@ class TestRegions:
             store.close()
 
     @pytest.mark.parametrize(
-        ("region", "host"),
+        ("region", "url"),
         [
-            (None, "secretmanager.googleapis.com:443"),
-            ("europe-west3", "secretmanager.europe-west3.rep.googleapis.com:443"),
+            (None, "https://secretmanager.googleapis.com"),
+            ("europe-west3", "https://secretmanager.europe-west3.rep.googleapis.com"),
         ],
     )
-    def test_region_has_an_endpoint(self, region, host):
+    def test_region_has_an_endpoint(self, region, url):
         store = open_google(project="demo", region=region)
-        assert store._client.host == host
+        assert store._client.url == url
         store.close()
 
 

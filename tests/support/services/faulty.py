@@ -9,13 +9,12 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
 
 from strongroom.testing import FaultyService
 from support.services.azure import FakeAzure
 from support.services.etcd import Node
-from support.services.google import FakeSecretManager, RefusedError
+from support.services.google import FakeSecretManager
 from support.services.kubernetes import FakeKubernetes
 from support.vault.faults import Exchange, reply
 from support.vault.proxy import FaultProxy
@@ -28,7 +27,6 @@ PROCESSES = (
 """Tests that start programs."""
 
 LOGIN_PAGE = reply(200, b"<!doctype html><title>Sign in</title>", ["Content-Type: text/html"])
-_READS = ("Access", "Get", "List")
 
 
 def long_processes(contract: type) -> type:
@@ -46,39 +44,6 @@ def _copied(test: Callable[..., None]) -> Callable[..., None]:
         test(*arguments, **fixtures)
 
     return run
-
-
-class GoogleService(FaultyService):
-    """Google's SDK reports a connection that ends during a call as UNAVAILABLE, as a service that fails."""
-
-    def __init__(self, fake: FakeSecretManager) -> None:
-        super().__init__()
-        self._fake = fake
-        fake.intercept = self._intercept
-
-    def options(self, address: tuple[str, int] | None = None) -> Mapping[str, object]:
-        host, port = address or ("127.0.0.1", self._fake.port)
-        return {"plugin": "google-secretmanager", "project": "demo", "endpoint_url": f"http://{host}:{port}"}
-
-    def delay(self, seconds: float) -> bool:
-        self._fake.late = seconds
-        return True
-
-    def _intercept(self, method: str, carry_out: Callable[[], Any]) -> Any:
-        match self.next_fault(changes=not method.startswith(_READS)):
-            case "throttled":
-                raise RefusedError(grpc.StatusCode.RESOURCE_EXHAUSTED)
-            case "failed":
-                raise RefusedError(grpc.StatusCode.UNAVAILABLE)
-            case "odd":
-                raise RefusedError(grpc.StatusCode.UNIMPLEMENTED)  # of a server of gRPC with other services
-            case "lost":
-                carry_out()
-                raise RefusedError(grpc.StatusCode.UNAVAILABLE)
-            case "silent":
-                self.wait_healed()
-                raise RefusedError(grpc.StatusCode.CANCELLED)
-        return carry_out()
 
 
 class HTTPService(FaultyService):
@@ -99,6 +64,23 @@ class HTTPService(FaultyService):
             statuses = {"throttled": reply(429, b"", ["Retry-After: 0"]), "failed": reply(503), "odd": LOGIN_PAGE}
             handler.wfile.write(statuses[fault])
             handler.wfile.flush()
+        return True
+
+
+class GoogleService(HTTPService):
+    """The fake of Secret Manager."""
+
+    def __init__(self, fake: FakeSecretManager) -> None:
+        super().__init__()
+        self._fake = fake
+        fake.intercept = lambda handler: self.meet(handler, changes=handler.command != "GET")
+
+    def options(self, address: tuple[str, int] | None = None) -> Mapping[str, object]:
+        host, port = address or ("127.0.0.1", self._fake.port)
+        return {"plugin": "google-secretmanager", "project": "demo", "endpoint_url": f"http://{host}:{port}"}
+
+    def delay(self, seconds: float) -> bool:
+        self._fake.late = seconds
         return True
 
 

@@ -1,41 +1,66 @@
-"""A fake of Google Secret Manager for Google's own SDK: gRPC on loopback, with the documented limits and errors.
+"""A fake of the REST API of Google Secret Manager on loopback, with the documented limits and errors.
 
-It follows https://docs.cloud.google.com/secret-manager/docs/reference/rpc/google.cloud.secretmanager.v1. Two facts
-are from reports of users: access to a version that is disabled or destroyed is FAILED_PRECONDITION, and the names in
-replies have the number of the project, not its ID.
+It follows https://docs.cloud.google.com/secret-manager/docs/reference/rest, and reads and writes the messages of
+Google's own SDK, which works with it too. Two facts are from reports of users: access to a version that is disabled or
+destroyed is FAILED_PRECONDITION, and the names in replies have the number of the project, not its ID.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import ssl
 import threading
 import unicodedata
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import parse_qsl, urlsplit
 
-import grpc
 from google.cloud.secretmanager_v1 import types
-from google.protobuf import any_pb2, empty_pb2
-from google.rpc import code_pb2, error_details_pb2, status_pb2
+from google.protobuf.json_format import ParseError
 
 from strongroom_google.store import crc32c
 
 PROJECT_NUMBER = "123456789012"
-SERVICE = "google.cloud.secretmanager.v1.SecretManagerService"
 
-_THREADS = 16
-"""Calls at a time. A call that hangs has a thread until `close`."""
+_STATUSES = {
+    "ABORTED": 409,
+    "ALREADY_EXISTS": 409,
+    "DEADLINE_EXCEEDED": 504,
+    "FAILED_PRECONDITION": 400,
+    "INTERNAL": 500,
+    "INVALID_ARGUMENT": 400,
+    "NOT_FOUND": 404,
+    "PERMISSION_DENIED": 403,
+    "RESOURCE_EXHAUSTED": 429,
+    "UNAUTHENTICATED": 401,
+    "UNAVAILABLE": 503,
+}
+"""The HTTP status of each code of Google (google.rpc.Code)."""
+
+_ROUTES = [
+    ("ListSecrets", "GET", r"(?P<parent>projects/[^/]+(?:/locations/[^/]+)?)/secrets"),
+    ("CreateSecret", "POST", r"(?P<parent>projects/[^/]+(?:/locations/[^/]+)?)/secrets"),
+    ("GetSecret", "GET", r"(?P<name>.*/secrets/[^/:]+)"),
+    ("UpdateSecret", "PATCH", r"(?P<secret>.*/secrets/[^/:]+)"),
+    ("DeleteSecret", "DELETE", r"(?P<name>.*/secrets/[^/:]+)"),
+    ("AddSecretVersion", "POST", r"(?P<parent>.*/secrets/[^/:]+):addVersion"),
+    ("ListSecretVersions", "GET", r"(?P<parent>.*/secrets/[^/:]+)/versions"),
+    ("GetSecretVersion", "GET", r"(?P<name>.*/versions/[^/:]+)"),
+    ("AccessSecretVersion", "GET", r"(?P<name>.*/versions/[^/:]+):access"),
+    ("EnableSecretVersion", "POST", r"(?P<name>.*/versions/[^/:]+):enable"),
+    ("DisableSecretVersion", "POST", r"(?P<name>.*/versions/[^/:]+):disable"),
+    ("DestroySecretVersion", "POST", r"(?P<name>.*/versions/[^/:]+):destroy"),
+]
+"""The methods of the API, with their verbs and the paths of their URLs below `/v1/`."""
 
 MAX_PAYLOAD, MAX_PAGE = 65_536, 25_000
 _ID = re.compile(r"[a-zA-Z0-9_-]{1,255}")
 _PARENT = re.compile(r"projects/(?P<project>[a-z0-9-]+)(?:/locations/(?P<region>[a-z0-9-]+))?")
-_EMPTY = empty_pb2.Empty
 State = types.SecretVersion.State
 
 
@@ -62,65 +87,46 @@ class Entry:
 class RefusedError(Exception):
     """A refusal with its status code and, for a denial, a reason code."""
 
-    def __init__(self, code: grpc.StatusCode, reason: str = "") -> None:
-        super().__init__(code.name)
+    def __init__(self, code: str, reason: str = "") -> None:
+        super().__init__(code)
         self.code = code
         self.reason = reason
 
 
 class FakeSecretManager:
-    """Secret Manager, started by `with` or `start`.
+    """Secret Manager, within a `with` block.
 
     Attributes:
         url: its address without TLS, for the option `endpoint_url`.
         requests: the name and the request of each call, in order.
         given: the bearer token of each call; empty without one.
         tokens: the accepted bearer tokens; None to accept every caller, as over a connection without TLS.
-        intercept: takes the name of each call and a function that carries it out, and returns the reply.
+        intercept: takes the handler of a request, and returns True if it has dealt with it.
         late: seconds by which `latest`, aliases and lists of versions are behind. A version that was just added can be
             read by its number alone: https://docs.cloud.google.com/secret-manager/docs/reference/consistency.
     """
 
-    def __init__(self, *, region: str | None = None, credentials: grpc.ServerCredentials | None = None) -> None:
+    def __init__(self, *, region: str | None = None, context: ssl.SSLContext | None = None) -> None:
         self._region = region
-        self._credentials = credentials
         self._lock = threading.Lock()
-        self._called = threading.Condition(self._lock)
         self._entries: dict[str, dict[str, Entry]] = {}
         self._faults: list[tuple[str, Callable[[Any], None], list[int]]] = []
         self._reply_faults: list[tuple[str, Callable[[Any], None], list[int]]] = []
-        self._released = threading.Event()
         self.requests: list[tuple[str, Any]] = []
         self.given: list[str] = []
         self.tokens: set[str] | None = None
-        self.intercept: Callable[[str, Callable[[], Any]], Any] = lambda _, carry_out: carry_out()
+        self.intercept: Callable[[BaseHTTPRequestHandler], bool] = lambda _: False
         self.late = 0.0
-
-    def start(self) -> Self:
-        """Start it at a free port."""
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="fake of Google")
-        started = threading.Barrier(_THREADS)
-        list(self._threads.map(lambda _: started.wait(60), range(_THREADS)))  # so that no test takes them for a store's
-        self._server = grpc.server(self._threads, options=[("grpc.so_reuseport", 0)])
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, self._handlers()),))
-        if self._credentials is None:
-            self.port = self._server.add_insecure_port("127.0.0.1:0")
-        else:
-            self.port = self._server.add_secure_port("127.0.0.1:0", self._credentials)
+        self._server = _serve(type("Handler", (_Handler,), {"fake": self}), context)
+        self.port = self._server.server_port
         self.url = f"http://127.0.0.1:{self.port}"
-        self._server.start()
-        return self
-
-    def close(self) -> None:
-        self._released.set()
-        self._server.stop(None).wait(30)
-        self._threads.shutdown(wait=False)
 
     def __enter__(self) -> Self:
-        return self.start()
+        return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        self._server.shutdown()
+        self._server.server_close()
 
     # --- for tests ----------------------------------------------------------------------------------------------------
 
@@ -128,11 +134,6 @@ class FakeSecretManager:
     def asked(self) -> list[str]:
         """The methods that were called, in order."""
         return [method for method, _ in self.requests]
-
-    def wait_for(self, method: str) -> None:
-        """Wait until the method is called."""
-        with self._called:
-            assert self._called.wait_for(lambda: method in self.asked, 60)
 
     def put(self, name: str, *payloads: bytes, project: str = "demo", region: str = "", **fields: Any) -> Entry:
         """Have a secret of this name with these versions, as another program of Google's would leave it."""
@@ -148,22 +149,18 @@ class FakeSecretManager:
         parent = f"projects/{project}" + (f"/locations/{region}" if region else "")
         return self._entries[parent][name].versions[-1].payload
 
-    def fail(self, method: str, code: grpc.StatusCode, *, reason: str = "", times: int = 1 << 30) -> None:
+    def fail(self, method: str, code: str, *, reason: str = "", times: int = 1 << 30) -> None:
         """Let a method, or `*`, fail with this code, and a denial with a reason code."""
         self._faults.append((method, _refusing(code, reason), [times]))
 
     def lose(self, method: str, *, times: int = 1) -> None:
         """Let a method be executed, and its reply be lost."""
-        self._reply_faults.append((method, _refusing(grpc.StatusCode.UNAVAILABLE), [times]))
+        self._reply_faults.append((method, _refusing("UNAVAILABLE"), [times]))
 
     def deny(self, *methods: str) -> None:
         """Deny these methods for the reason of IAM."""
         for method in methods or ("*",):
-            self.fail(method, grpc.StatusCode.PERMISSION_DENIED, reason="IAM_PERMISSION_DENIED")
-
-    def hang(self, method: str, *, times: int = 1 << 30) -> None:
-        """Let a method hang, or `*`, until `close`."""
-        self._faults.append((method, lambda _: self._released.wait(), [times]))  # type: ignore[func-returns-value]
+            self.fail(method, "PERMISSION_DENIED", reason="IAM_PERMISSION_DENIED")
 
     def damage(self, method: str) -> None:
         """Let the payload of the method's reply differ from its checksum."""
@@ -176,72 +173,44 @@ class FakeSecretManager:
 
     # --- the service --------------------------------------------------------------------------------------------------
 
-    def _handlers(self) -> dict[str, grpc.RpcMethodHandler]:
-        names = {
-            "ListSecrets": types.ListSecretsResponse,
-            "CreateSecret": types.Secret,
-            "GetSecret": types.Secret,
-            "UpdateSecret": types.Secret,
-            "DeleteSecret": _EMPTY,
-            "AddSecretVersion": types.SecretVersion,
-            "GetSecretVersion": types.SecretVersion,
-            "AccessSecretVersion": types.AccessSecretVersionResponse,
-            "ListSecretVersions": types.ListSecretVersionsResponse,
-            "EnableSecretVersion": types.SecretVersion,
-            "DisableSecretVersion": types.SecretVersion,
-            "DestroySecretVersion": types.SecretVersion,
-        }
-        return {
-            name: grpc.unary_unary_rpc_method_handler(
-                self._handler(name),
-                request_deserializer=getattr(types, f"{name}Request").deserialize,
-                response_serializer=_EMPTY.SerializeToString if reply is _EMPTY else reply.serialize,
-            )
-            for name, reply in names.items()
-        }
+    def answer(self, method: str, message: dict[str, Any], headers: Any) -> tuple[int, str]:
+        """Return the HTTP status and the body of the reply to a call."""
+        operation = getattr(self, "_" + re.sub(r"(?<!^)(?=[A-Z])", "_", method).lower())
+        try:
+            request = getattr(types, f"{method}Request").from_json(json.dumps(message))
+            self.requests.append((method, request))
+            self._authenticate(headers)
+            _apply(self._faults, method, None)
+            with self._lock:
+                reply = operation(request)
+            _apply(self._reply_faults, method, reply)
+        except ParseError:
+            return _refused(RefusedError("INVALID_ARGUMENT"))
+        except RefusedError as refused:
+            return _refused(refused)
+        options = {"always_print_fields_with_no_presence": False, "use_integers_for_enums": False}
+        return 200, "{}" if reply is None else type(reply).to_json(reply, **options)
 
-    def _handler(self, name: str) -> Callable[[Any, grpc.ServicerContext], Any]:
-        operation = getattr(self, "_" + re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower())
-
-        def handle(request: Any, context: grpc.ServicerContext) -> Any:
-            with self._called:
-                self.requests.append((name, request))
-                self._called.notify_all()
-            try:
-                self._authenticate(context)
-                _apply(self._faults, name, None)
-                reply = self.intercept(name, lambda: self._carry_out(operation, request))
-                _apply(self._reply_faults, name, reply)
-            except RefusedError as refused:
-                _abort(context, refused)
-            return reply
-
-        return handle
-
-    def _carry_out(self, operation: Callable[[Any], Any], request: Any) -> Any:
-        with self._lock:
-            return operation(request)
-
-    def _authenticate(self, context: grpc.ServicerContext) -> None:
-        token = str(dict(context.invocation_metadata()).get("authorization", "")).removeprefix("Bearer ")
+    def _authenticate(self, headers: Any) -> None:
+        token = headers.get("Authorization", "").removeprefix("Bearer ")
         self.given.append(token)
         if self.tokens is not None and token not in self.tokens:
-            raise RefusedError(grpc.StatusCode.UNAUTHENTICATED)
+            raise RefusedError("UNAUTHENTICATED")
 
     def _parent(self, parent: str) -> dict[str, Entry]:
         found = _PARENT.fullmatch(parent)
         if found is None or found["region"] != self._region:  # each region has a separate endpoint
-            raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT)
+            raise RefusedError("INVALID_ARGUMENT")
         return self._entries.setdefault(parent, {})
 
     def _entry(self, name: str) -> Entry:
         parent, _, identifier = name.partition("/secrets/")
         if not _ID.fullmatch(identifier):
-            raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT)
+            raise RefusedError("INVALID_ARGUMENT")
         parent = parent.replace(f"projects/{PROJECT_NUMBER}", self._project_of(parent, identifier))
         entry = self._parent(parent).get(identifier)
         if entry is None:
-            raise RefusedError(grpc.StatusCode.NOT_FOUND)
+            raise RefusedError("NOT_FOUND")
         return entry
 
     def _project_of(self, parent: str, identifier: str) -> str:
@@ -257,7 +226,7 @@ class FakeSecretManager:
         number = len(self._visible(entry)) if which == "latest" else entry.secret.version_aliases.get(which, 0)
         number = int(which) if which.isdigit() else number
         if not 1 <= number <= len(entry.versions):
-            raise RefusedError(grpc.StatusCode.NOT_FOUND)
+            raise RefusedError("NOT_FOUND")
         return entry, entry.versions[number - 1]
 
     def _visible(self, entry: Entry) -> list[Version]:
@@ -277,9 +246,9 @@ class FakeSecretManager:
         entries = self._parent(request.parent)
         is_global = self._region is None
         if not _ID.fullmatch(request.secret_id) or ("replication" in request.secret) is not is_global:
-            raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT)
+            raise RefusedError("INVALID_ARGUMENT")
         if request.secret_id in entries:
-            raise RefusedError(grpc.StatusCode.ALREADY_EXISTS)
+            raise RefusedError("ALREADY_EXISTS")
         _check_labels(request.secret.labels)
         request.secret.name = self._named(request.parent, request.secret_id)
         request.secret.create_time = datetime.now(UTC)
@@ -292,23 +261,22 @@ class FakeSecretManager:
     def _update_secret(self, request: Any) -> Any:
         entry = self._entry(request.secret.name)
         if list(request.update_mask.paths) != ["labels"]:
-            raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT)
+            raise RefusedError("INVALID_ARGUMENT")
         _check_labels(request.secret.labels)
         entry.secret.labels = dict(request.secret.labels)
         return entry.secret
 
-    def _delete_secret(self, request: Any) -> Any:
+    def _delete_secret(self, request: Any) -> None:
         self._entry(request.name)
         parent, _, identifier = request.name.partition("/secrets/")
         del self._entries[parent][identifier]
-        return _EMPTY()
 
     def _add_secret_version(self, request: Any) -> Any:
         payload = request.payload
         entry = self._entry(request.parent)
         damaged = "data_crc32c" in payload and payload.data_crc32c != crc32c(payload.data)
         if not 1 <= len(payload.data) <= MAX_PAYLOAD or damaged:
-            raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT)
+            raise RefusedError("INVALID_ARGUMENT")
         return self._as_version(entry, self.add(entry, payload.data))
 
     def add(self, entry: Entry, payload: bytes) -> Version:
@@ -322,7 +290,7 @@ class FakeSecretManager:
     def _access_secret_version(self, request: Any) -> Any:
         entry, version = self._version(request.name)
         if version.state is not State.ENABLED or version.payload is None:
-            raise RefusedError(grpc.StatusCode.FAILED_PRECONDITION)
+            raise RefusedError("FAILED_PRECONDITION")
         payload = types.SecretPayload(data=version.payload, data_crc32c=crc32c(version.payload))
         return types.AccessSecretVersionResponse(name=self._as_version(entry, version).name, payload=payload)
 
@@ -341,14 +309,14 @@ class FakeSecretManager:
     def _set_state(self, name: str, state: State) -> Any:
         entry, version = self._version(name)
         if version.state is State.DESTROYED:
-            raise RefusedError(grpc.StatusCode.FAILED_PRECONDITION)
+            raise RefusedError("FAILED_PRECONDITION")
         version.state, version.scheduled = state, None
         return self._as_version(entry, version)
 
     def _destroy_secret_version(self, request: Any) -> Any:
         entry, version = self._version(request.name)
         if version.state is State.DESTROYED:
-            raise RefusedError(grpc.StatusCode.FAILED_PRECONDITION)
+            raise RefusedError("FAILED_PRECONDITION")
         if delay := entry.secret.version_destroy_ttl:
             version.state, version.scheduled = State.DISABLED, datetime.now(UTC) + delay
         else:
@@ -370,7 +338,7 @@ def delayed(**seconds: int) -> timedelta:
     return timedelta(**seconds)
 
 
-def _refusing(code: grpc.StatusCode, reason: str = "") -> Callable[[Any], None]:
+def _refusing(code: str, reason: str = "") -> Callable[[Any], None]:
     def refuse(_: Any) -> None:
         raise RefusedError(code, reason)
 
@@ -396,27 +364,76 @@ def _check_labels(labels: Any) -> None:
         kinds = [unicodedata.category(one) for one in name + text if one not in "_-"]
         fits = 1 <= len(name) <= 63 and len(text) <= 63 and unicodedata.category(name[0]) in {"Ll", "Lo"}
         if not fits or any(kind not in {"Ll", "Lo"} and kind[0] != "N" for kind in kinds):
-            raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT)
+            raise RefusedError("INVALID_ARGUMENT")
     if len(labels) > 64:
-        raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT)
+        raise RefusedError("INVALID_ARGUMENT")
 
 
-def _abort(context: grpc.ServicerContext, refused: RefusedError) -> None:
-    """End the call with a status of Google. Its message quotes a value, which nobody may show."""
-    from grpc_status import rpc_status
+def _refused(refused: RefusedError) -> tuple[int, str]:
+    """Return the reply for a refusal. Its message quotes a value, which nobody may show."""
+    details = [
+        {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason, "domain": "iam.googleapis.com"}
+        for reason in [refused.reason]
+        if reason
+    ]
+    status, message = _STATUSES[refused.code], "a message that quotes canary-6f1d-value"
+    error = {"code": status, "message": message, "status": refused.code, "details": details}
+    return status, json.dumps({"error": error})
 
-    details = []
-    if refused.reason:
-        details.append(any_pb2.Any())
-        details[0].Pack(error_details_pb2.ErrorInfo(reason=refused.reason, domain="iam.googleapis.com"))
-    code = code_pb2.Code.Value(refused.code.name)
-    message = "a message that quotes canary-6f1d-value"
-    context.abort_with_status(rpc_status.to_status(status_pb2.Status(code=code, message=message, details=details)))
+
+class _Answering(BaseHTTPRequestHandler):
+    """Answers with JSON."""
+
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # without a buffer, each answer would wait 40 ms for a delayed acknowledgment
+
+    def send(self, status: int, body: str) -> None:
+        content = body.encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: Any) -> None:
+        """Print nothing."""
 
 
-# Empty settings, and the header of a frame of an unknown type, whose 16,384 bytes a client awaits and ignores.
-DRIPPING = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00" + b"\x00\x40\x00\xfa\x00\x00\x00\x00\x00"
-"""The beginning of a service of HTTP/2 that drips, for `dripping_server`."""
+class _Handler(_Answering):
+    fake: FakeSecretManager
+
+    def do_GET(self) -> None:
+        content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.fake.intercept(self):
+            return
+        url = urlsplit(self.path)
+        for method, verb, pattern in _ROUTES:
+            found = re.fullmatch(f"/v1/{pattern}", url.path)
+            if found is not None and verb == self.command:
+                self.send(*self.fake.answer(method, _message(method, found, url.query, content), self.headers))
+                return
+        self.send(404, "<!doctype html><title>Error 404 (Not Found)</title>")
+
+    do_POST = do_PATCH = do_DELETE = do_GET  # noqa: N815  # http.server's names
+
+
+def _message(method: str, found: re.Match[str], query: str, content: bytes) -> dict[str, Any]:
+    """Return the request of a method from the parts of its URL, its query and its body."""
+    parts, body = found.groupdict(), json.loads(content or b"{}")
+    query_fields = {name: text for name, text in parse_qsl(query) if not name.startswith("$")}  # `$alt` is the SDK's
+    if method == "UpdateSecret":
+        return {"secret": {**body, "name": parts["secret"]}, **query_fields}
+    return {**parts, **query_fields, **({"secret": body} if method == "CreateSecret" else body)}
+
+
+def _serve(handler: type[BaseHTTPRequestHandler], context: ssl.SSLContext | None = None) -> ThreadingHTTPServer:
+    """Return a server at a free port, whose requests daemon threads answer until its `shutdown`."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    if context is not None:
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    return server
 
 
 class TokenServer:
@@ -442,35 +459,22 @@ class TokenServer:
         )
         server = self
 
-        class Handler(BaseHTTPRequestHandler):
-            wbufsize = -1
-
+        class Handler(_Answering):
             def do_POST(self) -> None:
                 self.rfile.read(int(self.headers["Content-Length"]))
                 server.count += 1
                 status, body = server.answer
-                content = json.dumps(body).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
+                self.send(status, json.dumps(body))
 
-            def log_message(self, *_: Any) -> None:
-                """Print nothing."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/token"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._server = _serve(Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/token"
 
     def __enter__(self) -> Self:
-        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join(30)
 
 
 def workload_identity(token_url: str, folder: Path) -> Path:
