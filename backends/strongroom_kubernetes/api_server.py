@@ -83,18 +83,19 @@ class ApiServer:
             settle: looks up the object after a change whose reply was lost; None if the change was not made.
         """
         connection, changes = self._connected(), method != "GET" and path is not None
+        repeatable = method in {"POST", "PUT"}  # the first attempt takes the name or the resourceVersion of the second
 
         def send(connection: _Connection) -> Mapping[str, Any]:
             return _send(connection.client, method, url, body, accept, changes=changes)
 
         try:
-            return self._caller.call(path, send, changes=changes, settle=settle)
+            return self._caller.call(path, send, changes=changes, settle=settle, repeatable=repeatable)
         except AuthenticationError as error:
             refused = error
         self._drop(connection)
         if _token(self._connected().client) == _token(connection.client):
             raise refused.copy()
-        return self._caller.call(path, send, changes=changes, settle=settle)
+        return self._caller.call(path, send, changes=changes, settle=settle, repeatable=repeatable)
 
     def metadata(self, url: str, path: str) -> Mapping[str, Any]:
         """Return the metadata of an object, without its data."""

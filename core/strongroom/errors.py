@@ -245,10 +245,13 @@ class StoreUnavailableError(StoreError):
             other paths. A backend sets it with `copy(path_only=True)`.
         conclusive: False if the failure tells nothing about the store, because the call has waited for a free
             connection of this process. It begins no outage. A backend sets it with `copy(conclusive=False)`.
+        retry_after: the seconds for which a service that throttles its callers asks for no request; None if it does not
+            say, and if the failure is another one. A chain whose read has this time asks it again.
     """
 
     path_only: bool = False
     conclusive: bool = True
+    retry_after: float | None = None
 
     summary = "Store unavailable"
     default_hint = "Check that the store is running and can be reached"

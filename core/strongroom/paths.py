@@ -73,9 +73,20 @@ def check_separate(path: object, key: object, call: str) -> None:
         InvalidPathError: its hint is the call to write instead.
     """
     if key is None and isinstance(path, str) and "#" in path:
-        above, _, name = path.rpartition("#")
-        hint = f'Call {call}("{shown(above)}", "{shown(name)}")' if above and name else "Pass the path without #"
+        hint = hint_at_key(path, call) or "Pass the path without #"
         raise InvalidPathError(path, "it has a #, and the key is an argument of its own", hint=hint)
+
+
+def hint_at_key(path: str, call: str) -> str:
+    """Return the call to write for a path that has the form `PATH#KEY`, where the key is an argument of its own.
+
+    Args:
+        path: the path.
+        call: the function's name.
+    """
+    above, _, key = path.rpartition("#")
+    passed = f'{{"{shown(key)}": …}}' if call == "set_secret" else f'"{shown(key)}"'
+    return f'Call {call}("{shown(above)}", {passed})' if above and key else ""
 
 
 def check_prefix(prefix: str) -> str:

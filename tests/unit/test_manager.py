@@ -598,11 +598,21 @@ def test_a_whole_secret_is_cached_no_longer_than_a_key(manager: SecretsManager, 
 
 def test_a_path_with_a_number_sign_is_refused_in_the_cache_too(manager: SecretsManager, store: RemoteStore) -> None:
     """A store may have a secret at this path, which a batch reads: the answer must not depend on the cache."""
-    store.write("auth/jwt#secret", {"other": "x"})
-    assert manager.get_secrets(["auth/jwt#secret"])["auth/jwt#secret"] == {"other": "x"}
-    for get in (manager.get_secret, lambda path: asyncio.run(manager.aget_secret(path))):
-        with pytest.raises(InvalidPathError, match=r'get_secret\("auth/jwt", "secret"\)$'):
-            get("auth/jwt#secret")
+    path = "auth/jwt#secret"
+    assert 'Call get_secret("auth/jwt", "secret")' in str(manager.get_secrets([path]).errors[path])
+    store.write(path, {"other": "x"})
+    manager.invalidate(path)
+    assert manager.get_secrets([path])[path] == {"other": "x"}
+    for get in (manager.get_secret, lambda path: asyncio.run(manager.aget_secret(path)), manager.explain):
+        with pytest.raises(InvalidPathError, match=r'(get_secret|explain)\("auth/jwt", "secret"\)$'):
+            get(path)
+
+
+def test_a_path_with_a_number_sign_is_not_written(manager: SecretsManager, store: RemoteStore) -> None:
+    with pytest.raises(InvalidPathError, match=r'set_secret\("auth/jwt", {"secret": …}\)$'):
+        manager.set_secret("auth/jwt#secret", {"value": "x"})
+    with pytest.raises(SecretNotFoundError):
+        store.read("auth/jwt#secret")
 
 
 def test_an_outage_is_answered_to_tasks_too(

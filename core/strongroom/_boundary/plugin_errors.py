@@ -69,6 +69,8 @@ def rebuild(error: StrongroomError, path: str | None, store: str, known: Known =
         if "summary" in fields:
             others["summary"] = _text(fields["summary"], mask)
         others |= {name: fields[name] is True for name in ("path_only", "conclusive") if name in fields}
+        if isinstance(seconds := fields.get("retry_after"), int | float):
+            others["retry_after"] = float(seconds)
         return made.copy(**others) if others else made
     if issubclass(kind, RotationError):
         others |= {name: _text(fields.get(name, ""), mask) for name in ("path", "step")}

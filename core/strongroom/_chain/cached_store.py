@@ -169,7 +169,15 @@ class CachedStore:
 
     # --- reads through the caches -------------------------------------------------------------------------------------
 
-    def fetch(self, path: str, key: str | None = None, *, fresh: bool = False, insists: bool = False) -> Reading:
+    def fetch(
+        self,
+        path: str,
+        key: str | None = None,
+        *,
+        fresh: bool = False,
+        insists: bool = False,
+        ends: float | None = None,
+    ) -> Reading:
         """Return the secret that the store has, or the disk cache; or one key that the store reads by itself.
 
         Args:
@@ -177,12 +185,13 @@ class CachedStore:
             key: the key that the store reads by itself.
             fresh: query the store, and join no read in progress.
             insists: query the store, and wait for it: see `StoreConnection.call`.
+            ends: when the store must have answered: see `StoreConnection.call`.
         """
+        call = partial(self.connection.call, path, reads=True, insists=insists, ends=ends)
         try:
             if key is not None:
-                value = self.connection.call(path, lambda store: store.read_key(path, key), reads=True, insists=insists)
-                return Reading(SensitiveDict({key: value}))
-            load = partial(self.connection.call, path, methodcaller("read", path), reads=True, insists=insists)
+                return Reading(SensitiveDict({key: call(lambda store: store.read_key(path, key))}))
+            load = partial(call, methodcaller("read", path))
             if self._disk is not None:
                 load = partial(self._disk.fetch, path, load, fresh=fresh or insists)
             return Reading.of(self.memory.fetch(path, load, fresh=fresh, insists=insists))

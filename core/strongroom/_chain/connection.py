@@ -214,6 +214,7 @@ class StoreConnection:
         reads: bool = False,
         changes: str = "",
         insists: bool = False,
+        ends: float | None = None,
     ) -> _R:
         """Return `operation(store)`, within its share of the time.
 
@@ -226,12 +227,15 @@ class StoreConnection:
             reads: it is a read of `path`.
             changes: the name of the change, if it is one. A failed one says nothing about reads, and opens no breaker.
             insists: it may take all the remaining time, also during a known outage.
+            ends: when it must have ended, on the clock of `time.monotonic`, if its share began before the call.
         """
         self._admit(path, reads=reads and not insists)
         if changes:
             started = Event(EventKind.WRITE, self._name, path or "", self.position, step=changes, outcome="started")
             emit_to_auditors(started)
-        given = remaining() if insists else min(self._share(changes=bool(changes)), remaining())
+        given = remaining() if insists else min(self.share(changes=bool(changes)), remaining())
+        if ends is not None:
+            given = min(given, ends - time.monotonic())
         ends = time.monotonic() + given
         try:
             with time_limit(given):
@@ -267,7 +271,7 @@ class StoreConnection:
                     self._note_path_outage(path, error)
                 return error
             outage = error.copy(path=error.path or path, store=error.store or self._name)
-            if error.conclusive and not changes:
+            if error.conclusive and not changes and not ends_in_time(error):
                 self._note_outage(outage, given, late=time.monotonic() >= ends)
             return outage
         # Most of these are refused before anything is sent, which does not end an outage.
@@ -275,7 +279,7 @@ class StoreConnection:
             self._note_answer(path if reads else None)
         return error
 
-    def _share(self, *, changes: bool = False) -> float:
+    def share(self, *, changes: bool = False) -> float:
         """Return the seconds for one call: the rest is for the next link or the stale value.
 
         During a known outage, a read that nobody else can answer has no more than the timeout, so that the threads of
@@ -300,7 +304,7 @@ class StoreConnection:
         paths = [path for path in paths if path not in refused]
         if not paths:
             return
-        share = remaining() if insists else self._share()
+        share = remaining() if insists else self.share()
         ends = time.monotonic() + (share if share < self.timeout else remaining())
         waiting, outages, given = dict.fromkeys(paths), 0, min(share, remaining())
         enough = min(len(paths), OUTAGES_IN_A_ROW)
@@ -322,7 +326,12 @@ class StoreConnection:
                     self._note_path_outage(path, answer)
                 else:
                     self._path_breakers.pop(path, None)
-                if isinstance(answer, StoreUnavailableError) and answer.conclusive and not answer.path_only:
+                if (
+                    isinstance(answer, StoreUnavailableError)
+                    and answer.conclusive
+                    and not answer.path_only
+                    and not ends_in_time(answer)
+                ):
                     failure, outages = answer, outages + 1
                 else:
                     failure, outages = late, 0
@@ -466,7 +475,12 @@ class StoreConnection:
                 self._path_breakers.pop(oldest, None)
 
 
+def ends_in_time(outage: StoreUnavailableError) -> bool:
+    """Return True if a read that failed fast can wait for a store that throttles its callers, and ask it again."""
+    return outage.retry_after is not None and outage.retry_after < remaining()
+
+
 def _known_outage(breaker: Breaker, path: str | None, store: str) -> StoreUnavailableError:
     """Return the outage that a breaker knows, as a new error of this path."""
     outage = breaker.outage or StoreUnavailableError(store=store)
-    return outage.copy(path=path)
+    return outage.copy(path=path, retry_after=None)

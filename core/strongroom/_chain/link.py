@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from strongroom._chain.answer import MISSING, Place, Reading, ReadRequest, Result, failed, judged, not_queried
 from strongroom._chain.cached_store import CachedStore
-from strongroom._chain.connection import Opener
+from strongroom._chain.connection import Opener, ends_in_time
 from strongroom._chain.writes import Writes
 from strongroom.errors import (
     Answer,
@@ -21,7 +21,7 @@ from strongroom.errors import (
     StrongroomError,
 )
 from strongroom.secret import AgedAbsence, Secret, SensitiveDict, Version
-from strongroom.store import Health, VersionInfo, required_paths, time_limit
+from strongroom.store import Health, VersionInfo, fails_fast, required_paths, time_limit
 from strongroom.store.deadline import fail_fast, opening_for, require_paths
 
 if TYPE_CHECKING:
@@ -313,8 +313,20 @@ class Link:
         Raises:
             StoreError: see `GuardedStore.read`. An outage is raised if nothing usable is cached.
         """
-        keyed = False
+        try:
+            return self._read(path, key, fresh=fresh, insists=insists)
+        except StoreUnavailableError as error:
+            outage = error
+        if insists or fails_fast() or not ends_in_time(outage):
+            raise outage
+        return self._read(path, key, fresh=fresh, insists=True)
+
+    def _read(self, path: str, key: str | None, *, fresh: bool, insists: bool) -> Reading:
+        keyed, ends = False, None
         if not self._store.is_on_disk(path):  # else the store stays closed until something has to be asked
+            if self.connection.store is None and not insists and self._is_followed(path):
+                with fail_fast():
+                    ends = time.monotonic() + self.connection.share()  # of the opening and the read together
             store = self._opened(path, insists=insists)
             if "local" in store.capabilities:
                 return _read_local(store, path, key)
@@ -323,7 +335,7 @@ class Link:
             if not (fresh or insists) and (known := self._store.cached_or_stale(path, key, keyed=keyed)) is not None:
                 return known
             with fail_fast(not insists and self._has_fallback(path, fresh=fresh)):
-                return self._store.fetch(path, key if keyed else None, fresh=fresh, insists=insists)
+                return self._store.fetch(path, key if keyed else None, fresh=fresh, insists=insists, ends=ends)
         except StoreUnavailableError as error:
             outage = error
         stale = None if fresh else self._store.stale(path, outage)
@@ -364,6 +376,11 @@ class Link:
             if group:
                 with fail_fast(has_fallback):
                     results |= self._store.fetch_many(group, fresh=fresh, insists=insists)
+        throttled = [
+            path for path, found in results.items() if isinstance(found, StoreUnavailableError) and ends_in_time(found)
+        ]
+        if throttled and not insists and not fails_fast():
+            results |= self._store.fetch_many(throttled, fresh=fresh, insists=True)
         return results
 
     def _without_io(self, path: str, *, fresh: bool) -> Reading | StrongroomError | None:

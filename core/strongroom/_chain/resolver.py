@@ -36,6 +36,7 @@ from strongroom.errors import (
     shown,
 )
 from strongroom.events import Event, EventKind, hit_counter
+from strongroom.paths import hint_at_key
 from strongroom.secret import SensitiveDict, SensitiveStr, Value, observed, protect
 
 if TYPE_CHECKING:
@@ -136,10 +137,11 @@ class Resolver:
         """Return the failure of a read with its hint completed: the path of a variable, and the files of the chain."""
         place = self._locate(path)
         located = "" if place is None else f"{shown(path)} is {shown('#'.join(place))}"
-        sources = self._sources if isinstance(failure, SecretNotFoundError) else ""
-        if not (located or sources):
+        absent = isinstance(failure, SecretNotFoundError)
+        joined, sources = (hint_at_key(path, "get_secret"), self._sources) if absent else ("", "")
+        if not (located or joined or sources):
             return failure
-        return failure.copy(hint=". ".join(filter(None, (located, failure.hint, sources))))
+        return failure.copy(hint=". ".join(filter(None, (located, joined, failure.hint, sources))))
 
 
 def doubted(results: Sequence[LinkResult]) -> int | None:

@@ -396,6 +396,7 @@ class SecretsManager:
         Raises:
             InvalidPathError: the path can never name a secret.
         """
+        check_separate(path, key, "explain")
         return self._parts.chain.explain(path, key)
 
     aexplain = off_loop_untimed(explain)
@@ -554,6 +555,7 @@ class SecretsManager:
         from strongroom._credentials.database_address import changed_url
 
         data = conceal(data)
+        check_separate(path, None, "set_secret")
         _check_flag("replace", replace)
         return self._parts.chain.write(path, data, store=store, replace=replace, follow=changed_url)
 

@@ -43,11 +43,11 @@ def check(
             _check_identity(store, schema, settings, name)
         if option.verifies and not _is_default(schema.options[name], setting):
             _check_trust_setting(name, setting, settings.get(option.verifies))
-        if option.sent_to:
-            _check_credential(store, name, setting, settings.get(option.sent_to), "an address that only {} gives")
+        for address in option.receivers:
+            _check_credential(store, name, setting, settings.get(address), "an address that only {} gives")
             for other, trust in settings.items():
                 about = schema.options[other]
-                if about.option.verifies == option.sent_to and not _is_default(about, trust):
+                if about.option.verifies == address and not _is_default(about, trust):
                     _check_credential(store, name, setting, trust, f"a server that only {other} of {{}} trusts")
     if production and store.plugin == DOTENV and ("file" in settings or "file" not in store.options):
         _check_dotenv(store, settings.get("file"))
@@ -91,7 +91,7 @@ def _check_identity(store: StoreConfig, schema: Schema, settings: Mapping[str, S
     the same file.
     """
     found = settings[address].found_file
-    choosing = [name for name, option in schema.options.items() if option.option.sent_to == address]
+    choosing = [name for name, option in schema.options.items() if address in option.option.receivers]
     if not found or not choosing or any(schema.options[name].option.secret for name in choosing):
         return
     # Not `settings`, which lacks references when another environment is checked.

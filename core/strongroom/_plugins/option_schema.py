@@ -140,7 +140,8 @@ def _schema(opener: Callable[..., object], plugin: str) -> Schema:
         else:
             options[name] = option
     for name, schema in options.items():
-        for relation, address in (("is sent to", schema.option.sent_to), ("vouches for", schema.option.verifies)):
+        related = [("is sent to", address) for address in schema.option.receivers]
+        for relation, address in (*related, ("vouches for", schema.option.verifies)):
             if address is not None and address not in options:
                 raise PluginError(
                     f"The plugin {plugin} is broken: its option {name} {relation} {address}, which it lacks"
@@ -224,7 +225,9 @@ def _option_fault(option: Option) -> str:
     for field in ("secret", "address", "location", "locates", "recipients"):
         if not isinstance(getattr(option, field), bool):
             return f"{field} is {type(getattr(option, field)).__name__}, not bool"
-    for field in ("help", "sent_to", "verifies"):
+    if not all(isinstance(name, str) for name in option.receivers):
+        return "sent_to is neither the name of an option nor a tuple of names"
+    for field in ("help", "verifies"):
         if not isinstance(text := getattr(option, field), str | None) or (text is None and field == "help"):
             return f"{field} is {type(text).__name__}, not str"
     for field in ("credential_variables", "identity", "fault"):

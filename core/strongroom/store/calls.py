@@ -116,6 +116,7 @@ class Caller(Generic[_C]):
         self._connect = connect
         self._fault_of = fault_of
         self._loggers = loggers
+        self._asked_off_until = 0.0
 
     def call(
         self,
@@ -128,7 +129,8 @@ class Caller(Generic[_C]):
     ) -> _R:
         """Return the result of an operation, within `remaining()`.
 
-        Throttled requests are repeated until the deadline, and so are reads while the service fails. If another link
+        Throttled requests are repeated until the deadline, and so are reads while the service fails. While the service
+        asks for no request (Retry-After), none is sent by a call that has the time to wait. If another link
         or a stale value can answer (`fails_fast`), a failed read is repeated for one second. A service that cannot be
         reached is down after one second, or at once if another can answer.
 
@@ -148,17 +150,23 @@ class Caller(Generic[_C]):
         with time_limit(remaining()):
             lost, pauses = False, _Pauses()
             while True:
+                if 0 < (pause := self._asked_off_until - time.monotonic()) < remaining() - _LAST_CHANCE:
+                    time.sleep(pause)  # asked for by the reply to another call
                 if (left := remaining()) <= 0:
                     raise StoreUnavailableError(path, f"{self._service} did not answer in time")
                 with time_limit(left if settle is None else left * _SHARE):
                     outcome, is_sent = self._attempt(operation)
                 if not isinstance(outcome, Fault):
                     return outcome
+                if outcome.after:
+                    self._asked_off_until = time.monotonic() + outcome.after
                 lost = lost or (changes and is_sent and outcome.fate in _IN_DOUBT)
-                if (lost and not repeatable) or (pause := pauses.after(outcome)) is None:
+                if (lost and not repeatable) or (delay := pauses.after(outcome)) is None:
                     break
-                time.sleep(pause)
+                time.sleep(delay)
             failure = outcome.error.copy(path=path) if isinstance(outcome.error, StoreError) else outcome.error.copy()
+            if outcome.fate is Fate.THROTTLED and isinstance(failure, StoreUnavailableError):
+                failure = failure.copy(retry_after=outcome.after)
             if not lost:
                 raise failure
             with suppress(StrongroomError):

@@ -27,8 +27,9 @@ class Option(NamedTuple):
         address: the value is the URL of a service, or a list of URLs. In production it must have one of `tls_schemes`,
             or a loopback host. A list option also accepts one text with commas between the URLs.
         tls_schemes: for an address, the URL schemes that mean TLS, in lower case, such as ("rediss",).
-        sent_to: for a credential, or an option that chooses one: the option with the address that receives it. An
-            ambient credential is refused if only a file found in the working directory set that address.
+        sent_to: for a credential, or an option that chooses one: the option with the address that receives it, or a
+            tuple of several, such as of a token server and of the service. An ambient credential is refused if only a
+            file found in the working directory set such an address.
         verifies: for a setting that decides which server is trusted at an address (CA, server name, no
             verification): the option with the address. A file found in the working directory
             must not set it for another source's address, nor for an ambient credential.
@@ -52,7 +53,7 @@ class Option(NamedTuple):
     ambient: tuple[str, ...] = ()
     secret: bool = False
     address: bool = False
-    sent_to: str | None = None
+    sent_to: str | tuple[str, ...] | None = None
     verifies: str | None = None
     location: bool = False
     locates: bool = False
@@ -61,6 +62,11 @@ class Option(NamedTuple):
     tls_schemes: tuple[str, ...] = ("https",)
     identity: Callable[[Any], Mapping[str, Any] | None] | None = None
     fault: Callable[[Any], str] | None = None
+
+    @property
+    def receivers(self) -> tuple[str, ...]:
+        """The names of `sent_to`."""
+        return (self.sent_to,) if isinstance(self.sent_to, str) else self.sent_to or ()
 
     @property
     def needs_trust(self) -> bool:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from strongroom._chain import link as link_module
 from strongroom._chain.chain import Chain
 from strongroom._chain.link import Link
 from strongroom._config import CacheConfig, LinkConfig
@@ -20,7 +21,7 @@ from strongroom.errors import (
 from strongroom.secret import Secret, Value
 from strongroom.store import fails_fast, remaining
 from strongroom.store.deadline import DEFAULT_TIMEOUT, fail_fast
-from support.clock import LONG, Clock
+from support.clock import LONG, CallTime, Clock
 from support.scenarios.load import wait_until
 from support.stores import BulkReads, RemoteStore
 
@@ -139,6 +140,48 @@ def test_a_reader_that_has_another_answer_does_not_insist(store: Throttled) -> N
     with fail_fast(), pytest.raises(StoreUnavailableError):
         chain(store, RemoteStore()).resolve("db", "url")
     assert [fast for fast, _ in store.calls] == [True]
+
+
+@pytest.mark.parametrize("kind", [Throttled, Bulk])
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_service_that_says_when_to_come_back_is_waited_for(
+    read: Callable[[Chain], object], kind: type[Throttled]
+) -> None:
+    """Before a later link is asked, whose value may be another one. The time is longer than the link's timeout."""
+    store = kind()
+    store.outage = THROTTLED.copy(retry_after=5.0)
+    asked = chain(store, RemoteStore({"db": {"url": "another"}, "app": {"key": "another"}}))
+    assert read(asked) == "v"
+    assert not asked.links[0].connection.breaker.is_open
+
+
+def test_service_that_asks_for_more_time_than_a_read_has_is_out(store: Throttled) -> None:
+    """Later reads are not even sent."""
+    store.outage = THROTTLED.copy(retry_after=30.0)
+    asked = chain(store, RemoteStore({"db": {"url": "another"}}))
+    assert [asked.resolve("db", "url", fresh=True).value for _ in range(2)] == ["another"] * 2
+    assert len(store.calls) == 1
+
+
+def test_opening_and_first_read_have_one_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The timeout of the link, and not each of them."""
+    call_time = CallTime.of_calls(monkeypatch)
+    monkeypatch.setattr(link_module, "time", call_time)
+    limits: list[float] = []
+
+    class Noted(RemoteStore):
+        def read(self, path: str) -> Secret:
+            limits.append(remaining())
+            return super().read(path)
+
+    def opened() -> RemoteStore:
+        limits.append(remaining())
+        call_time.sleep(2)
+        return Noted({"db": {"url": "v"}})
+
+    links = [Link(LinkConfig(name), opener, CacheConfig()) for name, opener in (("a", opened), ("b", RemoteStore))]
+    assert Chain(links).resolve("db", "url").value == "v"
+    assert limits == [3, 1]
 
 
 # --- a lasting outage -------------------------------------------------------------------------------------------------

@@ -268,7 +268,7 @@ class TestSchema:
         def unreadable(*, url: bytes) -> object: ...
         def nested(*, urls: list[set[str]]) -> object: ...
         def unknown(*, url: "Nowhere") -> object: ...  # noqa: F821
-        def lost(*, token: Annotated[str, Option(sent_to="address")]) -> object: ...
+        def lost(*, token: Annotated[str, Option(sent_to=("url", "address"))], url: str) -> object: ...
         def idle(*, ca: Annotated[str, Option(verifies="address")]) -> object: ...
 
         for broken, words in (
@@ -696,6 +696,22 @@ class TestBoundSources:
         text = f"[stores.vault]\nurl = ['{URL}', {{ env = 'U' }}]"
         message = refusal(text, environ=AMBIENT_TOKEN, dotenv={"U": "https://elsewhere.example"})
         assert "not sent to an address that only ./.env gives" in message
+
+    @pytest.mark.parametrize("address", ["api", "login"])
+    def test_one_may_have_several_receivers(self, address):
+        """A key is sent to a token server, and the token to the service: a found file may choose neither."""
+
+        def exchanging(
+            *,
+            key: Annotated[str, Option(ambient=("CORP_KEY",), secret=True, sent_to=("api", "login"))],
+            api: Annotated[str, Option(address=True)] = URL,
+            login: Annotated[str, Option(address=True)] = URL,
+        ) -> object:
+            """Exchanges a key for a token."""
+
+        source = Source(f'[stores.vault]\n{address} = "{URL}"', found=True, environ={"CORP_KEY": "k"})
+        with pytest.raises(ConfigurationError, match=f"not sent to an address that only {FOUND} gives"):
+            source.resolve(exchanging)
 
     def test_credentials_that_a_plugin_finds_itself_are_bound(self):
         """boto3 signs with the process's credentials, and sends its session token."""

@@ -1,9 +1,12 @@
 """A call of a service: repetition, the fate of a change, and the errors and records that leave the call."""
 
 import logging
+import ssl
 import traceback
 
 import pytest
+import requests
+import urllib3
 
 from strongroom.errors import (
     ConfigurationError,
@@ -13,7 +16,7 @@ from strongroom.errors import (
     WriteOutcomeUnknownError,
 )
 from strongroom.store import remaining, time_limit
-from strongroom.store.calls import Caller, Fate, Fault
+from strongroom.store.calls import Caller, Fate, Fault, is_unsent
 from strongroom.store.deadline import fail_fast
 from support.clock import CallTime
 
@@ -126,6 +129,21 @@ def test_service_says_when_to_come_back(clock, changes):
     assert 3 <= clock.monotonic() - began < 3.2
 
 
+def test_next_call_waits_too_if_it_has_the_time(clock):
+    """The service has asked for no request at all."""
+    service = lasting(Fate.THROTTLED, after=3.0)
+    with time_limit(2), pytest.raises(StoreUnavailableError) as caught:
+        service.call()
+    assert caught.value.retry_after == 3.0
+    service.faults, began = [], clock.monotonic()
+    with time_limit(2):
+        assert service.call() == "answer"
+    assert clock.monotonic() == began
+    service.caller._asked_off_until = began + 3
+    assert service.call() == "answer"
+    assert clock.monotonic() == began + 3
+
+
 def test_no_pause_ends_past_the_deadline(clock):
     service, began = lasting(Fate.THROTTLED, after=30.0), clock.monotonic()
     with pytest.raises(StoreUnavailableError):
@@ -201,6 +219,28 @@ class TestChanges:
     def test_repeatable_change_stays_in_doubt_after_a_lost_reply(self, later):
         with pytest.raises(WriteOutcomeUnknownError, match=later.name):
             Service(Fate.FAILED, ClientError(later), then_answers=False).call(changes=True, repeatable=True)
+
+
+@pytest.mark.parametrize(
+    ("error", "unsent"),
+    [
+        (urllib3.exceptions.NewConnectionError(None, ""), True),
+        (urllib3.exceptions.NameResolutionError("", None, OSError()), True),
+        (urllib3.exceptions.ConnectTimeoutError(), True),
+        (urllib3.exceptions.SSLError(ssl.SSLCertVerificationError()), True),
+        (urllib3.exceptions.ProxyError("", OSError("Tunnel connection failed: 502")), True),
+        (urllib3.exceptions.ProxyError("", urllib3.exceptions.NewConnectionError(None, "")), True),
+        (urllib3.exceptions.ProxyError("", ConnectionResetError(104, "")), False),
+        (
+            requests.exceptions.ConnectionError(urllib3.exceptions.ProtocolError("", ConnectionResetError(104, ""))),
+            False,
+        ),
+        (urllib3.exceptions.ReadTimeoutError(None, "", ""), False),
+    ],
+)
+def test_exception_tells_whether_there_was_a_connection(error, unsent):
+    """A reply that is lost behind a proxy is reported as a failure of the proxy."""
+    assert is_unsent(error) is unsent
 
 
 class TestErrors:
