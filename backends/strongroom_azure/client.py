@@ -12,11 +12,11 @@ from azure.core.pipeline.transport import RequestsTransport
 from azure.identity import DefaultAzureCredential
 from azure.keyvault.secrets import SecretClient
 
-from strongroom.errors import ConfigurationError
+from strongroom.errors import ConfigurationError, StoreUnavailableError
 from strongroom.store import remaining
-from strongroom.store.calls import Caller
+from strongroom.store.calls import Caller, Fate, Fault
 from strongroom.store.sdk_logging import silenced_logs
-from strongroom_azure.errors import NO_TIME, fault_of
+from strongroom_azure.errors import fault_of
 
 _SDK = ("azure", "msal", "urllib3")
 _CONNECT = 5.0
@@ -91,9 +91,10 @@ class _Transport(RequestsTransport):  # type: ignore[misc]  # the package loads 
         url = urlsplit(request.url)
         is_login = url.hostname != self._vault
         is_probe = url.scheme == "http"  # all but the endpoint of a managed identity have TLS
+        if left <= 0:
+            self.login_outage = self.login_outage or is_login
+            raise Fault(StoreUnavailableError(reason="no time is left"), Fate.UNSENT)
         try:
-            if left <= 0:
-                raise ServiceRequestError(NO_TIME)
             connect, read = (PROBE_CONNECT, PROBE_READ) if is_probe else (_CONNECT, _READ)
             options |= {"connection_timeout": min(connect, left), "read_timeout": min(read, left)}
             reply = super().send(request, proxies=proxies, **options)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from ssl import SSLCertVerificationError
 from typing import Any
 
 from strongroom.errors import (
@@ -20,7 +19,7 @@ from strongroom.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from strongroom.store.calls import Fate, Fault, retry_after
+from strongroom.store.calls import Fate, Fault, is_unsent, retry_after
 
 _LOGIN = "Check the AZURE_* variables, or the managed identity of this machine, or run `az login`"
 _GRANT = "Grant the identity the role Key Vault Secrets User (reads) or Key Vault Secrets Officer, or an access policy"
@@ -31,9 +30,6 @@ _TAKEN = (
 )
 _NETWORK = "Allow this network in the firewall of the vault, or use its private endpoint"
 _REACH = "Check the name of the vault, the proxy, the certificate authority, and that the network reaches the vault"
-
-NO_TIME = "no time is left"
-"""The text of an error for a request that was not sent after the deadline."""
 
 _DENIALS = frozenset({"AccessDenied", "ForbiddenByPolicy", "ForbiddenByRbac"})
 _NETWORKS = frozenset({"ForbiddenByConnection", "ForbiddenByFirewall"})
@@ -76,9 +72,9 @@ def fault_of(error: Exception, *, outage: bool) -> Fault:
     if isinstance(error, known.HttpResponseError) and error.response is not None:
         return _refusal(error.status_code or 0, *_codes(error), getattr(error.response, "headers", {}))
     if isinstance(error, known.AzureError | OSError):
-        fate = Fate.FAILED if isinstance(error, known.AzureError) and not _is_unsent(error) else Fate.UNSENT
+        is_sent = isinstance(error, known.AzureError) and not is_unsent(error.inner_exception or error)
         reason = f"Key Vault or Microsoft Entra cannot be reached ({kind})"
-        return Fault(StoreUnavailableError(None, reason, hint=_REACH), fate)
+        return Fault(StoreUnavailableError(None, reason, hint=_REACH), Fate.FAILED if is_sent else Fate.UNSENT)
     if isinstance(error, ValueError | TypeError | AttributeError | LookupError):
         return Fault(malformed(None), Fate.ODD)  # the challenge is for another host, or the reply has other types
     return Fault(StoreError(None, f"the Azure SDK raised {kind}", hint="This is a bug in the store's plugin"))
@@ -148,19 +144,3 @@ def _codes(error: Any) -> tuple[str, str]:
         return str(said.get("code", "")), str(inner.get("code", ""))
     except Exception:  # noqa: BLE001  # the body may be anything
         return "", ""
-
-
-def _is_unsent(error: BaseException) -> bool:
-    """Return True if the request had no connection, so that Key Vault cannot have executed it.
-
-    The SDK's class does not tell: urllib3 reports a lost reply through a proxy as a failure to connect to the proxy.
-    """
-    from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
-
-    unconnected = (NewConnectionError, ConnectTimeoutError, SSLCertVerificationError)
-    if isinstance(error, unconnected) or error.args == (NO_TIME,):
-        return True
-    if type(error) is OSError and error.errno is None:  # the proxy refused the tunnel
-        return True
-    causes = (*error.args, getattr(error, "inner_exception", None))
-    return any(_is_unsent(cause) for cause in causes if isinstance(cause, BaseException))

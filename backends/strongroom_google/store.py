@@ -287,7 +287,8 @@ class GoogleSecretManagerStore:
     def _write(self, path: str, data: Mapping[str, Value], form: Form | None) -> Version:
         name, content = self._secret(path), _payload(path, data, form)
         try:
-            return self._add(path, name, content)
+            if number := self._add(path, name, content, may_lack=True):
+                return number
         except SecretNotFoundError:
             pass
         # A regional secret has no replication.
@@ -300,15 +301,19 @@ class GoogleSecretManagerStore:
                 raise
         return self._add(path, name, content)
 
-    def _add(self, path: str, name: str, content: bytes) -> int:
-        """Add a version, and return its number."""
+    def _add(self, path: str, name: str, content: bytes, *, may_lack: bool = False) -> int:
+        """Add a version, and return its number; 0 if the reply was lost and the secret, which `may_lack`, is absent."""
+
+        def settle() -> int | None:
+            return self._added(path, content) or (0 if may_lack and self._is_deleted(path) else None)
+
         number = self._client.call(
             "AddSecretVersion",
             name,
             path,
             lambda reply: int(_matched(_VERSION, reply)[2]),
             changes=True,
-            settle=lambda: self._added(path, content),
+            settle=settle,
             body={"payload": {"data": base64.b64encode(content).decode(), "dataCrc32c": str(crc32c(content))}},
         )
         self._note(path, number)

@@ -15,7 +15,7 @@ from strongroom.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from strongroom.store.calls import Fate, Fault, retry_after
+from strongroom.store.calls import Fate, Fault, is_unsent, retry_after
 
 _LOGIN = "Run `kubectl auth whoami` with the same kubeconfig, and log in again if it fails"
 _REACH = "Check the address, the proxy, the certificate authority, and that the network reaches it"
@@ -74,8 +74,7 @@ def fault_of(error: Exception) -> Fault:
 
     kind = type(error).__name__
     if isinstance(error, exceptions.HTTPError | OSError) or getattr(error, "status", None) == 0:
-        unsent = (exceptions.NewConnectionError, exceptions.ConnectTimeoutError, exceptions.ProxyError)
-        is_sent = isinstance(error, exceptions.HTTPError) and not isinstance(error, unsent)
+        is_sent = isinstance(error, exceptions.HTTPError) and not is_unsent(error)
         reason = f"the API server cannot be reached ({kind})"
         return Fault(StoreUnavailableError(None, reason, hint=_REACH), Fate.FAILED if is_sent else Fate.UNSENT)
     if isinstance(error, ConfigException):

@@ -8,7 +8,6 @@ import trustme
 from strongroom.errors import (
     AuthenticationError,
     ConfigurationError,
-    ConflictError,
     PermissionDeniedError,
     SecretNotFoundError,
     StoreError,
@@ -16,7 +15,6 @@ from strongroom.errors import (
     WriteOutcomeUnknownError,
 )
 from strongroom.store import time_limit
-from strongroom.store.deadline import fail_fast
 from strongroom.testing import silent_server
 from strongroom_azure.plugin import open_key_vault
 from support.services.azure import CREDENTIALS, answered, raw, silent
@@ -29,12 +27,6 @@ def kind_of(operation):
     with time_limit(1.0), pytest.raises(StoreError) as caught:
         operation()
     return type(caught.value), str(caught.value)
-
-
-def once(fault):
-    """A fault of the first request alone."""
-    faults = iter([fault])
-    return lambda handler: any(each(handler) for each in faults)
 
 
 READS = [
@@ -84,50 +76,6 @@ def test_reply_to_a_read(key_vault, status, code, inner, kind, words):
     assert words in text
     assert "canary" not in text
     assert len(key_vault.asked) - before == (2 if status == 401 else 1)  # a new token is tried once
-
-
-WRITES = [
-    (409, "Conflict", "ObjectIsDeletedButRecoverable", ConflictError),
-    (409, "Conflict", "ObjectIsBeingDeleted", ConflictError),
-    (409, "Conflict", "ObjectIsBeingRecovered", ConflictError),
-    (403, "Forbidden", "ForbiddenByRbac", PermissionDeniedError),
-    (500, "InternalServerError", "", WriteOutcomeUnknownError),
-    (503, "ServiceUnavailable", "", WriteOutcomeUnknownError),
-]
-
-
-@pytest.mark.parametrize(("status", "code", "inner", "kind"), WRITES)
-def test_reply_to_a_write(key_vault, status, code, inner, kind):
-    store = key_vault.open()
-    with key_vault.fault(answered(status, code, inner), "PUT"):
-        found, text = kind_of(lambda: store.write("app", {"k": "v"}))
-    assert kind in found.__mro__[:2]
-    assert "canary" not in text
-    assert [each for each in key_vault.asked if each.startswith("PUT")] == ["PUT /secrets/app"]
-
-
-@pytest.mark.parametrize("status", [429, 500, 503])
-def test_vault_that_fails_is_asked_again(key_vault, status):
-    """For a second if another link could answer."""
-    key_vault.vault.put("app", "s3cret")
-    store = key_vault.open()
-    with key_vault.fault(once(answered(status, "x"))), fail_fast():
-        assert store.read("app").data == {"value": "s3cret"}
-    words = "throttles" if status == 429 else f"HTTP {status}"
-    with key_vault.fault(answered(status, "x")):
-        found, text = kind_of(lambda: store.read("app"))
-    assert (found, words in text) == (StoreUnavailableError, True)
-
-
-def test_write_that_had_no_connection_was_not_made(key_vault, monkeypatch):
-    """The outcome is known: through a proxy that resolves no such name, refuses, or to an unknown authority."""
-    assert kind_of(lambda: open_key_vault(vault="nowhere").delete("app"))[0] is StoreUnavailableError
-    store = key_vault.open()
-    store.write("app", {"k": "v"})
-    key_vault.azure.drop()
-    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
-    assert kind_of(lambda: store.delete("app"))[0] is StoreUnavailableError
-    assert "app" in key_vault.vault.secrets
 
 
 @pytest.mark.parametrize(

@@ -36,15 +36,6 @@ def test_secret_of_another_program_is_read_by_its_plain_name(key_vault):
         store.read("DbPassword-1")
 
 
-def test_paths_that_differ_by_case_are_two_secrets(key_vault):
-    store = key_vault.open()
-    store.write("db/app", {"k": "small"})
-    store.write("db/App", {"k": "capital"})
-    assert (store.read("db/app").data["k"], store.read("db/App").data["k"]) == ("small", "capital")
-    assert sorted(store.walk("db")) == ["db/App", "db/app"]
-    assert set(key_vault.vault.secrets) == {"db--app", "db---x41-pp"}
-
-
 def test_name_that_is_no_path_is_listed_and_cannot_be_read(key_vault):
     """It is an error of that name alone."""
     for name in ("--a", "fine"):

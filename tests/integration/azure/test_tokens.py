@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.errors import AuthenticationError, StoreUnavailableError
+from strongroom.errors import AuthenticationError
 from strongroom_azure.tokens import open_azure_token
-from support.services.azure import SCOPE, TOKEN, answered
+from support.services.azure import SCOPE, TOKEN
 
 pytestmark = pytest.mark.long
 
@@ -40,11 +40,6 @@ def test_refused_identity(azure, monkeypatch):
         store.read("azure/storage")
     assert "canary" not in str(caught.value)
     store.close()
-
-
-def test_failing_login_is_an_outage(azure, store):
-    with azure.fault(answered(503, "unavailable")), pytest.raises(StoreUnavailableError):
-        store.read("azure/storage")
 
 
 def test_no_token_is_in_a_log(store, caplog):

@@ -4,7 +4,7 @@ import pytest
 
 from strongroom_google.plugin import open_google
 from support.cli_fixtures import command  # noqa: F401  # a fixture
-from support.services.google import FakeSecretManager
+from support.services.google import FakeSecretManager, TokenServer, workload_identity
 
 
 @pytest.fixture
@@ -12,6 +12,14 @@ def google():
     """A fake without secrets."""
     with FakeSecretManager() as fake:
         yield fake
+
+
+@pytest.fixture
+def token_server(monkeypatch, tmp_path):
+    """A token server, whose credentials the environment names."""
+    with TokenServer() as server:
+        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(workload_identity(server.url, tmp_path)))
+        yield server
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The command line on a store of Google, as its users see it."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -53,9 +52,3 @@ def test_doctor(command, google):
     done = command("doctor")
     assert done.code != 0
     assert "Google failed (HTTP 503)" in done.out.decode() + done.err
-
-
-def test_status(command, google):
-    google.put("db", b'{"password":"canary"}')
-    [link] = json.loads(command("status", "--json").out)["chain"]
-    assert (link["plugin"], link["state"]) == ("google-secretmanager", "ok")

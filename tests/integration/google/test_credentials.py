@@ -49,13 +49,6 @@ def store(google):
     opened.close()
 
 
-@pytest.fixture
-def token_server(monkeypatch, tmp_path):
-    with TokenServer() as server:
-        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(workload_identity(server.url, tmp_path)))
-        yield server
-
-
 def ends_in_time(store, kind):
     """Assert that a read ends in time with this class of error, and return the error."""
     began = time.monotonic()

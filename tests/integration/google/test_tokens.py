@@ -9,18 +9,11 @@ import pytest
 from strongroom.errors import AuthenticationError, StoreUnavailableError
 from strongroom.store import time_limit
 from strongroom_google.tokens import open_google_token
-from support.services.google import TokenServer, workload_identity
+from support.services.google import TokenServer
 
 pytestmark = pytest.mark.long
 
 SCOPE = "https://www.googleapis.com/auth/devstorage.read_only"
-
-
-@pytest.fixture
-def token_server(monkeypatch, tmp_path):
-    with TokenServer() as server:
-        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(workload_identity(server.url, tmp_path)))
-        yield server
 
 
 @pytest.fixture

@@ -39,16 +39,6 @@ def test_the_command_line_writes_reads_lists_and_deletes(command, cluster):
 
 
 @pytest.mark.usefixtures("configured")
-def test_doctor_and_status_report_the_store(command, cluster):
-    assert command("set", "database/connection", "password", piped=b"s3cret").code == 0
-    done = command("doctor")
-    assert (done.code, f"namespace {cluster.namespace}" in done.out.decode()) == (0, True)
-    done = command("status", "--json")
-    assert done.code == 0
-    assert json.loads(done.out)
-
-
-@pytest.mark.usefixtures("configured")
 def test_doctor_names_a_required_secret_that_the_role_does_not_cover(command, cluster):
     """`database/connection` is the path of a required variable."""
     cluster.api.rights["reader"] = ["list secrets/", "get secrets/other"]

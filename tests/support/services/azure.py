@@ -297,7 +297,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def refuse(self, refusal: RefusalError, text: str = "") -> None:
-        error: dict[str, Any] = {"code": refusal.code, "message": text or "canary-message"}
+        error: dict[str, Any] = {"code": refusal.code, "message": text or "canary-6f1d-message"}
         if refusal.inner:
             error["innererror"] = {"code": refusal.inner}
         challenge = f'Bearer authorization="https://{_LOGIN}/{TENANT}", resource="https://vault.azure.net"'

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from strongroom.testing import FaultyService
+from strongroom.testing.cases import CANARY
 from support.services.azure import FakeAzure
 from support.services.etcd import Node
 from support.services.google import FakeSecretManager
@@ -26,7 +27,8 @@ PROCESSES = (
 )
 """Tests that start programs."""
 
-LOGIN_PAGE = reply(200, b"<!doctype html><title>Sign in</title>", ["Content-Type: text/html"])
+LOGIN_PAGE = reply(200, f"<!doctype html><title>{CANARY}</title>".encode(), ["Content-Type: text/html"])
+"""The page, and the bodies of refusals, quote a value: the contract fails if an error or a log shows it."""
 
 
 def long_processes(contract: type) -> type:
@@ -61,8 +63,9 @@ class HTTPService(FaultyService):
         if fault == "silent":
             self.wait_healed()
         else:
-            statuses = {"throttled": reply(429, b"", ["Retry-After: 0"]), "failed": reply(503), "odd": LOGIN_PAGE}
-            handler.wfile.write(statuses[fault])
+            body = {"kind": "Status", "message": CANARY, "error": {"code": CANARY, "message": CANARY}}
+            replies = {"throttled": reply(429, body, ["Retry-After: 0"]), "failed": reply(503, body)}
+            handler.wfile.write(replies.get(fault, LOGIN_PAGE))
             handler.wfile.flush()
         return True
 
