@@ -65,7 +65,7 @@ def open_session(url: str) -> tuple[requests.Session, Callable[[], None]]:
             if not credentials.valid:
                 credentials.refresh(request)
 
-    session.mount(url, HTTPAdapter(max_retries=Retry(total=False)))  # `Caller` repeats, and tells what was not sent
+    session.mount(url, HTTPAdapter(max_retries=Retry(total=False)))  # `Caller` repeats requests
     return session, refresh
 
 

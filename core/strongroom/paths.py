@@ -78,7 +78,7 @@ def check_separate(path: object, key: object, call: str) -> None:
 
 
 def hint_at_key(path: str, call: str) -> str:
-    """Return the call to write for a path that has the form `PATH#KEY`, where the key is an argument of its own.
+    """Return the call to write instead of one with `PATH#KEY`: its key is a separate argument. Empty for other paths.
 
     Args:
         path: the path.

@@ -82,7 +82,7 @@ def retry_after(headers: Mapping[str, str] | None) -> float | None:
 
 
 def is_unsent(error: BaseException) -> bool:
-    """Return True if an exception of urllib3, or one of requests around it, says that there was no connection.
+    """Return True if an exception of urllib3, or one of requests around it, reports the lack of a connection.
 
     The class alone does not tell: urllib3 reports a lost reply through a proxy as a failure to connect to the proxy.
     """

@@ -87,15 +87,6 @@ def test_form_of_a_new_secret(key_vault, fold, value):
     assert newest(key_vault, "app")["value"] == value
 
 
-def test_formed_write_is_plain_or_json(key_vault):
-    """As a migration from another store asks for it."""
-    store = key_vault.open()
-    store.write_formed("app", {"value": "v"}, {FOLD: "text"})
-    assert newest(key_vault, "app")["value"] == "v"
-    store.write_formed("app", {"value": "v"}, {})
-    assert newest(key_vault, "app")["value"] == '{"value":"v"}'
-
-
 def test_largest_value_is_25_600_bytes(key_vault):
     store = key_vault.open(fold="plain")
     store.write("app", {"value": "x" * 25_600})

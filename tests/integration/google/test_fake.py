@@ -20,8 +20,8 @@ def sdk(google):
         yield client
 
 
-def test_sdk_reads_what_the_store_writes(sdk, store):
-    """And the store what the SDK writes: with labels, versions, their states and a checksum."""
+def test_sdk_and_store_read_each_other(sdk, store):
+    """Each reads what the other wrote: labels, versions, their states and a checksum."""
     store.write("app", {"k": "1"})
     store.write_metadata("app", {"owner": "billing"})
     sdk.add_secret_version(parent=SECRET, payload={"data": b'{"k":"2"}'})

@@ -21,7 +21,6 @@ from strongroom.errors import (
 )
 from strongroom.migrate import ItemState, OnConflict
 from strongroom.store.memory import MemoryStore
-from strongroom.store.one_value import FOLD
 from strongroom_google.plugin import open_google
 from strongroom_google.store import crc32c
 from support.clock import LONG
@@ -66,17 +65,6 @@ class TestNames:
 
 class TestForms:
     """The rules of AWS Secrets Manager."""
-
-    def test_object_is_keys_and_other_text_is_one_value(self, google, store):
-        google.put("keys", b'{"user":"app","port":5432}')
-        google.put("text", "schlüssel".encode())
-        google.put("list", b"[1,2]")
-        google.put("binary", b"\xff\x00canary")
-        assert store.read("keys").data == {"user": "app", "port": 5432}
-        assert store.read("list").data == {"value": "[1,2]"}
-        text, binary = store.read("text"), store.read("binary")
-        assert (text.data, dict(text.metadata)) == ({"value": "schlüssel"}, {FOLD: "text"})
-        assert (binary.data, dict(binary.metadata)) == ({"value": b"\xff\x00canary"}, {FOLD: "binary"})
 
     def test_plain_secret_stays_plain(self, google, store):
         google.put("text", b"old")

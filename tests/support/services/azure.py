@@ -177,11 +177,11 @@ class FakeAzure:
         self._thread.join(10)
 
 
-def answered(status: int, code: str, inner: str = "", text: str = "") -> Fault:
+def answered(status: int, code: str, inner: str = "") -> Fault:
     """Return a fault that answers with an error."""
 
     def fault(handler: _Handler) -> bool:
-        handler.refuse(RefusalError(status, code, inner), text)
+        handler.refuse(RefusalError(status, code, inner))
         return True
 
     return fault
@@ -212,13 +212,6 @@ def dripping(handler: _Handler) -> bool:
         handler.wfile.write(b"a")
         handler.wfile.flush()
     return True
-
-
-def lost(handler: _Handler) -> bool:
-    """Carry the request out, and close the connection instead of an answer."""
-    handler.wfile = open("/dev/null", "wb")  # noqa: PTH123, SIM115  # `finish` closes it
-    handler.close_connection = True
-    return False
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -166,11 +166,6 @@ class FakeSecretManager:
         """Let the payload of the method's reply differ from its checksum."""
         self._reply_faults.append((method, lambda reply: setattr(reply.payload, "data_crc32c", 1), [1 << 30]))
 
-    def heal(self) -> None:
-        """End all faults."""
-        self._faults.clear()
-        self._reply_faults.clear()
-
     # --- the service --------------------------------------------------------------------------------------------------
 
     def answer(self, method: str, message: dict[str, Any], headers: Any) -> tuple[int, str]:
