@@ -286,16 +286,20 @@ class GoogleSecretManagerStore:
 
     def _write(self, path: str, data: Mapping[str, Value], form: Form | None) -> Version:
         name, content = self._secret(path), _payload(path, data, form)
+        is_lost = False
         try:
             if number := self._add(path, name, content, may_lack=True):
                 return number
+            is_lost = True
         except SecretNotFoundError:
             pass
         # A regional secret has no replication.
         secret: dict[str, Any] = {} if "/locations/" in self._parent else {"replication": {"automatic": {}}}
         identifier = name.rpartition("/")[2]
         try:  # an empty secret changes nothing, so that this is repeated like a read
-            self._client.call("CreateSecret", self._parent, path, _made, body=secret, secretId=identifier)
+            self._client.call(
+                "CreateSecret", self._parent, path, _made, changes=is_lost, body=secret, secretId=identifier
+            )
         except RefusedError as error:
             if error.kind != "ALREADY_EXISTS":  # another writer has created it, or an attempt whose reply was lost
                 raise
