@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
@@ -122,15 +122,20 @@ def package(name: str, names: Names) -> dict[str, str]:
     return {**found, f"src/{names.module}/py.typed": ""}
 
 
+def _kind_option(kind: str, help_text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return the decorator of an option that chooses a kind. Several are collected, so that they can be refused."""
+    return click.option(f"--{kind}", "kinds", flag_value=kind, multiple=True, help=help_text)
+
+
 @click.command("new-plugin")
 @click.argument("name")
-@click.option("--store", "kind", flag_value="store", help="A store, which can be read, listed and written.")
-@click.option("--importer", "kind", flag_value="importer", help="A source of migrations that is not a store.")
-@click.option("--exporter", "kind", flag_value="exporter", help="A target of migrations that is not a store.")
-@click.option("--rotator", "kind", flag_value="rotator", help="A rotator, which replaces a credential of a service.")
-@click.option("--command", "kind", flag_value="command", help="A command `strongroom NAME`.")
+@_kind_option("store", "A store, which can be read, listed and written.")
+@_kind_option("importer", "A source of migrations that is not a store.")
+@_kind_option("exporter", "A target of migrations that is not a store.")
+@_kind_option("rotator", "A rotator, which replaces a credential of a service.")
+@_kind_option("command", "A command `strongroom NAME`.")
 @json_option()
-def new_plugin_command(name: str, kind: str | None, *, as_json: bool) -> None:
+def new_plugin_command(name: str, kinds: tuple[str, ...], *, as_json: bool) -> None:
     """Create the folder strongroom-NAME with a package for a new plugin.
 
     The package has a working plugin, its tests with the contracts of strongroom.testing, and a CI file. The tests pass
@@ -138,8 +143,9 @@ def new_plugin_command(name: str, kind: str | None, *, as_json: bool) -> None:
 
     Example: strongroom new-plugin redis --store
     """
-    if kind is None:
-        raise click.UsageError(f"Choose a kind: {', '.join(f'--{known}' for known in KINDS)}")
+    if len(set(kinds)) != 1:
+        raise click.UsageError(f"Choose one kind: {', '.join(f'--{known}' for known in KINDS)}")
+    kind = kinds[0]
     try:
         names = names_of(name)
     except ValueError as error:

@@ -58,7 +58,8 @@ def test_result_in_json(command):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("corp",), "Choose a kind: --store, --importer, --exporter, --rotator, --command"),
+        (("corp",), "Choose one kind: --store, --importer, --exporter, --rotator, --command"),
+        (("corp", "--store", "--rotator"), "Choose one kind: --store"),
         (("Corp", "--store"), "A plugin's name is"),
         (("../corp", "--store"), "A plugin's name is"),
         (("corp_x", "--store"), "A plugin's name is"),
