@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 from strongroom.secret import Value
 
-CANARY = "canary-6f1d"
-"""Part of the secret values that the contract writes. No message, log record or traceback may show it."""
+CANARY = "c4n4ry-6f1d"
+"""The beginning of the secret values that the contract writes. Its first characters occur in no other text.
+
+No message, log record or traceback may show it. Let the credentials of a test's service begin with it, too.
+"""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ _NAMES = (
     Case("key with a slash", {"a/b": "v"}),
     Case("key with a backslash", {"a\\b": "v"}),
     Case("unicode key", {"ключ": "v", "🔑": "w"}),
+    Case("many keys", {f"key{number:03}": str(number) for number in range(110)}),
     Case("keys that differ in case", {"key": "lower", "KEY": "upper", "Key": "mixed"}),
     Case("keys of other formats", {"data": "d", "metadata": "m", "__proto__": "p", "true": "t", "0": "n", ".k": "k"}),
     Case("path with a space", {"key": "v"}, "contract/two words"),

@@ -8,7 +8,7 @@ import pytest
 from strongroom.formats.variables import EnvironmentMapping
 from strongroom.migrate.variables_importer import open_dotenv, open_env
 from strongroom.secret import Secret
-from strongroom.testing import NON_TEXT_CASES, ExporterContract, ImporterContract, dripping_server
+from strongroom.testing import CANARY, NON_TEXT_CASES, ExporterContract, ImporterContract, dripping_server
 from support.plugins.folder_plugins import FolderExporter, FolderImporter
 
 
@@ -50,7 +50,7 @@ class TestEnvironment(ImporterContract):
         """A variable with a rule to split its JSON, whose value is not JSON."""
         file = tmp_path / "mapping.json"
         file.write_text('{"version": 1, "variables": {"A": {"to": "a", "split": "json"}, "B": "b#k"}}')
-        environment({"A": "canary-6f1d, and not JSON", "B": "v"})
+        environment({"A": f"{CANARY}, and not JSON", "B": "v"})
         return open_env(mapping=EnvironmentMapping(), mapping_file=file)
 
 
@@ -104,7 +104,7 @@ class TestFolderImporter(ImporterContract):
 
     @pytest.fixture
     def partly_unreadable(self, root):
-        (root / "a").write_text("canary-6f1d, and not JSON")
+        (root / "a").write_text(f"{CANARY}, and not JSON")
         (root / "b").write_text('{"k": "v"}')
         return FolderImporter(root)
 

@@ -16,7 +16,7 @@ from strongroom.errors import InvalidDataError, SecretTooLargeError, StoreUnavai
 from strongroom.migrate.spi import Failure, MigrationOutcome
 from strongroom.secret import Secret
 from strongroom.store import Traits
-from strongroom.testing import ExporterContract, ImporterContract
+from strongroom.testing import CANARY, ExporterContract, ImporterContract
 from support.plugins.broken_plugins import PrintsAtImport, StartsAThread
 from support.plugins.folder_plugins import FolderExporter, FolderImporter
 
@@ -54,7 +54,7 @@ class WrongImporter(ImporterContract):
 
     @pytest.fixture
     def partly_unreadable(self, root):
-        (root / "a").write_text("canary-6f1d, and not JSON")
+        (root / "a").write_text(f"{CANARY}, and not JSON")
         (root / "b").write_text('{"k": "v"}')
         return type(self).Importer(root)
 
@@ -181,7 +181,7 @@ class PassesOverWhatFails(WrongImporter):
 
 class ShowsAValue(WrongImporter):
     caught_by = "test_an_item_that_cannot_be_given_ends_nothing"
-    caught_with = "canary-6f1d"
+    caught_with = CANARY
 
     class Importer(FolderImporter):
         def item(self, file):
@@ -197,7 +197,7 @@ class ShowsAValueInAFrame(WrongImporter):
 
     class Importer(FolderImporter):
         def items(self):
-            content = "canary-6f1d"  # noqa: F841  # its fault
+            content = CANARY  # noqa: F841  # its fault
             return super().items() if self.root.is_dir() else self.fail()
 
         def fail(self):

@@ -1,5 +1,6 @@
 """Deliberately broken stores, each with the test of the contract that must catch it."""
 
+import base64
 import logging
 import os
 import socket
@@ -26,7 +27,7 @@ from strongroom.errors import (
 from strongroom.secret import Secret, SensitiveDict
 from strongroom.store import Health, Traits, remaining
 from strongroom.store.memory import MemoryStore
-from strongroom.testing import StoreContract, dripping_server
+from strongroom.testing import CANARY, StoreContract, dripping_server
 
 MEMORY = frozenset({"listable", "writable", "checked", "versioned", "bulk", "probed", "local"})
 
@@ -482,7 +483,7 @@ class ListsAThousand(Wrong):
     """Its service returns pages of a thousand names, and it reads one."""
 
     caught_by = "test_large_folder_is_listed_whole"
-    caught_with = "assert 1000 == 1001"
+    caught_with = "assert 1000 == 1101"
 
     class Store(MemoryStore):
         def list_entries(self, prefix):
@@ -911,6 +912,59 @@ class TellsTheValueInAnError(Wrong):
                 raise ConflictError(path, f"{data['password']} was not written") from error
 
 
+class WritesTwentyKeys(Wrong):
+    caught_by = "test_hard_input_survives_or_is_refused[many keys]"
+    caught_with = "assert "
+
+    class Store(MemoryStore):
+        def write(self, path, data):
+            return super().write(path, dict(islice(data.items(), 20)))
+
+
+class LogsAValueInBase64(Wrong):
+    caught_by = "test_reads_are_independent"
+    caught_with = "a value is in the log of zoo"
+
+    class Store(MemoryStore):
+        def read(self, path):
+            secret = super().read(path)
+            document = f'{{"password": "{secret.data["password"].reveal()}"}}'
+            logging.getLogger("zoo").debug("got %s", base64.b64encode(document.encode()))
+            return secret
+
+
+class LogsAValueInHex(Wrong):
+    caught_by = "test_reads_are_independent"
+    caught_with = "a value is in the log of zoo"
+
+    class Store(MemoryStore):
+        def read(self, path):
+            secret = super().read(path)
+            logging.getLogger("zoo").debug("got %s", secret.data["password"].encode().hex())
+            return secret
+
+
+class TellsTheFirstCharactersInAnError(Wrong):
+    caught_by = "test_checked_write_replaces_the_expected_version"
+    caught_with = "ConflictError shows a value"
+
+    class Store(MemoryStore):
+        def write_if(self, path, data, expected):
+            try:
+                return super().write_if(path, data, expected)
+            except ConflictError as error:
+                raise ConflictError(path, f"{data['password'].reveal()[:4]}**** was not written") from error
+
+
+class ShowsItsValuesInItsRepr(Wrong):
+    caught_by = "test_store_itself_raises_the_class_of_an_absence"
+    caught_with = "repr() of the store shows a credential"
+
+    class Store(MemoryStore):
+        def __repr__(self):
+            return f"Store(token={CANARY!r})"
+
+
 class CutsALargeValue(Wrong):
     caught_by = "test_large_value_survives_or_is_refused[131072]"
     caught_with = "a value of 131,072 characters changed"
@@ -918,6 +972,15 @@ class CutsALargeValue(Wrong):
     class Store(MemoryStore):
         def write(self, path, data):
             return super().write(path, {key: v[:100_000] if isinstance(v, str) else v for key, v in data.items()})
+
+
+class ListsAThousandAndTen(Wrong):
+    caught_by = "test_large_folder_is_listed_whole"
+    caught_with = "assert 1010 == 1101"
+
+    class Store(MemoryStore):
+        def list_entries(self, prefix):
+            return islice(super().list_entries(prefix), 1_010)
 
 
 class FailsAboveHalfAMebibyte(Wrong):
