@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Self, TypeAlias
 
 from strongroom.secret import Value
 
-ServiceFault: TypeAlias = Literal["throttled", "failed", "odd", "lost", "silent"]
+ServiceFault: TypeAlias = Literal[
+    "throttled", "failed", "odd", "misdirected", "redirected", "rejected", "denied", "lost", "silent"
+]
 """A fault of a service, which meets one request: see `FaultyService`."""
 
 Requests: TypeAlias = Literal["reads", "changes"]
@@ -49,6 +54,63 @@ def dripping_server(beginning: bytes = b"HTTP/1.1 200 OK\r\nX-Drip: ") -> Iterat
                 client.sendall(b"a")
 
         yield listener.serve(drip)
+
+
+@contextmanager
+def recording_server() -> Iterator[tuple[str, list[bytes]]]:
+    """Yield the URL of an HTTP server on loopback to which no store may send anything, and all that it receives."""
+    received: list[bytes] = []
+
+    def record(client: socket.socket) -> None:
+        received.append(client.recv(_CHUNK))
+        client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+
+    with _Listener() as listener:
+        host, port = listener.serve(record)
+        yield f"http://{host}:{port}", received
+
+
+@contextmanager
+def untrusted_server(folder: Path) -> Iterator[tuple[tuple[str, int], list[bytes]]]:
+    """Yield host and port of a TLS server on loopback whose certificate nobody has signed, and all that it receives.
+
+    Args:
+        folder: for the certificate and its key.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(_write_certificate(folder / "untrusted.pem"))
+    received: list[bytes] = []
+
+    def record(client: socket.socket) -> None:
+        with context.wrap_socket(client, server_side=True) as secure:
+            received.append(secure.recv(_CHUNK))
+
+    with _Listener() as listener:
+        yield listener.serve(record), received
+
+
+def _write_certificate(file: Path) -> Path:
+    """Write a key and its certificate for 127.0.0.1, signed by itself. Return the file."""
+    import datetime as dt
+    import ipaddress
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "strongroom.testing")])
+    now, day = dt.datetime.now(dt.UTC), dt.timedelta(days=1)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now - day, now + day)
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    file.touch(mode=0o600)
+    file.write_bytes(key.private_bytes(pem, *plain) + certificate.public_bytes(pem))
+    return file
 
 
 class DroppingProxy:
@@ -115,7 +177,7 @@ class _Listener:
                 threading.Thread(target=handle, args=(client,), daemon=True).start()
 
         def handle(client: socket.socket) -> None:
-            with suppress(OSError), client:
+            with suppress(OSError), client:  # the client may be gone, or have refused the handshake
                 answer(client)
             with self._lock:
                 self._connections.discard(client)
@@ -171,19 +233,33 @@ class FaultyService(ABC):
     - `throttled`: refuse the request, since there were too many, as with HTTP 429, and do not carry it out.
     - `failed`: fail for the moment, as with HTTP 503, and do not carry it out.
     - `odd`: answer as no service of this kind does, such as with a login page and HTTP 200, and do not carry it out.
+    - `misdirected`: answer as another server that knows no such address, such as with a page and HTTP 404, and do not
+      carry it out.
+    - `redirected`: send the client to `location`, as with HTTP 307, and do not carry it out.
+    - `rejected`: refuse the credentials, as with HTTP 401, and do not carry it out.
+    - `denied`: refuse the request for lack of permission, as with HTTP 403, and do not carry it out.
     - `lost`: carry the request out, and close the connection without a reply.
     - `silent`: call `wait_healed`, and then close the connection without a reply.
 
     A request for a token, or another one that is not about secrets, does not count. The methods are thread-safe.
 
+    Each credential in the options has the text `strongroom.testing.CANARY`, so that the contract finds it in a log.
+
     Attributes:
         requests: the number of requests so far.
+        arrivals: when each of them came, in seconds of `time.monotonic`.
+        changes: the number of changes so far that were carried out, and would be carried out again.
+        location: the URL of the server to which a redirected client is sent.
     """
 
     def __init__(self) -> None:
         self.requests = 0
+        self.arrivals: list[float] = []
+        self.changes = 0
+        self.location = ""
         self._changed = threading.Condition()
         self._rules: list[_Rule] = []
+        self._before_change: Callable[[], object] | None = None
 
     @abstractmethod
     def options(self, address: tuple[str, int] | None = None) -> Mapping[str, object]:
@@ -205,6 +281,14 @@ class FaultyService(ABC):
 
         Returns:
             False if the service is never late, as by default.
+        """
+        return False
+
+    def ask_for_pause(self, seconds: int) -> bool:  # noqa: ARG002  # for subclasses
+        """Ask in each throttled reply for no further request within this time, as with the header Retry-After.
+
+        Returns:
+            False if the service never does, as by default.
         """
         return False
 
@@ -237,29 +321,47 @@ class FaultyService(ABC):
             self._rules.clear()
             self._changed.notify_all()
 
+    def before_change(self, call: Callable[[], object]) -> None:
+        """Let another client come first: make this call, once, before the next change of a secret is carried out."""
+        with self._changed:
+            self._before_change = call
+
     # --- for the server -----------------------------------------------------------------------------------------------
 
-    def next_fault(self, *, changes: bool) -> ServiceFault | None:
+    def next_fault(self, *, changes: bool, repeatable: bool = False) -> ServiceFault | None:
         """Return the fault that the present request meets, or None.
 
         Args:
             changes: the request changes a secret.
+            repeatable: the same request, sent once more, would change nothing: it sets the same whole value, creates
+                what exists then, deletes, or has a condition such as a version.
         """
         with self._changed:
-            self.requests += 1
-            self._changed.notify_all()
-            for rule in self._rules:
-                if rule.only is not None and (rule.only == "changes") is not changes:
-                    continue
-                if rule.after > 0:
-                    rule.after -= 1
-                elif rule.times is None:
-                    return rule.fault
-                elif rule.times > 0:
-                    rule.times -= 1
-                    if rule.times == 0 and rule.then is not None:
-                        self._rules.append(_Rule(rule.then))
-                    return rule.fault
+            before, self._before_change = self._before_change, None if changes else self._before_change
+        if changes and before is not None:
+            before()
+        with self._changed:
+            fault = self._met(changes=changes)
+            if changes and not repeatable and fault in {None, "lost"}:
+                self.changes += 1
+            return fault
+
+    def _met(self, *, changes: bool) -> ServiceFault | None:
+        self.requests += 1
+        self.arrivals.append(time.monotonic())
+        self._changed.notify_all()
+        for rule in self._rules:
+            if rule.only is not None and (rule.only == "changes") is not changes:
+                continue
+            if rule.after > 0:
+                rule.after -= 1
+            elif rule.times is None:
+                return rule.fault
+            elif rule.times > 0:
+                rule.times -= 1
+                if rule.times == 0 and rule.then is not None:
+                    self._rules.append(_Rule(rule.then))
+                return rule.fault
         return None
 
     def wait_healed(self) -> None:

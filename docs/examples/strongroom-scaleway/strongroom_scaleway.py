@@ -95,7 +95,11 @@ class ScalewayStore:
             found = self._identifier(path)
             return found and {"id": found}
 
-        identifier: str = field(self._call(path, "POST", "/secrets", body=body, settle=settle), "id", str)
+        try:
+            made = self._call(path, "POST", "/secrets", body=body, settle=settle)
+        except errors.ConflictError:  # another client has just created it
+            made = settle()
+        identifier: str = field(made, "id", str)
         return identifier
 
     def _paths(self) -> Iterator[str]:
@@ -132,6 +136,7 @@ _KINDS = {
     401: errors.AuthenticationError,
     403: errors.PermissionDeniedError,
     404: errors.SecretNotFoundError,
+    409: errors.ConflictError,
 }
 
 

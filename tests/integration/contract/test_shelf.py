@@ -8,7 +8,7 @@ import pytest
 from strongroom.testing import ServiceContract, StoreContract, silent_server
 from support.search_path import search_path
 from support.services.faulty import long_processes
-from support.services.shelf import PAGE, PLUGIN, ShelfService, open_shelf
+from support.services.shelf import PAGE, PLUGIN, TOKEN, ShelfService, open_shelf
 
 __all__ = ["search_path"]
 TESTS = Path(__file__).parents[2]
@@ -28,12 +28,12 @@ class TestStore(StoreContract):
 
     @pytest.fixture
     def store(self, shelf):
-        return open_shelf(url=str(shelf.options()["url"]))
+        return open_shelf(url=str(shelf.options()["url"]), token=TOKEN)
 
     @pytest.fixture
     def unreachable(self):
         with silent_server() as (host, port):
-            yield open_shelf(url=f"http://{host}:{port}")
+            yield open_shelf(url=f"http://{host}:{port}", token=TOKEN)
 
 
 @long_processes

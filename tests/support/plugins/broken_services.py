@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import logging
 import os
+import ssl
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -22,7 +27,7 @@ from strongroom.errors import (
     WriteOutcomeUnknownError,
 )
 from strongroom.secret import Secret
-from strongroom.store import Option, Traits, fails_fast, remaining
+from strongroom.store import Health, Option, Traits, fails_fast, remaining
 from strongroom.store.calls import Fate, Fault
 from strongroom.testing import ServiceContract
 from support.search_path import SearchPath
@@ -56,8 +61,13 @@ class BrokenService(ShelfService):
         return {**super().options(address), "plugin": "broken", "name": self._name}
 
 
-def open_broken(*, url: Annotated[str, Option("its address", address=True)], name: str) -> Shelf:
-    return globals()[name].Store(url)
+def open_broken(
+    *,
+    url: Annotated[str, Option("its address", address=True)],
+    token: Annotated[str, Option("the token", secret=True, sent_to="url")],
+    name: str,
+) -> Shelf:
+    return globals()[name].Store(url, token)
 
 
 def read_as(fate: Fate) -> Any:
@@ -204,6 +214,16 @@ class DoubtsALastingThrottling(WrongService):
                 raise WriteOutcomeUnknownError(path) from None
 
 
+class IgnoresRetryAfter(WrongService):
+    caught_by = "test_pause_that_the_service_asks_for_is_kept"
+    caught_with = "it asked again after 0."
+
+    class Store(Shelf):
+        class Client(Client):
+            def send(self, *request, **headers):
+                return *super().send(*request, **headers)[:2], None
+
+
 class AsksWithoutAPause(WrongService):
     caught_by = "test_lasting_failure_is_an_outage"
     caught_with = "without a pause"
@@ -252,6 +272,32 @@ class RepeatsALostDelete(WrongService):
 
     class Store(Shelf):
         fault_of = lost_as(Fate.THROTTLED)
+
+
+class RepeatsALostWrite(WrongService):
+    """A write without a condition, as of a service without versions."""
+
+    caught_by = "test_change_whose_reply_was_lost_is_made_once[write]"
+    caught_with = "the service carried the change out twice"
+
+    class Store(Shelf):
+        fault_of = lost_as(Fate.THROTTLED)
+
+        def write(self, path, data):
+            return self.call(path, "PUT", body=dict(data))["version"]
+
+
+class SwallowsAConflict(WrongService):
+    caught_by = "test_change_after_one_of_another_client_tells_the_truth[write]"
+    caught_with = "it reports a change that was not made"
+
+    class Store(Shelf):
+        def write(self, path, data):
+            version = self.version(path) or None
+            try:
+                return self.write_if(path, data, version)
+            except ConflictError:
+                return None
 
 
 class DeniesAChangeThatWasMade(WrongService):
@@ -311,6 +357,114 @@ class OddReplyIsAbsent(WrongService):
                 raise SecretNotFoundError(path) if error.reason == "another server" else error from None
 
 
+class PageOfAnotherServerIsAbsent(WrongService):
+    caught_by = "test_odd_reply_is_an_outage_and_no_absence[misdirected]"
+    caught_with = "SecretNotFoundError"
+
+    class Store(Shelf):
+        def answer(self, status, content):
+            return super().answer(status, b"{}" if status == 404 else content)
+
+
+class FollowsARedirect(WrongService):
+    caught_by = "test_odd_reply_is_an_outage_and_no_absence[redirected]"
+    caught_with = "it sent the request to another server"
+
+    class Store(Shelf):
+        class Client(Client):
+            def follow(self, location):
+                return Client(location, self.token).send("GET", "/")
+
+
+class TrustsEveryCertificate(WrongService):
+    caught_by = "test_server_without_a_trusted_certificate_receives_nothing"
+    caught_with = "it does not verify the certificate"
+
+    class Store(Shelf):
+        class Client(Client):
+            context = ssl._create_unverified_context()
+
+
+# --- credentials ------------------------------------------------------------------------------------------------------
+
+
+class RejectedIsAbsent(WrongService):
+    caught_by = "test_refused_credentials_are_a_denial[rejected]"
+    caught_with = "SecretNotFoundError"
+
+    class Store(Shelf):
+        def answer(self, status, content):
+            return super().answer(404 if status == 401 else status, b"{}" if status == 401 else content)
+
+
+class DeniedIsAbsentInABatch(WrongService):
+    caught_by = "test_refused_credentials_are_a_denial[denied]"
+    caught_with = "SecretNotFoundError"
+
+    class Store(Shelf):
+        def read_many(self, paths):
+            for path in paths:
+                try:
+                    yield path, self.read(path)
+                except StoreError:
+                    yield path, SecretNotFoundError(path)
+
+
+class TellsTheTokenOfADenial(WrongService):
+    caught_by = "test_refused_credentials_are_a_denial[denied]"
+    caught_with = "PermissionDeniedError shows a value"
+
+    class Store(Shelf):
+        def answer(self, status, content):
+            if status == 403:
+                raise Fault(PermissionDeniedError(None, f"the token {self.token[:4]}*** has no such permission"))
+            return super().answer(status, content)
+
+
+class LogsItsToken(WrongService):
+    caught_by = "test_credentials_are_shown_nowhere"
+    caught_with = "a value is in the log of zoo"
+
+    class Store(Shelf):
+        def read(self, path):
+            logging.getLogger("zoo").debug("GET %s, Bearer %s", path, self.token)
+            return super().read(path)
+
+
+class ShowsItsTokenInItsRepr(WrongService):
+    caught_by = "test_credentials_are_shown_nowhere"
+    caught_with = "repr() of the store shows a credential"
+
+    class Store(Shelf):
+        def __repr__(self):
+            return f"Store(token={str(self.token)!r})"
+
+
+class ShowsItsTokenInItsHealth(WrongService):
+    caught_by = "test_credentials_are_shown_nowhere"
+    caught_with = "the health shows a credential"
+
+    class Store(Shelf):
+        def probe(self):
+            return Health(ok=True, facts={"authorization": base64.b64encode(f"app:{self.token}".encode()).decode()})
+
+
+class HasACredentialThatNobodyRecognizes(WrongService):
+    caught_by = "test_credentials_are_shown_nowhere"
+    caught_with = "begin token in `options`"
+    Store = Shelf
+
+    @pytest.fixture
+    def service(self, monkeypatch, tmp_path):
+        SearchPath(tmp_path, monkeypatch).install("broken", {"broken": f"{__name__}:open_broken"})
+        monkeypatch.setattr(BrokenService, "token", "s.1234567890")
+        with BrokenService(type(self).__name__) as service:
+            yield service
+
+
+# --- lists ------------------------------------------------------------------------------------------------------------
+
+
 class OddReplyIsAnEmptyList(WrongService):
     caught_by = "test_odd_reply_is_an_outage_and_no_absence"
     caught_with = "DID NOT RAISE"
@@ -331,6 +485,15 @@ class ListsWhatItHas(WrongService):
         def names(self) -> Iterator[str]:
             with suppress(StoreUnavailableError):
                 yield from super().names()
+
+
+class ListsTenPages(WrongService):
+    caught_by = "test_more_than_ten_pages_are_listed_whole"
+    caught_with = "name-00040"
+
+    class Store(Shelf):
+        def names(self):
+            return islice(super().names(), 10 * PAGE)
 
 
 class BeginsAListAgain(WrongService):
@@ -391,6 +554,79 @@ class EscapesTwoPathsAlike(WrongService):
             return super().escape(path.replace("/", "--"))
 
 
+class MeetsTheNamesOfItsOwnEscape(WrongService):
+    caught_by = "test_names_stay_apart"
+    caught_with = "holds another secret"
+
+    class Store(Shelf):
+        def escape(self, path):
+            return super().escape(path.replace("/", "_2F"))
+
+
+class CutsALongName(WrongService):
+    caught_by = "test_names_stay_apart"
+    caught_with = "holds another secret"
+
+    class Store(Shelf):
+        def escape(self, path):
+            return super().escape(path)[:256]
+
+
+class TakesAnOutageForAWrongName(WrongService):
+    caught_by = "test_names_stay_apart"
+    caught_with = "a path is refused with StoreUnavailableError"
+
+    class Store(Shelf):
+        def write_if(self, path, data, expected):
+            if len(path) > 256:
+                raise StoreUnavailableError(path, "HTTP 400")
+            return super().write_if(path, data, expected)
+
+
+class KeepsAnAbsence(WrongService):
+    caught_by = "test_change_of_another_client_is_seen"
+    caught_with = "SecretNotFoundError"
+
+    class Store(Shelf):
+        def __init__(self, url, token):
+            super().__init__(url, token)
+            self.absent = set()
+
+        def read(self, path):
+            if path in self.absent:
+                raise SecretNotFoundError(path)
+            try:
+                return super().read(path)
+            except SecretNotFoundError:
+                self.absent.add(path)
+                raise
+
+
+class KeepsWhatNamesASecret(WrongService):
+    """As a store that keeps the ID of a secret, which another client has deleted and made anew."""
+
+    caught_by = "test_change_of_another_client_is_seen"
+    caught_with = "SecretNotFoundError"
+
+    class Store(Shelf):
+        def __init__(self, url, token):
+            super().__init__(url, token)
+            self.known = set()
+
+        def read(self, path):
+            secret = super().read(path)
+            self.known.add(path)
+            return secret
+
+        def write(self, path, data):
+            if path in self.known:
+                self.version_of(path)
+            return super().write(path, data)
+
+        def version_of(self, path):
+            return super().read(path).version
+
+
 class IgnoresTheExpectedVersion(WrongService):
     caught_by = "test_merges_of_several_writers_keep_every_key"
     caught_with = "assert "
@@ -423,8 +659,8 @@ class KeepsWhatItHasRead(WrongService):
     longest_test = 90.0
 
     class Store(Shelf):
-        def __init__(self, url):
-            super().__init__(url)
+        def __init__(self, url, token):
+            super().__init__(url, token)
             self.kept = {}
 
         def read(self, path):
@@ -479,6 +715,36 @@ class HoldsALockWhileItForks(WrongService):
                 return super().read(path)
 
 
+class SharesAConnectionOverAFork(WrongService):
+    """A client of the module, as a `requests.Session` that each store uses."""
+
+    caught_by = "test_child_of_a_fork_has_its_own_connection"
+    caught_with = "they share a connection"
+
+    class Store(Shelf):
+        class Client(Client):
+            kept = None
+
+            def connection(self, timeout):
+                if self.kept is None:
+                    type(self).kept = super().connection(timeout)
+                    self.kept.close = lambda: None
+                    self.kept.connect()
+                    self.kept.connect = lambda: None
+                self.kept.sock.settimeout(timeout)
+                return self.kept
+
+
+class PrintsItsTokenInAProcess(WrongService):
+    caught_by = "test_child_of_a_fork_has_its_own_connection"
+    caught_with = "a value was printed to stderr"
+
+    class Store(Shelf):
+        def read(self, path):
+            sys.stderr.write(f"Bearer {self.token}\n")
+            return super().read(path)
+
+
 class EndsWithItsParent(WrongService):
     caught_by = "test_child_of_a_fork_has_its_own_connection"
     caught_with = "right"
@@ -487,9 +753,10 @@ class EndsWithItsParent(WrongService):
         process = os.getpid()
 
         def read(self, path):
+            secret = super().read(path)
             if self.process != os.getpid():
                 raise StoreUnavailableError(path, "its connection is the parent's")
-            return super().read(path)
+            return secret
 
 
 class KeepsTheProcess(WrongService):
@@ -499,13 +766,13 @@ class KeepsTheProcess(WrongService):
 
     class Store(Shelf):
         def read(self, path):
-            send = Client(f"http://{self.host}").send
+            send = Client(f"http://{self.host}", "").send
             thread = threading.Thread(target=send, args=("GET", "/secrets/x"), daemon=False)
             thread.start()
             return super().read(path)
 
-        def __init__(self, url):
-            super().__init__(url)
+        def __init__(self, url, token):
+            super().__init__(url, token)
             self.host = url.partition("//")[2]
 
 

@@ -28,7 +28,8 @@ PROCESSES = (
 """Tests that start programs."""
 
 LOGIN_PAGE = reply(200, f"<!doctype html><title>{CANARY}</title>".encode(), ["Content-Type: text/html"])
-"""The page, and the bodies of refusals, quote a value: the contract fails if an error or a log shows it."""
+NO_SUCH_PAGE = reply(404, f"<!doctype html><title>{CANARY}</title>".encode(), ["Content-Type: text/html"])
+"""These pages, and the bodies of refusals, quote a value: the contract fails if an error or a log shows it."""
 
 
 def long_processes(contract: type) -> type:
@@ -51,9 +52,28 @@ def _copied(test: Callable[..., None]) -> Callable[..., None]:
 class HTTPService(FaultyService):
     """A service over HTTP whose fake is an `http.server`."""
 
-    def meet(self, handler: BaseHTTPRequestHandler, *, changes: bool) -> bool:
+    pause = 0
+
+    def ask_for_pause(self, seconds: int) -> bool:
+        self.pause = seconds
+        return True
+
+    def refusals(self) -> dict[str, bytes]:
+        """Return the reply of each fault that sends one."""
+        body = {"kind": "Status", "message": CANARY, "error": {"code": CANARY, "message": CANARY}}
+        return {
+            "throttled": reply(429, body, [f"Retry-After: {self.pause}"]),
+            "failed": reply(503, body),
+            "odd": LOGIN_PAGE,
+            "misdirected": NO_SUCH_PAGE,
+            "redirected": reply(307, b"", [f"Location: {self.location}/elsewhere"]),
+            "rejected": reply(401, body),
+            "denied": reply(403, body),
+        }
+
+    def meet(self, handler: BaseHTTPRequestHandler, *, changes: bool, repeatable: bool = False) -> bool:
         """Let a request meet its fault. Return True if it has been dealt with."""
-        fault = self.next_fault(changes=changes)
+        fault = self.next_fault(changes=changes, repeatable=repeatable)
         if fault is None:
             return False
         handler.close_connection = fault in {"lost", "silent"}
@@ -63,9 +83,7 @@ class HTTPService(FaultyService):
         if fault == "silent":
             self.wait_healed()
         else:
-            body = {"kind": "Status", "message": CANARY, "error": {"code": CANARY, "message": CANARY}}
-            replies = {"throttled": reply(429, body, ["Retry-After: 0"]), "failed": reply(503, body)}
-            handler.wfile.write(replies.get(fault, LOGIN_PAGE))
+            handler.wfile.write(self.refusals()[fault])
             handler.wfile.flush()
         return True
 
@@ -76,11 +94,22 @@ class GoogleService(HTTPService):
     def __init__(self, fake: FakeSecretManager) -> None:
         super().__init__()
         self._fake = fake
-        fake.intercept = lambda handler: self.meet(handler, changes=handler.command != "GET")
+        fake.intercept = self._meet
+
+    def _meet(self, handler: BaseHTTPRequestHandler) -> bool:
+        return self.meet(handler, changes=handler.command != "GET", repeatable=handler.command == "PATCH")
 
     def options(self, address: tuple[str, int] | None = None) -> Mapping[str, object]:
         host, port = address or ("127.0.0.1", self._fake.port)
         return {"plugin": "google-secretmanager", "project": "demo", "endpoint_url": f"http://{host}:{port}"}
+
+    def refusals(self) -> dict[str, bytes]:
+        refused = {"rejected": (401, "UNAUTHENTICATED"), "denied": (403, "PERMISSION_DENIED")}
+        bodies = {
+            fault: reply(code, {"error": {"code": code, "message": CANARY, "status": status}})
+            for fault, (code, status) in refused.items()
+        }
+        return super().refusals() | bodies
 
     def delay(self, seconds: float) -> bool:
         self._fake.late = seconds
@@ -103,9 +132,12 @@ class AzureService(HTTPService):
 
     def serve(self) -> Any:
         """Return a block in which requests to the vault meet their faults."""
-        return self._azure.fault(
-            lambda handler: self.meet(handler, changes=handler.command != "GET"), lambda _, url: self.vault in url
-        )
+
+        def meet(handler: BaseHTTPRequestHandler) -> bool:
+            repeatable = handler.command in {"PATCH", "DELETE"}
+            return self.meet(handler, changes=handler.command != "GET", repeatable=repeatable)
+
+        return self._azure.fault(meet, lambda _, url: self.vault in url)
 
 
 class KubernetesService(HTTPService):
@@ -116,7 +148,8 @@ class KubernetesService(HTTPService):
         self._api = api
         self._folder = folder
         self.namespace = api.fresh_namespace()
-        api.intercept = lambda handler: self.meet(handler, changes=handler.command != "GET")
+        # A PUT names the version that it replaces, and a POST conflicts with the secret that it has made.
+        api.intercept = lambda handler: self.meet(handler, changes=handler.command != "GET", repeatable=True)
 
     def options(self, address: tuple[str, int] | None = None) -> Mapping[str, object]:
         url = "" if address is None else f"https://{address[0]}:{address[1]}"
@@ -143,18 +176,25 @@ class EtcdService(FaultyService):
         body = json.loads(exchange.request.body or b"{}")
         operations = [*body.get("success", ()), *body.get("failure", ())]
         changes = any(kind != "request_range" for operation in operations for kind in operation)
-        match self.next_fault(changes=changes):
-            case "throttled":
-                exchange.send(reply(429, {"code": 8, "message": "etcdserver: too many requests"}))
-            case "failed":
-                exchange.send(reply(503, {"code": 14, "message": "etcdserver: leader changed"}))
-            case "odd":
-                exchange.send(LOGIN_PAGE)
-            case "lost":
-                exchange.forward()
-                exchange.reset()
-            case "silent":
-                self.wait_healed()
-                exchange.reset()
-            case None:
-                exchange.send(exchange.forward())
+        fault = self.next_fault(changes=changes, repeatable=True)  # each change has its condition
+        if fault == "lost":
+            exchange.forward()
+            exchange.reset()
+        elif fault == "silent":
+            self.wait_healed()
+            exchange.reset()
+        elif fault is None:
+            exchange.send(exchange.forward())
+        else:
+            exchange.send(self._refusals()[fault])
+
+    def _refusals(self) -> Mapping[str, bytes]:
+        return {
+            "throttled": reply(429, {"code": 8, "message": "etcdserver: too many requests"}),
+            "failed": reply(503, {"code": 14, "message": "etcdserver: leader changed"}),
+            "odd": LOGIN_PAGE,
+            "misdirected": NO_SUCH_PAGE,
+            "redirected": reply(307, b"", [f"Location: {self.location}/elsewhere"]),
+            "rejected": reply(401, {"code": 16, "message": "etcdserver: invalid auth token"}),
+            "denied": reply(403, {"code": 7, "message": "etcdserver: permission denied"}),
+        }

@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from strongroom.encoding import from_json, to_json
-from strongroom.errors import ConflictError, SecretNotFoundError, StoreError, StoreUnavailableError
+from strongroom.errors import (
+    AuthenticationError,
+    ConflictError,
+    PermissionDeniedError,
+    SecretNotFoundError,
+    StoreError,
+    StoreUnavailableError,
+)
 from strongroom.paths import entries_below
 from strongroom.secret import Secret, Value, Version
 from strongroom.store import Option, Traits, remaining
-from strongroom.store.calls import Caller, Fate, Fault
+from strongroom.store.calls import Caller, Fate, Fault, retry_after
+from strongroom.testing import CANARY
 from support.services.faulty import HTTPService
 
 PAGE = 4
 PLUGIN = "shelf"
+TOKEN = f"{CANARY}-token"
 
 
 class ShelfService(HTTPService):
     """The service, started by `with`. A PUT with `If-Match` is a check-and-set. A list comes in pages of `PAGE`."""
 
     plugin = PLUGIN
+    token = TOKEN
     is_late = False
 
     def __enter__(self) -> Self:
@@ -51,7 +62,7 @@ class ShelfService(HTTPService):
 
     def options(self, address: tuple[str, int] | None = None) -> Mapping[str, object]:
         host, port = address or self._server.server_address[:2]
-        return {"plugin": self.plugin, "url": f"http://{host!s}:{port}"}
+        return {"plugin": self.plugin, "url": f"http://{host!s}:{port}", "token": self.token}
 
 
 class _Server(ThreadingHTTPServer):
@@ -70,7 +81,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if self.shelf.meet(self, changes=self.command != "GET"):
+        repeatable = "If-Match" in self.headers or self.command == "DELETE"
+        if self.shelf.meet(self, changes=self.command != "GET", repeatable=repeatable):
             return
         parts = urlsplit(self.path)
         with self.shelf.lock:
@@ -111,30 +123,49 @@ class UnsentError(Exception):
 class Client:
     """One connection for each request."""
 
-    def __init__(self, url: str) -> None:
-        self.host = urlsplit(url).netloc
+    def __init__(self, url: str, token: str) -> None:
+        self.scheme, self.host = urlsplit(url)[:2]
+        self.token = token
 
-    def send(self, method: str, target: str, body: Any = None, **headers: str) -> tuple[int, bytes]:
-        connection = HTTPConnection(self.host, timeout=max(0.001, remaining()))
+    def send(self, method: str, target: str, body: Any = None, **headers: str) -> tuple[int, bytes, float | None]:
+        """Return status, content, and the seconds of Retry-After."""
+        connection = self.connection(max(0.001, remaining()))
         try:
             try:
                 connection.connect()
             except OSError:
                 raise UnsentError from None
+            headers = {**headers, "Authorization": f"Bearer {self.token}"}
             connection.request(method, target, None if body is None else json.dumps(body), headers)
             reply = connection.getresponse()
-            return reply.status, reply.read()
+            if location := reply.headers.get("Location"):
+                self.follow(location)
+            return reply.status, reply.read(), retry_after(reply.headers)
         finally:
             connection.close()
+
+    # --- for broken stores to override --------------------------------------------------------------------------------
+
+    context: ClassVar[ssl.SSLContext | None] = None
+
+    def connection(self, timeout: float) -> HTTPConnection:
+        if self.scheme == "https":
+            return HTTPSConnection(self.host, timeout=timeout, context=self.context)
+        return HTTPConnection(self.host, timeout=timeout)
+
+    def follow(self, location: str) -> None:
+        """Follow no redirect."""
 
 
 class Shelf:
     """The store. Broken ones override its parts."""
 
     traits = Traits()
+    Client: ClassVar[type[Client]] = Client
 
-    def __init__(self, url: str) -> None:
-        client = Client(url)
+    def __init__(self, url: str, token: str) -> None:
+        self.token = token
+        client = self.Client(url, token)
         self._caller = Caller("The shelf", lambda: client, self.fault_of)
 
     def read(self, path: str) -> Secret:
@@ -212,7 +243,12 @@ class Shelf:
         where = target or f"/secrets/{self.escape(path or '')}"
 
         def send(client: Client) -> Any:
-            return self.answer(*client.send(method, where, body, **headers))
+            status, content, pause = client.send(method, where, body, **headers)
+            try:
+                return self.answer(status, content)
+            except Fault as fault:
+                fault.after = pause
+                raise
 
         return self._caller.call(path, send, changes=method != "GET", settle=settle)
 
@@ -220,7 +256,11 @@ class Shelf:
         """Return a reply's object, or raise the fault that its status stands for."""
         if status == 200 and isinstance(answer := json.loads(content), dict):
             return answer
+        if status == 404 and not content.startswith(b"{"):
+            raise Fault(StoreUnavailableError(None, "another server"), Fate.ODD)
         raise {
+            401: Fault(AuthenticationError(None)),
+            403: Fault(PermissionDeniedError(None)),
             404: Fault(SecretNotFoundError(None)),
             412: Fault(ConflictError(None, "it has changed")),
             429: Fault(StoreUnavailableError(None, "throttled"), Fate.THROTTLED),
@@ -238,5 +278,9 @@ class Shelf:
         return Fault(StoreError(None, kind))
 
 
-def open_shelf(*, url: Annotated[str, Option("its address", address=True)]) -> Shelf:
-    return Shelf(url)
+def open_shelf(
+    *,
+    url: Annotated[str, Option("its address", address=True)],
+    token: Annotated[str, Option("the token", secret=True, sent_to="url")],
+) -> Shelf:
+    return Shelf(url, token)

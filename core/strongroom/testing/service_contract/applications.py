@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import reprlib
 import subprocess
 import sys
 import threading
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 from strongroom._boundary.guard import GuardedStore
-from strongroom.errors import MigrationError
+from strongroom.errors import InvalidDataError, InvalidPathError, MigrationError, StoreError
 from strongroom.migrate import Migrator
 from strongroom.secret import Secret, same
 from strongroom.secrets_manager import SecretsManager
@@ -31,34 +32,28 @@ from strongroom.testing.service_contract.base import (
     Configured,
     Opened,
     ServiceContractBase,
+    holds,
     load_config,
     needs,
 )
-from strongroom.testing.store_contract.base import PATH, secret_data
+from strongroom.testing.store_contract.base import PATH, absent, secret_data, shows_value
 
 _WRITERS, _KEYS = 3, 4
 _LATE = 60.0
 """Seconds: longer than a test."""
 
+_MARKS = ("_", "-", ".", "=", "%", "~", "+", "!", ":", "__", "--", "_x", "-x", "=x", "_u00", "%u00", "x", "0x", "%25")
+"""The beginnings of escapes."""
+
 _ALIKE = [
-    *("a/b", "a-b", "a--b", "a_b", "a__b", "a.b", "a:b", "a b", "a+b", "a%2Fb", "a%2fb", "a=2Fb", "a\\b", "a~1b"),
+    *("a/b", "a-b", "a--b", "a_b", "a__b", "a.b", "a:b", "a b", "a+b", "a\\b", "a~1b", "a?b", "é", "e\u0301"),
     *("A/b", "a/B", "ab", "aB", "a/b/c", "a--b--c", "a/b--c", "a-/b", "a/-b", "a-/-b", "a_/b", "a/_b", "a---b", "-a"),
-    *(
-        "a_x2f_b",
-        "a_x2F_b",
-        "a-x2f-b",
-        "a_2f_b",
-        "a-2f-b",
-        "a-x41-b",
-        "a---x41-b",
-        "_x41_",
-        "x41",
-        "é",
-        "e\u0301",
-        "a?b",
-    ),
+    *("a-x41-b", "a---x41-b", "_x41_", "x41", "a_slash_b", "a-slash-b", "a__slash__b", "a_SLASH_b"),
+    *(f"a{mark}{code}b" for mark in _MARKS for code in ("2f", "2F", "20")),
+    *(f"a{mark}{code}{mark[0]}b" for mark in ("_", "-", "__", "_x", "-x") for code in ("2f", "2F")),
+    *(f"{'n' * length}{end}" for length in (64, 128, 240, 256, 512) for end in "ab"),
 ]
-"""Paths that an escape which forgets a character, a case or itself would make one."""
+"""Paths that an escape which forgets a character, a case or itself would make one, or a limit of the length."""
 
 _FORKS = """
 import faulthandler, json, os, sys, threading
@@ -67,10 +62,10 @@ from strongroom.store import time_limit
 
 config = json.loads(sys.argv[1])
 
-def read(manager):
-    return manager.get_secret("contract/app", "own", fresh=True).reveal()
+def read(manager, path="contract/app"):
+    return manager.get_secret(path, "own", fresh=True).reveal()
 
-def read_in_child(manager):
+def fork(manager):
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -80,9 +75,7 @@ def read_in_child(manager):
         finally:
             os._exit(0)
     os.close(writing)
-    answer = os.read(reading, 100).decode()
-    os.waitpid(child, 0)
-    return answer
+    return child, reading
 
 def hang(manager):
     try:
@@ -98,12 +91,20 @@ with SecretsManager.from_config(config) as manager:
         sys.stdin.readline()
         thread.start()
     sys.stdin.readline()
-    print(read_in_child(manager), flush=True)
+    child, reading = fork(manager)
+    if sys.argv[2] == "between calls":
+        sys.stdin.readline()
+        with time_limit(8):
+            print(read(manager, "contract/parent"), flush=True)
+    print(os.read(reading, 100).decode(), flush=True)
+    os.waitpid(child, 0)
     if thread.ident:
         thread.join()
     print(read(manager), flush=True)
 """
 """It reads, and forks, perhaps while another thread waits for the service. A line of its input begins a step.
+
+Without that thread, the parent reads while its child waits for the service.
 
 A child that hangs prints the stacks of its threads and ends.
 """
@@ -153,14 +154,40 @@ class ApplicationContract(ServiceContractBase):
         """Paths that look alike are different secrets, or are refused. Each is listed as it was written."""
         guarded = needs(opened(), "writable")
         outcomes = dict(guarded.write_many((path, secret_data(own=path)) for path in _ALIKE))
-        written = [path for path, outcome in outcomes.items() if not isinstance(outcome, Exception)]
+        written = [
+            path for path, outcome in outcomes.items() if not isinstance(outcome, InvalidPathError | InvalidDataError)
+        ]
         assert written, "every path was refused"
+        failed = {type(outcomes[path]).__name__ for path in written if isinstance(outcomes[path], StoreError)}
+        assert not failed, f"a path is refused with {', '.join(sorted(failed))}, and not as an invalid path"
         wrong = [path for path in written if guarded.read(path).data["own"] != path]
-        assert not wrong, f"{', '.join(map(repr, wrong))} holds another secret"
+        assert not wrong, f"{', '.join(map(reprlib.repr, wrong))} holds another secret"
         if "listable" in guarded.capabilities:
             assert sorted(guarded.walk()) == sorted(written)
         guarded.delete(written[0])
         assert [path for path in written[1:] if guarded.read(path).data["own"] != path] == []
+
+    def test_change_of_another_client_is_seen(self, opened: Opened) -> None:
+        """Another client writes, deletes and writes anew: the store keeps no absence, no value and no ID."""
+        guarded = opened()
+        absent(guarded.read, PATH)
+        other = opened({PATH: secret_data(own="first")})
+        holds(guarded, "first")
+        opened({PATH: secret_data(own="second")})
+        holds(guarded, "second")
+        needs(guarded, "writable").write(PATH, secret_data(own="third"))
+        other.delete(PATH)
+        absent(guarded.read, PATH)
+        absent(guarded.delete, PATH)
+        other.write(PATH, secret_data(own="fourth"))
+        holds(guarded, "fourth")
+        guarded.write(PATH, secret_data(own="fifth"))
+        holds(other, "fifth")
+        other.delete(PATH)
+        guarded.write(PATH, secret_data(own="sixth"))
+        holds(other, "sixth")
+        guarded.delete(PATH)
+        absent(other.read, PATH)
 
     def test_merges_of_several_writers_keep_every_key(self, opened: Opened, configured: Configured) -> None:
         """Under check-and-set, no writer takes back the key of another one."""
@@ -261,12 +288,24 @@ class ApplicationContract(ServiceContractBase):
 
     # --- processes ----------------------------------------------------------------------------------------------------
 
-    def test_child_of_a_fork_has_its_own_connection(self, opened: Opened, configured: Configured) -> None:
-        """Parent and child read, and both processes end."""
-        opened({PATH: secret_data(own="right")})
+    def test_child_of_a_fork_has_its_own_connection(
+        self, service: FaultyService, opened: Opened, configured: Configured
+    ) -> None:
+        """The parent is answered while its child waits, each gets its own answer, and both processes end."""
+        opened({PATH: secret_data(own="right"), "contract/parent": secret_data(own="parent")})
         with _program(_FORKS, configured(), "between calls") as process:
-            output, errors = process.communicate("\n", timeout=PATIENCE)
-        assert (output.split(), process.returncode) == (["right"] * 3, 0), errors
+            assert process.stdin is not None
+            assert process.stdout is not None
+            assert process.stdout.readline() == "right\n"
+            self.meet(service, "silent", times=1)
+            before = service.requests
+            print(file=process.stdin, flush=True)
+            assert service.wait_for_requests(before + 1, PATIENCE), "the child did not ask the service"
+            print(file=process.stdin, flush=True)
+            parent = process.stdout.readline()
+            service.heal()
+            assert parent == "parent\n", "the parent was not answered while its child waited: they share a connection"
+            _ends(process, "right\nright\n")
 
     def test_child_of_a_fork_during_a_call_has_its_own_connection(
         self, service: FaultyService, opened: Opened, configured: Configured
@@ -281,8 +320,7 @@ class ApplicationContract(ServiceContractBase):
             before = service.requests
             print(file=process.stdin, flush=True)
             assert service.wait_for_requests(before + 1, PATIENCE), "the service was not asked"
-            output, errors = process.communicate("\n", timeout=PATIENCE)
-        assert (output.split(), process.returncode) == (["right"] * 2, 0), errors
+            _ends(process, "right\nright\n", "\n")
 
     def test_hung_call_does_not_keep_the_process(
         self, service: FaultyService, opened: Opened, configured: Configured
@@ -291,8 +329,7 @@ class ApplicationContract(ServiceContractBase):
         opened({PATH: secret_data()})
         self.meet(service, "silent")
         with _program(_HANGING, configured()) as process:
-            output, errors = process.communicate(timeout=PATIENCE)
-        assert (output, process.returncode) == ("an outage\n", 0), errors
+            _ends(process, "an outage\n")
 
 
 _SOME = [f"contract/{number:02}" for number in range(8)]
@@ -327,3 +364,10 @@ def _program(source: str, config: Mapping[str, Any], *arguments: str) -> Iterato
             yield process
         finally:
             process.kill()
+
+
+def _ends(process: subprocess.Popen[str], printed: str, line: str | None = None) -> None:
+    """Assert that a program ends after this line of input, with this rest of its output and no value on stderr."""
+    output, errors = process.communicate(line, timeout=PATIENCE)
+    assert not shows_value(errors), "a value was printed to stderr"
+    assert (output, process.returncode) == (printed, 0), errors

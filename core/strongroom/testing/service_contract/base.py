@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any, ClassVar, TypeAlias, get_args
 
 import pytest
@@ -15,7 +15,7 @@ from strongroom._boundary.guard import GuardedStore
 from strongroom._config import Config, discovery
 from strongroom.errors import StrongroomError
 from strongroom.secret import Value, conceal_deeply
-from strongroom.testing.faulty_services import FaultyService, ServiceFault
+from strongroom.testing.faulty_services import FaultyService, ServiceFault, recording_server
 from strongroom.testing.store_contract.base import PATH, Supervised, secret_data
 
 NAME = "service"
@@ -42,7 +42,7 @@ class ServiceContractBase(Supervised):
     """The faults that the service never has, such as "throttled"."""
 
     page_size: ClassVar[int] = 100
-    """Number of names in one reply of the service. Lower it in the store, if the test's service is slow."""
+    """Number of names in one reply of the service. Lower it in the store, to save time: some tests fill ten pages."""
 
     cannot_hold: ClassVar[AbstractSet[str]] = frozenset()
     """Names of the hard inputs (`strongroom.testing.CASES`) that the store refuses, as in `StoreContract`."""
@@ -57,12 +57,17 @@ class ServiceContractBase(Supervised):
         """Return a function that takes path -> data and returns a guarded store of the service with these contents.
 
         It opens the store by its plugin and its options, as a configuration does. `address` takes the place of the
-        service's own.
+        service's own; if it is `secure`, options that are its URL begin with `https`.
         """
         stores: list[GuardedStore] = []
 
-        def open_(contents: Contents | None = None, address: tuple[str, int] | None = None) -> GuardedStore:
-            config = load_config({"chain": [NAME], "stores": {NAME: service.options(address)}})
+        def open_(
+            contents: Contents | None = None, address: tuple[str, int] | None = None, *, secure: bool = False
+        ) -> GuardedStore:
+            options = dict(service.options(address))
+            if address is not None and secure:
+                options = {name: _secured(value, address) for name, value in options.items()}
+            config = load_config({"chain": [NAME], "stores": {NAME: options}})
             guarded = GuardedStore.open(plugins.prepare(config, NAME), NAME)
             stores.append(guarded)
             for path, data in (contents or {}).items():
@@ -103,9 +108,25 @@ class ServiceContractBase(Supervised):
         service.inject(fault, **options)
 
 
+@contextmanager
+def nothing_is_sent_elsewhere(service: FaultyService) -> Iterator[None]:
+    """Assert that the server receives nothing to which the service redirects its clients in the block."""
+    with recording_server() as (service.location, received):
+        yield
+        assert not received, "it sent the request to another server"
+
+
 def load_config(document: Mapping[str, Any]) -> Config:
     """Return a configuration whose values are hidden, as those of a file are."""
     return discovery.load(document=conceal_deeply(document))
+
+
+def _secured(option: object, address: tuple[str, int]) -> object:
+    """Return an option with the URLs of this address as those of TLS."""
+    if isinstance(option, list):
+        return [_secured(each, address) for each in option]
+    plain = f"http://{address[0]}:{address[1]}"
+    return option.replace(plain, plain.replace("http", "https", 1)) if isinstance(option, str) else option
 
 
 def needs(guarded: GuardedStore, *capabilities: str) -> GuardedStore:

@@ -5,27 +5,41 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
+from strongroom import _plugins as plugins
 from strongroom._boundary.guard import GuardedStore
-from strongroom.errors import SecretNotFoundError, StoreError, StoreUnavailableError, WriteOutcomeUnknownError
+from strongroom.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    ConflictError,
+    PermissionDeniedError,
+    SecretNotFoundError,
+    StoreError,
+    StoreUnavailableError,
+    WriteOutcomeUnknownError,
+)
 from strongroom.store import time_limit
 from strongroom.store.deadline import fail_fast
 from strongroom.store.protocols import OPERATIONS
-from strongroom.testing.faulty_services import FaultyService, ServiceFault
+from strongroom.testing.faulty_services import FaultyService, ServiceFault, untrusted_server
 from strongroom.testing.service_contract.base import (
     LIMIT,
+    NAME,
     PATIENCE,
     Opened,
     ServiceContractBase,
     count_versions,
     holds,
     in_time,
+    load_config,
     needs,
+    nothing_is_sent_elsewhere,
 )
-from strongroom.testing.store_contract.base import PATH, REQUESTS, absent, fails, perform, secret_data
+from strongroom.testing.store_contract.base import PATH, REQUESTS, absent, fails, perform, secret_data, shows_value
 
 _BATCH = 8  # all at the deadline: on a busy machine, more of them take longer than the time in which they count
 _MOST_REQUESTS = 40
@@ -34,15 +48,20 @@ _MOST_REQUESTS = 40
 _HASTE = 10.0
 """Seconds after which a call that fails fast has certainly ended, on a busy machine too."""
 
-_CHANGES: dict[str, tuple[str, Callable[[GuardedStore], object]]] = {
-    "write": ("writable", lambda guarded: guarded.write(PATH, secret_data(own="new"))),
+_NEW, _OTHER = f"{PATH}-new", "contract/other"
+
+_PAUSE = 1
+"""Seconds for which the service asks for no further request."""
+
+_CHANGES: dict[str, tuple[str, Callable[[GuardedStore, str], object]]] = {
+    "write": ("writable", lambda guarded, path: guarded.write(path, secret_data(own="new"))),
     "write_if": (
         "checked",
-        lambda guarded: guarded.write_if(PATH, secret_data(own="new"), guarded.read(PATH).version),
+        lambda guarded, path: guarded.write_if(path, secret_data(own="new"), guarded.read(path).version),
     ),
-    "first write": ("writable", lambda guarded: guarded.write("contract/new", secret_data(own="new"))),
-    "delete": ("writable", lambda guarded: guarded.delete(PATH)),
-    "labels": ("versioned", lambda guarded: guarded.write_metadata(PATH, {"owner": "billing"})),
+    "first write": ("writable", lambda guarded, path: guarded.write(f"{path}-new", secret_data(own="new"))),
+    "delete": ("writable", lambda guarded, path: guarded.delete(path)),
+    "labels": ("versioned", lambda guarded, path: guarded.write_metadata(path, {"owner": "billing"})),
 }
 """Changes of a secret, with the capability that each needs."""
 
@@ -59,7 +78,7 @@ class FaultContract(ServiceContractBase):
         guarded = opened({PATH: secret_data(own="old")})
         guarded.read(PATH)
         self.meet(service, "silent")
-        operations = [name for name, needed in REQUESTS.items() if needed in {"", *guarded.capabilities}]
+        operations = _operations(guarded)
 
         def end(name: str) -> None:
             with time_limit(LIMIT), fails(StoreUnavailableError) as caught:
@@ -96,7 +115,7 @@ class FaultContract(ServiceContractBase):
 
         def run() -> None:
             with time_limit(LIMIT), fails(WriteOutcomeUnknownError):
-                make(guarded)
+                make(guarded, PATH)
 
         in_time(run)
 
@@ -140,6 +159,18 @@ class FaultContract(ServiceContractBase):
         if "writable" in guarded.capabilities:
             _is_an_outage(lambda: guarded.write(PATH, secret_data(own="new")))
 
+    def test_pause_that_the_service_asks_for_is_kept(self, service: FaultyService, opened: Opened) -> None:
+        """A throttled reply with the header Retry-After is followed by no request in that time."""
+        if not service.ask_for_pause(_PAUSE):
+            pytest.skip("the service asks for no pause")
+        guarded = opened({PATH: secret_data(own="old")})
+        before = len(service.arrivals)
+        self.meet(service, "throttled", times=1)
+        with time_limit(PATIENCE):
+            holds(guarded, "old")
+        first, second = service.arrivals[before : before + 2]
+        assert second - first > _PAUSE, f"it asked again after {second - first:.1f} s"
+
     def test_lasting_failure_is_an_outage(self, service: FaultyService, opened: Opened) -> None:
         """Reads end in time. The service is not asked in a rush."""
         guarded = opened({PATH: secret_data(own="old")})
@@ -179,7 +210,7 @@ class FaultContract(ServiceContractBase):
 
         def run() -> None:
             with time_limit(LIMIT), fails(StoreUnavailableError) as failure:
-                make(guarded)
+                make(guarded, PATH)
             caught.append(failure.value)
 
         in_time(run)
@@ -187,7 +218,7 @@ class FaultContract(ServiceContractBase):
         _tells_the_truth(guarded, change, caught[0])
 
     @each_change
-    @pytest.mark.parametrize("fault", ["failed", "odd"])
+    @pytest.mark.parametrize("fault", ["failed", "odd", "misdirected", "redirected"])
     def test_change_that_failed_tells_the_truth(
         self, service: FaultyService, opened: Opened, change: str, fault: ServiceFault
     ) -> None:
@@ -195,13 +226,35 @@ class FaultContract(ServiceContractBase):
         guarded, make = _prepared(opened, change)
         self.meet(service, fault, times=1, only="changes")
         failure: StoreError | None = None
-        with time_limit(PATIENCE):
+        with nothing_is_sent_elsewhere(service), time_limit(PATIENCE):
             try:
-                make(guarded)
+                make(guarded, PATH)
             except StoreUnavailableError as error:
                 failure = error
         service.heal()
         _tells_the_truth(guarded, change, failure)
+
+    @pytest.mark.parametrize("change", ["write", "write_if", "first write", "delete"])
+    def test_change_after_one_of_another_client_tells_the_truth(
+        self, service: FaultyService, opened: Opened, change: str
+    ) -> None:
+        """Another client writes the secret just before. The change is made on top, or it is a conflict and not made."""
+        guarded, make = _prepared(opened, change)
+        other = opened()
+        outcomes: list[tuple[str, object]] = []
+        path = _NEW if change == "first write" else PATH
+        service.before_change(lambda: outcomes.extend(other.write_many([(path, secret_data(own="other"))])))
+        failure: StoreError | None = None
+        with time_limit(PATIENCE):
+            try:
+                make(guarded, PATH)
+            except (ConflictError, StoreUnavailableError) as error:
+                failure = error
+        assert outcomes, "the service did not call `next_fault` with `changes=True`"
+        assert not isinstance(outcomes[0][1], StoreError), "the other client could not write"
+        _tells_the_truth(guarded, change, failure)
+        if change == "write_if":
+            assert isinstance(failure, ConflictError), "it replaces another version than the expected one"
 
     @each_change
     def test_change_that_was_not_sent_was_not_made(self, opened: Opened, change: str) -> None:
@@ -214,7 +267,7 @@ class FaultContract(ServiceContractBase):
             unheard = opened(address=address)
             for hasty in (False, True):
                 with time_limit(LIMIT), fail_fast(hasty), fails(StoreUnavailableError) as caught:
-                    make(unheard)
+                    make(unheard, PATH)
                 assert not isinstance(caught.value, WriteOutcomeUnknownError), "nothing was sent"
         absent(opened().read, PATH)
 
@@ -223,27 +276,77 @@ class FaultContract(ServiceContractBase):
     ) -> None:
         """Make a change that meets a fault so many times, and assert that it was made, and once."""
         guarded, make = _prepared(opened, change)
+        opened({_OTHER: secret_data(own="old")})
+        needed = _count_changes(service, lambda: make(guarded, _OTHER))
         before = count_versions(guarded)
         self.meet(service, fault, times=times, only="changes")
         with time_limit(PATIENCE):
-            make(guarded)
+            carried_out = _count_changes(service, lambda: make(guarded, PATH))
+        assert carried_out <= needed, (
+            "the service carried the change out twice; if that changes nothing, pass `repeatable=True` to `next_fault`"
+        )
         assert _is_made(guarded, change), "it was not made"
         if change in {"write", "write_if"} and before is not None:
             assert count_versions(guarded) == before + 1, "it was made twice"
         if change == "first write" and before is not None:
-            assert count_versions(guarded, "contract/new") == 1, "it was made twice"
+            assert count_versions(guarded, _NEW) == 1, "it was made twice"
 
     # --- odd replies --------------------------------------------------------------------------------------------------
 
-    def test_odd_reply_is_an_outage_and_no_absence(self, service: FaultyService, opened: Opened) -> None:
-        """A login page or another server confirms nothing, and lists nothing."""
+    @pytest.mark.parametrize("fault", ["odd", "misdirected", "redirected"])
+    def test_odd_reply_is_an_outage_and_no_absence(
+        self, service: FaultyService, opened: Opened, fault: ServiceFault
+    ) -> None:
+        """A login page or another server confirms nothing, and lists nothing. No credential is sent to it."""
         guarded = opened({PATH: secret_data(own="old")})
-        self.meet(service, "odd")
-        changing = {name for name, operation in OPERATIONS.items() if operation.changes}
-        for name, needed in REQUESTS.items():
-            if needed in {"", *guarded.capabilities} and name not in changing:
-                with time_limit(LIMIT), fails(StoreUnavailableError):
-                    perform(guarded, name)
+        self.meet(service, fault)
+        with nothing_is_sent_elsewhere(service):
+            for name in _operations(guarded):
+                if not OPERATIONS[name].changes:
+                    with time_limit(LIMIT), fails(StoreUnavailableError):
+                        perform(guarded, name)
+
+    def test_server_without_a_trusted_certificate_receives_nothing(self, opened: Opened, tmp_path: Path) -> None:
+        """If the service can be reached through TLS, an unknown certificate is an outage."""
+        with untrusted_server(tmp_path) as (address, received):
+            try:
+                distrusting = opened(address=address, secure=True)
+            except ConfigurationError:
+                pytest.skip("no store can be opened with such an address")
+            with time_limit(LIMIT), fails(StoreUnavailableError):
+                distrusting.read(PATH)
+        assert not received, "it does not verify the certificate"
+
+    # --- credentials --------------------------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("fault", ["rejected", "denied"])
+    def test_refused_credentials_are_a_denial(
+        self, service: FaultyService, opened: Opened, fault: ServiceFault
+    ) -> None:
+        """They do not count as an absence or an outage, nothing changes, and a later call succeeds."""
+        guarded = opened({PATH: secret_data(own="old")})
+        self.meet(service, fault)
+        for name in _operations(guarded):
+            with time_limit(PATIENCE), fails(AuthenticationError, PermissionDeniedError):
+                perform(guarded, name)
+        if "probed" in guarded.capabilities:
+            with time_limit(PATIENCE), suppress(AuthenticationError, PermissionDeniedError):
+                assert not shows_value(repr(guarded.probe())), "the health shows a credential"
+        service.heal()
+        with time_limit(PATIENCE):
+            holds(guarded, "old")
+
+    def test_credentials_are_shown_nowhere(self, service: FaultyService, opened: Opened) -> None:
+        """Each credential in the options can be recognized. `repr` and health show none; other tests look at logs."""
+        given = service.options()
+        options = plugins.schema(load_config({"stores": {NAME: given}}), NAME).options
+        secrets = [name for name, about in options.items() if about.option.secret and isinstance(given.get(name), str)]
+        plain = [name for name in secrets if not shows_value(given[name])]
+        assert not plain, f"begin {', '.join(plain)} in `options` with `strongroom.testing.CANARY`, to find it in a log"
+        guarded = opened({PATH: secret_data(own="old")})
+        holds(guarded, "old")
+        assert not shows_value(repr(guarded.unwrapped(PATH))), "repr() of the store shows a credential"
+        assert not shows_value(repr(guarded.probe())), "the health shows a credential"
 
     # --- lists --------------------------------------------------------------------------------------------------------
 
@@ -269,10 +372,21 @@ class FaultContract(ServiceContractBase):
         with time_limit(PATIENCE):
             assert sorted(guarded.list_entries("contract")) == names
 
-    def _pages(self, opened: Opened) -> tuple[GuardedStore, list[str]]:
-        """Return a store with one more name than a page, and the names."""
-        names = [f"name-{number:05}" for number in range(self.page_size + 1)]
+    def test_more_than_ten_pages_are_listed_whole(self, opened: Opened) -> None:
+        """No limit of pages or names cuts a list."""
+        guarded, names = self._pages(opened, 10)
+        with time_limit(PATIENCE):
+            assert sorted(guarded.list_entries("contract")) == names
+
+    def _pages(self, opened: Opened, number: int = 1) -> tuple[GuardedStore, list[str]]:
+        """Return a store with one more name than this number of pages, and the names."""
+        names = [f"name-{number:05}" for number in range(number * self.page_size + 1)]
         return needs(opened({f"contract/{name}": {"key": "v"} for name in names}), "listable"), names
+
+
+def _operations(guarded: GuardedStore) -> list[str]:
+    """Return the operations of the store that fail if the service does."""
+    return [name for name, needed in REQUESTS.items() if needed in {"", *guarded.capabilities}]
 
 
 @contextmanager
@@ -283,21 +397,28 @@ def closed_port() -> Iterator[tuple[str, int]]:
         yield bound.getsockname()
 
 
-def _prepared(opened: Opened, change: str) -> tuple[GuardedStore, Callable[[GuardedStore], object]]:
+def _prepared(opened: Opened, change: str) -> tuple[GuardedStore, Callable[[GuardedStore, str], object]]:
     """Return a store with a secret, and a change. Skip the test if the store lacks its capability."""
     capability, make = _CHANGES[change]
     needs(opened(), capability)
     return opened({PATH: secret_data(own="old")}), make
 
 
-def _write_first(guarded: GuardedStore) -> object:
-    return guarded.write_if(PATH, secret_data(own="new"), None)
+def _count_changes(service: FaultyService, call: Callable[[], object]) -> int:
+    """Return how many changes the service carries out meanwhile."""
+    before = service.changes
+    call()
+    return service.changes - before
+
+
+def _write_first(guarded: GuardedStore, path: str) -> object:
+    return guarded.write_if(path, secret_data(own="new"), None)
 
 
 def _is_made(guarded: GuardedStore, change: str) -> bool:
     if change == "labels":
         return dict(guarded.read_metadata(PATH)) == {"owner": "billing"}
-    path = "contract/new" if change == "first write" else PATH
+    path = _NEW if change == "first write" else PATH
     try:
         read = guarded.read(path)
     except SecretNotFoundError:

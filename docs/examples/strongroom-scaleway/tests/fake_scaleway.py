@@ -13,10 +13,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
-from strongroom.testing import FaultyService
+from strongroom.testing import CANARY, FaultyService
 
 PROJECT = "7c2b6b0e-3a53-4b5e-9f0a-0d6f6f0a1c11"
-TOKEN = "canary-token"
+TOKEN = f"{CANARY}-token"
 _NAME = re.compile(r"\w([\w.-]*\w)?", re.ASCII)
 _ROOT = "/secret-manager/v1beta1/regions/fr-par"
 
@@ -32,6 +32,7 @@ class ScalewayService(FaultyService):
     def __enter__(self) -> Self:
         self.secrets: dict[str, dict[str, Any]] = {}
         self.lock = threading.Lock()
+        self.pause = 0
         self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"service": self}))
         self.address: tuple[str, int] = ("127.0.0.1", self._server.server_port)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
@@ -42,6 +43,10 @@ class ScalewayService(FaultyService):
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+    def ask_for_pause(self, seconds: int) -> bool:
+        self.pause = seconds
+        return True
 
     def options(self, address: tuple[str, int] | None = None) -> Mapping[str, object]:
         host, port = address or self.address
@@ -54,7 +59,7 @@ class RefusalError(Exception):
     def __init__(self, status: int, kind: str) -> None:
         super().__init__(kind)
         self.status = status
-        self.body = {"type": kind, "message": "canary-message"}
+        self.body = {"type": kind, "message": f"{CANARY}-message"}
 
 
 class _Server(ThreadingHTTPServer):
@@ -74,14 +79,21 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         fault = self.service.next_fault(changes=self.command != "GET")
-        status, kind, body = 200, "application/json", b""
+        status, kind, body, more = 200, "application/json", b"", {}
         match fault:
             case "throttled":
                 status, body = 429, b'{"type":"too_many_requests","message":"slow down"}'
+                more = {"Retry-After": str(self.service.pause)}
             case "failed":
                 status, body = 503, b"upstream connect error"
             case "odd":
                 kind, body = "text/html", b"<!doctype html><title>Sign in</title>"
+            case "misdirected":
+                status, kind, body = 404, "text/html", b"<!doctype html><title>Not found</title>"
+            case "redirected":
+                status, more = 307, {"Location": f"{self.service.location}{self.path}"}
+            case "rejected" | "denied":
+                status, body = 401 if fault == "rejected" else 403, b'{"type":"denied_authentication"}'
             case "silent":
                 self.service.wait_healed()
                 self.close_connection = True
@@ -95,6 +107,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
+        for name, value in more.items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
 
