@@ -4,7 +4,8 @@
 
     StrongroomError                   (.checks)
     ├── ConfigurationError            the chain, a mapping or an option is wrong
-    │   └── MissingFileError          a file that the configuration names is missing or empty
+    │   ├── MissingFileError          a file that the configuration names is missing or empty
+    │   └── NewerFormatError          a file or record has the format of a later release
     ├── AuditError                    the audit log cannot be written, and nothing is done without a record
     ├── PluginError                   a plugin is missing, broken or registered twice
     ├── RotationError                 (.path, .step) a rotation failed and was undone
@@ -118,6 +119,10 @@ class MissingFileError(ConfigurationError):
 
     The name may be wrong, or the process that writes the file has not written it yet: waiting may help.
     """
+
+
+class NewerFormatError(ConfigurationError):
+    """A file or a record has the format of a later release, and its fields are not interpreted. Upgrade Strongroom."""
 
 
 class AuditError(StrongroomError):

@@ -29,7 +29,7 @@ class ExitCode(IntEnum):
     DENIED = 4, "permission denied, or authentication failed"
     UNAVAILABLE = 5, "a store is unavailable: try again later"
     IMPOSSIBLE = 6, "conflict, invalid path or value, too large, or not supported"
-    CONFIGURATION = 7, "invalid configuration or plugin"
+    CONFIGURATION = 7, "invalid configuration or plugin, or a file of a later release"
     PARTIAL = 8, "partly done"
     DIFFERENT = 10, "differences found, or changes pending"
     CHANGED = 11, "a secret changed, and run --on-change exit ended its command"

@@ -19,7 +19,7 @@ from strongroom._config import (
 )
 from strongroom._config.document import Document, Table, listed, shown_key, suggest
 from strongroom._config.setting_types import Count, declared, kind
-from strongroom.errors import ConfigurationError, InvalidPathError
+from strongroom.errors import ConfigurationError, InvalidPathError, NewerFormatError, newer_format
 from strongroom.paths import check_path
 from strongroom.secret import SensitiveDict, SensitiveStr, conceal
 
@@ -80,9 +80,8 @@ def read_file(
     """
     top = Table(document, Document(source, found_file=source if found else "", folder=folder))
     version = top.read({"version": Count}).get("version")
-    if version is not None and version.value != FORMAT_VERSION:
-        newer = f"{version.value} is a newer format than this Strongroom reads ({FORMAT_VERSION}): upgrade it"
-        top.fail("version", newer)
+    if version is not None and isinstance(version.value, int) and version.value > FORMAT_VERSION:
+        raise NewerFormatError(f"{source}: {newer_format(version.value, FORMAT_VERSION)}")
     own = top.read(declared(Config, "environment"))
     environment = environment or top.text("environment")
     _check_environment(environment)

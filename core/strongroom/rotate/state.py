@@ -18,7 +18,7 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-from strongroom.errors import StoreError, newer_format
+from strongroom.errors import NewerFormatError, StoreError, newer_format
 from strongroom.paths import ROTATION_RECORD
 from strongroom.secret import ROTATION_STATE, SensitiveDict, Value, Version, changed_keys, protect_data, same
 
@@ -40,6 +40,10 @@ SKEW = timedelta(seconds=30)
 def pending_path(path: str) -> str:
     """Return the reserved path at which the pending value and the state of a rotation are stored."""
     return f"{path}{ROTATION_RECORD}"
+
+
+class NewerRecordError(StoreError, NewerFormatError):
+    """The record of a rotation has a later format."""
 
 
 class RotationStep(StrEnum):
@@ -199,22 +203,25 @@ def parse_document(data: Mapping[str, Value], path: str) -> RotationState:
     """Return the state that a document holds.
 
     Raises:
-        StoreError: it has a later format, or a secret of somebody else is at the reserved path.
+        NewerRecordError: it has a later format.
+        StoreError: a secret of somebody else is at the reserved path.
     """
     fields = data.get(KEY)
-    reason, hint = "it is not the state of a rotation", "Rotations use this path: move the secret"
+    newer = ""
     try:
         if isinstance(fields, Mapping):
             version = fields["format"]
             if version == FORMAT:
                 return _parsed(fields)
             if type(version) is int and version > FORMAT:
-                reason = newer_format(version, FORMAT)
-                hint = "Upgrade strongroom here, or finish the rotation with the release that began it"
+                newer = newer_format(version, FORMAT)
     except (KeyError, ValueError, TypeError):
         pass
     del data, fields
-    raise StoreError(path, reason, hint=hint)
+    if newer:
+        hint = "Upgrade strongroom here, or finish the rotation with the release that began it"
+        raise NewerRecordError(path, newer, hint=hint)
+    raise StoreError(path, "it is not the state of a rotation", hint="Rotations use this path: move the secret")
 
 
 def _parsed(fields: Mapping[str, Any]) -> RotationState:  # values of a document that we wrote

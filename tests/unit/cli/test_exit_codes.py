@@ -35,6 +35,7 @@ EXPECTED = {
     errors.UnsupportedOperationError: 6,
     errors.ConfigurationError: 7,
     errors.MissingFileError: 7,
+    errors.NewerFormatError: 7,
     errors.PluginError: 7,
     errors.MigrationError: 8,
     errors.RotationError: 1,

@@ -165,7 +165,7 @@ class TestFile:
     @pytest.mark.parametrize(
         ("text", "words"),
         [
-            ("version = 2", ["app.toml: version: 2 is a newer format", "upgrade"]),
+            ("version = 2", ["app.toml: it needs a later Strongroom: its format is version 2"]),
             ('version = "1"', ["app.toml: version: must be a whole number"]),
             ("chains = []", ["app.toml: chains: unknown key", 'did you mean "chain"?']),
             ("environment = 3", ["app.toml: environment: must be a string", "not an integer"]),

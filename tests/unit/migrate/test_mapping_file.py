@@ -65,7 +65,10 @@ def test_a_name_comes_before_a_pattern_and_the_first_pattern_before_the_next():
         ("[]", "m.json: it is not a mapping"),
         ('{"variables": {}}', "m.json: version: it is missing or invalid, write `version` 1"),
         ('{"version": true}', "m.json: version: it is missing or invalid"),
-        ('{"version": 2}', "m.json: version: 2 needs a later Strongroom, this one reads 1"),
+        (
+            '{"version": 2}',
+            "m.json: it needs a later Strongroom: its format is version 2, and this release reads up to 1",
+        ),
         ('{"version": 1, "vars": {}}', "m.json: unknown field vars"),
         ('{"version": 1, "variables": []}', "m.json: variables: it is not a table"),
         ('{"version": 1, "variables": {"A": "p#k", "A": "p#l"}}', "m.json: the name 'A' appears twice"),

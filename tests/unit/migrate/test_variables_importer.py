@@ -246,7 +246,9 @@ def test_a_mapping_file_is_read_when_the_source_is_opened(tmp_path):
     importer = open_dotenv(mapping=EnvironmentMapping(), file=tmp_path / ".env", mapping_file=file)
     assert [item.path for item in importer.items() if isinstance(item, Secret)] == ["app/other"]
     file.write_text("version = 2\n")
-    with pytest.raises(ConfigurationError, match=r"mapping\.toml: version: 2 needs a later Strongroom"):
+    with pytest.raises(
+        ConfigurationError, match=r"mapping\.toml: it needs a later Strongroom: its format is version 2"
+    ):
         open_env(mapping=EnvironmentMapping(), mapping_file=file)
 
 

@@ -13,7 +13,7 @@ from dataclasses import fields
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar
 
-from strongroom.errors import ConfigurationError, newer_format, shown
+from strongroom.errors import ConfigurationError, NewerFormatError, newer_format, shown
 from strongroom.migrate._plans.plan import (
     KeyChange,
     OnConflict,
@@ -170,7 +170,7 @@ def _checked_head(document: object, where: str) -> dict[str, Any]:
     if type(version) is not int or version < 1:
         raise ConfigurationError(f"{where}: version is invalid")
     if version > FORMAT_VERSION:
-        raise ConfigurationError(f"{where}: {newer_format(version, FORMAT_VERSION)}")
+        raise NewerFormatError(f"{where}: {newer_format(version, FORMAT_VERSION)}")
     return document
 
 

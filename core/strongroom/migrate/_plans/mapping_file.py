@@ -31,7 +31,15 @@ from typing import Any, NamedTuple
 
 from strongroom._config import Config, Rank, Setting
 from strongroom._config import document as toml
-from strongroom.errors import ConfigurationError, InvalidDataError, InvalidPathError, MissingFileError, shown
+from strongroom.errors import (
+    ConfigurationError,
+    InvalidDataError,
+    InvalidPathError,
+    MissingFileError,
+    NewerFormatError,
+    newer_format,
+    shown,
+)
 from strongroom.files import private
 from strongroom.files.bounded import read_text
 from strongroom.formats.strict_json import read_json
@@ -190,7 +198,7 @@ def _mapping(document: Any, source: str) -> MappingFile:
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
         raise ConfigurationError(f"{source}: version: it is missing or invalid, write `version` {VERSION}")
     if version > VERSION:
-        raise ConfigurationError(f"{source}: version: {version} needs a later Strongroom, this one reads {VERSION}")
+        raise NewerFormatError(f"{source}: {newer_format(version, VERSION)}")
     if unknown := document.keys() - {"version", "variables"}:
         raise ConfigurationError(f"{source}: unknown field {min(unknown)}, use version or variables")
     variables = document.get("variables", {})
