@@ -22,7 +22,7 @@ from strongroom.migrate._execution.source_deletion import SourceDeletion, migrat
 from strongroom.migrate._execution.transfer import PlanTransfer, check_rate, report_unwritten
 from strongroom.migrate._execution.undo import Undo
 from strongroom.migrate._execution.verify import TargetVerification
-from strongroom.migrate._ledger.runs import OpenRun, Run, RunLedger, runs
+from strongroom.migrate._ledger.runs import OpenRun, Run, RunLedger, naming, runs
 from strongroom.migrate._plans.mapping_file import planned_mapping
 from strongroom.migrate._plans.plan import OnConflict, Plan, PlannedMapping, PlannedState
 from strongroom.migrate._plans.planner import Planner
@@ -329,7 +329,8 @@ class Migrator:
         """Open a run for a later step, after a check of the locations of its stores."""
         ledger = RunLedger(self._state_folder)
         run = ledger.find(name, unfinished=unfinished, wrote=wrote)
-        plan = run.plan()
+        with naming(run):
+            plan = run.plan()
         endpoints = self._endpoints(plan.mapping, encrypt_to or plan.encrypt_to)
         ledger.locations_of(run).check(endpoints, plan, target_only=target_only)
         lock = ledger.lock(endpoints.identity(plan.target), plan.target) if locked else nullcontext()

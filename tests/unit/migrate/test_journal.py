@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import stat
 
 import pytest
@@ -11,11 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom._redaction.digest import Digester
-from strongroom.errors import MigrationError
-from strongroom.files import private
+from strongroom.errors import MigrationError, NewerFormatError
 from strongroom.migrate._ledger.backup import Backup
-from strongroom.migrate._ledger.journal import Journal, JournalEntry, RunProgress, progress_in, steps_in
-from strongroom.migrate._ledger.runs import NO_RECORD, PlanDigests, digest_record
+from strongroom.migrate._ledger.journal import Journal, JournalEntry, RunProgress, first_line, progress_in, steps_in
+from strongroom.migrate._ledger.plan_digests import NO_RECORD, PlanDigests, digest_record
 from strongroom.migrate._plans.plan import PlannedItem, PlannedState
 from strongroom.secret import same
 from support.descriptors import open_descriptors
@@ -25,7 +25,9 @@ ENTRY = JournalEntry(b"d" * 32, b"b" * 32, 3, 17)
 
 @pytest.fixture
 def file(tmp_path):
-    return tmp_path / "journal"
+    file = tmp_path / "journal"
+    file.write_bytes(first_line("run"))
+    return file
 
 
 def written(file, lines):
@@ -94,16 +96,6 @@ def test_progress_counts_each_deleted_source_once(file):
     assert progress_in(file) == RunProgress(done=3, deleted=1, wrote=3)
 
 
-def test_the_folder_of_a_new_journal_is_synced_once(file, monkeypatch):
-    """Without it, a power failure may lose the whole file, with the intents of writes that were sent."""
-    synced = []
-    monkeypatch.setattr(private, "sync_folder", synced.append)
-    Journal(file, "run").close()
-    assert synced == [file.parent]
-    Journal(file, "run").close()
-    assert synced == [file.parent]
-
-
 ODD = ("null", "[]", "{}", "1e400", "NaN", "-1", "1.5", "true", '"done"', "[" * 100_000)
 
 
@@ -115,7 +107,9 @@ def test_damaged_line_ends_what_is_known_of_a_run_and_no_command(file, line):
     whole = written(file, lambda journal: (journal.intend(0, ENTRY), journal.done(0, 1)))
     known = progress_in(file), list(steps_in(file))
     file.write_bytes(whole + line.encode() + b"\n")
-    found = progress_in(file)._replace(wrote=1)  # that is unknown after most of these lines
+    found = progress_in(file)
+    assert (found.wrote, found.fault) == (None, f"{file}, line 4: unrecognized journal entry")
+    found = found._replace(wrote=1, fault="")
     assert (found, list(steps_in(file))[:2]) == known
     with pytest.raises(MigrationError, match="line 4: unrecognized journal entry"):
         entries(file)
@@ -124,8 +118,8 @@ def test_damaged_line_ends_what_is_known_of_a_run_and_no_command(file, line):
 def test_every_length_of_a_torn_end_is_survived(file):
     """A kill cuts a write anywhere: what is whole counts, and what is written next stands on a line of its own."""
     content = written(file, lambda journal: (journal.intend(0, ENTRY), journal.done(0, 4)))
-    second = content.rindex(b"\n", 0, -1) + 1
-    for length in range(len(content)):
+    first, second = content.index(b"\n") + 1, content.rindex(b"\n", 0, -1) + 1
+    for length in range(first, len(content)):
         file.write_bytes(content[:length])
         found = entries(file)
         assert found == ({} if length < second else {0: ENTRY})
@@ -145,10 +139,26 @@ def test_a_line_that_is_none_is_refused_and_named(file, line):
     assert open_descriptors() <= before
 
 
-def test_another_runs_journal_is_refused(file):
-    written(file, lambda journal: None)
-    with pytest.raises(MigrationError, match="line 1"):
-        Journal(file, "other")
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (None, ": it is missing, so what the run wrote is unknown. Restore it from a backup"),
+        (b"", ": it is empty, so what the run wrote is unknown"),
+        (first_line("run")[:-1], ": it is empty"),
+        (b"{}\n", ", line 1: unrecognized journal entry"),
+        (first_line("other"), ": it is the journal of another migration, other"),
+        (first_line("run").replace(b": 1", b": 2"), ": it needs a later Strongroom: its format is version 2"),
+    ],
+)
+def test_a_journal_that_does_not_tell_what_its_run_wrote_is_refused(file, content, fault):
+    """It was created before the run: a run never began with an empty one."""
+    file.unlink() if content is None else file.write_bytes(content)
+    found = progress_in(file, "run")
+    assert found.fault.startswith(f"{file}{fault}")
+    assert found.wrote is None
+    with pytest.raises((MigrationError, NewerFormatError), match=re.escape(fault)):
+        Journal(file, "run")
+    assert (file.read_bytes() if file.exists() else None) == content
 
 
 def test_after_a_failed_write_nothing_more_is_written(file, monkeypatch):

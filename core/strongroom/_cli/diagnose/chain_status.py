@@ -88,12 +88,14 @@ class Migrations:
             header = self._header_of(run)
         except StrongroomError:
             return MigrationStatus(run.name, (), "", run.started, run.started, "unreadable", 0, 0)
-        progress, updated = RunProgress(), run.started
+        size, updated = 0, run.started
         with suppress(OSError):
             about = run.journal.stat()
-            progress = self._progress_at(run, about.st_size)
-            updated = datetime.fromtimestamp(about.st_mtime, UTC)
-        if progress.undone:
+            size, updated = about.st_size, datetime.fromtimestamp(about.st_mtime, UTC)
+        progress = self._progress_at(run, size)
+        if progress.fault:
+            state = "unreadable"
+        elif progress.undone:
             state = "undone"
         elif run.finished:
             state = "finished"

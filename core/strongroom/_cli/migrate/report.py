@@ -71,14 +71,12 @@ def report_command(run: str | None, *, listing: bool, as_json: bool) -> None:
 
 def found_run(name: str | None, *, unfinished: bool = False, wrote: bool = False) -> tuple[Run, Plan]:
     """Return the migration of that name, or the last one, with its plan."""
-    from strongroom.migrate._ledger.runs import RunLedger
+    from strongroom.migrate._ledger.runs import RunLedger, naming
 
     with attempt():
         run = RunLedger(None).find(name, unfinished=unfinished, wrote=wrote)
-        try:
+        with naming(run):
             return run, run.plan()
-        except (MigrationError, ConfigurationError) as error:
-            raise type(error)(f"Migration {run.name} cannot be read: {error}") from None
 
 
 def _list(*, as_json: bool) -> None:
@@ -95,7 +93,8 @@ def _list(*, as_json: bool) -> None:
 
 def _listed(run: Run) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return a migration for JSON, and its row. One that cannot be read has the reason, and hides no other."""
-    progress, header, fault = run.progress(), None, None
+    progress, header = run.progress(), None
+    fault = progress.fault or None
     try:
         header = run.header()
     except (MigrationError, ConfigurationError) as error:

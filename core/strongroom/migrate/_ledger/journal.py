@@ -12,20 +12,29 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, BinaryIO, NamedTuple, TypeAlias, TypeVar
 
-from strongroom.errors import MigrationError, newer_format
+from strongroom.errors import MigrationError, NewerFormatError, StrongroomError, newer_format, shown
 from strongroom.files import private
 from strongroom.secret import Version
 
 FORMAT = "strongroom-migration-journal"
 FORMAT_VERSION = 1
 
+UNKNOWN = ", so what the run wrote is unknown. Restore it from a backup; without one, plan again"
+_FIELDS: Mapping[object, frozenset[str]] = {
+    "intent": frozenset("dbvk"),
+    "labels": frozenset("k"),
+    "done": frozenset("v"),
+    **dict.fromkeys(("refused", "undone", "source-deleted", "source-kept"), frozenset()),
+}
+"""The fields that each kind of line has besides its item."""
+
+_T = TypeVar("_T")
 
 Part: TypeAlias = tuple[bytes | None, bytes | None]
 """The digests of a key before and after a write; None if the key does not exist."""
@@ -71,14 +80,15 @@ class Journal:
     """The journal of one run. Lines are buffered until `sync` writes them to disk.
 
     Args:
-        file: the file, created if it does not exist. A torn last line is dropped, as no `sync` completed it.
+        file: the file. A torn last line is dropped, as no `sync` completed it.
         run: the run's name, which is in the first line.
 
     Attributes:
         entries: the entry of each item, by its index in the plan, when the journal was opened.
 
     Raises:
-        MigrationError: it cannot be read or written, has a later format, or is of another run.
+        MigrationError: it is missing, empty, damaged or of another run, or cannot be written.
+        NewerFormatError: it has a later format.
     """
 
     def __init__(self, file: Path, run: str) -> None:
@@ -87,7 +97,7 @@ class Journal:
         self._broken = False
         self.entries: dict[int, JournalEntry] = {}
         with private.faults_as(MigrationError, file, "; nothing was written"):
-            self._descriptor = private.open_file(file, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+            self._descriptor = _existing(file, lambda: private.open_file(file, os.O_RDWR | os.O_APPEND))
         try:
             self._load(run)
         except BaseException:
@@ -163,31 +173,14 @@ class Journal:
 
     def _load(self, run: str) -> None:
         with self._file.open("rb") as stream:
-            size, number = 0, 0
-            for number, line in enumerate(stream, start=1):
-                if not line.endswith(b"\n"):
-                    break
-                self._apply_line(line, number, run)
-                size += len(line)
-        if size == 0:
-            self._lines.append(json.dumps({"t": FORMAT, "version": FORMAT_VERSION, "run": run}))
-        os.ftruncate(self._descriptor, size)
-        self.sync()
-        if size == 0:
-            private.sync_folder(self._file.parent)
+            for number, record in _records(stream, self._file, run):
+                try:
+                    self._apply(record)
+                except (ValueError, KeyError, TypeError):
+                    raise _damaged(self._file, number) from None
+            os.ftruncate(self._descriptor, stream.tell())
 
-    def _apply_line(self, line: bytes, number: int, run: str) -> None:
-        """Apply a line to the entries."""
-        try:
-            known = self._apply(_record(line)) if number > 1 else _version(line, run) == FORMAT_VERSION
-        except _NewerError as error:
-            raise MigrationError(f"{self._file}: {error}") from None
-        except (ValueError, KeyError, TypeError):
-            known = False
-        if not known:
-            raise MigrationError(f"{self._file}, line {number}: unrecognized journal entry")
-
-    def _apply(self, record: Mapping[str, Any]) -> bool:
+    def _apply(self, record: Mapping[str, Any]) -> None:
         index, kind = record["i"], record["t"]
         if kind == "intent":
             before = _bytes(record["b"])
@@ -203,47 +196,73 @@ class Journal:
             self.entries[index].done, self.entries[index].version = True, record["v"]
         elif kind in {"source-deleted", "source-kept"}:
             self.entries[index].source_deleted = kind == "source-deleted"
-        elif kind in {"undone", "refused"}:
+        else:  # undone or refused
             self.entries.pop(index, None)
-        else:
-            return False
-        return True
+
+
+def first_line(run: str) -> bytes:
+    """Return the content of a new journal."""
+    return json.dumps({"t": FORMAT, "version": FORMAT_VERSION, "run": run}).encode() + b"\n"
 
 
 def steps_in(file: Path) -> Iterator[tuple[str, int]]:
-    """Yield the kind and the item of each line of a journal."""
-    with suppress(OSError, ValueError):
-        for record in _records(file):
+    """Yield the kind and the item of each line of a journal, up to a damaged one."""
+    with suppress(OSError, StrongroomError), private.open_lines(file) as lines:
+        for _, record in _records(lines, file):
             yield record["t"], record["i"]
 
 
-def _records(file: Path) -> Iterator[dict[str, Any]]:
-    with private.open_lines(file) as lines:
-        for first in islice(lines, 1):
-            _version(first)
-        yield from map(_record, lines)
+def _existing(file: Path, read: Callable[[], _T]) -> _T:
+    """Return the result, or raise MigrationError if there is no journal: it is created before its run is."""
+    try:
+        return read()
+    except FileNotFoundError:
+        pass
+    raise MigrationError(f"{file}: it is missing{UNKNOWN}")
 
 
-class _NewerError(ValueError):
-    """The journal has a later format."""
-
-
-def _version(line: bytes, run: str | None = None) -> int | None:
-    """Return the version in the first line of a journal; None if it is another line, or that of another run.
+def _records(lines: BinaryIO, file: Path, run: str | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield each line after the first with its number, and leave the stream before a torn last line.
 
     Raises:
-        ValueError: it is not JSON, or the journal has a later format.
+        MigrationError: the journal is empty, damaged, or of another run than this one.
+        NewerFormatError: it has a later format.
     """
+    end = 0
+    for number, line in enumerate(iter(lines.readline, b""), start=1):
+        if not line.endswith(b"\n"):
+            break
+        end += len(line)
+        if number == 1:
+            _check_head(line, file, run)
+        else:
+            try:
+                record = _record(line)
+            except ValueError:
+                raise _damaged(file, number) from None
+            yield number, record
+    if not end:
+        raise MigrationError(f"{file}: it is empty{UNKNOWN}")
+    lines.seek(end)
+
+
+def _damaged(file: Path, number: int) -> MigrationError:
+    return MigrationError(f"{file}, line {number}: unrecognized journal entry")
+
+
+def _check_head(line: bytes, file: Path, run: str | None) -> None:
+    """Raise an error unless this is the first line of a journal that this release reads; see `_records`."""
     try:
         head = json.loads(line)
-    except RecursionError:
-        raise ValueError("not a line of a journal") from None
+    except (ValueError, RecursionError):
+        head = None
     version = head.get("version") if isinstance(head, dict) and head.get("t") == FORMAT else None
-    if type(version) is not int or (run is not None and head.get("run") != run):
-        return None
+    if type(version) is not int or version < 1:
+        raise _damaged(file, 1)
     if version > FORMAT_VERSION:
-        raise _NewerError(newer_format(version, FORMAT_VERSION))
-    return version
+        raise NewerFormatError(f"{file}: {newer_format(version, FORMAT_VERSION)}")
+    if run is not None and head["run"] != run:
+        raise MigrationError(f"{file}: it is the journal of another migration, {shown(str(head['run']))}")
 
 
 def _record(line: bytes) -> dict[str, Any]:
@@ -257,8 +276,8 @@ def _record(line: bytes) -> dict[str, Any]:
     except RecursionError:
         record = None
     if isinstance(record, dict) and isinstance(record.get("t"), str):
-        index = record.get("i")
-        if type(index) is int and index >= 0:
+        fields, index = _FIELDS.get(record["t"]), record.get("i")
+        if fields is not None and fields <= record.keys() and type(index) is int and index >= 0:
             return record
     raise ValueError("not a line of a journal")
 
@@ -271,43 +290,70 @@ class RunProgress(NamedTuple):
         deleted: the number of secrets that were deleted at the source.
         undone: the run was undone, at least in part, and not resumed since.
         wrote: the number of secrets that the run wrote, or may have, even if it was undone; None if that is unknown.
+        fault: why the journal cannot be read to its end, or an empty string. The other fields are those up to there.
     """
 
     done: int = 0
     deleted: int = 0
     undone: bool = False
     wrote: int | None = 0
+    fault: str = ""
 
 
-def progress_in(file: Path) -> RunProgress:
+def progress_in(file: Path, run: str | None = None) -> RunProgress:
     """Return how far the run of a journal is. The file is neither locked nor changed."""
-    done: set[int] = set()
-    deleted: set[int] = set()
-    begun: set[int] = set()
-    wrote: set[int] = set()
-    undone = broken = False
+    counts, fault = _Counts(), ""
     try:
-        for record in _records(file):
-            kind, index = record["t"], record["i"]
-            if kind == "done":
-                done.add(index)
-                wrote |= begun & {index}
-            elif kind in {"undone", "refused"}:
-                done.discard(index)
-                begun -= {index} if kind == "refused" else set()
-            elif kind == "source-deleted":
-                deleted.add(index)
-            elif kind == "source-kept":
-                deleted.discard(index)
-            # An intent for labels alone leaves the data unchanged.
-            elif (kind == "intent" and record["d"] != record["b"]) or (kind == "labels" and record["k"] is not None):
-                begun.add(index)
-            undone = kind == "undone" or (undone and kind != "intent")
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError, KeyError, TypeError):  # opening the journal reports the fault
-        broken = True
-    return RunProgress(len(done), len(deleted), undone, None if broken else len(wrote | begun))
+        for number, record in _opened_records(file, run):
+            try:
+                counts.add(record["t"], record["i"], record)
+            except KeyError:
+                raise _damaged(file, number) from None
+    except (MigrationError, NewerFormatError) as error:
+        fault = str(error)
+    wrote = None if fault else len(counts.wrote | counts.begun)
+    return RunProgress(len(counts.done), len(counts.deleted), counts.undone, wrote, fault)
+
+
+class _Counts:
+    """The items of a journal, by what is known of them after each line."""
+
+    def __init__(self) -> None:
+        self.known: set[int] = set()
+        self.done: set[int] = set()
+        self.deleted: set[int] = set()
+        self.begun: set[int] = set()
+        self.wrote: set[int] = set()
+        self.undone = False
+
+    def add(self, kind: str, index: int, record: Mapping[str, Any]) -> None:
+        """Count a line. Raises KeyError if it needs an intent before it."""
+        if kind == "intent":
+            self.known.add(index)
+            self.undone = False
+        elif kind in {"undone", "refused"}:
+            self.known.discard(index)
+            self.done.discard(index)
+            self.undone = self.undone or kind == "undone"
+            self.begun -= {index} if kind == "refused" else set()
+        elif index not in self.known:
+            raise KeyError(index)
+        if kind == "done":
+            self.done.add(index)
+            self.wrote |= self.begun & {index}
+        elif kind == "source-deleted":
+            self.deleted.add(index)
+        elif kind == "source-kept":
+            self.deleted.discard(index)
+        # An intent for labels alone leaves the data unchanged.
+        elif (kind == "intent" and record["d"] != record["b"]) or (kind == "labels" and record["k"] is not None):
+            self.begun.add(index)
+
+
+def _opened_records(file: Path, run: str | None) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the records of a file: see `_records`."""
+    with private.faults_as(MigrationError, file), ExitStack() as stack:
+        yield from _records(_existing(file, lambda: stack.enter_context(private.open_lines(file))), file, run)
 
 
 def _hex(digest: bytes | None) -> str | None:

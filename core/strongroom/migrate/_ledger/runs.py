@@ -10,7 +10,7 @@
       RUN/plan              the plan that a run applies
       RUN/locations         where its stores were
       RUN/journal           its intents and their results
-      RUN/progress          how far the run is, for a journal of that size
+      RUN/progress          how far the run is, for a journal of that size and digest
       RUN/finished          exists once everything in the plan is written
       RUN/backup, RUN/backup.key    the overwritten data, encrypted
       RUN/ACTION.report     the last report of each action
@@ -23,35 +23,30 @@ for each other: its one write lock is held while a group is sent. A journal is a
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from strongroom._redaction.digest import Digester
-from strongroom.errors import ConfigurationError, MigrationError, newer_format, shown
+from strongroom.errors import ConfigurationError, MigrationError, NewerFormatError, newer_format, shown
 from strongroom.files import private
 from strongroom.migrate._ledger.backup import Backup
-from strongroom.migrate._ledger.journal import Journal, RunProgress, progress_in, steps_in
-from strongroom.migrate._plans.document import (
-    PlanHeader,
-    parse_header,
-    parse_lines,
-    plan_digest,
-    plan_fields,
-    plan_lines,
-)
-from strongroom.migrate._plans.plan import Plan, PlannedItem
+from strongroom.migrate._ledger.journal import UNKNOWN, Journal, RunProgress, first_line, progress_in, steps_in
+from strongroom.migrate._ledger.plan_digests import PlanDigests, is_sealed
+from strongroom.migrate._plans.document import PlanHeader, parse_header, parse_lines, plan_digest, plan_lines
+from strongroom.migrate._plans.plan import Plan
 from strongroom.migrate.endpoints import Locations
 from strongroom.migrate.report import FORMAT, FORMAT_VERSION, MigrationAction, Report
-from strongroom.secret import Value
 
 _PLAN = "plan"
 _LOCATIONS = "locations"
@@ -59,13 +54,8 @@ _JOURNAL = "journal"
 _PROGRESS = "progress"
 _FINISHED = "finished"
 _NOTHING = "; nothing was written"
+_KEPT = ("done", "deleted", "undone", "wrote")
 _NAME = re.compile(r"\d{8}T\d{12}-[0-9a-f]{8}")
-
-_DIGEST_SIZE = 32
-_ABSENT = bytes(_DIGEST_SIZE)
-
-NO_RECORD = bytes(3 * _DIGEST_SIZE)
-"""The record of an item without digests."""
 
 
 @dataclass(frozen=True)
@@ -95,23 +85,45 @@ class Run:
 
     def progress(self) -> RunProgress:
         """Return how far it is: as its last step recorded it, or from the journal if a step was killed since."""
-        return self._kept_progress() or progress_in(self.journal)
+        kept = self._kept()
+        with suppress(OSError, KeyError, TypeError):
+            if kept["size"] == self.journal.stat().st_size and kept["sha256"] == self._journal_digest():
+                return RunProgress(*(kept[name] for name in _KEPT))
+        found = progress_in(self.journal, self.name)
+        lost = "" if found.fault else self._lost_end()
+        return found._replace(wrote=None, fault=lost) if lost else found
 
-    def _kept_progress(self) -> RunProgress | None:
-        """Return how far it is as its last step recorded it; None if the journal has grown since."""
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            document = json.loads(private.read(self.folder / _PROGRESS))
-            if document["size"] == self.journal.stat().st_size:
-                return RunProgress(*(document[name] for name in RunProgress._fields))
-        return None
+    def check_journal(self) -> None:
+        """Raise MigrationError if the journal has lost lines that it had when the last step ended."""
+        if fault := self._lost_end():
+            raise MigrationError(fault)
 
     def keep_progress(self) -> None:
         """Store how far it is, so that nobody has to read the whole journal for it."""
-        if self._kept_progress() is not None:
-            return
         with suppress(OSError):
-            document = {"size": self.journal.stat().st_size, **progress_in(self.journal)._asdict()}
+            about = {"size": self.journal.stat().st_size, "sha256": self._journal_digest()}
+            if about.items() <= self._kept().items() or (progress := self.progress()).fault:
+                return
+            document = {**about, **{name: getattr(progress, name) for name in _KEPT}}
             private.replace(self.folder / _PROGRESS, json.dumps(document).encode())
+
+    def _kept(self) -> dict[str, Any]:
+        with suppress(OSError, ValueError, RecursionError):
+            document = json.loads(private.read(self.folder / _PROGRESS))
+            return document if isinstance(document, dict) else {}
+        return {}
+
+    def _journal_digest(self) -> str:
+        return hashlib.sha256(private.read(self.journal)).hexdigest()
+
+    def _lost_end(self) -> str:
+        """Return the fault of a journal that is shorter than when the last step ended, or an empty string."""
+        kept = self._kept()
+        with suppress(OSError, KeyError, TypeError):
+            size, was = self.journal.stat().st_size, kept["size"]
+            if 0 < size < was and kept["wrote"] is not None:  # else an earlier release counted a torn last line
+                return f"{self.journal}: its end is missing: it has {size:,} of {was:,} bytes{UNKNOWN}"
+        return ""
 
     def header(self) -> PlanHeader:
         """Return the header of its plan. Only in the first form of version 1 are the items read for it.
@@ -149,7 +161,8 @@ class Run:
         """Return the last report of each action, oldest first.
 
         Raises:
-            MigrationError: one cannot be read, or has a later format.
+            MigrationError: one cannot be read.
+            NewerFormatError: one has a later format.
         """
         files = (self.folder / f"{action.value}.report" for action in MigrationAction)
         return sorted((_read_report(file) for file in files if file.is_file()), key=lambda report: report.finished)
@@ -192,7 +205,7 @@ def default_folder() -> Path:
 
 
 def runs(state_folder: Path | None = None) -> list[Run]:
-    """Return the migrations of this machine, oldest first.
+    """Return the migrations of this machine, oldest first: also one whose files are missing or damaged.
 
     Args:
         state_folder: the folder of all migrations; by default that of this user.
@@ -202,7 +215,7 @@ def runs(state_folder: Path | None = None) -> list[Run]:
     """
     folder = state_folder or default_folder()
     names = sorted(entry.name for entry in folder.iterdir() if _NAME.fullmatch(entry.name)) if folder.is_dir() else []
-    return [_run(folder, name) for name in names if (folder / name / _PLAN).is_file()]
+    return [_run(folder, name) for name in names]
 
 
 class RunLedger:
@@ -236,7 +249,7 @@ class RunLedger:
             seal = private.read(self._plan_file(plan.id, ".seal"))
         except OSError:
             return None
-        return _is_sealed(plan, seal, self.digester())
+        return is_sealed(plan, seal, self.digester())
 
     def _plan_file(self, plan_id: str, suffix: str = "") -> Path:
         return _private_folder(self.folder / "plans") / f"{plan_id}{suffix}"
@@ -276,15 +289,15 @@ class RunLedger:
             # The clock was set back. Names are the order of the runs, so a new one always sorts last.
             now = known[-1].started + timedelta(microseconds=1)
         name = f"{now:%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
-        folder = _private_folder(self.folder / name)
-        with private.faults_as(MigrationError, folder / _PLAN, _NOTHING):
+        folder = _private_folder(self.folder / f".{name}")
+        with private.faults_as(MigrationError, self.folder / name, _NOTHING):
             try:
                 private.create(folder / _LOCATIONS, [json.dumps(locations._asdict()).encode()])
-                unfinished = folder / f".{_PLAN}"
-                private.create(unfinished, plan_lines(plan))
-                unfinished.rename(folder / _PLAN)  # a folder with a plan is a run, so the plan comes last
-                private.sync_folder(folder)
-            except OSError:
+                private.create(folder / _PLAN, plan_lines(plan))
+                private.create(folder / _JOURNAL, [first_line(name)])
+                folder.rename(self.folder / name)  # a folder of this name is a run, and has all its files
+                private.sync_folder(self.folder)
+            except BaseException:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
         return _run(self.folder, name)
@@ -355,18 +368,36 @@ class RunLedger:
 
     @contextmanager
     def open(self, run: Run, plan: Plan) -> Iterator[OpenRun]:
-        """Open the files of a run, and create those that do not exist.
+        """Open the files of a run, and create those of its backup.
 
         Raises:
-            MigrationError: one cannot be read or created, or has a later format.
+            MigrationError: one cannot be read or created.
+            NewerFormatError: one has a later format.
         """
         with ExitStack() as stack:
             stack.callback(run.keep_progress)
-            journal = stack.enter_context(closing(Journal(run.journal, run.name)))
+            with naming(run):
+                run.check_journal()
+                journal = stack.enter_context(closing(Journal(run.journal, run.name)))
+                if max(journal.entries, default=-1) >= len(plan.items):
+                    raise MigrationError(f"{run.journal}: it has an item that the plan does not have")
             backup = stack.enter_context(closing(Backup(run.folder, run.name)))
             if (planned := self.remembered(plan)) is not None:
                 stack.callback(planned.close)
             yield OpenRun(self, run, plan, journal, backup, self.digester(), planned)
+
+
+@contextmanager
+def naming(run: Run) -> Iterator[None]:
+    """Name the run in an error of its files."""
+    try:
+        yield
+    except (MigrationError, ConfigurationError) as error:
+        fault = f"Migration {run.name} cannot be read: {error}"
+        kind = type(error)
+    else:
+        return
+    raise kind(fault)
 
 
 def _run(ledger: Path, name: str) -> Run:
@@ -377,17 +408,16 @@ def _run(ledger: Path, name: str) -> Run:
 def _read_report(file: Path) -> Report:
     with private.faults_as(MigrationError, file):
         content = private.read(file)
-    fault = "it is not a report"
     try:
         document = json.loads(content)
         version = document["version"] if document["format"] == FORMAT else None
         if type(version) is int and version > FORMAT_VERSION:
-            fault = newer_format(version, FORMAT_VERSION)
-        elif version == FORMAT_VERSION:
+            raise NewerFormatError(f"{file}: {newer_format(version, FORMAT_VERSION)}")
+        if version == FORMAT_VERSION:
             return Report.from_json(document)
     except (ValueError, TypeError, KeyError):
         pass
-    raise MigrationError(f"{file}: {fault}")
+    raise MigrationError(f"{file}: it is not a report")
 
 
 def _private_folder(folder: Path) -> Path:
@@ -398,70 +428,3 @@ def _private_folder(folder: Path) -> Path:
     """
     with private.faults_as(MigrationError, folder, _NOTHING):
         return private.make_folder(folder)
-
-
-# --- digests of a plan's secrets --------------------------------------------------------------------------------------
-
-
-def digest_record(
-    digester: Digester, item: PlannedItem, source: Mapping[str, Value], target: Mapping[str, Value] | None
-) -> bytes:
-    """Return the record of an item: its name, and the digests of its data at the source and at the target."""
-    there = _ABSENT if target is None else digester.digest(target)
-    return digester.name(item.source, item.source_path) + digester.digest(source) + there
-
-
-def _is_sealed(plan: Plan, seal: bytes, digester: Digester) -> bool:
-    """Return True if a plan is as it was when it was sealed, by this release or one that wrote version 1 of plans."""
-    return seal in {plan_digest(plan), plan_digest(plan, version=1)} or seal == _first_seal(plan, digester)
-
-
-def _first_seal(plan: Plan, digester: Digester) -> bytes:
-    """Return the seal that the first form of version 1 had: the digest of each field, under this machine's key."""
-    parts = []
-    for fields in plan_fields(plan):
-        if "version" in fields:
-            fields["version"] = 1
-        name = digester.name(str(fields.get("source", "")), str(fields.get("source_path", "")))
-        parts.append(name)
-        parts += (digester.text(name, f"{field}\0{json.dumps(value)}")[:16] for field, value in fields.items())
-    return b"".join(parts)
-
-
-class PlanDigests:
-    """The digests of a plan's secrets when it was made.
-
-    Args:
-        file: a record for each item, in the order of the plan.
-        digester: the digester that made them.
-
-    Raises:
-        OSError: the file does not exist, or cannot be read.
-    """
-
-    def __init__(self, file: Path, digester: Digester) -> None:
-        self._digester = digester
-        self._descriptor = private.open_file(file, os.O_RDONLY)
-
-    def close(self) -> None:
-        os.close(self._descriptor)
-
-    def get(self, index: int, item: PlannedItem) -> tuple[bytes | None, bytes | None]:
-        """Return the digests of an item, or None for each that was not kept.
-
-        The record is at the item's index, or elsewhere if a person removed items from the plan.
-        """
-        record, name = self._record(index), self._digester.name(item.source, item.source_path)
-        if record[:_DIGEST_SIZE] != name:
-            record = self._record(self._indices.get(name, -1))
-        source, target = record[_DIGEST_SIZE : 2 * _DIGEST_SIZE], record[2 * _DIGEST_SIZE :]
-        return (None, None) if source == _ABSENT else (source, None if target == _ABSENT else target)
-
-    @cached_property
-    def _indices(self) -> Mapping[bytes, int]:
-        count = os.fstat(self._descriptor).st_size // len(NO_RECORD)
-        return {self._record(index)[:_DIGEST_SIZE]: index for index in range(count)}
-
-    def _record(self, index: int) -> bytes:
-        size = len(NO_RECORD)
-        return (os.pread(self._descriptor, size, index * size) if index >= 0 else b"") or NO_RECORD

@@ -19,7 +19,7 @@ from strongroom.errors import (
     shown,
 )
 from strongroom.migrate._execution.parallel import OUTAGES, OutageWatch, read_each
-from strongroom.migrate._ledger.runs import NO_RECORD, digest_record
+from strongroom.migrate._ledger.plan_digests import NO_RECORD, digest_record
 from strongroom.migrate._plans.comparison import planned_keys, state_of
 from strongroom.migrate._plans.labels import LabelChanges, carried, lacking, to_write
 from strongroom.migrate._plans.plan import OnConflict, PlannedItem, PlannedKey, PlannedState

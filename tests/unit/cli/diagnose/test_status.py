@@ -93,7 +93,8 @@ def test_the_progress_of_a_migration_is_that_of_its_journal(monkeypatch):
     header, *items = (folder / "plan").read_bytes().splitlines(keepends=True)
     (folder / "plan").write_bytes(header + b"x" * sum(map(len, items)))
     assert Migrations().status() == [found], "the items of a plan are read"
-    (folder / "finished").unlink()
+    for name in ("finished", "progress"):  # neither is written before a kill
+        (folder / name).unlink()
     journal = folder / "journal"
     lines = journal.read_bytes().splitlines(keepends=True)
     done = [number for number, line in enumerate(lines) if json.loads(line)["t"] == "done"]
@@ -104,6 +105,9 @@ def test_the_progress_of_a_migration_is_that_of_its_journal(monkeypatch):
     os.utime(journal, (1, 1))
     (found,) = Migrations().status()
     assert found.state == "unfinished"
+    journal.rename(folder / "moved")
+    assert [found.state for found in Migrations().status()] == ["unreadable"]
+    (folder / "moved").rename(journal)
     (folder / "plan").write_bytes(b"damaged")
     (found,) = Migrations().status()
     assert found.state == "unreadable"

@@ -8,12 +8,14 @@ from pathlib import Path
 import pyrage
 import pytest
 
+from strongroom._cli.diagnose.chain_status import Migrations
 from strongroom._cli.migrate.plan import write as write_plan
 from strongroom._cli.terminal import output
 from strongroom._files import yaml_codec
 from strongroom._files.file_store import FileStore
 from strongroom.errors import PermissionDeniedError, StoreUnavailableError
 from strongroom.migrate import Migrator, runs
+from strongroom.migrate._ledger import journal
 from strongroom.migrate.endpoints import Endpoints
 from support.scenarios.migrations import assert_no_value_is_kept, held, last_run, write
 
@@ -686,14 +688,13 @@ def test_the_list_tells_a_migration_that_wrote_from_one_that_failed(command, mon
     assert f"Nothing was restored, skipped 3 (migration {failed})" in done.err
 
 
-def test_the_list_reads_no_item(command):
-    """Only the header of a plan and the recorded progress: a migration may have 100,000 secrets."""
+def test_the_list_reads_no_item(command, monkeypatch):
+    """Only the header of a plan, and the recorded progress with the journal's digest: it may have 100,000 secrets."""
     run = run_of(command(*TO_JSON, "--yes"))
-    folder = runs()[-1].folder
-    for name, kept in (("plan", 1), ("journal", 0)):
-        lines = (folder / name).read_bytes().splitlines(keepends=True)
-        damaged = b"".join(lines[:kept]) + b"x" * sum(map(len, lines[kept:]))
-        (folder / name).write_bytes(damaged)
+    plan = runs()[-1].folder / "plan"
+    head, *items = plan.read_bytes().splitlines(keepends=True)
+    plan.write_bytes(head + b"x" * sum(map(len, items)))
+    monkeypatch.setattr(journal, "_record", None)
     row = command("migrate", "report", "--list").out.decode().rstrip("\n").split("\t")
     assert [row[0], *row[2:]] == [run, "finished", "2", "dotenv:.env", "json:out.json"]
 
@@ -717,6 +718,51 @@ def test_a_migration_that_cannot_be_read_hides_no_other(command):
     done = command("migrate", "resume", "--yes")
     assert done.code == 7
     assert f"Migration {broken} cannot be read: {plan}: it is not a migration plan" in done.err
+
+
+_LATER = "it needs a later Strongroom: its format is version 2, and this release reads up to 1"
+
+
+@pytest.mark.parametrize(
+    ("damage", "code", "fault"),
+    [
+        (lambda text: None, 6, "journal: it is missing, so what the run wrote is unknown"),
+        (lambda text: b"", 6, "journal: it is empty, so what the run wrote is unknown"),
+        (lambda text: text[:-9], 6, "journal: its end is missing: it has "),
+        (lambda text: b"".join(text.splitlines(keepends=True)[:-1]), 6, "journal: its end is missing: it has "),
+        (lambda text: text.replace(b"done", b"gone"), 6, "unrecognized journal entry"),
+        (lambda text: text.replace(b'n": 1', b'n": 2'), 7, f"journal: {_LATER}"),
+        (lambda text: text.replace(b'"run": "2', b'"run": "3'), 6, "journal: it is the journal of another migration"),
+        ("plan", 6, "plan: No such file or directory"),
+    ],
+    ids=["missing", "empty", "torn", "cut", "damaged", "later", "another", "plan"],
+)
+def test_a_run_that_does_not_tell_what_it_wrote_is_listed_and_not_undone(command, damage, code, fault):
+    """Nothing would be restored, and the exit code would be that of a success."""
+    first = run_of(command("migrate", "--from", "dotenv:.env", "--to", "json:new.json", "--yes"))
+    broken = run_of(command(*TO_JSON, "--yes"))
+    folder = runs()[-1].folder
+    file, content = folder / "plan", None
+    if damage != "plan":
+        file = folder / "journal"
+        content = damage(file.read_bytes())
+    file.unlink() if content is None else file.write_bytes(content)
+    before = held("out.json")
+
+    done = command("migrate", "report", "--list")
+    rows = [line.split("\t") for line in done.out.decode().splitlines()]
+    assert (done.code, [row[0] for row in rows], rows[0][2]) == (8, [first, broken], "finished")
+    assert rows[1][2].startswith("unreadable: ")
+    assert fault in rows[1][2]
+    assert [status.state for status in Migrations().status()] == ["unreadable", "finished"]
+
+    (folder / "finished").unlink()
+    for step in ("undo", "resume"):
+        done = command("migrate", step, *([broken] if step == "undo" else []), "--yes")
+        assert done.code == code
+        assert f"Migration {broken} cannot be read: " in done.err
+        assert fault in done.err
+    assert held("out.json") == before
 
 
 def test_a_prefix_or_pattern_that_matches_nothing_is_an_error(command):
