@@ -104,7 +104,7 @@ def install(site: Path) -> None:
 
 class _Release:
     def __init__(self, program: str) -> None:
-        self._program = program
+        self._program = Path(program).absolute()  # not resolved: a link in an environment's folder finds its packages
         self._environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(WORK / "home"),

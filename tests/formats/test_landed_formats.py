@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import sys
+import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from strongroom._config import trust
-from strongroom._disk_cache import keys
+from strongroom._config import discovery, trust
+from strongroom._disk_cache import entry, keys
+from strongroom._disk_cache.store_cache import disk_caches
 from support.cli_fixtures import command
 
 from . import make
@@ -99,6 +103,25 @@ def test_the_cache_on_disk_is_opened_on_its_machine_and_missed_on_another(releas
     monkeypatch.setattr(keys, "derive", lambda root, machine, user: derive(root, make.MACHINE.encode(), 0))
     found = json.loads(command("cache", "verify", "--json").out)
     assert (found["ok"], found["entries"], found["damaged"]) == (True, 2, 0)
+
+
+def test_an_outage_after_an_upgrade_is_served_from_the_cache_on_disk(release, monkeypatch):
+    """While the store answers, it is read anew: a path can be another secret in another release."""
+    derive = keys.derive
+    monkeypatch.setattr(keys, "derive", lambda root, machine, user: derive(root, make.MACHINE.encode(), 0))
+    (database,) = Path("cache").glob("*.sqlite")
+    with closing(sqlite3.connect(database)) as opened:
+        ((newest,),) = opened.execute("SELECT max(asked) FROM entries")
+    wall = newest / 1e6 + 60
+    monkeypatch.setattr(entry.Moment, "now", lambda: entry.Moment(wall, 60.0, "another boot"))
+    monkeypatch.setattr(time, "time", lambda: wall)
+    cache = disk_caches(discovery.load(config_file=Path("strongroom.toml")), ())["vaulted"]
+    found = cache.stale("app/cached")
+    assert found is not None
+    assert found.data == {"password": "canary-vaulted"}
+    assert cache.current("app/cached") is None
+    cache.forget_denied(["app/cached"])
+    assert cache.stale("app/cached") is None
 
 
 def test_the_audit_log_is_verified_up_to_its_head(release, command):

@@ -19,6 +19,7 @@ from strongroom._config import CacheConfig
 from strongroom._disk_cache.container import Container
 from strongroom._disk_cache.maintenance import verify
 from strongroom._disk_cache.store_cache import StoreCache
+from strongroom._plugins.identity import StoreIdentity
 from strongroom.secret import Secret
 
 WRITERS = 8
@@ -35,7 +36,7 @@ class Faults(logging.Handler):
 
 def open_cache(folder):
     config = CacheConfig(max_bytes=1 << 20)
-    return StoreCache(Container(folder, config.max_bytes), "vault", lambda: {"plugin": "vault"}, config)
+    return StoreCache(Container(folder, config.max_bytes), "vault", lambda: StoreIdentity({"plugin": "vault"}), config)
 
 
 def is_right(path, secret):

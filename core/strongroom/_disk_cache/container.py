@@ -74,11 +74,13 @@ class View(NamedTuple):
 
     Attributes:
         rows: name -> row, of the places that have one.
+        others: the rows of the other places' paths under other names: of other stores, or of an earlier release.
         latest: the wall clock at the newest entry of the cache, in seconds since 1970.
         marks: digest of the path -> its state before a read that begins; empty for another one.
     """
 
     rows: dict[bytes, SealedEntry]
+    others: list[SealedEntry]
     latest: float
     marks: dict[bytes, Mark]
 
@@ -122,13 +124,15 @@ class Container:
         """Return the content at these places. `create` is for a read that begins: it makes a missing database."""
         with self._changing(keys) if create else self._connected(keys) as database:
             if database is None:
-                return View({}, 0.0, {})
+                return View({}, [], 0.0, {})
             database.execute("BEGIN")  # the end of the connection ends it
             found = map(_row, _in(database, f"{_SELECT} WHERE name", [place.name for place in places]))
             rows = {row.name: row for row in found}
+            missing = [place.path for place in places if place.name not in rows]
+            others = list(map(_row, _in(database, f"{_SELECT} WHERE path", missing)))
             newest = database.execute("SELECT max(asked) FROM entries").fetchone()[0]
             latest = newest / 1e6 if isinstance(newest, int) else 0.0
-            return View(rows, latest, _marks(database, [place.path for place in places]) if create else {})
+            return View(rows, others, latest, _marks(database, [place.path for place in places]) if create else {})
 
     def rows(self, keys: Keys) -> list[SealedEntry | None]:
         """Return every row; None for one that has impossible content."""

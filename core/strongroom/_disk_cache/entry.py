@@ -4,6 +4,7 @@ import json
 import os
 import struct
 import time
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, NamedTuple, Self
 
@@ -15,7 +16,10 @@ from strongroom.store.deadline import boot_time
 
 _SALT_SIZE = 16
 _NONCE_SIZE = 12
-_FORMAT = b"strongroom disk cache entry 1"
+_FORMAT = b"strongroom disk cache entry 2"
+_FORMAT_1 = b"strongroom disk cache entry 1"
+"""That of entries without the release of their plugin."""
+
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 _CLOCK_TOLERANCE = 2.0
 """Seconds by which the wall clock may be adjusted before the age of older entries is doubtful."""
@@ -63,6 +67,7 @@ class CacheEntry(NamedTuple):
         lifetime: for how many seconds from then on it may be served in an outage.
         expires: for how many seconds from then on the secret itself is valid; None if it does not expire.
         data, version, created, reason: the answer.
+        release: the release of the store's plugin: see `StoreIdentity`. Empty in version 1 of entries.
     """
 
     path: str
@@ -74,6 +79,7 @@ class CacheEntry(NamedTuple):
     version: Version | None = None
     created: datetime | None = None
     reason: str = ""
+    release: str = ""
 
     def age(self, now: Moment, latest: float) -> tuple[float, bool] | None:
         """Return the age in seconds, and whether it is certain. None means that the entry must not be served.
@@ -105,15 +111,15 @@ class CacheEntry(NamedTuple):
         data = None if self.data is None else {key: to_json(value) for key, value in self.data.items()}
         created = None if self.created is None else self.created.isoformat()
         lives = self.ttl, self.lifetime, self.expires
-        return json.dumps([self.path, self.asked, lives, data, self.version, created, self.reason])
+        return json.dumps([self.path, self.asked, lives, data, self.version, created, self.reason, self.release])
 
     @classmethod
     def of_text(cls, text: str) -> Self:
         content: Any = json.loads(text)
-        path, asked, (ttl, lifetime, expires), fields, version, created, reason = content
+        path, asked, (ttl, lifetime, expires), fields, version, created, reason, *release = content
         data = None if fields is None else SensitiveDict((key, from_json(value)) for key, value in fields.items())
         made = None if created is None else datetime.fromisoformat(created)
-        return cls(path, Moment(*asked), ttl, lifetime, expires, data, version, made, reason)
+        return cls(path, Moment(*asked), ttl, lifetime, expires, data, version, made, reason, *release)
 
 
 class SealedEntry(NamedTuple):
@@ -133,9 +139,9 @@ class SealedEntry(NamedTuple):
     ends: int
     sealed: bytes
 
-    def _bound(self) -> bytes:
+    def _bound(self, version: bytes = _FORMAT) -> bytes:
         """Return the associated data: the parts have a fixed size, so that no two rows have the same."""
-        return _FORMAT + struct.pack(">32s32sqq", self.name, self.path, self.asked, self.ends)
+        return version + struct.pack(">32s32sqq", self.name, self.path, self.asked, self.ends)
 
     @classmethod
     def seal(cls, ciphers: "Ciphers", name: bytes, path: bytes, entry: CacheEntry) -> Self:
@@ -155,11 +161,11 @@ class SealedEntry(NamedTuple):
         nonce, ciphertext = rest[:_NONCE_SIZE], rest[_NONCE_SIZE:]
         if len(nonce) != _NONCE_SIZE:
             return None
-        try:
-            text = ciphers.of(salt).decrypt(nonce, ciphertext, self._bound())
-        except InvalidTag:
-            return None
-        return CacheEntry.of_text(SensitiveStr(text, "utf-8"))
+        for version in (_FORMAT, _FORMAT_1):
+            with suppress(InvalidTag):
+                text = ciphers.of(salt, version).decrypt(nonce, ciphertext, self._bound(version))
+                return CacheEntry.of_text(SensitiveStr(text, "utf-8"))
+        return None
 
 
 class Ciphers:
@@ -172,16 +178,16 @@ class Ciphers:
     def __init__(self, keys: Keys) -> None:
         self.salt = os.urandom(_SALT_SIZE)
         self._keys = keys
-        self._known: dict[bytes, Any] = {}
+        self._known: dict[tuple[bytes, bytes], Any] = {}
 
     def __repr__(self) -> str:
         return "Ciphers()"
 
-    def of(self, salt: bytes) -> Any:  # an AESGCM: imported at first use
-        """Return the cipher for a salt."""
-        cipher = self._known.get(salt)
+    def of(self, salt: bytes, version: bytes = _FORMAT) -> Any:  # an AESGCM: imported at first use
+        """Return the cipher for a salt, in a version of the format."""
+        cipher = self._known.get((salt, version))
         if cipher is None:
             from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-            cipher = self._known[salt] = AESGCM(entry_key(self._keys, _FORMAT + salt))
+            cipher = self._known[salt, version] = AESGCM(entry_key(self._keys, version + salt))
         return cipher

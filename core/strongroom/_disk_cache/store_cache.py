@@ -14,17 +14,17 @@ from strongroom._config.trust import require_trusted_origin
 from strongroom._disk_cache.container import EVERYTHING, Container, DamagedError, Mark, Place, fault_of
 from strongroom._disk_cache.entry import CacheEntry, Ciphers, Moment, SealedEntry
 from strongroom._disk_cache.keys import Keys
-from strongroom._plugins.identity import identity
+from strongroom._plugins.identity import StoreIdentity, identity
 from strongroom._redaction.digest import Digester
 from strongroom.errors import ConfigurationError, SecretNotFoundError, StrongroomError
 from strongroom.files.private import user_folder
-from strongroom.secret import AgedAbsence, AgedSecret, Secret, SensitiveDict, Value
+from strongroom.secret import AgedAbsence, AgedSecret, Secret, SensitiveDict
 from strongroom.store import remaining
 from strongroom.store.deadline import fail_fast
 
 logger = logging.getLogger("strongroom.secrets_manager")
 
-Identity: TypeAlias = "Callable[[], Mapping[str, Value] | None]"
+Identity: TypeAlias = "Callable[[], StoreIdentity | None]"
 """Returns what decides which secret a path of the store is, and who reads it; None if the cache must not have it."""
 
 Answer: TypeAlias = "Secret | StrongroomError"
@@ -37,7 +37,7 @@ _LONGEST_READ = 60.0
 
 
 class _Found(NamedTuple):
-    """An entry, its age in seconds, and whether the age is certain: see `CacheEntry.age`."""
+    """An entry, its age in seconds, and whether it is certain: the age (see `CacheEntry.age`), and what its path is."""
 
     entry: CacheEntry
     age: float
@@ -81,7 +81,7 @@ class StoreCache:
         self._identity = identity
         self._config = config
         self._in_outages = in_outages
-        self._known: Mapping[str, Value] | None = None
+        self._known: StoreIdentity | None = None
         self._warned = False
         self._disabled = config.ttl <= 0
 
@@ -93,7 +93,7 @@ class StoreCache:
             return False
         return self._identified() is not None
 
-    def _identified(self) -> Mapping[str, Value] | None:
+    def _identified(self) -> StoreIdentity | None:
         """Return the identity of the store; None if the cache has nothing of it, or its options cannot be read."""
         if self._known is None:
             try:
@@ -194,16 +194,17 @@ class StoreCache:
             view = self._container.look(keys, places.values(), create=create)
             ciphers, now, found, damaged = Ciphers(keys), Moment.now(), dict[str, _Found](), list[bytes]()
             for path, place in {} if fresh else places.items():
-                row = view.rows.get(place.name)
+                row = view.rows.get(place.name) or self._former_row(keys, path, view.others)
                 if row is None:
                     continue
                 entry = row.open(ciphers)
                 if entry is None or entry.path != path:
-                    damaged.append(place.name)
+                    damaged.append(row.name)
                 elif (age := entry.age(now, view.latest)) is None:
                     self._warn("the clock was set since entries were added, which do not count")
                 else:
-                    found[path] = _Found(entry, *age)
+                    seconds, is_certain = age
+                    found[path] = _Found(entry, seconds, is_certain and entry.release == self._release)
             if damaged:
                 self._warn("an entry is damaged")
                 self._container.drop(keys, damaged)
@@ -223,11 +224,27 @@ class StoreCache:
         if keys is None or (known is not None and known[0] is keys):
             return None if keys is None else known
         digester = Digester(keys.names)
-        store, places = digester.digest(identity), dict[str, Place]()
+        store, places = digester.digest(identity.lasting), dict[str, Place]()
         for path in covered:
             name = digester.digest({"store": store, "path": path})
             places[path] = Place(name, digester.digest({"path": path}))
         return keys, places
+
+    def _former_row(self, keys: Keys, path: str, others: Sequence[SealedEntry]) -> SealedEntry | None:
+        """Return the row of a path that an earlier release of Strongroom added, whose names were other digests."""
+        names = self._former_names(keys, path) if others else ()
+        return next((row for row in others if row.name in names), None)
+
+    def _former_names(self, keys: Keys, path: str) -> list[bytes]:
+        former = None if self._known is None else self._known.former
+        if former is None:
+            return []
+        digester = Digester(keys.names)
+        return [digester.digest({"store": store, "path": path}) for store in (digester.digest(former), former)]
+
+    @property
+    def _release(self) -> str:
+        return "" if self._known is None else self._known.release
 
     def _current(self, paths: Sequence[str]) -> dict[str, AgedSecret | AgedAbsence]:
         look = None if self._in_outages else self._look(paths)
@@ -272,12 +289,13 @@ class StoreCache:
     def _made(self, path: str, asked: Moment, answer: Secret | SecretNotFoundError) -> CacheEntry:
         if isinstance(answer, SecretNotFoundError):
             ttl = min(self._config.ttl, self._config.missing_ttl)
-            return CacheEntry(path, asked, ttl, ttl, reason=answer.reason)
+            return CacheEntry(path, asked, ttl, ttl, reason=answer.reason, release=self._release)
         ttl, lifetime = self._config.ttl, self._config.ttl + self._config.max_stale
         if answer.ttl is not None:
             ttl, lifetime = min(ttl, answer.ttl), min(lifetime, answer.ttl)
         data = SensitiveDict(answer.data)
-        return CacheEntry(path, asked, ttl, lifetime, answer.ttl, data, answer.version, answer.created)
+        about = answer.version, answer.created
+        return CacheEntry(path, asked, ttl, lifetime, answer.ttl, data, *about, release=self._release)
 
     # --- forgetting ---------------------------------------------------------------------------------------------------
 
@@ -307,6 +325,8 @@ class StoreCache:
             return
         keys, places = placed
         gone = [place._replace(path=EVERYTHING) if every else place for place in places.values()]
+        if denied:  # else every name of the path is dropped
+            gone += [Place(name, places[path].path) for path in places for name in self._former_names(keys, path)]
         try:
             self._container.turns.require_locks()
             self._container.forget(keys, gone, denied=denied)
@@ -401,4 +421,4 @@ def forget_everything(config: Config) -> None:
     A failure is logged, as that of any other write: see `StoreCache.forget`.
     """
     if config.cache.disk and (container := _container(config)) is not None:
-        StoreCache(container, "of any name", dict, config.cache).forget()
+        StoreCache(container, "of any name", lambda: StoreIdentity({}), config.cache).forget()

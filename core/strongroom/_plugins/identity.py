@@ -5,9 +5,10 @@ Separate from the package: it is imported with `disk = true` alone.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from strongroom._config import Config
 from strongroom._plugins import STORES, ConfiguredPlugin
@@ -21,10 +22,25 @@ _OTHER_READS = (DynamicStore, KeyedStore)
 """Stores that create secrets, or that no read of a whole secret can stand for."""
 
 
-def identity(config: Config, store: str) -> Mapping[str, Value] | None:
-    """Return the plugin, the metadata of its distribution, and its options with the files and variables that they name.
+class StoreIdentity(NamedTuple):
+    """The identity of a store.
 
-    With another address, mount, namespace, role or token, this is another identity, which finds none of the entries.
+    Attributes:
+        lasting: the plugin, its distribution, and its options with the files and variables that they name, and with the
+            defaults of those that are not given: another release of the plugin may have another default.
+        release: the digest of the metadata of the plugin's distribution. What a path is can differ between releases.
+        former: the identity that releases before version 2 of the entries had: options, and the metadata's text.
+    """
+
+    lasting: Mapping[str, Value]
+    release: str = ""
+    former: Mapping[str, Value] | None = None
+
+
+def identity(config: Config, store: str) -> StoreIdentity | None:
+    """Return the identity of a store.
+
+    With another address, mount, namespace, role or token, it is another one, which finds none of the entries.
     Return None if the disk cache must not keep the answers of the store: all classes that the opener is annotated to
     return have to allow it in their traits, and an option may leave open who reads. The store is not opened.
 
@@ -45,12 +61,26 @@ def identity(config: Config, store: str) -> Mapping[str, Value] | None:
         if contents is None:
             return None
         named |= contents
-    return SensitiveDict({
+    text = metadata_text(entry_point(STORES, about.plugin))
+    common: dict[str, Value] = {
         "plugin": about.plugin,
-        "distribution": metadata_text(entry_point(STORES, about.plugin)),
         "options": SensitiveDict(options),
         "named": SensitiveDict(named),
-    })  # fmt: skip
+    }
+    defaults = {
+        name: _plain(option.default)
+        for name, option in known.options.items()
+        if name not in options and option.default is not None
+    }
+    lasting = SensitiveDict(common, distribution=_name_in(text), defaults=SensitiveDict(defaults))
+    former = SensitiveDict(common, distribution=text)
+    return StoreIdentity(lasting, hashlib.sha256(text.encode()).hexdigest(), former)
+
+
+def _name_in(metadata: str) -> str:
+    """Return the name of a distribution. A parser of its metadata reads the README too, which takes 7 ms."""
+    names = (line.partition(":")[2].strip() for line in metadata.splitlines() if line.startswith("Name:"))
+    return next(names, "")
 
 
 def _is_kept(kind: type, store: str) -> bool:
@@ -64,4 +94,6 @@ def _plain(value: Any) -> Any:  # any type of an option
         return str(value)
     if isinstance(value, Mapping):
         return SensitiveDict((str(name), _plain(item)) for name, item in value.items())
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value if value is None or isinstance(value, str | bytes | int | float) else repr(value)

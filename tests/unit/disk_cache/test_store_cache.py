@@ -18,6 +18,7 @@ from strongroom._disk_cache import keys as keys_module
 from strongroom._disk_cache.container import Container
 from strongroom._disk_cache.entry import Moment
 from strongroom._disk_cache.store_cache import StoreCache
+from strongroom._plugins.identity import StoreIdentity
 from strongroom.errors import PermissionDeniedError, SecretNotFoundError, StoreUnavailableError
 from strongroom.secret import AgedAbsence, AgedSecret, Secret
 from strongroom.store import fails_fast
@@ -39,10 +40,10 @@ DATA = {
 class Cache(StoreCache):
     """A cache in a folder, as a process that starts opens it."""
 
-    def __init__(self, folder, *, identity=IDENTITY, in_outages=False, **lifetimes):
+    def __init__(self, folder, *, identity=IDENTITY, release="1.0", in_outages=False, **lifetimes):
         self.container = Container(folder, lifetimes.get("max_bytes", 1 << 22))
-        config = CacheConfig(**lifetimes)
-        super().__init__(self.container, "vault", lambda: identity, config, in_outages=in_outages)
+        known, config = StoreIdentity(identity, release), CacheConfig(**lifetimes)
+        super().__init__(self.container, "vault", lambda: known, config, in_outages=in_outages)
 
     def put(self, path="db/app", data=None, **about):
         secret = Secret(path, DATA if data is None else data, **about)
@@ -104,6 +105,17 @@ def warnings(caplog):
 
 
 # --- what is served ---------------------------------------------------------------------------------------------------
+
+
+def test_an_entry_of_another_release_of_the_plugin_serves_in_an_outage_alone(folder, clocks):
+    """What a path is can differ between releases, and an upgrade during an outage must not lose the secrets."""
+    Cache(folder, max_stale=60).put(data={"k": CANARY})
+    upgraded = Cache(folder, max_stale=60, release="2.0")
+    assert upgraded.current("db/app") is None
+    assert upgraded.stale("db/app").data == {"k": CANARY}
+    assert upgraded.fetch("db/app", lambda: Secret("db/app", {"k": "anew"})).data == {"k": "anew"}
+    assert upgraded.current("db/app").data == {"k": "anew"}
+    assert Cache(folder, identity={**IDENTITY, "plugin": "other"}, max_stale=60).stale("db/app") is None
 
 
 def test_another_process_gets_the_same_secret_with_its_age(folder, clocks):
