@@ -15,6 +15,7 @@ from strongroom.errors import (
     StoreUnavailableError,
     StrongroomError,
 )
+from strongroom.formats.strict_json import read_json
 from strongroom.rotate.spi import CredentialPair, PasswordRules, generate
 from strongroom.secret import SensitiveDict, Value
 from strongroom.store import Option
@@ -54,14 +55,17 @@ class CommandRotator:
         if program is None:
             return {self._key: generate(self._rules)}
         output = _run(program, "create", {"old": to_json(current)})
+        fault = "the program of create did not write a JSON object"
         try:
-            made = json.loads(output)
+            made = read_json(output.decode())
             if isinstance(made, dict):
                 return {key: from_json(value) for key, value in made.items()}
-        except (ValueError, RecursionError):
-            pass
+        except InvalidDataError as error:
+            fault += f": {error.reason}"
+        except ValueError:
+            pass  # no text, or no encoding of a value
         del output
-        raise InvalidDataError(None, "the program of create did not write a JSON object")
+        raise InvalidDataError(None, fault)
 
     def apply(self, credentials: CredentialPair) -> None:
         self._step("apply", credentials)

@@ -104,8 +104,7 @@ def read_json(text: str) -> Any:  # any of JSON's types
     def paired(pairs: list[tuple[str, Any]]) -> SensitiveDict:
         found = SensitiveDict(pairs)
         if len(found) < len(pairs):
-            repeated, _ = Counter(name for name, _ in pairs).most_common(1)[0]
-            faults.append(f"the name {repeated!r} appears twice")
+            faults.append(repeated_name(pairs))
             raise ValueError
         return found
 
@@ -127,6 +126,12 @@ def read_json(text: str) -> Any:  # any of JSON's types
     # Outside the `except`: the parser's error holds the whole text.
     del text, tree
     raise InvalidDataError(None, faults[0])
+
+
+def repeated_name(pairs: Iterable[tuple[str, Any]]) -> str:
+    """Return the fault of an object that repeats a name, such as `the name 'a' appears twice`."""
+    repeated, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+    return f"the name {repeated!r} appears twice"
 
 
 def _excess(text: str) -> str:

@@ -283,3 +283,11 @@ class TestCommand(RotatorContract):
     @pytest.fixture
     def unreachable(self, current):
         return open_command(apply=["sleep", "60"], prove=["sleep", "60"]), current
+
+    def test_a_name_that_the_program_repeats_is_refused(self, current):
+        """One of the two values would be stored, and the service may have the other."""
+        twice = 'print(\'{"password": "canary-1", "password": "canary-2"}\')'
+        rotator = open_command(create=[sys.executable, "-c", twice], apply=["true"], prove=["true"])
+        with pytest.raises(InvalidDataError, match="JSON object: the name 'password' appears twice") as caught:
+            rotator.create(current)
+        assert "canary" not in str(caught.value)

@@ -553,6 +553,18 @@ def test_a_plan_has_each_secret_once(state, other):
                 parse_plan(dump_plan(made), "plan.json")
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("path", ", item 1: the name 'path' appears twice"), ("on_conflict", ": the name 'on_conflict' appears twice")],
+)
+def test_a_name_that_a_plan_repeats_is_refused(name, said):
+    """A reader sees the first, and the last would be applied."""
+    text = dump_plan(Plan("ab", ("s",), "t", OnConflict.FAIL, (PlannedItem("s", "a", "a", PlannedState.CREATE),)))
+    twice = text.replace(f'"{name}": ', f'"{name}": "other", "{name}": ', 1)
+    with pytest.raises(ConfigurationError, match=f"plan.json{said}"):
+        parse_plan(twice, "plan.json")
+
+
 def test_a_plan_cut_short_is_refused():
     made = Plan(
         "ab",

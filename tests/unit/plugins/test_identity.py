@@ -1,7 +1,5 @@
 """The identity of a store for the disk cache: two logins never share entries."""
 
-import dataclasses
-
 import pytest
 
 from strongroom._config.discovery import load

@@ -256,13 +256,15 @@ def _check_head(line: bytes, file: Path, run: str | None) -> None:
         head = json.loads(line)
     except (ValueError, RecursionError):
         head = None
-    version = head.get("version") if isinstance(head, dict) and head.get("t") == FORMAT else None
+    if not isinstance(head, dict) or head.get("t") != FORMAT:
+        raise _damaged(file, 1)
+    version = head.get("version")
     if type(version) is not int or version < 1:
         raise _damaged(file, 1)
     if version > FORMAT_VERSION:
         raise NewerFormatError(f"{file}: {newer_format(version, FORMAT_VERSION)}")
-    if run is not None and head["run"] != run:
-        raise MigrationError(f"{file}: it is the journal of another migration, {shown(str(head['run']))}")
+    if run is not None and head.get("run") != run:
+        raise MigrationError(f"{file}: it is the journal of another migration, {shown(str(head.get('run')))}")
 
 
 def _record(line: bytes) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar
 
 from strongroom.errors import ConfigurationError, NewerFormatError, newer_format, shown
+from strongroom.formats.strict_json import repeated_name
 from strongroom.migrate._plans.plan import (
     KeyChange,
     OnConflict,
@@ -83,7 +84,7 @@ def parse_plan(text: str | bytes, where: str = "The plan") -> Plan:
     reader = _PlanReader(where)
     try:
         # Build each item as soon as it is parsed: as dictionaries, all items take several times the memory.
-        document = json.loads(text, object_hook=reader.build)
+        document = json.loads(text, object_pairs_hook=reader.build)
     except (ValueError, RecursionError):
         document = None
     head = _checked_head(document, where)
@@ -147,9 +148,9 @@ def parse_lines(lines: Iterable[bytes], where: str) -> Plan:
     try:
         for line in lines:
             if found is None:
-                found = json.loads(line)
+                found = json.loads(line, object_pairs_hook=reader.build)
             else:
-                items.append(json.loads(line, object_hook=reader.build))
+                items.append(json.loads(line, object_pairs_hook=reader.build))
     except (ValueError, RecursionError):
         found = None
     head = _checked_head(found, where)
@@ -183,8 +184,13 @@ class _PlanReader:
         self._fault: ConfigurationError | None = None
         self._shared: dict[object, Any] = {}
 
-    def build(self, value: dict[str, Any]) -> object:
-        """Return the key or item of a table, or any other table unchanged."""
+    def build(self, pairs: list[tuple[str, Any]]) -> object:
+        """Return the key or item of these fields, or any other object as a mapping."""
+        value = dict(pairs)
+        if len(value) < len(pairs):
+            item = f", item {self._count + 1}" if value.keys() <= {*_ITEM, *_KEY} else ""
+            self._fault = self._fault or ConfigurationError(f"{self._where}{item}: {repeated_name(pairs)}")
+            return value
         try:
             for names in (_KEY, _KEY_OF_1):
                 if value.keys() == set(names):
