@@ -180,8 +180,10 @@ class Transaction:
         """Return the keys that a rotation has changed, with their values from before it."""
         former = self._ledger.former(done.from_version).data
         found = {key: former[key] for key in done.keys if key in former}
-        if not found or found.keys().isdisjoint(changed_keys(found, secret.data)):
+        if found.keys().isdisjoint(changed_keys(found, secret.data)):
             reason = "the secret has the values from before the last rotation already"
+            if not found:
+                reason = f"there is no value from before the last rotation, which has added {', '.join(done.keys)}"
             raise UnsupportedOperationError(self._path, reason, store=self._ledger.store)
         return found
 

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from strongroom.errors import InvalidDataError
 from strongroom.secret import SensitiveDict
 from strongroom.testing import RotatorContract, silent_server
 from strongroom_rotators.command import open_command

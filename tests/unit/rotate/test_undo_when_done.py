@@ -107,6 +107,16 @@ def test_a_store_that_keeps_no_versions_cannot_bring_it_back():
     assert rotating.works()
 
 
+def test_a_key_that_the_rotation_has_added_has_no_former_value(rotating):
+    """As after a change of the configured key: the other keys are those of an earlier rotation."""
+    rotating.transaction(rotator=open_password(key="token")).rotate()
+    before = rotating.secret
+    reason = "there is no value from before the last rotation, which has added token"
+    with pytest.raises(UnsupportedOperationError, match=reason):
+        rotating.transaction(rotator=open_password(key="token")).undo()
+    assert rotating.secret == before
+
+
 def test_a_secret_that_has_the_former_credential_is_left_alone(rotating):
     """Somebody has brought it back by hand."""
     rotating.store.write(PATH, FIRST)
