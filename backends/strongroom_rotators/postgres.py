@@ -13,6 +13,7 @@ from strongroom.errors import (
     StoreUnavailableError,
     StrongroomError,
 )
+from strongroom.formats.choices import did_you_mean
 from strongroom.rotate.spi import read_address
 from strongroom.secret import Value
 from strongroom.store import Option, remaining
@@ -40,6 +41,7 @@ _PASSING = ("08", "25", "40", "53", "55", "57", "XX")
 _ATTEMPTS = 10
 """How often a change is repeated while others change the same role."""
 
+_SSL_MODES = ("verify-full", "verify-ca", "require", "prefer", "allow", "disable")
 SslMode = Annotated[str | None, Option("libpq's sslmode; by default the key `sslmode` of the secret, or libpq's own")]
 SslRootCert = Annotated[
     str | None,
@@ -174,10 +176,9 @@ def open_postgres(
         ConfigurationError: an option is wrong.
         ImportError: psycopg is not installed.
     """
-    if sslmode is not None and sslmode not in {"disable", "allow", "prefer", "require", "verify-ca", "verify-full"}:
-        raise ConfigurationError(
-            "sslmode: must be one of libpq's: verify-full, verify-ca, require, prefer, allow, disable"
-        )
+    if sslmode is not None and sslmode not in _SSL_MODES:
+        near = did_you_mean(sslmode, _SSL_MODES)
+        raise ConfigurationError(f"sslmode: must be one of libpq's: {', '.join(_SSL_MODES)}{near}")
     server = PostgresServer(host, port, name, sslmode, sslrootcert)
     return DatabaseUserRotator(
         server, users=users, admin=admin, user_key=user_key, password_key=password_key, length=length

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, TypeAlias, TypedDict
 
 from strongroom.errors import ConfigurationError
+from strongroom.formats.choices import did_you_mean
 from strongroom.paths import check_option, check_prefix
 from strongroom.secret import Value
 from strongroom.store import Option
@@ -34,7 +35,7 @@ METHODS = ("agent", "approle", "aws", "cert", "jwt", "kubernetes", "token", "tok
 def _auth_fault(auth: object) -> str:
     """Return the fault of a table `auth` without a known method. The text is not shown: a token can stand there."""
     named = auth.get("method") if isinstance(auth, dict) else METHODS[0]
-    return "" if named in METHODS else f"method must be one of {', '.join(METHODS)}"
+    return "" if named in METHODS else f"method must be one of {', '.join(METHODS)}{did_you_mean(named, METHODS)}"
 
 
 _TOLD = frozenset({"token", "token-file", "approle", "kubernetes", "cert", "agent"})

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal, cast, get_args
 
 from strongroom.errors import ConfigurationError
+from strongroom.formats.choices import did_you_mean
 from strongroom.store import Option, checked_by
 from strongroom_local.command.command_store import CommandStore, ListableCommandStore, WritableCommandStore
 from strongroom_local.command.profiles import PROFILES, SYSEXITS, Answer, Profile
@@ -55,7 +56,8 @@ def check_command(
         if not (code.isascii() and code.isdecimal() and 0 < int(code) < 256):
             raise ConfigurationError(f"exit_codes: {code!r} is not a number from 1 to 255")
         if answer not in get_args(Answer):
-            raise ConfigurationError(f"exit_codes: {code} must be one of {', '.join(get_args(Answer))}")
+            near = did_you_mean(answer, get_args(Answer))
+            raise ConfigurationError(f"exit_codes: {code} must be one of {', '.join(get_args(Answer))}{near}")
     chosen = _chosen(profile, {"read": read, "list": list, "write": write, "delete": delete}, None)
     if chosen.location and not location:
         raise ConfigurationError(f"location: the profile {profile} needs {chosen.location}")

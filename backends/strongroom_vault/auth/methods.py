@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from strongroom.errors import ConfigurationError, shown
+from strongroom.formats.choices import did_you_mean
 from strongroom.paths import check_option
 from strongroom_vault.auth import Auth
 from strongroom_vault.auth.approle import AppRole
@@ -42,7 +43,8 @@ def read_auth(table: Mapping[str, str]) -> Auth:
     # The name that is shown is ours: the given text is redacted, and may be a token.
     name = next((name for name in METHODS if name == table.get("method")), None)
     if name is None:
-        raise ConfigurationError(f"auth.method: it must be one of {', '.join(METHODS)}")
+        near = did_you_mean(table.get("method"), METHODS)
+        raise ConfigurationError(f"auth.method: it must be one of {', '.join(METHODS)}{near}")
     known = inspect.signature(METHODS[name], eval_str=True).parameters
     for option in options:
         if option not in known:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 from strongroom.errors import ConfigurationError, StoreError, StoreUnavailableError, StrongroomError
+from strongroom.formats.choices import did_you_mean
 from strongroom.formats.durations import ALLOWED, parse_duration
 from strongroom.paths import check_option
 from strongroom.secret import SensitiveDict
@@ -85,7 +86,8 @@ def _read_row(where: str, row: object) -> Row:
     if not isinstance(place, str):
         raise ConfigurationError(f"{where}: its `path` must be a path below the mount")
     if method not in _METHODS:
-        raise ConfigurationError(f"{where}: its `method` must be one of {', '.join(_METHODS)}")
+        near = did_you_mean(method, _METHODS)
+        raise ConfigurationError(f"{where}: its `method` must be one of {', '.join(_METHODS)}{near}")
     if not isinstance(parameters, Mapping):
         raise ConfigurationError(f"{where}: its `parameters` must be a table")
     ttl = parse_duration(row["ttl"]) if "ttl" in row else None

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, NoReturn, cast
 from strongroom._config import Rank, Setting
 from strongroom._config.setting_types import Text, convert, kind, plain
 from strongroom.errors import ConfigurationError
+from strongroom.formats.choices import nearest
 from strongroom.secret import SensitiveDict, protect_data
 
 BARE_KEY = r"[A-Za-z0-9_-]+"
@@ -21,8 +22,6 @@ BARE_KEY = r"[A-Za-z0-9_-]+"
 _SHOWN = 1024
 """The longest name that a message shows in full, in characters: that of a path."""
 _LISTED = 40
-_LEAST_LIKENESS = 0.7
-"""That of a misspelled word. difflib's own limit, 0.6, takes `headers` for `adress`."""
 
 MAX_DOTS = 100
 """The longest dotted key. The parser's time grows with the square of it."""
@@ -237,10 +236,7 @@ def suggest(name: str, known: Iterable[str], synonyms: Mapping[str, str] = Mappi
         known: the known names.
         synonyms: words that others use for a known name, each with that name.
     """
-    import difflib
-
     names = sorted(known)
-    meant = {**synonyms, **{each: each for each in names}}
-    near = difflib.get_close_matches(name.lower(), meant, n=1, cutoff=_LEAST_LIKENESS)
+    near = nearest(name, names, synonyms)
     allowed = f"known here: {listed(names)}" if names else "nothing is known here"
-    return f'did you mean "{meant[near[0]]}"? {allowed}' if near else allowed
+    return allowed if near is None else f'did you mean "{near}"? {allowed}'

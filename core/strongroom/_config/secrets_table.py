@@ -45,7 +45,7 @@ _ROW: Mapping[str, Any] = {
     "at": Text,
     "required": bool,
     "as_path": bool,
-    "type": Annotated[str, Limit(TYPES.__contains__, f"one of {', '.join(TYPES)}")],
+    "type": Annotated[str, Limit(TYPES.__contains__, f"one of {', '.join(TYPES)}", TYPES)],
     "description": Text,
     "expires": Annotated[date, Parser(_date, "a date such as 2027-01-31")],
     "extract": Annotated[
@@ -53,7 +53,7 @@ _ROW: Mapping[str, Any] = {
     ],
 }
 _KINDS = f"one of {', '.join(GENERATORS)}, or a table with `kind` and `length`"
-_KIND: Any = Annotated[str, Limit(GENERATORS.__contains__, _KINDS)]
+_KIND: Any = Annotated[str, Limit(GENERATORS.__contains__, _KINDS, GENERATORS)]
 _LENGTH: Any = Annotated[int, at_least(16), Limit(lambda length: length <= _LONGEST, f"at most {_LONGEST:,}")]
 
 

@@ -20,6 +20,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAlias, Union,
 from strongroom.encoding import read_scalar
 from strongroom.errors import ConfigurationError
 from strongroom.formats import durations
+from strongroom.formats.choices import did_you_mean
 from strongroom.secret import protect
 
 MISMATCH: Final = object()
@@ -63,10 +64,12 @@ class Limit(NamedTuple):
     Attributes:
         holds: returns True for an allowed value.
         words: the allowed values, for a message.
+        choices: the allowed texts, of which a message suggests the nearest.
     """
 
     holds: Callable[[Any], bool]
     words: str
+    choices: tuple[str, ...] = ()
 
 
 def at_least(least: int) -> Parser:
@@ -183,9 +186,11 @@ def _wanted(value: object, hint: Any, *, text: bool) -> str:
         wanted = Parser if read is MISMATCH else Limit
         for rule in hint.__metadata__:
             if isinstance(rule, wanted) and (isinstance(rule, Parser) or not rule.holds(read)):
-                return rule.words
+                return rule.words + ("" if isinstance(rule, Parser) else did_you_mean(read, rule.choices))
     if Path in members(hint) and isinstance(value, str) and value.startswith("~"):
         return f"{type_name(hint)}: its home folder is not known"
+    if get_origin(_bare(hint)) is Literal and (near := did_you_mean(value, map(str, get_args(_bare(hint))))):
+        return f"{type_name(hint)}{near}"
     return f"{type_name(hint)}, not {'this text' if text else kind(value)}"
 
 

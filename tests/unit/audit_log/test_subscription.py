@@ -326,7 +326,8 @@ def test_a_variable_and_a_file_turn_it_on(tmp_path, monkeypatch):
     ("settings", "fault"),
     [
         ({"fil": "x"}, "unknown key"),
-        ({"on_failure": "ignore"}, 'must be one of "fail", "warn"'),
+        ({"on_failure": "ignore"}, 'must be one of "fail", "warn", not a string'),
+        ({"on_failure": "wran"}, r'must be one of "fail", "warn"; did you mean "warn"\?'),
         ({"sync": "sometimes"}, 'must be one of "changes", "always", "never"'),
         ({"max_size": 100}, "65536 or more"),
         (7, "must be a file"),

@@ -180,7 +180,7 @@ class TestFile:
             ('chain = [{ store = "env", paths = "a/*" }]', ["[chain[0]] paths: must be a list of strings"]),
             (
                 'chain = [{ store = "env", on_denied = "skip" }]',
-                ['[chain[0]] on_denied: must be one of "next", "fail"'],
+                ['[chain[0]] on_denied: must be one of "next", "fail", not a string'],
             ),
             ('chain = [{ store = "env", on_deny = "next" }]', ["[chain[0]] on_deny: unknown key", '"on_denied"?']),
             ('timeout = "10 parsecs"', ["app.toml: timeout: must be a duration"]),

@@ -45,6 +45,8 @@ def test_a_composed_row_names_the_secrets_of_other_rows():
     [
         ({"type": "complex"}, "must be one of str, bytes"),
         ({"generate": "uuid"}, "must be one of password, token, hex"),
+        ({"generate": "pasword"}, r'a table with `kind` and `length`; did you mean "password"\?'),
+        ({"type": "datetim"}, r'UUID; did you mean "datetime"\?'),
         ({"generate": {"kind": "hex", "length": 2}}, "16 or more"),
         ({"generate": {"kind": "hex", "length": 5000}}, "at most 4,096"),
         ({"generate": {"kind": "hex", "other": 1}}, "unknown key"),

@@ -224,7 +224,7 @@ def test_what_is_wrong_is_one_line_and_code_7(command, configured, right, wrong,
     [
         ('url = "ftp://vault.example"', "url: a Vault address is like"),
         ('url = "http://vault.example:99999"', "must be a URL"),
-        ('auth = { method = "tokn" }', "auth: method must be one of"),
+        ('auth = { method = "tokn" }', 'token, token-file; did you mean "token"?'),
         ('auth = { method = "token-file", token_file = "here" }', "auth.token_file: it must be an absolute path"),
         ('auth = { method = "token-file", path = "/here" }', "auth.path: the method 'token-file' has no such option"),
         ('auth = { method = "cert" }', "client_cert"),
