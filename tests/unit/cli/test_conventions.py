@@ -3,6 +3,7 @@ terminal as it was.
 """
 
 import graphlib
+import io
 import json
 import re
 import shlex
@@ -15,6 +16,7 @@ import click
 import grimp
 import pexpect
 import pytest
+from rich.console import Console
 
 from strongroom import _cli
 from strongroom._cli import registry
@@ -255,6 +257,19 @@ def test_a_word_that_is_longer_than_its_column_is_folded_between_its_parts(word,
     assert output.folded(word, width) == lines
 
 
+@pytest.mark.parametrize("last", ["wrote", "the number of secrets that it wrote, or may have written"])
+def test_no_column_breaks_a_short_word_while_another_has_more_room(last):
+    """At 80 columns. rich narrows the widest columns first, and breaks words of the others."""
+    columns = ("migration", "begun", "status", "from", last)
+    row = ("20261201T000049419491-7b8a07d5", "2026-12-01 00:00:49 UTC", "unreadable", "dotenv:.env", "2 of 17 secrets")
+    console = Console(width=80, file=io.StringIO(), color_system=None)
+    console.print(output.make_table(console, columns, [row]))
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    shown = {word for line in lines for word in line.split()}
+    assert shown >= {word for text in (*columns, *row) for word in text.replace(":.", ": .").split()}
+
+
 def test_a_reference_is_folded_between_its_parts(script):
     """On a screen of 80 columns, where the variable's name is kept whole."""
     configuration = 'chain = ["env"]\n[secrets]\nPAYMENTS_PROVIDER_API_KEY = "billing/payments/provider#api_key"\n'
@@ -263,7 +278,7 @@ def test_a_reference_is_folded_between_its_parts(script):
         f"{shlex.quote(script)} --no-color check", encoding="utf-8", dimensions=(24, 80), withexitstatus=1
     )
     assert code == 3
-    column = [line[30:50].strip() for line in screen.splitlines() if line.startswith("  ")]
+    column = [line[30:48].strip() for line in screen.splitlines() if line.startswith("  ")]
     assert [part for part in column if part] == ["secret", "billing/payments/", "provider#api_key"]
 
 

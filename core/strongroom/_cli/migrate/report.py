@@ -20,6 +20,7 @@ from strongroom.migrate._plans.comparison import HAS_ALL
 from strongroom.migrate.report import ItemResult, ItemState, MigrationAction, Report
 
 if TYPE_CHECKING:
+    from strongroom._cli.terminal.output import Cell
     from strongroom.migrate import OnProgress, Plan, PlannedItem, Run
     from strongroom.migrate import Progress as ProgressEvent
 
@@ -86,8 +87,13 @@ def _list(*, as_json: bool) -> None:
     if as_json:
         output.write_document({"migrations": [entry for entry, _ in found]})
     else:
-        output.write_listing(("migration", "begun", "status", "wrote", "from", "to"), [row for _, row in found])
-    if any(entry["unreadable"] for entry, _ in found):
+        rows = [_cells(entry, row) for entry, row in found]
+        output.write_listing(("migration", "begun", "status", "wrote"), rows, [row for _, row in found])
+    unreadable = [entry for entry, _ in found if entry["unreadable"]]
+    if output.is_terminal() and not as_json:
+        for entry in unreadable:
+            output.say(f"Migration {entry['run']} cannot be read: {entry['unreadable']}")
+    if unreadable:
         raise click.exceptions.Exit(ExitCode.PARTIAL)
 
 
@@ -118,6 +124,14 @@ def _listed(run: Run) -> tuple[dict[str, Any], tuple[str, ...]]:
         "" if header is None else output.joined(header.sources),
         "" if header is None else shown(header.target),
     )
+
+
+def _cells(entry: Mapping[str, Any], row: tuple[str, ...]) -> tuple[Cell | str, ...]:
+    """Return the row of a table from that of a pipe, which has too many columns for a terminal."""
+    name, begun, status, wrote, sources, target = row
+    status = "unreadable" if entry["unreadable"] else status
+    stores = f"\n{sources} → {target}" if target else ""
+    return f"{name}{stores}", begun, output.state(status), wrote
 
 
 @contextmanager

@@ -278,7 +278,7 @@ def terminal_console(*, stderr: bool = False) -> Console:
 def make_table(console: Console, columns: Sequence[str], rows: Iterable[Sequence[str | Cell]]) -> Table:
     """Return the table that `write_table` writes."""
     from rich import box
-    from rich.console import Group
+    from rich.cells import cell_len
     from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
@@ -298,17 +298,50 @@ def make_table(console: Console, columns: Sequence[str], rows: Iterable[Sequence
             yield Text(text, self._style, overflow="fold")
 
     table = Table(*columns, box=box.SIMPLE_HEAD)
+    contents = [[name] for name in columns]
     for row in rows:
-        cells = (cell if isinstance(cell, Cell) else Cell(cell) for cell in row)
-        table.add_row(*(Folding(messages.escape(cell.text), cell.style) for cell in cells))
-    # Keep names whole if that leaves half of the line to the other columns.
-    name = console.measure(Group(*table.columns[0].cells)).maximum
-    table.columns[0].no_wrap = name <= console.width // 2
+        given = (cell if isinstance(cell, Cell) else Cell(cell) for cell in row)
+        cells = [cell._replace(text=messages.escape(cell.text)) for cell in given]
+        table.add_row(*(Folding(cell.text, cell.style) for cell in cells))
+        for column, cell in zip(contents, cells, strict=True):
+            column.append(cell.text)
+    # rich narrows the widest columns, whatever their words need.
+    wanted = [max(map(cell_len, "\n".join(column).splitlines())) for column in contents]
+    least = [min(_longest_part("\n".join(column)), console.width // 3) for column in contents]
+    if wanted[0] <= console.width // 2:  # keep names whole if that leaves half of the line to the other columns
+        least[0] = wanted[0]
+        table.columns[0].no_wrap = True
+    for heading, width in zip(table.columns, _widths(wanted, least, console.width - 3 * len(wanted) - 1), strict=True):
+        heading.width = width
     return table
 
 
-_BREAKS = (r"(?<=/)|(?=#)", r"(?<=[._:,=-])|(?=\[)")
-"""Folding places of a word: first between the folders and the key of a path, then within a name."""
+def _widths(wanted: Sequence[int], least: Sequence[int], width: int) -> Sequence[int | None]:
+    """Return the widths of columns: each has its least one, and they share what is left, up to the wanted one.
+
+    None for each, which leaves it to rich, if they all fit, or if the least ones do not.
+    """
+    left = width - sum(least)
+    if sum(wanted) <= width or left < 0:
+        return [None] * len(wanted)
+    found = list(least)
+    by_need = sorted(range(len(wanted)), key=lambda column: wanted[column] - least[column])
+    for position, column in enumerate(by_need):
+        more = min(wanted[column] - least[column], left // (len(by_need) - position))
+        found[column] += more
+        left -= more
+    return found
+
+
+_BREAKS = (r"(?<=/)|(?=#)", r"(?<=[._:,=-])(?!\d)|(?=\[)")
+"""Folding places of a word: first between the folders and the key of a path, then within a name, but not in a time."""
+
+
+def _longest_part(text: str) -> int:
+    """Return the width of the longest part of a text that has no folding place."""
+    from rich.cells import cell_len
+
+    return max((cell_len(part) for part in re.split("|".join((r"\s+", *_BREAKS)), text)), default=0)
 
 
 def folded(word: str, width: int, breaks: Sequence[str] = _BREAKS) -> list[str]:
