@@ -278,8 +278,8 @@ def test_a_reference_is_folded_between_its_parts(script):
         f"{shlex.quote(script)} --no-color check", encoding="utf-8", dimensions=(24, 80), withexitstatus=1
     )
     assert code == 3
-    column = [line[30:48].strip() for line in screen.splitlines() if line.startswith("  ")]
-    assert [part for part in column if part] == ["secret", "billing/payments/", "provider#api_key"]
+    column = [line[30:47].strip() for line in screen.splitlines() if line.startswith("  ")]
+    assert [part for part in column if part] == ["secret", "billing/", "payments/", "provider#api_key"]
 
 
 @pytest.mark.usefixtures("configured")
