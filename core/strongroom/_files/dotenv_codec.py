@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from strongroom._files.codec import Contents, as_text
 from strongroom.errors import InvalidDataError, InvalidPathError
-from strongroom.formats.dotenv import UNWRITABLE, assigned, dotenv_line, set_values
+from strongroom.formats.dotenv import assigned, dotenv_line, set_values, unwritable
 from strongroom.formats.variables import EnvironmentMapping
 from strongroom.secret import SensitiveDict, SensitiveStr, Value
 
@@ -50,7 +50,7 @@ class DotenvCodec:
             elif not value:
                 fault = "it is empty, and an empty variable counts as missing"
             elif dotenv_line(name, value) is None:
-                fault = UNWRITABLE
+                fault = unwritable(value)
             if fault:
                 raise InvalidDataError(path, f"key {key!r}: {fault}")
 

@@ -40,6 +40,9 @@ MAX_SIZE = 1 << 20
 MAX_LINES = 20_000
 """The most lines of a file that is read. python-dotenv needs some 20 µs for each."""
 
+_LONGEST_NAME = 64
+"""Characters of a line that are left for the name and the quotes of a value that is almost as long as a file."""
+
 MAX_BLANKS = 100
 """The longest run of blanks in a line. python-dotenv's time grows with the square of it."""
 
@@ -56,7 +59,6 @@ _EXPANDED = re.compile(r"`|\$[A-Za-z0-9_{(@*#?$!-]|\\\$")
 _EXPANDED_BY_DOTENV = "${"
 """The part that python-dotenv replaces by default, also between single quotes."""
 
-UNWRITABLE = "a .env file cannot hold it so that a shell and python-dotenv read the same"
 
 _OPEN_BACKTICK = re.compile(r"\s*`(?:\\`|[^`])*")
 """A value without the backtick that ends it. Node's dotenv takes backticks for quotes of a text of several lines."""
@@ -243,6 +245,17 @@ def dotenv_line(name: str, value: str, comment: str = "") -> SensitiveStr | None
     return None
 
 
+def unwritable(value: str) -> str:
+    """Return why `dotenv_line` has no line for a value."""
+    if len(value) > MAX_SIZE - _LONGEST_NAME:
+        return f"it is too long: a .env file has at most {MAX_SIZE:,} bytes"
+    if value.count("\n") + value.count("\r") >= MAX_LINES:
+        return f"it has too many lines: a .env file has at most {MAX_LINES:,}"
+    if _BLANKS.search(value):
+        return f"it has more than {MAX_BLANKS} blanks in a row, which no .env file may have"
+    return "a .env file cannot hold it so that a shell and python-dotenv read the same"
+
+
 def set_values(text: str, values: Mapping[str, str | None]) -> SensitiveStr:
     """Return the text of a `.env` file with these values; None removes a variable. All other lines stay as they are.
 
@@ -313,9 +326,10 @@ def _comment(assignment: str) -> str:
 
 def _line(name: str, value: str, comment: str = "") -> SensitiveStr:
     line = dotenv_line(name, value, comment)
+    fault = unwritable(value) if line is None else ""
     del value, comment
     if line is None:
-        raise InvalidDataError(None, f"{name}: {UNWRITABLE}")
+        raise InvalidDataError(None, f"{name}: {fault}")
     return line
 
 

@@ -284,3 +284,17 @@ def test_a_dotenv_value_is_never_something_else(value):
     line = dotenv_line("NAME", value)
     assume(line is not None)
     assert dotenv_values(stream=StringIO(line, newline=""), interpolate=False) == {"NAME": value}
+
+
+@pytest.mark.parametrize(
+    ("value", "fault"),
+    [
+        ("x" * (1 << 20), "it is too long: a .env file has at most 1,048,576 bytes"),
+        ("x\n" * 20_000, "it has too many lines: a .env file has at most 20,000"),
+        (f"x{' ' * 101}x", "it has more than 100 blanks in a row"),
+        ("it's `date`", "so that a shell and python-dotenv read the same"),
+    ],
+)
+def test_a_dotenv_file_names_why_it_cannot_hold_a_value(value, fault):
+    with pytest.raises(InvalidDataError, match=fault):
+        DotenvCodec(MAPPING).vet("database/connection", {"password": value})

@@ -257,8 +257,8 @@ def init_command(file: Path) -> None:
         raise ConfigurationError(f"{file} exists already: edit it, and run strongroom config check")
     try:
         text = "\n".join(_document())
-    except click.Abort:
-        if sys.stdin.isatty():  # Ctrl-C or Ctrl-D
+    except click.Abort as abort:
+        if sys.stdin.isatty() or isinstance(abort.__context__, KeyboardInterrupt):  # Ctrl-C or Ctrl-D
             raise
         click.echo(err=True)  # the cursor is beside the question
         raise click.UsageError(f"Stdin ended before the last question, so {file} is not written") from None

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from strongroom._cli.read import secret_variables
 from strongroom.encoding import to_json_text
-from strongroom.formats.dotenv import UNWRITABLE, dotenv_line
+from strongroom.formats.dotenv import dotenv_line, unwritable
 from strongroom.required_secrets import Requirement, RequirementState
 from strongroom.secret import SensitiveDict, SensitiveStr, Value
 
@@ -103,7 +103,7 @@ def _mask(answer: Requirement) -> str:
 def _dotenv_line(answer: Requirement) -> str:
     line = dotenv_line(answer.variable, _text(answer))
     if line is None:
-        raise secret_variables.refusal(answer, f"{UNWRITABLE}: use another format")
+        raise secret_variables.refusal(answer, f"{unwritable(_text(answer))}: use another format")
     return line
 
 

@@ -1,6 +1,7 @@
 """`strongroom config init`: a file from answers, which can be read at once."""
 
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -85,3 +86,19 @@ def test_a_wide_umask_makes_no_file_that_others_may_write(script):
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     assert Path("strongroom.toml").stat().st_mode & 0o777 == 0o644
+
+
+def test_an_interrupt_before_a_pipe_is_not_the_end_of_stdin(script):
+    """A wrong command line would be blamed for Ctrl-C."""
+    with subprocess.Popen(
+        [script, "config", "init"], stdin=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    ) as child:
+        assert child.stderr is not None
+        asked = b""
+        while not asked.endswith(b"[vault]: "):
+            asked += (part := child.stderr.read1())
+            assert part, asked
+        child.send_signal(signal.SIGINT)
+        assert child.wait(timeout=60) == 130
+        assert b"Stdin ended" not in child.stderr.read()
+    assert not Path("strongroom.toml").exists()
