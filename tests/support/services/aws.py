@@ -6,7 +6,6 @@ import contextlib
 import functools
 import json
 import os
-import subprocess
 import sys
 import time
 import urllib.request
@@ -19,6 +18,7 @@ from botocore import hooks
 from botocore.config import Config
 
 from strongroom_vault.dev.server import free_port
+from support.services import guarded
 
 _PROGRAM = Path(__file__).parents[2] / "integration" / "aws" / "server.py"
 REGION = "eu-west-1"
@@ -62,12 +62,7 @@ class Moto:
         port = free_port()  # no ephemeral one, which a client or another server may get before moto listens
         environment = {name: text for name, text in os.environ.items() if not name.startswith(("AWS_", "MOTO_"))}
         self.url = f"http://127.0.0.1:{port}"
-        self._process = subprocess.Popen(
-            [sys.executable, str(_PROGRAM), str(port)],
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        self.process = guarded.start([sys.executable, str(_PROGRAM), str(port)], environment=environment)
         try:
             self._wait()
             self._load_backends()
@@ -78,7 +73,7 @@ class Moto:
     def _wait(self):
         deadline = time.monotonic() + 60
         while not self._answers():
-            assert self._process.poll() is None, "moto ended before it answered"
+            assert self.process.poll() is None, "moto ended before it answered"
             assert time.monotonic() < deadline, "moto did not answer within a minute"
             time.sleep(0.05)
 
@@ -127,8 +122,7 @@ class Moto:
         return False
 
     def close(self) -> None:
-        self._process.kill()
-        self._process.wait(30)
+        guarded.end(self.process)
 
 
 def operation_of(request):

@@ -17,6 +17,7 @@ from redis.retry import Retry
 
 from strongroom_vault.dev.server import free_port
 from support.programs import require
+from support.services import guarded
 
 LIMIT = 60.0
 
@@ -120,11 +121,11 @@ def running_redis() -> Iterator[RedisServer]:
 
 @contextmanager
 def _running(command: list[str]) -> Iterator[None]:
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            yield
-        finally:
-            process.kill()
+    process = guarded.start(command)
+    try:
+        yield
+    finally:
+        guarded.end(process)
 
 
 def _wait(is_ready: Callable[[], bool]) -> None:

@@ -19,8 +19,9 @@ from typing import Any, Self
 
 import trustme
 
-from strongroom_vault.dev.server import _GUARDED, free_port
+from strongroom_vault.dev.server import free_port
 from support.programs import require
+from support.services import guarded
 
 _READY = 60.0
 _ATTEMPTS = 5
@@ -54,13 +55,7 @@ class Node:
             "--initial-cluster", members or f"{self.name}={self.peer}",
             "--unsafe-no-fsync", "--bcrypt-cost", "4", *self._options,
         ]  # fmt: skip
-        self._process = subprocess.Popen(
-            ["/bin/sh", "-c", _GUARDED, "etcd", *command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        self._process = guarded.start(command)
 
     @property
     def runs(self) -> bool:
@@ -70,10 +65,7 @@ class Node:
     def kill(self) -> None:
         """End the process at once (SIGKILL)."""
         if self._process is not None:
-            self._process.kill()
-            self._process.wait(30)
-            assert self._process.stdin is not None
-            self._process.stdin.close()
+            guarded.end(self._process)
 
     def pause(self) -> None:
         """Stop the process (SIGSTOP): it accepts connections and answers nothing."""
