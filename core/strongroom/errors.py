@@ -303,9 +303,9 @@ class UnsupportedOperationError(StoreError):
 
 
 def shown(path: str) -> str:
-    """Return the path as a message shows it: one line, control characters escaped, and whole."""
+    """Return the path as a message shows it: one line, whole, in quotes if its ends are not plain."""
     cut = path if len(path) <= _SHOWN_LENGTH else path[: _SHOWN_LENGTH - 1] + "…"
-    return cut if cut and cut.isprintable() else ascii(cut)
+    return cut if cut and cut.isprintable() and cut == cut.strip() else ascii(cut)
 
 
 def newer_format(version: int, known: int) -> str:

@@ -57,7 +57,7 @@ def check_paths(paths: Iterable[Any]) -> list[str]:
         InvalidPathError: one of them is not a string.
     """
     if isinstance(paths, str | bytes) or not isinstance(paths, Iterable):
-        raise TypeError(f"paths is a collection of paths, not {type(paths).__name__}: for one secret call get_secret")
+        raise TypeError(f"paths is a collection of paths, not {type(paths).__name__}: put a single path into a list")
     return [path if isinstance(path, str) else check_path(path) for path in paths]
 
 
@@ -150,8 +150,15 @@ def check_key(key: str, path: str | None = None) -> str:
     """
     if not isinstance(key, str):
         raise InvalidPathError(path, f"a key is a string, not {type(key).__name__}")
-    if not key or len(key) > MAX_PATH_LENGTH or _has_control(key):
-        raise InvalidPathError(path, "the key is empty, too long, or has a control character or a lone surrogate")
+    fault = ""
+    if not key:
+        fault = "the key is empty"
+    elif len(key) > MAX_PATH_LENGTH:
+        fault = f"the key has {len(key):,} characters, and may have {MAX_PATH_LENGTH:,}"
+    elif _has_control(key):
+        fault = "the key has a control character or a lone surrogate"
+    if fault:
+        raise InvalidPathError(path, fault)
     return key
 
 

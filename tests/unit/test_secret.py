@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from strongroom import SecretsManager
 from strongroom.encoding import as_text, check_type, convert, from_json, to_json, to_json_text
-from strongroom.errors import InvalidDataError, InvalidPathError, MissingKeyError
+from strongroom.errors import InvalidDataError, InvalidPathError, MissingKeyError, SecretNotFoundError
 from strongroom.paths import MAX_PATH_LENGTH, check_key, check_path, check_prefix, parse_reference
 from strongroom.secret import (
     MAX_DEPTH,
@@ -648,3 +649,29 @@ def test_secret_keeps_its_data_to_itself():
     assert secret == Secret("a", {"k": ["v"]}, version=3)
     with pytest.raises(dataclasses.FrozenInstanceError):
         secret.path = "b"
+
+
+@pytest.mark.parametrize(("path", "text"), [(" ", "' '"), (" a", "' a'"), ("a/b ", "'a/b '"), ("a b", "a b")])
+def test_a_blank_at_the_end_of_a_path_is_visible_in_a_message(path, text):
+    with SecretsManager(chain=["memory"]) as manager, pytest.raises(SecretNotFoundError) as caught:
+        manager.get_secret(path)
+    assert str(caught.value).startswith(f"Secret not found: {text} (memory")
+
+
+@pytest.mark.parametrize(
+    ("key", "fault"),
+    [
+        ("", "the key is empty"),
+        ("x" * 2000, "the key has 2,000 characters"),
+        ("a\n", "control character"),
+    ],
+)
+def test_the_fault_of_a_key_is_the_one_that_it_has(key, fault):
+    with pytest.raises(InvalidPathError, match=fault):
+        check_key(key, "path")
+
+
+@pytest.mark.parametrize("call", [SecretsManager.get_secrets, lambda manager, paths: manager.watch(paths, print)])
+def test_a_single_path_where_several_are_taken_belongs_into_a_list(call):
+    with SecretsManager(chain=["memory"]) as manager, pytest.raises(TypeError, match="put a single path into a list"):
+        call(manager, "a/b")
