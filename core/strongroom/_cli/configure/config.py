@@ -21,7 +21,7 @@ from strongroom._config import Rank, Setting, StoreConfig, discovery
 from strongroom._config.document import parse_toml, toml_key, toml_string
 from strongroom._config.setting_types import members
 from strongroom._plugins.option_schema import OptionSchema, Schema
-from strongroom.errors import ConfigurationError, PluginError, StrongroomError
+from strongroom.errors import ConfigurationError, PluginError, StrongroomError, shown
 from strongroom.files import private
 from strongroom.secret import REDACTED, Value
 
@@ -315,9 +315,11 @@ def _is_asked(option: OptionSchema) -> bool:
 
 
 def _ask(option: OptionSchema, before: str = "") -> str:
-    ambient = f", empty to read {' or '.join(option.option.ambient)}" if option.option.ambient else ""
     needed = option.required and not option.option.ambient
-    question = f"{option.name}: {before}{option.option.help}{ambient or ('' if needed else ', empty for none')}"
+    empty = "" if needed else f", empty for {option.default or 'none'}"
+    if option.option.ambient:
+        empty = f", empty to read {' or '.join(option.option.ambient)}"
+    question = f"{option.name}: {before}{option.option.help}{empty}"
     return str(click.prompt(question, default=None if needed else "", show_default=False, err=True)).strip()
 
 
@@ -328,7 +330,10 @@ def _ask_rows() -> Iterator[str]:
 
     question = "A secret that the application needs, as VARIABLE=PATH#KEY, empty to finish"
     while text := click.prompt(question, default="", show_default=False, err=True):
-        variable, _, reference = text.partition("=")
+        variable, separator, reference = text.partition("=")
+        if not separator:
+            output.say(f"Write VARIABLE=PATH#KEY, not {shown(text)}, or nothing to finish")
+            continue
         try:
             read_secrets(Table({variable.strip(): reference.strip()}, Document("the answer"), "secrets"))
         except StrongroomError as error:

@@ -100,3 +100,12 @@ def test_an_interrupt_before_a_pipe_is_not_the_end_of_stdin(command, monkeypatch
     assert done.code == code
     assert (said in done.err) if said else ("Stdin" not in done.err)
     assert not Path("strongroom.toml").exists()
+
+
+def test_a_question_names_the_default_and_a_row_needs_an_equal_sign(answered):
+    """`empty for none` left a mount that the plugin sets, and a row without its path was blamed for an empty path."""
+    done = answered("vault", *[""] * 6, "n", "n", "DB_PASSWORD", "DB_PASSWORD=database/connection#password", "")
+    assert "mount: the mount path of the key-value engine, empty for secret:" in done.stderr
+    assert "prefix: the folder of all paths, empty for none:" in done.stderr
+    assert "Write VARIABLE=PATH#KEY, not DB_PASSWORD, or nothing to finish" in done.stderr
+    assert 'DB_PASSWORD = "database/connection#password"' in Path("strongroom.toml").read_text("utf-8")
