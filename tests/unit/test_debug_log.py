@@ -16,6 +16,7 @@ from strongroom._chain.link import Link
 from strongroom._config import CacheConfig, LinkConfig
 from strongroom._disk_cache.container import Container
 from strongroom._disk_cache.store_cache import StoreCache
+from strongroom._plugins.identity import StoreIdentity
 from strongroom.events import cache_hits
 from strongroom.store.memory import MemoryStore
 from support.clock import Clock
@@ -156,7 +157,7 @@ def test_an_answer_of_the_disk_cache_is_logged(
     """It is read by another chain, such as that of another process, and its second read is cached in memory."""
     caplog.set_level(logging.DEBUG, LOGGER)
     for expected in ("found, version 1", "found, version 1, disk cache"):
-        disk = StoreCache(Container(tmp_path, 1 << 22), "remote", dict, CacheConfig())
+        disk = StoreCache(Container(tmp_path, 1 << 22), "remote", lambda: StoreIdentity({}), CacheConfig())
         chain = Chain([Link(LinkConfig("remote"), lambda: store, CacheConfig(), disk)])
         for answer in (expected, "found, version 1, cached"):
             assert chain.resolve("app", "key").value == CANARY

@@ -26,6 +26,7 @@ from strongroom._disk_cache.entry import Moment
 from strongroom._disk_cache.store_cache import StoreCache
 from strongroom._manager.assembly import Parts
 from strongroom._manager.manager import manager_of
+from strongroom._plugins.identity import StoreIdentity
 from strongroom.errors import (
     AuthenticationError,
     PermissionDeniedError,
@@ -397,4 +398,4 @@ def test_what_the_disk_cache_has_is_told_in_one_way(
 
 
 def disk_cache(folder: Path) -> StoreCache:
-    return StoreCache(Container(folder, 1 << 22), "s0", dict, CacheConfig())
+    return StoreCache(Container(folder, 1 << 22), "s0", lambda: StoreIdentity({}), CacheConfig())

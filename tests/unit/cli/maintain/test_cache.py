@@ -9,6 +9,7 @@ import pytest
 from strongroom._config import CacheConfig
 from strongroom._disk_cache.container import Container
 from strongroom._disk_cache.store_cache import StoreCache
+from strongroom._plugins.identity import StoreIdentity
 from strongroom.secret import Secret
 
 CANARY = "canary-19d4"
@@ -22,7 +23,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def open_cache(folder):
-    return StoreCache(Container(folder, 1 << 22), "vault", lambda: {"plugin": "vault"}, CacheConfig())
+    return StoreCache(Container(folder, 1 << 22), "vault", lambda: StoreIdentity({"plugin": "vault"}), CacheConfig())
 
 
 @pytest.fixture
