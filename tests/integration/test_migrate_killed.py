@@ -18,7 +18,7 @@ from support.scenarios.migrations import apply, delete_source, plan, resume, und
 pytestmark = pytest.mark.long
 
 COUNT = 20
-BOUNDARIES = {"kv2": 30, "kv1": 18}
+BOUNDARIES = {"kv2": 27, "kv1": 15}
 """Labels take journal lines too, and KV version 1 has no labels."""
 UNDO_BOUNDARIES = 12
 SECRETS = {f"app/s{number:02}": {"user": f"u{number}", "port": number} for number in range(COUNT)}
@@ -192,7 +192,7 @@ def test_undoing_killed_again_and_again_is_no_different(target, applied):
 
 FILE_BOUNDARIES = 12
 """Of an undo or a deletion of twenty secrets in groups of five."""
-FILE_APPLY_BOUNDARIES = 18
+FILE_APPLY_BOUNDARIES = 15
 """The first line of the journal, four groups of five secrets, and the results of the last one."""
 
 
