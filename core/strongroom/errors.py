@@ -10,6 +10,10 @@
     ├── PluginError                   a plugin is missing, broken or registered twice
     ├── RotationError                 (.path, .step) a rotation failed and was undone
     │   └── UnfinishedRotationError   a rotation has to be resumed or undone
+    ├── DecryptionError               (.path, .column) a text of an encrypted column cannot be decrypted
+    │   ├── UnknownKeyError           (.key_id) the keyset lacks the key of the text
+    │   ├── AlteredTextError          the text was changed, or is that of another column or row
+    │   └── PlainTextError            the value is not encrypted
     ├── StoreError                    (.store, .path, .reason, .hint, .attempts)
     │   ├── SecretNotFoundError       a confirmed absence
     │   │   └── MissingKeyError       a whole secret lacks the key; a `KeyError` too
@@ -161,6 +165,40 @@ class RotationError(StrongroomError):
 
 class UnfinishedRotationError(RotationError):
     """A rotation failed and has to be resumed or undone. Both credentials stay stored until a login proves one."""
+
+
+class DecryptionError(StrongroomError):
+    """A text of an encrypted column cannot be decrypted. An outage of the stores is a `StoreUnavailableError` instead.
+
+    Attributes:
+        path: the path of the keyset.
+        column: what the text was encrypted for, such as `customer.iban`.
+    """
+
+    def __init__(self, message: str, path: str = "", column: str = "") -> None:
+        super().__init__(message)
+        self.path = path
+        self.column = column
+
+
+class UnknownKeyError(DecryptionError):
+    """The keyset lacks the key of the text, also when it is read past the cache.
+
+    Attributes:
+        key_id: the key that encrypted the text.
+    """
+
+    def __init__(self, message: str, path: str = "", column: str = "", key_id: str = "") -> None:
+        super().__init__(message, path, column)
+        self.key_id = key_id
+
+
+class AlteredTextError(DecryptionError):
+    """The text was changed, or it is that of another column or row, or of another key with the same id."""
+
+
+class PlainTextError(DecryptionError):
+    """The value is not encrypted."""
 
 
 class StoreError(StrongroomError):

@@ -13,8 +13,8 @@ from dataclasses import replace
 from strongroom._boundary import answers
 from strongroom._boundary.watchdog import Watchdog
 from strongroom.errors import AuthenticationError, PermissionDeniedError, StrongroomError
-from strongroom.rotate.spi import CredentialPair, Rotator, ServiceRotator
-from strongroom.secret import SensitiveDict, Value
+from strongroom.rotate.spi import CredentialPair, RestoringRotator, Rotator, ServiceRotator
+from strongroom.secret import SensitiveDict, Value, protect_data
 from strongroom.store import time_limit
 
 STEP_LIMIT = 60.0
@@ -57,6 +57,11 @@ class TransactionRotator(ABC):
     @abstractmethod
     def revoke(self, credentials: CredentialPair) -> tuple[str, ...]:
         """End the old credential, and return the keys that the secret no longer needs."""
+
+    def restored(self, stored: SensitiveDict, old: SensitiveDict) -> SensitiveDict:
+        """Return the secret that an undo stores: the old one, unless the rotator keeps parts of the new one."""
+        del stored
+        return old
 
     def ensure_accepted(self, credentials: CredentialPair) -> None:
         """Return if the service accepts the new credential; apply it if it does not."""
@@ -125,6 +130,17 @@ class GuardedRotator(TransactionRotator):
                 changes=True,
                 known=known,
             )
+
+    def restored(self, stored: SensitiveDict, old: SensitiveDict) -> SensitiveDict:
+        """Return the secret that an undo stores."""
+        rotator = self._rotator
+        if not isinstance(rotator, RestoringRotator):
+            return old
+        with time_limit(STEP_LIMIT):
+            answer = self._watchdog.call(
+                self._path, lambda: answers.as_data(rotator.restored(stored, old), "restored"), known=(stored, old)
+            )
+        return protect_data(answer)
 
     def _perform(self, method: str, credentials: CredentialPair, *, changes: bool = False) -> None:
         call = getattr(self._rotator, method)

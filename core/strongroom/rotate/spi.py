@@ -55,6 +55,7 @@ __all__ = [
     "DatabaseAddress",
     "Host",
     "PasswordRules",
+    "RestoringRotator",
     "Rotator",
     "ServiceRotator",
     "generate",
@@ -135,6 +136,21 @@ class Rotator(Protocol):
 
     def close(self) -> None:
         """Release connections and other resources. *Must* be harmless when called twice."""
+        ...
+
+
+@runtime_checkable
+class RestoringRotator(Rotator, Protocol):
+    """A `Rotator` whose new credential must stay stored once it was promoted: data may depend on it."""
+
+    def restored(self, stored: SensitiveDict, old: SensitiveDict) -> Mapping[str, Value]:
+        """Return the whole secret that an undo stores. *Must not* change anything outside.
+
+        Args:
+            stored: the secret with the new credential, as it is stored.
+            old: the secret that an undo would store without this method: `stored` with the keys from before the
+                rotation. After a rotation that is done, it is the version of the secret before it.
+        """
         ...
 
 

@@ -178,7 +178,8 @@ class Transaction:
 
     def _former(self, done: RotationState, secret: Secret) -> Mapping[str, Value]:
         """Return the keys that a rotation has changed, with their values from before it."""
-        former = self._ledger.former(done.from_version).data
+        former = protect_data(self._ledger.former(done.from_version).data)
+        former = self._rotator.restored(protect_data(secret.data), former)
         found = {key: former[key] for key in done.keys if key in former}
         if found.keys().isdisjoint(changed_keys(found, secret.data)):
             reason = "the secret has the values from before the last rotation already"
@@ -317,11 +318,11 @@ class Transaction:
         try:
             stored = self._ledger.secret().data
             promoted = is_promoted(stored, state.new)
-            target = state.restored(stored) if promoted else protect_data(stored)
+            target = self._restored(state, stored) if promoted else protect_data(stored)
             credentials = CredentialPair(self._path, old=state.replaced(stored), new=target, read=self._read)
             self._rotator.reapply(credentials)
             if promoted:
-                self._ledger.change(lambda data: state.restored(data) if is_promoted(data, state.new) else None)
+                self._ledger.change(lambda data: self._restored(state, data) if is_promoted(data, state.new) else None)
             try:
                 self._rotator.revoke(credentials)
             except PermissionDeniedError:
@@ -369,12 +370,8 @@ class Transaction:
 
     def _unfinished(self, state: RotationState | None) -> RotationState:
         if state is None or not state.unfinished:
-            raise UnsupportedOperationError(
-                self._path,
-                "no rotation is under way",
-                store=self._ledger.store,
-                hint="Run strongroom rotate status to see the last one",
-            )
+            hint = "Run strongroom rotate status to see the last one"
+            raise UnsupportedOperationError(self._path, "no rotation is under way", store=self._ledger.store, hint=hint)
         return state
 
     def _take(self, state: RotationState, *, take_over: bool) -> RotationState:
@@ -474,7 +471,7 @@ class Transaction:
         While a rotation is undone, the service may accept either.
         """
         undoing_promoted = state.step is RotationStep.UNDOING and is_promoted(self._secret, state.new)
-        return state.restored(self._secret) if undoing_promoted else state.replaced(self._secret)
+        return self._restored(state, self._secret) if undoing_promoted else state.replaced(self._secret)
 
     # --- parts --------------------------------------------------------------------------------------------------------
 
@@ -483,6 +480,9 @@ class Transaction:
         self._secret = self._ledger.secret().data
         old, new = state.restored(self._secret), state.replaced(self._secret)
         return CredentialPair(self._path, old=old, new=new, read=self._read)
+
+    def _restored(self, state: RotationState, secret: Mapping[str, Value]) -> SensitiveDict:
+        return self._rotator.restored(protect_data(secret), state.restored(secret))
 
     def _record(self, step: str, began: float, error: StrongroomError | None = None, *, begun: bool = True) -> None:
         """Record a step that began then. The rotation has an ID once it has begun."""
