@@ -9,9 +9,9 @@
     iban = cipher.decrypt(text)
 
 The keyset is one secret with all keys, `{"primary": "48291", "48291": "…", "61332": "…"}`, or a single key. A text
-names its key. The cipher is AES-256-GCM with a random nonce, under a key that HKDF derives for the column, so that no text of
-another column is accepted. The keyset is read once and watched. A text of an unknown key lets it be read past the
-cache, at most once a second; everything else makes no request. `strongroom.integrations.sqlalchemy` has column types.
+names its key. The cipher is AES-256-GCM with a random nonce, under a key that HKDF derives for the column, so that no
+text of another column is accepted. The keyset is read once and watched. A text of an unknown key lets it be read past
+the cache, at most once a second; no other text makes a request. `strongroom.integrations.sqlalchemy` has column types.
 """
 
 from __future__ import annotations
@@ -124,15 +124,15 @@ class Keyset:
                 del key, data
                 raise InvalidDataError(path, f"the key {key_id} is not a text of at least {SHORTEST_KEY} characters")
             keys[key_id] = SensitiveBytes(key.encode())
-        named = {name: data[name] for name in (PRIMARY, PREVIOUS) if name in data}
-        if not named and len(keys) == 1:
-            named[PRIMARY] = next(iter(keys))
-        if PRIMARY not in named:
+        primary, previous = data.get(PRIMARY), data.get(PREVIOUS)
+        if primary is None and previous is None and len(keys) == 1:
+            primary = next(iter(keys))
+        if primary is None:
             raise InvalidDataError(path, f"it has {len(keys)} keys, and no {PRIMARY!r} that names the newest one")
-        for name, key_id in named.items():
-            if not isinstance(key_id, str) or key_id not in keys:
+        for name, named in ((PRIMARY, primary), (PREVIOUS, previous)):
+            if named is not None and named not in keys:
                 raise InvalidDataError(path, f"{name!r} names a key that it does not have")
-        return cls(str(named[PRIMARY]), str(named[PREVIOUS]) if PREVIOUS in named else None, keys)
+        return cls(str(primary), None if previous is None else str(previous), keys)
 
 
 def new_key(taken: Collection[str]) -> tuple[str, SensitiveStr]:
@@ -145,18 +145,24 @@ def new_key(taken: Collection[str]) -> tuple[str, SensitiveStr]:
     return key_id, SensitiveStr(secrets.token_urlsafe(32))
 
 
-def load(path: str, *, manager: SecretsManager | None = None) -> Keyset:
+def load(path: str, *, manager: SecretsManager | None = None, fresh: bool = False) -> Keyset:
     """Read a keyset at the start of a process, so that no later use has to wait for it, and return it.
+
+    Args:
+        path: its path.
+        manager: None is the default manager of the process.
+        fresh: read it past the cache, also if this process knows it.
 
     Raises:
         StrongroomError: it cannot be read, or is not a keyset.
     """
-    return _ring(manager or default_manager(), path).generation().keyset
+    ring = _ring(manager or default_manager(), path)
+    return (ring.renewed() if fresh else ring.generation()).keyset
 
 
-async def aload(path: str, *, manager: SecretsManager | None = None) -> Keyset:
+async def aload(path: str, *, manager: SecretsManager | None = None, fresh: bool = False) -> Keyset:
     """`load`, off the event loop. Without it, the first use in an event loop blocks the loop for one read."""
-    return await asyncio.to_thread(load, path, manager=manager)
+    return await asyncio.to_thread(load, path, manager=manager, fresh=fresh)
 
 
 # --- the keyset of a process ------------------------------------------------------------------------------------------
@@ -205,6 +211,11 @@ class _Ring:
         with self._lock:
             if time.monotonic() > self.recheck:
                 self._read()
+
+    def renewed(self) -> _Generation:
+        """Return the keyset past the cache."""
+        with self._lock:
+            return self._read(fresh=True)
 
     def with_key(self, key_id: str) -> _Generation | None:
         """Return the keyset if it has this key. It is read past the cache if no read has begun since this call.
@@ -256,8 +267,9 @@ class _Ring:
             if lost := sorted(before.keys.keys() - keyset.keys.keys()):
                 keyset = Keyset(keyset.primary, keyset.previous, {**before.keys, **keyset.keys})
                 if keyset != before:
-                    text = "The keyset %s has lost keys, which this process keeps: %s. Undo a rollback, if it was none of them"
-                    logger.warning(text, self.path, ", ".join(lost))
+                    logger.warning(
+                        "The keyset %s has lost keys that this process keeps: %s", self.path, ", ".join(lost)
+                    )
             if keyset == before:
                 return self.latest
         self.latest = generation = _Generation(keyset)
@@ -377,6 +389,9 @@ class FieldCipher:
         self._manager = manager
         self._bound: tuple[SecretsManager, _Ring] | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_bound": None}  # a copy or a pickle takes neither keys nor the manager's connections
+
     def __repr__(self) -> str:
         return f"FieldCipher({self.path!r}, {self.columns[0]!r})"
 
@@ -407,7 +422,8 @@ class FieldCipher:
         """
         data = self._open(text, row)
         if data is None:
-            return self._from_legacy(text)
+            found: str = self._from_legacy(text)
+            return found
         try:
             return data.decode()
         except UnicodeDecodeError:
@@ -426,7 +442,10 @@ class FieldCipher:
     def decrypt_bytes(self, text: str, *, row: str | None = None) -> bytes:
         """`decrypt` for bytes."""
         data = self._open(text, row)
-        return self._from_legacy(text) if data is None else data
+        if data is None:
+            found: bytes = self._from_legacy(text)
+            return found
+        return data
 
     def encrypt_json(self, value: Any, *, row: str | None = None) -> str:
         """`encrypt` for a value that JSON can hold."""
@@ -457,7 +476,7 @@ class FieldCipher:
             return False
         if len(self.columns) > 1:
             try:
-                FieldCipher(self.path, self.columns[0], manager=self._manager)._open(text, row)
+                self._open(text, row, former=False)
             except AlteredTextError:
                 return False
         return True
@@ -495,13 +514,13 @@ class FieldCipher:
         associated = ciphers.associated if row is None else _of_row(ciphers.associated, row)
         return ciphers.prefix + b2a_base64(nonce + ciphers.seal(nonce, data, associated), newline=False).decode()
 
-    def _open(self, text: str, row: str | None) -> bytes | None:
+    def _open(self, text: str, row: str | None, *, former: bool = True) -> bytes | None:
         """Return the data of a text; None if it has no prefix, and has to be read as before the encryption."""
         opener = self._ciphers().openers.get(text[: text.find(".", 4) + 1]) or self._opener(text)
         if opener is None:
             return None
         associated = opener.associated if row is None else _of_row(opener.associated, row)
-        for decrypt in opener.open:
+        for decrypt in opener.open if former else opener.open[:1]:
             try:
                 sealed = a2b_base64(text[len(opener.associated) :], strict_mode=True)
                 return decrypt(sealed[:_NONCE], sealed[_NONCE:], associated)

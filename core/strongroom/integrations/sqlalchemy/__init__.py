@@ -1,0 +1,29 @@
+"""SQLAlchemy: engines whose connections survive a rotation of the credential, and columns that are encrypted.
+
+::
+
+    from strongroom.integrations.sqlalchemy import EncryptedString, create_engine
+
+    engine = create_engine("database/connection", drivername="postgresql+psycopg")
+
+    class Customer(Base):
+        __tablename__ = "customer"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        iban: Mapped[str | None] = mapped_column(EncryptedString("columns/customer"))
+"""
+
+from strongroom.integrations.sqlalchemy.columns import EncryptedBytes, EncryptedJSON, EncryptedString, render_item
+from strongroom.integrations.sqlalchemy.engines import create_async_engine, create_engine
+from strongroom.integrations.sqlalchemy.rewrap import drop_key, key_usage, rewrap
+
+__all__ = [
+    "EncryptedBytes",
+    "EncryptedJSON",
+    "EncryptedString",
+    "create_async_engine",
+    "create_engine",
+    "drop_key",
+    "key_usage",
+    "render_item",
+    "rewrap",
+]

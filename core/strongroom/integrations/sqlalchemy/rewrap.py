@@ -1,0 +1,249 @@
+"""Encrypt the texts of a column anew under the present key, count the texts of each key, and drop a key."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy import Column, ColumnElement, Connection, Engine, MetaData, TableClause, Text
+
+from strongroom._chain.history import now_utc
+from strongroom._manager import SecretsManager
+from strongroom._manager.manager import parts_of
+from strongroom.encryption import RECHECK, DecryptionError, Keyset, load
+from strongroom.errors import ConfigurationError, ConflictError, SecretNotFoundError
+from strongroom.integrations.sqlalchemy.columns import EncryptedType
+from strongroom.rotate.ledger import Ledger
+from strongroom.secret import Value
+from strongroom.secrets_manager import default_manager
+
+BATCH = 500
+"""Rows that are locked and written in one transaction."""
+
+_LOCK_PAUSE = 0.2
+"""Seconds until rows that others have locked are tried again."""
+
+_LONG_AGO = datetime.fromtimestamp(0, UTC)
+
+UNKNOWN = ""
+"""The id under which `key_usage` counts texts that no key of the keyset has encrypted, such as plain text."""
+
+
+def rewrap(
+    engine: Engine, column: Any, *, batch: int = BATCH, progress: Callable[[int], object] = lambda _: None
+) -> int:
+    """Encrypt the texts of a column anew that have an older key, a former context, or are read by `legacy=`.
+
+    Applications read and write meanwhile. Each batch is a transaction that locks its rows, leaves out rows that others
+    have locked, and writes a text only over the one that it has read; passes follow until nothing is left. Nothing
+    outside of the table records how far it is: if it is killed, run it again. Defaults such as `onupdate` do not run.
+    During the grace time of a rotation the former key still encrypts: rewrap when the rotation is done.
+
+    Args:
+        engine: of a synchronous driver.
+        column: such as `Customer.iban`, or `customer.c.iban`. Its table needs a primary key of one column.
+        batch: rows of one transaction.
+        progress: is called after each batch with the number of texts that were encrypted anew.
+
+    Returns:
+        The number of texts that were encrypted anew.
+
+    Raises:
+        ConfigurationError: the column is not encrypted, or the table has no such primary key.
+        DecryptionError: a text cannot be decrypted. The message names the row if its key is a number or a UUID.
+    """
+    texts = _Texts(_encrypted(column), batch)
+    load(texts.type.path, manager=texts.type.manager, fresh=True)
+    done = 0
+    while True:
+        before = done
+        for count in texts.rewrapped(engine):
+            done += count
+            progress(done)
+        if not texts.is_left(engine):
+            return done
+        if done == before:
+            time.sleep(_LOCK_PAUSE)
+
+
+class _Texts:
+    """The texts of a column, as the database holds them."""
+
+    def __init__(self, column: Column[Any], batch: int) -> None:
+        table = column.table
+        if len(table.primary_key) != 1:
+            raise ConfigurationError(f"rewrap needs a primary key of one column, and {table.name} has another")
+        (key,) = table.primary_key
+        self.type: EncryptedType[Any] = column.type  # type: ignore[assignment]  # `_encrypted` has checked it
+        self._table, self._text = _raw(column, key)
+        self._key: ColumnElement[Any] = self._table.c[key.name]
+        self._batch = batch
+
+    def rewrapped(self, engine: Engine) -> Iterator[int]:
+        """Encrypt the texts anew in one pass, and yield the number in each batch."""
+        last = None
+        while True:
+            with engine.begin() as connection:
+                rows = self._rows(connection, last, lock=True)
+                if not rows:
+                    return
+                last = rows[-1][0]
+                changes = [change for row in rows if (change := self._change(engine, *row)) is not None]
+                if changes:
+                    self._write(connection, changes)
+            yield len(changes)
+
+    def is_left(self, engine: Engine) -> bool:
+        """Return True if a text is not current. Rows that are locked count too."""
+        last = None
+        with engine.connect() as connection:
+            while rows := self._rows(connection, last, lock=False):
+                if not all(self.type.cipher.is_current(text) for _, text in rows):
+                    return True
+                last = rows[-1][0]
+        return False
+
+    def _rows(self, connection: Connection, last: Any, *, lock: bool) -> list[tuple[Any, str]]:
+        query = sa.select(self._key, self._text).order_by(self._key).limit(self._batch)
+        query = query.where(self._text.is_not(None), *([] if last is None else [self._key > last]))
+        if len(self.type.cipher.columns) == 1:  # otherwise the prefix does not tell
+            query = query.where(~self._text.startswith(self.type.cipher.current_prefix(), autoescape=True))
+        if lock:
+            query = query.with_for_update(skip_locked=True)
+        return [(key, text) for key, text in connection.execute(query)]
+
+    def _change(self, engine: Engine, key: Any, text: str) -> dict[str, Any] | None:
+        try:
+            if self.type.cipher.is_current(text):
+                return None
+            value = self.type.process_result_value(text, engine.dialect)
+            return {"k": key, "old": text, "new": self.type.process_bind_param(value, engine.dialect)}
+        except DecryptionError as error:
+            failure = error.copy()
+        if isinstance(key, int | UUID):
+            failure.args = (f"{failure} (row {key})",)
+        raise failure
+
+    def _write(self, connection: Connection, changes: list[dict[str, Any]]) -> None:
+        # A database without row locks, such as SQLite, may have got another text since.
+        unchanged = (self._key == sa.bindparam("k"), self._text == sa.bindparam("old"))
+        connection.execute(sa.update(self._table).where(*unchanged).values({self._text: sa.bindparam("new")}), changes)
+
+
+def key_usage(
+    engine: Engine, metadata: MetaData, path: str, *, manager: SecretsManager | None = None
+) -> dict[str, int]:
+    """Return how many texts each key of a keyset has encrypted, in all columns of the metadata that use it.
+
+    Texts of no key of the keyset, such as plain text, count under the id "".
+
+    Raises:
+        ConfigurationError: no column uses the keyset.
+        StrongroomError: the keyset cannot be read.
+    """
+    keyset = load(path, manager=manager, fresh=True)
+    columns = [column for table in metadata.tables.values() for column in table.columns if _uses(column, path)]
+    if not columns:
+        raise ConfigurationError(f"No column of the metadata uses the keyset {path}")
+    found = dict.fromkeys([*sorted(keyset.keys), UNKNOWN], 0)
+    with engine.connect() as connection:
+        for column in columns:
+            _, text = _raw(column)
+            encrypted = [text.startswith(f"sr1.{key_id}.", autoescape=True) for key_id in found if key_id]
+            counts = [sa.func.sum(sa.case((matches, 1), else_=0)) for matches in encrypted]
+            total, *each = connection.execute(sa.select(sa.func.count(text), *counts)).one()
+            for key_id, count in zip(found, each, strict=False):
+                found[key_id] += int(count or 0)
+                total -= int(count or 0)
+            found[UNKNOWN] += total
+    return found
+
+
+def drop_key(
+    engine: Engine,
+    metadata: MetaData,
+    path: str,
+    *key_ids: str,
+    store: str | None = None,
+    manager: SecretsManager | None = None,
+) -> None:
+    """Remove keys from a keyset that encrypt nothing any more. Backups that need them cannot be read afterwards.
+
+    The metadata must have all columns that use the keyset. Texts that this database does not hold, such as those of
+    another service, are not counted.
+
+    Args:
+        engine: of a synchronous driver.
+        metadata: such as `Base.metadata`.
+        path: the path of the keyset.
+        key_ids: such as `48291`.
+        store: the store that is written; None is the first of the chain that can be.
+        manager: None is the default manager of the process.
+
+    Raises:
+        ConflictError: a text needs one of the keys, or an unknown one; a key encrypts; a rotation is under way; or the
+            keyset changed so recently that a process may still encrypt under an older one: `cache.ttl`,
+            `cache.max_stale` and ten seconds ago. Nothing was changed.
+        SecretNotFoundError: the keyset has no such key.
+        UnsupportedOperationError: the store has no check-and-set.
+    """
+    manager = manager or default_manager()
+    ledger = Ledger(parts_of(manager).chain, path, store)
+    state, _ = ledger.load()
+    if state is not None and state.unfinished:
+        raise ConflictError(path, "a rotation is under way", store=ledger.store, hint="Finish it first")
+    secret = ledger.secret()
+    _check_droppable(path, secret.data, key_ids)
+    _check_age(path, max(moment for moment in (secret.created, state and state.changed, _LONG_AGO) if moment), manager)
+    usage = key_usage(engine, metadata, path, manager=manager)
+    for key_id in (*key_ids, UNKNOWN):
+        if usage.get(key_id):
+            reason = f"{usage[key_id]} texts use {f'the key {key_id}' if key_id else 'no key of the keyset'}"
+            raise ConflictError(path, reason, hint="Rewrap the columns first")
+
+    def without(data: dict[str, Value]) -> dict[str, Value]:
+        _check_droppable(path, data, key_ids)
+        return {key: value for key, value in data.items() if key not in key_ids}
+
+    ledger.change(lambda data: without(dict(data)))
+
+
+def _check_droppable(path: str, data: Any, key_ids: tuple[str, ...]) -> None:
+    keyset = Keyset.parse(data, path)
+    for key_id in key_ids:
+        if key_id not in keyset.keys:
+            raise SecretNotFoundError(path, f"the keyset has no key {key_id!r}")
+        if key_id in {keyset.primary, keyset.previous}:
+            raise ConflictError(path, f"the key {key_id} encrypts", hint="Rotate the keyset, and rewrap the columns")
+
+
+def _check_age(path: str, changed: datetime, manager: SecretsManager) -> None:
+    cache = manager.config.cache
+    end = changed + timedelta(seconds=cache.ttl + cache.max_stale + RECHECK)
+    if now_utc() < end:
+        reason = "a process may still encrypt under the keyset from before its last change"
+        raise ConflictError(path, reason, hint=f"Wait until {end.isoformat(timespec='seconds')}")
+
+
+def _encrypted(attribute: Any) -> Column[Any]:
+    """Return the column of a mapped attribute."""
+    column = attribute.property.columns[0] if hasattr(attribute, "property") else attribute
+    if not isinstance(column, Column) or not isinstance(column.type, EncryptedType):
+        raise ConfigurationError("rewrap needs an encrypted column, such as Customer.iban")
+    return column
+
+
+def _raw(column: Column[Any], *others: Column[Any]) -> tuple[TableClause, ColumnElement[str]]:
+    """Return the table without types and defaults of the application, and its column of texts."""
+    table: Any = column.table
+    plain = [sa.column(other.name, other.type) for other in others]
+    raw = sa.table(table.name, sa.column(column.name, Text()), *plain, schema=table.schema)
+    return raw, raw.c[column.name]
+
+
+def _uses(column: Column[Any], path: str) -> bool:
+    return isinstance(column.type, EncryptedType) and column.type.path == path
