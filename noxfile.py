@@ -403,6 +403,16 @@ SESSIONS = {
         "-n auto tests/integration/rotate/test_killed.py tests/unit/rotate/test_runner.py",
         {"TEST_ROTATION_KILLS": "100"},
     ),
+    "columns": Tests(
+        "Rotate the key of encrypted columns three times under load: 100,000 rows, and five kills of each rewrap.",
+        "-s -m '' tests/integration/columns",
+        {
+            "TEST_COLUMN_ROWS": "100000",
+            "TEST_COLUMN_GRACES": "4,0,4",
+            "TEST_COLUMN_KILLS": "5",
+            "TEST_COLUMN_WATCH": "30",
+        },
+    ),
     "pairs": Tests(
         "Migrate, verify and undo the hard values between each pair of stores, with pass, sops and a real keyring.",
         "-n 2 -p no:unraisableexception --timeout 600"

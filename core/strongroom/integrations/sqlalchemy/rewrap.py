@@ -14,8 +14,9 @@ from sqlalchemy import Column, ColumnElement, Connection, Engine, MetaData, Tabl
 from strongroom._chain.history import now_utc
 from strongroom._manager import SecretsManager
 from strongroom._manager.manager import parts_of
-from strongroom.encryption import RECHECK, DecryptionError, Keyset, load
-from strongroom.errors import ConfigurationError, ConflictError, SecretNotFoundError
+from strongroom.encryption import Keyset, load
+from strongroom.encryption.ring import RECHECK
+from strongroom.errors import ConfigurationError, ConflictError, DecryptionError, SecretNotFoundError
 from strongroom.integrations.sqlalchemy.columns import EncryptedType
 from strongroom.rotate.ledger import Ledger
 from strongroom.secret import Value
