@@ -411,6 +411,7 @@ SESSIONS = {
             "TEST_COLUMN_GRACES": "4,0,4",
             "TEST_COLUMN_KILLS": "5",
             "TEST_COLUMN_WATCH": "30",
+            "TEST_COLUMN_PAUSE": "0",
         },
     ),
     "pairs": Tests(

@@ -1,8 +1,8 @@
 """A process that works with encrypted columns until its stdin is closed, or rewraps one.
 
-`work CONFIG URL ROWS SHARE SHARES` prints, at its end, a JSON document with what its writers and readers have met:
-values that could not be read, other errors, and the last value of each row that it has written. `rewrap CONFIG URL
-COLUMN` prints a line for each batch.
+`work CONFIG URL ROWS SHARE SHARES PAUSE` prints, at its end, a JSON document with what its writers and readers
+have met: values that could not be read, other errors, and the last value of each row that it has written.
+`rewrap CONFIG URL COLUMN` prints a line for each batch.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ WRITERS, READERS, MOST = 2, 2, 20
 
 
 class Work:
-    def __init__(self, engine, rows, share, shares):
+    def __init__(self, engine, rows, share, shares, pause):
         self._engine = engine
         self._rows = rows
         self._share = share
         self._shares = shares
+        self._pause = pause
         self._end = threading.Event()
         self._lock = threading.Lock()
         self.found = {"read": 0, "written": 0, "unreadable": [], "errors": [], "last": {}}
@@ -46,7 +47,7 @@ class Work:
 
     def _loop(self, act, number):
         draw, count = random.Random(self._share * 100 + number), 0
-        while not self._end.is_set():
+        while not self._end.wait(self._pause):
             count += 1
             try:
                 act(draw, number, count)
@@ -92,7 +93,8 @@ def main(command, config, url, *arguments):
         if command == "rewrap":
             rewrap(engine, getattr(Customer, arguments[0]), progress=say)
             return
-        work = Work(engine, *map(int, arguments))
+        *numbers, pause = arguments
+        work = Work(engine, *map(int, numbers), float(pause))
         work.run()
         set_default_manager(None)
     say(json.dumps(work.found))

@@ -18,6 +18,7 @@ from strongroom.errors import (
     ConfigurationError,
     InvalidDataError,
     PlainTextError,
+    StrongroomError,
     UnknownKeyError,
     shown,
 )
@@ -140,15 +141,14 @@ class FieldCipher:
         Raises:
             UnknownKeyError, AlteredTextError, PlainTextError: it cannot be decrypted.
         """
-        data = self._open(text, row)
-        if data is None:
-            found: str = self._from_legacy(text)
-            return found
         try:
-            return data.decode()
-        except UnicodeDecodeError:
-            del data
-        raise self._altered("holds bytes, and not UTF-8")
+            found: str = self._decoded(text, row, bytes.decode)
+        except StrongroomError as error:
+            failure = error.copy()
+        else:
+            return found
+        del text
+        raise failure
 
     def encrypt_bytes(self, value: bytes, *, row: str | None = None) -> str:
         """`encrypt` for bytes."""
@@ -161,11 +161,14 @@ class FieldCipher:
 
     def decrypt_bytes(self, text: str, *, row: str | None = None) -> bytes:
         """`decrypt` for bytes."""
-        data = self._open(text, row)
-        if data is None:
-            found: bytes = self._from_legacy(text)
+        try:
+            found: bytes = self._decoded(text, row, bytes)
+        except StrongroomError as error:
+            failure = error.copy()
+        else:
             return found
-        return data
+        del text
+        raise failure
 
     def encrypt_json(self, value: Any, *, row: str | None = None) -> str:
         """`encrypt` for a value that JSON can hold."""
@@ -178,14 +181,12 @@ class FieldCipher:
 
     def decrypt_json(self, text: str, *, row: str | None = None) -> Any:
         """`decrypt` for a value that JSON can hold."""
-        data = self._open(text, row)
-        if data is None:
-            return self._from_legacy(text)
         try:
-            return json.loads(data)
-        except ValueError:
-            del data
-        raise self._altered("holds no JSON")
+            return self._decoded(text, row, json.loads)
+        except StrongroomError as error:
+            failure = error.copy()
+        del text
+        raise failure
 
     def is_current(self, text: str, *, row: str | None = None) -> bool:
         """Return True if the text has the key that encrypts now, and the present name of the column.
@@ -234,6 +235,16 @@ class FieldCipher:
         nonce = os.urandom(_NONCE)
         associated = ciphers.associated if row is None else _of_row(ciphers.associated, row)
         return ciphers.prefix + b2a_base64(nonce + ciphers.seal(nonce, data, associated), newline=False).decode()
+
+    def _decoded(self, text: str, row: str | None, decode: Callable[[bytes], Any]) -> Any:
+        data = self._open(text, row)
+        if data is None:
+            return self._from_legacy(text)
+        try:
+            return decode(data)
+        except ValueError:
+            del data
+        raise self._altered("holds a value of another type")
 
     def _open(self, text: str, row: str | None, *, former: bool = True) -> bytes | None:
         """Return the data of a text; None if it has no prefix, and has to be read as before the encryption."""

@@ -64,7 +64,7 @@ class Keyset:
         if primary is None:
             raise InvalidDataError(path, f"it has {len(keys)} keys, and no {PRIMARY!r} that names the newest one")
         for name, named in ((PRIMARY, primary), (PREVIOUS, previous)):
-            if named is not None and named not in keys:
+            if named is not None and (not isinstance(named, str) or named not in keys):
                 raise InvalidDataError(path, f"{name!r} names a key that it does not have")
         return cls(str(primary), None if previous is None else str(previous), keys)
 

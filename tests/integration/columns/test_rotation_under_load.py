@@ -32,6 +32,9 @@ KILLS = int(os.environ.get("TEST_COLUMN_KILLS", "1"))
 WATCH = float(os.environ.get("TEST_COLUMN_WATCH", "1"))
 """Seconds until a process notices a rotation, unless it reads a text of the new key. The rewrap waits for it."""
 
+PAUSE = float(os.environ.get("TEST_COLUMN_PAUSE", "0.01"))
+"""Seconds between two statements of a worker's thread."""
+
 PROCESSES = 2
 CHUNK = 5000
 
@@ -42,7 +45,8 @@ class Columns:
     def __init__(self, openbao, postgres, folder):
         mount = openbao.fresh_mount(version=2)
         self._config = folder / "strongroom.toml"
-        self._chain = f'chain = [{{ store = "vault", watch_interval = {WATCH} }}]\n[stores.vault]\nurl = "{openbao.url}"\ntoken = "{openbao.token}"\nmount = "{mount}"\n'
+        vault = f'url = "{openbao.url}"\ntoken = "{openbao.token}"\nmount = "{mount}"\n'
+        self._chain = f'chain = [{{ store = "vault", watch_interval = {WATCH} }}]\n[stores.vault]\n{vault}'
         self.configure(0)
         openbao.put(KEYSET, {"key": FIRST_KEY}, mount=mount)
         where = {"host": "127.0.0.1", "port": postgres.port, "database": "postgres"}
@@ -120,7 +124,7 @@ def columns(openbao, postgres, tmp_path):
 @pytest.mark.timeout(3600)
 def test_the_key_rotates_and_nothing_is_unreadable_or_lost(columns, capsys):
     draw = random.Random(40)
-    workers = [columns.start("work", ROWS, share, PROCESSES) for share in range(PROCESSES)]
+    workers = [columns.start("work", ROWS, share, PROCESSES, PAUSE) for share in range(PROCESSES)]
     for worker in workers:
         assert worker.stdout.readline() == "ready\n"
     for grace in GRACES:

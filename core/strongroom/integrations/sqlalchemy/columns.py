@@ -70,13 +70,13 @@ class EncryptedType(TypeDecorator[_T]):
     def __init__(
         self,
         path: str,
-        *,
         context: str | tuple[str, ...] | None = None,
         legacy: Callable[[str], Any] | None = None,
         manager: SecretsManager | None = None,
     ) -> None:
         super().__init__()
-        # These four are the key in SQLAlchemy's cache of statements: two columns never share it.
+        # These four tell two columns apart in SQLAlchemy's cache of statements, which keeps the ciphers of values too.
+        # It takes them from the names of the arguments, and would leave out one that is keyword-only.
         self.path = path
         self.context = (context,) if isinstance(context, str) else context
         self.legacy = legacy
