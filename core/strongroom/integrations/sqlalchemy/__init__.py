@@ -14,7 +14,7 @@
 
 from strongroom.integrations.sqlalchemy.columns import EncryptedBytes, EncryptedJSON, EncryptedString, render_item
 from strongroom.integrations.sqlalchemy.engines import create_async_engine, create_engine
-from strongroom.integrations.sqlalchemy.rewrap import drop_key, key_usage, rewrap
+from strongroom.integrations.sqlalchemy.keys import drop_key, key_usage, rewrap
 
 __all__ = [
     "EncryptedBytes",
