@@ -39,6 +39,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
     },
     "Rotate": {
         "rotate": "rotate:rotate_command",
+        "keys": "keys:keys_command",
     },
     "Helper": {
         "helper": "helper:helper_command",
