@@ -139,8 +139,7 @@ class Ring:
             raise ConfigurationError("The manager of an encrypted column does not exist any more")
         found = manager.resolve(self.path, fresh=fresh)
         if fresh and any(attempt.answer is Answer.UNAVAILABLE for attempt in found.attempts):
-            reason = "a store that does not answer may have the key of a text"
-            raise StoreUnavailableError(self.path, reason, attempts=found.attempts)
+            self._failure = StoreUnavailableError(self.path, attempts=found.attempts)  # it may have other keys
         data = found.value
         generation = self._renew(Keyset.parse(data if isinstance(data, Mapping) else {}, self.path))
         if not self._is_watched:
