@@ -311,6 +311,13 @@ def agents(session: nox.Session) -> None:
     session.run("pytest", "-n", "2", "--dist", "loadscope", "--timeout=300", "tests/agents", *session.posargs)
 
 
+@nox.session
+def bench_columns(session: nox.Session) -> None:
+    """Measure the encryption of a short text beside MultiFernet and sqlalchemy-utils, in half a minute."""
+    install(session, "-e", ".[bench]")
+    session.run("python", "-m", "bench.columns", *(session.posargs or [os.devnull]), env={"PYTHONPATH": "tests"})
+
+
 @nox.session(python=AGENTS_PYTHON)
 def bench_agents(session: nox.Session) -> None:
     """Measure the proxy of `strongroom agent` beside mitmproxy alone, and write the table of the documentation."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import plots
+from bench import columns, plots
 from bench.__main__ import PARTS
 from bench.measuring import Bench
 
@@ -23,6 +23,12 @@ def bench() -> Iterator[Bench]:
 @pytest.mark.parametrize("part", PARTS)
 def test_part(bench: Bench, part: str) -> None:
     PARTS[part](bench)
+
+
+def test_columns(tmp_path: Path) -> None:
+    """Each contender of the table of encrypted columns reads back what it has encrypted."""
+    columns.main(str(tmp_path / "table.md"), "--once")
+    assert "| `EncryptedString` |" in (tmp_path / "table.md").read_text("utf-8")
 
 
 def test_page(bench: Bench, tmp_path: Path) -> None:
