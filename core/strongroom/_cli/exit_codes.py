@@ -47,6 +47,7 @@ CODES: dict[type[StrongroomError], ExitCode] = {
     errors.InvalidDataError: ExitCode.IMPOSSIBLE,
     errors.SecretTooLargeError: ExitCode.IMPOSSIBLE,
     errors.UnsupportedOperationError: ExitCode.IMPOSSIBLE,
+    errors.DecryptionError: ExitCode.IMPOSSIBLE,
     errors.ConfigurationError: ExitCode.CONFIGURATION,
     errors.PluginError: ExitCode.CONFIGURATION,
     errors.MigrationError: ExitCode.PARTIAL,

@@ -40,6 +40,10 @@ EXPECTED = {
     errors.MigrationError: 8,
     errors.RotationError: 1,
     errors.UnfinishedRotationError: 8,
+    errors.DecryptionError: 6,
+    errors.UnknownKeyError: 6,
+    errors.AlteredTextError: 6,
+    errors.PlainTextError: 6,
 }
 
 

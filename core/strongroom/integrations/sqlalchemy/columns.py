@@ -58,7 +58,7 @@ class EncryptedType(TypeDecorator[_T]):
             plain text. Without it such a text raises `PlainTextError`.
         manager: None is the default manager of the process, looked up at each use.
 
-    Each column needs an object of its own. NULL stays NULL. The database, and what SQLAlchemy logs, has texts alone.
+    Each column needs a separate object. NULL stays NULL. The database, and what SQLAlchemy logs, has texts alone.
     """
 
     impl = Text
@@ -109,9 +109,7 @@ class EncryptedType(TypeDecorator[_T]):
         name = f"{column.table.name}.{column.name}"
         if self._column not in {None, name}:
             kind = type(self).__name__
-            raise ConfigurationError(
-                f"{self._column} and {name} share one {kind}: give each column an object of its own"
-            )
+            raise ConfigurationError(f"{self._column} and {name} share one {kind}: give each column a separate object")
         self._column = name
         self.context = self._given or (name,)
         self._cipher = None
@@ -211,7 +209,7 @@ _twins: dict[type[StrongroomError], type[StrongroomError]] = {}
 def render_item(kind: str, item: Any, context: Any) -> str | bool:
     """Render encrypted columns as text in Alembic's migrations: pass it to `context.configure` in `env.py`.
 
-    A migration then imports nothing of the application, and a later change of a type's arguments is no change of it.
+    A migration then imports nothing of the application, and a later change of a type's arguments does not change it.
     """
     if kind != "type" or not isinstance(item, EncryptedType):
         return False
