@@ -419,6 +419,7 @@ SESSIONS = {
             "TEST_COLUMN_KILLS": "5",
             "TEST_COLUMN_WATCH": "30",
             "TEST_COLUMN_PAUSE": "0",
+            "TEST_COLUMN_ROTATION_KILLS": "150",
         },
     ),
     "pairs": Tests(

@@ -143,7 +143,7 @@ class Ring:
         data = found.value
         generation = self._renew(Keyset.parse(data if isinstance(data, Mapping) else {}, self.path))
         if not self._is_watched:
-            living = ref(self)
+            living: ref[Ring] = ref(self)
             manager.watch([self.path], lambda _change: _follow(living))
             self._is_watched = True
         return generation

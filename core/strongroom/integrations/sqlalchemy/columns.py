@@ -63,7 +63,7 @@ class EncryptedType(TypeDecorator[_T]):
 
     impl = Text
     cache_ok = True
-    comparator_factory = _Comparator
+    comparator_factory = _Comparator  # pyright: ignore[reportAssignmentType]  # as SQLAlchemy documents it
     _encrypt: ClassVar[Callable[..., str]]
     _decrypt: ClassVar[Callable[..., Any]]
 

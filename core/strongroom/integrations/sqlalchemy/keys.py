@@ -41,7 +41,7 @@ def rewrap(
 
     Applications read and write meanwhile. Each batch is a transaction that locks its rows, leaves out rows that others
     have locked, and writes a text only over the one that it has read; passes follow until nothing is left. Nothing
-    outside of the table records how far it is: if it is killed, run it again. The application's `onupdate` defaults do not run.
+    outside of the table records how far it is: if it is killed, run it again. No `onupdate` default of a column runs.
     During the grace time of a rotation the former key still encrypts: rewrap when the rotation is done.
 
     Args:
