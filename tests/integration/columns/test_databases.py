@@ -19,7 +19,7 @@ from strongroom.integrations.sqlalchemy import (
     render_item,
     rewrap,
 )
-from strongroom.integrations.sqlalchemy.keys import BATCH, _Texts
+from strongroom.integrations.sqlalchemy._keys import BATCH, _Texts
 from strongroom.store.memory import MemoryStore
 
 PATH = "columns/customer"

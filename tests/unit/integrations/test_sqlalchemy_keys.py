@@ -18,7 +18,7 @@ from strongroom.errors import (
     SecretNotFoundError,
     UnsupportedOperationError,
 )
-from strongroom.integrations.sqlalchemy import EncryptedJSON, EncryptedString, drop_key, key_usage, keys, rewrap
+from strongroom.integrations.sqlalchemy import EncryptedJSON, EncryptedString, _keys, drop_key, key_usage, rewrap
 from strongroom.rotate.boundary import GuardedRotator
 from strongroom.rotate.ledger import Ledger
 from strongroom.rotate.transaction import Transaction
@@ -115,13 +115,13 @@ def test_defaults_of_the_application_do_not_run(engine, customer, rotate):
 def test_an_update_in_between_is_not_overwritten(engine, customer, rotate, monkeypatch):
     """SQLite has no row locks: the text is compared."""
     rotate()
-    original = keys._Texts._write
+    original = _keys._Texts._write
 
     def late(texts, connection, changes):
         connection.execute(customer.update().where(customer.c.id == 3).values(iban="newer"))
         original(texts, connection, changes)
 
-    monkeypatch.setattr(keys._Texts, "_write", late)
+    monkeypatch.setattr(_keys._Texts, "_write", late)
     rewrap(engine, customer.c.iban)
     assert values(engine, customer.c.iban)[3] == "newer"
 
@@ -189,7 +189,7 @@ def test_only_an_encrypted_column_with_a_single_key_is_rewrapped(engine):
 @pytest.fixture
 def later(monkeypatch):
     """Let the times of the cache pass for `drop_key`."""
-    monkeypatch.setattr(keys, "now_utc", lambda: now_utc() + timedelta(hours=2))
+    monkeypatch.setattr(_keys, "now_utc", lambda: now_utc() + timedelta(hours=2))
 
 
 def test_a_key_that_no_text_needs_is_dropped(engine, customer, rotate, store, later):

@@ -12,14 +12,21 @@
         iban: Mapped[str | None] = mapped_column(EncryptedString("columns/customer"))
 """
 
-from strongroom.integrations.sqlalchemy.columns import EncryptedBytes, EncryptedJSON, EncryptedString, render_item
-from strongroom.integrations.sqlalchemy.engines import create_async_engine, create_engine
-from strongroom.integrations.sqlalchemy.keys import drop_key, key_usage, rewrap
+from strongroom.integrations.sqlalchemy._columns import (
+    EncryptedBytes,
+    EncryptedJSON,
+    EncryptedString,
+    EncryptedType,
+    render_item,
+)
+from strongroom.integrations.sqlalchemy._engines import create_async_engine, create_engine
+from strongroom.integrations.sqlalchemy._keys import drop_key, key_usage, rewrap
 
 __all__ = [
     "EncryptedBytes",
     "EncryptedJSON",
     "EncryptedString",
+    "EncryptedType",
     "create_async_engine",
     "create_engine",
     "drop_key",

@@ -17,7 +17,7 @@ from strongroom._manager.manager import parts_of
 from strongroom.encryption import Keyset, load
 from strongroom.encryption.ring import RECHECK
 from strongroom.errors import ConfigurationError, ConflictError, DecryptionError, SecretNotFoundError
-from strongroom.integrations.sqlalchemy.columns import EncryptedType
+from strongroom.integrations.sqlalchemy._columns import EncryptedType
 from strongroom.rotate.ledger import Ledger
 from strongroom.secret import Value
 from strongroom.secrets_manager import default_manager
