@@ -19,7 +19,7 @@ from strongroom.errors import (
     UnsupportedOperationError,
 )
 from strongroom.integrations.sqlalchemy import EncryptedJSON, EncryptedString, _keys, drop_key, key_usage, rewrap
-from strongroom.rotate.boundary import GuardedRotator
+from strongroom.rotate.guard import GuardedRotator
 from strongroom.rotate.ledger import Ledger
 from strongroom.rotate.transaction import Transaction
 from strongroom.store.memory import MemoryStore

@@ -10,7 +10,7 @@ from strongroom._manager import SecretsManager
 from strongroom._manager.manager import parts_of
 from strongroom.encryption import PREVIOUS, Keyset
 from strongroom.errors import RotationError, StrongroomError, UnsupportedOperationError
-from strongroom.rotate.boundary import GuardedRotator
+from strongroom.rotate.guard import GuardedRotator
 from strongroom.rotate.ledger import Ledger
 from strongroom.rotate.spi import RestoringRotator
 from strongroom.rotate.state import RotationStep
