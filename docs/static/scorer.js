@@ -1,4 +1,5 @@
-/* The order of search results. Sphinx gives every page that has a word of the query in a heading the same score. */
+/* The results of a search and their order. Sphinx finds the pages that have every word of a query, and gives each that
+   has one of them in a heading the same score. Sphinx loads this file after its own search. */
 "use strict";
 
 var Scorer = {
@@ -25,21 +26,30 @@ var Scorer = {
   relevance: (page, query) => {
     let sum = 0;
     for (const word of Scorer.stems(query)) {
-      const having = [Search._index.terms[word] ?? []].flat().length;
-      const rarity = Math.log(1 + Scorer.pages.size / (1 + having));
+      const { terms, titleterms } = Search._index;
+      const having = new Set([terms[word] ?? [], titleterms[word] ?? []].flat());
+      if (having.size && !having.has(page.number)) continue;
+      const rarity = Math.log(1 + Scorer.pages.size / (1 + having.size));
       const count = (words) => words.filter((other) => other === word).length;
       const headings = Math.min(count(page.headings), 3);
-      sum += rarity * (1 + (10 * count(page.title)) / Math.sqrt(page.title.length) + 2 * count(page.name) + 2 * headings);
+      const keyword = 6 * Math.min(count(page.keywords), 1);
+      const title = (10 * count(page.title)) / Math.sqrt(page.title.length);
+      sum += rarity * (1 + title + keyword + 2 * count(page.name) + 2 * headings);
     }
     return sum;
   },
 
   readHeadings: () => {
     const { docnames, titles, alltitles } = Search._index;
-    const read = (name, i) => [name, { title: Scorer.stems(titles[i]), name: Scorer.stems(name), headings: [] }];
+    const read = (name, number) => [
+      name,
+      { number, title: Scorer.stems(titles[number]), name: Scorer.stems(name), headings: [], keywords: [] },
+    ];
     const pages = new Map(docnames.map(read));
+    const keywords = JSON.parse(document.querySelector('meta[name="keywords-of-pages"]').content);
     for (const [heading, places] of Object.entries(alltitles))
       for (const [file] of places) pages.get(docnames[file]).headings.push(...Scorer.stems(heading));
+    for (const [name, text] of Object.entries(keywords)) pages.get(name).keywords = Scorer.stems(text);
     return pages;
   },
 
@@ -48,4 +58,15 @@ var Scorer = {
     const words = splitQuery(text.toLowerCase()).filter((word) => !stopwords.has(word));
     return words.map((word) => stemmer.stemWord(word));
   },
+};
+
+/* Where fewer pages than this have every word, the pages with some of the words are found too. */
+const FEW = 3;
+
+const findAll = Search.performTermsSearch;
+Search.performTermsSearch = (words, excluded) => {
+  const found = findAll(words, excluded);
+  if (found.length >= FEW) return found;
+  const some = [...words].flatMap((word) => findAll(new Set([word]), excluded));
+  return [...new Map(some.map((result) => [result[0], result])).values()];
 };

@@ -15,6 +15,7 @@ from urllib.parse import quote, unquote, urldefrag
 import pytest
 from playwright.sync_api import Browser, Page
 
+from browser.questions import QUESTIONS
 from support.services.chromium import SIDEWAYS, running_chromium
 
 SITE = Path(os.environ["TEST_SITE"]).resolve()
@@ -145,6 +146,19 @@ def test_the_search_finds_the_page_of_a_task_first(browser, query, answer):
     first = page.locator("#search-results li a").first.get_attribute("href", timeout=20_000)
     page.close()
     assert urldefrag(first).url == f"{answer}.html"
+
+
+def test_the_search_answers_the_questions_of_people(browser):
+    """For at least forty of these questions, the first result is the page that answers it; each has a result."""
+    page, others = browser.new_page(), {}
+    for query, answers in QUESTIONS.items():
+        page.goto(f"{(SITE / 'search.html').as_uri()}?q={quote(query)}")
+        first = urldefrag(page.locator("#search-results li a").first.get_attribute("href", timeout=20_000)).url
+        if first.removesuffix(".html") not in answers:
+            others[query] = first
+    page.close()
+    assert len(QUESTIONS) == 45
+    assert len(others) <= 5, others
 
 
 def test_every_block_of_code_shows_its_copy_button(browser):
