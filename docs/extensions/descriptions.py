@@ -1,7 +1,7 @@
 """A description and keywords of each page for search engines and link previews.
 
-The keywords are the titles of its sections, and the description is the beginning of the first paragraph, unless the front
-matter of the page has others:
+The keywords are the titles of its sections, and the description is the beginning of the first paragraph, unless the
+front matter of the page has others:
 
     ---
     myst:

@@ -291,6 +291,32 @@ def test_without_a_command_it_prints_what_a_shell_can_evaluate_and_ends_with_ctr
     assert ends(server)
 
 
+def test_a_detached_server_outlives_its_command_until_it_is_killed():
+    """One line of a shell starts it, and `kill $DEV_SERVER_PID` ends it, with the server."""
+    script = f"""
+        eval "$({IN_A_SHELL} dev --detach)"
+        echo value | {IN_A_SHELL} set demo/app key
+        {IN_A_SHELL} get demo/app key
+        echo " $DEV_SERVER_PID"
+    """
+    done = subprocess.run(["/bin/sh", "-ec", script], capture_output=True, text=True, check=True, timeout=60)
+    value, pid = done.stdout.split()[-2:]
+    try:
+        assert value == "value"
+        assert running(pid)
+    finally:
+        os.kill(int(pid), signal.SIGTERM)
+    assert ends(pid)
+
+
+def test_a_detached_server_that_does_not_start_is_an_error(tmp_path):
+    """With the message and the exit code of the command in the foreground, and nothing to evaluate."""
+    (tmp_path / "strongroom.toml").write_text("chain = 1\n")
+    done = run("--config", str(tmp_path / "strongroom.toml"), "dev", "--detach")
+    assert (done.stdout, done.returncode) == ("", run("--config", str(tmp_path / "strongroom.toml"), "dev").returncode)
+    assert "chain" in done.stderr
+
+
 def test_a_login_that_a_file_configures_is_said_to_be_outranked():
     """Otherwise each read in that shell is the root token's."""
     Path("strongroom.toml").write_text('[stores.vault]\nauth = { method = "agent" }\n', "utf-8")

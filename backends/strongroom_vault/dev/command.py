@@ -28,17 +28,22 @@ _LOCATION = frozenset({"mount", "prefix"})
 
 @click.command(context_settings={"allow_interspersed_args": False})
 @click.option("--demo", is_flag=True, help="Show the chain at work while its server is stopped.")
+@click.option("--detach", is_flag=True, help="Leave the server running in the background.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @commands.current
-def dev(invocation: commands.Invocation, command: tuple[str, ...], *, demo: bool) -> None:
+def dev(invocation: commands.Invocation, command: tuple[str, ...], *, demo: bool, detach: bool) -> None:
     """Start a real OpenBao server on loopback, for development.
 
     With COMMAND, the server runs as long as the command. Every Vault store that the command opens uses this server
     instead of the configured one, with the configured mounts and prefixes. Without COMMAND, the server runs until
     Ctrl-C, and the output points a shell to it. All data is in memory and is lost at the end.
 
+    With --detach, the server runs until `kill $DEV_SERVER_PID`: eval "$(strongroom dev --detach)".
+
     Example: strongroom dev -- pytest
     """
+    if detach and (demo or command):
+        raise click.UsageError("--detach takes no command, and no --demo")
     if demo:
         if command:
             raise click.UsageError("--demo takes no command")
@@ -48,6 +53,8 @@ def dev(invocation: commands.Invocation, command: tuple[str, ...], *, demo: bool
         return
     file = _configuration_file(invocation)
     configs = configurations(file, invocation.environment)
+    if detach:
+        _continue_in_background()
     with DevServer() as server:
         _set_up(server, dict.fromkeys((DEFAULT_MOUNT, *_mounts(configs))))
         settings = redirections(configs, server.url, server.token, bare=bool(command))
@@ -59,7 +66,9 @@ def dev(invocation: commands.Invocation, command: tuple[str, ...], *, demo: bool
         if command:
             exact = {os.fsencode(name): os.fsencode(value) for name, value in environment.items()}
             click.get_current_context().exit(commands.run_command(command, exact))
-        _serve(server, settings)
+        if detach:
+            settings["DEV_SERVER_PID"] = str(os.getpid())
+        _serve(server, settings, detached=detach)
 
 
 def redirections(configs: Sequence[Config], url: str, token: str, *, bare: bool = True) -> dict[str, str]:
@@ -145,14 +154,38 @@ def configurations(file: Path | None, selected: str | None) -> list[Config]:
     return [commands.Invocation(file, name).load() for name in names or [None]]
 
 
-def _serve(server: DevServer, settings: Mapping[str, str]) -> None:
+def _continue_in_background() -> None:
+    """Fork, and return in the child, in a session of its own. The parent copies its output, and ends with it.
+
+    This happens before the server starts, since a fork leaves the thread behind that reads the server's output.
+    """
+    reading, writing = os.pipe()
+    if child := os.fork():
+        os.close(writing)
+        with os.fdopen(reading, "rb") as output:
+            text = output.read()
+        click.echo(text, nl=False)
+        failed = 0 if text else os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        click.get_current_context().exit(failed)
+    os.setsid()
+    os.dup2(writing, 1)
+    os.close(writing)
+    os.close(reading)
+
+
+def _serve(server: DevServer, settings: Mapping[str, str], *, detached: bool) -> None:
     """Print export lines for a shell, and wait for Ctrl-C."""
     if any(name.endswith("_AUTH") for name in settings):
         commands.say("The variables *_AUTH outrank `auth` in strongroom.toml. Leave them out to try its own login.")
-    commands.say(f"OpenBao runs at {server.url} until Ctrl-C. To use it in a shell:")
+    if not detached:
+        commands.say(f"OpenBao runs at {server.url} until Ctrl-C. To use it in a shell:")
     try:
         for name, value in settings.items():
             click.echo(f"export {name}={shlex.quote(value)}")
+        if detached:
+            with Path(os.devnull).open("r+b") as nothing:
+                for descriptor in (0, 1, 2):
+                    os.dup2(nothing.fileno(), descriptor)
         server.wait()
     except KeyboardInterrupt:
         return
