@@ -54,7 +54,7 @@ FACTS = [
     ("owns a rotation for {} after each of its writes", "strongroom.rotate.state:LEASE"),
     ("`undo` and `resume` wait up to {} for a statement", "strongroom.rotate.guard:STEP_LIMIT"),
     # plugins
-    ("**A store is {} methods.**", lambda: methods(SecretStore)),
+    ("[your own](docs/how-to/plugins/write-a-store.md): {} methods", lambda: methods(SecretStore)),
     ("A rotator is a class with {} methods", lambda: methods(Rotator)),
     ("A `close` has {} before it continues", "strongroom.store.concurrency:CLOSE_LIMIT"),
     # Vault and OpenBao
