@@ -14,12 +14,7 @@ from strongroom._chain.answer import MISSING, Place, Reading, ReadRequest, Resul
 from strongroom._chain.cached_store import CachedStore
 from strongroom._chain.connection import Opener, ends_in_time
 from strongroom._chain.writes import Writes
-from strongroom.errors import (
-    Answer,
-    Attempt,
-    StoreUnavailableError,
-    StrongroomError,
-)
+from strongroom.errors import Answer, Attempt, StoreUnavailableError, StrongroomError
 from strongroom.secret import AgedAbsence, Secret, SensitiveDict, Version
 from strongroom.store import Health, VersionInfo, fails_fast, required_paths, time_limit
 from strongroom.store.deadline import fail_fast, opening_for, require_paths
@@ -141,24 +136,21 @@ class Link:
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def query(self, path: str, key: str | None, request: ReadRequest) -> Result:
-        with self._opening_for(path):
-            return self._query(path, key, request)
-
-    def _opening_for(self, path: str) -> AbstractContextManager[None]:
-        """Let the store know the first path, if it is opened for it: it may save a request."""
-        return nullcontext() if self.connection.store is not None else opening_for(path)
-
-    def _query(self, path: str, key: str | None, request: ReadRequest) -> Result:
         started = time.monotonic()
         try:
             if request.allow_dynamic is not True and self._must_not_issue(path, request):
                 return not_queried(path, self.name)
-            reading = self.read(path, key, fresh=request.fresh, insists=request.insists)
-            if self._missing_key_expired(reading, request):
-                reading = self.read(path, key, fresh=True)
+            with self._opening_for(path):
+                reading = self.read(path, key, fresh=request.fresh, insists=request.insists)
+                if self._missing_key_expired(reading, request):
+                    reading = self.read(path, key, fresh=True)
         except StrongroomError as error:
             return failed(error, self.name, started)
         return judged(path, self.name, reading, request, started)
+
+    def _opening_for(self, path: str) -> AbstractContextManager[None]:
+        """Let the store know the first path, if it is opened for it: it may save a request."""
+        return nullcontext() if self.connection.store is not None else opening_for(path)
 
     def query_cached(self, path: str, key: str | None, request: ReadRequest) -> Result | None:
         """Return the result of `query` if the cache in memory has the value, and it is current; else None.

@@ -377,7 +377,7 @@ def test_strict_raises_the_first_error_in_the_order_asked(manager: SecretsManage
 
 
 def test_one_path_is_not_a_collection_of_letters(manager: SecretsManager) -> None:
-    with pytest.raises(TypeError, match="get_secret"):
+    with pytest.raises(TypeError, match="put a single path into a list"):
         manager.get_secrets("database/connection")
 
 
