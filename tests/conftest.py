@@ -42,6 +42,7 @@ _AMBIENT = re.compile(
 _LONGEST_TMPDIR = 60
 
 _TESTS = Path(__file__).parent
+_LONG_MODULE = re.compile(r"^pytestmark = .*\bpytest\.mark\.long\b", re.MULTILINE)
 _LONG = {_TESTS / name for name in ("bench", "browser", "faults", "guides", "ui")}
 
 
@@ -133,6 +134,8 @@ def _write_bytecode(config: pytest.Config) -> None:
     collected = [config.invocation_params.dir / argument for argument in config.args]
     found = sorted(module for folder in collected for module in folder.rglob("test_*.py"))
     modules = [module for module in found if _LONG.isdisjoint(module.parents)]
+    if config.option.markexpr == "not long":
+        modules = [module for module in modules if not _is_long(module)]
     random.Random(os.environ["PYTEST_XDIST_WORKER"]).shuffle(modules)
     for module in modules:
         folder = rewrite.get_cache_dir(module)
@@ -155,8 +158,18 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
         gc.enable()
 
 
+def _is_long(module: Path) -> bool:
+    """Return True if all tests of the module have the mark `long`."""
+    return _LONG_MODULE.search(module.read_text("utf-8")) is not None
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Skip the benchmarks, faults, guides and the tests in a browser, unless a session of noxfile.py names them."""
+    """Skip the benchmarks, faults, guides and the tests in a browser, unless a session of noxfile.py names them.
+
+    A module whose mark deselects all of its tests is not even imported: each worker would do so.
+    """
+    if collection_path.match("test_*.py") and config.option.markexpr == "not long":
+        return True if _is_long(collection_path) else None
     if collection_path not in _LONG:
         return None
     named = [(config.invocation_params.dir / argument.partition("::")[0]).resolve() for argument in config.args]
