@@ -43,6 +43,8 @@ _LONGEST_TMPDIR = 60
 
 _TESTS = Path(__file__).parent
 _LONG_MODULE = re.compile(r"^pytestmark = .*\bpytest\.mark\.long\b", re.MULTILINE)
+_UNIT = _TESTS / "unit"
+_OTHERS_END = 0.8  # the share of the run in which the last module outside of tests/unit begins
 _LONG = {_TESTS / name for name in ("bench", "browser", "faults", "guides", "ui")}
 
 
@@ -71,8 +73,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     if whole and not nested and config.getoption("numprocesses", 0) is None and config.getoption("capture") != "no":
         config.option.numprocesses = "auto"
         config.option.dist = "loadscope"  # tests that share a fixture of their module stay together
-        # In the order of the folders, the long tests begin first: the short ones, of tests/unit, end together.
-        config.option.loadscopereorder = False
+        config.option.loadscopereorder = False  # in the order of `_mix`
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -180,11 +181,28 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return None if asked else True
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that need an OpenBao server, so that `-m "not server"` deselects them."""
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the tests that need an OpenBao server, so that `-m "not server"` deselects them. Mix the whole suite."""
     for item in items:
         if {"openbao", "audited_openbao", "own_openbao", "standing_cluster"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("server")
+    if config.args_source is pytest.Config.ArgsSource.TESTPATHS and "PYTEST_XDIST_WORKER" in os.environ:
+        _mix(items)
+
+
+def _mix(items: list[pytest.Item]) -> None:
+    """Spread the modules of tests/unit over the run, among those that wait for servers, so that no core is idle.
+
+    The last ones are of tests/unit: they are short, and the workers end together.
+    """
+    modules: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        modules.setdefault(item.path, []).append(item)
+    units, others = ([path for path in modules if (_UNIT in path.parents) is unit] for unit in (True, False))
+    places = {path: number / len(units) for number, path in enumerate(units)}
+    places |= {path: _OTHERS_END * number / len(others) for number, path in enumerate(reversed(others))}
+    items[:] = [item for path in sorted(modules, key=places.__getitem__) for item in modules[path]]
 
 
 @pytest.fixture(scope="session", autouse=True)
