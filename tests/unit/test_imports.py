@@ -175,10 +175,10 @@ def test_importing_loads_no_backend():
     assert not {name for name in loaded_by("import strongroom, strongroom.testing") if name.startswith("strongroom_")}
 
 
-@pytest.mark.parametrize("plugin", entry_points(group="strongroom.stores"), ids=lambda plugin: plugin.name)
-def test_importing_a_plugin_loads_no_sdk(plugin):
+def test_importing_the_plugins_loads_no_sdk():
     """`strongroom stores` imports every plugin to show its options; an SDK is loaded when a store is opened."""
-    assert loaded_by(f"import {plugin.module}") & HEAVY == set()
+    modules = {plugin.module for plugin in entry_points(group="strongroom.stores")}
+    assert loaded_by(f"import {', '.join(sorted(modules))}") & HEAVY == set()
 
 
 def test_every_public_name_is_there():
