@@ -20,7 +20,7 @@ Accepted: TypeAlias = Callable[[Mapping[str, Value]], bool]
 Read: TypeAlias = Callable[[str], SensitiveDict]
 
 _PATH = "contract/app"
-_LIMIT = 1.0
+_LIMIT = 0.5
 _PATIENCE = 30.0
 """Seconds that a call has, and after which it is late for sure."""
 

@@ -95,7 +95,7 @@ def test_a_busy_connection_ends_when_it_is_returned(open_provider, users, watchi
 
 def test_refusals_read_the_store_once_a_second(open_provider, users, manager, openbao, store):
     """However many connections fail at once."""
-    provider = open_provider(manager, patience=3)  # the pools of psycopg try again for so long
+    provider = open_provider(manager, patience=1.5)  # the pools of psycopg try again for so long
     users.server.run(f"ALTER ROLE {users.user} PASSWORD 'unknown'")
     paths = [f"{store.mount}/data/{PATH}", f"{store.mount}/data/{pending_path(PATH)}"]
     before = [openbao.requests(path) for path in paths]

@@ -28,7 +28,7 @@ from strongroom.testing.store_contract.base import (
     secret_data,
 )
 
-_LIMIT = 0.5
+_LIMIT = 0.2
 """Seconds that a call has."""
 
 _GRACE = 1.0
