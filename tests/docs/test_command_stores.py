@@ -14,6 +14,8 @@ from strongroom_local.command.plugin import open_command
 from support.scenarios import pages
 from support.services.secret_apis import TOKENS
 
+pytestmark = pytest.mark.long
+
 
 class Page(NamedTuple):
     """A page, with a path that its service holds and the variable of its token."""

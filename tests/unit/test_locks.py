@@ -40,6 +40,7 @@ from strongroom_vault.session.login_backoff import LoginBackoff
 from strongroom_vault.session.token_check import TokenCheck
 from strongroom_vault.session.tokens import ActiveToken, Tokens
 from support.clock import LONG
+from support.representatives import some
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -183,7 +184,7 @@ TABLE = [
 # --- forks ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", TABLE)
+@pytest.mark.parametrize("make", some(TABLE, {file_write, default_manager, token_login}.__contains__))
 def test_a_child_never_waits_for_a_lock_of_its_parents_threads(make: Callable[[Path], Held], tmp_path: Path) -> None:
     held = make(tmp_path)
     holding, go = threading.Event(), threading.Event()

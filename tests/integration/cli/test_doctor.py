@@ -133,7 +133,7 @@ def test_production_has_its_own_rules(command, server, openbao, monkeypatch):
     assert (document["ok"], document["environment"]) == (True, "prod")
 
 
-@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("columns", [pytest.param(80, marks=pytest.mark.long), 120])
 def test_a_terminal_shows_a_table_that_fits(terminal, script, own_server, monkeypatch, columns):
     """The next step stands below what was found, in whole words. It has colours on the wider one."""
     monkeypatch.setenv("COLUMNS", str(columns))

@@ -20,6 +20,8 @@ OURS, GITLEAKS, DETECT = "`strongroom scan`", "gitleaks", "detect-secrets"
 
 require("git")
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory) -> Corpus:

@@ -14,7 +14,7 @@ def vault(openbao, kv1, kv2, monkeypatch):
     return lambda version: monkeypatch.setenv("STRONGROOM_STORES_VAULT_MOUNT", {1: kv1, 2: kv2}[version])
 
 
-@pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 1), ("", 1)])
+@pytest.mark.parametrize(("answer", "code"), [("y", 0), pytest.param("n", 1, marks=pytest.mark.long), ("", 1)])
 def test_on_a_terminal_destroy_asks(terminal, script, vault, openbao, kv2, answer, code):
     """Only a yes is one."""
     vault(2)

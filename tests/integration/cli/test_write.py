@@ -66,7 +66,7 @@ def test_what_a_store_without_versions_cannot_undo_needs_yes(command, vault):
         assert command("get", "a").code == 3
 
 
-@pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 1), ("", 1)])
+@pytest.mark.parametrize(("answer", "code"), [("y", 0), pytest.param("n", 1, marks=pytest.mark.long), ("", 1)])
 def test_on_a_terminal_it_asks(terminal, script, vault, openbao, kv1, answer, code):
     """Only a yes is one; stdout has nothing of it."""
     vault(1)

@@ -1,6 +1,7 @@
 """The forms of an address on real servers, in each way to connect."""
 
 import asyncio
+import itertools
 import secrets
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ from strongroom.store.memory import MemoryStore
 from strongroom_rotators.mysql import open_mysql
 from strongroom_rotators.postgres import open_postgres
 from strongroom_rotators.redis_acl import open_redis_acl
+from support.representatives import some
 from support.services.postgres import of_debian, running_postgres
 
 PATH = "database/connection"
@@ -124,8 +126,10 @@ FORMS = {
 }
 
 
-@each_way
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("connect", "form"),
+    some(itertools.product(WAYS, FORMS), lambda pair: pair[0] is with_psycopg or pair[1] == "query"),
+)
 def test_each_driver_reaches_what_the_url_names(chain, account, connect, form):
     """User, database and options are the URL's."""
     assert connect(chain({"url": FORMS[form].format(account)})) == f"{account.user} postgres x"
@@ -184,7 +188,7 @@ def tls_server(tmp_path_factory):
         yield server, file
 
 
-@each_way
+@pytest.mark.parametrize("connect", some(WAYS, {with_psycopg, with_asyncpg}.__contains__))
 def test_verified_tls_is_verified(chain, tls_server, tmp_path, connect):
     """An authority that did not sign the server's certificate is refused."""
     server, file = tls_server
@@ -242,6 +246,7 @@ def mysql_secret(mariadb):
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("form", MYSQL_FORMS)
 def test_mysql_is_reached_by_its_port_and_its_socket(chain, mysql_secret, form):
     """From SQLAlchemy, from Django, and from the rotator."""

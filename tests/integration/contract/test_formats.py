@@ -1,4 +1,7 @@
-"""Every file store keeps the contract, in plain text and encrypted."""
+"""Every file store keeps the contract, in plain text and encrypted.
+
+The formats share one store: the default run has that of JSON, and `tests/unit/files` the codecs of all.
+"""
 
 import errno
 import os
@@ -75,14 +78,17 @@ class TestJson(FileContract):
     opener = staticmethod(open_json)
 
 
+@pytest.mark.long
 class TestYaml(FileContract):
     opener = staticmethod(open_yaml)
 
 
+@pytest.mark.long
 class TestCsv(FileContract):
     opener = staticmethod(open_csv)
 
 
+@pytest.mark.long
 class TestKubernetes(FileContract):
     """Kubernetes allows only some characters in a key."""
 
@@ -96,6 +102,7 @@ class TestKubernetes(FileContract):
         return {"namespace": "prod"}
 
 
+@pytest.mark.long
 class TestEncrypted(FileContract):
     """A file that is encrypted to an age identity."""
 
@@ -110,6 +117,7 @@ class TestEncrypted(FileContract):
         return {"identity": identity, "encrypt_to": [str(key.to_public())]}
 
 
+@pytest.mark.long
 class TestDotenv(FileContract):
     """Text under the variable names of a mapping. Readers of the file would take an empty value for a missing one."""
 

@@ -92,6 +92,7 @@ class TestSecrets(KubernetesContract):
         return store
 
 
+@pytest.mark.long
 class TestConfigMaps(KubernetesContract):
     """A ConfigMap is a secret to read, with text and bytes."""
 

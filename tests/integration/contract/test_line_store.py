@@ -69,6 +69,7 @@ def manager(server):
         yield manager
 
 
+@pytest.mark.long
 class TestLineStore(StoreContract):
     capabilities = frozenset({"bulk", "listable", "writable"})
     many = 200

@@ -11,6 +11,8 @@ from support.services.faulty import long_processes
 from support.services.shelf import PAGE, PLUGIN, TOKEN, ShelfService, open_shelf
 
 __all__ = ["search_path"]
+pytestmark = pytest.mark.long
+
 TESTS = Path(__file__).parents[2]
 
 

@@ -91,6 +91,7 @@ class TestPostgresTwoUsers(Postgres):
         return rotator, {**current, "host": silent[0], "port": silent[1]}
 
 
+@pytest.mark.long
 class TestPostgresUrl(Postgres):
     """The secret is a URL alone, whose password needs quoting."""
 
@@ -124,6 +125,7 @@ class TestPostgresUrl(Postgres):
 # --- MariaDB ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 class TestMariaDB(RotatorContract):
     one_credential = True  # with two users the old one works on, which the tests of PostgreSQL check
 

@@ -20,6 +20,7 @@ from strongroom.files.private import Replacement
 from strongroom_vault.plugin import open_vault
 from strongroom_vault.setup import structure
 from support.command_line import Caller
+from support.representatives import some
 
 STRONGROOM = [sys.executable, "-c", "from strongroom._cli.main import main; main()"]
 POLICIES = ("app-read", "database-read", "database-write")
@@ -789,7 +790,7 @@ def migrated(set_up, command, monkeypatch):
     return runs
 
 
-@pytest.mark.parametrize("step", ["resume", "verify", "undo", "delete-source"])
+@pytest.mark.parametrize("step", some(["resume", "verify", "undo", "delete-source"], lambda step: step == "undo"))
 def test_each_step_of_a_migration_asks_for_the_operators_token(set_up, migrated, command, step):
     """As the migration itself does: the token in `.env` may not write, delete, or perhaps read."""
     run = migrated[step == "delete-source"]

@@ -17,6 +17,7 @@ from strongroom._cli.exit_codes import CODES, ExitCode, code_of
 from strongroom._cli.main import main
 from strongroom._cli.options import Invocation
 from strongroom.errors import StoreError, StoreUnavailableError, StrongroomError
+from support.representatives import some
 
 EXPECTED = {
     errors.StrongroomError: 1,
@@ -209,8 +210,8 @@ MESSAGES = [
 @pytest.mark.parametrize(
     ("fault", "arguments", "code", "out"),
     [
-        *(("full", *row) for row in MESSAGES),
-        *((fault, *row) for fault in ("closed", "stuck") for row in MESSAGES[:3]),
+        *some((("full", *row) for row in MESSAGES), lambda row: row[2] in {0, 3}),
+        *some(((fault, *row) for fault in ("closed", "stuck") for row in MESSAGES[:3]), lambda row: row[2] == 3),
     ],
 )
 def test_a_message_that_cannot_be_written_changes_nothing(script, configured, arguments, code, out, fault):
@@ -261,7 +262,10 @@ WITH_OUTPUT = (
         ("set odd/values text <&-", 2, "strongroom: Stdin is empty: use --empty to allow an empty value. Try "),
         ("get odd/values#none 2>&-", 3, ""),
         ("delete odd/values >&-", 0, "strongroom: Deleted"),
-        *((f"{line} >&-", 1, CLOSED_STDOUT) for line in WITH_OUTPUT),
+        *some(
+            ((f"{line} >&-", 1, CLOSED_STDOUT) for line in WITH_OUTPUT),
+            lambda row: row[0].startswith(("get odd/values >", "list")),
+        ),
         ("get odd/values#text <&- >&- 2>&-", 1, ""),
     ],
 )

@@ -140,7 +140,7 @@ def hostile(search_path, monkeypatch):
     Path("b.json").chmod(0o600)
 
 
-@pytest.mark.parametrize("kind", ["SystemExit", "CancelledError"])
+@pytest.mark.parametrize("kind", ["SystemExit", pytest.param("CancelledError", marks=pytest.mark.long)])
 @pytest.mark.parametrize("name", COMMANDS)
 def test_command_fails_if_its_plugin_raises(hostile, command, monkeypatch, name, kind):
     """A plugin that raises SystemExit(0) in any method does not make a command succeed, and no value is shown."""

@@ -16,6 +16,7 @@ from strongroom_vault.http import request_policy
 from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.plugin import open_vault
 from support.clock import LONG
+from support.representatives import some
 
 CANARIES = (
     "canary-id",
@@ -87,7 +88,9 @@ def auth(request, tmp_path, monkeypatch):
     }[request.param]()
 
 
-@pytest.mark.parametrize("status", [200, 204, 307, 400, 401, 403, 404, 405, 413, 418, 500, 503])
+@pytest.mark.parametrize(
+    "status", some([200, 204, 307, 400, 401, 403, 404, 405, 413, 418, 500, 503], {200, 307, 400, 403, 503}.__contains__)
+)
 def test_failed_login_shows_nothing(tell, echo, auth, status, exposed):
     """The server says all that it was told, in each place that it has."""
     assert not [canary for canary in CANARIES if canary in repr(auth)]

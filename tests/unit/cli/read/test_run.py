@@ -166,14 +166,14 @@ def test_without_a_secrets_table_nothing_is_started(called, configuration):
 @pytest.mark.parametrize(
     ("words", "status"),
     [
-        (["true"], 0),
+        pytest.param(["true"], 0, marks=pytest.mark.long),
         (["sh", "-c", "exit 7"], 7),
         (["sh", "-c", "kill -TERM $$"], -signal.SIGTERM),
-        (["--", "/nonexistent/command"], 127),
+        pytest.param(["--", "/nonexistent/command"], 127, marks=pytest.mark.long),
         (["no-such-command"], 127),
-        ([""], 127),
+        pytest.param([""], 127, marks=pytest.mark.long),
         (["/"], 126),
-        ([], 2),
+        pytest.param([], 2, marks=pytest.mark.long),
     ],
 )
 def test_the_exit_status_is_the_commands(called, words, status):

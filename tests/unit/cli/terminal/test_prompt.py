@@ -72,11 +72,11 @@ def test_no_line_of_a_paste_is_left_to_the_shell(terminal, script, slow):
     ("keys", "value"),
     [
         (b"plain\r", "plain"),
-        (b"plain\r\r\n", "plain"),  # Enter pressed twice
+        pytest.param(b"plain\r\r\n", "plain", marks=pytest.mark.long),  # Enter pressed twice
         (b" \xc5\xbelu\xc5\xa5 \xf0\x9f\x94\x91 \r", " žluť 🔑 "),
         (b"x" * 4094 + b"\r", "x" * 4094),
-        (b"not this\x15this\r", "this"),
-        (b"ended\x04", "ended"),
+        pytest.param(b"not this\x15this\r", "this", marks=pytest.mark.long),
+        pytest.param(b"ended\x04", "ended", marks=pytest.mark.long),
         (b"caf\xe9\r", b"caf\xe9"),  # as a terminal in Latin-1 sends it: bytes, as from a pipe
     ],
     ids=range(7),
