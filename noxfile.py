@@ -29,6 +29,7 @@ ROOT = Path(__file__).parent
 CORE_TEST_TOOLS = [
     "hypothesis",
     "keyring",
+    "msgspec",
     "pexpect",
     "pydantic",
     "pyrage",
