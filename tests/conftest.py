@@ -78,12 +78,13 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Return the number of workers of `-n auto`: two more than the cores, since many tests wait for a server.
+    """Return the number of workers of `-n auto`: three more than the cores, since many tests wait for a server.
 
-    Each further worker collects all tests and starts a further set of servers.
+    Each further worker takes about seven seconds of a core: five to collect all tests, one for moto, and a fifth of one
+    for each OpenBao, which is why workers share no server.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return cores + 2
+    return cores + 3
 
 
 class _SkippedTests:
