@@ -6,14 +6,16 @@ import inspect
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
-from sphinx.application import Sphinx
 
 from strongroom._cli import registry
 from strongroom._cli.app import strongroom
 from strongroom._cli.exit_codes import ExitCode
+
+if TYPE_CHECKING:  # a test of the commands need not load it
+    from sphinx.application import Sphinx
 
 PAGES = "reference/command-line"
 """Folder of the written pages. A section `## NAME` of one of them includes the help of the command."""

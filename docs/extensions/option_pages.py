@@ -9,14 +9,15 @@ import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
-
-from sphinx.application import Sphinx
+from typing import TYPE_CHECKING, get_args
 
 from command_pages import capitalized, definitions, markdown, one_line, replace_pages
 from strongroom._plugins import EXPORTERS, IMPORTERS, ROTATORS, STORES, installed
 from strongroom._plugins.option_schema import OptionSchema, Schema
 from strongroom_vault.auth.methods import METHODS
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 FOLDER = "reference/options"
 
