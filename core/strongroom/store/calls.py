@@ -29,7 +29,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE, _LONGEST_THROTTLE = 0.1, 0.25, 2.0
 _REFUSED = 1.0
 """A service to which no request can be sent is down after this number of seconds."""
 _HASTE = 1.0
-"""For how many seconds a failed read is repeated if another link or a stale value can answer it."""
+"""For how many seconds a read is repeated, once in any case, if another link or a stale value can answer it."""
 _LAST_CHANCE = 0.05
 """With less time than this after a pause, in seconds, nothing is repeated."""
 _SHARE = 3 / 4
@@ -130,8 +130,8 @@ class Caller(Generic[_C]):
         """Return the result of an operation, within `remaining()`.
 
         Throttled requests are repeated until the deadline, and so are reads while the service fails. While the service
-        asks for no request (Retry-After), none is sent by a call that has the time to wait. If another link
-        or a stale value can answer (`fails_fast`), a failed read is repeated for one second. A service that cannot be
+        asks for no request (Retry-After), none is sent by a call that has the time to wait. If another link or a stale
+        value can answer (`fails_fast`), a failed read is repeated once, and for one second. A service that cannot be
         reached is down after one second, or at once if another can answer.
 
         Args:
@@ -209,7 +209,9 @@ class _Pauses:
         if fault.fate is Fate.THROTTLED:
             limit, longest = remaining(), _LONGEST_THROTTLE
         elif fault.fate is Fate.FAILED:
-            limit, longest = self._began + _HASTE - now if self._is_hasty else remaining(), _LONGEST_PAUSE
+            is_first = self._pause == _FIRST_PAUSE  # its reply may have taken longer than the haste allows
+            is_limited = self._is_hasty and not is_first
+            limit, longest = self._began + _HASTE - now if is_limited else remaining(), _LONGEST_PAUSE
         elif fault.fate is Fate.UNSENT:
             limit, longest = 0.0 if self._is_hasty else self._heard + _REFUSED - now, _LONGEST_PAUSE
         else:

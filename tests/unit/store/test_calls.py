@@ -93,6 +93,19 @@ def test_one_failed_reply_is_repeated_also_where_another_link_answers(fate, hast
     assert service.attempts == 2
 
 
+def test_failed_reply_that_was_late_is_repeated_once_also_where_another_link_answers(clock):
+    """On a busy machine the reply to a single fault takes longer than a second. The other link has another value."""
+    service = Service(Fate.FAILED)
+
+    def late(client):
+        if service.attempts == 0:
+            clock.sleep(2.0)
+        return client.send()
+
+    with fail_fast(True):
+        assert service.caller.call("app", late) == "answer"
+
+
 @pytest.mark.parametrize(
     ("fate", "hasty", "least", "most"),
     [
