@@ -109,8 +109,8 @@ def create_client(path: str, *, manager: SecretsManager | None = None, **options
             connection.credential_provider = _provider(login)
             connection.on_connect()  # type: ignore[no-untyped-call]
 
+        connections.add(connection)  # before: the credential may change between its reading and the login
         source.connect(open_, _is_refusal)
-        connections.add(connection)
 
     client = redis.Redis(
         redis_connect_func=connect,  # type: ignore[arg-type]  # the hint lacks the connection
@@ -144,8 +144,8 @@ def create_async_client(path: str, *, manager: SecretsManager | None = None, **o
             connection.credential_provider = _provider(login)
             await AbstractConnection.on_connect(connection)  # `_SocketConnection` leaves it to this function
 
+        connections.add(connection)  # before, as above
         await source.aconnect(open_, _is_refusal)
-        connections.add(connection)
 
     client = redis.asyncio.Redis(redis_connect_func=connect, **options)
     if options.get("unix_socket_path") and not options.get("connection_pool"):

@@ -144,8 +144,8 @@ def test_no_command_fails_while_the_password_rotates(account, watching_manager):
         with Load(client.ping) as load:
             for _ in range(ROTATIONS):
                 load.wait_for(100)
+                opened = account.opened()  # before: those that follow a change at once have the new password
                 account.rotate()
-                opened = account.opened()
                 wait_until(lambda opened=opened: load.failures or not opened & account.opened())
                 account.revoke_previous()
                 load.wait_for(100)
