@@ -59,6 +59,7 @@ class Use(NamedTuple):
         method: its method.
         path: its path, without query.
         status: the status of the answer, or of the refusal; 0 without an answer.
+        reason: why it was refused, in one sentence; empty for a request that was sent.
     """
 
     rule: str
@@ -66,6 +67,7 @@ class Use(NamedTuple):
     method: str
     path: str
     status: int = 0
+    reason: str = ""
 
 
 class Event(NamedTuple):

@@ -36,8 +36,8 @@ def test_a_value_that_the_shell_has_is_named_without_a_sandbox(agent_run):
     """A worker of the same user can read the environment of the shell, but not out of the sandbox."""
     told = "The command can read COPY, OPENAI_API_KEY in the environment of your shell. Run it with --sandbox\n"
     environ = {"COPY": f"https://robot:{VALUE}@api.example.com"}
-    assert agent_run("true", environ=environ).stderr == f"strongroom: {told}"
-    assert agent_run("true", environ=environ, options=["--sandbox"]).stderr == ""
+    assert agent_run("true", environ=environ, options=["--quiet"]).stderr == f"strongroom: {told}"
+    assert agent_run("true", environ=environ, options=["--quiet", "--sandbox"]).stderr == ""
 
 
 SHELL = """

@@ -206,11 +206,19 @@ class Tools:
         if self._session is None or covered_head(self._session, request.method, str(request.url), ()) is None:
             raise ToolError("No rule names this host. Call list_rules")
         output, deadline = _Output(), time.monotonic() + self._time_limit
-        with closing(self._client.send(request, stream=True)) as response:
-            for part in response.iter_bytes():
-                output.add(part)
-                if output.is_full or time.monotonic() > deadline:
-                    break
+        try:
+            with closing(self._client.send(request, stream=True)) as response:
+                for part in response.iter_bytes():
+                    output.add(part)
+                    if output.is_full or time.monotonic() > deadline:
+                        break
+        except httpx2.HTTPError as error:  # its text is ours: see `httpx2_transport`
+            fault = f"{request.url.host}: {error}"
+        else:
+            return self._shown(response, output)
+        raise ToolError(fault)
+
+    def _shown(self, response: httpx2.Response, output: _Output) -> str:
         shown = [f"HTTP {response.status_code}", *(f"{name}: {value}" for name, value in response.headers.items())]
         return "\n".join((*shown, "", output.text(self._known, response.encoding or "utf-8")))
 

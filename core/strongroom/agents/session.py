@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 
 from strongroom._config import AgentsConfig, RuleConfig
 from strongroom._config.trust import not_trusted
@@ -28,13 +29,13 @@ from strongroom.agents._rules.substitution import (
     replace_in,
     stands_in,
 )
-from strongroom.errors import ConfigurationError
+from strongroom.errors import AuditError, ConfigurationError
 from strongroom.events import Event, EventKind, Use, emit, emit_to_auditors
 
 MAX_BODY = 1 << 23
 """The most bytes of a request's body that a door buffers."""
 
-_LONGEST_PATH, _LONGEST_HOST, _LONGEST_METHOD = 1000, 253, 20
+_LONGEST_PATH, _LONGEST_HOST, _LONGEST_METHOD, _LONGEST_REASON = 1000, 253, 20, 500
 """The most characters of these in an event."""
 
 _DESCRIBE_BODY = frozenset(
@@ -49,6 +50,11 @@ Headers = tuple[tuple[str, str], ...]
 def body_too_large() -> Refusal:
     """Return the refusal of a body that is needed and has more than `MAX_BODY` bytes."""
     return Refusal(413, f"A body into which a rule may put a secret has at most {MAX_BODY >> 20} MiB")
+
+
+def session_ended(end: datetime) -> Refusal:
+    """Return the refusal of a request after the end of the session."""
+    return Refusal(403, f"The session ended at {end:%Y-%m-%d %H:%M} UTC")
 
 
 class AgentSession:
@@ -67,12 +73,27 @@ class AgentSession:
     """
 
     def __init__(self, secrets: SecretsManager, config: AgentsConfig) -> None:
-        if not config.rules:
-            raise ConfigurationError("The configuration has no rule for agents: add a table [agents.rules.NAME]")
         if secrets.config.untrusted:
             raise not_trusted(secrets.config.untrusted, "the rules for agents decide where secrets are sent")
-        self._rules = tuple(config.rules.values())
-        self._values = RuleValues(secrets, self._rules)
+        self._secrets = secrets
+        self._values = self._read(config, None)
+
+    def replace_rules(self, config: AgentsConfig) -> None:
+        """Take other rules for new requests. A rule that stays keeps its placeholder, which the worker has already.
+
+        After an error, the rules are those from before. It raises what the constructor raises.
+        """
+        self._values = self._read(config, self._values)
+
+    def _read(self, config: AgentsConfig, before: RuleValues | None) -> RuleValues:
+        if not config.rules:
+            raise ConfigurationError("The configuration has no rule for agents: add a table [agents.rules.NAME]")
+        return RuleValues(self._secrets, config.rules.values(), before)
+
+    @property
+    def rules(self) -> tuple[RuleConfig, ...]:
+        """The rules."""
+        return self._values.rules
 
     @property
     def environment(self) -> dict[str, str]:
@@ -85,11 +106,11 @@ class AgentSession:
 
     def covers(self, host: str, port: int, scheme: str = "https") -> bool:
         """Return True if a rule names this host, so that a door must look into its requests."""
-        return any(covers(rule, host, port, scheme) for rule in self._rules)
+        return any(covers(rule, host, port, scheme) for rule in self.rules)
 
     def redactor(self) -> Redactor:
         """Return a redactor of all values that the session has read."""
-        return self._values.redactor(rule.name for rule in self._rules)
+        return self._values.redactor(rule.name for rule in self.rules)
 
     def begin(self, head: RequestHead) -> Exchange:
         """Check a request to a host of a rule, and read the values that it needs.
@@ -97,10 +118,10 @@ class AgentSession:
         This may ask a store, and blocks: on an event loop, call it in a thread.
 
         Raises:
-            Refusal: no rule allows the request, or the chain has no value for it (502, with the chain's message).
-            AuditError: the use cannot be recorded.
+            Refusal: no rule allows the request, the chain has no value for it (502, with the chain's message), or the
+                use cannot be recorded (502).
         """
-        return Exchange(self._rules, self._values, head)
+        return Exchange(self._values, head)
 
     def record_refusal(self, refusal: Refusal, host: str, method: str, path: str = "") -> None:
         """Emit the event of a request or a connection that a door refused before `begin`. This may block.
@@ -114,7 +135,7 @@ class AgentSession:
         Raises:
             AuditError: it cannot be recorded.
         """
-        emit(_event(None, Use("", host[:_LONGEST_HOST], method[:_LONGEST_METHOD], path, refusal.status), "refused"))
+        emit(_event(None, Use("", host, method, path, refusal.status, refusal.reason), "refused"))
 
 
 class Exchange:
@@ -127,18 +148,18 @@ class Exchange:
             part by part.
     """
 
-    def __init__(self, rules: Sequence[RuleConfig], values: RuleValues, head: RequestHead) -> None:
+    def __init__(self, values: RuleValues, head: RequestHead) -> None:
         self._values = values
         self._asked = head
         self._began = time.monotonic()
         self._used: dict[str, RuleConfig] = {}
         self._bodies: list[RuleConfig] = []
         self._signs: RuleConfig | None = None
-        self._refused = 0  # the status by which the answer was refused
+        self._refused: Refusal | None = None  # of the answer
         with self._recorded_refusals():
             check_head(head)
             found = placeholders_in(head, values.known)
-            covering = [rule for rule in rules if covers(rule, head.host, head.port, head.scheme)]
+            covering = [rule for rule in values.rules if covers(rule, head.host, head.port, head.scheme)]
             self._redacted = [rule.name for rule in covering]
             allowing = _allowing(covering, found.values(), head)
             replaced = {
@@ -157,8 +178,8 @@ class Exchange:
         """Return the body to send; `head` is final after it: its Content-Length, and a signature.
 
         Raises:
-            Refusal: a placeholder in the body is not allowed, or the chain has no value for it.
-            AuditError: the use cannot be recorded.
+            Refusal: a placeholder in the body is not allowed, the chain has no value for it, or the use cannot be
+                recorded.
         """
         format_, replaced = body_format(self._asked), body
         with self._recorded_refusals():
@@ -198,7 +219,7 @@ class Exchange:
         try:
             self._decoder = self._decoder_of(headers)
         except Refusal as refusal:
-            self._refused = refusal.status
+            self._refused = refusal
             raise
         if self._has_body:
             if _joined(headers, "content-encoding").strip().lower() not in {"", "identity"}:
@@ -254,12 +275,12 @@ class Exchange:
             status: the status of the answer; 0 if none came.
         """
         used, self._used = self._used, {}
-        refused, self._refused = self._refused, 0
+        refused, self._refused = self._refused, None
         outcome = "refused" if refused else str(status) if status else "failed"
         unused = [None] if refused else []  # a refusal is recorded in any case
         for rule in used.values() or unused:
             seconds = time.monotonic() - self._began
-            emit(self._event(rule, outcome, refused or status)._replace(seconds=seconds))
+            emit(self._event(rule, outcome, status, refused)._replace(seconds=seconds))
 
     # --- events -------------------------------------------------------------------------------------------------------
 
@@ -272,19 +293,32 @@ class Exchange:
     @contextmanager
     def _recorded_refusals(self) -> Iterator[None]:
         try:
-            yield
-        except Refusal as refusal:
-            emit(self._event(self._values.rule(refusal.rule), "refused", refusal.status))
-            raise
+            try:
+                yield
+            except Refusal as refusal:
+                emit(self._event(self._values.rule(refusal.rule), "refused", refusal=refusal))
+                raise
+        except AuditError as error:
+            fault = str(error)
+        else:
+            return
+        raise Refusal(502, "The use of a secret cannot be recorded", fault=fault)
 
-    def _event(self, rule: RuleConfig | None, outcome: str, status: int = 0) -> Event:
-        head = self._asked
-        return _event(rule, Use(rule.name if rule else "", head.host, head.method, head.path, status), outcome)
+    def _event(self, rule: RuleConfig | None, outcome: str, status: int = 0, refusal: Refusal | None = None) -> Event:
+        head, reason = self._asked, ""
+        if refusal is not None:
+            status, reason = refusal.status, refusal.reason
+        return _event(rule, Use(rule.name if rule else "", head.host, head.method, head.path, status, reason), outcome)
 
 
 def _event(rule: RuleConfig | None, use: Use, outcome: str) -> Event:
     path, key = (rule.path, rule.key) if rule else ("", "")
-    use = use._replace(path=use.path[:_LONGEST_PATH])
+    use = use._replace(
+        host=use.host[:_LONGEST_HOST],
+        method=use.method[:_LONGEST_METHOD],
+        path=use.path[:_LONGEST_PATH],
+        reason=use.reason[:_LONGEST_REASON],
+    )
     return Event(EventKind.USE, "", path, outcome=outcome, key=key, use=use)
 
 

@@ -158,7 +158,7 @@ def _entry(event: Event) -> dict[str, object] | None:
     }
     if (use := event.use) is not None:
         request = {"request_host": use.host, "method": use.method, "request_path": use.path, "status": use.status or ""}
-        optional |= {"rule": use.rule, **request}
+        optional |= {"rule": use.rule, **request, "refusal": use.reason}
     return {**fields, **{name: value for name, value in optional.items() if value not in {None, ""}}}
 
 

@@ -184,10 +184,10 @@ class FolderLock:
 
 
 @contextmanager
-def lock(descriptor: int, seconds: float) -> Iterator[bool]:
+def lock(descriptor: int, seconds: float, *, shared: bool = False) -> Iterator[bool]:
     """Lock an open file or folder against all that lock it in this way; a process that dies releases its lock.
 
-    Yields False if another one held the lock for all of these seconds.
+    Yields False if another one held the lock for all of these seconds. A shared lock excludes those that are not.
 
     Raises:
         OSError: the file system has no locks.
@@ -199,7 +199,7 @@ def lock(descriptor: int, seconds: float) -> Iterator[bool]:
     locked, pause = False, _FIRST_PAUSE
     while not locked:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             locked = True
         except BlockingIOError:
             if time.monotonic() >= deadline:

@@ -210,7 +210,7 @@ def test_a_placeholder_works_where_its_rule_allows_it(secrets, events, asked, re
     assert refused.value.status == 403
     ((kind, _, path, *_, use),) = events
     assert (kind, path) == ("use", "api-keys/openai")
-    assert use == ("openai", held.host, held.method, held.path, 403)
+    assert use == ("openai", held.host, held.method, held.path, 403, refused.value.reason)
     its.begin(head(("X-Api-Key", its.placeholder("other")), **asked))
 
 
@@ -287,9 +287,45 @@ def test_no_transfer_coding_is_asked_for(secrets, asked, sent):
 
 
 def test_a_door_records_its_own_refusals(secrets, events):
-    session(secrets).record_refusal(Refusal(403, "No"), "h" * 999, "CONNECT" * 9, "/" * 9999)
+    session(secrets).record_refusal(Refusal(403, "No" * 999), "h" * 999, "CONNECT" * 9, "/" * 9999)
     ((*_, outcome, _, _, use),) = events
-    assert (outcome, use) == ("refused", ("", "h" * 253, ("CONNECT" * 9)[:20], "/" * 1000, 403))
+    assert (outcome, use) == ("refused", ("", "h" * 253, ("CONNECT" * 9)[:20], "/" * 1000, 403, "No" * 250))
+
+
+def test_an_event_has_no_method_of_any_length(secrets, events):
+    its = session(secrets)
+    with pytest.raises(Refusal):
+        its.begin(head(method="X" * 50_000, host="unnamed.example.com"))
+    its.begin(bearer(its)._replace(method="X" * 50_000)).end(200)
+    assert [event.use.method for event in events] == ["X" * 20] * 3
+
+
+def test_rules_that_stay_keep_their_placeholders_and_exchanges_keep_their_rules(secrets, store):
+    its = session(secrets, rule(where=["body:token"]), rule("other", secret="other#key"))
+    before = its.environment
+    asked = head(("Content-Type", "application/json"))
+    exchange = its.begin(asked)
+    narrowed, new = rule(paths=["/v2"]), rule("new", secret="other#key", hosts=["new.example.com"])
+    its.replace_rules(AgentsConfig({"openai": narrowed, "new": new}))
+    assert its.environment == {"OPENAI_KEY": before["OPENAI_KEY"], "NEW_KEY": its.placeholder("new")}
+    assert its.placeholder("new") != before["OTHER_KEY"]
+    body = '{"token": "%s"}'
+    assert exchange.replace_body((body % before["OPENAI_KEY"]).encode()) == (body % VALUE).encode()
+    with pytest.raises(Refusal, match="allows the paths /v2"):
+        its.begin(bearer(its))
+    assert its.covers("new.example.com", 443)
+    store.write("api-keys/openai", {"key": "another-value-4711"})
+    assert its.begin(bearer(its, path="/v2")).message(VALUE.encode()) == before["OPENAI_KEY"].encode()
+
+
+@pytest.mark.parametrize("rules", [{}, {"openai": rule(secret="api-keys/openai#short")}], ids=["none", "short"])
+def test_faulty_rules_do_not_replace_others(secrets, rules):
+    its = session(secrets)
+    before = its.environment
+    with pytest.raises((ConfigurationError, InvalidDataError)):
+        its.replace_rules(AgentsConfig(rules))
+    assert its.environment == before
+    its.begin(bearer(its))
 
 
 @pytest.mark.parametrize(
@@ -472,7 +508,7 @@ def test_a_use_is_recorded_before_the_value_leaves_and_once_after_the_answer(sec
     exchange = its.begin(bearer(its, query="a=1"))
     ((_, store, path, *_, outcome, _, key, use),) = events
     assert (store, path, key, outcome) == ("", "api-keys/openai", "key", "started")
-    assert use == ("openai", HOST, "POST", "/v1/chat", 0)
+    assert use == ("openai", HOST, "POST", "/v1/chat", 0, "")
     exchange.end(429)
     exchange.end(200)
     assert [(event.outcome, event.use.status) for event in events[1:]] == [("429", 429)]
@@ -507,10 +543,11 @@ def test_no_value_leaves_without_a_record(secrets):
 
     end = audit(fail)
     try:
-        with pytest.raises(AuditError):
+        with pytest.raises(Refusal, match="cannot be recorded") as refused:
             its.begin(bearer(its))
     finally:
         end()
+    assert (refused.value.status, refused.value.fault) == (502, "the log is full")
 
 
 def test_the_audit_log_has_the_request_and_no_value(store, tmp_path):
@@ -545,7 +582,7 @@ def test_a_log_that_fails_between_the_read_and_the_use_stops_the_use(store, tmp_
 
         end = audit(fill)
         try:
-            with pytest.raises(AuditError):
+            with pytest.raises(Refusal, match="cannot be recorded"):
                 its.begin(bearer(its))
         finally:
             end()
@@ -560,7 +597,7 @@ def test_a_full_audit_log_stops_uses_and_not_answers(store, tmp_path, caplog):
         file.mkdir()
         exchange.end(200)
         assert "cannot be written" in caplog.text
-        with pytest.raises(AuditError):
+        with pytest.raises(Refusal, match="cannot be recorded"):
             its.begin(bearer(its))
 
 

@@ -1,5 +1,6 @@
 """The environment of a worker, its folder, and the files that its programs read."""
 
+import json
 import os
 import socket
 import stat
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from strongroom.agents._proxy.worker import (
     TrustFiles,
     WorkerFolder,
+    env_file,
     node_authorities,
     operator_authorities,
     worker_environment,
@@ -293,3 +295,31 @@ def test_a_protected_process_is_not_dumpable_and_its_environment_shows_no_creden
     monkeypatch.setenv("TOKEN", "topsecret")
     shown = subprocess.run([sys.executable, "-c", PROTECTED], capture_output=True, text=True, check=False).stdout
     assert shown.split() == ["False", "topsecret", "0"]
+
+
+def test_a_shell_reads_the_file_of_the_environment_as_docker_does(tmp_path, monkeypatch):
+    """Docker takes each line as it is, with quotes. Java takes any white space between its options."""
+    monkeypatch.setattr("shutil.which", lambda _: "/usr/bin/java")
+    with WorkerFolder(tmp_path) as folder:
+        variables = environment(TrustFiles(folder, AUTHORITY, ROOTS, NODE))
+        file = folder.write("worker.env", env_file(variables))
+    literal = dict(line.split("=", 1) for line in file.read_text().split("\n") if line)
+    script = 'set -a; . "$1"; exec "$2" -c "import json, os; print(json.dumps(dict(os.environ)))"'
+    done = subprocess.run(["sh", "-c", script, "sh", file, sys.executable], capture_output=True, check=True, env={})
+    found = json.loads(done.stdout)
+    assert {name: found[name] for name in literal} == literal
+    assert literal.pop("JAVA_TOOL_OPTIONS").split() == variables.pop("JAVA_TOOL_OPTIONS").split()
+    assert literal == variables
+
+
+@pytest.mark.parametrize("text", ["/my folder/x", "it's", 'a"b', "a\nB=c", "$HOME", "a;b", "~/x#"])
+def test_a_value_that_would_need_quotes_is_refused(text):
+    with pytest.raises(ConfigurationError, match=r"SSL_CERT_FILE in worker\.env would need quotes"):
+        env_file({"HTTPS_PROXY": "http://127.0.0.1:3128", "SSL_CERT_FILE": text})
+
+
+def test_a_worker_that_replaces_its_folder_does_not_disturb_its_end(tmp_path):
+    (path := tmp_path / "folder").mkdir(mode=0o700)
+    with WorkerFolder(path) as folder, folder.listen("proxy.sock", 1):
+        (path / "proxy.sock").unlink()
+        (path / "proxy.sock").mkdir()

@@ -4,41 +4,67 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
+from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from strongroom._cli.agents.agent_log import log_command, summary
 from strongroom._cli.exit_codes import ExitCode
-from strongroom._cli.options import Invocation, complete, current
-from strongroom._cli.process.child_process import Child, exit_code
+from strongroom._cli.options import Invocation, complete, current, read_duration
+from strongroom._cli.process.child_process import TIMED_OUT, Child, exit_code, has_terminal
 from strongroom._cli.process.signals import until_ended
 from strongroom._cli.terminal import output
-from strongroom.errors import ConfigurationError
+from strongroom.errors import ConfigurationError, StrongroomError
 
 if TYPE_CHECKING:
     from strongroom._config import Config
     from strongroom.agents._proxy.authority import Authority
+    from strongroom.agents._proxy.worker import WorkerFolder
+    from strongroom.agents._rules.policy import Destinations
     from strongroom.agents.session import AgentSession
+    from strongroom.agents.session_log import SessionLog
 
 _MITMPROXY = "12.3."
 """The release of mitmproxy with which the proxy is tested. A few of its layers are not a published interface."""
 
-_BACKLOG = 512
-"""Connections that wait while the proxy is imported: the child is started before it."""
+_LONGEST = 7 * 86_400.0
+"""Seconds that a session may last: so long are its certificates valid."""
+
+_LOOK = 30.0
+"""Seconds between two looks at the clock: a wait does not count the time in which the machine is suspended."""
+
+_GRACE = 10.0
+"""Seconds that the command may take to end after SIGTERM at the end of its session."""
 
 _END = 5.0
 """Seconds that the proxy may take to end after the command."""
 
 _only_rules = click.option(
     "--only-rules", is_flag=True, help="Refuse every host that no rule names. Otherwise such requests pass unread."
+)
+
+
+def _read_end(ctx: click.Context, option: click.Parameter, text: str | None) -> datetime | None:
+    seconds = read_duration(ctx, option, text)
+    if seconds is None:
+        return None
+    if not 1 <= seconds <= _LONGEST:
+        raise click.UsageError("--for must be at least one second, and at most 7 days")
+    return datetime.now(UTC) + timedelta(seconds=seconds)
+
+
+_for = click.option(
+    "--for", "until", metavar="DURATION", callback=_read_end, help="End the session after this time, such as 8h."
 )
 
 
@@ -53,11 +79,16 @@ def agent_command() -> None:
     """
 
 
+agent_command.add_command(log_command)
+
+
 @agent_command.command("run", context_settings={"allow_interspersed_args": False})
 @_only_rules
 @click.option(
     "--sandbox", is_flag=True, help="Leave COMMAND no way to the network but the proxy (Linux, without root)."
 )
+@_for
+@click.option("--quiet", is_flag=True, help="Print no summary at the end.")
 @click.argument(
     "command",
     nargs=-1,
@@ -67,7 +98,15 @@ def agent_command() -> None:
     shell_complete=complete("files"),
 )
 @current
-def run_command(invocation: Invocation, command: tuple[str, ...], *, only_rules: bool, sandbox: bool) -> None:
+def run_command(
+    invocation: Invocation,
+    command: tuple[str, ...],
+    until: datetime | None,
+    *,
+    only_rules: bool,
+    sandbox: bool,
+    quiet: bool,
+) -> None:
     """Run COMMAND with placeholders in the place of secrets.
 
     COMMAND inherits the environment without the credentials of stores. It finds a placeholder in the variable of each
@@ -75,7 +114,8 @@ def run_command(invocation: Invocation, command: tuple[str, ...], *, only_rules:
     which curl, git, pip, npm, Java and the libraries of Python and Node trust it.
 
     COMMAND is not started if a secret of a rule cannot be read. Signals are forwarded to it, and its exit code is that
-    of this command.
+    of this command. At the end of --for, it gets SIGTERM, and ten seconds later SIGKILL: then the exit code is 124, as
+    of `timeout`. `strongroom agent log` shows what it used.
 
     Without --sandbox, COMMAND may also connect to the network without the proxy: there, a placeholder is worthless. It
     can also read the environment and the memory of the shell that started this command, and of your other programs.
@@ -84,23 +124,23 @@ def run_command(invocation: Invocation, command: tuple[str, ...], *, only_rules:
     Example: strongroom agent run --sandbox -- claude
     """
     from strongroom.agents._proxy import worker
-    from strongroom.agents._proxy.sandbox import PROXY, Sandbox
+    from strongroom.agents._proxy.sandbox import BACKLOG, PROXY, Sandbox
 
     config = invocation.load_trusted()
     with (
-        _opened(config) as opened,
-        tempfile.TemporaryDirectory(prefix="strongroom-agent-") as private,
+        _opened(config, only_rules=only_rules) as opened,
+        # The worker may have put anything in its place.
+        tempfile.TemporaryDirectory(prefix="strongroom-agent-", ignore_cleanup_errors=True) as private,
         worker.WorkerFolder(Path(private)) as folder,
+        opened.log(Path(command[0]).name, until) as log,
     ):
         if not sandbox and (readable := [name for name, text in os.environ.items() if opened.reveals(text)]):
             names = ", ".join(sorted(readable))
             output.say(f"The command can read {names} in the environment of your shell. Run it with --sandbox")
         box = Sandbox() if sandbox else None
-        listener = None if box else socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
+        listener = None if box else socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
         address = listener.getsockname()[:2] if listener else PROXY
-        trust = worker.TrustFiles(folder, opened.authority.pem, opened.roots, opened.node_roots)
-        placeholders = opened.session.environment
-        variables = worker.worker_environment(opened.inherited, placeholders, trust, address, opened.reveals)
+        variables = opened.environment(folder, address, opened.inherited)
         encoded = {os.fsencode(name): os.fsencode(value) for name, value in variables.items()}
         process = Child(box.wrap(command) if box else command)
 
@@ -110,10 +150,48 @@ def run_command(invocation: Invocation, command: tuple[str, ...], *, only_rules:
             found = box.listener() if box else listener
             return [found] if found else []
 
-        with _proxy(opened, listeners, only_rules=only_rules):
+        with _proxy(opened, listeners, log.connected, until), _ended_at(until, process) as timed_out:
             code = exit_code(lambda: process.run(encoded), command[0])
             process.started.set()  # the proxy may wait for a sandbox that did not start
-    click.get_current_context().exit(code)
+        if not quiet:
+            for line in summary(log):
+                output.say(line)
+    click.get_current_context().exit(TIMED_OUT if timed_out else code)
+
+
+@contextlib.contextmanager
+def _ended_at(until: datetime | None, process: Child) -> Iterator[list[bool]]:
+    """End the command of the block at some time. The yielded list is not empty if that was before its own end."""
+    ended: list[bool] = []
+    done = threading.Event()
+
+    def wait() -> None:
+        while (left := _left(until)) is None or left > 0:
+            if done.wait(left):
+                return
+        if process.end(_GRACE):
+            ended.append(True)
+
+    thread = threading.Thread(target=wait, name="strongroom-agent-end", daemon=True)
+    thread.start()
+    try:
+        yield ended
+    finally:
+        done.set()
+        thread.join()
+        if ended and until is not None:
+            _say_ended(until)
+
+
+def _left(until: datetime | None) -> float | None:
+    """Return the seconds to wait before the next look at the clock: 0 at the end, and None without one."""
+    return None if until is None else max(0.0, min(_LOOK, (until - datetime.now(UTC)).total_seconds()))
+
+
+def _say_ended(until: datetime) -> None:
+    from strongroom.agents.session import session_ended
+
+    output.say(session_ended(until).reason)
 
 
 @agent_command.command("serve")
@@ -127,8 +205,11 @@ def run_command(invocation: Invocation, command: tuple[str, ...], *, only_rules:
 )
 @click.option("--listen", metavar="HOST:PORT", help="Serve on this address too, and name it to the worker.")
 @_only_rules
+@_for
 @current
-def serve_command(invocation: Invocation, file: Path, listen: str | None, *, only_rules: bool) -> None:
+def serve_command(
+    invocation: Invocation, file: Path, listen: str | None, until: datetime | None, *, only_rules: bool
+) -> None:
     """Serve a worker in a container, or of another user.
 
     The folder of FILE must be your own. The worker runs as you, and the folder has the mode 0700; or the folder has
@@ -138,30 +219,58 @@ def serve_command(invocation: Invocation, file: Path, listen: str | None, *, onl
     Most programs reach a proxy by TCP: worker.env names 127.0.0.1:3128 (a relay in the container leads to FILE),
     or the address of --listen.
 
+    SIGHUP takes the rules of the configuration as it is then, for new requests. Placeholders of rules that stay do not
+    change; worker.env gets those of new ones. The chain is not opened again.
+
     Example: strongroom agent serve --socket /run/worker/proxy.sock
     """
     from strongroom.agents._proxy import worker
-    from strongroom.agents._proxy.sandbox import PROXY
+    from strongroom.agents._proxy.sandbox import BACKLOG, PROXY
 
     address = _parse_address(listen) if listen else PROXY
     file = file.absolute()
-    with until_ended() as end, _opened(invocation.load_trusted()) as opened, contextlib.ExitStack() as stack:
+    ends_with_terminal = signal.getsignal(signal.SIGHUP) is signal.SIG_DFL and has_terminal()
+    with contextlib.ExitStack() as stack:
+        end = stack.enter_context(until_ended(hangup=True))
+        opened = stack.enter_context(_opened(invocation.load_trusted(), only_rules=only_rules))
         folder = stack.enter_context(worker.WorkerFolder(file.parent))
         try:
-            listening = [stack.enter_context(folder.listen(file.name, _BACKLOG))]
+            listening = [stack.enter_context(folder.listen(file.name, BACKLOG))]
             if listen:
-                listening.append(stack.enter_context(socket.create_server(address, backlog=_BACKLOG)))
+                listening.append(stack.enter_context(socket.create_server(address, backlog=BACKLOG)))
         except OSError as error:
             raise ConfigurationError(f"Cannot listen: {error.strerror}") from None
-        trust = worker.TrustFiles(folder, opened.authority.pem, opened.roots, opened.node_roots)
-        variables = worker.worker_environment({}, opened.session.environment, trust, address, opened.reveals)
-        lines = "".join(f"{name}={value}\n" for name, value in variables.items())
-        described = folder.write("worker.env", os.fsencode(lines))
+        described = folder.write("worker.env", worker.env_file(opened.environment(folder, address, {})))
         user = "your own user" if folder.group is None else f"the group {_group_name(folder.group)}"
-        with _proxy(opened, lambda: listening, only_rules=only_rules):
+        log = stack.enter_context(opened.log("serve", until))
+
+        def connected(destination: str, unread: bool) -> None:  # noqa: FBT001  # the proxy's signature
+            log.connected(destination, unread)
+            output.say(f"The worker connects to {destination}{', which no rule names' if unread else ''}")
+
+        with _proxy(opened, lambda: listening, connected, until):
             output.say(f"Serving on {file} for {user}. The environment of the worker is in {described}")
-            end.wait()
+            while not end.wait(left := _left(until)) and left != 0:
+                if end.hung_up and ends_with_terminal and not has_terminal():
+                    break
+                if end.hung_up:
+                    end.hung_up = False
+                    if _take_rules(invocation, opened):
+                        folder.write("worker.env", worker.env_file(opened.environment(folder, address, {})))
+        if until is not None and left == 0:
+            _say_ended(until)
     click.get_current_context().exit(ExitCode.INTERRUPTED if end.interrupted else ExitCode.DONE)
+
+
+def _take_rules(invocation: Invocation, opened: _Opened) -> bool:
+    """Read the configuration again, and take its rules. Return False if it is faulty, and the rules stay."""
+    try:
+        opened.replace_rules(invocation.load_trusted())
+    except StrongroomError as error:
+        output.say(f"The rules stay as they were: {error}")
+        return False
+    output.say(f"The rules are now {output.joined(rule.name for rule in opened.session.rules)}")
+    return True
 
 
 def _parse_address(text: str) -> tuple[str, int]:
@@ -181,12 +290,47 @@ def _group_name(number: int) -> str:
 
 
 class _Opened(NamedTuple):
-    config: Config
     session: AgentSession
-    authority: Authority
+    destinations: Destinations
+    authorities: list[Authority]
     roots: bytes
     node_roots: bytes
     inherited: Mapping[str, str]
+
+    def log(self, command: str, until: datetime | None) -> SessionLog:
+        """Return the log of the session."""
+        from strongroom.agents.session_log import SessionLog
+
+        return SessionLog(command, [rule.name for rule in self.session.rules], until, output.say)
+
+    def environment(
+        self, folder: WorkerFolder, address: tuple[str, int], inherited: Mapping[str, str]
+    ) -> dict[str, str]:
+        """Write the files with authorities, and return the environment of the worker."""
+        from strongroom.agents._proxy.worker import TrustFiles, worker_environment
+
+        authorities = b"".join(authority.pem for authority in self.authorities)
+        trust = TrustFiles(folder, authorities, self.roots, self.node_roots)
+        return worker_environment(inherited, self.session.environment, trust, address, self.reveals)
+
+    def replace_rules(self, config: Config) -> None:
+        """Take the rules of this configuration for new requests. After an error, the rules are those from before.
+
+        The programs that run trust the authorities from before, so there is another one for new hosts only.
+        """
+        from strongroom.agents._proxy.authority import Authority
+        from strongroom.agents._rules.policy import named_hosts
+
+        self.session.replace_rules(config.agents)
+        new = [
+            rule
+            for rule in self.session.rules
+            for host in named_hosts([rule])
+            if not any(authority.covers(host.removeprefix("*.")) for authority in self.authorities)
+        ]
+        if new:
+            self.authorities.append(Authority(new))
+        self.destinations.replace_rules(self.session.rules)
 
     def reveals(self, text: str) -> bool:
         """Return True if the text has a value of the session."""
@@ -195,7 +339,7 @@ class _Opened(NamedTuple):
 
 
 @contextlib.contextmanager
-def _opened(config: Config) -> Iterator[_Opened]:
+def _opened(config: Config, *, only_rules: bool) -> Iterator[_Opened]:
     """Read the secrets of the rules, and make the authority.
 
     Raises:
@@ -207,15 +351,16 @@ def _opened(config: Config) -> Iterator[_Opened]:
     from strongroom._manager import SecretsManager
     from strongroom.agents._proxy import worker
     from strongroom.agents._proxy.authority import Authority
+    from strongroom.agents._rules.policy import Destinations
     from strongroom.agents.session import AgentSession
 
     inherited = without_credentials(os.environ, config)
     worker.forbid_inspection(os.environ.keys() - inherited.keys())
     with SecretsManager.from_config(config) as secrets:
         session = AgentSession(secrets, config.agents)
-        authority = Authority(config.agents.rules.values())
+        destinations, authority = Destinations(session.rules, only_rules=only_rules), Authority(session.rules)
         roots, node_roots = worker.operator_authorities(os.environ), worker.node_authorities(os.environ)
-        yield _Opened(config, session, authority, roots, node_roots, inherited)
+        yield _Opened(session, destinations, [authority], roots, node_roots, inherited)
 
 
 def _require_mitmproxy() -> None:
@@ -230,12 +375,15 @@ def _require_mitmproxy() -> None:
 
 
 @contextlib.contextmanager
-def _proxy(opened: _Opened, listeners: Callable[[], Iterable[socket.socket]], *, only_rules: bool) -> Iterator[None]:
+def _proxy(
+    opened: _Opened,
+    listeners: Callable[[], Iterable[socket.socket]],
+    connected: Callable[[str, bool], object],
+    until: datetime | None,
+) -> Iterator[None]:
     """Serve the worker in a thread while the block runs. The block does not wait for the proxy's import."""
     from strongroom.agents._proxy.network import CompanyProxy
-    from strongroom.agents._rules.policy import Destinations
 
-    rules = tuple(opened.config.agents.rules.values())
     company_proxy = CompanyProxy.of(os.environ)
     started: Future[Callable[[], None]] = Future()
 
@@ -250,9 +398,8 @@ def _proxy(opened: _Opened, listeners: Callable[[], Iterable[socket.socket]], *,
             from strongroom.agents._proxy import server
 
             with _memory_file(opened.roots) as roots:
-                destinations = Destinations(rules, only_rules=only_rules)
-                parts = (opened.session, destinations, opened.authority, roots, company_proxy, take, output.say)
-                server.serve(server.Setup(*parts), started)
+                parts = (opened.session, opened.destinations, opened.authorities, roots, company_proxy, take)
+                server.serve(server.Setup(*parts, output.say, connected, until), started)
         except BaseException as error:
             if not started.done():
                 started.set_exception(error)

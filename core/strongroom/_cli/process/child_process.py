@@ -30,6 +30,9 @@ _ENDING = named("SIGINT", "SIGQUIT", "SIGTERM")
 CANNOT_RUN, NOT_FOUND = 126, 127
 """Exit codes of a shell for a command that cannot be run, and for one that does not exist."""
 
+TIMED_OUT = 124
+"""Exit code for a command whose time was over, as of the program `timeout`."""
+
 _SIGNALED = 128
 """A shell's exit code for a command that a signal ended is this plus the number of the signal."""
 
@@ -184,3 +187,12 @@ def is_in_foreground() -> bool:
         return False
     finally:
         os.close(terminal)
+
+
+def has_terminal() -> bool:
+    """Return True if this process has a terminal that controls it, which is still there."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True

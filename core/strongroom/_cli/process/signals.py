@@ -92,16 +92,21 @@ class SignalArrival:
 
 
 class End:
-    """Set by SIGTERM, and by SIGINT, which is an interruption. The main thread waits for it.
+    """Set by SIGTERM, and by SIGINT, which is an interruption. The main thread waits for it, and for SIGHUP.
 
     Unlike a `threading.Event` it has no lock, which its handler could wait for while the same thread holds it.
     """
 
     interrupted = False
+    hung_up = False
+    """True after a SIGHUP that is handled. It ends `wait`, whose caller sets this to False."""
     _set = False
 
     def handle(self, number: int, _: FrameType | None) -> None:
         """Handle the signal."""
+        if number in named("SIGHUP"):
+            self.hung_up = True
+            return
         self.interrupted = number == signal.SIGINT
         self._set = True
 
@@ -110,10 +115,10 @@ class End:
         return self._set
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Wait until it is set, at most `seconds`. Return whether it is."""
+        """Wait until it is set, at most `seconds`, or until a SIGHUP. Return whether it is set."""
         until = None if seconds is None else time.monotonic() + seconds
         with SignalArrival() as arrival:
-            while not self.is_set():
+            while not self.is_set() and not self.hung_up:
                 left = None if until is None else until - time.monotonic()
                 if left is not None and left <= 0:
                     break
@@ -122,8 +127,8 @@ class End:
 
 
 @contextlib.contextmanager
-def until_ended() -> Iterator[End]:
-    """Yield an event that SIGTERM or SIGINT sets while the block runs."""
+def until_ended(*, hangup: bool = False) -> Iterator[End]:
+    """Yield an event that SIGTERM or SIGINT sets while the block runs. With `hangup`, SIGHUP is handled too."""
     end = End()
-    with handled((signal.SIGINT, signal.SIGTERM), end.handle):
+    with handled((signal.SIGINT, signal.SIGTERM, *(named("SIGHUP") if hangup else ())), end.handle):
         yield end

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
@@ -25,22 +25,25 @@ class Authority:
     """A certificate authority for the hosts of the rules alone.
 
     Attributes:
+        hosts: these hosts, for whose subdomains its certificates are valid too.
         key: its private key.
         certificate: its certificate, with critical name constraints.
     """
 
     def __init__(self, rules: Iterable[RuleConfig]) -> None:
+        self.hosts = frozenset(host.removeprefix("*.") for host in named_hosts(rules))
         self.key = ec.generate_private_key(ec.SECP256R1())
         public = self.key.public_key()
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Strongroom agent session")])
+        serial = x509.random_serial_number()  # in the name too: a session may have several
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"Strongroom agent session {serial % 10**8:08}")])
         now = datetime.now(UTC)
         builder = (
-            x509.CertificateBuilder(name, name, public, x509.random_serial_number(), now - _SKEW, now + _LIFE)
+            x509.CertificateBuilder(name, name, public, serial, now - _SKEW, now + _LIFE)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_KEY_USAGE, critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
-            .add_extension(_constraints(rules), critical=True)
+            .add_extension(_constraints(sorted(self.hosts)), critical=True)
         )
         self.certificate = builder.sign(self.key, hashes.SHA256())
 
@@ -48,6 +51,10 @@ class Authority:
     def pem(self) -> bytes:
         """The certificate as PEM."""
         return self.certificate.public_bytes(serialization.Encoding.PEM)
+
+    def covers(self, host: str) -> bool:
+        """Return True if its certificates are valid for a host."""
+        return host in self.hosts or any(host.endswith(f".{own}") for own in self.hosts)
 
 
 _KEY_USAGE = x509.KeyUsage(
@@ -63,9 +70,8 @@ _KEY_USAGE = x509.KeyUsage(
 )
 
 
-def _constraints(rules: Iterable[RuleConfig]) -> x509.NameConstraints:
+def _constraints(hosts: Sequence[str]) -> x509.NameConstraints:
     """Permit the hosts of the rules. Their subdomains cannot be excluded; the proxy issues no certificate for these."""
-    hosts = sorted({host.removeprefix("*.") for host in named_hosts(rules)})
     addresses = [found for host in hosts if (found := _address(host)) is not None]
     permitted: list[x509.GeneralName] = [x509.DNSName(host) for host in hosts if _address(host) is None]
     permitted += [x509.IPAddress(ipaddress.ip_network(address)) for address in addresses]

@@ -23,40 +23,57 @@ from strongroom.agents._rules.request import (
     normalize_host,
 )
 from strongroom.agents.session import AgentSession
+from strongroom.errors import AuditError
 from strongroom.store import in_daemon
 
 _R = TypeVar("_R")
 
 
 class Refusals:
-    """The refusals of one session.
+    """The refusals and the destinations of one session, as its operator is told of them.
 
     Args:
         session: records them.
-        tell: tells the operator, in one line; called in a thread.
+        tell: tells the operator of a refusal, in one line; called in a thread.
+        connected: tells of a new destination, and whether its requests pass unread; called in a thread.
     """
 
-    def __init__(self, session: AgentSession, tell: Callable[[str], object]) -> None:
+    def __init__(
+        self, session: AgentSession, tell: Callable[[str], object], connected: Callable[[str, bool], object]
+    ) -> None:
         self._session = session
         self._tell = tell
+        self._connected = connected
         self._told: set[str] = set()
+        self._seen: set[str] = set()
+
+    async def connected(self, named: str, *, unread: bool) -> None:
+        """Tell of a destination that is allowed, if the worker has not named it before."""
+        if named not in self._seen:
+            self._seen.add(named)
+            await in_thread(partial(self._connected, named, unread))
 
     async def record(self, flow: http.HTTPFlow, refusal: Refusal) -> None:
-        """Record a refusal of the proxy itself, and tell it.
-
-        Raises:
-            AuditError: it cannot be recorded.
-        """
+        """Record a refusal of the proxy itself, and tell it. If it cannot be recorded, that is told."""
         host, method, path = _address(flow)[0], flow.request.method, flow.request.path.partition("?")[0]
-        await in_thread(partial(self._session.record_refusal, refusal, host, method, path))
+        try:
+            await in_thread(partial(self._session.record_refusal, refusal, host, method, path))
+        except AuditError as error:
+            await self._tell_once(str(error), str(error))
         await self.tell(flow, refusal)
 
     async def tell(self, flow: http.HTTPFlow, refusal: Refusal) -> None:
         """Tell a refusal, if it is the first for its destination. The session has recorded it."""
         named = destination(flow)
-        if named not in self._told:
-            self._told.add(named)
-            await in_thread(partial(self._tell, f"Refused {named} to the worker: {refusal.reason}"))
+        if refusal.fault:
+            await self._tell_once(refusal.fault, refusal.fault)
+        else:
+            await self._tell_once(named, f"Refused {named} to the worker: {refusal.reason}")
+
+    async def _tell_once(self, about: str, text: str) -> None:
+        if about not in self._told:
+            self._told.add(about)
+            await in_thread(partial(self._tell, text))
 
 
 def destination(flow: http.HTTPFlow) -> str:

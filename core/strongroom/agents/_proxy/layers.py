@@ -14,9 +14,10 @@ published interface, so this module stands alone, and the extra `agents` allows 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import h2.exceptions
@@ -220,12 +221,17 @@ websocket.WebsocketLayer = _Websocket  # type: ignore[misc, unused-ignore]
 
 
 class Tls(TlsConfig):
-    """TLS with the worker and with upstreams. The authority is in memory, and CONNECT decides about the host."""
+    """TLS with the worker and with upstreams. The authorities are in memory, and CONNECT decides about the host.
 
-    def __init__(self, authority: Authority) -> None:
-        certificate = certs.Cert(authority.certificate)
-        no_parameters: Any = None  # of the Diffie-Hellman exchange over finite fields, which nobody needs
-        self.certstore = certs.CertStore(authority.key, certificate, None, b"", no_parameters)
+    Args:
+        authorities: the session's authorities, of which the first that covers a host makes its certificate. Others may
+            be added later.
+    """
+
+    def __init__(self, authorities: Sequence[Authority]) -> None:
+        self._authorities = authorities
+        self._store_of = cache(_certificate_store)
+        self.certstore = self._store_of(authorities[0])
 
     def configure(self, updated: set[str]) -> None:
         """Keep the authority with every set of options."""
@@ -241,8 +247,9 @@ class Tls(TlsConfig):
         assert conn_context.server.address is not None, "the layer is made after CONNECT"  # noqa: S101
         host = conn_context.server.address[0]
         name = certificate_name(host)
+        store = self._store_of(next(authority for authority in self._authorities if authority.covers(host)))
         # OpenSSL compares a common name with the permitted names, and an address is never one of these.
-        return self.certstore.get_cert(host if isinstance(name, DNSName) else None, [name])
+        return store.get_cert(host if isinstance(name, DNSName) else None, [name])
 
     def tls_start_server(self, tls_start: tls.TlsData) -> None:
         """Verify the upstream as the host of CONNECT, not as the client's SNI."""
@@ -250,6 +257,11 @@ class Tls(TlsConfig):
         assert tls_start.conn.address is not None, "it is connected"  # noqa: S101
         tls_start.conn.sni = tls_start.conn.address[0]
         super().tls_start_server(tls_start)
+
+
+def _certificate_store(authority: Authority) -> certs.CertStore:
+    no_parameters: Any = None  # of the Diffie-Hellman exchange over finite fields, which nobody needs
+    return certs.CertStore(authority.key, certs.Cert(authority.certificate), None, b"", no_parameters)
 
 
 class Stream(HttpStream):

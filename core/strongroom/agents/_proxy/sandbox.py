@@ -19,7 +19,9 @@ from typing import NoReturn
 PROXY = ("127.0.0.1", 3128)
 """The address of the proxy in the sandbox. Nothing else listens there."""
 
-_BACKLOG = 512
+BACKLOG = 512
+"""Connections that wait while the proxy is imported: the command is started before it."""
+
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP = 1
 _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 38, 22, 2
@@ -62,7 +64,7 @@ def _launch(channel: int, command: list[str]) -> NoReturn:
     try:
         with socket.socket(fileno=channel) as outside:
             _enter_namespaces()
-            with socket.create_server(PROXY, backlog=_BACKLOG) as listener:
+            with socket.create_server(PROXY, backlog=BACKLOG) as listener:
                 _restrict_system_calls()
                 socket.send_fds(outside, [b"\0"], [listener.fileno()])
     except OSError as error:

@@ -14,8 +14,9 @@ import functools
 import inspect
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -33,9 +34,10 @@ from strongroom.agents._proxy.authority import Authority
 from strongroom.agents._proxy.flows import Refusals, destination, in_thread, response_to
 from strongroom.agents._proxy.layers import MALFORMED, REDACT, Closed, Http, Tls, connect_failure
 from strongroom.agents._proxy.network import NOT_PUBLIC, CompanyProxy, Network
+from strongroom.agents._proxy.sandbox import BACKLOG
 from strongroom.agents._rules.policy import Destinations
 from strongroom.agents._rules.request import Refusal, RequestHead, normalize_host
-from strongroom.agents.session import MAX_BODY, AgentSession, Exchange, body_too_large
+from strongroom.agents.session import MAX_BODY, AgentSession, Exchange, body_too_large, session_ended
 
 _LOGGERS = ("mitmproxy", "hpack", "h2", "hyperframe", "wsproto", "h11")
 """Loggers of the libraries below. Their records have headers, and so values."""
@@ -56,20 +58,24 @@ class Setup(NamedTuple):
     Attributes:
         session: the session of the worker.
         destinations: its destinations.
-        authority: its certificate authority.
+        authorities: its certificate authorities.
         roots: a file of the authorities that upstreams may have, as PEM.
         company_proxy: the proxy through which this machine reaches the outside.
         listeners: returns the sockets on which the worker is served; called in the thread of the proxy.
         tell: tells the operator of a refusal, in one line; called in a thread.
+        connected: gets each new destination, and whether its requests pass unread; called in a thread.
+        end: when the session ends.
     """
 
     session: AgentSession
     destinations: Destinations
-    authority: Authority
+    authorities: Sequence[Authority]
     roots: str
     company_proxy: CompanyProxy | None
     listeners: Callable[[], Iterable[socket.socket]]
     tell: Callable[[str], object]
+    connected: Callable[[str, bool], object]
+    end: datetime | None = None
 
 
 def serve(setup: Setup, started: Future[Callable[[], None]]) -> None:
@@ -84,7 +90,7 @@ async def _serve(setup: Setup, started: Future[Callable[[], None]]) -> None:
     proxy = master.Master(options.Options())
     _silence()
     server = Proxyserver()
-    proxy.addons.add(server, Tls(setup.authority), Addon(setup, server))
+    proxy.addons.add(server, Tls(setup.authorities), Addon(setup, server))
     proxy.options.update(**_OPTIONS, ssl_verify_upstream_trusted_ca=setup.roots)
     instance: mode_servers.ServerInstance[Any] = mode_servers.ServerInstance.make("regular", server)
     listening = [await _listen(listener, instance) for listener in setup.listeners()]
@@ -103,11 +109,11 @@ async def _listen(listener: socket.socket, instance: mode_servers.ServerInstance
             renamed: Any = _UnixWriter(writer)
             await instance.handle_stream(reader, renamed)
 
-        return await asyncio.start_unix_server(handle, sock=listener)
+        return await asyncio.start_unix_server(handle, sock=listener, backlog=BACKLOG)
     # Asyncio sets it for sockets that name TCP only, which one of `socket.create_server` does not. Without it, the end
     # of an answer waits 40 ms for the client's acknowledgment.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return await asyncio.start_server(instance.handle_stream, sock=listener)
+    return await asyncio.start_server(instance.handle_stream, sock=listener, backlog=BACKLOG)
 
 
 class _UnixWriter:
@@ -172,7 +178,8 @@ class Addon:
     def __init__(self, setup: Setup, server: Proxyserver) -> None:
         self._session = setup.session
         self._destinations = setup.destinations
-        self._refusals = Refusals(setup.session, setup.tell)
+        self._refusals = Refusals(setup.session, setup.tell, setup.connected)
+        self._ends = setup.end
         self._server = server
 
     def refuse_after_failure(self, data: Any) -> None:
@@ -222,9 +229,11 @@ class Addon:
     async def http_connect(self, flow: http.HTTPFlow) -> None:
         """Decide about a tunnel."""
         try:
+            self._require_time()
             host, port = normalize_host(flow.request.host), flow.request.port
-            self._destinations.is_looked_into("https", host, port)
+            is_read = self._destinations.is_looked_into("https", host, port)
             flow.request.host = host
+            await self._refusals.connected(f"{host}:{port}", unread=not is_read)
         except Refusal as refusal:
             await self._refusals.record(flow, refusal)
             flow.response = response_to(refusal)
@@ -240,6 +249,10 @@ class Addon:
 
     # Requests.
 
+    def _require_time(self) -> None:
+        if self._ends is not None and datetime.now(UTC) >= self._ends:
+            raise session_ended(self._ends)
+
     @_fails_closed
     async def requestheaders(self, flow: http.HTTPFlow) -> None:
         """Check the head of a request, and put the values into it."""
@@ -248,8 +261,10 @@ class Addon:
             return
         state = flow.metadata["strongroom"] = _State()
         try:
+            self._require_time()
             if flow.server_conn.address is None:
                 self._pass_unread(flow, state)
+                await self._refusals.connected(destination(flow), unread=True)
                 return
             head = flows.head_of(flow)
         except Refusal as refusal:

@@ -57,6 +57,9 @@ _REPLACED = frozenset(name.upper() for name in (*_PROXY, *_DIRECT, *_BUNDLE, _NO
 
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----")
 _SYSTEM = "/etc/ssl/certs/ca-certificates.crt"
+_PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./\[\]\v-]*")
+"""Text that a shell takes as it is after `NAME=`."""
+
 _PR_SET_DUMPABLE = 4
 _JAVA_PASSWORD = b"changeit"
 """The usual password of a Java trust store, which has no secret: Java wants one."""
@@ -146,7 +149,8 @@ class WorkerFolder:
                 listener.listen(backlog)
                 yield listener
             finally:
-                file.unlink(missing_ok=True)
+                with suppress(OSError):  # the worker may have put anything in its place
+                    file.unlink()
 
 
 class TrustFiles:
@@ -277,3 +281,21 @@ def forbid_inspection(credentials: Iterable[str]) -> None:
     for name in credentials:
         if (start := library.getenv(os.fsencode(name))) is not None:
             ctypes.memset(start, 0, len(ctypes.string_at(start)))
+
+
+def env_file(variables: Mapping[str, str]) -> bytes:
+    """Return the variables as lines that a shell and the option `--env-file` of docker read in the same way.
+
+    A shell wants quotes around a blank, which docker would take for a part of the value. So the options of Java are
+    separated by another white space, and nothing else may need quotes.
+
+    Raises:
+        ConfigurationError: a value needs quotes, since the path of the worker's folder does.
+    """
+    texts = {name: text.replace(" ", "\v") if name == "JAVA_TOOL_OPTIONS" else text for name, text in variables.items()}
+    if faulty := next((name for name, text in texts.items() if not _PLAIN.fullmatch(text)), None):
+        raise ConfigurationError(
+            f"{faulty} in worker.env would need quotes, which --env-file of docker takes for a part of the value. "
+            "Choose a folder whose path has letters, digits and ._/- only"
+        )
+    return os.fsencode("".join(f"{name}={text}\n" for name, text in texts.items()))

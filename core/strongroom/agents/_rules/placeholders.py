@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from copy import copy
 from secrets import token_urlsafe
 
@@ -50,31 +50,44 @@ class RuleValues:
     Args:
         secrets: reads the values.
         rules: the rules of a session.
+        before: those that these replace: a rule of the same name keeps its placeholders.
 
     Attributes:
+        rules: the rules.
         known: the rule of each placeholder that a request may carry.
 
     Raises:
         StrongroomError: a secret cannot be read, or a value is too short.
     """
 
-    def __init__(self, secrets: SecretsManager, rules: Iterable[RuleConfig]) -> None:
+    def __init__(self, secrets: SecretsManager, rules: Iterable[RuleConfig], before: RuleValues | None = None) -> None:
         self._secrets = secrets
-        self._rules = {rule.name: rule for rule in rules}
+        self.rules = tuple(rules)
+        self._rules = {rule.name: rule for rule in self.rules}
         self._lock = fork_safe_lock(self, "_lock")
         self._replaced: dict[tuple[str, SensitiveStr], str] = {}
         self._redactors: dict[frozenset[str], Redactor] = {}
         self._placeholders: dict[str, tuple[str, ...]] = {}
-        for rule in self._rules.values():
+        for rule in self.rules:
             texts = self._read(rule)
-            self._placeholders[rule.name] = tuple(map(make_placeholder, texts))
+            kept = None if before is None else before.kept(rule)
+            self._placeholders[rule.name], known = kept or (tuple(map(make_placeholder, texts)), {})
+            self._replaced |= known
             self._note(rule, texts)
-        self.known = {self.placeholder(rule.name): rule for rule in self._rules.values()}
+        self.known = {self.placeholder(rule.name): rule for rule in self.rules}
         self.environment = {
             variable: placeholder
-            for rule in self._rules.values()
+            for rule in self.rules
             for variable, placeholder in zip(rule.variables, self._placeholders[rule.name], strict=False)
         }
+
+    def kept(self, rule: RuleConfig) -> tuple[tuple[str, ...], Mapping[tuple[str, SensitiveStr], str]] | None:
+        """Return the placeholders of the rule of this name, and its values so far; None if it had another form."""
+        if (known := self._rules.get(rule.name)) is None or known.sign != rule.sign:
+            return None
+        with self._lock:
+            replaced = {place: placeholder for place, placeholder in self._replaced.items() if place[0] == rule.name}
+        return self._placeholders[rule.name], replaced
 
     def placeholder(self, rule: str) -> str:
         """Return the placeholder of a rule; that of the access key, if it signs."""

@@ -86,7 +86,10 @@ class Destinations:
     def __init__(self, rules: Sequence[RuleConfig], *, only_rules: bool = False) -> None:
         self._rules = rules
         self._only_rules = only_rules
-        self._ports = {DEFAULT_PORTS["https"], *(port for host in _patterns(rules) if (port := split_host(host)[1]))}
+
+    def replace_rules(self, rules: Sequence[RuleConfig]) -> None:
+        """Take other rules for new connections."""
+        self._rules = rules
 
     def is_looked_into(self, scheme: str, host: str, port: int) -> bool:
         """Return True if a rule names this host, at this port: its requests are looked into. False: they pass unread.
@@ -99,7 +102,9 @@ class Destinations:
         Raises:
             Refusal: the worker may not connect there.
         """
-        if ports := sorted(port for port in self._ports if any(covers(rule, host, port) for rule in self._rules)):
+        rules = self._rules
+        named = {DEFAULT_PORTS["https"], *(own for pattern in _patterns(rules) if (own := split_host(pattern)[1]))}
+        if ports := sorted(port for port in named if any(covers(rule, host, port) for rule in rules)):
             if scheme != "https":
                 raise Refusal(403, f"A rule names {host}: use https, since a secret never leaves without TLS")
             if port not in ports:

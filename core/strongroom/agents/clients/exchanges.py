@@ -7,19 +7,16 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 from strongroom._manager import SecretsManager
 from strongroom.agents._rules.request import DEFAULT_PORTS, Refusal, RequestHead, normalize_host
 from strongroom.agents.session import MAX_BODY, AgentSession, Exchange, body_too_large
-from strongroom.errors import AuditError
 from strongroom.logging import RedactingFilter
 from strongroom.secrets_manager import default_manager
-
-_R = TypeVar("_R")
 
 _LOGGERS = (
     *(f"urllib3.{name}" for name in ("connection", "connectionpool", "http2.connection", "poolmanager", "response")),
@@ -79,19 +76,6 @@ def covered_head(
     if parts.scheme != "https":
         raise Refusal(403, f"A rule names {host}: send this request with https")
     return RequestHead(method.upper(), parts.scheme, host, port, parts.path or "/", parts.query, tuple(headers))
-
-
-def recorded(use: Callable[[], _R]) -> _R:
-    """Return the result of `AgentSession.begin` or `Exchange.replace_body`. Blocks.
-
-    Raises:
-        Refusal: no rule allows the request, a value cannot be read, or the use cannot be recorded.
-    """
-    try:
-        return use()
-    except AuditError:
-        pass
-    raise Refusal(502, "The use of a secret cannot be recorded")
 
 
 def read_body(parts: Iterable[bytes]) -> bytes:

@@ -83,7 +83,7 @@ class _Parts:
 
     def _copy(self, exchange: Exchange, request: Any, content: bytes | None) -> Any:
         """Return the request with values. No local of the caller holds them, since a traceback may show it."""
-        body = None if content is None else exchanges.recorded(lambda: exchange.replace_body(content))
+        body = None if content is None else exchange.replace_body(content)
         head = exchange.head
         return self._library.Request(
             method=head.method,
@@ -115,7 +115,7 @@ class _Transport(_Parts):
         try:
             if (head := self._covered_head(request)) is None:
                 return self._inner.handle_request(request)
-            exchange = exchanges.recorded(lambda: self._session.begin(head))
+            exchange = self._session.begin(head)
         except Refusal as refusal:
             return self._refused(refusal)
         answer: Any = None
@@ -174,7 +174,7 @@ class _AsyncTransport(_Parts):
         try:
             if (head := self._covered_head(request)) is None:
                 return await self._inner.handle_async_request(request)
-            exchange = await run_sync(exchanges.recorded, lambda: self._session.begin(head))
+            exchange = await run_sync(self._session.begin, head)
         except Refusal as refusal:
             return self._refused(refusal)
         answer: Any = None

@@ -45,7 +45,7 @@ class _Adapter(HTTPAdapter):
             head = exchanges.covered_head(self._session, request.method or "GET", request.url or "", headers)
             if head is None:
                 return self._inner.send(request, *args, **options)
-            exchange = exchanges.recorded(lambda: self._session.begin(head))
+            exchange = self._session.begin(head)
         except Refusal as refusal:
             return self._refused(request, refusal)
         answer: requests.Response | None = None
@@ -152,7 +152,7 @@ class _Body(io.RawIOBase):
 def _copy(exchange: Exchange, request: requests.PreparedRequest) -> requests.PreparedRequest:
     copy = request.copy()
     if exchange.needs_body:
-        copy.body = exchanges.recorded(lambda: exchange.replace_body(_read(request.body)))
+        copy.body = exchange.replace_body(_read(request.body))
     head = exchange.head
     copy.method, copy.url = head.method, head.url
     copy.headers = CaseInsensitiveDict(head.headers)

@@ -1,0 +1,98 @@
+"""`strongroom agent log`, and the summary of a session."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from shutil import get_terminal_size
+from textwrap import fill
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from strongroom._cli.terminal import output
+from strongroom._cli.terminal.output import counted
+from strongroom.errors import ConfigurationError, shown
+
+if TYPE_CHECKING:
+    from strongroom.agents.session_log import RecordedSession, SessionLog
+
+_PERIOD = 0.5
+"""Seconds between two looks at a log that is followed."""
+
+_REASONS = 5
+"""The most reasons in a summary."""
+
+_INDENT = " " * 10
+
+
+@click.command("log")
+@click.argument("session", required=False)
+@click.option("-f", "--follow", is_flag=True, help="Print new lines too, until the session ends.")
+@click.option("--json", "as_json", is_flag=True, help="Print the lines of the log as they are: one JSON object each.")
+def log_command(session: str | None, *, follow: bool, as_json: bool) -> None:
+    """Show the uses of secrets, the refusals and the destinations of a worker.
+
+    SESSION is the newest by default, which is `agent run` or `agent serve` of this user on this machine; `strongroom
+    status` lists those that run. The logs of the last 20 sessions are kept, for 30 days. A line has the time (UTC), the
+    method, the status, the rule, the host and the path of a request. No line has a value or a query.
+
+    A worker that runs as you can change its log: it is not a proof against a hostile one. The audit log may be.
+
+    Example: strongroom agent log --follow
+    """
+    recorded = _found(session)
+    while True:
+        is_running = recorded.is_running  # before the last lines are read
+        for line, fields in recorded.read():
+            output.write(line.encode() if as_json else _folded(_text(fields)).encode())
+        if not follow or not is_running:
+            return
+        time.sleep(_PERIOD)
+
+
+def _found(name: str | None) -> RecordedSession:
+    from strongroom.agents.session_log import recorded_sessions
+
+    sessions = recorded_sessions()
+    found = next((session for session in sessions if name in {None, session.name}), None)
+    if found is not None:
+        return found
+    if name is None or not sessions:
+        raise ConfigurationError("This user has no session of an agent. Start one with strongroom agent run")
+    raise ConfigurationError(
+        f"This user has no session {shown(name)}. There are {output.joined(session.name for session in sessions)}"
+    )
+
+
+def _text(fields: Mapping[str, Any]) -> str:
+    """Return a line for people. Most of its text is that of the worker."""
+    event, moment = fields["event"], fields["time"].replace("T", " ")[:19]
+    if event == "session":
+        end = f", until {fields['end'].replace('T', ' ')[:16]}" if "end" in fields else ""
+        return f"{moment} UTC  session {fields['session']}: {fields['command']}, pid {fields['pid']}{end}"
+    if event == "destination":
+        return f"{moment[5:]}  connects to {fields['destination']}{', which no rule names' if fields['unread'] else ''}"
+    status = fields["status"] or "no answer"
+    request = f"{fields['method']} {fields.get('host', '')}{fields.get('path', '')}"
+    reason = f": {fields['reason']}" if "reason" in fields else ""
+    return f"{moment[5:]}  {status}  {fields.get('rule', '-')}  {request}{reason}"
+
+
+def _folded(line: str) -> str:
+    """Escape the text of a line, and fold it to the width of the terminal."""
+    text = output.escape(line.replace("\n", " "))
+    if not output.is_terminal():
+        return text
+    return fill(text, get_terminal_size().columns, subsequent_indent=_INDENT, break_on_hyphens=False)
+
+
+def summary(log: SessionLog) -> Iterator[str]:
+    """Yield the uses by rule and the refusals by reason, most first."""
+    uses = ", ".join(f"{rule} {number:,}" for rule, number in log.uses.most_common())
+    refused = log.refusals.total()
+    yield f"Uses by rule: {uses or 'none'}. Refusals: {refused:,}. See strongroom agent log {log.name}"
+    for reason, number in log.refusals.most_common(_REASONS):
+        yield f"{counted(number, 'refusal')}: {reason}"
+    if (more := len(log.refusals) - _REASONS) > 0:
+        yield f"{counted(more, 'other reason')} for refusals"

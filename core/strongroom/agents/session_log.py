@@ -1,0 +1,258 @@
+"""The logs of `agent run` and `agent serve`: a private file of JSON lines for each session, in the user's state folder.
+
+The first line tells about the session, each other one about a use, a refusal, or a new destination. No line has a value
+or a query. While the session runs, its process holds a lock on the file. A line is not flushed to the disk: a request
+must not wait for it. The audit log is the record for others; this one is for the operator who looks at the session.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from secrets import token_hex
+from typing import Any, Self
+
+from strongroom.errors import ConfigurationError, newer_format
+from strongroom.events import Event, EventKind, listen
+from strongroom.files import private
+
+_FORMAT, _VERSION = "strongroom-agent-session", 1
+_KEPT, _LIFE = 20, timedelta(days=30)
+"""So many logs of ended sessions are kept, for so long."""
+
+_MAX_SIZE = 1 << 24
+"""The largest log, in bytes: a hostile worker must not fill the disk."""
+
+_MAX_REASONS = 1000
+"""The most reasons that are counted apart: many name a host, which the worker chooses."""
+
+_LONGEST_COMMAND = 100
+_SUFFIX = ".jsonl"
+
+
+class SessionLog:
+    """Writes the log of one session, and counts, for a `with` block in which the worker runs.
+
+    If the file cannot be written, the operator is told once, and the session goes on.
+
+    Args:
+        command: the name of the worker's command, without its arguments, which may have a secret.
+        rules: the names of the rules.
+        end: when the session will end; None if the worker decides.
+        tell: tells the operator, in one line.
+        folder: the folder of all logs; by default that of this user.
+
+    Attributes:
+        name: the name of the session.
+        uses: the number of uses by the name of the rule.
+        refusals: the number of refusals by their reason.
+    """
+
+    def __init__(
+        self,
+        command: str,
+        rules: Iterable[str],
+        end: datetime | None,
+        tell: Callable[[str], object],
+        folder: Path | None = None,
+    ) -> None:
+        start = datetime.now(UTC)
+        self.name = f"{start:%Y%m%dT%H%M%S}-{token_hex(2)}"
+        self._about = {"command": command[:_LONGEST_COMMAND], "rules": list(rules), "end": end and _text(end)}
+        self._tell = tell
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._file: int | None = None
+        self._size = 0
+        self.uses: Counter[str] = Counter()
+        self.refusals: Counter[str] = Counter()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            try:
+                folder = private.make_folder(self._folder or default_folder())
+                _remove_old(folder)
+                file = private.open_file(folder / f"{self.name}{_SUFFIX}", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+                stack.callback(os.close, file)
+                stack.enter_context(private.lock(file, 1.0))
+                self._file = file
+            except (OSError, ConfigurationError) as error:
+                self._fail(error)
+            about = {"format": _FORMAT, "version": _VERSION, "session": self.name, "pid": os.getpid(), **self._about}
+            self._append("session", about)
+            stack.callback(self._stop)
+            stack.callback(listen(self._record))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _stop(self) -> None:
+        with self._lock:
+            self._file = None
+
+    def connected(self, destination: str, unread: bool) -> None:  # noqa: FBT001  # the proxy's signature
+        """Record a destination that the worker had not named before.
+
+        Args:
+            destination: the host and the port.
+            unread: no rule names it, so that its requests pass unread.
+        """
+        self._append("destination", {"destination": destination, "unread": unread})
+
+    def _record(self, event: Event) -> None:
+        if event.kind is not EventKind.USE or (use := event.use) is None:
+            return
+        refused = event.outcome == "refused"
+        with self._lock:
+            if refused:
+                is_known = use.reason in self.refusals or len(self.refusals) < _MAX_REASONS
+                self.refusals[use.reason if is_known else "other reasons"] += 1
+            else:
+                self.uses[use.rule] += 1
+        seconds = None if event.seconds is None else round(event.seconds, 3)
+        self._append("refusal" if refused else "use", {**use._asdict(), "seconds": seconds})
+
+    def _append(self, event: str, fields: Mapping[str, object]) -> None:
+        given = {name: value for name, value in fields.items() if value not in (None, "")}
+        line = json.dumps({"time": _text(datetime.now(UTC)), "event": event, **given}, separators=(",", ":"))
+        content = line.encode("ascii") + b"\n"
+        with self._lock:
+            if self._file is None:
+                return
+            try:
+                self._write(self._file, content)
+            except OSError as error:
+                self._file, fault = None, error
+            else:
+                return
+        self._fail(fault)
+
+    def _write(self, file: int, content: bytes) -> None:
+        self._size += len(content)
+        if self._size > _MAX_SIZE:
+            raise OSError(errno.EFBIG, f"it has reached {_MAX_SIZE >> 20} MiB")
+        if os.write(file, content) < len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _fail(self, error: Exception) -> None:
+        reason = (error.strerror if isinstance(error, OSError) else "") or str(error)
+        self._tell(f"The log of this session cannot be written: {reason}. The worker is served without it")
+
+
+def default_folder() -> Path:
+    """Return the folder of all logs of this user, whether it exists or not.
+
+    Raises:
+        ConfigurationError: the user has no home folder.
+    """
+    return private.user_folder("state") / "agents"
+
+
+def _remove_old(folder: Path) -> None:
+    """Remove the logs of ended sessions, but for the newest ones."""
+    oldest = datetime.now(UTC) - _LIFE
+    for number, file in enumerate(_files(folder)):
+        with suppress(OSError):
+            if (number >= _KEPT or datetime.fromtimestamp(file.stat().st_mtime, UTC) < oldest) and not is_running(file):
+                file.unlink()
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return the logs, newest first."""
+    return sorted(folder.glob(f"*{_SUFFIX}"), reverse=True)
+
+
+def is_running(file: Path) -> bool:
+    """Return True if a process holds the lock of a log.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    with private.open_lines(file) as stream, private.lock(stream.fileno(), 0, shared=True) as is_free:
+        return not is_free
+
+
+def _text(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+class RecordedSession:
+    """Reads the log of a session, as it grows.
+
+    Args:
+        file: the log.
+
+    Attributes:
+        name: the name of the session.
+        about: the fields of its first line, and of none before `read`.
+        uses: the number of uses that were read, by the name of the rule.
+        refusals: the number of refusals that were read.
+        last: the time of the last line that was read.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.name = file.stem
+        self.about: Mapping[str, Any] = {}
+        self.uses: Counter[str] = Counter()
+        self.refusals = 0
+        self.last = ""
+        self._file = file
+        self._offset = 0
+
+    @property
+    def is_running(self) -> bool:
+        """True while the session runs."""
+        with suppress(OSError):
+            return is_running(self._file)
+        return False
+
+    def read(self) -> list[tuple[str, Mapping[str, Any]]]:
+        """Return the lines since the last call, as they are and as their fields.
+
+        Raises:
+            ConfigurationError: the log cannot be read, is damaged, or was written by a later release.
+        """
+        with private.faults_as(ConfigurationError, f"The log of the session {self.name}"):
+            with private.open_lines(self._file) as stream:
+                stream.seek(self._offset)
+                whole = stream.read().rpartition(b"\n")[0]
+            if not whole:
+                return []
+            self._offset += len(whole) + 1
+            try:
+                return [(line, self._noted(json.loads(line))) for line in whole.decode("ascii").split("\n")]
+            except (ValueError, KeyError, TypeError):
+                raise OSError(errno.EINVAL, "it is damaged") from None
+
+    def _noted(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        if not self.about:
+            if fields["version"] > _VERSION:
+                raise OSError(errno.EINVAL, newer_format(fields["version"], _VERSION))
+            self.about = fields
+        elif fields["event"] == "use":
+            self.uses[fields["rule"]] += 1
+        elif fields["event"] == "refusal":
+            self.refusals += 1
+        self.last = fields["time"]
+        return fields
+
+
+def recorded_sessions(folder: Path | None = None) -> list[RecordedSession]:
+    """Return the sessions of this user, newest first.
+
+    Raises:
+        ConfigurationError: the user has no home folder.
+    """
+    return list(map(RecordedSession, _files(folder or default_folder())))

@@ -1,0 +1,183 @@
+"""The log of a session: its lines, its lock, its bounds, and its faults, which never reach a request."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from strongroom.agents import session_log
+from strongroom.agents.session_log import RecordedSession, SessionLog, recorded_sessions
+from strongroom.errors import ConfigurationError
+from strongroom.events import Event, EventKind, Use, emit
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs the locks of POSIX")
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    return tmp_path / "state" / "agents"
+
+
+@pytest.fixture
+def told() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def log(folder, told):
+    """Makes the log of a session."""
+
+    def make(command="claude", end=None) -> SessionLog:
+        return SessionLog(command, ["openai"], end, told.append, folder)
+
+    return make
+
+
+def use(reason="", status=200, rule="openai", path="/v1/chat"):
+    outcome = "refused" if reason else str(status)
+    about = Use(rule, "api.example.com", "POST", path, status, reason)
+    return Event(EventKind.USE, "", "api-keys/openai", seconds=0.12345, outcome=outcome, key="key", use=about)
+
+
+def lines(folder):
+    (file,) = folder.iterdir()
+    return [
+        {name: text for name, text in json.loads(line).items() if name != "time"}
+        for line in file.read_text().splitlines()
+    ]
+
+
+def test_uses_refusals_and_destinations_are_lines_without_the_path_of_a_secret(log, folder):
+    with log(end=datetime(2030, 1, 2, 3, 4, tzinfo=UTC)) as made:
+        made.connected("api.example.com:443", unread=False)
+        emit(use())
+        emit(use("The rule openai allows GET, not POST", 403))
+        emit(Event(EventKind.READ, "vault", "api-keys/openai"))
+    head, *others = lines(folder)
+    about = {"event": "session", "format": "strongroom-agent-session", "version": 1, "session": made.name}
+    rest = {"pid": os.getpid(), "command": "claude", "rules": ["openai"], "end": "2030-01-02T03:04:00.000Z"}
+    assert head == about | rest
+    common = {"rule": "openai", "host": "api.example.com", "method": "POST", "path": "/v1/chat"}
+    assert others == [
+        {"event": "destination", "destination": "api.example.com:443", "unread": False},
+        {"event": "use", **common, "status": 200, "seconds": 0.123},
+        {
+            "event": "refusal",
+            **common,
+            "status": 403,
+            "reason": "The rule openai allows GET, not POST",
+            "seconds": 0.123,
+        },
+    ]
+    assert (made.uses, made.refusals) == ({"openai": 1}, {"The rule openai allows GET, not POST": 1})
+    assert [path.stat().st_mode & 0o777 for path in (folder, *folder.iterdir())] == [0o700, 0o600]
+    emit(use())
+    assert len(lines(folder)) == 4
+
+
+def test_a_session_runs_as_long_as_its_block(log, folder):
+    with log() as made:
+        (found,) = recorded_sessions(folder)
+        assert found.is_running
+        assert RecordedSession(folder / f"{made.name}.jsonl").is_running, "a look does not disturb another"
+        found.read()
+        emit(use())
+        emit(use("No", 403))
+        assert [fields["event"] for _, fields in found.read()] == ["use", "refusal"]
+        assert (found.about["command"], found.uses, found.refusals) == ("claude", {"openai": 1}, 1)
+        assert found.read() == []
+    assert not found.is_running
+
+
+def test_only_logs_of_ended_sessions_are_removed(log, folder, monkeypatch):
+    monkeypatch.setattr(session_log, "_KEPT", 2)
+    with log() as running:
+        for number in range(3):
+            (folder / f"2026010{number + 1}T000000-abcd.jsonl").write_text("{}")
+        old = folder / "20990101T000000-abcd.jsonl"
+        old.write_text("{}")
+        before = (datetime.now(UTC) - timedelta(days=31)).timestamp()
+        os.utime(old, (before, before))
+        os.utime(folder / f"{running.name}.jsonl", (before, before))
+        with log():
+            pass
+        kept = {file.stem for file in folder.iterdir()}
+    assert running.name in kept
+    assert old.stem not in kept
+    assert kept & {f"2026010{number}T000000-abcd" for number in (1, 2, 3)} == set()
+
+
+@pytest.mark.parametrize("fault", ["a file", "open to others"])
+def test_a_folder_that_cannot_be_used_is_told_once_and_uses_are_counted(log, folder, told, fault):
+    folder.parent.mkdir(mode=0o700)
+    if fault == "a file":
+        folder.write_text("")
+    else:
+        folder.mkdir()
+        folder.chmod(0o755)
+    with log() as made:
+        emit(use())
+        emit(use())
+    assert made.uses == {"openai": 2}
+    (line,) = told
+    assert line.startswith("The log of this session cannot be written: ")
+
+
+def test_a_full_disk_is_told_once(log, told, monkeypatch):
+    with log() as made:
+
+        def full(*_: object) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(os, "write", full)
+        emit(use())
+        monkeypatch.undo()
+        emit(use())
+    assert made.uses == {"openai": 2}
+    assert told == [
+        "The log of this session cannot be written: No space left on device. The worker is served without it"
+    ]
+
+
+def test_a_log_and_its_counts_have_bounds(log, folder, told, monkeypatch):
+    """A hostile worker chooses hosts, and makes as many requests as it likes."""
+    monkeypatch.setattr(session_log, "_MAX_SIZE", 5000)
+    monkeypatch.setattr(session_log, "_MAX_REASONS", 10)
+    with log("x" * 999) as made:
+        for number in range(50):
+            emit(use(f"No rule names host{number}", 403))
+    assert sum(file.stat().st_size for file in folder.iterdir()) <= 5000
+    assert len(told) == 1
+    assert len(made.refusals) == 11
+    assert made.refusals["other reasons"] == 40
+
+
+def test_a_later_format_is_refused_by_its_version(folder):
+    folder.mkdir(parents=True)
+    (folder / "a.jsonl").write_text('{"version":2,"unknown":1}\n')
+    (folder / "b.jsonl").write_text("[]\n")
+    damaged, later = recorded_sessions(folder)
+    with pytest.raises(ConfigurationError, match="its format is version 2"):
+        later.read()
+    with pytest.raises(ConfigurationError, match="it is damaged"):
+        damaged.read()
+
+
+def test_a_line_that_is_being_written_is_read_once_it_is_whole(log, folder):
+    with log():
+        (found,) = recorded_sessions(folder)
+        found.read()
+        (file,) = folder.iterdir()
+        with file.open("a") as stream:
+            stream.write('{"event":"destination",')
+            stream.flush()
+            assert found.read() == []
+            stream.write('"time":"2026-01-02T03:04:05.000Z"}\n')
+        ((_, fields),) = found.read()
+    assert fields["event"] == "destination"
