@@ -74,7 +74,10 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 }
 """The arguments of each command, in the order in which they run."""
 
-_ELSEWHERE = {"vault setup": "it needs a server: tests/integration/vault/test_setup.py"}
+_ELSEWHERE = {
+    "vault setup": "it needs a server: tests/integration/vault/test_setup.py",
+    "agent log": "it prints the lines of a log: tests/unit/agents/test_session_log.py",
+}
 
 _BY_NAME = {"settings", "stores", "secrets", "stores.*.options", "policies[].path"}
 """The mappings whose keys are names of the configuration or of a policy."""

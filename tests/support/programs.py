@@ -42,6 +42,7 @@ DEBIAN = (
     "promtool",
     "redis-server",
     "setpriv",
+    "ss",
     "systemctl",
     "unshare",
 )

@@ -131,9 +131,6 @@ class AgentSession:
             host: the host that the worker named, in any form.
             method: the method of the request; CONNECT for a tunnel.
             path: the path, without query.
-
-        Raises:
-            AuditError: it cannot be recorded.
         """
         emit(_event(None, Use("", host, method, path, refusal.status, refusal.reason), "refused"))
 
@@ -293,16 +290,15 @@ class Exchange:
     @contextmanager
     def _recorded_refusals(self) -> Iterator[None]:
         try:
-            try:
-                yield
-            except Refusal as refusal:
-                emit(self._event(self._values.rule(refusal.rule), "refused", refusal=refusal))
-                raise
-        except AuditError as error:
-            fault = str(error)
+            yield
+        except Refusal as found:
+            refusal = found
+        except AuditError:  # the audit log warns of the refusal, which it cannot record either
+            refusal = Refusal(502, "The use of a secret cannot be recorded")
         else:
             return
-        raise Refusal(502, "The use of a secret cannot be recorded", fault=fault)
+        emit(self._event(self._values.rule(refusal.rule), "refused", refusal=refusal))
+        raise refusal
 
     def _event(self, rule: RuleConfig | None, outcome: str, status: int = 0, refusal: Refusal | None = None) -> Event:
         head, reason = self._asked, ""

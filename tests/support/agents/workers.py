@@ -42,6 +42,7 @@ class Operator:
             **{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
             "SSL_CERT_FILE": str(authority_file),
             "OPENAI_API_KEY": VALUE,
+            "XDG_STATE_HOME": str(folder / "state"),
         }
 
     def write_rules(self, text):
@@ -60,7 +61,7 @@ class Operator:
     def worker(self, *options, environ=None):
         """Start a worker that does nothing, and return its door, for a `with` block."""
         return Door(
-            self.command("run", *options, "--", sys.executable, "-c", _DESCRIBE),
+            self.command("run", "--quiet", *options, "--", sys.executable, "-c", _DESCRIBE),
             self.environ | (environ or {}),
             self.folder,
         )

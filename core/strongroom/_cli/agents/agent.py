@@ -240,7 +240,11 @@ def serve_command(
                 listening.append(stack.enter_context(socket.create_server(address, backlog=BACKLOG)))
         except OSError as error:
             raise ConfigurationError(f"Cannot listen: {error.strerror}") from None
-        described = folder.write("worker.env", worker.env_file(opened.environment(folder, address, {})))
+
+        def write() -> Path:
+            return folder.write("worker.env", worker.env_file(opened.environment(folder, address, {})))
+
+        described = write()
         user = "your own user" if folder.group is None else f"the group {_group_name(folder.group)}"
         log = stack.enter_context(opened.log("serve", until))
 
@@ -255,22 +259,23 @@ def serve_command(
                     break
                 if end.hung_up:
                     end.hung_up = False
-                    if _take_rules(invocation, opened):
-                        folder.write("worker.env", worker.env_file(opened.environment(folder, address, {})))
+                    _take_rules(invocation, opened, write)
         if until is not None and left == 0:
             _say_ended(until)
     click.get_current_context().exit(ExitCode.INTERRUPTED if end.interrupted else ExitCode.DONE)
 
 
-def _take_rules(invocation: Invocation, opened: _Opened) -> bool:
-    """Read the configuration again, and take its rules. Return False if it is faulty, and the rules stay."""
+def _take_rules(invocation: Invocation, opened: _Opened, write: Callable[[], object]) -> None:
+    """Read the configuration again, and take its rules, unless it is faulty. Then write the files of the worker."""
+    failed = "The rules stay as they were"
     try:
         opened.replace_rules(invocation.load_trusted())
+        failed = "The worker does not know the new rules"
+        write()
     except StrongroomError as error:
-        output.say(f"The rules stay as they were: {error}")
-        return False
-    output.say(f"The rules are now {output.joined(rule.name for rule in opened.session.rules)}")
-    return True
+        output.say(f"{failed}: {error}")
+    else:
+        output.say(f"The rules are now {output.joined(rule.name for rule in opened.session.rules)}")
 
 
 def _parse_address(text: str) -> tuple[str, int]:

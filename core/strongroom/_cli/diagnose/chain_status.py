@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from strongroom._cli.maintain.cache import cache_document
 from strongroom._cli.rotate.rotate import rotation_document
 from strongroom._config import CacheConfig, LinkConfig
+from strongroom.agents.session_log import RecordedSession, recorded_sessions
 from strongroom.errors import Check, MigrationError, StrongroomError
 from strongroom.migrate._ledger.journal import RunProgress
 from strongroom.migrate._ledger.runs import Run, runs
@@ -105,6 +106,56 @@ class Migrations:
         return MigrationStatus(run.name, header.sources, header.target, run.started, updated, state, *counts)
 
 
+@dataclass(frozen=True)
+class AgentStatus:
+    """A running `agent run` or `agent serve`: the name of its session, its command, its uses, and its last line.
+
+    `end` is when it will end, or None if its worker decides.
+    """
+
+    session: str
+    command: str
+    pid: int
+    started: datetime
+    end: datetime | None
+    last: datetime
+    uses: Mapping[str, int]
+    refusals: int
+
+
+class Agents:
+    """The running agents of this user on this machine. Of each log, only new lines are read."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, RecordedSession] = {}
+
+    def status(self) -> Sequence[AgentStatus]:
+        """Return the status of every running agent, newest first. One whose log cannot be read is left out."""
+        found: list[AgentStatus] = []
+        try:
+            running = [session for session in recorded_sessions() if session.is_running]
+        except StrongroomError as error:
+            logger.warning("No agents: %s", error)
+            return []
+        self._known = {session.name: self._known.get(session.name, session) for session in running}
+        for session in self._known.values():
+            try:
+                session.read()
+            except StrongroomError as error:
+                logger.warning("%s", error)
+            else:
+                found += [_agent(session)] if session.about else []
+        return found
+
+
+def _agent(session: RecordedSession) -> AgentStatus:
+    about, moment = session.about, datetime.fromisoformat
+    end = moment(about["end"]) if "end" in about else None
+    started, last = moment(about["time"]), moment(session.last)
+    uses = dict(session.uses)
+    return AgentStatus(session.name, about["command"], about["pid"], started, end, last, uses, session.refusals)
+
+
 def _progress_at(run: Run, _size: int) -> RunProgress:
     return run.progress()
 
@@ -159,6 +210,7 @@ class ChainStatus:
     disk_cache: DiskCacheStatus | None
     rotations: Sequence[RotationRow]
     migrations: Sequence[MigrationStatus]
+    agents: Sequence[AgentStatus] = ()
 
     @property
     def ok(self) -> bool:
@@ -180,6 +232,7 @@ def document(status: ChainStatus, *, paths: bool) -> dict[str, Any]:
         "disk_cache": None if status.disk_cache is None else cache_document(status.disk_cache),
         "rotations": [_rotation(row, paths=paths) for row in status.rotations],
         "migrations": list(map(asdict, status.migrations)),
+        "agents": list(map(asdict, status.agents)),
     }
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
 from strongroom._chain.threads import Threads
-from strongroom._cli.diagnose.chain_status import ChainStatus, LinkStatus, Migrations, RotationRow
+from strongroom._cli.diagnose.chain_status import Agents, ChainStatus, LinkStatus, Migrations, RotationRow
 from strongroom._cli.diagnose.findings import chain_of, location_of, state_of
 from strongroom._cli.maintain.cache import cache_status
 from strongroom.errors import StoreError, StrongroomError
@@ -31,7 +31,7 @@ class Monitor:
         self._config = config
         self._required = tuple(dict.fromkeys(secret.path for secret in config.secrets.values())) if paths else ()
         self._chain = chain_of(config)
-        self._migrations = Migrations()
+        self._migrations, self._agents = Migrations(), Agents()
         self._locations = {link.store: location_of(config, link.store) for link in config.chain}
         self._lock = threading.Lock()
         self._health: dict[str, Health] = {}
@@ -89,6 +89,7 @@ class Monitor:
             disk_cache=cache_status(self._config) if self._config.cache.disk else None,
             rotations=rotations,
             migrations=self._migrations.status(),
+            agents=self._agents.status(),
         )
 
     def _link(self, policy: LinkConfig) -> LinkStatus:

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 from rich.filesize import decimal
 
-from strongroom._cli.diagnose.chain_status import ChainStatus, LinkStatus, MigrationStatus, RotationRow, document
+from strongroom._cli.diagnose.chain_status import (
+    AgentStatus,
+    ChainStatus,
+    LinkStatus,
+    MigrationStatus,
+    RotationRow,
+    document,
+)
 from strongroom._cli.diagnose.doctor import advised
 from strongroom._cli.diagnose.monitor import Monitor
 from strongroom._cli.exit_codes import code_of_all
@@ -31,10 +38,10 @@ paths_option = click.option("--paths", is_flag=True, help="Show the paths of sec
 @json_option()
 @current
 def status_command(invocation: Invocation, *, paths: bool, as_json: bool) -> None:
-    """Show the chain and its health, the cache on disk, rotations and migrations.
+    """Show the chain and its health, the cache on disk, rotations, migrations and running agents.
 
-    Migrations are those of this user on this machine. No value is shown. The exit code is that of the gravest fault of
-    a store.
+    Migrations and agents are those of this user on this machine. No value is shown. The exit code is that of the
+    gravest fault of a store.
 
     Example: strongroom status --json
     """
@@ -67,6 +74,9 @@ def sections(status: ChainStatus, *, paths: bool) -> Iterator[Section]:
     if status.migrations:
         rows = [_migration(migration, now) for migration in status.migrations]
         yield Section("migration", ("migration", "state", "progress", "age"), rows)
+    if status.agents:
+        rows = [_agent(agent, now) for agent in status.agents]
+        yield Section("agent", ("agent", "uses", "refusals", "last", "age"), rows)
     if status.rotations:
         rows = [_rotation(row, number, now, paths=paths) for number, row in enumerate(status.rotations, 1)]
         yield Section("rotation", ("rotation", "state", "next", "rotator", "store"), rows)
@@ -113,6 +123,12 @@ def _migration(migration: MigrationStatus, now: datetime) -> tuple[Cell | str, .
     filled = int(share * _BAR)
     progress = f"{'█' * filled}{'░' * (_BAR - filled)} {migration.done}/{migration.total}"
     return f"{migration.run}\n{stores}", state(migration.state), progress, _ago(migration.started, now)
+
+
+def _agent(agent: AgentStatus, now: datetime) -> tuple[Cell | str, ...]:
+    uses = ", ".join(f"{rule} {number:,}" for rule, number in agent.uses.items()) or "none"
+    refusals = state("warning", f"{agent.refusals:,}") if agent.refusals else "none"
+    return f"{shown(agent.command)}\n{agent.session}", uses, refusals, _ago(agent.last, now), _ago(agent.started, now)
 
 
 def _ago(moment: datetime, now: datetime) -> str:

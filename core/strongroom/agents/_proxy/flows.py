@@ -23,7 +23,6 @@ from strongroom.agents._rules.request import (
     normalize_host,
 )
 from strongroom.agents.session import AgentSession
-from strongroom.errors import AuditError
 from strongroom.store import in_daemon
 
 _R = TypeVar("_R")
@@ -54,26 +53,17 @@ class Refusals:
             await in_thread(partial(self._connected, named, unread))
 
     async def record(self, flow: http.HTTPFlow, refusal: Refusal) -> None:
-        """Record a refusal of the proxy itself, and tell it. If it cannot be recorded, that is told."""
+        """Record a refusal of the proxy itself, and tell it."""
         host, method, path = _address(flow)[0], flow.request.method, flow.request.path.partition("?")[0]
-        try:
-            await in_thread(partial(self._session.record_refusal, refusal, host, method, path))
-        except AuditError as error:
-            await self._tell_once(str(error), str(error))
+        await in_thread(partial(self._session.record_refusal, refusal, host, method, path))
         await self.tell(flow, refusal)
 
     async def tell(self, flow: http.HTTPFlow, refusal: Refusal) -> None:
         """Tell a refusal, if it is the first for its destination. The session has recorded it."""
         named = destination(flow)
-        if refusal.fault:
-            await self._tell_once(refusal.fault, refusal.fault)
-        else:
-            await self._tell_once(named, f"Refused {named} to the worker: {refusal.reason}")
-
-    async def _tell_once(self, about: str, text: str) -> None:
-        if about not in self._told:
-            self._told.add(about)
-            await in_thread(partial(self._tell, text))
+        if named not in self._told:
+            self._told.add(named)
+            await in_thread(partial(self._tell, f"Refused {named} to the worker: {refusal.reason}"))
 
 
 def destination(flow: http.HTTPFlow) -> str:

@@ -34,15 +34,13 @@ class Refusal(Exception):  # noqa: N818  # an answer to the worker, not a fault 
         status: the HTTP status of the answer: 400, 403, 413 or 502.
         reason: one sentence for the worker, without a value.
         rule: the name of the refusing rule, or the empty string.
-        fault: the reason for the operator, if the worker must not know it; otherwise empty.
     """
 
-    def __init__(self, status: int, reason: str, rule: str = "", fault: str = "") -> None:
+    def __init__(self, status: int, reason: str, rule: str = "") -> None:
         super().__init__(reason)
         self.status = status
         self.reason = reason
         self.rule = rule
-        self.fault = fault
 
     @property
     def content(self) -> bytes:

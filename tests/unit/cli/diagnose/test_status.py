@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from strongroom._cli.diagnose.chain_status import Migrations
+from strongroom._cli.diagnose.chain_status import Agents, Migrations
 from strongroom._cli.diagnose.status import next_event
 from strongroom._config import discovery
+from strongroom.agents.session_log import SessionLog
+from strongroom.events import Event, EventKind, Use, emit
 from strongroom.migrate import Migrator
 from strongroom.rotate.rotations import RotationStatus
 
@@ -122,3 +124,30 @@ def test_a_rotation_in_its_grace_time_is_revoked_next():
     assert next_event(replace(found, grace_end=now), now) == "revocation is due"
     assert next_event(replace(found, state="done", unfinished=False), now) == "due in 7 d"
     assert next_event(replace(found, state="absent", unfinished=False, due=None), now) == ""
+
+
+@pytest.mark.usefixtures("configuration")
+def test_it_shows_the_agents_that_run(command):
+    """An ended session and a log that cannot be read are no fault of the status."""
+    with SessionLog("ended", [], None, print):
+        pass
+    with SessionLog("claude\x1b", ["openai"], datetime(2030, 1, 2, tzinfo=UTC), print) as log:
+        use = Use("openai", "api.example.com", "POST", "/v1", 200)
+        for outcome in ("200", "200", "refused"):
+            emit(Event(EventKind.USE, "", outcome=outcome, use=use))
+        (agent,) = json.loads(command("status", "--json").out)["agents"]
+        (row,) = [row for row in rows(command("status")) if row[0] == "agent"]
+    assert (agent["session"], agent["command"], agent["pid"]) == (log.name, "claude\x1b", os.getpid())
+    assert (agent["uses"], agent["refusals"], agent["end"]) == ({"openai": 2}, 1, "2030-01-02T00:00:00+00:00")
+    assert row[1:4] == [f"'claude\\x1b' {log.name}", "openai 2", "1"]
+    assert json.loads(command("status", "--json").out)["agents"] == []
+
+
+def test_agents_are_read_as_they_go_on():
+    known = Agents()
+    with SessionLog("claude", ["openai"], None, print):
+        for number in range(3):
+            (agent,) = known.status()
+            assert agent.uses == ({"openai": number} if number else {})
+            emit(Event(EventKind.USE, "", outcome="200", use=Use("openai", "api.example.com", "GET", "/", 200)))
+    assert known.status() == []

@@ -87,6 +87,18 @@ function migration(data, now) {
   return card;
 }
 
+function agent(data, now) {
+  const card = make("li", "card", make("div", "head", make("h3", "", data.command), state("running")));
+  card.append(make("p", "place", `session ${data.session} · pid ${data.pid}`));
+  const ago = (text) => `${duration((now - Date.parse(text)) / 1000)} ago`;
+  const uses = Object.entries(data.uses).map(([rule, number]) => `${rule} ${number.toLocaleString("en")}`).join(", ");
+  const facts = make("dl", "facts", fact("Uses", uses || "none"), fact("Refusals", data.refusals.toLocaleString("en")),
+    fact("Last", ago(data.last)), fact("Begun", ago(data.started)));
+  if (data.end) facts.append(fact("Ends", `in ${duration((Date.parse(data.end) - now) / 1000)}`));
+  card.append(facts, make("p", "quiet", "See: ", make("code", "", `strongroom agent log ${data.session}`)));
+  return card;
+}
+
 function rotation(data, number, now) {
   const name = data.path || `Rotation ${number}`;
   const card = make("li", "card", make("div", "head", make("h3", "", name), state(data.state),
@@ -136,6 +148,8 @@ function show(data) {
   byId("chain").replaceChildren(...data.chain.map(link));
   byId("migrations").replaceChildren(...data.migrations.map((entry) => migration(entry, now)));
   byId("migrations-section").hidden = !data.migrations.length;
+  byId("agents").replaceChildren(...data.agents.map((entry) => agent(entry, now)));
+  byId("agents-section").hidden = !data.agents.length;
   byId("rotations").replaceChildren(...data.rotations.map((entry, index) => rotation(entry, index + 1, now)));
   byId("rotations-section").hidden = !data.rotations.length;
   const disk = data.disk_cache;
