@@ -36,9 +36,8 @@ class Running:
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         destinations = Destinations(tuple(config.agents.rules.values()))
         self.told = []
-        self._setup = server.Setup(
-            self.session, destinations, self.authority, str(roots), None, lambda: [self._listener], self.told.append
-        )
+        parts = (self.session, destinations, [self.authority], str(roots), None, lambda: [self._listener])
+        self._setup = server.Setup(*parts, self.told.append, lambda *_: None)
 
     def __enter__(self):
         started = Future()

@@ -9,6 +9,7 @@ import ssl
 import subprocess
 import sys
 
+import pexpect
 import pytest
 
 from support.agents.workers import VALUE, read_all, read_answer, rule
@@ -182,3 +183,12 @@ def test_serve_takes_changed_rules_at_a_signal(serve, upstream, socket_folder):
     assert process.wait(30) == 0
     told = process.stderr.read() + "".join(logged(operator))
     assert f"connects to {new}" in told
+
+
+def test_serve_ends_with_its_terminal(operator, socket_folder):
+    """SIGHUP means the end of the terminal too."""
+    program, *arguments = operator.command("serve", "--socket", socket_folder / "proxy.sock")
+    child = pexpect.spawn(program, arguments, env=operator.environ, timeout=60)
+    child.expect("Serving on")
+    child.ptyproc.fileobj.close()
+    assert child.ptyproc.wait() == 130

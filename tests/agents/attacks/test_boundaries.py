@@ -135,7 +135,7 @@ def test_a_certificate_is_accepted_for_each_host_of_the_rules(hosts, tmp_path):
     authority = Authority([RuleConfig("openai", "api-keys/openai", "key", "KEY", tuple(hosts))])
     for host in hosts:
         name = urlsplit(f"//{host}").hostname
-        entry = Tls(authority).get_cert(SimpleNamespace(server=SimpleNamespace(address=(name, 443))))
+        entry = Tls([authority]).get_cert(SimpleNamespace(server=SimpleNamespace(address=(name, 443))))
         assert outcome(entry, authority, name, tmp_path) == "accepted", host
 
 

@@ -147,6 +147,14 @@ def test_a_host_without_a_rule_is_refused(tools, api, other, manager, address):
     assert other.requests == []
 
 
+def test_a_failure_of_the_network_names_the_host_and_the_reason(tools, manager, api):
+    made = tools(manager())
+    api.shutdown()
+    api.server_close()
+    text = refused(made, "http_request", url=f"{api.url}/v1?q=1")
+    assert text == f"{api.host.partition(':')[0]}: The request failed with ConnectError: Connection refused"
+
+
 def test_a_host_of_a_rule_needs_tls(tools, api, manager):
     text = refused(tools(manager()), "http_request", url=f"http://{api.host}/")
     assert text == "A rule names localhost: send this request with https"

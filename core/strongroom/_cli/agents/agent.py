@@ -22,7 +22,7 @@ from strongroom._cli.agents.agent_log import log_command, summary
 from strongroom._cli.exit_codes import ExitCode
 from strongroom._cli.options import Invocation, complete, current, read_duration
 from strongroom._cli.process.child_process import TIMED_OUT, Child, exit_code, has_terminal
-from strongroom._cli.process.signals import until_ended
+from strongroom._cli.process.signals import named, until_ended
 from strongroom._cli.terminal import output
 from strongroom.errors import ConfigurationError, StrongroomError
 
@@ -229,7 +229,7 @@ def serve_command(
 
     address = _parse_address(listen) if listen else PROXY
     file = file.absolute()
-    ends_with_terminal = signal.getsignal(signal.SIGHUP) is signal.SIG_DFL and has_terminal()
+    ends_with_terminal = has_terminal() and all(signal.getsignal(end) is signal.SIG_DFL for end in named("SIGHUP"))
     with contextlib.ExitStack() as stack:
         end = stack.enter_context(until_ended(hangup=True))
         opened = stack.enter_context(_opened(invocation.load_trusted(), only_rules=only_rules))
@@ -256,6 +256,7 @@ def serve_command(
             output.say(f"Serving on {file} for {user}. The environment of the worker is in {described}")
             while not end.wait(left := _left(until)) and left != 0:
                 if end.hung_up and ends_with_terminal and not has_terminal():
+                    end.interrupted = True
                     break
                 if end.hung_up:
                     end.hung_up = False
