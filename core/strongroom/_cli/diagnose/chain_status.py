@@ -134,8 +134,7 @@ class Agents:
         found: list[AgentStatus] = []
         try:
             running = [session for session in recorded_sessions() if session.is_running]
-        except StrongroomError as error:
-            logger.warning("No agents: %s", error)
+        except StrongroomError:  # without a home folder, of which `Migrations` warns
             return []
         self._known = {session.name: self._known.get(session.name, session) for session in running}
         for session in self._known.values():
