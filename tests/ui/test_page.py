@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from strongroom._cli.diagnose.chain_status import ChainStatus, LinkStatus, MigrationStatus, RotationRow, document
+from strongroom._cli.diagnose.chain_status import (
+    AgentStatus,
+    ChainStatus,
+    LinkStatus,
+    MigrationStatus,
+    RotationRow,
+    document,
+)
 from strongroom._cli.diagnose.status_server import StatusServer
 from strongroom._config import CacheConfig, LinkConfig
 from strongroom._disk_cache.maintenance import DiskCacheStatus
@@ -66,6 +73,18 @@ def scene(*, done=87, store="vault") -> ChainStatus:
         migrations=(
             MigrationStatus(
                 "20261126T1", ("dotenv:.env",), store, now - timedelta(seconds=75), now, "running", 240, done
+            ),
+        ),
+        agents=(
+            AgentStatus(
+                "20261201T002829-9f3a",
+                store,
+                4711,
+                now - timedelta(minutes=12),
+                now + timedelta(hours=8),
+                now,
+                {"openai": 1200},
+                3,
             ),
         ),
     )
@@ -149,10 +168,16 @@ def test_it_brings_itself_up_to_date(page, shown):
     expect(page.locator("#migrations")).to_contain_text("240 of 240 secrets", timeout=60_000)
 
 
+def test_it_shows_the_uses_of_an_agent(page, shown):
+    expect(page.locator("#agents")).to_contain_text("openai 1,200", timeout=60_000)
+    expect(page.locator("#agents")).to_contain_text("strongroom agent log 20261201T002829-9f3a")
+
+
 def test_a_name_is_never_markup(page, shown):
     """The name of a store is shown as text, even if it looks like HTML."""
     shown.status = scene(store=HOSTILE)
     expect(page.locator("#chain h3").first).to_have_text(HOSTILE, timeout=60_000)
+    expect(page.locator("#agents h3")).to_have_text(HOSTILE)
     assert page.locator("main img").count() == 0
     assert page.title() == "(1) Strongroom"
 

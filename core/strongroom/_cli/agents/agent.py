@@ -166,6 +166,7 @@ def _ended_at(until: datetime | None, process: Child) -> Iterator[list[bool]]:
     done = threading.Event()
 
     def wait() -> None:
+        process.started.wait()
         while (left := _left(until)) is None or left > 0:
             if done.wait(left):
                 return
@@ -178,6 +179,7 @@ def _ended_at(until: datetime | None, process: Child) -> Iterator[list[bool]]:
         yield ended
     finally:
         done.set()
+        process.started.set()  # it may have failed to start
         thread.join()
         if ended and until is not None:
             _say_ended(until)
