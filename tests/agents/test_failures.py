@@ -7,6 +7,8 @@ import socket
 import ssl
 import threading
 from concurrent.futures import Future
+from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -25,8 +27,11 @@ from support.agents.workers import VALUE, read_answer, rule
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
+END = datetime(2100, 1, 2, 14, 15, tzinfo=UTC)
+
+
 class Running:
-    """A proxy in this process, for a `with` block."""
+    """A proxy in this process until `END`, for a `with` block."""
 
     def __init__(self, config, roots):
         self._manager = SecretsManager.from_config(config)
@@ -37,7 +42,7 @@ class Running:
         destinations = Destinations(tuple(config.agents.rules.values()))
         self.told = []
         parts = (self.session, destinations, [self.authority], str(roots), None, lambda: [self._listener])
-        self._setup = server.Setup(*parts, self.told.append, lambda *_: None)
+        self._setup = server.Setup(*parts, self.told.append, lambda *_: None, END)
 
     def __enter__(self):
         started = Future()
@@ -199,3 +204,14 @@ def test_connection_of_a_refused_tunnel_can_be_used_again(running):
     with socket.create_connection(("127.0.0.1", int(running.url.rpartition(":")[2]))) as connection:
         connection.sendall(b"CONNECT 10.0.0.1:443 HTTP/1.1\r\nHost: 10.0.0.1:443\r\n\r\n")
         assert read_answer(connection).startswith(b"HTTP/1.1 403")
+
+
+def test_a_worker_that_outlives_its_session_is_refused(monkeypatch, client, running, upstream, tls):
+    """In an open tunnel, and with a new one."""
+    assert outcome(client, upstream) == 200
+    monkeypatch.setattr(server, "datetime", SimpleNamespace(now=lambda _: END))
+    answer = client.get(upstream.origin)
+    assert (answer.status_code, answer.text) == (403, "The session ended at 2100-01-02 14:15 UTC\n")
+    with pytest.raises(httpx.ProxyError, match="403"):
+        httpx.get(upstream.origin, proxy=running.url, verify=tls, timeout=60)
+    assert len(upstream.requests) == 1

@@ -62,15 +62,6 @@ def test_a_run_ends_at_its_time_as_timeout_ends_it(operator, options):
     assert "strongroom: The session ended at 20" in done.stderr
 
 
-def test_a_command_that_outlives_its_session_is_refused(operator, upstream):
-    script = f"trap '' TERM; sleep 2; {get(upstream.origin)}"
-    done = operator.run("sh", "-c", script, options=["--for", "1s"])
-    assert done.returncode == 124, done.stderr
-    assert "CONNECT tunnel failed, response 403" in done.stderr
-    assert upstream.requests == []
-    assert "Refused localhost" in done.stderr
-
-
 @pytest.mark.parametrize("given", ["0s", "8d", "soon"])
 def test_a_session_has_a_usual_length(operator, given):
     assert operator.run("true", options=["--for", given]).returncode == 2

@@ -115,7 +115,7 @@ def run_command(
 
     COMMAND is not started if a secret of a rule cannot be read. Signals are forwarded to it, and its exit code is that
     of this command. At the end of --for, it gets SIGTERM, and ten seconds later SIGKILL: then the exit code is 124, as
-    of `timeout`. `strongroom agent log` shows what it used.
+    of `timeout`. `strongroom agent log` shows its requests.
 
     Without --sandbox, COMMAND may also connect to the network without the proxy: there, a placeholder is worthless. It
     can also read the environment and the memory of the shell that started this command, and of your other programs.

@@ -33,11 +33,11 @@ _INDENT = " " * 10
 def log_command(session: str | None, *, follow: bool, as_json: bool) -> None:
     """Show the uses of secrets, the refusals and the destinations of a worker.
 
-    SESSION is the newest by default, which is `agent run` or `agent serve` of this user on this machine; `strongroom
-    status` lists those that run. The logs of the last 20 sessions are kept, for 30 days. A line has the time (UTC), the
-    method, the status, the rule, the host and the path of a request. No line has a value or a query.
+    SESSION is one `agent run` or `agent serve` of this user on this machine: by default the newest. `strongroom status`
+    lists those that run. The logs of the last 20 are kept, for 30 days. A line has the time (UTC), the status, the
+    rule, the method, the host and the path of a request. No line has a value or a query.
 
-    A worker that runs as you can change its log: it is not a proof against a hostile one. The audit log may be.
+    A worker that runs as you can change its log. For a record that it cannot change, keep an audit log elsewhere.
 
     Example: strongroom agent log --follow
     """
@@ -48,7 +48,10 @@ def log_command(session: str | None, *, follow: bool, as_json: bool) -> None:
             output.write(line.encode() if as_json else _folded(_text(fields)).encode())
         if not follow or not is_running:
             return
-        time.sleep(_PERIOD)
+        try:
+            time.sleep(_PERIOD)
+        except KeyboardInterrupt:
+            return  # the usual end, and no failure
 
 
 def _found(name: str | None) -> RecordedSession:
