@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from strongroom._cli.terminal import output
+from strongroom._cli.terminal import messages, output
 from strongroom._cli.terminal.output import counted
 from strongroom.errors import ConfigurationError, shown
 
@@ -84,7 +84,7 @@ def _text(fields: Mapping[str, Any]) -> str:
 
 def _folded(line: str) -> str:
     """Escape the text of a line, and fold it to the width of the terminal."""
-    text = output.escape(line.replace("\n", " "))
+    text = messages.escape(line.replace("\n", " "))
     if not output.is_terminal():
         return text
     return fill(text, get_terminal_size().columns, subsequent_indent=_INDENT, break_on_hyphens=False)
