@@ -5,7 +5,7 @@ The forms are those of `strongroom._redaction.printed_forms`, the value itself, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from strongroom._redaction.printed_forms import base64_pieces, escaped_forms
@@ -76,58 +76,55 @@ class Redactor:
         self._kept = (1 << max(longest, _LEAST_KEPT).bit_length()) - 1 if forms else 0
         self._ends_at_lines = not any(b"\n" in form or b"\r" in form for form in forms)
         self._held = b""
-        self._edge = _NO_EDGE  # of the first held character
+        self._sent = 0  # bytes at the beginning of those held that are sent: a value may overlap one that ends there
+        self._edge = _NO_EDGE  # of the first character after them
 
     def feed(self, content: bytes) -> bytes:
         """Return the redacted content, without its end, in which a value may begin."""
         content = self._held + content
         lines = max(content.rfind(b"\n"), content.rfind(b"\r")) + 1 if self._ends_at_lines else 0
-        end = max(len(content) - self._kept, lines)
-        redacted, end, self._edge = self._redact(content, end, self._edge)
-        self._held = content[end:]
+        end = max(len(content) - self._kept, lines, self._sent)
+        redacted, end, self._edge = self._redact(content, end, self._edge, self._sent)
+        self._sent = min(end, self._kept)
+        self._held = content[end - self._sent :]
         return redacted
 
     def end(self) -> bytes:
         """Return the rest, redacted."""
         rest, self._held = self._held, b""
-        return self._redact(rest, len(rest), self._edge)[0]
+        return self._redact(rest, len(rest), self._edge, self._sent)[0]
 
     def whole(self, content: bytes) -> bytes:
         """Return content that is complete, redacted."""
         return self._redact(content, len(content), _NO_EDGE)[0]
 
-    def _redact(self, content: bytes, end: int, edge: Edge) -> tuple[bytes, int, Edge]:
+    def _redact(self, content: bytes, end: int, edge: Edge, start: int = 0) -> tuple[bytes, int, Edge]:
         """Return the redacted content up to an end, or to the end of a form across it, and this position.
+
+        At each place, the longest form counts. The rest of one that overlaps it is dropped.
 
         Args:
             content: the content.
             end: its end.
             edge: that of its first character, by a form before it. That of the first character left is returned.
+            start: the position of that character. What is before it is sent.
         """
         parts: list[bytes] = []
-        start = 0
-        for at, form in self._chosen(content, end):
-            text, before, after = self._forms[form]
-            parts += (_between(content[start:at], edge, before), text)
-            start, edge = at + len(form), after
-        end = max(start, end)
-        parts.append(_between(content[start:end], edge, _NO_EDGE))
-        return b"".join(parts), end, edge if start == end else _NO_EDGE
-
-    def _chosen(self, content: bytes, end: int) -> Iterator[tuple[int, bytes]]:
-        """Yield the forms that begin before the end. At each place, the longest counts.
-
-        One at the end itself may have bits in the character before it.
-        """
-        may_have_bits = end > 0 and content[end - 1] in _ALPHABET
-        last = end if may_have_bits else end - 1
-        start = 0
+        reach = start  # the end of the forms so far, overlapping ones too
+        # A form at the end itself may have bits in the character before it.
+        last = end if end > start and content[end - 1] in _ALPHABET else end - 1
         for at, _, form in self._found(content):
             if at > last:
                 break
+            stop, (text, before, after) = at + len(form), self._forms[form]
             if at >= start:
-                yield at, form
-                start = at + len(form)
+                parts += (_between(content[reach:at], edge, before), text)
+                start = stop
+            if stop > reach:
+                reach, edge = stop, after
+        end = max(start, end)
+        parts.append(_between(content[reach:end], edge, _NO_EDGE))
+        return b"".join(parts), end, edge if reach >= end else _NO_EDGE
 
     def _found(self, content: bytes) -> list[tuple[int, int, bytes]]:
         """Return where forms stand, in order, the longest at a place first."""
