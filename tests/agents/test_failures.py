@@ -66,7 +66,7 @@ def running(served, upstream_file, tmp_path_factory):
     file = tmp_path_factory.mktemp("running") / "strongroom.toml"
     file.write_text(
         'chain = ["env"]\n'
-        + rule([f"localhost:{served.port}"], secret="worker/app#token", where=["header", "body:key"])
+        + rule([f"localhost:{served.port}"], secret="worker/app#token", where=["header:authorization", "body:key"])
     )
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("WORKER_APP_TOKEN", VALUE)

@@ -293,20 +293,24 @@ class SecretConfig(NamedTuple):
         return f"SecretConfig(path={self.path!r}, key={self.key!r})"
 
 
+DEFAULT_PLACES = ("header:authorization",)
+"""The places of the placeholder of a rule that names none."""
+
+
 class RuleConfig(NamedTuple):
     """A rule of `[agents.rules]`: which requests of a worker carry a secret that the worker does not have.
 
     Attributes:
         name: the name of its table.
-        path: the path of the secret.
+        path: the path of the secret; empty for a rule that allows requests without one.
         key: its key; empty for a rule that signs, which needs the whole secret.
-        variable: the variable of the worker that holds the placeholder; empty for a rule that signs.
+        variable: the variable of the worker that holds the placeholder; empty for a rule without one.
         hosts: host names in lower case; `*.` before one stands for every name below it, and `:PORT` after one for a
             port other than that of the scheme.
         methods: the allowed methods; empty for every method.
         paths: patterns of allowed paths, in which `*` stands for any text; empty for every path.
-        where: the places of a placeholder in a request: `header:NAME`, `query:NAME` or `body:FIELD`; `header` for the
-            headers authorization and x-api-key, and `query` for the whole query.
+        where: the places of a placeholder in a request: `header:NAME`, `query:NAME` or `body:FIELD`; `query` for the
+            whole query.
         sign: `aws4` to sign each request with the keys of the secret, instead of replacing a placeholder.
     """
 
@@ -317,13 +321,13 @@ class RuleConfig(NamedTuple):
     hosts: tuple[str, ...]
     methods: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
-    where: tuple[str, ...] = ("header",)
+    where: tuple[str, ...] = DEFAULT_PLACES
     sign: str = ""
 
     @property
     def variables(self) -> tuple[str, ...]:
         """The variables that the worker gets."""
-        return AWS_VARIABLES if self.sign else (self.variable,)
+        return AWS_VARIABLES if self.sign else (self.variable,) if self.path else ()
 
 
 AWS_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.resources import files
 from typing import Annotated, Any
 
-from strongroom._config import AgentsConfig, CommandConfig, RuleConfig
-from strongroom._config.document import Table
+from strongroom._config import DEFAULT_PLACES, AgentsConfig, CommandConfig, RuleConfig
+from strongroom._config.document import Table, suggest
 from strongroom._config.setting_types import Limit, Text
 from strongroom.errors import InvalidPathError
 from strongroom.paths import parse_reference
@@ -15,7 +18,7 @@ from strongroom.paths import parse_reference
 _HOST = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*(:[0-9]{1,5})?|\[[0-9a-f:]+\](:[0-9]{1,5})?")
 _METHOD = re.compile(r"[A-Z]+")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_WHERE = re.compile(r"header(:[a-z0-9-]+)?|query(:\S+)?|body:[^\s.]+")
+_WHERE = re.compile(r"header:[a-z0-9-]+|query(:\S+)?|body:[^\s.]+")
 
 
 def _each(pattern: re.Pattern[str], expected: str) -> Any:  # a hint
@@ -24,12 +27,13 @@ def _each(pattern: re.Pattern[str], expected: str) -> Any:  # a hint
 
 
 _RULE: Mapping[str, Any] = {
+    "preset": Text,
     "secret": Text,
     "variable": Annotated[str, Limit(lambda text: _VARIABLE.fullmatch(text) is not None, "the name of a variable")],
     "hosts": _each(_HOST, "host names in lower case, each with an optional leading *. and port"),
     "methods": _each(_METHOD, "methods in upper case"),
     "paths": _each(re.compile(r"/[!-~]*"), "paths that begin with /, in which * stands for any text"),
-    "where": _each(_WHERE, "header, header:NAME, query, query:NAME or body:FIELD"),
+    "where": _each(_WHERE, "header:NAME, query, query:NAME or body:FIELD"),
     "sign": Annotated[str, Limit("aws4".__eq__, '"aws4"')],
 }
 _COMMAND: Mapping[str, Any] = {
@@ -58,32 +62,73 @@ def read_agents(table: Table) -> AgentsConfig:
 def _rule(name: str, row: Table) -> RuleConfig:
     given = row.values(_RULE)
     row.close()
-    for needed in ("secret", "hosts"):
-        if needed not in given:
-            row.fail(needed, "is missing")
-    sign = given.get("sign", "")
-    path, key = _reference(row, "secret", given["secret"])
-    if sign:
-        if key is not None:
-            row.fail("secret", "must be a PATH without a key: signing needs the access key and the secret key")
-        for other in ("variable", "where"):
-            if other in given:
-                row.fail(other, "must not stand beside `sign`, which decides it")
-    elif key is None:
-        row.fail("secret", 'must be "PATH#KEY"')
-    elif "variable" not in given:
-        row.fail("variable", "is missing: it names the variable that holds the placeholder")
+    if (preset := given.get("preset")) is not None:
+        given = _with_preset(row, preset, given)
+    if "hosts" not in given:
+        row.fail("hosts", "is missing")
+    path, key = _secret(row, given)
     return RuleConfig(
         name=name,
         path=path,
-        key=key or "",
+        key=key,
         variable=given.get("variable", ""),
         hosts=tuple(given["hosts"]),
         methods=tuple(given.get("methods", ())),
         paths=tuple(given.get("paths", ())),
-        where=tuple(given.get("where", ("header",))),
-        sign=sign,
+        where=tuple(given.get("where", DEFAULT_PLACES)),
+        sign=given.get("sign", ""),
     )
+
+
+def _secret(row: Table, given: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the path and the key of a rule's secret; both are empty for a rule without one."""
+    keys = [key for key in ("variable", "where") if key in given]
+    sign = given.get("sign")
+    if "secret" not in given:
+        for key in [*keys, *(["sign"] if sign else [])]:
+            row.fail("secret", f"is missing, and `{key}` needs it")
+        return "", ""
+    path, key = _reference(row, "secret", given["secret"])
+    if sign and key is not None:
+        row.fail("secret", "must be a PATH without a key: signing needs the access key and the secret key")
+    if sign and keys:
+        row.fail(keys[0], "must not stand beside `sign`, which decides it")
+    if not sign and key is None:
+        row.fail("secret", 'must be "PATH#KEY"')
+    if not sign and "variable" not in given:
+        row.fail("variable", "is missing: it names the variable that holds the placeholder")
+    return path, key or ""
+
+
+@cache
+def presets() -> Mapping[str, Mapping[str, Any]]:
+    """Return the presets by name: see the comment in their file."""
+    text = files("strongroom._config").joinpath("agent_presets.toml").read_text("utf-8")
+    return tomllib.loads(text)
+
+
+def _with_preset(row: Table, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys of a rule with those of its preset, which the rule may narrow.
+
+    Raises:
+        ConfigurationError: the preset is unknown, or the rule allows more than it.
+    """
+    if (preset := presets().get(name)) is None:
+        row.fail("preset", f"unknown preset: {suggest(name, presets())}")
+    bounds = {key: preset[key] for key in ("hosts", "methods", "where", "within") if key in preset}
+    if "hosts" not in {**bounds, **given}:
+        row.fail("hosts", f"is missing: with the preset {name}, name hosts below {' or '.join(bounds['within'])}")
+    for key, allowed in bounds.items():
+        own = "hosts" if key == "within" else key
+        for each in given.get(own, ()):
+            if not (_is_below(each, allowed) if key == "within" else each in allowed):
+                row.fail(own, f"{each} is beyond the preset {name}: {', '.join(allowed)}. Leave out `preset`")
+    return {**{key: preset[key] for key in _RULE if key in preset}, **given}
+
+
+def _is_below(host: str, patterns: Iterable[str]) -> bool:
+    """Return True if a host is below one of the patterns, which begin with `*.`."""
+    return any(host.endswith(pattern[1:]) and host != pattern for pattern in patterns)
 
 
 def _command(name: str, row: Table) -> CommandConfig:

@@ -181,11 +181,10 @@ class Tools:
         """List the rules with their placeholders for http_request, and the commands for run_command."""
         rules = {
             rule.name: {
-                "placeholder": self._session.placeholder(rule.name),
                 "hosts": rule.hosts,
                 "methods": rule.methods or "any",
                 "paths": rule.paths or "any",
-                "where": rule.where,
+                **({"placeholder": self._session.placeholder(rule.name), "where": rule.where} if rule.path else {}),
             }
             for rule in self._rules.values()
             if self._session is not None and not rule.sign

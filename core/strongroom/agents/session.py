@@ -101,7 +101,7 @@ class AgentSession:
         return dict(self._values.environment)
 
     def placeholder(self, rule: str) -> str:
-        """Return the placeholder of a rule; that of the access key, if it signs."""
+        """Return the placeholder of a rule with a secret; that of the access key, if it signs."""
         return self._values.placeholder(rule)
 
     def covers(self, host: str, port: int, scheme: str = "https") -> bool:

@@ -22,7 +22,7 @@ def rule(hosts, name="openai", **entries):
         "secret": "api-keys/openai#key",
         "variable": "OPENAI_API_KEY",
         "hosts": hosts,
-        "where": ["header"],
+        "where": ["header:authorization", "header:x-api-key"],
     } | entries
     return f"[agents.rules.{name}]\n" + "".join(f"{key} = {value!r}\n" for key, value in given.items())
 

@@ -12,7 +12,7 @@ VALUE = 'sk-canary/"7f3a+91&=0123456789'
 def manager_with_rule(*hosts, value=VALUE, commands=None, **rule):
     """A manager of a store in memory, with the rule `openai` for these hosts, which may use X-Key too."""
     about = {"secret": f"{PATH}#key", "variable": "OPENAI_API_KEY", "hosts": list(hosts)}
-    about |= {"where": ["header", "header:x-key"]} | rule
+    about |= {"where": ["header:authorization", "header:x-api-key", "header:x-key"]} | rule
     return SecretsManager.from_config(
         {
             "chain": ["memory"],

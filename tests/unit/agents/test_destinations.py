@@ -18,7 +18,7 @@ from strongroom.errors import ConfigurationError
 
 
 def rule(*hosts):
-    return RuleConfig("one", "api-keys/one", "key", "KEY", hosts, (), (), ("header",), "")
+    return RuleConfig("one", "api-keys/one", "key", "KEY", hosts, (), (), ("header:authorization",), "")
 
 
 HOSTS = rule("api.example.com", "*.example.org:8443", "10.0.0.7", "[::1]:444")

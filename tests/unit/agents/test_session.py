@@ -136,7 +136,7 @@ def test_a_request_carries_the_value_and_the_answer_the_placeholder(secrets):
 
 
 def test_a_value_goes_into_basic_authentication_and_the_query(secrets):
-    its = session(secrets, rule(where=["header", "query"]))
+    its = session(secrets, rule(where=["header:authorization", "query"]))
     held = its.placeholder("openai")
     basic = b64encode(f"user:{held}".encode()).decode()
     sent = its.begin(head(("Authorization", f"Basic {basic}"), query=f"key={held}")).head
@@ -202,7 +202,7 @@ def test_parts_and_other_encodings_are_not_asked_for(secrets):
     ],
 )
 def test_a_placeholder_works_where_its_rule_allows_it(secrets, events, asked, reason):
-    others = rule("other", secret="other#key", hosts=[HOST, "other.example.com"])
+    others = rule("other", secret="other#key", hosts=[HOST, "other.example.com"], where=["header:x-api-key"])
     its = session(secrets, rule(paths=["/v1/*"], methods=["POST"]), others)
     held = head(("Authorization", its.placeholder("openai")), **asked)
     with pytest.raises(Refusal, match=reason) as refused:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom._config import RuleConfig
+from strongroom._config import DEFAULT_PLACES, RuleConfig
 from strongroom.agents._rules.placeholders import make_placeholder
 from strongroom.agents._rules.request import Refusal, RequestHead
 from strongroom.agents._rules.substitution import body_format, placeholders_in, replace_head, replace_in, stands_in
@@ -21,7 +21,8 @@ HELD = "sk-" + "0aA_-" * 8  # a placeholder; not a random one, since the names o
 
 
 def rule(*where: str, sign: str = "") -> RuleConfig:
-    return RuleConfig("api", "api", "key", "API_KEY", ("api.example.com",), where=where or ("header",), sign=sign)
+    places = where or DEFAULT_PLACES
+    return RuleConfig("api", "api", "key", "API_KEY", ("api.example.com",), where=places, sign=sign)
 
 
 def head(*headers: tuple[str, str], path: str = "/", query: str = "") -> RequestHead:
@@ -82,14 +83,15 @@ def test_a_value_in_the_query_is_escaped():
     ("where", "asked", "reason"),
     [
         (
-            "header",
+            "header:authorization",
             head(path=f"/{HELD}"),
-            "allowed in the header authorization or the header x-api-key, not in the path",
+            "allowed in the header authorization, not in the path",
         ),
-        ("header", head(query=f"key={HELD}"), "not in the parameter key"),
-        ("header", head(("Sec-WebSocket-Key", HELD)), "not in the header sec-websocket-key"),
-        ("header", head(("Cookie", HELD)), "not in the header cookie"),
-        ("header", head(("X_Api_Key", HELD)), "not in the header x_api_key"),
+        ("header:authorization", head(("X-Api-Key", HELD)), "not in the header x-api-key"),
+        ("header:authorization", head(query=f"key={HELD}"), "not in the parameter key"),
+        ("header:authorization", head(("Sec-WebSocket-Key", HELD)), "not in the header sec-websocket-key"),
+        ("header:authorization", head(("Cookie", HELD)), "not in the header cookie"),
+        ("header:authorization", head(("X_Api_Key", HELD)), "not in the header x_api_key"),
         ("query:key", head(query=f"other={HELD}"), "allowed in the parameter key, not in the parameter other"),
         ("query:key", head(query=f"key={HELD}&{HELD}"), "not in the query"),
         ("query:key", head(query=f"key={HELD}&{HELD}=key"), "not in the query"),
@@ -101,7 +103,7 @@ def test_a_value_in_the_query_is_escaped():
         ("header:x-key", head(("Authorization", basic("u", HELD))), "not in the header authorization"),
         ("header:x-key", head(("X-Key", HELD), ("Referer", HELD)), "not in the header referer"),
         ("body:key", head(("X-Key", HELD)), "allowed in the field key, not in the header x-key"),
-        ("header", head((HELD, "x")), "not in the name of a header"),
+        ("header:authorization", head((HELD, "x")), "not in the name of a header"),
     ],
 )
 def test_a_placeholder_elsewhere_is_refused(where, asked, reason):
@@ -114,7 +116,7 @@ def test_a_placeholder_elsewhere_is_refused(where, asked, reason):
 @pytest.mark.parametrize(
     ("where", "asked"),
     [
-        ("header", head(("AUTHORIZATION", HELD), ("x-api-key", HELD))),
+        ("header:authorization", head(("AUTHORIZATION", HELD))),
         ("header:cookie", head(("Cookie", f"a=b; c={HELD}"))),
         ("query:key", head(query=f"a=b;c&key={HELD}&key=x{HELD}")),
         ("query:api[key]", head(query=f"api%5Bkey%5D={HELD}")),
@@ -127,7 +129,7 @@ def test_a_value_goes_into_each_place_that_the_rule_names(where, asked):
     assert str((sent.headers, sent.query)).count("value") == str((asked.headers, asked.query)).count(HELD)
 
 
-@pytest.mark.parametrize("where", ["header", "header:x-key", "query"])
+@pytest.mark.parametrize("where", ["header:authorization", "header:x-key", "query"])
 def test_a_rule_may_have_several_places(where):
     asked = head(("X-Key", HELD), query=f"key={HELD}")
     if where == "query":

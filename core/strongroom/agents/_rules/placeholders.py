@@ -68,29 +68,30 @@ class RuleValues:
         self._replaced: dict[tuple[str, SensitiveStr], str] = {}
         self._redactors: dict[frozenset[str], Redactor] = {}
         self._placeholders: dict[str, tuple[str, ...]] = {}
-        for rule in self.rules:
+        with_secret = [rule for rule in self.rules if rule.path]
+        for rule in with_secret:
             texts = self._read(rule)
             kept = None if before is None else before.kept(rule)
             self._placeholders[rule.name], known = kept or (tuple(map(make_placeholder, texts)), {})
             self._replaced |= known
             self._note(rule, texts)
-        self.known = {self.placeholder(rule.name): rule for rule in self.rules}
+        self.known = {self.placeholder(rule.name): rule for rule in with_secret}
         self.environment = {
             variable: placeholder
-            for rule in self.rules
+            for rule in with_secret
             for variable, placeholder in zip(rule.variables, self._placeholders[rule.name], strict=False)
         }
 
     def kept(self, rule: RuleConfig) -> tuple[tuple[str, ...], Mapping[tuple[str, SensitiveStr], str]] | None:
         """Return the placeholders of the rule of this name, and its values so far; None if it had another form."""
-        if (known := self._rules.get(rule.name)) is None or known.sign != rule.sign:
+        if (known := self._rules.get(rule.name)) is None or not known.path or known.sign != rule.sign:
             return None
         with self._lock:
             replaced = {place: placeholder for place, placeholder in self._replaced.items() if place[0] == rule.name}
         return self._placeholders[rule.name], replaced
 
     def placeholder(self, rule: str) -> str:
-        """Return the placeholder of a rule; that of the access key, if it signs."""
+        """Return the placeholder of a rule with a secret; that of the access key, if it signs."""
         return self._placeholders[rule][0]
 
     def rule(self, name: str) -> RuleConfig | None:

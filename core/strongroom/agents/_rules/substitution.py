@@ -22,10 +22,6 @@ Values = Mapping[str, tuple[RuleConfig, str]]
 SIGNED = "a signature of Version 4 in the header authorization"
 """The place of the placeholder of a rule that signs. A presigned address and SigV4a have it elsewhere."""
 
-_HEADERS = ("header:authorization", "header:x-api-key")
-"""The places for which `header` stands. Not every header: a server answers with a hash of `Sec-WebSocket-Key`, by which
-a worker could confirm its guesses of the value."""
-
 _BASIC = re.compile(r"(basic +)([A-Za-z0-9+/=]+) *", re.IGNORECASE)
 _SIGNED = re.compile(r"AWS4-HMAC-SHA256 .*", re.IGNORECASE)
 
@@ -45,7 +41,7 @@ def placeholders_in(head: RequestHead, known: Mapping[str, RuleConfig]) -> dict[
     for placeholder, rule in known.items():
         if placeholder not in everything:  # as most are in most requests
             continue
-        allowed = _allowed_places(rule)
+        allowed = allowed_places(rule)
         for place in _places(head, placeholder):
             if place not in allowed and not ("query" in allowed and place.startswith("query:")):
                 reason = (
@@ -56,10 +52,9 @@ def placeholders_in(head: RequestHead, known: Mapping[str, RuleConfig]) -> dict[
     return found
 
 
-def _allowed_places(rule: RuleConfig) -> tuple[str, ...]:
-    if rule.sign:
-        return (SIGNED,)
-    return tuple(place for given in rule.where for place in (_HEADERS if given == "header" else (given,)))
+def allowed_places(rule: RuleConfig) -> tuple[str, ...]:
+    """Return the places in which a rule allows its placeholder."""
+    return (SIGNED,) if rule.sign else rule.where
 
 
 def _places(head: RequestHead, placeholder: str) -> Iterator[str]:
