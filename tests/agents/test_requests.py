@@ -204,3 +204,30 @@ def test_placeholder_in_a_json_body_is_replaced(operator_of, upstream):
         long = client.post(upstream.origin, json={"api_key": door.placeholder, "q": "x" * (9 << 20)})
         assert long.status_code == 413
     assert len(upstream.requests) == 1
+
+
+CHUNK = b"%x\r\n%s\r\n" % (1 << 20, b" " * (1 << 20))
+
+
+@pytest.mark.parametrize(
+    ("head", "sent", "status"),
+    [
+        (["Content-Type: application/json", f"Content-Length: {9 << 20}"], b"{", b"413"),
+        (["Content-Type: application/json", "Transfer-Encoding: chunked"], CHUNK * 9, b"413"),
+        ([f"Content-Length: {9 << 20}", "X-Http-Method: DELETE"], b"", b"403"),
+        ([f"Content-Length: {9 << 20}", "X-Http-Method: DELETE", "Expect: 100-continue"], b"", b"403"),
+    ],
+    ids=["length", "chunks", "head", "expect"],
+)
+def test_a_refusal_does_not_wait_for_the_body(operator_of, upstream, head, sent, status):
+    """As curl and others stop to send then."""
+    target = f"localhost:{upstream.port}"
+    operator = operator_of(rule([target], where=["body:api_key"], methods=["POST"]))
+    with operator.worker() as door, door.tunnel(target) as connection:
+        lines = "".join(f"{line}\r\n" for line in (f"Host: {target}", *head))
+        connection.sendall(f"POST / HTTP/1.1\r\n{lines}\r\n".encode() + sent)
+        answer = connection.recv(65536)
+        while b"100 Continue\r\n\r\n" == answer[9:]:
+            answer = connection.recv(65536)
+        assert answer.split()[1] == status
+    assert upstream.requests == []

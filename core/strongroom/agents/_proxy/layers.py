@@ -32,7 +32,7 @@ from mitmproxy.net.http import http1
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers import http, websocket
-from mitmproxy.proxy.layers.http import HttpLayer, HTTPMode, HttpStream, _http1, _http2
+from mitmproxy.proxy.layers.http import HttpLayer, HTTPMode, HttpResponseHeadersHook, HttpStream, _http1, _http2
 from mitmproxy.proxy.layers.http._events import ErrorCode, HttpEvent, RequestData, ResponseProtocolError
 from mitmproxy.proxy.layers.http._http1 import Http1Client, Http1Server
 from mitmproxy.proxy.layers.http._http2 import Http2Server
@@ -275,15 +275,27 @@ class Stream(HttpStream):
     max_kept: int
     too_large: Callable[[], Response]
 
+    def state_wait_for_request_headers(self, event: Any) -> layer.CommandGenerator[None]:
+        """Read the head, and send an answer of the proxy itself, however long the body is."""
+        yield from super().state_wait_for_request_headers(event)
+        if self.client_state == self.state_consume_request_body and self.flow.response is not None:
+            yield from self._answer()
+
     def state_consume_request_body(self, event: events.Event) -> layer.CommandGenerator[None]:
-        """Keep a part of the body, unless the request is answered already."""
-        if isinstance(event, RequestData):
-            if self.flow.response is None and len(self.request_body_buf) + len(event.data) > self.max_kept:
-                self.flow.response = self.too_large()
-            if self.flow.response is not None:
-                self.request_body_buf.clear()
-                return
-        yield from super().state_consume_request_body(event)
+        """Keep a part of the body."""
+        if isinstance(event, RequestData) and len(self.request_body_buf) + len(event.data) > self.max_kept:
+            self.flow.response = self.too_large()
+            yield from self._answer()
+        else:
+            yield from super().state_consume_request_body(event)
+
+    def _answer(self) -> layer.CommandGenerator[None]:
+        """Send the answer. The rest of the body, for a stream that is done, is dropped."""
+        self.request_body_buf.clear()
+        self.client_state = self.state_done
+        yield HttpResponseHeadersHook(self.flow)
+        if not (yield from self.check_killed(emit_error_hook=True)):
+            yield from self.send_response()
 
     def is_behind(self) -> bool:
         """Return True if parts of the body wait for a hook or a connection."""
