@@ -7,7 +7,7 @@ then gets the body, the head and the body of the answer, and the end.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
@@ -17,9 +17,9 @@ from strongroom._credentials.aws import AwsCredential
 from strongroom._manager import SecretsManager
 from strongroom.agents._rules.content_coding import Cutter, Decoder, accepted, decoder_for
 from strongroom.agents._rules.placeholders import RuleValues
-from strongroom.agents._rules.policy import check_request, covers
+from strongroom.agents._rules.policy import allowing_rules, covers, override_methods
 from strongroom.agents._rules.redaction import Redactor
-from strongroom.agents._rules.request import Refusal, RequestHead, check_head
+from strongroom.agents._rules.request import Refusal, RequestHead, check_head, form_pairs
 from strongroom.agents._rules.signing import needs_payload, sign_aws4
 from strongroom.agents._rules.substitution import (
     body_fields,
@@ -155,18 +155,22 @@ class Exchange:
         self._refused: Refusal | None = None  # of the answer
         with self._recorded_refusals():
             check_head(head)
-            found = placeholders_in(head, values.known)
-            covering = [rule for rule in values.rules if covers(rule, head.host, head.port, head.scheme)]
-            self._redacted = [rule.name for rule in covering]
-            allowing = _allowing(covering, found.values(), head)
+            self._found = found = placeholders_in(head, values.known)
+            self._covering = [rule for rule in values.rules if covers(rule, head.host, head.port, head.scheme)]
+            self._redacted = [rule.name for rule in self._covering]
+            allowing = allowing_rules(self._covering, found.values(), head)
             replaced = {
                 placeholder: (rule, values.current(rule)[0]) for placeholder, rule in found.items() if not rule.sign
             }
             self.head = replace_head(_narrowed(head), replaced)
-            if body_format(head):
+            if format_ := body_format(head):
                 self._bodies = [rule for rule in allowing if body_fields(rule)]
             self._signs = next((rule for rule in found.values() if rule.sign), None)
-            self.needs_body = bool(self._bodies or (self._signs and needs_payload(head)))
+            has_method = format_ == "form" and any(rule.methods for rule in self._covering)
+            self.needs_body = bool(self._bodies or has_method or (self._signs and needs_payload(head)))
+            length = head.header("content-length")
+            if self.needs_body and length.isdecimal() and int(length) > MAX_BODY:
+                raise body_too_large()
             self._record_start(rule for rule, _ in replaced.values())
             if not self.needs_body:
                 self._sign(b"")
@@ -180,6 +184,12 @@ class Exchange:
         """
         format_, replaced = body_format(self._asked), body
         with self._recorded_refusals():
+            if format_ == "form" and (methods := override_methods(form_pairs(body.decode("latin-1")))):
+                named = tuple(("x-http-method-override", method) for method in methods)
+                head = self._asked._replace(headers=self._asked.headers + named)
+                self._bodies = [
+                    rule for rule in allowing_rules(self._covering, self._found.values(), head) if rule in self._bodies
+                ]
             for rule in self._bodies:
                 placeholder = self._values.placeholder(rule.name)
                 if stands_in(replaced, format_, placeholder, rule):
@@ -320,30 +330,6 @@ def _event(rule: RuleConfig | None, use: Use, outcome: str) -> Event:
 
 def _joined(headers: Headers, name: str) -> str:
     return ", ".join(value for own, value in headers if own.lower() == name)
-
-
-def _allowing(covering: Sequence[RuleConfig], used: Collection[RuleConfig], head: RequestHead) -> list[RuleConfig]:
-    """Return the rules of the host that allow a request. Those whose placeholders it carries must be among them.
-
-    Raises:
-        Refusal: one of them, or every rule of the host, does not allow it.
-    """
-    for rule in used:
-        if rule not in covering:
-            reason = f"The placeholder of the rule {rule.name} is for {', '.join(rule.hosts)}, not for {head.host}"
-            raise Refusal(403, reason, rule.name)
-        check_request(rule, head)
-    allowing, refusal = [], Refusal(403, f"No rule names {head.host}")
-    for rule in covering:
-        try:
-            check_request(rule, head)
-        except Refusal as found:
-            refusal = found
-        else:
-            allowing.append(rule)
-    if not allowing:
-        raise refusal
-    return allowing
 
 
 def _narrowed(head: RequestHead) -> RequestHead:

@@ -262,6 +262,17 @@ def test_a_header_that_replaces_the_method_counts(name):
     check_request(rule(), asked)
 
 
+@pytest.mark.parametrize(
+    "query", ["_method=delete", "a=1&_method=DELETE", "a=1;%5Fmethod=DELETE", ".method=DELETE", "X-HTTP-Method=DELETE"]
+)
+def test_a_parameter_that_replaces_the_method_counts(query):
+    asked = head(method="POST", query=query)
+    with pytest.raises(Refusal, match="allows POST, not DELETE"):
+        check_request(rule(methods=("POST",)), asked)
+    check_request(rule(methods=("POST", "DELETE")), asked)
+    check_request(rule(), asked)
+
+
 def test_a_rule_without_paths_allows_an_ambiguous_one():
     check_request(rule(), head(path="/bucket//key/../x"))
 

@@ -14,7 +14,7 @@ from strongroom import ConfigurationError, PermissionDeniedError, SecretsManager
 from strongroom._config import AgentsConfig, RuleConfig
 from strongroom.agents._rules.content_coding import LARGEST_STEP
 from strongroom.agents._rules.request import Refusal, RequestHead
-from strongroom.agents.session import AgentSession, Exchange, body_too_large
+from strongroom.agents.session import MAX_BODY, AgentSession, Exchange, body_too_large
 from strongroom.errors import AuditError, InvalidDataError, StoreUnavailableError
 from strongroom.events import Event, audit
 from support.stores import RemoteStore
@@ -169,6 +169,39 @@ def test_a_body_passes_where_no_rule_for_it_allows_the_request(secrets):
     its = session(secrets, rule(where=["body:token"], paths=["/oauth/*"]), rule("other", secret="other#key"))
     assert not its.begin(head(("Content-Type", "application/json"))).needs_body
     assert its.begin(head(("Content-Type", "application/json"), path="/oauth/token")).needs_body
+
+
+@pytest.mark.parametrize("body", [b"_method=DELETE", b"\xff=1&%5Fmethod=delete", b"a=b;_method=DELETE"])
+def test_a_field_that_replaces_the_method_counts(secrets, events, body):
+    form = head(("Content-Type", "application/x-www-form-urlencoded"), method="POST")
+    exchange = session(secrets, rule(methods=["POST"])).begin(form)
+    with pytest.raises(Refusal, match="allows POST, not DELETE"):
+        exchange.replace_body(body)
+    assert [event.outcome for event in events] == ["refused"]
+    assert session(secrets, rule(methods=["POST", "DELETE"])).begin(form).replace_body(body) == body
+    assert not session(secrets, rule()).begin(form).needs_body
+
+
+def test_a_field_replaces_no_method_of_a_rule_for_another(secrets):
+    """So that the body's secret stays with the requests of its own rule."""
+    its = session(
+        secrets,
+        rule(where=["body:token"], methods=["POST"]),
+        rule("other", secret="other#key", methods=["POST", "DELETE"]),
+    )
+    form = head(("Content-Type", "application/x-www-form-urlencoded"), method="POST")
+    body = f"_method=DELETE&token={its.placeholder('openai')}".encode()
+    assert its.begin(form).replace_body(body) == body
+
+
+def test_a_body_that_is_too_large_is_refused_by_its_length(secrets, events):
+    its = session(secrets, rule(where=["body:token"]))
+    kind = ("Content-Type", "application/json")
+    with pytest.raises(Refusal) as refused:
+        its.begin(head(kind, ("Content-Length", str(MAX_BODY + 1))))
+    assert (refused.value.status, [event.outcome for event in events]) == (413, ["refused"])
+    its.begin(head(kind, ("Content-Length", str(MAX_BODY))))
+    its.begin(head(("Content-Length", str(MAX_BODY + 1))))
 
 
 def test_a_refused_body_is_recorded(secrets, events):

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from strongroom._config import RuleConfig
-from strongroom.agents._rules.request import AUTHORITY, DEFAULT_PORTS, Refusal, RequestHead, normalize_path
+from strongroom.agents._rules.request import AUTHORITY, DEFAULT_PORTS, Refusal, RequestHead, form_pairs, normalize_path
 
-_OVERRIDES = frozenset({"x-http-method-override", "x-http-method", "x-method-override"})
-"""Headers by which some services, such as Google's, take a POST for another method. WSGI takes `_` for `-`."""
+_OVERRIDES = frozenset({"x-http-method-override", "x-http-method", "x-method-override", "-method"})
+"""Headers, parameters and fields of a form by which some services and frameworks take a POST for another method. WSGI
+and PHP take other characters for each other, so each is written with `-`."""
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
@@ -21,6 +22,11 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 def fits_path(pattern: str, path: str) -> bool:
     """Return True if a normalized path fits a pattern, in which `*` stands for any text."""
     return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), path, re.DOTALL) is not None
+
+
+def override_methods(pairs: Iterable[tuple[str, str]]) -> list[str]:
+    """Return the methods that headers, parameters or fields put in the place of the request's own."""
+    return [value.upper() for name, value in pairs if re.sub(r"[_. ]", "-", name.lower()) in _OVERRIDES]
 
 
 def covers(rule: RuleConfig, host: str, port: int, scheme: str = "https") -> bool:
@@ -64,12 +70,35 @@ def check_request(rule: RuleConfig, head: RequestHead) -> None:
     ]
     if head.scheme in {"http", "ws"} and not any(ports):
         raise Refusal(403, f"The rule {rule.name} allows https only", rule.name)
-    named = (value.upper() for name, value in head.headers if name.lower().replace("_", "-") in _OVERRIDES)
-    methods = [head.method, *named]
+    methods = [head.method, *override_methods((*head.headers, *form_pairs(head.query)))]
     if rule.methods and not set(methods).issubset(rule.methods):
         raise Refusal(403, f"The rule {rule.name} allows {', '.join(rule.methods)}, not {methods[-1][:20]}", rule.name)
     if rule.paths and not any(fits_path(pattern, normalize_path(head.path)) for pattern in rule.paths):
         raise Refusal(403, f"The rule {rule.name} allows the paths {', '.join(rule.paths)}", rule.name)
+
+
+def allowing_rules(covering: Sequence[RuleConfig], used: Collection[RuleConfig], head: RequestHead) -> list[RuleConfig]:
+    """Return the rules of the host that allow a request. Those whose placeholders it carries must be among them.
+
+    Raises:
+        Refusal: one of them, or every rule of the host, does not allow it.
+    """
+    for rule in used:
+        if rule not in covering:
+            reason = f"The placeholder of the rule {rule.name} is for {', '.join(rule.hosts)}, not for {head.host}"
+            raise Refusal(403, reason, rule.name)
+        check_request(rule, head)
+    allowing, refusal = [], Refusal(403, f"No rule names {head.host}")
+    for rule in covering:
+        try:
+            check_request(rule, head)
+        except Refusal as found:
+            refusal = found
+        else:
+            allowing.append(rule)
+    if not allowing:
+        raise refusal
+    return allowing
 
 
 # --- destinations -----------------------------------------------------------------------------------------------------

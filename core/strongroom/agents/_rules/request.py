@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from typing import NamedTuple
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote_plus, unquote_to_bytes
 
 DEFAULT_PORTS = {"https": 443, "http": 80, "wss": 443, "ws": 80}
 
@@ -159,6 +159,12 @@ def normalize_host(host: str) -> str:
 
 def _refuse_host() -> str:
     raise Refusal(400, "The host is neither a name nor an address in its usual form")
+
+
+def form_pairs(text: str) -> list[tuple[str, str]]:
+    """Return the names and values of a query or a form, decoded. Some servers split it at `;` too."""
+    split = (part.partition("=") for part in re.split("[&;]", text) if part)
+    return [(unquote_plus(name), unquote_plus(value)) for name, _, value in split]
 
 
 def normalize_path(path: str) -> str:
