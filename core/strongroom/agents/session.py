@@ -16,6 +16,7 @@ from strongroom._config.trust import not_trusted
 from strongroom._credentials.aws import AwsCredential
 from strongroom._manager import SecretsManager
 from strongroom.agents._rules.content_coding import Cutter, Decoder, accepted, decoder_for
+from strongroom.agents._rules.learning import Observed, observe
 from strongroom.agents._rules.placeholders import RuleValues
 from strongroom.agents._rules.policy import allowing_rules, covers, override_methods
 from strongroom.agents._rules.redaction import Redactor
@@ -66,13 +67,19 @@ class AgentSession:
     Args:
         secrets: the manager that reads the values.
         config: the rules.
+        learns: keep which requests are sent, and let those to hosts pass that no rule names. Such a session may have no
+            rule.
+
+    Attributes:
+        observed: the requests that were sent, if it learns; otherwise None.
 
     Raises:
         ConfigurationError: the configuration lacks rules, or has files that are not trusted.
         StrongroomError: a secret cannot be read, or a value is too short.
     """
 
-    def __init__(self, secrets: SecretsManager, config: AgentsConfig) -> None:
+    def __init__(self, secrets: SecretsManager, config: AgentsConfig, *, learns: bool = False) -> None:
+        self.observed: set[Observed] | None = set() if learns else None
         if secrets.config.untrusted:
             raise not_trusted(secrets.config.untrusted, "the rules for agents decide where secrets are sent")
         self._secrets = secrets
@@ -86,7 +93,7 @@ class AgentSession:
         self._values = self._read(config, self._values)
 
     def _read(self, config: AgentsConfig, before: RuleValues | None) -> RuleValues:
-        if not config.rules:
+        if not config.rules and self.observed is None:
             raise ConfigurationError("The configuration has no rule for agents: add a table [agents.rules.NAME]")
         return RuleValues(self._secrets, config.rules.values(), before)
 
@@ -121,7 +128,7 @@ class AgentSession:
             Refusal: no rule allows the request, the chain has no value for it (502, with the chain's message), or the
                 use cannot be recorded (502).
         """
-        return Exchange(self._values, head)
+        return Exchange(self._values, head, self.observed)
 
     def record_refusal(self, refusal: Refusal, host: str, method: str, path: str = "") -> None:
         """Emit the event of a request or a connection that a door refused before `begin`. This may block.
@@ -145,8 +152,9 @@ class Exchange:
             part by part.
     """
 
-    def __init__(self, values: RuleValues, head: RequestHead) -> None:
+    def __init__(self, values: RuleValues, head: RequestHead, observed: set[Observed] | None) -> None:
         self._values = values
+        self._observed = observed
         self._asked = head
         self._began = time.monotonic()
         self._used: dict[str, RuleConfig] = {}
@@ -155,10 +163,11 @@ class Exchange:
         self._refused: Refusal | None = None  # of the answer
         with self._recorded_refusals():
             check_head(head)
-            self._found = found = placeholders_in(head, values.known)
             self._covering = [rule for rule in values.rules if covers(rule, head.host, head.port, head.scheme)]
             self._redacted = [rule.name for rule in self._covering]
-            allowing = allowing_rules(self._covering, found.values(), head)
+            is_free = observed is not None and not self._covering  # as it is if nobody looks into it
+            self._found = found = {} if is_free else placeholders_in(head, values.known)
+            allowing = [] if is_free else allowing_rules(self._covering, found.values(), head)
             replaced = {
                 placeholder: (rule, values.current(rule)[0]) for placeholder, rule in found.items() if not rule.sign
             }
@@ -173,7 +182,7 @@ class Exchange:
                 raise body_too_large()
             self._record_start(rule for rule, _ in replaced.values())
             if not self.needs_body:
-                self._sign(b"")
+                self._finish(b"")
 
     def replace_body(self, body: bytes) -> bytes:
         """Return the body to send; `head` is final after it: its Content-Length, and a signature.
@@ -187,9 +196,9 @@ class Exchange:
             if format_ == "form" and (methods := override_methods(form_pairs(body.decode("latin-1")))):
                 named = tuple(("x-http-method-override", method) for method in methods)
                 head = self._asked._replace(headers=self._asked.headers + named)
-                self._bodies = [
-                    rule for rule in allowing_rules(self._covering, self._found.values(), head) if rule in self._bodies
-                ]
+                allowing = allowing_rules(self._covering, self._found.values(), head)
+                self._bodies = [rule for rule in self._bodies if rule in allowing]
+                self._asked = head
             for rule in self._bodies:
                 placeholder = self._values.placeholder(rule.name)
                 if stands_in(replaced, format_, placeholder, rule):
@@ -197,14 +206,17 @@ class Exchange:
                     self._record_start([rule])
             if replaced != body and self.head.header("content-length"):
                 self.head = self.head.with_header("content-length", str(len(replaced)))
-            self._sign(replaced)
+            self._finish(replaced)
         return replaced
 
-    def _sign(self, body: bytes) -> None:
+    def _finish(self, body: bytes) -> None:
+        """Sign the request, and keep that it is sent."""
         if self._signs is not None:
             credential = AwsCredential(*self._values.current(self._signs))
             self.head = sign_aws4(self.head, self._values.placeholder(self._signs.name), credential, body)
             self._record_start([self._signs])
+        if self._observed is not None:
+            self._observed |= observe(self._asked, self._used)
 
     def has_body(self, status: int) -> bool:
         """Return True if an answer of this status can have a body. The beginning of a websocket, 101, has none."""

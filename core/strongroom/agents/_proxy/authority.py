@@ -24,14 +24,17 @@ _SKEW = timedelta(hours=1)
 class Authority:
     """A certificate authority for the hosts of the rules alone.
 
+    Args:
+        rules: the rules; None for every host.
+
     Attributes:
-        hosts: these hosts, for whose subdomains its certificates are valid too.
+        hosts: these hosts, for whose subdomains its certificates are valid too; None for every host.
         key: its private key.
-        certificate: its certificate, with critical name constraints.
+        certificate: its certificate, with critical name constraints for these hosts.
     """
 
-    def __init__(self, rules: Iterable[RuleConfig]) -> None:
-        self.hosts = frozenset(host.removeprefix("*.") for host in named_hosts(rules))
+    def __init__(self, rules: Iterable[RuleConfig] | None) -> None:
+        self.hosts = None if rules is None else frozenset(host.removeprefix("*.") for host in named_hosts(rules))
         self.key = ec.generate_private_key(ec.SECP256R1())
         public = self.key.public_key()
         serial = x509.random_serial_number()  # in the name too: a session may have several
@@ -43,8 +46,9 @@ class Authority:
             .add_extension(_KEY_USAGE, critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
-            .add_extension(_constraints(sorted(self.hosts)), critical=True)
         )
+        if self.hosts is not None:
+            builder = builder.add_extension(_constraints(sorted(self.hosts)), critical=True)
         self.certificate = builder.sign(self.key, hashes.SHA256())
 
     @property
@@ -54,7 +58,7 @@ class Authority:
 
     def covers(self, host: str) -> bool:
         """Return True if its certificates are valid for a host."""
-        return host in self.hosts or any(host.endswith(f".{own}") for own in self.hosts)
+        return self.hosts is None or host in self.hosts or any(host.endswith(f".{own}") for own in self.hosts)
 
 
 _KEY_USAGE = x509.KeyUsage(

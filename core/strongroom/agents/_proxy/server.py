@@ -35,6 +35,7 @@ from strongroom.agents._proxy.flows import Refusals, destination, in_thread, res
 from strongroom.agents._proxy.layers import MALFORMED, REDACT, Closed, Http, Tls, connect_failure
 from strongroom.agents._proxy.network import NOT_PUBLIC, CompanyProxy, Network
 from strongroom.agents._proxy.sandbox import BACKLOG
+from strongroom.agents._rules.learning import observe
 from strongroom.agents._rules.policy import Destinations
 from strongroom.agents._rules.request import Refusal, RequestHead, normalize_host
 from strongroom.agents.session import MAX_BODY, AgentSession, Exchange, body_too_large, session_ended
@@ -283,6 +284,8 @@ class Addon:
             raise Refusal(400, "Use CONNECT for https")
         host = normalize_host(flow.request.host)
         self._destinations.is_looked_into("http", host, flow.request.port)
+        if (observed := self._session.observed) is not None:
+            observed |= observe(RequestHead(flow.request.method, "http", host, flow.request.port, "/", "", ()), ())
         flow.request.data.host = host
         flow.request.stream = state.unread = True
 

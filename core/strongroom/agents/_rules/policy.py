@@ -29,6 +29,11 @@ def override_methods(pairs: Iterable[tuple[str, str]]) -> list[str]:
     return [value.upper() for name, value in pairs if re.sub(r"[_. ]", "-", name.lower()) in _OVERRIDES]
 
 
+def asked_methods(head: RequestHead) -> list[str]:
+    """Return the method of a request, and those that take its place."""
+    return [head.method, *override_methods((*head.headers, *form_pairs(head.query)))]
+
+
 def covers(rule: RuleConfig, host: str, port: int, scheme: str = "https") -> bool:
     """Return True if the rule names the host, at this port."""
     return any(_names(pattern, host, port, scheme) for pattern in rule.hosts)
@@ -70,7 +75,7 @@ def check_request(rule: RuleConfig, head: RequestHead) -> None:
     ]
     if head.scheme in {"http", "ws"} and not any(ports):
         raise Refusal(403, f"The rule {rule.name} allows https only", rule.name)
-    methods = [head.method, *override_methods((*head.headers, *form_pairs(head.query)))]
+    methods = asked_methods(head)
     if rule.methods and not set(methods).issubset(rule.methods):
         raise Refusal(403, f"The rule {rule.name} allows {', '.join(rule.methods)}, not {methods[-1][:20]}", rule.name)
     if rule.paths and not any(fits_path(pattern, normalize_path(head.path)) for pattern in rule.paths):
@@ -110,18 +115,20 @@ class Destinations:
     Args:
         rules: the rules of the session.
         only_rules: refuse every host that no rule names.
+        learns: look into the requests to all hosts.
     """
 
-    def __init__(self, rules: Sequence[RuleConfig], *, only_rules: bool = False) -> None:
+    def __init__(self, rules: Sequence[RuleConfig], *, only_rules: bool = False, learns: bool = False) -> None:
         self._rules = rules
         self._only_rules = only_rules
+        self._learns = learns
 
     def replace_rules(self, rules: Sequence[RuleConfig]) -> None:
         """Take other rules for new connections."""
         self._rules = rules
 
     def is_looked_into(self, scheme: str, host: str, port: int) -> bool:
-        """Return True if a rule names this host, at this port: its requests are looked into. False: they pass unread.
+        """Return True if requests to this host and port are looked into. False: no rule names it, and they pass unread.
 
         Args:
             scheme: `https` for a tunnel, which a client encrypts, or `http`.
@@ -145,7 +152,7 @@ class Destinations:
             raise Refusal(403, f"The port {port} of {host} is refused, since no rule names it")
         if not self.may_reach(host, port, host):
             raise Refusal(403, f"{host} is not a public address, and no rule names it")
-        return False
+        return self._learns and scheme == "https"
 
     def may_reach(self, host: str, port: int, address: str) -> bool:
         """Return True if the address, to which the host resolves, is public, or a rule names the host without `*`."""

@@ -41,20 +41,13 @@ def placeholders_in(head: RequestHead, known: Mapping[str, RuleConfig]) -> dict[
     for placeholder, rule in known.items():
         if placeholder not in everything:  # as most are in most requests
             continue
-        allowed = allowed_places(rule)
+        allowed = (SIGNED,) if rule.sign else rule.where
         for place in _places(head, placeholder):
             if place not in allowed and not ("query" in allowed and place.startswith("query:")):
-                reason = (
-                    f"The placeholder of the rule {rule.name} is allowed in {_shown(allowed)}, not in {_shown([place])}"
-                )
-                raise Refusal(403, reason, rule.name)
+                places = f"{shown_places(allowed)}, not in {shown_places([place])}"
+                raise Refusal(403, f"The placeholder of the rule {rule.name} is allowed in {places}", rule.name)
             found[placeholder] = rule
     return found
-
-
-def allowed_places(rule: RuleConfig) -> tuple[str, ...]:
-    """Return the places in which a rule allows its placeholder."""
-    return (SIGNED,) if rule.sign else rule.where
 
 
 def _places(head: RequestHead, placeholder: str) -> Iterator[str]:
@@ -73,7 +66,8 @@ def _places(head: RequestHead, placeholder: str) -> Iterator[str]:
         yield "the path"
 
 
-def _shown(places: Iterable[str]) -> str:
+def shown_places(places: Iterable[str]) -> str:
+    """Return places of a placeholder in words."""
     kinds = {"header": "the header", "query": "the parameter", "body": "the field"}
     split = (place.partition(":") for place in places)
     return " or ".join(
@@ -155,7 +149,7 @@ def stands_in(body: bytes, format_: str, placeholder: str, rule: RuleConfig) -> 
         raise Refusal(400, f"No placeholder is replaced in this body: it is not {format_}", rule.name) from None
     allowed = sum(text.count(placeholder) for name, text in pairs if name in fields)
     if not count == allowed == everything.count(placeholder):  # an escape could hide one of them
-        places = _shown(f"body:{field}" for field in sorted(fields))
+        places = shown_places(f"body:{field}" for field in sorted(fields))
         raise Refusal(
             403, f"The placeholder of the rule {rule.name} is allowed in {places} of the body alone", rule.name
         )

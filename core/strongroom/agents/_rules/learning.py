@@ -1,0 +1,159 @@
+"""Rules for the requests that a worker has sent, for an operator to review. Pure.
+
+They allow the same requests again, and little more: hosts without a wildcard, and paths in which `*` stands for what
+differs from one run to the next. No query, header or body is in them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator
+from typing import NamedTuple
+
+from strongroom._config import RuleConfig
+from strongroom._config.document import toml_key, toml_string
+from strongroom.agents._rules.policy import asked_methods, fits_path
+from strongroom.agents._rules.request import Refusal, RequestHead, normalize_path
+
+_MOST_SIBLINGS = 5
+"""The most names at one place of a path that are listed. More become `*`, and so does what follows them."""
+
+_UUID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+_ID = re.compile(rf"[0-9]+|[0-9a-f]{{7,}}|{_UUID}")
+"""A segment of a path that is `*` if another request has another one in its place."""
+
+_RANDOM = re.compile(
+    rf"(?:[A-Za-z]{{1,12}}[_-])?(?:[0-9a-f]{{16,}}|{_UUID}|(?=.*[a-z])(?=.*[A-Z])(?=.*[0-9])[A-Za-z0-9_~:=-]{{20,}})"
+)
+"""A segment that is always `*`: the next run has another one, and it may be a credential, as in a webhook."""
+
+_UNPRINTABLE = re.compile(r"[^!-~]+")
+
+_ABOUT = """\
+# The requests of one run, as rules: review them, put them in the place of the rules of your configuration, and run
+# the command again with --only-rules. `*` stands for any text. A rule without a secret allows requests without one.
+"""
+
+
+class Observed(NamedTuple):
+    """A request that was sent.
+
+    Attributes:
+        rule: the name of the rule whose secret it carried, or the empty string.
+        scheme: `https`, or `http`, which no rule allows.
+        host: the host as in a rule, with its port unless that is the scheme's.
+        methods: its method, and those that take its place.
+        path: the normalized path; None if programs may read it in different ways, so that no pattern fits it.
+    """
+
+    rule: str
+    scheme: str
+    host: str
+    methods: frozenset[str]
+    path: str | None
+
+
+def observe(head: RequestHead, rules: Iterable[str]) -> set[Observed]:
+    """Return what is kept of a request that carries the secrets of some rules."""
+    try:
+        path = normalize_path(head.path)
+    except Refusal:
+        path = None
+    return {Observed(rule, head.scheme, head.authority, frozenset(asked_methods(head)), path) for rule in rules or [""]}
+
+
+def learned_rules(observed: Iterable[Observed], rules: Iterable[RuleConfig]) -> list[RuleConfig]:
+    """Return rules for requests with TLS: those whose secrets they carried, narrowed, and one for each other host.
+
+    Args:
+        observed: the requests.
+        rules: the rules of the session.
+    """
+    secure = [one for one in observed if one.scheme == "https"]
+    found = [_narrowed(rule, same) for rule in rules if (same := [one for one in secure if one.rule == rule.name])]
+    by_host: dict[str, list[Observed]] = {}
+    for one in secure:
+        if not one.rule and not _is_allowed(one, found):
+            by_host.setdefault(one.host, []).append(one)
+    names = {rule.name for rule in found}
+    for host, same in sorted(by_host.items()):
+        name = f"{host} without a secret" if host in names else host
+        found.append(_narrowed(RuleConfig(name, "", "", "", ()), same))
+    return found
+
+
+def _narrowed(rule: RuleConfig, observed: Collection[Observed]) -> RuleConfig:
+    paths = [one.path for one in observed if one.path is not None]
+    return rule._replace(
+        hosts=tuple(sorted({one.host for one in observed})),
+        methods=tuple(sorted(frozenset().union(*(one.methods for one in observed)))),
+        paths=tuple(path_patterns(paths)) if len(paths) == len(observed) else (),
+    )
+
+
+def _is_allowed(one: Observed, rules: Iterable[RuleConfig]) -> bool:
+    return any(
+        one.host in rule.hosts
+        and one.methods.issubset(rule.methods)
+        and (not rule.paths or (one.path is not None and any(fits_path(pattern, one.path) for pattern in rule.paths)))
+        for rule in rules
+    )
+
+
+def path_patterns(paths: Iterable[str]) -> list[str]:
+    """Return the fewest patterns that fit these paths and say which they are."""
+    split = {tuple(map(_segment, path[1:].split("/"))) for path in paths}
+    for at in range(max(map(len, split), default=0)):
+        split = _merged(split, at)
+    patterns = {"/" + "/".join(parts) for parts in _listed((), split)}
+    return sorted(one for one in patterns if not any(fits_path(other, one) for other in patterns - {one}))
+
+
+def _segment(text: str) -> str:
+    return "*" if _RANDOM.fullmatch(text) else _UNPRINTABLE.sub("*", text)
+
+
+def _merged(split: set[tuple[str, ...]], at: int) -> set[tuple[str, ...]]:
+    """Return the paths with `*` for the identifiers at one place, if they differ there alone."""
+    alike: dict[tuple[tuple[str, ...], tuple[str, ...]], set[str]] = {}
+    for parts in split:
+        if at < len(parts) and _ID.fullmatch(parts[at]):
+            alike.setdefault((parts[:at], parts[at + 1 :]), set()).add(parts[at])
+    for (before, after), names in alike.items():
+        if len(names) > 1:
+            split = split - {(*before, name, *after) for name in names} | {(*before, "*", *after)}
+    return split
+
+
+def _listed(before: tuple[str, ...], tails: set[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
+    """Yield the paths below a folder, or one with `*` if it has too many names."""
+    names = {tail[0] for tail in tails}
+    if len(names) > _MOST_SIBLINGS:
+        yield (*before, "*")
+        return
+    for name in names:
+        below = {tail[1:] for tail in tails if tail[0] == name}
+        if () in below:
+            yield (*before, name)
+        yield from _listed((*before, name), below - {()})
+
+
+def learned_text(observed: Collection[Observed], rules: Collection[RuleConfig]) -> str:
+    """Return the rules of `learned_rules` as TOML, with comments about requests and rules that are not among them."""
+    found = learned_rules(observed, rules)
+    plain = {one.host for one in observed if one.scheme == "http"}
+    unused = {rule.name for rule in rules if rule.path} - {rule.name for rule in found}
+    notes = [f"# Without TLS, which no rule allows: http://{host}\n" for host in sorted(plain)]
+    notes += [f"# Not used, and left out: {toml_key(name)}\n" for name in sorted(unused)]
+    return "\n".join(["".join((_ABOUT, *notes)), *map(_table, found)])
+
+
+def _table(rule: RuleConfig) -> str:
+    reference = rule.path if rule.sign else rule.path and f"{rule.path}#{rule.key}"
+    lists = {"hosts": rule.hosts, "methods": rule.methods, "paths": rule.paths}
+    if rule.path and not rule.sign:
+        lists["where"] = rule.where
+    texts = {"secret": reference, "variable": rule.variable, "sign": rule.sign}
+    lines = [f"{key} = {toml_string(text)}" for key, text in texts.items() if text]
+    lines += [f"{key} = [{', '.join(map(toml_string, entries))}]" for key, entries in lists.items() if entries]
+    return "\n".join((f"[agents.rules.{toml_key(rule.name)}]", *lines, ""))
