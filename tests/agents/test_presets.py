@@ -28,7 +28,7 @@ CLIENTS = {
     "anthropic": (
         "anthropic",
         python('import anthropic; print(anthropic.Anthropic(max_retries=0).get("/v1/models", cast_to=str))'),
-        ("api.anthropic.com", "x-api-key", VALUE),
+        ("api.anthropic.com", "authorization", BEARER),
     ),
     "openai": (
         "openai",

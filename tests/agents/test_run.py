@@ -40,6 +40,18 @@ def test_a_value_that_the_shell_has_is_named_without_a_sandbox(agent_run):
     assert agent_run("true", environ=environ, options=["--quiet", "--sandbox"]).stderr == ""
 
 
+def test_credentials_of_the_shell_are_withheld_and_named(agent_run):
+    environ = {"GITHUB_TOKEN": "of the shell", "SSH_AUTH_SOCK": "/run/agent", "VAULT_TOKEN": "hvs.token", "LANG": "C"}
+    done = agent_run("env", environ=environ)
+    assert {name for name in environ if f"{name}={environ[name]}" in done.stdout} == {"LANG"}
+    told = "Withheld from the command: GITHUB_TOKEN, SSH_AUTH_SOCK, VAULT_TOKEN. --keep NAME passes one on\n"
+    assert told in done.stderr
+    kept = agent_run("env", environ=environ, options=["--keep", "SSH_AUTH_SOCK", "--keep", "VAULT_TOKEN"])
+    assert "SSH_AUTH_SOCK=/run/agent" in kept.stdout
+    assert "VAULT_TOKEN=hvs.token" in kept.stdout
+    assert "GITHUB_TOKEN" not in kept.stdout
+
+
 SHELL = """
 import os
 pid, found = os.getppid(), []

@@ -52,6 +52,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "diff --versions": ("1", "2", "app/cached"),
     "rollback": ("app/cached", "1"),
     "check": (),
+    "agent check": ("GET", "https://api.example.com/"),
     "scan": ("rotations.jsonl",),
     "copy": ("app/cached", "--from", "vaulted", "--to", "finished", "--yes"),
     "delete": ("app/cached", "--yes"),
@@ -90,6 +91,10 @@ address = "http://127.0.0.1:1"
 [secrets]
 TOKEN = "app/cached#password"
 LOST = { at = "app/lost#key", generate = "password" }
+
+[agents.rules]
+read = { secret = "app/cached#password", variable = "READ", hosts = ["api.example.com"], methods = ["GET"] }
+write = { secret = "app/cached#password", variable = "WRITE", hosts = ["api.example.com"], methods = ["POST"] }
 """
 
 

@@ -51,5 +51,5 @@ def test_a_host_that_no_rule_names_passes_unread_unless_only_rules_count():
 
 @pytest.mark.parametrize("url", ["ftp://example.com", "example.com", "https://example.com:port/"])
 def test_other_urls_are_errors(url):
-    with pytest.raises(ValueError, match="URL|Port"):
+    with pytest.raises(ValueError, match=r"URL|Port"):
         asked("GET", url)

@@ -66,7 +66,7 @@ def test_a_rule_may_be_as_wide_as_its_preset():
         "ANTHROPIC_API_KEY",
         ("api.anthropic.com",),
         ("GET", "POST", "DELETE"),
-        where=("header:x-api-key",),
+        where=("header:x-api-key", "header:authorization"),
     )
 
 

@@ -1,0 +1,47 @@
+"""Credentials of the shell that an agent does not inherit."""
+
+from __future__ import annotations
+
+import pytest
+
+from strongroom._cli.process.shell_credentials import without_shell_credentials
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_BEARER_TOKEN_BEDROCK",
+        "GOOGLE_APPLICATION_CREDENTIALS",
+        "AZURE_CLIENT_SECRET",
+        "GITHUB_TOKEN",
+        "GH_TOKEN",
+        "GITLAB_TOKEN",
+        "SSH_AUTH_SOCK",
+        "NPM_TOKEN",
+        "npm_config__authToken",
+        "UV_INDEX_PRIVATE_PASSWORD",
+        "POETRY_HTTP_BASIC_PRIVATE_PASSWORD",
+        "CARGO_REGISTRIES_PRIVATE_TOKEN",
+        "TF_TOKEN_app_terraform_io",
+        "KUBECONFIG",
+    ],
+)
+def test_a_known_credential_is_withheld(name):
+    assert without_shell_credentials({name: "value", "LANG": "C"}) == {"LANG": "C"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["AWS_REGION", "AWS_PROFILE", "GH_HOST", "UV_INDEX_STRATEGY", "ANTHROPIC_API_KEY", "CLOUDSDK_CONFIG", "HOME"],
+)
+def test_a_setting_is_passed_on(name):
+    """The key of a model too: an agent may need it for itself."""
+    assert without_shell_credentials({name: "value"}) == {name: "value"}
+
+
+@pytest.mark.parametrize("name", ["PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "UV_DEFAULT_INDEX", "GOPROXY"])
+def test_an_address_of_packages_is_withheld_with_its_password(name):
+    assert without_shell_credentials({name: "https://robot:password@pypi.example.com/simple"}) == {}
+    plain = {name: "https://pypi.example.com/simple"}
+    assert without_shell_credentials(plain) == plain
