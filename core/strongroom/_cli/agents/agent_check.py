@@ -17,7 +17,7 @@ from strongroom._config import RuleConfig
 @json_option()
 @current
 def check_command(invocation: Invocation, method: str, url: str, *, only_rules: bool, as_json: bool) -> None:
-    """Say whether a worker's request would be allowed, by which rule, and what would be sent where.
+    """Say which rule allows a worker a request with METHOD to URL, and which secret is sent where.
 
     No store is asked, and no request is sent. The exit code is 4 if the request would be refused.
 
