@@ -32,8 +32,9 @@ from mitmproxy.net.http import http1
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers import http, websocket
-from mitmproxy.proxy.layers.http import HttpLayer, HTTPMode, HttpResponseHeadersHook, HttpStream, _http1, _http2
+from mitmproxy.proxy.layers.http import HttpLayer, HTTPMode, HttpStream, _http1, _http2
 from mitmproxy.proxy.layers.http._events import ErrorCode, HttpEvent, RequestData, ResponseProtocolError
+from mitmproxy.proxy.layers.http._hooks import HttpResponseHeadersHook
 from mitmproxy.proxy.layers.http._http1 import Http1Client, Http1Server
 from mitmproxy.proxy.layers.http._http2 import Http2Server
 from mitmproxy.proxy.layers.http._http_h2 import BufferedH2Connection

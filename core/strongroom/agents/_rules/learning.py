@@ -25,7 +25,7 @@ _ID = re.compile(rf"[0-9]+|[0-9a-f]{{7,}}|{_UUID}")
 _RANDOM = re.compile(
     rf"(?:[A-Za-z]{{1,12}}[_-])?(?:[0-9a-f]{{16,}}|{_UUID}|(?=.*[a-z])(?=.*[A-Z])(?=.*[0-9])[A-Za-z0-9_~:=-]{{20,}})"
 )
-"""A segment that is always `*`: the next run has another one, and it may be a credential, as in a webhook."""
+"""A segment that is always `*`: the next run has another one, and some are credentials, as in a webhook."""
 
 _UNPRINTABLE = re.compile(r"[^!-~]+")
 
@@ -54,7 +54,7 @@ class Observed(NamedTuple):
 
 
 def observe(head: RequestHead, rules: Iterable[str]) -> set[Observed]:
-    """Return what is kept of a request that carries the secrets of some rules."""
+    """Return the record of a request that carries the secrets of some rules."""
     try:
         path = normalize_path(head.path)
     except Refusal:

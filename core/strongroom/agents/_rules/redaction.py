@@ -107,7 +107,7 @@ class Redactor:
             content: the content.
             end: its end.
             edge: that of its first character, by a form before it. That of the first character left is returned.
-            start: the position of that character. What is before it is sent.
+            start: the position of that character. The bytes before it are sent.
         """
         parts: list[bytes] = []
         reach = start  # the end of the forms so far, overlapping ones too

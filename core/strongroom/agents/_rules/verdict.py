@@ -1,4 +1,4 @@
-"""What the rules would do with a request: without a store, a worker or a network. Pure."""
+"""The verdict of the rules on a request, without a store, a worker or a network. Pure."""
 
 from __future__ import annotations
 
