@@ -381,9 +381,7 @@ class _Opened(NamedTuple):
 
 
 @contextlib.contextmanager
-def _opened(
-    config: Config, *, only_rules: bool, learns: bool = False, keep: Collection[str] = ()
-) -> Iterator[_Opened]:
+def _opened(config: Config, *, only_rules: bool, learns: bool = False, keep: Collection[str] = ()) -> Iterator[_Opened]:
     """Read the secrets of the rules, and make the authority.
 
     Args:
