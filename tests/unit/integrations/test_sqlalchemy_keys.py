@@ -1,11 +1,12 @@
 """Texts encrypted anew, counted by their keys, and keys dropped: on SQLite, with a keyset in memory."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 import sqlalchemy
 from cryptography.fernet import Fernet
 from sqlalchemy import Column, Integer, MetaData, String, Table, func, insert, select, text
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from strongroom import SecretsManager, set_default_manager
 from strongroom._chain.history import now_utc
@@ -235,6 +236,46 @@ def test_no_key_is_dropped_while_a_process_may_still_encrypt_with_it(engine, cus
     rewrap(engine, customer.c.iban)
     with pytest.raises(ConflictError, match=r"a process may still encrypt .* Wait until 20"):
         drop_key(engine, customer.metadata, PATH, "key")
+
+
+def test_the_settings_of_the_process_that_drops_a_key_do_not_shorten_the_wait(engine, customer, rotate, store):
+    """Another process encrypts as long as its own cache serves the older keyset."""
+    rotate()
+    rewrap(engine, customer.c.iban)
+    with SecretsManager(chain=[store], cache_ttl=0) as hasty:
+        with pytest.raises(ConflictError, match="may still encrypt") as caught:
+            drop_key(engine, customer.metadata, PATH, "key", manager=hasty)
+    end = datetime.fromisoformat(caught.value.hint.partition("Wait until ")[2].partition(",")[0])
+    assert end - now_utc() > timedelta(minutes=64)
+
+
+def test_the_caller_can_name_the_longest_cache_of_its_applications(engine, customer, rotate, monkeypatch):
+    """Shorter than that of the library, or longer."""
+    rotate()
+    rewrap(engine, customer.c.iban)
+    monkeypatch.setattr(_keys, "now_utc", lambda: now_utc() + timedelta(hours=2))
+    with pytest.raises(ConflictError, match="Wait until"):
+        drop_key(engine, customer.metadata, PATH, "key", longest_cache=3 * 3600)
+    monkeypatch.setattr(_keys, "now_utc", lambda: now_utc() + timedelta(seconds=30))
+    drop_key(engine, customer.metadata, PATH, "key", longest_cache=3)
+
+
+def test_texts_that_use_the_key_are_told_before_the_wait(engine, customer, rotate):
+    """Who waits first would wait for nothing."""
+    rotate()
+    with pytest.raises(ConflictError, match="25 texts use the key key"):
+        drop_key(engine, customer.metadata, PATH, "key")
+
+
+def test_an_asynchronous_engine_is_refused_by_name(customer):
+    engine = create_async_engine("postgresql+asyncpg://")
+    for call in (
+        lambda: rewrap(engine, customer.c.iban),
+        lambda: key_usage(engine, customer.metadata, PATH),
+        lambda: drop_key(engine, customer.metadata, PATH, "key"),
+    ):
+        with pytest.raises(TypeError, match="pass an engine of a synchronous driver"):
+            call()
 
 
 def test_a_store_without_check_and_set_is_refused(engine, customer, monkeypatch):

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import Column, ColumnElement, Connection, Engine, MetaData, TableClause, Text
 
 from strongroom._chain.history import now_utc
+from strongroom._config import CacheConfig
 from strongroom._manager import SecretsManager
 from strongroom._manager.manager import parts_of
 from strongroom.encryption import Keyset, load
@@ -56,7 +57,9 @@ def rewrap(
     Raises:
         ConfigurationError: the column is not encrypted, or the table has no such primary key.
         DecryptionError: a text cannot be decrypted. The message names the row if its key is a number or a UUID.
+        TypeError: the engine is asynchronous.
     """
+    _check_synchronous(engine)
     texts = _Texts(_encrypted(column), batch)
     load(texts.type.path, manager=texts.type.manager, fresh=True)
     done = 0
@@ -145,7 +148,9 @@ def key_usage(
     Raises:
         ConfigurationError: no column uses the keyset.
         StrongroomError: the keyset cannot be read.
+        TypeError: the engine is asynchronous.
     """
+    _check_synchronous(engine)
     keyset = load(path, manager=manager, fresh=True)
     columns = [column for table in metadata.tables.values() for column in table.columns if _uses(column, path)]
     if not columns:
@@ -169,6 +174,7 @@ def drop_key(
     metadata: MetaData,
     path: str,
     *key_ids: str,
+    longest_cache: float | None = None,
     store: str | None = None,
     manager: SecretsManager | None = None,
 ) -> None:
@@ -182,16 +188,21 @@ def drop_key(
         metadata: such as `Base.metadata`.
         path: the path of the keyset.
         key_ids: such as `48291`.
+        longest_cache: the largest sum of `cache.ttl` and `cache.max_stale` among all processes that encrypt under the
+            keyset, in seconds. This process cannot know it. None is the sum of the defaults, 65 minutes, or the sum of
+            this process if that is larger: pass it if an application has a longer one.
         store: the store that is written; None is the first of the chain that can be.
         manager: None is the default manager of the process.
 
     Raises:
         ConflictError: a text needs one of the keys, or an unknown one; a key encrypts; a rotation is under way; or the
-            keyset changed so recently that a process may still encrypt under an older one: `cache.ttl`,
-            `cache.max_stale` and ten seconds ago. Nothing was changed.
+            keyset changed so recently that a process may still encrypt under an older one: `longest_cache` and ten
+            seconds ago. Nothing was changed.
         SecretNotFoundError: the keyset has no such key.
         UnsupportedOperationError: the store has no check-and-set.
+        TypeError: the engine is asynchronous.
     """
+    _check_synchronous(engine)
     manager = manager or default_manager()
     ledger = Ledger(parts_of(manager).chain, path, store)
     state, _ = ledger.load()
@@ -199,12 +210,19 @@ def drop_key(
         raise ConflictError(path, "a rotation is under way", store=ledger.store, hint="Finish it first")
     secret = ledger.secret()
     _check_droppable(path, secret.data, key_ids)
-    _check_age(path, max(moment for moment in (secret.created, state and state.changed, _LONG_AGO) if moment), manager)
+    changed = max(moment for moment in (secret.created, state and state.changed, _LONG_AGO) if moment)
+    settled = changed + timedelta(seconds=_longest_cache(manager, longest_cache) + RECHECK)
+    is_settled = settled <= now_utc()  # before the texts are counted: afterwards another one may have been written
     usage = key_usage(engine, metadata, path, manager=manager)
     for key_id in (*key_ids, UNKNOWN):
         if usage.get(key_id):
             reason = f"{usage[key_id]} texts use {f'the key {key_id}' if key_id else 'no key of the keyset'}"
             raise ConflictError(path, reason, hint="Rewrap the columns first")
+    if not is_settled:
+        reason = "a process may still encrypt under the keyset from before its last change"
+        moment = settled.isoformat(timespec="seconds")
+        hint = f"Wait until {moment}, or pass longest_cache= if every application has a shorter one"
+        raise ConflictError(path, reason, hint=hint)
 
     def without(data: dict[str, Value]) -> dict[str, Value]:
         _check_droppable(path, data, key_ids)
@@ -222,12 +240,18 @@ def _check_droppable(path: str, data: Any, key_ids: tuple[str, ...]) -> None:
             raise ConflictError(path, f"the key {key_id} encrypts", hint="Rotate the keyset, and rewrap the columns")
 
 
-def _check_age(path: str, changed: datetime, manager: SecretsManager) -> None:
-    cache = manager.config.cache
-    end = changed + timedelta(seconds=cache.ttl + cache.max_stale + RECHECK)
-    if now_utc() < end:
-        reason = "a process may still encrypt under the keyset from before its last change"
-        raise ConflictError(path, reason, hint=f"Wait until {end.isoformat(timespec='seconds')}")
+def _longest_cache(manager: SecretsManager, given: float | None) -> float:
+    if given is not None:
+        return given
+    return max(cache.ttl + cache.max_stale for cache in (manager.config.cache, CacheConfig()))
+
+
+def _check_synchronous(engine: object) -> None:
+    if not isinstance(engine, Engine):
+        kind = type(engine).__name__
+        raise TypeError(
+            f"The engine is an {kind}: pass an engine of a synchronous driver, from sqlalchemy.create_engine"
+        )
 
 
 def _encrypted(attribute: Any) -> Column[Any]:
