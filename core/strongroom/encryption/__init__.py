@@ -11,7 +11,8 @@
 The keyset is one secret with all keys, `{"primary": "48291", "48291": "…", "61332": "…"}`, or a single key. A text
 names its key. The cipher is AES-256-GCM with a random nonce, under a key that HKDF derives for the column, so that no
 text of another column is accepted. The keyset is read once and watched. A text of an unknown key lets it be read past
-the cache, at most once a second; no other text makes a request. `strongroom.integrations.sqlalchemy` has column types.
+the cache, and after five such reads a second that find no key further ones fail at once; no other text makes a request.
+`strongroom.integrations.sqlalchemy` has column types.
 """
 
 from strongroom.encryption.cipher import FieldCipher

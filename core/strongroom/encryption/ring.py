@@ -20,7 +20,11 @@ from strongroom.store import fork_safe_lock
 logger = logging.getLogger("strongroom.encryption")
 
 FRESH_READ_PAUSE = 1.0
-"""The shortest time between two reads of a keyset past the cache, in seconds."""
+"""For how many seconds an unknown key, or the failure of a read past the cache, is remembered."""
+
+FRUITLESS_READS = 5
+"""The most reads past the cache within `FRESH_READ_PAUSE` that do not find their key. Who can write rows can make up
+ids, and must stall neither the store nor an event loop."""
 
 RECHECK = 10.0
 """For how many seconds a process encrypts before it asks the cache of the chain whether the keyset still counts."""
@@ -69,8 +73,9 @@ class Ring:
         self._manager = ref(manager)
         self._is_watched = False
         self._fresh_at = -inf
-        self._absent: set[str] = set()  # the ids that the last read past the cache did not find
-        self._failure: StrongroomError | None = None  # its failure
+        self._absent: set[str] = set()  # the ids that reads past the cache did not find since `_absent_since`
+        self._absent_since = -inf
+        self._failure: StrongroomError | None = None  # of the last read past the cache
         self._lock = fork_safe_lock(self, "_lock")
         _rings_of_process.add(self)
 
@@ -100,29 +105,36 @@ class Ring:
         """Return the keyset if it has this key. It is read past the cache if no such read has begun since this call.
 
         A text of a key is newer than the key. So a read that began after the text was seen has the key, and one before
-        may not: the second key that is new within `FRESH_READ_PAUSE` waits for the next read.
+        may not. Nobody waits for a later read: an id that was not found is remembered for `FRESH_READ_PAUSE`, and after
+        `FRUITLESS_READS` in that time further ids fail without a read.
 
         Raises:
             StoreUnavailableError: a store that may have the key does not answer.
         """
         seen = time.monotonic()
         with self._lock:
-            pause = self._fresh_at + FRESH_READ_PAUSE - time.monotonic()
-            known = key_id in self.generation().keyset.keys or self._fresh_at >= seen
-            if not known and (pause <= 0 or not (self._failure or key_id in self._absent)):
-                time.sleep(max(0.0, pause))
+            if key_id not in self.generation().keyset.keys and self._fresh_at < seen and self._may_read_for(key_id):
                 self._read_again()
+                if self._failure is None and key_id not in self.generation().keyset.keys:
+                    self._absent.add(key_id)
             latest = self.generation()
             if key_id in latest.keyset.keys:
                 return latest
             if self._failure is not None:
                 raise self._failure.copy()
-            self._absent.add(key_id)
             return None
+
+    def _may_read_for(self, key_id: str) -> bool:
+        now = time.monotonic()
+        if self._failure is not None:
+            return now >= self._fresh_at + FRESH_READ_PAUSE
+        if now >= self._absent_since + FRESH_READ_PAUSE:
+            self._absent.clear()
+            self._absent_since = now
+        return key_id not in self._absent and len(self._absent) < FRUITLESS_READS
 
     def _read_again(self) -> None:
         self._fresh_at, self._failure = time.monotonic(), None
-        self._absent.clear()
         try:
             self._read(fresh=True)
         except StrongroomError as error:
@@ -131,7 +143,7 @@ class Ring:
     def forget(self) -> None:
         """Drop the keys, in the child of a fork."""
         self.latest = None
-        self.recheck = self._fresh_at = -inf
+        self.recheck = self._fresh_at = self._absent_since = -inf
 
     def _read(self, *, fresh: bool = False) -> Generation:
         manager = self._manager()
