@@ -36,6 +36,8 @@ def check_path(path: str) -> str:
     """
     if not isinstance(path, str):
         raise InvalidPathError(None, f"a path is a string, not {type(path).__name__}")
+    if "://" in path:
+        raise _refusal_of_url()
     if not path:
         raise InvalidPathError(path, "the path is empty")
     if len(path) > MAX_PATH_LENGTH:
@@ -47,6 +49,12 @@ def check_path(path: str) -> str:
             what = f"a segment that is {segment!r}" if segment else "a leading, trailing or double slash"
             raise InvalidPathError(path, f"it has {what}", hint="Write it as segments joined by single slashes")
     return path
+
+
+def _refusal_of_url() -> InvalidPathError:
+    """Return the error without the path: a URL may have a password."""
+    hint = "Pass the path of the secret that has the URL. Other libraries have functions of the same name for the URL"
+    return InvalidPathError(None, "it is a URL, which is not shown", hint=hint)
 
 
 def check_paths(paths: Iterable[Any]) -> list[str]:
@@ -73,6 +81,8 @@ def check_separate(path: object, key: object, call: str) -> None:
         InvalidPathError: its hint is the call to write instead.
     """
     if key is None and isinstance(path, str) and "#" in path:
+        if "://" in path:
+            raise _refusal_of_url()
         hint = hint_at_key(path, call) or "Pass the path without #"
         raise InvalidPathError(path, "it has a #, and the key is an argument of its own", hint=hint)
 

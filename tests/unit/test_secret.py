@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from strongroom import SecretsManager
 from strongroom.encoding import as_text, check_type, convert, from_json, to_json, to_json_text
 from strongroom.errors import InvalidDataError, InvalidPathError, MissingKeyError, SecretNotFoundError
-from strongroom.paths import MAX_PATH_LENGTH, check_key, check_path, check_prefix, parse_reference
+from strongroom.paths import MAX_PATH_LENGTH, check_key, check_path, check_prefix, check_separate, parse_reference
 from strongroom.secret import (
     MAX_DEPTH,
     Secret,
@@ -371,6 +371,25 @@ def test_path_that_could_be_another_is_refused(path):
         check_path(path)
     assert len(str(caught.value)) < 4200  # paths are shown whole, and an absurd one is cut
     assert str(caught.value).isprintable()
+
+
+URL = "postgresql+psycopg://me:canary-4711@db/shop"
+
+
+@pytest.mark.parametrize(
+    "refuse",
+    [
+        lambda: check_path(URL),
+        lambda: check_path(URL + "x" * 5000),
+        lambda: parse_reference(f"{URL}#password"),
+        lambda: check_separate("redis://:canary#4711@cache/0", None, "get_secret"),
+    ],
+)
+def test_a_url_in_the_place_of_a_path_is_not_shown(refuse):
+    """It has a password, and belongs to a function of another library that has the same name."""
+    with pytest.raises(InvalidPathError, match="it is a URL, which is not shown") as caught:
+        refuse()
+    assert "canary" not in f"{caught.value} {caught.value!r} {vars(caught.value)} {caught.value.args}"
 
 
 def test_longest_path_and_key():
