@@ -242,9 +242,9 @@ def test_the_settings_of_the_process_that_drops_a_key_do_not_shorten_the_wait(en
     """Another process encrypts as long as its own cache serves the older keyset."""
     rotate()
     rewrap(engine, customer.c.iban)
-    with SecretsManager(chain=[store], cache_ttl=0) as hasty:
-        with pytest.raises(ConflictError, match="may still encrypt") as caught:
-            drop_key(engine, customer.metadata, PATH, "key", manager=hasty)
+    hasty = SecretsManager(chain=[store], cache_ttl=0)
+    with hasty, pytest.raises(ConflictError, match="may still encrypt") as caught:
+        drop_key(engine, customer.metadata, PATH, "key", manager=hasty)
     end = datetime.fromisoformat(caught.value.hint.partition("Wait until ")[2].partition(",")[0])
     assert end - now_utc() > timedelta(minutes=64)
 

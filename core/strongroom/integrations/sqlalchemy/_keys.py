@@ -43,7 +43,9 @@ def rewrap(
     Applications read and write meanwhile. Each batch is a transaction that locks its rows, leaves out rows that others
     have locked, and writes a text only over the one that it has read; passes follow until nothing is left. Nothing
     outside of the table records how far it is: if it is killed, run it again. No `onupdate` default of a column runs.
-    During the grace time of a rotation the former key still encrypts: rewrap when the rotation is done.
+    During the grace time of a rotation the former key still encrypts: rewrap when the rotation is done. It does not
+    know other processes: one that has not read the new key yet writes texts of the older one afterwards, so run it
+    again once every process has.
 
     Args:
         engine: of a synchronous driver.
@@ -249,9 +251,7 @@ def _longest_cache(manager: SecretsManager, given: float | None) -> float:
 def _check_synchronous(engine: object) -> None:
     if not isinstance(engine, Engine):
         kind = type(engine).__name__
-        raise TypeError(
-            f"The engine is an {kind}: pass an engine of a synchronous driver, from sqlalchemy.create_engine"
-        )
+        raise TypeError(f"{kind} is no Engine: pass an engine of a synchronous driver, from sqlalchemy.create_engine")
 
 
 def _encrypted(attribute: Any) -> Column[Any]:
