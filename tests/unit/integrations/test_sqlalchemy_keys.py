@@ -168,6 +168,28 @@ def test_a_text_that_cannot_be_decrypted_names_its_row(engine, customer, rotate)
         rewrap(engine, customer.c.iban)
 
 
+def test_texts_that_cannot_be_decrypted_stop_no_other(engine, customer, rotate):
+    """All others have the new key, and the error names the rows to mend."""
+    new = rotate()
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE customer SET iban = 'sr1.key.AAAA' WHERE id IN (3, 7)"))
+        connection.execute(text("UPDATE customer SET iban = 'sr1.99999.AAAA' WHERE id = 20"))
+    with pytest.raises(AlteredTextError, match=r"\(rows 3, 7, 20\)$"):
+        rewrap(engine, customer.c.iban, batch=10)
+    assert key_usage(engine, customer.metadata, PATH) == {new: ROWS - 3, "key": 2, "": 1}
+
+
+def test_a_column_of_texts_that_cannot_be_decrypted_ends_the_rewrap(engine, customer, rotate, monkeypatch):
+    """Such as with the wrong `legacy=`: it does not read a whole large table for it."""
+    monkeypatch.setattr(_keys, "MOST_FAULTS", 5)
+    new = rotate()
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE customer SET iban = 'sr1.key.AAAA' WHERE id < 20"))
+    with pytest.raises(AlteredTextError, match=r"\(rows 0, 1, 2, 3, 4 and more\)$"):
+        rewrap(engine, customer.c.iban, batch=10)
+    assert key_usage(engine, customer.metadata, PATH)[new] == 0
+
+
 def test_only_an_encrypted_column_with_a_single_key_is_rewrapped(engine):
     table = Table(
         "t",

@@ -26,6 +26,12 @@ from strongroom.secrets_manager import default_manager
 BATCH = 500
 """Rows that are locked and written in one transaction."""
 
+MOST_FAULTS = 100
+"""Rows that cannot be decrypted, after which `rewrap` ends: `legacy=` may be the wrong one."""
+
+_NAMED_FAULTS = 10
+"""Rows that the error names."""
+
 _LOCK_PAUSE = 0.2
 """Seconds until rows that others have locked are tried again."""
 
@@ -58,7 +64,8 @@ def rewrap(
 
     Raises:
         ConfigurationError: the column is not encrypted, or the table has no such primary key.
-        DecryptionError: a text cannot be decrypted. The message names the row if its key is a number or a UUID.
+        DecryptionError: texts cannot be decrypted. All others are encrypted anew, unless there are `MOST_FAULTS`. It is
+            the error of the first, and names the first ten rows whose key is a number or a UUID.
         TypeError: the engine is asynchronous.
     """
     _check_synchronous(engine)
@@ -70,14 +77,22 @@ def rewrap(
         for count in texts.rewrapped(engine):
             done += count
             progress(done)
+            if len(texts.faults) >= MOST_FAULTS:
+                raise texts.fault()
         if not texts.is_left(engine):
+            if texts.faults:
+                raise texts.fault()
             return done
         if done == before:
             time.sleep(_LOCK_PAUSE)
 
 
 class _Texts:
-    """The texts of a column, as the database holds them."""
+    """The texts of a column, as the database holds them.
+
+    Attributes:
+        faults: the errors of the texts that cannot be decrypted, by the keys of their rows.
+    """
 
     def __init__(self, column: Column[Any], batch: int) -> None:
         table = column.table
@@ -88,6 +103,7 @@ class _Texts:
         self._table, self._text = _raw(column, key)
         self._key: ColumnElement[Any] = self._table.c[key.name]
         self._batch = batch
+        self.faults: dict[Any, DecryptionError] = {}
 
     def rewrapped(self, engine: Engine) -> Iterator[int]:
         """Encrypt the texts anew in one pass, and yield the number in each batch."""
@@ -104,11 +120,11 @@ class _Texts:
             yield len(changes)
 
     def is_left(self, engine: Engine) -> bool:
-        """Return True if a text is not current. Rows that are locked count too."""
+        """Return True if a text is not current. Rows that are locked count too, and those with a fault do not."""
         last = None
         with engine.connect() as connection:
             while rows := self._rows(connection, last, lock=False):
-                if not all(self.type.cipher.is_current(text) for _, text in rows):
+                if not all(key in self.faults or self.type.cipher.is_current(text) for key, text in rows):
                     return True
                 last = rows[-1][0]
         return False
@@ -122,17 +138,27 @@ class _Texts:
             query = query.with_for_update(skip_locked=True)
         return [(key, text) for key, text in connection.execute(query)]
 
+    def fault(self) -> DecryptionError:
+        """Return the error of the first text that cannot be decrypted, with the keys of the rows."""
+        failure = next(iter(self.faults.values()))
+        rows = [str(key) for key in self.faults if isinstance(key, int | UUID)]  # another key may be personal data
+        if rows:
+            named = ", ".join(rows[:_NAMED_FAULTS])
+            more = " and more" if len(rows) > _NAMED_FAULTS or len(self.faults) >= MOST_FAULTS else ""
+            failure.args = (f"{failure} ({'rows' if len(rows) > 1 else 'row'} {named}{more})",)
+        return failure
+
     def _change(self, engine: Engine, key: Any, text: str) -> dict[str, Any] | None:
+        if key in self.faults or len(self.faults) >= MOST_FAULTS:
+            return None
         try:
             if self.type.cipher.is_current(text):
                 return None
             value = self.type.process_result_value(text, engine.dialect)
             return {"k": key, "old": text, "new": self.type.process_bind_param(value, engine.dialect)}
         except DecryptionError as error:
-            failure = error.copy()
-        if isinstance(key, int | UUID):
-            failure.args = (f"{failure} (row {key})",)
-        raise failure
+            self.faults[key] = error.copy()
+        return None
 
     def _write(self, connection: Connection, changes: list[dict[str, Any]]) -> None:
         # A database without row locks, such as SQLite, may have got another text since.
