@@ -102,7 +102,8 @@ def undo_command(invocation: Invocation, path: str, *, take_over: bool, yes: boo
     """Undo the rotation that is under way, or the last one.
 
     Afterwards the old credential works and is stored, and the new one does not work. After a rotation that is done, the
-    store must still have the version from before it, and the service must accept a former credential.
+    store must still have the version from before it, and the service must accept a former credential. The new key of a
+    keyset of encrypted columns stays stored, and the old one encrypts.
 
     Example: strongroom rotate undo database/app
     """
