@@ -53,7 +53,7 @@ def check_path(path: str) -> str:
 
 def _refusal_of_url() -> InvalidPathError:
     """Return the error without the path: a URL may have a password."""
-    hint = "Pass the path of the secret that has the URL. Other libraries have functions of the same name for the URL"
+    hint = "Pass the path of a secret. A URL is for the library's own function, such as sqlalchemy.create_engine"
     return InvalidPathError(None, "it is a URL, which is not shown", hint=hint)
 
 

@@ -44,7 +44,7 @@ class Keyset:
         return self.previous or self.primary
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("A Keyset cannot be pickled, since the pickle would hold its keys: load it where it is needed")
+        raise TypeError("A Keyset cannot be pickled, since the pickle would hold its keys: call load in each process")
 
     def __copy__(self) -> Self:
         return self

@@ -58,8 +58,8 @@ class EncryptedType(TypeDecorator[_T]):
             plain text. Without it such a text raises `PlainTextError`.
         manager: None is the default manager of the process, looked up at each use.
 
-    Each column needs a separate object. NULL stays NULL. A value that is passed for the column is encrypted; one within a
-    SQL expression, such as `literal` or `case`, is stored as plain text. SQLAlchemy logs texts, and at DEBUG
+    Each column needs a separate object. NULL stays NULL. A value that is passed for the column is encrypted. One within
+    an SQL expression, such as `literal` or `case`, is stored as plain text. SQLAlchemy logs texts, and at DEBUG
     (`echo="debug"`) the decrypted rows.
     """
 

@@ -64,8 +64,8 @@ def rewrap(
 
     Raises:
         ConfigurationError: the column is not encrypted, or the table has no such primary key.
-        DecryptionError: texts cannot be decrypted. All others are encrypted anew, unless there are `MOST_FAULTS`. It is
-            the error of the first, and names the first ten rows whose key is a number or a UUID.
+        DecryptionError: texts cannot be decrypted. All others are encrypted anew, unless a hundred cannot: then it
+            ends at once. It is the error of the first, and names the first ten rows whose key is a number or a UUID.
         TypeError: the engine is asynchronous.
     """
     _check_synchronous(engine)
@@ -277,7 +277,9 @@ def _longest_cache(manager: SecretsManager, given: float | None) -> float:
 def _check_synchronous(engine: object) -> None:
     if not isinstance(engine, Engine):
         kind = type(engine).__name__
-        raise TypeError(f"{kind} is no Engine: pass an engine of a synchronous driver, from sqlalchemy.create_engine")
+        raise TypeError(
+            f"{kind} is not an Engine: pass an engine of a synchronous driver, from sqlalchemy.create_engine"
+        )
 
 
 def _encrypted(attribute: Any) -> Column[Any]:
