@@ -249,6 +249,7 @@ class FaultyService(ABC):
         requests: the number of requests so far.
         arrivals: when each of them came, in seconds of `time.monotonic`.
         changes: the number of changes so far that were carried out, and would be carried out again.
+        faults: the number of requests so far that met a fault.
         location: the URL of the server to which a redirected client is sent.
     """
 
@@ -256,6 +257,7 @@ class FaultyService(ABC):
         self.requests = 0
         self.arrivals: list[float] = []
         self.changes = 0
+        self.faults = 0
         self.location = ""
         self._changed = threading.Condition()
         self._rules: list[_Rule] = []
@@ -342,6 +344,7 @@ class FaultyService(ABC):
             before()
         with self._changed:
             fault = self._met(changes=changes)
+            self.faults += fault is not None
             if changes and not repeatable and fault in {None, "lost"}:
                 self.changes += 1
             return fault

@@ -329,6 +329,19 @@ class TakesAnOddReplyForSuccess(WrongService):
             return {} if content.startswith(b"<") else super().answer(status, content)
 
 
+class DeletesBeforeItWrites(WrongService):
+    """As a store of a service that can only create and delete."""
+
+    caught_by = "test_write_that_stops_halfway_loses_nothing[write]"
+    caught_with = "has lost the old secret"
+
+    class Store(Shelf):
+        def write(self, path, data):
+            with suppress(SecretNotFoundError):
+                self.delete(path)
+            return self.write_if(path, data, None)
+
+
 class DoubtsAChangeThatWasNotSent(WrongService):
     caught_by = "test_change_that_was_not_sent_was_not_made[delete]"
     caught_with = "nothing was sent"

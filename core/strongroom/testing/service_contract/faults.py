@@ -22,6 +22,7 @@ from strongroom.errors import (
     StoreUnavailableError,
     WriteOutcomeUnknownError,
 )
+from strongroom.secret import Secret
 from strongroom.store import time_limit
 from strongroom.store.deadline import fail_fast
 from strongroom.store.protocols import OPERATIONS
@@ -47,6 +48,9 @@ _MOST_REQUESTS = 40
 
 _HASTE = 10.0
 """Seconds after which a call that fails fast has certainly ended, on a busy machine too."""
+
+_MOST_CHANGES = 5
+"""Changes that one write sends: more than any known store sends."""
 
 _NEW, _OTHER = f"{PATH}-new", "contract/other"
 
@@ -233,6 +237,25 @@ class FaultContract(ServiceContractBase):
                 failure = error
         service.heal()
         _tells_the_truth(guarded, change, failure)
+
+    @pytest.mark.parametrize("change", ["write", "write_if"])
+    def test_write_that_stops_halfway_loses_nothing(self, service: FaultyService, opened: Opened, change: str) -> None:
+        """A write that sends several changes, of which a later one fails: the old or the new secret can be read."""
+        guarded, make = _prepared(opened, change)
+        for made in range(1, _MOST_CHANGES):
+            path = f"{PATH}-{made}"
+            opened({path: secret_data(own="old")})
+            before = service.faults
+            self.meet(service, "failed", only="changes", after=made)
+            with time_limit(LIMIT), suppress(StoreUnavailableError):
+                make(guarded, path)
+            service.heal()
+            if service.faults == before:
+                return  # it sends no more changes
+            with time_limit(PATIENCE):
+                found = dict(guarded.read_many([path]))[path]
+            assert isinstance(found, Secret), f"a write that failed after {made} of its changes has lost the old secret"
+            assert dict(found.data) in (secret_data(own="old"), secret_data(own="new")), "it left a mixed secret"
 
     @pytest.mark.parametrize("change", ["write", "write_if", "first write", "delete"])
     def test_change_after_one_of_another_client_tells_the_truth(
