@@ -20,7 +20,7 @@ ServiceFault: TypeAlias = Literal[
 ]
 """A fault of a service, which meets one request: see `FaultyService`."""
 
-Requests: TypeAlias = Literal["reads", "changes"]
+Requests: TypeAlias = Literal["reads", "changes", "logins"]
 
 _PAUSE = 0.05
 _CHUNK = 1 << 16
@@ -241,7 +241,9 @@ class FaultyService(ABC):
     - `lost`: carry the request out, and close the connection without a reply.
     - `silent`: call `wait_healed`, and then close the connection without a reply.
 
-    A request for a token, or another one that is not about secrets, does not count. The methods are thread-safe.
+    A request that exchanges credentials for a token calls it with `login=True`, and overrides `revoke_tokens`. It does
+    not count, and neither does another request that is not about secrets. Let the refusal of a login quote the
+    credentials, as careless services do: no error and no log may show them. The methods are thread-safe.
 
     Each credential in the options has the text `strongroom.testing.CANARY`, so that the contract finds it in a log.
 
@@ -249,6 +251,7 @@ class FaultyService(ABC):
         requests: the number of requests so far.
         arrivals: when each of them came, in seconds of `time.monotonic`.
         changes: the number of changes so far that were carried out, and would be carried out again.
+        logins: the number of requests so far that exchange credentials for a token.
         faults: the number of requests so far that met a fault.
         location: the URL of the server to which a redirected client is sent.
     """
@@ -257,6 +260,7 @@ class FaultyService(ABC):
         self.requests = 0
         self.arrivals: list[float] = []
         self.changes = 0
+        self.logins = 0
         self.faults = 0
         self.location = ""
         self._changed = threading.Condition()
@@ -294,6 +298,14 @@ class FaultyService(ABC):
         """
         return False
 
+    def revoke_tokens(self) -> bool:
+        """Accept no token any more that was issued before, if the store exchanges its credentials for a token.
+
+        Returns:
+            False if the store has no login, as by default.
+        """
+        return False
+
     # --- for the contract ---------------------------------------------------------------------------------------------
 
     def inject(
@@ -310,7 +322,8 @@ class FaultyService(ABC):
         Args:
             fault: the fault.
             times: the number of requests that meet it; None for all until `heal`.
-            only: "reads" or "changes", if it concerns only requests that leave secrets alone, or that change one.
+            only: "reads" or "changes", if it concerns only requests that leave secrets alone, or that change one;
+                "logins" for those that exchange credentials for a token, which meet no other fault.
             after: the number of such requests that pass before it.
             then: the fault that every request meets afterwards, with `times`.
         """
@@ -330,31 +343,35 @@ class FaultyService(ABC):
 
     # --- for the server -----------------------------------------------------------------------------------------------
 
-    def next_fault(self, *, changes: bool, repeatable: bool = False) -> ServiceFault | None:
+    def next_fault(self, *, changes: bool, repeatable: bool = False, login: bool = False) -> ServiceFault | None:
         """Return the fault that the present request meets, or None.
 
         Args:
             changes: the request changes a secret.
             repeatable: the same request, sent once more, would change nothing: it sets the same whole value, creates
                 what exists then, deletes, or has a condition such as a version.
+            login: the request exchanges credentials for a token, and is not about secrets.
         """
         with self._changed:
             before, self._before_change = self._before_change, None if changes else self._before_change
         if changes and before is not None:
             before()
         with self._changed:
-            fault = self._met(changes=changes)
+            fault = self._met("logins" if login else "changes" if changes else "reads")
             self.faults += fault is not None
             if changes and not repeatable and fault in {None, "lost"}:
                 self.changes += 1
             return fault
 
-    def _met(self, *, changes: bool) -> ServiceFault | None:
-        self.requests += 1
-        self.arrivals.append(time.monotonic())
+    def _met(self, kind: Requests) -> ServiceFault | None:
+        if kind == "logins":
+            self.logins += 1
+        else:
+            self.requests += 1
+            self.arrivals.append(time.monotonic())
         self._changed.notify_all()
         for rule in self._rules:
-            if rule.only is not None and (rule.only == "changes") is not changes:
+            if rule.only != kind and (rule.only is not None or kind == "logins"):
                 continue
             if rule.after > 0:
                 rule.after -= 1

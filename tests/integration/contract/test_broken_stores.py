@@ -18,6 +18,7 @@ from strongroom.testing import (
     StoreContract,
 )
 from support.plugins import (
+    broken_logins,
     broken_migration_plugins,
     broken_plugins,
     broken_rotators,
@@ -28,7 +29,13 @@ from support.plugins import (
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]  # the first test waits for the tests of all classes
 
 TESTS = Path(__file__).parents[2]
-WRONG = [*broken_stores.WRONG, *broken_services.WRONG, *broken_migration_plugins.WRONG, *broken_plugins.WRONG]
+WRONG = [
+    *broken_stores.WRONG,
+    *broken_services.WRONG,
+    *broken_logins.WRONG,
+    *broken_migration_plugins.WRONG,
+    *broken_plugins.WRONG,
+]
 
 LEAST = {
     StoreContract: 80,

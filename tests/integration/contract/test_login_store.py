@@ -1,5 +1,6 @@
 """The store of the documentation that logs in: one login for many reads, a new one in time, and no storm of logins."""
 
+import os
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -11,16 +12,34 @@ import pytest
 
 from strongroom.errors import AuthenticationError, SecretNotFoundError, StoreUnavailableError
 from strongroom.store import time_limit
-from strongroom.testing import CANARY
+from strongroom.testing import CANARY, ServiceContract
 from strongroom.testing.store_contract.base import fails
 from support.clock import Clock
+from support.search_path import search_path
+from support.services.faulty import long_processes
+from support.services.zoo import KEY, PLUGIN, ZooService
 
 sys.path.append(str(Path(__file__).parents[3] / "docs" / "how-to" / "plugins"))
 
 import login_store
 from login_store import LoginStore
 
-KEY = f"{CANARY}-key"
+__all__ = ["search_path"]
+
+TESTS = Path(__file__).parents[2]
+
+
+@pytest.mark.long
+@long_processes
+class TestService(ServiceContract):
+    """The store on a real server, to read only."""
+
+    @pytest.fixture
+    def service(self, search_path, monkeypatch, tmp_path):
+        search_path.install("strongroom-zoo", {PLUGIN: "support.services.zoo:open_zoo"})
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(tmp_path / "site"), str(TESTS))))  # for child processes
+        with ZooService() as service:
+            yield service
 
 
 class Zoo:

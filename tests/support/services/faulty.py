@@ -71,9 +71,11 @@ class HTTPService(FaultyService):
             "denied": reply(403, body),
         }
 
-    def meet(self, handler: BaseHTTPRequestHandler, *, changes: bool, repeatable: bool = False) -> bool:
+    def meet(
+        self, handler: BaseHTTPRequestHandler, *, changes: bool, repeatable: bool = False, login: bool = False
+    ) -> bool:
         """Let a request meet its fault. Return True if it has been dealt with."""
-        fault = self.next_fault(changes=changes, repeatable=repeatable)
+        fault = self.next_fault(changes=changes, repeatable=repeatable, login=login)
         if fault is None:
             return False
         handler.close_connection = fault in {"lost", "silent"}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from strongroom.testing.service_contract.applications import ApplicationContract
 from strongroom.testing.service_contract.faults import FaultContract
+from strongroom.testing.service_contract.logins import LoginContract
 
 
-class ServiceContract(FaultContract, ApplicationContract):
+class ServiceContract(FaultContract, LoginContract, ApplicationContract):
     """Check how a store calls its service, and what applications meet when the service fails.
 
     Subclass it in a test module beside `StoreContract`, and return the driver of a service without secrets::
