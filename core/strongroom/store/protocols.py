@@ -214,6 +214,9 @@ class WritableStore(Protocol):
     def write(self, path: str, data: Mapping[str, Value]) -> Version | None:
         """Replace the whole secret. Return its new version, but not before the store holds it.
 
+        A store whose reads show a version *must* return it: the undo of a migration leaves a secret alone whose
+        version is not the one that the migration's write returned.
+
         Raises:
             WriteOutcomeUnknownError: the write may or may not have been made, since the service's reply was lost.
         """

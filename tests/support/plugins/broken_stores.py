@@ -83,6 +83,17 @@ class IgnoresCase(Wrong):
             return replace(super().read(held), path=path)
 
 
+class ReturnsNoVersion(Wrong):
+    """As a store that leaves the version to the next read."""
+
+    caught_by = "test_write_returns_the_version_that_a_read_shows"
+    caught_with = "leaves it as a conflict"
+
+    class Store(MemoryStore):
+        def write(self, path, data):
+            super().write(path, data)
+
+
 class FolderForSecret(Wrong):
     caught_by = "test_absent_path_is_not_found"
     caught_with = "DID NOT RAISE SecretNotFoundError"

@@ -39,6 +39,18 @@ class WriteContract(ContractBase):
         assert version is None or read.version == version
 
     @needs("writable")
+    def test_write_returns_the_version_that_a_read_shows(self, opened: Opened) -> None:
+        """The undo of a migration knows by it that nobody else has written the secret since."""
+        guarded = opened()
+        for number in "12":
+            version = guarded.write(PATH, secret_data(number=number))
+            shown = guarded.read(PATH).version
+            assert version == shown, (
+                f"`write` returned {version!r}, and `read` shows the version {shown!r}: the undo of a migration"
+                " takes such a secret for one that somebody else has changed, and leaves it as a conflict"
+            )
+
+    @needs("writable")
     def test_write_leaves_siblings_alone(self, opened: Opened) -> None:
         """Writing and deleting one secret changes no other secret beside or above it."""
         guarded = opened({path: secret_data(own=path) for path in (*_NEIGHBOURS, PATH)})
