@@ -2,6 +2,7 @@
 
 import pytest
 
+from strongroom.errors import InvalidPathError
 from strongroom.store.memory import MemoryStore, open_memory
 from strongroom.testing import StoreContract
 
@@ -29,3 +30,32 @@ class TestFinalDeletes(TestMemory):
     @pytest.fixture
     def store(self) -> MemoryStore:
         return FinalDeletes()
+
+
+class LowerCase(MemoryStore):
+    """As a service whose names have no upper case."""
+
+    def read(self, path):
+        return super().read(lower(path))
+
+    def write_if(self, path, data, expected):
+        return super().write_if(lower(path), data, expected)
+
+    def write(self, path, data):
+        return super().write(lower(path), data)
+
+
+def lower(path: str) -> str:
+    if path != path.lower():
+        raise InvalidPathError(path, "it has upper case")
+    return path
+
+
+class TestLowerCase(TestMemory):
+    """A store may refuse paths with upper case."""
+
+    cannot_hold = frozenset({"path that is escaped already"})
+
+    @pytest.fixture
+    def store(self) -> MemoryStore:
+        return LowerCase()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext, suppress
 
 import pytest
 
@@ -92,9 +93,13 @@ class ReadContract(ContractBase):
         "path", ["other", "contract", f"{PATH}/below", f"{PATH}lication", "contract/ap", "contract/APP"]
     )
     def test_absent_path_is_not_found(self, opened: Opened, path: str) -> None:
-        """A path without a secret is a confirmed absence, however similar it is to an existing path."""
+        """A path without a secret is a confirmed absence, however similar it is to an existing path.
+
+        A store that cannot hold upper case may refuse the path.
+        """
         guarded = opened({PATH: secret_data()})
-        absent(guarded.read, path)
+        with nullcontext() if path.islower() else suppress(InvalidPathError):
+            absent(guarded.read, path)
         assert set(guarded.read(PATH).data) == {"user", "password"}
 
     def test_store_itself_raises_the_class_of_an_absence(self, holding: Holding) -> None:
@@ -201,8 +206,11 @@ class ReadContract(ContractBase):
 
     @needs("listable")
     def test_folders_that_differ_in_case_are_two(self, opened: Opened) -> None:
-        """`App` and `app` are two folders with secrets of their own."""
-        guarded = opened({path: secret_data(own=path) for path in ("contract/App/one", "contract/app/two")})
+        """`App` and `app` are two folders with secrets of their own, or the store refuses upper case."""
+        try:
+            guarded = opened({path: secret_data(own=path) for path in ("contract/App/one", "contract/app/two")})
+        except InvalidPathError:
+            pytest.skip("the store refuses upper case")
         assert sorted(guarded.list_entries("contract")) == ["App/", "app/"]
         assert list(guarded.list_entries("contract/App")) == ["one"]
         assert list(guarded.list_entries("contract/app")) == ["two"]
