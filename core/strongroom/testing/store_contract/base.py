@@ -114,7 +114,7 @@ class Supervised:
         name = request.node.nodeid
 
         def end(*_: object) -> None:
-            pytest.fail(f"{name} hung: it was not over after {self.longest_test:g} seconds")
+            pytest.fail(f"{name} hung: it was not over after {self.longest_test:g} seconds (`longest_test`)")
 
         if sys.__stderr__ is not None:
             faulthandler.dump_traceback_later(self.longest_test + _LAST_RESORT, exit=True, file=sys.__stderr__)
