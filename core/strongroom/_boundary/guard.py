@@ -112,6 +112,11 @@ class GuardedStore:
             translation.close_quietly(store.close, name)
             raise
 
+    @property
+    def is_overdue(self) -> bool:
+        """A call that was given up still runs."""
+        return self._watchdog.is_overdue
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, {type(self._store).__name__})"
 

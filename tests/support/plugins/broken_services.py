@@ -109,6 +109,16 @@ class OverrunsItsDeadline(WrongService):
                 raise
 
 
+class WaitsForItsOwnTimeout(WrongService):
+    caught_by = "test_silent_read_ends_soon_after_its_deadline"
+    caught_with = "pass `remaining()` to the client"
+
+    class Store(Shelf):
+        class Client(Client):
+            def connection(self, timeout):
+                return super().connection(30.0)
+
+
 class DoubtsReads(WrongService):
     caught_by = "test_silent_service_is_an_outage_in_time"
     caught_with = "changes nothing"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -53,6 +54,9 @@ _MOST_CHANGES = 5
 """Changes that one write sends: more than any known store sends."""
 
 _NEW, _OTHER = f"{PATH}-new", "contract/other"
+
+_SOON = 5.0
+"""Seconds in which a call that was given up ends, on a busy machine too. Timeouts of clients are longer."""
 
 _PAUSE = 1
 """Seconds for which the service asks for no further request."""
@@ -132,6 +136,20 @@ class FaultContract(ServiceContractBase):
         service.heal()
         with time_limit(PATIENCE):
             holds(guarded, "old")
+
+    def test_silent_read_ends_soon_after_its_deadline(self, service: FaultyService, opened: Opened) -> None:
+        """A read that was given up frees its thread and its connection, long before a timeout of the client's own."""
+        guarded = opened({PATH: secret_data()})
+        guarded.read(PATH)
+        self.meet(service, "silent")
+        with time_limit(LIMIT), fails(StoreUnavailableError):
+            guarded.read(PATH)
+        ends = time.monotonic() + _SOON
+        while guarded.is_overdue and time.monotonic() < ends:
+            time.sleep(0.01)
+        assert not guarded.is_overdue, (
+            f"the thread of a read still waits {_SOON:g} s after its deadline: pass `remaining()` to the client"
+        )
 
     # --- throttled and failed -----------------------------------------------------------------------------------------
 
