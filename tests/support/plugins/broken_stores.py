@@ -408,7 +408,7 @@ class IgnoresADrip(Wrong):
     """Waits for each byte, and not for the whole answer."""
 
     caught_by = "test_dripping_service_is_unavailable_in_time"
-    caught_with = "and had 0.5 s"
+    caught_with = "and had 0.2 s"
 
     @pytest.fixture
     def dripping(self):
@@ -1206,15 +1206,15 @@ class OutageIsWell(WrongInTrouble):
 
 
 class TakesItsTime(WrongInTrouble):
-    """Waits for three times the remaining time."""
+    """Waits longer than the remaining time."""
 
     caught_by = "test_unreachable_is_unavailable_in_time[read]"
-    caught_with = "and had 0.5 s"
+    caught_with = "and had 0.2 s"
 
     @pytest.fixture
     def unreachable(self):
         def slow(path: str) -> Exception:
-            time.sleep(3 * remaining() + 0.1)
+            time.sleep(remaining() + 1.2)
             return StoreUnavailableError(path)
 
         return _Refuses(slow)
