@@ -241,9 +241,9 @@ class FaultyService(ABC):
     - `lost`: carry the request out, and close the connection without a reply.
     - `silent`: call `wait_healed`, and then close the connection without a reply.
 
-    A request that exchanges credentials for a token calls it with `login=True`, and overrides `revoke_tokens`. It does
-    not count, and neither does another request that is not about secrets. Let the refusal of a login quote the
-    credentials, as careless services do: no error and no log may show them. The methods are thread-safe.
+    A request that exchanges credentials for a token passes `login=True`; override `revoke_tokens` too. It counts as a
+    login, and not as a request. Let its refusal quote the credentials, as some services do: no error and no log may
+    show them. Other requests that are not about secrets do not count. The methods are thread-safe.
 
     Each credential in the options has the text `strongroom.testing.CANARY`, so that the contract finds it in a log.
 
