@@ -76,8 +76,10 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 """The arguments of each command, in the order in which they run."""
 
 _ELSEWHERE = {
-    "vault setup": "it needs a server: tests/integration/vault/test_setup.py",
     "agent log": "it prints the lines of a log: tests/unit/agents/test_session_log.py",
+    "helper key": "its fields are those of OAuth 2.0: tests/unit/cli/helper/test_helper.py",
+    "keys": "it needs a keyset: tests/unit/cli/rotate/test_keys.py",
+    "vault setup": "it needs a server: tests/integration/vault/test_setup.py",
 }
 
 _BY_NAME = {"settings", "stores", "secrets", "stores.*.options", "policies[].path"}

@@ -27,11 +27,12 @@ ASKED = os.environ.get("TEST_ALONE", "")
 
 
 def test_each_integration_has_an_environment():
-    """And no environment names a module that is gone."""
+    """And no environment names a module that is gone. A private module needs none: that of its package imports it."""
     folder = strongroom.integrations.__path__
     modules = {about.name for about in pkgutil.walk_packages(folder, "strongroom.integrations.")}
     named = {f"strongroom.integrations.{name}" for one in ENVIRONMENTS.values() for name in one.modules}
-    assert named == modules
+    assert named <= modules
+    assert {name for name in modules - named if "._" not in name} == set()
 
 
 def test_each_extra_has_an_environment():

@@ -24,7 +24,7 @@ def test_moto(fail, monkeypatch):
     monkeypatch.setattr(Moto, "_answers", fail)
     with pytest.raises(RuntimeError, match="a fault"):
         Moto()
-    assert fail.called[0]._process.poll() is not None
+    assert fail.called[0].process.poll() is not None
 
 
 def test_openbao(fail, monkeypatch):

@@ -13,6 +13,7 @@ from support.scenarios import page_blocks, pages
 MOST_LINES = 8
 """Lines of the first example, without the blank ones and the commands that run it."""
 
+_FRONT_MATTER = re.compile(r"\A---\n.*?^---\n+", re.MULTILINE | re.DOTALL)
 _COMMENT = re.compile(r"<!--.*?-->\n*", re.DOTALL)
 _BLOCK = re.compile(r"^```(\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -81,7 +82,7 @@ class Head(NamedTuple):
 
 def head(page: Path) -> Head:
     """Return the head of a page, well-formed or not."""
-    text = _COMMENT.sub("", page.read_text("utf-8"))
+    text = _COMMENT.sub("", _FRONT_MATTER.sub("", page.read_text("utf-8")))
     _, _, body = text.partition("\n\n")
     reader = " ".join(body.partition("\n\n")[0].split())
     blocks = [Block(*found) for found in _BLOCK.findall(body)]
