@@ -15,7 +15,16 @@ from strongroom.store.deadline import remaining
 if TYPE_CHECKING:
     import subprocess  # every process imports this module, and few run a program
 
-INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER", "LOGNAME", "SSL_CERT_FILE", "SSL_CERT_DIR")
+ACTIVE_HELPERS = "_STRONGROOM_HELPERS"
+"""Variable with the reads of helpers that are in progress, one a line: see `strongroom._cli.helper.nesting`.
+
+Not `STRONGROOM_…`: those are settings, and unknown ones are refused.
+"""
+
+INHERITED = (
+    *("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER", "LOGNAME", "SSL_CERT_FILE", "SSL_CERT_DIR"),
+    ACTIVE_HELPERS,
+)
 """Environment variables that a program inherits. Credentials of stores are not among them."""
 
 _CHUNK = 1 << 16

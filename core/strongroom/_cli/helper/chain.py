@@ -1,4 +1,4 @@
-"""The chain behind a helper: its configuration, its reads, and the end of a helper that calls itself.
+"""The chain behind a helper: its configuration and its reads.
 
 The program that asks runs in any folder. So the configuration is that of the user, of the machine, or the one that is
 named with an absolute path: never `./strongroom.toml` and `./.env`, be they trusted or not.
@@ -6,28 +6,21 @@ named with an absolute path: never `./strongroom.toml` and `./.env`, be they tru
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from strongroom._cli.helper import nesting
 from strongroom._cli.terminal import messages
 from strongroom._config import discovery
-from strongroom.errors import ConfigurationError, InvalidDataError, StrongroomError, shown
+from strongroom.errors import InvalidDataError, StrongroomError, shown
 
 if TYPE_CHECKING:
     from strongroom._chain.answer import Resolution
     from strongroom._config import Config, HelperConfig
     from strongroom._manager import SecretsManager
-
-_ACTIVE = "_STRONGROOM_HELPERS"
-"""Variable with the reads of helpers that are in progress, one a line, for the programs that stores start.
-
-A profile of AWS whose `credential_process` is a helper with a store that uses the profile would start helpers without
-end. Not `STRONGROOM_…`: those are settings, and unknown ones are refused.
-"""
 
 
 class Source(NamedTuple):
@@ -131,19 +124,9 @@ class HelperChain:
         """
         from strongroom._manager import SecretsManager  # a host without a row needs none
 
-        before = os.environ.get(_ACTIVE, "")
-        read = ascii((name, self._source.environment, str(self._source.config_file)))
-        if read in before.split("\n"):
-            raise ConfigurationError(
-                f"The helper for {shown(name)} calls itself: a store of its chain runs it. Give the store another "
-                "profile of AWS than that whose credential_process is this helper"
-            )
-        os.environ[_ACTIVE] = f"{before}\n{read}"
-        try:
-            with SecretsManager.from_config(self._config) as secrets:
-                yield secrets
-        finally:
-            os.environ[_ACTIVE] = before
+        where = str(self._source.environment), str(self._source.config_file)
+        with nesting.announced(name, *where), SecretsManager.from_config(self._config) as secrets:
+            yield secrets
 
 
 def _note_outage(found: Resolution) -> None:
