@@ -170,9 +170,14 @@ def not_queried(path: str, store: str) -> Result:
     return Attempt(store, Answer.NOT_ASKED, reason), error
 
 
-def judged(path: str, store: str, reading: Reading, request: ReadRequest, started: float) -> Result:
-    """Return the result of a read that began then, and brought this reading."""
-    if reading.outage is not None and request.extract(reading.data) is MISSING:
+def judged(
+    path: str, store: str, reading: Reading, request: ReadRequest, started: float, *, offline: bool = False
+) -> Result:
+    """Return the result of a read that began then, and brought this reading.
+
+    A key that a stale reading lacks is unknown in an outage, and missing if the store is offline on purpose.
+    """
+    if reading.outage is not None and not offline and request.extract(reading.data) is MISSING:
         return failed(reading.outage, store, started)  # the store may have the key by now
     age = reading.age if reading.cached or reading.stale else None
     if request.extract(reading.data) is not MISSING:

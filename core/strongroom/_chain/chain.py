@@ -175,7 +175,7 @@ class Chain:
         """Return the result of `resolve`, and the answer of every link, including those that it would not query.
 
         Each store is queried past its cache, and has its own `timeout`. No store is waited for: during an election of a
-        cluster it may be unavailable here where a read waits for the leader.
+        cluster it may be unavailable here where a read waits for the leader. Offline, the caches answer as for a read.
 
         Raises:
             InvalidPathError: the path can never name a secret.
@@ -184,10 +184,11 @@ class Chain:
 
         path = check_path(path)
         key = None if key is None else check_key(key, path)
-        request = ReadRequest.of(key, fresh=True, allow_dynamic=False)
+        fresh = not self._offline
+        request = ReadRequest.of(key, fresh=fresh, allow_dynamic=False)
         results, ages = query_each(self.links, path, key, request, self._timeout)
         self._resolver.note(path, key, results)
-        read = partial(self.resolve, fresh=True, allow_dynamic=False)
+        read = partial(self.resolve, fresh=fresh, allow_dynamic=False)
         conclusion: Resolution | StrongroomError
         try:
             conclusion = self._resolver.conclude(path, key, request, results, read)

@@ -64,7 +64,7 @@ class CacheEntry(NamedTuple):
         path: the secret's path.
         asked: when the store was asked.
         ttl: for how many seconds from then on it is current.
-        lifetime: for how many seconds from then on it may be served in an outage.
+        lifetime: for how many seconds from then on it may be served in an outage; an absence offline alone.
         expires: for how many seconds from then on the secret itself is valid; None if it does not expire.
         data, version, created, reason: the answer.
         release: the release of the store's plugin: see `StoreIdentity`. Empty in version 1 of entries.

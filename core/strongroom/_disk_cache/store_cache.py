@@ -110,7 +110,10 @@ class StoreCache:
         return self._current([path]).get(path)
 
     def stale(self, path: str) -> AgedSecret | None:
-        """Return the secret at a path if an outage may still serve it. An absence is never served in an outage."""
+        """Return the secret at a path if an outage may still serve it.
+
+        An absence never is: the store may have the secret by now. Offline on purpose, it is `current` for as long.
+        """
         return self.stale_many([path]).get(path)
 
     def stale_many(self, paths: Sequence[str]) -> dict[str, AgedSecret]:
@@ -247,17 +250,19 @@ class StoreCache:
         return "" if self._known is None else self._known.release
 
     def _current(self, paths: Sequence[str]) -> dict[str, AgedSecret | AgedAbsence]:
-        look = None if self._in_outages else self._look(paths)
+        look = None if self._in_outages and not self._config.offline else self._look(paths)
         return {} if look is None else self._current_in(look)
 
     def _current_in(self, look: _Look) -> dict[str, AgedSecret | AgedAbsence]:
         return {path: found.entry.answer(found.age) for path, found in look.found.items() if self._is_current(found)}
 
     def _is_current(self, found: _Found) -> bool:
-        if self._in_outages:
-            return False
         absent = found.entry.data is None
         longest = min(self._config.ttl, self._config.missing_ttl) if absent else self._config.ttl
+        if absent and self._config.offline:  # nobody can ask: it stands for as long as a stale secret does
+            return found.age < min(found.entry.lifetime, longest + self._config.max_stale)
+        if self._in_outages:
+            return False
         return found.certain and found.age < min(found.entry.ttl, longest)
 
     def _stale_in(self, look: _Look, path: str) -> AgedSecret | None:
@@ -289,7 +294,8 @@ class StoreCache:
     def _made(self, path: str, asked: Moment, answer: Secret | SecretNotFoundError) -> CacheEntry:
         if isinstance(answer, SecretNotFoundError):
             ttl = min(self._config.ttl, self._config.missing_ttl)
-            return CacheEntry(path, asked, ttl, ttl, reason=answer.reason, release=self._release)
+            lifetime = ttl + self._config.max_stale  # it answers offline
+            return CacheEntry(path, asked, ttl, lifetime, reason=answer.reason, release=self._release)
         ttl, lifetime = self._config.ttl, self._config.ttl + self._config.max_stale
         if answer.ttl is not None:
             ttl, lifetime = min(ttl, answer.ttl), min(lifetime, answer.ttl)

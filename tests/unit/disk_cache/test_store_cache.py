@@ -166,6 +166,17 @@ def test_an_absence_is_kept_for_its_own_time_and_never_served_in_an_outage(folde
     assert Cache(folder).current("db/app") is Cache(folder).stale("db/app") is None
 
 
+def test_an_absence_answers_offline_for_as_long_as_a_stale_secret(folder, clocks):
+    with pytest.raises(SecretNotFoundError):
+        Cache(folder, max_stale=3600).fetch("db/app", absent)
+    clocks.pass_by(3629)
+    assert Cache(folder, max_stale=3600).current("db/app") is None
+    assert isinstance(Cache(folder, max_stale=3600, offline=True).current("db/app"), AgedAbsence)
+    assert Cache(folder, max_stale=600, offline=True).current("db/app") is None
+    clocks.pass_by(1)
+    assert Cache(folder, max_stale=3600, offline=True).current("db/app") is None
+
+
 def test_an_outage_is_never_kept(folder):
     with pytest.raises(StoreUnavailableError):
         Cache(folder).fetch("db/app", unavailable)

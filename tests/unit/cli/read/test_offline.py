@@ -215,3 +215,66 @@ def test_doctor_opens_no_remote_store(command, remote, monkeypatch):
     monkeypatch.setenv("STRONGROOM_OFFLINE", "true")
     assert b"offline by the environment variable" in command("doctor").out
     assert remote() == []
+
+
+# --- absences ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def later(monkeypatch):
+    """A function that lets seconds pass on the clocks of the cache on disk."""
+    from strongroom._disk_cache import entry
+
+    def pass_by(seconds):
+        wall, boot = entry.time.time, entry.boot_time
+        monkeypatch.setattr(entry.time, "time", lambda: wall() + seconds)
+        monkeypatch.setattr(entry, "boot_time", lambda: boot() + seconds)
+
+    return pass_by
+
+
+def test_an_absence_answers_for_as_long_as_a_secret(command, remote, later):
+    """Else an optional row would stop every command half a minute after the last read online."""
+    lacks = (
+        'LACKS = { at = "db/app#other", required = false }\nGONE = { at = "db/gone#url", default = "its default" }\n'
+    )
+    configure(cache='disk = true\nmax_stale = "1h"')
+    text = Path("strongroom.toml").read_text("utf-8")
+    Path("strongroom.toml").write_text(text.replace("[stores.second]", f"{lacks}[stores.second]"), "utf-8")
+    assert command("export", "--format", "json").code == 0
+    later(600)
+    done = command("export", "--format", "json", "--offline")
+    assert (done.code, json.loads(done.out or "{}")) == (0, {"DB_URL": CANARY, "GONE": "its default"}), done.err
+    later(3600)
+    assert command("export", "--format", "json", "--offline").code == ExitCode.UNAVAILABLE
+
+
+def test_a_later_store_answers_after_an_absence(command, remote, later):
+    """A key that the cached secret of the first store lacks is absent there too."""
+    configure('["remote", "second", "env"]', cache='disk = true\nmax_stale = "1h"')
+    assert command("get", "db/gone#url").code == ExitCode.NOT_FOUND
+    assert command("get", "db/app#gone").code == ExitCode.NOT_FOUND
+    later(600)
+    assert command("get", "db/gone#url", "--offline").code == ExitCode.NOT_FOUND
+    assert command("get", "db/app#gone", "--offline").code == ExitCode.NOT_FOUND
+
+
+# --- what needs the store ---------------------------------------------------------------------------------------------
+
+
+def test_what_asks_the_store_in_any_case_advises_no_read_before(remote, monkeypatch):
+    read_online()
+    monkeypatch.setenv("STRONGROOM_OFFLINE", "true")
+    with SecretsManager() as secrets:
+        for asks in (secrets.preload, secrets.list_secrets, lambda: secrets.get_secret("db/app", fresh=True)):
+            with pytest.raises(StoreUnavailableError, match="Go online for this: it needs the store"):
+                asks()
+
+
+def test_explain_shows_what_a_read_returns(command, remote, monkeypatch):
+    read_online()
+    monkeypatch.setenv("STRONGROOM_OFFLINE", "true")
+    done = command("explain", "db/app#url", "--json")
+    assert (done.code, json.loads(done.out)["served"]) == (0, "remote"), done.err
+    assert command("explain", "db/other#url").code == ExitCode.UNAVAILABLE
+    assert remote() == []
