@@ -69,19 +69,21 @@ class StrongroomKeyring(KeyringBackend):
         """Store the password in the first store of the chain that can be written.
 
         Raises:
-            PasswordSetError: it was not stored, or that is not known.
+            PasswordSetError: it was not stored, or that is not known; or a row of `[helpers]` has this password.
         """
         path, data = self._path(service, username), SensitiveDict({_KEY: password})
         del password  # a traceback that prints local variables would show it
+        self._refuse_row(errors.PasswordSetError, service, username)
         self._done(errors.PasswordSetError, lambda secrets: secrets.set_secret(path, data))
 
     def delete_password(self, service: str, username: str) -> None:
         """Delete the password.
 
         Raises:
-            PasswordDeleteError: the password does not exist, or was not deleted.
+            PasswordDeleteError: the password does not exist, or was not deleted; or a row of `[helpers]` has it.
         """
         path = self._path(service, username)
+        self._refuse_row(errors.PasswordDeleteError, service, username)
         self._done(errors.PasswordDeleteError, lambda secrets: secrets.delete_secret(path))
 
     def get_credential(self, service: str, username: str | None) -> Credential | None:
@@ -126,6 +128,19 @@ class StrongroomKeyring(KeyringBackend):
         except ValueError as error:
             fault = str(error)
         raise errors.KeyringError(f"The service {fault}")
+
+    def _refuse_row(self, failure: type[errors.KeyringError], service: str, username: str) -> None:
+        """Raise the failure if `get_password` would read a row of `[helpers]`: what is changed here would be lost."""
+        try:
+            row = self._done(failure, lambda secrets: _row(secrets, service))
+        except ValueError as error:
+            fault = f"The service {error}"
+        else:
+            if row is None or row.username not in {None, username}:
+                return
+            fault = f"The row {row.name} of [helpers] has the password: it is the secret {row.path}, which keyring "
+            fault += "does not change. Use strongroom set or strongroom delete, or remove the row"
+        raise failure(fault)
 
     def _done(self, failure: type[errors.KeyringError], operation: Callable[[SecretsManager], _R]) -> _R:
         """Return `operation(manager)`; raise keyring's error alone, since its programs print a traceback of all."""

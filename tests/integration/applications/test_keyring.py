@@ -56,6 +56,23 @@ def test_which_of_two_users_is_meant_is_not_guessed(manager):
     assert backend.get_credential("two users", None) is None
 
 
+@pytest.mark.parametrize("row", [{"at": "git/h#token", "username": "ada"}, "git/h"], ids=["named", "of the secret"])
+def test_the_password_of_a_row_of_helpers_is_not_changed(row):
+    """It would be stored elsewhere, and never be read. Another user than the row's has a password of its own."""
+    held = {"git/h": {"token": "s3cret", "username": "ada", "password": "s3cret"}}
+    table = {"chain": ["memory"], "stores": {"memory": {"secrets": held}}, "helpers": {"h.example": row}}
+    with SecretsManager.from_config(table) as manager:
+        backend = StrongroomKeyring().with_properties(manager=manager)
+        with pytest.raises(errors.PasswordSetError, match=r"row h\.example of \[helpers\] .* git/h, .* strongroom set"):
+            backend.set_password("https://h.example", "ada", "other")
+        with pytest.raises(errors.PasswordDeleteError, match="remove the row"):
+            backend.delete_password("h.example", "ada")
+        if isinstance(row, dict):
+            backend.set_password("h.example", "bob", "own")
+            assert backend.get_password("h.example", "bob") == "own"
+        assert backend.get_password("h.example", "ada") == "s3cret"
+
+
 @pytest.mark.parametrize("failure", [SimulatedFailure.DENIED, SimulatedFailure.UNAVAILABLE])
 def test_a_denial_or_an_outage_is_no_missing_password(strongroom_override, failure):
     strongroom_override({"keyring/shop/ada": failure})
