@@ -395,6 +395,7 @@ class Config:
         folder: the folder in which they were looked for; None if the configuration was made in code,
             or is the content of a file.
         cached_in_outages: the cache on disk answers in an outage of its store only.
+        ignored: `./strongroom.toml`, if it is there and helpers, which other programs start in any folder, ignore it.
     """
 
     environment: Text | None = None
@@ -416,12 +417,16 @@ class Config:
     files: tuple[Path, ...] = ()
     folder: Path | None = None
     cached_in_outages: bool = False
+    ignored: Path | None = None
 
     @property
     def sources(self) -> str:
         """The files that were read, or the folder that has none, in words for a message."""
         if self.files:
             return f"Configuration: {' and '.join(map(_one_line, self.files))}"
+        if self.ignored is not None:
+            ignored = f"Helpers ignore {_one_line(self.ignored)}: name it in STRONGROOM_CONFIG to use it"
+            return f"No configuration file of the user or of the machine was found. {ignored}"
         return "" if self.folder is None else f"No configuration file was found in {_one_line(self.folder)}"
 
     @property

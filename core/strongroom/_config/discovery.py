@@ -110,11 +110,18 @@ def load(
         untrusted=tuple(inspection.untrusted),
         files=tuple(map(_absolute, read)),
         folder=_absolute(folder) if document is None else None,
+        ignored=None if use_found else _ignored(folder),
     )
     if ignores_dotenv:
         config = replace(config, chain=tuple(link for link in config.chain if not _reads_dotenv(config, link.store)))
     logger.debug("%s", config.sources)
     return config
+
+
+def _ignored(folder: Path) -> Path | None:
+    """Return the configuration of a folder that a tool which other programs start does not use, if there is one."""
+    file = _absolute(folder / CONFIG_FILE_NAME)
+    return file if os.path.lexists(file) else None
 
 
 def _reads_dotenv(config: Config, store: str) -> bool:

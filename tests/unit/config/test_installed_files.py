@@ -143,6 +143,7 @@ def test_a_tool_uses_nothing_of_the_working_directory(monkeypatch, user, system,
     bare = discovery.load(use_found=False)
     assert [link.store for link in bare.chain] == ["env"]
     assert (bare.files, bare.untrusted) == ((), ())
+    assert f"Helpers ignore {folder / 'strongroom.toml'}: name it in STRONGROOM_CONFIG" in bare.sources
     for file in (system, user):
         write(file, file.parent.name)
         found = discovery.load(use_found=False)
