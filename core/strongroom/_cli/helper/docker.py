@@ -5,11 +5,11 @@ Source: https://github.com/docker/docker-credential-helpers. A failure is a mess
 
 from __future__ import annotations
 
-import json
 from typing import NamedTuple
 
 from strongroom._cli.helper.text import as_json
 from strongroom.errors import InvalidDataError
+from strongroom.formats.strict_json import read_json
 
 ABSENT = b"credentials not found in native keychain\n"
 """The sentence that a program takes for an absence. Of any other it says that the helper failed."""
@@ -51,9 +51,9 @@ def read_login(content: bytes) -> Login:
         InvalidDataError: the request is malformed.
     """
     try:
-        given = json.loads(content) if len(content) <= LONGEST_REQUEST else None
+        given = read_json(content.decode()) if len(content) <= LONGEST_REQUEST else None
         fields = [given[name] for name in _FIELDS] if isinstance(given, dict) else []
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, InvalidDataError):
         fields = []
     del content
     if not fields or not all(isinstance(field, str) for field in fields):

@@ -5,13 +5,13 @@ Source: https://docs.openclaw.ai/gateway/secrets. An id is `PATH#KEY`.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 
-from strongroom._chain.answer import Resolution
+from strongroom._chain.answer import Resolution, answer_of
 from strongroom._cli.helper.text import as_json, text_of
 from strongroom.errors import InvalidDataError, StrongroomError
+from strongroom.formats.strict_json import read_json
 from strongroom.paths import parse_reference
 
 LONGEST_REQUEST = 1 << 20
@@ -28,8 +28,8 @@ def read_request(content: bytes) -> list[str]:
         InvalidDataError: the request is malformed, or of another version of the protocol.
     """
     try:
-        request = json.loads(content) if len(content) <= LONGEST_REQUEST else None
-    except ValueError:
+        request = read_json(content.decode()) if len(content) <= LONGEST_REQUEST else None
+    except (ValueError, InvalidDataError):
         request = None
     if not isinstance(request, dict) or request.get("protocolVersion") != 1:
         raise InvalidDataError(None, "the request is not one of an OpenClaw exec provider, protocolVersion 1")
@@ -59,9 +59,14 @@ def answer(found: Mapping[str, Resolution | StrongroomError]) -> bytes:
     for name, outcome in found.items():
         try:
             if isinstance(outcome, StrongroomError):
-                errors[name] = {"message": str(outcome)}
+                errors[name] = _described(outcome)
             else:
                 values[name] = text_of(outcome)
         except StrongroomError as error:
-            errors[name] = {"message": str(error)}
+            errors[name] = _described(error)
     return as_json({"protocolVersion": 1, "values": values, **({"errors": errors} if errors else {})})
+
+
+def _described(error: StrongroomError) -> Mapping[str, str]:
+    """Return an error with a code that tells a confirmed absence from a denial and an outage."""
+    return {"code": answer_of(error).name, "message": str(error)}

@@ -10,7 +10,13 @@ import pytest
 
 from strongroom._chain.answer import Resolution
 from strongroom._cli.helper import aws, bearer, docker, git, kubectl, openclaw, text
-from strongroom.errors import InvalidDataError, StoreUnavailableError
+from strongroom.errors import (
+    AuthenticationError,
+    InvalidDataError,
+    PermissionDeniedError,
+    SecretNotFoundError,
+    StoreUnavailableError,
+)
 from strongroom.secret import protect
 
 CANARY = "canary-7f3a"
@@ -123,9 +129,18 @@ def test_openclaw_gets_each_value_and_each_error():
     outage = StoreUnavailableError("x/y", "connection refused")
     answer = document(openclaw.answer({"a/b#c": found(CANARY, "c"), "x/y#z": outage, "n/u#l": found(None)}))
     assert answer["values"] == {"a/b#c": CANARY}
-    assert answer["errors"]["x/y#z"] == {"message": str(outage)}
+    assert answer["errors"]["x/y#z"] == {"code": "UNAVAILABLE", "message": str(outage)}
+    assert answer["errors"]["n/u#l"]["code"] == "FAILED"
     assert answer["errors"].keys() == {"x/y#z", "n/u#l"}
     assert "errors" not in document(openclaw.answer({"a/b#c": found(CANARY, "c")}))
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(SecretNotFoundError, "NOT_FOUND"), (PermissionDeniedError, "DENIED"), (AuthenticationError, "DENIED")],
+)
+def test_openclaw_can_tell_an_absence_from_a_denial(error, code):
+    assert document(openclaw.answer({"a/b#c": error("a/b")}))["errors"]["a/b#c"]["code"] == code
 
 
 @pytest.mark.parametrize(
@@ -134,6 +149,7 @@ def test_openclaw_gets_each_value_and_each_error():
         b"",
         b"[]",
         b"\xff",
+        b"[" * 100_000,
         asked(protocolVersion=2),
         asked(ids="a/b#c"),
         asked(ids=[1]),
@@ -200,7 +216,10 @@ def test_docker_gets_the_address_that_it_asked_for():
     assert CANARY not in repr(login)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"ServerURL": "r", "Username": "u", "Secret": 1}'])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[" * 100_000, b"\xff", b"[]", b"{}", b'{"ServerURL": "r", "Username": "u", "Secret": 1}'],
+)
 def test_a_malformed_login_of_docker_is_refused(content):
     with pytest.raises(InvalidDataError, match="not a login"):
         docker.read_login(content)
