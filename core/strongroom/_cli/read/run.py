@@ -22,7 +22,7 @@ from strongroom.secret import SensitiveDict, observe
 
 if TYPE_CHECKING:
     from strongroom._cli.read.supervisor import Action
-    from strongroom._config import Config
+    from strongroom._config import CacheConfig, Config
     from strongroom._manager.secret_files import SecretFiles
     from strongroom.required_secrets import Requirement
 
@@ -89,8 +89,8 @@ def run_command(
 
     The variables override inherited ones. COMMAND is not started if a required variable does not resolve. It does not
     inherit the credentials of stores, such as tokens in VAULT_*, BAO_* and STRONGROOM_* variables, and the access keys
-    in AWS_* variables if an AWS store is in the chain. It inherits --config, --environment and --offline as
-    STRONGROOM_CONFIG, STRONGROOM_ENVIRONMENT and STRONGROOM_OFFLINE.
+    in AWS_* variables if an AWS store is in the chain. It inherits --config, --environment, --offline and --max-age as
+    STRONGROOM_CONFIG, STRONGROOM_ENVIRONMENT, STRONGROOM_OFFLINE, and STRONGROOM_CACHE_TTL and _MAX_STALE.
 
     COMMAND replaces this process, so that it receives signals and sets the exit code. If a value is leased, such as a
     database user, this process stays as the parent of COMMAND: it renews the leases, forwards signals, and revokes the
@@ -121,7 +121,11 @@ def run_command(
         secret_variables.require(answers, f"{command[0]} was not started")
         files = stack.enter_context(secret_variables.secret_files(answers))
         withheld = without_credentials(os.environ, config)
-        inherited = {**withheld, **_selection(invocation), **(secrets.interpolate(texts) if texts else {})}
+        inherited = {
+            **withheld,
+            **_selection(invocation, config.cache),
+            **(secrets.interpolate(texts) if texts else {}),
+        }
         variables = environment(inherited, answers, files)
         code = None
         if action is not None:
@@ -180,7 +184,7 @@ def environment(
     return {os.fsencode(name): os.fsencode(value) for name, value in inherited.items()} | found
 
 
-def _selection(invocation: Invocation) -> dict[str, str]:
+def _selection(invocation: Invocation, cache: CacheConfig) -> dict[str, str]:
     """Return the variables that select the same configuration in an application that loads its own."""
     found: dict[str, str] = {}
     if invocation.config_file is not None:
@@ -189,6 +193,9 @@ def _selection(invocation: Invocation) -> dict[str, str]:
         found["STRONGROOM_ENVIRONMENT"] = invocation.environment
     if invocation.offline:
         found["STRONGROOM_OFFLINE"] = "true"
+    if invocation.max_age is not None:
+        found["STRONGROOM_CACHE_TTL"] = f"{cache.ttl:.3f}"
+        found["STRONGROOM_CACHE_MAX_STALE"] = f"{cache.max_stale:.3f}"
     return found
 
 

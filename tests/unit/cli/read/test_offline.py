@@ -98,6 +98,11 @@ def test_a_command_that_run_starts_is_offline_too(command, remote, monkeypatch):
     monkeypatch.setattr(os, "execvpe", lambda *given: started.append(given) or start())
     command("run", "--offline", "--", "program")
     ((_, _, variables),) = started
+    assert b"STRONGROOM_CACHE_MAX_STALE" not in variables
+    command("run", "--offline", "--max-age", "10m", "--", "program")
+    aged = started.pop()[2]
+    ages = [float(aged[name]) for name in (b"STRONGROOM_CACHE_TTL", b"STRONGROOM_CACHE_MAX_STALE")]
+    assert sum(ages) == 600
     assert (variables[b"STRONGROOM_OFFLINE"], variables[b"DB_URL"]) == (b"true", CANARY.encode())
     assert remote() == []
 
