@@ -61,6 +61,7 @@ class CachedStore:
         self.connection = StoreConnection(name, opener, timeout, self._cached_values)
         self.memory = MemoryCache(name, config)
         self._disk = disk
+        self._no_disk = disk is None
         self.forgotten = 0
         self._reset_probe()
 
@@ -82,6 +83,25 @@ class CachedStore:
         if probe is not None and not probe.done():
             wait([probe], min(self.connection.timeout, remaining()))
         self.memory.forget()
+
+    # --- offline ------------------------------------------------------------------------------------------------------
+
+    def go_offline(self, reason: str, *, on_disk: bool) -> None:
+        """Let the caches alone answer: see `Link.go_offline`."""
+        outage = StoreUnavailableError(reason=reason, store=self._name, hint="Go online for this: it needs the store")
+        self.connection.offline = outage.copy(conclusive=False)
+        self._no_disk = not on_disk
+
+    def advised(self, error: StrongroomError, path: str) -> StrongroomError:
+        """Return the error of a read that a cache may answer; offline, with the advice how that gets an entry."""
+        if self.connection.offline is None or not isinstance(error, StoreUnavailableError):
+            return error
+        if self._no_disk:
+            return error.copy(hint="Set `disk = true` in [cache], and read it once while you are online")
+        if not self.is_on_disk(path):
+            return error
+        hint = "The cache on disk has no entry of it that is young enough: read it once while you are online"
+        return error.copy(hint=hint)
 
     # --- cached secrets -----------------------------------------------------------------------------------------------
 

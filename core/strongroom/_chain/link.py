@@ -57,7 +57,6 @@ class Link:
         self.policy = config
         self.missing_ttl = cache.missing_ttl
         self.ttl = cache.ttl
-        self._on_disk = disk is not None
         self._store = CachedStore(self.name, opener, config.timeout, cache, disk)
         self.connection = self._store.connection
         self.cache = self._store.memory
@@ -87,29 +86,10 @@ class Link:
             on_disk: whether there is a cache on disk.
             local_follows: whether a later link asks a store on this machine, which must not answer instead.
         """
-        outage = StoreUnavailableError(reason=reason, store=self.name, hint="Go online for this: it needs the store")
-        self.connection.offline = outage.copy(conclusive=False)
+        self._store.go_offline(reason, on_disk=on_disk)
         self.missing_ttl = math.inf  # nobody can ask again
-        self._on_disk = on_disk
         if local_follows:
             self.policy = self.policy._replace(on_unavailable="fail")
-
-    @property
-    def is_offline(self) -> bool:
-        """The caches alone answer: see `go_offline`."""
-        return self.connection.offline is not None
-
-    def _advised(self, error: StrongroomError, path: str, request: ReadRequest) -> StrongroomError:
-        """Return the error of a read; offline with the advice how the cache on disk gets an entry, if it can."""
-        if not self.is_offline or request.fresh or not isinstance(error, StoreUnavailableError):
-            return error
-        if not self._on_disk:
-            return error.copy(hint="Set `disk = true` in [cache], and read it once while you are online")
-        if not self._store.is_on_disk(path):
-            return error
-        return error.copy(
-            hint="The cache on disk has no entry of it that is young enough: read it once while you are online"
-        )
 
     @property
     def last_probe(self) -> Future[None] | None:
@@ -161,8 +141,8 @@ class Link:
                 if self._missing_key_expired(reading, request):
                     reading = self.read(path, key, fresh=True)
         except StrongroomError as error:
-            return failed(self._advised(error, path, request), self.name, started)
-        return judged(path, self.name, reading, request, started, offline=self.is_offline)
+            return failed(error if request.fresh else self._store.advised(error, path), self.name, started)
+        return judged(path, self.name, reading, request, started, offline=self.connection.offline is not None)
 
     def _opening_for(self, path: str) -> AbstractContextManager[None]:
         """Let the store know the first path, if it is opened for it: it may save a request."""
@@ -224,9 +204,12 @@ class Link:
                     if found is not None and isinstance(result[1], Reading):
                         found = result[1]
                 elif isinstance(found, StrongroomError):
-                    result = failed(self._advised(found, path, request), self.name, started)
+                    error = found if request.fresh else self._store.advised(found, path)
+                    result = failed(error, self.name, started)
                 else:
-                    result = judged(path, self.name, found, request, started, offline=self.is_offline)
+                    result = judged(
+                        path, self.name, found, request, started, offline=self.connection.offline is not None
+                    )
                 yield place, result
 
     def _tried(self, path: str, request: ReadRequest) -> Reading | StrongroomError:

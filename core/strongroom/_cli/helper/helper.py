@@ -13,7 +13,8 @@ Claude Code   settings.json       "apiKeyHelper": "strongroom helper key PATH#KE
 Codex         config.toml         auth = { command = "strongroom", args = ["helper", "key", "PATH#KEY"] }
 AWS           ~/.aws/config       credential_process = strongroom helper aws PATH
 kubectl       kubeconfig, exec    command: strongroom, args: [helper, kubectl, PATH#KEY]
-OpenClaw      secrets.providers   "source": "exec", "command": "/PATH/TO/strongroom", "args": ["helper", "openclaw"]
+OpenClaw      secrets.providers   "source": "exec", "command": "/PATH/TO/strongroom", "args": ["helper", "openclaw"],
+                                  "passEnv": ["HOME", "PATH"]
 git           git config          credential.https://HOST.helper strongroom
 docker        config.json         "credHelpers": { "HOST": "strongroom" }
 pip, uv       environment         PYTHON_KEYRING_BACKEND=strongroom.integrations.keyring.StrongroomKeyring

@@ -33,9 +33,9 @@ _SERVED = Cell("served", "bold green")
 def explain_command(invocation: Invocation, path: str, key: str | None, *, as_json: bool) -> None:
     """Show what every store in the chain answers, and which answer a read returns.
 
-    Every store is queried now, without any cache; offline, the caches on disk answer. If the cache on disk has an entry, its age is shown. Values are
-    compared with the served one, but never shown. A store that issues a credential on every read is not queried. The
-    exit code is that of `get`; it is 0 if such a store has the path.
+    Every store is queried now, without any cache; offline, the caches on disk answer. If the cache on disk has an
+    entry, its age is shown. Values are compared with the served one, but never shown. A store that issues a credential
+    on every read is not queried. The exit code is that of `get`; it is 0 if such a store has the path.
 
     Example: strongroom explain database/connection password
     """
