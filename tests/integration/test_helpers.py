@@ -381,7 +381,7 @@ def test_a_profile_that_its_own_store_uses_ends_at_the_first_repetition(profile,
 @pytest.mark.parametrize("cleaner", [[], ["env", "-i"]], ids=["kept", "lost"])
 def test_a_program_of_a_store_that_calls_its_helper_ends(tmp_path, cleaner):
     """The store `command` cleans the environment but for the announcement, `env -i` drops that too. No process is
-    left: each is in a session of its own, so the end of the first one would not end it."""
+    left: each has its own session, so the end of the first one would not end it."""
     file = tmp_path / "own.toml"
     again = [*cleaner, str(SCRIPTS / "strongroom"), "--config", str(file), "helper", "aws", "<path>"]
     file.write_text(f'chain = ["c"]\n[stores.c]\nplugin = "command"\nkey = "k"\nread = {json.dumps(again)}\n', "utf-8")

@@ -87,7 +87,7 @@ class Link:
             local_follows: whether a later link asks a store on this machine, which must not answer instead.
         """
         self._store.go_offline(reason, on_disk=on_disk)
-        self.missing_ttl = math.inf  # nobody can ask again
+        self.missing_ttl = math.inf  # a store that is not asked cannot answer otherwise
         if local_follows:
             self.policy = self.policy._replace(on_unavailable="fail")
 

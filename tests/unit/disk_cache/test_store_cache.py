@@ -171,7 +171,9 @@ def test_an_absence_answers_offline_for_as_long_as_a_stale_secret(folder, clocks
         Cache(folder, max_stale=3600).fetch("db/app", absent)
     clocks.pass_by(3629)
     assert Cache(folder, max_stale=3600).current("db/app") is None
-    assert isinstance(Cache(folder, max_stale=3600, offline=True).current("db/app"), AgedAbsence)
+    for in_outages in (False, True):  # also for a helper that reads past current entries
+        cache = Cache(folder, max_stale=3600, offline=True, in_outages=in_outages)
+        assert isinstance(cache.current("db/app"), AgedAbsence)
     assert Cache(folder, max_stale=600, offline=True).current("db/app") is None
     clocks.pass_by(1)
     assert Cache(folder, max_stale=3600, offline=True).current("db/app") is None

@@ -1,7 +1,7 @@
 """The end of a helper that calls itself: a store of its chain starts a program, and that starts the helper again.
 
 A profile of AWS whose `credential_process` is a helper with a store that uses the profile would start helpers without
-end, and each in a session of its own, which the end of an outer one does not reach.
+end. Each has its own session, so the end of an outer one does not end the inner ones.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def announced(name: str, *others: str) -> Iterator[None]:
     """Announce a read to the programs that stores start meanwhile.
 
     The announcement is an environment variable. A program with another environment, as of `env -i`, has lost it, so
-    the command lines of the parents count too, where the system shows them in `/proc`.
+    the command lines of the parents count too, if the system shows them in `/proc`.
 
     Args:
         name: the path of the secret, or another name of the read.

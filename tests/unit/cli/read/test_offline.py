@@ -19,13 +19,16 @@ REMOTE = """
     from strongroom import Secret, SecretNotFoundError
     from strongroom.store import Traits
 
-    opened, held = [], {"db/app": {"url": "canary-5d20"}, "db/other": {"url": "other"}}
+    opened, held = [], {"db/app": {"url": "canary-5d20"}, "db/other": {"url": "other"}, "db/second": {"url": "2"}}
 
     class RemoteStore:
         traits = Traits(disk_cache=True)
 
+        def __init__(self, name):
+            self.name = name
+
         def read(self, path):
-            if path not in held:
+            if path not in held or path == "db/second" != f"db/{self.name}":
                 raise SecretNotFoundError(path)
             return Secret(path, held[path])
 
@@ -40,7 +43,7 @@ REMOTE = """
 
     def open_remote(*, name: str = "") -> RemoteStore:
         opened.append(name)
-        return RemoteStore()
+        return RemoteStore(name)
 """
 
 
@@ -257,9 +260,11 @@ def test_an_absence_answers_for_as_long_as_a_secret(command, remote, later):
 def test_a_later_store_answers_after_an_absence(command, remote, later):
     """A key that the cached secret of the first store lacks is absent there too."""
     configure('["remote", "second", "env"]', cache='disk = true\nmax_stale = "1h"')
+    assert command("get", "db/second#url").out == b"2"
     assert command("get", "db/gone#url").code == ExitCode.NOT_FOUND
     assert command("get", "db/app#gone").code == ExitCode.NOT_FOUND
     later(600)
+    assert command("get", "db/second#url", "--offline").out == b"2"
     assert command("get", "db/gone#url", "--offline").code == ExitCode.NOT_FOUND
     assert command("get", "db/app#gone", "--offline").code == ExitCode.NOT_FOUND
 
