@@ -5,13 +5,13 @@ Source: https://kubernetes.io/docs/reference/access-authn-authz/authentication/#
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from strongroom._cli.helper.text import as_json, as_utc, text_of
 from strongroom._credentials.certificate import CERTIFICATE, CHAIN, PRIVATE_KEY, read_pem
 from strongroom.errors import InvalidDataError
+from strongroom.formats.strict_json import read_json
 
 if TYPE_CHECKING:
     from strongroom._chain.answer import Resolution
@@ -32,8 +32,8 @@ def wanted_version(request: str) -> str:
     if not request:
         return _VERSIONS[0]
     try:
-        document = json.loads(request)
-    except ValueError:
+        document = read_json(request)
+    except InvalidDataError:
         document = None
     version = document.get("apiVersion") if isinstance(document, dict) else None
     if version in _VERSIONS:

@@ -105,7 +105,10 @@ def test_without_a_request_kubectl_gets_v1():
     assert kubectl.wanted_version("") == "client.authentication.k8s.io/v1"
 
 
-@pytest.mark.parametrize("request_text", ["{", "[]", "{}", '{"apiVersion": "client.authentication.k8s.io/v1alpha1"}'])
+@pytest.mark.parametrize(
+    "request_text",
+    ["{", "[]", "[" * 100_000, "{}", '{"apiVersion": "client.authentication.k8s.io/v1alpha1"}'],
+)
 def test_another_version_of_kubectl_is_refused(request_text):
     with pytest.raises(InvalidDataError, match="KUBERNETES_EXEC_INFO"):
         kubectl.wanted_version(request_text)
