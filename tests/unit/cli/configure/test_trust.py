@@ -310,7 +310,7 @@ ROTATING = {"rotate now", "rotate resume", "rotate undo", "rotate status", "rota
 """These stop where the rotation is opened: see `Rotations`."""
 
 NOT_WRITING = {
-    *("get", "list", "explain", "history", "diff", "scan", "keys", "agent log"),  # they read
+    *("get", "list", "explain", "history", "diff", "scan", "keys", "agent log", "agent check"),  # they read
     *("check", "doctor", "status", "ui", "stores", "plugins", "audit verify", "audit head", "config check"),
     *("migrate verify", "migrate report", "config show", "types", "completion", "trust", "new-plugin"),
     *("import-config", "config init"),  # a new configuration, from files that the user named or without values
