@@ -172,7 +172,7 @@ class DecryptionError(StrongroomError):
 
     Attributes:
         path: the path of the keyset.
-        column: what the text was encrypted for, such as `customer.iban`.
+        column: the name for which the text was encrypted, such as `customer.iban`.
     """
 
     def __init__(self, message: str, path: str = "", column: str = "") -> None:

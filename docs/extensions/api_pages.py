@@ -1,4 +1,4 @@
-"""What the pages of the API leave out: what Sphinx writes about code, and no reader looks for.
+"""Parts of signatures and docstrings that the pages of the API leave out.
 
 The fixtures of a contract's test are not arguments that an author passes, and "Alias for field number 3" describes no
 field of a tuple.

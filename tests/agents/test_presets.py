@@ -64,7 +64,7 @@ CLIENTS = {
 
 
 def answer(request):
-    """Ask for credentials, as git needs, and otherwise answer with what a client expects."""
+    """Ask for credentials, as git needs, and otherwise answer as a client expects."""
     if request.header("host") == "github.com" and not request.header("authorization"):
         return Answer(401, [("WWW-Authenticate", 'Basic realm="git"')])
     return Answer(200, [("Content-Type", "application/json")], b'{"username": "me", "name": "me"}')

@@ -26,7 +26,7 @@ def test_part(bench: Bench, part: str) -> None:
 
 
 def test_columns(tmp_path: Path) -> None:
-    """Each contender of the table of encrypted columns reads back what it has encrypted."""
+    """Each contender of the table of encrypted columns reads back its own texts."""
     columns.main(str(tmp_path / "table.md"), "--once")
     assert "| `EncryptedString` |" in (tmp_path / "table.md").read_text("utf-8")
 

@@ -1,7 +1,7 @@
 """A process that works with encrypted columns until its stdin is closed, or rewraps one.
 
-`work CONFIG URL ROWS SHARE SHARES PAUSE` prints, at its end, a JSON document with what its writers and readers
-have met: values that could not be read, other errors, and the last value of each row that it has written.
+`work CONFIG URL ROWS SHARE SHARES PAUSE` prints, at its end, a JSON document of its writers and readers: values
+that could not be read, other errors, and the last value of each row that it has written.
 `rewrap CONFIG URL COLUMN` prints a line for each batch.
 """
 

@@ -155,7 +155,7 @@ def configurations(file: Path | None, selected: str | None) -> list[Config]:
 
 
 def _continue_in_background() -> None:
-    """Fork, and return in the child, in a session of its own. The parent copies its output, and ends with it.
+    """Fork, and return in the child, in a separate session. The parent copies its output, and ends with it.
 
     This happens before the server starts, since a fork leaves the thread behind that reads the server's output.
     """

@@ -40,7 +40,7 @@ _SUFFIX = ".jsonl"
 class SessionLog:
     """Writes the log of one session, and counts, for a `with` block in which the worker runs.
 
-    If the file cannot be written, the operator is told once, and the session goes on.
+    If the file cannot be written, the operator is told once, and the session continues.
 
     Args:
         command: the name of the worker's command, without its arguments, which may have a secret.

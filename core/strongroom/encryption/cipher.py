@@ -194,7 +194,7 @@ class FieldCipher:
     def is_current(self, text: str, *, row: str | None = None) -> bool:
         """Return True if the text has the key that encrypts now, and the present name of the column.
 
-        Encrypt what is not current anew, and then no text needs an older key.
+        Encrypt the other texts anew, and then no text needs an older key.
         """
         if not isinstance(text, str):
             raise self._no_text(text)

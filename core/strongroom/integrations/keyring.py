@@ -130,7 +130,7 @@ class StrongroomKeyring(KeyringBackend):
         raise errors.KeyringError(f"The service {fault}")
 
     def _refuse_row(self, failure: type[errors.KeyringError], service: str, username: str) -> None:
-        """Raise the failure if `get_password` would read a row of `[helpers]`: what is changed here would be lost."""
+        """Raise the failure if `get_password` would read a row of `[helpers]`: a change here would be lost."""
         try:
             row = self._done(failure, lambda secrets: _row(secrets, service))
         except ValueError as error:

@@ -58,7 +58,7 @@ def test_which_of_two_users_is_meant_is_not_guessed(manager):
 
 @pytest.mark.parametrize("row", [{"at": "git/h#token", "username": "ada"}, "git/h"], ids=["named", "of the secret"])
 def test_the_password_of_a_row_of_helpers_is_not_changed(row):
-    """It would be stored elsewhere, and never be read. Another user than the row's has a password of its own."""
+    """It would be stored elsewhere, and never be read. Another user than the row's has a separate password."""
     held = {"git/h": {"token": "s3cret", "username": "ada", "password": "s3cret"}}
     table = {"chain": ["memory"], "stores": {"memory": {"secrets": held}}, "helpers": {"h.example": row}}
     with SecretsManager.from_config(table) as manager:

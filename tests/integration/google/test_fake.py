@@ -21,7 +21,7 @@ def sdk(google):
 
 
 def test_sdk_and_store_read_each_other(sdk, store):
-    """Each reads what the other wrote: labels, versions, their states and a checksum."""
+    """Each reads the other's writes: labels, versions, their states and a checksum."""
     store.write("app", {"k": "1"})
     store.write_metadata("app", {"owner": "billing"})
     sdk.add_secret_version(parent=SECRET, payload={"data": b'{"k":"2"}'})

@@ -12,7 +12,7 @@ from strongroom_vault.dev.server import _GUARDED
 
 
 def start(command: Sequence[str], *, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
-    """Start a server without input and output, in a session of its own."""
+    """Start a server without input and output, in a separate session."""
     return subprocess.Popen(
         ["/bin/sh", "-c", _GUARDED, "server", *command],
         env=environment,

@@ -1,4 +1,4 @@
-"""What the rules would do with a request, without sending it."""
+"""Judging a request by the rules without sending it."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def warnings(caplog):
 
 
 def test_an_entry_of_another_release_of_the_plugin_serves_in_an_outage_alone(folder, clocks):
-    """What a path is can differ between releases, and an upgrade during an outage must not lose the secrets."""
+    """The meaning of a path can differ between releases, and an upgrade during an outage must not lose the secrets."""
     Cache(folder, max_stale=60).put(data={"k": CANARY})
     upgraded = Cache(folder, max_stale=60, release="2.0")
     assert upgraded.current("db/app") is None

@@ -1,4 +1,4 @@
-"""Texts of fields: what is read back, and what is refused, by which error, and without showing a value."""
+"""Round trips of texts, and texts that are refused: by which error, without showing a value."""
 
 import base64
 import copy

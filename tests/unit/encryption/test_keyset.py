@@ -1,4 +1,4 @@
-"""What a secret must hold to be a keyset, and which of its keys encrypts."""
+"""Contents that make a secret a keyset, and the key that encrypts."""
 
 import copy
 import pickle

@@ -1,4 +1,4 @@
-"""The keyset of a process: how often it is read, what it keeps, and how an outage differs from an unknown key."""
+"""The keyset of a process: how often it is read, its memory, and how an outage differs from an unknown key."""
 
 import asyncio
 import gc

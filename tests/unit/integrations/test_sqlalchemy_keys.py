@@ -97,7 +97,7 @@ def values(engine, column):
 
 
 def test_every_text_gets_the_new_key(engine, customer, rotate):
-    """In batches, and what is current is left alone."""
+    """In batches, and current texts are left alone."""
     new, progress = rotate(), []
     assert rewrap(engine, customer.c.iban, batch=10, progress=progress.append) == ROWS
     assert progress == [10, 20, 25]

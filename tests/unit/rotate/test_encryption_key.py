@@ -75,7 +75,7 @@ class Rotated:
         )
 
     def run(self, command, boundary=None):
-        """Run a command when the lease has ended, perhaps until it is killed. To have nothing to do is no error."""
+        """Run a command when the lease has ended, perhaps to its kill. An error about nothing to do is ignored."""
         self.time.move(minutes=10)
         options = {} if command == "rotate" else {"take_over": True}
         transaction = self.transaction()

@@ -317,7 +317,7 @@ def make_table(console: Console, columns: Sequence[str], rows: Iterable[Sequence
 
 
 def _widths(wanted: Sequence[int], least: Sequence[int], width: int) -> Sequence[int | None]:
-    """Return the widths of columns: each has its least one, and they share what is left, up to the wanted one.
+    """Return the widths of columns: each has its least one, and they share the rest, up to the wanted one.
 
     None for each, which leaves it to rich, if they all fit, or if the least ones do not.
     """

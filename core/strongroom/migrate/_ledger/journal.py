@@ -318,7 +318,7 @@ def progress_in(file: Path, run: str | None = None) -> RunProgress:
 
 
 class _Counts:
-    """The items of a journal, by what is known of them after each line."""
+    """The items of a journal, by their state after each line."""
 
     def __init__(self) -> None:
         self.known: set[int] = set()

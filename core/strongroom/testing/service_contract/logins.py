@@ -34,7 +34,7 @@ class LoginContract(ServiceContractBase):
 
     @pytest.mark.parametrize("fault", ["failed", "odd", "misdirected", "lost", "silent"])
     def test_failed_login_is_an_outage(self, service: FaultyService, opened: Opened, fault: ServiceFault) -> None:
-        """It is no denial and no absence. A change was certainly not made, and a later call succeeds."""
+        """It is neither a denial nor an absence. A change was certainly not made, and a later call succeeds."""
         self._without_tokens(service, opened)
         guarded = opened()
         self.meet(service, fault, only="logins")
@@ -77,7 +77,7 @@ class LoginContract(ServiceContractBase):
                 holds(guarded, "new")
 
     def _without_tokens(self, service: FaultyService, opened: Opened) -> None:
-        """Let the service hold a secret and accept no token so far. Skip the test if there is no login."""
+        """Let the service hold a secret and accept no token so far. Skip the test without a login."""
         opened({PATH: secret_data(own="old")})
         if not service.revoke_tokens():
             pytest.skip("the service has no login")

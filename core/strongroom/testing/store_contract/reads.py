@@ -206,7 +206,7 @@ class ReadContract(ContractBase):
 
     @needs("listable")
     def test_folders_that_differ_in_case_are_two(self, opened: Opened) -> None:
-        """`App` and `app` are two folders with secrets of their own, or the store refuses upper case."""
+        """`App` and `app` are two folders with separate secrets, or the store refuses upper case."""
         try:
             guarded = opened({path: secret_data(own=path) for path in ("contract/App/one", "contract/app/two")})
         except InvalidPathError:

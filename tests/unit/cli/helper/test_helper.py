@@ -1,4 +1,4 @@
-"""`strongroom helper`: the configuration that it reads, what it answers to each outcome, and that it stores nothing."""
+"""`strongroom helper`: the configuration that it reads, its answer to each outcome, and that it stores nothing."""
 
 from __future__ import annotations
 
@@ -220,7 +220,7 @@ def test_an_absence_is_an_absence(helper, store):
 
 
 def test_a_host_without_a_row_opens_no_store(helper, store):
-    """The next helper of git, or docker's own file, may know it: nothing is said about it."""
+    """The next helper of git, or docker's own file, may know it, so the helper prints nothing."""
     for host in (b"other.example", b"h.example:8443", b"ada@h.example", b"h.example.evil.example"):
         assert helper("git", "get", piped=b"protocol=https\nhost=%s\n" % host) == (0, b"", "")
     assert helper("git", "get", piped=b"protocol=http\nhost=h.example\n") == (0, b"", "")
