@@ -7,8 +7,6 @@ import socket
 import ssl
 import threading
 from concurrent.futures import Future
-from datetime import UTC, datetime
-from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -16,10 +14,12 @@ import websockets
 
 from strongroom import SecretsManager
 from strongroom._config import discovery
+from strongroom.agents import session_end
 from strongroom.agents._proxy import flows, server
 from strongroom.agents._proxy.authority import Authority
 from strongroom.agents._rules.policy import Destinations
 from strongroom.agents.session import AgentSession
+from strongroom.agents.session_end import SessionEnd
 from support.agents.upstream import Answer, accept_websocket, echo_messages
 from support.agents.workers import VALUE, read_answer, rule
 
@@ -27,7 +27,7 @@ from support.agents.workers import VALUE, read_answer, rule
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
-END = datetime(2100, 1, 2, 14, 15, tzinfo=UTC)
+END = SessionEnd(10**9)
 
 
 class Running:
@@ -209,9 +209,9 @@ def test_connection_of_a_refused_tunnel_can_be_used_again(running):
 def test_a_worker_that_outlives_its_session_is_refused(monkeypatch, client, running, upstream, tls):
     """In an open tunnel, and with a new one."""
     assert outcome(client, upstream) == 200
-    monkeypatch.setattr(server, "datetime", SimpleNamespace(now=lambda _: END))
+    monkeypatch.setattr(session_end, "boot_time", lambda: float("inf"))
     answer = client.get(upstream.origin)
-    assert (answer.status_code, answer.text) == (403, "The session ended at 2100-01-02 14:15 UTC\n")
+    assert (answer.status_code, answer.text) == (403, f"The session ended at {END.at:%Y-%m-%d %H:%M} UTC\n")
     with pytest.raises(httpx.ProxyError, match="403"):
         httpx.get(upstream.origin, proxy=running.url, verify=tls, timeout=60)
     assert len(upstream.requests) == 1

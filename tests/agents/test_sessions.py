@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import socket
@@ -12,6 +13,7 @@ import sys
 import pexpect
 import pytest
 
+from support.agents.upstream import Answer
 from support.agents.workers import VALUE, read_all, read_answer, rule
 from support.programs import require
 
@@ -60,6 +62,22 @@ def test_a_run_ends_at_its_time_as_timeout_ends_it(operator, options):
     done = operator.run(sys.executable, "-c", "import time; time.sleep(60)", options=["--for", "1s", *options])
     assert done.returncode == 124, done.stderr
     assert "strongroom: The session ended at 20" in done.stderr
+
+
+def test_a_request_in_flight_is_cut_at_the_end(operator, upstream):
+    """The worker ignores SIGTERM, and would read until SIGKILL."""
+    require("curl")
+    upstream.answer = lambda _: Answer(body=endless())
+    script = f'trap "" TERM; {get(upstream.origin, "-o /dev/null")} echo "curl: $?"'
+    done = operator.run("sh", "-c", script, options=["--for", "2s"])
+    assert done.stdout.startswith("curl: "), done.stderr
+    assert done.stdout != "curl: 0\n"
+
+
+async def endless():
+    while True:
+        yield b"part"
+        await asyncio.sleep(0.1)
 
 
 @pytest.mark.parametrize("given", ["0s", "8d", "soon"])

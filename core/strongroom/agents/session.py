@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
 
 from strongroom._config import AgentsConfig, RuleConfig
 from strongroom._config.trust import not_trusted
@@ -51,11 +50,6 @@ Headers = tuple[tuple[str, str], ...]
 def body_too_large() -> Refusal:
     """Return the refusal of a body that is needed and has more than `MAX_BODY` bytes."""
     return Refusal(413, f"A body into which a rule may put a secret has at most {MAX_BODY >> 20} MiB")
-
-
-def session_ended(end: datetime) -> Refusal:
-    """Return the refusal of a request after the end of the session."""
-    return Refusal(403, f"The session ended at {end:%Y-%m-%d %H:%M} UTC")
 
 
 class AgentSession:

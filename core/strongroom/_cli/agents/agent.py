@@ -11,7 +11,6 @@ import tempfile
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from strongroom.agents._proxy.worker import WorkerFolder
     from strongroom.agents._rules.policy import Destinations
     from strongroom.agents.session import AgentSession
+    from strongroom.agents.session_end import SessionEnd
     from strongroom.agents.session_log import SessionLog
 
 _MITMPROXY = "12.3."
@@ -55,13 +55,15 @@ _only_rules = click.option(
 )
 
 
-def _read_end(ctx: click.Context, option: click.Parameter, text: str | None) -> datetime | None:
+def _read_end(ctx: click.Context, option: click.Parameter, text: str | None) -> SessionEnd | None:
+    from strongroom.agents.session_end import SessionEnd
+
     seconds = read_duration(ctx, option, text)
     if seconds is None:
         return None
     if not 1 <= seconds <= _LONGEST:
         raise click.UsageError("--for must be at least one second, and at most 7 days")
-    return datetime.now(UTC) + timedelta(seconds=seconds)
+    return SessionEnd(seconds)
 
 
 _for = click.option(
@@ -110,7 +112,7 @@ agent_command.add_command(log_command)
 def run_command(
     invocation: Invocation,
     command: tuple[str, ...],
-    until: datetime | None,
+    until: SessionEnd | None,
     learn: Path | None,
     keep: tuple[str, ...],
     *,
@@ -183,7 +185,7 @@ def run_command(
 
 
 @contextlib.contextmanager
-def _ended_at(until: datetime | None, process: Child) -> Iterator[list[bool]]:
+def _ended_at(until: SessionEnd | None, process: Child) -> Iterator[list[bool]]:
     """End the command of the block at some time. The yielded list is not empty if that was before its own end."""
     ended: list[bool] = []
     done = threading.Event()
@@ -208,15 +210,13 @@ def _ended_at(until: datetime | None, process: Child) -> Iterator[list[bool]]:
             _say_ended(until)
 
 
-def _left(until: datetime | None) -> float | None:
+def _left(until: SessionEnd | None) -> float | None:
     """Return the seconds to wait before the next look at the clock: 0 at the end, and None without one."""
-    return None if until is None else max(0.0, min(_LOOK, (until - datetime.now(UTC)).total_seconds()))
+    return None if until is None else min(_LOOK, until.left())
 
 
-def _say_ended(until: datetime) -> None:
-    from strongroom.agents.session import session_ended
-
-    output.say(session_ended(until).reason)
+def _say_ended(until: SessionEnd) -> None:
+    output.say(until.refusal().reason)
 
 
 def _write_rules(opened: _Opened, file: Path) -> None:
@@ -244,7 +244,7 @@ def _write_rules(opened: _Opened, file: Path) -> None:
 @_for
 @current
 def serve_command(
-    invocation: Invocation, file: Path, listen: str | None, until: datetime | None, *, only_rules: bool
+    invocation: Invocation, file: Path, listen: str | None, until: SessionEnd | None, *, only_rules: bool
 ) -> None:
     """Serve a worker in a container, or of another user.
 
@@ -339,11 +339,11 @@ class _Opened(NamedTuple):
     node_roots: bytes
     inherited: Mapping[str, str]
 
-    def log(self, command: str, until: datetime | None) -> SessionLog:
+    def log(self, command: str, until: SessionEnd | None) -> SessionLog:
         """Return the log of the session."""
         from strongroom.agents.session_log import SessionLog
 
-        return SessionLog(command, [rule.name for rule in self.session.rules], until, output.say)
+        return SessionLog(command, [rule.name for rule in self.session.rules], until.at if until else None, output.say)
 
     def environment(
         self, folder: WorkerFolder, address: tuple[str, int], inherited: Mapping[str, str]
@@ -430,7 +430,7 @@ def _proxy(
     opened: _Opened,
     listeners: Callable[[], Iterable[socket.socket]],
     connected: Callable[[str, bool], object],
-    until: datetime | None,
+    until: SessionEnd | None,
 ) -> Iterator[None]:
     """Serve the worker in a thread while the block runs. The block does not wait for the proxy's import."""
     from strongroom.agents._proxy.network import CompanyProxy

@@ -16,7 +16,6 @@ import logging
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -38,7 +37,8 @@ from strongroom.agents._proxy.sandbox import BACKLOG
 from strongroom.agents._rules.learning import observe
 from strongroom.agents._rules.policy import Destinations
 from strongroom.agents._rules.request import Refusal, RequestHead, normalize_host
-from strongroom.agents.session import MAX_BODY, AgentSession, Exchange, body_too_large, session_ended
+from strongroom.agents.session import MAX_BODY, AgentSession, Exchange, body_too_large
+from strongroom.agents.session_end import SessionEnd
 
 _LOGGERS = ("mitmproxy", "hpack", "h2", "hyperframe", "wsproto", "h11")
 """Loggers of the libraries below. Their records have headers, and so values."""
@@ -51,6 +51,10 @@ _OPTIONS = {
     "upstream_cert": False,
     "validate_inbound_headers": True,
 }
+
+
+_LOOK = 30.0
+"""Seconds between two looks at the clock: a wait does not count the time in which the machine is suspended."""
 
 
 class Setup(NamedTuple):
@@ -76,7 +80,7 @@ class Setup(NamedTuple):
     listeners: Callable[[], Iterable[socket.socket]]
     tell: Callable[[str], object]
     connected: Callable[[str, bool], object]
-    end: datetime | None = None
+    end: SessionEnd | None = None
 
 
 def serve(setup: Setup, started: Future[Callable[[], None]]) -> None:
@@ -96,11 +100,22 @@ async def _serve(setup: Setup, started: Future[Callable[[], None]]) -> None:
     instance: mode_servers.ServerInstance[Any] = mode_servers.ServerInstance.make("regular", server)
     listening = [await _listen(listener, instance) for listener in setup.listeners()]
     started.set_result(proxy.shutdown)
+    cut = None if setup.end is None else asyncio.create_task(_cut_at(setup.end, server))
     try:
         await proxy.run()
     finally:
+        if cut is not None:
+            cut.cancel()
         for listener in listening:
             listener.close()
+
+
+async def _cut_at(end: SessionEnd, server: Proxyserver) -> None:
+    """Close all connections at the end: a request in flight must not outlive the session."""
+    while (left := end.left()) > 0:  # noqa: ASYNC110  # a clock has no event
+        await asyncio.sleep(min(left, _LOOK))
+    for handler in list(server.connections.values()):
+        _close_connection(handler, handler.client)
 
 
 async def _listen(listener: socket.socket, instance: mode_servers.ServerInstance[Any]) -> asyncio.Server:
@@ -251,8 +266,8 @@ class Addon:
     # Requests.
 
     def _require_time(self) -> None:
-        if self._ends is not None and datetime.now(UTC) >= self._ends:
-            raise session_ended(self._ends)
+        if self._ends is not None and self._ends.left() == 0:
+            raise self._ends.refusal()
 
     @_fails_closed
     async def requestheaders(self, flow: http.HTTPFlow) -> None:
