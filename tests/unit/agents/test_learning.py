@@ -99,9 +99,25 @@ def test_a_rule_of_the_name_of_a_host_keeps_it():
     ]
 
 
-def test_a_path_that_no_pattern_fits_leaves_the_rule_without_paths():
-    (rule,) = learned_rules(seen((head(path="/bucket//key"), []), (head(), [])), [])
-    assert rule.paths == ()
+@pytest.mark.parametrize("path", ["/v1//b", "/v1/a%252fb", "/v1/./b", "/v1/x%0a"])
+def test_one_path_that_no_pattern_fits_does_not_take_the_others(path):
+    """It would allow every path, where the rule before did not."""
+    before = OPENAI._replace(paths=("/v1/*",))
+    requests = seen((head(path=path), []), (head(path=path), ["openai"]), (head(), ["openai"]))
+    (rule, *others) = learned_rules(requests, [before])
+    assert (rule.paths, others) == (("/v1/models",), [])
+    text = learned_text(requests, [before])
+    assert f"# No rule with paths allows: GET api.openai.com{path}\n" in text
+    assert tomllib.loads(text)["agents"]["rules"]["openai"]["paths"] == ["/v1/models"]
+
+
+def test_a_rule_of_paths_that_no_pattern_fits_keeps_its_own():
+    requests = seen((head(path="/v1//b"), ["openai"]))
+    (rule,) = learned_rules(requests, [OPENAI._replace(paths=("/v1/*",))])
+    assert rule.paths == ("/v1/*",)
+    assert "# No rule with paths allows: GET api.openai.com/v1//b\n" in learned_text(
+        requests, [OPENAI._replace(paths=("/v1/*",))]
+    )
 
 
 def test_a_method_that_replaces_another_is_learned():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 from strongroom._config import RuleConfig
@@ -43,27 +44,32 @@ class Observed(NamedTuple):
         scheme: `https`, or `http`, which no rule allows.
         host: the host as in a rule, with its port unless that is the scheme's.
         methods: its method, and those that take its place.
-        path: the normalized path; None if programs may read it in different ways, so that no pattern fits it.
+        path: the normalized path; the path as it is sent if programs may read that in different ways.
+        is_plain: False for a path that programs may read in different ways, so that no pattern fits it.
     """
 
     rule: str
     scheme: str
     host: str
     methods: frozenset[str]
-    path: str | None
+    path: str
+    is_plain: bool = True
 
 
 def observe(head: RequestHead, rules: Iterable[str]) -> set[Observed]:
     """Return the record of a request that carries the secrets of some rules."""
-    try:
-        path = normalize_path(head.path)
-    except Refusal:
-        path = None
-    return {Observed(rule, head.scheme, head.authority, frozenset(asked_methods(head)), path) for rule in rules or [""]}
+    path, is_plain = head.path, False
+    with suppress(Refusal):
+        path, is_plain = normalize_path(head.path), True
+    methods = frozenset(asked_methods(head))
+    return {Observed(rule, head.scheme, head.authority, methods, path, is_plain) for rule in rules or [""]}
 
 
 def learned_rules(observed: Iterable[Observed], rules: Iterable[RuleConfig]) -> list[RuleConfig]:
     """Return rules for requests with TLS: those whose secrets they carried, narrowed, and one for each other host.
+
+    A rule has the paths that patterns can hold, and does not allow the other requests, which `learned_text` names. If
+    it has only such requests, its paths stay as they were; a new rule for a host is then without paths.
 
     Args:
         observed: the requests.
@@ -72,10 +78,10 @@ def learned_rules(observed: Iterable[Observed], rules: Iterable[RuleConfig]) -> 
     secure = [one for one in observed if one.scheme == "https"]
     found = [_narrowed(rule, same) for rule in rules if (same := [one for one in secure if one.rule == rule.name])]
     by_host: dict[str, list[Observed]] = {}
+    names, hosts = {rule.name for rule in found}, {host for rule in found for host in rule.hosts}
     for one in secure:
-        if not one.rule and not _is_allowed(one, found):
+        if not one.rule and not _is_allowed(one, found) and (one.is_plain or one.host not in hosts):
             by_host.setdefault(one.host, []).append(one)
-    names = {rule.name for rule in found}
     for host, same in sorted(by_host.items()):
         name = f"{host} without a secret" if host in names else host
         found.append(_narrowed(RuleConfig(name, "", "", "", ()), same))
@@ -83,11 +89,12 @@ def learned_rules(observed: Iterable[Observed], rules: Iterable[RuleConfig]) -> 
 
 
 def _narrowed(rule: RuleConfig, observed: Collection[Observed]) -> RuleConfig:
-    paths = [one.path for one in observed if one.path is not None]
+    plain = [one for one in observed if one.is_plain]
+    held = plain or observed
     return rule._replace(
-        hosts=tuple(sorted({one.host for one in observed})),
-        methods=tuple(sorted(frozenset().union(*(one.methods for one in observed)))),
-        paths=tuple(path_patterns(paths)) if len(paths) == len(observed) else (),
+        hosts=tuple(sorted({one.host for one in held})),
+        methods=tuple(sorted(frozenset().union(*(one.methods for one in held)))),
+        paths=tuple(path_patterns(one.path for one in plain)) or rule.paths,
     )
 
 
@@ -95,7 +102,7 @@ def _is_allowed(one: Observed, rules: Iterable[RuleConfig]) -> bool:
     return any(
         one.host in rule.hosts
         and one.methods.issubset(rule.methods)
-        and (not rule.paths or (one.path is not None and any(fits_path(pattern, one.path) for pattern in rule.paths)))
+        and (not rule.paths or (one.is_plain and any(fits_path(pattern, one.path) for pattern in rule.paths)))
         for rule in rules
     )
 
@@ -141,11 +148,19 @@ def _listed(before: tuple[str, ...], tails: set[tuple[str, ...]]) -> Iterator[tu
 def learned_text(observed: Collection[Observed], rules: Collection[RuleConfig]) -> str:
     """Return the rules of `learned_rules` as TOML, with comments about requests and rules that are not among them."""
     found = learned_rules(observed, rules)
+    ambiguous = [one for one in observed if one.scheme == "https" and not one.is_plain]
     plain = {one.host for one in observed if one.scheme == "http"}
     unused = {rule.name for rule in rules if rule.path} - {rule.name for rule in found}
     notes = [f"# Without TLS, which no rule allows: http://{host}\n" for host in sorted(plain)]
+    notes += [f"# No rule with paths allows: {text}\n" for text in sorted(set(map(_shown, ambiguous)))]
     notes += [f"# Not used, and left out: {toml_key(name)}\n" for name in sorted(unused)]
     return "\n".join(["".join((_ABOUT, *notes)), *map(_table, found)])
+
+
+def _shown(one: Observed) -> str:
+    """Return a request for a comment: without random segments, and without what ends a comment."""
+    path = "/".join(map(_segment, one.path.split("/")))
+    return f"{', '.join(sorted(one.methods))} {one.host}{path}"
 
 
 def _table(rule: RuleConfig) -> str:
