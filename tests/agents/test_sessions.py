@@ -51,6 +51,20 @@ def test_the_operator_sees_uses_refusals_and_destinations(operator_of, upstream)
     assert refusals == "strongroom: 1 refusal: The rule openai allows GET, not DELETE"
 
 
+def test_a_request_that_is_refused_after_its_head_is_no_use(operator_of, upstream, tmp_path):
+    require("curl")
+    where = ["header:authorization", "body:token"]
+    operator = operator_of(rule([f"localhost:{upstream.port}"], methods=["POST"], where=where))
+    (tmp_path / "long").write_bytes(b"x" * (9 << 20))
+    chunks = f'--http1.1 -H "Transfer-Encoding: chunked" --data-binary @{tmp_path}/long'
+    done = operator.run("sh", "-c", get(upstream.origin, "-d", "_method=DELETE") + get(upstream.origin, chunks))
+    assert upstream.requests == []
+    found = [json.loads(line) for line in logged(operator, "--json")]
+    assert [(fields["event"], fields.get("status")) for fields in found[2:]] == [("refusal", 403), ("refusal", 413)]
+    assert {fields["rule"] for fields in found[2:]} == {"openai"}
+    assert "Uses by rule: none. Refusals: 2." in done.stderr
+
+
 def test_a_state_folder_that_cannot_be_used_does_not_stop_the_worker(operator, upstream):
     done = operator.run("sh", "-c", get(upstream.origin), environ={"XDG_STATE_HOME": "/dev/null"})
     assert (done.returncode, done.stderr.count("cannot be written")) == (0, 1), done.stderr

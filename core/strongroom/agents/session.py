@@ -142,8 +142,8 @@ class Exchange:
     Attributes:
         head: the head to send, with values, `Range` and `TE` removed and `Accept-Encoding` narrowed.
         needs_body: the whole body is needed before the head is sent: pass it to `replace_body`. Doors read at most
-            `MAX_BODY` bytes of it and refuse a longer one with `body_too_large()`. Otherwise the body passes unchanged,
-            part by part.
+            `MAX_BODY` bytes of it, and pass `body_too_large()` to `refuse` for a longer one. Otherwise the body passes
+            unchanged, part by part.
     """
 
     def __init__(self, values: RuleValues, head: RequestHead, observed: set[Observed] | None) -> None:
@@ -155,6 +155,7 @@ class Exchange:
         self._bodies: list[RuleConfig] = []
         self._signs: RuleConfig | None = None
         self._refused: Refusal | None = None  # of the answer
+        self._unsent: Refusal | None = None  # of the body, by the door
         with self._recorded_refusals():
             check_head(head)
             self._covering = [rule for rule in values.rules if covers(rule, head.host, head.port, head.scheme)]
@@ -202,6 +203,11 @@ class Exchange:
                 self.head = self.head.with_header("content-length", str(len(replaced)))
             self._finish(replaced)
         return replaced
+
+    def refuse(self, refusal: Refusal) -> Refusal:
+        """Return the refusal by which the door answers, in the place of `replace_body`. `end` records it."""
+        self._unsent = refusal
+        return refusal
 
     def _finish(self, body: bytes) -> None:
         """Sign the request, and keep that it is sent."""
@@ -284,9 +290,14 @@ class Exchange:
     def end(self, status: int) -> None:
         """Emit the event and the audit record of each use, and of a refused answer: once.
 
+        A request that was refused before it was sent is no use: its refusal is the only event.
+
         Args:
             status: the status of the answer; 0 if none came.
         """
+        unsent, self._unsent = self._unsent, None
+        if unsent:
+            self._record_refusal(unsent)
         used, self._used = self._used, {}
         refused, self._refused = self._refused, None
         outcome = "refused" if refused else str(status) if status else "failed"
@@ -313,8 +324,17 @@ class Exchange:
             refusal = Refusal(502, "The use of a secret cannot be recorded")
         else:
             return
-        emit(self._event(self._values.rule(refusal.rule), "refused", refusal=refusal))
+        self._record_refusal(refusal)
         raise refusal
+
+    def _record_refusal(self, refusal: Refusal) -> None:
+        """Emit the event of a request that is not sent. In an audit log, it ends each use that has started."""
+        used, self._used = list(self._used.values()), {}
+        named = self._values.rule(refusal.rule) or next(iter(used), None)
+        emit(self._event(named, "refused", refusal=refusal))
+        for rule in used:
+            if rule is not named:
+                emit_to_auditors(self._event(rule, "refused", refusal=refusal))
 
     def _event(self, rule: RuleConfig | None, outcome: str, status: int = 0, refusal: Refusal | None = None) -> Event:
         head, reason = self._asked, ""

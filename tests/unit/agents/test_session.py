@@ -16,7 +16,7 @@ from strongroom.agents._rules.content_coding import LARGEST_STEP
 from strongroom.agents._rules.request import Refusal, RequestHead
 from strongroom.agents.session import MAX_BODY, AgentSession, Exchange, body_too_large
 from strongroom.errors import AuditError, InvalidDataError, StoreUnavailableError
-from strongroom.events import Event, audit
+from strongroom.events import Event, audit, listen
 from support.stores import RemoteStore
 
 VALUE = "sk-s3cret-4711-abcdefghij/+k"
@@ -211,6 +211,27 @@ def test_a_refused_body_is_recorded(secrets, events):
         exchange.replace_body(f'{{"other": "{its.placeholder("openai")}"}}'.encode())
     exchange.end(0)
     assert [(event.outcome, event.use.rule) for event in events] == [("refused", "openai")]
+
+
+@pytest.mark.parametrize("reason", ["a method in the form", "a store", "too long"])
+def test_a_request_that_is_refused_after_its_head_is_no_use(secrets, store, events, reason):
+    """The record of its start is closed by the refusal."""
+    its = session(secrets, rule(methods=["POST"], where=["header:authorization", "body:token"]))
+    listened: list[Event] = []
+    stop = listen(listened.append)
+    exchange = its.begin(bearer(its).with_header("content-type", "application/x-www-form-urlencoded"))
+    body = b"_method=DELETE" if reason == "a method in the form" else f"token={its.placeholder('openai')}".encode()
+    if reason == "a store":
+        store.fault = StoreUnavailableError("down")
+    if reason == "too long":
+        exchange.refuse(body_too_large())
+    else:
+        with pytest.raises(Refusal):
+            exchange.replace_body(body)
+    exchange.end(0)
+    stop()
+    assert [event.outcome for event in events] == ["started", "refused"]
+    assert [(event.outcome, event.use.rule) for event in listened if event.use] == [("refused", "openai")]
 
 
 def test_parts_and_other_encodings_are_not_asked_for(secrets):

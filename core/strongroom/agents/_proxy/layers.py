@@ -270,11 +270,11 @@ class Stream(HttpStream):
 
     Attributes:
         max_kept: the longest body that is kept until the request is sent, in bytes.
-        too_large: makes the answer to a longer one.
+        too_large: answers to a longer one.
     """
 
     max_kept: int
-    too_large: Callable[[], Response]
+    too_large: Callable[[HTTPFlow], None]
 
     def state_wait_for_request_headers(self, event: Any) -> layer.CommandGenerator[None]:
         """Read the head, and send an answer of the proxy itself, however long the body is."""
@@ -285,7 +285,7 @@ class Stream(HttpStream):
     def state_consume_request_body(self, event: events.Event) -> layer.CommandGenerator[None]:
         """Keep a part of the body."""
         if isinstance(event, RequestData) and len(self.request_body_buf) + len(event.data) > self.max_kept:
-            self.flow.response = self.too_large()
+            self.too_large(self.flow)
             yield from self._answer()
         else:
             yield from super().state_consume_request_body(event)
@@ -306,7 +306,7 @@ class Stream(HttpStream):
 class Http(HttpLayer):
     """The requests of one connection."""
 
-    def __init__(self, context: Context, mode: HTTPMode, max_kept: int, too_large: Callable[[], Response]) -> None:
+    def __init__(self, context: Context, mode: HTTPMode, max_kept: int, too_large: Callable[[HTTPFlow], None]) -> None:
         super().__init__(context, mode)
         self._max_kept = max_kept
         self._too_large = too_large

@@ -239,7 +239,7 @@ class Addon:
 
     @staticmethod
     def _http(context: Context, mode: HTTPMode) -> Http:
-        return Http(context, mode, MAX_BODY, lambda: response_to(body_too_large()))
+        return Http(context, mode, MAX_BODY, _refuse_long_body)
 
     @_fails_closed
     async def http_connect(self, flow: http.HTTPFlow) -> None:
@@ -448,6 +448,13 @@ def _close_connection(handler: Any, client: Any) -> None:
 def _state(flow: http.HTTPFlow) -> _State | None:
     found: _State | None = flow.metadata.get("strongroom")
     return found
+
+
+def _refuse_long_body(flow: http.HTTPFlow) -> None:
+    refusal = body_too_large()
+    if (state := _state(flow)) is not None and state.exchange is not None:
+        state.exchange.refuse(refusal)
+    _answer(flow, refusal)
 
 
 def _answer(flow: http.HTTPFlow, refusal: Refusal) -> None:

@@ -78,8 +78,8 @@ def covered_head(
     return RequestHead(method.upper(), parts.scheme, host, port, parts.path or "/", parts.query, tuple(headers))
 
 
-def read_body(parts: Iterable[bytes]) -> bytes:
-    """Return a whole body.
+def read_body(exchange: Exchange, parts: Iterable[bytes]) -> bytes:
+    """Return the whole body of a request.
 
     Raises:
         Refusal: 413, it is too long.
@@ -88,7 +88,7 @@ def read_body(parts: Iterable[bytes]) -> bytes:
     for part in parts:
         content += part
         if len(content) > MAX_BODY:
-            raise body_too_large()
+            raise exchange.refuse(body_too_large())
     return bytes(content)
 
 

@@ -122,7 +122,7 @@ class _Transport(_Parts):
         result: Any = None
         failure: Exception | None = None
         try:
-            content = exchanges.read_body(request.stream) if exchange.needs_body else None
+            content = exchanges.read_body(exchange, request.stream) if exchange.needs_body else None
             answer = self._inner.handle_request(self._copy(exchange, request, content))
             result = self._response(exchange, answer, _types(self._library.__name__).stream)
         except Refusal as refusal:
@@ -181,7 +181,7 @@ class _AsyncTransport(_Parts):
         result: Any = None
         failure: Exception | None = None
         try:
-            content = await _aread(request.stream) if exchange.needs_body else None
+            content = await _aread(exchange, request.stream) if exchange.needs_body else None
             answer = await self._inner.handle_async_request(self._copy(exchange, request, content))
             result = self._response(exchange, answer, _types(self._library.__name__).async_stream)
         except Refusal as refusal:
@@ -234,12 +234,12 @@ async def _aend(exchange: Exchange, answer: Any) -> None:
         exchange.end(0 if answer is None else answer.status_code)
 
 
-async def _aread(stream: Any) -> bytes:
+async def _aread(exchange: Exchange, stream: Any) -> bytes:
     content = bytearray()
     async for part in stream:
         content += part
         if len(content) > MAX_BODY:
-            raise body_too_large()
+            raise exchange.refuse(body_too_large())
     return bytes(content)
 
 

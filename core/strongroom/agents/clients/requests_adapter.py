@@ -152,19 +152,19 @@ class _Body(io.RawIOBase):
 def _copy(exchange: Exchange, request: requests.PreparedRequest) -> requests.PreparedRequest:
     copy = request.copy()
     if exchange.needs_body:
-        copy.body = exchange.replace_body(_read(request.body))
+        copy.body = exchange.replace_body(_read(exchange, request.body))
     head = exchange.head
     copy.method, copy.url = head.method, head.url
     copy.headers = CaseInsensitiveDict(head.headers)
     return copy
 
 
-def _read(body: Any) -> bytes:
+def _read(exchange: Exchange, body: Any) -> bytes:
     if body is None or isinstance(body, str | bytes):
         parts: Iterable[str | bytes] = [body or b""]
     else:
         parts = iter(lambda: body.read(_SIZE), b"") if hasattr(body, "read") else body
-    return exchanges.read_body(part.encode() if isinstance(part, str) else part for part in parts)
+    return exchanges.read_body(exchange, (part.encode() if isinstance(part, str) else part for part in parts))
 
 
 def _text(value: str | bytes) -> str:
