@@ -55,7 +55,7 @@ class Use(NamedTuple):
 
     Attributes:
         rule: the name of the rule; empty for a request that was refused without one.
-        host: the host to which it was sent.
+        host: the host to which it was sent, with its port unless that is 443.
         method: its method.
         path: its path, without query.
         status: the status of the answer, or of the refusal; 0 without an answer.

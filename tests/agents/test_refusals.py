@@ -50,8 +50,8 @@ def test_refused_tunnels(worker, refusals):
     assert refusals() == [
         ("10.0.0.1", "CONNECT", None, 403),
         ("10.0.0.1", "CONNECT", None, 403),
-        ("other.example.org", "CONNECT", None, 403),
-        ("localhost", "CONNECT", None, 403),
+        ("other.example.org:22", "CONNECT", None, 403),
+        ("localhost:1", "CONNECT", None, 403),
         ("127.1", "CONNECT", None, 400),
     ]
     first, *others = lines(worker)
@@ -78,9 +78,9 @@ def test_absolute_targets(worker, refusals, upstream):
         answer = plain(worker, f"GET {origin}/v1/x?q=1 HTTP/1.1\r\nHost: x\r\n\r\n")
         assert answer.startswith(f"HTTP/1.1 {status} ".encode())
     assert refusals() == [
-        ("localhost", "GET", "/v1/x", 400),
-        ("localhost", "GET", "/v1/x", 403),
-        ("10.0.0.1", "GET", "/v1/x", 403),
+        (host, "GET", "/v1/x", 400),
+        (host, "GET", "/v1/x", 403),
+        ("10.0.0.1:80", "GET", "/v1/x", 403),
     ]
     assert [line.split()[2] for line in lines(worker)] == [host, "10.0.0.1:80"]
 
@@ -98,7 +98,7 @@ def test_requests_in_a_tunnel(worker, refusals, upstream):
     for head in heads:
         answer = worker.raw(host, f"{head}\r\nConnection: close\r\n\r\n0\r\n\r\n".encode())
         assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 403 ")), head
-    assert refusals() == [("localhost", "GET", "/a", 400)] * 5 + [("localhost", "GET", "/a", 403)]
+    assert refusals() == [(host, "GET", "/a", 400)] * 5 + [(host, "GET", "/a", 403)]
     (line,) = lines(worker)
     assert line.startswith(f"strongroom: Refused {host} to the worker: ")
     assert upstream.requests == []
@@ -110,7 +110,7 @@ def test_an_answer_that_cannot_be_decoded(worker, refusals, upstream):
     head = f"GET /a?q=1 HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n"
     for key in ("", f"Authorization: Bearer {worker.placeholder}\r\n"):
         assert worker.raw(host, f"{head}{key}\r\n".encode()).startswith(b"HTTP/1.1 502 ")
-    assert refusals() == [("localhost", "GET", "/a", 502)] * 2
+    assert refusals() == [(host, "GET", "/a", 502)] * 2
     (line,) = lines(worker)
     reason = "The answer has a content coding in which a secret could not be found"
     assert line == f"strongroom: Refused {host} to the worker: {reason}"
@@ -121,7 +121,7 @@ def test_another_name_in_the_handshake(worker, refusals, upstream):
     request = f"GET /a HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
     answer = worker.raw(host, request.encode(), sni="other.example.com")
     assert answer.startswith(b"HTTP/1.1 421 ")
-    assert refusals() == [("localhost", "GET", "/a", 421)]
+    assert refusals() == [(host, "GET", "/a", 421)]
     (line,) = lines(worker)
     assert "The name in the TLS handshake is not that of the connection" in line
 

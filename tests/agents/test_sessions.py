@@ -40,8 +40,8 @@ def test_the_operator_sees_uses_refusals_and_destinations(operator_of, upstream)
     _, *lines = logged(operator)
     assert [line.partition("  ")[2] for line in lines] == [
         f"connects to {host}",
-        "200  openai  GET localhost/v1",
-        "403  openai  DELETE localhost/v1: The rule openai allows GET, not DELETE",
+        f"200  openai  GET {host}/v1",
+        f"403  openai  DELETE {host}/v1: The rule openai allows GET, not DELETE",
     ]
     head, *others = map(json.loads, logged(operator, "--json"))
     assert (head["command"], head["rules"]) == ("sh", ["openai"])
@@ -69,6 +69,7 @@ def test_a_state_folder_that_cannot_be_used_does_not_stop_the_worker(operator, u
     done = operator.run("sh", "-c", get(upstream.origin), environ={"XDG_STATE_HOME": "/dev/null"})
     assert (done.returncode, done.stderr.count("cannot be written")) == (0, 1), done.stderr
     assert "Uses by rule: openai 1." in done.stderr
+    assert "strongroom agent log" not in done.stderr
 
 
 @pytest.mark.parametrize("options", [[], ["--sandbox"]], ids=["without", "sandbox"])
@@ -120,6 +121,15 @@ def test_an_audit_log_that_cannot_be_written_is_told(operator_of, upstream, tmp_
     assert upstream.requests == []
     assert door.err.count(f"The audit log {log} cannot be written: ") == 1, door.err
     assert "Refused 10.0.0.1:443" in door.err
+
+
+def test_refusals_are_told_for_the_first_destinations_only(operator):
+    """A worker makes up as many hosts as it likes."""
+    with operator.worker() as door:
+        for number in range(25):
+            door.ask(f"10.0.0.{number}:443")[0].close()
+    assert door.err.count("Refused 10.0.0.") == 20
+    assert door.err.count("Refused more destinations to the worker") == 1
 
 
 def test_the_backlog_is_that_of_the_listener(door):

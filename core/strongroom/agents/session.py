@@ -35,7 +35,7 @@ from strongroom.events import Event, EventKind, Use, emit, emit_to_auditors
 MAX_BODY = 1 << 23
 """The most bytes of a request's body that a door buffers."""
 
-_LONGEST_PATH, _LONGEST_HOST, _LONGEST_METHOD, _LONGEST_REASON = 1000, 253, 20, 500
+_LONGEST_PATH, _LONGEST_HOST, _LONGEST_METHOD, _LONGEST_REASON = 1000, 259, 20, 500
 """The most characters of these in an event."""
 
 _DESCRIBE_BODY = frozenset(
@@ -129,7 +129,7 @@ class AgentSession:
 
         Args:
             refusal: the refusal.
-            host: the host that the worker named, in any form.
+            host: the host that the worker named, in any form, with its port unless that is 443.
             method: the method of the request; CONNECT for a tunnel.
             path: the path, without query.
         """
@@ -340,7 +340,9 @@ class Exchange:
         head, reason = self._asked, ""
         if refusal is not None:
             status, reason = refusal.status, refusal.reason
-        return _event(rule, Use(rule.name if rule else "", head.host, head.method, head.path, status, reason), outcome)
+        return _event(
+            rule, Use(rule.name if rule else "", head.authority, head.method, head.path, status, reason), outcome
+        )
 
 
 def _event(rule: RuleConfig | None, use: Use, outcome: str) -> Event:

@@ -1,8 +1,9 @@
 """The logs of `agent run` and `agent serve`: a private file of JSON lines for each session, in the user's state folder.
 
-The first line tells about the session, each other one about a use, a refusal, or a new destination. No line has a value
-or a query. While the session runs, its process holds a lock on the file. A line is not flushed to the disk: a request
-must not wait for it. The audit log is the record for others; this one is for the operator who looks at the session.
+The first line tells about the session, each other one about a use, a refusal, or a new destination. Strongroom writes
+no value and no query into it; the worker chooses hosts and paths. While the session runs, its process holds a lock on
+the file. A line is not flushed to the disk: a request must not wait for it. The audit log is the record for others;
+this one is for the operator who looks at the session.
 """
 
 from __future__ import annotations
@@ -30,8 +31,14 @@ _KEPT, _LIFE = 20, timedelta(days=30)
 _MAX_SIZE = 1 << 24
 """The largest log, in bytes: a hostile worker must not fill the disk."""
 
+_CLOSING = 200
+"""The room in a log for its last line, in bytes."""
+
 _MAX_REASONS = 1000
 """The most reasons that are counted apart: many name a host, which the worker chooses."""
+
+OTHER_REASONS = "other reasons"
+"""The reason under which the others are counted."""
 
 _LONGEST_COMMAND = 100
 _SUFFIX = ".jsonl"
@@ -53,6 +60,7 @@ class SessionLog:
         name: the name of the session.
         uses: the number of uses by the name of the rule.
         refusals: the number of refusals by their reason.
+        is_written: there is a log of this session, even if a part is missing.
     """
 
     def __init__(
@@ -71,6 +79,7 @@ class SessionLog:
         self._lock = threading.Lock()
         self._file: int | None = None
         self._size = 0
+        self.is_written = False
         self.uses: Counter[str] = Counter()
         self.refusals: Counter[str] = Counter()
 
@@ -79,7 +88,10 @@ class SessionLog:
             try:
                 folder = private.make_folder(self._folder or default_folder())
                 _remove_old(folder)
-                file = private.open_file(folder / f"{self.name}{_SUFFIX}", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+                flags = (
+                    os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+                )  # a foreign line must not be half overwritten
+                file = private.open_file(folder / f"{self.name}{_SUFFIX}", flags)
                 stack.callback(os.close, file)
                 stack.enter_context(private.lock(file, 1.0))
                 self._file = file
@@ -115,7 +127,7 @@ class SessionLog:
         with self._lock:
             if refused:
                 is_known = use.reason in self.refusals or len(self.refusals) < _MAX_REASONS
-                self.refusals[use.reason if is_known else "other reasons"] += 1
+                self.refusals[use.reason if is_known else OTHER_REASONS] += 1
             else:
                 self.uses[use.rule] += 1
         seconds = None if event.seconds is None else round(event.seconds, 3)
@@ -123,8 +135,7 @@ class SessionLog:
 
     def _append(self, event: str, fields: Mapping[str, object]) -> None:
         given = {name: value for name, value in fields.items() if value not in (None, "")}
-        line = json.dumps({"time": _text(datetime.now(UTC)), "event": event, **given}, separators=(",", ":"))
-        content = line.encode("ascii") + b"\n"
+        content = _line(event, given)
         with self._lock:
             if self._file is None:
                 return
@@ -137,11 +148,15 @@ class SessionLog:
         self._fail(fault)
 
     def _write(self, file: int, content: bytes) -> None:
+        is_full = self._size + len(content) > _MAX_SIZE - _CLOSING
+        if is_full:
+            content = _line("full", {})
         self._size += len(content)
-        if self._size > _MAX_SIZE:
-            raise OSError(errno.EFBIG, f"it has reached {_MAX_SIZE >> 20} MiB")
         if os.write(file, content) < len(content):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if is_full:
+            raise OSError(errno.EFBIG, f"it is full, with {_MAX_SIZE >> 20} MiB")
+        self.is_written = True
 
     def _fail(self, error: Exception) -> None:
         reason = (error.strerror if isinstance(error, OSError) else "") or str(error)
@@ -185,11 +200,29 @@ def _text(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def _line(event: str, fields: Mapping[str, object]) -> bytes:
+    line = json.dumps({"time": _text(datetime.now(UTC)), "event": event, **fields}, separators=(",", ":"))
+    return line.encode("ascii") + b"\n"
+
+
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
+_FIELDS: Mapping[str, Mapping[str, type]] = {
+    "session": {"session": str, "command": str, "pid": int, "version": int},
+    "destination": {"destination": str, "unread": bool},
+    "use": {"rule": str, "status": int},
+    "refusal": {"status": int},
+    "full": {},
+}
+"""The fields that a line of each event must have."""
+
+_TEXTS = ("rule", "host", "method", "path", "reason")
+"""Fields that a line may have, which are text."""
+
+
 class RecordedSession:
-    """Reads the log of a session, as it grows.
+    """Reads the log of a session, as it grows. A worker that runs as its operator can put any line into it.
 
     Args:
         file: the log.
@@ -200,6 +233,7 @@ class RecordedSession:
         uses: the number of uses that were read, by the name of the rule.
         refusals: the number of refusals that were read.
         last: the time of the last line that was read.
+        damaged: the number of lines that were left out, since they are damaged or not of Strongroom.
     """
 
     def __init__(self, file: Path) -> None:
@@ -208,6 +242,7 @@ class RecordedSession:
         self.uses: Counter[str] = Counter()
         self.refusals = 0
         self.last = ""
+        self.damaged = 0
         self._file = file
         self._offset = 0
 
@@ -222,7 +257,7 @@ class RecordedSession:
         """Return the lines since the last call, as they are and as their fields.
 
         Raises:
-            ConfigurationError: the log cannot be read, is damaged, or was written by a later release.
+            ConfigurationError: the log cannot be read, or was written by a later release.
         """
         with private.faults_as(ConfigurationError, f"The log of the session {self.name}"):
             with private.open_lines(self._file) as stream:
@@ -231,15 +266,28 @@ class RecordedSession:
             if not whole:
                 return []
             self._offset += len(whole) + 1
-            try:
-                return [(line, self._noted(json.loads(line))) for line in whole.decode("ascii").split("\n")]
-            except (ValueError, KeyError, TypeError):
-                raise OSError(errno.EINVAL, "it is damaged") from None
+            found: list[tuple[str, Mapping[str, Any]]] = []
+            for content in whole.split(b"\n"):
+                try:
+                    line = content.decode("ascii")
+                    found.append((line, self._noted(json.loads(line))))
+                except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+                    self.damaged += 1
+            return found
 
     def _noted(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the fields of a line, and count it.
+
+        Raises:
+            ValueError: it is not a line of a log. So do KeyError and TypeError.
+            OSError: a later release wrote the log.
+        """
+        if not self.about and isinstance(version := fields.get("version", 0), int) and version > _VERSION:
+            raise OSError(errno.EINVAL, newer_format(version, _VERSION))
+        _check(fields)
+        if (fields["event"] == "session") is bool(self.about):
+            raise ValueError("the first line, and no other, is about the session")
         if not self.about:
-            if fields["version"] > _VERSION:
-                raise OSError(errno.EINVAL, newer_format(fields["version"], _VERSION))
             self.about = fields
         elif fields["event"] == "use":
             self.uses[fields["rule"]] += 1
@@ -247,6 +295,17 @@ class RecordedSession:
             self.refusals += 1
         self.last = fields["time"]
         return fields
+
+
+def _check(fields: Mapping[str, Any]) -> None:
+    """Raise ValueError, KeyError or TypeError for what is not a line of a log."""
+    needed = _FIELDS[fields["event"]].items()
+    texts = {name: str for name in _TEXTS if name in fields}.items()
+    moments = [fields[name] for name in ("time", "end") if name == "time" or name in fields]
+    if not all(isinstance(fields[name], kind) for name, kind in (*needed, *texts)):
+        raise ValueError("a field has another type")
+    if any(datetime.fromisoformat(moment).tzinfo is None for moment in moments):
+        raise ValueError("a time has no zone")
 
 
 def recorded_sessions(folder: Path | None = None) -> list[RecordedSession]:

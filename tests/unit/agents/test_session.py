@@ -343,7 +343,7 @@ def test_no_transfer_coding_is_asked_for(secrets, asked, sent):
 def test_a_door_records_its_own_refusals(secrets, events):
     session(secrets).record_refusal(Refusal(403, "No" * 999), "h" * 999, "CONNECT" * 9, "/" * 9999)
     ((*_, outcome, _, _, use),) = events
-    assert (outcome, use) == ("refused", ("", "h" * 253, ("CONNECT" * 9)[:20], "/" * 1000, 403, "No" * 250))
+    assert (outcome, use) == ("refused", ("", "h" * 259, ("CONNECT" * 9)[:20], "/" * 1000, 403, "No" * 250))
 
 
 def test_an_event_has_no_method_of_any_length(secrets, events):

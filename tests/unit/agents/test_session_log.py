@@ -153,7 +153,9 @@ def test_a_log_and_its_counts_have_bounds(log, folder, told, monkeypatch):
         for number in range(50):
             emit(use(f"No rule names host{number}", 403))
     assert sum(file.stat().st_size for file in folder.iterdir()) <= 5000
+    assert lines(folder)[-1] == {"event": "full"}, "a reader must not take the last request for the end"
     assert len(told) == 1
+    assert "it is full" in told[0]
     assert len(made.refusals) == 11
     assert made.refusals["other reasons"] == 40
 
@@ -161,12 +163,39 @@ def test_a_log_and_its_counts_have_bounds(log, folder, told, monkeypatch):
 def test_a_later_format_is_refused_by_its_version(folder):
     folder.mkdir(parents=True)
     (folder / "a.jsonl").write_text('{"version":2,"unknown":1}\n')
-    (folder / "b.jsonl").write_text("[]\n")
-    damaged, later = recorded_sessions(folder)
+    (later,) = recorded_sessions(folder)
     with pytest.raises(ConfigurationError, match="its format is version 2"):
         later.read()
-    with pytest.raises(ConfigurationError, match="it is damaged"):
-        damaged.read()
+
+
+FOREIGN = [
+    b"x",
+    b"[]",
+    b"[" * 100_000,
+    b"\xff",
+    b'{"time":"2026-01-02T03:04:05Z"}',
+    b'{"time":"2026-01-02T03:04:05Z","event":"other"}',
+    b'{"time":"2026-01-02T03:04:05Z","event":["use"]}',
+    b'{"time":"2026-01-02T03:04:05Z","event":"use"}',
+    b'{"time":"2026-01-02T03:04:05Z","event":"use","rule":["x"],"status":200}',
+    b'{"time":"2026-01-02T03:04:05Z","event":"use","rule":"x","status":200,"path":1}',
+    b'{"time":"2026-01-02T03:04:05","event":"full"}',
+    b'{"time":1,"event":"full"}',
+    b'{"time":"2026-01-02T03:04:05Z","event":"session","session":"x","command":"y","pid":1,"version":1}',
+]
+
+
+@pytest.mark.parametrize("line", FOREIGN, ids=range(len(FOREIGN)))
+def test_a_line_that_is_not_of_a_log_does_not_hide_the_others(log, folder, line):
+    """A worker that runs as its operator can write one."""
+    with log():
+        emit(use())
+        with next(folder.iterdir()).open("ab") as stream:
+            stream.write(line + b"\n")
+        emit(use("No", 403))
+        (found,) = recorded_sessions(folder)
+        assert [fields["event"] for _, fields in found.read()] == ["session", "use", "refusal"]
+    assert (found.damaged, found.uses, found.refusals) == (1, {"openai": 1}, 1)
 
 
 def test_a_line_that_is_being_written_is_read_once_it_is_whole(log, folder):
@@ -175,7 +204,7 @@ def test_a_line_that_is_being_written_is_read_once_it_is_whole(log, folder):
         found.read()
         (file,) = folder.iterdir()
         with file.open("a") as stream:
-            stream.write('{"event":"destination",')
+            stream.write('{"event":"destination","destination":"a:443","unread":true,')
             stream.flush()
             assert found.read() == []
             stream.write('"time":"2026-01-02T03:04:05.000Z"}\n')

@@ -19,7 +19,7 @@ def asked(method: str, url: str, *, only_rules: bool = False) -> Verdict:
 
 
 def test_a_request_is_allowed_by_the_rules_that_fit_it():
-    found = asked("post", "https://API.openai.com/v1/responses?a=b")
+    found = asked("POST", "https://API.openai.com/v1/responses?a=b")
     assert [rule.name for rule in found.allowing] == ["openai"]
     assert (found.refusal, found.denying) == ("", [("reader", "The rule reader allows GET, not POST")])
 
@@ -33,6 +33,7 @@ def test_a_request_is_allowed_by_the_rules_that_fit_it():
         ("GET", "https://127.0.0.1/", "not a public address"),
         ("GET", "https://127.1/", "neither a name nor an address"),
         ("POST", "https://api.openai.com/v1/../x", "allows GET, not POST|ambiguous"),
+        ("get", "https://pypi.org/", "method is not in upper case"),
         ("G T", "https://pypi.org/", "method is malformed"),
         ("GET", "https://pypi.org/ž", "must be escaped"),
     ],

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from strongroom._cli.exit_codes import ExitCode
 from strongroom._cli.terminal import messages, output
 from strongroom._cli.terminal.output import counted
 from strongroom.errors import ConfigurationError, shown
@@ -35,23 +36,28 @@ def log_command(session: str | None, *, follow: bool, as_json: bool) -> None:
 
     SESSION is one `agent run` or `agent serve` of this user on this machine: by default the newest. `strongroom status`
     lists those that run. The logs of the last 20 are kept, for 30 days. A line has the time (UTC), the status, the
-    rule, the method, the host and the path of a request. No line has a value or a query.
+    rule, the method, the host and the path of a request. Strongroom writes no value and no query; a value that a worker
+    knows and puts into a host or a path is in the log. Damaged lines are left out, and the exit code is 8.
 
     A worker that runs as you can change its log. For a record that it cannot change, keep an audit log elsewhere.
 
     Example: strongroom agent log --follow
     """
     recorded = _found(session)
-    while True:
+    is_over = False
+    while not is_over:
         is_running = recorded.is_running  # before the last lines are read
         for line, fields in recorded.read():
             output.write(line.encode() if as_json else _folded(_text(fields)).encode())
-        if not follow or not is_running:
-            return
+        is_over = not follow or not is_running
         try:
-            time.sleep(_PERIOD)
+            if not is_over:
+                time.sleep(_PERIOD)
         except KeyboardInterrupt:
-            return  # the usual end, and no failure
+            is_over = True  # the usual end, and no failure
+    if recorded.damaged:
+        output.say(f"{counted(recorded.damaged, 'line')} of the log not shown: damaged, or not of Strongroom")
+        click.get_current_context().exit(ExitCode.PARTIAL)
 
 
 def _found(name: str | None) -> RecordedSession:
@@ -76,8 +82,10 @@ def _text(fields: Mapping[str, Any]) -> str:
         return f"{moment} UTC  session {fields['session']}: {fields['command']}, pid {fields['pid']}{end}"
     if event == "destination":
         return f"{moment[5:]}  connects to {fields['destination']}{', which no rule names' if fields['unread'] else ''}"
+    if event == "full":
+        return f"{moment[5:]}  the log is full: the rest of the session is missing"
     status = fields["status"] or "no answer"
-    request = f"{fields['method']} {fields.get('host', '')}{fields.get('path', '')}"
+    request = f"{fields.get('method', '-')} {fields.get('host', '')}{fields.get('path', '')}"
     reason = f": {fields['reason']}" if "reason" in fields else ""
     return f"{moment[5:]}  {status}  {fields.get('rule', '-')}  {request}{reason}"
 
@@ -92,10 +100,14 @@ def _folded(line: str) -> str:
 
 def summary(log: SessionLog) -> Iterator[str]:
     """Yield the uses by rule and the refusals by reason, most first."""
+    from strongroom.agents.session_log import OTHER_REASONS
+
     uses = ", ".join(f"{rule} {number:,}" for rule, number in log.uses.most_common())
     refused = log.refusals.total()
-    yield f"Uses by rule: {uses or 'none'}. Refusals: {refused:,}. See strongroom agent log {log.name}"
-    for reason, number in log.refusals.most_common(_REASONS):
+    see = f" See strongroom agent log {log.name}" if log.is_written else ""
+    yield f"Uses by rule: {uses or 'none'}. Refusals: {refused:,}.{see}"
+    named = [found for found in log.refusals.most_common(_REASONS + 1) if found[0] != OTHER_REASONS][:_REASONS]
+    for reason, number in named:
         yield f"{counted(number, 'refusal')}: {reason}"
-    if (more := len(log.refusals) - _REASONS) > 0:
-        yield f"{counted(more, 'other reason')} for refusals"
+    if more := refused - sum(number for _, number in named):
+        yield f"{counted(more, 'refusal')}: {OTHER_REASONS}"

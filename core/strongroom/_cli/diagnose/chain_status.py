@@ -138,12 +138,15 @@ class Agents:
             return []
         self._known = {session.name: self._known.get(session.name, session) for session in running}
         for session in self._known.values():
+            before = session.damaged
             try:
                 session.read()
             except StrongroomError as error:
                 logger.warning("%s", error)
             else:
                 found += [_agent(session)] if session.about else []
+                if session.damaged > before:
+                    logger.warning("The log of the session %s has damaged lines: %d", session.name, session.damaged)
         return found
 
 

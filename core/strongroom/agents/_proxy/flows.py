@@ -27,6 +27,11 @@ from strongroom.store import in_daemon
 
 _R = TypeVar("_R")
 
+_MOST_TOLD = 20
+"""The most destinations of which a refusal is told: a hostile worker makes up as many as it likes."""
+
+_NOT_TOLD = "Refused more destinations to the worker, which are not shown here"
+
 
 class Refusals:
     """The refusals and the destinations of one session, as its operator is told of them.
@@ -54,16 +59,20 @@ class Refusals:
 
     async def record(self, flow: http.HTTPFlow, refusal: Refusal) -> None:
         """Record a refusal of the proxy itself, and tell it."""
-        host, method, path = _address(flow)[0], flow.request.method, flow.request.path.partition("?")[0]
-        await in_thread(partial(self._session.record_refusal, refusal, host, method, path))
+        named = destination(flow).removesuffix(f":{DEFAULT_PORTS['https']}")
+        method, path = flow.request.method, flow.request.path.partition("?")[0]
+        await in_thread(partial(self._session.record_refusal, refusal, named, method, path))
         await self.tell(flow, refusal)
 
     async def tell(self, flow: http.HTTPFlow, refusal: Refusal) -> None:
-        """Tell a refusal, if it is the first for its destination. The session has recorded it."""
+        """Tell a refusal, if it is the first for its destination, of the first few. The session has recorded it."""
         named = destination(flow)
-        if named not in self._told:
-            self._told.add(named)
-            await in_thread(partial(self._tell, f"Refused {named} to the worker: {refusal.reason}"))
+        if named in self._told or len(self._told) > _MOST_TOLD:
+            return
+        self._told.add(named)
+        is_last = len(self._told) > _MOST_TOLD
+        line = f"Refused {named} to the worker: {refusal.reason}"
+        await in_thread(partial(self._tell, _NOT_TOLD if is_last else line))
 
 
 def destination(flow: http.HTTPFlow) -> str:
@@ -100,19 +109,18 @@ def head_of(flow: http.HTTPFlow) -> RequestHead:
         raise Refusal(421, f"The name in the TLS handshake is not that of the connection: {host}")
     _check_form(request, host, port)
     path, _, query = request.data.path.decode("latin-1").partition("?")
-    return RequestHead(request.method, "https", host, port, path, query, decoded(request.headers))
+    method = request.data.method.decode("latin-1")
+    return RequestHead(method, "https", host, port, path, query, decoded(request.headers))
 
 
 def _check_form(request: http.Request, host: str, port: int) -> None:
     """Check that the request has one host, that of CONNECT. The session checks its characters.
 
     Raises:
-        Refusal: it does not, or has another transfer coding than chunked, or its method is not in upper case.
+        Refusal: it does not, or has another transfer coding than chunked.
     """
     if request.headers.get("transfer-encoding", "chunked").lower() != "chunked":
         raise Refusal(400, "The request has a transfer coding other than chunked")
-    if request.data.method != request.data.method.upper():
-        raise Refusal(400, "The method is not in upper case")
     named = [value for name, value in request.headers.fields if name.lower() == b"host"]
     if request.is_http2:
         named += [request.data.authority] if request.data.authority else []

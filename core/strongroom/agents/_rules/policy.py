@@ -90,12 +90,12 @@ def allowing_rules(covering: Sequence[RuleConfig], used: Collection[RuleConfig],
     """
     for rule in used:
         if rule not in covering:
-            reason = f"The placeholder of the rule {rule.name} is for {', '.join(rule.hosts)}, not for {head.host}"
+            reason = f"The placeholder of the rule {rule.name} is for {', '.join(rule.hosts)}, not for {head.authority}"
             raise Refusal(403, reason, rule.name)
         check_request(rule, head)
     allowing, denying = judge(covering, head)
     if not allowing:
-        raise denying[-1][1] if denying else Refusal(403, f"No rule names {head.host}")
+        raise denying[-1][1] if denying else Refusal(403, f"No rule names {head.authority}")
     return allowing
 
 

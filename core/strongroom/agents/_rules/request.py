@@ -115,6 +115,8 @@ def check_head(head: RequestHead) -> None:
     """
     if not _TOKEN.fullmatch(head.method):
         raise Refusal(400, "The method is malformed")
+    if head.method != head.method.upper():  # servers may take it for another one
+        raise Refusal(400, "The method is not in upper case")
     if not _PATH.fullmatch(head.path) or not _QUERY.fullmatch(head.query):
         raise Refusal(400, "The path or the query has characters that must be escaped")
     for name, value in head.headers:

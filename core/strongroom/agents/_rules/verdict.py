@@ -39,10 +39,10 @@ def verdict(rules: Sequence[RuleConfig], method: str, url: str, *, only_rules: b
     port = parts.port or DEFAULT_PORTS[parts.scheme]
     try:
         host = normalize_host(parts.hostname or "")
-        head = RequestHead(method.upper(), parts.scheme, host, port, parts.path or "/", parts.query, ())
-        check_head(head)
+        head = RequestHead(method, parts.scheme, host, port, parts.path or "/", parts.query, ())
         if not Destinations(rules, only_rules=only_rules).is_looked_into(parts.scheme, host, port):
             return Verdict(is_read=False)
+        check_head(head)
         allowing, denying = judge((rule for rule in rules if covers(rule, host, port)), head)
     except Refusal as refusal:
         return Verdict(refusal.reason)

@@ -12,6 +12,8 @@ from types import SimpleNamespace
 import pytest
 
 from strongroom._cli.agents import agent_log
+from strongroom._cli.exit_codes import ExitCode
+from strongroom.agents import session_log
 from strongroom.agents.session_log import SessionLog
 from strongroom.events import Event, EventKind, Use, emit
 
@@ -21,6 +23,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs the locks
 @pytest.fixture(autouse=True)
 def state(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path / "state"
 
 
 def started(command="claude"):
@@ -105,9 +108,37 @@ def test_an_unknown_session_and_none_at_all(command):
 
 def test_the_summary_has_uses_by_rule_and_the_most_frequent_refusals():
     reasons = Counter({f"reason {number}": number for number in range(1, 8)})
-    log = SimpleNamespace(uses=Counter(openai=1200, github=2), refusals=reasons, name="N")
+    log = SimpleNamespace(uses=Counter(openai=1200, github=2), refusals=reasons, name="N", is_written=True)
     first, *others = agent_log.summary(log)
     assert first == "Uses by rule: openai 1,200, github 2. Refusals: 28. See strongroom agent log N"
     assert others[0] == "7 refusals: reason 7"
-    assert others[-1] == "2 other reasons for refusals"
+    assert others[-1] == "3 refusals: other reasons"
     assert len(others) == 6
+    log.refusals = Counter({"other reasons": 9, "reason 1": 1})
+    log.is_written = False
+    first, *others = agent_log.summary(log)
+    assert first == "Uses by rule: openai 1,200, github 2. Refusals: 10."
+    assert others == ["1 refusal: reason 1", "9 refusals: other reasons"]
+
+
+def test_a_damaged_line_is_counted_and_the_others_are_shown(command, state):
+    with started() as log:
+        request()
+        (file,) = state.rglob(f"{log.name}.jsonl")
+        with file.open("a") as stream:
+            stream.write('{"time":"2026-01-02T03:04:05Z","event":"other"}\n')
+        request(reason="No")
+        done = command("agent", "log")
+    assert done.code == ExitCode.PARTIAL
+    assert [line.partition("  ")[2][:3] for line in done.out.decode().splitlines()[1:]] == ["200", "200"]
+    assert done.err == "strongroom: 1 line of the log not shown: damaged, or not of Strongroom\n"
+
+
+def test_a_full_log_says_so(command, monkeypatch):
+    monkeypatch.setattr(session_log, "_MAX_SIZE", 600)
+    with started():
+        for _ in range(9):
+            request()
+        done = command("agent", "log")
+    assert done.code == ExitCode.DONE
+    assert done.out.decode().endswith("  the log is full: the rest of the session is missing\n")

@@ -143,6 +143,17 @@ def test_it_shows_the_agents_that_run(command):
     assert json.loads(command("status", "--json").out)["agents"] == []
 
 
+def test_an_agent_whose_log_has_a_damaged_line_is_shown_with_a_warning(state, caplog):
+    with SessionLog("claude", ["openai"], None, print) as log:
+        with (state / "agents" / f"{log.name}.jsonl").open("a") as stream:
+            stream.write("x\n")
+        known = Agents()
+        assert [agent.session for agent in (*known.status(), *known.status())] == [log.name] * 2
+    assert [record.getMessage() for record in caplog.records] == [
+        f"The log of the session {log.name} has damaged lines: 1"
+    ]
+
+
 def test_agents_are_read_as_they_go_on():
     known = Agents()
     with SessionLog("claude", ["openai"], None, print):
