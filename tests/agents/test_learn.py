@@ -210,6 +210,15 @@ def test_a_worker_that_learns_sends_no_value_beyond_the_rules(operator_of, inter
     assert "# Not used, and left out: openai" in text
 
 
+def test_learn_tells_of_a_file_that_cannot_be_made_before_the_command_runs(operator, tmp_path):
+    done = operator.run("touch", tmp_path / "ran", options=["--learn", tmp_path / "missing/learned.toml"])
+    assert done.returncode == 7, done.stderr
+    assert not (tmp_path / "ran").exists()
+    assert operator.run("/absent", options=["--learn", tmp_path / "new"]).returncode == 127
+    assert operator.run("false", options=["--learn", tmp_path / "other"]).returncode == 1
+    assert "No rule" not in (tmp_path / "other").read_text()
+
+
 def test_learn_writes_a_new_file(operator, tmp_path):
     (tmp_path / "kept").write_text("kept")
     done = operator.run("true", options=["--learn", tmp_path / "kept"])
