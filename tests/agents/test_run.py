@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from support.agents.upstream import Answer
-from support.agents.workers import VALUE, strongroom
+from support.agents.workers import VALUE, rule, strongroom
 from support.programs import require
 
 require("curl")
@@ -50,6 +50,14 @@ def test_credentials_of_the_shell_are_withheld_and_named(agent_run):
     assert "SSH_AUTH_SOCK=/run/agent" in kept.stdout
     assert "VAULT_TOKEN=hvs.token" in kept.stdout
     assert "GITHUB_TOKEN" not in kept.stdout
+
+
+def test_a_variable_of_a_row_of_secrets_is_withheld(operator_of):
+    """It holds the value of the row, if the shell has it."""
+    operator = operator_of(rule(["api.example.com"]) + '[secrets]\nDB_PASSWORD = "database/app#password"\n')
+    done = operator.run("env", environ={"DB_PASSWORD": "of the shell"})
+    assert "DB_PASSWORD" not in done.stdout
+    assert "Withheld from the command: DB_PASSWORD." in done.stderr
 
 
 SHELL = """

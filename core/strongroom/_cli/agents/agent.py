@@ -123,9 +123,9 @@ def run_command(
     """Run COMMAND with placeholders in the place of secrets.
 
     COMMAND inherits the environment without known credentials: of stores, clouds, version control and package indexes,
-    and the agent of SSH. It finds a placeholder in the variable of each rule, the proxy in HTTPS_PROXY and HTTP_PROXY,
-    and the authority of this session in the variables and files by which curl, git, pip, npm, Java and the libraries of
-    Python and Node trust it.
+    the agent of SSH, and the variables of [secrets]. Other variables pass. It finds a placeholder in the variable of
+    each rule, the proxy in HTTPS_PROXY and HTTP_PROXY, and the authority of this session in the variables and files by
+    which curl, git, pip, npm, Java and the libraries of Python and Node trust it.
 
     COMMAND is not started if a secret of a rule cannot be read. Signals are forwarded to it, and its exit code is that
     of this command. At the end of --for, it gets SIGTERM, and ten seconds later SIGKILL: then the exit code is 124, as
@@ -436,6 +436,7 @@ def _opened(config: Config, *, only_rules: bool, learns: bool = False, keep: Col
     from strongroom.agents.session import AgentSession
 
     inherited = without_shell_credentials(without_credentials(os.environ, config))
+    inherited = {name: text for name, text in inherited.items() if name not in config.secrets}  # a row's value
     worker.forbid_inspection(os.environ.keys() - inherited.keys())
     inherited |= {name: os.environ[name] for name in keep if name in os.environ}
     with SecretsManager.from_config(config) as secrets:

@@ -1,7 +1,7 @@
 """Environment variables of a shell that hold credentials of other services, and are not passed on to an agent.
 
-Each name is in the documentation of the program that reads it. `*` stands for any text. A variable with the address of
-a package index is withheld if the address has a password.
+Each name is in the documentation of the program that reads it, or one that its users often choose (`PYPI_TOKEN`). `*`
+stands for any text. A variable with the address of a package index is withheld if the address has a password.
 """
 
 from __future__ import annotations
@@ -33,16 +33,41 @@ KNOWN: Mapping[str, tuple[str, ...]] = {
         "ARM_CLIENT_SECRET",
         "ARM_ACCESS_KEY",
     ),
-    "other clouds, as their providers for Terraform read them": (
+    "Azure's storage and DevOps: https://learn.microsoft.com/cli/azure/azure-cli-configuration, /azure/devops/cli": (
+        "AZURE_STORAGE_KEY",
+        "AZURE_STORAGE_CONNECTION_STRING",
+        "AZURE_STORAGE_SAS_TOKEN",
+        "AZURE_DEVOPS_EXT_PAT",
+        "SYSTEM_ACCESSTOKEN",
+    ),
+    "other stores of secrets: the command lines of 1Password, Doppler, Infisical and Bitwarden, and SOPS": (
+        "OP_SERVICE_ACCOUNT_TOKEN",
+        "OP_CONNECT_TOKEN",
+        "OP_SESSION_*",
+        "DOPPLER_TOKEN",
+        "INFISICAL_TOKEN",
+        "INFISICAL_CLIENT_SECRET",
+        "INFISICAL_UNIVERSAL_AUTH_CLIENT_SECRET",
+        "BWS_ACCESS_TOKEN",
+        "BW_SESSION",
+        "SOPS_AGE_KEY",
+    ),
+    "other clouds, as their command lines and their providers for Terraform read them": (
+        "ALIBABA_CLOUD_ACCESS_KEY_SECRET",
+        "CF_API_KEY",
+        "CF_API_TOKEN",
         "CLOUDFLARE_API_KEY",
         "CLOUDFLARE_API_TOKEN",
         "DIGITALOCEAN_TOKEN",
         "DIGITALOCEAN_ACCESS_TOKEN",
+        "FLY_API_TOKEN",
         "GOOGLE_CREDENTIALS",
         "GOOGLE_OAUTH_ACCESS_TOKEN",
         "HCLOUD_TOKEN",
+        "HEROKU_API_KEY",
         "LINODE_TOKEN",
         "KUBECONFIG",
+        "SCW_SECRET_KEY",
         "TF_TOKEN_*",
     ),
     "GitHub: https://cli.github.com/manual/gh_help_environment": (
@@ -50,21 +75,27 @@ KNOWN: Mapping[str, tuple[str, ...]] = {
         "GITHUB_TOKEN",
         "GH_ENTERPRISE_TOKEN",
         "GITHUB_ENTERPRISE_TOKEN",
+        "GITHUB_PAT",
         "HOMEBREW_GITHUB_API_TOKEN",
         "ACTIONS_*_TOKEN",
     ),
     "GitLab: https://docs.gitlab.com/cli/ and https://docs.gitlab.com/ci/variables/predefined_variables/": (
         "GITLAB_TOKEN",
         "GITLAB_ACCESS_TOKEN",
+        "GITLAB_PRIVATE_TOKEN",
+        "GL_TOKEN",
+        "CI_JOB_JWT*",
         "CI_JOB_TOKEN",
         "CI_*_PASSWORD",
         "OAUTH_TOKEN",
     ),
-    "other version control, and programs that ask for a password": (
+    "other version control, https://git-scm.com/docs/git-config, and programs that ask for a password": (
         "BITBUCKET_*TOKEN",
         "BITBUCKET_*PASSWORD",
         "GITEA_TOKEN",
         "GIT_ASKPASS",
+        "GIT_CONFIG_COUNT",  # without which git does not look for the values, and with which it needs them
+        "GIT_CONFIG_VALUE_*",
         "SSH_ASKPASS",
         "SSH_AUTH_SOCK",
     ),
@@ -77,6 +108,7 @@ KNOWN: Mapping[str, tuple[str, ...]] = {
         "YARN_NPM_AUTH_*",
     ),
     "Python: https://twine.readthedocs.io, https://docs.astral.sh/uv/reference/environment/, Poetry, Flit, Hatch": (
+        "PYPI_TOKEN",
         "TWINE_PASSWORD",
         "UV_PUBLISH_TOKEN",
         "UV_PUBLISH_PASSWORD",
@@ -86,7 +118,14 @@ KNOWN: Mapping[str, tuple[str, ...]] = {
         "FLIT_PASSWORD",
         "HATCH_INDEX_AUTH",
     ),
-    "other package indexes: cargo, RubyGems, NuGet, Docker": (
+    "other package indexes: cargo, RubyGems, NuGet, Docker, Composer, CodeArtifact, Artifactory, Hugging Face": (
+        "ARTIFACTORY_API_KEY",
+        "BUNDLE_GEM__*",
+        "CODEARTIFACT_AUTH_TOKEN",
+        "COMPOSER_AUTH",
+        "HF_TOKEN",
+        "HUGGING_FACE_HUB_TOKEN",
+        "JFROG_ACCESS_TOKEN",
         "CARGO_REGISTRY_TOKEN",
         "CARGO_REGISTRIES_*_TOKEN",
         "GEM_HOST_API_KEY",
