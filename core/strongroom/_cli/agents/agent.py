@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from strongroom._cli.agents import learned_rules
 from strongroom._cli.agents.agent_check import check_command
 from strongroom._cli.agents.agent_log import log_command, summary
 from strongroom._cli.exit_codes import ExitCode
@@ -149,7 +150,7 @@ def run_command(
         raise click.UsageError(f"{learn} exists: --learn writes a new file")
     config = invocation.load_trusted()
     with (
-        _rules_file(learn) as rules_file,
+        learned_rules.created(learn) as rules_file,
         _opened(config, only_rules=only_rules, learns=learn is not None, keep=keep) as opened,
         # The worker may have put anything in its place.
         tempfile.TemporaryDirectory(prefix="strongroom-agent-", ignore_cleanup_errors=True) as private,
@@ -178,7 +179,7 @@ def run_command(
             code = exit_code(lambda: process.run(encoded), command[0])
             process.started.set()  # the proxy may wait for a sandbox that did not start
         if learn is not None and rules_file is not None:
-            _write_rules(opened, learn, rules_file)
+            learned_rules.write(opened.session, learn, rules_file)
         if not quiet:
             for line in summary(log):
                 output.say(line)
@@ -218,48 +219,6 @@ def _left(until: SessionEnd | None) -> float | None:
 
 def _say_ended(until: SessionEnd) -> None:
     output.say(until.refusal().reason)
-
-
-@contextlib.contextmanager
-def _rules_file(file: Path | None) -> Iterator[int | None]:
-    """Create the file of learned rules, so that a folder that cannot be written is told before the command runs.
-
-    The file is removed if it stays empty.
-
-    Raises:
-        ConfigurationError: it cannot be created.
-    """
-    from strongroom.files import private
-
-    if file is None:
-        yield None
-        return
-    with private.faults_as(ConfigurationError, f"Cannot write the rules: {file}"):
-        descriptor = private.open_file(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-    try:
-        yield descriptor
-    finally:
-        if os.fstat(descriptor).st_size == 0:
-            with contextlib.suppress(OSError):
-                file.unlink()
-        os.close(descriptor)
-
-
-def _write_rules(opened: _Opened, file: Path, descriptor: int) -> None:
-    """Write the learned rules. A fault is told, and the exit code stays that of the command, which has run."""
-    from strongroom.agents._rules.learning import learned_text
-
-    observed = opened.session.observed or ()
-    text = learned_text(observed, opened.session.rules)
-    try:
-        with os.fdopen(descriptor, "wb", closefd=False) as stream:
-            stream.write(opened.session.redactor().whole(text.encode()))
-            stream.flush()
-            os.fsync(descriptor)
-    except OSError as error:
-        output.say(f"Cannot write the rules: {file}: {error.strerror}")
-    else:
-        output.say(f"Wrote rules for {output.counted(len(observed), 'request')} to {file}: review them")
 
 
 @agent_command.command("serve")

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from strongroom._cli.agents import agent
+from strongroom._cli.agents import learned_rules
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs private files")
 
@@ -19,7 +19,7 @@ def test_a_file_without_rules_is_removed(tmp_path):
     file = tmp_path / "learned.toml"
 
     def fail() -> None:
-        with agent._rules_file(file):
+        with learned_rules.created(file):
             assert file.stat().st_mode & 0o777 == 0o600
             raise LookupError
 
@@ -32,8 +32,8 @@ def test_a_file_without_rules_is_removed(tmp_path):
 def test_a_full_disk_is_told_and_is_no_error(capsys, tmp_path):
     """The command has run, and its exit code counts."""
     redactor = SimpleNamespace(whole=lambda content: content)
-    opened = SimpleNamespace(session=SimpleNamespace(observed=set(), rules=(), redactor=lambda: redactor))
+    session = SimpleNamespace(observed=set(), rules=(), redactor=lambda: redactor)
     descriptor = os.open("/dev/full", os.O_WRONLY)
-    agent._write_rules(opened, tmp_path / "learned.toml", descriptor)
+    learned_rules.write(session, tmp_path / "learned.toml", descriptor)
     os.close(descriptor)
     assert capsys.readouterr().err.endswith("learned.toml: No space left on device\n")
