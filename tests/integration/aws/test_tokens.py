@@ -95,10 +95,12 @@ def configured(alone):
     )
 
 
-def test_command_line_makes_no_token_to_look_around(configured, command):  # noqa: F811
+def test_command_line_signs_a_token_for_get(configured, command):  # noqa: F811
+    """It outlasts the command."""
     assert "AWS credentials were found" in command("doctor").out.decode()
     assert command("check").code == 0
-    assert command("get", "db/app", "password").code != 0
+    token = command("get", "db/app", "password").out.decode().strip()
+    assert is_valid(token, CREDENTIALS["aws_secret_access_key"], host="db.example:5432", user="app")
     [link] = json.loads(command("status", "--json").out)["chain"]
     assert (link["plugin"], link["state"]) == ("aws-rds", "ok")
 

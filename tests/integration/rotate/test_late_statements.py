@@ -15,7 +15,7 @@ from psycopg import errors
 from strongroom._manager import SecretsManager
 from strongroom._manager.manager import parts_of
 from strongroom.errors import StoreUnavailableError, UnfinishedRotationError
-from strongroom.rotate import boundary
+from strongroom.rotate import guard
 from strongroom.rotate.rotations import Rotations
 from strongroom.rotate.spi import CredentialPair
 from strongroom.rotate.state import KEY, pending_path
@@ -181,7 +181,7 @@ def test_an_undo_that_cannot_follow_it_yet_keeps_both_credentials(configured, mo
     before = there.read(PATH)
     with killed_rotation(there, PostgresLock, there.users[0]), SecretsManager.from_config(there.config) as manager:
         with monkeypatch.context() as patches:
-            patches.setattr(boundary, "STEP_LIMIT", 3.0)
+            patches.setattr(guard, "STEP_LIMIT", 3.0)
             with pytest.raises(UnfinishedRotationError, match="Both credentials stay stored") as caught:
                 manager.rotations.undo(PATH, take_over=True)
         assert "works" not in str(caught.value)
