@@ -31,7 +31,10 @@ def silenced_logs(*packages: str) -> Iterator[None]:
 
 
 def silence_new_loggers(*packages: str) -> None:
-    """Let `silenced_logs` drop the records of loggers that exist by now: an SDK loads modules late, each with one."""
-    for name in list(logging.root.manager.loggerDict):  # `Logger.getChildren` came with Python 3.12
+    """Let `silenced_logs` drop the records of loggers that exist by now: an SDK loads modules late, each with one.
+
+    The loggers of the packages themselves are made for this.
+    """
+    for name in [*packages, *logging.root.manager.loggerDict]:  # `Logger.getChildren` came with Python 3.12
         if name.partition(".")[0] in packages:
             logging.getLogger(name).addFilter(_filter)
