@@ -253,6 +253,7 @@ def docker(registry, tmp_path):
 MANIFEST = "application/vnd.docker.distribution.manifest.list.v2+json"
 
 
+@pytest.mark.long
 def test_docker_reads_an_image_with_the_row_of_its_registry(registry, docker):
     """The manifest is read. docker then refuses it, since it lists no image."""
     configure(LOGIN + row(registry.host))
@@ -261,6 +262,7 @@ def test_docker_reads_an_image_with_the_row_of_its_registry(registry, docker):
     assert "/v2/app/manifests/1" in registry.served
 
 
+@pytest.mark.long
 def test_docker_says_why_a_login_could_not_be_read(registry, docker, closed_port):
     """It continues without a login, so the line on stderr is all that tells the reason."""
     configure(unavailable(closed_port) + row(registry.host))
@@ -270,6 +272,7 @@ def test_docker_says_why_a_login_could_not_be_read(registry, docker, closed_port
     assert registry.seen == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("password", "code"), [(CANARY, 0), ("typed-9b", 1)])
 def test_docker_login_succeeds_with_the_stored_login_alone(registry, docker, password, code):
     """The registry accepts both. A login that is not stored must not look like one that is."""
@@ -305,6 +308,7 @@ def kubeconfig(server: Service, reference: str, version: str, authority: str = "
     return file
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("version", ["v1", "v1beta1"])
 def test_kubectl_sends_the_token(version):
     require("kubectl")
@@ -320,6 +324,7 @@ def test_kubectl_sends_the_token(version):
         assert (done.returncode, done.stdout) == (0, "{}"), done.stderr
 
 
+@pytest.mark.long
 def test_kubectl_shows_a_client_certificate(closed_port):
     require("kubectl")
     authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -129,6 +129,7 @@ def test_a_change_restarts_the_command_with_the_new_file(script):
         assert run.stdout.readline() == f"{CANARY}-2\n"
 
 
+@pytest.mark.long
 def test_no_signal_is_sent_while_a_value_is_missing(script):
     with started(script, "run", "--on-change", "signal:HUP", sys.executable, "-c", SHOWS) as run:
         assert run.stdout.readline() == VALUE

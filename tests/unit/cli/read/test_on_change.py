@@ -113,6 +113,7 @@ def test_a_command_that_ignores_sigterm_is_killed(script):
         assert "was killed" in process.stderr.read()
 
 
+@pytest.mark.long
 def test_a_command_that_was_killed_is_restarted_again_and_again(script):
     """The wait for the end of one process does not meet the start of the next."""
     arguments = ("run", "--on-change", "restart", "--stop-timeout", "100ms", sys.executable, "-c", STUBBORN)
@@ -130,6 +131,7 @@ def test_the_exit_code_is_the_commands_where_nothing_changes(script):
         assert process.wait(LONG) == 127
 
 
+@pytest.mark.long
 def test_a_command_keeps_running_while_a_required_value_is_missing(script):
     with started(script, "run", "--on-change", "restart", sys.executable, "-c", SHOWS) as process:
         assert process.stdout.readline() == f"has {CANARY}-1\n"
