@@ -176,9 +176,12 @@ class _Shell:
         return report.decode().split("\0")[:-2]
 
     def close(self) -> None:
-        """End the shell and its jobs."""
+        """End the shell, its jobs, and the server that `strongroom dev --detach` has started."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
+        if server := self._variables.get("DEV_SERVER_PID"):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(server), signal.SIGTERM)
         self._process.stdin.close()
         self._process.wait()
         self._read.close()
