@@ -312,6 +312,7 @@ def test_a_file_is_private_and_holds_what_stdout_would(command, kind):
     assert stat.S_IMODE(Path("out").stat().st_mode) == 0o600
 
 
+@pytest.mark.long
 def test_a_file_is_written_again_when_a_value_changes(script):
     """As a whole: a reader of the old file keeps it. A missing value leaves the file as it is."""
     file = Path("out.env")
