@@ -141,8 +141,14 @@ class Link:
                 if self._missing_key_expired(reading, request):
                     reading = self.read(path, key, fresh=True)
         except StrongroomError as error:
-            return failed(error if request.fresh else self._store.advised(error, path), self.name, started)
-        return judged(path, self.name, reading, request, started, offline=self.connection.offline is not None)
+            return self._result(path, error, request, started)
+        return self._result(path, reading, request, started)
+
+    def _result(self, path: str, found: Reading | StrongroomError, request: ReadRequest, started: float) -> Result:
+        """Return the result of a read that began then, and brought this reading, or ended with this error."""
+        if isinstance(found, StrongroomError):
+            return failed(found if request.fresh else self._store.advised(found, path), self.name, started)
+        return judged(path, self.name, found, request, started, offline=self.connection.offline is not None)
 
     def _opening_for(self, path: str) -> AbstractContextManager[None]:
         """Let the store know the first path, if it is opened for it: it may save a request."""
@@ -203,13 +209,8 @@ class Link:
                         result = self.query(*place, request)
                     if found is not None and isinstance(result[1], Reading):
                         found = result[1]
-                elif isinstance(found, StrongroomError):
-                    error = found if request.fresh else self._store.advised(found, path)
-                    result = failed(error, self.name, started)
                 else:
-                    result = judged(
-                        path, self.name, found, request, started, offline=self.connection.offline is not None
-                    )
+                    result = self._result(path, found, request, started)
                 yield place, result
 
     def _tried(self, path: str, request: ReadRequest) -> Reading | StrongroomError:
