@@ -144,14 +144,11 @@ class FieldCipher:
             UnknownKeyError, AlteredTextError, PlainTextError: it cannot be decrypted.
             InvalidDataError: it is not a `str`, such as None.
         """
-        try:
-            found: str = self._decoded(text, row, bytes.decode)
-        except StrongroomError as error:
-            failure = error.copy()
-        else:
-            return found
+        found: str | StrongroomError = self._outcome(text, row, bytes.decode)
         del text
-        raise failure
+        if isinstance(found, StrongroomError):
+            raise found
+        return found
 
     def encrypt_bytes(self, value: bytes, *, row: str | None = None) -> str:
         """`encrypt` for bytes."""
@@ -164,14 +161,11 @@ class FieldCipher:
 
     def decrypt_bytes(self, text: str, *, row: str | None = None) -> bytes:
         """`decrypt` for bytes."""
-        try:
-            found: bytes = self._decoded(text, row, bytes)
-        except StrongroomError as error:
-            failure = error.copy()
-        else:
-            return found
+        found: bytes | StrongroomError = self._outcome(text, row, bytes)
         del text
-        raise failure
+        if isinstance(found, StrongroomError):
+            raise found
+        return found
 
     def encrypt_json(self, value: Any, *, row: str | None = None) -> str:
         """`encrypt` for a value that JSON can hold."""
@@ -184,12 +178,11 @@ class FieldCipher:
 
     def decrypt_json(self, text: str, *, row: str | None = None) -> Any:
         """`decrypt` for a value that JSON can hold."""
-        try:
-            return self._decoded(text, row, json.loads)
-        except StrongroomError as error:
-            failure = error.copy()
+        found = self._outcome(text, row, json.loads)
         del text
-        raise failure
+        if isinstance(found, StrongroomError):
+            raise found
+        return found
 
     def is_current(self, text: str, *, row: str | None = None) -> bool:
         """Return True if the text has the key that encrypts now, and the present name of the column.
@@ -240,6 +233,13 @@ class FieldCipher:
         nonce = os.urandom(_NONCE)
         associated = ciphers.associated if row is None else _of_row(ciphers.associated, row)
         return ciphers.prefix + b2a_base64(nonce + ciphers.seal(nonce, data, associated), newline=False).decode()
+
+    def _outcome(self, text: str, row: str | None, decode: Callable[[bytes], Any]) -> Any:
+        """Return the value of a text, or the error without the frames, whose variables hold keys and the text."""
+        try:
+            return self._decoded(text, row, decode)
+        except StrongroomError as error:
+            return error.copy()
 
     def _decoded(self, text: str, row: str | None, decode: Callable[[bytes], Any]) -> Any:
         data = self._open(text, row)
