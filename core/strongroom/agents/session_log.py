@@ -88,9 +88,8 @@ class SessionLog:
             try:
                 folder = private.make_folder(self._folder or default_folder())
                 _remove_old(folder)
-                flags = (
-                    os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
-                )  # a foreign line must not be half overwritten
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+                flags |= os.O_APPEND  # otherwise the next line overwrites a half of one that another process has added
                 file = private.open_file(folder / f"{self.name}{_SUFFIX}", flags)
                 stack.callback(os.close, file)
                 stack.enter_context(private.lock(file, 1.0))
