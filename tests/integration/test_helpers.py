@@ -9,10 +9,8 @@ import os
 import ssl
 import subprocess
 import sys
-import threading
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -20,6 +18,7 @@ import pytest
 import trustme
 
 from support.programs import require, write_python
+from support.services.serving import serving
 
 SCRIPTS = Path(sys.executable).parent
 CANARY = "canary-7f3a"
@@ -94,22 +93,9 @@ def basic(username: str, password: str) -> str:
     return f"Basic {base64.b64encode(f'{username}:{password}'.encode()).decode()}"
 
 
-@contextmanager
-def serving(context: ssl.SSLContext | None = None) -> Iterator[Service]:
-    """Serve in a thread while the block runs."""
-    with Service(context) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
-
-
 @pytest.fixture
 def service() -> Iterator[Service]:
-    with serving() as server:
+    with serving(Service()) as server:
         yield server
 
 
@@ -224,7 +210,7 @@ def registry() -> Iterator[Service]:
     authority.issue_cert("127.0.0.1").configure_cert(context)
     authority.cert_pem.write_to_path("authority.pem")
     content = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST, "manifests": []}).encode()
-    with serving(context) as server:
+    with serving(Service(context)) as server:
         server.files = {"/v2/": ("application/json", b"{}"), "/v2/app/manifests/1": (MANIFEST, content)}
         yield server
 
@@ -315,7 +301,7 @@ def test_kubectl_sends_the_token(version):
     authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     configure(LOGIN)
-    with serving(context) as server:
+    with serving(Service(context)) as server:
         server.accepted = {f"Bearer {CANARY}"}
         server.files["/version"] = "application/json", b"{}"
         pem = base64.b64encode(authority.cert_pem.bytes()).decode()
@@ -336,7 +322,7 @@ def test_kubectl_shows_a_client_certificate(closed_port):
     key = json.dumps(client.private_key_pem.bytes().decode())
     secret = f'[stores.memory.secrets."team/tls"]\n"tls.crt" = {certificate}\n"tls.key" = {key}\n'
     configure(f'chain = ["memory"]\n{secret}')
-    with serving(context) as server:
+    with serving(Service(context)) as server:
         server.accepted = None
         server.files["/version"] = "application/json", b"{}"
         pem = base64.b64encode(authority.cert_pem.bytes()).decode()

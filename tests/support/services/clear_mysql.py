@@ -5,9 +5,10 @@ from __future__ import annotations
 import socketserver
 import ssl
 import struct
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from support.services.serving import serving
 
 _PROTOCOL_41, _SSL, _SECURE, _PLUGINS = 0x200, 0x800, 0x8000, 0x80000
 _OK = b"\0\0\0\2\0\0\0"
@@ -72,13 +73,7 @@ class ClearMySQL(socketserver.ThreadingTCPServer):
         """Be silent: a client that refuses the certificate ends the handshake."""
 
 
-@contextmanager
-def asking_in_clear(accepts: Callable[[str], bool], context: ssl.SSLContext | None) -> Iterator[ClearMySQL]:
-    with ClearMySQL(accepts, context) as server:
-        thread = threading.Thread(target=server.serve_forever, args=[0.05])
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+def asking_in_clear(
+    accepts: Callable[[str], bool], context: ssl.SSLContext | None
+) -> AbstractContextManager[ClearMySQL]:
+    return serving(ClearMySQL(accepts, context))

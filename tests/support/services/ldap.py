@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import socketserver
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from support.services.serving import serving
 
 _BIND, _SUCCESS, _INVALID_CREDENTIALS = 0x60, 0, 49
 
@@ -50,12 +51,6 @@ class _Server(socketserver.ThreadingTCPServer):
 @contextmanager
 def binding(accepts: Callable[[str, str], bool]) -> Iterator[int]:
     """Let `accepts(name, password)` decide about each bind of the block; yield the port."""
-    with _Server(("127.0.0.1", 0), _Binds) as server:
+    with serving(_Server(("127.0.0.1", 0), _Binds)) as server:
         server.accepts = accepts  # type: ignore[attr-defined]
-        thread = threading.Thread(target=server.serve_forever, args=[0.05])
-        thread.start()
-        try:
-            yield server.server_address[1]
-        finally:
-            server.shutdown()
-            thread.join()
+        yield server.server_address[1]
