@@ -3,45 +3,22 @@
 from __future__ import annotations
 
 import logging
-import os
-from pathlib import Path
 from typing import Annotated, ClassVar
 
 import httpx
-import pytest
 
 from strongroom.errors import AuthenticationError, StoreUnavailableError
 from strongroom.store import Option
 from strongroom.store.calls import Fault
-from strongroom.testing import ServiceContract
-from support.search_path import SearchPath
+from support.plugins.broken_services import BrokenContract
 from support.services.zoo import LoginStore, ZooService
 
-TESTS = Path(__file__).parents[2]
 
+class WrongLogin(BrokenContract):
+    """A broken `Store` of the zoo."""
 
-class WrongLogin(ServiceContract):
-    """A broken `Store` of the zoo. The test `caught_by` must fail with the message `caught_with`."""
-
-    caught_by: ClassVar[str]
-    caught_with: ClassVar[str]
     Store: ClassVar[type[LoginStore]]
-
-    @pytest.fixture
-    def service(self, monkeypatch, tmp_path):
-        SearchPath(tmp_path, monkeypatch).install("broken", {"broken": f"{__name__}:open_broken"})
-        monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(tmp_path / "site"), str(TESTS))))
-        with BrokenZoo(type(self).__name__) as service:
-            yield service
-
-
-class BrokenZoo(ZooService):
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        self._name = name
-
-    def options(self, address: tuple[str, int] | None = None) -> dict[str, object]:
-        return {**super().options(address), "plugin": "broken", "name": self._name}
+    Service = ZooService
 
 
 def open_broken(

@@ -31,34 +31,47 @@ from strongroom.store import Health, Option, Traits, fails_fast, remaining
 from strongroom.store.calls import Fate, Fault
 from strongroom.testing import ServiceContract
 from support.search_path import SearchPath
+from support.services.local_http import LocalService
 from support.services.shelf import PAGE, Client, Shelf, ShelfService, UnsentError
 
 TESTS = Path(__file__).parents[2]
 
 
-class WrongService(ServiceContract):
-    """A broken `Store` of the shelf. The test `caught_by` must fail with the message `caught_with`."""
+class BrokenContract(ServiceContract):
+    """A broken `Store`. The test `caught_by` must fail with the message `caught_with`.
 
-    page_size = PAGE
+    The function `open_broken` of the same module opens it, and is the plugin `broken`.
+    """
+
     caught_by: ClassVar[str]
     caught_with: ClassVar[str]
-    Store: ClassVar[type[Shelf]]
+    Store: ClassVar[type]
+    Service: ClassVar[type[LocalService]]
 
     @pytest.fixture
     def service(self, monkeypatch, tmp_path):
-        SearchPath(tmp_path, monkeypatch).install("broken", {"broken": f"{__name__}:open_broken"})
+        SearchPath(tmp_path, monkeypatch).install("broken", {"broken": f"{type(self).__module__}:open_broken"})
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(tmp_path / "site"), str(TESTS))))
-        with BrokenService(type(self).__name__) as service:
+        with broken(self.Service, type(self).__name__) as service:
             yield service
 
 
-class BrokenService(ShelfService):
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        self._name = name
+def broken(kind: type[LocalService], name: str) -> LocalService:
+    """Return a service whose options open the `Store` of the contract of this name."""
 
-    def options(self, address: tuple[str, int] | None = None) -> dict[str, object]:
-        return {**super().options(address), "plugin": "broken", "name": self._name}
+    class Broken(kind):  # type: ignore[valid-type, misc]
+        def options(self, address: tuple[str, int] | None = None) -> dict[str, object]:
+            return {**super().options(address), "plugin": "broken", "name": name}
+
+    return Broken()
+
+
+class WrongService(BrokenContract):
+    """A broken `Store` of the shelf."""
+
+    page_size = PAGE
+    Store: ClassVar[type[Shelf]]
+    Service = ShelfService
 
 
 def open_broken(
@@ -480,8 +493,8 @@ class HasACredentialThatNobodyRecognizes(WrongService):
     @pytest.fixture
     def service(self, monkeypatch, tmp_path):
         SearchPath(tmp_path, monkeypatch).install("broken", {"broken": f"{__name__}:open_broken"})
-        monkeypatch.setattr(BrokenService, "token", "s.1234567890")
-        with BrokenService(type(self).__name__) as service:
+        monkeypatch.setattr(ShelfService, "token", "s.1234567890")
+        with broken(ShelfService, type(self).__name__) as service:
             yield service
 
 
@@ -671,8 +684,8 @@ class ReadsWhatIsLate(WrongService):
     @pytest.fixture
     def service(self, monkeypatch, tmp_path):
         SearchPath(tmp_path, monkeypatch).install("broken", {"broken": f"{__name__}:open_broken"})
-        monkeypatch.setattr(BrokenService, "is_late", True)
-        with BrokenService(type(self).__name__) as service:
+        monkeypatch.setattr(ShelfService, "is_late", True)
+        with broken(ShelfService, type(self).__name__) as service:
             yield service
 
 

@@ -7,7 +7,6 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
@@ -25,79 +24,31 @@ from strongroom.secret import Secret, Value, Version
 from strongroom.store import Option, Traits, remaining
 from strongroom.store.calls import Caller, Fate, Fault, retry_after
 from strongroom.testing import CANARY
-from support.services.faulty import HTTPService
+from support.services.local_http import LocalHandler, LocalService
 
 PAGE = 4
 PLUGIN = "shelf"
 TOKEN = f"{CANARY}-token"
 
 
-class ShelfService(HTTPService):
-    """The service, started by `with`. A PUT with `If-Match` is a check-and-set. A list comes in pages of `PAGE`."""
+class ShelfHandler(LocalHandler):
+    service: ShelfService
 
-    plugin = PLUGIN
-    token = TOKEN
-    is_late = False
-
-    def __enter__(self) -> Self:
-        self.held: dict[str, tuple[int, Any]] = {}
-        self.shown: dict[str, tuple[int, Any]] | None = None
-        self.counter = 0
-        self.lock = threading.Lock()
-        handler = type("Handler", (_Handler,), {"shelf": self})
-        self._server = _Server(("127.0.0.1", 0), handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    def delay(self, seconds: float) -> bool:
-        """Show the contents of now to readers, if a broken store declares to be late."""
-        self.shown = dict(self.held) if seconds else None
-        return self.is_late
-
-    def options(self, address: tuple[str, int] | None = None) -> Mapping[str, object]:
-        host, port = address or self._server.server_address[:2]
-        return {"plugin": self.plugin, "url": f"http://{host!s}:{port}", "token": self.token}
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 64
-
-
-class _Handler(BaseHTTPRequestHandler):
-    shelf: ShelfService
-    protocol_version = "HTTP/1.1"
-    wbufsize = -1
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802  # the names of http.server
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         repeatable = "If-Match" in self.headers or self.command == "DELETE"
-        if self.shelf.meet(self, changes=self.command != "GET", repeatable=repeatable):
+        if self.service.meet(self, changes=self.command != "GET", repeatable=repeatable):
             return
         parts = urlsplit(self.path)
-        with self.shelf.lock:
-            status, answer = self._answer(unquote(parts.path.removeprefix("/secrets/")), parse_qs(parts.query), body)
-        content = json.dumps(answer).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
+        with self.service.lock:
+            answer = self._answer(unquote(parts.path.removeprefix("/secrets/")), parse_qs(parts.query), body)
+        self.reply(*answer)
 
-    do_PUT = do_DELETE = do_GET  # noqa: N815  # the names of http.server
+    do_PUT = do_DELETE = do_GET  # noqa: N815
 
     def _answer(self, path: str, query: Mapping[str, list[str]], body: bytes) -> tuple[int, Any]:
-        held = self.shelf.shown or self.shelf.held if self.command == "GET" and self.shelf.is_late else self.shelf.held
+        shelf = self.service
+        held = shelf.shown or shelf.held if self.command == "GET" and shelf.is_late else shelf.held
         if path == "/secrets":
             names = sorted(name for name in held if name > query.get("after", [""])[0])
             return 200, {"names": names[:PAGE], "more": len(names) > PAGE}
@@ -105,15 +56,39 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "PUT":
             if self.headers.get("If-Match", str(version)) != str(version):
                 return 412, {"error": "version"}
-            self.shelf.counter += 1
-            held[path] = self.shelf.counter, json.loads(body)
-            return 200, {"version": self.shelf.counter}
+            shelf.counter += 1
+            held[path] = shelf.counter, json.loads(body)
+            return 200, {"version": shelf.counter}
         if path not in held:
             return 404, {"error": "absent"}
         if self.command == "DELETE":
             del held[path]
             return 200, {}
         return 200, {"version": version, "data": held[path][1]}
+
+
+class ShelfService(LocalService):
+    """The service, started by `with`. A PUT with `If-Match` is a check-and-set. A list comes in pages of `PAGE`."""
+
+    plugin = PLUGIN
+    token = TOKEN
+    is_late = False
+    handler = ShelfHandler
+
+    def __enter__(self) -> Self:
+        self.held: dict[str, tuple[int, Any]] = {}
+        self.shown: dict[str, tuple[int, Any]] | None = None
+        self.counter = 0
+        self.lock = threading.Lock()
+        return super().__enter__()
+
+    def delay(self, seconds: float) -> bool:
+        """Show the contents of now to readers, if a broken store declares to be late."""
+        self.shown = dict(self.held) if seconds else None
+        return self.is_late
+
+    def options(self, address: tuple[str, int] | None = None) -> Mapping[str, object]:
+        return {"plugin": self.plugin, "url": self.url(address), "token": self.token}
 
 
 class UnsentError(Exception):

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
-import threading
 from collections.abc import Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import unquote
@@ -17,7 +14,7 @@ from strongroom.encoding import to_json
 from strongroom.secret import Value
 from strongroom.store import Option
 from strongroom.testing import CANARY
-from support.services.faulty import HTTPService
+from support.services.local_http import LocalHandler, LocalService
 
 sys.path.append(str(Path(__file__).parents[3] / "docs" / "how-to" / "plugins"))
 
@@ -27,27 +24,42 @@ PLUGIN = "zoo"
 KEY = f"{CANARY}-key"
 
 
-class ZooService(HTTPService):
+class ZooHandler(LocalHandler):
+    service: ZooService
+
+    def do_GET(self) -> None:  # noqa: N802  # the names of http.server
+        if not self.service.meet(self, changes=False, login=self.path == "/login"):
+            self.reply(*self._answer(self.headers["Authorization"].removeprefix("Bearer ")))
+
+    do_POST = do_GET  # noqa: N815
+
+    def _answer(self, given: str) -> tuple[int, Any]:
+        zoo = self.service
+        if self.path == "/login":
+            if given != KEY:
+                return 401, {"error": f"no such key: {given}"}
+            token = f"{CANARY}-token-{zoo.logins}"
+            zoo.tokens.add(token)
+            return 200, {"token": token, "expires_in": 600}
+        if given not in zoo.tokens:
+            return 401, {"error": "token"}
+        path = unquote(self.path.removeprefix("/secrets/"))
+        return (200, {"data": zoo.held[path]}) if path in zoo.held else (404, {"error": "absent"})
+
+
+class ZooService(LocalService):
     """The service, started by `with`. It can be read only. A refused login quotes the key."""
 
     plugin = PLUGIN
+    handler = ZooHandler
 
     def __enter__(self) -> Self:
         self.held: dict[str, Any] = {}
         self.tokens: set[str] = set()
-        self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"zoo": self}))
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        return super().__enter__()
 
     def options(self, address: tuple[str, int] | None = None) -> Mapping[str, object]:
-        host, port = address or self._server.server_address[:2]
-        return {"plugin": self.plugin, "url": f"http://{host!s}:{port}", "key": KEY}
+        return {"plugin": self.plugin, "url": self.url(address), "key": KEY}
 
     def put(self, path: str, data: Mapping[str, Value]) -> None:
         self.held[path] = {key: to_json(value) for key, value in data.items()}
@@ -55,45 +67,6 @@ class ZooService(HTTPService):
     def revoke_tokens(self) -> bool:
         self.tokens.clear()
         return True
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 64
-
-
-class _Handler(BaseHTTPRequestHandler):
-    zoo: ZooService
-    protocol_version = "HTTP/1.1"
-    wbufsize = -1
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-    def do_GET(self) -> None:
-        if not self.zoo.meet(self, changes=False, login=self.path == "/login"):
-            status, answer = self._answer(self.headers["Authorization"].removeprefix("Bearer "))
-            content = json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-    do_POST = do_GET  # noqa: N815  # the names of http.server
-
-    def _answer(self, given: str) -> tuple[int, Any]:
-        if self.path == "/login":
-            if given != KEY:
-                return 401, {"error": f"no such key: {given}"}
-            token = f"{CANARY}-token-{self.zoo.logins}"
-            self.zoo.tokens.add(token)
-            return 200, {"token": token, "expires_in": 600}
-        if given not in self.zoo.tokens:
-            return 401, {"error": "token"}
-        path = unquote(self.path.removeprefix("/secrets/"))
-        return (200, {"data": self.zoo.held[path]}) if path in self.zoo.held else (404, {"error": "absent"})
 
 
 def open_zoo(
