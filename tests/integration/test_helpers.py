@@ -443,7 +443,7 @@ def test_twenty_programs_at_once_get_right_answers(fresh_openbao, monkeypatch, t
     fresh_openbao.call("POST", "secret/data/team/login", {"data": login})
     cache = f'[cache]\ndisk = true\nfolder = "{tmp_path / "cache"}"\n'
     options = f'[stores.vault]\nurl = "{fresh_openbao.url}"\ntoken = "{fresh_openbao.token}"\n'
-    chain = 'timeout = 240\nchain = [{ store = "vault", timeout = 240 }]\n'  # a busy machine is no outage
+    chain = 'timeout = 240\nchain = [{ store = "vault", timeout = 240 }]\n'  # a busy machine is not an outage
     configure(f"{chain}{cache}{options}{row('h.example')}")
 
     def reads() -> int:

@@ -37,7 +37,7 @@ _LONGEST_READ = 60.0
 
 
 class _Found(NamedTuple):
-    """An entry, its age in seconds, and whether it is certain: the age (see `CacheEntry.age`), and what its path is."""
+    """An entry, its age in seconds, and whether its age (see `CacheEntry.age`) and its path are certain."""
 
     entry: CacheEntry
     age: float

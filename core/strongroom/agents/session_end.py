@@ -9,7 +9,7 @@ from strongroom.store.deadline import boot_time
 
 
 class SessionEnd:
-    """The time at which a session ends, by the clock or by the time that has passed, whichever is earlier.
+    """The end of a session: a time of the clock, or an earlier moment at which its seconds have passed.
 
     So a clock that is set back does not make a session longer, and neither does a machine that is suspended.
 

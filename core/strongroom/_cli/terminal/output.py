@@ -305,7 +305,7 @@ def make_table(console: Console, columns: Sequence[str], rows: Iterable[Sequence
         table.add_row(*(Folding(cell.text, cell.style) for cell in cells))
         for column, cell in zip(contents, cells, strict=True):
             column.append(cell.text)
-    # rich narrows the widest columns, whatever their words need.
+    # rich narrows the widest columns, and breaks their words.
     wanted = [max(map(cell_len, "\n".join(column).splitlines())) for column in contents]
     least = [min(_longest_part("\n".join(column)), console.width // 3) for column in contents]
     if wanted[0] <= console.width // 2:  # keep names whole if that leaves half of the line to the other columns

@@ -26,7 +26,7 @@ class _Comparator(TypeDecorator.Comparator[Any], Text.Comparator[Any]):
     """Refuses a filter by a value: it would match no row."""
 
     def operate(self, op: Any, *other: Any, **options: Any) -> ColumnElement[Any]:
-        # SQLAlchemy compares columns with each other where they are keys of a dict.
+        # SQLAlchemy compares columns that are keys of a dict.
         if op in _COMPARISONS and all(map(_is_column_or_null, other)):
             return super().operate(op, *other, **options)
         raise self._refusal()

@@ -213,7 +213,7 @@ def steps_in(file: Path) -> Iterator[tuple[str, int]]:
 
 
 def _existing(file: Path, read: Callable[[], _T]) -> _T:
-    """Return the result, or raise MigrationError if there is no journal: it is created before its run is."""
+    """Return the result, or raise MigrationError if the journal is missing: it is created before its run."""
     try:
         return read()
     except FileNotFoundError:
