@@ -261,9 +261,9 @@ def _check_settings(file: Path, page: str) -> None:
 
 
 def run_page(page: Path) -> None:
-    """Run the blocks of a page, then end its commands and close its managers.
+    """Run the blocks of a page, then end its commands and close its managers and its engines of SQLAlchemy.
 
-    Later tests would count the threads of open managers.
+    Later tests would count the threads of open managers, and fail for connections that nobody closed.
     """
     document: Document = BLOCKS.parse(page)
     document.push_evaluator(write_file)
@@ -278,6 +278,8 @@ def run_page(page: Path) -> None:
         for value in document.namespace.values():
             if isinstance(value, strongroom.SecretsManager):
                 value.close()
+            elif hasattr(value, "dispose"):  # an engine of SQLAlchemy, which not every environment of these tests has
+                value.dispose()
         end_commands()
 
 
