@@ -114,6 +114,7 @@ def literals(file: Path) -> Iterator[str]:
             yield "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
 
 
+@pytest.mark.long
 def test_every_message_of_the_page_for_troubleshooting_is_in_the_code():
     """Each part between two `…`, and between the words that the code joins: `: `, ` (`, `. ` and so on."""
     sources = [file for folder in ("core", "backends") for file in sorted((pages.ROOT / folder).rglob("*.py"))]

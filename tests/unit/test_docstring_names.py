@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 import pytest
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted(file for folder in ("core", "backends") for file in (ROOT / folder).rglob("*.py"))
 

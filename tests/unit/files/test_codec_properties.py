@@ -23,6 +23,7 @@ from strongroom.formats.variables import TABLE, EnvironmentMapping
 from strongroom.paths import check_key, check_path
 from strongroom.secret import protect_data, same
 from strongroom.testing import CASES
+from support.representatives import some
 
 LOOK_ALIKES = [
     *("", " ", "null", "~", "true", "no", "NO", "off", "y", "0123", "0o17", "0x1f", "1_000", "1:30", "1e3", ".5", "+1"),
@@ -129,7 +130,9 @@ def test_formats_with_types_hold_every_hard_input(codec, case):
     assert same(codec.decode(codec.encode({case.path: case.data}, b"")), {case.path: case.data})
 
 
-@pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.name)
+@pytest.mark.parametrize(
+    "codec", some(CODECS, lambda codec: codec.name in {"YAML", "CSV"}), ids=lambda codec: codec.name
+)
 @given(before=contents, after=contents)
 def test_what_is_encoded_is_decoded(codec, before, after):
     """All paths, keys, values and types; nothing that the file held before is left."""
