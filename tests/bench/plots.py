@@ -32,36 +32,34 @@ TELLING: Final = {"seconds": 0.1, "mib": 8.0}
 
 
 class Chart(NamedTuple):
-    """Contenders of one measurement, as a bar chart and a table.
+    """Contenders of one measurement, as rows of the table, and perhaps as a bar chart.
 
     Attributes:
         name: the name in the results, and of the picture's file.
-        title: the heading of its section. `{count}` is the number of operations of a turn.
+        title: what its rows are about. `{count}` is the number of operations of a turn.
         unit: the contender whose time counts as 1.
-        operation: the operation that a time in the table is for.
+        drawn: whether it is a picture too.
         own: what makes a label one of Strongroom's.
     """
 
     name: str
     title: str
     unit: str
-    operation: str
+    drawn: bool = False
     own: tuple[str, ...] = ("strongroom", "get_secret", "cache")
 
 
 CHARTS: Final = (
-    Chart("cold", "A cold read", "raw socket", "a read"),
-    Chart("thousand", "{count:,} secrets at once", "hvac on eight threads", "a secret"),
-    Chart("batch-3", "Three secrets", "raw sockets", "a batch"),
-    Chart("batch-20", "Twenty secrets", "raw sockets", "a batch"),
-    Chart("batch-100", "A hundred secrets", "raw sockets", "a batch"),
-    Chart("tls", "{count:,} secrets with TLS", "strongroom, plain HTTP", "a secret"),
-    Chart("disk", "300 secrets with the disk cache", "no disk cache", "300 secrets", ("disk",)),
-    Chart("cached", "A cached read", "AES-GCM alone", "a read"),
-    Chart("metrics", "A cached read with metrics", "without", "a read", ("with",)),
-    Chart("start", "The start of a process", "import dotenv", "a process"),
-    Chart("run", "A command with twenty variables", "import dotenv", "a process"),
-    Chart("write", "{count:,} checked writes", "hvac in a loop", "a secret"),
+    Chart("cold", "A cold read", "raw socket", drawn=True),
+    Chart("thousand", "One of {count:,} secrets at once", "hvac on eight threads", drawn=True),
+    Chart("twenty", "Twenty secrets", "raw sockets"),
+    Chart("tls", "One of {count:,} secrets with TLS", "strongroom, plain HTTP"),
+    Chart("disk", "300 secrets with the disk cache", "no disk cache"),
+    Chart("cached", "A cached read", "AES-GCM alone", drawn=True),
+    Chart("metrics", "A cached read with metrics", "without"),
+    Chart("start", "The start of a process", "import dotenv"),
+    Chart("run", "A command with twenty variables", "import dotenv", drawn=True),
+    Chart("write", "One of {count:,} checked writes", "hvac in a loop"),
 )
 
 
@@ -97,50 +95,31 @@ AIMS: Final = (
 )
 
 
-SHORT: Final = (
-    ("cached", "get_secret"),
-    ("cold", "strongroom, ttl 0"),
-    ("thousand", "strongroom"),
-    ("write", "strongroom, from JSON"),
-    ("start", "strongroom get, environment"),
-    ("run", "strongroom run, Vault"),
-)
-"""Charts and contenders of the table at the top of the page, which has times alone."""
-
-
 class Plot(NamedTuple):
     """Measurements of growth in one picture: `lines` has the name in the results, and its label."""
 
     name: str
     title: str
-    value: str
     items: str
     lines: Mapping[str, str]
 
 
-_STEPS: Final = {"migrate": "migration", "batch": "batch", "plan": "plan", "list": "listing"}
-_CACHES: Final = {
+PLOT: Final = Plot(
+    "growth-secrets",
+    "Time for a number of secrets",
+    "secrets",
+    {"migrate": "migration", "batch": "batch", "plan": "plan", "list": "listing"},
+)
+GROWN: Final = {
+    **PLOT.lines,
     "disk-cold": "batch, disk cache cold",
     "disk-warm": "batch, disk cache warm",
     "memory-cache": "reads from the memory cache",
+    "processes": "processes on one disk cache",
+    "threads-cold": "threads, 10 cold reads each",
+    "threads-cached": "threads, 1,000 cached reads each",
 }
-PLOTS: Final = (
-    Plot("growth-secrets", "Time for a number of secrets", "seconds", "secrets", _STEPS),
-    Plot("growth-secrets-memory", "Peak of memory for a number of secrets", "mib", "secrets", _STEPS),
-    Plot("growth-caches", "Time for a number of cached secrets", "seconds", "secrets", _CACHES),
-    Plot("growth-caches-memory", "Peak of memory for a number of cached secrets", "mib", "secrets", _CACHES),
-    Plot(
-        "growth-threads",
-        "Time for a number of threads or processes",
-        "seconds",
-        "threads or processes",
-        {
-            "processes": "processes on one disk cache",
-            "threads-cold": "threads, 10 cold reads each",
-            "threads-cached": "threads, 1,000 cached reads each",
-        },
-    ),
-)
+"""The rows of the table of growth: the name in the results, and its label."""
 
 
 class Results:
@@ -182,18 +161,14 @@ class Results:
 def main(measured: Path, docs: Path) -> None:
     """Write the pictures and the tables."""
     results = Results(json.loads(measured.read_text("utf-8")))
-    drawn = [chart for chart in CHARTS if chart.name in results.pairs]
-    grown = [plot for plot in PLOTS if any(name in results.growth for name in plot.lines)]
+    compared = [chart for chart in CHARTS if chart.name in results.pairs]
     for theme in THEMES:
-        for chart in drawn:
-            (docs / "images" / f"bench-{chart.name}-{theme}.svg").write_text(bars(chart, results, theme), "utf-8")
-        for plot in grown:
-            (docs / "images" / f"bench-{plot.name}-{theme}.svg").write_text(lines(plot, results, theme), "utf-8")
-    sections = [*machine(results), *short(results), *aims(results), *cold_parts(results)]
-    for chart in drawn:
-        sections += compared(chart, results)
-    sections += costs(results)
-    sections += growth(grown, results)
+        for chart in compared:
+            if chart.drawn:
+                (docs / "images" / f"bench-{chart.name}-{theme}.svg").write_text(bars(chart, results, theme), "utf-8")
+        if any(name in results.growth for name in PLOT.lines):
+            (docs / "images" / f"bench-{PLOT.name}-{theme}.svg").write_text(lines(PLOT, results, theme), "utf-8")
+    sections = [*machine(results), *comparison(compared, results), *aims(results), *costs(results), *growth(results)]
     (docs / "explanation" / "_performance.md").write_text("\n".join(sections), "utf-8")
     steep = [f"{name} ({value}): {slope:.2f}" for name, value, slope in slopes(results) if slope > STEEPEST]
     if steep:
@@ -220,17 +195,6 @@ def machine(results: Results) -> list[str]:
     return ["## The machine", "", f"{text}; {libraries}.{skipped}{turns}", ""]
 
 
-def short(results: Results) -> list[str]:
-    """Return the table of the times that a reader asks for first."""
-    titles = {chart.name: (results.title(chart), chart.operation) for chart in CHARTS if chart.name in results.pairs}
-    rows = [
-        f"| {titles[chart][0]} | `{contender}` | {duration(results.seconds(chart, contender))} for {titles[chart][1]} |"
-        for chart, contender in SHORT
-        if chart in titles
-    ]
-    return ["On this machine:", "", "| what | contender | time |", "| --- | --- | --- |", *rows, ""]
-
-
 def aims(results: Results) -> list[str]:
     """Return the table of the aims, and an explanation of those that are missed."""
     rows, missed = [], {}
@@ -240,10 +204,9 @@ def aims(results: Results) -> list[str]:
             continue
         placement = results.placement(aim.chart) if aim.placement == "pinned" else "unpinned"
         reached = results.ratio(aim.chart, aim.contender, aim.yardstick, placement)
-        other = results.ratio(aim.chart, aim.contender, aim.yardstick, "unpinned")
         verdict = "reached" if reached <= aim.most else "missed"
         what = f"{titles[aim.chart]}: {aim.contender} / {aim.yardstick}"
-        rows.append(f"| {what} | {shown(aim.most)} | {shown(reached)} | {shown(other)} | {verdict} |")
+        rows.append(f"| {what} | {shown(aim.most)} | {shown(reached)} | {verdict} |")
         if verdict == "missed" and (reason := explained(aim.chart, results)):
             missed.setdefault(reason, {})[titles[aim.chart]] = True
     text = [
@@ -251,8 +214,8 @@ def aims(results: Results) -> list[str]:
         "",
         f"Of these ratios, {len(rows)} have an aim: the most that they should be.",
         "",
-        "| ratio | aim | measured | any core | |",
-        "| --- | --- | --- | --- | --- |",
+        "| ratio | aim | measured | |",
+        "| --- | --- | --- | --- |",
         *rows,
         "",
     ]
@@ -310,42 +273,26 @@ def profiled(results: Results) -> Iterator[tuple[str, float]]:
     yield from sorted(parts.items(), key=lambda row: -row[1])
 
 
-def cold_parts(results: Results) -> list[str]:
-    """Return the profile of a cold read."""
-    if not results.profile:
-        return []
-    wall, processor = results.profile["wall"], results.profile["processor"]
-    rows = [f"| {name} | {seconds * 1e6:.0f} | {seconds / wall:.0%} |" for name, seconds in profiled(results)]
-    return [
-        "## The parts of a cold read",
-        "",
-        f"A read at ttl 0 takes {duration(wall)}, of which the client works for {duration(processor)}, and waits for",
-        "the server in the rest. A timer looked at the stack every 200 µs; each look counts for the innermost part.",
-        "",
-        "| part | µs | share |",
-        "| --- | --- | --- |",
-        *rows,
-        "",
-    ]
-
-
-def compared(chart: Chart, results: Results) -> list[str]:
-    """Return the section of a chart: its pictures and its table."""
-    placement = results.placement(chart.name)
+def comparison(charts: Sequence[Chart], results: Results) -> list[str]:
+    """Return the table of all contenders, and the pictures."""
     rows = []
-    for name in ordered(chart, results):
-        ratio = results.ratio(chart.name, name, chart.unit, placement)
-        rows.append(f"| {name} | {shown(ratio)} | {duration(results.seconds(chart.name, name))} |")
+    for chart in charts:
+        title = results.title(chart)
+        for name in ordered(chart, results):
+            ratio = results.ratio(chart.name, name, chart.unit, results.placement(chart.name))
+            rows.append(f"| {title} | {name} | {shown(ratio)} | {duration(results.seconds(chart.name, name))} |")
+            title = ""
+    pictures = [line for chart in charts if chart.drawn for line in picture(chart.name, results.title(chart))]
     return [
-        f"## {results.title(chart)}",
+        "## Results",
         "",
-        f"1 is the time of {chart.unit}; shorter is better. The times are for {chart.operation}.",
+        "A ratio is to the time of the contender with 1.00; less is better.",
         "",
-        *picture(chart.name, results.title(chart)),
-        "| contender | ratio | time |",
-        "| --- | --- | --- |",
+        "| measurement | contender | ratio | time |",
+        "| --- | --- | --- | --- |",
         *rows,
         "",
+        *pictures,
     ]
 
 
@@ -370,15 +317,15 @@ def costs(results: Results) -> list[str]:
     ]
 
 
-def growth(plots: Sequence[Plot], results: Results) -> list[str]:
-    """Return the section about growth: its pictures, and a table with the largest numbers."""
-    if not plots:
+def growth(results: Results) -> list[str]:
+    """Return the section about growth: its picture, and a table with the largest numbers."""
+    if not results.growth:
         return []
     steepest: dict[str, float] = {}
     for name, _, slope in slopes(results):
         steepest[name] = max(slope, steepest.get(name, 0.0))
     rows = []
-    for name, label in {name: label for plot in plots for name, label in plot.lines.items()}.items():
+    for name, label in GROWN.items():
         if measured := results.growth.get(name):
             last = measured[-1]
             memory = f"{last['mib']:.0f} MiB" if "mib" in last else ""
@@ -387,29 +334,24 @@ def growth(plots: Sequence[Plot], results: Results) -> list[str]:
     text = [
         "## Growth",
         "",
-        "The secrets are in OpenBao, which keeps them in memory, and a new process measures each number. Its peak of",
-        "memory includes the interpreter. Its `timeout` is an hour, because it counts for a whole batch. Both scales",
-        "are logarithmic, and a dashed line grows as the number does. With the disk cache, a batch has at most",
-        "10,000 secrets: answers of a read that takes more than a minute are not kept.",
-        f"The slope is the steepest between two numbers of which the larger takes at least {TELLING['seconds']} s.",
-        f"It is 1 if the time grows as the number does, and `nox -s bench` fails above {STEEPEST}.",
+        "A new process measures each number of secrets in OpenBao; its peak of memory includes the interpreter. With",
+        "the disk cache, a batch has at most 10,000 secrets: answers of a read that takes more than a minute are not",
+        "kept. The slope on logarithmic scales is 1 if the time grows as the number does; the table has the steepest",
+        f"between two numbers of which the larger takes {TELLING['seconds']} s or more.",
+        f"`nox -s bench` fails above {STEEPEST}.",
+        "",
+        "| what | largest number | time | memory | slope |",
+        "| --- | --- | --- | --- | --- |",
+        *rows,
         "",
     ]
-    for plot in plots:
-        text += [f"### {plot.title}", "", *picture(plot.name, plot.title)]
     if asked := [row for row in results.growth.get("processes", []) if "requests" in row]:
         last = asked[-1]
         text += [
             f"{last['n']:,} processes on one disk cache sent {last['requests']:,} read requests to the server.",
             "",
         ]
-    head = [
-        "### The largest numbers",
-        "",
-        "| what | number | time | memory | slope |",
-        "| --- | --- | --- | --- | --- |",
-    ]
-    return [*text, *head, *rows, ""]
+    return [*text, *picture(PLOT.name, PLOT.title)] if any(name in results.growth for name in PLOT.lines) else text
 
 
 def slopes(results: Results) -> Iterator[tuple[str, str, float]]:
@@ -462,7 +404,7 @@ def lines(plot: Plot, results: Results, theme: str) -> str:
     series = {label: results.growth[name] for name, label in plot.lines.items() if name in results.growth}
     top = 18 * len(series) + 10
     height = top + _HEIGHT
-    every = [(row["n"], row[plot.value]) for rows in series.values() for row in rows]
+    every = [(row["n"], row["seconds"]) for rows in series.values() for row in rows]
     across = scale([n for n, _ in every], _LEFT, _WIDTH - _RIGHT)
     up = scale([value for _, value in every], height - _BOTTOM, top + 8)
     parts = []
@@ -478,14 +420,14 @@ def lines(plot: Plot, results: Results, theme: str) -> str:
         y = up(tick)
         parts += [
             f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="{grid}" stroke-width="0.5"/>',
-            f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end" font-size="11">{quantity(tick, plot)}</text>',
+            f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end" font-size="11">{quantity(tick)}</text>',
         ]
     first, last = across.ticks[0], across.ticks[-1]
     reach = min(last / first, up.ticks[-1] / up.ticks[0])  # linear growth, through the corner of the plot
     ends = f'x2="{across(first * reach):.1f}" y1="{up(up.ticks[0]):.1f}" y2="{up(up.ticks[0] * reach):.1f}"'
     parts.append(f'<line x1="{across(first):.1f}" {ends} stroke="{grid}" stroke-dasharray="4 4"/>')
     for number, rows in enumerate(series.values()):
-        points = " ".join(f"{across(row['n']):.1f},{up(row[plot.value]):.1f}" for row in rows)
+        points = " ".join(f"{across(row['n']):.1f},{up(row['seconds']):.1f}" for row in rows)
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colors[number]}" stroke-width="2"/>')
     return svg(f"{plot.title}, by the number of {plot.items}", height, text, parts)
 
@@ -533,8 +475,8 @@ def duration(seconds: float) -> str:
     raise AssertionError
 
 
-def quantity(value: float, plot: Plot) -> str:
-    return f"{value:,.0f} MiB" if plot.value == "mib" else duration(value).replace(".00", "").replace(".0", "")
+def quantity(seconds: float) -> str:
+    return duration(seconds).replace(".00", "").replace(".0", "")
 
 
 if __name__ == "__main__":

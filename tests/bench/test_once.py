@@ -39,7 +39,8 @@ def test_page(bench: Bench, tmp_path: Path) -> None:
     file.write_text(json.dumps(bench.results), "utf-8")
     plots.main(file, tmp_path)
     page = Path(tmp_path, "explanation", "_performance.md").read_text("utf-8")
-    assert all(f"images/bench-{name}-dark.svg" in page for name in bench.results["pairs"])
+    titles = {chart.name: chart.title.partition("} ")[2] or chart.title for chart in plots.CHARTS}
+    assert all(f"{titles[name]} | " in page for name in bench.results["pairs"])
 
 
 def test_servers_and_clients_have_separate_cores(bench: Bench) -> None:
