@@ -50,8 +50,6 @@ CHECKED = {
     },
     "how-to/stores/kubernetes-api.md": {"# role.yaml": "test_the_role_of_the_page_is_enough_to_read"},
     "how-to/troubleshooting.md": {"": "test_every_message_of_the_page_for_troubleshooting_is_in_the_code"},
-    "reference/command-line/diagnose.md": {"command:": OURS},
-    "reference/command-line/run-and-export.md": {"- run:": OURS},
     "reference/errors.md": {"StrongroomError": "test_the_tree_of_errors_is_that_of_the_code"},
     "reference/stores/local-stores.md": {
         "#ENC": "test_the_file_of_sops_has_the_form_of_the_page",
