@@ -1,7 +1,7 @@
 """Parts of signatures and docstrings that the pages of the API leave out.
 
-The fixtures of a contract's test are not arguments that an author passes, and "Alias for field number 3" describes no
-field of a tuple.
+The fixtures of a contract's test are not arguments that an author passes, "Alias for field number 3" describes no field
+of a tuple, and the checks of a configuration's fields are functions of this process.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ def setup(app: Sphinx) -> dict[str, bool]:
 def signature(
     _app: Sphinx, what: str, name: str, _object: object, _options: object, arguments: str | None, result: str | None
 ) -> tuple[str | None, str | None]:
-    """Show a test of a contract without its fixtures."""
-    is_test = what in {"method", "function"} and name.rpartition(".")[2].startswith("test_")
-    return ("()", None) if is_test else (arguments, result)
+    """Show a test of a contract without its fixtures, and a class without arguments that show functions."""
+    if what in {"method", "function"} and name.rpartition(".")[2].startswith("test_"):
+        return "()", None
+    return ("", result) if " at 0x" in (arguments or "") else (arguments, result)
 
 
 def docstring(_app: Sphinx, _what: str, _name: str, _object: object, _options: object, lines: list[str]) -> None:
