@@ -196,31 +196,32 @@ def machine(results: Results) -> list[str]:
 
 
 def aims(results: Results) -> list[str]:
-    """Return the table of the aims, and an explanation of those that are missed."""
-    rows, missed = [], {}
+    """Return the table of the aims that are missed, and an explanation."""
+    number, rows, missed = 0, [], {}
     titles = {chart.name: results.title(chart) for chart in CHARTS if chart.name in results.pairs}
     for aim in AIMS:
         if aim.chart not in titles:
             continue
         placement = results.placement(aim.chart) if aim.placement == "pinned" else "unpinned"
         reached = results.ratio(aim.chart, aim.contender, aim.yardstick, placement)
-        verdict = "reached" if reached <= aim.most else "missed"
+        number += 1
+        if reached <= aim.most:
+            continue
         what = f"{titles[aim.chart]}: {aim.contender} / {aim.yardstick}"
-        rows.append(f"| {what} | {shown(aim.most)} | {shown(reached)} | {verdict} |")
-        if verdict == "missed" and (reason := explained(aim.chart, results)):
+        rows.append(f"| {what} | {shown(aim.most)} | {shown(reached)} |")
+        if reason := explained(aim.chart, results):
             missed.setdefault(reason, {})[titles[aim.chart]] = True
     text = [
         "## Aims",
         "",
-        f"Of these ratios, {len(rows)} have an aim: the most that they should be.",
-        "",
-        "| ratio | aim | measured | |",
-        "| --- | --- | --- | --- |",
-        *rows,
+        f"Of {number} ratios that have an aim, the most that they should be, {number - len(rows)} reach it.",
         "",
     ]
+    if not rows:
+        return text
+    text += ["| missed | aim | measured |", "| --- | --- | --- |", *rows, ""]
     reasons = [f"- **{', '.join(where)}**: {reason}" for reason, where in missed.items()]
-    return [*text, "The reasons of missed aims:", "", *reasons, ""] if reasons else text
+    return [*text, *reasons, ""] if reasons else text
 
 
 def explained(chart: str, results: Results) -> str:
