@@ -58,7 +58,7 @@ CHARTS: Final = (
     Chart("cached", "A cached read", "AES-GCM alone", drawn=True),
     Chart("metrics", "A cached read with metrics", "without"),
     Chart("start", "The start of a process", "import dotenv"),
-    Chart("run", "A command with twenty variables", "import dotenv", drawn=True),
+    Chart("run", "A command with twenty variables", "import dotenv"),
     Chart("write", "One of {count:,} checked writes", "hvac in a loop"),
 )
 
