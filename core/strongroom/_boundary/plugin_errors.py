@@ -12,8 +12,11 @@ from typing import Any, TypeAlias
 from strongroom.errors import Attempt, Check, CheckState, MigrationError, RotationError, StoreError, StrongroomError
 from strongroom.secret import REDACTED, SensitiveStr
 
-Known: TypeAlias = Sequence[Any] | Callable[[], Sequence[Any]]
-"""Values that a call was given or has returned, in mappings and sequences, or a function that a failure alone calls."""
+Known: TypeAlias = Sequence[Any] | Callable[[], Sequence[Any]] | None
+"""Values that a call was given or has returned, in mappings and sequences, or a function that a failure alone calls.
+
+None stands for a plugin of Strongroom's own, whose errors show no value.
+"""
 
 _Mask: TypeAlias = Callable[[str], str]
 _OWN = "strongroom"
@@ -103,7 +106,7 @@ def _own_class(kind: type[StrongroomError]) -> type[StrongroomError]:
 
 def _mask(known: Known) -> _Mask:
     values = known() if callable(known) else known
-    if not any(values):
+    if not values or not any(values):
         return _unmasked
     from strongroom._redaction.fingerprints import Fingerprints, leaves  # a call that does not fail does not need them
 

@@ -130,6 +130,10 @@ def translated(
 
 def _of_tree(error: StrongroomError, path: str | None, store: str, known: Known) -> BaseException | None:
     """Return a plugin's error of the tree, built anew; None if it is malformed."""
+    if known is None and type(error).__module__ == StrongroomError.__module__:
+        if not isinstance(error, StoreError):
+            return error.copy()
+        return error.copy(path=path if error.path is None else error.path, store=error.store or store)
     try:
         return rebuild(error, path, store, known)
     except BaseException as fault:  # noqa: BLE001  # the class is the plugin's

@@ -130,15 +130,12 @@ class Watchdog:
         if self._threads is not None:
             operation = partial(self._threads.call, operation, changes=changes)
         with default_limit(self.limit):
-            return self._guarded(operation, path, changes=changes, known=known)
-
-    def _guarded(self, operation: Callable[[], _R], path: str | None, *, changes: bool, known: Known) -> _R:
-        known = known if self._hides_known else ()
-        return guarded(operation, self.name, path, hint=self.bug, plugin=self.type, changes=changes, known=known)
+            known = known if self._hides_known else None
+            return guarded(operation, self.name, path, hint=self.bug, plugin=self.type, changes=changes, known=known)
 
     def translated(self, error: BaseException, path: str | None, known: Known = ()) -> BaseException:
         """Return the error for one that the plugin returned instead of raising it."""
-        return translated(error, path, self.name, self.bug, self.type, known=known if self._hides_known else ())
+        return translated(error, path, self.name, self.bug, self.type, known=known if self._hides_known else None)
 
     def with_own_error(self, health: Health) -> Health:
         """Return the plugin's health with its error as a raised one would be."""
@@ -171,7 +168,7 @@ class Watchdog:
             known: see `call`. It may grow while items are given and taken.
         """
         self.check_open(path)
-        stream = None
+        known, stream = known if self._hides_known else None, None
         if self._threads is not None:
             with default_limit(self.limit):
                 stream = guarded(self._threads.stream, self.name, path)
@@ -183,7 +180,7 @@ class Watchdog:
             if stream is not None:
                 call = partial(stream.call, call, changes=changes)
             with default_limit(self.limit):
-                self._guarded(call, path, changes=changes, known=known)
+                guarded(call, self.name, path, hint=self.bug, plugin=self.type, changes=changes, known=known)
 
         steps = _Steps(check, single=bool(given), timed=stream is None and not given)
         try:

@@ -17,7 +17,7 @@ from strongroom.errors import (
     StrongroomError,
     UnsupportedOperationError,
 )
-from strongroom.events import Event, EventKind, emit, emit_to_auditors, is_listening
+from strongroom.events import Event, EventKind, auditors, emit, emit_to_auditors, is_listening
 from strongroom.secret import Secret
 from strongroom.store import SecretStore, fails_fast, remaining, time_limit
 from strongroom.store.process import random_factor
@@ -230,7 +230,7 @@ class StoreConnection:
             ends: when it must have ended, on the clock of `time.monotonic`, if its share began before the call.
         """
         self._admit(path, reads=reads and not insists)
-        if changes:
+        if changes and auditors:
             started = Event(EventKind.WRITE, self._name, path or "", self.position, step=changes, outcome="started")
             emit_to_auditors(started)
         given = remaining() if insists else min(self.share(changes=bool(changes)), remaining())

@@ -185,8 +185,9 @@ class ReadLog:
         logger.debug("%s: no store has the key %s: the default of [secrets]", path, key)
 
     def _log(self, path: str, key: str | None, link: Link, attempt: Attempt) -> None:
-        answer = attempt.reason if attempt.answer is Answer.FOUND else f"{attempt.answer}: {attempt.reason}"
-        logger.debug("%s: store %s: %s (%.1f ms)", path, link.name, answer, attempt.seconds * 1000)
+        if logger.isEnabledFor(logging.DEBUG):
+            answer = attempt.reason if attempt.answer is Answer.FOUND else f"{attempt.answer}: {attempt.reason}"
+            logger.debug("%s: store %s: %s (%.1f ms)", path, link.name, answer, attempt.seconds * 1000)
         if (path, key) in self._replaced:
             return
         if attempt.answer is Answer.KEY_MISSING and not link.ends_chain(attempt.answer):

@@ -271,9 +271,10 @@ def changed_url(data: Mapping[str, Value], changes: Mapping[str, Value], path: s
     Raises:
         InvalidDataError: see `url_with`; or the new user or password is not text.
     """
-    url, user_key = data.get("url"), user_key_of({**data, **changes})
+    url = data.get("url")
     if "url" in changes or not isinstance(url, str):
         return {}
+    user_key = user_key_of({**data, **changes})
     user, password = (
         as_unicode("" if changes[key] is None else changes[key], path, key) if key in changes else None
         for key in (user_key, "password")
