@@ -44,7 +44,6 @@ class Reason(Enum):
 
     BOUND = "It expands to over 100 times its size, or takes too long. Unpack it, and scan the folder"
     DAMAGE = "It is damaged, encrypted or compressed in an unknown way. Unpack it, and scan the folder"
-    UNLISTED = "It has content outside its index. Take it apart, and scan the parts"
     NESTED = "Its archives are nested too deeply. Unpack it, and scan the folder"
     REFUSED = "It cannot be read. Let this user read it, or scan a copy"
     OBJECT = "git cannot read it. Run git fsck"
