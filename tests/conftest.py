@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # the servers need extras, and the unit tests of the core run
     from support.services.kubernetes import FakeKubernetes
     from support.services.passwordstore import PasswordStore
     from support.vault.fresh_vault import FreshVault
+    from support.vault.recorded_vault import RecordedVault
 
 _AMBIENT = re.compile(
     r"(VAULT|BAO|STRONGROOM|AWS|AZURE|CLOUDSDK|DB|ETCDCTL|GCE|GOOGLE|JWT|KEEPASS|KUBERNETES|REDIS|XDG)_.*|KUBECONFIG"
@@ -286,20 +287,20 @@ def openbao() -> Iterator[TestVault]:
 
 
 @pytest.fixture(scope="session")
-def audited_openbao(tmp_path_factory) -> Iterator[TestVault]:
+def audited_openbao(tmp_path_factory) -> Iterator[RecordedVault]:
     """Like `openbao`, for tests that count requests. The audit device takes a third of a server's time."""
-    from strongroom_vault.testing import TestVault
+    from support.vault.recorded_vault import RecordedVault
 
-    with TestVault(audit=tmp_path_factory.mktemp("openbao") / "audit.log") as server:
+    with RecordedVault(tmp_path_factory.mktemp("openbao") / "audit.log") as server:
         yield server
 
 
 @pytest.fixture
-def own_openbao(tmp_path) -> Iterator[TestVault]:
+def own_openbao(tmp_path) -> Iterator[RecordedVault]:
     """A server for one test, to kill, pause and restart. It loses its data when it restarts."""
-    from strongroom_vault.testing import TestVault
+    from support.vault.recorded_vault import RecordedVault
 
-    with TestVault(audit=tmp_path / "audit.log") as server:
+    with RecordedVault(tmp_path / "audit.log") as server:
         yield server
 
 

@@ -12,11 +12,8 @@ from __future__ import annotations
 
 import json
 import secrets
-import threading
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from strongroom_vault.dev.server import DevServer
@@ -74,58 +71,13 @@ class Provisioning(ABC):
         return name
 
 
-class RequestCounts:
-    """Numbers of requests in an audit file. Each line is read once, so that a test can poll."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self._read = 0
-        self._counts: Counter[tuple[str, str]] = Counter()
-        self._lock = threading.Lock()
-
-    def of(self, path: str, operation: str) -> int:
-        """Return the number of requests for exactly this API path and operation."""
-        with self._lock, self._file.open("rb") as lines:
-            lines.seek(self._read)
-            for line in lines:
-                if not line.endswith(b"\n"):  # the server is still writing it
-                    break
-                self._read += len(line)
-                entry = json.loads(line)
-                if entry["type"] == "request":
-                    self._counts[entry["request"]["path"], entry["request"]["operation"]] += 1
-            return self._counts[path, operation]
-
-
 class TestVault(DevServer, Provisioning):
-    """A `DevServer` with KV version 2 mounted at `secret`, and methods for preparing a test.
-
-    Args:
-        folder: keeps the data there; see `DevServer`.
-        audit: file of an audit device, which `requests` reads.
-
-    Attributes:
-        audit_file: the same file, or None.
-    """
+    """A `DevServer` with KV version 2 mounted at `secret`, and methods for preparing a test."""
 
     __test__ = False  # not a class of tests, despite its name
-
-    def __init__(self, *, folder: Path | None = None, audit: Path | None = None) -> None:
-        super().__init__(folder=folder, audit=audit)
-        self.audit_file = audit
-        self._counts = None if audit is None else RequestCounts(audit)
 
     def _open(self) -> None:
         """Prepare the server, and mount `secret` if it is new."""
         super()._open()
         if "secret/" not in self.call("GET", "sys/mounts")["data"]:
             self.mount("secret")
-
-    def requests(self, path: str, *, operation: str = "read") -> int:
-        """Return the number of requests in the audit file for exactly this API path (`secret/data/app`) and operation.
-
-        An operation is read, list, create, update or delete. The server writes the line before it answers.
-        """
-        if self._counts is None:
-            raise ValueError("requests() needs TestVault(audit=FILE)")
-        return self._counts.of(path, operation)

@@ -12,7 +12,7 @@ from typing import Final
 from bench.measuring import Bench, clean_environment
 from bench.processes import FIRST_SECRET
 from bench.reads import DATA, PATH, manager
-from strongroom_vault.testing import TestVault
+from support.vault.recorded_vault import RecordedVault
 
 SECRETS, PROCESSES, THREADS = 100_000, 1000, 512
 WAVE: Final = 32
@@ -57,7 +57,7 @@ def secrets(bench: Bench) -> None:
 
 def processes(bench: Bench) -> None:
     """Scripts that start on one disk cache, at most 32 at once. One of them asks the server, the others the cache."""
-    server = bench.serve(TestVault(audit=bench.folder / "audit.log"))
+    server = bench.serve(RecordedVault(bench.folder / "audit.log"))
     server.put(PATH, DATA)
     requests: dict[int, int] = {}
     file = bench.folder / "strongroom.toml"

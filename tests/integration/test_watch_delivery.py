@@ -15,8 +15,8 @@ from strongroom import SecretsManager
 from strongroom._files.plugin import open_json
 from strongroom_aws.plugin import open_secrets_manager
 from strongroom_vault.plugin import open_vault
-from strongroom_vault.testing import TestVault
 from support.vault.proxy import FaultProxy
+from support.vault.recorded_vault import KeptVault, RecordedVault
 
 LONG = bool(os.environ.get("TEST_WATCH_LONG"))
 long_form = pytest.mark.skipif(not LONG, reason="nox -s watch runs it")
@@ -133,7 +133,7 @@ def test_an_outage_is_no_change_and_each_path_that_changed_meanwhile_is_one(open
 def test_a_killed_server_is_no_change(tmp_path):
     """It is down for ten seconds."""
     changes = queue.Queue()
-    with TestVault(folder=tmp_path / "data") as server:
+    with KeptVault(tmp_path / "data") as server:
         for path in PATHS:
             server.put(path, {"n": 0})
         store = open_vault(url=server.url, token=server.token)
@@ -156,7 +156,7 @@ def test_five_hundred_paths_for_a_minute(tmp_path):
     """At an interval of ten seconds: the requests in the server's audit file."""
     paths = [f"app/{number}" for number in range(500)]
     file = tmp_path / "audit.log"
-    with TestVault(audit=file) as server:
+    with RecordedVault(file) as server:
         for path in paths:
             server.put(path, {"n": 0})
         store = open_vault(url=server.url, token=server.token)

@@ -15,7 +15,6 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -262,13 +261,9 @@ class LoopbackServer:
 class DevServer(LoopbackServer):
     """One server, initialized and unsealed, on a free port of 127.0.0.1. It ends when its starter ends.
 
-    A context manager. Without `folder`, all data is in memory and nothing is written to disk. The root token belongs to
-    this object; no command line and no environment contains it. Environment variables (VAULT_*, BAO_*, proxies) affect
-    neither the server nor the calls made here.
-
-    Args:
-        folder: keeps the data there (Raft), so that it survives `restart`. The start takes about two seconds longer.
-        audit: file to which an audit device writes one line of JSON for each request and response. OpenBao only.
+    A context manager. All data is in memory and nothing is written to disk. The root token belongs to this object; no
+    command line and no environment contains it. Environment variables (VAULT_*, BAO_*, proxies) affect neither the
+    server nor the calls made here.
 
     Attributes:
         url: its address, the same after `restart`.
@@ -277,20 +272,21 @@ class DevServer(LoopbackServer):
 
     title = "development server"
 
-    def __init__(self, *, folder: Path | None = None, audit: Path | None = None) -> None:
+    def __init__(self) -> None:
         super().__init__(f"dev-{secrets.token_urlsafe(24)}")
-        self._folder = folder
-        self._audit = audit
         self._unseal_key = ""
 
     def restart(self) -> None:
-        """Kill the server and start it on the same port. Without `folder` it has lost everything except its token."""
+        """Kill the server and start it on the same port. It has lost everything except its token."""
         self.kill()
         self.start()
 
     def _configuration(self, binary: Path, port: int) -> str:
-        storage = 'storage "inmem" {}' if self._folder is None else raft_storage(self._folder, "dev")
-        return configuration(binary, port, 0, storage, self._audit)
+        return configuration(binary, port, 0, self._storage())
+
+    def _storage(self) -> str:
+        """Return the `storage` block of the configuration."""
+        return 'storage "inmem" {}'
 
     def _open(self) -> None:
         """Initialize a new server, unseal it, and create the root token."""
@@ -318,9 +314,7 @@ def free_port() -> int:
     raise PluginError(f"No free port between {_PORTS.start} and {_PORTS.stop} on 127.0.0.1")
 
 
-def configuration(
-    binary: Path, port: int, cluster_port: int, storage: str, audit: Path | None = None, *, host: str = "127.0.0.1"
-) -> str:
+def configuration(binary: Path, port: int, cluster_port: int, storage: str, *, host: str = "127.0.0.1") -> str:
     """Return the configuration of a server.
 
     Args:
@@ -328,18 +322,8 @@ def configuration(
         port: port of its API.
         cluster_port: port for the other nodes; 0 for a single server.
         storage: its `storage` block.
-        audit: file of an audit device, if any.
         host: the IP address that it listens on.
     """
-    device = ""
-    if audit is not None:
-        device = f"""
-            audit "file" "file" {{
-              options = {{
-                file_path = {json.dumps(str(audit.absolute()))}
-                mode = "0600"
-              }}
-            }}"""
     # Vault locks its memory, for which it needs a privilege. OpenBao does not, and rejects the setting.
     memory = "disable_mlock = true" if binary.name.startswith("vault") else ""
     return f"""
@@ -352,17 +336,4 @@ def configuration(
         }}
         {memory}
         {storage}
-        {device}
     """
-
-
-def raft_storage(folder: Path, node: str, joins: Iterable[str] = ()) -> str:
-    """Return the `storage` block of a server with its data in `folder`, which joins one of these URLs."""
-    others = "\n".join(f"retry_join {{ leader_api_addr = {json.dumps(url)} }}" for url in joins)
-    return f"""
-        storage "raft" {{
-          path = {json.dumps(str(folder.absolute()))}
-          node_id = {json.dumps(node)}
-          performance_multiplier = 1
-          {others}
-        }}"""

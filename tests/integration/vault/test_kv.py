@@ -285,9 +285,9 @@ def test_size_is_counted_as_the_server_stores_it(own_raft, version, filling):
 
 @pytest.fixture(scope="module")
 def own_raft(tmp_path_factory):
-    from strongroom_vault.testing import TestVault
+    from support.vault.recorded_vault import KeptVault
 
-    with TestVault(folder=tmp_path_factory.mktemp("raft")) as server:
+    with KeptVault(tmp_path_factory.mktemp("raft")) as server:
         yield server
 
 

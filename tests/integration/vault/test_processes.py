@@ -16,11 +16,11 @@ from functools import partial
 import pytest
 
 from strongroom_vault.plugin import open_vault
-from strongroom_vault.testing import TestVault
 from support.clock import LONG
 from support.forks import forked
 from support.processes import answer_with, answer_with_own_store, read_and_close, renewers
 from support.vault.approle import approle, lives, living
+from support.vault.recorded_vault import RecordedVault
 from support.vault.sessions import token_of
 
 pytestmark = [pytest.mark.long, pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")]
@@ -182,7 +182,7 @@ class Gunicorn:
 @pytest.mark.parametrize(("preload", "workers"), [(False, 2), (True, 4)], ids=["not preloaded", "preloaded"])
 def test_gunicorn(tmp_path, socket_folder, preload, workers):
     """Over several token lifetimes and a reload: no failed request, no hot loop and no token left at the end."""
-    with TestVault(audit=tmp_path / "audit.log") as server:
+    with RecordedVault(tmp_path / "audit.log") as server:
         options = approle(server, token_ttl="2s", token_max_ttl="4s")
         renewals = partial(server.requests, "auth/token/renew-self", operation="update")
         gunicorn = Gunicorn(tmp_path, socket_folder, options, workers, preload)

@@ -15,8 +15,8 @@ import pytest
 from strongroom.errors import PluginError, StoreError, StoreUnavailableError
 from strongroom_vault.dev import server as servers
 from strongroom_vault.dev.server import DevServer, find_binary
-from strongroom_vault.testing import TestVault
 from support.forks import forked
+from support.vault.recorded_vault import KeptVault
 
 
 @pytest.fixture
@@ -157,7 +157,7 @@ def test_killed_it_refuses_connections_and_restarted_it_is_the_same_server_witho
 
 
 def test_with_a_folder_its_data_and_token_survive_a_restart(tmp_path):
-    with TestVault(folder=tmp_path) as own:
+    with KeptVault(tmp_path) as own:
         own.put("app", {"a": 1})
         issued = own.issue_token({"secret/data/app": ["read"]})
         own.restart()

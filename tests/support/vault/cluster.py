@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from strongroom.errors import StoreError, StoreUnavailableError
-from strongroom_vault.dev.server import LoopbackServer, configuration, free_port, raft_storage
-from strongroom_vault.testing import Provisioning, RequestCounts
+from strongroom_vault.dev.server import LoopbackServer, configuration, free_port
+from strongroom_vault.testing import Provisioning
+from support.vault.recorded_vault import RequestCounts, audit_device, raft_storage
 
 _NODES = 3
 _READY = 60.0
@@ -89,7 +90,8 @@ class Node(LoopbackServer):
     def _configuration(self, binary: Path, port: int) -> str:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         storage = raft_storage(self._folder, self.name, [node.url for node in self._joins])
-        return configuration(binary, port, self._cluster_port, storage, self._audit, host=self.host)
+        device = "" if self._audit is None else audit_device(self._audit)
+        return configuration(binary, port, self._cluster_port, storage, host=self.host) + device
 
 
 class TestCluster(Provisioning):

@@ -7,8 +7,9 @@ import json
 import secrets
 
 from strongroom_vault.dev.server import LoopbackServer
-from strongroom_vault.testing import Provisioning, TestVault
+from strongroom_vault.testing import Provisioning
 from support.vault.proxy import FaultProxy
+from support.vault.recorded_vault import RecordedVault
 
 _HEADER = "x-vault-namespace"
 _ROOT_ONLY = ("/v1/sys/audit", "/v1/sys/health", "/v1/sys/init", "/v1/sys/seal-status", "/v1/sys/leader")
@@ -23,7 +24,7 @@ class FreshVault(LoopbackServer, Provisioning):
         token: the shared server's root token.
     """
 
-    def __init__(self, server: TestVault) -> None:
+    def __init__(self, server: RecordedVault) -> None:
         super().__init__(server.token)
         self._namespace = f"test-{secrets.token_hex(6)}"
         server.call("POST", f"sys/namespaces/{self._namespace}", {})
