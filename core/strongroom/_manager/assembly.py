@@ -146,7 +146,7 @@ def _go_offline(config: Config, links: Sequence[Link], stores: Mapping[str, Secr
     local_follows = False
     for link in reversed(links):
         store = stores.get(link.name)
-        if plugins.is_local(config, link.name) if store is None else traits_of(store, link.name).local:
+        if plugins.ConfiguredPlugin(config, link.name).is_local if store is None else traits_of(store, link.name).local:
             local_follows = True
         else:
             link.go_offline(config.offline, on_disk=config.cache.disk, local_follows=local_follows)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast, overload
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
 
 from strongroom._boundary.plugin_calls import import_limit, plugin_code
 from strongroom._boundary.plugin_errors import is_own
@@ -23,7 +23,7 @@ from strongroom._boundary.translation import guarded, is_interrupt, line_in, tra
 from strongroom._config import Config, Rank, Setting
 from strongroom._plugins.distributions import by_name, described, entry_point, entry_points, missing
 from strongroom._plugins.option_schema import Schema, ambient_credentials, read_schema
-from strongroom._plugins.option_values import check_written, resolve
+from strongroom._plugins.option_values import resolve
 from strongroom.errors import Check, ConfigurationError, PluginError, StoreUnavailableError, StrongroomError
 from strongroom.files.bounded import read_text
 from strongroom.secret import conceal
@@ -126,7 +126,15 @@ class ConfiguredPlugin:
         return bool(kinds) and all(traits_of(kind, self._about.origin).local is True for kind in kinds)
 
     def open(self) -> object:
-        """Open the store, or the other object of the plugin: see `opener`."""
+        """Open the store, or the other object of the plugin, which the caller examines.
+
+        It may be called more than once. It reads a file that an option names at each call, because it may have been
+        replaced. The plugin's own errors are raised; a ConfigurationError names the store.
+
+        Raises:
+            PluginError: a dependency is missing, or the plugin did not return a store.
+            ConfigurationError: an option is wrong (see `option_values.resolve`), or the plugin refuses one.
+        """
         if self._config.offline and not self.is_local:
             name = self._about.name
             raise StoreUnavailableError(reason=self._config.offline, store=name, hint="Go online for this")
@@ -180,38 +188,13 @@ class ConfiguredPlugin:
         return setting.origin
 
 
-@overload
-def opener(config: Config, store: str) -> Callable[[], SecretStore]: ...
-
-
-@overload
-def opener(config: Config, store: str, group: str) -> Callable[[], object]: ...
-
-
-def opener(config: Config, store: str, group: str = STORES) -> Callable[[], object]:
-    """Load the plugin of a store, and return the function that opens it.
-
-    The function may be called more than once. It reads a file that an option names at each call, because it may have
-    been replaced. It raises the plugin's own errors; a ConfigurationError names the store.
-
-    Args:
-        config: the configuration.
-        store: the name of the store.
-        group: the entry-point group of its plugin. In other groups than `STORES` the caller examines the result.
-
-    Raises:
-        PluginError: the plugin is not installed, is claimed by two distributions, or is broken; when called, also that
-            a dependency is missing, or that the plugin did not return a store.
-        ConfigurationError: when called: an option is wrong (see `option_values.resolve`), or the plugin refuses one.
-    """
-    return ConfiguredPlugin(config, store, group).open
-
-
 def prepare(config: Config, store: str) -> Callable[[], SecretStore]:
-    """Return `opener` after a check of the options: a wrong configuration stops an application when it starts.
+    """Return `ConfiguredPlugin.open` after a check of the options.
+
+    A wrong configuration stops an application when it starts.
 
     Raises:
-        PluginError, ConfigurationError: see `opener`.
+        PluginError, ConfigurationError: see `ConfiguredPlugin`.
     """
     plugin = ConfiguredPlugin(config, store)
     plugin.settings()
@@ -222,8 +205,8 @@ def check(config: Config, store: str) -> None:
     """Validate the options of a store without opening it.
 
     Raises:
-        PluginError: see `opener`; also if a dependency is missing.
-        ConfigurationError: see `opener`; also if the opener's `check` refuses an option.
+        PluginError: see `ConfiguredPlugin`; also if a dependency is missing.
+        ConfigurationError: see `ConfiguredPlugin`; also if the opener's `check` refuses an option.
         StoreError: the opener's `check` raised another exception.
     """
     plugin = ConfiguredPlugin(config, store)
@@ -250,20 +233,11 @@ def offers(group: str, plugin: str) -> bool:
     return plugin in by_name(group)
 
 
-def is_local(config: Config, store: str) -> bool:
-    """Return True for a store on this machine: see `ConfiguredPlugin.is_local`. It is not opened.
-
-    Raises:
-        PluginError: see `opener`.
-    """
-    return ConfiguredPlugin(config, store).is_local
-
-
 def store_settings(config: Config, store: str, group: str = STORES) -> Mapping[str, Setting]:
     """Return the options of a store as resolved now, each with its origin in words.
 
     Raises:
-        PluginError, ConfigurationError: see `opener`.
+        PluginError, ConfigurationError: see `ConfiguredPlugin`.
     """
     return ConfiguredPlugin(config, store, group).settings()
 
@@ -272,7 +246,7 @@ def schema(config: Config, store: str, group: str = STORES) -> Schema:
     """Return the options of the plugin of a store.
 
     Raises:
-        PluginError: see `opener`.
+        PluginError: see `ConfiguredPlugin`.
     """
     return ConfiguredPlugin(config, store, group).schema
 
@@ -431,13 +405,3 @@ def _is_working_directory_gone() -> bool:
     except FileNotFoundError:
         return True
     return False
-
-
-def check_elsewhere(config: Config, store: str) -> None:
-    """Validate the options of a store as they are written, for use in another environment.
-
-    Raises:
-        PluginError: the plugin is not installed, is claimed by two distributions, or is broken.
-        ConfigurationError: an option is wrong: see `option_values.check_written`.
-    """
-    check_written(config.store(store), schema(config, store), production=config.production)

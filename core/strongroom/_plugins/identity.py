@@ -45,7 +45,7 @@ def identity(config: Config, store: str) -> StoreIdentity | None:
     return have to allow it in their traits, and an option may leave open who reads. The store is not opened.
 
     Raises:
-        PluginError, ConfigurationError: see `opener`.
+        PluginError, ConfigurationError: see `ConfiguredPlugin`.
     """
     about = config.store(store)
     plugin = ConfiguredPlugin(config, store)

@@ -139,10 +139,10 @@ def open_endpoint(config: Config, name: str, group: str) -> object:
     """Open a source or a target with the plugin of this entry-point group. The caller checks the class of the result.
 
     Raises:
-        PluginError, ConfigurationError: the plugin or an option is wrong; see `plugins.opener`.
+        PluginError, ConfigurationError: the plugin or an option is wrong; see `ConfiguredPlugin`.
         StoreError: it could not be opened.
     """
-    return open_plugin(plugins.opener(config, name, group), name, KINDS[group])
+    return open_plugin(plugins.ConfiguredPlugin(config, name, group).open, name, KINDS[group])
 
 
 class _Options(NamedTuple):

@@ -374,7 +374,7 @@ def _open_plugin(config: Config, path: str) -> Rotator | ServiceRotator:
         StoreError: the opener raised another exception, or overran.
     """
     about = config.rotations[path].rotator
-    opener = plugins.opener(config.with_store(about), path, plugins.ROTATORS)
+    opener = plugins.ConfiguredPlugin(config.with_store(about), path, plugins.ROTATORS).open
     opened = open_plugin(opener, about.plugin, "rotator")
     if isinstance(opened, ServiceRotator | Rotator):
         return opened

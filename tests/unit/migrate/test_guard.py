@@ -262,7 +262,7 @@ def opened(monkeypatch, plugin):
     config = discovery.load(chain=["env"], environ={})
 
     def use(opener):
-        monkeypatch.setattr("strongroom._plugins.opener", lambda *_: opener)
+        monkeypatch.setattr("strongroom._plugins.ConfiguredPlugin.open", lambda _: opener())
         return config
 
     return use

@@ -103,7 +103,7 @@ class TestPrepare:
         (Path.cwd() / "strongroom.toml").write_text(
             f'chain = ["memory"]\n[stores.memory.secrets.app]\ntoken = {{ file = "{file}" }}'
         )
-        opener = plugins.opener(discovery.load(), "memory")
+        opener = plugins.ConfiguredPlugin(discovery.load(), "memory").open
         with pytest.raises(ConfigurationError, match="No such file"):
             opener()
         file.write_text("one\n")

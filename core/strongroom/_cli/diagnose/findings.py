@@ -17,6 +17,7 @@ from strongroom._cli.read import secret_variables
 from strongroom._cli.rotate.rotate import needs_attention, rotation_condition, rotation_statuses
 from strongroom._cli.terminal import confirmation, output
 from strongroom._config import SecretConfig
+from strongroom._plugins.option_values import check_written
 from strongroom.errors import Check, CheckState, ConfigurationError, StoreError, StrongroomError, shown
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def faults(invocation: Invocation) -> list[StrongroomError]:
         from strongroom.rotate.rotations import check_rotation
 
         checks += [(check_rotation, config, path) for path in config.rotations]
-    checks += [(plugins.check_elsewhere, other, link.store) for other in others for link in other.chain]
+    checks += [(_check_elsewhere, other, link.store) for other in others for link in other.chain]
     found: dict[str, StrongroomError] = {}
     for check, configuration, name in checks:
         try:
@@ -62,6 +63,11 @@ def faults(invocation: Invocation) -> list[StrongroomError]:
         except StrongroomError as error:
             found.setdefault(str(error), error)  # report a fault that environments share once
     return list(found.values())
+
+
+def _check_elsewhere(config: Config, store: str) -> None:
+    """Validate the options of a store as they are written, for use in another environment."""
+    check_written(config.store(store), plugins.schema(config, store), production=config.production)
 
 
 # --- required secrets -------------------------------------------------------------------------------------------------
