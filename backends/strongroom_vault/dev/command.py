@@ -97,11 +97,11 @@ def redirections(configs: Sequence[Config], url: str, token: str, *, bare: bool 
 
 def _set_up(server: DevServer, mounts: Mapping[str, None]) -> None:
     """Mount a KV version 2 engine at each mount, and write the policies of `vault setup` for the first one."""
-    from strongroom_vault.setup import structure
+    from strongroom_vault.setup import policies
 
     for mount in mounts:
         server.mount(quote(mount))
-    for name, (*_, text) in structure.policies(DEFAULT_MOUNT, "").items():
+    for name, (*_, text) in policies.structure_policies(DEFAULT_MOUNT, "").items():
         server.call("PUT", f"sys/policies/acl/{name}", {"policy": text})
 
 

@@ -49,15 +49,15 @@ def run_demo(*, color: bool = True) -> None:
 
 def _set_up(server: DevServer, console: Console) -> str:
     """Mount an engine, write the policies of `strongroom vault setup`, and return a token with one of them."""
-    from strongroom_vault.setup import structure
+    from strongroom_vault.setup import policies
 
     version = server.call("GET", "sys/health")["version"]
     _print_heading(console, "A real server")
     console.print(f"  OpenBao {version} at {server.url}, process {server.pid}, in memory")
     server.mount("secret")
-    *_, policy = structure.policies("secret", "")[structure.DATABASE_WRITE]
-    server.call("PUT", f"sys/policies/acl/{structure.DATABASE_WRITE}", {"policy": policy})
-    grant = {"policies": [structure.DATABASE_WRITE], "ttl": _TOKEN_TTL}
+    *_, policy = policies.structure_policies("secret", "")[policies.DATABASE_WRITE]
+    server.call("PUT", f"sys/policies/acl/{policies.DATABASE_WRITE}", {"policy": policy})
+    grant = {"policies": [policies.DATABASE_WRITE], "ttl": _TOKEN_TTL}
     token: str = server.call("POST", "auth/token/create-orphan", grant)["auth"]["client_token"]
     console.print("  set up: KV version 2 at secret/, and a token for secret/database only")
     return token

@@ -18,7 +18,7 @@ import click
 from strongroom import commands
 from strongroom.errors import ConfigurationError, shown
 from strongroom.secret import SensitiveDict, SensitiveStr
-from strongroom_vault.setup import credential, hcl, structure, target_options
+from strongroom_vault.setup import credential, policies, target_options
 from strongroom_vault.setup.credential import ADDRESS, NAMESPACE, TOKEN, Credential
 from strongroom_vault.setup.server import SetupServer, SetupStep, StepState, connect
 from strongroom_vault.setup.steps import Role, plan
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from strongroom.secrets_manager import Config
 
 _FILE = click.Path(path_type=Path)
-_POLICIES = click.Choice((structure.APP_READ, structure.DATABASE_READ, structure.DATABASE_WRITE))
+_POLICIES = click.Choice((policies.APP_READ, policies.DATABASE_READ, policies.DATABASE_WRITE))
 
 _NAME = re.compile(r"\w[\w.-]*", re.ASCII)
 """A name that can be a segment of an API path."""
@@ -119,19 +119,19 @@ def setup(invocation: commands.Invocation, /, **options: Any) -> None:
     Example: strongroom vault setup --env-file .env
     """
     given = SimpleNamespace(**options)
-    granted = [f"{given.policy_prefix}{name}" for name in dict.fromkeys(given.grant or structure.DEFAULT_GRANTS)]
+    granted = [f"{given.policy_prefix}{name}" for name in dict.fromkeys(given.grant or policies.DEFAULT_GRANTS)]
     role = _role(given, granted)
     config = invocation.load_to_write("grants rights at a server")
     target = _with_token(target_options.find_target(config, given.store))
-    policies = structure.policies(target.mount, target.prefix)
+    texts_by_name = policies.structure_policies(target.mount, target.prefix)
     with closing(connect(**target.options)) as session:
         server = SetupServer(session, target.token_origin)
         steps = plan(
             server,
             target.mount,
-            policies={f"{given.policy_prefix}{name}": texts for name, texts in policies.items()},
+            policies={f"{given.policy_prefix}{name}": texts for name, texts in texts_by_name.items()},
             prefix=target.prefix,
-            structure=structure.STRUCTURE,
+            structure=policies.STRUCTURE,
             role=role,
         )
         wanted: Credential | None = None
@@ -295,12 +295,12 @@ def policy(invocation: commands.Invocation, *, store: str | None, kv: str, as_js
     below = "/".join(part for part in (target.mount, "data" if kv == "2" else "", target.prefix) if part)
     rules = {f"{below}/{path}": ("read",) for path in paths}
     if as_json:
-        policies = [{"namespace": target.namespace, **hcl.to_document(rules)}]
-        click.echo(json.dumps({"version": 1, "policies": policies}, ensure_ascii=False, indent=2))
+        document = {"namespace": target.namespace, **policies.to_document(rules)}
+        click.echo(json.dumps({"version": 1, "policies": [document]}, ensure_ascii=False, indent=2))
         return
     namespace = f", namespace {shown(target.namespace)}" if target.namespace else ""
     click.echo(f"# Read access for [secrets] in the store {shown(target.store)}{namespace}.\n")
-    click.echo(hcl.to_hcl(rules), nl=False)
+    click.echo(policies.to_hcl(rules), nl=False)
 
 
 def _paths(config: Config, store: str) -> set[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom_vault.setup import hcl
+from strongroom_vault.setup import policies
 from support.command_line import Caller
 
 CONFIGURATION = """
@@ -56,7 +56,7 @@ def holder(server, text):
 
 def test_rules_are_written_in_the_order_of_their_paths():
     """And capabilities in one order, so that a policy of the same rules is the same text."""
-    assert hcl.to_hcl({"b": {"update", "read"}, "a": ["list"]}) == (
+    assert policies.to_hcl({"b": {"update", "read"}, "a": ["list"]}) == (
         'path "a" {\n  capabilities = ["list"]\n}\n\npath "b" {\n  capabilities = ["read", "update"]\n}\n'
     )
 
@@ -79,7 +79,7 @@ def test_rules_are_written_in_the_order_of_their_paths():
 )
 def test_an_odd_path_is_the_same_to_the_server(openbao, kv2, name):
     """The policy allows it, and nothing that looks like it."""
-    token = holder(openbao, hcl.to_hcl({f"{kv2}/data/{name}": ["read"]}))
+    token = holder(openbao, policies.to_hcl({f"{kv2}/data/{name}": ["read"]}))
     capabilities = openbao.call(
         "POST", "sys/capabilities", {"token": token, "paths": [f"{kv2}/data/{name}", f"{kv2}/data/x"]}
     )

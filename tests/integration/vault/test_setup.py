@@ -18,7 +18,7 @@ from strongroom import SecretsManager
 from strongroom.errors import PermissionDeniedError, SecretNotFoundError, StoreError
 from strongroom.files.private import Replacement
 from strongroom_vault.plugin import open_vault
-from strongroom_vault.setup import structure
+from strongroom_vault.setup import policies
 from support.command_line import Caller
 from support.representatives import some
 
@@ -83,7 +83,7 @@ def test_a_second_run_has_nothing_to_do(server, setup):
     assert {what for what, outcome in outcomes(first).items() if outcome == "created"} == {
         "KV version 2 at secret/",
         *(f"policy {name}" for name in POLICIES),
-        *(f"path {path}" for path in structure.STRUCTURE),
+        *(f"path {path}" for path in policies.STRUCTURE),
     }
     with unchanged(server):
         second = setup("--json")
@@ -99,7 +99,7 @@ def test_a_dry_run_changes_nothing_and_its_exit_code_tells_whether_anything_woul
     assert done.code == 10
     assert outcomes(done)["policy app-read"] == outcomes(done)["token in .env"] == "would be created"
     assert not Path(".env").exists()
-    assert json.loads(done.out)["pending"] == len(POLICIES) + len(structure.STRUCTURE) + 1
+    assert json.loads(done.out)["pending"] == len(POLICIES) + len(policies.STRUCTURE) + 1
     assert setup("--env-file", ".env").code == 0
     with unchanged(server):
         done = setup("--dry-run", "--env-file", ".env")
@@ -201,7 +201,7 @@ def test_no_value_is_written_and_none_overwritten(server, setup):
         assert server.call("GET", f"secret/metadata/{path}")["data"] == metadata
     assert server.peek("database/connection") == {"url": "mine"}
     with SecretsManager(vault_url=server.url, vault_token=server.token, enable_fallback=False) as secrets:
-        for path in set(structure.STRUCTURE) - {"database/connection"}:
+        for path in set(policies.STRUCTURE) - {"database/connection"}:
             with pytest.raises(SecretNotFoundError):
                 secrets.get_secret(path)
         assert "openai" in secrets.list_secrets("api-keys")
@@ -296,7 +296,7 @@ def test_the_question_is_whole(server, setup):
 
 def test_the_policy_for_vault_is_no_difference(server, setup):
     """Vault refuses the capability `scan`, so its policies lack it."""
-    openbaos, vaults = structure.policies("secret", "")["database-read"]
+    openbaos, vaults = policies.structure_policies("secret", "")["database-read"]
     assert openbaos != vaults
     server.call("PUT", "sys/policies/acl/database-read", {"policy": vaults})
     assert outcomes(setup("--json"))["policy database-read"] == "exists"
@@ -324,11 +324,11 @@ def test_production_asks(server, setup, monkeypatch):
 def test_the_token_reads_what_the_guide_reads_and_lists_it(server, setup):
     """With the policies app-read and database-read, on a real server, through the application's own API."""
     assert setup("--env-file", ".env").code == 0
-    for path in structure.STRUCTURE:
+    for path in policies.STRUCTURE:
         server.put(path, {"key": path})
     server.put("elsewhere/x", {"key": "x"})
     with SecretsManager(vault_url=server.url, vault_token=token_of(), enable_fallback=False) as secrets:
-        for path in structure.STRUCTURE:
+        for path in policies.STRUCTURE:
             assert secrets.get_secret(path, "key") == path
         assert secrets.list_secrets("api-keys") == ["anthropic", "google", "openai"]
         assert secrets.list_secrets("database") == ["connection", "pool"]

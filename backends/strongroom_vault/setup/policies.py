@@ -1,14 +1,11 @@
-"""The paths that `strongroom vault setup` creates, and the policies for them. Pure.
-
-A separate file because it is data: a list of secrets and policies that an operator may want to read.
-"""
+"""The paths that `strongroom vault setup` creates, the policies for them, and any policy as HCL or JSON. Pure."""
 
 from __future__ import annotations
 
+import json
 import types
-from collections.abc import Mapping
-
-from strongroom_vault.setup.hcl import to_hcl
+from collections.abc import Collection, Mapping
+from typing import TypeAlias
 
 STRUCTURE: Mapping[str, str] = types.MappingProxyType(
     {
@@ -38,7 +35,7 @@ _LIST = ("list",)
 _CHANGE = ("create", "read", "update", "patch", "delete")
 
 
-def policies(mount: str, prefix: str) -> dict[str, tuple[str, str]]:
+def structure_policies(mount: str, prefix: str) -> dict[str, tuple[str, str]]:
     """Return the name of each policy with its text for OpenBao, and its text for Vault, which does not know `scan`.
 
     The policies also allow to read and list the metadata below their paths: listing, version history, a watch and a
@@ -67,3 +64,45 @@ def policies(mount: str, prefix: str) -> dict[str, tuple[str, str]]:
 
 def _without_scan(rules: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
     return {path: tuple(name for name in allowed if name != "scan") for path, allowed in rules.items()}
+
+
+# --- the form of a policy ---------------------------------------------------------------------------------------------
+
+
+Rules: TypeAlias = Mapping[str, Collection[str]]
+"""API path, without `/v1/` -> capabilities. A `*` at the end of a path matches any ending."""
+
+_CAPABILITIES = ("create", "read", "update", "patch", "delete", "list", "scan")
+"""The capabilities of a policy, in the order in which they are written. Only OpenBao has `scan`."""
+
+
+def to_hcl(rules: Rules) -> str:
+    """Return the rules in the policy language of Vault and OpenBao, sorted by path."""
+    return "\n".join(_block(path, rules[path]) for path in sorted(rules))
+
+
+def to_document(rules: Rules) -> dict[str, dict[str, dict[str, list[str]]]]:
+    """Return the rules as a JSON policy, sorted by path: `{"path": {PATH: {"capabilities": […]}}}`."""
+    return {"path": {path: {"capabilities": _sorted(rules[path])} for path in sorted(rules)}}
+
+
+def _block(path: str, capabilities: Collection[str]) -> str:
+    listed = ", ".join(f'"{name}"' for name in _sorted(capabilities))
+    return f"path {_quoted(path)} {{\n  capabilities = [{listed}]\n}}\n"
+
+
+def _sorted(capabilities: Collection[str]) -> list[str]:
+    return [name for name in _CAPABILITIES if name in capabilities]
+
+
+def _quoted(path: str) -> str:
+    """Return the path as an HCL string, with characters escaped that would deceive a terminal.
+
+    HCL understands the escapes of JSON, and begins an interpolation at `${`.
+    """
+    quoted = json.dumps(path, ensure_ascii=False).replace("${", r"\u0024{")
+    return "".join(each if each.isprintable() else _escape(ord(each)) for each in quoted)
+
+
+def _escape(code: int) -> str:
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
