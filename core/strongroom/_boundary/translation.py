@@ -129,7 +129,10 @@ def translated(
 
 
 def _of_tree(error: StrongroomError, path: str | None, store: str, known: Known) -> BaseException | None:
-    """Return a plugin's error of the tree, built anew; None if it is malformed."""
+    """Return a plugin's error of the tree, built anew; None if it is malformed.
+
+    An error of Strongroom's own class and plugin is copied: it has no field of another type, and shows no value.
+    """
     if known is None and type(error).__module__ == StrongroomError.__module__:
         if not isinstance(error, StoreError):
             return error.copy()

@@ -440,3 +440,12 @@ def test_within_deadline_ends_a_client_that_hangs():
     with time_limit(LIMIT), pytest.raises(StoreUnavailableError, match="did not answer in time"):
         within_deadline(closed.wait, abort=closed.set)
     assert closed.is_set()
+
+
+def test_an_error_of_a_plugin_of_strongroom_is_copied_and_gets_path_and_store():
+    """A copy has no frames; an error of another class, or of another plugin, is built anew from its fields."""
+    error = SecretNotFoundError(None, "it is not there")
+    failure = Watchdog(MemoryStore(), "memory").translated(error, "app/db")
+    assert failure is not error
+    assert (type(failure), failure.path, failure.store) == (SecretNotFoundError, "app/db", "memory")
+    assert (failure.reason, failure.__traceback__) == ("it is not there", None)
