@@ -6,7 +6,6 @@ Separate from the guard, since the loading of plugins and migrations run plugin 
 from __future__ import annotations
 
 import logging
-import re
 import threading
 import traceback
 from collections.abc import Callable
@@ -39,7 +38,6 @@ def guarded(
     path: str | None = None,
     *,
     hint: str = PLUGIN_BUG,
-    plugin: type | None = None,
     changes: bool = False,
     known: Known = (),
 ) -> _R:
@@ -50,7 +48,6 @@ def guarded(
         store: the name for errors that have none.
         path: the secret's path for errors that have none.
         hint: of an error that only a bug can cause.
-        plugin: the plugin's class, for the log.
         changes: True for a write: the outcome of one that loses its connection is unknown.
         known: the values that the call was given or has returned: see `translated`.
 
@@ -62,7 +59,7 @@ def guarded(
     try:
         return operation()
     except BaseException as error:  # noqa: BLE001  # stray exceptions become errors of the tree here
-        failure = translated(error, path, store, hint, plugin, changes=changes, known=known)
+        failure = translated(error, path, store, hint, changes=changes, known=known)
     finally:
         depth.calls -= 1
     del operation, known
@@ -101,7 +98,6 @@ def translated(
     path: str | None,
     store: str,
     hint: str = PLUGIN_BUG,
-    plugin: type | None = None,
     *,
     changes: bool = False,
     known: Known = (),
@@ -111,9 +107,8 @@ def translated(
     An error of the tree keeps its reason and its hint, in which each known value is replaced.
     """
     kind = type(error).__name__
-    if logger.isEnabledFor(logging.DEBUG) and (location := _location(error, plugin)) is not None:
-        code, line = location
-        logger.debug("Store %s raised %s at %s:%s in %s", store, kind, code.co_filename, line, code.co_name)
+    if logger.isEnabledFor(logging.DEBUG):
+        logger.debug("Store %s raised %s%s", store, kind, _location(error))
     if isinstance(error, StrongroomError):
         return _of_tree(error, path, store, known) or StoreError(
             path, f"it raised a malformed {kind}", store=store, hint=hint
@@ -143,24 +138,19 @@ def _of_tree(error: StrongroomError, path: str | None, store: str, known: Known)
         return bare(fault) if is_interrupt(fault) else None
 
 
-def _location(error: BaseException, plugin: type | None) -> tuple[CodeType, int] | None:
-    """Return the code and the line to look at: the plugin's innermost, and its method if answer or signature is wrong.
+def _location(error: BaseException) -> str:
+    """Return the plugin's innermost line, as ` at FILE:LINE in METHOD`, or the empty string.
 
     The innermost frame of all is usually one of a library that the plugin called.
     """
-    if isinstance(error, AnswerError):
-        code = _code_of(getattr(plugin, str(error).partition("(")[0], None))
-        return None if code is None else (code, code.co_firstlineno)
     frames = list(traceback.walk_tb(error.__traceback__))
     packages = [str(frame.f_globals.get("__name__")).partition(".")[0] for frame, _ in frames]
     entered = next((package for package in packages if package not in _HOST), None)
-    if entered is None and type(error) is TypeError and (called := re.search(r"(\w+)\(\)", str(error))):
-        # The call itself failed: the method has another signature than the protocol.
-        code = _code_of(getattr(plugin, called[1], None))
-        if code is not None:
-            return code, code.co_firstlineno
-    within = [place for place, package in zip(frames, packages, strict=True) if package == entered] or frames
-    return (within[-1][0].f_code, within[-1][1]) if within else None
+    within = [place for place, package in zip(frames, packages, strict=True) if package == entered]
+    if not within:
+        return ""
+    frame, line = within[-1]
+    return f" at {frame.f_code.co_filename}:{line} in {frame.f_code.co_name}"
 
 
 def line_in(error: BaseException, package: str) -> str:

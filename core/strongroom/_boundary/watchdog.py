@@ -94,11 +94,10 @@ class Watchdog:
         self.name = name
         self._kind = kind
         self.limit = limit
-        self.type = type(plugin)
         self.traits = traits_of(plugin, f"{kind.capitalize()} {name}")
-        self.bug = bug_of(kind, self.type)
+        self.bug = bug_of(kind, type(plugin))
         # Our own plugins show no value, and may name a host that a rotation knows as one.
-        self._hides_known = not is_own(self.type)
+        self._hides_known = not is_own(type(plugin))
         _check_is_synchronous(plugin, name, kind)
         punctual = self.traits.local is True or self.traits.honors_deadline is True
         self.direct = punctual and limit is None
@@ -131,11 +130,11 @@ class Watchdog:
             operation = partial(self._threads.call, operation, changes=changes)
         with default_limit(self.limit):
             known = known if self._hides_known else None
-            return guarded(operation, self.name, path, hint=self.bug, plugin=self.type, changes=changes, known=known)
+            return guarded(operation, self.name, path, hint=self.bug, changes=changes, known=known)
 
     def translated(self, error: BaseException, path: str | None, known: Known = ()) -> BaseException:
         """Return the error for one that the plugin returned instead of raising it."""
-        return translated(error, path, self.name, self.bug, self.type, known=known if self._hides_known else None)
+        return translated(error, path, self.name, self.bug, known=known if self._hides_known else None)
 
     def with_own_error(self, health: Health) -> Health:
         """Return the plugin's health with its error as a raised one would be."""
@@ -180,7 +179,7 @@ class Watchdog:
             if stream is not None:
                 call = partial(stream.call, call, changes=changes)
             with default_limit(self.limit):
-                guarded(call, self.name, path, hint=self.bug, plugin=self.type, changes=changes, known=known)
+                guarded(call, self.name, path, hint=self.bug, changes=changes, known=known)
 
         steps = _Steps(check, single=bool(given), timed=stream is None and not given)
         try:
