@@ -109,7 +109,7 @@ def load(
         build(arguments, variables, file, ambient, _plugins),
         untrusted=tuple(inspection.untrusted),
         files=tuple(map(_absolute, read)),
-        folder=_absolute(folder) if document is None else None,
+        folder=None if document is not None else _absolute(folder) if use_found else installed_files(process)[0].parent,
         ignored=None if use_found else _ignored(folder),
     )
     if ignores_dotenv:

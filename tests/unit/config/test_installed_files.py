@@ -130,6 +130,14 @@ def test_a_chain_argument_opens_a_store_with_its_options():
 # --- a tool that other programs start ---------------------------------------------------------------------------------
 
 
+def test_a_tool_without_a_configuration_names_the_folder_of_the_user(monkeypatch, tmp_path):
+    """Not the working directory, in which no file would count. A program may have started it with another HOME."""
+    monkeypatch.setenv("HOME", str(tmp_path / "ada"))
+    assert discovery.load(use_found=False).sources == (
+        f"No configuration file was found in {tmp_path / 'ada' / '.config' / 'strongroom'}"
+    )
+
+
 @pytest.mark.parametrize("trusted", [True, False])
 def test_a_tool_uses_nothing_of_the_working_directory(monkeypatch, user, system, tmp_path, trusted):
     """Neither a file, nor variables, nor the store that reads them, be they trusted or not."""
