@@ -134,9 +134,9 @@ class Link:
     def query(self, path: str, key: str | None, request: ReadRequest) -> Result:
         started = time.monotonic()
         try:
-            if request.allow_dynamic is not True and self._must_not_issue(path, request):
-                return not_queried(path, self.name)
             with self._opening_for(path):
+                if request.allow_dynamic is not True and self._must_not_issue(path, request):
+                    return not_queried(path, self.name)
                 reading = self.read(path, key, fresh=request.fresh, insists=request.insists)
                 if self._missing_key_expired(reading, request):
                     reading = self.read(path, key, fresh=True)
