@@ -80,6 +80,24 @@ class VaultKV(ABC):
         """The session of this store, for a rotator of the same server."""
         return self._session
 
+    def answers_first_read(self) -> bool:
+        """Send the read that opens this store; return True if the reply proves that the engine has its version.
+
+        The reply serves that read. Any other reply, such as an absence, proves nothing: an engine of another version
+        has no such path. Nor is anything sent below a mount with a slash, which may be the API's path `secret/data` by
+        mistake.
+        """
+        first = first_read()
+        if first is None or "/" in self._session.mount:
+            return False
+        try:
+            reply = self._get(first.path)
+        except (InvalidPathError, SecretTooLargeError):
+            return False  # the read raises it: other paths can be read
+        if reply.status in {200, 403, 404}:
+            first.keep(self, reply)
+        return self._proves_version(first.path, reply)
+
     def read(self, path: str) -> Secret:
         reply = self._kept_reply(path)
         return self._parse_secret(path, self._get(path) if reply is None else reply)
@@ -161,6 +179,10 @@ class VaultKV(ABC):
         if first is None or first.path != path:
             return None
         return cast("Reply | None", first.take(self))
+
+    @abstractmethod
+    def _proves_version(self, path: str, reply: Reply, /) -> bool:
+        """Return True if the reply to this read has a secret that only an engine of this version can have sent."""
 
     @abstractmethod
     def _read_request(self, path: str, /) -> ApiRequest:

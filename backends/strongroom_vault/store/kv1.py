@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from strongroom_vault.http.messages import Reply
 
 
+_VERSION_2 = frozenset({"config", "data", "delete", "destroy", "detailed-metadata", "metadata", "subkeys", "undelete"})
+"""Folders of the API of a version 2 engine, which answers nothing outside of them."""
+
+
 class VaultKV1(VaultKV):
     """Secrets in a KV version 1 engine. It keeps no versions and no times, and a delete is final.
 
@@ -38,6 +42,9 @@ class VaultKV1(VaultKV):
 
         request = self._api.delete_secret(**self._at(path))
         confirm(request, send_change(self._session, request), path, self._session, deleted)
+
+    def _proves_version(self, path: str, reply: Reply) -> bool:
+        return reply.status == 200 and self._full_path(path).partition("/")[0] not in _VERSION_2
 
     def _read_request(self, path: str) -> ApiRequest:
         return self._api.read_secret(**self._at(path))

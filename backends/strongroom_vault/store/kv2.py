@@ -18,7 +18,6 @@ from strongroom.errors import (
 )
 from strongroom.secret import Secret, SensitiveDict, Value, Version
 from strongroom.store import CheckedItems
-from strongroom.store.deadline import first_read
 from strongroom_vault.responses import is_absent, is_versioned, malformed, version_gone, version_in
 from strongroom_vault.store.kv import PendingWrite
 from strongroom_vault.store.kv2_versions import VaultKV2Metadata, labels, moment
@@ -48,23 +47,6 @@ class _CheckedItem(NamedTuple):
 
 class VaultKV2(VaultKV2Metadata):
     """Secrets in a KV version 2 engine. A delete keeps the version, and the path reads as not found."""
-
-    def answers_first_read(self) -> bool:
-        """Send the read that opens this store; return True if the reply is that of a version 2 engine.
-
-        The reply serves that read. Any other reply, such as an absence, proves nothing: a version 1 engine has no such
-        path. Nor is anything sent below a mount with a slash, which may be the API's path `secret/data` by mistake.
-        """
-        first = first_read()
-        if first is None or "/" in self._session.mount:
-            return False
-        try:
-            reply = self._get(first.path)
-        except (InvalidPathError, SecretTooLargeError):
-            return False  # the read raises it: other paths can be read
-        if reply.status in {200, 403, 404}:
-            first.keep(self, reply)
-        return is_versioned(reply)
 
     def read_version(self, path: str, version: Version) -> Secret:
         """Return that version of the secret at `path`. The right to read the newest version is enough."""
@@ -112,6 +94,9 @@ class VaultKV2(VaultKV2Metadata):
             return newest.version != version and version_gone(self._get(path, version)) is not None
 
         confirm(request, send_change(self._session, request), path, self._session, deleted, again=again)
+
+    def _proves_version(self, path: str, reply: Reply) -> bool:
+        return is_versioned(reply)
 
     def _parse_secret(self, path: str, reply: Reply) -> Secret:
         """Return the version in the reply to a read."""

@@ -18,9 +18,10 @@ def opened(fresh_openbao):
     prepared = 0
 
     @contextlib.contextmanager
-    def open_(mount="secret", token=None):
+    def open_(mount="secret", token=None, **options):
         nonlocal prepared
-        chain = [{"store": "vault", "url": fresh_openbao.url, "token": token or fresh_openbao.token, "mount": mount}]
+        given = {"url": fresh_openbao.url, "token": token or fresh_openbao.token, "mount": mount, **options}
+        chain = [{"store": "vault", **given}]
         prepared = len(sent())
         with SecretsManager(chain=chain) as secrets:
             yield secrets
@@ -49,6 +50,15 @@ def test_one_read_of_a_process_sends_two_requests(fresh_openbao, opened):
         assert opened.sent() == ["secret/data/db/app"]
         assert secrets.get_secret("db/app", "k", fresh=True) == "v"
     assert opened.sent() == ["secret/data/db/app"] * 2 + [LOOKUP]
+
+
+@pytest.mark.parametrize("issue", [False, "lasting"])
+def test_a_read_that_must_not_issue_asks_for_no_version_either(fresh_openbao, opened, issue):
+    """As those of `get` and of helpers: they have to open the store before they know what it does."""
+    fresh_openbao.put("db/app", {"k": "v"})
+    with opened() as secrets:
+        assert secrets.resolve("db/app", "k", allow_dynamic=issue).value == "v"
+        assert opened.sent() == ["secret/data/db/app"]
 
 
 def test_one_read_with_a_batch_token_sends_one_request(fresh_openbao, opened):
@@ -87,6 +97,32 @@ def test_a_secret_of_a_version_1_engine_is_found(fresh_openbao, opened):
     with opened() as secrets:
         assert secrets.get_secret("db/app", "k") == "v"
         assert secrets.resolve("db/app", "k").version is None
+
+
+def test_a_version_1_engine_that_the_configuration_names_is_not_asked_for_its_version(fresh_openbao, opened):
+    remount(fresh_openbao, 1)
+    fresh_openbao.call("PUT", "secret/db/app", {"k": "v"})
+    with opened(version=1) as secrets:
+        assert secrets.get_secret("db/app", "k") == "v"
+        assert opened.sent() == ["secret/db/app"]
+
+
+@pytest.mark.parametrize("path", ["db/app", "data/db/app", "metadata/db/app", "config"])
+def test_an_engine_of_another_version_than_the_configuration_names_is_found_out(fresh_openbao, opened, path):
+    """Also where a path of version 1 has the name of a folder of the API of version 2."""
+    fresh_openbao.put("db/app", {"k": "other"})
+    fresh_openbao.put(path, {"k": "v"})
+    with opened(version=1) as secrets:
+        assert secrets.get_secret(path, "k") == "v"
+        assert secrets.resolve(path, "k").version == 1 + (path == "db/app")
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_absence_is_answered_after_the_mount_was_asked_with_a_version_too(fresh_openbao, opened, version):
+    with opened(version=version) as secrets:
+        with pytest.raises(SecretNotFoundError):
+            secrets.get_secret("db/app")
+        assert MOUNTS in opened.sent()
 
 
 @pytest.mark.parametrize("ttl", [None, "0", "1h"])
