@@ -45,7 +45,7 @@ def test_the_first_read_of_a_process_ends_after_a_second_of_refused_connections(
         monkeypatch.setattr(driver, "send", send)
         monkeypatch.setattr(driver._closed, "wait", clock.sleep)  # the pauses between attempts
         session = Session(driver, Cluster([ADDRESS]), StaticToken("t"), namespace=None, mount="secret")
-        return plugin._open(session, "")
+        return plugin._open(session, "", 2)
 
     chain = Chain([Link(LinkConfig("vault"), opener, CacheConfig())])
     began = clock.monotonic()
