@@ -13,7 +13,7 @@ from typing import Any
 from strongroom._config import HelperConfig, Place
 from strongroom._config.document import Table
 from strongroom._config.setting_types import Text, kind
-from strongroom.errors import InvalidPathError
+from strongroom.errors import InvalidDataError, InvalidPathError
 from strongroom.paths import parse_reference
 
 _PORTS = {"https": 443, "http": 80}
@@ -44,7 +44,7 @@ def find_row(rows: Iterable[HelperConfig], service: str) -> HelperConfig | None:
     None without such a row, and for a text that is not the host of a service.
 
     Raises:
-        ValueError: its path is doubtful. Names the fault, without the text.
+        InvalidDataError: its path is doubtful. The text is not shown.
     """
     text, path = _split(service)
     try:
@@ -54,9 +54,14 @@ def find_row(rows: Iterable[HelperConfig], service: str) -> HelperConfig | None:
     known = [row for row in rows if row.place[:3] == origin[:3]]
     if not known:
         return None
-    folder = f"{_path(path)}/"
-    fitting = [row for row in known if not row.place.path or folder.startswith(f"{row.place.path}/")]
-    return max(fitting, key=lambda row: len(row.place.path), default=None)
+    try:
+        folder = f"{_path(path)}/"
+    except ValueError as error:
+        fault = str(error)
+    else:
+        fitting = [row for row in known if not row.place.path or folder.startswith(f"{row.place.path}/")]
+        return max(fitting, key=lambda row: len(row.place.path), default=None)
+    raise InvalidDataError(None, f"the address that the program asks for {fault}")
 
 
 def _split(service: str) -> tuple[str, str]:

@@ -123,24 +123,16 @@ class StrongroomKeyring(KeyringBackend):
             login = SimpleCredential(row.username or user, password)
             return login if username in {None, login.username} else None
 
-        try:
-            return self._done(errors.KeyringError, read)
-        except ValueError as error:
-            fault = str(error)
-        raise errors.KeyringError(f"The service {fault}")
+        return self._done(errors.KeyringError, read)
 
     def _refuse_row(self, failure: type[errors.KeyringError], service: str, username: str) -> None:
         """Raise the failure if `get_password` would read a row of `[helpers]`: a change here would be lost."""
-        try:
-            row = self._done(failure, lambda secrets: _row(secrets, service))
-        except ValueError as error:
-            fault = f"The service {error}"
-        else:
-            if row is None or row.username not in {None, username}:
-                return
-            fault = f"The row {row.name} of [helpers] has the password: it is the secret {row.path}, which keyring "
-            fault += "does not change. Use strongroom set or strongroom delete, or remove the row"
-        raise failure(fault)
+        row = self._done(failure, lambda secrets: _row(secrets, service))
+        if row is not None and row.username in {None, username}:
+            raise failure(
+                f"The row {row.name} of [helpers] has the password: it is the secret {row.path}, which keyring does "
+                "not change. Use strongroom set or strongroom delete, or remove the row"
+            )
 
     def _done(self, failure: type[errors.KeyringError], operation: Callable[[SecretsManager], _R]) -> _R:
         """Return `operation(manager)`; raise keyring's error alone, since its programs print a traceback of all."""

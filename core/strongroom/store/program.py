@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import subprocess  # every process imports this module, and few run a program
 
 ACTIVE_HELPERS = "_STRONGROOM_HELPERS"
-"""Variable with the reads of helpers that are in progress, one a line: see `strongroom._cli.helper.nesting`.
+"""Variable with the reads of helpers that are in progress, one a line: see `strongroom._cli.helper.chain`.
 
 Not `STRONGROOM_…`: those are settings, and unknown ones are refused.
 """

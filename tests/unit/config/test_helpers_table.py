@@ -7,6 +7,7 @@ import pytest
 from strongroom import ConfigurationError
 from strongroom._config import HelperConfig, Place, discovery
 from strongroom._config.helpers_table import find_row, parse_place
+from strongroom.errors import InvalidDataError
 
 GITHUB = {"at": "git/github#token", "username": "x-access-token"}
 
@@ -122,6 +123,6 @@ def test_the_longest_path_around_that_of_the_service_wins(service, row):
     "path", ["..", "team/../other", "team/%2e%2E/other", "team/.%2e/x", "team%2F..", "a\\..\\b", "%252e%252e", "a\tb"]
 )
 def test_a_path_that_a_server_may_read_as_another_is_refused(path):
-    with pytest.raises(ValueError, match="has a path with a segment"):
+    with pytest.raises(InvalidDataError, match="has a path with a segment"):
         path_of(f"https://h.example/{path}", "h.example/team")
     assert path_of(f"https://other.example/{path}", "h.example/team") is None

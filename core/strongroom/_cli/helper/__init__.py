@@ -1,4 +1,4 @@
-"""`strongroom helper`: credentials for programs that ask a command. Each protocol has a module, which is pure.
+"""`strongroom helper`: credentials for programs that ask a command, each by its own protocol.
 
 No module but `helper` imports click, which takes longer than all that a protocol needs.
 """

@@ -6,21 +6,25 @@ named with an absolute path: never `./strongroom.toml` and `./.env`, be they tru
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from strongroom._cli.helper import nesting
 from strongroom._cli.terminal import messages
 from strongroom._config import discovery
-from strongroom.errors import InvalidDataError, StrongroomError, shown
+from strongroom.errors import ConfigurationError, StrongroomError, shown
+from strongroom.store.program import ACTIVE_HELPERS
 
 if TYPE_CHECKING:
     from strongroom._chain.answer import Resolution
     from strongroom._config import Config, HelperConfig
     from strongroom._manager import SecretsManager
+
+_DEEPEST = 3
+"""How many parents with the same words a helper may have. git names the secret on stdin, so one or two can be right."""
 
 
 class Source(NamedTuple):
@@ -54,11 +58,7 @@ class HelperChain:
             return None
         from strongroom._config.helpers_table import find_row
 
-        try:
-            return find_row(self._config.helpers, service)
-        except ValueError as error:
-            fault = str(error)
-        raise InvalidDataError(None, f"the address that the program asks for {fault}")
+        return find_row(self._config.helpers, service)
 
     def read(self, path: str, key: str | None = None) -> Resolution:
         """Return one key, or the whole secret.
@@ -78,7 +78,7 @@ class HelperChain:
 
         Args:
             places: path and key of each.
-            name: the name of the read, see `_opened`.
+            name: a name for the read, see `_opened`.
         """
         from strongroom._manager.manager import resolve_keys
 
@@ -114,7 +114,12 @@ class HelperChain:
 
     @contextmanager
     def _opened(self, name: str) -> Iterator[SecretsManager]:
-        """Open the chain, and announce the read to programs that its stores start.
+        """Open the chain, and announce the read to the programs that its stores start meanwhile.
+
+        A profile of AWS whose `credential_process` is a helper with a store that uses the profile would start helpers
+        without end. Each has its own session, so the end of an outer one does not end the inner ones. The announcement
+        is an environment variable. A program with another environment, as of `env -i`, has lost it, so the command
+        lines of the parents count too, if the system shows them in `/proc`.
 
         Args:
             name: the path of the secret, or another name of the read.
@@ -124,12 +129,40 @@ class HelperChain:
         """
         from strongroom._manager import SecretsManager  # a host without a row needs none
 
-        where = str(self._source.environment), str(self._source.config_file)
-        with nesting.announced(name, *where), SecretsManager.from_config(self._config) as secrets:
-            yield secrets
+        before = os.environ.get(ACTIVE_HELPERS, "")
+        read = ascii((name, *map(str, self._source)))  # ASCII, and without line ends
+        if read in before.split("\n") or _same_parents() > _DEEPEST:
+            raise ConfigurationError(
+                f"The helper for {shown(name)} calls itself: a store of its chain runs it. Let that store get its "
+                "credential elsewhere, such as from a profile of AWS whose credential_process is not this helper"
+            )
+        os.environ[ACTIVE_HELPERS] = f"{before}\n{read}"
+        try:
+            with SecretsManager.from_config(self._config) as secrets:
+                yield secrets
+        finally:
+            os.environ[ACTIVE_HELPERS] = before
 
 
 def _note_outage(found: Resolution) -> None:
     if found.stale:
         age = f"the value is {found.age:.0f} s old, from the cache: store {found.store} is unavailable"
         messages.say(f"{shown(found.path)}: {age}", label="warning")
+
+
+def _same_parents() -> int:
+    """Return how many processes above this one have its command line; at most one more than are allowed."""
+    found = 0
+    try:
+        own, parent = _command_line("self"), os.getppid()
+        while parent > 1 and found <= _DEEPEST:
+            found += _command_line(str(parent)) == own
+            status = Path("/proc", str(parent), "stat").read_bytes()
+            parent = int(status.rpartition(b")")[2].split()[1])  # the name before may have spaces
+    except (OSError, ValueError, IndexError):  # no /proc, or a parent has ended
+        pass
+    return found
+
+
+def _command_line(process: str) -> bytes:
+    return Path("/proc", process, "cmdline").read_bytes()

@@ -13,9 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from strongroom import __version__
 from strongroom._boundary.plugin_calls import limited_imports
 from strongroom._cli.exit_codes import ExitCode, code_of
 from strongroom._cli.helper.chain import HelperChain, Source
+from strongroom._cli.helper.text import LONGEST_REQUEST, line_of, text_of
 from strongroom._cli.terminal import messages, streams
 from strongroom.errors import (
     InvalidDataError,
@@ -47,10 +49,6 @@ class Call(NamedTuple):
     argument: str = ""
     as_json: bool = False
     source: Source = Source()
-
-    def open(self, *, cached: bool) -> HelperChain:
-        """Return the chain that answers; see there for `cached`."""
-        return HelperChain(self.source, cached=cached)
 
 
 class Reply(NamedTuple):
@@ -105,15 +103,13 @@ def run(call: Call) -> int:
 
 def _failure(call: Call, message: str, code: int, *, absent: bool = False) -> Reply:
     """Return the reply of the protocol for an absence or a failure."""
+    from strongroom._cli.helper import host_protocols as protocols
+
     if call.program == "git":
-        from strongroom._cli.helper import git
-
-        return Reply(b"" if absent else git.FAILED, code)
+        return Reply(b"" if absent else protocols.GIT_FAILED, code)
     if call.program == "docker":
-        from strongroom._cli.helper import docker
-
         text = messages.escape(" ".join(message.splitlines()))
-        return Reply(docker.ABSENT if absent else f"{text}\n".encode(), ExitCode.FAILED)
+        return Reply(protocols.DOCKER_ABSENT if absent else f"{text}\n".encode(), ExitCode.FAILED)
     return Reply(code=code)
 
 
@@ -121,61 +117,63 @@ def _failure(call: Call, message: str, code: int, *, absent: bool = False) -> Re
 
 
 def _answer_key(call: Call) -> Reply:
-    from strongroom._cli.helper import bearer
-
     path, key = parse_reference(call.argument)
     if key is None:
         raise InvalidPathError(path, "it names no key", hint="Write PATH#KEY")
-    found = call.open(cached=False).read(path, key)
-    if call.as_json:
-        return Reply(bearer.document(found, datetime.now(UTC)))
-    return Reply(bearer.answer(found) + b"\n" * sys.stdout.isatty())
+    found = HelperChain(call.source, cached=False).read(path, key)
+    if not call.as_json:
+        return Reply(line_of(found).encode() + b"\n" * sys.stdout.isatty())
+    from strongroom._cli.helper import secret_protocols as protocols
+
+    return Reply(protocols.token_document(found, datetime.now(UTC)))
 
 
 def _answer_aws(call: Call) -> Reply:
-    from strongroom._cli.helper import aws
+    from strongroom._cli.helper import secret_protocols as protocols
 
     path, key = parse_reference(call.argument)
     if key is not None:
         raise InvalidPathError(path, "the credential is the whole secret, not one key", hint="Write PATH")
-    return Reply(aws.answer(call.open(cached=False).read(path)))
+    return Reply(protocols.aws_document(HelperChain(call.source, cached=False).read(path)))
 
 
 def _answer_kubectl(call: Call) -> Reply:
-    from strongroom._cli.helper import kubectl
+    from strongroom._cli.helper import secret_protocols as protocols
 
-    version = kubectl.wanted_version(os.environ.get(kubectl.VARIABLE, ""))
-    path, key = parse_reference(call.argument)
-    return Reply(kubectl.answer(call.open(cached=False).read(path, key), version))
+    version = protocols.kubectl_version(os.environ.get(protocols.KUBECTL_VARIABLE, ""))
+    return Reply(
+        protocols.kubectl_document(
+            HelperChain(call.source, cached=False).read(*parse_reference(call.argument)), version
+        )
+    )
 
 
 def _answer_openclaw(call: Call) -> Reply:
-    from strongroom._cli.helper import openclaw
+    from strongroom._cli.helper import secret_protocols as protocols
 
     places: dict[str, tuple[str, str]] = {}
     found: dict[str, Resolution | StrongroomError] = {}
-    for name in openclaw.read_request(sys.stdin.buffer.read(openclaw.LONGEST_REQUEST + 1)):
+    for name in protocols.openclaw_ids(sys.stdin.buffer.read(LONGEST_REQUEST + 1)):
         try:
-            places[name] = openclaw.place_of(name)
+            places[name] = protocols.openclaw_place(name)
         except StrongroomError as error:
             found[name] = error.copy()
     if places:
-        outcomes = call.open(cached=True).read_each(list(places.values()), "openclaw")
+        outcomes = HelperChain(call.source, cached=True).read_each(list(places.values()), "openclaw")
         found |= {name: outcomes[place] for name, place in places.items()}
-    return Reply(openclaw.answer(found))
+    return Reply(protocols.openclaw_document(found))
 
 
 # --- programs that name a host: `[helpers]` ---------------------------------------------------------------------------
 
 
 def _answer_git(call: Call) -> Reply:
-    from strongroom._cli.helper import git
-    from strongroom._cli.helper.text import line_of
+    from strongroom._cli.helper import host_protocols as protocols
 
     if call.argument not in {"get", "erase"}:  # `store`, and operations of later releases of git
         return Reply()
-    request = git.read_request(_lines(git.LONGEST_LINE))
-    chain = call.open(cached=True)
+    request = protocols.git_request(_lines(protocols.LONGEST_LINE))
+    chain = HelperChain(call.source, cached=True)
     row = chain.row(request.service)
     if row is None or (request.username and row.username not in {None, request.username}):
         return Reply()
@@ -186,7 +184,7 @@ def _answer_git(call: Call) -> Reply:
     username = row.username or line_of(user[0])
     if request.username not in {"", username}:
         return Reply()
-    return Reply(git.answer(username, line_of(password), password.ends))
+    return Reply(protocols.git_answer(username, line_of(password), password.ends))
 
 
 def _lines(longest: int) -> Iterator[bytes]:
@@ -196,34 +194,31 @@ def _lines(longest: int) -> Iterator[bytes]:
 
 
 def _answer_docker(call: Call) -> Reply:
-    from strongroom._cli.helper import docker
-    from strongroom._cli.helper.text import text_of
+    from strongroom._cli.helper import host_protocols as protocols
 
     if call.argument == "list":
         return Reply(b"{}\n")
     if call.argument == "version":
-        from strongroom import __version__
-
         return Reply(f"docker-credential-strongroom {__version__}\n".encode())
     if call.argument not in {"get", "store", "erase"}:
         raise InvalidDataError(None, "there is no such operation of a credential helper of Docker")
-    content = sys.stdin.buffer.read(docker.LONGEST_REQUEST + 1)
-    stored = docker.read_login(content) if call.argument == "store" else None
-    service = docker.read_service(content) if stored is None else stored.service
+    content = sys.stdin.buffer.read(LONGEST_REQUEST + 1)
+    stored = protocols.docker_login(content) if call.argument == "store" else None
+    service = protocols.docker_service(content) if stored is None else stored.service
     del content
-    chain = call.open(cached=False)
+    chain = HelperChain(call.source, cached=False)
     row = chain.row(service)
     if row is None and stored is None:
-        return Reply(docker.ABSENT, ExitCode.FAILED)
+        return Reply(protocols.DOCKER_ABSENT, ExitCode.FAILED)
     if row is None:
         reason, hint = "[helpers] has no row for this registry, so its login is not stored", "Add the row"
         raise UnsupportedOperationError(None, reason, hint=hint)
     if call.argument == "erase":
         raise UnsupportedOperationError(row.path, f"helpers delete nothing. Remove the row {row.name} of [helpers]")
     *user, password = chain.login(row)
-    login = docker.Login(service, row.username or text_of(user[0]), text_of(password))
+    login = protocols.DockerLogin(service, row.username or text_of(user[0]), text_of(password))
     if stored is None:
-        return Reply(docker.answer(login))
+        return Reply(protocols.docker_answer(login))
     if stored != login:
         hint = "Change the secret with strongroom set"
         raise UnsupportedOperationError(row.path, "helpers store nothing, and it has another login", hint=hint)

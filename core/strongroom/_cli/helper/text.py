@@ -1,16 +1,31 @@
-"""Values as the protocols carry them. Pure."""
+"""Requests and values as the protocols carry them. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from strongroom.encoding import as_text
 from strongroom.errors import InvalidDataError
 
 if TYPE_CHECKING:
     from strongroom._chain.answer import Resolution
+
+LONGEST_REQUEST = 1 << 20
+"""Bytes that a request may have."""
+
+
+def request_object(content: bytes) -> Mapping[str, Any]:
+    """Return the JSON object that a request is; an empty one if it is malformed, or too long."""
+    from strongroom.formats.strict_json import read_json  # git's requests are not JSON
+
+    with suppress(ValueError, InvalidDataError):
+        document = read_json(content.decode()) if len(content) <= LONGEST_REQUEST else None
+        if isinstance(document, dict):
+            return document
+    return {}
 
 
 def text_of(found: Resolution) -> str:

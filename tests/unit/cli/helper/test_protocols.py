@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from strongroom._chain.answer import Resolution
-from strongroom._cli.helper import aws, bearer, docker, git, kubectl, openclaw, text
+from strongroom._cli.helper import host_protocols as hosts
+from strongroom._cli.helper import secret_protocols as secrets
+from strongroom._cli.helper import text
 from strongroom.errors import (
     AuthenticationError,
     InvalidDataError,
@@ -37,12 +39,12 @@ def document(content: bytes) -> Any:
 # --- values -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", ["a\nb", "a\n", "a\r", "\0", "a\tb", "\x1b[2J", "\x7f"])
-@pytest.mark.parametrize("answer", [bearer.answer, lambda found: bearer.document(found, NOON), text.line_of])
-def test_a_value_with_a_control_character_is_refused_where_a_value_is_a_line(answer, text):
+@pytest.mark.parametrize("value", ["a\nb", "a\n", "a\r", "\0", "a\tb", "\x1b[2J", "\x7f"])
+@pytest.mark.parametrize("answer", [text.line_of, lambda found: secrets.token_document(found, NOON)])
+def test_a_value_with_a_control_character_is_refused_where_a_value_is_a_line(answer, value):
     """A line end would begin another field, as in git's `password_expiry_utc` or `quit`."""
     with pytest.raises(InvalidDataError, match="cannot carry the line end") as raised:
-        answer(found(f"{CANARY}{text}"))
+        answer(found(f"{CANARY}{value}"))
     assert CANARY not in repr(raised.value)
     assert raised.value.__context__ is None
 
@@ -50,28 +52,28 @@ def test_a_value_with_a_control_character_is_refused_where_a_value_is_a_line(ans
 @pytest.mark.parametrize("value", [None, CANARY.encode()])
 def test_a_value_that_is_not_text_is_refused(value):
     with pytest.raises(InvalidDataError, match="a credential is text") as raised:
-        bearer.answer(found(value))
+        text.line_of(found(value))
     assert CANARY not in repr(raised.value)
 
 
 def test_a_number_is_its_text():
-    assert bearer.answer(found(5432)) == b"5432"
+    assert text.line_of(found(5432)) == "5432"
 
 
 # --- key --------------------------------------------------------------------------------------------------------------
 
 
 def test_a_token_is_bare():
-    assert bearer.answer(found(CANARY)) == CANARY.encode()
+    assert text.line_of(found(CANARY)) == CANARY
 
 
 def test_the_document_of_a_token_has_its_end():
     """`expires_in` is in whole seconds and `expiry` in RFC 3339, both never later than the end."""
-    with_end = document(bearer.document(found(CANARY, ends=NOON), NOON - timedelta(seconds=90.5)))
+    with_end = document(secrets.token_document(found(CANARY, ends=NOON), NOON - timedelta(seconds=90.5)))
     token = {"access_token": CANARY, "token_type": "Bearer"}
     assert with_end == {**token, "expires_in": 90, "expiry": "2027-01-31T12:00:00Z"}
-    assert document(bearer.document(found(CANARY), NOON)) == token
-    assert document(bearer.document(found(CANARY, ends=NOON), NOON + timedelta(hours=1)))["expires_in"] == 0
+    assert document(secrets.token_document(found(CANARY), NOON)) == token
+    assert document(secrets.token_document(found(CANARY, ends=NOON), NOON + timedelta(hours=1)))["expires_in"] == 0
 
 
 # --- aws --------------------------------------------------------------------------------------------------------------
@@ -80,14 +82,17 @@ def test_the_document_of_a_token_has_its_end():
 def test_aws_gets_a_session_token_and_an_expiration_if_there_is_one():
     lasting = {"Version": 1, "AccessKeyId": "AKIA", "SecretAccessKey": CANARY}
     issued = {"access_key": "AKIA", "secret_key": CANARY, "security_token": "t"}
-    assert document(aws.answer(found({"aws_access_key_id": "AKIA", "aws_secret_access_key": CANARY}, None))) == lasting
-    answer = document(aws.answer(found(issued, None, NOON)))
+    assert (
+        document(secrets.aws_document(found({"aws_access_key_id": "AKIA", "aws_secret_access_key": CANARY}, None)))
+        == lasting
+    )
+    answer = document(secrets.aws_document(found(issued, None, NOON)))
     assert answer == {**lasting, "SessionToken": "t", "Expiration": "2027-01-31T12:00:00Z"}
 
 
 def test_a_secret_that_is_no_aws_credential_is_refused():
     with pytest.raises(InvalidDataError, match="none of the keys secret_key"):
-        aws.answer(found({"access_key": "AKIA"}, None))
+        secrets.aws_document(found({"access_key": "AKIA"}, None))
 
 
 # --- kubectl ----------------------------------------------------------------------------------------------------------
@@ -95,14 +100,14 @@ def test_a_secret_that_is_no_aws_credential_is_refused():
 
 @pytest.mark.parametrize("version", ["client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1"])
 def test_kubectl_gets_the_version_that_it_asks_for(version):
-    asked = kubectl.wanted_version(json.dumps({"apiVersion": version, "kind": "ExecCredential", "spec": {}}))
-    answer = document(kubectl.answer(found(CANARY, ends=NOON), asked))
+    asked = secrets.kubectl_version(json.dumps({"apiVersion": version, "kind": "ExecCredential", "spec": {}}))
+    answer = document(secrets.kubectl_document(found(CANARY, ends=NOON), asked))
     status = {"token": CANARY, "expirationTimestamp": "2027-01-31T12:00:00Z"}
     assert answer == {"apiVersion": version, "kind": "ExecCredential", "status": status}
 
 
 def test_without_a_request_kubectl_gets_v1():
-    assert kubectl.wanted_version("") == "client.authentication.k8s.io/v1"
+    assert secrets.kubectl_version("") == "client.authentication.k8s.io/v1"
 
 
 @pytest.mark.parametrize(
@@ -111,13 +116,13 @@ def test_without_a_request_kubectl_gets_v1():
 )
 def test_another_version_of_kubectl_is_refused(request_text):
     with pytest.raises(InvalidDataError, match="KUBERNETES_EXEC_INFO"):
-        kubectl.wanted_version(request_text)
+        secrets.kubectl_version(request_text)
 
 
 @pytest.mark.parametrize("names", [("certificate", "private_key"), ("tls.crt", "tls.key")])
 def test_kubectl_gets_a_certificate_with_its_chain(names):
     secret = {names[0]: "CERT\n", names[1]: CANARY, "ca_chain": ["CA"]}
-    status = document(kubectl.answer(found(secret, None), "v"))["status"]
+    status = document(secrets.kubectl_document(found(secret, None), "v"))["status"]
     assert status == {"clientCertificateData": "CERT\nCA", "clientKeyData": CANARY}
 
 
@@ -130,12 +135,12 @@ def asked(**changed: Any) -> bytes:
 
 def test_openclaw_gets_each_value_and_each_error():
     outage = StoreUnavailableError("x/y", "connection refused")
-    answer = document(openclaw.answer({"a/b#c": found(CANARY, "c"), "x/y#z": outage, "n/u#l": found(None)}))
+    answer = document(secrets.openclaw_document({"a/b#c": found(CANARY, "c"), "x/y#z": outage, "n/u#l": found(None)}))
     assert answer["values"] == {"a/b#c": CANARY}
     assert answer["errors"]["x/y#z"] == {"code": "UNAVAILABLE", "message": str(outage)}
     assert answer["errors"]["n/u#l"]["code"] == "FAILED"
     assert answer["errors"].keys() == {"x/y#z", "n/u#l"}
-    assert "errors" not in document(openclaw.answer({"a/b#c": found(CANARY, "c")}))
+    assert "errors" not in document(secrets.openclaw_document({"a/b#c": found(CANARY, "c")}))
 
 
 @pytest.mark.parametrize(
@@ -143,7 +148,7 @@ def test_openclaw_gets_each_value_and_each_error():
     [(SecretNotFoundError, "NOT_FOUND"), (PermissionDeniedError, "DENIED"), (AuthenticationError, "DENIED")],
 )
 def test_openclaw_can_tell_an_absence_from_a_denial(error, code):
-    assert document(openclaw.answer({"a/b#c": error("a/b")}))["errors"]["a/b#c"]["code"] == code
+    assert document(secrets.openclaw_document({"a/b#c": error("a/b")}))["errors"]["a/b#c"]["code"] == code
 
 
 @pytest.mark.parametrize(
@@ -157,18 +162,18 @@ def test_openclaw_can_tell_an_absence_from_a_denial(error, code):
         asked(ids="a/b#c"),
         asked(ids=[1]),
         asked(ids=["a/b#c"] * 513),
-        asked(provider="x" * openclaw.LONGEST_REQUEST),
+        asked(provider="x" * text.LONGEST_REQUEST),
     ],
 )
 def test_a_malformed_request_of_openclaw_is_refused(content):
     with pytest.raises(InvalidDataError):
-        openclaw.read_request(content)
+        secrets.openclaw_ids(content)
 
 
 @pytest.mark.parametrize("name", ["a/b", "/a#b", "a b#c", "é#b", "a#" + "b" * 300, "a#b\n"])
 def test_an_id_that_is_no_reference_is_an_error(name):
     with pytest.raises(InvalidDataError, match="PATH#KEY"):
-        openclaw.place_of(name)
+        secrets.openclaw_place(name)
 
 
 # --- git --------------------------------------------------------------------------------------------------------------
@@ -176,46 +181,46 @@ def test_an_id_that_is_no_reference_is_an_error(name):
 
 def test_git_asks_for_a_service_by_its_parts():
     lines = [b"capability[]=authtype", b"protocol=https", b"host=h.example:8443", b"path=team/app.git", b"username=ada"]
-    request = git.read_request([*lines, b'wwwauth[]=Basic realm="x=y"', b"password=p=q"])
+    request = hosts.git_request([*lines, b'wwwauth[]=Basic realm="x=y"', b"password=p=q"])
     assert request == ("https", "h.example:8443", "team/app.git", "ada")
     assert request.service == "https://h.example:8443/team/app.git"
 
 
 @pytest.mark.parametrize("lines", ["", "protocol=https", "protocol=smtp host=h", "protocol=https host=a/b"])
 def test_another_protocol_than_http_has_no_service(lines):
-    assert git.read_request(lines.encode().split()).service == ""
+    assert hosts.git_request(lines.encode().split()).service == ""
 
 
 @pytest.mark.parametrize("line", [b"host", b"host=a\0b", b"host=a\rb", b"path=a\x1bb", b"path=" + b"x" * 65_535])
 def test_a_malformed_line_of_git_is_refused(line):
     with pytest.raises(InvalidDataError, match="git's request"):
-        git.read_request([line])
+        hosts.git_request([line])
 
 
 def test_git_gets_the_user_the_password_and_its_end():
-    assert git.answer("ada", CANARY, None) == f"username=ada\npassword={CANARY}\n".encode()
-    assert git.answer("ada", "p", NOON).endswith(b"\npassword_expiry_utc=1801396800\n")
+    assert hosts.git_answer("ada", CANARY, None) == f"username=ada\npassword={CANARY}\n".encode()
+    assert hosts.git_answer("ada", "p", NOON).endswith(b"\npassword_expiry_utc=1801396800\n")
 
 
 def test_git_gets_no_line_that_it_would_cut():
     with pytest.raises(InvalidDataError, match="65,535 bytes"):
-        git.answer("ada", "x" * 65_527, None)
-    assert git.answer("ada", "x" * 65_526, None)
+        hosts.git_answer("ada", "x" * 65_527, None)
+    assert hosts.git_answer("ada", "x" * 65_526, None)
 
 
 # --- docker -----------------------------------------------------------------------------------------------------------
 
 
 def test_docker_asks_for_a_bare_address():
-    assert docker.read_service(b"https://index.docker.io/v1/\n") == "https://index.docker.io/v1/"
+    assert hosts.docker_service(b"https://index.docker.io/v1/\n") == "https://index.docker.io/v1/"
     with pytest.raises(InvalidDataError):
-        docker.read_service(b"\xff")
+        hosts.docker_service(b"\xff")
 
 
 def test_docker_gets_the_address_that_it_asked_for():
-    login = docker.Login("registry.example:5000", "ci", CANARY)
-    assert document(docker.answer(login)) == {"ServerURL": login.service, "Username": "ci", "Secret": CANARY}
-    assert docker.read_login(docker.answer(login)) == login
+    login = hosts.DockerLogin("registry.example:5000", "ci", CANARY)
+    assert document(hosts.docker_answer(login)) == {"ServerURL": login.service, "Username": "ci", "Secret": CANARY}
+    assert hosts.docker_login(hosts.docker_answer(login)) == login
     assert CANARY not in repr(login)
 
 
@@ -225,4 +230,4 @@ def test_docker_gets_the_address_that_it_asked_for():
 )
 def test_a_malformed_login_of_docker_is_refused(content):
     with pytest.raises(InvalidDataError, match="not a login"):
-        docker.read_login(content)
+        hosts.docker_login(content)
