@@ -71,8 +71,8 @@ def open_vault(
 
     A read that opens the store is sent as that of `version` at once, and a secret in the reply proves the version.
     Otherwise the server is asked for the version of the engine: the answer to a version 2 path on a version 1 mount is
-    that of an absent secret. Every setting is an argument: nothing is read from the environment or a home folder, except the
-    sources that the table `auth` names.
+    that of an absent secret. Every setting is an argument: nothing is read from the environment or a home folder,
+    except the sources that the table `auth` names.
 
     Raises:
         ConfigurationError: an option is wrong, or the server has no such namespace, mount or key-value engine.

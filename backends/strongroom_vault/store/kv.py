@@ -96,7 +96,7 @@ class VaultKV(ABC):
             return False  # the read raises it: other paths can be read
         if reply.status in {200, 403, 404}:
             first.keep(self, reply)
-        return self._proves_version(first.path, reply)
+        return self._proves_version(reply)
 
     def read(self, path: str) -> Secret:
         reply = self._kept_reply(path)
@@ -181,8 +181,8 @@ class VaultKV(ABC):
         return cast("Reply | None", first.take(self))
 
     @abstractmethod
-    def _proves_version(self, path: str, reply: Reply, /) -> bool:
-        """Return True if the reply to this read has a secret that only an engine of this version can have sent."""
+    def _proves_version(self, reply: Reply, /) -> bool:
+        """Return True if the reply to a read has a secret that only an engine of this version can have sent."""
 
     @abstractmethod
     def _read_request(self, path: str, /) -> ApiRequest:

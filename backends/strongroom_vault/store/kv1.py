@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from strongroom.errors import InvalidDataError
 from strongroom.secret import Secret, same
+from strongroom.store.deadline import first_read
 from strongroom_vault.responses import is_absent
 from strongroom_vault.store.kv import PendingWrite, VaultKV
 from strongroom_vault.store.payload import prepared, restored
@@ -28,6 +29,12 @@ class VaultKV1(VaultKV):
     client's write of that same data is overwritten if it comes between.
     """
 
+    def answers_first_read(self) -> bool:
+        first = first_read()
+        if first is None or (self._prefix + first.path).partition("/")[0] in _VERSION_2:
+            return False
+        return super().answers_first_read()
+
     def delete(self, path: str) -> None:
         """Remove the secret for good. It is read first, because the server also accepts the delete of an absent one."""
         reply = self._get(path)
@@ -43,8 +50,8 @@ class VaultKV1(VaultKV):
         request = self._api.delete_secret(**self._at(path))
         confirm(request, send_change(self._session, request), path, self._session, deleted)
 
-    def _proves_version(self, path: str, reply: Reply) -> bool:
-        return reply.status == 200 and self._full_path(path).partition("/")[0] not in _VERSION_2
+    def _proves_version(self, reply: Reply) -> bool:
+        return reply.status == 200
 
     def _read_request(self, path: str) -> ApiRequest:
         return self._api.read_secret(**self._at(path))

@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from strongroom.errors import (
     ConflictError,
     InvalidDataError,
-    InvalidPathError,
     PermissionDeniedError,
     SecretNotFoundError,
-    SecretTooLargeError,
     StoreError,
 )
 from strongroom.secret import Secret, SensitiveDict, Value, Version
@@ -95,7 +93,7 @@ class VaultKV2(VaultKV2Metadata):
 
         confirm(request, send_change(self._session, request), path, self._session, deleted, again=again)
 
-    def _proves_version(self, path: str, reply: Reply) -> bool:
+    def _proves_version(self, reply: Reply) -> bool:
         return is_versioned(reply)
 
     def _parse_secret(self, path: str, reply: Reply) -> Secret:

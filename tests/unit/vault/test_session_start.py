@@ -71,7 +71,9 @@ def test_a_first_read_that_is_too_large_does_not_keep_the_store_closed(monkeypat
         openings.append(None)
         driver = new_driver([ADDRESS], TLSSettings())
         monkeypatch.setattr(driver, "send", send)
-        return plugin._open(Session(driver, Cluster([ADDRESS]), StaticToken("b.t"), namespace=None, mount="secret"), "", 2)
+        return plugin._open(
+            Session(driver, Cluster([ADDRESS]), StaticToken("b.t"), namespace=None, mount="secret"), "", 2
+        )
 
     chain = Chain([Link(LinkConfig("vault"), opener, CacheConfig())])
     with pytest.raises(SecretTooLargeError, match="large"):
