@@ -11,12 +11,16 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import trustme
 
+from strongroom._chain.answer import Resolution
+from strongroom._cli.helper.secret_protocols import aws_document
+from strongroom.secret import protect
 from support.programs import require, write_python
 from support.services.serving import serving
 
@@ -360,6 +364,40 @@ def test_an_sdk_of_aws_gets_the_credentials(profile):
     assert found[:3] == ("AKIA", CANARY, None)
 
 
+def test_an_sdk_of_aws_shows_why_the_credentials_could_not_be_read(profile, closed_port):
+    import botocore.session
+    from botocore.exceptions import CredentialRetrievalError
+
+    configure(unavailable(closed_port))
+    with pytest.raises(CredentialRetrievalError, match="Cannot connect to Vault"):
+        botocore.session.Session(profile="ci").get_credentials()
+
+
+def test_an_sdk_of_aws_asks_again_before_the_credentials_end():
+    """It does not without `Expiration`. It keeps a reserve, of fifteen minutes with botocore."""
+    from botocore.credentials import ProcessProvider
+
+    now, asked = datetime.now(UTC), []
+
+    class Process:
+        returncode = 0
+
+        def __init__(self, command, **_):
+            asked.append(command)
+
+        def communicate(self):
+            data = protect({"access_key": f"AKIA{len(asked)}", "secret_key": CANARY})
+            ends = now + timedelta(minutes=[10, 60][len(asked) > 1])
+            facts = {"version": None, "age": 0.0, "cached": False, "stale": False, "attempts": ()}
+            return aws_document(Resolution("aws/ci", None, data, "s", **facts, ends=ends)), b""
+
+    settings = {"profiles": {"ci": {"credential_process": "strongroom helper aws aws/ci"}}}
+    credentials = ProcessProvider("ci", lambda: settings, popen=Process).load()
+    keys = [credentials.get_frozen_credentials().access_key for _ in range(3)]
+    assert keys == ["AKIA2"] * 3
+    assert asked == [["strongroom", "helper", "aws", "aws/ci"]] * 2
+
+
 def test_a_profile_that_its_own_store_uses_ends_at_the_first_repetition(profile, closed_port):
     options = f'profile = "ci"\nregion = "eu-west-1"\nendpoint_url = "http://127.0.0.1:{closed_port}"\n'
     configure(f'chain = ["aws-secretsmanager"]\n[stores.aws-secretsmanager]\n{options}')
@@ -411,11 +449,15 @@ BACKEND = {"PYTHON_KEYRING_BACKEND": "strongroom.integrations.keyring.Strongroom
 
 
 @pytest.mark.long
-def test_pip_logs_in_with_the_row_of_the_index(index):
+@pytest.mark.parametrize("provider", ["import", "subprocess"])
+def test_pip_logs_in_with_the_row_of_the_index(index, provider, tmp_path):
+    """As a subprocess it runs the command of keyring, but not that of its own environment."""
     configure(LOGIN + row(f"http://{index.host}"))
-    words = ("download", "--no-deps", "--no-cache-dir", "--disable-pip-version-check", "--keyring-provider", "import")
-    address = f"http://ci@{index.host}/simple/"
-    done = run(sys.executable, "-m", "pip", *words, "--index-url", address, "shop-keys", **BACKEND)
+    (tmp_path / "keyring").symlink_to(SCRIPTS / "keyring")
+    words = ("download", "--no-deps", "--no-cache-dir", "--disable-pip-version-check", "--keyring-provider", provider)
+    address, path = f"http://ci@{index.host}/simple/", f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    command = (sys.executable, "-m", "pip", *words, "--index-url", address, "shop-keys")
+    done = run(*command, **BACKEND, PATH=path)
     assert done.returncode == 0, done.stderr
     assert Path("shop_keys-1.0-py3-none-any.whl").exists()
     assert index.seen[-1] == basic("ci", CANARY)
