@@ -54,8 +54,6 @@ class HelperChain:
         Raises:
             InvalidDataError: the path of the URL is doubtful.
         """
-        if not self._config.helpers:
-            return None
         from strongroom._config.helpers_table import find_row
 
         return find_row(self._config.helpers, service)
