@@ -138,6 +138,15 @@ def is_versioned(reply: Reply) -> bool:
     return found.get("lease_duration") == 0 and version_in(content) is not None
 
 
+def is_unleased(reply: Reply) -> bool:
+    """Return True for a secret without a lease. An engine that issues credentials gives each a lease."""
+    try:
+        found = document(reply) if reply.status == 200 else None
+    except InvalidDataError:
+        return False
+    return found is not None and not found.get("lease_id")
+
+
 def malformed(path: str | None, location: str) -> StoreUnavailableError:
     """Return the error for a reply that is not Vault's: a proxy's page, a truncated or empty body, another shape."""
     hint = "Check that the address is Vault's, and any proxy in between"

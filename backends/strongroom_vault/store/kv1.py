@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from strongroom.errors import InvalidDataError
 from strongroom.secret import Secret, same
 from strongroom.store.deadline import first_read
-from strongroom_vault.responses import is_absent
+from strongroom_vault.responses import is_absent, is_unleased
 from strongroom_vault.store.kv import PendingWrite, VaultKV
 from strongroom_vault.store.payload import prepared, restored
 from strongroom_vault.store.write_reconciliation import Newest, Outcome, confirm, send_change
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 _VERSION_2 = frozenset({"config", "data", "delete", "destroy", "detailed-metadata", "metadata", "subkeys", "undelete"})
-"""Folders of the API of a version 2 engine, which answers nothing outside of them."""
+"""Folders of the API of a version 2 engine, which has no secret outside of them."""
 
 
 class VaultKV1(VaultKV):
@@ -30,6 +30,7 @@ class VaultKV1(VaultKV):
     """
 
     def answers_first_read(self) -> bool:
+        # Both versions answer in these folders.
         first = first_read()
         if first is None or (self._prefix + first.path).partition("/")[0] in _VERSION_2:
             return False
@@ -51,7 +52,7 @@ class VaultKV1(VaultKV):
         confirm(request, send_change(self._session, request), path, self._session, deleted)
 
     def _proves_version(self, reply: Reply) -> bool:
-        return reply.status == 200
+        return is_unleased(reply)
 
     def _read_request(self, path: str) -> ApiRequest:
         return self._api.read_secret(**self._at(path))

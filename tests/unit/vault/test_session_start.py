@@ -8,12 +8,13 @@ from strongroom._chain.chain import Chain
 from strongroom._chain.link import Link
 from strongroom._config import CacheConfig, LinkConfig
 from strongroom.errors import SecretTooLargeError
-from strongroom.store.deadline import fail_fast
+from strongroom.store.deadline import fail_fast, opening_for
 from strongroom_vault import plugin
 from strongroom_vault.auth.token import StaticToken
 from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.drivers import new_driver
+from strongroom_vault.http.hvac_adapter import requests
 from strongroom_vault.http.messages import FaultKind, HttpFault, Reply, SendStep
 from strongroom_vault.http.nodes import Cluster
 from strongroom_vault.http.tls import TLSSettings
@@ -81,6 +82,26 @@ def test_a_first_read_that_is_too_large_does_not_keep_the_store_closed(monkeypat
     assert chain.resolve("db", "k").value == "v"
     assert len(openings) == 1
     chain.close()
+
+
+@pytest.mark.parametrize(
+    ("body", "answers"),
+    [
+        (b'{"lease_id": "", "lease_duration": 2764800, "data": {"k": "v"}}', True),
+        (b'{"lease_id": "database/creds/app/x", "lease_duration": 60, "data": {"k": "v"}}', False),
+        (b"[]", False),
+    ],
+)
+def test_a_leased_credential_is_no_secret_of_a_version_1_engine(
+    monkeypatch: pytest.MonkeyPatch, body: bytes, answers: bool
+) -> None:
+    """With `version = 1` and the mount of another engine by mistake, the mount is asked, and the error names it."""
+    driver = new_driver([ADDRESS], TLSSettings())
+    monkeypatch.setattr(driver, "send", lambda _step: Reply(200, {}, body))
+    session = Session(driver, Cluster([ADDRESS]), StaticToken("b.t"), namespace=None, mount="database")
+    with opening_for("creds/app"):
+        assert VaultKV1(session, requests().kv1, "").answers_first_read() is answers
+    session.close()
 
 
 @pytest.mark.parametrize(
