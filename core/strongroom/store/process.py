@@ -15,6 +15,12 @@ from weakref import ReferenceType, WeakKeyDictionary, ref
 
 from strongroom.store.deadline import time_limit
 
+ACTIVE_HELPERS = "_STRONGROOM_HELPERS"
+"""Variable with the reads of helpers that are in progress, one a line: see `strongroom._cli.helper.chain`.
+
+Not `STRONGROOM_…`: those are settings, and unknown ones are refused.
+"""
+
 _owners: WeakKeyDictionary[RLock, tuple[ReferenceType[object], str]] = WeakKeyDictionary()
 
 _LIMIT = 10.0

@@ -11,15 +11,10 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 
 from strongroom.secret import SensitiveBytes
 from strongroom.store.deadline import remaining
+from strongroom.store.process import ACTIVE_HELPERS
 
 if TYPE_CHECKING:
     import subprocess  # every process imports this module, and few run a program
-
-ACTIVE_HELPERS = "_STRONGROOM_HELPERS"
-"""Variable with the reads of helpers that are in progress, one a line: see `strongroom._cli.helper.chain`.
-
-Not `STRONGROOM_…`: those are settings, and unknown ones are refused.
-"""
 
 INHERITED = (
     *("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER", "LOGNAME", "SSL_CERT_FILE", "SSL_CERT_DIR"),

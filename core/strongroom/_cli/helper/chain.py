@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from strongroom._cli.terminal import messages
 from strongroom._config import discovery
 from strongroom.errors import ConfigurationError, StrongroomError, shown
-from strongroom.store.program import ACTIVE_HELPERS
+from strongroom.store.process import ACTIVE_HELPERS
 
 if TYPE_CHECKING:
     from strongroom._chain.answer import Resolution

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from strongroom._cli.helper.text import LONGEST_REQUEST, as_json, has_control, request_object
 from strongroom.errors import InvalidDataError
+from strongroom.secret import SensitiveStr
 
 LONGEST_LINE = 65_535
 """Bytes that a line of git may have without its end."""
@@ -22,6 +23,9 @@ GIT_FAILED = b"quit=1\n"
 
 DOCKER_ABSENT = b"credentials not found in native keychain\n"
 """The sentence that a program takes for an absence. Of any other it says that the helper failed."""
+
+DockerLogin: TypeAlias = tuple[str, str, SensitiveStr]
+"""The address of a registry, the user and the password."""
 
 _LOGIN_FIELDS = ("ServerURL", "Username", "Secret")
 
@@ -74,17 +78,6 @@ def git_answer(username: str, password: str, ends: datetime | None) -> bytes:
     return b"".join(line + b"\n" for line in lines)
 
 
-class DockerLogin(NamedTuple):
-    """The login of a registry."""
-
-    service: str
-    username: str
-    secret: str
-
-    def __repr__(self) -> str:
-        return f"DockerLogin(service={self.service!r})"
-
-
 def docker_service(content: bytes) -> str:
     """Return the host or URL that a program asks for.
 
@@ -107,7 +100,8 @@ def docker_login(content: bytes) -> DockerLogin:
     given = request_object(content)
     fields = [field for name in _LOGIN_FIELDS if isinstance(field := given.get(name), str)]
     if len(fields) == len(_LOGIN_FIELDS):
-        return DockerLogin(*fields)
+        service, username, secret = fields
+        return service, username, SensitiveStr(secret)
     del content, given, fields
     raise InvalidDataError(None, "the request is not a login: ServerURL, Username and Secret")
 

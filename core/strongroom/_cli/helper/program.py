@@ -27,6 +27,7 @@ from strongroom.errors import (
     UnsupportedOperationError,
 )
 from strongroom.paths import parse_reference
+from strongroom.secret import SensitiveStr
 
 if TYPE_CHECKING:
     from strongroom._chain.answer import Resolution
@@ -204,7 +205,7 @@ def _answer_docker(call: Call) -> Reply:
         raise InvalidDataError(None, "there is no such operation of a credential helper of Docker")
     content = sys.stdin.buffer.read(LONGEST_REQUEST + 1)
     stored = protocols.docker_login(content) if call.argument == "store" else None
-    service = protocols.docker_service(content) if stored is None else stored.service
+    service = protocols.docker_service(content) if stored is None else stored[0]
     del content
     chain = HelperChain(call.source, cached=False)
     row = chain.row(service)
@@ -216,7 +217,7 @@ def _answer_docker(call: Call) -> Reply:
     if call.argument == "erase":
         raise UnsupportedOperationError(row.path, f"helpers delete nothing. Remove the row {row.name} of [helpers]")
     *user, password = chain.login(row)
-    login = protocols.DockerLogin(service, row.username or text_of(user[0]), text_of(password))
+    login = service, row.username or text_of(user[0]), SensitiveStr(text_of(password))
     if stored is None:
         return Reply(protocols.docker_answer(login))
     if stored != login:

@@ -19,7 +19,7 @@ from strongroom.errors import (
     SecretNotFoundError,
     StoreUnavailableError,
 )
-from strongroom.secret import protect
+from strongroom.secret import SensitiveStr, protect
 
 CANARY = "canary-7f3a"
 NOON = datetime(2027, 1, 31, 12, 0, 0, 900_000, UTC)
@@ -218,10 +218,11 @@ def test_docker_asks_for_a_bare_address():
 
 
 def test_docker_gets_the_address_that_it_asked_for():
-    login = hosts.DockerLogin("registry.example:5000", "ci", CANARY)
-    assert document(hosts.docker_answer(login)) == {"ServerURL": login.service, "Username": "ci", "Secret": CANARY}
-    assert hosts.docker_login(hosts.docker_answer(login)) == login
-    assert CANARY not in repr(login)
+    login = ("registry.example:5000", "ci", SensitiveStr(CANARY))
+    answer = hosts.docker_answer(login)
+    assert document(answer) == {"ServerURL": "registry.example:5000", "Username": "ci", "Secret": CANARY}
+    assert hosts.docker_login(answer) == login
+    assert CANARY not in repr(hosts.docker_login(answer))
 
 
 @pytest.mark.parametrize(
