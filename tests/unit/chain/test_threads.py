@@ -74,7 +74,11 @@ def test_a_thousand_tasks_on_one_cold_path_make_one_request_in_one_thread(store,
 def test_tasks_that_read_other_keys_of_a_cold_path_find_them_cached(store, begun) -> None:
     async def use() -> list[Any]:
         async with SecretsManager(chain=[store]) as manager:
-            return await asyncio.gather(*(manager.aget_secret("a", key) for _ in range(50) for key in "kl"))
+            store.gate.clear()
+            reads = [asyncio.create_task(manager.aget_secret("a", key)) for _ in range(50) for key in "kl"]
+            await asyncio.sleep(0)  # each has begun
+            store.gate.set()
+            return await asyncio.gather(*reads)
 
     assert asyncio.run(use()) == ["v", "w"] * 50
     assert store.reads == ["a"]
