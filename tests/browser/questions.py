@@ -28,7 +28,7 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
     "hide secrets in logs": ("how-to/secrets/redaction",),
     # Rotate
     "how to rotate a database password": ("how-to/secrets/rotation",),
-    "rotate secrets every night": ("how-to/secrets/scheduled-rotation",),
+    "rotate secrets every night": ("how-to/secrets/rotation",),
     "sqlalchemy password rotation": ("how-to/integrations/connections",),
     "dynamic database credentials": ("how-to/secrets/dynamic-secrets",),
     # Move

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.long
 
 PAGES = pages.pages()
 
-KUBERNETES = {"kubernetes.md": ["ServiceAccount", "Deployment"], "scheduled-rotation.md": ["ServiceAccount", "CronJob"]}
+KUBERNETES = {"kubernetes.md": ["ServiceAccount", "Deployment"], "secrets/rotation.md": ["ServiceAccount", "CronJob"]}
 """The kinds of the objects in a page."""
 
 SCHEMAS = {
@@ -101,7 +101,7 @@ def test_a_configuration_is_right_in_each_of_its_environments(how_to, page, monk
     }
     for variable, value in {**variables, "SECRET_ID_FILE": "/run/secrets/secret_id"}.items():
         monkeypatch.setenv(variable, value)
-    environments = page(how_to.name)["environments"]
+    environments = page(pages.name_of(how_to))["environments"]
     token = Path("vault-token")
     token.write_text("a-token", "utf-8")
     file = Path("strongroom.toml")
@@ -112,7 +112,7 @@ def test_a_configuration_is_right_in_each_of_its_environments(how_to, page, monk
 
 
 @pytest.mark.parametrize(
-    ("name", "environment"), [("kubernetes.md", "prod"), ("scheduled-rotation.md", "prod"), ("github-actions.md", "ci")]
+    ("name", "environment"), [("kubernetes.md", "prod"), ("secrets/rotation.md", "prod"), ("github-actions.md", "ci")]
 )
 def test_a_way_to_authenticate_is_one_that_there_is(name, environment, page):
     """The method has these options."""

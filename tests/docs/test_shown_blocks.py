@@ -44,7 +44,7 @@ CHECKED = {
     },
     "how-to/production/backup.md": {"# backup.sh": "test_the_blocks_of_a_guide_run"},
     "how-to/production/monitoring.md": {"# prometheus.yml": "test_prometheus_takes_the_file"},
-    "how-to/secrets/scheduled-rotation.md": {
+    "how-to/secrets/rotation.md": {
         "# /etc/cron.d/": "test_cron_takes_the_lines",
         "# rotation.yaml": KUBERNETES,
     },

@@ -98,7 +98,7 @@ def server_blocks(page: Path) -> list[str]:
     return [block for block in pages.blocks(page, "text") if block.startswith(("bao ", "vault "))]
 
 
-@pytest.mark.parametrize("name", ["cron.md", "scheduled-rotation.md"])
+@pytest.mark.parametrize("name", ["cron.md", "secrets/rotation.md"])
 def test_cron_takes_the_lines(name):
     """In a folder of crontabs in memory. A line of /etc/cron.d names the user, which a line of `crontab` does not."""
     require("crontab", "unshare")
