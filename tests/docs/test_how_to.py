@@ -30,7 +30,7 @@ pytestmark = pytest.mark.long
 
 PAGES = pages.pages()
 
-KUBERNETES = {"kubernetes.md": ["ServiceAccount", "Deployment"], "secrets/rotation.md": ["ServiceAccount", "CronJob"]}
+KUBERNETES = {"kubernetes.md": ["ServiceAccount", "Deployment"], "secrets/rotation.md": ["CronJob"]}
 """The kinds of the objects in a page."""
 
 SCHEMAS = {
