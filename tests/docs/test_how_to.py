@@ -30,7 +30,7 @@ pytestmark = pytest.mark.long
 
 PAGES = pages.pages()
 
-KUBERNETES = {"kubernetes.md": ["ServiceAccount", "Deployment"], "secrets/rotation.md": ["CronJob"]}
+KUBERNETES = {"kubernetes.md": ["ServiceAccount", "Deployment"]}
 """The kinds of the objects in a page."""
 
 SCHEMAS = {

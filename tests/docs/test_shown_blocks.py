@@ -44,10 +44,7 @@ CHECKED = {
     },
     "how-to/production/backup.md": {"# backup.sh": "test_the_blocks_of_a_guide_run"},
     "how-to/production/monitoring.md": {"# prometheus.yml": "test_prometheus_takes_the_file"},
-    "how-to/secrets/rotation.md": {
-        "# /etc/cron.d/": "test_cron_takes_the_lines",
-        "# rotation.yaml": KUBERNETES,
-    },
+    "how-to/secrets/rotation.md": {"# /etc/cron.d/": "test_cron_takes_the_lines"},
     "how-to/stores/kubernetes-api.md": {"# role.yaml": "test_the_role_of_the_page_is_enough_to_read"},
     "how-to/troubleshooting.md": {"": "test_every_message_of_the_page_for_troubleshooting_is_in_the_code"},
     "reference/errors.md": {"StrongroomError": "test_the_tree_of_errors_is_that_of_the_code"},

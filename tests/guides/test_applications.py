@@ -63,7 +63,12 @@ def written(name: str, folder: Path) -> None:
 def in_production(server, token: str, **variables: str) -> dict[str, str]:
     """Return the environment of a deployed application: its store is the server, and a rotation is seen at once."""
     file = Path("strongroom.toml")
-    text = re.sub(r"^chain = .* # in production: (.*)$", r"production = true\nchain = \1", file.read_text("utf-8"), flags=re.MULTILINE)
+    text = re.sub(
+        r"^chain = .* # in production: (.*)$",
+        r"production = true\nchain = \1",
+        file.read_text("utf-8"),
+        flags=re.MULTILINE,
+    )
     file.write_text(text, "utf-8")
     inherited = {name: value for name, value in os.environ.items() if name != "STRONGROOM_TRUSTED_PATHS"}
     return {
