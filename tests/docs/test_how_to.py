@@ -111,9 +111,7 @@ def test_a_configuration_is_right_in_each_of_its_environments(how_to, page, monk
         assert [plugins.store_settings(config, link.store) for link in config.chain]
 
 
-@pytest.mark.parametrize(
-    ("name", "environment"), [("kubernetes.md", "prod"), ("secrets/rotation.md", "prod"), ("github-actions.md", "ci")]
-)
+@pytest.mark.parametrize(("name", "environment"), [("kubernetes.md", "prod"), ("github-actions.md", "ci")])
 def test_a_way_to_authenticate_is_one_that_there_is(name, environment, page):
     """The method has these options."""
     from strongroom_vault.auth.methods import read_auth
