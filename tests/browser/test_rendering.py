@@ -33,7 +33,7 @@ PAGES = [
 ]
 """One page of each kind."""
 
-WIDE, NARROW = 1280, 390
+WIDE, MIDDLE, NARROW = 1280, 1040, 390
 SMALLEST = 9
 
 CUT = """
@@ -58,10 +58,10 @@ def opened(browser: Browser, name: str, width: int, scheme: str = "light") -> Pa
     return page
 
 
-@pytest.mark.parametrize("width", [WIDE, NARROW])
+@pytest.mark.parametrize("width", [WIDE, MIDDLE, NARROW])
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_does_not_scroll_sideways(browser, name, width):
-    """At the width of a laptop and of a telephone. A wide table or block scrolls by itself."""
+    """At the width of a laptop, of half a wide screen and of a telephone. A wide table or block scrolls by itself."""
     page = opened(browser, name, width)
     assert page.evaluate(SIDEWAYS) == 0
     page.close()
