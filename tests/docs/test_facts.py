@@ -72,7 +72,7 @@ FACTS = [
     ("or {} times the fastest answer", "strongroom_vault.http.request_policy:_TIMES_FASTEST"),
     ("listing waits for a node for {}.", "strongroom_vault.http.request_policy:_SHARE"),
     ("gets no change for {} while there is another", "strongroom_vault.http.nodes:_SILENCE_COUNTS"),
-    ("The default is {} versions, of which", "strongroom_vault.store.kv2_versions:_KEPT_BY_DEFAULT"),
+    ("versions it keeps, by default {}. Strongroom always", "strongroom_vault.store.kv2_versions:_KEPT_BY_DEFAULT"),
     # files
     ("| all | {} |", "strongroom._files.file_store:MAX_SIZE"),
     ("| `json` | {} `{`,", "strongroom.formats.strict_json:MAX_OBJECTS"),
