@@ -29,7 +29,7 @@ CHECKED = {
     },
     "how-to/authentication/aws-iam.md": {"vault policy write": SERVER},
     "how-to/authentication/jwt.md": {"bao auth enable jwt": SERVER},
-    "how-to/authentication/people.md": {"bao auth enable": SERVER},
+    "how-to/authentication/tokens.md": {"bao auth enable": SERVER},
     "how-to/integrations/django.md": {"strongroom check": "test_django_serves"},
     "how-to/moving/from-other-tools.md": {"# .teller.yml": "test_the_blocks_of_a_guide_run_on_a_new_server"},
     "how-to/platforms/aws-lambda.md": {"{": "test_aws_takes_the_policy_of_the_function"},

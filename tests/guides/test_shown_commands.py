@@ -22,7 +22,7 @@ from strongroom_vault.dev.server import find_binary
 from support.programs import require
 from support.scenarios import pages
 
-SERVER_PAGES = ["aws-iam.md", "jwt.md", "people.md", "github-actions.md", "platforms/kubernetes.md"]
+SERVER_PAGES = ["aws-iam.md", "jwt.md", "authentication/tokens.md", "github-actions.md", "platforms/kubernetes.md"]
 
 PLUGINS = {"aws", "ldap"}
 """Authentication methods that OpenBao loads as plugins, which are not in its wheel."""
