@@ -37,6 +37,7 @@ SCHEMAS = {
     "container.md": "vendor.compose-spec",
     "docker-compose.md": "vendor.compose-spec",
     "github-actions.md": "vendor.github-workflows",
+    "programs.md": "vendor.gitlab-ci",
 }
 
 
@@ -156,7 +157,7 @@ def faults_by_schema(schema: str, text: str) -> str:
 
 @pytest.mark.parametrize(("name", "schema"), SCHEMAS.items())
 def test_a_file_has_the_form_that_its_program_publishes(name, schema):
-    """Compose's specification, and the workflow schema for GitHub Actions."""
+    """Compose's specification, and the schemas for jobs of GitHub and GitLab."""
     for text in blocks(pages.page(name), "yaml"):
         assert not faults_by_schema(schema, text)
 

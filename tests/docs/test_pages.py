@@ -1,8 +1,5 @@
 """What the README and the documentation show is what happens: their blocks run, page by page, in an empty folder."""
 
-import re
-import shlex
-import signal
 import subprocess
 
 import pytest
@@ -21,7 +18,6 @@ NEEDS = {
     "kubernetes",
     "pass",
     "secret apis",
-    "terminal",
     "guides",
     "guides, server",
     "guides, docker",
@@ -35,13 +31,13 @@ NEEDS = {
 them; `aws` for one with credentials of AWS; `google` for one with a project at Google; `azure` for one with a vault at
 Azure; `secret apis` for one with accounts of 1Password, Doppler, Infisical and Bitwarden; `kubernetes` for one whose
 kubectl finds a cluster; `etcd` for one with ETCDCTL_ENDPOINTS and ETCDCTL_PASSWORD set; `keepass` for one with a
-database; `pass` for one with a password store. `terminal` is for the one page that starts its server itself.
+database; `pass` for one with a password store.
 tests/guides runs the pages that need `guides`, which take seconds: with `server` on a server of the tests, with
 `docker` or `systemd` on a real one of the tests, and without it on the servers that the page starts. `nox -s airflow`
 and `nox -s agents` run those that need `airflow` or `agents`.
 """
 
-ELSEWHERE = {"terminal", "guides", "airflow", "agents"}
+ELSEWHERE = {"guides", "airflow", "agents"}
 """Needs of pages that other tests run."""
 
 
@@ -72,23 +68,6 @@ def test_the_blocks_of_a_page_run(page, request, monkeypatch):
     """In the order of the page, in one namespace, for a reader with the services that the page needs."""
     with page_services.services_of(page, pages.needs(page), request, monkeypatch):
         page_blocks.run_page(page)
-
-
-@pytest.mark.usefixtures("reader")
-@pytest.mark.parametrize("page", pages.that_need("terminal"), ids=pages.name_of)
-def test_the_quickstart_runs_in_a_terminal_that_has_what_its_server_printed(page, monkeypatch):
-    """The page shows every line that `strongroom dev` prints for a shell, and what follows runs with all of them."""
-    [shown] = re.findall(r"^```text\n\$ strongroom dev\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
-    with subprocess.Popen(["strongroom", "dev"], stdout=subprocess.PIPE, text=True) as server:
-        try:
-            for line in shown.splitlines():
-                printed = server.stdout.readline().rstrip("\n")
-                assert re.fullmatch(".*".join(map(re.escape, line.split("…"))), printed)
-                monkeypatch.setenv(*shlex.split(printed)[1].split("=", 1))
-            page_blocks.run_page(page)
-        finally:
-            server.send_signal(signal.SIGINT)
-        assert not server.stdout.read(), "it prints more than the page shows"
 
 
 # --- the README and CI ------------------------------------------------------------------------------------------------

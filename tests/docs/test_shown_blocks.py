@@ -38,6 +38,7 @@ CHECKED = {
     "how-to/platforms/github-actions.md": {"# .github/workflows": WORKFLOW, "bao write": SERVER},
     "how-to/platforms/kubernetes.md": {"# deployment.yaml": KUBERNETES, "bao write": SERVER, "kubectl exec": OURS},
     "how-to/plugins/write-a-store.md": {"pytest": "test_the_store_of_the_basic_page_keeps_the_contract"},
+    "how-to/programs.md": {"# .gitlab-ci.yml": WORKFLOW},
     "how-to/production/audit-devices.md": {
         "vault audit": "test_an_audit_device_is_enabled_if_the_server_allows_it",
         "# audit.logrotate": "test_logrotate_takes_the_file",
@@ -57,9 +58,6 @@ CHECKED = {
         "# compose.yaml": DOCKER,
         "# requirements.txt": DOCKER,
         "# Dockerfile": DOCKER,
-    },
-    "tutorial/quickstart.md": {
-        "$ strongroom dev": "test_the_quickstart_runs_in_a_terminal_that_has_what_its_server_printed"
     },
 }
 """The blocks that their page does not run, by their page and first words: the test of each."""
