@@ -34,7 +34,7 @@ KUBERNETES = {"kubernetes.md": ["ServiceAccount", "Deployment"]}
 """The kinds of the objects in a page."""
 
 SCHEMAS = {
-    "container.md": "vendor.compose-spec",
+    "shop.md": "vendor.compose-spec",
     "docker-compose.md": "vendor.compose-spec",
     "github-actions.md": "vendor.github-workflows",
     "programs.md": "vendor.gitlab-ci",
