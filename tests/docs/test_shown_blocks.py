@@ -24,12 +24,10 @@ WORKFLOW = "test_a_file_has_the_form_that_its_program_publishes"
 CHECKED = {
     "README.md": {"python3 -m venv": "test_ci_runs_the_lines_of_the_readme"},
     "how-to/agents/coding-agents.md": {
-        "curl": "test_client_sends_the_value_and_reads_the_placeholder",
         "mkdir": "test_worker_uses_a_secret_through_the_socket",
     },
     "how-to/authentication/aws-iam.md": {"vault policy write": SERVER},
     "how-to/authentication/jwt.md": {"bao auth enable jwt": SERVER},
-    "how-to/authentication/tokens.md": {"bao auth enable": SERVER},
     "how-to/integrations/django.md": {"strongroom check": "test_django_serves"},
     "how-to/moving/from-other-tools.md": {"# .teller.yml": "test_the_blocks_of_a_guide_run_on_a_new_server"},
     "how-to/platforms/aws-lambda.md": {"{": "test_aws_takes_the_policy_of_the_function"},

@@ -22,9 +22,9 @@ from strongroom_vault.dev.server import find_binary
 from support.programs import require
 from support.scenarios import pages
 
-SERVER_PAGES = ["aws-iam.md", "jwt.md", "authentication/tokens.md", "github-actions.md", "platforms/kubernetes.md"]
+SERVER_PAGES = ["aws-iam.md", "jwt.md", "github-actions.md", "platforms/kubernetes.md"]
 
-PLUGINS = {"aws", "ldap"}
+PLUGINS = {"aws"}
 """Authentication methods that OpenBao loads as plugins, which are not in its wheel."""
 
 
