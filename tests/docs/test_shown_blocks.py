@@ -29,7 +29,6 @@ CHECKED = {
     "how-to/authentication/aws-iam.md": {"vault policy write": SERVER},
     "how-to/authentication/jwt.md": {"bao auth enable jwt": SERVER},
     "how-to/integrations/django.md": {"strongroom check": "test_django_serves"},
-    "how-to/moving/from-other-tools.md": {"# .teller.yml": "test_the_blocks_of_a_guide_run_on_a_new_server"},
     "how-to/platforms/aws-lambda.md": {"{": "test_aws_takes_the_policy_of_the_function"},
     "how-to/platforms/cron.md": {"# report.cron": "test_cron_takes_the_lines"},
     "how-to/platforms/docker-compose.md": {"# Dockerfile": DOCKER, "# compose.yaml": DOCKER},

@@ -280,8 +280,8 @@ def test_the_blocks_about_moving_run(tmp_path, monkeypatch):
     moved = Path("moved.toml")
     moved.write_text('chain = ["moved"]\nstores.moved = { plugin = "json", file = "secrets.json" }\n', "utf-8")
     monkeypatch.setenv("STRONGROOM_CONFIG", str(moved.absolute()))
-    for line in Path("airflow.env").read_text("utf-8").split():
-        monkeypatch.setenv(*line.split("=", 1))
+    for name, value in re.findall(r"^(\w+)=(.*)$", Path("airflow.env").read_text("utf-8"), re.MULTILINE):
+        monkeypatch.setenv(name, value)
     old, new = EnvironmentVariablesBackend(), StrongroomBackend()
     assert old.get_conn_value("warehouse") == new.get_conn_value("warehouse")
     assert old.get_variable("page_size") == new.get_variable("page_size") == "20"
