@@ -98,9 +98,8 @@ def test_a_configuration_is_right_in_each_of_its_environments(how_to, page, monk
         "VAULT_ADDR": "https://vault.test",
         "VAULT_TOKEN": "a-token",
         "BAO_TOKEN": "a-token",
-        "ROLE_ID": "a-role",
     }
-    for variable, value in {**variables, "SECRET_ID_FILE": "/run/secrets/secret_id"}.items():
+    for variable, value in variables.items():
         monkeypatch.setenv(variable, value)
     environments = page(pages.name_of(how_to))["environments"]
     token = Path("vault-token")
