@@ -11,12 +11,12 @@
 The keyset is one secret with all keys, `{"primary": "48291", "48291": "…", "61332": "…"}`, or a single key. A text
 names its key. The cipher is AES-256-GCM with a random nonce, under a key that HKDF derives for the column, so that no
 text of another column is accepted. The keyset is read once and watched. A text of an unknown key lets it be read past
-the cache, and after five such reads a second that find no key further ones fail at once; no other text makes a request.
+the cache, at most once a second without success; no other text makes a request.
 `strongroom.integrations.sqlalchemy` has column types.
 """
 
 from strongroom.encryption.cipher import FieldCipher
+from strongroom.encryption.handle import aload, load
 from strongroom.encryption.keyset import PREVIOUS, PRIMARY, Keyset, new_key
-from strongroom.encryption.ring import aload, load
 
 __all__ = ["PREVIOUS", "PRIMARY", "FieldCipher", "Keyset", "aload", "load", "new_key"]

@@ -6,7 +6,6 @@ import re
 import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import NoReturn, Self
 
 from strongroom.errors import InvalidDataError, shown
 from strongroom.secret import SensitiveBytes, SensitiveStr, Value
@@ -43,15 +42,6 @@ class Keyset:
     def encrypting(self) -> str:
         return self.previous or self.primary
 
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("A Keyset cannot be pickled, since the pickle would hold its keys: call load in each process")
-
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: object) -> Self:
-        return self
-
     @classmethod
     def parse(cls, data: Mapping[str, Value], path: str | None = None) -> Keyset:
         """Return the keyset that a secret holds.
@@ -65,7 +55,6 @@ class Keyset:
             if not re.fullmatch(KEY_ID, key_id):
                 raise InvalidDataError(path, f"the key {shown(key_id)} is not an id of at most 32 of a-z, 0-9, - and _")
             if not isinstance(key, str) or len(key) < SHORTEST_KEY:
-                del key, data
                 raise InvalidDataError(path, f"the key {key_id} is not a text of at least {SHORTEST_KEY} characters")
             keys[key_id] = SensitiveBytes(key.encode())
         primary, previous = data.get(PRIMARY), data.get(PREVIOUS)

@@ -85,10 +85,10 @@ def test_a_short_text_has_74_characters(cipher):
 @pytest.mark.parametrize(
     ("method", "value", "fault"),
     [
-        ("encrypt", 4711, "takes text that UTF-8 can encode, and got int"),
-        ("encrypt", CANARY.encode(), "and got bytes"),
-        ("encrypt", CANARY + "\ud800", "and got str"),
-        ("encrypt_bytes", CANARY, "takes bytes, and got str"),
+        ("encrypt", 4711, "takes text that UTF-8 can encode, and not this int"),
+        ("encrypt", CANARY.encode(), "and not this bytes"),
+        ("encrypt", CANARY + "\ud800", "and not this str"),
+        ("encrypt_bytes", CANARY, "takes bytes, and not this str"),
         ("encrypt_json", {CANARY: object()}, "takes what JSON can hold, and not this dict"),
         ("encrypt_json", float("nan"), "and not this float"),
     ],

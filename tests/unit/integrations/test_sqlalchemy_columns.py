@@ -215,7 +215,7 @@ def test_a_filter_by_null_works(session):
 )
 def test_a_value_of_another_type_is_refused_without_the_statement(session, values, shown):
     """SQLAlchemy would add the parameters of the statement, which are plain values."""
-    with pytest.raises(InvalidDataError, match=f"and got {shown}") as caught:
+    with pytest.raises(InvalidDataError, match=f"and not this {shown}") as caught:
         session.execute(insert(Customer).values(id=1, note=CANARY, **values))
     assert CANARY not in f"{caught.value} {caught.value.__cause__} {caught.value.__context__}"
     again = pickle.loads(pickle.dumps(caught.value))
