@@ -36,10 +36,8 @@ class EncryptionKeyRotator:
         try:
             Keyset.parse(credentials.new)
         except InvalidDataError as error:
-            reason = error.reason
-        else:
-            return
-        raise AuthenticationError(None, reason, hint="Restore a version of the keyset that has the key")
+            hint = "Restore a version of the keyset that has the key"
+            raise AuthenticationError(None, error.reason, hint=hint) from None
 
     def revoke(self, credentials: CredentialPair) -> Sequence[str]:
         """Let the new key encrypt."""

@@ -212,8 +212,9 @@ class FieldCipher:
             reason = f"{self.columns[0]} takes {wanted}, and not this {type(value).__name__}"
             raise InvalidDataError(self.path, reason) from None
         ciphers = self._ciphers(self._handle().confirmed())
+        associated = ciphers.associated if row is None else _of_row(ciphers.associated, row)
         nonce = os.urandom(_NONCE)
-        sealed = nonce + ciphers.encrypt(nonce, data, _bound_to(ciphers.associated, row))
+        sealed = nonce + ciphers.encrypt(nonce, data, associated)
         return ciphers.prefix + b2a_base64(sealed, newline=False).decode()
 
     def _decrypted(self, text: str, row: str | None, decode: Callable[[bytes], _R]) -> _R:
@@ -235,7 +236,7 @@ class FieldCipher:
             if match is None and self._legacy is not None:
                 return None
             ciphers = self._ciphers(self._with_key(match and match[1]))
-        associated = _bound_to(prefix.encode(), row)
+        associated = prefix.encode() if row is None else _of_row(prefix.encode(), row)
         has_one_form = text[-1] != "=" or text.endswith(_ENDS)
         for cipher in ciphers[prefix][:names] if has_one_form else ():
             try:
@@ -281,5 +282,5 @@ class FieldCipher:
         return AlteredTextError(message, self.path, self.columns[0])
 
 
-def _bound_to(associated: bytes, row: str | None) -> bytes:
-    return associated if row is None else associated + b"\0" + row.encode()
+def _of_row(associated: bytes, row: str) -> bytes:
+    return associated + b"\0" + row.encode()

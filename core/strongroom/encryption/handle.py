@@ -82,11 +82,11 @@ class KeysetHandle:
         Raises:
             StoreUnavailableError: the store has not answered for longer than the cache serves a stale secret.
         """
-        if time.monotonic() > self._recheck_at:
-            with self._lock:
-                if time.monotonic() > self._recheck_at:  # no other thread has read it
-                    return self.read()
-        return self.keyset()
+        latest = self._latest
+        if latest is None or time.monotonic() > self._recheck_at:
+            with self._lock:  # another thread may have read it meanwhile
+                return self.read() if time.monotonic() > self._recheck_at else self.keyset()
+        return latest
 
     def with_key(self, key_id: str) -> Keyset:
         """Return the keyset after a search for this key, which is in a text and not in the keyset as it is known.

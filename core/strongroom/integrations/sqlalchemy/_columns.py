@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, ClassVar, TypeVar
 
 from sqlalchemy import Column, ColumnElement, Null, Table, Text, event
@@ -129,26 +130,23 @@ class EncryptedType(TypeDecorator[_T]):
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
         """Return the text of a value."""
         del dialect
-        if value is None:
-            return None
-        try:
-            return self._encrypt(self._cipher or self.cipher, value)
-        except StrongroomError as error:
-            failure = error
-        del value
-        raise _unwrapped(failure)
+        return None if value is None else self._passed(self._encrypt, value)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
         """Return the value of a text."""
         del dialect
-        if value is None:
-            return None
+        return None if value is None else self._passed(self._decrypt, value)
+
+    def _passed(self, call: Callable[[FieldCipher, Any], Any], value: Any) -> Any:
+        """Return the result of a call, whose errors SQLAlchemy passes on. It adds the parameters to any other error."""
         try:
-            return self._decrypt(self._cipher or self.cipher, value)
+            return call(self.cipher, value)
         except StrongroomError as error:
-            failure = error
+            failure = error.copy()
         del value
-        raise _unwrapped(failure)
+        kind: Any = type(failure)
+        failure.__class__ = _passed_on(kind)
+        raise failure
 
 
 class EncryptedString(EncryptedType[str]):
@@ -190,22 +188,14 @@ def _join(column: Column[Any], table: object) -> None:
         column.type.join(column)
 
 
-def _unwrapped(error: StrongroomError) -> StrongroomError:
-    """Return the error as one that SQLAlchemy passes on. It would add the statement with the values to any other."""
-    kind = type(error)
-    if (twin := _twins.get(kind)) is None:
+@cache
+def _passed_on(kind: type[StrongroomError]) -> Any:
+    """Return a class of errors that SQLAlchemy passes on, and that a pickle holds as their own."""
 
-        def reduce(error: StrongroomError) -> tuple[Any, ...]:
-            return kind, error.args, dict(error.__dict__)
+    def reduce(error: StrongroomError) -> tuple[Any, ...]:
+        return kind, error.args, error.__dict__
 
-        twin = type(kind.__name__, (kind, DontWrapMixin), {"__module__": kind.__module__, "__reduce__": reduce})
-        _twins[kind] = twin
-    copied = twin.__new__(twin, *error.args)
-    copied.__dict__.update(error.__dict__)
-    return copied
-
-
-_twins: dict[type[StrongroomError], type[StrongroomError]] = {}
+    return type(kind.__name__, (kind, DontWrapMixin), {"__module__": kind.__module__, "__reduce__": reduce})
 
 
 def render_item(kind: str, item: Any, context: Any) -> str | bool:

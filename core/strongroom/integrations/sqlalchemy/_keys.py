@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy import Column, ColumnElement, Connection, Engine, MetaData, TableClause, Text
+from sqlalchemy import Column, Connection, Engine, MetaData, Table, TableClause, Text
 
 from strongroom._chain.history import now_utc
 from strongroom._config import CacheConfig
 from strongroom._manager import SecretsManager
 from strongroom._manager.manager import parts_of
 from strongroom.encryption import Keyset, load
+from strongroom.encryption.cipher import prefix_of
 from strongroom.encryption.handle import RECHECK
 from strongroom.errors import ConfigurationError, ConflictError, DecryptionError, SecretNotFoundError
 from strongroom.integrations.sqlalchemy._columns import EncryptedType
@@ -34,8 +35,6 @@ _NAMED_FAULTS = 10
 
 _LOCK_PAUSE = 0.2
 """Seconds until rows that others have locked are tried again."""
-
-_LONG_AGO = datetime.fromtimestamp(0, UTC)
 
 UNKNOWN = ""
 """The id under which `key_usage` counts texts that no key of the keyset has encrypted, such as plain text."""
@@ -69,8 +68,11 @@ def rewrap(
         TypeError: the engine is asynchronous.
     """
     _check_synchronous(engine)
-    texts = _Texts(_encrypted(column), batch)
-    load(texts.type.path, manager=texts.type.manager, fresh=True)
+    found = column.property.columns[0] if hasattr(column, "property") else column  # of a mapped attribute
+    if not isinstance(found, Column) or not isinstance(kind := found.type, EncryptedType):
+        raise ConfigurationError("rewrap needs an encrypted column, such as Customer.iban")
+    texts = _Texts(found, kind, batch)
+    load(kind.path, manager=kind.manager, fresh=True)
     done = 0
     while True:
         before = done
@@ -80,11 +82,12 @@ def rewrap(
             if len(texts.faults) >= MOST_FAULTS:
                 raise texts.fault()
         if not texts.is_left(engine):
-            if texts.faults:
-                raise texts.fault()
-            return done
+            break
         if done == before:
             time.sleep(_LOCK_PAUSE)
+    if texts.faults:
+        raise texts.fault()
+    return done
 
 
 class _Texts:
@@ -94,14 +97,14 @@ class _Texts:
         faults: the errors of the texts that cannot be decrypted, by the keys of their rows.
     """
 
-    def __init__(self, column: Column[Any], batch: int) -> None:
+    def __init__(self, column: Column[Any], kind: EncryptedType[Any], batch: int) -> None:
         table = column.table
         if len(table.primary_key) != 1:
             raise ConfigurationError(f"rewrap needs a primary key of one column, and {table.name} has another")
         (key,) = table.primary_key
-        self.type: EncryptedType[Any] = column.type  # type: ignore[assignment]  # `_encrypted` has checked it
-        self._table, self._text = _raw(column, key)
-        self._key: ColumnElement[Any] = self._table.c[key.name]
+        self._type = kind
+        self._table = _raw(table)
+        self._text, self._key = self._table.c[column.name], self._table.c[key.name]
         self._batch = batch
         self.faults: dict[Any, DecryptionError] = {}
 
@@ -124,7 +127,7 @@ class _Texts:
         last = None
         with engine.connect() as connection:
             while rows := self._rows(connection, last, lock=False):
-                if not all(key in self.faults or self.type.cipher.is_current(text) for key, text in rows):
+                if not all(key in self.faults or self._type.cipher.is_current(text) for key, text in rows):
                     return True
                 last = rows[-1][0]
         return False
@@ -132,8 +135,8 @@ class _Texts:
     def _rows(self, connection: Connection, last: Any, *, lock: bool) -> list[tuple[Any, str]]:
         query = sa.select(self._key, self._text).order_by(self._key).limit(self._batch)
         query = query.where(self._text.is_not(None), *([] if last is None else [self._key > last]))
-        if len(self.type.cipher.columns) == 1:  # otherwise the prefix does not tell
-            query = query.where(~self._text.startswith(self.type.cipher.current_prefix(), autoescape=True))
+        if len(self._type.cipher.columns) == 1:  # otherwise the prefix does not tell
+            query = query.where(~self._text.startswith(self._type.cipher.current_prefix(), autoescape=True))
         if lock:
             query = query.with_for_update(skip_locked=True)
         return [(key, text) for key, text in connection.execute(query)]
@@ -152,10 +155,10 @@ class _Texts:
         if key in self.faults or len(self.faults) >= MOST_FAULTS:
             return None
         try:
-            if self.type.cipher.is_current(text):
+            if self._type.cipher.is_current(text):
                 return None
-            value = self.type.process_result_value(text, engine.dialect)
-            return {"k": key, "old": text, "new": self.type.process_bind_param(value, engine.dialect)}
+            value = self._type.process_result_value(text, engine.dialect)
+            return {"k": key, "old": text, "new": self._type.process_bind_param(value, engine.dialect)}
         except DecryptionError as error:
             self.faults[key] = error.copy()
         return None
@@ -179,21 +182,19 @@ def key_usage(
         TypeError: the engine is asynchronous.
     """
     _check_synchronous(engine)
-    keyset = load(path, manager=manager, fresh=True)
+    key_ids = sorted(load(path, manager=manager, fresh=True).keys)
     columns = [column for table in metadata.tables.values() for column in table.columns if _uses(column, path)]
     if not columns:
         raise ConfigurationError(f"No column of the metadata uses the keyset {path}")
-    found = dict.fromkeys([*sorted(keyset.keys), UNKNOWN], 0)
+    found = dict.fromkeys([*key_ids, UNKNOWN], 0)
     with engine.connect() as connection:
         for column in columns:
-            _, text = _raw(column)
-            encrypted = [text.startswith(f"sr1.{key_id}.", autoescape=True) for key_id in found if key_id]
-            counts = [sa.func.sum(sa.case((matches, 1), else_=0)) for matches in encrypted]
-            total, *each = connection.execute(sa.select(sa.func.count(text), *counts)).one()
-            for key_id, count in zip(found, each, strict=False):
-                found[key_id] += int(count or 0)
-                total -= int(count or 0)
-            found[UNKNOWN] += total
+            text = _raw(column.table).c[column.name]
+            has_key = [text.startswith(prefix_of(key_id), autoescape=True) for key_id in key_ids]
+            counts = [sa.func.count(text), *(sa.func.count(sa.case((matches, 1))) for matches in has_key)]
+            total, *each = connection.execute(sa.select(*counts)).one()
+            for key_id, count in zip(found, [*each, total - sum(each)], strict=True):
+                found[key_id] += count
     return found
 
 
@@ -236,42 +237,34 @@ def drop_key(
     state, _ = ledger.load()
     if state is not None and state.unfinished:
         raise ConflictError(path, "a rotation is under way", store=ledger.store, hint="Finish it first")
-    secret = ledger.secret()
-    _check_droppable(path, secret.data, key_ids)
-    changed = max(moment for moment in (secret.created, state and state.changed, _LONG_AGO) if moment)
-    settled = changed + timedelta(seconds=_longest_cache(manager, longest_cache) + RECHECK)
-    is_settled = settled <= now_utc()  # before the texts are counted: afterwards another one may have been written
-    usage = key_usage(engine, metadata, path, manager=manager)
-    for key_id in (*key_ids, UNKNOWN):
-        if usage.get(key_id):
-            reason = f"{usage[key_id]} texts use {f'the key {key_id}' if key_id else 'no key of the keyset'}"
-            raise ConflictError(path, reason, hint="Rewrap the columns first")
-    if not is_settled:
-        reason = "a process may still encrypt under the keyset from before its last change"
-        moment = settled.isoformat(timespec="seconds")
-        hint = f"Wait until {moment}, or pass longest_cache= if every application has a shorter one"
-        raise ConflictError(path, reason, hint=hint)
+    if longest_cache is None:
+        longest_cache = max(cache.ttl + cache.max_stale for cache in (manager.config.cache, CacheConfig()))
+    moments = [moment for moment in (ledger.secret().created, state and state.changed) if moment]
+    changed = max(moments, default=datetime.fromtimestamp(0, UTC))
+    settled = changed + timedelta(seconds=longest_cache + RECHECK)
 
-    def without(data: dict[str, Value]) -> dict[str, Value]:
-        _check_droppable(path, data, key_ids)
+    def without(data: Mapping[str, Value]) -> dict[str, Value]:
+        keyset = Keyset.parse(data, path)
+        for key_id in key_ids:
+            if key_id not in keyset.keys:
+                raise SecretNotFoundError(path, f"the keyset has no key {key_id!r}")
+            if key_id in {keyset.primary, keyset.previous}:
+                hint = "Rotate the keyset, and rewrap the columns"
+                raise ConflictError(path, f"the key {key_id} encrypts", hint=hint)
+        is_settled = settled <= now_utc()  # before the texts are counted: afterwards another one may have been written
+        usage = key_usage(engine, metadata, path, manager=manager)
+        for key_id in (*key_ids, UNKNOWN):
+            if usage.get(key_id):
+                reason = f"{usage[key_id]} texts use {f'the key {key_id}' if key_id else 'no key of the keyset'}"
+                raise ConflictError(path, reason, hint="Rewrap the columns first")
+        if not is_settled:
+            reason = "a process may still encrypt under the keyset from before its last change"
+            moment = settled.isoformat(timespec="seconds")
+            hint = f"Wait until {moment}, or pass longest_cache= if every application has a shorter one"
+            raise ConflictError(path, reason, hint=hint)
         return {key: value for key, value in data.items() if key not in key_ids}
 
-    ledger.change(lambda data: without(dict(data)))
-
-
-def _check_droppable(path: str, data: Any, key_ids: tuple[str, ...]) -> None:
-    keyset = Keyset.parse(data, path)
-    for key_id in key_ids:
-        if key_id not in keyset.keys:
-            raise SecretNotFoundError(path, f"the keyset has no key {key_id!r}")
-        if key_id in {keyset.primary, keyset.previous}:
-            raise ConflictError(path, f"the key {key_id} encrypts", hint="Rotate the keyset, and rewrap the columns")
-
-
-def _longest_cache(manager: SecretsManager, given: float | None) -> float:
-    if given is not None:
-        return given
-    return max(cache.ttl + cache.max_stale for cache in (manager.config.cache, CacheConfig()))
+    ledger.change(without)
 
 
 def _check_synchronous(engine: object) -> None:
@@ -282,20 +275,10 @@ def _check_synchronous(engine: object) -> None:
         )
 
 
-def _encrypted(attribute: Any) -> Column[Any]:
-    """Return the column of a mapped attribute."""
-    column = attribute.property.columns[0] if hasattr(attribute, "property") else attribute
-    if not isinstance(column, Column) or not isinstance(column.type, EncryptedType):
-        raise ConfigurationError("rewrap needs an encrypted column, such as Customer.iban")
-    return column
-
-
-def _raw(column: Column[Any], *others: Column[Any]) -> tuple[TableClause, ColumnElement[str]]:
-    """Return the table without types and defaults of the application, and its column of texts."""
-    table: Any = column.table
-    plain = [sa.column(other.name, other.type) for other in others]
-    raw = sa.table(table.name, sa.column(column.name, Text()), *plain, schema=table.schema)
-    return raw, raw.c[column.name]
+def _raw(table: Table) -> TableClause:
+    """Return the table with the texts of its encrypted columns, and without defaults of the application."""
+    columns = (sa.column(each.name, Text() if isinstance(each.type, EncryptedType) else each.type) for each in table.c)
+    return sa.table(table.name, *columns, schema=table.schema)
 
 
 def _uses(column: Column[Any], path: str) -> bool:
