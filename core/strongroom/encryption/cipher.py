@@ -15,7 +15,6 @@ from strongroom.encryption.handle import KeysetHandle, handle_of
 from strongroom.encryption.keyset import KEY_ID, Keyset
 from strongroom.errors import (
     AlteredTextError,
-    ConfigurationError,
     InvalidDataError,
     PlainTextError,
     StrongroomError,
@@ -111,11 +110,8 @@ class FieldCipher:
         legacy: Callable[[str], Any] | None = None,
         manager: SecretsManager | None = None,
     ) -> None:
-        columns = (column,) if isinstance(column, str) else tuple(column)
-        if not columns or not all(columns):
-            raise ConfigurationError("FieldCipher needs the name of a column, such as customer.iban")
         self.path = path
-        self.columns = columns
+        self.columns = (column,) if isinstance(column, str) else column
         self._legacy = legacy
         self._manager = manager
         self._bound: tuple[SecretsManager, KeysetHandle] | None = None
@@ -179,12 +175,15 @@ class FieldCipher:
 
         Encrypt the other texts anew, and then no text needs an older key.
         """
-        if self._prefix(text) != self.current_prefix():
+        prefix = self._prefix(text)
+        if prefix != self.current_prefix():
             return False
         try:
-            return len(self.columns) == 1 or self._opened(text, row, names=1) is not None
+            if len(self.columns) > 1:
+                self._opened(text, prefix, row, names=1)
         except AlteredTextError:
             return False
+        return True
 
     def current_prefix(self) -> str:
         """Return the beginning of the texts of the key that encrypts now."""
@@ -218,24 +217,24 @@ class FieldCipher:
         return ciphers.prefix + b2a_base64(sealed, newline=False).decode()
 
     def _decrypted(self, text: str, row: str | None, decode: Callable[[bytes], _R]) -> _R:
-        data = self._opened(text, row)
-        if data is None:
-            value: _R = self._from_legacy(text)
+        prefix = self._prefix(text)
+        if self._legacy is not None and not _PREFIX.match(prefix):
+            try:
+                value: _R = self._legacy(text)
+            except Exception as error:  # noqa: BLE001  # of another library; its frames hold the key
+                raise self._altered(f"has no key id, and legacy= raised {type(error).__name__}") from None
             return value
+        data = self._opened(text, prefix, row)
         try:
             return decode(data)
         except ValueError:
             raise self._altered("holds a value of another type") from None
 
-    def _opened(self, text: str, row: str | None, *, names: int | None = None) -> bytes | None:
-        """Return the data of a text, which has one of the first names of the column; None if `legacy=` reads it."""
-        prefix = self._prefix(text)
+    def _opened(self, text: str, prefix: str, row: str | None, *, names: int | None = None) -> bytes:
+        """Return the data of a text, under one of so many names of the column; None is all of them."""
         ciphers = self._ciphers(self._handle().keyset())
         if prefix not in ciphers:
-            match = _PREFIX.match(text)
-            if match is None and self._legacy is not None:
-                return None
-            ciphers = self._ciphers(self._with_key(match and match[1]))
+            ciphers = self._ciphers(self._with_key_of(prefix))
         associated = prefix.encode() if row is None else _of_row(prefix.encode(), row)
         has_one_form = text[-1] != "=" or text.endswith(_ENDS)
         for cipher in ciphers[prefix][:names] if has_one_form else ():
@@ -247,18 +246,21 @@ class FieldCipher:
         raise self._altered(f"does not match its key in {shown(self.path)}. It may be of another column or row")
 
     def _prefix(self, text: str) -> str:
+        """Return the part of a text that names its key; anything else of a plain text."""
         if not isinstance(text, str):
             raise InvalidDataError(self.path, f"{self.columns[0]} has texts, and got {type(text).__name__}")
         return text[: text.find(".", 4) + 1]
 
-    def _with_key(self, key_id: str | None) -> Keyset:
-        if key_id is None:
+    def _with_key_of(self, prefix: str) -> Keyset:
+        match = _PREFIX.match(prefix)
+        if match is None:
             raise PlainTextError(
                 f"Plain text: a value of {self.columns[0]} is not encrypted. Pass legacy= to read values from before "
                 "the encryption, and rewrap the column",
                 self.path,
                 self.columns[0],
             )
+        key_id = match[1]
         keyset = self._handle().with_key(key_id)
         if key_id not in keyset.keys:
             raise UnknownKeyError(
@@ -269,13 +271,6 @@ class FieldCipher:
                 key_id,
             )
         return keyset
-
-    def _from_legacy(self, text: str) -> Any:
-        assert self._legacy is not None  # noqa: S101  # `_opened` has asked
-        try:
-            return self._legacy(text)
-        except Exception as error:  # noqa: BLE001  # of another library; its frames hold the key
-            raise self._altered(f"has no key id, and legacy= raised {type(error).__name__}") from None
 
     def _altered(self, fault: str) -> AlteredTextError:
         message = f"Altered text: a text of {self.columns[0]} {fault}"

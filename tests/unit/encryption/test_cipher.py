@@ -14,7 +14,6 @@ from strongroom import SecretsManager
 from strongroom.encryption import FieldCipher
 from strongroom.errors import (
     AlteredTextError,
-    ConfigurationError,
     InvalidDataError,
     PlainTextError,
     UnknownKeyError,
@@ -221,12 +220,6 @@ def test_the_id_of_a_key_stays_in_a_log(manager, cipher):
     redacting.filter(record)
     assert record.getMessage().startswith("sr1.48291.")
     assert KEYS["48291"] not in record.getMessage()
-
-
-@pytest.mark.parametrize("column", ["", (), ("a.b", "")])
-def test_a_column_needs_a_name(column):
-    with pytest.raises(ConfigurationError):
-        FieldCipher(PATH, column)
 
 
 def test_copies_and_pickles_hold_neither_keys_nor_a_manager():

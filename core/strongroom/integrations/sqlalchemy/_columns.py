@@ -39,7 +39,7 @@ class _Comparator(TypeDecorator.Comparator[Any], Text.Comparator[Any]):
         found = self.expr.type
         assert isinstance(found, EncryptedType)  # noqa: S101  # no other type has this class
         hint = "Filter by a second column, which holds an HMAC of the value under a key that does not rotate"
-        reason = f"no filter or order works on {found.name}, since each text of a value differs"
+        reason = f"no filter or order works on {found.cipher.columns[0]}, since each text of a value differs"
         return UnsupportedOperationError(found.path, reason, hint=hint)
 
 
@@ -87,11 +87,6 @@ class EncryptedType(TypeDecorator[_T]):
         self._given = self.context
         self._column: str | None = None
         self._cipher: FieldCipher | None = None
-
-    @property
-    def name(self) -> str:
-        """The column, or its context."""
-        return self._column or (self.context or ("a column",))[0]
 
     @property
     def cipher(self) -> FieldCipher:
