@@ -30,11 +30,5 @@ def keys_command(invocation: Invocation, path: str, *, as_json: bool) -> None:
         ids = {"encrypting": keyset.encrypting, "primary": keyset.primary, "previous": keyset.previous}
         output.write_document({"path": path, "store": found.store, **ids, "keys": sorted(keyset.keys)})
         return
-    rows = [(key_id, _use(key_id, keyset.encrypting, keyset.primary)) for key_id in sorted(keyset.keys)]
-    output.write_listing(("key", "use"), rows, caption=f"{shown(path)} from {found.store}")
-
-
-def _use(key_id: str, encrypting: str, primary: str) -> str:
-    if key_id == encrypting:
-        return "encrypts"
-    return "next" if key_id == primary else "decrypts"
+    uses = dict.fromkeys(sorted(keyset.keys), "decrypts") | {keyset.primary: "next", keyset.encrypting: "encrypts"}
+    output.write_listing(("key", "use"), list(uses.items()), caption=f"{shown(path)} from {found.store}")

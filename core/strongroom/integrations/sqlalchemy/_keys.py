@@ -65,14 +65,9 @@ def rewrap(
         ConfigurationError: the column is not encrypted, or the table has no such primary key.
         DecryptionError: texts cannot be decrypted. All others are encrypted anew, unless a hundred cannot: then it
             ends at once. It is the error of the first, and names the first ten rows whose key is a number or a UUID.
-        TypeError: the engine is asynchronous.
     """
-    _check_synchronous(engine)
-    found = column.property.columns[0] if hasattr(column, "property") else column  # of a mapped attribute
-    if not isinstance(found, Column) or not isinstance(kind := found.type, EncryptedType):
-        raise ConfigurationError("rewrap needs an encrypted column, such as Customer.iban")
-    texts = _Texts(found, kind, batch)
-    load(kind.path, manager=kind.manager, fresh=True)
+    texts = _Texts(column, batch)
+    load(texts.type.path, manager=texts.type.manager, fresh=True)
     done = 0
     while True:
         before = done
@@ -97,13 +92,15 @@ class _Texts:
         faults: the errors of the texts that cannot be decrypted, by the keys of their rows.
     """
 
-    def __init__(self, column: Column[Any], kind: EncryptedType[Any], batch: int) -> None:
-        table = column.table
-        if len(table.primary_key) != 1:
-            raise ConfigurationError(f"rewrap needs a primary key of one column, and {table.name} has another")
-        (key,) = table.primary_key
-        self._type = kind
-        self._table = _raw(table)
+    def __init__(self, attribute: Any, batch: int) -> None:
+        column = attribute.property.columns[0] if hasattr(attribute, "property") else attribute  # mapped, or not
+        if not isinstance(column, Column) or not isinstance(column.type, EncryptedType):
+            raise ConfigurationError("rewrap needs an encrypted column, such as Customer.iban")
+        if len(column.table.primary_key) != 1:
+            raise ConfigurationError(f"rewrap needs a primary key of one column, and {column.table.name} has another")
+        (key,) = column.table.primary_key
+        self.type = column.type
+        self._table = _raw(column.table)
         self._text, self._key = self._table.c[column.name], self._table.c[key.name]
         self._batch = batch
         self.faults: dict[Any, DecryptionError] = {}
@@ -127,7 +124,7 @@ class _Texts:
         last = None
         with engine.connect() as connection:
             while rows := self._rows(connection, last, lock=False):
-                if not all(key in self.faults or self._type.cipher.is_current(text) for key, text in rows):
+                if not all(key in self.faults or self.type.cipher.is_current(text) for key, text in rows):
                     return True
                 last = rows[-1][0]
         return False
@@ -135,8 +132,8 @@ class _Texts:
     def _rows(self, connection: Connection, last: Any, *, lock: bool) -> list[tuple[Any, str]]:
         query = sa.select(self._key, self._text).order_by(self._key).limit(self._batch)
         query = query.where(self._text.is_not(None), *([] if last is None else [self._key > last]))
-        if len(self._type.cipher.columns) == 1:  # otherwise the prefix does not tell
-            query = query.where(~self._text.startswith(self._type.cipher.current_prefix(), autoescape=True))
+        if len(self.type.cipher.columns) == 1:  # otherwise the prefix does not tell
+            query = query.where(~self._text.startswith(self.type.cipher.current_prefix(), autoescape=True))
         if lock:
             query = query.with_for_update(skip_locked=True)
         return [(key, text) for key, text in connection.execute(query)]
@@ -155,10 +152,10 @@ class _Texts:
         if key in self.faults or len(self.faults) >= MOST_FAULTS:
             return None
         try:
-            if self._type.cipher.is_current(text):
+            if self.type.cipher.is_current(text):
                 return None
-            value = self._type.process_result_value(text, engine.dialect)
-            return {"k": key, "old": text, "new": self._type.process_bind_param(value, engine.dialect)}
+            value = self.type.process_result_value(text, engine.dialect)
+            return {"k": key, "old": text, "new": self.type.process_bind_param(value, engine.dialect)}
         except DecryptionError as error:
             self.faults[key] = error.copy()
         return None
@@ -179,9 +176,7 @@ def key_usage(
     Raises:
         ConfigurationError: no column uses the keyset.
         StrongroomError: the keyset cannot be read.
-        TypeError: the engine is asynchronous.
     """
-    _check_synchronous(engine)
     key_ids = sorted(load(path, manager=manager, fresh=True).keys)
     columns = [column for table in metadata.tables.values() for column in table.columns if _uses(column, path)]
     if not columns:
@@ -229,9 +224,7 @@ def drop_key(
             seconds ago. Nothing was changed.
         SecretNotFoundError: the keyset has no such key.
         UnsupportedOperationError: the store has no check-and-set.
-        TypeError: the engine is asynchronous.
     """
-    _check_synchronous(engine)
     manager = manager or default_manager()
     ledger = Ledger(parts_of(manager).chain, path, store)
     state, _ = ledger.load()
@@ -265,14 +258,6 @@ def drop_key(
         return {key: value for key, value in data.items() if key not in key_ids}
 
     ledger.change(without)
-
-
-def _check_synchronous(engine: object) -> None:
-    if not isinstance(engine, Engine):
-        kind = type(engine).__name__
-        raise TypeError(
-            f"{kind} is not an Engine: pass an engine of a synchronous driver, from sqlalchemy.create_engine"
-        )
 
 
 def _raw(table: Table) -> TableClause:
