@@ -231,7 +231,7 @@ class FieldCipher:
             raise self._altered("holds a value of another type") from None
 
     def _opened(self, text: str, prefix: str, row: str | None, *, names: int | None = None) -> bytes:
-        """Return the data of a text, under one of so many names of the column; None is all of them."""
+        """Return the data of a text. `names` is the number of names to try, the present one first; None is all."""
         ciphers = self._ciphers(self._handle().keyset())
         if prefix not in ciphers:
             ciphers = self._ciphers(self._with_key_of(prefix))
