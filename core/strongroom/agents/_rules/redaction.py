@@ -5,7 +5,9 @@ The forms are those of `strongroom._redaction.printed_forms`, the value itself, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import base64
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import product
 from typing import NamedTuple
 
 from strongroom._redaction.printed_forms import base64_pieces, escaped_forms
@@ -13,49 +15,20 @@ from strongroom._redaction.printed_forms import base64_pieces, escaped_forms
 _LEAST_KEPT = 63
 """The fewest bytes at the end of a part that are held back. Most values have no longer form."""
 
-_STANDARD = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-_URL_SAFE = _STANDARD[:-2] + b"-_"
-_ALPHABET = frozenset(_STANDARD + _URL_SAFE)
-
-
-class Edge(NamedTuple):
-    """The bits of a value in the character of base64 beside a piece, whose other bits are of the bytes around.
-
-    Attributes:
-        mask: the bits, of six.
-        held: those of the value.
-        put: those of the replacement.
-    """
-
-    mask: int = 0
-    held: int = 0
-    put: int = 0
-
-    def replace(self, character: bytes) -> bytes:
-        """Return the character with the bits of the replacement, if it has those of the value."""
-        alphabet = _URL_SAFE if character in b"-_" else _STANDARD
-        bits = alphabet.find(character)
-        if bits < 0 or bits & self.mask != self.held:
-            return character
-        bits = bits & ~self.mask | self.put
-        return alphabet[bits : bits + 1]
-
-
-_NO_EDGE = Edge()
-
 
 class Replacement(NamedTuple):
     """What takes the place of a form.
 
     Attributes:
         text: the replacement.
-        before: the bits of the value in the character before it.
-        after: those in the character after it.
+        before: the replacement of the character before the form, for each one that has bits of the value too. The
+            character before a piece of base64 has some, beside those of the bytes around.
+        after: the same of the character after the form.
     """
 
     text: bytes
-    before: Edge = _NO_EDGE
-    after: Edge = _NO_EDGE
+    before: Mapping[bytes, bytes] = {}
+    after: Mapping[bytes, bytes] = {}
 
 
 class Redactor:
@@ -72,78 +45,60 @@ class Redactor:
 
     def __init__(self, forms: Mapping[bytes, Replacement]) -> None:
         self._forms = forms
-        longest = max(map(len, forms), default=0)
+        longest = max(map(len, forms), default=0) + 1  # with the character after it
         self._kept = (1 << max(longest, _LEAST_KEPT).bit_length()) - 1 if forms else 0
         self._ends_at_lines = not any(b"\n" in form or b"\r" in form for form in forms)
         self._held = b""
-        self._sent = 0  # bytes at the beginning of those held that are sent: a value may overlap one that ends there
-        self._edge = _NO_EDGE  # of the first character after them
+        self._covered = 0  # bytes at the beginning of those held that belong to forms which are replaced
 
     def feed(self, content: bytes) -> bytes:
         """Return the redacted content, without its end, in which a value may begin."""
         content = self._held + content
         lines = max(content.rfind(b"\n"), content.rfind(b"\r")) + 1 if self._ends_at_lines else 0
-        end = max(len(content) - self._kept, lines, self._sent)
-        redacted, end, self._edge = self._redact(content, end, self._edge, self._sent)
-        self._sent = min(end, self._kept)
-        self._held = content[end - self._sent :]
+        end = max(len(content) - self._kept, lines, 0)
+        redacted, reach = self._redact(content, end, self._covered)
+        self._held, self._covered = content[end:], max(reach - end, 0)
         return redacted
 
     def end(self) -> bytes:
         """Return the rest, redacted."""
         rest, self._held = self._held, b""
-        return self._redact(rest, len(rest), self._edge, self._sent)[0]
+        return self._redact(rest, len(rest), self._covered)[0]
 
     def whole(self, content: bytes) -> bytes:
         """Return content that is complete, redacted."""
-        return self._redact(content, len(content), _NO_EDGE)[0]
+        return self._redact(content, len(content), 0)[0]
 
-    def _redact(self, content: bytes, end: int, edge: Edge, start: int = 0) -> tuple[bytes, int, Edge]:
-        """Return the redacted content up to an end, or to the end of a form across it, and this position.
+    def _redact(self, content: bytes, end: int, reach: int) -> tuple[bytes, int]:
+        """Return the redacted content, and the end of the last form that begins before `end`.
 
-        At each place, the longest form counts. The rest of one that overlaps it is dropped.
+        At each place, the longest form counts. One that overlaps it is dropped.
 
         Args:
             content: the content.
-            end: its end.
-            edge: that of its first character, by a form before it. That of the first character left is returned.
-            start: the position of that character. The bytes before it are sent.
+            end: where forms no longer count.
+            reach: the end of the forms before it.
         """
         parts: list[bytes] = []
-        reach = start  # the end of the forms so far, overlapping ones too
-        # A form at the end itself may have bits in the character before it.
-        last = end if end > start and content[end - 1] in _ALPHABET else end - 1
-        for at, _, form in self._found(content):
-            if at > last:
+        for start, negative, text in sorted(self._found(content)):
+            if start >= end:
                 break
-            stop, (text, before, after) = at + len(form), self._forms[form]
-            if at >= start:
-                parts += (_between(content[reach:at], edge, before), text)
-                start = stop
-            if stop > reach:
-                reach, edge = stop, after
-        end = max(start, end)
-        parts.append(_between(content[reach:end], edge, _NO_EDGE))
-        return b"".join(parts), end, edge if reach >= end else _NO_EDGE
+            if start >= reach:
+                parts += (content[reach:start], text)
+            reach = max(reach, start - negative)
+        parts.append(content[reach:end])
+        return b"".join(parts), reach
 
-    def _found(self, content: bytes) -> list[tuple[int, int, bytes]]:
-        """Return where forms stand, in order, the longest at a place first."""
-        found = []
-        for form in self._forms:  # a search for each is faster than one pattern for all
+    def _found(self, content: bytes) -> Iterator[tuple[int, int, bytes]]:
+        """Yield where forms begin, their negative lengths, and their replacements."""
+        for form, (text, before, after) in self._forms.items():  # a search for each is faster than one pattern for all
             at = content.find(form)
             while at >= 0:
-                found.append((at, -len(form), form))
+                stop = at + len(form)
+                first, last = before.get(content[at - 1 : at], b""), after.get(content[stop : stop + 1], b"")
+                start = at - len(first)
+                yield start, start - stop - len(last), first + text + last
                 at = content.find(form, at + 1)
-        return sorted(found)
-
-
-def _between(content: bytes, after: Edge, before: Edge) -> bytes:
-    """Return the content between two forms without their bits: of the one before it, and of the one after it."""
-    if content and after.mask:
-        content = after.replace(content[:1]) + content[1:]
-    if content and before.mask:
-        content = content[:-1] + before.replace(content[-1:])
-    return content
 
 
 def forms_of(pairs: Iterable[tuple[str, str]]) -> dict[bytes, Replacement]:
@@ -175,13 +130,19 @@ def _repeated(value: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((text, lines, lines.replace("\n", "\r\n"))))
 
 
-def _edges(content: bytes, substitute: bytes, offset: int) -> tuple[Edge, Edge]:
-    """Return the edges of a piece of base64, before which `offset` bytes stand in the same group of three."""
-    first = 6 - offset * 8 % 6 if offset else 0  # bits of the content in the character before the piece
-    last = (offset + len(content)) * 8 % 6
-    low, high = (1 << first) - 1, (1 << last) - 1
-    rest, shift = 8 - first, 6 - last
-    return (
-        Edge(low, content[0] >> rest, substitute[0] >> rest),
-        Edge(high << shift, (content[-1] & high) << shift, (substitute[-1] & high) << shift),
-    )
+def _edges(content: bytes, substitute: bytes, offset: int) -> tuple[dict[bytes, bytes], dict[bytes, bytes]]:
+    """Return the replacements of the characters around a piece of base64, for `Replacement`.
+
+    Args:
+        content: the value.
+        substitute: its replacement.
+        offset: the number of bytes before the value in its first group of three.
+    """
+    first, last = -(-offset * 8 // 6) - 1, (offset + len(content)) * 8 // 6
+    before, after = {}, {}
+    for nibble, encode in product(range(16), (base64.urlsafe_b64encode, base64.b64encode)):
+        around = bytes([nibble * 17])  # of the bytes around, at most four bits are in the same character
+        old, new = (encode(around * offset + text + around) for text in (content, substitute))
+        before[old[first : first + 1]] = new[first : first + 1]
+        after[old[last : last + 1]] = new[last : last + 1]
+    return before if offset else {}, after if (offset + len(content)) % 3 else {}
