@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
 import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
@@ -413,8 +414,8 @@ def test_a_value_that_became_too_short_is_refused(secrets, store):
 def compressed(encoding: str, content: bytes) -> bytes:
     if encoding in {"gzip", "x-gzip"}:
         return gzip.compress(content[:10]) + gzip.compress(content[10:])
-    module = pytest.importorskip("brotli" if encoding == "br" else "zstandard")
-    return module.compress(content, quality=1) if encoding == "br" else module.ZstdCompressor().compress(content)
+    zstd = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
+    return pytest.importorskip("brotli" if encoding == "br" else zstd).compress(content)
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "br", "zstd"])

@@ -11,8 +11,7 @@ import re
 import zlib
 from collections.abc import Callable
 from functools import cache
-from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 from strongroom.agents._rules.request import Refusal
 
@@ -22,115 +21,98 @@ BLOCK = 1 << 14
 LARGEST_STEP = 1 << 24
 """The most bytes into which one part of a body may decompress: a bomb ends its answer, not the memory."""
 
-_LINE_END = re.compile(rb"[\r\n]")
-
 _LARGEST_WINDOW = 1 << 23
 """Bytes that a decoder of zstd has to remember, by RFC 9659."""
 
 
-class Decoder(Protocol):
-    """Decodes a body, part by part."""
+class _Coding(NamedTuple):
+    """A content coding.
 
-    def feed(self, content: bytes) -> bytes:
-        """Return the decoded part. Raises Refusal for a malformed body."""
-        ...
-
-    def finish(self) -> None:
-        """Raise Refusal if the body is incomplete."""
-
-
-class _Identity:
-    def feed(self, content: bytes) -> bytes:
-        return content
-
-    def finish(self) -> None:
-        pass
-
-
-class _Frames:
-    """The decoder of a body that may have several frames, as gzip and zstd have.
-
-    Args:
-        start: returns the decoder of one frame.
+    Attributes:
+        start: returns the decoder of one frame, with the interface of `zlib.decompressobj`.
         error: its exception for malformed content.
         step: the bytes that it gets at a time; they decompress to `LARGEST_STEP` at most.
     """
 
-    def __init__(self, start: Callable[[], Any], error: type[Exception], step: int) -> None:
-        self._start, self._error, self._step = start, error, step
+    start: Callable[[], Any]
+    error: type[Exception]
+    step: int
+
+
+class Decoder:
+    """Decodes a body, part by part. It may have several frames, as gzip and zstd have.
+
+    Args:
+        coding: the coding; None for a body without one.
+    """
+
+    def __init__(self, coding: _Coding | None) -> None:
+        self._coding = coding
         self._frame: Any = None
 
     def feed(self, content: bytes) -> bytes:
+        """Return the decoded part. Raises Refusal for a malformed body."""
+        if self._coding is None:
+            return content
         parts: list[bytes] = []
-        room = LARGEST_STEP
-        for at in range(0, len(content), self._step):
-            rest = content[at : at + self._step]
+        size = 0
+        for at in range(0, len(content), self._coding.step):
+            rest = content[at : at + self._coding.step]
             while rest:
                 if self._frame is None or self._frame.eof:
-                    self._frame = self._start()
+                    self._frame = self._coding.start()
                 try:
                     parts.append(self._frame.decompress(rest))
-                except self._error:
+                except self._coding.error:
                     raise _malformed() from None
-                room -= len(parts[-1])
-                if room < 0:
-                    raise _too_large()
+                size += len(parts[-1])
+                if size >= LARGEST_STEP:
+                    raise Refusal(502, f"A part of the answer decompresses to more than {LARGEST_STEP >> 20} MiB")
                 rest = self._frame.unused_data
         return b"".join(parts)
 
     def finish(self) -> None:
-        if not (self._frame is None or self._frame.eof):
+        """Raise Refusal if the body is incomplete."""
+        if self._frame is not None and not self._frame.eof:
             raise _malformed()
 
 
 class _Brotli:
+    """A decoder of brotli with the interface of `zlib.decompressobj`."""
+
+    unused_data = b""
+
     def __init__(self, brotli: Any) -> None:
-        self._decoder, self._error = brotli.Decompressor(), brotli.error
-        self._is_empty = True
+        self._decoder = brotli.Decompressor()
 
-    def feed(self, content: bytes) -> bytes:
-        if not content:
-            return b""
-        self._is_empty = False
-        try:
-            decoded: bytes = self._decoder.process(content, output_buffer_limit=LARGEST_STEP)
-        except self._error:
-            raise _malformed() from None
-        if len(decoded) >= LARGEST_STEP:  # the decoder ends soon after its limit
-            raise _too_large()
+    @property
+    def eof(self) -> bool:
+        return bool(self._decoder.is_finished())
+
+    def decompress(self, content: bytes) -> bytes:
+        decoded: bytes = self._decoder.process(content, output_buffer_limit=LARGEST_STEP)  # ends soon after the limit
         return decoded
-
-    def finish(self) -> None:
-        if not (self._is_empty or self._decoder.is_finished()):
-            raise _malformed()
 
 
 def _malformed() -> Refusal:
     return Refusal(502, "The answer's compressed body is malformed or incomplete")
 
 
-def _too_large() -> Refusal:
-    return Refusal(502, f"A part of the answer decompresses to more than {LARGEST_STEP >> 20} MiB")
-
-
 @cache
-def _decoders() -> dict[str, Callable[[], Decoder]]:
-    """Return the constructor of each decoder, by the name of the encoding."""
-    decoders: dict[str, Callable[[], Decoder]] = {
-        "identity": _Identity,
-        "gzip": lambda: _Frames(lambda: zlib.decompressobj(wbits=31), zlib.error, 1 << 13),
+def _codings() -> dict[str, _Coding | None]:
+    """Return the codings by their names."""
+    codings: dict[str, _Coding | None] = {
+        "identity": None,
+        "gzip": _Coding(lambda: zlib.decompressobj(wbits=31), zlib.error, 1 << 13),
     }
-    brotli, zstandard = _imported("brotli"), _imported("zstandard")
+    brotli = _imported("brotli")
     zstd = _imported("compression.zstd") or _imported("backports.zstd")  # of Python 3.14; of mitmproxy before it
     if hasattr(getattr(brotli, "Decompressor", None), "can_accept_more_data"):  # from 1.2: others have no limit
-        decoders["br"] = lambda: _Brotli(brotli)
+        codings["br"] = _Coding(lambda: _Brotli(brotli), brotli.error, 1 << 16)
     if zstd is not None:
         limit = {zstd.DecompressionParameter.window_log_max: _LARGEST_WINDOW.bit_length() - 1}
-        decoders["zstd"] = lambda: _Frames(lambda: zstd.ZstdDecompressor(options=limit), zstd.ZstdError, 1 << 8)
-    elif zstandard is not None:
-        start = zstandard.ZstdDecompressor(max_window_size=_LARGEST_WINDOW).decompressobj
-        decoders["zstd"] = lambda: _Frames(start, zstandard.ZstdError, 1 << 8)
-    return decoders
+        codings["zstd"] = _Coding(lambda: zstd.ZstdDecompressor(options=limit), zstd.ZstdError, 1 << 8)
+    return codings
 
 
 def _imported(name: str) -> Any:
@@ -147,15 +129,15 @@ def decoder_for(encoding: str) -> Decoder:
         Refusal: it cannot be decoded, or is several on top of each other.
     """
     name = encoding.strip().lower() or "identity"
-    make = _decoders().get("gzip" if name == "x-gzip" else name)
-    if make is None:
+    name = "gzip" if name == "x-gzip" else name
+    if name not in _codings():
         raise Refusal(502, "The answer has a content coding in which a secret could not be found")
-    return make()
+    return Decoder(_codings()[name])
 
 
 def accepted(encodings: str) -> str:
     """Return the value of Accept-Encoding without the encodings that cannot be decoded."""
-    kept = [part.strip() for part in encodings.split(",") if part.partition(";")[0].strip().lower() in _decoders()]
+    kept = [part.strip() for part in encodings.split(",") if part.partition(";")[0].strip().lower() in _codings()]
     return ", ".join(kept) or "identity"
 
 
@@ -167,19 +149,19 @@ class Cutter:
     """
 
     def __init__(self, *, at_lines: bool) -> None:
-        self._at_lines = at_lines
+        # CR and LF each end a part: whether LF follows a CR is not known before it arrives.
+        lines = rb"[^\r\n]{0,%d}[\r\n]|" % (BLOCK - 1) if at_lines else b""
+        self._part = re.compile(lines + rb".{%d}" % BLOCK, re.DOTALL)
         self._rest = b""
 
     def cut(self, content: bytes) -> list[bytes]:
         """Return the parts that are complete."""
-        content = self._rest + content
-        # CR and LF each end a part: whether LF follows a CR is not known before it arrives.
-        ends = [0, *(found.end() for found in _LINE_END.finditer(content))] if self._at_lines else [0]
-        lines = (content[start:end] for start, end in pairwise(ends))
-        rest = content[ends[-1] :]
-        end = len(rest) - len(rest) % BLOCK
-        self._rest = rest[end:]
-        return [text[at : at + BLOCK] for text in (*lines, rest[:end]) for at in range(0, len(text), BLOCK)]
+        content, parts, at = self._rest + content, [], 0
+        while found := self._part.match(content, at):
+            parts.append(found[0])
+            at = found.end()
+        self._rest = content[at:]
+        return parts
 
     def end(self) -> list[bytes]:
         """Return the rest."""
