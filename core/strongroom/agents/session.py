@@ -105,9 +105,9 @@ class AgentSession:
         """Return the placeholder of a rule with a secret; that of the access key, if it signs."""
         return self._values.placeholder(rule)
 
-    def covers(self, host: str, port: int, scheme: str = "https") -> bool:
+    def covers(self, host: str, port: int) -> bool:
         """Return True if a rule names this host, so that a door must look into its requests."""
-        return any(covers(rule, host, port, scheme) for rule in self.rules)
+        return any(covers(rule, host, port) for rule in self.rules)
 
     def redactor(self) -> Redactor:
         """Return a redactor of all values that the session has read."""
@@ -158,7 +158,7 @@ class Exchange:
         self._unsent: Refusal | None = None  # of the body, by the door
         with self._recorded_refusals():
             check_head(head)
-            self._covering = [rule for rule in values.rules if covers(rule, head.host, head.port, head.scheme)]
+            self._covering = [rule for rule in values.rules if covers(rule, head.host, head.port)]
             self._redacted = [rule.name for rule in self._covering]
             is_free = observed is not None and not self._covering  # as it is if nobody looks into it
             self._found = found = {} if is_free else placeholders_in(head, values.known)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom._config import RuleConfig
-from strongroom.agents._rules.policy import check_request, covers, fits_path, names_exactly
+from strongroom.agents._rules.policy import check_request, covers, fits_path, named_ports
 from strongroom.agents._rules.request import Refusal, RequestHead, check_head, normalize_host, normalize_path
 
 
@@ -19,11 +19,8 @@ def rule(*hosts: str, methods: tuple[str, ...] = (), paths: tuple[str, ...] = ()
     return RuleConfig("api", "api", "key", "API_KEY", hosts or ("api.example.com",), methods, paths)
 
 
-def head(
-    *headers: tuple[str, str], method: str = "GET", path: str = "/", query: str = "", port: int = 443
-) -> RequestHead:
-    scheme = "http" if port == 80 else "https"
-    return RequestHead(method, scheme, "api.example.com", port, path, query, headers)
+def head(*headers: tuple[str, str], method: str = "GET", path: str = "/", query: str = "") -> RequestHead:
+    return RequestHead(method, "https", "api.example.com", 443, path, query, headers)
 
 
 # --- hosts ------------------------------------------------------------------------------------------------------------
@@ -133,8 +130,8 @@ def test_a_rule_covers_the_hosts_that_it_names(pattern, host, port, covered):
 
 def test_only_a_name_without_a_wildcard_may_have_a_private_address():
     rules = [rule("*.example.com", "internal.test:8443")]
-    assert names_exactly(rules, "internal.test", 8443)
-    assert not names_exactly(rules, "a.example.com", 443)
+    assert named_ports(rules, "internal.test", exactly=True) == {8443}
+    assert named_ports(rules, "a.example.com", exactly=True) == set()
 
 
 # --- paths ------------------------------------------------------------------------------------------------------------
@@ -275,12 +272,6 @@ def test_a_parameter_that_replaces_the_method_counts(query):
 
 def test_a_rule_without_paths_allows_an_ambiguous_one():
     check_request(rule(), head(path="/bucket//key/../x"))
-
-
-def test_plain_http_needs_a_port_in_the_rule():
-    with pytest.raises(Refusal, match="allows https only"):
-        check_request(rule(), head(port=80))
-    check_request(rule("api.example.com", "api.example.com:80"), head(port=80))
 
 
 @pytest.mark.parametrize("host", ["api.example.com", "API.example.com.", "api.example.com:443"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from strongroom._config import RuleConfig
-from strongroom.agents._rules.verdict import Verdict, verdict
+from strongroom.agents._rules.policy import Verdict, verdict
 
 RULES = [
     RuleConfig("openai", "api-keys/openai", "key", "OPENAI_API_KEY", ("api.openai.com",), ("POST",), ("/v1/*",)),

@@ -23,7 +23,7 @@ def check_command(invocation: Invocation, method: str, url: str, *, only_rules: 
 
     Example: strongroom agent check POST https://api.openai.com/v1/responses
     """
-    from strongroom.agents._rules.verdict import verdict
+    from strongroom.agents._rules.policy import verdict
 
     rules = tuple(invocation.load_trusted().agents.rules.values())
     try:

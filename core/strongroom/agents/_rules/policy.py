@@ -8,9 +8,21 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Collection, Iterable, Sequence
+from functools import cache
+from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from strongroom._config import RuleConfig
-from strongroom.agents._rules.request import AUTHORITY, DEFAULT_PORTS, Refusal, RequestHead, form_pairs, normalize_path
+from strongroom.agents._rules.request import (
+    AUTHORITY,
+    DEFAULT_PORTS,
+    Refusal,
+    RequestHead,
+    check_head,
+    form_pairs,
+    normalize_host,
+    normalize_path,
+)
 
 _OVERRIDES = frozenset({"x-http-method-override", "x-http-method", "x-method-override", "-method"})
 """Headers, parameters and fields of a form by which some services and frameworks take a POST for another method. WSGI
@@ -34,47 +46,34 @@ def asked_methods(head: RequestHead) -> list[str]:
     return [head.method, *override_methods((*head.headers, *form_pairs(head.query)))]
 
 
-def covers(rule: RuleConfig, host: str, port: int, scheme: str = "https") -> bool:
-    """Return True if the rule names the host, at this port."""
-    return any(_names(pattern, host, port, scheme) for pattern in rule.hosts)
-
-
-def names_exactly(rules: Iterable[RuleConfig], host: str, port: int, scheme: str = "https") -> bool:
-    """Return True if a rule names the host without a wildcard, so that the host may have a private address."""
-    patterns = (pattern for rule in rules for pattern in rule.hosts if not pattern.startswith("*."))
-    return any(_names(pattern, host, port, scheme) for pattern in patterns)
-
-
-def _names(pattern: str, host: str, port: int, scheme: str) -> bool:
-    name, own = split_host(pattern)
-    if port != (own or DEFAULT_PORTS[scheme]):
-        return False
-    return host.endswith(name[1:]) if name.startswith("*.") else host == name
-
-
-def split_host(pattern: str) -> tuple[str, int | None]:
+@cache
+def split_host(pattern: str) -> tuple[str, int]:
     """Return the name or the address of a rule's host, with its `*.` and without brackets, and its port."""
     found = AUTHORITY.fullmatch(pattern)
     assert found is not None, "the configuration checks it"  # noqa: S101
-    return found[1].strip("[]"), int(found[2]) if found[2] else None
+    return found[1].strip("[]"), int(found[2] or DEFAULT_PORTS["https"])
+
+
+def named_ports(rules: Iterable[RuleConfig], host: str, *, exactly: bool = False) -> set[int]:
+    """Return the ports at which rules name a host; with `exactly`, only without a wildcard."""
+    return {
+        port
+        for name, port in (split_host(pattern) for rule in rules for pattern in rule.hosts)
+        if host == name or (not exactly and name.startswith("*.") and host.endswith(name[1:]))
+    }
+
+
+def covers(rule: RuleConfig, host: str, port: int) -> bool:
+    """Return True if the rule names the host, at this port."""
+    return port in named_ports([rule], host)
 
 
 def check_request(rule: RuleConfig, head: RequestHead) -> None:
-    """Check the scheme, the method and the path.
-
-    Plain http needs a port in the rule: the name of a host alone means https.
+    """Check the method and the path of a request to a host of the rule.
 
     Raises:
         Refusal: the rule does not allow the request.
     """
-    ports = [
-        port
-        for pattern in rule.hosts
-        if _names(pattern, head.host, head.port, head.scheme)
-        for port in split_host(pattern)[1:]
-    ]
-    if head.scheme in {"http", "ws"} and not any(ports):
-        raise Refusal(403, f"The rule {rule.name} allows https only", rule.name)
     methods = asked_methods(head)
     if rule.methods and not set(methods).issubset(rule.methods):
         raise Refusal(403, f"The rule {rule.name} allows {', '.join(rule.methods)}, not {methods[-1][:20]}", rule.name)
@@ -92,26 +91,24 @@ def allowing_rules(covering: Sequence[RuleConfig], used: Collection[RuleConfig],
         if rule not in covering:
             reason = f"The placeholder of the rule {rule.name} is for {', '.join(rule.hosts)}, not for {head.authority}"
             raise Refusal(403, reason, rule.name)
-        check_request(rule, head)
-    allowing, denying = judge(covering, head)
+    refusals = refusals_of(covering, head)
+    allowing = [rule for rule in covering if rule not in refusals]
+    if denied := [rule for rule in used if rule in refusals] or ([] if allowing else covering[-1:]):
+        raise refusals[denied[0]]
     if not allowing:
-        raise denying[-1][1] if denying else Refusal(403, f"No rule names {head.authority}")
+        raise Refusal(403, f"No rule names {head.authority}")
     return allowing
 
 
-def judge(
-    covering: Iterable[RuleConfig], head: RequestHead
-) -> tuple[list[RuleConfig], list[tuple[RuleConfig, Refusal]]]:
-    """Return the rules of the host that allow a request, and the others with their refusals."""
-    allowing, denying = [], []
-    for rule in covering:
+def refusals_of(rules: Iterable[RuleConfig], head: RequestHead) -> dict[RuleConfig, Refusal]:
+    """Return the refusal of each rule of the host that does not allow a request."""
+    refusals = {}
+    for rule in rules:
         try:
             check_request(rule, head)
         except Refusal as refusal:
-            denying.append((rule, refusal))
-        else:
-            allowing.append(rule)
-    return allowing, denying
+            refusals[rule] = refusal
+    return refusals
 
 
 # --- destinations -----------------------------------------------------------------------------------------------------
@@ -146,13 +143,12 @@ class Destinations:
         Raises:
             Refusal: the worker may not connect there.
         """
-        rules = self._rules
-        named = {DEFAULT_PORTS["https"], *(own for pattern in _patterns(rules) if (own := split_host(pattern)[1]))}
-        if ports := sorted(port for port in named if any(covers(rule, host, port) for rule in rules)):
+        if ports := named_ports(self._rules, host):
             if scheme != "https":
                 raise Refusal(403, f"A rule names {host}: use https, since a secret never leaves without TLS")
             if port not in ports:
-                raise Refusal(403, f"The rules name {host} with the port {', '.join(map(str, ports))}, not {port}")
+                named = ", ".join(map(str, sorted(ports)))
+                raise Refusal(403, f"The rules name {host} with the port {named}, not {port}")
             return True
         if self._only_rules:
             raise Refusal(403, f"No rule names {host}, and other hosts are refused (--only-rules)")
@@ -164,7 +160,7 @@ class Destinations:
 
     def may_reach(self, host: str, port: int, address: str) -> bool:
         """Return True if the address, to which the host resolves, is public, or a rule names the host without `*`."""
-        return is_public(address) or names_exactly(self._rules, host, port)
+        return is_public(address) or port in named_ports(self._rules, host, exactly=True)
 
 
 def is_public(address: str) -> bool:
@@ -184,8 +180,48 @@ def is_public(address: str) -> bool:
 
 def named_hosts(rules: Iterable[RuleConfig]) -> Iterable[str]:
     """Return the hosts of the rules without ports and brackets, with the `*.` of a rule."""
-    return (split_host(host)[0] for host in _patterns(rules))
+    return (split_host(pattern)[0] for rule in rules for pattern in rule.hosts)
 
 
-def _patterns(rules: Iterable[RuleConfig]) -> Iterable[str]:
-    return (host for rule in rules for host in rule.hosts)
+# --- a request that is not sent ---------------------------------------------------------------------------------------
+
+
+class Verdict(NamedTuple):
+    """The answer to a request.
+
+    Attributes:
+        refusal: the reason for which it is refused, or the empty string.
+        is_read: it is looked into; otherwise it passes as it is.
+        allowing: the rules that allow it.
+        denying: the reason of each other rule of the host, by its name.
+    """
+
+    refusal: str = ""
+    is_read: bool = True
+    allowing: Sequence[RuleConfig] = ()
+    denying: Sequence[tuple[str, str]] = ()
+
+
+def verdict(rules: Sequence[RuleConfig], method: str, url: str, *, only_rules: bool) -> Verdict:
+    """Return what happens to a request with this method and URL.
+
+    Raises:
+        ValueError: the URL is not one of http or https.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in DEFAULT_PORTS:
+        raise ValueError("the URL is not one of https or http")
+    port = parts.port or DEFAULT_PORTS[parts.scheme]
+    try:
+        host = normalize_host(parts.hostname or "")
+        head = RequestHead(method, parts.scheme, host, port, parts.path or "/", parts.query, ())
+        if not Destinations(rules, only_rules=only_rules).is_looked_into(parts.scheme, host, port):
+            return Verdict(is_read=False)
+        check_head(head)
+    except Refusal as refusal:
+        return Verdict(refusal.reason)
+    covering = [rule for rule in rules if covers(rule, host, port)]
+    refusals = refusals_of(covering, head)
+    denying = [(rule.name, refusal.reason) for rule, refusal in refusals.items()]
+    allowing = [rule for rule in covering if rule not in refusals]
+    return Verdict("" if allowing else denying[-1][1], allowing=allowing, denying=denying)

@@ -11,7 +11,7 @@ import re
 from typing import NamedTuple
 from urllib.parse import unquote_plus, unquote_to_bytes
 
-DEFAULT_PORTS = {"https": 443, "http": 80, "wss": 443, "ws": 80}
+DEFAULT_PORTS = {"https": 443, "http": 80}
 
 _NAME = re.compile(
     r"(?=.{1,253}\Z)[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*"

@@ -88,13 +88,9 @@ def replace_head(head: RequestHead, values: Values) -> RequestHead:
         for at, (name, content) in enumerate(headers):
             if placeholder in content:
                 if not value.isprintable() or not value.isascii():
-                    ends = (
-                        ", such as a line break at its end"
-                        if not value.isprintable() and value.rstrip().isprintable()
-                        else ""
-                    )
-                    reason = f"The secret {rule.path}#{rule.key} has characters that a header cannot hold{ends}"
-                    raise Refusal(502, reason, rule.name)
+                    reason = f"The secret {rule.path}#{rule.key} has characters that a header cannot hold"
+                    hint = ", such as a line break at its end" if value != value.rstrip() else ""
+                    raise Refusal(502, f"{reason}{hint}", rule.name)
                 headers[at] = name, content.replace(placeholder, value)
             elif placeholder in (plain := _basic(content) or ""):
                 encoded = base64.b64encode(plain.replace(placeholder, value).encode("utf-8")).decode("ascii")
