@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import socket
 import ssl
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from strongroom._manager import SecretsManager
@@ -68,14 +67,44 @@ def covered_head(
     if parts.scheme not in DEFAULT_PORTS:
         return None
     try:
-        host, port = normalize_host(parts.hostname or ""), parts.port or DEFAULT_PORTS[parts.scheme]
+        host, port = normalize_host(parts.hostname or ""), parts.port or DEFAULT_PORTS["https"]
     except ValueError:
         raise Refusal(400, "The host or the port is malformed") from None
-    if not session.covers(host, port, parts.scheme):
+    if not session.covers(host, port):
         return None
     if parts.scheme != "https":
         raise Refusal(403, f"A rule names {host}: send this request with https")
     return RequestHead(method.upper(), parts.scheme, host, port, parts.path or "/", parts.query, tuple(headers))
+
+
+class Caught:
+    """Keeps a failure without its frames, which hold values.
+
+    Args:
+        make: returns the exception that is raised in the place of the failure.
+
+    Attributes:
+        refusal: the failure, if it is a refusal.
+    """
+
+    def __init__(self, make: Callable[[Exception], Exception]) -> None:
+        self._make = make
+        self._error: Exception | None = None
+        self.refusal: Refusal | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
+        if isinstance(error, Exception):
+            self._error = self._make(error)
+            self.refusal = error if isinstance(error, Refusal) else None
+        return self._error is not None
+
+    def raise_again(self) -> None:
+        """Raise an exception in the place of the failure, if there is one."""
+        if self._error is not None:
+            raise self._error
 
 
 def read_body(exchange: Exchange, parts: Iterable[bytes]) -> bytes:
@@ -92,13 +121,21 @@ def read_body(exchange: Exchange, parts: Iterable[bytes]) -> bytes:
     return bytes(content)
 
 
+def redacted(exchange: Exchange, parts: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the body of an answer, redacted. No part is empty."""
+    for part in parts:
+        if content := exchange.feed(part):
+            yield content
+    if content := exchange.finish():
+        yield content
+
+
 def end(exchange: Exchange, answer: Any) -> None:
-    """Close an answer, if one came, and end its exchange."""
+    """Close an answer, and end its exchange."""
     try:
-        if answer is not None:
-            answer.close()
+        answer.close()
     finally:
-        exchange.end(0 if answer is None else answer.status_code)
+        exchange.end(answer.status_code)
 
 
 def failure_text(error: Exception) -> str:
@@ -121,11 +158,7 @@ def _chained(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _reason(error: BaseException) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the certificate is refused: {error.verify_message}"
-    if isinstance(error, ssl.SSLError):  # its number is not one of the system
-        return "TLS failed"
-    if isinstance(error, socket.gaierror):
-        return "the name of the host cannot be resolved"
-    number = error.errno if isinstance(error, OSError) else None
-    return os.strerror(number) if number is not None and number in errno.errorcode else ""
+    if not isinstance(error, OSError) or error.errno is None:
+        return ""
+    # The numbers of OpenSSL and of the resolver are not those of the system, whose text could have an address.
+    return str(error.strerror) if isinstance(error, ssl.SSLError | socket.gaierror) else os.strerror(error.errno)

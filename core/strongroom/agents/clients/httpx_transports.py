@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from functools import cache
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, ExitStack
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, cast
 
 from strongroom.agents._rules.request import REFUSAL_HEADERS, Refusal, RequestHead
 from strongroom.agents.clients import exchanges
@@ -30,7 +30,7 @@ def httpx_transport(session: AgentSession, inner: httpx.BaseTransport | None = N
     """
     import httpx
 
-    new: httpx.BaseTransport = _types("httpx").transport(httpx, session, inner or httpx.HTTPTransport())
+    new: httpx.BaseTransport = _transport(httpx)(session, inner or httpx.HTTPTransport())
     return new
 
 
@@ -40,7 +40,7 @@ def async_httpx_transport(
     """Return a transport for `httpx.AsyncClient(transport=...)`; see `httpx_transport`."""
     import httpx
 
-    new: httpx.AsyncBaseTransport = _types("httpx").async_transport(httpx, session, inner or httpx.AsyncHTTPTransport())
+    new: httpx.AsyncBaseTransport = _transport(httpx)(session, inner or httpx.AsyncHTTPTransport())
     return new
 
 
@@ -48,7 +48,7 @@ def httpx2_transport(session: AgentSession, inner: httpx2.BaseTransport | None =
     """Return a transport for `httpx2.Client(transport=...)`; see `httpx_transport`."""
     import httpx2
 
-    new: httpx2.BaseTransport = _types("httpx2").transport(httpx2, session, inner or httpx2.HTTPTransport())
+    new: httpx2.BaseTransport = _transport(httpx2)(session, inner or httpx2.HTTPTransport())
     return new
 
 
@@ -58,20 +58,59 @@ def async_httpx2_transport(
     """Return a transport for `httpx2.AsyncClient(transport=...)`; see `httpx_transport`."""
     import httpx2
 
-    new: httpx2.AsyncBaseTransport = _types("httpx2").async_transport(
-        httpx2, session, inner or httpx2.AsyncHTTPTransport()
-    )
+    new: httpx2.AsyncBaseTransport = _transport(httpx2)(session, inner or httpx2.AsyncHTTPTransport())
     return new
 
 
-class _Parts:
-    """The common part of the two kinds of transport. `library` is httpx or httpx2."""
+class _Transport:
+    """A transport for both kinds of client. `library` is httpx or httpx2, and `inner` a transport of the client's kind.
 
-    def __init__(self, library: Any, session: AgentSession, inner: Any) -> None:
-        self._library = library
+    No local of a method holds a value, since a traceback may show it.
+    """
+
+    library: Any
+    stream: Any
+
+    def __init__(self, session: AgentSession, inner: Any) -> None:
         self._session = session
         self._inner = inner
+        self._caught = partial(exchanges.Caught, partial(_failure, self.library))
         exchanges.redact_logs()
+
+    def handle_request(self, request: Any) -> Any:
+        with self._caught() as caught, ExitStack() as ends:
+            if (head := self._covered_head(request)) is not None:
+                exchange = self._session.begin(head)
+                ends.callback(exchange.end, 0)
+                content = exchanges.read_body(exchange, request.stream) if exchange.needs_body else None
+                answer = self._inner.handle_request(self._copy(exchange, request, content))
+                ends.callback(exchanges.end, exchange, answer)
+                response = self._response(exchange, answer)
+                ends.pop_all()
+                return response
+        return self._failed(caught) or self._inner.handle_request(request)
+
+    async def handle_async_request(self, request: Any) -> Any:
+        from anyio.to_thread import run_sync  # httpx and httpx2 depend on it
+
+        with self._caught() as caught:
+            async with AsyncExitStack() as ends:
+                if (head := self._covered_head(request)) is not None:
+                    exchange = await run_sync(self._session.begin, head)
+                    ends.callback(exchange.end, 0)
+                    content = await _aread(exchange, request.stream) if exchange.needs_body else None
+                    answer = await self._inner.handle_async_request(self._copy(exchange, request, content))
+                    ends.push_async_callback(_aend, exchange, answer)
+                    response = self._response(exchange, answer)
+                    ends.pop_all()
+                    return response
+        return self._failed(caught) or await self._inner.handle_async_request(request)
+
+    def close(self) -> None:
+        self._inner.close()
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
 
     def _covered_head(self, request: Any) -> RequestHead | None:
         head = exchanges.covered_head(self._session, request.method, str(request.url), _decoded(request))
@@ -82,145 +121,60 @@ class _Parts:
         return head._replace(path=path, query=query)
 
     def _copy(self, exchange: Exchange, request: Any, content: bytes | None) -> Any:
-        """Return the request with values. No local of the caller holds them, since a traceback may show it."""
+        """Return the request with values."""
         body = None if content is None else exchange.replace_body(content)
         head = exchange.head
-        return self._library.Request(
+        return self.library.Request(
             method=head.method,
             url=head.url,
             headers=[(name.encode("latin-1"), value.encode("latin-1")) for name, value in head.headers],
-            stream=request.stream if body is None else self._library.ByteStream(body),
+            stream=request.stream if body is None else self.library.ByteStream(body),
             extensions={  # the target exactly as it was checked, while the URL is normalized
                 **{name: value for name, value in request.extensions.items() if name not in _DROPPED},
                 "target": head.target.encode("ascii"),
             },
         )
 
-    def _response(self, exchange: Exchange, answer: Any, stream_type: Any) -> Any:
+    def _response(self, exchange: Exchange, answer: Any) -> Any:
         headers = exchange.answer(answer.status_code, _decoded(answer))
-        extensions = {name: value for name, value in answer.extensions.items() if name != "reason_phrase"}
-        return self._library.Response(
+        return self.library.Response(
             answer.status_code,
             headers=[(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers],
-            stream=stream_type(self._library, exchange, answer),
-            extensions=extensions,
+            stream=self.stream(self._caught, exchange, answer),
+            extensions={name: value for name, value in answer.extensions.items() if name != "reason_phrase"},
         )
 
-    def _refused(self, refusal: Refusal) -> Any:
-        return self._library.Response(refusal.status, headers=list(REFUSAL_HEADERS), content=refusal.content)
-
-
-class _Transport(_Parts):
-    def handle_request(self, request: Any) -> Any:
-        try:
-            if (head := self._covered_head(request)) is None:
-                return self._inner.handle_request(request)
-            exchange = self._session.begin(head)
-        except Refusal as refusal:
-            return self._refused(refusal)
-        answer: Any = None
-        result: Any = None
-        failure: Exception | None = None
-        try:
-            content = exchanges.read_body(exchange, request.stream) if exchange.needs_body else None
-            answer = self._inner.handle_request(self._copy(exchange, request, content))
-            result = self._response(exchange, answer, _types(self._library.__name__).stream)
-        except Refusal as refusal:
-            failure = refusal
-        except Exception as error:  # noqa: BLE001  # its frames and its request hold values
-            failure = _failure(self._library, error)
-        finally:
-            if result is None:
-                exchanges.end(exchange, answer)
-        if failure is None:
-            return result
-        if isinstance(failure, Refusal):
-            return self._refused(failure)
-        raise failure
-
-    def close(self) -> None:
-        self._inner.close()
+    def _failed(self, caught: exchanges.Caught) -> Any:
+        """Return the answer to a refused request, or None if nothing failed."""
+        if refusal := caught.refusal:
+            return self.library.Response(refusal.status, headers=list(REFUSAL_HEADERS), content=refusal.content)
+        return caught.raise_again()
 
 
 class _Stream:
     """The redacted body of an answer."""
 
-    def __init__(self, library: Any, exchange: Exchange, answer: Any) -> None:
-        self._library = library
+    def __init__(self, caught: Callable[[], exchanges.Caught], exchange: Exchange, answer: Any) -> None:
+        self._caught = caught
         self._exchange = exchange
         self._answer = answer
 
     def __iter__(self) -> Iterator[bytes]:
-        try:
-            for part in self._answer.stream:
-                if content := self._exchange.feed(part):
-                    yield content
-            if content := self._exchange.finish():
-                yield content
-        except Exception as error:  # noqa: BLE001  # as above
-            failure = _failure(self._library, error)
-        else:
-            return
-        raise failure
-
-    def close(self) -> None:
-        exchanges.end(self._exchange, self._answer)
-
-
-class _AsyncTransport(_Parts):
-    async def handle_async_request(self, request: Any) -> Any:
-        from anyio.to_thread import run_sync  # httpx and httpx2 depend on it
-
-        try:
-            if (head := self._covered_head(request)) is None:
-                return await self._inner.handle_async_request(request)
-            exchange = await run_sync(self._session.begin, head)
-        except Refusal as refusal:
-            return self._refused(refusal)
-        answer: Any = None
-        result: Any = None
-        failure: Exception | None = None
-        try:
-            content = await _aread(exchange, request.stream) if exchange.needs_body else None
-            answer = await self._inner.handle_async_request(self._copy(exchange, request, content))
-            result = self._response(exchange, answer, _types(self._library.__name__).async_stream)
-        except Refusal as refusal:
-            failure = refusal
-        except Exception as error:  # noqa: BLE001  # as above
-            failure = _failure(self._library, error)
-        finally:
-            if result is None:
-                await _aend(exchange, answer)
-        if failure is None:
-            return result
-        if isinstance(failure, Refusal):
-            return self._refused(failure)
-        raise failure
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
-
-
-class _AsyncStream:
-    """The redacted body of an answer."""
-
-    def __init__(self, library: Any, exchange: Exchange, answer: Any) -> None:
-        self._library = library
-        self._exchange = exchange
-        self._answer = answer
+        with self._caught() as caught:
+            yield from exchanges.redacted(self._exchange, self._answer.stream)
+        caught.raise_again()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        try:
+        with self._caught() as caught:
             async for part in self._answer.stream:
                 if content := self._exchange.feed(part):
                     yield content
             if content := self._exchange.finish():
                 yield content
-        except Exception as error:  # noqa: BLE001  # as above
-            failure = _failure(self._library, error)
-        else:
-            return
-        raise failure
+        caught.raise_again()
+
+    def close(self) -> None:
+        exchanges.end(self._exchange, self._answer)
 
     async def aclose(self) -> None:
         await _aend(self._exchange, self._answer)
@@ -228,10 +182,9 @@ class _AsyncStream:
 
 async def _aend(exchange: Exchange, answer: Any) -> None:
     try:
-        if answer is not None:
-            await answer.aclose()
+        await answer.aclose()
     finally:
-        exchange.end(0 if answer is None else answer.status_code)
+        exchange.end(answer.status_code)
 
 
 async def _aread(exchange: Exchange, stream: Any) -> bytes:
@@ -258,24 +211,9 @@ def _failure(library: Any, error: Exception) -> Exception:
     return cast("Exception", kind(exchanges.failure_text(error)))
 
 
-class _Types(NamedTuple):
-    """The classes above, each joined with the base class that the library demands."""
-
-    transport: Any
-    stream: Any
-    async_transport: Any
-    async_stream: Any
-
-
 @cache
-def _types(name: str) -> _Types:
-    def join(own: type, base: type) -> type:
-        return type(own.__name__.strip("_"), (own, base), {"__module__": __name__})
-
-    library: Any = import_module(name)
-    return _Types(
-        join(_Transport, library.BaseTransport),
-        join(_Stream, library.SyncByteStream),
-        join(_AsyncTransport, library.AsyncBaseTransport),
-        join(_AsyncStream, library.AsyncByteStream),
-    )
+def _transport(library: Any) -> Any:
+    """Return the class of the transport, with the base classes of a library."""
+    stream = type("Stream", (_Stream, library.AsyncByteStream, library.SyncByteStream), {})
+    bases = (_Transport, library.AsyncBaseTransport, library.BaseTransport)
+    return type("Transport", bases, {"library": library, "stream": stream})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Generator, Iterable, Iterator
+from contextlib import ExitStack
+from functools import partial
 from http.client import HTTPMessage, responses
 from types import SimpleNamespace
 from typing import Any
@@ -40,47 +42,26 @@ class _Adapter(HTTPAdapter):
         exchanges.redact_logs()
 
     def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
-        try:
+        with exchanges.Caught(partial(_failure, request)) as caught, ExitStack() as ends:
             headers = [(_text(name), _text(value)) for name, value in request.headers.items()]
             head = exchanges.covered_head(self._session, request.method or "GET", request.url or "", headers)
-            if head is None:
-                return self._inner.send(request, *args, **options)
-            exchange = self._session.begin(head)
-        except Refusal as refusal:
-            return self._refused(request, refusal)
-        answer: requests.Response | None = None
-        result: requests.Response | None = None
-        failure: Exception | None = None
-        try:
-            answer = self._inner.send(_copy(exchange, request), *args, **options)
-            result = self._response(exchange, request, answer)
-        except Refusal as refusal:
-            failure = refusal
-        except Exception as error:  # noqa: BLE001  # its frames and its request hold values
-            failure = _failure(error, request)
-        finally:
-            if result is None:
-                exchanges.end(exchange, answer)
-        if isinstance(failure, Refusal):
-            return self._refused(request, failure)
-        if failure is not None:
-            raise failure
-        assert result is not None, "it has not failed"  # noqa: S101
-        return result
+            if head is not None:
+                exchange = self._session.begin(head)
+                ends.callback(exchange.end, 0)
+                answer = self._inner.send(_copy(exchange, request), *args, **options)
+                ends.callback(exchanges.end, exchange, answer)
+                received = exchange.answer(answer.status_code, tuple(answer.raw.headers.iteritems()))
+                response = self._built(request, answer.status_code, received, _Body(exchange, answer))
+                ends.pop_all()
+                return response
+        if refusal := caught.refusal:
+            return self._built(request, refusal.status, REFUSAL_HEADERS, io.BytesIO(refusal.content))
+        caught.raise_again()
+        return self._inner.send(request, *args, **options)
 
     def close(self) -> None:
         super().close()
         self._inner.close()
-
-    def _response(
-        self, exchange: Exchange, request: requests.PreparedRequest, answer: requests.Response
-    ) -> requests.Response:
-        received = tuple((name, value) for name, value in answer.raw.headers.iteritems())
-        headers = exchange.answer(answer.status_code, received)
-        return self._built(request, answer.status_code, headers, _Body(exchange, answer))
-
-    def _refused(self, request: requests.PreparedRequest, refusal: Refusal) -> requests.Response:
-        return self._built(request, refusal.status, REFUSAL_HEADERS, io.BytesIO(refusal.content))
 
     def _built(
         self, request: requests.PreparedRequest, status: int, headers: tuple[tuple[str, str], ...], body: io.IOBase
@@ -135,18 +116,15 @@ class _Body(io.RawIOBase):
             exchanges.end(self._exchange, self._answer)
 
     def _redacted(self) -> Iterator[bytes]:
-        try:
-            while part := self._answer.raw.read1(_SIZE, decode_content=False):
-                if content := self._exchange.feed(part):
-                    yield content
-            if content := self._exchange.finish():
-                yield content
-        except Exception as error:  # noqa: BLE001  # as above
-            failure = _read_failure(error)
-        else:
+        with exchanges.Caught(_read_failure) as caught:
+            yield from exchanges.redacted(self._exchange, iter(self._part, b""))
             return
         exchanges.end(self._exchange, self._answer)  # requests does not close a response that it fails to read
-        raise failure
+        caught.raise_again()
+
+    def _part(self) -> bytes:
+        part: bytes = self._answer.raw.read1(_SIZE, decode_content=False)
+        return part
 
 
 def _copy(exchange: Exchange, request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -171,7 +149,7 @@ def _text(value: str | bytes) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
-def _failure(error: Exception, request: requests.PreparedRequest) -> Exception:
+def _failure(request: requests.PreparedRequest, error: Exception) -> Exception:
     """Return an exception of this class with a text of ours, and with the request of the worker, without frames.
 
     Those hold values. An exception that is not of requests becomes one.
