@@ -24,7 +24,6 @@ from mcp.server.mcpserver import MCPServer  # pyright: ignore[reportMissingImpor
 from mcp.server.mcpserver.exceptions import ToolError  # pyright: ignore[reportMissingImports]
 from mcp_types import ToolAnnotations  # pyright: ignore[reportMissingImports]
 
-from strongroom._config import CommandConfig
 from strongroom._manager import SecretsManager
 from strongroom._redaction.fingerprints import Fingerprints
 from strongroom.agents._rules.request import Refusal
@@ -33,7 +32,7 @@ from strongroom.agents.clients.httpx_transports import httpx2_transport
 from strongroom.agents.session import AgentSession
 from strongroom.errors import StrongroomError
 from strongroom.formats.durations import format_duration
-from strongroom.secret import observe
+from strongroom.secret import kind, observe
 from strongroom.store.program import kill
 
 PAGE = 200
@@ -42,8 +41,8 @@ PAGE = 200
 LONGEST_OUTPUT = 1 << 16
 """Bytes of an answer's body, or of a command's output, that the agent gets."""
 
-_OVERLAP = 1 << 16
-"""Bytes that are read beyond, so that a value is found that begins before the end."""
+_MOST_READ = LONGEST_OUTPUT + (1 << 16)
+"""Bytes that are read, so that a value is found that begins before the end."""
 
 _TIME_LIMIT = 300.0
 """Seconds after which a command is killed, and the body of an answer is cut."""
@@ -55,16 +54,6 @@ _INSTRUCTIONS = """\
 Work with secrets whose values you never get. list_rules returns the rules and commands that you may use. A rule has a \
 placeholder: put it where the API expects the key, such as `Authorization: Bearer PLACEHOLDER`, in a call of \
 http_request. The value takes its place on the way to the hosts of the rule, and answers have the placeholder back."""
-
-_KINDS: tuple[tuple[type, str], ...] = (
-    (str, "text"),
-    (bytes, "bytes"),
-    (bool, "boolean"),
-    (int, "number"),
-    (float, "number"),
-    (Mapping, "table"),
-    (list, "list"),
-)
 
 
 def serve(secrets: SecretsManager, environment: Mapping[str, str]) -> None:
@@ -169,7 +158,7 @@ class Tools:
         if served is None or not isinstance(served.value, Mapping):
             raise ToolError("No store of the chain has it")
         found: dict[str, Any] = {"path": path, "store": served.attempt.store}
-        found["keys"] = {key: _kind(value) for key, value in served.value.items()}
+        found["keys"] = {key: kind(value) for key, value in served.value.items()}
         if served.version is not None:
             found["version"] = served.version
         if served.created is not None and served.created.tzinfo is not None:
@@ -204,22 +193,17 @@ class Tools:
         request = self._client.build_request(method, url, headers=headers, content=body.encode() or None)
         if self._session is None or covered_head(self._session, request.method, str(request.url), ()) is None:
             raise ToolError("No rule names this host. Call list_rules")
-        output, deadline = _Output(), time.monotonic() + self._time_limit
+        content, deadline = bytearray(), time.monotonic() + self._time_limit
         try:
             with closing(self._client.send(request, stream=True)) as response:
                 for part in response.iter_bytes():
-                    output.add(part)
-                    if output.is_full or time.monotonic() > deadline:
+                    content += part
+                    if len(content) > _MOST_READ or time.monotonic() > deadline:
                         break
         except httpx2.HTTPError as error:  # its text is ours: see `httpx2_transport`
-            fault = f"{request.url.host}: {error}"
-        else:
-            return self._shown(response, output)
-        raise ToolError(fault)
-
-    def _shown(self, response: httpx2.Response, output: _Output) -> str:
+            raise ToolError(f"{request.url.host}: {error}") from None
         shown = [f"HTTP {response.status_code}", *(f"{name}: {value}" for name, value in response.headers.items())]
-        return "\n".join((*shown, "", output.text(self._known, response.encoding or "utf-8")))
+        return "\n".join((*shown, "", self._masked(bytes(content), response.encoding or "utf-8")))
 
     def run_command(self, name: str) -> str:
         """Run a command of list_rules, whose arguments are fixed, and return its exit code and output.
@@ -229,34 +213,28 @@ class Tools:
         """
         if (command := self._commands.get(name)) is None:
             raise ToolError(f"There is no command {name[:100]}. Call list_rules")
-        variables = {**self._environment, **self._variables(command)}
+        secrets = {variable: self._secrets.get_secret(*place) for variable, place in command.secrets.items()}
         try:
             process = subprocess.Popen(  # noqa: S603  # the command of a trusted configuration
                 command.command,
-                env=variables,
+                env={**self._environment, **secrets},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
         except OSError as error:
-            fault = error.strerror or type(error).__name__
-        else:
-            return self._finished(process)
-        raise ToolError(f"Cannot run {command.command[0]}: {fault}")
-
-    def _variables(self, command: CommandConfig) -> dict[str, str]:
-        places = command.secrets.items()
-        return {variable: self._secrets.get_secret(path, key) for variable, (path, key) in places}
+            raise ToolError(f"Cannot run {command.command[0]}: {error.strerror}") from None
+        return self._finished(process)
 
     def _finished(self, process: subprocess.Popen[bytes]) -> str:
         """Return the result of a command, after it has ended. The output of processes that it left is dropped.
 
         `run_program` would end the command at the limit of the output, and the processes that it left behind.
         """
-        output, stream = _Output(), process.stdout
+        content, stream = bytearray(), process.stdout
         assert stream is not None, "it is a pipe"  # noqa: S101
-        reader = threading.Thread(target=output.add_all, args=(stream,), daemon=True)
+        reader = threading.Thread(target=_read, args=(stream, content), daemon=True)
         reader.start()
         try:
             ended = f"exit code {process.wait(self._time_limit)}"
@@ -265,42 +243,24 @@ class Tools:
             kill(process)
             process.wait()
         reader.join(_LAST_OUTPUT)
-        return f"{ended}\n{output.text(self._known)}"
+        return f"{ended}\n{self._masked(bytes(content))}"
 
-
-class _Output:
-    """The beginning of an output, in bounded memory."""
-
-    def __init__(self) -> None:
-        self._content = bytearray()
-
-    @property
-    def is_full(self) -> bool:
-        return len(self._content) > LONGEST_OUTPUT + _OVERLAP
-
-    def add(self, part: bytes) -> None:
-        if not self.is_full:
-            self._content += part
-
-    def add_all(self, stream: IO[bytes]) -> None:
-        with stream:
-            while part := os.read(stream.fileno(), 1 << 16):
-                self.add(part)
-
-    def text(self, known: Fingerprints, encoding: str = "utf-8") -> str:
-        """Return it as text without the known values, and without what is too long."""
-        content = bytes(self._content).decode("latin-1")
-        end = LONGEST_OUTPUT
-        for match in known.find(content):
+    def _masked(self, content: bytes, encoding: str = "utf-8") -> str:
+        """Return an output as text without the known values, and without what is too long."""
+        text, end = content.decode("latin-1"), LONGEST_OUTPUT
+        for match in self._known.find(text):
             if match.start >= end:
                 break
             end = max(end, match.end)
-        masked = known.mask(content[:end]).encode("latin-1").decode(encoding, "replace")
-        return f"{masked}\n[cut after {LONGEST_OUTPUT >> 10} KiB]" if len(content) > end else masked
+        masked = self._known.mask(text[:end]).encode("latin-1").decode(encoding, "replace")
+        return f"{masked}\n[cut after {LONGEST_OUTPUT >> 10} KiB]" if len(text) > end else masked
 
 
-def _kind(value: object) -> str:
-    return next((name for kind, name in _KINDS if isinstance(value, kind)), "null")
+def _read(stream: IO[bytes], content: bytearray) -> None:
+    """Add the output of a command to `content`, and drop the rest."""
+    with stream:
+        while part := os.read(stream.fileno(), 1 << 16):
+            content += part[: max(_MOST_READ - len(content), 0)]
 
 
 def _json(document: object) -> str:
