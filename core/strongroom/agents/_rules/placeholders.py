@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from copy import copy
 from secrets import token_urlsafe
 
@@ -55,6 +55,8 @@ class RuleValues:
     Attributes:
         rules: the rules.
         known: the rule of each placeholder that a request may carry.
+        placeholders: those of each rule with a secret, by its name and its `sign`.
+        replaced: the placeholder of each value that was read, by the name of its rule and the value.
 
     Raises:
         StrongroomError: a secret cannot be read, or a value is too short.
@@ -65,34 +67,28 @@ class RuleValues:
         self.rules = tuple(rules)
         self._rules = {rule.name: rule for rule in self.rules}
         self._lock = fork_safe_lock(self, "_lock")
-        self._replaced: dict[tuple[str, SensitiveStr], str] = {}
+        self.replaced: dict[tuple[str, SensitiveStr], str] = {} if before is None else {**before.replaced}
         self._redactors: dict[frozenset[str], Redactor] = {}
-        self._placeholders: dict[str, tuple[str, ...]] = {}
+        self.placeholders: dict[tuple[str, str], tuple[str, ...]] = {}
         with_secret = [rule for rule in self.rules if rule.path]
         for rule in with_secret:
-            texts = self._read(rule)
-            kept = None if before is None else before.kept(rule)
-            self._placeholders[rule.name], known = kept or (tuple(map(make_placeholder, texts)), {})
-            self._replaced |= known
+            texts, form = self._read(rule), (rule.name, rule.sign)
+            kept = None if before is None else before.placeholders.get(form)
+            self.placeholders[form] = kept or tuple(map(make_placeholder, texts))
             self._note(rule, texts)
         self.known = {self.placeholder(rule.name): rule for rule in with_secret}
         self.environment = {
             variable: placeholder
             for rule in with_secret
-            for variable, placeholder in zip(rule.variables, self._placeholders[rule.name], strict=False)
+            for variable, placeholder in zip(rule.variables, self._of(rule), strict=False)
         }
-
-    def kept(self, rule: RuleConfig) -> tuple[tuple[str, ...], Mapping[tuple[str, SensitiveStr], str]] | None:
-        """Return the placeholders of the rule of this name, and its values so far; None if it had another form."""
-        if (known := self._rules.get(rule.name)) is None or not known.path or known.sign != rule.sign:
-            return None
-        with self._lock:
-            replaced = {place: placeholder for place, placeholder in self._replaced.items() if place[0] == rule.name}
-        return self._placeholders[rule.name], replaced
 
     def placeholder(self, rule: str) -> str:
         """Return the placeholder of a rule with a secret; that of the access key, if it signs."""
-        return self._placeholders[rule][0]
+        return self._of(self._rules[rule])[0]
+
+    def _of(self, rule: RuleConfig) -> tuple[str, ...]:
+        return self.placeholders[rule.name, rule.sign]
 
     def rule(self, name: str) -> RuleConfig | None:
         """Return a rule by its name; None for the empty one."""
@@ -103,7 +99,7 @@ class RuleValues:
         names = frozenset(rules)
         with self._lock:
             if names not in self._redactors:
-                pairs = ((text, placeholder) for (name, text), placeholder in self._replaced.items() if name in names)
+                pairs = ((text, placeholder) for (name, text), placeholder in self.replaced.items() if name in names)
                 self._redactors[names] = Redactor(forms_of(pairs))
             return copy(self._redactors[names])
 
@@ -135,11 +131,11 @@ class RuleValues:
 
     def _note(self, rule: RuleConfig, texts: tuple[SensitiveStr, ...]) -> None:
         """Redact these values from now on."""
-        pairs = zip(texts, self._placeholders[rule.name], strict=True)
+        pairs = zip(texts, self._of(rule), strict=True)
         noted = {(rule.name, text): placeholder for text, placeholder in pairs if text}
-        if not noted.keys() <= self._replaced.keys():
+        if not noted.keys() <= self.replaced.keys():
             for _, text in noted:  # the logs of clients in this process: the store may have returned it long before
                 fingerprints().add(text, f"{rule.path}#{rule.key}")
             with self._lock:
-                self._replaced |= noted
+                self.replaced |= noted
                 self._redactors.clear()

@@ -170,10 +170,8 @@ def is_public(address: str) -> bool:
     except ValueError:
         return True
     if isinstance(found, ipaddress.IPv6Address):
-        inner = found.ipv4_mapped or found.sixtofour or (found.teredo[1] if found.teredo else None)
-        if inner is None and found in _NAT64:
-            inner = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
-        if inner is not None:
+        last = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
+        if inner := found.ipv4_mapped or found.sixtofour or (last if found in _NAT64 else None):
             return is_public(str(inner))
     return found.is_global and not found.is_multicast
 
