@@ -26,7 +26,7 @@ NAMES = ("localhost", "127.0.0.1", "api.example.com", "other.example.com")
 INTERNET = (
     *("api.anthropic.com", "api.github.com", "api.openai.com", "files.pythonhosted.org", "github.com", "gitlab.com"),
     *("huggingface.co", "pypi.org", "registry.npmjs.org", "router.huggingface.co", "sqs.eu-west-1.amazonaws.com"),
-    *("telemetry.example.com", "upload.pypi.org"),
+    *("telemetry.example.com", "upload.pypi.org", "uploads.github.com"),
 )
 
 

@@ -118,6 +118,9 @@ class Upstream:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for writer in self._writers:
+            writer.transport.abort()  # a client may leave the end of TLS unanswered
+        await asyncio.sleep(0)
 
     @property
     def origin(self):
@@ -125,6 +128,7 @@ class Upstream:
 
     async def _serve(self, reader, writer):
         self.connections += 1
+        self._writers.add(writer)
         try:
             if writer.get_extra_info("ssl_object").selected_alpn_protocol() == "h2":
                 await self._serve_http2(reader, writer)
