@@ -10,8 +10,8 @@ import importlib
 import re
 import zlib
 from collections.abc import Callable
-from functools import cache
-from typing import Any, NamedTuple
+from functools import cache, partial
+from typing import Any
 
 from strongroom.agents._rules.request import Refusal
 
@@ -21,49 +21,36 @@ BLOCK = 1 << 14
 LARGEST_STEP = 1 << 24
 """The most bytes into which one part of a body may decompress: a bomb ends its answer, not the memory."""
 
-_LARGEST_WINDOW = 1 << 23
-"""Bytes that a decoder of zstd has to remember, by RFC 9659."""
-
-
-class _Coding(NamedTuple):
-    """A content coding.
-
-    Attributes:
-        start: returns the decoder of one frame, with the interface of `zlib.decompressobj`.
-        error: its exception for malformed content.
-        step: the bytes that it gets at a time; they decompress to `LARGEST_STEP` at most.
-    """
-
-    start: Callable[[], Any]
-    error: type[Exception]
-    step: int
-
 
 class Decoder:
     """Decodes a body, part by part. It may have several frames, as gzip and zstd have.
 
     Args:
-        coding: the coding; None for a body without one.
+        start: returns the decoder of one frame, with the interface of `zlib.decompressobj`; None for no encoding.
+        error: its exception for malformed content.
+        step: the bytes that it gets at a time; they decompress to `LARGEST_STEP` at most.
     """
 
-    def __init__(self, coding: _Coding | None) -> None:
-        self._coding = coding
+    def __init__(
+        self, start: Callable[[], Any] | None = None, error: type[Exception] = Exception, step: int = 1
+    ) -> None:
+        self._start, self._error, self._step = start, error, step
         self._frame: Any = None
 
     def feed(self, content: bytes) -> bytes:
         """Return the decoded part. Raises Refusal for a malformed body."""
-        if self._coding is None:
+        if self._start is None:
             return content
         parts: list[bytes] = []
         size = 0
-        for at in range(0, len(content), self._coding.step):
-            rest = content[at : at + self._coding.step]
+        for at in range(0, len(content), self._step):
+            rest = content[at : at + self._step]
             while rest:
                 if self._frame is None or self._frame.eof:
-                    self._frame = self._coding.start()
+                    self._frame = self._start()
                 try:
                     parts.append(self._frame.decompress(rest))
-                except self._coding.error:
+                except self._error:
                     raise _malformed() from None
                 size += len(parts[-1])
                 if size >= LARGEST_STEP:
@@ -99,19 +86,15 @@ def _malformed() -> Refusal:
 
 
 @cache
-def _codings() -> dict[str, _Coding | None]:
-    """Return the codings by their names."""
-    codings: dict[str, _Coding | None] = {
-        "identity": None,
-        "gzip": _Coding(lambda: zlib.decompressobj(wbits=31), zlib.error, 1 << 13),
-    }
+def _codings() -> dict[str, Callable[[], Decoder]]:
+    """Return the constructor of each decoder, by the name of its encoding."""
+    gzip = partial(Decoder, partial(zlib.decompressobj, wbits=31), zlib.error, 1 << 13)
+    codings: dict[str, Callable[[], Decoder]] = {"identity": Decoder, "gzip": gzip}
     brotli = _imported("brotli")
-    zstd = _imported("compression.zstd") or _imported("backports.zstd")  # of Python 3.14; of mitmproxy before it
     if hasattr(getattr(brotli, "Decompressor", None), "can_accept_more_data"):  # from 1.2: others have no limit
-        codings["br"] = _Coding(lambda: _Brotli(brotli), brotli.error, 1 << 16)
-    if zstd is not None:
-        limit = {zstd.DecompressionParameter.window_log_max: _LARGEST_WINDOW.bit_length() - 1}
-        codings["zstd"] = _Coding(lambda: zstd.ZstdDecompressor(options=limit), zstd.ZstdError, 1 << 8)
+        codings["br"] = partial(Decoder, partial(_Brotli, brotli), brotli.error, 1 << 16)
+    if zstd := _imported("compression.zstd") or _imported("backports.zstd"):  # of Python 3.14; of mitmproxy before it
+        codings["zstd"] = partial(Decoder, zstd.ZstdDecompressor, zstd.ZstdError, 1 << 8)
     return codings
 
 
@@ -129,10 +112,10 @@ def decoder_for(encoding: str) -> Decoder:
         Refusal: it cannot be decoded, or is several on top of each other.
     """
     name = encoding.strip().lower() or "identity"
-    name = "gzip" if name == "x-gzip" else name
-    if name not in _codings():
+    make = _codings().get("gzip" if name == "x-gzip" else name)
+    if make is None:
         raise Refusal(502, "The answer has a content coding in which a secret could not be found")
-    return Decoder(_codings()[name])
+    return make()
 
 
 def accepted(encodings: str) -> str:

@@ -36,13 +36,13 @@ def placeholders_in(head: RequestHead, known: Mapping[str, RuleConfig]) -> dict[
         Refusal: one stands where its rule does not allow it.
     """
     found: dict[str, RuleConfig] = {}
-    texts = (text for name, value in head.headers for text in (name, value, _basic(value) or ""))
-    everything = "\n".join((head.path, head.query, *texts))
+    texts = list(_texts(head))
+    everything = "\n".join(text for _, text in texts)
     for placeholder, rule in known.items():
         if placeholder not in everything:  # as most are in most requests
             continue
         allowed = (SIGNED,) if rule.sign else rule.where
-        for place in _places(head, placeholder):
+        for place in (place for place, text in texts if placeholder in text):
             if place not in allowed and not ("query" in allowed and place.startswith("query:")):
                 places = f"{shown_places(allowed)}, not in {shown_places([place])}"
                 raise Refusal(403, f"The placeholder of the rule {rule.name} is allowed in {places}", rule.name)
@@ -50,20 +50,18 @@ def placeholders_in(head: RequestHead, known: Mapping[str, RuleConfig]) -> dict[
     return found
 
 
-def _places(head: RequestHead, placeholder: str) -> Iterator[str]:
+def _texts(head: RequestHead) -> Iterator[tuple[str, str]]:
+    """Yield the texts of a head in which a placeholder may stand, each with its place."""
     for name, value in head.headers:
-        if placeholder in name:
-            yield "the name of a header"
-        if placeholder in value or placeholder in (_basic(value) or ""):
-            signed = name.lower() == "authorization" and _SIGNED.fullmatch(value)
-            yield SIGNED if signed else f"header:{name.lower()}"
+        yield "the name of a header", name
+        signed = name.lower() == "authorization" and _SIGNED.fullmatch(value)
+        yield SIGNED if signed else f"header:{name.lower()}", f"{value}\n{_basic(value) or ''}"
     for part in head.query.split("&"):
-        if placeholder in part:
-            name = part.partition("=")[0]
-            # Some servers split at `;` too, so that the name is not certain.
-            yield "query" if ";" in part or placeholder in name else f"query:{unquote_plus(name)}"
-    if placeholder in head.path:
-        yield "the path"
+        name = part.partition("=")[0]
+        yield "query", name
+        # Some servers split at `;` too, so that the name is not certain.
+        yield "query" if ";" in part else f"query:{unquote_plus(name)}", part
+    yield "the path", head.path
 
 
 def shown_places(places: Iterable[str]) -> str:
