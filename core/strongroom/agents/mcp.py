@@ -246,7 +246,7 @@ class Tools:
         return f"{ended}\n{self._masked(bytes(content))}"
 
     def _masked(self, content: bytes, encoding: str = "utf-8") -> str:
-        """Return an output as text without the known values, and without what is too long."""
+        """Return an output as text, cut after `LONGEST_OUTPUT`, with the known values masked."""
         text, end = content.decode("latin-1"), LONGEST_OUTPUT
         for match in self._known.find(text):
             if match.start >= end:

@@ -38,7 +38,7 @@ def seen(*asked: tuple[RequestHead, list[str]]) -> set[Observed]:
         (["/repos/o/r/pulls/12", "/repos/o/r/pulls/7"], ["/repos/o/r/pulls/*"]),
         (["/pulls/12/files", "/pulls/7/files", "/pulls/new"], ["/pulls/*/files", "/pulls/new"]),
         (["/commit/53eded1", "/commit/aa04695d"], ["/commit/*"]),
-        (["/blobs/53eded1/x", "/blobs/aa04695d/y"], ["/blobs/53eded1/x", "/blobs/aa04695d/y"]),
+        (["/blobs/53eded1/x", "/blobs/aa04695d/y"], ["/blobs/*/x", "/blobs/*/y"]),
         ([f"/runs/{UUID}/log"], ["/runs/*/log"]),
         (["/v1/responses/resp_68a1c0ffee0123456789abcdef"], ["/v1/responses/*"]),
         (["/bot123456:AAEhBOweik6ad9r_QXMENQjcrGbqCr4K-x/send"], ["/*/send"]),

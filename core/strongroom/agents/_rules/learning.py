@@ -21,7 +21,7 @@ _MOST_SIBLINGS = 5
 
 _UUID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _ID = re.compile(rf"[0-9]+|[0-9a-f]{{7,}}|{_UUID}")
-"""A segment of a path that is `*` if another request has another one in its place."""
+"""A segment of a path that is `*` if another request has another identifier in its place."""
 
 _RANDOM = re.compile(
     rf"(?:[A-Za-z]{{1,12}}[_-])?(?:[0-9a-f]{{16,}}|{_UUID}|(?=.*[a-z])(?=.*[A-Z])(?=.*[0-9])[A-Za-z0-9_~:=-]{{20,}})"
@@ -109,10 +109,9 @@ def _is_allowed(one: Observed, rules: Iterable[RuleConfig]) -> bool:
 
 def path_patterns(paths: Iterable[str]) -> list[str]:
     """Return the fewest patterns that fit these paths and say which they are."""
-    split = {tuple(map(_segment, path[1:].split("/"))) for path in paths}
-    for at in range(max(map(len, split), default=0)):
-        split = _merged(split, at)
-    patterns = {"/" + "/".join(parts) for parts in _listed((), split)}
+    patterns = {
+        "/" + "/".join(parts) for parts in _listed((), {tuple(map(_segment, path[1:].split("/"))) for path in paths})
+    }
     return sorted(one for one in patterns if not any(fits_path(other, one) for other in patterns - {one}))
 
 
@@ -120,20 +119,11 @@ def _segment(text: str) -> str:
     return "*" if _RANDOM.fullmatch(text) else _UNPRINTABLE.sub("*", text)
 
 
-def _merged(split: set[tuple[str, ...]], at: int) -> set[tuple[str, ...]]:
-    """Return the paths with `*` for the identifiers at one place, if they differ there alone."""
-    alike: dict[tuple[tuple[str, ...], tuple[str, ...]], set[str]] = {}
-    for parts in split:
-        if at < len(parts) and _ID.fullmatch(parts[at]):
-            alike.setdefault((parts[:at], parts[at + 1 :]), set()).add(parts[at])
-    for (before, after), names in alike.items():
-        if len(names) > 1:
-            split = split - {(*before, name, *after) for name in names} | {(*before, "*", *after)}
-    return split
-
-
 def _listed(before: tuple[str, ...], tails: set[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
-    """Yield the paths below a folder, or one with `*` if it has too many names."""
+    """Yield the paths below a folder, with `*` for several identifiers, or one with `*` if it has too many names."""
+    ids = {tail[0] for tail in tails if _ID.fullmatch(tail[0])}
+    if len(ids) > 1:
+        tails = {("*", *tail[1:]) if tail[0] in ids else tail for tail in tails}
     names = {tail[0] for tail in tails}
     if len(names) > _MOST_SIBLINGS:
         yield (*before, "*")
