@@ -86,6 +86,30 @@ def test_a_known_client_works_with_the_preset(name, operator_of, internet, tmp_p
     assert VALUE not in done.stdout
 
 
-def test_each_preset_is_tried():
-    """Clients of AWS are tried with `sign`, which is all that its preset has."""
+AWS = """
+chain = ["memory"]
+[stores.memory.secrets."cloud/queue"]
+access_key = "AKIAREALREALREALREAL"
+secret_key = "real/secret+key/canary0canary1canary2canary"
+[agents.rules.queue]
+preset = "aws"
+secret = "cloud/queue"
+hosts = ["sqs.eu-west-1.amazonaws.com"]
+"""
+
+
+def test_a_client_of_aws_works_with_the_preset(operator_of, internet):
+    pytest.importorskip("boto3")
+    internet.answer = lambda _: Answer(200, [("Content-Type", "application/x-amz-json-1.0")], b'{"QueueUrls": []}')
+    operator = operator_of("")
+    operator.config.write_text(AWS)
+    line = python('import boto3; print(boto3.client("sqs", region_name="eu-west-1").list_queues()["QueueUrls"])')
+    done = operator.run("sh", "-c", line, options=["--only-rules"], environ={"HTTPS_PROXY": internet.proxy})
+    assert done.stdout == "[]\n", done.stderr
+    (request,) = internet.requests
+    assert "Credential=AKIAREALREALREALREAL/" in request.header("authorization")
+
+
+def test_each_preset_is_tried_and_says_its_source():
     assert presets().keys() == {*CLIENTS, "aws"}
+    assert all(preset["source"] and preset["read"] for preset in presets().values())
