@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack
 from functools import cache, partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 from strongroom.agents._rules.request import REFUSAL_HEADERS, Refusal, RequestHead
@@ -30,7 +31,7 @@ def httpx_transport(session: AgentSession, inner: httpx.BaseTransport | None = N
     """
     import httpx
 
-    new: httpx.BaseTransport = _transport(httpx)(session, inner or httpx.HTTPTransport())
+    new: httpx.BaseTransport = _transport("httpx")(session, inner or httpx.HTTPTransport())
     return new
 
 
@@ -40,7 +41,7 @@ def async_httpx_transport(
     """Return a transport for `httpx.AsyncClient(transport=...)`; see `httpx_transport`."""
     import httpx
 
-    new: httpx.AsyncBaseTransport = _transport(httpx)(session, inner or httpx.AsyncHTTPTransport())
+    new: httpx.AsyncBaseTransport = _transport("httpx")(session, inner or httpx.AsyncHTTPTransport())
     return new
 
 
@@ -48,7 +49,7 @@ def httpx2_transport(session: AgentSession, inner: httpx2.BaseTransport | None =
     """Return a transport for `httpx2.Client(transport=...)`; see `httpx_transport`."""
     import httpx2
 
-    new: httpx2.BaseTransport = _transport(httpx2)(session, inner or httpx2.HTTPTransport())
+    new: httpx2.BaseTransport = _transport("httpx2")(session, inner or httpx2.HTTPTransport())
     return new
 
 
@@ -58,7 +59,7 @@ def async_httpx2_transport(
     """Return a transport for `httpx2.AsyncClient(transport=...)`; see `httpx_transport`."""
     import httpx2
 
-    new: httpx2.AsyncBaseTransport = _transport(httpx2)(session, inner or httpx2.AsyncHTTPTransport())
+    new: httpx2.AsyncBaseTransport = _transport("httpx2")(session, inner or httpx2.AsyncHTTPTransport())
     return new
 
 
@@ -212,8 +213,9 @@ def _failure(library: Any, error: Exception) -> Exception:
 
 
 @cache
-def _transport(library: Any) -> Any:
+def _transport(name: str) -> Any:
     """Return the class of the transport, with the base classes of a library."""
+    library: Any = import_module(name)
     stream = type("Stream", (_Stream, library.AsyncByteStream, library.SyncByteStream), {})
     bases = (_Transport, library.AsyncBaseTransport, library.BaseTransport)
     return type("Transport", bases, {"library": library, "stream": stream})
