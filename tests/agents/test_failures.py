@@ -6,7 +6,6 @@ import asyncio
 import socket
 import ssl
 import threading
-from concurrent.futures import Future
 
 import httpx
 import pytest
@@ -14,12 +13,10 @@ import websockets
 
 from strongroom import SecretsManager
 from strongroom._config import discovery
-from strongroom.agents import session_end
+from strongroom.agents import session
 from strongroom.agents._proxy import flows, server
-from strongroom.agents._proxy.authority import Authority
-from strongroom.agents._rules.policy import Destinations
-from strongroom.agents.session import AgentSession
-from strongroom.agents.session_end import SessionEnd
+from strongroom.agents._proxy.setup import Setup
+from strongroom.agents.session import AgentSession, SessionEnd
 from support.agents.upstream import Answer, accept_websocket, echo_messages
 from support.agents.workers import VALUE, read_answer, rule
 
@@ -35,25 +32,18 @@ class Running:
 
     def __init__(self, config, roots):
         self._manager = SecretsManager.from_config(config)
-        self.session = AgentSession(self._manager, config.agents)
-        self.authority = Authority(config.agents.rules.values())
+        self._setup = Setup(self._manager, {"SSL_CERT_FILE": str(roots)}, END)
+        self.session, self.authority = self._setup.session, self._setup.authorities[0]
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        destinations = Destinations(tuple(config.agents.rules.values()))
-        self.told = []
-        parts = (self.session, destinations, [self.authority], str(roots), None, lambda: [self._listener])
-        self._setup = server.Setup(*parts, self.told.append, lambda *_: None, END)
 
     def __enter__(self):
-        started = Future()
-        self._thread = threading.Thread(target=server.serve, args=(self._setup, started))
-        self._thread.start()
-        self._stop = started.result(30)
+        self._serving = self._setup.serving(lambda: [self._listener], lambda *_: None)
+        self._serving.__enter__()
         return self
 
     def __exit__(self, *_):
-        self._stop()
-        self._thread.join(30)
+        self._serving.__exit__(None, None, None)
         self._manager.close()
 
     @property
@@ -209,7 +199,7 @@ def test_connection_of_a_refused_tunnel_can_be_used_again(running):
 def test_a_worker_that_outlives_its_session_is_refused(monkeypatch, client, running, upstream, tls):
     """In an open tunnel, and with a new one."""
     assert outcome(client, upstream) == 200
-    monkeypatch.setattr(session_end, "boot_time", lambda: float("inf"))
+    monkeypatch.setattr(session, "boot_time", lambda: float("inf"))
     answer = client.get(upstream.origin)
     assert (answer.status_code, answer.text) == (403, f"The session ended at {END.at:%Y-%m-%d %H:%M} UTC\n")
     with pytest.raises(httpx.ProxyError, match="403"):

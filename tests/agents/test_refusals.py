@@ -56,9 +56,9 @@ def test_refused_tunnels(worker, refusals):
     ]
     first, *others = lines(worker)
     assert first == (
-        "strongroom: Refused 10.0.0.1:443 to the worker: 10.0.0.1 is not a public address, and no rule names it"
+        "strongroom: Refused 10.0.0.1 to the worker: 10.0.0.1 is not a public address, and no rule names it"
     )
-    assert [line.split()[2] for line in others] == ["other.example.org:22", "localhost:1", "127.1:443"]
+    assert [line.split()[2] for line in others] == ["other.example.org:22", "localhost:1", "127.1"]
 
 
 def test_name_whose_address_is_private(operator_of, tmp_path):

@@ -120,7 +120,7 @@ def test_an_audit_log_that_cannot_be_written_is_told(operator_of, upstream, tmp_
         door.ask("10.0.0.1:443")[0].close()
     assert upstream.requests == []
     assert door.err.count(f"The audit log {log} cannot be written: ") == 1, door.err
-    assert "Refused 10.0.0.1:443" in door.err
+    assert "Refused 10.0.0.1" in door.err
 
 
 def test_refusals_are_told_for_the_first_destinations_only(operator):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 
 from strongroom._config import AgentsConfig, RuleConfig
 from strongroom._config.trust import not_trusted
@@ -31,9 +32,16 @@ from strongroom.agents._rules.substitution import (
 )
 from strongroom.errors import AuditError, ConfigurationError
 from strongroom.events import Event, EventKind, Use, emit, emit_to_auditors
+from strongroom.store.deadline import boot_time
 
 MAX_BODY = 1 << 23
 """The most bytes of a request's body that a door buffers."""
+
+MAX_OBSERVED = 10_000
+"""The most different requests that a session keeps to learn from."""
+
+_LOOK = 30.0
+"""Seconds between two looks at the clock: a wait does not count the time in which the machine is suspended."""
 
 _LONGEST_PATH, _LONGEST_HOST, _LONGEST_METHOD, _LONGEST_REASON = 1000, 259, 20, 500
 """The most characters of these in an event."""
@@ -122,7 +130,12 @@ class AgentSession:
             Refusal: no rule allows the request, the chain has no value for it (502, with the chain's message), or the
                 use cannot be recorded (502).
         """
-        return Exchange(self._values, head, self.observed)
+        return Exchange(self, self._values, head)
+
+    def observe(self, head: RequestHead, rules: Iterable[str] = ()) -> None:
+        """Keep that a request is sent with the secrets of these rules, if the session learns."""
+        if self.observed is not None and len(self.observed) < MAX_OBSERVED:
+            self.observed |= observe(head, rules)
 
     def record_refusal(self, refusal: Refusal, host: str, method: str, path: str = "") -> None:
         """Emit the event of a request or a connection that a door refused before `begin`. This may block.
@@ -136,6 +149,32 @@ class AgentSession:
         emit(_event(None, Use("", host, method, path, refusal.status, refusal.reason), "refused"))
 
 
+class SessionEnd:
+    """The end of a session: a time of the clock, or an earlier moment at which its seconds have passed.
+
+    So a clock that is set back does not make a session longer, and neither does a machine that is suspended.
+
+    Args:
+        seconds: how long the session lasts, from now.
+
+    Attributes:
+        at: the end by the clock.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.at = datetime.now(UTC) + timedelta(seconds=seconds)
+        self._passed = boot_time() + seconds
+
+    def left(self) -> float:
+        """Return the seconds to the next look at the clock, so that a suspended machine counts; 0 after the end."""
+        by_clock, passed = (self.at - datetime.now(UTC)).total_seconds(), self._passed - boot_time()
+        return max(0.0, min(by_clock, passed, _LOOK))
+
+    def refusal(self) -> Refusal:
+        """Return the refusal of a request after the end."""
+        return Refusal(403, f"The session ended at {self.at:%Y-%m-%d %H:%M} UTC")
+
+
 class Exchange:
     """One allowed request and its answer.
 
@@ -146,9 +185,9 @@ class Exchange:
             unchanged, part by part.
     """
 
-    def __init__(self, values: RuleValues, head: RequestHead, observed: set[Observed] | None) -> None:
+    def __init__(self, session: AgentSession, values: RuleValues, head: RequestHead) -> None:
+        self._session = session
         self._values = values
-        self._observed = observed
         self._asked = head
         self._began = time.monotonic()
         self._used: dict[str, RuleConfig] = {}
@@ -160,7 +199,7 @@ class Exchange:
             check_head(head)
             self._covering = [rule for rule in values.rules if covers(rule, head.host, head.port)]
             self._redacted = [rule.name for rule in self._covering]
-            is_free = observed is not None and not self._covering  # as it is if nobody looks into it
+            is_free = session.observed is not None and not self._covering  # as it is if nobody looks into it
             self._found = found = {} if is_free else placeholders_in(head, values.known)
             allowing = [] if is_free else allowing_rules(self._covering, found.values(), head)
             replaced = {
@@ -215,8 +254,7 @@ class Exchange:
             credential = AwsCredential(*self._values.current(self._signs))
             self.head = sign_aws4(self.head, self._values.placeholder(self._signs.name), credential, body)
             self._record_start([self._signs])
-        if self._observed is not None:
-            self._observed |= observe(self._asked, self._used)
+        self._session.observe(self._asked, self._used)
 
     def has_body(self, status: int) -> bool:
         """Return True if an answer of this status can have a body. The beginning of a websocket, 101, has none."""

@@ -37,8 +37,11 @@ _CLOSING = 200
 _MAX_REASONS = 1000
 """The most reasons that are counted apart: many name a host, which the worker chooses."""
 
-OTHER_REASONS = "other reasons"
-"""The reason under which the others are counted."""
+_MOST_TOLD = 20
+"""The most destinations of which a refusal is told: a hostile worker makes up as many as it likes."""
+
+_MOST_SEEN = 1000
+"""The most destinations that are remembered. After more, each is written again."""
 
 _LONGEST_COMMAND = 100
 _SUFFIX = ".jsonl"
@@ -47,7 +50,8 @@ _SUFFIX = ".jsonl"
 class SessionLog:
     """Writes the log of one session, and counts, for a `with` block in which the worker runs.
 
-    If the file cannot be written, the operator is told once, and the session continues.
+    The operator is told of the first refusal for each of the first destinations. If the file cannot be written, the
+    operator is told once, and the session continues.
 
     Args:
         command: the name of the worker's command, without its arguments, which may have a secret.
@@ -59,7 +63,8 @@ class SessionLog:
     Attributes:
         name: the name of the session.
         uses: the number of uses by the name of the rule.
-        refusals: the number of refusals by their reason.
+        refused: the number of refusals.
+        reasons: the number of refusals by their reason, for the first reasons.
         is_written: there is a log of this session, even if a part is missing.
     """
 
@@ -81,7 +86,10 @@ class SessionLog:
         self._size = 0
         self.is_written = False
         self.uses: Counter[str] = Counter()
-        self.refusals: Counter[str] = Counter()
+        self.refused = 0
+        self.reasons: Counter[str] = Counter()
+        self._told: set[str] = set()
+        self._seen: set[str] = set()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -110,27 +118,45 @@ class SessionLog:
         with self._lock:
             self._file = None
 
-    def connected(self, destination: str, unread: bool) -> None:  # noqa: FBT001  # the proxy's signature
-        """Record a destination that the worker had not named before.
+    def connected(self, destination: str, unread: bool) -> bool:  # noqa: FBT001  # the proxy's signature
+        """Record a destination, and return True, if the worker had not named it before.
 
         Args:
             destination: the host and the port.
             unread: no rule names it, so that its requests pass unread.
         """
+        with self._lock:
+            if destination in self._seen:
+                return False
+            if len(self._seen) >= _MOST_SEEN:
+                self._seen.clear()
+            self._seen.add(destination)
         self._append("destination", {"destination": destination, "unread": unread})
+        return True
 
     def _record(self, event: Event) -> None:
         if event.kind is not EventKind.USE or (use := event.use) is None:
             return
-        refused = event.outcome == "refused"
-        with self._lock:
-            if refused:
-                is_known = use.reason in self.refusals or len(self.refusals) < _MAX_REASONS
-                self.refusals[use.reason if is_known else OTHER_REASONS] += 1
-            else:
-                self.uses[use.rule] += 1
         seconds = None if event.seconds is None else round(event.seconds, 3)
-        self._append("refusal" if refused else "use", {**use._asdict(), "seconds": seconds})
+        fields = {**use._asdict(), "seconds": seconds}
+        if event.outcome != "refused":
+            with self._lock:
+                self.uses[use.rule] += 1
+            self._append("use", fields)
+            return
+        with self._lock:
+            self.refused += 1
+            if use.reason in self.reasons or len(self.reasons) < _MAX_REASONS:
+                self.reasons[use.reason] += 1
+            number = len(self._told)
+            is_first = use.host not in self._told and number <= _MOST_TOLD
+            if is_first:
+                self._told.add(use.host)
+        self._append("refusal", fields)
+        if is_first and number < _MOST_TOLD:
+            self._tell(f"Refused {use.host} to the worker: {use.reason}")
+        elif is_first:
+            self._tell("Refused more destinations to the worker, which are not shown here")
 
     def _append(self, event: str, fields: Mapping[str, object]) -> None:
         given = {name: value for name, value in fields.items() if value not in (None, "")}

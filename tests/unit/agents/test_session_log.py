@@ -75,7 +75,7 @@ def test_uses_refusals_and_destinations_are_lines_without_the_path_of_a_secret(l
             "seconds": 0.123,
         },
     ]
-    assert (made.uses, made.refusals) == ({"openai": 1}, {"The rule openai allows GET, not POST": 1})
+    assert (made.uses, made.reasons) == ({"openai": 1}, {"The rule openai allows GET, not POST": 1})
     assert [path.stat().st_mode & 0o777 for path in (folder, *folder.iterdir())] == [0o700, 0o600]
     emit(use())
     assert len(lines(folder)) == 4
@@ -154,10 +154,8 @@ def test_a_log_and_its_counts_have_bounds(log, folder, told, monkeypatch):
             emit(use(f"No rule names host{number}", 403))
     assert sum(file.stat().st_size for file in folder.iterdir()) <= 5000
     assert lines(folder)[-1] == {"event": "full"}, "a reader must not take the last request for the end"
-    assert len(told) == 1
-    assert "it is full" in told[0]
-    assert len(made.refusals) == 11
-    assert made.refusals["other reasons"] == 40
+    assert sum("it is full" in line for line in told) == 1
+    assert (len(made.reasons), made.refused) == (10, 50)
 
 
 def test_a_later_format_is_refused_by_its_version(folder):
@@ -210,3 +208,17 @@ def test_a_line_that_is_being_written_is_read_once_it_is_whole(log, folder):
             stream.write('"time":"2026-01-02T03:04:05.000Z"}\n')
         ((_, fields),) = found.read()
     assert fields["event"] == "destination"
+
+
+def test_the_first_refusals_are_told_and_no_destination_is_forgotten(log, folder, told, monkeypatch):
+    """A hostile worker makes up as many hosts as it likes, and must not hide one behind them."""
+    monkeypatch.setattr(session_log, "_MOST_SEEN", 2)
+    with log() as made:
+        for number in (0, 0, *range(30)):
+            use = Use("", f"10.0.0.{number}", "CONNECT", "", 403, "It is not public")
+            emit(Event(EventKind.USE, "", outcome="refused", use=use))
+        assert [made.connected(name, unread=True) for name in "aababc"] == [True, False, True, False, False, True]
+    *first, last = told
+    assert first == [f"Refused 10.0.0.{number} to the worker: It is not public" for number in range(20)]
+    assert last == "Refused more destinations to the worker, which are not shown here"
+    assert [line["destination"] for line in lines(folder) if line["event"] == "destination"] == ["a", "b", "c"]

@@ -10,10 +10,9 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from concurrent.futures import Future
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import click
 
@@ -29,12 +28,10 @@ from strongroom.errors import ConfigurationError, StrongroomError
 
 if TYPE_CHECKING:
     from strongroom._config import Config
-    from strongroom.agents._proxy.authority import Authority
-    from strongroom.agents._proxy.worker import WorkerFolder
-    from strongroom.agents._rules.policy import Destinations
-    from strongroom.agents.session import AgentSession
-    from strongroom.agents.session_end import SessionEnd
+    from strongroom.agents._proxy.setup import Setup
+    from strongroom.agents.session import SessionEnd
     from strongroom.agents.session_log import SessionLog
+
 
 _MITMPROXY = "12.3."
 """The release of mitmproxy with which the proxy is tested. A few of its layers are not a published interface."""
@@ -42,14 +39,8 @@ _MITMPROXY = "12.3."
 _LONGEST = 7 * 86_400.0
 """Seconds that a session may last: so long are its certificates valid."""
 
-_LOOK = 30.0
-"""Seconds between two looks at the clock: a wait does not count the time in which the machine is suspended."""
-
 _GRACE = 10.0
 """Seconds that the command may take to end after SIGTERM at the end of its session."""
-
-_END = 5.0
-"""Seconds that the proxy may take to end after the command."""
 
 _only_rules = click.option(
     "--only-rules", is_flag=True, help="Refuse every host that no rule names. Otherwise such requests pass unread."
@@ -57,13 +48,13 @@ _only_rules = click.option(
 
 
 def _read_end(ctx: click.Context, option: click.Parameter, text: str | None) -> SessionEnd | None:
-    from strongroom.agents.session_end import SessionEnd
-
     seconds = read_duration(ctx, option, text)
     if seconds is None:
         return None
     if not 1 <= seconds <= _LONGEST:
         raise click.UsageError("--for must be at least one second, and at most 7 days")
+    from strongroom.agents.session import SessionEnd
+
     return SessionEnd(seconds)
 
 
@@ -141,8 +132,8 @@ def run_command(
 
     Example: strongroom agent run --sandbox -- claude
     """
-    from strongroom.agents._proxy import worker
     from strongroom.agents._proxy.sandbox import BACKLOG, PROXY, Sandbox
+    from strongroom.agents._proxy.worker import WorkerFolder
 
     if learn is not None and only_rules:
         raise click.UsageError("--learn looks for what --only-rules would refuse: give one of them")
@@ -150,22 +141,22 @@ def run_command(
         raise click.UsageError(f"{learn} exists: --learn writes a new file")
     config = invocation.load_trusted()
     with (
-        learned_rules.created(learn) as rules_file,
-        _opened(config, only_rules=only_rules, learns=learn is not None, keep=keep) as opened,
+        _opened(config, until, only_rules=only_rules, learns=learn is not None, keep=keep) as (setup, inherited),
+        learned_rules.written(learn, setup.session),
         # The worker may have put anything in its place.
         tempfile.TemporaryDirectory(prefix="strongroom-agent-", ignore_cleanup_errors=True) as private,
-        worker.WorkerFolder(Path(private)) as folder,
-        opened.log(Path(command[0]).name, until) as log,
+        WorkerFolder(Path(private)) as folder,
+        _log(setup, Path(command[0]).name) as log,
     ):
-        if not sandbox and (readable := [name for name, text in os.environ.items() if opened.reveals(text)]):
+        if not sandbox and (readable := [name for name, text in os.environ.items() if setup.reveals(text)]):
             names = ", ".join(sorted(readable))
             output.say(f"The command can read {names} in the environment of your shell. Run it with --sandbox")
         box = Sandbox() if sandbox else None
         listener = None if box else socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
         address = listener.getsockname()[:2] if listener else PROXY
-        if withheld := sorted(os.environ.keys() - opened.inherited.keys() - opened.session.environment.keys()):
+        if withheld := sorted(os.environ.keys() - inherited.keys() - setup.session.environment.keys()):
             output.say(f"Withheld from the command: {', '.join(withheld)}. --keep NAME passes one on")
-        variables = opened.environment(folder, address, opened.inherited)
+        variables = setup.environment(folder, address, inherited)
         encoded = {os.fsencode(name): os.fsencode(value) for name, value in variables.items()}
         process = Child(box.wrap(command) if box else command)
 
@@ -175,14 +166,12 @@ def run_command(
             found = box.listener() if box else listener
             return [found] if found else []
 
-        with _proxy(opened, listeners, log.connected, until), _ended_at(until, process) as timed_out:
+        with setup.serving(listeners, log.connected), _ended_at(until, process) as timed_out:
             code = exit_code(lambda: process.run(encoded), command[0])
             process.started.set()  # the proxy may wait for a sandbox that did not start
-        if learn is not None and rules_file is not None:
-            learned_rules.write(opened.session, learn, rules_file)
-        if not quiet:
-            for line in summary(log):
-                output.say(line)
+    if not quiet:
+        for line in summary(log):
+            output.say(line)
     click.get_current_context().exit(TIMED_OUT if timed_out else code)
 
 
@@ -190,11 +179,14 @@ def run_command(
 def _ended_at(until: SessionEnd | None, process: Child) -> Iterator[list[bool]]:
     """End the command of the block at some time. The yielded list is not empty if that was before its own end."""
     ended: list[bool] = []
+    if until is None:
+        yield ended
+        return
     done = threading.Event()
 
     def wait() -> None:
         process.started.wait()
-        while (left := _left(until)) is None or left > 0:
+        while left := until.left():
             if done.wait(left):
                 return
         if process.end(_GRACE):
@@ -208,17 +200,8 @@ def _ended_at(until: SessionEnd | None, process: Child) -> Iterator[list[bool]]:
         done.set()
         process.started.set()  # it may have failed to start
         thread.join()
-        if ended and until is not None:
-            _say_ended(until)
-
-
-def _left(until: SessionEnd | None) -> float | None:
-    """Return the seconds to wait before the next look at the clock: 0 at the end, and None without one."""
-    return None if until is None else min(_LOOK, until.left())
-
-
-def _say_ended(until: SessionEnd) -> None:
-    output.say(until.refusal().reason)
+        if ended:
+            output.say(until.refusal().reason)
 
 
 @agent_command.command("serve")
@@ -251,16 +234,16 @@ def serve_command(
 
     Example: strongroom agent serve --socket /run/worker/proxy.sock
     """
-    from strongroom.agents._proxy import worker
     from strongroom.agents._proxy.sandbox import BACKLOG, PROXY
+    from strongroom.agents._proxy.worker import WorkerFolder, env_file
 
     address = _parse_address(listen) if listen else PROXY
     file = file.absolute()
     ends_with_terminal = has_terminal() and all(signal.getsignal(end) is signal.SIG_DFL for end in named("SIGHUP"))
     with contextlib.ExitStack() as stack:
-        end = stack.enter_context(until_ended(hangup=True))
-        opened = stack.enter_context(_opened(invocation.load_trusted(), only_rules=only_rules))
-        folder = stack.enter_context(worker.WorkerFolder(file.parent))
+        ended = stack.enter_context(until_ended(hangup=True))
+        setup, _ = stack.enter_context(_opened(invocation.load_trusted(), until, only_rules=only_rules))
+        folder = stack.enter_context(WorkerFolder(file.parent))
         try:
             listening = [stack.enter_context(folder.listen(file.name, BACKLOG))]
             if listen:
@@ -269,41 +252,41 @@ def serve_command(
             raise ConfigurationError(f"Cannot listen: {error.strerror}") from None
 
         def write() -> Path:
-            return folder.write("worker.env", worker.env_file(opened.environment(folder, address, {})))
+            return folder.write("worker.env", env_file(setup.environment(folder, address, {})))
 
         described = write()
-        user = "your own user" if folder.group is None else f"the group {_group_name(folder.group)}"
-        log = stack.enter_context(opened.log("serve", until))
+        log = stack.enter_context(_log(setup, "serve"))
 
         def connected(destination: str, unread: bool) -> None:  # noqa: FBT001  # the proxy's signature
-            log.connected(destination, unread)
-            output.say(f"The worker connects to {destination}{', which no rule names' if unread else ''}")
+            if log.connected(destination, unread):
+                output.say(f"The worker connects to {destination}{', which no rule names' if unread else ''}")
 
-        with _proxy(opened, lambda: listening, connected, until):
+        with setup.serving(lambda: listening, connected):
+            user = "your own user" if folder.group is None else "the group of its folder"
             output.say(f"Serving on {file} for {user}. The environment of the worker is in {described}")
-            while not end.wait(left := _left(until)) and left != 0:
-                if end.hung_up and ends_with_terminal and not has_terminal():
-                    end.interrupted = True
+            while (left := None if until is None else until.left()) != 0 and not ended.wait(left):
+                if ended.hung_up and ends_with_terminal and not has_terminal():
+                    ended.interrupted = True
                     break
-                if end.hung_up:
-                    end.hung_up = False
-                    _take_rules(invocation, opened, write)
+                if ended.hung_up:
+                    ended.hung_up = False
+                    _take_rules(invocation, setup, write)
         if until is not None and left == 0:
-            _say_ended(until)
-    click.get_current_context().exit(ExitCode.INTERRUPTED if end.interrupted else ExitCode.DONE)
+            output.say(until.refusal().reason)
+    click.get_current_context().exit(ExitCode.INTERRUPTED if ended.interrupted else ExitCode.DONE)
 
 
-def _take_rules(invocation: Invocation, opened: _Opened, write: Callable[[], object]) -> None:
+def _take_rules(invocation: Invocation, setup: Setup, write: Callable[[], object]) -> None:
     """Read the configuration again, and take its rules, unless it is faulty. Then write the files of the worker."""
     failed = "The rules stay as they were"
     try:
-        opened.replace_rules(invocation.load_trusted())
+        setup.replace_rules(invocation.load_trusted().agents)
         failed = "The worker does not know the new rules"
         write()
     except StrongroomError as error:
         output.say(f"{failed}: {error}")
     else:
-        output.say(f"The rules are now {output.joined(rule.name for rule in opened.session.rules)}")
+        output.say(f"The rules are now {output.joined(rule.name for rule in setup.session.rules)}")
 
 
 def _parse_address(text: str) -> tuple[str, int]:
@@ -313,70 +296,27 @@ def _parse_address(text: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
-def _group_name(number: int) -> str:
-    import grp  # Windows lacks it
+def _log(setup: Setup, command: str) -> SessionLog:
+    from strongroom.agents.session_log import SessionLog
 
-    try:
-        return grp.getgrgid(number).gr_name
-    except KeyError:
-        return str(number)
-
-
-class _Opened(NamedTuple):
-    session: AgentSession
-    destinations: Destinations
-    authorities: list[Authority]
-    roots: bytes
-    node_roots: bytes
-    inherited: Mapping[str, str]
-
-    def log(self, command: str, until: SessionEnd | None) -> SessionLog:
-        """Return the log of the session."""
-        from strongroom.agents.session_log import SessionLog
-
-        return SessionLog(command, [rule.name for rule in self.session.rules], until.at if until else None, output.say)
-
-    def environment(
-        self, folder: WorkerFolder, address: tuple[str, int], inherited: Mapping[str, str]
-    ) -> dict[str, str]:
-        """Write the files with authorities, and return the environment of the worker."""
-        from strongroom.agents._proxy.worker import TrustFiles, worker_environment
-
-        authorities = b"".join(authority.pem for authority in self.authorities)
-        trust = TrustFiles(folder, authorities, self.roots, self.node_roots)
-        return worker_environment(inherited, self.session.environment, trust, address, self.reveals)
-
-    def replace_rules(self, config: Config) -> None:
-        """Take the rules of this configuration for new requests. After an error, the rules are those from before.
-
-        The programs that run trust the authorities from before, so there is another one for new hosts only.
-        """
-        from strongroom.agents._proxy.authority import Authority
-        from strongroom.agents._rules.policy import named_hosts
-
-        self.session.replace_rules(config.agents)
-        new = [
-            rule
-            for rule in self.session.rules
-            for host in named_hosts([rule])
-            if not any(authority.covers(host.removeprefix("*.")) for authority in self.authorities)
-        ]
-        if new:
-            self.authorities.append(Authority(new))
-        self.destinations.replace_rules(self.session.rules)
-
-    def reveals(self, text: str) -> bool:
-        """Return True if the text has a value of the session."""
-        content = os.fsencode(text)
-        return self.session.redactor().whole(content) != content
+    rules = [rule.name for rule in setup.session.rules]
+    return SessionLog(command, rules, None if setup.end is None else setup.end.at, output.say)
 
 
 @contextlib.contextmanager
-def _opened(config: Config, *, only_rules: bool, learns: bool = False, keep: Collection[str] = ()) -> Iterator[_Opened]:
-    """Read the secrets of the rules, and make the authority.
+def _opened(
+    config: Config,
+    end: SessionEnd | None,
+    *,
+    only_rules: bool,
+    learns: bool = False,
+    keep: Collection[str] = (),
+) -> Iterator[tuple[Setup, Mapping[str, str]]]:
+    """Read the secrets of the rules, and return the parts of the proxy and the variables that the worker inherits.
 
     Args:
         config: the configuration.
+        end: when the session ends.
         only_rules: see `Destinations`.
         learns: see `AgentSession`.
         keep: the names of credentials that the worker inherits.
@@ -389,21 +329,15 @@ def _opened(config: Config, *, only_rules: bool, learns: bool = False, keep: Col
     from strongroom._cli.process.shell_credentials import without_shell_credentials
     from strongroom._cli.process.store_credentials import without_credentials
     from strongroom._manager import SecretsManager
-    from strongroom.agents._proxy import worker
-    from strongroom.agents._proxy.authority import Authority
-    from strongroom.agents._rules.policy import Destinations
-    from strongroom.agents.session import AgentSession
+    from strongroom.agents._proxy.setup import Setup
+    from strongroom.agents._proxy.worker import forbid_inspection
 
     inherited = without_shell_credentials(without_credentials(os.environ, config))
     inherited = {name: text for name, text in inherited.items() if name not in config.secrets}  # a row's value
-    worker.forbid_inspection(os.environ.keys() - inherited.keys())
+    forbid_inspection(os.environ.keys() - inherited.keys())
     inherited |= {name: os.environ[name] for name in keep if name in os.environ}
     with SecretsManager.from_config(config) as secrets:
-        session = AgentSession(secrets, config.agents, learns=learns)
-        destinations = Destinations(session.rules, only_rules=only_rules, learns=learns)
-        authority = Authority(None if learns else session.rules)
-        roots, node_roots = worker.operator_authorities(os.environ), worker.node_authorities(os.environ)
-        yield _Opened(session, destinations, [authority], roots, node_roots, inherited)
+        yield Setup(secrets, os.environ, end, only_rules=only_rules, learns=learns), inherited
 
 
 def _require_mitmproxy() -> None:
@@ -415,58 +349,3 @@ def _require_mitmproxy() -> None:
         found = ""
     if not found.startswith(_MITMPROXY):
         raise ConfigurationError("`strongroom agent` needs mitmproxy 12.3: pip install 'strongroom[agents]'")
-
-
-@contextlib.contextmanager
-def _proxy(
-    opened: _Opened,
-    listeners: Callable[[], Iterable[socket.socket]],
-    connected: Callable[[str, bool], object],
-    until: SessionEnd | None,
-) -> Iterator[None]:
-    """Serve the worker in a thread while the block runs. The block does not wait for the proxy's import."""
-    from strongroom.agents._proxy.network import CompanyProxy
-
-    company_proxy = CompanyProxy.of(os.environ)
-    started: Future[Callable[[], None]] = Future()
-
-    found: list[socket.socket] = []
-
-    def take() -> list[socket.socket]:
-        found.extend(listeners())
-        return found
-
-    def serve() -> None:
-        try:
-            from strongroom.agents._proxy import server
-
-            with _memory_file(opened.roots) as roots:
-                parts = (opened.session, opened.destinations, opened.authorities, roots, company_proxy, take)
-                server.serve(server.Setup(*parts, output.say, connected, until), started)
-        except BaseException as error:
-            if not started.done():
-                started.set_exception(error)
-            raise
-        finally:  # after a failure too, the worker must not wait
-            for listener in found or take():
-                listener.close()
-
-    thread = threading.Thread(target=serve, name="strongroom-agent-proxy", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        with contextlib.suppress(Exception):
-            started.result(_END)()
-        thread.join(_END)
-
-
-@contextlib.contextmanager
-def _memory_file(content: bytes) -> Iterator[str]:
-    """Return the path of a file that only this process has: the worker must not decide which upstreams are trusted."""
-    descriptor = os.memfd_create("authorities")
-    try:
-        os.write(descriptor, content)
-        yield f"/proc/self/fd/{descriptor}"
-    finally:
-        os.close(descriptor)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from shutil import get_terminal_size
-from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,8 +21,6 @@ _PERIOD = 0.5
 
 _REASONS = 5
 """The most reasons in a summary."""
-
-_INDENT = " " * 10
 
 
 @click.command("log")
@@ -48,7 +44,7 @@ def log_command(session: str | None, *, follow: bool, as_json: bool) -> None:
     while not is_over:
         is_running = recorded.is_running  # before the last lines are read
         for line, fields in recorded.read():
-            output.write(line.encode() if as_json else _folded(_text(fields)).encode())
+            output.write(line.encode() if as_json else messages.escape(_text(fields).replace("\n", " ")).encode())
         is_over = not follow or not is_running
         try:
             if not is_over:
@@ -90,24 +86,13 @@ def _text(fields: Mapping[str, Any]) -> str:
     return f"{moment[5:]}  {status}  {fields.get('rule', '-')}  {request}{reason}"
 
 
-def _folded(line: str) -> str:
-    """Escape the text of a line, and fold it to the width of the terminal."""
-    text = messages.escape(line.replace("\n", " "))
-    if not output.is_terminal():
-        return text
-    return fill(text, get_terminal_size().columns, subsequent_indent=_INDENT, break_on_hyphens=False)
-
-
 def summary(log: SessionLog) -> Iterator[str]:
     """Yield the uses by rule and the refusals by reason, most first."""
-    from strongroom.agents.session_log import OTHER_REASONS
-
     uses = ", ".join(f"{rule} {number:,}" for rule, number in log.uses.most_common())
-    refused = log.refusals.total()
     see = f" See strongroom agent log {log.name}" if log.is_written else ""
-    yield f"Uses by rule: {uses or 'none'}. Refusals: {refused:,}.{see}"
-    named = [found for found in log.refusals.most_common(_REASONS + 1) if found[0] != OTHER_REASONS][:_REASONS]
+    yield f"Uses by rule: {uses or 'none'}. Refusals: {log.refused:,}.{see}"
+    named = log.reasons.most_common(_REASONS)
     for reason, number in named:
         yield f"{counted(number, 'refusal')}: {reason}"
-    if more := refused - sum(number for _, number in named):
-        yield f"{counted(more, 'refusal')}: {OTHER_REASONS}"
+    if more := log.refused - sum(number for _, number in named):
+        yield f"{counted(more, 'refusal')}: other reasons"

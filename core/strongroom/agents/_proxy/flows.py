@@ -1,7 +1,4 @@
-"""Flows of mitmproxy: their heads as the rules see them, the answers to them, and their refusals.
-
-Each refusal is recorded, and the operator is told of the first for a destination.
-"""
+"""Flows of mitmproxy: their heads as the rules see them, and the answers to them."""
 # The extra `agents` is installed in a separate environment.
 # pyright: reportMissingImports=false
 
@@ -9,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import TypeVar
 
 from mitmproxy import http
@@ -22,68 +18,15 @@ from strongroom.agents._rules.request import (
     RequestHead,
     normalize_host,
 )
-from strongroom.agents.session import AgentSession
 from strongroom.store import in_daemon
 
 _R = TypeVar("_R")
 
-_MOST_TOLD = 20
-"""The most destinations of which a refusal is told: a hostile worker makes up as many as it likes."""
-
-_NOT_TOLD = "Refused more destinations to the worker, which are not shown here"
-
-
-class Refusals:
-    """The refusals and the destinations of one session, as its operator is told of them.
-
-    Args:
-        session: records them.
-        tell: tells the operator of a refusal, in one line; called in a thread.
-        connected: tells of a new destination, and whether its requests pass unread; called in a thread.
-    """
-
-    def __init__(
-        self, session: AgentSession, tell: Callable[[str], object], connected: Callable[[str, bool], object]
-    ) -> None:
-        self._session = session
-        self._tell = tell
-        self._connected = connected
-        self._told: set[str] = set()
-        self._seen: set[str] = set()
-
-    async def connected(self, named: str, *, unread: bool) -> None:
-        """Tell of a destination that is allowed, if the worker has not named it before."""
-        if named not in self._seen:
-            self._seen.add(named)
-            await in_thread(partial(self._connected, named, unread))
-
-    async def record(self, flow: http.HTTPFlow, refusal: Refusal) -> None:
-        """Record a refusal of the proxy itself, and tell it."""
-        named = destination(flow).removesuffix(f":{DEFAULT_PORTS['https']}")
-        method, path = flow.request.method, flow.request.path.partition("?")[0]
-        await in_thread(partial(self._session.record_refusal, refusal, named, method, path))
-        await self.tell(flow, refusal)
-
-    async def tell(self, flow: http.HTTPFlow, refusal: Refusal) -> None:
-        """Tell a refusal, if it is the first for its destination, of the first few. The session has recorded it."""
-        named = destination(flow)
-        if named in self._told or len(self._told) > _MOST_TOLD:
-            return
-        self._told.add(named)
-        is_last = len(self._told) > _MOST_TOLD
-        line = f"Refused {named} to the worker: {refusal.reason}"
-        await in_thread(partial(self._tell, _NOT_TOLD if is_last else line))
-
 
 def destination(flow: http.HTTPFlow) -> str:
     """Return the host and the port of the tunnel, or those that the request names, as text."""
-    host, port = _address(flow)
+    host, port = (flow.server_conn.address or (flow.request.host, flow.request.port))[:2]
     return f"{host}:{port}"
-
-
-def _address(flow: http.HTTPFlow) -> tuple[str, int]:
-    address = flow.server_conn.address
-    return address[:2] if address else (flow.request.host, flow.request.port)
 
 
 async def in_thread(call: Callable[[], _R]) -> _R:

@@ -13,11 +13,12 @@ import contextlib
 import functools
 import inspect
 import logging
+import os
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import Future
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from mitmproxy import flow, http, log, master, options
 from mitmproxy.addons.proxyserver import Proxyserver
@@ -29,16 +30,13 @@ from mitmproxy.proxy.layers import modes
 from mitmproxy.proxy.layers.http import HTTPMode
 
 from strongroom.agents._proxy import flows
-from strongroom.agents._proxy.authority import Authority
-from strongroom.agents._proxy.flows import Refusals, destination, in_thread, response_to
+from strongroom.agents._proxy.flows import destination, in_thread, response_to
 from strongroom.agents._proxy.layers import MALFORMED, REDACT, Closed, Http, Tls, connect_failure
-from strongroom.agents._proxy.network import NOT_PUBLIC, CompanyProxy, Network
+from strongroom.agents._proxy.network import NOT_PUBLIC, Network
 from strongroom.agents._proxy.sandbox import BACKLOG
-from strongroom.agents._rules.learning import observe
-from strongroom.agents._rules.policy import Destinations
-from strongroom.agents._rules.request import Refusal, RequestHead, normalize_host
-from strongroom.agents.session import MAX_BODY, AgentSession, Exchange, body_too_large
-from strongroom.agents.session_end import SessionEnd
+from strongroom.agents._proxy.setup import Setup
+from strongroom.agents._rules.request import DEFAULT_PORTS, Refusal, RequestHead, normalize_host
+from strongroom.agents.session import MAX_BODY, Exchange, SessionEnd, body_too_large
 
 _LOGGERS = ("mitmproxy", "hpack", "h2", "hyperframe", "wsproto", "h11")
 """Loggers of the libraries below. Their records have headers, and so values."""
@@ -53,52 +51,44 @@ _OPTIONS = {
 }
 
 
-_LOOK = 30.0
-"""Seconds between two looks at the clock: a wait does not count the time in which the machine is suspended."""
-
-
-class Setup(NamedTuple):
-    """The parts of one proxy.
-
-    Attributes:
-        session: the session of the worker.
-        destinations: its destinations.
-        authorities: its certificate authorities.
-        roots: a file of the authorities that upstreams may have, as PEM.
-        company_proxy: the proxy through which this machine reaches the outside.
-        listeners: returns the sockets on which the worker is served; called in the thread of the proxy.
-        tell: tells the operator of a refusal, in one line; called in a thread.
-        connected: gets each new destination, and whether its requests pass unread; called in a thread.
-        end: when the session ends.
-    """
-
-    session: AgentSession
-    destinations: Destinations
-    authorities: Sequence[Authority]
-    roots: str
-    company_proxy: CompanyProxy | None
-    listeners: Callable[[], Iterable[socket.socket]]
-    tell: Callable[[str], object]
-    connected: Callable[[str, bool], object]
-    end: SessionEnd | None = None
-
-
-def serve(setup: Setup, started: Future[Callable[[], None]]) -> None:
+def serve(
+    setup: Setup,
+    listeners: Iterable[socket.socket],
+    connected: Callable[[str, bool], object],
+    started: Future[Callable[[], None]],
+) -> None:
     """Serve the worker until the function is called that `started` then has. It may be called from any thread."""
     _silence()
     network = Network(setup.destinations.may_reach, setup.company_proxy)
-    with asyncio.Runner(loop_factory=lambda: network) as runner:
-        runner.run(_serve(setup, started))
+    with asyncio.Runner(loop_factory=lambda: network) as runner, _memory_file(setup.roots) as roots:
+        runner.run(_serve(setup, listeners, connected, started, roots))
 
 
-async def _serve(setup: Setup, started: Future[Callable[[], None]]) -> None:
+@contextlib.contextmanager
+def _memory_file(content: bytes) -> Iterator[str]:
+    """Return the path of a file that only this process has: the worker must not decide which upstreams are trusted."""
+    descriptor = os.memfd_create("authorities")
+    try:
+        os.write(descriptor, content)
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
+
+
+async def _serve(
+    setup: Setup,
+    listeners: Iterable[socket.socket],
+    connected: Callable[[str, bool], object],
+    started: Future[Callable[[], None]],
+    roots: str,
+) -> None:
     proxy = master.Master(options.Options())
     _silence()
     server = Proxyserver()
-    proxy.addons.add(server, Tls(setup.authorities), Addon(setup, server))
-    proxy.options.update(**_OPTIONS, ssl_verify_upstream_trusted_ca=setup.roots)
+    proxy.addons.add(server, Tls(setup.authorities), Addon(setup, server, connected))
+    proxy.options.update(**_OPTIONS, ssl_verify_upstream_trusted_ca=roots)
     instance: mode_servers.ServerInstance[Any] = mode_servers.ServerInstance.make("regular", server)
-    listening = [await _listen(listener, instance) for listener in setup.listeners()]
+    listening = [await _listen(listener, instance) for listener in listeners]
     started.set_result(proxy.shutdown)
     cut = None if setup.end is None else asyncio.create_task(_cut_at(setup.end, server))
     try:
@@ -113,7 +103,7 @@ async def _serve(setup: Setup, started: Future[Callable[[], None]]) -> None:
 async def _cut_at(end: SessionEnd, server: Proxyserver) -> None:
     """Close all connections at the end: a request in flight must not outlive the session."""
     while (left := end.left()) > 0:  # noqa: ASYNC110  # a clock has no event
-        await asyncio.sleep(min(left, _LOOK))
+        await asyncio.sleep(left)
     for handler in list(server.connections.values()):
         _close_connection(handler, handler.client)
 
@@ -189,14 +179,15 @@ class Addon:
     Args:
         setup: the parts of the proxy.
         server: the addon with the open connections.
+        connected: gets each destination, and whether its requests pass unread; called in a thread.
     """
 
-    def __init__(self, setup: Setup, server: Proxyserver) -> None:
+    def __init__(self, setup: Setup, server: Proxyserver, connected: Callable[[str, bool], object]) -> None:
         self._session = setup.session
         self._destinations = setup.destinations
-        self._refusals = Refusals(setup.session, setup.tell, setup.connected)
         self._ends = setup.end
         self._server = server
+        self._connected = connected
 
     def refuse_after_failure(self, data: Any) -> None:
         """Answer, or close the connection, after a hook failed with this argument."""
@@ -214,6 +205,12 @@ class Addon:
     def _close(self, client: Any) -> None:
         if (handler := self._server.connections.get(client.id)) is not None:
             asyncio.get_running_loop().call_soon(partial(_close_connection, handler, client))
+
+    async def _record(self, flow: http.HTTPFlow, refusal: Refusal) -> None:
+        """Record a refusal of the proxy itself. The session records its own."""
+        named = destination(flow).removesuffix(f":{DEFAULT_PORTS['https']}")
+        method, path = flow.request.method, flow.request.path.partition("?")[0]
+        await in_thread(partial(self._session.record_refusal, refusal, named, method, path))
 
     # Connections.
 
@@ -249,9 +246,9 @@ class Addon:
             host, port = normalize_host(flow.request.host), flow.request.port
             is_read = self._destinations.is_looked_into("https", host, port)
             flow.request.host = host
-            await self._refusals.connected(f"{host}:{port}", unread=not is_read)
+            await in_thread(partial(self._connected, f"{host}:{port}", not is_read))
         except Refusal as refusal:
-            await self._refusals.record(flow, refusal)
+            await self._record(flow, refusal)
             flow.response = response_to(refusal)
 
     @_fails_closed
@@ -261,7 +258,7 @@ class Addon:
             refusal = connect_failure(destination(flow), flow.server_conn.error)
             flow.response = response_to(refusal)
             if refusal.reason.endswith(NOT_PUBLIC):
-                await self._refusals.record(flow, refusal)
+                await self._record(flow, refusal)
 
     # Requests.
 
@@ -273,24 +270,23 @@ class Addon:
     async def requestheaders(self, flow: http.HTTPFlow) -> None:
         """Check the head of a request, and put the values into it."""
         if flow.error is not None:  # mitmproxy refuses it
-            await self._refusals.record(flow, Refusal(400, MALFORMED))
+            await self._record(flow, Refusal(400, MALFORMED))
             return
         state = flow.metadata["strongroom"] = _State()
         try:
             self._require_time()
             if flow.server_conn.address is None:
                 self._pass_unread(flow, state)
-                await self._refusals.connected(destination(flow), unread=True)
+                await in_thread(partial(self._connected, destination(flow), True))  # noqa: FBT003  # its signature
                 return
             head = flows.head_of(flow)
         except Refusal as refusal:
-            await self._refusals.record(flow, refusal)
+            await self._record(flow, refusal)
             _answer(flow, refusal)
             return
         try:
             await self._begin(flow, state, head)
         except Refusal as refusal:
-            await self._refusals.tell(flow, refusal)
             _answer(flow, refusal)
 
     def _pass_unread(self, flow: http.HTTPFlow, state: _State) -> None:
@@ -299,8 +295,7 @@ class Addon:
             raise Refusal(400, "Use CONNECT for https")
         host = normalize_host(flow.request.host)
         self._destinations.is_looked_into("http", host, flow.request.port)
-        if (observed := self._session.observed) is not None:
-            observed |= observe(RequestHead(flow.request.method, "http", host, flow.request.port, "/", "", ()), ())
+        self._session.observe(RequestHead(flow.request.method, "http", host, flow.request.port, "/", "", ()))
         flow.request.data.host = host
         flow.request.stream = state.unread = True
 
@@ -339,7 +334,6 @@ class Addon:
         try:
             body = await in_thread(partial(state.exchange.replace_body, flow.request.raw_content or b""))
         except Refusal as refusal:
-            await self._refusals.tell(flow, refusal)
             _answer(flow, refusal)
             return
         flows.apply_head(flow.request, state.exchange.head)
@@ -361,7 +355,6 @@ class Addon:
             headers = state.exchange.answer(response.status_code, flows.decoded(response.headers))
         except Refusal as refusal:
             self._replace(flow, refusal)
-            await self._refusals.tell(flow, refusal)
             return
         flow.metadata[REDACT] = state.exchange.message
         response.headers = flows.encoded(headers)
@@ -408,7 +401,7 @@ class Addon:
         """Record a request without an answer."""
         await self._end(flow, 0 if flow.response is None else flow.response.status_code)
         if flow.error is not None and flow.error.msg.endswith(NOT_PUBLIC):
-            await self._refusals.record(flow, connect_failure(destination(flow), flow.error.msg))
+            await self._record(flow, connect_failure(destination(flow), flow.error.msg))
 
     @_fails_closed
     def websocket_message(self, flow: http.HTTPFlow) -> None:

@@ -15,7 +15,7 @@ import socket
 import ssl
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
@@ -46,13 +46,11 @@ _BUNDLE = (
     "HTTPLIB2_CA_CERTS",
     "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
     "DENO_CERT",
+    "NODE_EXTRA_CA_CERTS",
 )
 """Variables that name a file of all authorities, or a folder of such files."""
 
-_NODE = "NODE_EXTRA_CA_CERTS"
-"""Names authorities beside those in Node, which needs 0.1 s more in each process for all of the system's."""
-
-_REPLACED = frozenset(name.upper() for name in (*_PROXY, *_DIRECT, *_BUNDLE, _NODE))
+_REPLACED = frozenset(name.upper() for name in (*_PROXY, *_DIRECT, *_BUNDLE))
 """Variables of the operator that the worker does not inherit, in any case: npm reads all of them."""
 
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----")
@@ -153,52 +151,22 @@ class WorkerFolder:
                     file.unlink()
 
 
-class TrustFiles:
-    """Files with certificates, in a folder of this session.
-
-    Args:
-        folder: the folder of the worker.
-        authority: the certificate of the session's authority, as PEM.
-        roots: the certificates of other authorities, as PEM: see `operator_authorities`.
-        node_roots: those that Node needs.
-
-    Attributes:
-        bundle: the file with all authorities.
-        node: the file with the session's authority and `node_roots`.
-        java: a trust store of all authorities, if there is a `java` on PATH; otherwise None.
-    """
-
-    def __init__(self, folder: WorkerFolder, authority: bytes, roots: bytes, node_roots: bytes) -> None:
-        both = roots + authority
-        self.bundle = folder.write("bundle.pem", both)
-        self.node = folder.write("authority.pem", node_roots + authority)
-        self.java = folder.write("bundle.p12", _java_store(both)) if shutil.which("java") else None
-
-
 def operator_authorities(environ: Mapping[str, str]) -> bytes:
     """Return the certificates of all authorities that some program of the operator trusts, as PEM.
 
-    They are those of SSL_CERT_FILE, or of the system without it, and those that any other such variable names.
+    They are those of SSL_CERT_FILE, or of the system without it, and those that any other such variable names: many
+    variables name one file.
 
     Raises:
         ConfigurationError: a file cannot be read.
     """
     system = ssl.get_default_verify_paths().cafile or _SYSTEM  # an OpenSSL whose default is elsewhere has none
     named = {"SSL_CERT_FILE": system, **{name: text for name, text in environ.items() if text}}
-    return _authorities(named, (*_BUNDLE, "NPM_CONFIG_CAFILE", "SSL_CERT_DIR", _NODE))
-
-
-def node_authorities(environ: Mapping[str, str]) -> bytes:
-    """Return the certificates that Node trusts beside its own, as PEM. Raises what `operator_authorities` raises."""
-    return _authorities(environ, [_NODE])
-
-
-def _authorities(environ: Mapping[str, str], names: Iterable[str]) -> bytes:
-    named: dict[str, str] = {}  # many variables name one file
-    for name in names:
-        for path in filter(None, environ.get(name, "").split(os.pathsep if name == "SSL_CERT_DIR" else "\0")):
-            named.setdefault(path, name)
-    found = dict.fromkeys(each for path, name in named.items() for each in _certificates(name, Path(path)))
+    paths: dict[str, str] = {}
+    for name in (*_BUNDLE, "NPM_CONFIG_CAFILE", "SSL_CERT_DIR"):
+        for path in filter(None, named.get(name, "").split(os.pathsep if name == "SSL_CERT_DIR" else "\0")):
+            paths.setdefault(path, name)
+    found = dict.fromkeys(each for path, name in paths.items() for each in _certificates(name, Path(path)))
     return b"".join(certificate + b"\n" for certificate in found)
 
 
@@ -223,35 +191,33 @@ def _java_store(certificates: bytes) -> bytes:
 
 
 def worker_environment(
+    folder: WorkerFolder,
+    authorities: bytes,
     inherited: Mapping[str, str],
     placeholders: Mapping[str, str],
-    trust: TrustFiles,
     proxy: tuple[str, int],
-    reveals: Callable[[str], bool],
 ) -> dict[str, str]:
-    """Return the environment of a worker.
+    """Write the authorities into the folder of the worker, and return its environment.
 
     Args:
-        inherited: the operator's variables, without the credentials of stores.
+        folder: the folder.
+        authorities: the certificates that its programs trust, as PEM. Java gets them if there is a `java` on PATH.
+        inherited: the operator's variables, without credentials.
         placeholders: the variables of the rules.
-        trust: the files of the session.
         proxy: the address and port of the proxy, as the worker sees them.
-        reveals: returns True for text that has a value of the session. Such an inherited variable is left out.
     """
     host, port = proxy
-    address = f"http://{host}:{port}"
-    kept = {name: text for name, text in inherited.items() if name.upper() not in _REPLACED and not reveals(text)}
-    ours: dict[str, str] = {**dict.fromkeys(_PROXY, address), **dict.fromkeys(_BUNDLE, str(trust.bundle))}
-    ours[_NODE] = str(trust.node)
-    ours["NODE_USE_ENV_PROXY"] = "1"
-    if trust.java is not None:
+    kept = {name: text for name, text in inherited.items() if name.upper() not in _REPLACED}
+    ours: dict[str, str] = dict.fromkeys(_PROXY, f"http://{host}:{port}") | {"NODE_USE_ENV_PROXY": "1"}
+    ours |= dict.fromkeys(_BUNDLE, str(folder.write("bundle.pem", authorities)))
+    if shutil.which("java"):
         options = {
             "https.proxyHost": host,
             "https.proxyPort": str(port),
             "http.proxyHost": host,
             "http.proxyPort": str(port),
             "http.nonProxyHosts": "",
-            "javax.net.ssl.trustStore": str(trust.java),
+            "javax.net.ssl.trustStore": str(folder.write("bundle.p12", _java_store(authorities))),
             "javax.net.ssl.trustStoreType": "PKCS12",
             "javax.net.ssl.trustStorePassword": _JAVA_PASSWORD.decode(),
         }

@@ -14,12 +14,18 @@ from strongroom._cli.agents import learned_rules
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs private files")
 
 
-def test_a_file_without_rules_is_removed(tmp_path):
-    """As after a secret that cannot be read: the next run makes it again."""
+@pytest.fixture
+def session():
+    redactor = SimpleNamespace(whole=lambda content: content)
+    return SimpleNamespace(observed=set(), rules=(), redactor=lambda: redactor)
+
+
+def test_a_file_without_rules_is_removed(session, tmp_path):
+    """As after a listener that cannot be made: the next run makes it again."""
     file = tmp_path / "learned.toml"
 
     def fail() -> None:
-        with learned_rules.created(file):
+        with learned_rules.written(file, session):
             assert file.stat().st_mode & 0o777 == 0o600
             raise LookupError
 
@@ -29,11 +35,9 @@ def test_a_file_without_rules_is_removed(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux")
-def test_a_full_disk_is_told_and_is_no_error(capsys, tmp_path):
+def test_a_full_disk_is_told_and_is_no_error(capsys, monkeypatch, session, tmp_path):
     """The command has run, and its exit code counts."""
-    redactor = SimpleNamespace(whole=lambda content: content)
-    session = SimpleNamespace(observed=set(), rules=(), redactor=lambda: redactor)
-    descriptor = os.open("/dev/full", os.O_WRONLY)
-    learned_rules.write(session, tmp_path / "learned.toml", descriptor)
-    os.close(descriptor)
+    monkeypatch.setattr(learned_rules.private, "open_file", lambda *_: os.open("/dev/full", os.O_WRONLY))
+    with learned_rules.written(tmp_path / "learned.toml", session):
+        pass
     assert capsys.readouterr().err.endswith("learned.toml: No space left on device\n")

@@ -129,9 +129,9 @@ def test_a_rotation_in_its_grace_time_is_revoked_next():
 @pytest.mark.usefixtures("configuration")
 def test_it_shows_the_agents_that_run(command):
     """An ended session and a log that cannot be read are no fault of the status."""
-    with SessionLog("ended", [], None, print):
+    with SessionLog("ended", [], None, lambda _: None):
         pass
-    with SessionLog("claude\x1b", ["openai"], datetime(2030, 1, 2, tzinfo=UTC), print) as log:
+    with SessionLog("claude\x1b", ["openai"], datetime(2030, 1, 2, tzinfo=UTC), lambda _: None) as log:
         use = Use("openai", "api.example.com", "POST", "/v1", 200)
         for outcome in ("200", "200", "refused"):
             emit(Event(EventKind.USE, "", outcome=outcome, use=use))
@@ -144,7 +144,7 @@ def test_it_shows_the_agents_that_run(command):
 
 
 def test_an_agent_whose_log_has_a_damaged_line_is_shown_with_a_warning(state, caplog):
-    with SessionLog("claude", ["openai"], None, print) as log:
+    with SessionLog("claude", ["openai"], None, lambda _: None) as log:
         with (state / "agents" / f"{log.name}.jsonl").open("a") as stream:
             stream.write("x\n")
         known = Agents()
@@ -156,7 +156,7 @@ def test_an_agent_whose_log_has_a_damaged_line_is_shown_with_a_warning(state, ca
 
 def test_agents_are_read_as_they_go_on():
     known = Agents()
-    with SessionLog("claude", ["openai"], None, print):
+    with SessionLog("claude", ["openai"], None, lambda _: None):
         for number in range(3):
             (agent,) = known.status()
             assert agent.uses == ({"openai": number} if number else {})
