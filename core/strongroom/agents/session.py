@@ -15,7 +15,7 @@ from strongroom._config import AgentsConfig, RuleConfig
 from strongroom._config.trust import not_trusted
 from strongroom._credentials.aws import AwsCredential
 from strongroom._manager import SecretsManager
-from strongroom.agents._rules.content_coding import Cutter, Decoder, accepted, decoder_for
+from strongroom.agents._rules.content_coding import Cutter, accepted, decoder_for
 from strongroom.agents._rules.learning import Observed, observe
 from strongroom.agents._rules.placeholders import RuleValues
 from strongroom.agents._rules.policy import allowing_rules, covers, override_methods
@@ -43,8 +43,8 @@ MAX_OBSERVED = 10_000
 _LOOK = 30.0
 """Seconds between two looks at the clock: a wait does not count the time in which the machine is suspended."""
 
-_LONGEST_PATH, _LONGEST_HOST, _LONGEST_METHOD, _LONGEST_REASON = 1000, 259, 20, 500
-"""The most characters of these in an event."""
+_LONGEST, _LONGEST_REASON = (259, 20, 1000), 500
+"""The most characters of a host, a method and a path in an event, and of a reason."""
 
 _DESCRIBE_BODY = frozenset(
     ["accept-ranges", "content-digest", "content-encoding", "content-length", "content-md5", "digest", "repr-digest"]
@@ -146,7 +146,7 @@ class AgentSession:
             method: the method of the request; CONNECT for a tunnel.
             path: the path, without query.
         """
-        emit(_event(None, Use("", host, method, path, refusal.status, refusal.reason), "refused"))
+        emit(_event("refused", None, (host, method, path), refusal.status, refusal.reason))
 
 
 class SessionEnd:
@@ -274,7 +274,8 @@ class Exchange:
         self._cutter: Cutter | None = None
         self._has_body = self.has_body(status)
         try:
-            self._decoder = self._decoder_of(headers)
+            _check_transfer(headers)
+            self._decoder = decoder_for(_joined(headers, "content-encoding") if self._has_body else "")
         except Refusal as refusal:
             self._refused = refusal
             raise
@@ -290,11 +291,6 @@ class Exchange:
         if redact(everything) == everything:  # one search for all of them
             return headers
         return tuple((redact(name), redact(value)) for name, value in headers)
-
-    def _decoder_of(self, headers: Headers) -> Decoder:
-        if _joined(headers, "transfer-encoding").strip().lower() not in {"", "chunked"}:
-            raise Refusal(502, "The answer has a transfer coding other than chunked")
-        return decoder_for(_joined(headers, "content-encoding") if self._has_body else "")
 
     def feed(self, content: bytes) -> bytes:
         """Return a part of the answer's body, decoded and redacted. May return b"".
@@ -375,23 +371,23 @@ class Exchange:
                 emit_to_auditors(self._event(rule, "refused", refusal=refusal))
 
     def _event(self, rule: RuleConfig | None, outcome: str, status: int = 0, refusal: Refusal | None = None) -> Event:
-        head, reason = self._asked, ""
-        if refusal is not None:
-            status, reason = refusal.status, refusal.reason
-        return _event(
-            rule, Use(rule.name if rule else "", head.authority, head.method, head.path, status, reason), outcome
-        )
+        request = self._asked.authority, self._asked.method, self._asked.path
+        if refusal is None:
+            return _event(outcome, rule, request, status, "")
+        return _event(outcome, rule, request, refusal.status, refusal.reason)
 
 
-def _event(rule: RuleConfig | None, use: Use, outcome: str) -> Event:
-    path, key = (rule.path, rule.key) if rule else ("", "")
-    use = use._replace(
-        host=use.host[:_LONGEST_HOST],
-        method=use.method[:_LONGEST_METHOD],
-        path=use.path[:_LONGEST_PATH],
-        reason=use.reason[:_LONGEST_REASON],
-    )
+def _event(outcome: str, rule: RuleConfig | None, request: tuple[str, str, str], status: int, reason: str) -> Event:
+    """Return the event of a request, given by its host, method and path, which may be long."""
+    name, path, key = (rule.name, rule.path, rule.key) if rule else ("", "", "")
+    host, method, request_path = (text[:most] for text, most in zip(request, _LONGEST, strict=True))
+    use = Use(name, host, method, request_path, status, reason[:_LONGEST_REASON])
     return Event(EventKind.USE, "", path, outcome=outcome, key=key, use=use)
+
+
+def _check_transfer(headers: Headers) -> None:
+    if _joined(headers, "transfer-encoding").strip().lower() not in {"", "chunked"}:
+        raise Refusal(502, "The answer has a transfer coding other than chunked")
 
 
 def _joined(headers: Headers, name: str) -> str:

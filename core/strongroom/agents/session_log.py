@@ -15,7 +15,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, Self
@@ -25,14 +25,11 @@ from strongroom.events import Event, EventKind, listen
 from strongroom.files import private
 
 _FORMAT, _VERSION = "strongroom-agent-session", 1
-_KEPT, _LIFE = 20, timedelta(days=30)
-"""So many logs of ended sessions are kept, for so long."""
+_KEPT = 20
+"""The number of logs that are kept."""
 
 _MAX_SIZE = 1 << 24
-"""The largest log, in bytes: a hostile worker must not fill the disk."""
-
-_CLOSING = 200
-"""The room in a log for its last line, in bytes."""
+"""The largest log, in bytes, without the line that says so: a hostile worker must not fill the disk."""
 
 _MAX_REASONS = 1000
 """The most reasons that are counted apart: many name a host, which the worker chooses."""
@@ -65,7 +62,7 @@ class SessionLog:
         uses: the number of uses by the name of the rule.
         refused: the number of refusals.
         reasons: the number of refusals by their reason, for the first reasons.
-        is_written: there is a log of this session, even if a part is missing.
+        size: the bytes in its log: 0 if there is none.
     """
 
     def __init__(
@@ -83,8 +80,8 @@ class SessionLog:
         self._folder = folder
         self._lock = threading.Lock()
         self._file: int | None = None
-        self._size = 0
-        self.is_written = False
+        self._stack = ExitStack()
+        self.size = 0
         self.uses: Counter[str] = Counter()
         self.refused = 0
         self.reasons: Counter[str] = Counter()
@@ -92,31 +89,27 @@ class SessionLog:
         self._seen: set[str] = set()
 
     def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            try:
-                folder = private.make_folder(self._folder or default_folder())
-                _remove_old(folder)
-                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-                flags |= os.O_APPEND  # otherwise the next line overwrites a half of one that another process has added
-                file = private.open_file(folder / f"{self.name}{_SUFFIX}", flags)
-                stack.callback(os.close, file)
-                stack.enter_context(private.lock(file, 1.0))
-                self._file = file
-            except (OSError, ConfigurationError) as error:
-                self._fail(error)
-            about = {"format": _FORMAT, "version": _VERSION, "session": self.name, "pid": os.getpid(), **self._about}
-            self._append("session", about)
-            stack.callback(self._stop)
-            stack.callback(listen(self._record))
-            self._stack = stack.pop_all()
+        try:
+            folder = private.make_folder(self._folder or default_folder())
+            for old in recorded_sessions(folder)[_KEPT:]:
+                old.remove()
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            flags |= os.O_APPEND  # otherwise the next line overwrites a half of one that another process has added
+            file = private.open_file(folder / f"{self.name}{_SUFFIX}", flags)
+            self._stack.callback(os.close, file)
+            self._stack.enter_context(private.lock(file, 1.0))
+            self._file = file
+        except (OSError, ConfigurationError) as error:
+            self._fail(error)
+        about = {"format": _FORMAT, "version": _VERSION, "session": self.name, "pid": os.getpid(), **self._about}
+        self._append("session", about)
+        self._stack.callback(listen(self._record))
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    def _stop(self) -> None:
-        with self._lock:
+        with self._lock:  # an event may be on its way in another thread
             self._file = None
+        self._stack.close()
 
     def connected(self, destination: str, unread: bool) -> bool:  # noqa: FBT001  # the proxy's signature
         """Record a destination, and return True, if the worker had not named it before.
@@ -159,8 +152,7 @@ class SessionLog:
             self._tell("Refused more destinations to the worker, which are not shown here")
 
     def _append(self, event: str, fields: Mapping[str, object]) -> None:
-        given = {name: value for name, value in fields.items() if value not in (None, "")}
-        content = _line(event, given)
+        content = _line(event, {name: value for name, value in fields.items() if value not in (None, "")})
         with self._lock:
             if self._file is None:
                 return
@@ -173,15 +165,15 @@ class SessionLog:
         self._fail(fault)
 
     def _write(self, file: int, content: bytes) -> None:
-        is_full = self._size + len(content) > _MAX_SIZE - _CLOSING
+        is_full = self.size + len(content) > _MAX_SIZE
         if is_full:
             content = _line("full", {})
-        self._size += len(content)
-        if os.write(file, content) < len(content):
+        written = os.write(file, content)
+        self.size += written
+        if written < len(content):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if is_full:
             raise OSError(errno.EFBIG, f"it is full, with {_MAX_SIZE >> 20} MiB")
-        self.is_written = True
 
     def _fail(self, error: Exception) -> None:
         reason = (error.strerror if isinstance(error, OSError) else "") or str(error)
@@ -195,30 +187,6 @@ def default_folder() -> Path:
         ConfigurationError: the user has no home folder.
     """
     return private.user_folder("state") / "agents"
-
-
-def _remove_old(folder: Path) -> None:
-    """Remove the logs of ended sessions, but for the newest ones."""
-    oldest = datetime.now(UTC) - _LIFE
-    for number, file in enumerate(_files(folder)):
-        with suppress(OSError):
-            if (number >= _KEPT or datetime.fromtimestamp(file.stat().st_mtime, UTC) < oldest) and not is_running(file):
-                file.unlink()
-
-
-def _files(folder: Path) -> list[Path]:
-    """Return the logs, newest first."""
-    return sorted(folder.glob(f"*{_SUFFIX}"), reverse=True)
-
-
-def is_running(file: Path) -> bool:
-    """Return True if a process holds the lock of a log.
-
-    Raises:
-        OSError: it cannot be opened.
-    """
-    with private.open_lines(file) as stream, private.lock(stream.fileno(), 0, shared=True) as is_free:
-        return not is_free
 
 
 def _text(moment: datetime) -> str:
@@ -273,10 +241,20 @@ class RecordedSession:
 
     @property
     def is_running(self) -> bool:
-        """True while the session runs."""
-        with suppress(OSError):
-            return is_running(self._file)
+        """True while a process holds the lock of the log."""
+        with (
+            suppress(OSError),
+            private.open_lines(self._file) as stream,
+            private.lock(stream.fileno(), 0, shared=True) as is_free,
+        ):
+            return not is_free
         return False
+
+    def remove(self) -> None:
+        """Remove the log of a session that has ended."""
+        with suppress(OSError):
+            if not self.is_running:
+                self._file.unlink()
 
     def read(self) -> list[tuple[str, Mapping[str, Any]]]:
         """Return the lines since the last call, as they are and as their fields.
@@ -339,4 +317,5 @@ def recorded_sessions(folder: Path | None = None) -> list[RecordedSession]:
     Raises:
         ConfigurationError: the user has no home folder.
     """
-    return list(map(RecordedSession, _files(folder or default_folder())))
+    files = (folder or default_folder()).glob(f"*{_SUFFIX}")
+    return [RecordedSession(file) for file in sorted(files, reverse=True)]

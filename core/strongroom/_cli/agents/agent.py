@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import socket
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from strongroom._cli.agents import learned_rules
 from strongroom._cli.agents.agent_check import check_command
 from strongroom._cli.agents.agent_log import log_command, summary
 from strongroom._cli.exit_codes import ExitCode
@@ -25,11 +23,12 @@ from strongroom._cli.process.child_process import TIMED_OUT, Child, exit_code, h
 from strongroom._cli.process.signals import named, until_ended
 from strongroom._cli.terminal import output
 from strongroom.errors import ConfigurationError, StrongroomError
+from strongroom.files import private
 
 if TYPE_CHECKING:
     from strongroom._config import Config
     from strongroom.agents._proxy.setup import Setup
-    from strongroom.agents.session import SessionEnd
+    from strongroom.agents.session import AgentSession, SessionEnd
     from strongroom.agents.session_log import SessionLog
 
 
@@ -142,10 +141,10 @@ def run_command(
     config = invocation.load_trusted()
     with (
         _opened(config, until, only_rules=only_rules, learns=learn is not None, keep=keep) as (setup, inherited),
-        learned_rules.written(learn, setup.session),
+        _learned(learn, setup.session),
         # The worker may have put anything in its place.
-        tempfile.TemporaryDirectory(prefix="strongroom-agent-", ignore_cleanup_errors=True) as private,
-        WorkerFolder(Path(private)) as folder,
+        tempfile.TemporaryDirectory(prefix="strongroom-agent-", ignore_cleanup_errors=True) as made,
+        WorkerFolder(Path(made)) as folder,
         _log(setup, Path(command[0]).name) as log,
     ):
         if not sandbox and (readable := [name for name, text in os.environ.items() if setup.reveals(text)]):
@@ -173,6 +172,41 @@ def run_command(
         for line in summary(log):
             output.say(line)
     click.get_current_context().exit(TIMED_OUT if timed_out else code)
+
+
+@contextlib.contextmanager
+def _learned(file: Path | None, session: AgentSession) -> Iterator[None]:
+    """Write the rules that the session has learned in the block, if there is a file for them.
+
+    It is created before, so that a folder that cannot be written is told before the command runs, and removed after an
+    exception. A fault in writing is told: the command has run, and its exit code counts.
+
+    Raises:
+        ConfigurationError: the file cannot be created.
+    """
+    from strongroom.agents._rules.learning import learned_text
+    from strongroom.agents.session import MAX_OBSERVED
+
+    if file is None:
+        yield
+        return
+    failed = f"Cannot write the rules: {file}"
+    with private.faults_as(ConfigurationError, failed):
+        descriptor = private.open_file(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    with os.fdopen(descriptor, "wb", buffering=0) as stream:
+        try:
+            yield
+        except BaseException:
+            file.unlink(missing_ok=True)
+            raise
+        observed = session.observed or ()
+        try:
+            stream.write(session.redactor().whole(learned_text(observed, session.rules).encode()))
+        except OSError as error:
+            output.say(f"{failed}: {error.strerror}")
+            return
+    first = "the first " if len(observed) >= MAX_OBSERVED else ""
+    output.say(f"Wrote rules for {first}{output.counted(len(observed), 'request')} to {file}: review them")
 
 
 @contextlib.contextmanager
@@ -341,11 +375,8 @@ def _opened(
 
 
 def _require_mitmproxy() -> None:
-    if sys.version_info < (3, 12):
-        raise ConfigurationError("`strongroom agent` needs Python 3.12 or later, and: pip install 'strongroom[agents]'")
-    try:
-        found = metadata.version("mitmproxy")
-    except metadata.PackageNotFoundError:
-        found = ""
-    if not found.startswith(_MITMPROXY):
-        raise ConfigurationError("`strongroom agent` needs mitmproxy 12.3: pip install 'strongroom[agents]'")
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        if metadata.version("mitmproxy").startswith(_MITMPROXY):
+            return
+    needs = "Python 3.12 or later, and mitmproxy 12.3: pip install 'strongroom[agents]'"
+    raise ConfigurationError(f"`strongroom agent` needs {needs}")

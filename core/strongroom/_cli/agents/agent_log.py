@@ -31,7 +31,7 @@ def log_command(session: str | None, *, follow: bool, as_json: bool) -> None:
     """Show the uses of secrets, the refusals and the destinations of a worker.
 
     SESSION is one `agent run` or `agent serve` of this user on this machine: by default the newest. `strongroom status`
-    lists those that run. The logs of the last 20 are kept, for 30 days. A line has the time (UTC), the status, the
+    lists those that run. The logs of the last 20 are kept. A line has the time (UTC), the status, the
     rule, the method, the host and the path of a request. Strongroom writes no value and no query; a value that a worker
     knows and puts into a host or a path is in the log. Damaged lines are left out, and the exit code is 8.
 
@@ -89,7 +89,7 @@ def _text(fields: Mapping[str, Any]) -> str:
 def summary(log: SessionLog) -> Iterator[str]:
     """Yield the uses by rule and the refusals by reason, most first."""
     uses = ", ".join(f"{rule} {number:,}" for rule, number in log.uses.most_common())
-    see = f" See strongroom agent log {log.name}" if log.is_written else ""
+    see = f" See strongroom agent log {log.name}" if log.size else ""
     yield f"Uses by rule: {uses or 'none'}. Refusals: {log.refused:,}.{see}"
     named = log.reasons.most_common(_REASONS)
     for reason, number in named:

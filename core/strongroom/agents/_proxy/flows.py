@@ -18,6 +18,7 @@ from strongroom.agents._rules.request import (
     RequestHead,
     normalize_host,
 )
+from strongroom.agents.session import Exchange, body_too_large
 from strongroom.store import in_daemon
 
 _R = TypeVar("_R")
@@ -91,5 +92,44 @@ def apply_head(request: http.Request, head: RequestHead) -> None:
     request.headers = encoded(head.headers)
 
 
+# --- answers of the proxy ---------------------------------------------------------------------------------------------
+
+
 def response_to(refusal: Refusal) -> http.Response:
     return http.Response.make(refusal.status, refusal.content, dict(REFUSAL_HEADERS))
+
+
+class State:
+    """The progress of one request.
+
+    Attributes:
+        exchange: the exchange, if a rule allows the request.
+        answered: the proxy itself answers.
+        unread: the request goes to a host that no rule names.
+    """
+
+    def __init__(self) -> None:
+        self.exchange: Exchange | None = None
+        self.answered = False
+        self.unread = False
+
+
+def state_of(flow: http.HTTPFlow) -> State | None:
+    found: State | None = flow.metadata.get("strongroom")
+    return found
+
+
+def answer(flow: http.HTTPFlow, refusal: Refusal) -> None:
+    """Answer a request in the place of the upstream."""
+    flow.response = response_to(refusal)
+    flow.request.stream = False
+    if (state := state_of(flow)) is not None:
+        state.answered = True
+
+
+def refuse_long_body(flow: http.HTTPFlow) -> None:
+    """Answer a request whose body is needed whole, and has more than `MAX_BODY` bytes."""
+    refusal = body_too_large()
+    if (state := state_of(flow)) is not None and state.exchange is not None:
+        state.exchange.refuse(refusal)
+    answer(flow, refusal)

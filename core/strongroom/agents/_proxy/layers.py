@@ -32,7 +32,7 @@ from mitmproxy.net.http import http1
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers import http, websocket
-from mitmproxy.proxy.layers.http import HttpLayer, HTTPMode, HttpStream, _http1, _http2
+from mitmproxy.proxy.layers.http import HttpLayer, HttpStream, _http1, _http2
 from mitmproxy.proxy.layers.http._events import ErrorCode, HttpEvent, RequestData, ResponseProtocolError
 from mitmproxy.proxy.layers.http._hooks import HttpResponseHeadersHook
 from mitmproxy.proxy.layers.http._http1 import Http1Client, Http1Server
@@ -40,8 +40,10 @@ from mitmproxy.proxy.layers.http._http2 import Http2Server
 from mitmproxy.proxy.layers.http._http_h2 import BufferedH2Connection
 
 from strongroom.agents._proxy.authority import Authority, certificate_name
+from strongroom.agents._proxy.flows import refuse_long_body
 from strongroom.agents._proxy.network import connect_reason
 from strongroom.agents._rules.request import REFUSAL_HEADERS, Refusal
+from strongroom.agents.session import MAX_BODY
 
 _CREDIT = 1 << 21
 """Bytes that a sender on HTTP/2 may be ahead of the other side, in each stream."""
@@ -266,15 +268,7 @@ def _certificate_store(authority: Authority) -> certs.CertStore:
 
 
 class Stream(HttpStream):
-    """One request and its answer.
-
-    Attributes:
-        max_kept: the longest body that is kept until the request is sent, in bytes.
-        too_large: answers to a longer one.
-    """
-
-    max_kept: int
-    too_large: Callable[[HTTPFlow], None]
+    """One request and its answer."""
 
     def state_wait_for_request_headers(self, event: Any) -> layer.CommandGenerator[None]:
         """Read the head, and send an answer of the proxy itself, however long the body is."""
@@ -284,8 +278,8 @@ class Stream(HttpStream):
 
     def state_consume_request_body(self, event: events.Event) -> layer.CommandGenerator[None]:
         """Keep a part of the body."""
-        if isinstance(event, RequestData) and len(self.request_body_buf) + len(event.data) > self.max_kept:
-            self.too_large(self.flow)
+        if isinstance(event, RequestData) and len(self.request_body_buf) + len(event.data) > MAX_BODY:
+            refuse_long_body(self.flow)
             yield from self._answer()
         else:
             yield from super().state_consume_request_body(event)
@@ -303,20 +297,11 @@ class Stream(HttpStream):
         return bool(self._paused_event_queue)
 
 
+http.HttpStream = Stream  # type: ignore[misc, unused-ignore]
+
+
 class Http(HttpLayer):
     """The requests of one connection."""
-
-    def __init__(self, context: Context, mode: HTTPMode, max_kept: int, too_large: Callable[[HTTPFlow], None]) -> None:
-        super().__init__(context, mode)
-        self._max_kept = max_kept
-        self._too_large = too_large
-
-    def make_stream(self, stream_id: int) -> layer.CommandGenerator[None]:
-        """Add a stream."""
-        stream = Stream(self.context.fork(), stream_id)
-        stream.max_kept, stream.too_large = self._max_kept, self._too_large
-        self.streams[stream_id] = stream
-        yield from self.event_to_child(stream, events.Start())
 
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
         yield from super()._handle_event(event)

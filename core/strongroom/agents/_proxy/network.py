@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import unquote, urlsplit
+from urllib.request import proxy_bypass
 
 from strongroom.errors import ConfigurationError
 
@@ -82,11 +83,7 @@ class CompanyProxy:
 
     def carries(self, host: str, port: int) -> bool:
         """Return False for a host that is reached without the proxy."""
-        for entry in self._direct.lower().split(","):
-            name = entry.strip().removeprefix("*").removeprefix(".")
-            if entry.strip() == "*" or name in {host, f"{host}:{port}"} or (name and host.endswith(f".{name}")):
-                return False
-        return True
+        return not proxy_bypass(f"{host}:{port}", {"no": self._direct.replace("*.", ".")})
 
     def request(self, host: str, port: int) -> bytes:
         """Return the request for a tunnel."""

@@ -25,18 +25,17 @@ from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.net.http import status_codes
 from mitmproxy.net.tls import starts_like_tls_record
 from mitmproxy.proxy import layer, layers, mode_servers
-from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers import modes
 from mitmproxy.proxy.layers.http import HTTPMode
 
 from strongroom.agents._proxy import flows
-from strongroom.agents._proxy.flows import destination, in_thread, response_to
+from strongroom.agents._proxy.flows import State, destination, in_thread, response_to
 from strongroom.agents._proxy.layers import MALFORMED, REDACT, Closed, Http, Tls, connect_failure
 from strongroom.agents._proxy.network import NOT_PUBLIC, Network
 from strongroom.agents._proxy.sandbox import BACKLOG
 from strongroom.agents._proxy.setup import Setup
 from strongroom.agents._rules.request import DEFAULT_PORTS, Refusal, RequestHead, normalize_host
-from strongroom.agents.session import MAX_BODY, Exchange, SessionEnd, body_too_large
+from strongroom.agents.session import Exchange, SessionEnd
 
 _LOGGERS = ("mitmproxy", "hpack", "h2", "hyperframe", "wsproto", "h11")
 """Loggers of the libraries below. Their records have headers, and so values."""
@@ -143,21 +142,6 @@ def _silence() -> None:
             logging.getLogger().removeHandler(handler)
 
 
-class _State:
-    """The progress of one request.
-
-    Attributes:
-        exchange: the exchange, if a rule allows the request.
-        answered: the proxy itself answers.
-        unread: the request goes to a host that no rule names.
-    """
-
-    def __init__(self) -> None:
-        self.exchange: Exchange | None = None
-        self.answered = False
-        self.unread = False
-
-
 def _fails_closed(hook: Callable[[Addon, Any], Awaitable[None] | None]) -> Callable[[Addon, Any], Awaitable[None]]:
     """Return the hook with a refusal after any exception. mitmproxy would go on without the hook's work."""
 
@@ -194,7 +178,7 @@ class Addon:
         if isinstance(data, layer.NextLayer):
             data.layer = Closed(data.context)
         elif isinstance(data, http.HTTPFlow) and data.response is None:
-            _answer(data, Refusal(502, "The proxy failed, and the request was not sent"))
+            flows.answer(data, Refusal(502, "The proxy failed, and the request was not sent"))
         elif isinstance(data, flow.Flow):
             if isinstance(data, http.HTTPFlow) and data.websocket is not None:
                 data.websocket.messages.clear()
@@ -219,9 +203,9 @@ class Addon:
         """Choose the protocol: HTTP with CONNECT, then TLS and HTTP for the hosts of rules, otherwise a tunnel."""
         context = nextlayer.context
         if isinstance(context.layers[-1], modes.HttpProxy):
-            nextlayer.layer = self._http(context, HTTPMode.regular)
+            nextlayer.layer = Http(context, HTTPMode.regular)
         elif isinstance(context.layers[-1], layers.ClientTLSLayer):
-            nextlayer.layer = self._http(context, HTTPMode.transparent)
+            nextlayer.layer = Http(context, HTTPMode.transparent)
         elif context.server.address is None:
             nextlayer.layer = Closed(context)
         elif not self._destinations.is_looked_into("https", *context.server.address[:2]):
@@ -232,11 +216,7 @@ class Addon:
                 outer.child_layer = layers.ClientTLSLayer(context)
                 nextlayer.layer = outer
             else:  # the request is refused, since it is not encrypted
-                nextlayer.layer = self._http(context, HTTPMode.transparent)
-
-    @staticmethod
-    def _http(context: Context, mode: HTTPMode) -> Http:
-        return Http(context, mode, MAX_BODY, _refuse_long_body)
+                nextlayer.layer = Http(context, HTTPMode.transparent)
 
     @_fails_closed
     async def http_connect(self, flow: http.HTTPFlow) -> None:
@@ -272,7 +252,7 @@ class Addon:
         if flow.error is not None:  # mitmproxy refuses it
             await self._record(flow, Refusal(400, MALFORMED))
             return
-        state = flow.metadata["strongroom"] = _State()
+        state = flow.metadata["strongroom"] = State()
         try:
             self._require_time()
             if flow.server_conn.address is None:
@@ -282,14 +262,14 @@ class Addon:
             head = flows.head_of(flow)
         except Refusal as refusal:
             await self._record(flow, refusal)
-            _answer(flow, refusal)
+            flows.answer(flow, refusal)
             return
         try:
             await self._begin(flow, state, head)
         except Refusal as refusal:
-            _answer(flow, refusal)
+            flows.answer(flow, refusal)
 
-    def _pass_unread(self, flow: http.HTTPFlow, state: _State) -> None:
+    def _pass_unread(self, flow: http.HTTPFlow, state: State) -> None:
         """Let a request pass that is neither encrypted nor for the host of a rule."""
         if flow.request.scheme != "http":
             raise Refusal(400, "Use CONNECT for https")
@@ -299,7 +279,7 @@ class Addon:
         flow.request.data.host = host
         flow.request.stream = state.unread = True
 
-    async def _begin(self, flow: http.HTTPFlow, state: _State, head: RequestHead) -> None:
+    async def _begin(self, flow: http.HTTPFlow, state: State, head: RequestHead) -> None:
         request = flow.request
         with contextlib.nullcontext() if request.is_http2 else self._left_unread(flow.client_conn):
             exchange = await in_thread(partial(self._session.begin, head))
@@ -328,13 +308,13 @@ class Addon:
     @_fails_closed
     async def request(self, flow: http.HTTPFlow) -> None:
         """Replace placeholders in a body that was kept for this."""
-        state = _state(flow)
+        state = flows.state_of(flow)
         if state is None or state.exchange is None or not state.exchange.needs_body or flow.response is not None:
             return
         try:
             body = await in_thread(partial(state.exchange.replace_body, flow.request.raw_content or b""))
         except Refusal as refusal:
-            _answer(flow, refusal)
+            flows.answer(flow, refusal)
             return
         flows.apply_head(flow.request, state.exchange.head)
         flow.request.headers.pop("transfer-encoding", None)
@@ -344,7 +324,7 @@ class Addon:
     @_fails_closed
     async def responseheaders(self, flow: http.HTTPFlow) -> None:
         """Redact the head of an answer, and prepare its body."""
-        state, response = _state(flow), flow.response
+        state, response = flows.state_of(flow), flow.response
         assert response is not None, "mitmproxy sets it"  # noqa: S101
         if state is not None and (state.answered or state.unread):
             response.stream = state.unread
@@ -387,7 +367,7 @@ class Addon:
     @_fails_closed
     async def response(self, flow: http.HTTPFlow) -> None:
         """Redact the trailers of an answer, and record its end."""
-        state, response = _state(flow), flow.response
+        state, response = flows.state_of(flow), flow.response
         if state is None or state.exchange is None or response is None:
             return
         if response.trailers is not None:
@@ -406,7 +386,7 @@ class Addon:
     @_fails_closed
     def websocket_message(self, flow: http.HTTPFlow) -> None:
         """Redact a message to the worker, and forget it: mitmproxy keeps all of them."""
-        state, socket = _state(flow), flow.websocket
+        state, socket = flows.state_of(flow), flow.websocket
         assert socket is not None, "mitmproxy sets it"  # noqa: S101
         message = socket.messages[-1]
         socket.messages.clear()
@@ -426,7 +406,7 @@ class Addon:
 
     @staticmethod
     async def _end(flow: http.HTTPFlow, status: int) -> None:
-        state = _state(flow)
+        state = flows.state_of(flow)
         if state is not None and state.exchange is not None:
             exchange, state.exchange = state.exchange, None
             state.answered = True
@@ -436,22 +416,3 @@ class Addon:
 def _close_connection(handler: Any, client: Any) -> None:
     if client in handler.transports:
         handler.close_connection(client)
-
-
-def _state(flow: http.HTTPFlow) -> _State | None:
-    found: _State | None = flow.metadata.get("strongroom")
-    return found
-
-
-def _refuse_long_body(flow: http.HTTPFlow) -> None:
-    refusal = body_too_large()
-    if (state := _state(flow)) is not None and state.exchange is not None:
-        state.exchange.refuse(refusal)
-    _answer(flow, refusal)
-
-
-def _answer(flow: http.HTTPFlow, refusal: Refusal) -> None:
-    flow.response = response_to(refusal)
-    flow.request.stream = False
-    if (state := _state(flow)) is not None:
-        state.answered = True

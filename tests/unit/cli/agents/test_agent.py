@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from strongroom._cli.agents import learned_rules
+from strongroom._cli.agents import agent
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs private files")
 
@@ -25,7 +25,7 @@ def test_a_file_without_rules_is_removed(session, tmp_path):
     file = tmp_path / "learned.toml"
 
     def fail() -> None:
-        with learned_rules.written(file, session):
+        with agent._learned(file, session):
             assert file.stat().st_mode & 0o777 == 0o600
             raise LookupError
 
@@ -37,7 +37,7 @@ def test_a_file_without_rules_is_removed(session, tmp_path):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux")
 def test_a_full_disk_is_told_and_is_no_error(capsys, monkeypatch, session, tmp_path):
     """The command has run, and its exit code counts."""
-    monkeypatch.setattr(learned_rules.private, "open_file", lambda *_: os.open("/dev/full", os.O_WRONLY))
-    with learned_rules.written(tmp_path / "learned.toml", session):
+    monkeypatch.setattr(agent.private, "open_file", lambda *_: os.open("/dev/full", os.O_WRONLY))
+    with agent._learned(tmp_path / "learned.toml", session):
         pass
     assert capsys.readouterr().err.endswith("learned.toml: No space left on device\n")
