@@ -193,8 +193,7 @@ class Exchange:
         self._used: dict[str, RuleConfig] = {}
         self._bodies: list[RuleConfig] = []
         self._signs: RuleConfig | None = None
-        self._refused: Refusal | None = None  # of the answer
-        self._unsent: Refusal | None = None  # of the body, by the door
+        self._refused: Refusal | None = None  # of the body by the door, or of the answer
         with self._recorded_refusals():
             check_head(head)
             self._covering = [rule for rule in values.rules if covers(rule, head.host, head.port)]
@@ -245,7 +244,7 @@ class Exchange:
 
     def refuse(self, refusal: Refusal) -> Refusal:
         """Return the refusal by which the door answers, in the place of `replace_body`. `end` records it."""
-        self._unsent = refusal
+        self._refused = refusal
         return refusal
 
     def _finish(self, body: bytes) -> None:
@@ -329,16 +328,12 @@ class Exchange:
         Args:
             status: the status of the answer; 0 if none came.
         """
-        unsent, self._unsent = self._unsent, None
-        if unsent:
-            self._record_refusal(unsent)
-        used, self._used = self._used, {}
-        refused, self._refused = self._refused, None
-        outcome = "refused" if refused else str(status) if status else "failed"
-        unused = [None] if refused else []  # a refusal is recorded in any case
-        for rule in used.values() or unused:
-            seconds = time.monotonic() - self._began
-            emit(self._event(rule, outcome, status, refused)._replace(seconds=seconds))
+        if self._refused is not None:
+            self._record_refusal(self._refused)
+        (used, self._used), self._refused = (self._used, {}), None
+        seconds = time.monotonic() - self._began
+        for rule in used.values():
+            emit(self._event(rule, str(status) if status else "failed", status)._replace(seconds=seconds))
 
     # --- events -------------------------------------------------------------------------------------------------------
 

@@ -667,3 +667,12 @@ def test_metrics_count_uses(secrets):
     (counted,) = (metric for metric in collector.collect() if metric.name == "strongroom_events")
     uses = [sample.labels["outcome"] for sample in counted.samples if sample.labels["kind"] == "use"]
     assert sorted(uses) == ["200", "refused"]
+
+
+def test_a_session_that_learns_keeps_a_bounded_number_of_requests(secrets, monkeypatch):
+    """A worker chooses the paths."""
+    monkeypatch.setattr("strongroom.agents.session.MAX_OBSERVED", 3)
+    its = AgentSession(secrets, AgentsConfig({"openai": rule()}), learns=True)
+    for number in range(9):
+        its.begin(bearer(its, path=f"/{number}")).end(200)
+    assert {one.path for one in its.observed} == {"/0", "/1", "/2"}

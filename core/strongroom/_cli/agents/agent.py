@@ -166,8 +166,10 @@ def run_command(
             return [found] if found else []
 
         with setup.serving(listeners, log.connected), _ended_at(until, process) as timed_out:
-            code = exit_code(lambda: process.run(encoded), command[0])
-            process.started.set()  # the proxy may wait for a sandbox that did not start
+            try:
+                code = exit_code(lambda: process.run(encoded), command[0])
+            finally:
+                process.started.set()  # the proxy may wait for a sandbox that did not start
     if not quiet:
         for line in summary(log):
             output.say(line)
@@ -193,18 +195,20 @@ def _learned(file: Path | None, session: AgentSession) -> Iterator[None]:
     failed = f"Cannot write the rules: {file}"
     with private.faults_as(ConfigurationError, failed):
         descriptor = private.open_file(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-    with os.fdopen(descriptor, "wb", buffering=0) as stream:
-        try:
-            yield
-        except BaseException:
-            file.unlink(missing_ok=True)
-            raise
-        observed = session.observed or ()
-        try:
+    try:
+        yield
+    except BaseException:
+        os.close(descriptor)
+        with contextlib.suppress(OSError):
+            file.unlink()
+        raise
+    observed = session.observed or ()
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
             stream.write(session.redactor().whole(learned_text(observed, session.rules).encode()))
-        except OSError as error:
-            output.say(f"{failed}: {error.strerror}")
-            return
+    except OSError as error:
+        output.say(f"{failed}: {error.strerror}")
+        return
     first = "the first " if len(observed) >= MAX_OBSERVED else ""
     output.say(f"Wrote rules for {first}{output.counted(len(observed), 'request')} to {file}: review them")
 
@@ -232,7 +236,6 @@ def _ended_at(until: SessionEnd | None, process: Child) -> Iterator[list[bool]]:
         yield ended
     finally:
         done.set()
-        process.started.set()  # it may have failed to start
         thread.join()
         if ended:
             output.say(until.refusal().reason)

@@ -102,18 +102,18 @@ class Setup:
         started: Future[Callable[[], None]] = Future()
 
         def serve() -> None:
-            found: list[socket.socket] = []
+            found: list[socket.socket] | None = None
             try:
-                found.extend(listeners())
                 from strongroom.agents._proxy import server
 
+                found = list(listeners())
                 server.serve(self, found, connected, started)
             except BaseException as error:
                 if not started.done():
                     started.set_exception(error)
                 raise
             finally:  # after a failure too, the worker must not wait
-                for listener in found:
+                for listener in listeners() if found is None else found:
                     listener.close()
 
         thread = threading.Thread(target=serve, name="strongroom-agent-proxy", daemon=True)
