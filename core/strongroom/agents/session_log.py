@@ -29,7 +29,7 @@ _KEPT = 20
 """The number of logs that are kept."""
 
 _MAX_SIZE = 1 << 24
-"""The largest log, in bytes, without the line that says so: a hostile worker must not fill the disk."""
+"""The largest log, in bytes, before its last line: a hostile worker must not fill the disk."""
 
 _MAX_REASONS = 1000
 """The most reasons that are counted apart: many name a host, which the worker chooses."""
@@ -62,7 +62,7 @@ class SessionLog:
         uses: the number of uses by the name of the rule.
         refused: the number of refusals.
         reasons: the number of refusals by their reason, for the first reasons.
-        size: the bytes in its log: 0 if there is none.
+        size: the number of bytes in its log; 0 without a log.
     """
 
     def __init__(
