@@ -354,8 +354,8 @@ def _opened(
     Args:
         config: the configuration.
         end: when the session ends.
-        only_rules: see `Destinations`.
-        learns: see `AgentSession`.
+        only_rules: see `Setup`.
+        learns: see `Setup`.
         keep: the names of credentials that the worker inherits.
 
     Raises:

@@ -18,7 +18,7 @@ import socket
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import Future
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mitmproxy import flow, http, log, master, options
 from mitmproxy.addons.proxyserver import Proxyserver
@@ -33,9 +33,11 @@ from strongroom.agents._proxy.flows import State, destination, in_thread, respon
 from strongroom.agents._proxy.layers import MALFORMED, REDACT, Closed, Http, Tls, connect_failure
 from strongroom.agents._proxy.network import NOT_PUBLIC, Network
 from strongroom.agents._proxy.sandbox import BACKLOG
-from strongroom.agents._proxy.setup import Setup
 from strongroom.agents._rules.request import DEFAULT_PORTS, Refusal, RequestHead, normalize_host
 from strongroom.agents.session import Exchange, SessionEnd
+
+if TYPE_CHECKING:
+    from strongroom.agents._proxy.setup import Setup
 
 _LOGGERS = ("mitmproxy", "hpack", "h2", "hyperframe", "wsproto", "h11")
 """Loggers of the libraries below. Their records have headers, and so values."""

@@ -116,7 +116,7 @@ def test_every_option_that_moves_values_needs_trust():
     }
     assert harmless == {
         *("client_timeout", "max_retries", "disable_redirects"),
-        *("fold", "layout", "tag_prefix", "strip_newline", "recovery_days", "restore", "force_delete"),
+        *("fold", "layout", "tag_prefix", "strip_newline", "recovery_days", "restore", "force_delete", "version"),
         *("app", "exit_codes", "identity", "key", "key_file", "kind", "password", "paths", "secrets"),
     }
 
