@@ -13,7 +13,7 @@ from strongroom._manager.manager import parts_of
 from strongroom.errors import SecretNotFoundError, UnsupportedOperationError
 from strongroom.store import VersionInfo
 from strongroom_vault.plugin import open_vault
-from strongroom_vault.setup.structure import APP_READ, DATABASE_READ, DATABASE_WRITE, policies
+from strongroom_vault.setup.policies import APP_READ, DATABASE_READ, DATABASE_WRITE, structure_policies
 from support.clock import LONG
 from support.forks import forked
 from support.scenarios.watching import Looks
@@ -196,7 +196,7 @@ def test_the_policies_of_setup_allow_the_list(openbao, kv2, audited):
     """Each application policy, below its own folders."""
     for name in (APP_READ, DATABASE_READ, DATABASE_WRITE):
         folder = "api-keys" if name == APP_READ else "database"
-        policy, _ = policies(kv2, "")[name]
+        policy, _ = structure_policies(kv2, "")[name]
         openbao.call("POST", f"sys/policies/acl/{kv2}-{name}", {"policy": policy})
         token = openbao.call("POST", "auth/token/create", {"policies": [f"{kv2}-{name}"]})["auth"]["client_token"]
         paths = [f"{folder}/a", f"{folder}/b"]
