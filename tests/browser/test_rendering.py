@@ -97,7 +97,7 @@ def test_the_text_of_a_picture_is_readable_on_a_telephone(browser):
         "index",
         "explanation/chain",
         "explanation/rotation",
-        "explanation/migrations",
+        "how-to/moving/migrate",
         "explanation/performance",
     ):
         page.goto((SITE / f"{name}.html").as_uri())
