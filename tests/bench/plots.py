@@ -249,11 +249,6 @@ def explained(chart: str, results: Results) -> str:
             f" {took('import hvac', 'start')}. `strongroom` with its command line, but without a store, takes"
             f" {took('strongroom --version', 'start')}."
         )
-    if chart == "write":
-        return (
-            f"a secret takes {took('strongroom, from JSON')} from JSON. Besides the two requests of the loop, it is"
-            " planned, written with a version check, noted in a journal and compared."
-        )
     if chart == "disk":
         return (
             f"a cold cache encrypts and writes each secret, which makes {took('disk cache, cold')} of"
