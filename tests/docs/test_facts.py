@@ -9,7 +9,6 @@ from importlib.metadata import metadata, version
 from inspect import Parameter, signature
 from typing import Any
 
-import click
 import pytest
 from packaging.version import Version
 
@@ -46,10 +45,6 @@ FACTS = [
     ),
     ("retries with pauses from half a second to {},", "strongroom.required_secrets:_LAST_PAUSE"),
     ("warns {} days ahead", "strongroom._cli.diagnose.findings:_WARNED_DAYS"),
-    (
-        "after SIGTERM, {} by default, is killed",
-        lambda: default("strongroom._cli.read.run:run_command", "stop_timeout"),
-    ),
     # rotations
     ("owns a rotation for {} after each of its writes", "strongroom.rotate.state:LEASE"),
     ("`undo` and `resume` wait up to {} for a statement", "strongroom.rotate.guard:STEP_LIMIT"),
@@ -99,7 +94,7 @@ FACTS = [
     ("A secret has at most {} bytes, because etcd", "strongroom_etcd.store:MAX_SIZE"),
     ("has at most {} at first, and then an equal share", "strongroom_etcd.gateway:_PATIENCE"),
     ("**A Secret holds {}**", "strongroom.formats.kubernetes:MAX_SIZE"),
-    ("in one request for up to {} Secrets", "strongroom_kubernetes.api_server:PAGE"),
+    ("one for up to {} Secrets of the namespace", "strongroom_kubernetes.api_server:PAGE"),
     ("A file has at most {}.", "strongroom_keepass.database:MAX_SIZE"),
     ("database's settings allow ({} by default)", "strongroom_keepass.contents:_HISTORY"),
     ("**Labels** are those of the secret, up to {}:", "strongroom_google.names:_MAX_LABELS"),
@@ -133,12 +128,8 @@ def named(reference: str) -> Any:
 
 
 def default(reference: str, parameter: str) -> Any:
-    """Return the default of a function's parameter or of a command's option."""
-    function = named(reference)
-    if isinstance(function, click.Command):
-        (option,) = (option for option in function.params if option.name == parameter)
-        return float(str(option.default).removesuffix("s"))
-    found = signature(function).parameters[parameter].default
+    """Return the default of a function's parameter."""
+    found = signature(named(reference)).parameters[parameter].default
     assert found is not Parameter.empty
     return found
 
