@@ -451,7 +451,7 @@ BACKEND = {"PYTHON_KEYRING_BACKEND": "strongroom.integrations.keyring.Strongroom
 @pytest.mark.long
 @pytest.mark.parametrize("provider", ["import", "subprocess"])
 def test_pip_logs_in_with_the_row_of_the_index(index, provider, tmp_path):
-    """As a subprocess it runs the command of keyring, but not that of its own environment."""
+    """As a subprocess it runs the command of keyring, but not the one beside pip."""
     configure(LOGIN + row(f"http://{index.host}"))
     (tmp_path / "keyring").symlink_to(SCRIPTS / "keyring")
     words = ("download", "--no-deps", "--no-cache-dir", "--disable-pip-version-check", "--keyring-provider", provider)

@@ -54,7 +54,7 @@ def test_one_read_of_a_process_sends_two_requests(fresh_openbao, opened):
 
 @pytest.mark.parametrize("issue", [False, "lasting"])
 def test_a_read_that_must_not_issue_asks_for_no_version_either(fresh_openbao, opened, issue):
-    """As those of `get` and of helpers: they have to open the store before they know what it does."""
+    """As those of `get` and of helpers, which open the store to learn whether it issues credentials."""
     fresh_openbao.put("db/app", {"k": "v"})
     with opened() as secrets:
         assert secrets.resolve("db/app", "k", allow_dynamic=issue).value == "v"
@@ -109,7 +109,7 @@ def test_a_version_1_engine_that_the_configuration_names_is_not_asked_for_its_ve
 
 @pytest.mark.parametrize("path", ["db/app", "data/db/app", "metadata/db/app", "config"])
 def test_an_engine_of_another_version_than_the_configuration_names_is_found_out(fresh_openbao, opened, path):
-    """Also where a path of version 1 has the name of a folder of the API of version 2."""
+    """Also if a path of version 1 has the name of a folder of the API of version 2."""
     fresh_openbao.put("db/app", {"k": "other"})
     fresh_openbao.put(path, {"k": "v"})
     with opened(version=1) as secrets:
