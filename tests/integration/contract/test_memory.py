@@ -24,6 +24,7 @@ class FinalDeletes(MemoryStore):
         del self._histories[path]
 
 
+@pytest.mark.long
 class TestFinalDeletes(TestMemory):
     capabilities = TestMemory.capabilities | {"final_deletes"}
 
@@ -51,6 +52,7 @@ def lower(path: str) -> str:
     return path
 
 
+@pytest.mark.long
 class TestLowerCase(TestMemory):
     """A store may refuse paths with upper case."""
 

@@ -44,6 +44,7 @@ class TestAzure(ServiceContract):
 
 
 @long_processes
+@pytest.mark.long
 class TestKubernetes(ServiceContract):
     page_size = PAGE
     cannot_hold = KEYS

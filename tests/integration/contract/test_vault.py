@@ -63,6 +63,7 @@ class TestPlugin(PluginContract):
     lazy = frozenset({"hvac", "pycurl", "urllib3", "requests"})
 
 
+@pytest.mark.long
 class TestKV1(VaultContract):
     """Version 1 has no check-and-set and no versions. Used from the top of its mount."""
 

@@ -71,6 +71,7 @@ class TestPostgresOwnPassword(Postgres):
         return open_postgres(), {**current, "host": silent[0], "port": silent[1]}
 
 
+@pytest.mark.long
 class TestPostgresByAdministrator(Postgres):
     one_credential = True
     impossible = frozenset({"unreachable"})  # as with the user's own password
@@ -181,6 +182,7 @@ class TestRedisOwnPassword(Redis):
         return open_redis_acl(), {**current, "host": silent[0], "port": silent[1]}
 
 
+@pytest.mark.long
 class TestRedisByAdministrator(Redis):
     impossible = frozenset({"unreachable"})  # as with the user's own password
 

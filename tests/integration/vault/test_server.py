@@ -18,6 +18,8 @@ from strongroom_vault.dev.server import DevServer, find_binary
 from support.forks import forked
 from support.vault.recorded_vault import KeptVault
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def openbao(audited_openbao):

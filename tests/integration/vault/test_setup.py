@@ -22,6 +22,8 @@ from strongroom_vault.setup import policies
 from support.command_line import Caller
 from support.representatives import some
 
+pytestmark = pytest.mark.long
+
 STRONGROOM = [sys.executable, "-c", "from strongroom._cli.main import main; main()"]
 POLICIES = ("app-read", "database-read", "database-write")
 CHANGES = {"create", "update", "delete", "patch"}

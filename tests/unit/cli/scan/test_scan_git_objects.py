@@ -11,6 +11,8 @@ from strongroom._cli.scan import allowance
 from strongroom._cli.scan.allowance import Allowance
 from support.programs import require
 
+pytestmark = pytest.mark.long
+
 require("git")
 
 VALUE = "canary-real-value-77"

@@ -11,6 +11,8 @@ import pytest
 from strongroom._cli.scan import git_repository
 from support.programs import require, write_python
 
+pytestmark = pytest.mark.long
+
 require("git")
 
 VALUE = "canary-real-value-77"
