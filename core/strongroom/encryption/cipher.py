@@ -278,4 +278,6 @@ class FieldCipher:
 
 
 def _of_row(associated: bytes, row: str) -> bytes:
+    if not isinstance(row, str):
+        raise TypeError(f"row is of the type {type(row).__name__}: pass text, such as str(customer.id)")
     return associated + b"\0" + row.encode()

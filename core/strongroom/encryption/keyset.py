@@ -6,6 +6,7 @@ import re
 import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import NoReturn, Self
 
 from strongroom.errors import InvalidDataError, shown
 from strongroom.secret import SensitiveBytes, SensitiveStr, Value
@@ -41,6 +42,15 @@ class Keyset:
     @property
     def encrypting(self) -> str:
         return self.previous or self.primary
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A Keyset cannot be pickled, since the pickle would hold its keys: call load in each process")
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
 
     @classmethod
     def parse(cls, data: Mapping[str, Value], path: str | None = None) -> Keyset:

@@ -1,5 +1,8 @@
 """Contents that make a secret a keyset, and the key that encrypts."""
 
+import copy
+import pickle
+
 import pytest
 
 from strongroom.encryption import Keyset, new_key
@@ -47,6 +50,14 @@ def test_a_secret_that_is_no_keyset_is_refused(data, fault):
 
 def test_a_keyset_does_not_show_its_keys():
     assert KEY not in f"{Keyset.parse({'key': KEY})!r} {Keyset.parse({'key': KEY}).keys}"
+
+
+def test_a_keyset_is_not_pickled():
+    """A pickle would hold the keys in plain, in a queue or a cache."""
+    keyset = Keyset.parse({"key": KEY})
+    with pytest.raises(TypeError, match="A Keyset cannot be pickled"):
+        pickle.dumps(keyset)
+    assert copy.deepcopy(keyset) == copy.copy(keyset) == keyset
 
 
 def test_a_new_key_has_an_id_of_five_digits_that_is_not_taken():

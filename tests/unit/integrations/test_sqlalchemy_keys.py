@@ -278,6 +278,9 @@ def test_the_caller_can_name_the_longest_cache_of_its_applications(engine, custo
     monkeypatch.setattr(_keys, "now_utc", lambda: now_utc() + timedelta(hours=2))
     with pytest.raises(ConflictError, match="Wait until"):
         drop_key(engine, customer.metadata, PATH, "key", longest_cache=3 * 3600)
+    for wrong in (-100, float("nan")):
+        with pytest.raises(ValueError, match="pass a number of seconds"):
+            drop_key(engine, customer.metadata, PATH, "key", longest_cache=wrong)
     monkeypatch.setattr(_keys, "now_utc", lambda: now_utc() + timedelta(seconds=30))
     drop_key(engine, customer.metadata, PATH, "key", longest_cache=3)
 

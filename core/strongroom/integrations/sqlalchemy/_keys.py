@@ -224,14 +224,14 @@ def drop_key(
             seconds ago. Nothing was changed.
         SecretNotFoundError: the keyset has no such key.
         UnsupportedOperationError: the store has no check-and-set.
+        ValueError: `longest_cache` is negative or not a number.
     """
     manager = manager or default_manager()
+    longest_cache = _longest_cache(longest_cache, manager)
     ledger = Ledger(parts_of(manager).chain, path, store)
     state, _ = ledger.load()
     if state is not None and state.unfinished:
         raise ConflictError(path, "a rotation is under way", store=ledger.store, hint="Finish it first")
-    if longest_cache is None:
-        longest_cache = max(cache.ttl + cache.max_stale for cache in (manager.config.cache, CacheConfig()))
     moments = [moment for moment in (ledger.secret().created, state and state.changed) if moment]
     changed = max(moments, default=datetime.fromtimestamp(0, UTC))
     settled = changed + timedelta(seconds=longest_cache + RECHECK)
@@ -258,6 +258,14 @@ def drop_key(
         return {key: value for key, value in data.items() if key not in key_ids}
 
     ledger.change(without)
+
+
+def _longest_cache(given: float | None, manager: SecretsManager) -> float:
+    if given is None:
+        return max(cache.ttl + cache.max_stale for cache in (manager.config.cache, CacheConfig()))
+    if not given >= 0:
+        raise ValueError(f"longest_cache is {given}: pass a number of seconds from 0")
+    return given
 
 
 def _raw(table: Table) -> TableClause:
