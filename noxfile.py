@@ -66,6 +66,7 @@ NEEDS_TOOLS = [
     "google",
     "integrations",
     "rotate/test_database_servers.py",
+    "store/test_calls.py",
     "test_conversion.py",
     "test_logging.py",
     "test_packaging.py",
