@@ -99,7 +99,7 @@ def test_a_rule_of_the_name_of_a_host_keeps_it():
     ]
 
 
-@pytest.mark.parametrize("path", ["/v1//b", "/v1/a%252fb", "/v1/./b", "/v1/x%0a"])
+@pytest.mark.parametrize("path", ["/v1//b", "/v1/a%252fb", "/v1/./b", "/v1/x%0a", "/*", "/v1/%2a"])
 def test_one_path_that_no_pattern_fits_does_not_take_the_others(path):
     """It would allow every path, where the rule before did not."""
     before = OPENAI._replace(paths=("/v1/*",))

@@ -44,8 +44,8 @@ class Observed(NamedTuple):
         scheme: `https`, or `http`, which no rule allows.
         host: the host as in a rule, with its port unless that is the scheme's.
         methods: its method, and those that take its place.
-        path: the normalized path; the path as it is sent if programs may read that in different ways.
-        is_plain: False for a path that programs may read in different ways, so that no pattern fits it.
+        path: the normalized path; the path as it is sent if it is not plain.
+        is_plain: False for a path that no pattern names: programs may read it in different ways, or it has a `*`.
     """
 
     rule: str
@@ -60,7 +60,8 @@ def observe(head: RequestHead, rules: Iterable[str]) -> set[Observed]:
     """Return the record of a request that carries the secrets of some rules."""
     path, is_plain = head.path, False
     with suppress(Refusal):
-        path, is_plain = normalize_path(head.path), True
+        if "*" not in (normal := normalize_path(path)):  # as a pattern, it would fit other paths
+            path, is_plain = normal, True
     methods = frozenset(asked_methods(head))
     return {Observed(rule, head.scheme, head.authority, methods, path, is_plain) for rule in rules or [""]}
 
