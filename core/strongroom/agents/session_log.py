@@ -222,7 +222,7 @@ class RecordedSession:
 
     Attributes:
         name: the name of the session.
-        about: the fields of its first line, and of none before `read`.
+        about: the fields of its first line; empty before `read`, and if that line is damaged.
         uses: the number of uses that were read, by the name of the rule.
         refusals: the number of refusals that were read.
         last: the time of the last line that was read.
@@ -256,8 +256,11 @@ class RecordedSession:
             if not self.is_running:
                 self._file.unlink()
 
-    def read(self) -> list[tuple[str, Mapping[str, Any]]]:
+    def read(self, *, is_over: bool = False) -> list[tuple[str, Mapping[str, Any]]]:
         """Return the lines since the last call, as they are and as their fields.
+
+        Args:
+            is_over: nothing writes the log any more, so that a line without its end is damaged.
 
         Raises:
             ConfigurationError: the log cannot be read, or was written by a later release.
@@ -265,32 +268,34 @@ class RecordedSession:
         with private.faults_as(ConfigurationError, f"The log of the session {self.name}"):
             with private.open_lines(self._file) as stream:
                 stream.seek(self._offset)
-                whole = stream.read().rpartition(b"\n")[0]
+                whole, _, cut = stream.read().rpartition(b"\n")
+            self.damaged += is_over and bool(cut)
             if not whole:
                 return []
+            is_first = self._offset == 0
             self._offset += len(whole) + 1
             found: list[tuple[str, Mapping[str, Any]]] = []
-            for content in whole.split(b"\n"):
+            for number, content in enumerate(whole.split(b"\n")):
                 try:
                     line = content.decode("ascii")
-                    found.append((line, self._noted(json.loads(line))))
+                    found.append((line, self._noted(json.loads(line), is_first=is_first and number == 0)))
                 except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                     self.damaged += 1
             return found
 
-    def _noted(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _noted(self, fields: Mapping[str, Any], *, is_first: bool) -> Mapping[str, Any]:
         """Return the fields of a line, and count it.
 
         Raises:
             ValueError: it is not a line of a log. So do KeyError and TypeError.
             OSError: a later release wrote the log.
         """
-        if not self.about and isinstance(version := fields.get("version", 0), int) and version > _VERSION:
+        if is_first and isinstance(version := fields.get("version", 0), int) and version > _VERSION:
             raise OSError(errno.EINVAL, newer_format(version, _VERSION))
         _check(fields)
-        if (fields["event"] == "session") is bool(self.about):
+        if (fields["event"] == "session") is not is_first:
             raise ValueError("the first line, and no other, is about the session")
-        if not self.about:
+        if is_first:
             self.about = fields
         elif fields["event"] == "use":
             self.uses[fields["rule"]] += 1

@@ -43,7 +43,7 @@ def log_command(session: str | None, *, follow: bool, as_json: bool) -> None:
     is_over = False
     while not is_over:
         is_running = recorded.is_running  # before the last lines are read
-        for line, fields in recorded.read():
+        for line, fields in recorded.read(is_over=not is_running):
             output.write(line.encode() if as_json else messages.escape(_text(fields).replace("\n", " ")).encode())
         is_over = not follow or not is_running
         try:

@@ -106,6 +106,28 @@ def test_the_summary_has_uses_by_rule_and_the_most_frequent_refusals():
     assert next(agent_log.summary(log)) == "Uses by rule: openai 1,200, github 2. Refusals: 30."
 
 
+def test_a_damaged_first_line_does_not_hide_the_others(command, state):
+    with started():
+        request()
+    (file,) = (state / "strongroom" / "agents").iterdir()
+    file.write_bytes(b"x" + file.read_bytes()[1:])
+    done = command("agent", "log")
+    assert (done.code, done.out.count(b"api.example.com"), done.out.count(b"\n")) == (ExitCode.PARTIAL, 1, 1)
+    assert done.err == "strongroom: 1 line of the log not shown: damaged, or not of Strongroom\n"
+
+
+def test_a_line_that_was_cut_counts_as_damaged_once_the_session_is_over(command, state):
+    with started():
+        request()
+        (file,) = (state / "strongroom" / "agents").iterdir()
+        whole = file.read_bytes()
+        file.write_bytes(whole[:-5])
+        assert command("agent", "log").code == ExitCode.DONE
+    done = command("agent", "log")
+    assert (done.code, done.out.count(b"\n")) == (ExitCode.PARTIAL, 1)
+    assert done.err == "strongroom: 1 line of the log not shown: damaged, or not of Strongroom\n"
+
+
 def test_a_damaged_line_is_counted_and_the_others_are_shown(command, state):
     with started() as log:
         request()
