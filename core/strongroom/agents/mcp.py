@@ -14,7 +14,7 @@ import threading
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from functools import wraps
 from typing import IO, Any
@@ -24,6 +24,7 @@ from mcp.server.mcpserver import MCPServer  # pyright: ignore[reportMissingImpor
 from mcp.server.mcpserver.exceptions import ToolError  # pyright: ignore[reportMissingImports]
 from mcp_types import ToolAnnotations  # pyright: ignore[reportMissingImports]
 
+from strongroom._config import CommandConfig
 from strongroom._manager import SecretsManager
 from strongroom._redaction.fingerprints import Fingerprints
 from strongroom.agents._rules.request import Refusal
@@ -213,6 +214,7 @@ class Tools:
         """
         if (command := self._commands.get(name)) is None:
             raise ToolError(f"There is no command {name[:100]}. Call list_rules")
+        self._read_others(command)
         secrets = {variable: self._secrets.get_secret(*place) for variable, place in command.secrets.items()}
         try:
             process = subprocess.Popen(  # noqa: S603  # the command of a trusted configuration
@@ -226,6 +228,13 @@ class Tools:
         except OSError as error:
             raise ToolError(f"Cannot run {command.command[0]}: {error.strerror}") from None
         return self._finished(process)
+
+    def _read_others(self, command: CommandConfig) -> None:
+        """Read the secrets of the other commands, which a variable may hold, so that they are known in the output."""
+        for place in {place for other in self._commands.values() for place in other.secrets.values()}:
+            if place not in command.secrets.values():
+                with suppress(StrongroomError):
+                    self._secrets.get_secret(*place)
 
     def _finished(self, process: subprocess.Popen[bytes]) -> str:
         """Return the result of a command, after it has ended. The output of processes that it left is dropped.

@@ -187,6 +187,13 @@ def test_a_command_gets_its_secrets_and_its_output_none(tools):
         assert form not in text
 
 
+def test_the_secret_of_another_command_is_masked_before_that_command_has_run(tools):
+    """As in a variable that the chain reads, which every command inherits. A secret that is missing stops no other."""
+    commands = {"deploy": command("pass", KEY=f"{PATH}#key"), "broken": command("pass", KEY="missing#key")}
+    made = tools(manager_with_rule(commands=commands | {"show": command(f"print({VALUE!r})")}))
+    assert done(made, "run_command", name="show") == "exit code 0\n[redacted]\n"
+
+
 def test_a_value_across_the_end_of_a_cut_output_is_redacted(tools):
     program = f"import os; print('x' * {mcp.LONGEST_OUTPUT - 5} + os.environ['KEY'] + 'y' * 500_000)"
     made = tools(manager_with_rule(commands={"show": command(program, KEY=f"{PATH}#key")}))
