@@ -34,10 +34,16 @@ def test_environment_has_no_value(agent_run):
 
 def test_a_value_that_the_shell_has_is_named_without_a_sandbox(agent_run):
     """A worker of the same user can read the environment of the shell, but not out of the sandbox."""
-    told = "The command can read COPY, OPENAI_API_KEY in the environment of your shell. Run it with --sandbox\n"
+    readable = "strongroom: The command can read COPY, OPENAI_API_KEY in the environment of your shell. "
+    readable += "Run it with --sandbox\n"
+    withheld = "strongroom: Withheld from the command: COPY. --keep NAME passes one on, but not COPY: "
+    withheld += "the value of a rule\n"
     environ = {"COPY": f"https://robot:{VALUE}@api.example.com"}
-    assert agent_run("true", environ=environ, options=["--quiet"]).stderr == f"strongroom: {told}"
-    assert agent_run("true", environ=environ, options=["--quiet", "--sandbox"]).stderr == ""
+    for keep in ([], ["--keep", "COPY"]):
+        done = agent_run("env", environ=environ, options=["--quiet", *keep])
+        assert done.stderr == readable + withheld
+        assert "COPY=" not in done.stdout
+    assert agent_run("true", environ=environ, options=["--quiet", "--sandbox"]).stderr == withheld
 
 
 def test_credentials_of_the_shell_are_withheld_and_named(agent_run):

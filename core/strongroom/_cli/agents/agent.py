@@ -147,14 +147,17 @@ def run_command(
         WorkerFolder(Path(made)) as folder,
         _log(setup, Path(command[0]).name) as log,
     ):
-        if not sandbox and (readable := [name for name, text in os.environ.items() if setup.reveals(text)]):
-            names = ", ".join(sorted(readable))
+        revealing = {name for name, text in os.environ.items() if setup.reveals(text)}
+        if not sandbox and revealing:
+            names = ", ".join(sorted(revealing))
             output.say(f"The command can read {names} in the environment of your shell. Run it with --sandbox")
         box = Sandbox() if sandbox else None
         listener = None if box else socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
         address = listener.getsockname()[:2] if listener else PROXY
-        if withheld := sorted(os.environ.keys() - inherited.keys() - setup.session.environment.keys()):
-            output.say(f"Withheld from the command: {', '.join(withheld)}. --keep NAME passes one on")
+        if withheld := (os.environ.keys() - inherited.keys() | revealing) - setup.session.environment.keys():
+            never = ", ".join(sorted(withheld & revealing))
+            but = f", but not {never}: the value of a rule" if never else ""
+            output.say(f"Withheld from the command: {', '.join(sorted(withheld))}. --keep NAME passes one on{but}")
         variables = setup.environment(folder, address, inherited)
         encoded = {os.fsencode(name): os.fsencode(value) for name, value in variables.items()}
         process = Child(box.wrap(command) if box else command)
