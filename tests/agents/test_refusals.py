@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from support.agents.upstream import Answer
-from support.agents.workers import read_answer, rule
+from support.agents.workers import VALUE, read_answer, rule
 
 
 @pytest.fixture
@@ -114,6 +114,16 @@ def test_an_answer_that_cannot_be_decoded(worker, refusals, upstream):
     (line,) = lines(worker)
     reason = "The answer has a content coding in which a secret could not be found"
     assert line == f"strongroom: Refused {host} to the worker: {reason}"
+
+
+def test_an_answer_with_a_folded_header(worker, refusals, upstream):
+    host = f"localhost:{upstream.port}"
+    folded = f"HTTP/1.1 200 OK\r\nx-key: {VALUE[:5]}\r\n {VALUE[5:]}\r\ncontent-length: 0\r\n\r\n"
+    upstream.answer = lambda _: Answer(raw=folded.encode())
+    answer = worker.raw(host, f"GET /a HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+    assert answer.startswith(b"HTTP/1.1 502 ")
+    assert VALUE[5:].encode() not in answer
+    assert refusals() == [(host, "GET", "/a", 502)]
 
 
 def test_another_name_in_the_handshake(worker, refusals, upstream):

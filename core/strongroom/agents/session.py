@@ -267,13 +267,13 @@ class Exchange:
             headers: names and values, decoded as Latin-1.
 
         Raises:
-            Refusal: 502, the body has an encoding or a transfer coding that cannot be decoded.
+            Refusal: 502, the body has an encoding or a transfer coding that cannot be decoded, or a header is folded.
         """
         redactor = self._redactor = self._values.redactor(self._redacted)
         self._cutter: Cutter | None = None
         self._has_body = self.has_body(status)
         try:
-            _check_transfer(headers)
+            _check_headers(headers)
             self._decoder = decoder_for(_joined(headers, "content-encoding") if self._has_body else "")
         except Refusal as refusal:
             self._refused = refusal
@@ -380,7 +380,9 @@ def _event(outcome: str, rule: RuleConfig | None, request: tuple[str, str, str],
     return Event(EventKind.USE, "", path, outcome=outcome, key=key, use=use)
 
 
-def _check_transfer(headers: Headers) -> None:
+def _check_headers(headers: Headers) -> None:
+    if any("\n" in text or "\r" in text for _, text in headers):  # obsolete, and a value may be cut by it
+        raise Refusal(502, "The answer has a header of several lines, in which a secret could not be found")
     if _joined(headers, "transfer-encoding").strip().lower() not in {"", "chunked"}:
         raise Refusal(502, "The answer has a transfer coding other than chunked")
 
