@@ -575,7 +575,11 @@ def test_a_use_is_recorded_before_the_value_leaves_and_once_after_the_answer(sec
 
 @pytest.mark.parametrize(
     "field",
-    [("Content-Encoding", "deflate"), ("Transfer-Encoding", "gzip, chunked"), ("X-Key", f"{VALUE[:5]}\r\n {VALUE[5:]}")],
+    [
+        ("Content-Encoding", "deflate"),
+        ("Transfer-Encoding", "gzip, chunked"),
+        ("X-Key", f"{VALUE[:5]}\r\n {VALUE[5:]}"),
+    ],
 )
 def test_an_answer_that_cannot_be_decoded_is_recorded_as_a_refusal(secrets, events, field):
     its = session(secrets)
