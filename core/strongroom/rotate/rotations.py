@@ -60,7 +60,8 @@ class RotationStatus:
         state: `absent` without a secret, `never`, or the last complete step: created, applied, proved, promoted, done,
             undoing, undone.
         unfinished: True if the rotation has to be resumed or undone, or waits for its grace time.
-        last_success: the last rotation; for a secret that was never rotated, when it was written, if the store knows.
+        last_success: the last rotation that was promoted, also if it was undone later; for a secret that was never
+            rotated, when it was written, if the store knows.
         due: when it is due; None without a schedule.
         overdue: True if that is past.
         owner: the process that works on it; empty if none does.
@@ -196,8 +197,8 @@ class Rotations:
         """Undo the rotation that is under way, also one that waits for its grace time, or the last one if it is done.
 
         Afterwards the old credential works and is stored, and the new one does not work. After a rotation that is done,
-        the old credential comes from the version of the secret before it, and is applied and proved like a new one. Due
-        dates stay as they are.
+        the old credential comes from the version of the secret before it, and is applied and proved like a new one. The
+        next scheduled rotation is due one interval after the one that was undone.
 
         Raises:
             UnsupportedOperationError: no rotation can be undone, or the store has no version from before it.

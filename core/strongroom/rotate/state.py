@@ -92,7 +92,7 @@ class RotationState:
         owner: the process that works on it; empty if none does.
         lease_until: until when it owns the rotation, by its own clock.
         promoted: when the new credential was stored as the secret.
-        last_success: the last rotation of this secret that was promoted and not undone.
+        last_success: the last rotation before this one that was promoted; this one once it is done. See `last`.
         failures: failed attempts since the last success.
         from_version: the version of the secret that the rotation replaces; None if a service replaces it.
         keys: once the rotation is done, the names of the keys that it has changed.
@@ -128,8 +128,11 @@ class RotationState:
 
     @property
     def last(self) -> datetime | None:
-        """The last rotation that counts: this one once it is promoted, otherwise the one before."""
-        return self.promoted if self.step is RotationStep.PROMOTED and not self.back else self.last_success
+        """The last rotation that counts for the schedule: this one once it was promoted, otherwise the one before.
+
+        An undo does not change that. A rotation that broke an application would be due again at once otherwise.
+        """
+        return self.last_success if self.back or self.promoted is None else self.promoted
 
     def next_action(self, now: datetime, grace: timedelta) -> RotationAction:
         """Return the next step."""

@@ -211,7 +211,7 @@ class Transaction:
             step=RotationStep.CREATED,
             started=now,
             changed=now,
-            last_success=before.last_success if before else None,
+            last_success=before.last if before else None,
             failures=before.failures if before else 0,
             from_version=secret.version,
             back=back,
@@ -339,8 +339,9 @@ class Transaction:
         return undone
 
     def _undone(self, state: RotationState) -> RotationState:
-        """Return the state after a failed attempt."""
-        return replace(state.after(RotationStep.UNDONE, self._clock()), failures=state.failures + 1)
+        """Return the state after a failed attempt, or after the undo of a rotation that has succeeded."""
+        failures = 0 if state.promoted is not None and not state.back else state.failures + 1
+        return replace(state.after(RotationStep.UNDONE, self._clock()), failures=failures)
 
     def _fail(self, state: RotationState, action: RotationAction, error: StrongroomError) -> NoReturn:
         """Undo the rotation, and raise the error that tells so.

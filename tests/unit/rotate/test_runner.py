@@ -102,6 +102,25 @@ def test_two_schedulers_rotate_each_secret_once_when_it_is_due(store, time):
     assert all(7 <= (b - a).days <= 8 for a, b in zip(done["weekly"], done["weekly"][1:], strict=False))
 
 
+@pytest.mark.parametrize("hours", [1, 12], ids=["in the grace time", "after it"])
+def test_a_rotation_that_was_undone_is_due_again_after_one_interval(store, time, hours):
+    """Not at the next look: an operator undoes it since it broke an application. By hand it is rotated at once."""
+    rotations = rotations_of(store, time, f'{DAILY}grace = "6h"\n')
+    time.move(days=1)
+    rotated = time.now
+    rotations.rotate_if_due("daily")
+    time.move(hours=hours)
+    rotations.rotate_if_due("daily")
+    undone = rotations.undo("daily")
+    assert (undone.state, undone.last_success, undone.due) == ("undone", rotated, rotated + timedelta(days=1))
+    assert (undone.overdue, undone.failures) == (False, 0)
+    assert rotations.rotate_if_due("daily") is None
+    assert rotations.rotate("daily").state == "promoted"
+    rotations.undo("daily")
+    time.move(days=1)
+    assert rotations.rotate_if_due("daily").state == "promoted"
+
+
 def test_what_a_dead_process_has_left_is_finished(store, time):
     runner = replica(store, time, DAILY)
     time.move(days=1)

@@ -20,7 +20,7 @@ from strongroom.errors import (
     UnsupportedOperationError,
 )
 from strongroom.rotate.ledger import Ledger
-from strongroom.rotate.state import KEY, LEASE, SKEW, RotationStep, pending_path
+from strongroom.rotate.state import KEY, LEASE, SKEW, RotationStep, parse_document, pending_path
 from strongroom.store.memory import MemoryStore
 from strongroom_rotators.generated import open_password
 from support.scenarios.rotating import (
@@ -294,6 +294,19 @@ def test_the_grace_time_can_be_cut_short_and_undone():
     assert rotating.transaction(grace=3600).undo().step is RotationStep.UNDONE
     assert rotating.secret == before
     assert rotating.service.accepted == {before["password"]}
+
+
+def test_a_failed_rotation_keeps_the_date_of_one_that_was_undone(rotating):
+    """The record of the new attempt takes it over, and an attempt that was never promoted does not count."""
+    rotated = rotating.time.now
+    rotating.transaction(grace=3600).rotate()
+    rotating.transaction(grace=3600).undo()
+    rotating.time.move(days=1)
+    rotating.rotator.faults["apply"] = ConfigurationError("nothing was changed")
+    with pytest.raises(RotationError):
+        rotating.transaction(grace=3600).rotate()
+    state = parse_document(rotating.document, PATH)
+    assert (state.step, state.last, state.failures) == (RotationStep.UNDONE, rotated, 1)
 
 
 def test_other_keys_that_change_meanwhile_are_kept(rotating):

@@ -120,7 +120,8 @@ def status_command(invocation: Invocation, paths: tuple[str, ...], *, as_json: b
     """Show how far each rotation is, when the last one was, and when the next one is due.
 
     The state is absent, never, created, applied, proved, promoted, done, undoing or undone. A promoted rotation waits
-    for the end of its grace time. No value is shown. The exit code is that of the gravest failure to read a state.
+    for the end of its grace time. After an undo, the next scheduled rotation is due one interval after the one that was
+    undone. No value is shown. The exit code is that of the gravest failure to read a state.
 
     Example: strongroom rotate status
     """
@@ -224,7 +225,12 @@ def _sentence(status: RotationStatus) -> str:
     """Return the result of a rotation and the next step, as a sentence."""
     path = shown(status.path)
     if status.state == "undone":
-        return f"Undid the rotation of {path}: the old credential works"
+        due = (
+            ""
+            if status.due is None
+            else (f". It is due again {output.minute(status.due)}; to stop the schedule, remove `every` from its table")
+        )
+        return f"Undid the rotation of {path}: the old credential works{due}"
     if status.grace_end is not None:
         return (
             f"Rotated {path}. The old credential is valid until {output.second(status.grace_end)}; "
