@@ -41,6 +41,7 @@ class FileConfig(NamedTuple):
     Attributes:
         other_stores: the stores with a table in any environment.
         source: the file's name, for messages.
+        exists: False if there is no such file.
         heeds_environment: it has environments, or `{environment}` in its stores.
     """
 
@@ -55,6 +56,7 @@ class FileConfig(NamedTuple):
     chain: tuple[LinkConfig, ...] | None = None
     other_stores: frozenset[str] = frozenset()
     source: str = ""
+    exists: bool = True
     heeds_environment: bool = False
 
 
@@ -124,7 +126,7 @@ def no_file(source: str, *, environment: str | None = None) -> FileConfig:
         ConfigurationError: the environment is not a valid name.
     """
     _check_environment(environment)
-    return FileConfig(environment=environment, source=source)
+    return FileConfig(environment=environment, source=source, exists=False)
 
 
 def _check_environment(name: str | None) -> None:

@@ -104,10 +104,13 @@ def build(
     # An environment must not silently get development's rules. A chain in code does not depend on the file.
     lenient = not (file.heeds_environment or file.production)
     if file.environment and lenient and arguments.chain is None:
-        raise ConfigurationError(
-            f"The environment {file.environment} is selected, and {file.source} is not there, or has neither "
-            "environments nor {environment} nor production = true"
-        )
+        cause = "is not there: create it, or select no environment"
+        if file.exists:
+            cause = (
+                "has neither environments nor {environment} nor production = true: add one of them, or select no "
+                "environment"
+            )
+        raise ConfigurationError(f"The environment {file.environment} is selected, and {file.source} {cause}")
     argument_stores: dict[str, StoreConfig] = {}
     chain = _chain(arguments, variables, file, ambient, argument_stores)
     stores = _stores(chain, variables, file, plugins)

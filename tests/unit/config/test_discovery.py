@@ -86,6 +86,15 @@ def test_the_selected_environment_is_shown(folder, monkeypatch):
     assert "environment='prod'" in repr(discovery.load())
 
 
+def test_an_environment_without_a_file_is_refused_with_that_cause(folder):
+    """Not with what a file would lack that is there."""
+    message = refusal(environment="prod")
+    assert "The environment prod is selected, and ./strongroom.toml is not there: create it" in message
+    assert "environments nor" not in message
+    write(folder / "strongroom.toml", 'chain = ["vault"]')
+    assert "./strongroom.toml has neither environments nor" in refusal(environment="prod")
+
+
 def test_the_guide_s_dotenv_is_read(folder):
     """VAULT_ADDR and VAULT_TOKEN from ./.env; nothing of it reaches os.environ, and nothing is shown."""
     write(folder / ".env", f"VAULT_ADDR=http://localhost:8200\nVAULT_TOKEN={CANARY}\n")
