@@ -123,6 +123,21 @@ def test_a_way_to_authenticate_is_one_that_there_is(name, environment, page):
     read_auth({option: str(value) for option, value in table.items()})
 
 
+def test_the_lines_of_cron_take_the_configuration_of_the_page(monkeypatch):
+    """With the variables of the line. One configuration has the table: a shorter one would rotate in another way."""
+    shown = pages.page("secrets/rotation.md")
+    (configuration,) = (text for text in blocks(shown, "toml") if '[rotation."database/app"]' in text)
+    Path("strongroom.toml").write_text(configuration, "utf-8")
+    (crontab,) = (text for text in blocks(shown, "text") if text.startswith("# /etc/cron.d/"))
+    for line in crontab.splitlines()[1:]:
+        given, config = re.fullmatch(r"(?:\S+ +){5}billing +(.*?)/\S+/strongroom --config (\S+) .*", line).groups()
+        assert Path(config).name == "strongroom.toml"
+        with monkeypatch.context() as patches:
+            for assignment in given.split():
+                patches.setenv(*assignment.split("="))
+            assert [*discovery.load(config_file=Path("strongroom.toml")).rotations] == ["database/app"]
+
+
 # --- what is for other programs ---------------------------------------------------------------------------------------
 
 
