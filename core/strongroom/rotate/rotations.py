@@ -69,6 +69,8 @@ class RotationStatus:
         grace_end: when the old credential is revoked, if the rotation waits for that.
         failures: failed attempts since the last success.
         changed: when the last step was complete.
+        only_revoked: of the status that a call returns: it only revoked the old credential, after its grace time or
+            before. The rotation was promoted earlier.
     """
 
     path: str
@@ -84,6 +86,7 @@ class RotationStatus:
     grace_end: datetime | None = None
     failures: int = 0
     changed: datetime | None = None
+    only_revoked: bool = False
 
 
 @dataclass(frozen=True)
@@ -174,7 +177,7 @@ class Rotations:
                 return not schedule.is_paused(state, now) and schedule.is_due(about, last, now)
 
             after = transaction.rotate(wanted)
-            return None if after == state else self._ended(about, ledger, after)
+            return None if after == state else self._ended(about, ledger, after, state)
 
     def resume(self, path: str, *, take_over: bool = False, now: bool = False) -> RotationStatus:
         """Finish the rotation, or its undo, that another process has left.
@@ -191,7 +194,8 @@ class Rotations:
         """
         with self._opened(path) as (about, rotator):
             transaction, ledger = self._transaction(about, rotator)
-            return self._ended(about, ledger, transaction.resume(take_over=take_over, revoke_now=now))
+            before, _ = ledger.load()
+            return self._ended(about, ledger, transaction.resume(take_over=take_over, revoke_now=now), before)
 
     def undo(self, path: str, *, take_over: bool = False) -> RotationStatus:
         """Undo the rotation that is under way, also one that waits for its grace time, or the last one if it is done.
@@ -346,9 +350,17 @@ class Rotations:
             return self._clock()
         return schedule.due_date(about, last)
 
-    def _ended(self, about: RotationConfig, ledger: Ledger, state: RotationState | None) -> RotationStatus:
-        """Return the status after a rotation, and label the secret with the last success and the due date."""
+    def _ended(
+        self, about: RotationConfig, ledger: Ledger, state: RotationState | None, before: RotationState | None = None
+    ) -> RotationStatus:
+        """Return the status after a rotation, and label the secret with the last success and the due date.
+
+        Args:
+            before: the state that the call found.
+        """
         status = self._status(about, ledger, state)
+        if state is not None and before is not None and before.step is RotationStep.PROMOTED:
+            status = replace(status, only_revoked=state.step is RotationStep.DONE and state.id == before.id)
         if state is not None and state.step in {RotationStep.PROMOTED, RotationStep.DONE}:
             ledger.label({LAST_LABEL: _text(state.last), DUE_LABEL: _text(schedule.due_date(about, state.last))})
         return status

@@ -237,7 +237,8 @@ def _sentence(status: RotationStatus) -> str:
             f"then the scheduler, or strongroom rotate resume {path}, revokes it"
         )
     due = "" if status.due is None else f". It is due again {output.minute(status.due)}"
-    return f"Rotated {path}{due}"
+    done = f"Revoked the old credential of {path}" if status.only_revoked else f"Rotated {path}"
+    return f"{done}{due}"
 
 
 def _fields(status: RotationStatus) -> tuple[str, ...]:
@@ -302,7 +303,7 @@ def rotation_condition(status: RotationStatus, now: datetime) -> str:
 
 def rotation_document(status: RotationStatus) -> dict[str, Any]:
     """Return the JSON object of a status."""
-    return {name: field for name, field in asdict(status).items() if name != "changed"}
+    return {name: field for name, field in asdict(status).items() if name not in {"changed", "only_revoked"}}
 
 
 def _is_stopped(status: RotationStatus) -> bool:

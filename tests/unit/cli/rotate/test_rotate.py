@@ -74,8 +74,21 @@ def test_a_grace_time_is_told_and_can_be_cut_short(command, rotated):
     refused = command("rotate", PATH)
     assert refused.code == 6
     assert "strongroom rotate resume --now database/app" in refused.err
-    assert command("rotate", "resume", "--now", PATH).code == 0
+    ended = command("rotate", "resume", "--now", PATH)
+    assert ended.code == 0
+    assert "Revoked the old credential of database/app. It is due again 20" in ended.err
+    assert "Rotated" not in ended.err
     assert "previous" not in rotated.read(PATH).data
+
+
+def test_the_end_of_a_grace_time_is_not_told_as_a_rotation(command, rotated):
+    """By a run of cron, whose output is mailed."""
+    Path("strongroom.toml").write_text(f'{TABLE}grace = "1h"\n')
+    command("rotate", PATH)
+    Path("strongroom.toml").write_text(TABLE)  # the grace time is over
+    assert command("rotate", "run", "--once").err.startswith("strongroom: Revoked the old credential of database/app. ")
+    assert command("rotate", "run", "--once").err == ""
+    assert "Rotated database/app. " in command("rotate", PATH).err
 
 
 def test_a_promoted_rotation_can_be_undone(command, rotated):
