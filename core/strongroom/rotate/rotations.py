@@ -355,8 +355,7 @@ class Rotations:
     ) -> RotationStatus:
         """Return the status after a rotation, and label the secret with the last success and the due date.
 
-        Args:
-            before: the state that the call found.
+        `before` is the state that the call found: of a promoted rotation, the end only revokes the old credential.
         """
         status = self._status(about, ledger, state)
         if state is not None and before is not None and before.step is RotationStep.PROMOTED:
