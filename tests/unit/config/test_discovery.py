@@ -87,7 +87,7 @@ def test_the_selected_environment_is_shown(folder, monkeypatch):
 
 
 def test_an_environment_without_a_file_is_refused_with_that_cause(folder):
-    """Not with what a file would lack that is there."""
+    """The message for a file without environments is another one."""
     message = refusal(environment="prod")
     assert "The environment prod is selected, and ./strongroom.toml is not there: create it" in message
     assert "environments nor" not in message

@@ -224,19 +224,15 @@ def _say(outcome: RotationOutcome) -> None:
 def _sentence(status: RotationStatus) -> str:
     """Return the result of a rotation and the next step, as a sentence."""
     path = shown(status.path)
+    due = "" if status.due is None else f". It is due again {output.minute(status.due)}"
     if status.state == "undone":
-        due = (
-            ""
-            if status.due is None
-            else (f". It is due again {output.minute(status.due)}; to stop the schedule, remove `every` from its table")
-        )
-        return f"Undid the rotation of {path}: the old credential works{due}"
+        stop = due and "; to stop the schedule, remove `every` from its table"
+        return f"Undid the rotation of {path}: the old credential works{due}{stop}"
     if status.grace_end is not None:
         return (
             f"Rotated {path}. The old credential is valid until {output.second(status.grace_end)}; "
             f"then the scheduler, or strongroom rotate resume {path}, revokes it"
         )
-    due = "" if status.due is None else f". It is due again {output.minute(status.due)}"
     done = f"Revoked the old credential of {path}" if status.only_revoked else f"Rotated {path}"
     return f"{done}{due}"
 
