@@ -327,6 +327,27 @@ def test_a_login_that_a_file_configures_is_said_to_be_outranked():
         assert "The variables *_AUTH outrank `auth`" in called.stderr.read()
 
 
+def test_a_shell_finds_the_configuration_of_each_folder_itself():
+    """A variable for ./strongroom.toml would replace the file of every other folder that the shell visits."""
+    Path("strongroom.toml").write_text('[stores.vault]\nmount = "kv"\n', "utf-8")
+    with started("dev") as called:
+        lines = [called.stdout.readline() for _ in range(7)]
+        called.send_signal(signal.SIGINT)
+        assert any(line.startswith("export STRONGROOM_STORES_VAULT_URL=") for line in lines)
+        assert "STRONGROOM_CONFIG" not in "".join(lines) + called.stdout.read()
+        assert "outrank" not in called.stderr.read()
+
+
+def test_a_shell_keeps_the_configuration_file_that_an_option_names(tmp_path):
+    """Otherwise its stores would not be those that the variables redirect."""
+    named = tmp_path / "named.toml"
+    named.write_text('chain = ["vault"]\n', "utf-8")
+    with started("--config", str(named), "dev") as called:
+        lines = [called.stdout.readline() for _ in range(5)]
+        called.send_signal(signal.SIGINT)
+        assert f"export STRONGROOM_CONFIG={named}\n" in lines + called.stdout.readlines()
+
+
 def test_a_server_that_ends_by_itself_is_an_outage():
     with started("dev") as called:
         address = called.stdout.readline()

@@ -58,7 +58,8 @@ def dev(invocation: commands.Invocation, command: tuple[str, ...], *, demo: bool
     with DevServer() as server:
         _set_up(server, dict.fromkeys((DEFAULT_MOUNT, *_mounts(configs))))
         settings = redirections(configs, server.url, server.token, bare=bool(command))
-        if file is not None:
+        # A shell finds ./strongroom.toml itself, and visits folders that have files of their own.
+        if file is not None and (command or invocation.config_file):
             settings["STRONGROOM_CONFIG"] = str(file)
         if invocation.environment:
             settings["STRONGROOM_ENVIRONMENT"] = invocation.environment
@@ -68,6 +69,10 @@ def dev(invocation: commands.Invocation, command: tuple[str, ...], *, demo: bool
             click.get_current_context().exit(commands.run_command(command, exact))
         if detach:
             settings["DEV_SERVER_PID"] = str(os.getpid())
+        if any(
+            store.plugin == VAULT and "auth" in store.options for config in configs for store in config.stores.values()
+        ):
+            commands.say("The variables *_AUTH outrank `auth` in strongroom.toml. Leave them out to try its own login.")
         _serve(server, settings, detached=detach)
 
 
@@ -175,8 +180,6 @@ def _continue_in_background() -> None:
 
 def _serve(server: DevServer, settings: Mapping[str, str], *, detached: bool) -> None:
     """Print export lines for a shell, and wait for Ctrl-C."""
-    if any(name.endswith("_AUTH") for name in settings):
-        commands.say("The variables *_AUTH outrank `auth` in strongroom.toml. Leave them out to try its own login.")
     if not detached:
         commands.say(f"OpenBao runs at {server.url} until Ctrl-C. To use it in a shell:")
     try:
