@@ -245,7 +245,7 @@ def explained(chart: str, results: Results) -> str:
         )
     if chart in {"start", "run"} and "start" in results.pairs:
         return (
-            f"the interpreter alone takes {took('python alone', 'start')}, with hvac, which Vault needs,"
+            f"the interpreter alone takes {took('python alone', 'start')}, with hvac, which the store vault needs,"
             f" {took('import hvac', 'start')}. `strongroom` with its command line, but without a store, takes"
             f" {took('strongroom --version', 'start')}."
         )
@@ -343,10 +343,8 @@ def growth(results: Results) -> list[str]:
     ]
     if asked := [row for row in results.growth.get("processes", []) if "requests" in row]:
         last = asked[-1]
-        text += [
-            f"{last['n']:,} processes on one disk cache sent {last['requests']:,} read requests to the server.",
-            "",
-        ]
+        requests = "1 read request" if last["requests"] == 1 else f"{last['requests']:,} read requests"
+        text += [f"{last['n']:,} processes on one disk cache sent {requests} to the server.", ""]
     return [*text, *picture(PLOT.name, PLOT.title)] if any(name in results.growth for name in PLOT.lines) else text
 
 

@@ -42,7 +42,7 @@ class Send(Protocol):
 
         Args:
             request: what to send.
-            namespace: the method's namespace; None for the store's, `""` for the root.
+            namespace: the method's namespace; by default the store's, `""` for the root.
             token: a wrapping token that the request unwraps or looks up.
             idempotent: the request may be repeated when its outcome is unknown.
         """

@@ -27,9 +27,9 @@ class AppRole:
         secret_id_file: a file that holds the secret_id.
         wrapping_token: a response-wrapping token that holds the secret_id. It can be unwrapped once.
         wrapping_token_file: a file that holds such a token. A new token in it is unwrapped at the next login.
-        role: the role's name. Only a token that wraps a secret_id of this role is unwrapped; None for any role.
+        role: the role's name. Only a token that wraps a secret_id of this role is unwrapped; by default any role.
         mount: the method's mount path.
-        namespace: the method's namespace; None for the store's, `""` for the root.
+        namespace: the method's namespace; by default the store's, `""` for the root.
 
     Raises:
         ConfigurationError: not exactly one of the four sources is given.

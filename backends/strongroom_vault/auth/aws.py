@@ -58,11 +58,11 @@ class AWS:
     this process. Until it expires, its bearer can log in to any Vault that does not require a `server_id`.
 
     Attributes:
-        role: the role to log in as; None for the role that is named like the identity.
-        region: the region of the STS endpoint; None for that of the AWS profile or of AWS_DEFAULT_REGION.
+        role: the role to log in as; by default the role that is named like the identity.
+        region: the region of the STS endpoint; by default that of the AWS profile or of AWS_DEFAULT_REGION.
         server_id: the value that Vault requires in the header X-Vault-AWS-IAM-Server-ID, if it does.
         mount: the method's mount path.
-        namespace: the method's namespace; None for the store's, `""` for the root.
+        namespace: the method's namespace; by default the store's, `""` for the root.
 
     Raises:
         PluginError: botocore is not installed.

@@ -24,7 +24,7 @@ def log_in(send: Send, request: ApiRequest, *, mount: str, namespace: str | None
         send: sends the request.
         request: the login.
         mount: the method's mount path below `auth/`.
-        namespace: the method's namespace; None for the store's, `""` for the root.
+        namespace: the method's namespace; by default the store's, `""` for the root.
         credentials: a noun phrase for the message "does not accept …".
         hint: what to check when they are refused.
 

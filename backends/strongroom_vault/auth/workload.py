@@ -26,13 +26,13 @@ class JWT:
     """The methods `jwt` and `oidc`, for workloads. Each login reads the JWT anew, because it lives for minutes.
 
     Attributes:
-        role: the role to log in as; None for the method's default role.
+        role: the role to log in as; by default that of the method.
         jwt_file: a file that holds the JWT.
         jwt_env: the name of the environment variable that holds the JWT.
         jwt_from: `github` requests the JWT from GitHub Actions.
-        audience: the audience of GitHub's JWT; None for GitHub's default, the URL of the repository's owner.
+        audience: the audience of GitHub's JWT; by default the URL of the repository's owner.
         mount: the method's mount path.
-        namespace: the method's namespace; None for the store's, `""` for the root.
+        namespace: the method's namespace; by default the store's, `""` for the root.
 
     Raises:
         ConfigurationError: not exactly one of the three sources is given, or `jwt_from` is not `github`.
@@ -88,7 +88,7 @@ class Kubernetes:
         role: the role to log in as.
         token_file: the service account's token, which Kubernetes replaces while the pod runs.
         mount: the method's mount path.
-        namespace: the method's namespace of Vault; None for the store's, `""` for the root.
+        namespace: the method's namespace of Vault; by default the store's, `""` for the root.
     """
 
     role: str
@@ -116,9 +116,9 @@ class Certificate:
     """The method `cert`: the store's `client_cert`, which the TLS handshake presents.
 
     Attributes:
-        name: the role; None for any role that matches the certificate.
+        name: the role; by default any role that matches the certificate.
         mount: the method's mount path.
-        namespace: the method's namespace; None for the store's, `""` for the root.
+        namespace: the method's namespace; by default the store's, `""` for the root.
     """
 
     name: str | None = None

@@ -48,8 +48,8 @@ def unwrap_secret_id(
         send: sends the requests.
         token: the wrapping token.
         mount: where AppRole is mounted.
-        role: the role whose secret_id it must hold; None for any role.
-        namespace: the method's namespace; None for the store's, `""` for the root.
+        role: the role whose secret_id it must hold; by default any role.
+        namespace: the method's namespace; by default the store's, `""` for the root.
 
     Raises:
         VaultAuthenticationError: it holds another secret, was unwrapped before, or has expired.
