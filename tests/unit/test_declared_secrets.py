@@ -87,6 +87,21 @@ def test_a_value_is_composed_of_other_secrets_and_encoded_in_a_url():
     assert [str(attempt) for attempt in found.attempts] == ["composed: composed of db#user, db#password"]
 
 
+def test_no_warning_tells_of_a_database_url_that_is_composed(caplog):
+    """Its store has the parts of the composition, and need not have those that `get_database_url` looks for."""
+    config = {
+        "chain": ["memory"],
+        "stores": {"memory": {"secrets": {"database/connection": {"password": "p@ss"}}}},
+        "secrets": {
+            "DB_PASSWORD": "database/connection#password",
+            "DATABASE_URL": {"at": "database/connection#url", "compose": "postgresql://app:{DB_PASSWORD}@db/app"},
+        },
+    }
+    with SecretsManager.from_config(config) as manager:
+        assert manager.get_database_url() == "postgresql://app:p%40ss@db/app"
+    assert not caplog.records
+
+
 def test_an_explanation_shows_the_composed_value_as_the_one_that_is_served():
     with manager(COMPOSED, store(db={"user": "app", "password": "p"})) as secrets:
         explained = secrets.explain("db", "url")
