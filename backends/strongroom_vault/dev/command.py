@@ -58,7 +58,7 @@ def dev(invocation: commands.Invocation, command: tuple[str, ...], *, demo: bool
     with DevServer() as server:
         _set_up(server, dict.fromkeys((DEFAULT_MOUNT, *_mounts(configs))))
         settings = redirections(configs, server.url, server.token, bare=bool(command))
-        # A shell finds ./strongroom.toml itself, and visits folders that have files of their own.
+        # A shell finds ./strongroom.toml itself, also that of the next folder.
         if file is not None and (command or invocation.config_file):
             settings["STRONGROOM_CONFIG"] = str(file)
         if invocation.environment:
