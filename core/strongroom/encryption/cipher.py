@@ -211,7 +211,7 @@ class FieldCipher:
             reason = f"{self.columns[0]} takes {wanted}, and not this {type(value).__name__}"
             raise InvalidDataError(self.path, reason) from None
         ciphers = self._ciphers(self._handle().confirmed())
-        associated = ciphers.associated if row is None else _of_row(ciphers.associated, row)
+        associated = ciphers.associated if row is None else self._of_row(ciphers.associated, row)
         nonce = os.urandom(_NONCE)
         sealed = nonce + ciphers.encrypt(nonce, data, associated)
         return ciphers.prefix + b2a_base64(sealed, newline=False).decode()
@@ -235,7 +235,7 @@ class FieldCipher:
         ciphers = self._ciphers(self._handle().keyset())
         if prefix not in ciphers:
             ciphers = self._ciphers(self._with_key_of(prefix))
-        associated = prefix.encode() if row is None else _of_row(prefix.encode(), row)
+        associated = prefix.encode() if row is None else self._of_row(prefix.encode(), row)
         has_one_form = text[-1] != "=" or text.endswith(_ENDS)
         for cipher in ciphers[prefix][:names] if has_one_form else ():
             try:
@@ -276,8 +276,8 @@ class FieldCipher:
         message = f"Altered text: a text of {self.columns[0]} {fault}"
         return AlteredTextError(message, self.path, self.columns[0])
 
-
-def _of_row(associated: bytes, row: str) -> bytes:
-    if not isinstance(row, str):
-        raise TypeError(f"row is of the type {type(row).__name__}: pass text, such as str(customer.id)")
-    return associated + b"\0" + row.encode()
+    def _of_row(self, associated: bytes, row: str) -> bytes:
+        if not isinstance(row, str):
+            reason = f"row= takes text, such as str(customer.id), and got {type(row).__name__}"
+            raise InvalidDataError(self.path, reason)
+        return associated + b"\0" + row.encode()
