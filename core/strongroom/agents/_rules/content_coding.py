@@ -39,7 +39,8 @@ class Decoder:
 
     def feed(self, content: bytes) -> bytes:
         """Return the decoded part. Raises Refusal for a malformed body."""
-        if self._start is None:
+        start = self._start
+        if start is None:
             return content
         parts: list[bytes] = []
         size = 0
@@ -47,7 +48,7 @@ class Decoder:
             rest = content[at : at + self._step]
             while rest:
                 if self._frame is None or self._frame.eof:
-                    self._frame = self._start()
+                    self._frame = start()
                 try:
                     parts.append(self._frame.decompress(rest))
                 except self._error:
