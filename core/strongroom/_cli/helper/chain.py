@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from strongroom._config import Config, HelperConfig
     from strongroom._manager import SecretsManager
 
-_DEEPEST = 3
-"""How many parents with the same words a helper may have. git names the secret on stdin, so one or two can be right."""
-
 
 class Source(NamedTuple):
     """The options that choose the configuration: `--config` and `--environment`."""
@@ -116,8 +113,7 @@ class HelperChain:
 
         A profile of AWS whose `credential_process` is a helper with a store that uses the profile would start helpers
         without end. Each has its own session, so the end of an outer one does not end the inner ones. The announcement
-        is an environment variable. A program with another environment, as of `env -i`, has lost it, so the command
-        lines of the parents count too, if the system shows them in `/proc`.
+        is an environment variable, which a program loses that clears its environment.
 
         Args:
             name: the path of the secret, or another name of the read.
@@ -129,7 +125,7 @@ class HelperChain:
 
         before = os.environ.get(ACTIVE_HELPERS, "")
         read = ascii((name, *map(str, self._source)))  # ASCII, and without line ends
-        if read in before.split("\n") or _same_parents() > _DEEPEST:
+        if read in before.split("\n"):
             raise ConfigurationError(
                 f"The helper for {shown(name)} calls itself: a store of its chain runs it. Let that store get its "
                 "credential elsewhere, such as from a profile of AWS whose credential_process is not this helper"
@@ -146,21 +142,3 @@ def _note_outage(found: Resolution) -> None:
     if found.stale:
         age = f"the value is {found.age:.0f} s old, from the cache: store {found.store} is unavailable"
         messages.say(f"{shown(found.path)}: {age}", label="warning")
-
-
-def _same_parents() -> int:
-    """Return how many processes above this one have its command line; at most one more than are allowed."""
-    found = 0
-    try:
-        own, parent = _command_line("self"), os.getppid()
-        while parent > 1 and found <= _DEEPEST:
-            found += _command_line(str(parent)) == own
-            status = Path("/proc", str(parent), "stat").read_bytes()
-            parent = int(status.rpartition(b")")[2].split()[1])  # the name before may have spaces
-    except (OSError, ValueError, IndexError):  # no /proc, or a parent has ended
-        pass
-    return found
-
-
-def _command_line(process: str) -> bytes:
-    return Path("/proc", process, "cmdline").read_bytes()
