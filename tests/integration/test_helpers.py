@@ -19,7 +19,7 @@ import pytest
 import trustme
 
 from strongroom._chain.answer import Resolution
-from strongroom._cli.helper.secret_protocols import aws_document
+from strongroom._cli.helper.protocols import aws_document
 from strongroom.secret import protect
 from support.programs import require, write_python
 from support.services.serving import serving

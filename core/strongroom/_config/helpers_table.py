@@ -38,10 +38,11 @@ def parse_place(service: str) -> Place:
     return _origin(origin)._replace(path=_path(path))
 
 
-def find_row(rows: Iterable[HelperConfig], service: str) -> HelperConfig | None:
+def find_row(rows: Iterable[HelperConfig], service: str, username: str | None = None) -> HelperConfig | None:
     """Return the row of a service: of those of its scheme, host and port that with the longest path around its own.
 
-    None without such a row, and for a text that is not the host of a service.
+    None without such a row, if that row has another user than this one, and for a text that is not the host of a
+    service. A row whose secret has the user may be that of any user.
 
     Raises:
         InvalidDataError: its path is doubtful. The text is not shown.
@@ -60,7 +61,9 @@ def find_row(rows: Iterable[HelperConfig], service: str) -> HelperConfig | None:
         fault = str(error)
     else:
         fitting = [row for row in known if not row.place.path or folder.startswith(f"{row.place.path}/")]
-        return max(fitting, key=lambda row: len(row.place.path), default=None)
+        row = max(fitting, key=lambda row: len(row.place.path), default=None)
+        others = row is not None and None not in {username, row.username} and row.username != username
+        return None if others else row
     raise InvalidDataError(None, f"the address that the program asks for {fault}")
 
 

@@ -111,8 +111,8 @@ class StrongroomKeyring(KeyringBackend):
         """
 
         def read(secrets: SecretsManager) -> Credential | None:
-            row = _row(secrets, service)
-            if row is None or (username is not None and row.username not in {None, username}):
+            row = _row(secrets, service, username)
+            if row is None:
                 return None
             # A lease would be revoked at the end of this process, which may be the command of keyring.
             try:
@@ -127,8 +127,8 @@ class StrongroomKeyring(KeyringBackend):
 
     def _refuse_row(self, failure: type[errors.KeyringError], service: str, username: str) -> None:
         """Raise the failure if `get_password` would read a row of `[helpers]`: a change here would be lost."""
-        row = self._done(failure, lambda secrets: _row(secrets, service))
-        if row is not None and row.username in {None, username}:
+        row = self._done(failure, lambda secrets: _row(secrets, service, username))
+        if row is not None:
             raise failure(
                 f"The row {row.name} of [helpers] has the password: it is the secret {row.path}, which keyring does "
                 "not change. Use strongroom set or strongroom delete, or remove the row"
@@ -146,12 +146,12 @@ class StrongroomKeyring(KeyringBackend):
         return f"{self.prefix}/{_segment(service)}/{_segment(username)}"
 
 
-def _row(secrets: SecretsManager, service: str) -> HelperConfig | None:
+def _row(secrets: SecretsManager, service: str, username: str | None) -> HelperConfig | None:
     if not secrets.config.helpers:
         return None
     from strongroom._config.helpers_table import find_row
 
-    return find_row(secrets.config.helpers, service)
+    return find_row(secrets.config.helpers, service, username)
 
 
 def _open() -> SecretsManager:

@@ -7,7 +7,7 @@ named with an absolute path: never `./strongroom.toml` and `./.env`, be they tru
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -45,15 +45,11 @@ class HelperChain:
         self._config: Config = replace(config.for_one_read(), cached_in_outages=not cached)
         self._source = source
 
-    def row(self, service: str) -> HelperConfig | None:
-        """Return the row of `[helpers]` for a host or URL. No store is opened for this.
-
-        Raises:
-            InvalidDataError: the path of the URL is doubtful.
-        """
+    def row(self, service: str, username: str | None = None) -> HelperConfig | None:
+        """Return the row of `[helpers]` for a host or URL: see `find_row`. No store is opened for this."""
         from strongroom._config.helpers_table import find_row
 
-        return find_row(self._config.helpers, service)
+        return find_row(self._config.helpers, service, username)
 
     def read(self, path: str, key: str | None = None) -> Resolution:
         """Return one key, or the whole secret.
@@ -63,7 +59,7 @@ class HelperChain:
         """
         with self._opened(path) as secrets:
             found = secrets.resolve(path, key, allow_dynamic="lasting")
-        _note_outage(found)
+        _warn_of_outages([found])
         return found
 
     def read_each(
@@ -79,9 +75,7 @@ class HelperChain:
 
         with self._opened(name) as secrets:
             outcomes = resolve_keys(secrets, places, allow_dynamic="lasting")
-        for found in {path: found for (path, _), found in outcomes.items()}.values():  # one line for each path
-            if not isinstance(found, StrongroomError):
-                _note_outage(found)
+        _warn_of_outages(found for found in outcomes.values() if not isinstance(found, StrongroomError))
         return outcomes
 
     def login(self, row: HelperConfig) -> list[Resolution]:
@@ -90,8 +84,6 @@ class HelperChain:
         Raises:
             StrongroomError: one could not be read.
         """
-        if len(row.keys) == 1:
-            return [self.read(row.path, row.key)]
         found: list[Resolution] = []
         for outcome in self.read_each([(row.path, key) for key in row.keys], row.path).values():
             if isinstance(outcome, StrongroomError):
@@ -138,7 +130,8 @@ class HelperChain:
             os.environ[ACTIVE_HELPERS] = before
 
 
-def _note_outage(found: Resolution) -> None:
-    if found.stale:
+def _warn_of_outages(answers: Iterable[Resolution]) -> None:
+    """Print one warning for each path whose store is unavailable, so that its cache answered."""
+    for found in {found.path: found for found in answers if found.stale}.values():
         age = f"the value is {found.age:.0f} s old, from the cache: store {found.store} is unavailable"
         messages.say(f"{shown(found.path)}: {age}", label="warning")

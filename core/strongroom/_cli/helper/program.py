@@ -8,32 +8,26 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from strongroom import __version__
 from strongroom._boundary.plugin_calls import limited_imports
 from strongroom._cli.exit_codes import ExitCode, code_of
+from strongroom._cli.helper import protocols
 from strongroom._cli.helper.chain import HelperChain, Source
-from strongroom._cli.helper.text import LONGEST_REQUEST, line_of, text_of
 from strongroom._cli.terminal import messages, streams
-from strongroom.errors import (
-    InvalidDataError,
-    InvalidPathError,
-    SecretNotFoundError,
-    StrongroomError,
-    UnsupportedOperationError,
-)
+from strongroom.errors import InvalidDataError, InvalidPathError, StrongroomError, UnsupportedOperationError
 from strongroom.paths import parse_reference
-from strongroom.secret import SensitiveStr
-
-if TYPE_CHECKING:
-    from strongroom._chain.answer import Resolution
 
 _LONGEST_IMPORT = 9.0
 """Seconds that the import of a plugin may take."""
+
+_LONGEST_REQUEST = 1 << 20
+"""Bytes that are read of a request. A longer document is malformed without its end."""
 
 
 class Call(NamedTuple):
@@ -86,11 +80,9 @@ def run(call: Call) -> int:
         with streams.results_only(), limited_imports(_LONGEST_IMPORT):
             reply = _ANSWERS[call.program](call)
     except StrongroomError as error:
-        messages.say(str(error))
-        reply = _failure(call, str(error), code_of(error), absent=isinstance(error, SecretNotFoundError))
+        reply = _failure(call.program, str(error), code_of(error))
     except Exception as error:  # noqa: BLE001  # a bug: the message may hold a secret, so only the class is shown
-        messages.say(fault := f"Unexpected failure: {type(error).__name__}")
-        reply = _failure(call, fault, ExitCode.FAILED)
+        reply = _failure(call.program, f"Unexpected failure: {type(error).__name__}", ExitCode.FAILED)
     try:
         sys.stdout.buffer.write(reply.content)
         sys.stdout.buffer.flush()
@@ -102,13 +94,13 @@ def run(call: Call) -> int:
     return reply.code
 
 
-def _failure(call: Call, message: str, code: int, *, absent: bool = False) -> Reply:
-    """Return the reply of the protocol for an absence or a failure."""
-    from strongroom._cli.helper import host_protocols as protocols
-
-    if call.program == "git":
+def _failure(program: str, message: str, code: int) -> Reply:
+    """Print why there is no credential, and return the reply that the protocol has for it."""
+    messages.say(message)
+    absent = code == ExitCode.NOT_FOUND
+    if program == "git":
         return Reply(b"" if absent else protocols.GIT_FAILED, code)
-    if call.program == "docker":
+    if program == "docker":
         text = messages.escape(" ".join(message.splitlines()))
         return Reply(protocols.DOCKER_ABSENT if absent else f"{text}\n".encode(), ExitCode.FAILED)
     return Reply(code=code)
@@ -122,16 +114,12 @@ def _answer_key(call: Call) -> Reply:
     if key is None:
         raise InvalidPathError(path, "it names no key", hint="Write PATH#KEY")
     found = HelperChain(call.source, cached=False).read(path, key)
-    if not call.as_json:
-        return Reply(line_of(found).encode() + b"\n" * sys.stdout.isatty())
-    from strongroom._cli.helper import secret_protocols as protocols
-
-    return Reply(protocols.token_document(found, datetime.now(UTC)))
+    if call.as_json:
+        return Reply(protocols.token_document(found, datetime.now(UTC)))
+    return Reply(protocols.line_of(found).encode() + b"\n" * sys.stdout.isatty())
 
 
 def _answer_aws(call: Call) -> Reply:
-    from strongroom._cli.helper import secret_protocols as protocols
-
     path, key = parse_reference(call.argument)
     if key is not None:
         raise InvalidPathError(path, "the credential is the whole secret, not one key", hint="Write PATH")
@@ -139,73 +127,48 @@ def _answer_aws(call: Call) -> Reply:
 
 
 def _answer_kubectl(call: Call) -> Reply:
-    from strongroom._cli.helper import secret_protocols as protocols
-
     version = protocols.kubectl_version(os.environ.get(protocols.KUBECTL_VARIABLE, ""))
-    return Reply(
-        protocols.kubectl_document(
-            HelperChain(call.source, cached=False).read(*parse_reference(call.argument)), version
-        )
-    )
+    found = HelperChain(call.source, cached=False).read(*parse_reference(call.argument))
+    return Reply(protocols.kubectl_document(found, version))
 
 
 def _answer_openclaw(call: Call) -> Reply:
-    from strongroom._cli.helper import secret_protocols as protocols
-
-    places: dict[str, tuple[str, str]] = {}
-    found: dict[str, Resolution | StrongroomError] = {}
-    for name in protocols.openclaw_ids(sys.stdin.buffer.read(LONGEST_REQUEST + 1)):
-        try:
-            places[name] = protocols.openclaw_place(name)
-        except StrongroomError as error:
-            found[name] = error.copy()
-    if places:
-        outcomes = HelperChain(call.source, cached=True).read_each(list(places.values()), "openclaw")
-        found |= {name: outcomes[place] for name, place in places.items()}
-    return Reply(protocols.openclaw_document(found))
+    places = protocols.openclaw_places(sys.stdin.buffer.read(_LONGEST_REQUEST))
+    outcomes = HelperChain(call.source, cached=True).read_each(list(places.values()), "openclaw")
+    return Reply(protocols.openclaw_document({name: outcomes[place] for name, place in places.items()}))
 
 
 # --- programs that name a host: `[helpers]` ---------------------------------------------------------------------------
 
 
 def _answer_git(call: Call) -> Reply:
-    from strongroom._cli.helper import host_protocols as protocols
-
     if call.argument not in {"get", "erase"}:  # `store`, and operations of later releases of git
         return Reply()
-    request = protocols.git_request(_lines(protocols.LONGEST_LINE))
+    service, wanted = protocols.git_request(takewhile(bytes.strip, sys.stdin.buffer))  # up to an empty line
     chain = HelperChain(call.source, cached=True)
-    row = chain.row(request.service)
-    if row is None or (request.username and row.username not in {None, request.username}):
+    row = chain.row(service, wanted or None)
+    if row is None:
         return Reply()
     if call.argument == "erase":
         chain.forget(row.path)
         return Reply()
     *user, password = chain.login(row)
-    username = row.username or line_of(user[0])
-    if request.username not in {"", username}:
+    username = row.username or protocols.line_of(user[0])
+    if wanted not in {"", username}:
         return Reply()
-    return Reply(protocols.git_answer(username, line_of(password), password.ends))
-
-
-def _lines(longest: int) -> Iterator[bytes]:
-    """Yield the lines of stdin up to an empty one, without their ends."""
-    while line := sys.stdin.buffer.readline(longest + 2).removesuffix(b"\n"):
-        yield line
+    return Reply(protocols.git_answer(username, protocols.line_of(password), password.ends))
 
 
 def _answer_docker(call: Call) -> Reply:
-    from strongroom._cli.helper import host_protocols as protocols
-
     if call.argument == "list":
         return Reply(b"{}\n")
     if call.argument == "version":
         return Reply(f"docker-credential-strongroom {__version__}\n".encode())
     if call.argument not in {"get", "store", "erase"}:
         raise InvalidDataError(None, "there is no such operation of a credential helper of Docker")
-    content = sys.stdin.buffer.read(LONGEST_REQUEST + 1)
-    stored = protocols.docker_login(content) if call.argument == "store" else None
-    service = protocols.docker_service(content) if stored is None else stored[0]
+    content = sys.stdin.buffer.read(_LONGEST_REQUEST)
+    stored = protocols.request_object(content) if call.argument == "store" else None
+    service = content.decode("utf-8", "replace").strip() if stored is None else stored.get("ServerURL", "")
     del content
     chain = HelperChain(call.source, cached=False)
     row = chain.row(service)
@@ -216,11 +179,11 @@ def _answer_docker(call: Call) -> Reply:
         raise UnsupportedOperationError(None, reason, hint=hint)
     if call.argument == "erase":
         raise UnsupportedOperationError(row.path, f"helpers delete nothing. Remove the row {row.name} of [helpers]")
-    *user, password = chain.login(row)
-    login = service, row.username or text_of(user[0]), SensitiveStr(text_of(password))
+    *user, password = map(protocols.text_of, chain.login(row))
+    login = {"ServerURL": service, "Username": row.username or user[0], "Secret": password}
     if stored is None:
-        return Reply(protocols.docker_answer(login))
-    if stored != login:
+        return Reply(protocols.as_json(login))
+    if not login.items() <= stored.items():
         hint = "Change the secret with strongroom set"
         raise UnsupportedOperationError(row.path, "helpers store nothing, and it has another login", hint=hint)
     return Reply()

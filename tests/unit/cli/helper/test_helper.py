@@ -265,6 +265,23 @@ def test_openclaw_gets_errors_beside_values(helper, configured):
     assert done.code == 0
     assert answer["values"] == {"git/h#token": CANARY}
     assert answer["errors"].keys() == {"none/here#x", "nothing"}
+    assert answer["errors"]["none/here#x"]["code"] == "NOT_FOUND"
+    assert "the key is empty" in answer["errors"]["nothing"]["message"]
+    assert "nothing" in answer["errors"]["nothing"]["message"]
+
+
+@pytest.mark.parametrize("name", ["a/b", "/a#b", "../a#b", "a#" + "b" * 5000, "a#b\n"])
+def test_an_id_that_can_name_no_key_is_an_error(helper, store, name):
+    done = helper("openclaw", piped=json.dumps({"protocolVersion": 1, "provider": "p", "ids": [name]}).encode())
+    assert done.code == 0
+    assert json.loads(done.out)["errors"][name]["code"] == "FAILED"
+    assert store.reads == []
+
+
+def test_a_request_that_is_too_long_is_refused(helper, store):
+    request = {"protocolVersion": 1, "ids": ["git/h#token"], "provider": "x" * (1 << 20)}
+    assert helper("openclaw", piped=json.dumps(request).encode())[:2] == (6, b"")
+    assert store.reads == []
 
 
 def test_a_key_without_its_name_is_refused(helper, configured):
@@ -318,6 +335,20 @@ def test_docker_may_store_what_is_there_and_nothing_else(helper, store):
         assert "typed-9b" not in done.err + done.out.decode()
         assert CANARY not in done.err + done.out.decode()
     assert store.read("registry/ci").data["password"] == CANARY
+
+
+@pytest.mark.parametrize("request_text", ["", "{", "\udcff", "[]", "{}", '{"ServerURL": "r", "Username": "u"}'])
+def test_a_malformed_login_of_docker_is_not_stored(helper, store, request_text):
+    done = helper("docker", "store", piped=request_text.encode(errors="surrogateescape"))
+    assert done.code == 1
+    assert done.out not in {b"", ABSENT}
+    assert store.reads == []
+
+
+@pytest.mark.parametrize("address", [b"\xff", b"x" * (1 << 21), b"", b"registry.example:5000 "])
+def test_an_address_that_is_not_the_host_of_a_row_is_absent_for_docker(helper, store, address):
+    known = address.strip() == DOCKER.strip()
+    assert (helper("docker", "get", piped=address)[:2] == (1, ABSENT)) is not known
 
 
 def test_docker_lists_and_erases_nothing(helper, store):
