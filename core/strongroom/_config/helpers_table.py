@@ -62,8 +62,8 @@ def find_row(rows: Iterable[HelperConfig], service: str, username: str | None = 
     else:
         fitting = [row for row in known if not row.place.path or folder.startswith(f"{row.place.path}/")]
         row = max(fitting, key=lambda row: len(row.place.path), default=None)
-        others = row is not None and None not in {username, row.username} and row.username != username
-        return None if others else row
+        of_another = row is not None and username is not None and row.username not in {None, username}
+        return None if of_another else row
     raise InvalidDataError(None, f"the address that the program asks for {fault}")
 
 

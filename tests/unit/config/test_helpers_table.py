@@ -36,6 +36,21 @@ def test_a_row_names_a_key_with_its_user_or_a_secret_that_has_both():
     assert second.keys == ("username", "password")
 
 
+@pytest.mark.parametrize(
+    ("username", "names"),
+    [
+        (None, ["a.example", "b.example"]),
+        ("x-access-token", ["a.example", "b.example"]),
+        ("ada", ["b.example"]),
+        ("", ["b.example"]),
+    ],
+)
+def test_a_row_answers_for_its_own_user_and_without_one_for_each(username, names):
+    rows = load(**{"a.example": GITHUB, "b.example": "registry/ci"})
+    found = [find_row(rows, name, username) for name in ("a.example", "b.example")]
+    assert [row.name for row in found if row is not None] == names
+
+
 def test_without_the_table_there_is_no_row():
     assert discovery.load(document={"chain": ["memory"]}).helpers == ()
 

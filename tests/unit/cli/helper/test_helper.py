@@ -258,6 +258,15 @@ def test_git_ends_its_request_with_an_empty_line_or_the_end(helper, configured):
     assert helper("git", "get", piped=GIT + b"\nhost=evil.example\n").out == answer
 
 
+def test_git_need_not_close_its_pipe(configured, monkeypatch, capsysbinary):
+    read, write = os.pipe()
+    os.write(write, GIT + b"\n")
+    with os.fdopen(read) as stdin, os.fdopen(write):
+        monkeypatch.setattr(sys, "stdin", stdin)
+        assert program.run(Call("git", "get")) == 0
+    assert CANARY.encode() in capsysbinary.readouterr().out
+
+
 def test_openclaw_gets_errors_beside_values(helper, configured):
     request = {"protocolVersion": 1, "provider": "p", "ids": ["git/h#token", "none/here#x", "nothing"]}
     done = helper("openclaw", piped=json.dumps(request).encode())
