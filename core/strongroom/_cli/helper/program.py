@@ -95,7 +95,7 @@ def run(call: Call) -> int:
 
 
 def _failure(program: str, message: str, code: int) -> Reply:
-    """Print why there is no credential, and return the reply that the protocol has for it."""
+    """Print the reason of an absence or a failure, and return the reply that the protocol has for it."""
     messages.say(message)
     absent = code == ExitCode.NOT_FOUND
     if program == "git":

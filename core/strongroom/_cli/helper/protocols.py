@@ -212,7 +212,7 @@ def openclaw_document(found: Mapping[str, Resolution | StrongroomError]) -> byte
 
 
 def git_request(lines: Iterable[bytes]) -> tuple[str, str]:
-    """Return the URL of the service that git asks about, and the user in it; each is empty if there is none.
+    """Return the URL of the service that git asks about, and its user. A request without one has an empty text.
 
     Raises:
         InvalidDataError: one of them has a control character.

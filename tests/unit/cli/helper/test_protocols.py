@@ -161,7 +161,7 @@ def test_a_malformed_request_of_openclaw_is_refused(content):
 
 
 def test_an_id_of_openclaw_is_a_path_and_a_key():
-    """The last `#` separates them, as everywhere. Without one there is no key."""
+    """The last `#` separates them, as in every reference. Without a `#`, the key is empty."""
     places = protocols.openclaw_places(asked(ids=["a/b#c", "a#b#c", "a/b", "a/b#c"]))
     assert places == {"a/b#c": ("a/b", "c"), "a#b#c": ("a#b", "c"), "a/b": ("a/b", "")}
 
