@@ -185,7 +185,7 @@ def openclaw_places(content: bytes) -> dict[str, tuple[str, str]]:
     if request.get("protocolVersion") != 1 or not isinstance(ids, list) or not all(isinstance(id_, str) for id_ in ids):
         fault = "the request is not one of an OpenClaw exec provider, protocolVersion 1, with a list of `ids`"
         raise InvalidDataError(None, fault)
-    parts = {id_: id_.rpartition("#") for id_ in map(str, ids)}
+    parts = {id_: id_.rpartition("#") for id_ in ids}
     return {id_: (path, key) if mark else (id_, "") for id_, (path, mark, key) in parts.items()}
 
 
