@@ -158,7 +158,7 @@ def test_flask_under_gunicorn(own_openbao):
     own_openbao.put("auth/app", {"secret": "session-secret"})
     own_openbao.put("api-keys/payments", {"key": "key-1"})
     port = free_port()
-    command = (*MODULE, "gunicorn", "--bind", f"127.0.0.1:{port}", "--worker-tmp-dir", ".", "app:app")
+    command = (*MODULE, "gunicorn", "--workers", "4", "--bind", f"127.0.0.1:{port}", "--worker-tmp-dir", ".", "app:app")
     with running(in_production(own_openbao, own_openbao.token), *command) as process:
         site = Site(process, port)
         cookie = site("/log-in/ada").cookie.partition(";")[0]
