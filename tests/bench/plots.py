@@ -36,7 +36,7 @@ class Chart(NamedTuple):
 
     Attributes:
         name: the name in the results, and of the picture's file.
-        title: what its rows are about. `{count}` is the number of operations of a turn.
+        title: the subject of its rows. `{count}` is the number of operations of a turn.
         unit: the contender whose time counts as 1.
         drawn: whether it is a picture too.
         own: what makes a label one of Strongroom's.

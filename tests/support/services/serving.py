@@ -1,4 +1,4 @@
-"""Servers of `socketserver` in a thread. A file of its own: many services use it, and few import each other."""
+"""Servers of `socketserver` in a thread. A separate file: many services use it, and few import each other."""
 
 from __future__ import annotations
 
