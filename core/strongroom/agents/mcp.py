@@ -14,7 +14,7 @@ import threading
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
+from contextlib import closing
 from datetime import UTC, datetime
 from functools import wraps
 from typing import IO, Any
@@ -26,6 +26,7 @@ from mcp_types import ToolAnnotations  # pyright: ignore[reportMissingImports]
 
 from strongroom._config import CommandConfig
 from strongroom._manager import SecretsManager
+from strongroom._manager.manager import resolve_keys
 from strongroom._redaction.fingerprints import Fingerprints
 from strongroom.agents._rules.request import Refusal
 from strongroom.agents.clients.exchanges import covered_head
@@ -231,10 +232,8 @@ class Tools:
 
     def _read_others(self, command: CommandConfig) -> None:
         """Read the secrets of the other commands, which a variable may hold, so that they are known in the output."""
-        for place in {place for other in self._commands.values() for place in other.secrets.values()}:
-            if place not in command.secrets.values():
-                with suppress(StrongroomError):
-                    self._secrets.get_secret(*place)
+        every = {place for other in self._commands.values() for place in other.secrets.values()}
+        resolve_keys(self._secrets, every - {*command.secrets.values()}, allow_dynamic=True)
 
     def _finished(self, process: subprocess.Popen[bytes]) -> str:
         """Return the result of a command, after it has ended. The output of processes that it left is dropped.
