@@ -10,7 +10,6 @@ import pytest
 
 PACKAGES = (
     "strongroom",
-    "strongroom.agents",
     "strongroom.commands",
     "strongroom.migrate",
     "strongroom.rotate",

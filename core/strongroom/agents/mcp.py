@@ -8,7 +8,10 @@ exception could hold a value, so only its class is told.
 from __future__ import annotations
 
 import json
+import logging
 import os
+import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -24,14 +27,13 @@ from mcp.server.mcpserver import MCPServer  # pyright: ignore[reportMissingImpor
 from mcp.server.mcpserver.exceptions import ToolError  # pyright: ignore[reportMissingImports]
 from mcp_types import ToolAnnotations  # pyright: ignore[reportMissingImports]
 
+from strongroom import __version__
 from strongroom._config import CommandConfig
 from strongroom._manager import SecretsManager
 from strongroom._manager.manager import resolve_keys
 from strongroom._redaction.fingerprints import Fingerprints
-from strongroom.agents._rules.request import Refusal
-from strongroom.agents.clients.exchanges import covered_head
-from strongroom.agents.clients.httpx_transports import httpx2_transport
-from strongroom.agents.session import AgentSession
+from strongroom.agents._rules.request import DEFAULT_PORTS, Refusal, RequestHead, normalize_host
+from strongroom.agents.session import AgentSession, Exchange
 from strongroom.errors import StrongroomError
 from strongroom.formats.durations import format_duration
 from strongroom.secret import kind, observe
@@ -48,6 +50,9 @@ _MOST_READ = LONGEST_OUTPUT + (1 << 16)
 
 _TIME_LIMIT = 300.0
 """Seconds after which a command is killed, and the body of an answer is cut."""
+
+_REQUEST_TIMEOUT = httpx2.Timeout(60.0).as_dict()
+"""Seconds to wait for a connection, and for each part of a request and of its answer."""
 
 _LAST_OUTPUT = 10.0
 """Seconds to wait for the end of a command's output, which a process that it left behind may hold open."""
@@ -126,12 +131,12 @@ class Tools:
         agents = secrets.config.agents
         self._rules, self._commands = agents.rules, agents.commands
         self._session = AgentSession(secrets, agents) if self._rules else None
-        inner = None if self._session is None else httpx2_transport(self._session, transport)
-        self._client = httpx2.Client(transport=inner, timeout=60)
+        self._transport = transport or httpx2.HTTPTransport()
+        logging.getLogger("httpcore2").setLevel(logging.CRITICAL + 1)  # its records have headers, and so values
 
     def close(self) -> None:
         """Close the connections."""
-        self._client.close()
+        self._transport.close()
 
     def list_secrets(self, folder: str = "", after: str = "") -> str:
         """List the names of secrets and folders directly below a folder; folders end in a slash.
@@ -192,20 +197,55 @@ class Tools:
             headers: the headers, with the placeholder of the rule where the API expects the key.
             body: the body.
         """
-        request = self._client.build_request(method, url, headers=headers, content=body.encode() or None)
-        if self._session is None or covered_head(self._session, request.method, str(request.url), ()) is None:
-            raise ToolError("No rule names this host. Call list_rules")
-        content, deadline = bytearray(), time.monotonic() + self._time_limit
+        sent = httpx2.Headers({"User-Agent": f"strongroom/{__version__}"})  # some APIs refuse a request without one
+        sent.update(headers)
         try:
-            with closing(self._client.send(request, stream=True)) as response:
-                for part in response.iter_bytes():
-                    content += part
-                    if len(content) > _MOST_READ or time.monotonic() > deadline:
-                        break
-        except httpx2.HTTPError as error:  # its text is ours: see `httpx2_transport`
-            raise ToolError(f"{request.url.host}: {error}") from None
-        shown = [f"HTTP {response.status_code}", *(f"{name}: {value}" for name, value in response.headers.items())]
-        return "\n".join((*shown, "", self._masked(bytes(content), response.encoding or "utf-8")))
+            request = httpx2.Request(method, url, headers=sent, content=body)
+        except httpx2.InvalidURL:
+            raise ToolError("The URL is malformed") from None
+        exchange, status = self._begin(request), 0
+        try:
+            with closing(self._transport.handle_request(_with_values(exchange, request.content))) as response:
+                status = response.status_code
+                received = exchange.answer(status, _decoded(response.headers))
+                content = self._read_body(exchange, response)
+        except httpx2.TransportError as error:
+            raise ToolError(f"{exchange.head.host}: {_failure_text(error)}") from None
+        finally:
+            exchange.end(status)
+        shown = [f"HTTP {status}", *(f"{name}: {value}" for name, value in received)]
+        return "\n".join((*shown, "", self._masked(content, response.encoding or "utf-8")))
+
+    def _begin(self, request: httpx2.Request) -> Exchange:
+        """Begin the exchange of a request to a host of a rule.
+
+        Raises:
+            ToolError: no rule names the host.
+            Refusal: the host is malformed, the request would be sent without TLS, or no rule allows it.
+        """
+        url = request.url
+        host = normalize_host(url.raw_host.decode("ascii")) if url.scheme in DEFAULT_PORTS else ""
+        port = url.port or DEFAULT_PORTS["https"]
+        if self._session is None or not self._session.covers(host, port):
+            raise ToolError("No rule names this host. Call list_rules")
+        if url.scheme != "https":
+            raise Refusal(403, f"A rule names {host}: send this request with https")
+        if url.userinfo:
+            raise Refusal(400, "Put the user and the placeholder into the header Authorization, not into the URL")
+        path, _, query = url.raw_path.decode("ascii").partition("?")
+        head = RequestHead(request.method, url.scheme, host, port, path, query, _decoded(request.headers))
+        return self._session.begin(head)
+
+    def _read_body(self, exchange: Exchange, response: httpx2.Response) -> bytes:
+        """Return the redacted body of an answer, up to the limits of its size and of time."""
+        content, deadline = bytearray(), time.monotonic() + self._time_limit
+        for part in response.iter_raw():
+            content += exchange.feed(part)
+            if len(content) > _MOST_READ or time.monotonic() > deadline:
+                break
+        else:
+            content += exchange.finish()
+        return bytes(content)
 
     def run_command(self, name: str) -> str:
         """Run a command of list_rules, whose arguments are fixed, and return its exit code and output.
@@ -262,6 +302,39 @@ class Tools:
             end = max(end, match.end)
         masked = self._known.mask(text[:end]).encode("latin-1").decode(encoding, "replace")
         return f"{masked}\n[cut after {LONGEST_OUTPUT >> 10} KiB]" if len(text) > end else masked
+
+
+def _with_values(exchange: Exchange, body: bytes) -> httpx2.Request:
+    """Return the request to send. Its target is exactly the one that was checked: httpx2 would normalize a URL."""
+    content = exchange.replace_body(body) if exchange.needs_body else body
+    head = exchange.head
+    return httpx2.Request(
+        head.method,
+        f"{head.scheme}://{head.authority}",
+        headers=[(name.encode("latin-1"), value.encode("latin-1")) for name, value in head.headers],
+        content=content,
+        extensions={"target": head.target.encode("ascii"), "timeout": _REQUEST_TIMEOUT},
+    )
+
+
+def _decoded(headers: httpx2.Headers) -> tuple[tuple[str, str], ...]:
+    return tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers.raw)
+
+
+def _failure_text(error: httpx2.TransportError) -> str:
+    """Return our own text for a failure: its class, and the reason of the system or of OpenSSL if there is one.
+
+    The text of the library may show the request, which has values, or the answer in a form in which none is found.
+    """
+    text, cause = f"The request failed with {type(error).__name__}", error.__cause__
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno is not None:
+            # The numbers of OpenSSL and of the resolver are not those of the system, whose text could have an address.
+            own = isinstance(cause, ssl.SSLError | socket.gaierror)
+            return f"{text}: {cause.strerror if own else os.strerror(cause.errno)}"
+        # The pool of httpcore2 drops the cause of its own exception, which has it as its argument.
+        cause = cause.__cause__ or next((each for each in cause.args if isinstance(each, BaseException)), None)
+    return text
 
 
 def _read(stream: IO[bytes], content: bytearray) -> None:

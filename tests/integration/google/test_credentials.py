@@ -1,6 +1,7 @@
 """Where credentials come from, and what happens if they are missing, refused or slow. With TLS."""
 
 import json
+import ssl
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,7 +18,6 @@ from strongroom.testing import dripping_server, silent_server
 from strongroom_google import credentials
 from strongroom_google.client import Client
 from strongroom_google.store import GoogleSecretManagerStore
-from support.services.fake_api import server_context
 from support.services.google import FakeSecretManager, TokenServer, workload_identity
 
 pytestmark = pytest.mark.long
@@ -36,7 +36,9 @@ def google(authority, monkeypatch, tmp_path):
     """A fake with TLS, whose authority the client trusts."""
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
-    with FakeSecretManager(context=server_context(authority)) as fake:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
+    with FakeSecretManager(context=context) as fake:
         fake.put("app", b"one")
         yield fake
 

@@ -14,7 +14,6 @@ from strongroom.agents._rules.redaction import Redactor, forms_of
 from strongroom.agents._rules.request import Refusal
 from strongroom.encoding import as_unicode
 from strongroom.errors import AuditError, InvalidDataError, StrongroomError
-from strongroom.logging import fingerprints
 from strongroom.secret import SensitiveStr
 from strongroom.store import fork_safe_lock
 
@@ -134,8 +133,6 @@ class RuleValues:
         pairs = zip(texts, self._of(rule), strict=True)
         noted = {(rule.name, text): placeholder for text, placeholder in pairs if text}
         if not noted.keys() <= self.replaced.keys():
-            for _, text in noted:  # the logs of clients in this process: the store may have returned it long before
-                fingerprints().add(text, f"{rule.path}#{rule.key}")
             with self._lock:
                 self.replaced |= noted
                 self._redactors.clear()

@@ -87,11 +87,6 @@ class RequestHead(NamedTuple):
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
-    @property
-    def url(self) -> str:
-        """The URL to which the request is sent."""
-        return f"{self.scheme}://{self.authority}{self.target}"
-
     def header(self, name: str) -> str:
         """Return the value of a header, with several joined by commas; empty if the request has none."""
         return ", ".join(value for own, value in self.headers if own.lower() == name)
