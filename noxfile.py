@@ -304,7 +304,7 @@ def mutants(session: nox.Session) -> None:
 
 @nox.session(python=AGENTS_PYTHON)
 def agents(session: nox.Session) -> None:
-    """Run the proxy of `strongroom agent`, SDKs in the process and `strongroom mcp`, and check the types.
+    """Run the proxy of `strongroom agent` with programs and SDKs, and `strongroom mcp`, and check the types.
 
     mitmproxy pins other packages, so it needs a separate environment: `--no-venv` is not for this session.
     """

@@ -210,6 +210,15 @@ ANTHROPIC = """
     with client.messages.stream(model="m", max_tokens=9, messages=[{"role": "user", "content": "hi"}]) as stream:
         print("".join(stream.text_stream))
 """
+LANGCHAIN = """
+    import asyncio
+    from langchain_openai import ChatOpenAI
+    model = ChatOpenAI(model="m", base_url=f"{url}/v1", max_retries=0)
+    print("".join(part.content for part in model.stream("hi")))
+    async def main():
+        print("".join([part.content async for part in model.astream("hi")]))
+    asyncio.run(main())
+"""
 
 
 def events(*parts):
@@ -252,6 +261,19 @@ def test_anthropic_streams(agent_run, upstream):
     assert VALUE in [value.removeprefix("Bearer ") for _, value in upstream.requests[0].headers]
     assert done.stdout.startswith("echo sk-proj-")
     assert VALUE not in done.stdout
+
+
+def test_a_framework_is_run_whole(agent_run, upstream):
+    """Its blocking and its asynchronous clients find the placeholder, the proxy and the authorities."""
+    pytest.importorskip("langchain_openai")
+    upstream.answer = lambda _: events(completion("echo "), completion(VALUE))
+    done = agent_run(*python(LANGCHAIN)(upstream.origin))
+    assert done.returncode == 0, done.stderr
+    assert [request.header("authorization") for request in upstream.requests] == [f"Bearer {VALUE}"] * 2
+    first, second = done.stdout.splitlines()
+    assert first == second
+    assert first.startswith("echo sk-proj-")
+    assert VALUE not in done.stdout + done.stderr
 
 
 # --- AWS --------------------------------------------------------------------------------------------------------------

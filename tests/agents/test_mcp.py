@@ -180,6 +180,15 @@ def test_the_agent_chooses_the_headers(tools, upstream, manager):
     assert (request.header("user-agent"), request.header("accept")) == ("mine/1", "application/json")
 
 
+def test_the_agent_does_not_choose_the_length_of_the_body(tools, upstream, manager):
+    """A server could take the rest of the body for another request."""
+    given = {"Content-Length": "2", "transfer-encoding": "chunked"}
+    done(tools(manager()), "http_request", url=f"{upstream.origin}/", method="POST", headers=given, body="hello")
+    (request,) = upstream.requests
+    assert (request.header("content-length"), request.header("transfer-encoding")) == ("5", "")
+    assert request.body == b"hello"
+
+
 def test_a_placeholder_in_a_field_of_the_body_is_replaced(tools, upstream, manager):
     made = tools(manager(where=["body:key"]))
     asked = {"method": "POST", "headers": {"Content-Type": "application/json"}}

@@ -197,8 +197,11 @@ class Tools:
             headers: the headers, with the placeholder of the rule where the API expects the key.
             body: the body.
         """
-        sent = httpx2.Headers({"User-Agent": f"strongroom/{__version__}"})  # some APIs refuse a request without one
+        # Some APIs refuse a request without a User-Agent.
+        sent = httpx2.Headers({"User-Agent": f"strongroom/{__version__}", "Accept-Encoding": "identity"})
         sent.update(headers)
+        for framing in ("Content-Length", "Transfer-Encoding"):  # a wrong one would hide another request in the body
+            sent.pop(framing, None)
         try:
             request = httpx2.Request(method, url, headers=sent, content=body)
         except httpx2.InvalidURL:
@@ -332,7 +335,7 @@ def _failure_text(error: httpx2.TransportError) -> str:
             # The numbers of OpenSSL and of the resolver are not those of the system, whose text could have an address.
             own = isinstance(cause, ssl.SSLError | socket.gaierror)
             return f"{text}: {cause.strerror if own else os.strerror(cause.errno)}"
-        # The pool of httpcore2 drops the cause of its own exception, which has it as its argument.
+        # The pool of httpcore2 drops the cause of an exception, which has it as its argument too.
         cause = cause.__cause__ or next((each for each in cause.args if isinstance(each, BaseException)), None)
     return text
 

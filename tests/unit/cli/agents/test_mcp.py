@@ -1,4 +1,4 @@
-"""`strongroom mcp` before it serves. tests/agents/in_process has the server."""
+"""`strongroom mcp` before it serves. tests/agents has the server."""
 
 import sys
 
